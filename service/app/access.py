@@ -1,0 +1,47 @@
+"""One log line for each request, and the id that ties all its lines together."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from flask import Flask, Response, g, request
+
+from . import logs
+
+HEADER = "X-Request-ID"
+WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+
+log = logging.getLogger("access")
+
+
+def install(app: Flask) -> None:
+    """Give every request an id, send it back as X-Request-ID, and log the request when it is answered."""
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.teardown_request(_forget)
+
+
+def _begin() -> None:
+    g.started = time.monotonic()
+    given = request.headers.get(HEADER, "")
+    logs.request_id.set(given if WELL_FORMED.fullmatch(given) else uuid.uuid4().hex)
+
+
+def _finish(response: Response) -> Response:
+    response.headers[HEADER] = logs.request_id.get()
+    fields = {
+        "method": request.method,
+        "path": request.path,  # without its query, where people put secrets
+        "status": response.status_code,
+        "ms": round((time.monotonic() - g.started) * 1000, 1),
+        "remote": request.remote_addr or "",
+    }
+    log.info("%s %s %s", request.method, request.path, response.status_code, extra={"fields": fields})
+    return response
+
+
+def _forget(_error: BaseException | None) -> None:
+    logs.request_id.set("")

@@ -1,0 +1,76 @@
+"""Logs as the journal wants them: one JSON object a line on stdout.
+
+Standard library only, and nothing from this package: gunicorn.conf.py runs this file before there is an application.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import os
+from contextvars import ContextVar
+from datetime import datetime, timezone
+
+# journald cuts a line at 48 KiB, and half an object is none: no text may grow past this many characters.
+LONGEST = 4000
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def shorten(text: str) -> str:
+    """The text itself, or its beginning and its end around a mark, where the causes stand."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of printable ASCII: whatever a client sent, it cannot end the line or steer a terminal.
+
+    `extra={"fields": {...}}` adds keys; an exception is in `traceback`.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's time (RFC 3339, UTC, milliseconds), level, message, origin and fields."""
+        time = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        entry: dict[str, object] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "message": shorten(record.getMessage()),
+            "logger": record.name,
+            "service": os.environ.get("SERVICE", "app"),
+            "release": os.environ.get("RELEASE", "development"),
+        }
+        if request_id.get():
+            entry["request_id"] = request_id.get()
+        for key, value in getattr(record, "fields", {}).items():
+            entry[key] = shorten(value) if isinstance(value, str) else value
+        if record.exc_info:
+            entry["traceback"] = shorten(self.formatException(record.exc_info))
+        return json.dumps(entry, default=repr).replace("\x7f", "\\u007f")
+
+
+def settings() -> dict[str, object]:
+    """What `logging.config.dictConfig` takes: everything to stdout, once. LOG_LEVEL sets the level, INFO without it."""
+    level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    own = {"handlers": ["stdout"], "level": level, "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonLines}},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            "gunicorn.error": own,
+            # Every request is logged once, by access.py; gunicorn and `flask run` would say it again.
+            "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
+            "werkzeug": {"level": "WARNING"},
+        },
+    }
+
+
+def configure() -> None:
+    """Send every logger of this process to stdout as JSON; raises ValueError for a LOG_LEVEL that is none."""
+    logging.config.dictConfig(settings())

@@ -1,0 +1,10 @@
+"""gunicorn reads this file by itself, from the folder it is started in, and logs JSON like the service.
+
+Workers, threads and time limits are not set here: service.yaml has them.
+"""
+
+import runpy
+from pathlib import Path
+
+# Run as a file: importing the package would run the application's code before the workers are forked.
+logconfig_dict = runpy.run_path(str(Path(__file__).with_name("app") / "logs.py"))["settings"]()
