@@ -1,0 +1,209 @@
+"""The files of a release: which ones, what they weigh and hash to, and one reproducible tar of them.
+
+What git tracks or would track under `service/` goes in; what could leak a secret or could not be rebuilt the same
+elsewhere (links, devices, odd names) is refused by name, all of it at once, before anything is contacted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engine import checkout
+from tasks.engine.errors import UsageError
+
+LIMIT = 10 * 1000 * 1000
+"""Bytes that one file may have."""
+
+_BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
+_KEY_NAMES = re.compile(r"id_(rsa|dsa|ecdsa|ed25519|ecdsa_sk|ed25519_sk)|.*\.(ppk|p12|pfx)", re.IGNORECASE)
+_ENV_NAMES = re.compile(r"\.env(\..+)?")
+_ENV_SAMPLES = (".example", ".sample", ".template", ".dist")
+_KEY_CONTENT = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file: its path below `service/` with forward slashes, size in bytes, and hex SHA-256."""
+
+    path: str
+    source: Path
+    executable: bool
+    size: int
+    sha256: str
+
+    @property
+    def mode(self) -> int:
+        """0o755 or 0o644: all that is kept of the file's mode, so that no umask changes a release."""
+        return 0o755 if self.executable else 0o644
+
+    def read(self) -> bytes:
+        """The bytes that were hashed; UsageError when the file has changed since."""
+        try:
+            data = self.source.read_bytes()
+        except OSError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise UsageError(
+                "the file changed while the release was being made",
+                where=f"service/{self.path}",
+                next="run the command again",
+            )
+        return data
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The entries of a release, sorted by path."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    path: str
+    reason: str
+    remedy: str
+
+
+def collect(root: Path) -> Tree:
+    """The files of `root/service`; UsageError names every one that cannot go into a release."""
+    folder = root / "service"
+    found = [_examine(folder, name) for name in checkout.files(root)]
+    refused = [item for item in found if isinstance(item, _Refusal)]
+    if refused:
+        raise _error(refused)
+    entries = [item for item in found if isinstance(item, Entry)]
+    if not entries:
+        raise UsageError(
+            "service/ holds no file that git tracks or would track",
+            where="service/",
+            next="put the service there; `git status --ignored service` shows what git leaves out",
+        )
+    return Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
+
+
+def manifest(entries: Iterable[Entry]) -> bytes:
+    """The entries as `sha256sum -c` reads them, sorted by path."""
+    lines = sorted((entry.path, entry.sha256) for entry in entries)
+    return "".join(f"{sha256}  {path}\n" for path, sha256 in lines).encode()
+
+
+def parse_manifest(text: str) -> dict[str, str]:
+    """The path and hex SHA-256 of each line that `manifest` wrote; ValueError on anything else."""
+    digests: dict[str, str] = {}
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
+        found = _MANIFEST_LINE.fullmatch(line)
+        if found is None or found[2] in digests:
+            raise ValueError(f"line {number} of the manifest is not a digest and a new path: {line!r}")
+        digests[found[2]] = found[1]
+    return digests
+
+
+def pack(entries: Iterable[Entry], extra: Mapping[str, bytes] | None = None) -> Iterator[bytes]:
+    """A tar of the entries and of `extra` (path to content), the same bytes for the same content on any machine."""
+    members: dict[str, Entry | bytes] = dict(extra or {})
+    for entry in entries:
+        if entry.path in members:
+            raise UsageError(
+                "this name is taken by a file that every release gets",
+                where=f"service/{entry.path}",
+                next="rename the file",
+            )
+        members[entry.path] = entry
+    written = 0
+    for path, content in sorted(members.items()):
+        for chunk in _member(path, content):
+            written += len(chunk)
+            yield chunk
+    yield bytes(2 * _BLOCK + -(written + 2 * _BLOCK) % _RECORD)
+
+
+def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
+    """The header, the bytes and the padding of one file."""
+    info = tarfile.TarInfo(path)
+    info.mode = content.mode if isinstance(content, Entry) else 0o644
+    data = content.read() if isinstance(content, Entry) else content
+    info.size = len(data)
+    yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+    yield data
+    yield bytes(-len(data) % _BLOCK)
+
+
+def _examine(folder: Path, raw: bytes) -> Entry | _Refusal:
+    """The entry of one file, or why it cannot be one."""
+    refusal = _refuse_name(raw)
+    if refusal:
+        return refusal
+    path = raw.decode()
+    source = folder / path
+    status = source.lstat()
+    refusal = _refuse_kind(path, status)
+    if refusal:
+        return refusal
+    data = source.read_bytes()
+    if _KEY_CONTENT.search(data if source.suffix in {".pem", ".key"} else data[:4096]):
+        return _Refusal(
+            path, "it holds a private key", "move it out of service/, and make a new key if it was ever committed"
+        )
+    executable = bool(status.st_mode & stat.S_IXUSR)
+    return Entry(path, source, executable, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _refuse_name(raw: bytes) -> _Refusal | None:
+    """Why a path cannot go into a release by its name alone."""
+    shown = ascii(os.fsdecode(raw))[1:-1]
+    try:
+        path = raw.decode()
+    except UnicodeDecodeError:
+        return _Refusal(shown, "its name is not UTF-8", "rename it")
+    if path == "-" or not path.isprintable() or "\\" in path:
+        return _Refusal(shown, "its name holds an invisible character or a backslash, or is a lone dash", "rename it")
+    name = path.rpartition("/")[2]
+    if _ENV_NAMES.fullmatch(name) and not name.endswith(_ENV_SAMPLES):
+        remedy = "give its values to `fab secrets.set` or to `env:` in service.yaml, and add it to .gitignore"
+        return _Refusal(path, "environment files hold secrets", remedy)
+    if _KEY_NAMES.fullmatch(name):
+        return _Refusal(
+            path,
+            "its name is that of a private key",
+            "move it out of service/, and make a new key if it was ever committed",
+        )
+    return None
+
+
+def _refuse_kind(path: str, status: os.stat_result) -> _Refusal | None:
+    """Why something that is no plain file of a fair size cannot go into a release."""
+    if stat.S_ISLNK(status.st_mode):
+        return _Refusal(path, "it is a symbolic link", "put a copy of the file in its place")
+    if stat.S_ISDIR(status.st_mode):
+        return _Refusal(path, "it is a git repository of its own", "copy its files, or add it to .gitignore")
+    if not stat.S_ISREG(status.st_mode):
+        return _Refusal(path, "it is no plain file", "remove it, or add it to .gitignore")
+    if status.st_size > LIMIT:
+        weight = f"{status.st_size / 1e6:.1f} MB, over {LIMIT // 10**6} MB"
+        return _Refusal(path, f"it has {weight}", "keep large data outside of service/, or add it to .gitignore")
+    return None
+
+
+def _error(refused: list[_Refusal]) -> UsageError:
+    """One error for all that was refused: the first in full, the others as detail."""
+    first, *others = refused
+    return UsageError(
+        f"this file cannot go into a release: {first.reason}",
+        where=f"service/{first.path}",
+        next=first.remedy,
+        detail=tuple(f"service/{other.path}: {other.reason}; {other.remedy}" for other in others),
+    )

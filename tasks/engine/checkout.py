@@ -1,0 +1,93 @@
+"""What git says about `service/`: its files, its commit, and what differs from it. Works without git too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tasks.engine.errors import UsageError
+
+_LEFT_OUT = frozenset(
+    {".git", ".venv", "venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+    | {".tox", ".nox", ".DS_Store"}
+)
+
+
+def files(root: Path) -> list[bytes]:
+    """The paths below `root/service` that git tracks or would track; outside of git all but caches and venvs."""
+    folder = root / "service"
+    if not folder.is_dir():
+        raise UsageError("there is no service/ here", where=str(root), next="run fab in a clone of the template")
+    if not _in_git(folder):
+        return sorted(_walk(os.fsencode(folder), b""))
+    listed = set(_git(folder, "ls-files", "-co", "--exclude-standard", "-z").split(b"\0")) - {b""}
+    return sorted(name for name in listed if os.path.lexists(os.path.join(os.fsencode(folder), name)))  # noqa: PTH118
+
+
+def commit(root: Path) -> str | None:
+    """The full id of the commit that is checked out; None outside of git or before the first commit."""
+    folder = root / "service"
+    if not _in_git(folder):
+        return None
+    return _run(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.decode().strip() or None
+
+
+def dirty(root: Path) -> tuple[str, ...]:
+    """The paths below `service/` that the commit does not have as they are: changed, added, deleted, untracked."""
+    folder = root / "service"
+    if not _in_git(folder):
+        return ()
+    if commit(root) is None:
+        names = set(files(root))
+    else:
+        changed = _git(folder, "diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--", ".")
+        names = set((changed + _git(folder, "ls-files", "-o", "--exclude-standard", "-z")).split(b"\0")) - {b""}
+    return tuple(sorted(os.fsdecode(name) for name in names))
+
+
+def _in_git(folder: Path) -> bool:
+    """Whether some directory above holds a `.git`: asked without git, so that a failing git is never taken for none."""
+    here = folder.resolve()
+    return any((above / ".git").exists() for above in (here, *here.parents))
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    """What a git command prints; UsageError with git's own words when it fails."""
+    done = _run(folder, *arguments)
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(
+            "git cannot read this checkout",
+            where="service/",
+            next="mend what git says here: git -C service status",
+            detail=tuple(words[-5:]),
+        )
+    return done.stdout
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of one git command, run where its answers are relative to `service/`."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise UsageError(
+            "this is a git checkout, and there is no git to read it with",
+            where="service/",
+            next="install git",
+        ) from None
+
+
+def _walk(folder: bytes, prefix: bytes) -> list[bytes]:
+    """Every path below a directory that is not in git, without following links."""
+    found: list[bytes] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = os.fsdecode(entry.name)
+            if name in _LEFT_OUT or name.endswith(".pyc"):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                found += _walk(entry.path, prefix + entry.name + b"/")
+            else:
+                found.append(prefix + entry.name)
+    return found

@@ -1,0 +1,174 @@
+"""The lock: `service/requirements.txt`, every dependency at one version with its hashes, read without a network.
+
+`requirements.in` beside it is what a person writes. The lock that `fab lock` makes carries the digest of that file in
+its head, so a lock that no longer fits is seen at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from tasks.engine.errors import UsageError
+
+SOURCE_MARK = "# requirements.in sha256: "
+PYTHON_MARK = "# lowest python: "
+
+_HASH = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
+_INCLUDE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
+_ADDRESS = re.compile(r"(-e\b|--editable\b|\.{0,2}/|[A-Za-z+]+://|git\+)")
+
+
+@dataclass(frozen=True)
+class LockedRequirement:
+    """One pin: canonical name, version, PEP 508 marker or None, and the hex SHA-256 of every file that may be used."""
+
+    name: str
+    version: str
+    marker: str | None
+    hashes: tuple[str, ...]
+    line: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The entries in the order of the file, where it stands, and the lowest Python it was made for, if known."""
+
+    entries: tuple[LockedRequirement, ...]
+    path: str = "service/requirements.txt"
+    lowest: str | None = None
+
+    def require(self, name: str, reason: str) -> None:
+        """UsageError unless some entry has this name; `reason` says who needs it."""
+        if all(entry.name != canonicalize_name(name) for entry in self.entries):
+            raise UsageError(
+                f"the lock has no {name}, and {reason}",
+                where=self.path,
+                next=f"add {name} to service/requirements.in, then: fab lock",
+            )
+
+
+def read(path: Path) -> Lock:
+    """The lock at `path`; UsageError with file and line when it is missing, stale, or would install unchecked code."""
+    source = path.with_name("requirements.in")
+    if not path.exists():
+        remedy = "fab lock" if source.exists() else f"name the dependencies in service/{source.name}, then: fab lock"
+        raise UsageError("the dependencies are not locked", where=_place(path), next=remedy)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("the lock is not UTF-8", where=_place(path), next="fab lock") from None
+    _refuse_stale(path, source, text)
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Lock:
+    """The lock that `text` is; `path` is where it stands or will stand, for the messages."""
+    source = path.with_name("requirements.in")
+    relock = "fab lock" if source.exists() else f"git mv service/{path.name} service/{source.name}, then: fab lock"
+    entries = tuple(_entry(line, words, path, relock) for line, words in _logical_lines(text))
+    return Lock(entries, _place(path), _recorded(text, PYTHON_MARK))
+
+
+def digest(source: Path) -> str:
+    """The hex SHA-256 of requirements.in and of the files it includes; line endings do not count."""
+    seal = hashlib.sha256()
+    waiting, seen = [source], set()
+    while waiting:
+        current = waiting.pop()
+        if current in seen or not current.is_file():
+            continue
+        seen.add(current)
+        content = current.read_bytes().replace(b"\r\n", b"\n")
+        seal.update(hashlib.sha256(content).digest())
+        included = map(_INCLUDE.match, content.decode(errors="replace").splitlines())
+        waiting += [current.parent / found[1] for found in included if found]
+    return seal.hexdigest()
+
+
+def _refuse_stale(path: Path, source: Path, text: str) -> None:
+    """UsageError when requirements.in is not the one this lock was made from; a foreign lock has no such record."""
+    if not source.exists():
+        return
+    recorded = _recorded(text, SOURCE_MARK)
+    if recorded and recorded != digest(source):
+        raise UsageError(
+            "requirements.in has changed since the lock was made",
+            where=_place(path),
+            next="fab lock",
+        )
+
+
+def _recorded(text: str, mark: str) -> str | None:
+    """What `fab lock` wrote behind this mark."""
+    return next((line.removeprefix(mark).strip() for line in text.splitlines() if line.startswith(mark)), None)
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Number and words of each requirement or option, its continuation lines joined, comments left out."""
+    start, words = 0, ""
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        content = re.sub(r"(^|\s)#.*", "", line).strip()
+        start = start or number
+        words = f"{words} {content.removesuffix(chr(92)).strip()}".strip()
+        if content.endswith("\\"):
+            continue
+        if words:
+            yield start, words
+        start, words = 0, ""
+
+
+def _entry(line: int, words: str, path: Path, relock: str) -> LockedRequirement:
+    """The pin that one logical line holds."""
+    where = f"{_place(path)}:{line}:1"
+    if _ADDRESS.match(words):
+        raise UsageError(
+            "a lock cannot hold an address, a directory or an editable", where=where, next=_by_name(relock)
+        )
+    if words.startswith("-"):
+        option = re.split(r"[\s=]", words)[0]
+        raise UsageError(
+            f"a lock cannot hold the option {option}",
+            where=where,
+            next="remove the line; indexes and mirrors belong in this machine's pip configuration",
+        )
+    head, *options = re.split(r"\s+(?=--)", words)
+    try:
+        requirement = Requirement(head)
+    except InvalidRequirement:
+        raise UsageError(f"this is no pinned requirement: {head}", where=where, next=relock) from None
+    if requirement.url:
+        raise UsageError("a lock cannot hold an address", where=where, next=_by_name(relock))
+    hashes = [found[1] for found in map(_HASH.fullmatch, options) if found]
+    if not hashes or len(hashes) != len(options):
+        raise UsageError(f"{requirement.name} has no sha256 hash in the lock", where=where, next=relock)
+    marker = str(requirement.marker) if requirement.marker else None
+    return LockedRequirement(
+        canonicalize_name(requirement.name), _pin(requirement, where, relock), marker, tuple(hashes), line
+    )
+
+
+def _pin(requirement: Requirement, where: str, relock: str) -> str:
+    """The one version a requirement allows."""
+    specifiers = list(requirement.specifier)
+    if len(specifiers) != 1 or specifiers[0].operator != "==" or specifiers[0].version.endswith("*"):
+        raise UsageError(f"{requirement.name} is not pinned to one version with ==", where=where, next=relock)
+    return specifiers[0].version
+
+
+def _by_name(relock: str) -> str:
+    return f"name a released version of the package instead, then: {relock.rpartition('then: ')[2]}"
+
+
+def _place(path: Path) -> str:
+    """The path as a person in the checkout writes it."""
+    return f"{path.parent.name}/{path.name}"
