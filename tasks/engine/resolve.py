@@ -7,9 +7,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from uv import find_uv_bin
 
@@ -52,6 +54,7 @@ def make(root: Path, python: str, *, upgrade: bool = False, packages: Sequence[s
         _compile(root, draft, lowest, ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages])
         draft.write_text(_head(source, lowest) + draft.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
         after = locks.parse(draft.read_text(encoding="utf-8"), target)
+        _refuse_unknown(packages, after)
         if draft.read_bytes() != before:
             draft.replace(target)
     return _compare(_versions_before(before, target), _versions(after))
@@ -85,6 +88,19 @@ def _compile(root: Path, draft: Path, lowest: str, choices: list[str]) -> None:
             next="mend what uv says above, then: fab lock",
             detail=tuple(words[-20:]),
         )
+
+
+def _refuse_unknown(packages: Sequence[str], lock: locks.Lock) -> None:
+    """UsageError for a package to upgrade that the service does not use."""
+    known = {entry.name for entry in lock.entries}
+    for name in packages:
+        if canonicalize_name(name) not in known:
+            close = get_close_matches(canonicalize_name(name), sorted(known), n=1)
+            raise UsageError(
+                f"the service does not use {name}",
+                where="--package",
+                next=f"did you mean {close[0]}?" if close else "add it to service/requirements.in, then: fab lock",
+            )
 
 
 def _head(source: Path, lowest: str) -> str:

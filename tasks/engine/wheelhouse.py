@@ -112,7 +112,7 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
         _, _, _, tags = parse_wheel_filename(file.name)
         if not any(str(tag) in {f"py{order.target.minor[0]}-none-any", _own_tag(order.target)} for tag in tags):
             raise UsageError(
-                f"{wanted} has no wheel for {order.target}, and its source needs a compiler on the host itself",
+                f"{wanted} has no wheel for {order.target}, and its source builds only into {file.name}",
                 where=_place(order, wanted),
                 next="pin a version that has a wheel for this target, or another package, in service/requirements.in, "
                 "then: fab lock",

@@ -1,0 +1,70 @@
+"""Tiny wheels and sdists made on the spot, and an environment in which pip and uv see nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+BACKEND = """
+import zipfile
+TAG = {tag!r}
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    name = "{name}-{version}-" + TAG + ".whl"
+    with zipfile.ZipFile(wheel_directory + "/" + name, "w") as wheel:
+        info = "{name}-{version}.dist-info/"
+        for path, text in (
+            ("METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n"),
+            ("WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: " + TAG + "\\n"),
+            ("RECORD", ""),
+        ):
+            wheel.writestr(zipfile.ZipInfo(info + path, (1980, 1, 1, 0, 0, 0)), text)
+    return name
+"""
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch, links: Path) -> None:
+    """Let pip and uv see the distributions in `links` and no index, whatever this machine configures."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
+    settings |= {"UV_NO_CONFIG": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(links)}
+    settings |= {"PIP_CACHE_DIR": str(links.parent / "pip"), "UV_CACHE_DIR": str(links.parent / "uv")}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+
+def wheel(links: Path, name: str, version: str, tag: str = "py3-none-any", requires: tuple[str, ...] = ()) -> str:
+    """Write a wheel without code; its hex SHA-256."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {other}\n" for other in requires)
+    path = links / f"{name}-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{info}/METADATA", metadata)
+        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sdist(links: Path, name: str, version: str, tag: str = "py3-none-any") -> str:
+    """Write a source distribution that builds, without any tool, into a wheel with this tag; its hex SHA-256."""
+    project = f'[project]\nname = "{name}"\nversion = "{version}"\n'
+    project += '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "pyproject.toml": project,
+        "backend.py": BACKEND.format(name=name, version=version, tag=tag),
+    }
+    path = links / f"{name}-{version}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for filename, text in files.items():
+            member = tarfile.TarInfo(f"{name}-{version}/{filename}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,77 @@
+"""What git says about service/, in a real repository, and what is taken where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import archive, checkout
+from tasks.engine.errors import UsageError
+from tests import repository
+from tests.repository import commit, git
+
+
+def write(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose clone of the template is a folder below its top."""
+    repository.create(tmp_path, monkeypatch)
+    write(tmp_path, "clone/service/a.py", "clone/service/b.py", "clone/service/gone.py", "clone/hosts.yaml")
+    (tmp_path / "clone" / ".gitignore").write_text("ignored\n")
+    return tmp_path / "clone"
+
+
+def test_tracked_and_untracked_but_not_ignored_nor_deleted(root: Path) -> None:
+    commit(root)
+    write(root, "service/new é.py", "service/ignored")
+    (root / "service" / "gone.py").unlink()
+    assert checkout.files(root) == [b"a.py", b"b.py", "new é.py".encode()]
+
+
+def test_dirty_names_what_differs_from_the_commit(root: Path) -> None:
+    assert checkout.commit(root) is None
+    assert checkout.dirty(root) == ("a.py", "b.py", "gone.py")
+    commit(root)
+    assert checkout.dirty(root) == ()
+    assert len(checkout.commit(root) or "") == 40
+    (root / "service" / "b.py").rename(root / "service" / "moved é.py")
+    write(root, "other.py", "service/staged.py")
+    git(root, "add", "service/staged.py")
+    (root / "service" / "gone.py").unlink()
+    assert checkout.dirty(root) == ("b.py", "gone.py", "moved é.py", "staged.py")
+
+
+def test_outside_of_git_caches_and_venvs_stay_behind(tmp_path: Path) -> None:
+    write(tmp_path, "service/a.py", "service/p/b.py", "service/p/__pycache__/b.pyc", "service/.venv/x", "service/c.pyc")
+    write(tmp_path, "service/.hidden")
+    assert checkout.files(tmp_path) == [b".hidden", b"a.py", b"p/b.py"]
+    assert (checkout.commit(tmp_path), checkout.dirty(tmp_path)) == (None, ())
+
+
+def test_a_repository_inside_is_refused(root: Path) -> None:
+    write(root, "service/inner/x.py")
+    git(root / "service" / "inner", "init", "-q")
+    with pytest.raises(UsageError, match="git repository of its own"):
+        archive.collect(root)
+
+
+def test_a_git_that_fails_is_never_taken_for_no_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root.parent / ".git" / "HEAD").write_text("nonsense")
+    with pytest.raises(UsageError, match="git cannot read") as caught:
+        checkout.files(root)
+    assert caught.value.detail
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UsageError, match="there is no git"):
+        checkout.files(root)
+
+
+def test_no_service_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no service/"):
+        checkout.files(tmp_path)
