@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.engine import schema, shapes, yamlfile
 from tasks.engine.errors import UsageError
-from tasks.engine.yamlfile import Mapping, Node, Place
+from tasks.engine.tree import Mapping, Node, Place, merge, plain
 
 _KEYS = ("address", "port", "user", "groups", "host_key", "identity", "python", "service")
 _CREATE = "create it with a line `hosts:` and, indented below, `shire01: {address: 192.0.2.11}`"
@@ -30,7 +30,7 @@ class Host:
     host_key: str | None
     identity: str | None
     python: str | None
-    service: Node | None = field(compare=False, repr=False)
+    service: Mapping | None = field(compare=False, repr=False)
     source: Path = field(repr=False)
     place: Place = field(repr=False)
 
@@ -42,6 +42,11 @@ class Inventory:
     path: Path
     hosts: tuple[Host, ...]
     sandbox: tuple[Host, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The file as people are shown it."""
+        return yamlfile.shown(self.path)
 
     @property
     def groups(self) -> dict[str, tuple[Host, ...]]:
@@ -61,8 +66,8 @@ def load(root: Path, environ: MappingView[str, str]) -> Inventory:
         path = Path(chosen)
         return Inventory(path, _hosts(path, missing="set HOSTS to a file that is there, or unset it for hosts.yaml"))
     path, local = root / "hosts.yaml", root / ".sandbox" / "hosts.yaml"
-    sandbox = _hosts(local, missing="fab sandbox.up") if local.exists() else ()
-    if sandbox and not path.exists():
+    sandbox = _hosts(local, missing="fab sandbox.up") if _is_there(local) else ()
+    if sandbox and not _is_there(path):
         return Inventory(local, sandbox)
     hosts = _hosts(path, missing=_CREATE)
     if not hosts and sandbox:
@@ -74,8 +79,15 @@ def load(root: Path, environ: MappingView[str, str]) -> Inventory:
 
 def overrides_document(inventory: Inventory) -> dict[str, object]:
     """The service overrides of all hosts as plain data, by host name in order; hosts without any are left out."""
-    hosts = sorted(inventory.hosts, key=lambda host: host.name)
-    return {host.name: schema.plain(host.service) for host in hosts if host.service is not None}
+    overrides = {host.name: plain(host.service) for host in inventory.hosts if host.service is not None}
+    return {name: override for name, override in sorted(overrides.items()) if override}
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _hosts(path: Path, *, missing: str) -> tuple[Host, ...]:
@@ -104,32 +116,38 @@ def _named(name: str, node: Node, defaults: Node | None, place: Place, path: Pat
         raise schema.refuse(place, message, "rename it; `all` means every host" if name == "all" else "rename it")
     if schema.is_null(node):
         node = Mapping(place, {}, {})
-    return _host(name, schema.merge(defaults, node) if defaults is not None else node, place, path)
+    return _host(name, merge(defaults, node) if defaults is not None else node, place, path)
 
 
 def _host(name: str, node: Node, place: Place, path: Path) -> Host:
     fields = schema.keys(node, _KEYS)
     if "address" not in fields and not shapes.ADDRESS.fits(name):
         raise schema.refuse(place, f"{schema.quoted(name)} is no address, and there is no other", "add `address:`")
-    identity = schema.text(fields["identity"], shapes.IDENTITY) if "identity" in fields else None
+    identity = _text(fields, "identity", shapes.IDENTITY)
     if identity and not identity.startswith("~"):
         identity = str(path.parent / identity)
-    service = fields.get("service")
-    if service is not None:
-        schema.entries(service)
     return Host(
         name=name,
-        address=schema.text(fields["address"], shapes.ADDRESS) if "address" in fields else name,
-        port=schema.integer(fields["port"], 1, 65535) if "port" in fields else None,
-        user=schema.text(fields["user"], shapes.USER) if "user" in fields else None,
-        groups=_groups(fields["groups"]) if "groups" in fields else (),
-        host_key=schema.text(fields["host_key"], shapes.HOST_KEY) if "host_key" in fields else None,
+        address=_text(fields, "address", shapes.ADDRESS) or name,
+        port=schema.optional(fields, "port", lambda node: schema.integer(node, 1, 65535), None),
+        user=_text(fields, "user", shapes.USER),
+        groups=schema.optional(fields, "groups", _groups, ()),
+        host_key=_text(fields, "host_key", shapes.HOST_KEY),
         identity=identity,
-        python=schema.text(fields["python"], shapes.INTERPRETER) if "python" in fields else None,
-        service=service,
+        python=_text(fields, "python", shapes.INTERPRETER),
+        service=schema.optional(fields, "service", _overrides, None),
         source=path,
         place=place,
     )
+
+
+def _text(fields: dict[str, Node], key: str, shape: schema.Shape) -> str | None:
+    return schema.text(fields[key], shape) if key in fields else None
+
+
+def _overrides(node: Node) -> Mapping:
+    schema.entries(node)
+    return schema.mapping(node)
 
 
 def _groups(node: Node) -> tuple[str, ...]:

@@ -11,25 +11,27 @@ import json
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tasks.engine.errors import UsageError
-from tasks.engine.yamlfile import HIDDEN, Mapping, Node, Place, Scalar, Sequence
+from tasks.engine.tree import FRACTION, HIDDEN, Mapping, Node, Place, Scalar, Sequence
 
 TEXT_LIMIT = 8192
 
-_CONTROL = re.compile("[\t\n\ud800-\udfff]")
+T = TypeVar("T")
+
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}")
-_FRACTION = re.compile(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
 _KINDS = {"null": "nothing", "int": "a number", "float": "a number", "timestamp": "a date"}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a text must look like. expected: a noun with its article; example: a value that fits."""
+    """What a text must look like. expected: a noun with its article; example: one that fits; options: all that fit."""
 
     expected: str
     example: str
     fits: Callable[[str], bool]
+    options: tuple[str, ...] = ()
 
 
 def refuse(node: Node | Place, message: str, fix: str) -> UsageError:
@@ -49,38 +51,45 @@ def is_null(node: Node) -> bool:
     return isinstance(node, Scalar) and node.kind == "null"
 
 
+def mapping(node: Node) -> Mapping:
+    """The node, which must be a mapping."""
+    if not isinstance(node, Mapping):
+        raise refuse(node, f"expected a mapping of keys to values, found {found(node)}", "write `key: value` lines")
+    return node
+
+
 def keys(node: Node, allowed: Collection[str]) -> dict[str, Node]:
     """The values of a mapping that knows only these keys, without those that are null."""
-    mapping = _mapping(node)
-    for key in mapping.entries:
+    given = mapping(node)
+    for key in given.entries:
         if key not in allowed:
             meant = nearest(key, allowed)
             known = ", ".join(allowed)
             fix = f"did you mean '{meant}'?" if meant else f"remove it; known here: {known}"
-            raise refuse(mapping.keys[key], f"unknown key {quoted(key)}; known here: {known}", fix)
+            raise refuse(given.keys[key], f"unknown key {quoted(key)}; known here: {known}", fix)
     return entries(node)
 
 
 def entries(node: Node) -> dict[str, Node]:
     """The values of a mapping with keys of the user's choice, without those that are null."""
-    mapping = _mapping(node)
-    for key, value in mapping.entries.items():
+    given = mapping(node)
+    for key, value in given.entries.items():
         if isinstance(value, Scalar) and value.kind == "null" and not value.text:
             raise refuse(value, f"{quoted(key)} has no value", "write one, or `null` to do without, or delete the key")
-    return {key: value for key, value in mapping.entries.items() if not is_null(value)}
+    return {key: value for key, value in given.entries.items() if not is_null(value)}
 
 
 def sections(node: Node, allowed: Collection[str]) -> dict[str, Node]:
     """As keys(), for the top of a file, where a section whose lines are all commented out is as good as none."""
-    mapping = _mapping(node)
-    filled = {key: value for key, value in mapping.entries.items() if key not in allowed or not is_null(value)}
-    return keys(Mapping(mapping.place, filled, mapping.keys), allowed)
+    given = mapping(node)
+    filled = {key: value for key, value in given.entries.items() if key not in allowed or not is_null(value)}
+    return keys(Mapping(given.place, filled, given.keys), allowed)
 
 
 def named(node: Node) -> list[tuple[str, Node, Place]]:
     """The entries of a mapping with keys of the user's choice, null or not, each with the place of its key."""
-    mapping = _mapping(node)
-    return [(key, value, mapping.keys[key]) for key, value in mapping.entries.items()]
+    given = mapping(node)
+    return [(key, value, given.keys[key]) for key, value in given.entries.items()]
 
 
 def required(node: Node, fields: dict[str, Node], key: str, example: str) -> Node:
@@ -89,6 +98,11 @@ def required(node: Node, fields: dict[str, Node], key: str, example: str) -> Nod
         path = f"{node.place.path}.{key}" if node.place.path else key
         raise refuse(replace(node.place, path=path), f"{key} is missing", f"add `{key}: {example}`")
     return fields[key]
+
+
+def optional(fields: dict[str, Node], key: str, read: Callable[[Node], T], default: T) -> T:
+    """What `read` makes of the value, or the default where there is none."""
+    return read(fields[key]) if key in fields else default
 
 
 def items(node: Node) -> tuple[Node, ...]:
@@ -105,7 +119,7 @@ def text(node: Node, shape: Shape | None = None, *, empty: bool = False) -> str:
         raise refuse(node, f"expected {expected}, found {found(node)}", _like(node, shape))
     if node.kind != "str":
         raise refuse(node, f"expected {expected}, but {_reading(node)}", _mend(node, shape))
-    if bad := HIDDEN.search(node.text) or _CONTROL.search(node.text):
+    if bad := HIDDEN.search(node.text) or re.search("[\t\n]", node.text):
         raise refuse(node, f"a control character is in the text: U+{ord(bad[0]):04X}", "write one line of text")
     if len(node.text) > TEXT_LIMIT or not (node.text or empty):
         raise refuse(node, f"expected {expected}, found {len(node.text)} characters", _like(node, shape))
@@ -114,14 +128,9 @@ def text(node: Node, shape: Shape | None = None, *, empty: bool = False) -> str:
     return node.text
 
 
-def choice(node: Node, options: Collection[str]) -> str:
+def choice(node: Node, options: tuple[str, ...]) -> str:
     """One of these words."""
-    word = text(node, Shape(f"one of {', '.join(options)}", next(iter(options)), lambda _: True))
-    if word not in options:
-        meant = nearest(word, options)
-        fix = f"did you mean '{meant}'?" if meant else f"write one of {', '.join(options)}"
-        raise refuse(node, f"expected one of {', '.join(options)}, found {quoted(word)}", fix)
-    return word
+    return text(node, Shape(f"one of {', '.join(options)}", options[0], options.__contains__, options))
 
 
 def integer(node: Node, low: int, high: int) -> int:
@@ -131,30 +140,7 @@ def integer(node: Node, low: int, high: int) -> int:
 
 def number(node: Node, low: int, high: int) -> float:
     """A number in plain decimal, fractions allowed, from low to high."""
-    return float(_number(node, low, high, f"a number from {low} to {high}", _FRACTION))
-
-
-def merge(lower: Node, upper: Node) -> Node:
-    """Both as one, the upper winning: mappings merge key by key, anything else replaces; each value keeps its place."""
-    if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
-        return upper
-    merged = dict(lower.entries)
-    for key, value in upper.entries.items():
-        merged[key] = merge(merged[key], value) if key in merged else value
-    return Mapping(lower.place, merged, {**lower.keys, **upper.keys})
-
-
-def plain(node: Node) -> object:
-    """The node as data for JSON: text, numbers, null, lists and mappings."""
-    if isinstance(node, Mapping):
-        return {key: plain(value) for key, value in node.entries.items()}
-    if isinstance(node, Sequence):
-        return [plain(item) for item in node.items]
-    if node.kind == "null":
-        return None
-    if node.kind in ("int", "float") and _FRACTION.fullmatch(node.text):
-        return float(node.text) if "." in node.text else int(node.text)
-    return node.text
+    return float(_number(node, low, high, f"a number from {low} to {high}", FRACTION))
 
 
 def found(node: Node) -> str:
@@ -169,12 +155,6 @@ def found(node: Node) -> str:
 def quoted(value: str) -> str:
     """The value between double quotes, escaped and cut for an error message."""
     return json.dumps(value if len(value) <= 60 else value[:59] + "…", ensure_ascii=not value.isprintable())
-
-
-def _mapping(node: Node) -> Mapping:
-    if not isinstance(node, Mapping):
-        raise refuse(node, f"expected a mapping of keys to values, found {found(node)}", "write `key: value` lines")
-    return node
 
 
 def _number(node: Node, low: int, high: int, expected: str, shape: re.Pattern[str]) -> str:
@@ -206,7 +186,11 @@ def _mend(node: Scalar, shape: Shape | None) -> str:
 
 
 def _like(node: Node, shape: Shape | None) -> str:
-    return f"write it like {_name(node)}: {quoted(shape.example)}" if shape else f'write {_name(node)}: "text"'
+    if shape is None:
+        return f'write {_name(node)}: "text"'
+    if isinstance(node, Scalar) and (meant := nearest(node.text, shape.options)):
+        return f"did you mean '{meant}'?"
+    return f"write it like {_name(node)}: {quoted(shape.example)}"
 
 
 def _name(node: Node) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from tasks.engine.errors import UsageError
-from tasks.engine.inventory import Host, Inventory
 from tasks.engine.schema import nearest, quoted
-from tasks.engine.yamlfile import shown
+
+if TYPE_CHECKING:
+    from tasks.engine.inventory import Host, Inventory
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,13 @@ def select(inventory: Inventory, expression: str | None) -> Selection:
     """The hosts that the expression means; None means all.
 
     Comma-separated: host names, group names, globs over host names (* ? [..]), `all`, and any of these with a leading
-    `-` to leave them out; only such ones mean all others. Raises UsageError for an unknown name or an empty result.
+    `-` to leave them out; only such ones mean all others. Raises UsageError for a word that means no host (so that a
+    mistyped exclusion never widens a run) and for an empty result.
     """
     if not inventory.hosts and not inventory.sandbox:
         raise UsageError(
-            f"there is no host in {shown(inventory.path)}",
-            where=shown(inventory.path),
+            f"there is no host in {inventory.label}",
+            where=inventory.label,
             next="add one below `hosts:`, or try on local hosts: fab sandbox.up",
         )
     words = [word.strip() for word in ("all" if expression is None else expression).split(",")]
@@ -50,7 +53,7 @@ def _union(inventory: Inventory, words: Iterable[str]) -> set[str]:
 
 
 def _meaning(inventory: Inventory, word: str) -> list[str]:
-    """The names of the hosts that one word means; a glob may mean none."""
+    """The names of the hosts that one word means, at least one."""
     names = [host.name for host in inventory.hosts]
     local = [host.name for host in inventory.sandbox]
     if word == "all":
@@ -59,8 +62,8 @@ def _meaning(inventory: Inventory, word: str) -> list[str]:
         return [word]
     if word in inventory.groups:
         return [host.name for host in inventory.groups[word]]
-    if any(sign in word for sign in "*?["):
-        return [name for name in names if fnmatchcase(name, word)]
+    if matched := [name for name in names if fnmatchcase(name, word)]:
+        return matched
     meant = nearest(word, [*names, *local, *inventory.groups, "all"])
     fix = f"did you mean '{meant}'?" if meant else "see what there is: fab hosts"
-    raise UsageError(f"{quoted(word)} is no host or group of {shown(inventory.path)}", where="-H", next=fix)
+    raise UsageError(f"{quoted(word)} is no host or group of {inventory.label}", where="-H", next=fix)

@@ -78,15 +78,21 @@ def _ssh_strings(blob: bytes) -> list[bytes]:
     return fields
 
 
-def split_listen(text: str) -> tuple[str, int] | None:
-    """ADDRESS and PORT of `127.0.0.1:8080` or `[::1]:8080`; None for anything else."""
+def split_listen(text: str) -> tuple[str, int]:
+    """ADDRESS and PORT of `127.0.0.1:8080` or `[::1]:8080`; ValueError for anything else."""
     parts = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([1-9][0-9]{0,4})", text)
     if parts is None or int(parts[3]) > 65535:
-        return None
-    address = parts[1] or parts[2]
-    if not is_ip(address) or (":" in address) != bool(parts[1]):
-        return None
-    return address, int(parts[3])
+        raise ValueError(text)
+    address = ipaddress.IPv6Address(parts[1]) if parts[1] else ipaddress.IPv4Address(parts[2])
+    return str(address), int(parts[3])
+
+
+def _is_listen(text: str) -> bool:
+    try:
+        split_listen(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_command(text: str) -> bool:
@@ -134,7 +140,7 @@ HEALTH_PATH = Shape(
     "/readyz",
     _matches(r"/[A-Za-z0-9._~!$&()*+,;=:@%/?-]{0,999}"),
 )
-LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", lambda text: split_listen(text) is not None)
+LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
 SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
 COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)

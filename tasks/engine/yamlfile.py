@@ -10,78 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from collections.abc import Mapping as MappingView
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import yaml
 
 from tasks.engine.errors import UsageError
+from tasks.engine.tree import HIDDEN, Document, Mapping, Node, Place, Scalar, Sequence
 
 SIZE_LIMIT = 1024 * 1024
 DEPTH_LIMIT = 16
-
-# C0 but tab and line feed, DEL, C1, line separators, bidi controls, byte order mark: they make a file read differently
-# from what an editor shows.
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+KEY_LIMIT = 100
 
 # Other readers take these for truth values or numbers; PyYAML takes them for text.
 _DISPUTED = re.compile(r"(?P<bool>[yYnN])|(?P<float>[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+)|(?P<int>0o[0-7]+)")
 
 _RESOLVER = yaml.resolver.Resolver()
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value stands: file as shown to people, line and column from 1, path of keys (`hosts.shire01.port`)."""
-
-    file: str
-    line: int
-    column: int
-    path: str
-
-    def __str__(self) -> str:
-        spot = f"{self.file}:{self.line}:{self.column}"
-        return f"{spot} ({self.path})" if self.path else spot
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """One value as written. kind: what YAML takes it for (str, null, bool, int, float, timestamp, merge, value)."""
-
-    place: Place
-    text: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """A list, in the order of the file."""
-
-    place: Place
-    items: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Mapping:
-    """Keys and values in the order of the file; keys: where each key stands."""
-
-    place: Place
-    entries: MappingView[str, Node]
-    keys: MappingView[str, Place]
-
-
-Node: TypeAlias = Scalar | Sequence | Mapping
-
-
-@dataclass(frozen=True)
-class Document:
-    """A file that was read whole: its bytes, and the tree they hold."""
-
-    path: Path
-    data: bytes
-    root: Node
 
 
 def read(path: Path, *, missing: str) -> Document:
@@ -104,7 +47,7 @@ def shown(path: Path) -> str:
     """The path as people are shown it: relative to the current directory where it lies below that."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):
         return str(path)
 
 
@@ -116,7 +59,7 @@ def parse(data: bytes, file: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1, "") if mark else Place(file, 1, 1, "")
-        problem = error.problem or error.context or "it cannot be read"
+        problem = " ".join(part for part in (error.context, error.problem) if part)
         fix = "indent with spaces, not tabs" if "\\t" in problem else "correct the line; quote a text with : # { ["
         raise UsageError(f"not valid YAML: {problem}", where=str(place), next=fix) from None
     except (yaml.YAMLError, ValueError, OverflowError):
@@ -226,6 +169,9 @@ class _Builder:
         if key.kind != "str":
             message = f"YAML does not read the key {key.text or 'here'} as text"
             raise self._refuse(event, path, message, f"quote it: {json.dumps(key.text)}:")
+        if len(key.text) > KEY_LIMIT or HIDDEN.search(key.text) or not {"\t", "\n"}.isdisjoint(key.text):
+            message = "a key is one short line without control characters"
+            raise self._refuse(event, path, message, "rename it")
         return key.text
 
     def _place(self, event: yaml.Event, path: str) -> Place:

@@ -1,0 +1,93 @@
+"""What a configuration file holds, as data: values as written, each with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as MappingView
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+# C0 but tab and line feed, DEL, C1, line separators, bidi controls, byte order mark, surrogates: with any of these a
+# text is not what an editor or a terminal shows.
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+
+# Numbers as a person writes them: no octal, no base 60, no exponent, no underscores.
+FRACTION = re.compile(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands: file as shown to people, line and column from 1, path of keys (`hosts.shire01.port`)."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+
+    def __str__(self) -> str:
+        spot = f"{self.file}:{self.line}:{self.column}"
+        return f"{spot} ({self.path})" if self.path else spot
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value as written. kind: what YAML takes it for (str, null, bool, int, float, timestamp, merge, value)."""
+
+    place: Place
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A list, in the order of the file."""
+
+    place: Place
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Keys and values in the order of the file; keys: where each key stands."""
+
+    place: Place
+    entries: MappingView[str, Node]
+    keys: MappingView[str, Place]
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file that was read whole: its bytes, and the tree they hold."""
+
+    path: Path
+    data: bytes
+    root: Node
+
+
+def merge(lower: Node, upper: Node) -> Node:
+    """Both as one, the upper winning: mappings merge key by key, anything else replaces; each value keeps its place."""
+    if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
+        return upper
+    merged = dict(lower.entries)
+    for key, value in upper.entries.items():
+        merged[key] = merge(merged[key], value) if key in merged else value
+    return Mapping(lower.place, merged, {**lower.keys, **upper.keys})
+
+
+def plain(node: Node) -> object:
+    """The node as data for JSON: text, numbers, null, lists, and mappings in the order of their keys."""
+    if isinstance(node, Mapping):
+        return {key: plain(value) for key, value in sorted(node.entries.items())}
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    if node.kind == "null":
+        return None
+    if node.kind in ("int", "float") and FRACTION.fullmatch(node.text):
+        return float(node.text) if "." in node.text else int(node.text)
+    return node.text
