@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import resolve, wheelhouse
 from tasks.engine import lock as locks
+from tasks.engine import resolve, wheelhouse
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.lock import Lock, LockedRequirement
 from tasks.engine.target import Target

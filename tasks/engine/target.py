@@ -54,15 +54,16 @@ class Target:
 
     @property
     def platforms(self) -> tuple[str, ...]:
-        """The platform tags this host takes, the newest first."""
+        """The platform tags this host takes, in the order in which its own pip would prefer them."""
         name, major, minor = self.libc
         tags = _manylinux(major, minor, self.machine) if name == "glibc" else _musllinux(major, minor, self.machine)
-        return (*tags, f"linux_{self.machine}")
+        return (f"linux_{self.machine}", *tags)
 
     @property
     def identity(self) -> str:
         """One line that is equal for two hosts exactly when the same wheels fit both."""
-        return f"{self.short} {self.minor} {self.abi} {self.platforms[0]}"
+        name, major, minor = self.libc
+        return f"{self.short} {self.minor} {self.abi} {name} {major}.{minor} {self.machine}"
 
     def environment(self) -> dict[str, str]:
         """The marker variables of PEP 508; the kernel's release and version are left empty."""
