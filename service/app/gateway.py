@@ -31,6 +31,8 @@ class Gateway:
 
 
 def install(app: Flask) -> None:
-    """Put the gateway's rule in front; TRUSTED_PROXIES, a number, overrides it. Raises ValueError when it is none."""
-    setting = os.environ.get("TRUSTED_PROXIES")
-    app.wsgi_app = Gateway(app.wsgi_app, None if setting is None else int(setting))  # type: ignore[method-assign]
+    """Put this rule in front of the application. TRUSTED_PROXIES overrides it; ValueError when that is no number."""
+    setting = os.environ.get("TRUSTED_PROXIES", "")
+    if setting and not setting.isdecimal():
+        raise ValueError(f"TRUSTED_PROXIES is the number of proxies to believe, not {setting!r}")
+    app.wsgi_app = Gateway(app.wsgi_app, int(setting) if setting else None)  # type: ignore[method-assign]

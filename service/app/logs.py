@@ -12,17 +12,20 @@ import os
 from contextvars import ContextVar
 from datetime import datetime, timezone
 
-# journald cuts a line at 48 KiB, and half an object is none: no text may grow past this many characters.
-LONGEST = 4000
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+# Characters. journald cuts a line at 48 KiB, and half an object is none; escaped, a character takes up to 12 bytes.
+LONGEST_TEXT = 600
+LONGEST_TRACEBACK = 4000
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-def shorten(text: str) -> str:
-    """The text itself, or its beginning and its end around a mark, where the causes stand."""
-    if len(text) <= LONGEST:
+def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
+    """The text itself, or its beginning and its end (there stand the causes) around a mark."""
+    if len(text) <= longest:
         return text
-    half = LONGEST // 2
+    half = longest // 2
     return f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
 
 
@@ -48,13 +51,16 @@ class JsonLines(logging.Formatter):
         for key, value in getattr(record, "fields", {}).items():
             entry[key] = shorten(value) if isinstance(value, str) else value
         if record.exc_info:
-            entry["traceback"] = shorten(self.formatException(record.exc_info))
+            traceback = self.formatException(record.exc_info).encode("ascii", "backslashreplace").decode()
+            entry["traceback"] = shorten(traceback, LONGEST_TRACEBACK)
         return json.dumps(entry, default=repr).replace("\x7f", "\\u007f")
 
 
 def settings() -> dict[str, object]:
     """What `logging.config.dictConfig` takes: everything to stdout, once. LOG_LEVEL sets the level, INFO without it."""
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    if level not in LEVELS:
+        raise ValueError(f"LOG_LEVEL is one of {', '.join(LEVELS)}, not {level!r}")
     own = {"handlers": ["stdout"], "level": level, "propagate": False}
     return {
         "version": 1,

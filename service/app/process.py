@@ -15,7 +15,7 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class DeadlineError(Exception):
-    """The program or a child of it was still there at the deadline, and was killed."""
+    """The program was still running at the deadline, and was killed with all its children."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Outcome:
 
 
 def run(argv: Sequence[str], *, timeout: float, max_output: int) -> Outcome:
-    """Run to the end of its output, at most `timeout` seconds; keep `max_output` bytes of stdout and of stderr.
+    """Run to its end, at most `timeout` seconds; keep `max_output` bytes of stdout and of stderr; kill what it leaves.
 
     Its environment is PATH and LC_ALL=C: the secrets of the service are none of its business.
     Raises DeadlineError, and OSError when the program cannot be started.
@@ -48,8 +48,7 @@ def run(argv: Sequence[str], *, timeout: float, max_output: int) -> Outcome:
         env={"PATH": os.environ.get("PATH", SEARCH_PATH), "LC_ALL": "C"},
     ) as child:
         try:
-            kept, truncated = _collect(child, deadline, max_output)
-            ended = _ends_by(deadline, child.pid)
+            ended, truncated, kept = _follow(child, deadline, max_output)
         finally:
             _kill_group(child.pid)
     if not ended:
@@ -58,32 +57,35 @@ def run(argv: Sequence[str], *, timeout: float, max_output: int) -> Outcome:
     return Outcome(child.returncode, stdout, stderr, round(time.monotonic() - started, 3), truncated)
 
 
-def _collect(child: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[list[bytearray], bool]:
-    """Read stdout and stderr until both are closed or time is up; past the limit, read on and throw away."""
+def _follow(child: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bool, bool, list[bytearray]]:
+    """Read until the program has ended and said all, or time is up: (ended, truncated, [stdout, stderr]).
+
+    Past the limit it reads on and throws away. A child that holds the output open does not hold up the end.
+    """
     kept = [bytearray(), bytearray()]
-    truncated = False
-    with selectors.DefaultSelector() as open_streams:
+    ended = truncated = False
+    with selectors.DefaultSelector() as streams:
         for stream, buffer in ((child.stdout, kept[0]), (child.stderr, kept[1])):
             if stream:
-                open_streams.register(stream, selectors.EVENT_READ, buffer)
-        while open_streams.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _events in open_streams.select(left):
+                streams.register(stream, selectors.EVENT_READ, buffer)
+        while time.monotonic() < deadline:
+            ready = streams.select(0.05 if streams.get_map() and not ended else 0.001)
+            for key, _events in ready:
                 chunk = os.read(key.fd, 65536)
                 room = limit - len(key.data)
                 key.data.extend(chunk[:room])
                 truncated = truncated or len(chunk) > room
                 if not chunk:
-                    open_streams.unregister(key.fileobj)
-    return kept, truncated
+                    streams.unregister(key.fileobj)
+            if ended and not ready:
+                break
+            ended = _has_ended(child.pid)
+    return ended, truncated, kept
 
 
-def _ends_by(deadline: float, pid: int) -> bool:
-    """Wait for the program to end, and leave it unreaped: until then its group cannot become somebody else's."""
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.002)
-    return True
+def _has_ended(pid: int) -> bool:
+    """Look without reaping: until the program is reaped, its group cannot become somebody else's."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _kill_group(pid: int) -> None:
