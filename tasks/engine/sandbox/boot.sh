@@ -1,0 +1,32 @@
+#!/bin/sh
+# One sandbox host from its first boot to its last reboot: boot.sh DIRECTORY TREE HOSTNAME MACHINE BRIDGE CGROUP2 [CGROUP]
+# Runs in a mount namespace of its own, so that the overlay goes when the host goes, whatever killed it.
+set -eu
+directory=$1 tree=$2 hostname=$3 machine=$4 bridge=$5 cgroup2=$6
+# Under systemd this script was given a delegated scope; elsewhere the caller named a cgroup of our own.
+cgroup=$cgroup2${7:-$(sed -n 's/^0:://p' /proc/self/cgroup)}
+
+echo "$$ $(cut -d' ' -f22 "/proc/$$/stat")" >"$directory/pid.part"
+mv "$directory/pid.part" "$directory/pid"
+
+# A cgroup with processes of its own can have no delegated children, so the keeper and the host get one each.
+mkdir -p "$cgroup/keeper" "$cgroup/host"
+echo "$$" >"$cgroup/keeper/cgroup.procs"
+
+mount -t overlay overlay -o "lowerdir=$tree,upperdir=$directory/upper,workdir=$directory/work" "$directory/root"
+if [ -e "$directory/seed.tar" ]; then
+    tar --extract --file="$directory/seed.tar" --directory="$directory/root" --same-owner --preserve-permissions
+    rm "$directory/seed.tar"
+fi
+
+# 133 is how nspawn says that the host asked for a reboot.
+status=133
+while [ "$status" -eq 133 ]; do
+    status=0
+    # shellcheck disable=SC2016 # expanded by the inner shell, which moves itself before it becomes nspawn
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 sh -c 'echo "$$" >"$0/cgroup.procs" && exec "$@"' "$cgroup/host" \
+        systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$directory/root" \
+        --machine="$machine" --hostname="$hostname" --network-bridge="$bridge" \
+        --resolv-conf=off --timezone=off --link-journal=no --console=read-only </dev/null || status=$?
+done
+exit "$status"

@@ -1,0 +1,50 @@
+"""The cgroups of sandbox hosts on a controller without systemd; with it, each host has a scope that systemd removes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tasks.engine.errors import UsageError
+
+_NSPAWN = Path("/run/systemd/nspawn/propagate")
+
+
+def path(machine: str) -> str:
+    """Where a host's cgroup lies below the root of each hierarchy."""
+    return f"integrators-loop/{machine}"
+
+
+def unified() -> Path:
+    """Where the unified hierarchy is mounted. Raises UsageError where there is none."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            return Path(before.split()[4])
+    raise UsageError(
+        "this machine has no cgroup2 mounted, and systemd cannot boot in a sandbox without it",
+        next="mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+    )
+
+
+def remove(machine: str, timeout: float = 5.0) -> None:
+    """Remove what a host that is off left behind: its cgroups, and the directory through which nspawn passes mounts.
+
+    nspawn mirrors the cgroup in the named hierarchy where the controller has a hybrid set-up.
+    """
+    for hierarchy in (unified(), Path("/sys/fs/cgroup/systemd")):
+        _remove_tree(hierarchy / path(machine), time.monotonic() + timeout)
+    if (_NSPAWN / machine).is_dir():
+        (_NSPAWN / machine).rmdir()
+
+
+def _remove_tree(top: Path, deadline: float) -> None:
+    """Remove a cgroup and those below it; the kernel calls one busy until its last process is reaped."""
+    for directory in [*sorted(top.rglob("*/"), reverse=True), top]:
+        while directory.is_dir():
+            try:
+                directory.rmdir()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)

@@ -1,0 +1,40 @@
+"""One at a time: an exclusive lock on a file, which the kernel frees when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file, made with its directory where they are missing; `waiting()` is called before a wait."""
+    handle = _take(path, waiting)
+    while not _names(path, handle):
+        handle.close()
+        handle = _take(path, waiting)
+    with handle:
+        yield
+
+
+def _take(path: Path, waiting: Callable[[], None]) -> TextIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        waiting()
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _names(path: Path, handle: TextIO) -> bool:
+    """Whether the path is still the file we hold, and not one made after a holder removed its directory."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
+    except FileNotFoundError:
+        return False
