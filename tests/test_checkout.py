@@ -72,6 +72,14 @@ def test_a_git_that_fails_is_never_taken_for_no_git(root: Path, monkeypatch: pyt
         checkout.files(root)
 
 
+def test_called_from_a_hook_of_another_repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(root)
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    monkeypatch.setenv("GIT_INDEX_FILE", "index")
+    assert checkout.files(root) == [b"a.py", b"b.py", b"gone.py"]
+    assert checkout.commit(root)
+
+
 def test_no_service_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no service/"):
         checkout.files(tmp_path)

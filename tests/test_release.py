@@ -14,7 +14,7 @@ from tests.repository import commit, git
 
 FILES = {
     "service.yaml": "name: demo\n",
-    "requirements.txt": f"flask==3.1.0 --hash=sha256:{'a' * 64}\n",
+    "requirements.txt": f"gunicorn==23.0.0 --hash=sha256:{'a' * 64}\n",
     "app.py": "x = 1\n",
     "run": "#!/bin/sh\n",
 }
@@ -82,6 +82,13 @@ def test_a_needed_file_that_git_ignores_is_told(tmp_path: Path, monkeypatch: pyt
         release.build(root, {})
     git(root, "add", "-f", f"service/{name}")
     assert release.build(root, {}).id
+
+
+def test_no_gunicorn(tmp_path: Path) -> None:
+    root = checkout_at(tmp_path / "one", sorted(FILES))
+    (root / "service" / "requirements.txt").write_text(FILES["requirements.txt"].replace("gunicorn", "flask"))
+    with pytest.raises(UsageError, match="no gunicorn, and it runs every web process"):
+        release.build(root, {})
 
 
 def test_no_service_yaml(tmp_path: Path) -> None:

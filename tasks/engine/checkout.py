@@ -12,6 +12,7 @@ _LEFT_OUT = frozenset(
     {".git", ".venv", "venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
     | {".tox", ".nox", ".DS_Store"}
 )
+_HOOK_VARIABLES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 
 
 def files(root: Path) -> list[bytes]:
@@ -67,9 +68,14 @@ def _git(folder: Path, *arguments: str) -> bytes:
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """The outcome of one git command, run where its answers are relative to `service/`."""
+    """The outcome of one git command, run where its answers are relative to `service/`.
+
+    A git hook sets variables that point to its own repository; they must not point ours elsewhere.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
     try:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
+        return subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)
     except FileNotFoundError:
         raise UsageError(
             "this is a git checkout, and there is no git to read it with",

@@ -35,7 +35,8 @@ class Release:
 def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = False) -> Release:
     """The release that `root/service` and the overrides of all hosts (JSON values, by host) make.
 
-    UsageError when a file is refused, the lock is missing or stale, or `require_clean` meets a dirty tree.
+    UsageError when a file is refused, the lock is missing, stale or without gunicorn, or `require_clean` meets a tree
+    that is dirty.
     """
     dirty = checkout.dirty(root)
     if require_clean and dirty:
@@ -46,6 +47,7 @@ def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = 
             detail=tuple(f"service/{path}" for path in dirty[:20]),
         )
     lock = locks.read(root / "service" / "requirements.txt")
+    lock.require("gunicorn", "it runs every web process")
     tree = archive.collect(root)
     _require(root, tree)
     return Release(_identify(tree, overrides), tree, lock, checkout.commit(root), dirty)

@@ -83,9 +83,9 @@ def _compile(root: Path, draft: Path, lowest: str, choices: list[str]) -> None:
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(
-            f"uv found no set of versions for Python {lowest} and later",
+            f"uv could not lock the dependencies for Python {lowest} and later",
             where="service/requirements.in",
-            next="mend what uv says above, then: fab lock",
+            next="mend what uv says, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror",
             detail=tuple(words[-20:]),
         )
 

@@ -44,18 +44,15 @@ def take(root: Path, requirement: LockedRequirement, target: Target) -> Wheel | 
     try:
         filename, sha256 = json.loads((root / "index" / _key(requirement, target)).read_text(encoding="utf-8"))
         path = root / str(sha256) / Path(str(filename)).name
-        data = path.read_bytes()
+        found = digest(path)
     except (OSError, ValueError, TypeError):
         return None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        return None
-    return Wheel(path.name, path, sha256, len(data))
+    return Wheel(path.name, path, found, path.stat().st_size) if found == sha256 else None
 
 
 def keep(root: Path, requirement: LockedRequirement, target: Target, file: Path) -> Wheel:
     """Move a checked wheel in from `scratch`, as the answer for this requirement and target."""
-    data = file.read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256, size = digest(file), file.stat().st_size
     path = root / sha256 / file.name
     path.parent.mkdir(exist_ok=True)
     entry = file.with_name(f"{file.name}.entry")
@@ -64,7 +61,16 @@ def keep(root: Path, requirement: LockedRequirement, target: Target, file: Path)
     index.parent.mkdir(exist_ok=True)
     file.replace(path)
     entry.replace(index)
-    return Wheel(path.name, path, sha256, len(data))
+    return Wheel(path.name, path, sha256, size)
+
+
+def digest(path: Path) -> str:
+    """The hex SHA-256 of a file, read in pieces, since wheels can have gigabytes."""
+    seal = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            seal.update(piece)
+    return seal.hexdigest()
 
 
 def _key(requirement: LockedRequirement, target: Target) -> str:

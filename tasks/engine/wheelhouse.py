@@ -84,7 +84,7 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
 def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
     """Keep the wheel that pip brought for a requirement, when its bytes are those the lock allows."""
     file = _find(folder, wanted)
-    if file is None or hashlib.sha256(file.read_bytes()).hexdigest() not in wanted.hashes:
+    if file is None or wheelcache.digest(file) not in wanted.hashes:
         raise LoopError(
             f"what was fetched for {wanted} is not what the lock allows",
             where=_place(order, wanted),
@@ -96,7 +96,7 @@ def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
 
 def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Wheel:
     """Keep the pure wheel that the locked source of a requirement builds into."""
-    order.say(f"no wheel of {wanted} came for {order.target}: building one from its source")
+    order.say(f"no wheel of {wanted} came for {order.target}: trying to build one from its source")
     with wheelcache.scratch(order.cache) as name:
         folder = Path(name)
         outcome = pip.build(wanted, folder)
