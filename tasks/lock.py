@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fabric import Connection, task
 
-from tasks.engine import resolve, service
-from tasks.engine.resolve import Change
+if TYPE_CHECKING:
+    from tasks.engine.resolve import Change
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,6 +19,8 @@ def lock(c: Connection, upgrade: bool = False, package: str = "") -> None:  # no
 
     --upgrade takes the newest versions that agree; --package A,B those of the named packages only.
     """
+    from tasks.engine import resolve, service  # here, so that `fab --list` does not pay for it
+
     described = service.describe(service.load(_ROOT / "service" / "service.yaml"))
     names = [name.strip() for name in package.split(",") if name.strip()]
     changes = resolve.make(_ROOT, described.python, upgrade=upgrade, packages=names)
