@@ -5,7 +5,7 @@ import logging
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.app import logs
@@ -19,6 +19,7 @@ def record(message: str, **fields: object) -> logging.LogRecord:
     return made
 
 
+@settings(deadline=None)
 @given(st.text(), st.dictionaries(st.sampled_from(["path", "remote"]), st.text() | st.integers() | st.none()))
 def test_any_record_is_one_printable_line(message: str, fields: dict[str, object]) -> None:
     line = logs.JsonLines().format(record(message, **fields))

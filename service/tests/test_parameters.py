@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.app.parameters import Choice, Number, ParameterError, Text
@@ -75,6 +75,7 @@ def test_a_dash_is_refused_even_where_the_pattern_allows_it() -> None:
         Text("anything", pattern=".*").argument("--delete")
 
 
+@settings(deadline=None)
 @given(JSON | st.from_regex(PATH.pattern) | st.from_regex(PATH.pattern, fullmatch=True))
 def test_whatever_comes_is_refused_or_harmless(value: Any) -> None:
     for parameter in (PATH, WORD, UNIT):

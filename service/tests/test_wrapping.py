@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.app import errors, wrapping
@@ -105,6 +105,7 @@ def test_what_cannot_be_done_is_an_error(path: str, body: bytes, kind: str, stat
     assert message in response.get_json()["error"]["message"]
 
 
+@settings(deadline=None)
 @given(body=st.binary() | st.text().map(str.encode) | st.from_regex(rb'\{"(word|count|mood)": ?("\w*"|\d+)\}'))
 def test_no_body_is_a_crash(body: bytes) -> None:
     response = serve(ECHO).post("/commands/echo", data=body, content_type="application/json")
