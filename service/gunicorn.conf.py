@@ -8,3 +8,6 @@ from pathlib import Path
 
 # Run as a file: importing the package would run the application's code before the workers are forked.
 logconfig_dict = runpy.run_path(str(Path(__file__).with_name("app") / "logs.py"))["settings"]()
+
+# A second service of the same account would take the socket's path over. Before 25.1 gunicorn had none.
+control_socket_disable = True
