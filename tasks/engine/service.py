@@ -10,7 +10,8 @@ from tasks.engine import parts, schema, shapes, yamlfile
 from tasks.engine.errors import UsageError
 from tasks.engine.inventory import Host
 from tasks.engine.parts import HEALTH, WEB, Gateway, Health, Listen, Process, Tls
-from tasks.engine.tree import Document, Node, merge
+from tasks.engine.tree import Node, merge
+from tasks.engine.yamlfile import Document
 
 __all__ = ["Gateway", "Health", "Listen", "Process", "Service", "Tls", "describe", "load"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping as MappingView
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 # C0 but tab and line feed, DEL, C1, line separators, bidi controls, byte order mark, surrogates: with any of these a
@@ -59,15 +58,6 @@ class Mapping:
 
 
 Node: TypeAlias = Scalar | Sequence | Mapping
-
-
-@dataclass(frozen=True)
-class Document:
-    """A file that was read whole: its bytes, and the tree they hold."""
-
-    path: Path
-    data: bytes
-    root: Node
 
 
 def merge(lower: Node, upper: Node) -> Node:

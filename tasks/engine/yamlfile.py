@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tasks.engine.errors import UsageError
-from tasks.engine.tree import HIDDEN, Document, Mapping, Node, Place, Scalar, Sequence
+from tasks.engine.tree import HIDDEN, Mapping, Node, Place, Scalar, Sequence
 
 SIZE_LIMIT = 1024 * 1024
 DEPTH_LIMIT = 16
@@ -25,6 +26,15 @@ KEY_LIMIT = 100
 _DISPUTED = re.compile(r"(?P<bool>[yYnN])|(?P<float>[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+)|(?P<int>0o[0-7]+)")
 
 _RESOLVER = yaml.resolver.Resolver()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file that was read whole: its bytes, and the tree they hold."""
+
+    path: Path
+    data: bytes
+    root: Node
 
 
 def read(path: Path, *, missing: str) -> Document:
