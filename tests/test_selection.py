@@ -65,7 +65,7 @@ def test_an_expression_means_hosts_in_the_order_of_the_inventory(expression: str
         ("zzz", '"zzz" is no host or group', "fab hosts"),
         ("mordor*", '"mordor*" is no host or group', "fab hosts"),
         ("all,-mordor*", '"mordor*" is no host or group', "fab hosts"),
-        ("local*", '"local*" is no host or group', "fab hosts"),
+        ("local*", '"local*" is no host or group', "did you mean 'local01'?"),
         ("\x1b[2J", '"\\u001b[2J" is no host or group', "fab hosts"),
         ("", '-H "" has an empty name in it', "fab hosts"),
         ("web,", '-H "web," has an empty name in it', "fab hosts"),
