@@ -13,9 +13,12 @@ mv "$directory/pid.part" "$directory/pid"
 mkdir -p "$cgroup/keeper" "$cgroup/host"
 echo "$$" >"$cgroup/keeper/cgroup.procs"
 
-mount -t overlay overlay -o "lowerdir=$tree,upperdir=$directory/upper,workdir=$directory/work" "$directory/root"
+# Relative names, since commas and colons of a path would be mount's own.
+cd "$directory/disk"
+ln -sfn "$tree" tree
+mount -t overlay overlay -o lowerdir=tree,upperdir=upper,workdir=work root
 if [ -e "$directory/seed.tar" ]; then
-    tar --extract --file="$directory/seed.tar" --directory="$directory/root" --same-owner --preserve-permissions
+    tar --extract --file="$directory/seed.tar" --directory=root --same-owner --preserve-permissions
     rm "$directory/seed.tar"
 fi
 
@@ -25,7 +28,7 @@ while [ "$status" -eq 133 ]; do
     status=0
     # shellcheck disable=SC2016 # expanded by the inner shell, which moves itself before it becomes nspawn
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 sh -c 'echo "$$" >"$0/cgroup.procs" && exec "$@"' "$cgroup/host" \
-        systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$directory/root" \
+        systemd-nspawn --quiet --boot --register=no --keep-unit --directory=root \
         --machine="$machine" --hostname="$hostname" --network-bridge="$bridge" \
         --resolv-conf=off --timezone=off --link-journal=no --console=read-only </dev/null || status=$?
 done

@@ -19,6 +19,7 @@ def find_room(state_dir: Path, cache: Path, say: Say) -> Path:
             if candidate == state_dir:
                 return state_dir / "disks"
             disks = Path(tempfile.mkdtemp(prefix="integrators-loop-disks-", dir=candidate))
+            disks.chmod(0o755)
             say(f"{state_dir} cannot hold a writable overlay; the hosts' disks are in {disks}")
             return disks
     raise UsageError(
@@ -27,10 +28,21 @@ def find_room(state_dir: Path, cache: Path, say: Say) -> Path:
     )
 
 
+def make(disk: Path) -> None:
+    """Make an empty disk. Only root may look into it: it holds a host's set-user-ID programs and secrets."""
+    disk.mkdir(mode=0o700, parents=True)
+    for part in ("upper", "work", "root"):
+        (disk / part).mkdir()
+    (disk / "upper").chmod(0o755)
+
+
 def _holds_overlay(directory: Path) -> bool:
+    """Whether an overlay mounts here and lets a directory of its lower half be replaced, which takes its own xattrs."""
+    replace = (
+        "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work root && rmdir root/x && mkdir root/x"
+    )
     with tempfile.TemporaryDirectory(prefix=".overlay-", dir=directory) as name:
-        for part in ("lower", "upper", "work", "root"):
-            (Path(name) / part).mkdir()
-        options = "lowerdir=lower,upperdir=upper,workdir=work"
-        command = ["unshare", "--mount", "--propagation", "private", "mount", "-t", "overlay", "overlay", "-o", options]
-        return subprocess.run([*command, "root"], cwd=name, capture_output=True).returncode == 0
+        for part in ("lower/x", "upper", "work", "root"):
+            (Path(name) / part).mkdir(parents=True)
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", replace]
+        return subprocess.run(command, cwd=name, capture_output=True).returncode == 0

@@ -26,7 +26,7 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Machine:
-    """A host that `Sandbox.up` made. Its directory holds its disk (upper), pid, console log and host key."""
+    """A host that `Sandbox.up` made. Its directory holds its disk, pid, console log and host key."""
 
     name: str
     number: int
@@ -74,8 +74,6 @@ class Machine:
                 f"the base tree of {self.name} is gone", where=str(self.tree), next="fab sandbox.down && fab sandbox.up"
             )
         (self.directory / "pid").unlink(missing_ok=True)
-        for part in ("work", "root"):
-            (self.directory / part).mkdir(exist_ok=True)
         with (self.directory / "console.log").open("ab") as log:
             subprocess.run(self._boot_command(), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
+import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from tasks.engine.errors import LoopError
 
 POOL = ipaddress.IPv4Network("198.18.0.0/15")
 SUBNETS = 512
+ALIAS_LIMIT = 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def claim(owner: Path, preferred: int | None = None) -> Network:
     first = [] if preferred is None else [preferred]
     for number in [*first, *range(SUBNETS)]:
         network = Network(number)
-        if owner_of(network) == str(owner) or _make(network, owner):
+        if owner_of(network) == alias(owner) or _make(network, owner):
             _ip("address", "replace", f"{network.address(1)}/24", "dev", network.bridge, check=True)
             _ip("link", "set", network.bridge, "up", check=True)
             return network
@@ -53,17 +56,22 @@ def claim(owner: Path, preferred: int | None = None) -> Network:
 
 def release(network: Network, owner: Path) -> None:
     """Remove the bridge if it is still this owner's."""
-    if owner_of(network) == str(owner):
+    if owner_of(network) == alias(owner):
         _ip("link", "delete", network.bridge)
 
 
 def owner_of(network: Network) -> str | None:
-    """The state directory for which a bridge was made; None where there is no bridge."""
-    alias = Path("/sys/class/net") / network.bridge / "ifalias"
+    """The alias of a bridge, which names its owner; None where there is no bridge."""
     try:
-        return alias.read_text().strip()
+        return (Path("/sys/class/net") / network.bridge / "ifalias").read_text().strip()
     except OSError:
         return None
+
+
+def alias(owner: Path) -> str:
+    """The owner as the alias of its bridge: its path, or a digest of one that is longer than an alias may be."""
+    path = os.fsencode(owner)
+    return str(owner) if len(path) < ALIAS_LIMIT else hashlib.sha256(path).hexdigest()
 
 
 def overlapping(subnet: ipaddress.IPv4Network, routes: Iterable[str]) -> bool:
@@ -81,7 +89,7 @@ def _make(network: Network, owner: Path) -> bool:
                 next=f"ip link add {network.bridge} type bridge",
             )
         return False
-    _ip("link", "set", network.bridge, "alias", str(owner), check=True)
+    _ip("link", "set", network.bridge, "alias", alias(owner), check=True)
     ipv6 = Path("/proc/sys/net/ipv6/conf") / network.bridge / "disable_ipv6"
     if ipv6.exists():
         ipv6.write_text("1")

@@ -101,7 +101,7 @@ class Sandbox:
         preferred = int(record["network"]) if record else None
         net = network.claim(self.state_dir, preferred)
         room = Path(record["disks"]) if record else disks.find_room(self.state_dir, tree.cache_directory(), say)
-        room.mkdir(mode=0o700, parents=True, exist_ok=True)
+        room.mkdir(parents=True, exist_ok=True)
         record = {"network": str(net.number), "disks": str(room)}
         _replace(self.state_dir / "sandbox.json", json.dumps(record) + "\n")
         if preferred not in (None, net.number):
@@ -112,7 +112,7 @@ class Sandbox:
     def _create(self, name: str, room: Path, base: Path, net: Network) -> Machine:
         machine = Machine(name, self._free_number(name), room / name, base, net)
         shutil.rmtree(machine.directory, ignore_errors=True)
-        (machine.directory / "upper").mkdir(parents=True)
+        disks.make(machine.directory / "disk")
         authorized = guest.make_key(self.identity, "sandbox")
         host_key = machine.directory / "ssh_host_ed25519_key"
         guest.make_key(host_key, name)

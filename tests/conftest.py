@@ -1,0 +1,28 @@
+"""What all tests share: real hosts, and their journals in the report of a test that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.hosts import MACHINES, host, hosts, inventory, one_host, sandbox
+
+__all__ = ["host", "hosts", "inventory", "one_host", "sandbox"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses real hosts, so that `-m "not sandbox"` leaves them out."""
+    for item in items:
+        if "sandbox" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.sandbox)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the last journal lines of each host into the report of a failed test: logs are truth."""
+    report = yield
+    if report.failed and report.when == "call":
+        for machine in item.stash.get(MACHINES, []):
+            report.sections.append((f"journal of {machine.name}", machine.journal()))
+    return report
