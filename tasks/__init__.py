@@ -1,0 +1,1 @@
+"""The command line: one small module for each group of verbs. The engine they call lies in `tasks/engine`."""

@@ -14,7 +14,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 @task(auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def lock(c: Connection, upgrade: bool = False, package: str = "") -> None:  # noqa: ARG001 - a task takes its context
+def lock(c: Connection, upgrade: bool = False, package: str = "") -> None:
     """Lock the dependencies: write service/requirements.txt from requirements.in.
 
     --upgrade takes the newest versions that agree; --package A,B those of the named packages only.
@@ -24,7 +24,7 @@ def lock(c: Connection, upgrade: bool = False, package: str = "") -> None:  # no
     described = service.describe(service.load(_ROOT / "service" / "service.yaml"))
     names = [name.strip() for name in package.split(",") if name.strip()]
     changes = resolve.make(_ROOT, described.python, upgrade=upgrade, packages=names)
-    print("\n".join(map(_line, changes)) or "service/requirements.txt: nothing to change")  # noqa: T201
+    print("\n".join(map(_line, changes)) or "service/requirements.txt: nothing to change")
 
 
 def _line(change: Change) -> str:

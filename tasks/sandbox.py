@@ -21,7 +21,7 @@ STATE = ROOT / ".sandbox"
 
 
 @task(auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def up(c: Connection, count: str = "2", suite: str = "") -> None:  # noqa: ARG001 - a task takes its context
+def up(c: Connection, count: str = "2", suite: str = "") -> None:
     """Boot local hosts shire01, shire02, ... with systemd, sshd and nginx, and no way out.
 
     --count N of them, 1 to 60; what runs already is left alone. --suite NAME takes another Debian or Ubuntu release.
@@ -38,7 +38,7 @@ def up(c: Connection, count: str = "2", suite: str = "") -> None:  # noqa: ARG00
 
 
 @task(name="list", auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def listing(c: Connection, json: bool = False) -> None:  # noqa: ARG001 - a task takes its context
+def listing(c: Connection, json: bool = False) -> None:
     """List the local hosts that sandbox.up made, on or off. --json prints one document."""
     from tasks.engine.sandbox import Sandbox
 
@@ -54,7 +54,7 @@ def listing(c: Connection, json: bool = False) -> None:  # noqa: ARG001 - a task
 
 
 @task(auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def down(c: Connection) -> None:  # noqa: ARG001 - a task takes its context
+def down(c: Connection) -> None:
     """Remove the local hosts that sandbox.up made, with their disks, keys and network."""
     from tasks.engine.sandbox import Sandbox
 
@@ -97,4 +97,4 @@ def _elapsed() -> Callable[[str], None]:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - tasks speak to the person
+    print(text, flush=True)

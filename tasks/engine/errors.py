@@ -1,6 +1,6 @@
 """What can go wrong, as values a person can act on.
 
-Every error says what failed, where, and what to do next; the command line turns it into words or JSON and an exit status::
+Every error says what failed, where, and what to do next; the command line turns it into words or JSON, and a status::
 
     LoopError            something failed on a host, which was left safe      exit 1
     ├── UsageError       the command line or a file is wrong; nothing done    exit 2

@@ -1,0 +1,26 @@
+"""What `fab` loads: every verb of this project, in the order an operator meets them."""
+
+from invoke import Collection
+
+from tasks import hosts, lifecycle, lock, logs, rollouts, sandbox, status
+
+namespace = Collection(
+    hosts.hosts,
+    hosts.doctor,
+    lifecycle.setup,
+    rollouts.plan,
+    rollouts.deploy,
+    rollouts.rollback,
+    rollouts.restart,
+    lifecycle.stop,
+    lifecycle.start,
+    lifecycle.remove,
+    status.status,
+    status.releases,
+    status.health,
+    status.history,
+    logs.logs,
+    logs.execute,
+    lock.lock,
+    sandbox=Collection.from_module(sandbox),
+)

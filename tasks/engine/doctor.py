@@ -1,0 +1,89 @@
+"""What on a host would stop a deploy, or surprise its operator, each with what mends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from tasks.engine import facts as reports
+from tasks.engine import host_files, payload, plan
+from tasks.engine.errors import LoopError
+from tasks.engine.facts import Facts
+from tasks.engine.member import Member
+from tasks.engine.project import Project
+from tasks.engine.scripts import Question
+
+_SKEW_SECONDS = 30
+_FREE_BYTES = 500 * 1000 * 1000
+_FREE_INODES = 20_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """stops: whether a deploy would fail by it; mend: the command or edit."""
+
+    stops: bool
+    text: str
+    mend: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def examine(project: Project, member: Member) -> tuple[Finding, ...]:
+    """Everything that is to be said of one host."""
+    service, host = member.service, member.host
+    account = host.user or member.login
+    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
+    asked = time.time()
+    found = member.ask(Question(files, host.python or "", health=True))
+    setup = plan.setup(service, found, account, payload.certificate(service, project.root))
+    findings = [*_machine(found, asked), *_rights(member, found, setup)]
+    try:
+        reports.choose_python(found, host.python, service.python, host.name)
+    except LoopError as error:
+        findings.append(Finding(True, error.message, error.next or ""))
+    if found.current and not found.healthy:
+        told = found.get("health.slot") if found.get("health.slot") != "ok" else found.get("health.front")
+        text = f"release {found.current} does not answer as it should: {told or 'it is stopped'}"
+        findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
+    return tuple(findings)
+
+
+def _machine(found: Facts, asked: float) -> Iterator[Finding]:
+    if not found.get("tool.systemctl") or found.number("systemd") < 247:
+        yield Finding(True, f"systemd is {found.get('systemd') or 'missing'}, 247 is needed", "use a newer host")
+    elif found.number("systemd") < 249:
+        yield Finding(False, "systemd is older than 249: after `systemctl stop`, a request may start a slot again",
+                      "stop with: fab stop")  # fmt: skip
+    if 0 < found.number("free_bytes") < _FREE_BYTES:
+        yield Finding(
+            True, f"only {found.number('free_bytes') // 1_000_000} MB are free below /opt/apps", "make room there"
+        )
+    if 0 < found.number("free_inodes") < _FREE_INODES:
+        yield Finding(True, f"only {found.number('free_inodes')} inodes are free below /opt/apps", "make room there")
+    skew = found.number("time") - asked
+    if abs(skew) > _SKEW_SECONDS:
+        yield Finding(
+            False, f"its clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}", "timedatectl set-ntp on"
+        )
+    if found.get("selinux") == "1":
+        yield Finding(False, "SELinux is enforcing: nginx may not be let through to a unix socket",
+                      "setsebool -P httpd_can_network_connect on, and look for denials: ausearch -m avc")  # fmt: skip
+
+
+def _rights(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding]:
+    name = member.host.name
+    if setup.packages:
+        yield Finding(True, f"packages are missing: {', '.join(setup.packages)}",
+                      f"fab setup -H {name}, where a mirror is reached; else install them by hand")  # fmt: skip
+    if setup.needed and member.login != "root":
+        what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ: {', '.join(setup.changed)}"
+        yield Finding(True, f"{what}; this needs root once", f"fab setup -H {name} (full sudo), or with --as root")
+    elif setup.needed:
+        what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ"
+        yield Finding(False, f"{what}: the next deploy sets it up", f"fab setup -H {name}")
+    if member.service.nginx and found.account and found.get("nginx") != "active":
+        yield Finding(True, f"nginx is {found.get('nginx') or 'missing'}", "on the host: systemctl start nginx")

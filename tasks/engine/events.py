@@ -1,0 +1,50 @@
+"""What happens, as data. The engine yields these; `report` decides how they look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tasks.engine.errors import LoopError
+
+
+@dataclass(frozen=True)
+class Step:
+    """A host does something now. phase: the script, such as stage; step: a word of it; text: more, in words."""
+
+    host: str
+    phase: str
+    step: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of output that is nobody's step: a warning, or what a command printed."""
+
+    host: str
+    text: str
+    kind: str = "output"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A host is done. outcome: one word, such as deployed or unchanged; text: the sentence of it; seconds: how long."""
+
+    host: str
+    outcome: str
+    text: str
+    seconds: float
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A host failed and was left safe; serves: what it serves now, in words."""
+
+    host: str
+    error: LoopError
+    serves: str
+    seconds: float
+
+
+Event = Step | Line | Finished | Failed

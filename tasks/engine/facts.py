@@ -1,0 +1,171 @@
+"""What a host reported, as values. Pure: parses the marks of the facts script, asks nobody anything."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from tasks.engine import archive, history
+from tasks.engine.errors import LoopError
+from tasks.engine.host_files import Ground
+from tasks.engine.marks import Transcript
+from tasks.engine.target import Target
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter on a host."""
+
+    path: str
+    version: str
+    soabi: str
+    machine: str
+    libc: str
+    implementation: str
+
+    def target(self) -> Target:
+        """What wheels are chosen for."""
+        abi = re.match(r"cpython-(\d+t?)", self.soabi)
+        name, _, version = self.libc.partition(" ")
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        libc = ("glibc", int(numbers[1]), int(numbers[2])) if name == "glibc" and numbers else ("musl", 1, 2)
+        return Target(self.version, f"cp{abi[1]}" if abi else self.soabi, self.machine, libc, self.implementation)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One host. manifest: path to digest of the committed release; contents: root's files as they are there."""
+
+    values: Mapping[str, str]
+    pythons: tuple[Python, ...] = ()
+    releases: tuple[Mapping[str, object], ...] = ()
+    actions: tuple[history.Action, ...] = ()
+    manifest: Mapping[str, str] | None = None
+    contents: Mapping[str, bytes] | None = None
+
+    def get(self, key: str) -> str:
+        """The value of a fact; empty when it was not reported."""
+        return self.values.get(key, "")
+
+    def number(self, key: str) -> int:
+        """A fact that is a whole number; 0 when it is not."""
+        text = self.get(key)
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    @property
+    def current(self) -> str | None:
+        """The id of the committed release."""
+        return self.get("current_release") or None
+
+    @property
+    def account(self) -> str | None:
+        """The deploy account that setup recorded; None before setup."""
+        return self.get("setup.account") or None
+
+    @property
+    def release_ids(self) -> tuple[str, ...]:
+        """The releases that are there."""
+        return tuple(str(release.get("id", "")) for release in self.releases)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the committed slot and the front door both answered as they should."""
+        return self.get("health.slot") == "ok" and self.get("health.front") == "ok"
+
+    @property
+    def settled(self) -> bool:
+        """Whether exactly the committed slot runs, and the traffic goes there: nothing for a run to recover."""
+        slot = self.get("current")
+        other = "green" if slot == "blue" else "blue"
+        return (
+            self.get("live") == "current"
+            and self.get("facade") == "active"
+            and self.get(f"slot.{slot}.state") == "active"
+            and self.get(f"slot.{other}.state") in {"inactive", "unknown"}
+        )
+
+    def ground(self, account: str) -> Ground:
+        """What decides about root's files."""
+        return Ground(account, self.get("web_account") or None, self.get("ipv6") == "1")
+
+
+def parse(transcript: Transcript) -> Facts:
+    """The facts of one host; LoopError when the script did not come to its end."""
+    if not transcript.ended:
+        raise LoopError("the host did not answer all questions", detail=tuple(transcript.tail))
+    values = {}
+    pythons: dict[str, Python] = {}
+    digests: dict[str, str] = {}
+    for line in transcript.all("fact"):
+        key, _, value = line.partition(" ")
+        if key == "python":
+            python = _python(value)
+            if python:
+                pythons.setdefault(python.path, python)
+        elif key.startswith("setup.file"):
+            digest, _, path = value.partition(" ")
+            digests[path] = digest
+        else:
+            values[key] = value
+    values.update({f"setup.{path}": digest for path, digest in digests.items()})
+    return Facts(
+        values,
+        tuple(pythons.values()),
+        tuple(_objects(transcript.all("release"))),
+        history.parse(transcript.all("history")),
+        archive.parse_manifest("\n".join(transcript.all("same"))) if transcript.all("same") else None,
+        dict(map(_content, transcript.all("data"))),
+    )
+
+
+def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
+    found: list[Mapping[str, object]] = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def _python(text: str) -> Python | None:
+    try:
+        found = json.loads(text)
+        Version(found["version"])
+        keys = ("path", "version", "soabi", "machine", "libc", "implementation")
+        return Python(*(str(found[key]) for key in keys))
+    except (ValueError, KeyError, TypeError, InvalidVersion):
+        return None
+
+
+def _content(line: str) -> tuple[str, bytes]:
+    path, _, encoded = line.partition(" ")
+    try:
+        return path, base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return path, b""
+
+
+def choose_python(facts: Facts, wanted: str | None, specifier: str, host: str) -> Python:
+    """The interpreter that hosts.yaml names, else the newest that fits service.yaml; LoopError when there is none."""
+    fits = [python for python in facts.pythons if Version(python.version) in SpecifierSet(specifier)]
+    if wanted:
+        fits = [python for python in fits if python.path == wanted or python.path.endswith(f"/{wanted}")]
+    if not fits:
+        there = ", ".join(f"{python.path} ({python.version})" for python in facts.pythons) or "none"
+        raise LoopError(
+            f"no Python on the host fits {wanted or ''}{' and ' if wanted else ''}{specifier}; it has {there}",
+            where=host,
+            next="install one on the host, or change `python:` in hosts.yaml or service.yaml",
+            code="python",
+        )
+    return max(fits, key=lambda python: Version(python.version))

@@ -1,0 +1,95 @@
+"""Many hosts at once: every piece of work emits events from its thread, and one generator yields them in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tasks.engine.events import Event
+
+Emit = Callable[[Event], None]
+_Item = TypeVar("_Item")
+
+LIMIT = 16
+"""Threads at most: each waits for a host, so more of them would only cost memory."""
+
+
+class Stop:
+    """Set once by a signal: what is under way ends, nothing else is begun. `signal` is its number."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._event = threading.Event()
+
+    def set(self, signal: int) -> None:
+        """Ask for the end."""
+        self.signal = self.signal or signal
+        self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+
+def pool(size: int) -> Executor:
+    """The executor for so many hosts; anything with the interface of concurrent.futures can take its place."""
+    return ThreadPoolExecutor(max_workers=max(1, min(size, LIMIT)), thread_name_prefix="host")
+
+
+@dataclass(frozen=True)
+class _End(Generic[_Item]):
+    """A work has ended, well or with a fault of ours."""
+
+    fault: BaseException | None = None
+
+
+class _Line(Generic[_Item]):
+    """A queue with an end on both sides: who puts waits while it is full, unless nobody reads any more."""
+
+    def __init__(self) -> None:
+        self.arrived: queue.Queue[_Item | _End[_Item]] = queue.Queue(maxsize=1000)
+        self.abandoned = threading.Event()
+
+    def put(self, item: _Item | _End[_Item]) -> None:
+        while not self.abandoned.is_set():
+            try:
+                self.arrived.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+
+def gather(works: Sequence[Callable[[Callable[[_Item], None]], None]], executor: Executor) -> Iterator[_Item]:
+    """Run all works, and yield what they emit as it comes; ends when the last work has ended.
+
+    A reader that is slow slows the works down; one that goes away lets them end. A work reports its own failures as
+    events; an exception that escapes one is a fault of ours, and is raised here after the others have ended.
+    """
+    line: _Line[_Item] = _Line()
+
+    def guarded(work: Callable[[Callable[[_Item], None]], None]) -> None:
+        try:
+            work(line.put)
+        except BaseException as error:  # it must reach the operator, whatever it is
+            line.put(_End(error))
+        else:
+            line.put(_End())
+
+    for work in works:
+        executor.submit(guarded, work)
+    running, fault = len(works), None
+    try:
+        while running:
+            item = line.arrived.get()
+            if isinstance(item, _End):
+                running -= 1
+                fault = fault or item.fault
+            else:
+                yield item
+    finally:
+        line.abandoned.set()
+    if fault:
+        raise fault

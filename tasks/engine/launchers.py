@@ -1,0 +1,48 @@
+"""What a unit execs: `run/web`, `run/worker`, ... of a release, each a few readable lines of sh. Pure."""
+
+from __future__ import annotations
+
+import shlex
+
+from packaging.version import Version
+
+from tasks.engine import layout, quote
+from tasks.engine.service import Process, Service
+
+GRACE = 2
+"""Seconds that gunicorn waits longer than `drain`, and systemd than gunicorn: the gentlest ends first."""
+
+
+def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
+    """Process name to text. gunicorn: the version in the venv, such as "27.0.1"."""
+    return {process.name: _text(service, process, release, host, gunicorn) for process in service.processes}
+
+
+def _text(service: Service, process: Process, release: str, host: str, gunicorn: str) -> str:
+    home = f"{layout.root(service)}/releases/{release}"
+    variables = [*service.env, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
+    variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
+    variables += [("PYTHONUNBUFFERED", "1")]
+    words = _web(service, process, home, gunicorn) if process.command is None else shlex.split(process.command)
+    lines = [
+        "#!/bin/sh",
+        f"# {process.name} of {service.name}, release {release}. It runs as the service's user, never as root.",
+        f"cd {quote.shell(home + '/code')} || exit 1",
+        *(f"export {key}={quote.shell(value)}" for key, value in variables),
+        "exec " + " ".join(quote.shell(word) for word in words),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _web(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
+    # On by default since 25.1, and two slots under one account would fight for its path.
+    quiet = ["--no-control-socket"] if Version(gunicorn) >= Version("25.1") else []
+    return [
+        f"{home}/venv/bin/gunicorn",
+        *quiet,
+        *("--worker-class", "gthread"),
+        *("--workers", str(process.workers)),
+        *("--threads", str(process.threads)),
+        *("--graceful-timeout", str(service.drain + GRACE)),
+        service.app,
+    ]

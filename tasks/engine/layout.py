@@ -1,0 +1,64 @@
+"""Where things are on a host and what its units are called. Pure."""
+
+from __future__ import annotations
+
+from tasks.engine.service import Process, Service
+
+SLOTS = ("blue", "green")
+SYSTEMCTL = "/usr/bin/systemctl"
+
+
+def root(service: Service) -> str:
+    """The directory of releases, venvs and slots."""
+    return f"/opt/apps/{service.name}"
+
+
+def parts(service: Service) -> tuple[str, ...]:
+    """What is started with the service beside its slots: workers, timers, and the socket of `listen:`."""
+    listen = (f"{service.name}-listen.socket",) if service.listen else ()
+    return (*listen, *processes(service))
+
+
+def processes(service: Service) -> tuple[str, ...]:
+    """The units that are restarted when a release is committed."""
+    return tuple(
+        f"{service.name}-{process.name}.{'timer' if process.schedule else 'service'}" for process in extras(service)
+    )
+
+
+def extras(service: Service) -> tuple[Process, ...]:
+    """Every process but `web`, which has the slots."""
+    return tuple(process for process in service.processes if process.name != "web")
+
+
+def slot_units(service: Service) -> tuple[str, ...]:
+    """Services and sockets of both slots."""
+    return tuple(f"{service.name}@{slot}.{kind}" for slot in SLOTS for kind in ("service", "socket"))
+
+
+def enabled(service: Service) -> tuple[str, ...]:
+    """What a boot starts."""
+    timers = tuple(unit for unit in processes(service) if unit.endswith(".timer"))
+    sockets = tuple(f"{service.name}@{slot}.socket" for slot in SLOTS)
+    return (f"{service.name}.service", *sockets, *timers)
+
+
+def stopped(service: Service) -> tuple[str, ...]:
+    """Everything that `fab stop` stops, in one transaction: a socket left up would start its slot again."""
+    listen = (f"{service.name}-listen.service",) if service.listen else ()
+    return (f"{service.name}.service", *slot_units(service), *parts(service), *listen)
+
+
+def commands(service: Service) -> tuple[tuple[str, ...], ...]:
+    """The systemctl commands, word by word, that a deploy account needs as root; the sudo rules are exactly these."""
+    name = service.name
+    found: list[tuple[str, ...]] = []
+    for slot in SLOTS:
+        unit, socket = f"{name}@{slot}.service", f"{name}@{slot}.socket"
+        found += [("start", unit), ("stop", unit, socket), ("reset-failed", unit, socket)]
+    found += [("start", f"{name}.service"), ("stop", *stopped(service))]
+    found += [("enable", f"{name}.service"), ("disable", f"{name}.service")]
+    if service.listen:
+        found.append(("start", f"{name}-listen.socket"))
+    found += [("restart", unit) for unit in processes(service)]
+    return tuple(found)

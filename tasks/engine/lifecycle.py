@@ -1,0 +1,54 @@
+"""setup, start, stop and remove on one host."""
+
+from __future__ import annotations
+
+from tasks.engine import host_files, payload, plan, rollout, scripts
+from tasks.engine.fanout import Emit
+from tasks.engine.member import Member
+from tasks.engine.project import Project
+from tasks.engine.scripts import Question, Script
+
+
+def _look(project: Project, member: Member) -> plan.Setup:
+    service = member.service
+    account = member.host.user or member.login
+    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
+    found = member.ask(Question(files))
+    return plan.setup(service, found, account, payload.certificate(service, project.root))
+
+
+def setup_script(project: Project, member: Member) -> Script:
+    """The text that setup would run."""
+    found = _look(project, member)
+    return scripts.setup(member.service, found.account, found.packages)
+
+
+def setup(project: Project, member: Member, emit: Emit) -> None:
+    """Root's part, also when nothing of it is known to differ: asked for is asked for."""
+    found = _look(project, member)
+    rollout.install(project, member, found, emit)
+    told = f"{len(found.changed)} files written" if found.changed else "nothing had to be written"
+    member.finish(emit, "ready", f"{told}; deploys run as {found.account}", files=list(found.changed))
+
+
+def stop(member: Member, emit: Emit, *, disable: bool) -> None:
+    """Drain and stop; `disable` keeps a boot from starting it."""
+    found = member.ask(Question())
+    member.act_as(found.account or member.login)
+    member.perform(scripts.stop(member.service, disable=disable), emit)
+    member.finish(emit, "stopped", "a boot starts it again" if not disable else "a boot does not start it either")
+
+
+def start(member: Member, emit: Emit) -> None:
+    """Start the committed release and wait for its health check."""
+    found = member.ask(Question())
+    member.act_as(found.account or member.login)
+    member.perform(scripts.start(member.service), emit)
+    member.finish(emit, "started", f"release {found.current}", release=found.current)
+
+
+def remove(member: Member, emit: Emit, *, data: bool) -> None:
+    """Take everything of the service off the host."""
+    member.perform(scripts.remove(member.service, data=data), emit)
+    kept = "its data too" if data else f"its data stays in /var/lib/{member.service.name}"
+    member.finish(emit, "removed", kept)

@@ -1,0 +1,97 @@
+"""Reads what a script prints: lines that carry the run's nonce are ours, the rest is output. No I/O in here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+LINE_LIMIT = 64 * 1024
+"""Bytes of a foreign line that are kept; the rest of it is dropped."""
+
+MARK_LIMIT = 8 * 1024 * 1024
+"""Bytes that one of our own lines may have: a file's content travels in one."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One of our lines: `@NONCE word rest`."""
+
+    word: str
+    rest: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """A line of something else: the login shell's greeting, a program's complaint."""
+
+    text: str
+
+
+@dataclass
+class Reader:
+    """Feed it bytes as they come, in any pieces; it yields the lines that are complete."""
+
+    nonce: str
+    _buffer: bytearray = field(default_factory=bytearray)
+    _dropping: bool = False
+
+    def feed(self, data: bytes) -> Iterator[Mark | Output]:
+        """The lines that `data` completes."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            if self._dropping:
+                self._dropping = False
+            else:
+                yield self._parse(line)
+        own = self._buffer.startswith(b"@" + self.nonce.encode())
+        if len(self._buffer) > (MARK_LIMIT if own else LINE_LIMIT):
+            if not self._dropping:
+                yield Output(self._buffer[:LINE_LIMIT].decode("utf-8", "replace") + " ...")
+            self._dropping = True
+            self._buffer.clear()
+
+    def close(self) -> Iterator[Mark | Output]:
+        """What was left without an end of line: never one of our marks, which are whole or cut off."""
+        if self._buffer and not self._dropping:
+            yield Output(self._buffer.decode("utf-8", "replace"))
+        self._buffer.clear()
+
+    def _parse(self, line: bytes) -> Mark | Output:
+        text = line.decode("utf-8", "replace")
+        head, _, rest = text.partition(" ")
+        if head != f"@{self.nonce}":
+            return Output(text.removesuffix("\r"))
+        word, _, rest = rest.partition(" ")
+        return Mark(word, rest)
+
+
+@dataclass
+class Transcript:
+    """What a script said so far: its marks by word, the last lines of its other output, and its exit status."""
+
+    marks: dict[str, list[str]] = field(default_factory=dict)
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    exit: int = 0
+
+    def add(self, item: Mark | Output) -> None:
+        """Keep one line."""
+        if isinstance(item, Mark):
+            self.marks.setdefault(item.word, []).append(item.rest)
+        elif item.text.strip():
+            self.tail.append(item.text)
+
+    def all(self, word: str) -> tuple[str, ...]:
+        """Everything marked with this word."""
+        return tuple(self.marks.get(word, ()))
+
+    def last(self, word: str) -> str | None:
+        """The last thing marked with this word."""
+        return self.marks[word][-1] if word in self.marks else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the script said that it came to its end."""
+        return "end" in self.marks

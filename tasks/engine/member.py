@@ -1,0 +1,182 @@
+"""One host of a run: its session, its facts, and the scripts that are run on it, as events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tasks.engine import facts as reports
+from tasks.engine import scripts
+from tasks.engine.connection import SshSession
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.events import Failed, Finished, Line, Step
+from tasks.engine.facts import Facts
+from tasks.engine.fanout import Emit
+from tasks.engine.inventory import Host
+from tasks.engine.marks import Mark, Output, Transcript
+from tasks.engine.scripts import Question, Script
+from tasks.engine.service import Service
+from tasks.engine.session import LinkLost, Run, Sink
+from tasks.engine.ssh_config import Options
+
+
+@dataclass
+class Member:
+    """A host while a command works on it. error: why it was left out of what follows."""
+
+    host: Host
+    service: Service
+    run: Run
+    options: Options
+    user: str | None = None
+    session: SshSession | None = None
+    error: LoopError | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the command began."""
+        return time.monotonic() - self.began
+
+    def connect(self) -> SshSession:
+        """The session; opened at the first call."""
+        if self.session is None:
+            self.session = SshSession(self.host, self.options, self.user)
+        return self.session
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self.session is not None:
+            self.session.close()
+
+    @property
+    def login(self) -> str:
+        """The account that we are logged in as."""
+        return self.connect().endpoint.user
+
+    def ask(self, question: Question) -> Facts:
+        """The facts of the host."""
+        return reports.parse(self.connect().execute(scripts.facts(self.service, question), self.run, _nothing))
+
+    def act_as(self, account: str) -> None:
+        """Run what follows as the deploy account: root steps down to it, nobody else may be somebody else."""
+        session = self.connect()
+        if self.login == account:
+            session.become = ()
+        elif self.login == "root":
+            session.become = ("runuser", "-u", account, "--")
+        else:
+            raise LoopError(
+                f"the service was set up here for the account {account}, not for {self.login}",
+                where=self.host.name,
+                next=f"set `user: {account}` in hosts.yaml, or run: fab setup -H {self.host.name}",
+                code="account",
+            )
+
+    def perform(self, script: Script, emit: Emit, payload: Iterable[bytes] = ()) -> Transcript:
+        """Run a script, with its steps as events; LoopError with the last lines that matter unless it ended well."""
+        transcript = self.connect().execute(script, self.run, self._sink(script, emit), payload)
+        if transcript.ended and transcript.exit == 0:
+            return transcript
+        raise self._failure(script, transcript)
+
+    def _sink(self, script: Script, emit: Emit) -> Sink:
+        def sink(item: Mark | Output) -> None:
+            if isinstance(item, Output):
+                return
+            if item.word == "step":
+                word, _, text = item.rest.partition(" ")
+                emit(Step(self.host.name, script.stage, word, text))
+            elif item.word == "warning":
+                emit(Line(self.host.name, item.rest, "warning"))
+
+        return sink
+
+    def _failure(self, script: Script, transcript: Transcript) -> LoopError:
+        name = self.host.name
+        detail = transcript.all("journal")[-20:] or tuple(transcript.tail)
+        told = transcript.last("failed") or transcript.last("refused")
+        if transcript.last("busy") is not None:
+            return _busy(name, transcript.last("busy") or "")
+        if transcript.last("moved") is not None:
+            now = transcript.last("moved") or "nothing"
+            return LoopError(
+                f"somebody else changed this host since it was looked at: it now serves {now}",
+                where=name, next="run the command again", code="moved",
+            )  # fmt: skip
+        if transcript.last("edited") is not None:
+            return Edited(f"files of release {transcript.last('edited')} are not what its manifest says", where=name)
+        if script.root and not transcript.marks:
+            return _no_rights(name, self.login, transcript)
+        following = f"fab logs -H {name} -n 100" if script.stage == "activate" else f"fab doctor -H {name}"
+        return LoopError(told or f"{script.stage} ended with status {transcript.exit}", where=name, next=following,
+                         detail=detail)  # fmt: skip
+
+    def fail(self, error: LoopError, emit: Emit) -> None:
+        """Report that the host is out, and what it serves now."""
+        self.error = error
+        serves = "unknown" if isinstance(error, Unreachable) else self.serves()
+        emit(Failed(self.host.name, error, serves, self.seconds))
+
+    def finish(self, emit: Emit, outcome: str, text: str, **facts: object) -> None:
+        """Report that the host is done."""
+        emit(Finished(self.host.name, outcome, text, self.seconds, facts))
+
+    def serves(self) -> str:
+        """What the host serves at this moment, read back from it."""
+        try:
+            if self.session is None:
+                return "unknown: not contacted"
+            found = self.ask(Question(health=True, history=0))
+        except LoopError:
+            return "unknown: the host does not answer"
+        return describe(found)
+
+
+class Edited(LoopError):
+    """What lies on the host differs from its manifest, so everything has to be sent."""
+
+    code = "edited"
+
+
+def describe(found: Facts) -> str:
+    """What a host serves, in words."""
+    if found.current is None:
+        return "nothing: no release is committed"
+    state = "healthy" if found.healthy else "NOT healthy"
+    if found.get(f"slot.{found.get('current')}.state") != "active":
+        state = "stopped"
+    return f"release {found.current}, slot {found.get('current')}, {state}"
+
+
+def _nothing(_: Mark | Output) -> None:
+    """Facts are read from the transcript when it is whole."""
+
+
+def _busy(name: str, text: str) -> LoopError:
+    try:
+        holder = json.loads(text)
+        who = holder["who"]
+        told = (
+            f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
+            f"{holder['action']} of {holder['release']}"
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        told = "another run is at work here"
+    return LoopError(told, where=name, next="wait for it to end, and run the command again", code="busy")
+
+
+def _no_rights(name: str, login: str, transcript: Transcript) -> LoopError:
+    return LoopError(
+        f"this needs root once, and {login} may not use sudo without a password",
+        where=name,
+        next=f"either: fab setup -H {name} --as root, or let visudo add this rule on the host: "
+        f"{login} ALL=(ALL) NOPASSWD: ALL",
+        code="rights",
+        detail=tuple(transcript.tail)[-3:],
+    )
+
+
+__all__ = ["Edited", "LinkLost", "Member", "describe"]

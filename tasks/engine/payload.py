@@ -1,0 +1,92 @@
+"""What goes to a host on standard input, as one tar: for staging the files it lacks, for setup the files of root's."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from tasks.engine import archive, templates
+from tasks.engine.errors import UsageError
+from tasks.engine.host_files import HostFile
+from tasks.engine.release import Release
+from tasks.engine.service import Service
+from tasks.engine.wheelhouse import Wheelhouse
+
+
+def staging(
+    release: Release,
+    launchers: Mapping[str, str],
+    wheelhouse: Wheelhouse,
+    record: Mapping[str, object],
+    *,
+    same: frozenset[str],
+    wheels_there: frozenset[str],
+    venv_there: bool,
+) -> Iterator[bytes]:
+    """The tar that `stage.sh` unpacks. same: paths that the host links from an earlier release."""
+    extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
+    extra["MANIFEST"] = archive.manifest(release.tree.entries)
+    extra["SAME"] = "".join(f"{path}\n" for path in sorted(same)).encode()
+    extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()
+    extra["release.json"] = json.dumps(record, sort_keys=True).encode() + b"\n"
+    if not venv_there:
+        extra["tool/installer.zip"] = _installer()
+        extra["tool/build_venv.py"] = templates.text("build_venv.py").encode()
+    for wheel in wheelhouse.wheels:
+        if wheel.filename not in wheels_there:
+            extra[f"wheels/{wheel.filename}"] = wheel.path.read_bytes()
+    entries = [replace(entry, path=f"code/{entry.path}") for entry in release.tree.entries if entry.path not in same]
+    return archive.pack(entries, extra)
+
+
+@cache
+def _installer() -> bytes:
+    """PyPA's `installer`, zipped from where it is installed here: pure Python, so it runs on any host."""
+    found = importlib.util.find_spec("installer")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = Path(next(iter(found.submodule_search_locations)))
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(folder.rglob("*")):
+            # The launchers for Windows are most of its size.
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".exe":
+                name = zipfile.ZipInfo(str(path.relative_to(folder.parent)))
+                packed.writestr(name, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path) -> Iterator[bytes]:
+    """The tar that `setup.sh` unpacks: root's files below their paths, their modes, and the operator's certificate."""
+    extra = {file.path.lstrip("/"): file.text.encode() for file in files}
+    extra["MODES"] = "".join(f"{file.mode:04o} {file.path}\n" for file in files).encode()
+    extra["README"] = readme.encode()
+    tls = service.nginx.tls if service.nginx else None
+    if tls and tls.mode == "files":
+        extra["tls/certificate.pem"] = _read(root, tls.certificate)
+        extra["tls/key.pem"] = _read(root, tls.key)
+    return archive.pack((), extra)
+
+
+def certificate(service: Service, root: Path) -> bytes | None:
+    """The operator's own certificate; None when the host makes one or needs none."""
+    tls = service.nginx.tls if service.nginx else None
+    return _read(root, tls.certificate) if tls and tls.mode == "files" else None
+
+
+def _read(root: Path, name: str | None) -> bytes:
+    path = root / Path(name or "").expanduser()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the certificate or key cannot be read: {error.strerror}",
+            where=str(name),
+            next="correct nginx.tls in service/service.yaml",
+        ) from error

@@ -1,0 +1,190 @@
+"""What a run would do on one host, decided from what the host reported. Pure: a plan is data, and explains itself."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tasks.engine import host_files, launchers, layout, scripts
+from tasks.engine.errors import LoopError
+from tasks.engine.facts import Facts, Python
+from tasks.engine.host_files import HostFile
+from tasks.engine.release import Release
+from tasks.engine.scripts import Script, Staging
+from tasks.engine.service import Service
+from tasks.engine.wheelhouse import Wheelhouse
+
+_PACKAGES = {
+    "curl": ("curl", "curl"),
+    "flock": ("util-linux", "util-linux"),
+    "nginx": ("nginx", "nginx"),
+    "openssl": ("openssl", "openssl"),
+    "ss": ("iproute2", "iproute"),
+    "sudo": ("sudo", "sudo"),
+    "tar": ("tar", "tar"),
+    "visudo": ("sudo", "sudo"),
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Root's part. files: all of them; changed: those that differ on the host; packages: what is missing."""
+
+    account: str
+    files: tuple[HostFile, ...]
+    changed: tuple[str, ...]
+    packages: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything of it is to be done."""
+        return bool(self.changed or self.packages or self.reasons)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is sent. same: paths that are linked on the host; wheels_there, venv_there: what it has."""
+
+    staging: Staging
+    launchers: dict[str, str]
+    wheelhouse: Wheelhouse
+    same: frozenset[str]
+    changed: tuple[str, ...]
+    wheels_there: frozenset[str]
+    venv_there: bool
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """One host, one deploy. before: the release that serves now; unchanged: there is nothing to activate."""
+
+    host: str
+    service: Service
+    setup: Setup
+    delivery: Delivery
+    before: str | None
+    unchanged: bool
+    why: str
+
+    @property
+    def release(self) -> str:
+        """The id that the host will serve."""
+        return self.delivery.staging.release
+
+    def scripts(self) -> tuple[Script, ...]:
+        """What runs on the host, in order."""
+        found = []
+        if self.setup.needed:
+            found.append(scripts.setup(self.service, self.setup.account, self.setup.packages))
+        if not self.unchanged:
+            found.append(scripts.stage(self.service, self.delivery.staging))
+            found.append(scripts.activate(self.service, "deploy", self.release, self.before))
+        return tuple(found)
+
+
+def setup(service: Service, facts: Facts, account: str, certificate: bytes | None) -> Setup:
+    """What of root's is missing or differs. certificate: the operator's own, None for a self-signed one."""
+    files = host_files.render(service, facts.ground(account))
+    changed = tuple(
+        file.path
+        for file in files
+        if (facts.get(f"file.{file.path}") or facts.get(f"setup.{file.path}")) != file.sha256
+    )
+    reasons = []
+    if facts.account is None:
+        reasons.append("the host was never set up for this service")
+    elif facts.account != account:
+        reasons.append(f"it was set up for the account {facts.account}, not {account}")
+    installed = facts.get(f"file./etc/{service.name}/tls/certificate.pem")
+    if certificate is not None and installed != hashlib.sha256(certificate).hexdigest():
+        reasons.append("the certificate differs")
+    if scripts.front(service) == "https" and not installed and facts.account:
+        reasons.append("there is no certificate")
+    return Setup(account, files, changed, _missing(service, facts), tuple(reasons))
+
+
+def _missing(service: Service, facts: Facts) -> tuple[str, ...]:
+    """Packages for the tools that the scripts use, by the name that the host's package manager knows."""
+    needed = [tool for tool in _PACKAGES if service.nginx or tool not in {"nginx", "openssl"}]
+    column = 1 if facts.get("tool.dnf") and not facts.get("tool.apt-get") else 0
+    return tuple(sorted({_PACKAGES[tool][column] for tool in needed if not facts.get(f"tool.{tool}")}))
+
+
+def deploy(
+    host: str, service: Service, release: Release, facts: Facts, python: Python, wheelhouse: Wheelhouse, setup: Setup
+) -> HostPlan:
+    """The plan of a deploy of `release` to one host."""
+    present = release.id in facts.release_ids
+    manifest = facts.manifest or {}
+    same = frozenset(entry.path for entry in release.tree.entries if manifest.get(entry.path) == entry.sha256)
+    venv = venv_name(wheelhouse, python)
+    delivery = Delivery(
+        Staging(release.id, venv, python.path, facts.current if same else None, present),
+        launchers.render(service, release.id, host, _gunicorn(wheelhouse)),
+        wheelhouse,
+        same,
+        tuple(entry.path for entry in release.tree.entries if entry.path not in same),
+        frozenset(wheel.filename for wheel in wheelhouse.wheels if facts.get(f"wheel.{wheel.filename}")),
+        bool(facts.get(f"venv.{venv}")),
+    )
+    why = _why(release.id, facts)
+    return HostPlan(host, service, setup, delivery, facts.current, not why, why)
+
+
+def _why(release: str, facts: Facts) -> str:
+    """Why the release has to be activated; empty when it serves already, as it should."""
+    if facts.current is None:
+        return "nothing is deployed yet"
+    if facts.current != release:
+        return f"release {facts.current} serves"
+    if not facts.settled:
+        return "an earlier run did not come to its end, or the service is stopped"
+    if not facts.healthy:
+        return f"it does not answer as it should: {facts.get('health.slot')}; {facts.get('health.front')}"
+    return ""
+
+
+def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:
+    """One per set of wheels and interpreter: 16 hex digits."""
+    return hashlib.sha256(f"{wheelhouse.digest} {python.path} {python.version}".encode()).hexdigest()[:16]
+
+
+def _gunicorn(wheelhouse: Wheelhouse) -> str:
+    """The locked version of gunicorn, from its wheel's name."""
+    for wheel in wheelhouse.wheels:
+        name, version, *_ = wheel.filename.split("-")
+        if name.lower() == "gunicorn":
+            return version
+    raise LoopError("gunicorn is not in the lock", next="add it to service/requirements.in, then: fab lock")
+
+
+def resend(plan: HostPlan) -> HostPlan:
+    """The same plan with everything sent: for a host whose files are not what its manifest says."""
+    staging = replace(plan.delivery.staging, base=None, present=False)
+    changed = tuple(sorted({*plan.delivery.changed, *plan.delivery.same}))
+    delivery = replace(plan.delivery, staging=staging, same=frozenset(), changed=changed)
+    return replace(plan, delivery=delivery)
+
+
+def as_dict(plan: HostPlan) -> dict[str, Any]:
+    """The plan as data, for `fab plan --json`."""
+    delivery = plan.delivery
+    missing = [wheel.filename for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
+    return {
+        "host": plan.host,
+        "from": plan.before,
+        "to": plan.release,
+        "unchanged": plan.unchanged,
+        "why": plan.why,
+        "setup": {
+            "write": list(plan.setup.changed),
+            "packages": list(plan.setup.packages),
+            "reasons": list(plan.setup.reasons),
+        },
+        "files": {"send": [] if delivery.staging.present else list(delivery.changed), "link": len(delivery.same)},
+        "wheels": [] if delivery.staging.present else missing,
+        "venv": {"name": delivery.staging.venv, "build": not delivery.venv_there, "python": delivery.staging.python},
+        "restart": [] if plan.unchanged else list(layout.processes(plan.service)),
+    }

@@ -1,0 +1,151 @@
+"""The text that runs on a host: quoted assignments, then static files of `templates/shell`. Pure: what is printed runs.
+
+Nothing of one run is in it: nonce, run id and who travel on standard input, ahead of the payload.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks.engine import host_files, layout, quote, templates
+from tasks.engine.service import Service
+
+
+@dataclass(frozen=True)
+class Script:
+    """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has."""
+
+    stage: str
+    text: str
+    seconds: float
+    root: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the facts script looks at beside the machine. wait: seconds for an activation under way to end."""
+
+    files: tuple[str, ...] = ()
+    python: str = ""
+    show_files: bool = False
+    manifest: bool = False
+    health: bool = False
+    history: int = 200
+    wait: int = 0
+
+
+def facts(service: Service, question: Question) -> Script:
+    """Reads only; ends in a few seconds."""
+    values: dict[str, str | int] = {
+        "FILES": " ".join(question.files),
+        "PYTHON": question.python,
+        "SHOW": int(question.show_files),
+        "MANIFEST": int(question.manifest),
+        "HEALTH": int(question.health),
+        "HISTORY": question.history,
+        "WAIT": question.wait,
+        "PROCESSES": " ".join(layout.processes(service)),
+        "ID": "",
+    }
+    return _compose("facts", service, values, seconds=60)
+
+
+def setup(service: Service, account: str, packages: tuple[str, ...]) -> Script:
+    """As root: accounts, directories, certificate, units, nginx file, sudo rules."""
+    tls = service.nginx.tls.mode if service.nginx else "off"
+    values: dict[str, str | int] = {
+        "ACCOUNT": account,
+        "PACKAGES": " ".join(packages),
+        "CERTIFICATE": tls,
+        "UNITS": " ".join(layout.enabled(service)),
+    }
+    return _compose("setup", service, values, seconds=600, root=True)
+
+
+@dataclass(frozen=True)
+class Staging:
+    """One release for one host. base: the release whose unchanged files are linked; present: it is there already."""
+
+    release: str
+    venv: str
+    python: str
+    base: str | None
+    present: bool
+
+
+def stage(service: Service, staging: Staging) -> Script:
+    """Receives, verifies and builds; touches nothing that is live."""
+    values: dict[str, str | int] = {
+        "ID": staging.release,
+        "VENV": staging.venv,
+        "PYTHON": staging.python,
+        "BASE": staging.base or "",
+        "PRESENT": int(staging.present),
+    }
+    return _compose("stage", service, values, seconds=900)
+
+
+def activate(service: Service, action: str, release: str, expect: str | None) -> Script:
+    """Recover, candidate, switch, commit. expect: the release that the plan saw committed."""
+    values: dict[str, str | int] = {"ACTION": action, "ID": release, "EXPECT": expect or "", "KEEP": service.keep}
+    limit = service.health.timeout + 4 * service.drain + 240
+    return _compose("activate", service, values, seconds=limit)
+
+
+def stop(service: Service, *, disable: bool) -> Script:
+    """Stops slots, workers and timers; `disable` keeps a boot from starting them."""
+    values: dict[str, str | int] = {"UNITS": " ".join(layout.stopped(service)), "DISABLE": int(disable), "ID": ""}
+    return _compose("stop", service, values, seconds=2 * service.drain + 120)
+
+
+def start(service: Service) -> Script:
+    """Starts the committed release and waits for its health check."""
+    return _compose("start", service, {"ID": ""}, seconds=service.health.timeout + 120)
+
+
+def remove(service: Service, *, data: bool) -> Script:
+    """As root: takes everything of the service off the host, and its data when asked to."""
+    values: dict[str, str | int] = {
+        "UNITS": " ".join(layout.stopped(service)),
+        "ENABLED": " ".join(layout.enabled(service)),
+        "DATA": int(data),
+    }
+    return _compose("remove", service, values, seconds=service.drain + 180, root=True)
+
+
+def _compose(
+    stage: str, service: Service, values: Mapping[str, str | int], *, seconds: float, root: bool = False
+) -> Script:
+    header = [f"# {stage} of {service.name}"]
+    header += [f"{key}={quote.shell(str(value))}" for key, value in {**_common(service), **values}.items()]
+    body = [templates.text(f"shell/{part}.sh") for part in ("prelude", "probe", stage)]
+    return Script(stage, "\n".join([*header, "", *body]), seconds, root)
+
+
+def _common(service: Service) -> dict[str, str | int]:
+    health = service.health
+    pause = math.ceil(100 * health.settle / max(1, health.passes - 1)) / 100
+    return {
+        "NAME": service.name,
+        "ROOT": layout.root(service),
+        "DRAIN": service.drain,
+        "HEALTH_PATH": health.path,
+        "HEALTH_STATUS": health.status,
+        "HEALTH_TIMEOUT": health.timeout,
+        "HEALTH_PASSES": health.passes,
+        "HEALTH_SETTLE": round(100 * health.settle),
+        "HEALTH_PAUSE": f"{pause:.2f}",
+        "FRONT": front(service),
+        "FRONT_HOST": service.nginx.server_name if service.nginx else "localhost",
+        "LISTEN": host_files.listen_address(service),
+        "PROCESSES": " ".join(layout.processes(service)),
+    }
+
+
+def front(service: Service) -> str:
+    """What the front door is: https or http (nginx), or listen (the internal stage)."""
+    if service.nginx is None:
+        return "listen"
+    return "http" if service.nginx.tls.mode == "off" else "https"

@@ -1,0 +1,53 @@
+"""The one seam to a host: `execute(script, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
+
+A script goes over standard input, length first, so that the command line is the same few plain characters for any login
+shell (sh, fish, csh), no argument limit applies, and `ps` shows nothing. Then come the three lines of the run, then
+the payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from tasks.engine.errors import LoopError
+from tasks.engine.marks import Mark, Output, Transcript
+from tasks.engine.scripts import Script
+
+Sink = Callable[[Mark | Output], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command on the controller. who: one line of JSON."""
+
+    id: str
+    who: str
+
+
+class LinkLost(LoopError):
+    """The connection ended before the script did: what it did is unknown, and has to be read back."""
+
+    code = "link-lost"
+
+
+class Session(Protocol):
+    """Something that runs scripts on one host."""
+
+    def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+        """Run it to its end and return what it said; LinkLost when the end was not seen."""
+        ...
+
+
+def command(script: Script, become: tuple[str, ...] = ()) -> str:
+    """The command line that reads the script from standard input and runs it."""
+    length = len(script.text.encode())
+    # `$` and `"` mean nothing between single quotes in sh, fish and csh alike.
+    return " ".join(["exec", *become, "/bin/sh", "-c", f"'eval \"$(head -c {length})\"'"])
+
+
+def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+    """What goes to standard input."""
+    yield script.text.encode() + f"{nonce}\n{run.id}\n{run.who}\n".encode()
+    yield from payload

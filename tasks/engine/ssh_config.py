@@ -1,0 +1,129 @@
+"""Where a host really is: hosts.yaml first, then ~/.ssh/config as OpenSSH itself reads it (`ssh -G`)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engine.errors import Unreachable
+from tasks.engine.inventory import Host
+
+
+@dataclass(frozen=True)
+class Options:
+    """Fabric's core flags: -i (identities), -S (ssh_config), -t (seconds to connect), -T (seconds for a script)."""
+
+    identities: tuple[str, ...] = ()
+    config: str | None = None
+    connect_timeout: int = 10
+    command_timeout: int | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One hop. alias: the name that known_hosts is asked for; jumps: hops before it, the first one first."""
+
+    name: str
+    hostname: str
+    port: int
+    user: str
+    identities: tuple[Path, ...]
+    known_hosts: tuple[Path, ...]
+    alias: str
+    pin: str | None = None
+    proxy_command: str | None = None
+    jumps: tuple[str, ...] = ()
+    named_identity: bool = False
+
+    @property
+    def known_as(self) -> str:
+        """The name as known_hosts writes it."""
+        return self.alias if self.port == 22 else f"[{self.alias}]:{self.port}"
+
+
+def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
+    """The endpoint of a host of the inventory; `user` connects as somebody else than hosts.yaml says."""
+    settings = _ask(host.address, options, user or host.user, host.port)
+    identities = options.identities or ((_beside(host, host.identity),) if host.identity else ())
+    return _endpoint(host.name, settings, identities, host.host_key)
+
+
+def resolve_hop(hop: str, options: Options) -> Endpoint:
+    """The endpoint of a jump host, as `ProxyJump` names it: [user@]host[:port]."""
+    found = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?(\[[^\]]+\]|[^:]+)(?::(\d+))?", hop)
+    if found is None:
+        raise Unreachable(f"ssh_config names a jump host that cannot be read: {hop!r}")
+    port = int(found[3]) if found[3] else None
+    return _endpoint(hop, _ask(found[2].strip("[]"), options, found[1], port), (), None)
+
+
+def _beside(host: Host, identity: str) -> str:
+    path = Path(identity).expanduser()
+    return str(path if path.is_absolute() else host.source.parent / path)
+
+
+def _endpoint(name: str, settings: dict[str, list[str]], identities: tuple[str, ...], pin: str | None) -> Endpoint:
+    def one(key: str, default: str) -> str:
+        return settings.get(key, [default])[0]
+
+    command, jump = one("proxycommand", "none"), one("proxyjump", "none")
+    files = identities or tuple(settings.get("identityfile", []))
+    known = " ".join(settings.get("userknownhostsfile", []) + settings.get("globalknownhostsfile", []))
+    hostname = one("hostname", name)
+    return Endpoint(
+        name=name,
+        hostname=hostname,
+        port=int(one("port", "22")),
+        user=one("user", "root"),
+        identities=tuple(path for path in (Path(file).expanduser() for file in files) if path.exists() or identities),
+        known_hosts=tuple(Path(word).expanduser() for word in known.split()),
+        alias=one("hostkeyalias", hostname),
+        pin=pin,
+        proxy_command=None if command == "none" else command,
+        jumps=() if jump == "none" else tuple(jump.split(",")),
+        named_identity=bool(identities),
+    )
+
+
+def _ask(address: str, options: Options, user: str | None, port: int | None) -> dict[str, list[str]]:
+    """What `ssh -G` prints, key to values in order; without an ssh, the few keys that paramiko understands."""
+    if shutil.which("ssh") is None:
+        return _ask_paramiko(address, options, user, port)
+    command = ["ssh", "-G", *(["-F", options.config] if options.config else [])]
+    command += [*(["-l", user] if user else []), *(["-p", str(port)] if port else []), "--", address]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL, check=False)
+    if answer.returncode:
+        raise Unreachable(
+            "ssh cannot read its configuration for this host",
+            where=address,
+            next=f"ssh -G {address}",
+            code="ssh-config",
+            detail=tuple(answer.stderr.splitlines()[-3:]),
+        )
+    settings: dict[str, list[str]] = {}
+    for line in answer.stdout.splitlines():
+        key, _, value = line.partition(" ")
+        settings.setdefault(key.lower(), []).append(value)
+    return settings
+
+
+def _ask_paramiko(address: str, options: Options, user: str | None, port: int | None) -> dict[str, list[str]]:
+    from paramiko import SSHConfig
+
+    path = Path(options.config or "~/.ssh/config").expanduser()
+    config = SSHConfig.from_path(str(path)) if path.exists() else SSHConfig()
+    found = config.lookup(address)
+    settings = {key: [value] if isinstance(value, str) else list(value) for key, value in found.items()}
+    settings.setdefault("user", [os.environ.get("USER", "root")])
+    settings.setdefault("userknownhostsfile", ["~/.ssh/known_hosts"])
+    settings.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts"])
+    settings.setdefault("identityfile", ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"])
+    if user:
+        settings["user"] = [user]
+    if port:
+        settings["port"] = [str(port)]
+    return settings

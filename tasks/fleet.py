@@ -1,0 +1,100 @@
+"""From a command line to the hosts it means."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasks.engine.errors import UsageError
+from tasks.program import ROOT, invocation
+
+_Answer = TypeVar("_Answer")
+
+if TYPE_CHECKING:
+    from tasks.engine.member import Member
+    from tasks.engine.project import Project
+    from tasks.engine.selection import Selection
+
+
+def open_fleet(c: Any, changing: str | None = None, user: str | None = None) -> tuple[Project, list[Member]]:
+    """The project and a member for each selected host; nothing is contacted yet.
+
+    changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
+    """
+    from tasks.engine import project as projects
+    from tasks.engine.member import Member
+
+    asked = invocation(c)
+    project = projects.load(ROOT, os.environ)
+    selection = project.select(asked.hosts)
+    if changing and not asked.dry:
+        _confirm(changing, selection)
+    run = projects.begin(ROOT)
+    members = [
+        Member(host, project.service_of(host), run, asked.options, user or host.user) for host in selection.hosts
+    ]
+    return project, members
+
+
+def _confirm(verb: str, selection: Selection) -> None:
+    """Without -H and with several hosts: list them and ask once; without a terminal, refuse."""
+    if selection.expression is not None or len(selection.hosts) < 2:
+        return
+    names = ", ".join(host.name for host in selection.hosts)
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{verb} means {len(selection.hosts)} hosts, and none was named: {names}",
+            where="-H",
+            next=f"fab {verb} -H all",
+        )
+    sys.stderr.write(f"{verb} on {len(selection.hosts)} hosts, in this order: {names}\ngo on? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was done", where="-H", next=f"fab {verb} -H {selection.hosts[0].name}")
+
+
+def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[str, _Answer]:
+    """What each host answers, asked in parallel, in order; a member that gave none carries its error."""
+    from tasks.engine.errors import LoopError
+    from tasks.engine.fanout import Emit, gather, pool
+
+    found: dict[str, _Answer] = {}
+
+    def work(member: Member) -> Callable[[Emit], None]:
+        def look(_: Emit) -> None:
+            try:
+                found[member.host.name] = question(member)
+            except LoopError as error:
+                member.error = error
+            finally:
+                member.close()
+
+        return look
+
+    with pool(len(members)) as executor:
+        for _ in gather([work(member) for member in members], executor):
+            pass
+    return {member.host.name: found[member.host.name] for member in members if member.host.name in found}
+
+
+def errors(members: list[Member]) -> list[dict[str, object]]:
+    """The hosts that gave no answer, as JSON carries them."""
+    return [{"host": member.host.name, **member.error.as_dict()} for member in members if member.error]
+
+
+def leave(members: list[Member], *, bad: bool = False) -> None:
+    """Show the errors of a query, and leave: 1 when something is wrong, 3 when hosts were only not reached."""
+    from tasks.engine import report
+    from tasks.engine.errors import Unreachable
+
+    problems = [member.error for member in members if member.error]
+    writer = report.err()
+    for problem in problems:
+        for line in report.error_lines(problem):
+            writer.line(line)
+    if bad or any(not isinstance(problem, Unreachable) for problem in problems):
+        sys.exit(1)
+    if problems:
+        sys.exit(3)

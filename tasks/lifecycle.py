@@ -1,0 +1,99 @@
+"""setup, start, stop, remove: a service's life on a host beside its releases."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tasks.program import invocation, verb
+
+if TYPE_CHECKING:
+    from tasks.engine.fanout import Emit
+    from tasks.engine.member import Member
+    from tasks.engine.scripts import Script
+
+
+@verb()
+def setup(c: Any, as_: str = "", json: bool = False) -> None:
+    """Make a host ready, once, with root rights: accounts, directories, units, nginx file, exact sudo rules.
+
+    --as root logs in as root, and gives the account of hosts.yaml its rights.
+    """
+    from tasks import fleet
+    from tasks.engine import lifecycle
+
+    project, members = fleet.open_fleet(c, changing="setup", user=as_ or None)
+    if invocation(c).dry:
+        _show(members, lambda member: lifecycle.setup_script(project, member))
+        return
+    _each(members, lambda member, emit: lifecycle.setup(project, member, emit), json)
+
+
+@verb()
+def stop(c: Any, disable: bool = False, json: bool = False) -> None:
+    """Stop the service after its requests have drained; --disable keeps a boot from starting it."""
+    from tasks import fleet
+    from tasks.engine import lifecycle, scripts
+
+    _, members = fleet.open_fleet(c, changing="stop")
+    if invocation(c).dry:
+        _show(members, lambda member: scripts.stop(member.service, disable=disable))
+        return
+    _each(members, lambda member, emit: lifecycle.stop(member, emit, disable=disable), json)
+
+
+@verb()
+def start(c: Any, json: bool = False) -> None:
+    """Start the committed release, and wait until its health check answers."""
+    from tasks import fleet
+    from tasks.engine import lifecycle, scripts
+
+    _, members = fleet.open_fleet(c, changing="start")
+    if invocation(c).dry:
+        _show(members, lambda member: scripts.start(member.service))
+        return
+    _each(members, lifecycle.start, json)
+
+
+@verb()
+def remove(c: Any, data: bool = False, yes: bool = False, json: bool = False) -> None:
+    """Take the service off the hosts; --data takes what it has stored, too. Asks first; --yes answers."""
+    from tasks import fleet
+    from tasks.engine import lifecycle, scripts
+
+    _, members = fleet.open_fleet(c, changing="remove")
+    if invocation(c).dry:
+        _show(members, lambda member: scripts.remove(member.service, data=data))
+        return
+    if not yes:
+        _ask(members, data=data)
+    _each(members, lambda member, emit: lifecycle.remove(member, emit, data=data), json)
+
+
+def _ask(members: list[Member], *, data: bool) -> None:
+    from tasks.engine.errors import UsageError
+
+    names = ", ".join(member.host.name for member in members)
+    what = f"{members[0].service.name} {'AND ITS DATA ' if data else ''}from {names}"
+    if not sys.stdin.isatty():
+        raise UsageError(f"this would remove {what}", where="--yes", next="say --yes if that is what you want")
+    if input(f"remove {what}? type the service's name: ").strip() != members[0].service.name:
+        raise UsageError("nothing was removed", where=names, next="type the name to go on")
+
+
+def _show(members: list[Member], script: Callable[[Member], Script]) -> None:
+    from tasks import plans
+
+    plans.show_scripts([(member.host.name, (script(member),)) for member in members])
+
+
+def _each(members: list[Member], work: Callable[[Member, Emit], None], json: bool) -> None:
+    """Do it on all hosts in parallel, and leave with the run's exit status."""
+    from tasks.engine import report, rollout
+    from tasks.program import stopped_by_signals
+
+    follower = report.Follower([member.host.name for member in members], as_json=json)
+    with stopped_by_signals() as stopping:
+        status = follower.follow(rollout.everywhere(members, work, stopping))
+    sys.exit(128 + stopping.signal if stopping else status)

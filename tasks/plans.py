@@ -1,0 +1,105 @@
+"""What a plan looks like."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from tasks import fleet
+from tasks.engine import plan as plans
+from tasks.engine import report, rollout
+from tasks.engine.events import Event, Step
+
+if TYPE_CHECKING:
+    from tasks.engine.facts import Facts
+    from tasks.engine.member import Member
+    from tasks.engine.plan import HostPlan
+    from tasks.engine.project import Project
+    from tasks.engine.release import Release
+    from tasks.engine.scripts import Script
+
+
+def announce(project: Project, made: Release, *, as_json: bool) -> None:
+    """Which inventory, which release, and what of it no commit has."""
+    writer = report.err() if as_json else report.out()
+    writer.line(f"inventory {project.inventory.path}; release {made.id} ({made.commit or 'no commit'})")
+    if made.dirty:
+        more = f" and {len(made.dirty) - 5} more" if len(made.dirty) > 5 else ""
+        writer.line(f"not committed: {', '.join(made.dirty[:5])}{more}")
+
+
+def make(project: Project, made: Release, members: list[Member]) -> list[tuple[Facts, HostPlan]]:
+    """Facts and plan of every host that answered, in order; the others carry their error."""
+
+    def say(event: Event) -> None:
+        if isinstance(event, Step) and event.step == "wheels":
+            report.err().line(f"{event.host}: {event.text}")
+
+    found = fleet.ask(members, lambda member: rollout.prepare(project, made, member, say, show=True))
+    return list(found.values())
+
+
+def show(
+    project: Project, made: Release, members: list[Member], found: Sequence[tuple[Facts, HostPlan]], *, as_json: bool
+) -> None:
+    """The plans in words, with the diffs of root's files, or as one document."""
+    if as_json:
+        report.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
+                         "hosts": [plans.as_dict(one) for _, one in found], "errors": fleet.errors(members)})  # fmt: skip
+        return
+    announce(project, made, as_json=False)
+    for facts, planned in found:
+        _show_files(facts, planned)
+        for line in _lines(planned):
+            report.out().line(f"{planned.host}  {line}")
+
+
+def _lines(planned: HostPlan) -> Iterable[str]:
+    document = plans.as_dict(planned)
+    setup = planned.setup
+    if setup.needed:
+        yield f"setup (needs root): {'; '.join(setup.reasons) or 'files of root differ'}"
+        for path in setup.changed:
+            yield f"  write {path}"
+        if setup.packages:
+            yield f"  install {' '.join(setup.packages)}"
+    if planned.unchanged:
+        yield f"unchanged: release {planned.release} serves already"
+        return
+    yield f"deploy {planned.before or 'nothing'} -> {planned.release}, because {planned.why}"
+    for path in document["files"]["send"][:20]:
+        yield f"  send {path}"
+    if len(document["files"]["send"]) > 20:
+        yield f"  send {len(document['files']['send']) - 20} more files"
+    if document["files"]["link"]:
+        yield f"  link {document['files']['link']} files that are there"
+    for wheel in document["wheels"]:
+        yield f"  send {wheel}"
+    venv = document["venv"]
+    yield f"  {'build' if venv['build'] else 'use'} venv {venv['name']} with {venv['python']}"
+    for unit in document["restart"]:
+        yield f"  restart {unit}"
+
+
+def _show_files(facts: Facts, planned: HostPlan) -> None:
+    """The diffs of root's files."""
+    writer = report.out()
+    for file in planned.setup.files:
+        former = (facts.contents or {}).get(file.path)
+        if file.path not in planned.setup.changed or former is None:
+            continue
+        before = former.decode("utf-8", "replace").splitlines()
+        for line in difflib.unified_diff(
+            before, file.text.splitlines(), f"{planned.host}:{file.path}", "new", lineterm=""
+        ):
+            writer.line(line)
+
+
+def show_scripts(hosts: Iterable[tuple[str, Sequence[Script]]]) -> None:
+    """The exact text of every script, in the order it would run."""
+    writer = report.out()
+    for host, found in hosts:
+        for script in found:
+            writer.raw(f"# ---- {host}: {script.stage} ({len(script.text.encode())} bytes)")
+            writer.raw(script.text)

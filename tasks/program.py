@@ -1,0 +1,159 @@
+"""How `fab` runs our tasks: one call for the whole selection, errors as words, and exact exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fabric import Executor
+
+from tasks.engine.errors import LoopError, UsageError
+
+if TYPE_CHECKING:
+    from tasks.engine.fanout import Stop
+    from tasks.engine.ssh_config import Options
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Fabric's flags that would mean something else here, or would put a secret where it can be seen.
+_REFUSED = {
+    "echo": "every step is shown as it is; the whole script: fab plan --script",
+    "pty": "scripts need no terminal; for one on a host, use ssh",
+    "warn-only": "a failed host never hides the others; nothing goes on behind a failure",
+    "prompt-for-sudo-password": "fab setup needs a sudo rule without a password, or: fab setup --as root",
+    "prompt-for-login-password": "use a key: `identity:` in hosts.yaml, or -i",
+    "prompt-for-passphrase": "let ssh-agent hold the key: ssh-add",
+}
+_NO_DRY = ("lock", "exec", "sandbox.up", "sandbox.down")
+
+
+_Body = TypeVar("_Body", bound=Callable[..., object])
+
+
+def verb(name: str | None = None, **help: str) -> Callable[[_Body], _Body]:  # noqa: A002 - Invoke's word
+    """The decorator of every task. Invoke's automatic short flags would take -l, -c and -p from `fab`."""
+    from invoke import task
+
+    decorate: Callable[[_Body], _Body] = task(name=name, help=help, auto_shortflags=False)
+    return decorate
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What stood on the command line beside the task: -H, --dry, ssh's options, and the words after `--`."""
+
+    hosts: str | None
+    dry: bool
+    identities: tuple[str, ...]
+    ssh_config: str | None
+    connect_timeout: int
+    command_timeout: int | None
+    remainder: str
+
+    @property
+    def options(self) -> Options:
+        """For the connections."""
+        from tasks.engine.ssh_config import Options
+
+        return Options(self.identities, self.ssh_config, self.connect_timeout, self.command_timeout)
+
+
+def invocation(c: Any) -> Invocation:
+    """The invocation that a task runs in."""
+    found = c.config["loop_invocation"]
+    assert isinstance(found, Invocation)
+    return found
+
+
+class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
+    """Hands a task the whole selection, where Fabric's own would call it once for each host."""
+
+    def execute(self, *calls: Any) -> Any:
+        """Run the tasks; a LoopError becomes words and an exit status."""
+        as_json = any(parsed.args["json"].value for parsed in self.core[1:] if "json" in parsed.args)
+        try:
+            self._refuse()
+            self.config["loop_invocation"] = self._invocation()
+            return super().execute(*calls)
+        except LoopError as problem:
+            from tasks.engine import report
+
+            report.error(problem, as_json=as_json)
+            sys.exit(problem.exit_status)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    def expand_calls(self, calls: Any, apply_hosts: bool = True) -> Any:  # noqa: ARG002 - Fabric's signature
+        """The calls as they are: the hosts are the task's own affair, and so is what follows `--`."""
+        self.core.remainder = ""
+        return super().expand_calls(calls, apply_hosts=False)
+
+    def _refuse(self) -> None:
+        for name, way in _REFUSED.items():
+            if self.core[0].args[name].value:
+                raise UsageError(f"--{name} is not for these tasks", where=f"--{name}", next=way)
+        if self.core[0].args["dry"].value:
+            for name in (parsed.name for parsed in self.core[1:]):
+                if name in _NO_DRY:
+                    raise UsageError(
+                        f"{name} has no dry run", where="--dry", next=f"fab --help {name} says what it does"
+                    )
+
+    def _invocation(self) -> Invocation:
+        core = self.core[0].args
+        return Invocation(
+            hosts=core["hosts"].value,
+            dry=bool(core["dry"].value),
+            identities=tuple(core["identity"].value or ()),
+            ssh_config=core["ssh-config"].value,
+            connect_timeout=core["connect-timeout"].value or 10,
+            command_timeout=core["command-timeout"].value,
+            remainder=_words_after_dashes(self.core.remainder),
+        )
+
+
+def _words_after_dashes(remainder: str) -> str:
+    """What follows `--` as shell text: one word is text already, several are quoted as they were typed."""
+    if not remainder:
+        return ""
+    from tasks.engine import quote
+
+    words = sys.argv[sys.argv.index("--") + 1 :]
+    return words[0] if len(words) == 1 else " ".join(quote.shell(word) for word in words)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[Stop]:
+    """While a run changes hosts: the first signal lets hosts under way finish, the second cuts.
+
+    A host that is cut off undoes what it had begun, or has finished: it never stays in between.
+    """
+    from tasks.engine.fanout import Stop
+
+    stop = Stop()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop:
+            os._exit(128 + number)
+        stop.set(number)
+        sys.stderr.write("\nstopping: hosts under way are finished, no other is begun; again to cut\n")
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+    for number in signals:
+        before[number] = signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])

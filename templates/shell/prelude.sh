@@ -1,0 +1,55 @@
+# The first lines of every script that runs on a host. Standard input carries, in this order: this
+# text, a nonce, the run's id, who runs it (one line of JSON), and then the payload.
+set -eu
+exec 2>&1
+LC_ALL=C
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+umask 022
+IFS= read -r NONCE
+IFS= read -r RUN
+IFS= read -r WHO
+
+# Only lines that carry the nonce are ours: what the application prints cannot forge one.
+mark() { printf '@%s %s\n' "$NONCE" "$*"; }
+step() { mark step "$*"; }
+refuse() {
+  mark refused "$*"
+  exit 1
+}
+
+# Hundredths of a second since boot: no fork, and no clock that someone sets.
+now() {
+  IFS=' ' read -r uptime _ </proc/uptime
+  NOW=${uptime%.*}${uptime#*.}
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi </dev/null
+}
+
+# The release that a link leads to, or nothing.
+release_at() {
+  target=$(readlink "$1/release" 2>/dev/null) || target=
+  printf '%s' "${target##*/}"
+}
+
+slot_of() {
+  target=$(readlink "$1" 2>/dev/null) || target=
+  case $target in
+    */blue | blue) printf blue ;;
+    */green | green) printf green ;;
+  esac
+}
+
+history() { # ACTION RELEASE STATE
+  printf '{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s}\n' \
+    "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" >>"$ROOT/history.jsonl"
+}
+
+# A link is replaced by a rename, so that there is no moment without one.
+relink() { # TARGET LINK
+  rm -f "$2.new-$RUN"
+  ln -s "$1" "$2.new-$RUN"
+  mv -T "$2.new-$RUN" "$2"
+}

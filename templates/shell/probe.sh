@@ -1,0 +1,50 @@
+# One question to the health check. PROBE_CODE is the status, 000 without an answer; PROBE_WHY says what was wrong.
+probe() { # SECONDS curl-arguments...
+  probe_limit=$1
+  shift
+  # 64 kB at most: of a longer answer the status, which comes last, is cut off, and it does not pass.
+  PROBE_BODY=$(curl -s -S --globoff --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@" </dev/null 2>&1 |
+    head -c 65536 | tr -d '\000')
+  PROBE_CODE=${PROBE_BODY##*
+}
+  PROBE_BODY=${PROBE_BODY%
+*}
+  case $PROBE_CODE in
+    [0-9][0-9][0-9]) ;;
+    *)
+      PROBE_CODE=000
+      PROBE_BODY='the answer is longer than 64 kB'
+      ;;
+  esac
+  if [ "$PROBE_CODE" = 000 ]; then
+    PROBE_WHY="no answer: $(printf %s "$PROBE_BODY" | tail -n 1 | head -c 200)"
+  elif [ "$PROBE_CODE" != "$HEALTH_STATUS" ]; then
+    PROBE_WHY="answered $PROBE_CODE, not $HEALTH_STATUS: $(printf %s "$PROBE_BODY" | tr '\n' ' ' | head -c 200)"
+  else
+    PROBE_WHY=
+    names_release "$PROBE_BODY"
+  fi
+  [ -z "$PROBE_WHY" ]
+}
+
+# An application that reports a release has to report this one.
+names_release() {
+  case $(printf %s "$1" | tr -d ' \n') in
+    *'"release":"'"$ID"'"'*) ;;
+    *'"release":"'*) PROBE_WHY="answered for another release than $ID" ;;
+  esac
+}
+
+probe_slot() { # SLOT SECONDS
+  probe "$2" --unix-socket "/run/$NAME/$1.sock" \
+    --header "Host: $FRONT_HOST" --header 'X-Forwarded-Proto: https' "http://$FRONT_HOST$HEALTH_PATH"
+}
+
+probe_front() { # SECONDS
+  case $FRONT in
+    https) probe "$1" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \
+      "https://$FRONT_HOST$HEALTH_PATH" ;;
+    http) probe "$1" --resolve "$FRONT_HOST:80:127.0.0.1" "http://$FRONT_HOST$HEALTH_PATH" ;;
+    listen) probe "$1" "http://$LISTEN$HEALTH_PATH" ;;
+  esac
+}

@@ -1,0 +1,120 @@
+# Puts a release on the host, ready to run. Only makes new paths: nothing that is live is touched, and no lock is needed.
+part=$ROOT/releases/.part-$RUN
+venv_part=$ROOT/venvs/.part-$RUN
+
+forget_parts() {
+  status=$?
+  trap '' HUP INT PIPE TERM
+  set +e
+  rm -rf "$part" "$venv_part"
+  exit "$status"
+}
+trap forget_parts EXIT
+trap 'exit 129' HUP INT PIPE TERM
+
+# Everyone who stages shares this lock; who gets it alone knows that every .part-* is of a run that has died.
+exec 8>>"$ROOT/.staging"
+if flock -n -x 8; then rm -rf "$ROOT"/releases/.part-* "$ROOT"/venvs/.part-* "$ROOT"/wheels/.part-*; fi
+flock -s 8
+
+venv_works() { "$1/bin/python" -I -c 'import gunicorn' </dev/null >/dev/null 2>&1; }
+
+# The digests in DIRECTORY's manifest hold, and no other file is there (bytecode aside).
+intact() { # DIRECTORY
+  (cd "$1/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null || return 1
+  found=$(find "$1/code" ! -type d ! -name '*.pyc' | wc -l)
+  [ "$found" -eq "$(wc -l <"$1/MANIFEST")" ]
+}
+
+# Exit 3: what lies on the host is not what its manifest says, so the controller has to send everything.
+edited() {
+  mark edited "$1"
+  exit 3
+}
+
+reuse() {
+  step check "release $ID is there already"
+  intact "$ROOT/releases/$ID" || edited "$ID"
+  venv_works "$ROOT/releases/$ID/venv" || edited "$ID"
+}
+
+receive() {
+  step receive
+  rm -rf "$part"
+  mkdir -p "$part/code" "$ROOT/wheels"
+  tar -x -m --no-same-owner --no-same-permissions -f - -C "$part"
+}
+
+link_unchanged() {
+  [ -s "$part/SAME" ] || return 0
+  step link "$(wc -l <"$part/SAME") unchanged files of $BASE"
+  while IFS= read -r path; do
+    mkdir -p "$part/code/$(dirname "$path")"
+    ln "$ROOT/releases/$BASE/code/$path" "$part/code/$path" || :
+  done <"$part/SAME"
+}
+
+verify() {
+  step verify
+  intact "$part" || edited "${BASE:-$ID}"
+}
+
+keep_wheels() {
+  for wheel in "$part"/wheels/*.whl; do
+    [ -f "$wheel" ] || continue
+    mv "$wheel" "$ROOT/wheels/"
+  done
+  (cd "$ROOT/wheels" && sha256sum --quiet --strict -c "$part/WHEELS") </dev/null ||
+    refuse "a wheel in $ROOT/wheels is damaged: remove it there, and deploy again"
+}
+
+build_venv() {
+  if [ -d "$ROOT/venvs/$VENV" ] && venv_works "$ROOT/venvs/$VENV"; then
+    step venv "is there already"
+    return
+  fi
+  step venv "building with $PYTHON"
+  rm -rf "$venv_part"
+  "$PYTHON" -I -m venv --without-pip --symlinks "$venv_part" </dev/null
+  "$venv_part/bin/python" -I "$part/tool/build_venv.py" \
+    "$part/tool/installer.zip" "$venv_part" "$ROOT/venvs/$VENV" "$ROOT/wheels" "$part/WHEELS" </dev/null
+  venv_works "$venv_part" || refuse "the new venv cannot import gunicorn"
+  sync -f "$venv_part"
+  # A venv that does not work any more is not what a release runs from: it makes room.
+  rm -rf "$ROOT/venvs/$VENV"
+  mv -T "$venv_part" "$ROOT/venvs/$VENV"
+}
+
+finish() {
+  "$ROOT/venvs/$VENV/bin/python" -I -m compileall -q "$part/code" </dev/null || :
+  ln -s "../../venvs/$VENV" "$part/venv"
+  rm -rf "$part/tool" "$part/wheels" "$part/SAME"
+  chmod 0755 "$part"/run/*
+  sync -f "$part"
+  make_room
+  mv -T "$part" "$ROOT/releases/$ID"
+  sync "$ROOT/releases"
+}
+
+# A release of this id that is there all the same was damaged, or another run was quicker.
+make_room() {
+  [ -d "$ROOT/releases/$ID" ] || return 0
+  slot=$(slot_of "$ROOT/current")
+  [ "$(release_at "$ROOT/slots/${slot:-none}")" != "$ID" ] ||
+    refuse "release $ID is damaged on this host, and it is the one that serves: roll back first"
+  mv -T "$ROOT/releases/$ID" "$ROOT/releases/.part-old-$RUN"
+  rm -rf "$ROOT/releases/.part-old-$RUN"
+}
+
+if [ "$PRESENT" = 1 ]; then
+  reuse
+else
+  receive
+  link_unchanged
+  verify
+  keep_wheels
+  build_venv
+  finish
+fi
+step staged "$ID"
+mark end ok

@@ -1,0 +1,24 @@
+# Starts the committed release, and lets it start at boot again.
+[ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: deploy one'
+ID=$(release_at "$ROOT/current")
+history start "$ID" started
+as_root /usr/bin/systemctl enable "$NAME.service"
+slot=$(slot_of "$ROOT/current")
+as_root /usr/bin/systemctl reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
+as_root /usr/bin/systemctl start "$NAME.service"
+# The facade alone may have been stopped and started: the slots come with it, and this one is asked for by name.
+as_root /usr/bin/systemctl start "$NAME@$slot.service"
+now
+began=$NOW
+until probe_slot "$slot" 5; do
+  now
+  if [ $((NOW - began)) -ge $((HEALTH_TIMEOUT * 100)) ]; then
+    journalctl -q --no-pager -o cat -n 20 -u "$NAME@$slot.service" </dev/null | while IFS= read -r line; do mark journal "$line"; done
+    history start "$ID" failed
+    refuse "release $ID is started, and its health check does not hold: $PROBE_WHY"
+  fi
+  sleep 0.1
+done
+history start "$ID" "done"
+step started "$ID"
+mark end ok

@@ -1,0 +1,20 @@
+# Stops the service: the slots after they have drained, then everything else of it.
+drain_end=0
+now
+drain_end=$((NOW + DRAIN * 100))
+for slot in blue green; do
+  while waiting=$(ss -Hxl src "/run/$NAME/$slot.sock" | awk '{ print $3 }') && [ "${waiting:-0}" != 0 ]; do
+    now
+    [ "$NOW" -lt "$drain_end" ] || break
+    sleep 0.05
+  done
+done
+history stop "$(release_at "$ROOT/current")" started
+# shellcheck disable=SC2086 # lists of names
+as_root /usr/bin/systemctl stop $UNITS
+if [ "$DISABLE" = 1 ]; then
+  as_root /usr/bin/systemctl disable "$NAME.service"
+fi
+history stop "$(release_at "$ROOT/current")" "done"
+step stopped "$NAME"
+mark end ok
