@@ -106,7 +106,7 @@ def _mmdebstrap(suite: str, target: Path, listing: Path, say: Say) -> None:
     ) as process:
         for line in process.stdout or ():
             lines.append(line.rstrip())
-            if line.startswith("I: "):
+            if line.startswith("I: ") and "hook" not in line:
                 say(line[3:].rstrip())
     if process.returncode != 0:
         raise LoopError(
