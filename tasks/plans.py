@@ -46,7 +46,8 @@ def show(
     """The plans in words, with the diffs of root's files, or as one document."""
     if as_json:
         report.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
-                         "hosts": [plans.as_dict(one) for _, one in found], "errors": fleet.errors(members)})  # fmt: skip
+                         "hosts": [plans.as_dict(one) for _, one in found],
+                         "errors": fleet.errors(members)})  # fmt: skip
         return
     announce(project, made, as_json=False)
     for facts, planned in found:

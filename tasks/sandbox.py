@@ -29,7 +29,7 @@ def up(c: Connection, count: str = "2", suite: str = "") -> None:
     from tasks.engine.sandbox import Sandbox
 
     number = parse_count(count)
-    if _as_root("sandbox.up", f"--count={number}", f"--suite={suite}"):
+    if _as_root("sandbox.up", f"--count={number}", *([f"--suite={suite}"] if suite else [])):
         return
     machines = Sandbox(STATE, suite or None).up(number, _elapsed())
     for machine in machines:

@@ -87,8 +87,8 @@ class Facts:
         return (
             self.get("live") == "current"
             and self.get("facade") == "active"
-            and self.get(f"slot.{slot}.state") == "active"
-            and self.get(f"slot.{other}.state") in {"inactive", "unknown"}
+            and self.get(f"slot.{slot}.ActiveState") == "active"
+            and self.get(f"slot.{other}.ActiveState") == "inactive"
         )
 
     def ground(self, account: str) -> Ground:

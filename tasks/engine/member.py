@@ -16,6 +16,7 @@ from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Mark, Output, Transcript
+from tasks.engine.saying import readable
 from tasks.engine.scripts import Question, Script
 from tasks.engine.service import Service
 from tasks.engine.session import LinkLost, Run, Sink
@@ -96,7 +97,7 @@ class Member:
 
     def _failure(self, script: Script, transcript: Transcript) -> LoopError:
         name = self.host.name
-        detail = transcript.all("journal")[-20:] or tuple(transcript.tail)
+        detail = readable(transcript.all("journal")) or tuple(transcript.tail)
         told = transcript.last("failed") or transcript.last("refused")
         if transcript.last("busy") is not None:
             return _busy(name, transcript.last("busy") or "")
@@ -146,7 +147,7 @@ def describe(found: Facts) -> str:
     if found.current is None:
         return "nothing: no release is committed"
     state = "healthy" if found.healthy else "NOT healthy"
-    if found.get(f"slot.{found.get('current')}.state") != "active":
+    if found.get(f"slot.{found.get('current')}.ActiveState") != "active":
         state = "stopped"
     return f"release {found.current}, slot {found.get('current')}, {state}"
 

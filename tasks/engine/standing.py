@@ -9,7 +9,7 @@ from tasks.engine import history
 from tasks.engine.facts import Facts
 from tasks.engine.service import Service
 
-HEADINGS = ("host", "state", "release", "slot", "since", "memory", "disk free", "certificate", "last action")
+HEADINGS = ("host", "state", "release", "slot", "up", "memory", "disk free", "certificate", "last action")
 
 
 def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
@@ -18,7 +18,8 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         return {"host": host, "reachable": False, "service": service.name, "release": None, "slot": None,
                 "healthy": False, "state": "unreachable"}  # fmt: skip
     slot = facts.get("current") or None
-    unit = dict(pair.partition("=")[::2] for pair in facts.get(f"slot.{slot}.unit").split(";") if pair)
+    unit = f"slot.{slot}."
+    began = facts.number(f"{unit}ActiveEnterTimestampMonotonic") // 1_000_000
     last = facts.actions[-1] if facts.actions else None
     return {
         "host": host,
@@ -28,9 +29,10 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         "slot": slot,
         "healthy": facts.healthy,
         "state": _state(facts),
-        "since": unit.get("ActiveEnterTimestamp") or None,
-        "restarts": int(unit["NRestarts"]) if unit.get("NRestarts", "").isdigit() else None,
-        "memory_bytes": int(unit["MemoryCurrent"]) if unit.get("MemoryCurrent", "").isdigit() else None,
+        "up_seconds": facts.number("uptime") - began if began else None,
+        "restarts": facts.number(f"{unit}NRestarts"),
+        # systemd says [not set], or 2^64 - 1, where it does not count.
+        "memory_bytes": memory if 0 < (memory := facts.number(f"{unit}MemoryCurrent")) < 2**63 else None,
         "disk_free_bytes": facts.number("free_bytes"),
         "certificate_days": _days_left(facts),
         "processes": {
@@ -44,8 +46,10 @@ def _state(facts: Facts) -> str:
     slot = facts.get("current")
     if not slot:
         return "nothing deployed"
-    if facts.get(f"slot.{slot}.state") != "active":
-        return facts.get(f"slot.{slot}.state") or "stopped"
+    if facts.get(f"slot.{slot}.ActiveState") != "active":
+        return (
+            "stopped" if facts.get(f"slot.{slot}.ActiveState") == "inactive" else facts.get(f"slot.{slot}.ActiveState")
+        )
     return "healthy" if facts.healthy else "unhealthy"
 
 
@@ -56,6 +60,16 @@ def _days_left(facts: Facts) -> int | None:
     except ValueError:
         return None
     return int((end.timestamp() - facts.number("time")) // 86400)
+
+
+def _age(seconds: int | None) -> str:
+    """In the largest unit that says enough."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def row(line: dict[str, Any]) -> tuple[str, ...]:
@@ -69,7 +83,7 @@ def row(line: dict[str, Any]) -> tuple[str, ...]:
         state,
         line["release"] or "-",
         line["slot"] or "-",
-        line["since"] or "-",
+        _age(line["up_seconds"]),
         f"{memory // 1_000_000} MB" if memory is not None else "-",
         f"{line['disk_free_bytes'] / 1e9:.1f} GB",
         f"{days} days" if days is not None else "-",

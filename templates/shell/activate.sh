@@ -24,7 +24,8 @@ drain_slot() { # SLOT
   drain_end=$((NOW + DRAIN * 100))
   while waiting=$(ss -Hxl src "/run/$NAME/$1.sock" | awk '{ print $3 }') && [ "${waiting:-0}" != 0 ]; do
     now
-    [ "$NOW" -lt "$drain_end" ] || break
+    # Nobody takes from the queue of a service that is not there.
+    [ "$NOW" -lt "$drain_end" ] && systemctl is-active -q "$NAME@$1.service" || break
     sleep 0.05
   done
   stop_slot "$1"
@@ -37,11 +38,14 @@ leave() {
   # The rename decides, even when we were cut between it and the next line.
   [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
   case $PHASE in
-    switched) relink "$ROOT/current" "/run/$NAME/ctl/live" ;;
+    switched) [ -z "$OLD" ] || relink "$ROOT/current" "/run/$NAME/ctl/live" ;;
   esac
   case $PHASE in
     candidate | switched)
-      if [ -n "$OLD" ]; then drain_slot "$NEW"; else undo_first; fi
+      if [ "$PHASE" = switched ]; then drain_slot "$NEW"; else stop_slot "$NEW"; fi
+      # Without a former release there is nothing to go back to: nothing runs, and nothing would at boot.
+      [ -n "$OLD" ] || rm -f "/run/$NAME/ctl/live"
+      ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
       history "$ACTION" "$ID" failed
       journal_of_candidate
       mark failed "${WHY:-interrupted}"
@@ -51,14 +55,8 @@ leave() {
   exit "$status"
 }
 
-# Without a former release there is nothing to go back to: nothing runs, and nothing would at boot.
-undo_first() {
-  stop_slot "$NEW"
-  rm -f "/run/$NAME/ctl/live"
-}
-
 journal_of_candidate() {
-  journalctl -q --no-pager -o cat -n 20 -u "$NAME@$NEW.service" --since "@$STARTED" </dev/null 2>/dev/null |
+  journalctl -q --no-pager -o cat -n 200 -u "$NAME@$NEW.service" --since "@$STARTED" </dev/null 2>/dev/null |
     while IFS= read -r line; do mark journal "$line"; done
 }
 
@@ -83,7 +81,8 @@ recover() {
     step recover "slot $NEW is stopped"
     drain_slot "$NEW"
   fi
-  rm -f "/run/$NAME/try/$OLD" "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*
+  [ -z "$OLD" ] || rm -f "/run/$NAME/try/$OLD"
+  rm -f "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*
   serves=
   if [ -n "$OLD" ]; then serves=$(release_at "$ROOT/slots/$OLD"); fi
   if [ "$serves" != "$EXPECT" ]; then
@@ -138,13 +137,15 @@ hold() {
   now
   began=$NOW
   passes=0
+  limit=1
   HELD=
   PROBE_WHY='it was never asked'
   while :; do
     look_at_candidate
-    [ "$RESTARTS" = 0 ] && [ "$STATE" != failed ] || fail "the service died while it was checked"
+    case $RESTARTS$STATE in 0failed | [1-9]*) fail 'the service died while it was checked' ;; esac
     same_workers
-    if probe_slot "$NEW" 5; then
+    # A socket whose service has died keeps its callers waiting: short at first, so that a dead one shows soon.
+    if probe_slot "$NEW" "$limit"; then
       now
       [ "$passes" != 0 ] || first=$NOW
       passes=$((passes + 1))
@@ -152,6 +153,7 @@ hold() {
       sleep "$HEALTH_PAUSE"
     else
       passes=0
+      [ "$limit" = 5 ] || limit=$((limit + 1))
       sleep 0.1
     fi
     now

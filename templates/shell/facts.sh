@@ -1,10 +1,13 @@
 # Reads only. Everything that plan, doctor, status and health want to know of a host, in one go.
 fact() { # KEY VALUE
-  mark fact "$1" "$(printf %s "$2" | tr '\n\r' '  ' | head -c 4000)"
+  case $2 in *[[:cntrl:]]*) set -- "$1" "$(printf %s "$2" | tr '\n\r' '  ')" ;; esac
+  mark fact "$1" "$2"
 }
 
 machine_facts() {
   fact time "$(date +%s)"
+  now
+  fact uptime "${NOW%??}"
   fact account "$(id -un)"
   fact machine "$(uname -m)"
   fact os "$(. /etc/os-release 2>/dev/null && printf %s "${PRETTY_NAME:-}")"
@@ -61,9 +64,10 @@ unit_facts() {
   fact enabled "$(systemctl is-enabled "$NAME.service" 2>/dev/null || :)"
   for slot in blue green; do
     fact "slot.$slot.release" "$(release_at "$ROOT/slots/$slot")"
-    fact "slot.$slot.state" "$(systemctl is-active "$NAME@$slot.service" 2>/dev/null || :)"
-    fact "slot.$slot.unit" "$(systemctl show "$NAME@$slot.service" --no-pager \
-      -p MainPID -p NRestarts -p ActiveEnterTimestamp -p MemoryCurrent | tr '\n' ';')"
+    for property in $(systemctl show "$NAME@$slot.service" --no-pager \
+      -p ActiveState -p MainPID -p NRestarts -p ActiveEnterTimestampMonotonic -p MemoryCurrent | tr -d ' '); do
+      fact "slot.$slot.${property%%=*}" "${property#*=}"
+    done
   done
   for unit in $PROCESSES; do
     fact "process.$unit" "$(systemctl is-active "$unit" 2>/dev/null || :)"
