@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +60,22 @@ def test_what_a_killed_build_left_is_thrown_away(cache: Path) -> None:
     leftover.mkdir(parents=True)
     made = tree.ensure(RECIPE, print, cache)
     assert sorted(path.name for path in made.iterdir()) == ["file"]
+
+
+def test_a_killed_builder_takes_its_build_with_it(cache: Path) -> None:
+    marker = cache.parent / "started"
+    os.mkfifo(marker)
+    stub = cache.parent / "bin" / "mmdebstrap"
+    stub.write_text(f'#!/bin/sh\nexec 8>"{marker}"\necho started >&8\nsleep 20\necho survived >&8\n')
+    build = (
+        "import sys; from pathlib import Path; from tasks.engine.sandbox import tree;"
+        "tree.ensure(tree.Recipe('bookworm', '', ''), print, Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", build, str(cache)]
+    with subprocess.Popen(command, cwd=Path(tree.__file__).parents[3]) as builder, marker.open() as started:
+        assert started.readline() == "started\n"
+        builder.kill()
+        assert started.read() == "", "the pipe ends with the last process that holds it"
 
 
 def test_builders_at_once_build_once(cache: Path) -> None:

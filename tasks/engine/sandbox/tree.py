@@ -93,9 +93,10 @@ def _build(wanted: Recipe, tree: Path, say: Say) -> None:
 
 
 def _mmdebstrap(suite: str, target: Path, listing: Path, say: Say) -> None:
-    """Run mmdebstrap in a mount namespace of its own, so that a killed build leaves no mount behind."""
+    """Run mmdebstrap in namespaces of its own, so that it dies with us and leaves no mount behind."""
     command = [
-        *("unshare", "--mount", "--propagation", "private", "mmdebstrap", *OPTIONS),
+        *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"),
+        *("--pid", "--mount-proc", "--fork", "--kill-child", "mmdebstrap", *OPTIONS),
         f"--include={','.join(PACKAGES)}",
         f'--customize-hook=sh {shlex.quote(str(CUSTOMIZE))} "$1"',
         *(suite, str(target), str(listing)),
