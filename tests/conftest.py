@@ -6,9 +6,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.clone import clone
 from tests.hosts import MACHINES, host, hosts, inventory, one_host, sandbox
 
-__all__ = ["host", "hosts", "inventory", "one_host", "sandbox"]
+__all__ = ["clone", "host", "hosts", "inventory", "one_host", "sandbox"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

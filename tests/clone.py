@@ -1,0 +1,125 @@
+"""A clone of this project to change at will, and `fab` in it, as an operator has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.repository import git
+
+ROOT = Path(__file__).resolve().parent.parent
+FAB = Path(sys.executable).with_name("fab")
+_PARTS = ("fabfile.py", "fabric.yaml", "hosts.yaml", "tasks", "templates", "service")
+
+
+@dataclass
+class Ended:
+    """What a `fab` came to. out and err as text, apart; both: in the order of a terminal is not kept."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def both(self) -> str:
+        """Everything it printed."""
+        return self.out + self.err
+
+    def json(self) -> Any:
+        """Its one document."""
+        return json.loads(self.out)
+
+    def lines(self) -> list[Any]:
+        """Its objects, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Clone:
+    """A working copy at `root`, committed; its `fab` sees `inventory` and nothing of the person who runs the tests."""
+
+    root: Path
+    inventory: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Begin `fab WORDS` without waiting for it."""
+        environment = {**os.environ, "HOME": str(self.root.parent / "home"), **self.environment}
+        # The wheels that earlier tests have fetched are as good as new.
+        environment.setdefault("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
+        environment.pop("SSH_AUTH_SOCK", None)
+        if self.inventory:
+            environment["HOSTS"] = str(self.inventory)
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen([FAB, *words], cwd=self.root, env=environment, text=True, **pipes)
+
+    def fab(self, *words: str, timeout: float = 300) -> Ended:
+        """Run `fab WORDS` to its end, without a terminal."""
+        with self.start(*words) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return Ended(process.returncode, out, err)
+
+    def done(self, *words: str) -> Ended:
+        """Run `fab WORDS`, which has to succeed."""
+        ended = self.fab(*words)
+        assert ended.status == 0, f"fab {' '.join(words)} ended with {ended.status}:\n{ended.both}"
+        return ended
+
+    def write(self, path: str, text: str) -> None:
+        """Put a file into the clone."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def replace(self, path: str, before: str, after: str) -> None:
+        """Edit a file of the clone; `before` has to be there."""
+        text = (self.root / path).read_text()
+        assert before in text, f"{path} has no {before!r}"
+        (self.root / path).write_text(text.replace(before, after))
+
+    def release(self) -> str:
+        """The id that a deploy of the clone as it is now would carry."""
+        from tasks.engine import project
+
+        return project.load(self.root, self.hosts()).release().id
+
+    def hosts(self) -> Mapping[str, str]:
+        """The environment that picks the inventory."""
+        return {"HOSTS": str(self.inventory)} if self.inventory else {}
+
+
+def make(folder: Path, inventory: Path | None = None) -> Clone:
+    """A committed clone below `folder`."""
+    root = folder / "clone"
+    root.mkdir(parents=True)
+    (folder / "home").mkdir(exist_ok=True)
+    for part in _PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
+        else:
+            shutil.copy(source, root / part)
+    (root / ".gitignore").write_text("__pycache__/\n/.sandbox/\n")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "-c", "user.name=tests", "-c", "user.email=tests@example", "commit", "-q", "-m", "as cloned")
+    return Clone(root, inventory)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """A clone without an inventory: set `clone.inventory` to the hosts.yaml of the test's hosts."""
+    return make(tmp_path)

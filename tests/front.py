@@ -1,0 +1,50 @@
+"""What a client sees: the front door of a host, asked from outside by name."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+NAME = "myapp.example"
+
+
+@dataclass
+class Answer:
+    """One answer."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        """Its body."""
+        return json.loads(self.body)
+
+
+def ask(address: str, path: str = "/healthz", name: str = NAME, port: int = 443, timeout: float = 10) -> Answer:
+    """GET over TLS (plain on any port but 443), to this address, for this name; OSError when nobody answers."""
+    sock: socket.socket = socket.create_connection((address, port), timeout=timeout)
+    if port == 443:
+        # The certificate is the host's own: the tests of TLS look at it, the others do not.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        sock = context.wrap_socket(sock, server_hostname=name)
+    connection = http.client.HTTPConnection(name, port, timeout=timeout)
+    connection.sock = sock
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read(), {key.lower(): value for key, value in answer.getheaders()})
+    except http.client.HTTPException as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
+
+
+def release_of(address: str, name: str = NAME) -> str:
+    """The release that answers."""
+    return str(ask(address, "/healthz", name).json()["release"])
