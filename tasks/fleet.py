@@ -24,13 +24,16 @@ def open_fleet(c: Any, changing: str | None = None, user: str | None = None) -> 
     changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
     """
     from tasks.engine import project as projects
+    from tasks.engine import report
     from tasks.engine.member import Member
+    from tasks.engine.yamlfile import shown
 
     asked = invocation(c)
     project = projects.load(ROOT, os.environ)
     selection = project.select(asked.hosts)
     if changing and not asked.dry:
         _confirm(changing, selection)
+        report.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
     run = projects.begin(ROOT)
     members = [
         Member(host, project.service_of(host), run, asked.options, user or host.user) for host in selection.hosts

@@ -14,6 +14,7 @@ def hosts(c: Any, trust: str = "", json: bool = False) -> None:
     """Show the inventory as resolved; --trust HOST shows a host's key and records it in known_hosts."""
     from tasks.engine import project as projects
     from tasks.engine import report
+    from tasks.engine.yamlfile import shown
 
     project = projects.load(ROOT, os.environ)
     if trust:
@@ -29,7 +30,7 @@ def hosts(c: Any, trust: str = "", json: bool = False) -> None:
         report.document({"inventory": str(project.inventory.path), "hosts": found})
         return
     writer = report.out()
-    writer.line(f"inventory {project.inventory.path}")
+    writer.line(f"inventory {shown(project.inventory.path)}")
     rows = [("host", "address", "user", "groups", "host key", "service")]
     for host in selection.hosts:
         address = f"{host.address}:{host.port}" if host.port else host.address

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def announce(project: Project, made: Release, *, as_json: bool) -> None:
     """Which inventory, which release, and what of it no commit has."""
     writer = report.err() if as_json else report.out()
-    writer.line(f"inventory {project.inventory.path}; release {made.id} ({made.commit or 'no commit'})")
+    writer.line(f"release {made.id} of commit {(made.commit or 'none')[:12]}")
     if made.dirty:
         more = f" and {len(made.dirty) - 5} more" if len(made.dirty) > 5 else ""
         writer.line(f"not committed: {', '.join(made.dirty[:5])}{more}")

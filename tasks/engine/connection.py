@@ -199,7 +199,8 @@ def _connection(endpoint: Endpoint, options: Options) -> Any:
         host=endpoint.hostname,
         user=endpoint.user,
         port=endpoint.port,
-        config=Config(ssh_config=SSHConfig()),
+        # Neither ~/.ssh/config, which `ssh -G` has read, nor files of Fabric decide about a connection.
+        config=Config(ssh_config=SSHConfig(), lazy=True),
         gateway=gateway,
         connect_timeout=options.connect_timeout,
         connect_kwargs=arguments,

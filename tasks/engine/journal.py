@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from tasks.engine import layout, quote, report
+from tasks.engine import layout, quote, report, saying
 from tasks.engine.command import lines
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.fanout import gather
@@ -43,10 +43,11 @@ class Entry:
         """Plain data for JSON."""
         return {"time": self.time, "host": self.host, "source": self.source, "text": self.text}
 
-    def line(self, width: int) -> str:
-        """For a person: time (UTC), host, and what was said."""
+    def lines(self, width: int) -> Iterator[str]:
+        """For a person: time (UTC), host, and what was said, in words where it is structured."""
         moment = datetime.fromtimestamp(self.time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-        return f"{moment}  {self.host.ljust(width)}  {self.source}: {self.text}"
+        for text in saying.words(self.text):
+            yield f"{moment}  {self.host.ljust(width)}  {self.source}: {text}"
 
 
 def count(text: str) -> int | None:
@@ -96,7 +97,7 @@ def show(members: Sequence[Member], wanted: Wanted, *, as_json: bool) -> None:
             if as_json:
                 writer.raw(json.dumps({"schema": report.SCHEMA, **entry.as_dict()}))
             else:
-                writer.line(entry.line(width))
+                _print(writer, entry, width)
             if writer.closed:
                 return
         return
@@ -106,9 +107,14 @@ def show(members: Sequence[Member], wanted: Wanted, *, as_json: bool) -> None:
         report.document({"lines": shown, "dropped": dropped})
         return
     for entry in entries:
-        writer.line(entry.line(width))
+        _print(writer, entry, width)
     for host, number in dropped.items():
         report.err().line(f"{host}: {number} older lines are left out; -n, --since and --grep choose")
+
+
+def _print(writer: report.Writer, entry: Entry, width: int) -> None:
+    for text in entry.lines(width):
+        writer.line(text)
 
 
 def _read(member: Member, wanted: Wanted) -> Iterator[Entry]:

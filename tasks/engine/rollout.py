@@ -147,6 +147,8 @@ def _everywhere(works: Sequence[Callable[[Emit], None]]) -> Iterator[Event]:
 def _stage(project: Project, made: Release, member: Member, emit: Emit) -> Candidate:
     """One host, up to a staged release. Root's part comes first, while nothing has changed yet."""
     _, planned = prepare(project, made, member, emit)
+    if not planned.unchanged:
+        emit(Step(member.host.name, "plan", "deploy", planned.why))
     if planned.setup.needed:
         install(project, member, planned.setup, emit)
     member.act_as(planned.setup.account)

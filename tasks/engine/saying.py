@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 _LINES = 20
 _WIDTH = 200
 _FRAMES = 2
+# Said by the line's own head, or the same for every line.
+_SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", "traceback"})
 _TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -64,9 +66,15 @@ def _end_of(traceback: Sequence[str]) -> list[str]:
     return [line for line in traceback[start:] if line.strip(" ^~")]
 
 
-def message(line: str) -> str:
-    """A structured line as one line of words; any other line as it is."""
-    return _structured(line)[0]
+def words(line: str) -> list[str]:
+    """A structured line as level, message and what else it tells, a traceback below; any other line as it is."""
+    try:
+        found = json.loads(line)
+        text = f"{str(found['level']).upper()} {found['message']}"
+    except (ValueError, KeyError, TypeError):
+        return [line]
+    others = " ".join(f"{key}={value}" for key, value in found.items() if key not in _SHOWN and value not in ("", None))
+    return [f"{text}  {others}".rstrip(), *(f"  {part}" for part in str(found.get("traceback", "")).splitlines())]
 
 
 def _cut(text: str) -> str:
