@@ -7,21 +7,15 @@ Connection, gateways included, comes from `_connection`, which mends all of that
 from __future__ import annotations
 
 import os
-import secrets
 import socket
-import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import host_keys
-from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.errors import Unreachable
 from tasks.engine.inventory import Host
-from tasks.engine.marks import Reader, Transcript
-from tasks.engine.scripts import Script
-from tasks.engine.session import LinkLost, Run, Sink, command, stream
 from tasks.engine.ssh_config import Endpoint, Options, resolve, resolve_hop
 
 if TYPE_CHECKING:
@@ -32,120 +26,16 @@ _DISABLED = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-sha1", "hmac-md5", "hmac-sha1-96", "hmac-md5-96"],
 }
-_LINK_SECONDS = 15
+LINK_SECONDS = 15
+"""How long a peer may keep silent where it has to answer."""
 
 
-class SshSession:
-    """A connection to one host that runs scripts; `become` is put before them (sudo, runuser)."""
-
-    def __init__(self, host: Host, options: Options, user: str | None = None) -> None:
-        self.host = host
-        self.endpoint = resolve(host, options, user)
-        self.become: tuple[str, ...] = ()
-        self._options = options
-        self._connection = _open(self.endpoint, options)
-
-    def close(self) -> None:
-        """End the connection; a script that still runs notices at its next line."""
-        self._connection.close()
-
-    def reopen(self) -> None:
-        """A new connection in place of the old one: after a lost link, or for new group memberships."""
-        self.close()
-        self._connection = _open(self.endpoint, self._options)
-
-    def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        """Run the script to its end; LinkLost when its end was not seen within `script.seconds`."""
-        if self._options.command_timeout:
-            script = replace(script, seconds=self._options.command_timeout)
-        nonce = secrets.token_hex(8)
-        reader, transcript = Reader(nonce), Transcript()
-        become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
-        with self.channel(command(script, become), script.seconds) as channel:
-            feeder = _Feeder(channel, stream(script, run, nonce, payload))
-            for data in _received(channel, self.host, script):
-                for item in reader.feed(data):
-                    transcript.add(item)
-                    sink(item)
-            feeder.finish()
-            for item in reader.close():
-                transcript.add(item)
-                sink(item)
-            transcript.exit = channel.recv_exit_status()
-        if transcript.exit == -1:
-            raise self._lost("the connection was lost", script, transcript)
-        return transcript
-
-    @contextmanager
-    def channel(self, line: str, seconds: float | None) -> Iterator[Any]:
-        """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all."""
-        try:
-            channel = self._connection.transport.open_session(timeout=_LINK_SECONDS)
-        except Exception as error:
-            raise Unreachable(
-                f"the host opens no further channel: {_words(error)}",
-                where=self.host.name,
-                next="check MaxSessions in its sshd_config",
-            ) from error
-        try:
-            channel.set_combine_stderr(True)
-            channel.settimeout(seconds)
-            channel.exec_command(line)
-            yield channel
-        finally:
-            channel.close()
-
-    def _lost(self, told: str, script: Script, transcript: Transcript) -> LinkLost:
-        return LinkLost(
-            f"{told} during {script.stage}: what it did is read back from the host",
-            where=self.host.name,
-            detail=tuple(transcript.tail),
-        )
-
-
-class _Feeder:
-    """Writes standard input from a thread of its own, so that neither side waits for the other to read."""
-
-    def __init__(self, channel: Any, pieces: Iterable[bytes]) -> None:
-        self._channel, self._pieces = channel, pieces
-        self._error: LoopError | None = None
-        self._thread = threading.Thread(target=self._write, daemon=True)
-        self._thread.start()
-
-    def _write(self) -> None:
-        try:
-            for piece in self._pieces:
-                self._channel.sendall(piece)
-            self._channel.shutdown_write()
-        except OSError:
-            pass  # the other end is gone: the reader sees that too, and knows more
-        except LoopError as error:
-            self._error = error
-            self._channel.close()
-
-    def finish(self) -> None:
-        """Raise what went wrong on our side, such as a file that changed while it was read."""
-        self._thread.join(_LINK_SECONDS)
-        if self._error:
-            raise self._error
-
-
-def _received(channel: Any, host: Host, script: Script) -> Iterator[bytes]:
-    """Bytes until the end; a script past its limit costs the whole connection, since nothing else stops it."""
-    deadline = time.monotonic() + script.seconds
-    while True:
-        channel.settimeout(max(0.001, deadline - time.monotonic()))
-        try:
-            data = channel.recv(65536)
-        except TimeoutError:
-            channel.get_transport().close()
-            raise LinkLost(
-                f"{script.stage} did not end within {script.seconds:.0f} s, so the connection was given up",
-                where=host.name,
-            ) from None
-        if not data:
-            return
-        yield data
+def connect(endpoint: Endpoint, options: Options) -> Any:
+    """An open Connection to a host that was proven to be the one we know; Unreachable otherwise."""
+    with _reported(endpoint):
+        connection = _connection(endpoint, options)
+        connection.open()
+        return connection
 
 
 def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
@@ -171,13 +61,6 @@ def _gateway_socket(endpoint: Endpoint, options: Options) -> Any:
     return gateway.transport.open_channel("direct-tcpip", (endpoint.hostname, endpoint.port), ("", 0))
 
 
-def _open(endpoint: Endpoint, options: Options) -> Any:
-    with _reported(endpoint):
-        connection = _connection(endpoint, options)
-        connection.open()
-        return connection
-
-
 def _connection(endpoint: Endpoint, options: Options) -> Any:
     """The one place that makes a Connection."""
     from fabric import Config, Connection
@@ -189,7 +72,7 @@ def _connection(endpoint: Endpoint, options: Options) -> Any:
         "look_for_keys": False,
         "banner_timeout": options.connect_timeout,
         "auth_timeout": 30,
-        "channel_timeout": _LINK_SECONDS,
+        "channel_timeout": LINK_SECONDS,
         "disabled_algorithms": _DISABLED,
         **_credentials(endpoint),
     }
@@ -241,7 +124,7 @@ def _socket(endpoint: Endpoint, options: Options) -> Any:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _LINK_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * LINK_SECONDS)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
@@ -297,13 +180,14 @@ def _reported(endpoint: Endpoint) -> Iterator[None]:
         ) from error
     except (OSError, EOFError, SSHException) as error:
         raise Unreachable(
-            f"no connection to {endpoint.hostname} port {endpoint.port}: {_words(error)}",
+            f"no connection to {endpoint.hostname} port {endpoint.port}: {words(error)}",
             where=endpoint.name,
             next=f"try by hand: {by_hand}",
         ) from error
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """What an exception on the way to a host says, in words."""
     text = str(error).strip()
     if isinstance(error, TimeoutError) or not text:
         return "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__

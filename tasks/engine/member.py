@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
 from tasks.engine import scripts
-from tasks.engine.connection import SshSession
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
@@ -20,6 +19,7 @@ from tasks.engine.saying import readable
 from tasks.engine.scripts import Question, Script
 from tasks.engine.service import Service
 from tasks.engine.session import LinkLost, Run, Sink
+from tasks.engine.ssh import SshSession
 from tasks.engine.ssh_config import Options
 
 

@@ -1,0 +1,133 @@
+"""The seam over SSH: one connection to a host, and the scripts that run on it."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from tasks.engine import connection
+from tasks.engine.connection import LINK_SECONDS
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.inventory import Host
+from tasks.engine.marks import Reader, Transcript
+from tasks.engine.scripts import Script
+from tasks.engine.session import LinkLost, Run, Sink, command, stream
+from tasks.engine.ssh_config import Options, resolve
+
+
+class SshSession:
+    """A connection to one host that runs scripts; `become` is put before them (sudo, runuser)."""
+
+    def __init__(self, host: Host, options: Options, user: str | None = None) -> None:
+        self.host = host
+        self.endpoint = resolve(host, options, user)
+        self.become: tuple[str, ...] = ()
+        self._options = options
+        self._connection = connection.connect(self.endpoint, options)
+
+    def close(self) -> None:
+        """End the connection; a script that still runs notices at its next line."""
+        self._connection.close()
+
+    def reopen(self) -> None:
+        """A new connection in place of the old one: after a lost link, or for new group memberships."""
+        self.close()
+        self._connection = connection.connect(self.endpoint, self._options)
+
+    def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+        """Run the script to its end; LinkLost when its end was not seen within `script.seconds`."""
+        if self._options.command_timeout:
+            script = replace(script, seconds=self._options.command_timeout)
+        nonce = secrets.token_hex(8)
+        reader, transcript = Reader(nonce), Transcript()
+        become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
+        with self.channel(command(script, become), script.seconds) as channel:
+            feeder = _Feeder(channel, stream(script, run, nonce, payload))
+            for data in _received(channel, self.host, script):
+                for item in reader.feed(data):
+                    transcript.add(item)
+                    sink(item)
+            feeder.finish()
+            for item in reader.close():
+                transcript.add(item)
+                sink(item)
+            transcript.exit = channel.recv_exit_status()
+        if transcript.exit == -1:
+            raise self._lost("the connection was lost", script, transcript)
+        return transcript
+
+    @contextmanager
+    def channel(self, line: str, seconds: float | None) -> Iterator[Any]:
+        """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all."""
+        try:
+            channel = self._connection.transport.open_session(timeout=LINK_SECONDS)
+        except Exception as error:
+            raise Unreachable(
+                f"the host opens no further channel: {connection.words(error)}",
+                where=self.host.name,
+                next="check MaxSessions in its sshd_config",
+            ) from error
+        try:
+            channel.set_combine_stderr(True)
+            channel.settimeout(seconds)
+            channel.exec_command(line)
+            yield channel
+        finally:
+            channel.close()
+
+    def _lost(self, told: str, script: Script, transcript: Transcript) -> LinkLost:
+        return LinkLost(
+            f"{told} during {script.stage}: what it did is read back from the host",
+            where=self.host.name,
+            detail=tuple(transcript.tail),
+        )
+
+
+class _Feeder:
+    """Writes standard input from a thread of its own, so that neither side waits for the other to read."""
+
+    def __init__(self, channel: Any, pieces: Iterable[bytes]) -> None:
+        self._channel, self._pieces = channel, pieces
+        self._error: LoopError | None = None
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        try:
+            for piece in self._pieces:
+                self._channel.sendall(piece)
+            self._channel.shutdown_write()
+        except OSError:
+            pass  # the other end is gone: the reader sees that too, and knows more
+        except LoopError as error:
+            self._error = error
+            self._channel.close()
+
+    def finish(self) -> None:
+        """Raise what went wrong on our side, such as a file that changed while it was read."""
+        self._thread.join(LINK_SECONDS)
+        if self._error:
+            raise self._error
+
+
+def _received(channel: Any, host: Host, script: Script) -> Iterator[bytes]:
+    """Bytes until the end; a script past its limit costs the whole connection, since nothing else stops it."""
+    deadline = time.monotonic() + script.seconds
+    while True:
+        channel.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            data = channel.recv(65536)
+        except TimeoutError:
+            channel.get_transport().close()
+            raise LinkLost(
+                f"{script.stage} did not end within {script.seconds:.0f} s, so the connection was given up",
+                where=host.name,
+            ) from None
+        if not data:
+            return
+        yield data
