@@ -7,9 +7,9 @@ from collections.abc import Generator
 import pytest
 
 from tests.clone import clone
-from tests.hosts import MACHINES, host, hosts, inventory, one_host, sandbox
+from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox
 
-__all__ = ["clone", "host", "hosts", "inventory", "one_host", "sandbox"]
+__all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +24,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Put the last journal lines of each host into the report of a failed test: logs are truth."""
     report = yield
     if report.failed and report.when == "call":
-        for machine in item.stash.get(MACHINES, []):
+        for machine in [machine for node in item.listchain() for machine in node.stash.get(MACHINES, [])]:
             report.sections.append((f"journal of {machine.name}", machine.journal()))
     return report

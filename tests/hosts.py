@@ -67,6 +67,22 @@ def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
 @pytest.fixture
 def hosts(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeHosts]:
     """A function that boots pristine hosts: hosts(3), hosts(1, suite="trixie"). A second call goes on counting."""
+    yield from _hosts(sandbox, tmp_path, request)
+
+
+@pytest.fixture(scope="module")
+def module_hosts(
+    sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[MakeHosts]:
+    """As `hosts`, for those that the tests of a module share: in a sandbox of their own, which no single test empties."""
+    shared = Sandbox(sandbox.state_dir.with_name(f"{sandbox.state_dir.name}-module"))
+    try:
+        yield from _hosts(shared, tmp_path_factory.mktemp("hosts"), request)
+    finally:
+        shared.down()
+
+
+def _hosts(sandbox: Sandbox, folder: Path, request: pytest.FixtureRequest) -> Iterator[MakeHosts]:
     machines: list[Machine] = request.node.stash.setdefault(MACHINES, [])
 
     def make(count: int = 1, suite: str | None = None) -> Hosts:
@@ -76,7 +92,7 @@ def hosts(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> I
         except LoopError as error:
             pytest.fail("\n".join([error.message, *error.detail]))
         machines.extend(made)
-        inventory = tmp_path / f"hosts-{made[0].name}.yaml"
+        inventory = folder / f"hosts-{made[0].name}.yaml"
         inventory.write_text(inventory_text(made, sandbox.identity))
         return Hosts(made, inventory)
 
@@ -113,5 +129,6 @@ def _sweep() -> None:
     _RUNS.mkdir(mode=0o700, exist_ok=True)
     for owner in _RUNS.glob("*.pid"):
         if process.recorded(owner) is None:
-            Sandbox(_state_of(owner)).down()
+            for state in (_state_of(owner), *_RUNS.glob(f"{owner.stem}-*")):
+                Sandbox(state).down()
             owner.unlink(missing_ok=True)
