@@ -2,8 +2,9 @@
 
 from invoke import Collection
 
-from tasks import hosts, lifecycle, lock, logs, rollouts, sandbox, status
+from tasks import hosts, lifecycle, lock, logs, program, rollouts, sandbox, status
 
+program.begin()
 namespace = Collection(
     hosts.hosts,
     hosts.doctor,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.errors import UsageError
-from tasks.program import ROOT, invocation
+from tasks.program import ROOT, ended_by_interrupt, invocation
 
 _Answer = TypeVar("_Answer")
 
@@ -76,7 +76,7 @@ def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[st
 
         return look
 
-    with pool(len(members)) as executor:
+    with ended_by_interrupt(), pool(len(members)) as executor:
         for _ in gather([work(member) for member in members], executor):
             pass
     return {member.host.name: found[member.host.name] for member in members if member.host.name in found}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tasks.program import invocation, verb
+from tasks.program import ended_by_interrupt, invocation, verb
 
 
 @verb(f="follow", n="lines a host", grep="a pattern, as journalctl takes it")
@@ -18,7 +18,8 @@ def logs(
 
     _, members = fleet.open_fleet(c)
     wanted = journal.Wanted(journal.count(n), since, until, grep, follow=f)
-    journal.show(members, wanted, as_json=json)
+    with ended_by_interrupt():
+        journal.show(members, wanted, as_json=json)
     fleet.leave(members)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fabric import Executor
@@ -27,9 +27,12 @@ _REFUSED = {
     "echo": "every step is shown as it is; the whole script: fab plan --script",
     "pty": "scripts need no terminal; for one on a host, use ssh",
     "warn-only": "a failed host never hides the others; nothing goes on behind a failure",
-    "prompt-for-sudo-password": "fab setup needs a sudo rule without a password, or: fab setup --as root",
-    "prompt-for-login-password": "use a key: `identity:` in hosts.yaml, or -i",
-    "prompt-for-passphrase": "let ssh-agent hold the key: ssh-add",
+}
+# These ask before any task is called, so they are looked for before Fabric does.
+_PROMPTS = {
+    "--prompt-for-sudo-password": "fab setup needs a sudo rule without a password, or: fab setup --as root",
+    "--prompt-for-login-password": "use a key: `identity:` in hosts.yaml, or -i",
+    "--prompt-for-passphrase": "let ssh-agent hold the key: ssh-add",
 }
 _NO_DRY = ("lock", "exec", "sandbox.up", "sandbox.down")
 
@@ -77,9 +80,10 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
 
     def execute(self, *calls: Any) -> Any:
         """Run the tasks; a LoopError becomes words and an exit status."""
-        as_json = any(parsed.args["json"].value for parsed in self.core[1:] if "json" in parsed.args)
+        sys.excepthook = sys.__excepthook__
+        as_json = any(parsed.args["json"].value for parsed in calls if "json" in parsed.args)
         try:
-            self._refuse()
+            self._refuse([parsed.name for parsed in calls])
             self.config["loop_invocation"] = self._invocation()
             return super().execute(*calls)
         except LoopError as problem:
@@ -98,12 +102,12 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
         self.core.remainder = ""
         return super().expand_calls(calls, apply_hosts=False)
 
-    def _refuse(self) -> None:
+    def _refuse(self, tasks: Sequence[str]) -> None:
         for name, way in _REFUSED.items():
             if self.core[0].args[name].value:
                 raise UsageError(f"--{name} is not for these tasks", where=f"--{name}", next=way)
         if self.core[0].args["dry"].value:
-            for name in (parsed.name for parsed in self.core[1:]):
+            for name in tasks:
                 if name in _NO_DRY:
                     raise UsageError(
                         f"{name} has no dry run", where="--dry", next=f"fab --help {name} says what it does"
@@ -111,10 +115,18 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
 
     def _invocation(self) -> Invocation:
         core = self.core[0].args
+        for flag, name in (("-t", "connect-timeout"), ("-T", "command-timeout")):
+            if core[name].value is not None and core[name].value < 1:
+                raise UsageError(f"{flag} takes a number of seconds, 1 or more", where=flag, next=f"fab {flag} 30 ...")
+        identities = tuple(core["identity"].value or ())
+        for path in (Path(identity).expanduser() for identity in identities):
+            # Of a key that an agent holds, the public half is enough.
+            if not path.is_file() and not path.with_name(path.name + ".pub").is_file():
+                raise UsageError(f"there is no key {path}", where="-i", next="name the private key's file")
         return Invocation(
             hosts=core["hosts"].value,
             dry=bool(core["dry"].value),
-            identities=tuple(core["identity"].value or ()),
+            identities=identities,
             ssh_config=core["ssh-config"].value,
             connect_timeout=core["connect-timeout"].value or 10,
             command_timeout=core["command-timeout"].value,
@@ -130,6 +142,47 @@ def _words_after_dashes(remainder: str) -> str:
 
     words = sys.argv[sys.argv.index("--") + 1 :]
     return words[0] if len(words) == 1 else " ".join(quote.shell(word) for word in words)
+
+
+def begin() -> None:
+    """What has to be in force before Fabric acts on the command line, which is before any task is called."""
+    asked = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+    for flag in _PROMPTS.keys() & asked:
+        _leave(UsageError(f"{flag} is not for these tasks", where=flag, next=_PROMPTS[flag]))
+    sys.excepthook = _stumbled
+
+
+def _leave(problem: LoopError) -> None:
+    from tasks.engine import report
+
+    report.error(problem, as_json=False)
+    sys.exit(problem.exit_status)
+
+
+def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Fabric itself stumbles over, in words: a reader of `fab --list` that has gone, an ssh_config of -S."""
+    from paramiko import ConfigParseError
+
+    if isinstance(error, BrokenPipeError):
+        os._exit(0)
+    if isinstance(error, (OSError, ConfigParseError)):
+        from tasks.engine import report
+
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        problem = UsageError(f"a file of the command line cannot be read: {told}", next="correct -S or -f")
+        report.error(problem, as_json=False)
+        os._exit(2)
+    sys.__excepthook__(kind, error, trace)
+
+
+@contextmanager
+def ended_by_interrupt() -> Iterator[None]:
+    """While hosts are only asked: nothing has to be left safe, and a thread that waits for a host cannot be called."""
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

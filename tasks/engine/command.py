@@ -48,11 +48,17 @@ def run(member: Member, line: str, writer: Writer, *, as_json: bool) -> Answer:
     answer, began = Answer(), time.monotonic()
     with member.connect().channel(line, member.options.command_timeout) as channel:
         channel.shutdown_write()
-        for text in lines(channel):
-            if as_json:
-                answer.keep(text)
-            else:
-                writer.line(f"{member.host.name}  {text}")
+        try:
+            for text in lines(channel):
+                if as_json:
+                    answer.keep(text)
+                else:
+                    writer.line(f"{member.host.name}  {text}")
+                if writer.closed:
+                    return answer
+        except TimeoutError:
+            told = f"the command was silent for {member.options.command_timeout} s; it may go on there"
+            raise LinkLost(told, where=member.host.name, next="give it longer: -T") from None
         answer.status = channel.recv_exit_status()
     if answer.status == -1:
         raise LinkLost("the connection was lost while the command ran; it may go on there", where=member.host.name)
