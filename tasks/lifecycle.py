@@ -11,7 +11,6 @@ from tasks.program import invocation, verb
 if TYPE_CHECKING:
     from tasks.engine.fanout import Emit
     from tasks.engine.member import Member
-    from tasks.engine.scripts import Script
 
 
 @verb()
@@ -20,12 +19,12 @@ def setup(c: Any, as_: str = "", json: bool = False) -> None:
 
     --as root logs in as root, and gives the account of hosts.yaml its rights.
     """
-    from tasks import fleet
+    from tasks import fleet, plans
     from tasks.engine import lifecycle
 
     project, members = fleet.open_fleet(c, changing="setup", user=as_ or None)
     if invocation(c).dry:
-        _show(members, lambda member: lifecycle.setup_script(project, member))
+        plans.dry(members, lambda member: lifecycle.setup_script(project, member))
         return
     _each(members, lambda member, emit: lifecycle.setup(project, member, emit), json)
 
@@ -33,12 +32,12 @@ def setup(c: Any, as_: str = "", json: bool = False) -> None:
 @verb()
 def stop(c: Any, disable: bool = False, json: bool = False) -> None:
     """Stop the service after its requests have drained; --disable keeps a boot from starting it."""
-    from tasks import fleet
+    from tasks import fleet, plans
     from tasks.engine import lifecycle, scripts
 
     _, members = fleet.open_fleet(c, changing="stop")
     if invocation(c).dry:
-        _show(members, lambda member: scripts.stop(member.service, disable=disable))
+        plans.dry(members, lambda member: scripts.stop(member.service, disable=disable))
         return
     _each(members, lambda member, emit: lifecycle.stop(member, emit, disable=disable), json)
 
@@ -46,12 +45,12 @@ def stop(c: Any, disable: bool = False, json: bool = False) -> None:
 @verb()
 def start(c: Any, json: bool = False) -> None:
     """Start the committed release, and wait until its health check answers."""
-    from tasks import fleet
+    from tasks import fleet, plans
     from tasks.engine import lifecycle, scripts
 
     _, members = fleet.open_fleet(c, changing="start")
     if invocation(c).dry:
-        _show(members, lambda member: scripts.start(member.service))
+        plans.dry(members, lambda member: scripts.start(member.service))
         return
     _each(members, lifecycle.start, json)
 
@@ -59,12 +58,12 @@ def start(c: Any, json: bool = False) -> None:
 @verb()
 def remove(c: Any, data: bool = False, yes: bool = False, json: bool = False) -> None:
     """Take the service off the hosts; --data takes what it has stored, too. Asks first; --yes answers."""
-    from tasks import fleet
+    from tasks import fleet, plans
     from tasks.engine import lifecycle, scripts
 
     _, members = fleet.open_fleet(c, changing="remove")
     if invocation(c).dry:
-        _show(members, lambda member: scripts.remove(member.service, data=data))
+        plans.dry(members, lambda member: scripts.remove(member.service, data=data))
         return
     if not yes:
         _ask(members, data=data)
@@ -80,12 +79,6 @@ def _ask(members: list[Member], *, data: bool) -> None:
         raise UsageError(f"this would remove {what}", where="--yes", next="say --yes if that is what you want")
     if input(f"remove {what}? type the service's name: ").strip() != members[0].service.name:
         raise UsageError("nothing was removed", where=names, next="type the name to go on")
-
-
-def _show(members: list[Member], script: Callable[[Member], Script]) -> None:
-    from tasks import plans
-
-    plans.show_scripts([(member.host.name, (script(member),)) for member in members])
 
 
 def _each(members: list[Member], work: Callable[[Member, Emit], None], json: bool) -> None:

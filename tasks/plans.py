@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tasks import fleet
@@ -95,6 +95,13 @@ def _show_files(facts: Facts, planned: HostPlan) -> None:
             before, file.text.splitlines(), f"{planned.host}:{file.path}", "new", lineterm=""
         ):
             writer.line(line)
+
+
+def dry(members: list[Member], script: Callable[[Member], Script]) -> None:
+    """What a verb would run on each host that answers; leaves with the status of a query."""
+    found = fleet.ask(members, script)
+    show_scripts([(name, (one,)) for name, one in found.items()])
+    fleet.leave(members)
 
 
 def show_scripts(hosts: Iterable[tuple[str, Sequence[Script]]]) -> None:

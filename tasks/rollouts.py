@@ -63,7 +63,7 @@ def _switch(c: Any, action: str, target: str | None, json: bool) -> None:
 
     _, members = fleet.open_fleet(c, changing=action)
     if invocation(c).dry:
-        plans.show_scripts(rollout.switch_scripts(members, action, target))
+        plans.dry(members, lambda member: rollout.switch_script(member, action, target))
         return
     _run(members, lambda stop: rollout.switch(members, action, target, stop), json)
 

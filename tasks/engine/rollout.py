@@ -126,17 +126,11 @@ def everywhere(members: Sequence[Member], work: Callable[[Member, Emit], None], 
             member.close()
 
 
-def switch_scripts(
-    members: Sequence[Member], action: str, target: str | None
-) -> list[tuple[str, list[scripts.Script]]]:
-    """What a rollback or restart would run, host by host."""
-    found = []
-    for member in members:
-        facts = member.ask(Question())
-        release = _target(member, action, target, facts)
-        found.append((member.host.name, [scripts.activate(member.service, action, release, facts.current)]))
-        member.close()
-    return found
+def switch_script(member: Member, action: str, target: str | None) -> scripts.Script:
+    """What a rollback or restart would run on a host."""
+    found = member.ask(Question())
+    release = _target(member, action, target, found)
+    return scripts.activate(member.service, action, release, found.current)
 
 
 def _everywhere(works: Sequence[Callable[[Emit], None]]) -> Iterator[Event]:
