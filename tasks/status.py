@@ -23,7 +23,7 @@ def status(c: Any, json: bool = False) -> None:
         rows = [standing.HEADINGS, *(standing.row(line) for line in lines)]
         for line in report.table(rows):
             report.out().raw(line)
-        if len({line["release"] for line in lines}) > 1:
+        if len({line["release"] for line in lines if line["reachable"]}) > 1:
             report.out().line("the hosts do not all serve the same release")
     fleet.leave(members, bad=any(line["reachable"] and line["state"] != "healthy" for line in lines))
 

@@ -6,6 +6,7 @@ Connection, gateways included, comes from `_connection`, which mends all of that
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from tasks.engine.ssh_config import Endpoint, Options, resolve, resolve_hop
 
 if TYPE_CHECKING:
     from paramiko.pkey import PKey
+
+# It prints tracebacks of what is reported here in a sentence.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 # What paramiko still offers and nobody should take.
 _DISABLED = {
@@ -133,7 +137,7 @@ def _socket(endpoint: Endpoint, options: Options) -> Any:
 
 def _credentials(endpoint: Endpoint) -> dict[str, Any]:
     """One key where we know which; the agent is asked for exactly that one, and for all only when none is named."""
-    held = _agent_keys() if "SSH_AUTH_SOCK" in os.environ else []
+    held = _agent_keys() if os.environ.get("SSH_AUTH_SOCK") else []
     for path in endpoint.identities:
         public = path.with_name(path.name + ".pub")
         if public.exists():
@@ -141,6 +145,10 @@ def _credentials(endpoint: Endpoint) -> dict[str, Any]:
             for key in held:
                 if len(words) > 1 and key.get_base64() == words[1]:
                     return {"pkey": key}
+    for path in endpoint.identities if endpoint.named_identity else ():
+        if not path.is_file():
+            raise Unreachable(f"there is no key {path}", where=endpoint.name, next="correct `identity:` in hosts.yaml",
+                              code="authentication")  # fmt: skip
     if held and not endpoint.named_identity:
         return {"allow_agent": True, "key_filename": [str(path) for path in endpoint.identities]}
     return {"key_filename": [str(path) for path in endpoint.identities]}
@@ -191,5 +199,7 @@ def words(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, TimeoutError) or not text:
         return "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     # Paramiko's words for a host that accepted and then never spoke.
     return "it accepts, and then does not speak SSH" if "No existing session" in text or "banner" in text else text

@@ -129,7 +129,7 @@ class Follower:
             self._show_failure(name, event)
 
     def _show_failure(self, name: str, event: Failed) -> None:
-        self._writer.line(f"{name}  FAILED  {event.error.message}  ({event.seconds:.1f} s)")
+        self._writer.line(f"{name}  {_failed(event).upper()}  {event.error.message}  ({event.seconds:.1f} s)")
         for line in event.error.detail:
             self._writer.line(f"    | {line}")
         self._writer.line(f"    serves now: {event.serves}")
@@ -142,12 +142,16 @@ class Follower:
         if len(self._hosts) < 2 and not left:
             return
         counts: dict[str, int] = {}
-        for outcome in [*(done.outcome for done in self._finished.values()), *("failed" for _ in self._failed)]:
+        for outcome in [*(done.outcome for done in self._finished.values()), *map(_failed, self._failed.values())]:
             counts[outcome] = counts.get(outcome, 0) + 1
         parts = [f"{count} {outcome}" for outcome, count in counts.items()]
         if left:
             parts.append(f"{len(left)} not begun ({', '.join(left)})")
         self._writer.line(f"{len(self._hosts)} hosts: {', '.join(parts)}")
+
+
+def _failed(event: Failed) -> str:
+    return "unreachable" if isinstance(event.error, Unreachable) else "failed"
 
 
 def as_dict(event: Event) -> dict[str, object]:
