@@ -49,7 +49,7 @@ def facts(service: Service, question: Question) -> Script:
         "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }
-    return _compose("facts", service, values, seconds=60)
+    return _compose("facts", service, values, seconds=60 + question.wait)
 
 
 def setup(service: Service, account: str, packages: tuple[str, ...]) -> Script:
