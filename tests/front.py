@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +26,19 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(address: str, path: str = "/healthz", name: str = NAME, port: int = 443, timeout: float = 10) -> Answer:
-    """GET over TLS (plain on any port but 443), to this address, for this name; OSError when nobody answers."""
+def ask(
+    address: str,
+    path: str = "/healthz",
+    name: str = NAME,
+    port: int = 443,
+    timeout: float = 10,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> Answer:
+    """GET over TLS (plain on any port but 443), to this address, for this name; OSError when nobody answers.
+
+    A body makes it a POST.
+    """
     sock: socket.socket = socket.create_connection((address, port), timeout=timeout)
     if port == 443:
         # The certificate is the host's own: the tests of TLS look at it, the others do not.
@@ -36,7 +48,8 @@ def ask(address: str, path: str = "/healthz", name: str = NAME, port: int = 443,
     connection = http.client.HTTPConnection(name, port, timeout=timeout)
     connection.sock = sock
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        method = "GET" if body is None else "POST"
+        connection.request(method, path, body, {"Connection": "close", **(headers or {})})
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(), {key.lower(): value for key, value in answer.getheaders()})
     except http.client.HTTPException as error:

@@ -74,7 +74,7 @@ def hosts(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> I
 def module_hosts(
     sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[MakeHosts]:
-    """As `hosts`, for those that the tests of a module share: in a sandbox of their own, which no single test empties."""
+    """As `hosts`, for hosts that the tests of a module share: in a sandbox apart, which no single test empties."""
     shared = Sandbox(sandbox.state_dir.with_name(f"{sandbox.state_dir.name}-module"))
     try:
         yield from _hosts(shared, tmp_path_factory.mktemp("hosts"), request)
