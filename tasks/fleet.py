@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.errors import UsageError
-from tasks.program import ROOT, ended_by_interrupt, invocation
+from tasks.program import ROOT, ended_by_interrupt, invocation, stopped_by_signals
 
 _Answer = TypeVar("_Answer")
 
 if TYPE_CHECKING:
+    from tasks.engine.events import Event
+    from tasks.engine.fanout import Stop
     from tasks.engine.member import Member
     from tasks.engine.project import Project
     from tasks.engine.selection import Selection
 
 
-def open_fleet(c: Any, changing: str | None = None, user: str | None = None) -> tuple[Project, list[Member]]:
+def open_fleet(
+    c: Any, changing: str | None = None, user: str | None = None, retry: bool = False
+) -> tuple[Project, list[Member]]:
     """The project and a member for each selected host; nothing is contacted yet.
 
     changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
+    retry: the hosts that the last run left behind, in place of those that -H names.
     """
     from tasks.engine import project as projects
-    from tasks.engine import report
+    from tasks.engine import report, runs
     from tasks.engine.member import Member
     from tasks.engine.yamlfile import shown
 
     asked = invocation(c)
     project = projects.load(ROOT, os.environ)
-    selection = project.select(asked.hosts)
+    expression = ",".join(runs.left_behind(runs.folder(ROOT, os.environ))) if retry else asked.hosts
+    selection = project.select(expression)
     if changing and not asked.dry:
         _confirm(changing, selection)
         report.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
@@ -101,3 +107,19 @@ def leave(members: list[Member], *, bad: bool = False) -> None:
         sys.exit(1)
     if problems:
         sys.exit(3)
+
+
+def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_json: bool) -> None:
+    """Follow a run to its end, and leave with its exit status."""
+    from tasks.engine import runs
+    from tasks.engine.follow import follow as watch
+
+    place = runs.folder(ROOT, os.environ)
+    try:
+        with stopped_by_signals() as stop:
+            hosts = [member.host.name for member in members]
+            tally = watch(events(stop), hosts, members[0].run.id, place, os.environ, as_json=as_json)
+    finally:
+        for member in members:
+            member.close()
+    sys.exit(128 + stop.signal if stop.signal else tally.status)

@@ -83,10 +83,7 @@ def _ask(members: list[Member], *, data: bool) -> None:
 
 def _each(members: list[Member], work: Callable[[Member, Emit], None], json: bool) -> None:
     """Do it on all hosts in parallel, and leave with the run's exit status."""
-    from tasks.engine import report, rollout
-    from tasks.program import stopped_by_signals
+    from tasks import fleet
+    from tasks.engine import rollout
 
-    follower = report.Follower([member.host.name for member in members], as_json=json)
-    with stopped_by_signals() as stopping:
-        status = follower.follow(rollout.everywhere(members, work, stopping))
-    sys.exit(128 + stopping.signal if stopping else status)
+    fleet.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)

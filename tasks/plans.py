@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks import fleet
 from tasks.engine import plan as plans
-from tasks.engine import report, rollout
+from tasks.engine import report, staging
 from tasks.engine.events import Event, Step
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def make(project: Project, made: Release, members: list[Member]) -> list[tuple[F
         if isinstance(event, Step) and event.step == "wheels":
             report.err().line(f"{event.host}: {event.text}")
 
-    found = fleet.ask(members, lambda member: rollout.prepare(project, made, member, say, show=True))
+    found = fleet.ask(members, lambda member: staging.prepare(project, made, member, say, show=True))
     return list(found.values())
 
 

@@ -2,16 +2,70 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.program import invocation, stopped_by_signals, verb
+from tasks.program import invocation, verb
 
 if TYPE_CHECKING:
-    from tasks.engine.events import Event
     from tasks.engine.fanout import Stop
     from tasks.engine.member import Member
+    from tasks.engine.rollout import Rollout
+    from tasks.engine.waves import Policy
+
+
+_FLAGS = {
+    "canary": "hosts of the first wave",
+    "batch": "hosts of every further wave: N, or P% of all, rounded up",
+    "max_failures": "hosts that may fail in the whole run: N, or P%, rounded down",
+    "pause": "seconds between two waves",
+    "on_failure": "stop, or undo what this run has activated",
+    "lock_wait": "seconds to wait for another run to end",
+    "retry_failed": "the hosts that the last run left behind",
+}
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """How a run goes over a fleet, as it was typed."""
+
+    canary: str
+    batch: str
+    max_failures: str
+    pause: str
+    on_failure: str
+    lock_wait: str
+
+    def policy(self) -> Policy:
+        """The flags as values; UsageError when one is not what it says."""
+        from tasks.engine import waves
+
+        return waves.policy(self.canary, self.batch, self.max_failures, self.pause, self.on_failure)
+
+    def wait(self) -> int:
+        """Seconds to wait for another run."""
+        from tasks.engine import waves
+
+        return waves.seconds("--lock-wait", self.lock_wait)
+
+    def again(self, c: Any, verb: str) -> Callable[[Sequence[str]], str]:
+        """The command line that does the same without some hosts."""
+        from tasks.engine import quote
+
+        expression = invocation(c).hosts or "all"
+        usual = _Flags("1", "25%", "0", "0", "stop", "0")
+        flags = [
+            f" --{name.replace('_', '-')} {value}"
+            for name, value in vars(self).items()
+            if value != getattr(usual, name)
+        ]
+
+        def command(excluded: Sequence[str]) -> str:
+            hosts = ",".join([expression, *(f"-{host}" for host in excluded)])
+            return f"fab {verb} -H {quote.shell(hosts)}{''.join(flags)}"
+
+        return command
 
 
 @verb()
@@ -29,54 +83,89 @@ def plan(c: Any, script: bool = False, json: bool = False) -> None:
     fleet.leave(members)
 
 
-@verb()
-def deploy(c: Any, require_clean: bool = False, json: bool = False) -> None:
-    """Stage the release on all selected hosts in parallel, then activate it."""
+@verb(**_FLAGS, require_clean="refuse what no commit has")
+def deploy(
+    c: Any,
+    canary: str = "1",
+    batch: str = "25%",
+    max_failures: str = "0",
+    pause: str = "0",
+    on_failure: str = "stop",
+    lock_wait: str = "0",
+    retry_failed: bool = False,
+    require_clean: bool = False,
+    json: bool = False,
+) -> None:
+    """Stage the release on all selected hosts in parallel, then activate it in waves."""
     from tasks import fleet, plans
-    from tasks.engine import rollout
+    from tasks.engine.staging import Delivering
 
-    project, members = fleet.open_fleet(c, changing="deploy")
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait)
+    policy, wait = flags.policy(), flags.wait()
+    project, members = fleet.open_fleet(c, changing="deploy", retry=retry_failed)
     made = project.release(require_clean=require_clean)
     if invocation(c).dry:
         plans.show_scripts([(one.host, one.scripts()) for _, one in plans.make(project, made, members)])
         fleet.leave(members)
         return
     plans.announce(project, made, as_json=json)
-    _run(members, lambda stop: rollout.deploy(project, made, members, stop), json)
+    again = flags.again(c, "deploy")
+    carried = Delivering(project, made, wait)
+    fleet.follow(members, lambda stop: _rollout("deploy", members, policy, stop, again).deploy(carried), json)
 
 
-@verb()
-def rollback(c: Any, to: str = "", json: bool = False) -> None:
+@verb(**_FLAGS, to="a release id, or the beginning of one")
+def rollback(
+    c: Any,
+    to: str = "",
+    canary: str = "1",
+    batch: str = "25%",
+    max_failures: str = "0",
+    pause: str = "0",
+    on_failure: str = "stop",
+    lock_wait: str = "0",
+    retry_failed: bool = False,
+    json: bool = False,
+) -> None:
     """Activate an earlier release: the one before, or --to ID. Nothing is sent or installed."""
-    _switch(c, "rollback", to or None, json)
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait)
+    _switch(c, "rollback", to or None, flags, retry_failed, json)
 
 
-@verb()
-def restart(c: Any, json: bool = False) -> None:
+@verb(**_FLAGS)
+def restart(
+    c: Any,
+    canary: str = "1",
+    batch: str = "25%",
+    max_failures: str = "0",
+    pause: str = "0",
+    on_failure: str = "stop",
+    lock_wait: str = "0",
+    retry_failed: bool = False,
+    json: bool = False,
+) -> None:
     """Activate the live release again in the other slot, losing no request."""
-    _switch(c, "restart", None, json)
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait)
+    _switch(c, "restart", None, flags, retry_failed, json)
 
 
-def _switch(c: Any, action: str, target: str | None, json: bool) -> None:
+def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool, json: bool) -> None:
     from tasks import fleet, plans
     from tasks.engine import rollout
 
-    _, members = fleet.open_fleet(c, changing=action)
+    policy, wait = flags.policy(), flags.wait()
+    _, members = fleet.open_fleet(c, changing=action, retry=retry)
     if invocation(c).dry:
         plans.dry(members, lambda member: rollout.switch_script(member, action, target))
         return
-    _run(members, lambda stop: rollout.switch(members, action, target, stop), json)
+    again = flags.again(c, f"{action} --to {target}" if target else action)
+    fleet.follow(members, lambda stop: _rollout(action, members, policy, stop, again).switch(target, wait), json)
 
 
-def _run(members: list[Member], events: Callable[[Stop], Iterable[Event]], json: bool) -> None:
-    """Follow a run to its end, and leave with its exit status."""
-    from tasks.engine import report
+def _rollout(
+    action: str, members: list[Member], policy: Policy, stop: Stop, again: Callable[[Sequence[str]], str]
+) -> Rollout:
+    """The run, with its engine imported only now."""
+    from tasks.engine.rollout import Rollout
 
-    follower = report.Follower([member.host.name for member in members], as_json=json)
-    try:
-        with stopped_by_signals() as stop:
-            status = follower.follow(events(stop))
-    finally:
-        for member in members:
-            member.close()
-    sys.exit(128 + stop.signal if stop else status)
+    return Rollout(action, members, policy, stop, again)

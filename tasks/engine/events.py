@@ -47,4 +47,12 @@ class Failed:
     seconds: float
 
 
-Event = Step | Line | Finished | Failed
+@dataclass(frozen=True)
+class Notice:
+    """A word about the whole run. next: the command that goes on from here; it is shown last."""
+
+    text: str
+    next: str | None = None
+
+
+Event = Step | Line | Finished | Failed | Notice

@@ -19,7 +19,10 @@ LIMIT = 16
 
 
 class Stop:
-    """Set once by a signal: what is under way ends, nothing else is begun. `signal` is its number."""
+    """Set by a signal, or by a hook that failed: what is under way ends, nothing else is begun.
+
+    signal: its number, 0 without one.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
@@ -29,6 +32,14 @@ class Stop:
         """Ask for the end."""
         self.signal = self.signal or signal
         self._event.set()
+
+    def refuse(self) -> None:
+        """End the run without a signal."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until it is set; whether it is."""
+        return self._event.wait(seconds)
 
     def __bool__(self) -> bool:
         return self._event.is_set()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_SWITCHES = ("deploy", "rollback", "restart")
+_SWITCHES = ("deploy", "rollback", "restart", "undo")
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
 def stack(actions: Iterable[Action]) -> tuple[str, ...]:
     """The releases that a rollback goes back through, the one that serves last.
 
-    A deploy that was committed is put on top; a rollback takes off whatever lies above its target. So a release that
-    was rolled back from is not gone back to, and deploying and rolling back in turn never goes round in a circle.
+    A deploy that was committed is put on top; a rollback or undo takes off whatever lies above its target. So a release
+    that was rolled back from is not gone back to, and deploying and rolling back in turn never goes in a circle.
     """
     releases: list[str] = []
     for action in actions:
         if action.state != "done" or action.action not in _SWITCHES:
             continue
-        if action.action == "rollback" and action.release in releases:
+        if action.action in ("rollback", "undo") and action.release in releases:
             del releases[releases.index(action.release) + 1 :]
         elif not releases or releases[-1] != action.release:
             releases.append(action.release)

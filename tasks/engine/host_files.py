@@ -63,6 +63,7 @@ def _units(service: Service, ground: Ground) -> dict[str, str]:
         f"{name}.service": templates.fill("systemd/facade.service", **values),
         f"{name}@.service": templates.fill("systemd/slot.service", **values),
         f"{name}@.socket": templates.fill("systemd/slot.socket", **values),
+        f"{name}-hook@.service": templates.fill("systemd/hook.service", **values),
     }
     for process in layout.extras(service):
         units.update(_process_units(service, process, values))

@@ -14,19 +14,29 @@ GRACE = 2
 
 
 def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
-    """Process name to text. gunicorn: the version in the venv, such as "27.0.1"."""
-    return {process.name: _text(service, process, release, host, gunicorn) for process in service.processes}
+    """Process name to text, and `hook` for before_activate. gunicorn: the version in the venv, such as "27.0.1"."""
+    home = f"{layout.root(service)}/releases/{release}"
+    found = {
+        process.name: _text(service, process.name, release, host, _words(service, process, home, gunicorn))
+        for process in service.processes
+    }
+    if service.hooks.before_activate:
+        found["hook"] = _text(service, "hook", release, host, shlex.split(service.hooks.before_activate))
+    return found
 
 
-def _text(service: Service, process: Process, release: str, host: str, gunicorn: str) -> str:
+def _words(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
+    return _web(service, process, home, gunicorn) if process.command is None else shlex.split(process.command)
+
+
+def _text(service: Service, name: str, release: str, host: str, words: list[str]) -> str:
     home = f"{layout.root(service)}/releases/{release}"
     variables = [*service.env, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
     variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
     variables += [("PYTHONUNBUFFERED", "1")]
-    words = _web(service, process, home, gunicorn) if process.command is None else shlex.split(process.command)
     lines = [
         "#!/bin/sh",
-        f"# {process.name} of {service.name}, release {release}. It runs as the service's user, never as root.",
+        f"# {name} of {service.name}, release {release}. It runs as the service's user, never as root.",
         f"cd {quote.shell(home + '/code')} || exit 1",
         *(f"export {key}={quote.shell(value)}" for key, value in variables),
         "exec " + " ".join(quote.shell(word) for word in words),

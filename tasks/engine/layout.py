@@ -56,6 +56,8 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
     for slot in SLOTS:
         unit, socket = f"{name}@{slot}.service", f"{name}@{slot}.socket"
         found += [("start", unit), ("stop", unit, socket), ("reset-failed", unit, socket)]
+        hook = f"{name}-hook@{slot}.service"
+        found += [("start", hook), ("reset-failed", hook)]
     found += [("start", f"{name}.service"), ("stop", *stopped(service))]
     found += [("enable", f"{name}.service"), ("disable", f"{name}.service")]
     if service.listen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.engine import host_files, payload, plan, rollout, scripts
+from tasks.engine import host_files, payload, plan, scripts, staging
 from tasks.engine.fanout import Emit
 from tasks.engine.member import Member
 from tasks.engine.project import Project
@@ -26,7 +26,7 @@ def setup_script(project: Project, member: Member) -> Script:
 def setup(project: Project, member: Member, emit: Emit) -> None:
     """Root's part, also when nothing of it is known to differ: asked for is asked for."""
     found = _look(project, member)
-    rollout.install(project, member, found, emit)
+    staging.install(project, member, found, emit)
     told = f"{len(found.changed)} files written" if found.changed else "nothing had to be written"
     member.finish(emit, "ready", f"{told}; deploys run as {found.account}", files=list(found.changed))
 

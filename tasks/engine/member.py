@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
-from tasks.engine import scripts
+from tasks.engine import failures, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Mark, Output, Transcript
-from tasks.engine.saying import readable
 from tasks.engine.scripts import Question, Script
 from tasks.engine.service import Service
-from tasks.engine.session import LinkLost, Run, Sink
+from tasks.engine.session import Run, Sink
 from tasks.engine.ssh import SshSession
 from tasks.engine.ssh_config import Options
 
@@ -81,7 +79,7 @@ class Member:
         transcript = self.connect().execute(script, self.run, self._sink(script, emit), payload)
         if transcript.ended and transcript.exit == 0:
             return transcript
-        raise self._failure(script, transcript)
+        raise failures.explain(script, transcript, self.host.name, self.login)
 
     def _sink(self, script: Script, emit: Emit) -> Sink:
         def sink(item: Mark | Output) -> None:
@@ -94,26 +92,6 @@ class Member:
                 emit(Line(self.host.name, item.rest, "warning"))
 
         return sink
-
-    def _failure(self, script: Script, transcript: Transcript) -> LoopError:
-        name = self.host.name
-        detail = readable(transcript.all("journal")) or tuple(transcript.tail)
-        told = transcript.last("failed") or transcript.last("refused")
-        if transcript.last("busy") is not None:
-            return _busy(name, transcript.last("busy") or "")
-        if transcript.last("moved") is not None:
-            now = transcript.last("moved") or "nothing"
-            return LoopError(
-                f"somebody else changed this host since it was looked at: it now serves {now}",
-                where=name, next="run the command again", code="moved",
-            )  # fmt: skip
-        if transcript.last("edited") is not None:
-            return Edited(f"files of release {transcript.last('edited')} are not what its manifest says", where=name)
-        if script.root and not transcript.marks:
-            return _no_rights(name, self.login, transcript)
-        following = f"fab logs -H {name} -n 100" if script.stage == "activate" else f"fab doctor -H {name}"
-        return LoopError(told or f"{script.stage} ended with status {transcript.exit}", where=name, next=following,
-                         detail=detail)  # fmt: skip
 
     def fail(self, error: LoopError, emit: Emit) -> None:
         """Report that the host is out, and what it serves now."""
@@ -136,12 +114,6 @@ class Member:
         return describe(found)
 
 
-class Edited(LoopError):
-    """What lies on the host differs from its manifest, so everything has to be sent."""
-
-    code = "edited"
-
-
 def describe(found: Facts) -> str:
     """What a host serves, in words."""
     if found.current is None:
@@ -154,30 +126,3 @@ def describe(found: Facts) -> str:
 
 def _nothing(_: Mark | Output) -> None:
     """Facts are read from the transcript when it is whole."""
-
-
-def _busy(name: str, text: str) -> LoopError:
-    try:
-        holder = json.loads(text)
-        who = holder["who"]
-        told = (
-            f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
-            f"{holder['action']} of {holder['release']}"
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        told = "another run is at work here"
-    return LoopError(told, where=name, next="wait for it to end, and run the command again", code="busy")
-
-
-def _no_rights(name: str, login: str, transcript: Transcript) -> LoopError:
-    return LoopError(
-        f"this needs root once, and {login} may not use sudo without a password",
-        where=name,
-        next=f"either: fab setup -H {name} --as root, or let visudo add this rule on the host: "
-        f"{login} ALL=(ALL) NOPASSWD: ALL",
-        code="rights",
-        detail=tuple(transcript.tail)[-3:],
-    )
-
-
-__all__ = ["Edited", "LinkLost", "Member", "describe"]

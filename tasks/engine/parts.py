@@ -74,6 +74,29 @@ class Listen:
     port: int
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Commands around an activation, argument lists in shell quoting, each run without a shell.
+
+    before_activate: once for a whole deploy, on the first host, from the staged release, as the service's user.
+    drain, undrain: on the controller, for each host, before and after its activation.
+    """
+
+    before_activate: str | None = None
+    drain: str | None = None
+    undrain: str | None = None
+
+
+HOOKS = Hooks()
+
+
+def hooks(node: Node) -> Hooks:
+    fields = schema.keys(node, tuple(field.name for field in dataclasses.fields(Hooks)))
+    return Hooks(**{
+        name: None if schema.is_null(value) else schema.text(value, shapes.COMMAND) for name, value in fields.items()
+    })  # fmt: skip
+
+
 def processes(node: Node) -> tuple[Process, ...]:
     """All processes, `web` first, then in the order of the file; null takes one out, but never `web`."""
     schema.entries(node)

@@ -1,82 +1,183 @@
-"""deploy, rollback and restart over a fleet: stage on all hosts in parallel, then activate one after another."""
+"""deploy, rollback and restart over a fleet: prepared everywhere in parallel, then activated in waves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-from tasks.engine import facts as reports
-from tasks.engine import history, host_files, payload, plan, scripts
-from tasks.engine.errors import LoopError
-from tasks.engine.events import Event, Step
+from tasks.engine import balancer, history, scripts, waves
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.events import Event, Line, Notice, Step
 from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit, Stop, gather, pool
-from tasks.engine.member import Edited, LinkLost, Member
-from tasks.engine.plan import HostPlan
-from tasks.engine.project import Project
-from tasks.engine.release import Release
+from tasks.engine.hold import Holds
+from tasks.engine.member import Member
 from tasks.engine.scripts import Question
+from tasks.engine.session import LinkLost
+from tasks.engine.staging import Candidate, Delivering, stage
+from tasks.engine.waves import Policy
+
+_DONE = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted", "undo": "undone"}
 
 
 @dataclass
-class Candidate:
-    """A host on its way through a run: the release it is to serve, and what served before."""
+class Rollout:
+    """One run over a fleet. again: the command that does the same without some hosts."""
 
-    member: Member
-    release: str
-    before: str | None
-    unchanged: bool = False
+    action: str
+    members: Sequence[Member]
+    policy: Policy
+    stop: Stop
+    again: Callable[[Sequence[str]], str]
+    holds: Holds = field(default_factory=Holds)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    done: list[Candidate] = field(default_factory=list)
 
+    def deploy(self, delivering: Delivering) -> Iterator[Event]:
+        """Stage everywhere; unless that failed on more hosts than allowed, run the hook once, and activate in waves."""
 
-def prepare(
-    project: Project, made: Release, member: Member, emit: Emit, *, show: bool = False
-) -> tuple[Facts, HostPlan]:
-    """Facts, wheels and the plan of one host; changes nothing."""
-    service, host = member.service, member.host
-    emit(Step(host.name, "plan", "connect"))
-    account = host.user or member.login
-    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    question = Question(files, host.python or "", show, manifest=True, health=True)
-    found = member.ask(question)
-    python = reports.choose_python(found, host.python, service.python, host.name)
-    wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
-    setup = plan.setup(service, found, account, payload.certificate(service, project.root))
-    return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
+        def prepare(member: Member, emit: Emit) -> Candidate:
+            return stage(delivering, member, self.holds, emit)
 
+        yield from self._run(prepare, self._hook)
 
-def deploy(project: Project, made: Release, members: Sequence[Member], stop: Stop) -> Iterator[Event]:
-    """Stage everywhere; where that held on every host, activate in inventory order and stop at the first failure."""
-    candidates: dict[str, Candidate] = {}
+    def switch(self, target: str | None, lock_wait: int = 0) -> Iterator[Event]:
+        """rollback and restart: activate what is there already, with nothing sent or built."""
 
-    def stage(member: Member) -> Callable[[Emit], None]:
-        def work(emit: Emit) -> None:
-            candidates[member.host.name] = _stage(project, made, member, emit)
-
-        return _guard(member, work)
-
-    yield from _everywhere([stage(member) for member in members])
-    yield from _activate(members, candidates, "deploy", stop)
-
-
-def switch(members: Sequence[Member], action: str, target: str | None, stop: Stop) -> Iterator[Event]:
-    """rollback and restart: activate what is there already, with nothing sent or built."""
-    candidates: dict[str, Candidate] = {}
-
-    def look(member: Member) -> Callable[[Emit], None]:
-        def work(emit: Emit) -> None:
+        def prepare(member: Member, emit: Emit) -> Candidate:
             found = member.ask(Question())
+            candidate = Candidate(member, target_of(member, self.action, target, found), found.current)
             member.act_as(found.account or member.login)
-            candidates[member.host.name] = Candidate(member, _target(member, action, target, found), found.current)
-            emit(Step(member.host.name, "plan", action, candidates[member.host.name].release))
+            self.holds.take(member, self.action, candidate.release, lock_wait, emit)
+            emit(Step(member.host.name, "plan", self.action, candidate.release))
+            return candidate
 
-        return _guard(member, work)
+        yield from self._run(prepare, lambda: iter(()))
 
-    yield from _everywhere([look(member) for member in members])
-    yield from _activate(members, candidates, action, stop)
+    def _run(
+        self, prepare: Callable[[Member, Emit], Candidate], before: Callable[[], Iterator[Event]]
+    ) -> Iterator[Event]:
+        def keep(member: Member, emit: Emit) -> None:
+            self.candidates[member.host.name] = prepare(member, emit)
+
+        try:
+            yield from everywhere(self.members, keep, self.stop)
+            if not self._stopped:
+                yield from before()
+            yield from self._waves()
+            if self._failures and self.policy.undo:
+                yield from self._undo()
+            yield from self._closing()
+        finally:
+            self.holds.release()
+            for member in self.members:
+                member.close()
+
+    @property
+    def _failures(self) -> int:
+        return sum(1 for member in self.members if member.error)
+
+    @property
+    def _stopped(self) -> bool:
+        return bool(self.stop) or waves.stops(self._failures, len(self.members), self.policy)
+
+    @property
+    def _ready(self) -> list[Candidate]:
+        """The hosts that are staged and in order, as the inventory has them."""
+        found = (self.candidates.get(member.host.name) for member in self.members if not member.error)
+        return [candidate for candidate in found if candidate]
+
+    def _hook(self) -> Iterator[Event]:
+        """before_activate, once, on the first host that is to change; its failure fails that host, and ends the run."""
+        first = next((candidate for candidate in self._ready if not candidate.unchanged), None)
+        if first is None or not first.member.service.hooks.before_activate:
+            return
+
+        def work(member: Member, emit: Emit) -> None:
+            transcript = member.perform(scripts.hook(member.service, first.release), emit)
+            for line in transcript.all("journal"):
+                emit(Line(member.host.name, line, "hook"))
+
+        yield from everywhere([first.member], work)
+        if first.member.error:
+            self.stop.refuse()
+
+    def _waves(self) -> Iterator[Event]:
+        ready = self._ready
+        parts = waves.split(ready, self.policy, len(self.members))
+        for number, wave in enumerate(parts, start=1):
+            if self._stopped:
+                return
+            if number > 1 and self.policy.pause and not self.stop.wait(self.policy.pause):
+                yield Notice(f"paused for {self.policy.pause:g} s")
+            if self.stop:
+                return
+            if len(parts) > 1:
+                yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
+            yield from self._together(wave, self.action)
+
+    def _together(self, wave: Sequence[Candidate], action: str) -> Iterator[Event]:
+        by_host = {candidate.member.host.name: candidate for candidate in wave}
+
+        def work(member: Member, emit: Emit) -> None:
+            self._activate(by_host[member.host.name], action, emit)
+
+        yield from everywhere([candidate.member for candidate in wave], work)
+
+    def _activate(self, candidate: Candidate, action: str, emit: Emit) -> None:
+        member = candidate.member
+        if candidate.unchanged:
+            member.finish(emit, "unchanged", f"release {candidate.release} serves already", release=candidate.release)
+            return
+        with balancer.taken_out(candidate, emit):
+            try:
+                script = scripts.activate(member.service, action, candidate.release, candidate.before)
+                member.perform(script, emit)
+            except LinkLost as lost:
+                _read_back(candidate, lost, emit)
+            self.done.append(candidate)
+        came = f"{candidate.before} -> {candidate.release}" if candidate.before else candidate.release
+        member.finish(emit, _DONE[action], came, release=candidate.release, before=candidate.before)
+
+    def _undo(self) -> Iterator[Event]:
+        """Return every host that this run has activated to what it served before, in waves again."""
+        back = [
+            Candidate(one.member, one.before, one.release)
+            for one in self.done
+            if one.before and one.before != one.release and not one.member.error
+        ]
+        for one in self.done:
+            if one.before is None:
+                yield Line(one.member.host.name, f"nothing served here before: {one.release} stays", "warning")
+        if back:
+            yield Notice(f"undo: {len(back)} hosts go back to what they served before")
+        for wave in waves.split(back, self.policy, len(self.members)):
+            yield from self._together(wave, "undo")
+        undone = {candidate.member.host.name for candidate in back}
+        self.done = [one for one in self.done if one.member.host.name not in undone]
+
+    def _closing(self) -> Iterator[Event]:
+        """What a stopped run leaves behind, and the command that goes on."""
+        if not self._failures and not self.stop.signal:
+            return
+        errors = [member.error for member in self.members if member.error]
+        failed = [member.host.name for member in self.members if member.error]
+        changed = [one.member.host.name for one in self.done if not one.unchanged]
+        left = [one for one in self._ready if one.member.host.name not in changed and not one.unchanged]
+        left = [one for one in left if one.before != one.release or self.action == "restart"]
+        if changed and left:
+            others = sorted({one.before or "nothing" for one in left})
+            yield Notice(f"side by side now: the new one on {', '.join(changed)}; {', '.join(others)} on the others")
+        if errors and all(isinstance(error, Unreachable) for error in errors) and left:
+            yield Notice("hosts that were not reached stopped the run; without them:", self.again(failed))
+        elif self.stop.signal:
+            yield Notice("interrupted; what was begun is finished. To go on:", self.again(()))
+        elif changed and self.action == "deploy":
+            yield Notice("to take back what this run did:", f"fab rollback -H {','.join(changed)}")
 
 
-def _target(member: Member, action: str, wanted: str | None, found: Facts) -> str:
+def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
     """The id that a rollback or restart activates."""
     name = member.host.name
     if found.current is None:
@@ -99,120 +200,27 @@ def _target(member: Member, action: str, wanted: str | None, found: Facts) -> st
     return before
 
 
-def _guard(member: Member, work: Callable[[Emit], None]) -> Callable[[Emit], None]:
-    def guarded(emit: Emit) -> None:
+def everywhere(
+    members: Sequence[Member], work: Callable[[Member, Emit], None], stop: Stop | None = None
+) -> Iterator[Event]:
+    """The same work on all hosts in parallel; a host that fails says so, and hides no other."""
+
+    def guarded(member: Member, emit: Emit) -> None:
         try:
-            work(emit)
+            if not stop:
+                work(member, emit)
         except LoopError as error:
             member.fail(error, emit)
 
-    return guarded
-
-
-def everywhere(members: Sequence[Member], work: Callable[[Member, Emit], None], stop: Stop) -> Iterator[Event]:
-    """The same work on all hosts in parallel; a signal keeps it from being begun on further hosts."""
-
-    def one(member: Member) -> Callable[[Emit], None]:
-        def begin(emit: Emit) -> None:
-            if not stop:
-                work(member, emit)
-
-        return _guard(member, begin)
-
-    try:
-        yield from _everywhere([one(member) for member in members])
-    finally:
-        for member in members:
-            member.close()
+    with pool(len(members)) as executor:
+        yield from gather([partial(guarded, member) for member in members], executor)
 
 
 def switch_script(member: Member, action: str, target: str | None) -> scripts.Script:
     """What a rollback or restart would run on a host."""
     found = member.ask(Question())
-    release = _target(member, action, target, found)
+    release = target_of(member, action, target, found)
     return scripts.activate(member.service, action, release, found.current)
-
-
-def _everywhere(works: Sequence[Callable[[Emit], None]]) -> Iterator[Event]:
-    with pool(len(works)) as executor:
-        yield from gather(works, executor)
-
-
-def _stage(project: Project, made: Release, member: Member, emit: Emit) -> Candidate:
-    """One host, up to a staged release. Root's part comes first, while nothing has changed yet."""
-    _, planned = prepare(project, made, member, emit)
-    if not planned.unchanged:
-        emit(Step(member.host.name, "plan", "deploy", planned.why))
-    if planned.setup.needed:
-        install(project, member, planned.setup, emit)
-    member.act_as(planned.setup.account)
-    if not planned.unchanged:
-        try:
-            _send(made, member, planned, emit)
-        except Edited:
-            emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
-            _send(made, member, plan.resend(planned), emit)
-    return Candidate(member, planned.release, planned.before, planned.unchanged)
-
-
-def install(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> None:
-    """Root's part, then a new connection: the account has joined a group."""
-    script = scripts.setup(member.service, setup.account, setup.packages)
-    sent = payload.setup(member.service, setup.files, host_files.readme(member.service), project.root)
-    member.perform(script, emit, sent)
-    member.connect().reopen()
-
-
-def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
-    delivery = planned.delivery
-    record = {
-        "id": made.id,
-        "commit": made.commit,
-        "dirty": len(made.dirty),
-        "run": member.run.id,
-        "python": delivery.staging.python,
-        "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
-    }
-    sent = (
-        ()
-        if delivery.staging.present
-        else payload.staging(
-            made,
-            delivery.launchers,
-            delivery.wheelhouse,
-            record,
-            same=delivery.same,
-            wheels_there=delivery.wheels_there,
-            venv_there=delivery.venv_there,
-        )
-    )
-    if not delivery.staging.present:
-        emit(Step(member.host.name, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files"))
-    member.perform(scripts.stage(planned.service, delivery.staging), emit, sent)
-
-
-def _activate(members: Sequence[Member], candidates: dict[str, Candidate], action: str, stop: Stop) -> Iterator[Event]:
-    """In inventory order, one after another, and no further after a failure."""
-    for member in members:
-        if any(one.error for one in members) or stop:
-            return
-        candidate = candidates[member.host.name]
-        yield from _everywhere([_guard(member, partial(_activate_one, candidate, action))])
-
-
-def _activate_one(candidate: Candidate, action: str, emit: Emit) -> None:
-    member = candidate.member
-    if candidate.unchanged:
-        member.finish(emit, "unchanged", f"release {candidate.release} serves already", release=candidate.release)
-        return
-    script = scripts.activate(member.service, action, candidate.release, candidate.before)
-    try:
-        member.perform(script, emit)
-    except LinkLost as lost:
-        _read_back(candidate, lost, emit)
-    done = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted"}[action]
-    came = f"{candidate.before} -> {candidate.release}" if candidate.before else candidate.release
-    member.finish(emit, done, came, release=candidate.release, before=candidate.before)
 
 
 def _read_back(candidate: Candidate, lost: LinkLost, emit: Emit) -> None:

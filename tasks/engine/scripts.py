@@ -94,6 +94,17 @@ def activate(service: Service, action: str, release: str, expect: str | None) ->
     return _compose("activate", service, values, seconds=limit)
 
 
+def hook(service: Service, release: str) -> Script:
+    """before_activate of a staged release; may take half an hour."""
+    return _compose("hook", service, {"ID": release}, seconds=1900)
+
+
+def hold(service: Service, action: str, release: str, wait: int) -> Script:
+    """Holds the run's lock for as long as bytes come. wait: seconds for another run to end."""
+    values: dict[str, str | int] = {"ACTION": action, "ID": release, "WAIT": wait}
+    return _compose("hold", service, values, seconds=7 * 86400)
+
+
 def stop(service: Service, *, disable: bool) -> Script:
     """Stops slots, workers and timers; `disable` keeps a boot from starting them."""
     values: dict[str, str | int] = {"UNITS": " ".join(layout.stopped(service)), "DISABLE": int(disable), "ID": ""}

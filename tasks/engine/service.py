@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks.engine import parts, schema, shapes, yamlfile
 from tasks.engine.errors import UsageError
 from tasks.engine.inventory import Host
-from tasks.engine.parts import HEALTH, WEB, Gateway, Health, Listen, Process, Tls
+from tasks.engine.parts import HEALTH, HOOKS, WEB, Gateway, Health, Hooks, Listen, Process, Tls
 from tasks.engine.tree import Node, merge
 from tasks.engine.yamlfile import Document
 
@@ -38,6 +38,7 @@ class Service:
     nginx: Gateway | None = None
     needs: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    hooks: Hooks = HOOKS
     keep: int = 5
 
     def as_document(self) -> dict[str, object]:
@@ -84,6 +85,7 @@ def _service(root: Node) -> Service:
         nginx=schema.optional(fields, "nginx", parts.gateway, None),
         needs=schema.optional(fields, "needs", parts.needs, ()),
         env=schema.optional(fields, "env", parts.env, ()),
+        hooks=schema.optional(fields, "hooks", parts.hooks, Service.hooks),
         keep=schema.optional(fields, "keep", lambda node: schema.integer(node, 2, 100), Service.keep),
     )
     _reachable(service, root, fields)

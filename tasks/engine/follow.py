@@ -1,0 +1,43 @@
+"""Follows a run to its end: every event to one view and to the log, and all of them counted."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tasks.engine import runs
+from tasks.engine.events import Event
+from tasks.engine.tally import Tally
+from tasks.engine.views import JsonLines, Plain, View, as_dict
+
+
+def follow(
+    events: Iterable[Event], hosts: Sequence[str], run: str, place: Path, environ: Mapping[str, str], *, as_json: bool
+) -> Tally:
+    """Show the run as it happens, write all of it to a file below `place`, and return what it came to."""
+    tally, view, log = Tally(hosts), _view(hosts, environ, as_json=as_json), runs.open_log(place, run)
+    try:
+        for event in events:
+            tally.add(event)
+            if log:
+                log.write(json.dumps({"time": round(time.time(), 3), **as_dict(event)}) + "\n")
+            view.show(event)
+    finally:
+        view.close(tally, log.name if log else None)
+        if log:
+            log.close()
+        runs.remember(place, tally.behind)
+    return tally
+
+
+def _view(hosts: Sequence[str], environ: Mapping[str, str], *, as_json: bool) -> View:
+    if as_json:
+        return JsonLines()
+    if sys.stdout.isatty() and environ.get("TERM", "dumb") != "dumb":
+        from tasks.engine.screen import Screen
+
+        return Screen(hosts)
+    return Plain(hosts)

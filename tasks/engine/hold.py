@@ -1,0 +1,74 @@
+"""The run's lock on each host, held by a process there while it hears from us. Nothing ever needs unlocking."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from tasks.engine import scripts
+from tasks.engine.errors import LoopError
+from tasks.engine.events import Step
+from tasks.engine.failures import busy
+from tasks.engine.fanout import Emit
+from tasks.engine.marks import Mark, Reader, Transcript
+from tasks.engine.member import Member
+from tasks.engine.session import command, stream
+
+_HEARTBEAT = 8.0
+"""Seconds between two bytes; the host lets go after 30 without one."""
+
+
+class Holds:
+    """The locks of one run. A thread of its own keeps them all."""
+
+    def __init__(self) -> None:
+        self._channels: list[Any] = []
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._stack = ExitStack()
+        self._thread: threading.Thread | None = None
+
+    def take(self, member: Member, action: str, release: str, wait: int, emit: Emit) -> None:
+        """Hold the lock of this host; LoopError with who holds it, when somebody else does for longer than `wait` s."""
+        session = member.connect()
+        script = scripts.hold(member.service, action, release, wait)
+        nonce = secrets.token_hex(8)
+        with self._guard:
+            channel = self._stack.enter_context(session.channel(command(script, session.become), wait + 30))
+        channel.sendall(b"".join(stream(script, member.run, nonce, ())))
+        reader, transcript = Reader(nonce), Transcript()
+        while data := channel.recv(65536):
+            for item in reader.feed(data):
+                transcript.add(item)
+                if isinstance(item, Mark) and item.word == "busy" and wait:
+                    emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
+            if transcript.last("held") is not None:
+                self._keep(channel)
+                return
+        told = transcript.last("busy")
+        if told is not None:
+            raise busy(member.host.name, told)
+        raise LoopError("the lock of the run cannot be taken", where=member.host.name, detail=tuple(transcript.tail))
+
+    def _keep(self, channel: Any) -> None:
+        with self._guard:
+            self._channels.append(channel)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, daemon=True)
+                self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_HEARTBEAT):
+            with self._guard:
+                channels = tuple(self._channels)
+            for channel in channels:
+                # A link that is gone is found out, and told, by whoever works on that host.
+                with suppress(OSError):
+                    channel.send(b".")
+
+    def release(self) -> None:
+        """Let all hosts go."""
+        self._ended.set()
+        self._stack.close()

@@ -1,0 +1,108 @@
+"""One host of a deploy, up to a staged release that nothing runs yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.engine import facts as reports
+from tasks.engine import host_files, payload, plan, scripts
+from tasks.engine.events import Step
+from tasks.engine.facts import Facts
+from tasks.engine.failures import Edited
+from tasks.engine.fanout import Emit
+from tasks.engine.hold import Holds
+from tasks.engine.member import Member
+from tasks.engine.plan import HostPlan
+from tasks.engine.project import Project
+from tasks.engine.release import Release
+from tasks.engine.scripts import Question
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A host on its way through a run: the release it is to serve, and what served before."""
+
+    member: Member
+    release: str
+    before: str | None
+    unchanged: bool = False
+
+
+@dataclass(frozen=True)
+class Delivering:
+    """What a deploy carries, and how long it waits for another run. retry: nothing yet."""
+
+    project: Project
+    release: Release
+    lock_wait: int = 0
+
+
+def prepare(
+    project: Project, made: Release, member: Member, emit: Emit, *, show: bool = False
+) -> tuple[Facts, HostPlan]:
+    """Facts, wheels and the plan of one host; changes nothing."""
+    service, host = member.service, member.host
+    emit(Step(host.name, "plan", "connect"))
+    account = host.user or member.login
+    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
+    question = Question(files, host.python or "", show, manifest=True, health=True)
+    found = member.ask(question)
+    python = reports.choose_python(found, host.python, service.python, host.name)
+    wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
+    setup = plan.setup(service, found, account, payload.certificate(service, project.root))
+    return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
+
+
+def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
+    """Root's part first, while nothing has changed yet; then the lock of the run; then the release."""
+    made = delivering.release
+    _, planned = prepare(delivering.project, made, member, emit)
+    if not planned.unchanged:
+        emit(Step(member.host.name, "plan", "deploy", planned.why))
+    if planned.setup.needed:
+        install(delivering.project, member, planned.setup, emit)
+    member.act_as(planned.setup.account)
+    if not planned.unchanged:
+        holds.take(member, "deploy", made.id, delivering.lock_wait, emit)
+        try:
+            _send(made, member, planned, emit)
+        except Edited:
+            emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
+            _send(made, member, plan.resend(planned), emit)
+    return Candidate(member, planned.release, planned.before, planned.unchanged)
+
+
+def install(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> None:
+    """Root's part, then a new connection: the account has joined a group."""
+    script = scripts.setup(member.service, setup.account, setup.packages)
+    sent = payload.setup(member.service, setup.files, host_files.readme(member.service), project.root)
+    member.perform(script, emit, sent)
+    member.connect().reopen()
+
+
+def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
+    delivery = planned.delivery
+    record = {
+        "id": made.id,
+        "commit": made.commit,
+        "dirty": len(made.dirty),
+        "run": member.run.id,
+        "python": delivery.staging.python,
+        "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
+    }
+    sent = (
+        ()
+        if delivery.staging.present
+        else payload.staging(
+            made,
+            delivery.launchers,
+            delivery.wheelhouse,
+            record,
+            same=delivery.same,
+            wheels_there=delivery.wheels_there,
+            venv_there=delivery.venv_there,
+        )
+    )
+    if not delivery.staging.present:
+        emit(Step(member.host.name, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files"))
+    member.perform(scripts.stage(planned.service, delivery.staging), emit, sent)

@@ -1,0 +1,78 @@
+"""What a run has come to so far: counted from its events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tasks.engine.errors import Unreachable
+from tasks.engine.events import Event, Failed, Finished, Notice
+
+HEADINGS = ("host", "from", "to", "result", "seconds")
+
+
+@dataclass
+class Tally:
+    """Feed it every event of a run over `hosts`."""
+
+    hosts: Sequence[str]
+    finished: dict[str, Finished] = field(default_factory=dict)
+    failed: dict[str, Failed] = field(default_factory=dict)
+    closing: list[Notice] = field(default_factory=list)
+
+    def add(self, event: Event) -> None:
+        """Count one event."""
+        if isinstance(event, Finished):
+            self.finished[event.host] = event
+        elif isinstance(event, Failed):
+            self.failed[event.host] = event
+        elif isinstance(event, Notice) and event.next:
+            self.closing.append(event)
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0, 1 (a host failed), 3 (hosts were not reached, and nothing worse)."""
+        errors = [failed.error for failed in self.failed.values()]
+        if any(not isinstance(problem, Unreachable) for problem in errors):
+            return 1
+        return 3 if errors else 0
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The hosts that were not begun."""
+        return tuple(host for host in self.hosts if host not in self.finished and host not in self.failed)
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The hosts that the run left behind: failed, not reached, not begun, or taken back."""
+        undone = {host for host, event in self.finished.items() if event.outcome == "undone"}
+        return tuple(host for host in self.hosts if host in self.failed or host in undone or host in self.left)
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """The table of the run."""
+        for host in self.hosts:
+            if host in self.failed:
+                failed = self.failed[host]
+                yield host, "-", "-", outcome(failed).upper(), f"{failed.seconds:.1f}"
+            elif host in self.finished:
+                done = self.finished[host]
+                before, after = done.facts.get("before") or "-", done.facts.get("release") or "-"
+                yield host, str(before), str(after), done.outcome, f"{done.seconds:.1f}"
+            else:
+                yield host, "-", "-", "not begun", "-"
+
+    def sentence(self) -> str:
+        """One line that says where everything stands."""
+        counts: dict[str, int] = {}
+        outcomes = [event.outcome for host, event in self.finished.items() if host not in self.failed]
+        for word in [*outcomes, *map(outcome, self.failed.values())]:
+            counts[word] = counts.get(word, 0) + 1
+        parts = [f"{count} {word}" for word, count in counts.items()]
+        if self.left:
+            parts.append(f"{len(self.left)} not begun ({', '.join(self.left)})")
+        return f"{len(self.hosts)} hosts: {', '.join(parts)}"
+
+
+def outcome(event: Failed) -> str:
+    """The one word for a host that did not make it."""
+    return "unreachable" if isinstance(event.error, Unreachable) else "failed"

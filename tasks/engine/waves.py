@@ -1,0 +1,90 @@
+"""Which hosts are activated together, and when a run stops: pure functions of what was asked and what has happened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tasks.engine.errors import UsageError
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A number of hosts, or a share of them in percent."""
+
+    number: int
+    percent: bool = False
+
+    def up(self, total: int) -> int:
+        """Of `total` hosts, rounded up: a batch is never nothing."""
+        return -(-total * self.number // 100) if self.percent else self.number
+
+    def down(self, total: int) -> int:
+        """Of `total` hosts, rounded down: a limit never allows more than it says."""
+        return total * self.number // 100 if self.percent else self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}{'%' if self.percent else ''}"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a run goes over a fleet. pause: seconds between two waves; undo: whether a stopped run is taken back."""
+
+    canary: Share = Share(1)
+    batch: Share = Share(25, percent=True)
+    max_failures: Share = Share(0)
+    pause: int = 0
+    undo: bool = False
+
+
+def policy(canary: str, batch: str, max_failures: str, pause: str, on_failure: str) -> Policy:
+    """The flags as a policy; UsageError for anything that is not what it says."""
+    if on_failure not in {"stop", "undo"}:
+        raise UsageError(f"--on-failure is stop or undo, not {on_failure!r}", where="--on-failure")
+    first = _share("--canary", canary, least=0)
+    if first.percent:
+        raise UsageError("--canary takes a number of hosts", where="--canary", next="--canary 1")
+    return Policy(
+        first,
+        _share("--batch", batch, least=1),
+        _share("--max-failures", max_failures, least=0),
+        seconds("--pause", pause),
+        on_failure == "undo",
+    )
+
+
+def seconds(flag: str, text: str) -> int:
+    """A flag that takes whole seconds, a day at most."""
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 86400:
+        raise UsageError(f"{flag} takes whole seconds, not {text!r}", where=flag, next=f"{flag} 10")
+    return int(text)
+
+
+def _share(flag: str, text: str, least: int) -> Share:
+    found = re.fullmatch(r"(\d{1,5})(%?)", text, re.ASCII)
+    if found is None or int(found[1]) < least or (found[2] and int(found[1]) > 100):
+        raise UsageError(f"{flag} takes a number of hosts or a share of them, not {text!r}", where=flag,
+                         next=f"{flag} 2, or {flag} 25%")  # fmt: skip
+    return Share(int(found[1]), bool(found[2]))
+
+
+def split(hosts: Sequence[_Item], policy: Policy, total: int) -> tuple[tuple[_Item, ...], ...]:
+    """The waves, in order: the canary, then batches of one size. A share is one of `total`, all hosts of the run."""
+    size = max(1, policy.batch.up(total))
+    first = min(policy.canary.number, len(hosts))
+    waves = [tuple(hosts[:first])] if first else []
+    waves += [tuple(hosts[start : start + size]) for start in range(first, len(hosts), size)]
+    return tuple(waves)
+
+
+def stops(failures: int, total: int, policy: Policy) -> bool:
+    """Whether so many failures end a run over `total` hosts: more than the limit do, exactly the limit does not.
+
+    Counted over the whole run, each host once: not reached, not staged, or not activated.
+    """
+    return failures > policy.max_failures.down(total)

@@ -1,0 +1,13 @@
+# Holds the run's lock while the controller says that it is there: a byte every few seconds, and the end after silence.
+# Whoever comes meanwhile is told who holds it; a controller that is gone holds nothing for longer than that.
+exec 9>>"$ROOT/.running"
+if ! flock -n 9; then
+  mark busy "$(tail -n 1 "$ROOT/.running" | head -c 4000)"
+  [ "$WAIT" != 0 ] || exit 75
+  flock -w "$WAIT" 9 || exit 75
+fi
+printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s}\n' \
+  "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$ACTION" "$ID" "$WHO" >"$ROOT/.running"
+mark held "$RUN"
+while [ -n "$(timeout 30 head -c 1)" ]; do :; done
+mark end ok

@@ -1,0 +1,26 @@
+# Runs before_activate of a staged release, once for a whole deploy, as the service's user. Nothing live is touched.
+exec 9>>"$ROOT/.activating"
+if ! flock -n 9; then
+  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
+  exit 75
+fi
+slot=$(slot_of "$ROOT/current")
+case $slot in blue) slot=green ;; *) slot=blue ;; esac
+[ -f "$ROOT/releases/$ID/run/hook" ] || refuse "release $ID has no before_activate"
+[ "$(systemctl is-active "$NAME@$slot.service")" != active ] || refuse "slot $slot still runs: run the deploy again"
+began=$(date +%s)
+step hook "before_activate of $ID"
+history before_activate "$ID" started
+relink "../../releases/$ID" "$ROOT/slots/$slot/release"
+status=0
+as_root /usr/bin/systemctl start "$NAME-hook@$slot.service" || status=$?
+journalctl -q --no-pager -o cat -n 200 -u "$NAME-hook@$slot.service" --since "@$began" </dev/null 2>/dev/null |
+  while IFS= read -r line; do mark journal "$line"; done
+if [ "$status" != 0 ]; then
+  as_root /usr/bin/systemctl reset-failed "$NAME-hook@$slot.service" || :
+  history before_activate "$ID" failed
+  mark failed 'before_activate failed'
+  exit 1
+fi
+history before_activate "$ID" 'done'
+mark end ok
