@@ -105,7 +105,9 @@ class Rollout:
 
     def _waves(self) -> Iterator[Event]:
         ready = self._ready
-        parts = waves.split(ready, self.policy, len(self.members))
+        # A host that has nothing to change would make a canary that proves nothing.
+        yield from self._together([one for one in ready if one.unchanged], self.action)
+        parts = waves.split([one for one in ready if not one.unchanged], self.policy, len(self.members))
         for number, wave in enumerate(parts, start=1):
             if self._stopped:
                 return

@@ -26,10 +26,14 @@ def open_log(place: Path, run: str) -> IO[str] | None:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in sorted(place.glob("*.log"))[: -_KEPT + 1]:
             old.unlink(missing_ok=True)
-        handle = os.open(place / f"{run}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        path = place / f"{run}.log"
+        return open(path, "x", encoding="utf-8", errors="backslashreplace", opener=_private)
     except OSError:
         return None
-    return os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def remember(place: Path, behind: Sequence[str]) -> None:

@@ -92,7 +92,9 @@ class Screen:
         over = sum(1 for row in self._rows.values() if row.seconds is not None)
         hidden = len(self._rows) - len(shown)
         told = f"{over} of {len(self._rows)} hosts" + (f", {hidden} not shown" if hidden else "")
-        return Group(table, ProgressBar(total=len(self._rows), completed=over, width=30), Text(told))
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(ProgressBar(total=len(self._rows), completed=over, width=30), Text(told))
+        return Group(table, bar)
 
     def _first(self, room: int) -> list[tuple[str, _Row]]:
         """The hosts under way, then those that wait, then those that are done, each in the order of the run."""
