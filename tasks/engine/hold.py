@@ -30,8 +30,11 @@ class Holds:
         self._stack = ExitStack()
         self._thread: threading.Thread | None = None
 
-    def take(self, member: Member, action: str, release: str, wait: int, emit: Emit) -> None:
-        """Hold the lock of this host; LoopError with who holds it, when somebody else does for longer than `wait` s."""
+    def take(self, member: Member, action: str, release: str, wait: int, emit: Emit) -> bool:
+        """Hold the lock of this host; LoopError with who holds it, when somebody else does for longer than `wait` s.
+
+        True when another run had to end first: what was known of the host before is no longer sure.
+        """
         session = member.connect()
         script = scripts.hold(member.service, action, release, wait)
         nonce = secrets.token_hex(8)
@@ -46,7 +49,7 @@ class Holds:
                     emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
             if transcript.last("held") is not None:
                 self._keep(channel)
-                return
+                return transcript.last("busy") is not None
         told = transcript.last("busy")
         if told is not None:
             raise busy(member.host.name, told)

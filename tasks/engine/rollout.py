@@ -46,12 +46,16 @@ class Rollout:
         """rollback and restart: activate what is there already, with nothing sent or built."""
 
         def prepare(member: Member, emit: Emit) -> Candidate:
-            found = member.ask(Question())
-            candidate = Candidate(member, target_of(member, self.action, target, found), found.current)
-            member.act_as(found.account or member.login)
-            self.holds.take(member, self.action, candidate.release, lock_wait, emit)
+            candidate = look(member)
+            if self.holds.take(member, self.action, candidate.release, lock_wait, emit):
+                candidate = look(member)
             emit(Step(member.host.name, "plan", self.action, candidate.release))
             return candidate
+
+        def look(member: Member) -> Candidate:
+            found = member.ask(Question())
+            member.act_as(found.account or member.login)
+            return Candidate(member, target_of(member, self.action, target, found), found.current)
 
         yield from self._run(prepare, lambda: iter(()))
 

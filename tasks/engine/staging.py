@@ -30,7 +30,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Delivering:
-    """What a deploy carries, and how long it waits for another run. retry: nothing yet."""
+    """What a deploy carries, and how many seconds it waits for another run to end."""
 
     project: Project
     release: Release
@@ -63,7 +63,8 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
         install(delivering.project, member, planned.setup, emit)
     member.act_as(planned.setup.account)
     if not planned.unchanged:
-        holds.take(member, "deploy", made.id, delivering.lock_wait, emit)
+        if holds.take(member, "deploy", made.id, delivering.lock_wait, emit):
+            _, planned = prepare(delivering.project, made, member, emit)
         try:
             _send(made, member, planned, emit)
         except Edited:
