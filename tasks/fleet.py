@@ -28,8 +28,8 @@ def open_fleet(
     changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
     retry: the hosts that the last run left behind, in place of those that -H names.
     """
+    from tasks.engine import payload, report, runs
     from tasks.engine import project as projects
-    from tasks.engine import report, runs
     from tasks.engine.member import Member
     from tasks.engine.yamlfile import shown
 
@@ -40,6 +40,9 @@ def open_fleet(
     if changing and not asked.dry:
         _confirm(changing, selection)
         report.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
+    if changing in ("deploy", "setup"):
+        for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
+            payload.check(service, ROOT)
     run = projects.begin(ROOT)
     members = [
         Member(host, project.service_of(host), run, asked.options, user or host.user) for host in selection.hosts

@@ -75,7 +75,7 @@ def test_modern_tls_is_spoken(address: str, version: ssl.TLSVersion, cipher: str
     ],
 )
 def test_a_client_that_knows_only_weak_tls_is_refused(address: str, version: ssl.TLSVersion, cipher: str) -> None:
-    with pytest.raises(ssl.SSLError, match="(?i)alert"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
         handshake(address, speaking(version, cipher))
 
 

@@ -27,7 +27,8 @@ def setup(project: Project, member: Member, emit: Emit) -> None:
     """Root's part, also when nothing of it is known to differ: asked for is asked for."""
     found = _look(project, member)
     staging.install(project, member, found, emit)
-    told = f"{len(found.changed)} files written" if found.changed else "nothing had to be written"
+    told = "the certificate is new" if found.reasons else "nothing had to be written"
+    told = f"{len(found.changed)} files written" if found.changed else told
     member.finish(emit, "ready", f"{told}; deploys run as {found.account}", files=list(found.changed))
 
 

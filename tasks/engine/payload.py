@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import ssl
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -78,6 +79,28 @@ def certificate(service: Service, root: Path) -> bytes | None:
     """The operator's own certificate; None when the host makes one or needs none."""
     tls = service.nginx.tls if service.nginx else None
     return _read(root, tls.certificate) if tls and tls.mode == "files" else None
+
+
+def check(service: Service, root: Path) -> None:
+    """Raise UsageError unless the operator's certificate and key can be read and belong together."""
+    tls = service.nginx.tls if service.nginx else None
+    if tls is None or tls.mode != "files":
+        return
+    for name in (tls.certificate, tls.key):
+        _read(root, name)
+    certificate, key = (root / Path(name or "").expanduser() for name in (tls.certificate, tls.key))
+    try:
+        # An encrypted key would ask for its password: nginx could not, so it is refused.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLError as error:
+        mixed = error.reason == "KEY_VALUES_MISMATCH"
+        raise UsageError(
+            "the certificate and the key do not belong together"
+            if mixed
+            else f"nginx could not use this certificate and key: {error.reason or error}",
+            where=f"{tls.certificate}, {tls.key}",
+            next="correct nginx.tls in service/service.yaml; both are PEM, the key without a password",
+        ) from error
 
 
 def _read(root: Path, name: str | None) -> bytes:

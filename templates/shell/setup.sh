@@ -3,6 +3,7 @@
 work=$(mktemp -d /run/integrators-loop.XXXXXXXX)
 chmod 0700 "$work"
 COMMITTED=
+RELOADED=
 
 leave() {
   status=$?
@@ -17,10 +18,13 @@ trap 'exit 129' HUP INT PIPE TERM
 
 put_back() {
   step undo "the former files are put back"
+  # shellcheck disable=SC2086 # a list of names
+  [ -f "/etc/$NAME/setup" ] || systemctl disable -q $UNITS </dev/null || :
   while IFS= read -r path; do
     if [ -f "$work/former$path" ]; then cp -p "$work/former$path" "$path"; else rm -f "$path"; fi
   done <"$work/changed"
   systemctl daemon-reload </dev/null
+  [ -z "$RELOADED" ] || systemctl reload nginx.service </dev/null
 }
 
 as_account() {
@@ -73,6 +77,10 @@ make_certificate() {
   else
     step certificate "the operator's own"
     cp "$work/files/tls/certificate.pem" "$work/files/tls/key.pem" "$work/"
+    openssl x509 -noout -checkhost "$FRONT_HOST" -in "$work/certificate.pem" </dev/null | grep -q 'does match' ||
+      refuse "the certificate is not for $FRONT_HOST"
+    openssl x509 -noout -checkend 0 -in "$work/certificate.pem" </dev/null >/dev/null ||
+      refuse 'the certificate has expired'
   fi
   [ "$(openssl x509 -noout -pubkey -in "$work/certificate.pem" </dev/null)" = \
     "$(openssl pkey -pubout -in "$work/key.pem" </dev/null)" ] || refuse 'the certificate and the key do not belong together'
@@ -129,19 +137,81 @@ start_units() {
 
 start_gateway() {
   [ "$FRONT" != listen ] || return 0
+  systemctl is-enabled -q nginx.service 2>/dev/null || systemctl enable -q nginx.service </dev/null
   grep -qF "/etc/nginx/" "$work/changed" 2>/dev/null || grep -qF "/etc/$NAME/tls/" "$work/changed" 2>/dev/null ||
     ! systemctl is-active -q nginx.service || return 0
   step nginx "check and reload"
-  nginx -t -q </dev/null || refuse 'nginx refuses the configuration with our file in place'
+  check_configuration
+  main=$(systemctl show -p MainPID --value nginx.service)
+  check_port 80
+  [ "$FRONT" != https ] || check_port 443
   if systemctl is-active -q nginx.service; then
-    systemctl reload nginx.service </dev/null
+    by_http=$(status_of_stranger http 80)
+    by_https=$(status_of_stranger https 443)
+    reload_gateway
+    still_answers_strangers 80 "$by_http" "$(status_of_stranger http 80)"
+    still_answers_strangers 443 "$by_https" "$(status_of_stranger https 443)"
   else
-    systemctl enable -q nginx.service </dev/null
     systemctl start nginx.service </dev/null || {
       journalctl -q --no-pager -o cat -n 5 -u nginx.service </dev/null | while IFS= read -r line; do mark journal "$line"; done
       refuse 'nginx does not start'
     }
   fi
+}
+
+# With everything in place. Whose fault it is shows when our files are gone again.
+check_configuration() {
+  if told=$(nginx -t 2>&1 </dev/null); then
+    case $told in
+      *"conflicting server name \"$FRONT_HOST\""*) refuse "another site of this nginx has the name $FRONT_HOST already" ;;
+    esac
+    return 0
+  fi
+  printf '%s\n' "$told" | while IFS= read -r line; do mark journal "$line"; done
+  [ ! -f "$work/changed" ] || put_back
+  rm -f "$work/changed"
+  nginx -t -q </dev/null >/dev/null 2>&1 ||
+    refuse 'nginx refuses its own configuration, and not for a file of this service: mend it first'
+  refuse 'nginx refuses the configuration with our file in place'
+}
+
+# `nginx -t` opens no port, and a reload that cannot have one goes on with the old configuration without a word.
+check_port() { # PORT
+  holder=$(ss -Hltnp "sport = :$1" | grep -vF "pid=$main," | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (pid \2)/p' |
+    head -n 1)
+  [ -z "$holder" ] || refuse "port $1 is held by $holder, so nginx cannot have it"
+}
+
+# A reload is only asked for: it is done when no worker of before takes connections any more.
+reload_gateway() {
+  former=$(cat "/proc/$main/task/$main/children")
+  RELOADED=1
+  systemctl reload nginx.service </dev/null
+  tries=0
+  for pid in $former; do
+    until [ ! -e "/proc/$pid" ] || grep -qF 'shutting down' "/proc/$pid/cmdline" 2>/dev/null; do
+      tries=$((tries + 1))
+      [ "$tries" -lt 200 ] || {
+        tail -n 3 /var/log/nginx/error.log | while IFS= read -r line; do mark journal "$line"; done
+        refuse 'nginx was told to reload, and keeps its former configuration'
+      }
+      sleep 0.05
+    done
+  done
+}
+
+# What a name that no site has is answered.
+status_of_stranger() { # SCHEME PORT
+  curl -s -k -o /dev/null --noproxy '*' --max-time 5 --resolve "stranger.invalid:$2:127.0.0.1" \
+    -w '%{http_code}' "$1://stranger.invalid/" </dev/null || :
+}
+
+# The first site of a port gets the names of nobody, unless one says default_server; ours may have become the first.
+still_answers_strangers() { # PORT BEFORE AFTER
+  case $2$3 in
+    000*) ;;
+    *000) refuse "a site of this nginx answers for unknown names on port $1, and would not any more: add default_server to its listen $1" ;;
+  esac
 }
 
 # What deploy compares with: the account, and the digest of each file as it was written.
