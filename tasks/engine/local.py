@@ -16,17 +16,18 @@ from tasks.engine.session import LinkLost, Run, Sink, command, stream
 
 @dataclass(frozen=True)
 class LocalShell:
-    """Runs scripts here, as this user, under `shell` as a login shell would be."""
+    """Runs scripts here, as this user, under `shell` as a login shell would be; `become` is put before them."""
 
     shell: str = "/bin/sh"
     environment: Mapping[str, str] | None = None
+    become: tuple[str, ...] = ()
 
     def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         """See `Session`."""
         nonce = secrets.token_hex(8)
         reader, transcript = Reader(nonce), Transcript()
         with subprocess.Popen(
-            [self.shell, "-c", command(script)],
+            [self.shell, "-c", command(script, self.become)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

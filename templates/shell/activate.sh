@@ -36,7 +36,7 @@ leave() {
   trap '' HUP INT PIPE TERM
   set +e
   # The rename decides, even when we were cut between it and the next line.
-  [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
+  [ "$PHASE" = finished ] || [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
   case $PHASE in
     switched) [ -z "$OLD" ] || relink "$ROOT/current" "/run/$NAME/ctl/live" ;;
   esac
@@ -51,6 +51,8 @@ leave() {
       mark failed "${WHY:-interrupted}"
       [ "$status" != 0 ] || status=1
       ;;
+    # No way back: what is left to do is done, or workers would stay with the old release.
+    committed) after_commit ;;
   esac
   exit "$status"
 }
@@ -190,15 +192,19 @@ check_gateway() {
 
 commit() {
   relink "slots/$NEW" "$ROOT/current"
-  sync "$ROOT" "$ROOT/slots/$NEW"
   PHASE=committed
-  relink "$ROOT/current" "/run/$NAME/ctl/live"
-  history "$ACTION" "$ID" done
-  sync "$ROOT/history.jsonl"
-  step committed "$ID"
 }
 
+# A signal in the middle of this begins it again, and the second time ends it.
 after_commit() {
+  sync "$ROOT" "$ROOT/slots/$NEW"
+  relink "$ROOT/current" "/run/$NAME/ctl/live"
+  case $(tail -n 1 "$ROOT/history.jsonl") in
+    *"\"$RUN\""*'"state":"done"'*) ;;
+    *) history "$ACTION" "$ID" "done" ;;
+  esac
+  sync "$ROOT/history.jsonl"
+  step committed "$ID"
   ctl start "$NAME.service"
   for unit in $PROCESSES; do
     ctl restart "$unit" || mark warning "$unit did not restart: see journalctl -u $unit"
@@ -208,16 +214,19 @@ after_commit() {
     drain_slot "$OLD"
   }
   rm -f "/run/$NAME/try/$NEW"
+  PHASE=finished
 }
 
 # Never what a slot or a process uses, nor the newest KEEP.
 prune() {
+  # Read before there is a grep or an mv whose own arguments name a release.
+  running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
   kept=0
   for id in $(find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d ! -name '.*' -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2); do
     kept=$((kept + 1))
     [ "$kept" -gt "$KEEP" ] || continue
     case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") " in *" $id "*) continue ;; esac
-    if cat /proc/[0-9]*/cmdline 2>/dev/null | grep -qF "/releases/$id/"; then continue; fi
+    case $running in *"/releases/$id/"*) continue ;; esac
     step prune "$id"
     mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
     rm -rf "$ROOT/releases/.part-old-$id"

@@ -1,0 +1,197 @@
+"""A make-believe host for the scripts: a directory, the real shell, and small stand-ins for systemctl, curl and so on.
+
+The text is what a deploy would send, byte for byte, but for its places: PATH, /run, /proc and ROOT lead below a
+temporary directory. Every program that the scripts call to change or ask something leaves a line in `calls`, and the
+run can be cut with a signal exactly there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import layout
+from tasks.engine.local import LocalShell
+from tasks.engine.marks import Mark, Output, Transcript
+from tasks.engine.parts import Gateway, Health
+from tasks.engine.scripts import Script
+from tasks.engine.service import Process, Service
+from tasks.engine.session import LinkLost, Run
+
+STUBS = Path(__file__).resolve().parent / "stubs"
+SERVICE = Service(
+    "myapp",
+    "app:create_app()",
+    processes=(Process("web", workers=2, threads=4), Process("worker", "python -m jobs")),
+    health=Health("/readyz", 200, 5, 2, 1.0),
+    drain=3,
+    nginx=Gateway("myapp.example"),
+    keep=2,
+)
+OLD, NEW = "a" * 12, "b" * 12
+RUN = Run("20260101T000000-abc123", '{"user":"me"}')
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+
+
+@dataclass
+class ShellHost:
+    """`root` is /opt/apps/myapp, `ctl` /run/myapp; `shell` is dash or bash, called as /bin/sh would be."""
+
+    folder: Path
+    shell: str
+    service: Service = SERVICE
+    transcript: Transcript = field(default_factory=Transcript)
+
+    def __post_init__(self) -> None:
+        self.root, self.run_folder = self.folder / "apps", self.folder / "run/myapp"
+        self.root.mkdir()
+        for path in ("releases", "venvs", "wheels", "slots/blue", "slots/green"):
+            (self.root / path).mkdir(parents=True)
+        for path in ("units", "answers", "queues", "shells", "proc"):
+            (self.folder / path).mkdir()
+        (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
+        program = shutil.which(self.shell)
+        assert program, f"{self.shell} has to be there: both are the /bin/sh of some host"
+        (self.folder / "shells/sh").symlink_to(program)
+        rules = (" ".join(("systemctl", *words)) for words in layout.commands(self.service))
+        (self.folder / "rules").write_text("".join(f"{rule}\n" for rule in rules))
+        self.boot()
+
+    def boot(self) -> None:
+        """What a boot leaves: nothing of /run but what tmpfiles makes, and the committed slot started."""
+        shutil.rmtree(self.run_folder.parent, ignore_errors=True)
+        for name in ("try", "ctl"):
+            (self.run_folder / name).mkdir(parents=True)
+        (self.run_folder / "ctl/live").symlink_to(self.root / "current")
+        for unit in (self.folder / "units").iterdir():
+            unit.unlink()
+        if (slot := self.slot("current")) is not None:
+            self.unit(f"myapp@{slot}.service").write_text("active")
+            self.unit("myapp.service").write_text("active")
+
+    def release(self, name: str, code: str = "print('hello')\n") -> None:
+        """A release that was staged, with its venv."""
+        home = self.root / "releases" / name
+        (home / "code").mkdir(parents=True)
+        (home / "code/app.py").write_text(code)
+        (home / "MANIFEST").write_text(f"{hashlib.sha256(code.encode()).hexdigest()}  app.py\n")
+        (home / "WHEELS").write_text("")
+        self.venv("1" * 16)
+        (home / "venv").symlink_to(f"../../venvs/{'1' * 16}")
+
+    def venv(self, name: str) -> None:
+        """A venv that works."""
+        (self.root / "venvs" / name / "bin").mkdir(parents=True, exist_ok=True)
+        python = self.root / "venvs" / name / "bin/python"
+        python.write_text("#!/bin/sh\nexit 0\n")
+        python.chmod(0o755)
+
+    def execute(
+        self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], None] = bool
+    ) -> int:
+        """Run it; the exit status, or minus the signal that ended it. do: what happens when the step `at` is told."""
+
+        def sink(item: Mark | Output) -> None:
+            if isinstance(item, Mark) and item.word == "step" and item.rest.split(" ")[0] == at:
+                do()
+
+        environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
+        local = LocalShell(environment=environment, become=(str(STUBS / "as-shell"),))
+        try:
+            self.transcript = local.execute(self.moved(script), RUN, sink, payload)
+        except LinkLost as lost:
+            self.transcript = Transcript()
+            return -int(lost.message.rpartition(" ")[2])
+        return self.transcript.exit
+
+    def moved(self, script: Script) -> Script:
+        """The script with its places below the temporary directory, and nothing else changed."""
+        places = {
+            _PATH: f"PATH={shlex.quote(str(STUBS))}:/usr/sbin:/usr/bin:/sbin:/bin\nexport LAB_PID=$$\n",
+            f"ROOT={layout.root(self.service)}\n": f"ROOT={shlex.quote(str(self.root))}\n",
+            "/run/$NAME": f"{self.folder}/run/$NAME",
+            "/proc/": f"{self.folder}/proc/",
+        }
+        text = script.text.replace("/usr/bin/systemctl", "systemctl")
+        for before, after in places.items():
+            assert before in text, f"{before!r} is not in the script any more: this module has to follow"
+            text = text.replace(before, after)
+        return replace(script, text=text)
+
+    @property
+    def calls(self) -> list[str]:
+        """What the last runs called, in order, without the temporary directory."""
+        log = self.folder / "calls"
+        return log.read_text().replace(f"{self.folder}/", "").splitlines() if log.exists() else []
+
+    def forget(self) -> None:
+        """Begin a new list of calls."""
+        (self.folder / "calls").unlink(missing_ok=True)
+
+    def cut(self, call: int, signal: str) -> None:
+        """The script gets this signal once its call of that number, from 1, has ended."""
+        (self.folder / "cut").write_text(f"{call} {signal}\n")
+
+    def mend(self) -> None:
+        """Take the cut back."""
+        (self.folder / "cut").unlink(missing_ok=True)
+
+    def unit(self, name: str) -> Path:
+        """The file that holds a unit's state."""
+        return self.folder / "units" / name
+
+    def running(self) -> set[str]:
+        """The slots whose service is up."""
+        return {slot for slot in layout.SLOTS if self.state(f"myapp@{slot}.service") == "active"}
+
+    def state(self, name: str) -> str:
+        """A unit's state."""
+        return self.unit(name).read_text() if self.unit(name).exists() else "inactive"
+
+    def slot(self, link: str) -> str | None:
+        """The slot that `current` or `live` leads to."""
+        path = self.root / "current" if link == "current" else self.run_folder / "ctl/live"
+        return path.resolve().name if path.exists() else None
+
+    def serves(self) -> str | None:
+        """The release that a user gets."""
+        slot = self.slot("live")
+        return (self.root / "slots" / slot / "release").resolve().name if slot in self.running() else None
+
+    def history(self) -> list[tuple[str, str, str]]:
+        """Action, release and state of every line."""
+        path = self.root / "history.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [(line["action"], line["release"], line["state"]) for line in lines]
+
+    def leftovers(self) -> list[str]:
+        """Whatever a run should have taken away."""
+        found = [*self.root.rglob("*.new-*"), *self.run_folder.rglob("*.new-*"), *(self.run_folder / "try").iterdir()]
+        found += [*self.root.glob("*/.part-*")]
+        return [str(path.relative_to(self.folder)) for path in found]
+
+
+@pytest.fixture(params=["dash", "bash"])
+def shell_host(request: pytest.FixtureRequest, tmp_path: Path) -> ShellHost:
+    """A make-believe host, once for each shell that is somebody's /bin/sh."""
+    return ShellHost(tmp_path, request.param)
+
+
+def serving(host: ShellHost) -> ShellHost:
+    """The host with OLD committed in slot blue and NEW staged."""
+    host.release(OLD)
+    host.release(NEW)
+    (host.root / "slots/blue/is-blue").touch()
+    (host.root / "slots/blue/release").symlink_to(f"../../releases/{OLD}")
+    (host.root / "slots/blue/http.sock").symlink_to(host.run_folder / "blue.sock")
+    (host.root / "current").symlink_to("slots/blue")
+    host.boot()
+    return host

@@ -1,0 +1,153 @@
+"""activate.sh cut off at every call it makes: what serves then is whole, and running it again finishes the job."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import scripts
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+DEPLOY = scripts.activate(SERVICE, "deploy", NEW, OLD)
+
+
+def cut_everywhere(folder: Path, shell: str, signal: str) -> list[tuple[str, ShellHost, int]]:
+    """For every call of a good run a host on which it was cut right after that call, and the exit status."""
+
+    def cut(number: int) -> tuple[ShellHost, int]:
+        (folder / str(number)).mkdir()
+        host = serving(ShellHost(folder / str(number), shell))
+        host.cut(number, signal)
+        status = host.execute(DEPLOY)
+        host.mend()
+        return host, status
+
+    whole, status = cut(0)
+    assert status == 0
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(cut, range(1, len(whole.calls) + 1)))
+    return [(call, *one) for call, one in zip(whole.calls, found, strict=True)]
+
+
+def commits(host: ShellHost) -> bool:
+    """Whether the point of no return was passed."""
+    return "link apps/current -> slots/green" in host.calls
+
+
+@pytest.mark.parametrize(("shell", "signal"), [("dash", "TERM"), ("bash", "PIPE")])
+def test_a_signal_anywhere_undoes_it_or_finishes_it(tmp_path: Path, shell: str, signal: str) -> None:
+    for call, host, status in cut_everywhere(tmp_path, shell, signal):
+        done = commits(host)
+        # Before the first change there is nothing to undo, and no trap.
+        assert status in {129, 0} or not host.history(), call
+        assert (host.serves(), host.slot("current")) == ((NEW, "green") if done else (OLD, "blue")), call
+        assert host.slot("live") == host.slot("current"), call
+        assert (host.running(), host.leftovers()) == ({"green"} if done else {"blue"}, []), call
+        assert host.state("myapp@green.service") in {"active", "inactive"}, call
+        assert ("systemctl restart myapp-worker.service" in host.calls) == done, call
+        if done:
+            assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "done")], call
+        else:
+            assert host.history()[1:] in ([], [("deploy", NEW, "failed")]), call
+
+
+@pytest.mark.parametrize("signal", ["HUP", "INT"])
+def test_other_signals_are_no_different(shell_host: ShellHost, signal: str) -> None:
+    host = serving(shell_host)
+    host.cut(12, signal)
+    assert host.execute(DEPLOY) == 129
+    assert host.calls[11] == "curl https://myapp.example/readyz"
+    assert host.transcript.last("failed") == "interrupted"
+    assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
+
+
+def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_recovers(tmp_path: Path) -> None:
+    def recover(cut: tuple[str, ShellHost, int]) -> None:
+        call, host, status = cut
+        assert status in {-9, 0}, call
+        committed = NEW if commits(host) else OLD
+        assert (host.root / "current/release").resolve().name == committed, call
+        assert host.serves() in {OLD, NEW}, call
+        host.forget()
+        assert host.execute(scripts.activate(SERVICE, "deploy", NEW, committed)) == 0, (call, host.transcript)
+        assert (host.serves(), host.slot("live"), len(host.running())) == (NEW, host.slot("current"), 1), call
+        assert host.leftovers() == [], call
+        assert "systemctl restart myapp-worker.service" in host.calls, call
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(recover, cut_everywhere(tmp_path, "dash", "KILL")))
+
+
+def test_a_boot_while_the_new_release_is_on_trial_is_the_way_back(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    host.cut(12, "KILL")
+    assert host.execute(DEPLOY) == -9
+    assert (host.serves(), host.running()) == (NEW, {"blue", "green"})
+    host.mend()
+    host.boot()
+    assert (host.serves(), host.running()) == (OLD, {"blue"})
+    assert host.execute(DEPLOY) == 0
+    assert (host.serves(), host.running(), host.leftovers()) == (NEW, {"green"}, [])
+
+
+def test_output_that_nobody_reads_any_more_ends_in_an_undo_or_is_finished(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+
+    def leave() -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        host.execute(DEPLOY, at="check", do=leave)
+    done = host.slot("current") == "green"
+    assert (host.serves(), host.running()) == ((NEW, {"green"}) if done else (OLD, {"blue"}))
+    assert host.leftovers() == []
+    assert ("systemctl restart myapp-worker.service" in host.calls) == done
+
+
+def test_a_fault_of_systemd_after_the_commit_is_told_and_keeps_the_new_release(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "refuse-myapp.service").touch()
+    assert host.execute(DEPLOY) == 1
+    assert not host.transcript.ended
+    assert (host.serves(), host.running(), host.leftovers()) == (NEW, {"green"}, [])
+
+
+def test_a_worker_that_does_not_restart_is_a_warning(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "refuse-myapp-worker.service").touch()
+    assert host.execute(DEPLOY) == 0
+    assert "myapp-worker.service did not restart" in (host.transcript.last("warning") or "")
+
+
+def test_a_release_that_runs_or_is_among_the_newest_is_never_pruned(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    names = {"c" * 12: 100, "d" * 12: 200, "e" * 12: 300}
+    for name, age in names.items():
+        host.release(name)
+        os.utime(host.root / "releases" / name, (age, age))
+    os.utime(host.root / "releases" / OLD, (1, 1))
+    process = host.folder / "proc/301"
+    process.mkdir()
+    (process / "cmdline").write_bytes(f"{host.root}/releases/{'c' * 12}/venv/bin/python\0-m\0jobs\0".encode())
+    host.venv("2" * 16)
+    (host.root / "wheels/old-1.whl").touch()
+    assert host.execute(DEPLOY) == 0
+    left = {path.name for path in (host.root / "releases").iterdir()}
+    assert left == {OLD, NEW, "c" * 12, "e" * 12}
+    assert {path.name for path in (host.root / "venvs").iterdir()} == {"1" * 16}
+    assert not list((host.root / "wheels").iterdir())
+
+
+def test_its_own_programs_keep_no_release_from_being_pruned(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    for process in Path("/proc").glob("[0-9]*"):
+        (host.folder / "proc" / process.name).symlink_to(process)
+    for name in ("c" * 12, "d" * 12, "e" * 12, "f" * 12):
+        host.release(name)
+    assert host.execute(DEPLOY) == 0
+    assert len(list((host.root / "releases").iterdir())) <= SERVICE.keep + 2

@@ -1,0 +1,215 @@
+"""activate.sh under the real shells: the order of its steps, and what every failure leaves behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+
+import pytest
+
+from tasks.engine import scripts
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+DEPLOY = scripts.activate(SERVICE, "deploy", NEW, OLD)
+
+
+def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    assert host.execute(DEPLOY) == 0
+    looks = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState"
+    asks = "curl http://myapp.example/readyz by run/myapp/green.sock"
+    assert host.calls == [
+        "systemctl is-active myapp@green.service",
+        "link apps/slots/green/http.sock -> run/myapp/green.sock",
+        "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
+        "systemctl reset-failed myapp@green.service myapp@green.socket",
+        "systemctl start myapp@green.service",
+        *(looks, asks, looks, asks, looks),
+        "link run/myapp/ctl/live -> apps/slots/green",
+        "curl https://myapp.example/readyz",
+        "curl http://myapp.example/",
+        "curl https://stranger.invalid/readyz",
+        "link apps/current -> slots/green",
+        "sync apps apps/slots/green",
+        "link run/myapp/ctl/live -> apps/current",
+        "systemctl start myapp.service",
+        "systemctl restart myapp-worker.service",
+        "ss blue.sock",
+        "systemctl stop myapp@blue.service myapp@blue.socket",
+    ]
+    assert (host.serves(), host.slot("current"), host.running()) == (NEW, "green", {"green"})
+    assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "done")]
+    assert host.transcript.ended
+    assert host.leftovers() == []
+    assert not (host.folder / "refused").exists()
+
+
+def test_the_first_release_of_a_host_goes_to_slot_blue(shell_host: ShellHost) -> None:
+    shell_host.release(NEW)
+    assert shell_host.execute(scripts.activate(SERVICE, "deploy", NEW, None)) == 0
+    assert (shell_host.serves(), shell_host.slot("current"), shell_host.running()) == (NEW, "blue", {"blue"})
+    assert "systemctl stop" not in " ".join(shell_host.calls)
+
+
+def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost) -> None:
+    shell_host.release(NEW)
+    (shell_host.folder / "answers" / NEW).write_text("500")
+    assert shell_host.execute(scripts.activate(SERVICE, "deploy", NEW, None)) == 1
+    assert not (shell_host.root / "current").exists()
+    assert not (shell_host.run_folder / "ctl/live").is_symlink()
+    assert (shell_host.running(), shell_host.leftovers()) == (set(), [])
+    (shell_host.folder / "answers" / NEW).unlink()
+    assert shell_host.execute(scripts.activate(SERVICE, "deploy", NEW, None)) == 0
+    assert shell_host.serves() == NEW
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("refuse-myapp@green.service", "slot green did not start"),
+        ("answers/500", "the health check did not hold in 5 s: answered 500, not 200"),
+        ("answers/302", "answered 302, not 200"),
+        ("answers/names", "answered for another release than bbbbbbbbbbbb"),
+        ("restarts", "the service died while it was checked"),
+    ],
+)
+def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fault: str, told: str) -> None:
+    host = serving(shell_host)
+    (host.folder / "journal").write_text("ImportError: no\n\x1b[31mred\n")
+    kind, _, value = fault.partition("/")
+    if kind != "answers":
+        (host.folder / kind).write_text("1")
+    else:
+        (host.folder / "answers" / (f"names-{NEW}" if value == "names" else NEW)).write_text(value)
+    assert host.execute(DEPLOY) == 1
+    assert told in (host.transcript.last("failed") or "")
+    assert not [call for call in host.calls if call.startswith(("link run/myapp/ctl/live", "link apps/current"))]
+    assert (host.serves(), host.slot("current"), host.running()) == (OLD, "blue", {"blue"})
+    assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "failed")]
+    assert host.transcript.all("journal") == ("ImportError: no", "\x1b[31mred")
+    assert (host.leftovers(), host.state("myapp@green.service")) == ([], "inactive")
+
+
+def test_a_worker_that_dies_while_it_is_checked_fails_the_candidate(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 202 ")
+    (host.folder / "on-curl").write_text(f"printf '201 203 ' >{children}")
+    assert host.execute(DEPLOY) == 1
+    assert host.transcript.last("failed") == "a worker died while it was checked"
+    assert (host.serves(), host.running()) == (OLD, {"blue"})
+
+
+def test_a_worker_that_comes_while_it_is_checked_is_welcome(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 ")
+    (host.folder / "on-curl").write_text(f"printf '201 202 ' >{children}")
+    assert host.execute(DEPLOY) == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("front", "<html>\n502", "the front door does not answer for it: answered 502, not 200"),
+        ("front", f'{{"release": "{OLD}"}}\n200', "answered for another release than bbbbbbbbbbbb"),
+        ("redirect", "200 ", "plain HTTP is not redirected to HTTPS: 200"),
+        ("redirect", "301 https://evil.example/", "plain HTTP is not redirected to HTTPS"),
+        ("stranger", f'{{"release" : "{NEW}"}}', "the service answers for any host name"),
+    ],
+)
+def test_a_front_door_that_fails_sends_the_traffic_back(
+    shell_host: ShellHost, file: str, content: str, told: str
+) -> None:
+    host = serving(shell_host)
+    (host.folder / file).write_text(content)
+    assert host.execute(DEPLOY) == 1
+    assert told in (host.transcript.last("failed") or "")
+    assert [call for call in host.calls if call.startswith("link run/myapp/ctl/live")] == [
+        "link run/myapp/ctl/live -> apps/slots/green",
+        "link run/myapp/ctl/live -> apps/current",
+    ]
+    assert host.calls.index("link run/myapp/ctl/live -> apps/current") < host.calls.index("ss green.sock")
+    assert (host.serves(), host.slot("current"), host.running(), host.leftovers()) == (OLD, "blue", {"blue"}, [])
+
+
+@pytest.mark.parametrize("shell_host", ["dash"], indirect=True)
+def test_an_endless_answer_is_no_answer(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "front").write_text("x" * 70000 + "\n200")
+    assert host.execute(DEPLOY) == 1
+    assert "the answer is longer than 64 kB" in (host.transcript.last("failed") or "")
+    assert host.serves() == OLD
+
+
+def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "queues/blue.sock").write_text("3\n1\n0\n")
+    assert host.execute(DEPLOY) == 0
+    assert host.calls[-6:] == [
+        "ss blue.sock",
+        "systemctl is-active -q myapp@blue.service",
+        "ss blue.sock",
+        "systemctl is-active -q myapp@blue.service",
+        "ss blue.sock",
+        "systemctl stop myapp@blue.service myapp@blue.socket",
+    ]
+
+
+def test_a_queue_that_never_empties_is_given_up_after_the_drain_limit(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "queues/blue.sock").write_text("3\n")
+    assert host.execute(DEPLOY) == 0
+    assert host.calls.count("ss blue.sock") == SERVICE.drain + 1
+    assert (host.running(), host.serves()) == ({"green"}, NEW)
+
+
+def test_who_comes_second_is_told_who_is_at_work(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    holder = {"action": "deploy", "release": OLD, "who": {"user": "you"}}
+    with (host.root / ".activating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps(holder) + "\n")
+        lock.flush()
+        assert host.execute(DEPLOY) == 75
+    assert json.loads(host.transcript.last("busy") or "") == holder
+    assert (host.calls, host.history()) == ([], [])
+
+
+def test_who_works_is_written_where_the_second_one_looks(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    seen: list[str] = []
+    assert host.execute(DEPLOY, at="check", do=lambda: seen.append((host.root / ".activating").read_text())) == 0
+    told = json.loads(seen[0])
+    assert (told["action"], told["release"], told["who"]) == ("deploy", NEW, {"user": "me"})
+
+
+def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    assert host.execute(scripts.activate(SERVICE, "deploy", NEW, "c" * 12)) == 76
+    assert host.transcript.last("moved") == OLD
+    assert (host.serves(), host.running(), host.history()) == (OLD, {"blue"}, [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("code/app.py", f"release {NEW} is damaged on this host"),
+        ("MANIFEST", f"release {NEW} is not on this host"),
+        ("venv/bin/python", f"the venv of release {NEW} does not work any more"),
+    ],
+)
+def test_a_release_that_is_not_whole_is_never_started(shell_host: ShellHost, fault: str, told: str) -> None:
+    host = serving(shell_host)
+    path = host.root / "releases" / NEW / fault
+    if fault == "MANIFEST":
+        path.unlink()
+    else:
+        path.write_text("#!/bin/false\n")
+    assert host.execute(DEPLOY) == 1
+    assert told in (host.transcript.last("refused") or "")
+    assert (host.history(), host.running()) == ([], {"blue"})
