@@ -95,7 +95,7 @@ class ShellHost:
         python.chmod(0o755)
 
     def execute(
-        self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], None] = bool
+        self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], object] = list
     ) -> int:
         """Run it; the exit status, or minus the signal that ended it. do: what happens when the step `at` is told."""
 

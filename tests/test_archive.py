@@ -14,6 +14,7 @@ import pytest
 
 from tasks.engine import archive
 from tasks.engine.errors import UsageError
+from tests import repository
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
 
@@ -36,6 +37,14 @@ def test_entries_know_mode_size_and_digest(root: Path) -> None:
     package, run = archive.collect(root).entries
     assert (package.path, package.mode, package.size) == ("app/__init__.py", 0o644, 6)
     assert (run.mode, run.sha256) == (0o755, hashlib.sha256(b"#!/bin/sh\n").hexdigest())
+
+
+def test_bytecode_that_was_committed_stays_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.create(root, monkeypatch)
+    (root / "service/app/__pycache__").mkdir()
+    (root / "service/app/__pycache__/__init__.cpython-311.pyc").write_bytes(b"x")
+    repository.commit(root)
+    assert paths(root) == ["app/__init__.py"]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,8 @@ class _Refusal:
 def collect(root: Path) -> Tree:
     """The files of `root/service`; UsageError names every one that cannot go into a release."""
     folder = root / "service"
-    found = [_examine(folder, name) for name in checkout.files(root)]
+    # Bytecode that somebody committed stays out: the host makes its own, under the same names.
+    found = [_examine(folder, name) for name in checkout.files(root) if not name.endswith(b".pyc")]
     refused = [item for item in found if isinstance(item, _Refusal)]
     if refused:
         raise _error(refused)

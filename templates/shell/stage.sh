@@ -49,7 +49,7 @@ link_unchanged() {
   [ -s "$part/SAME" ] || return 0
   step link "$(wc -l <"$part/SAME") unchanged files of $BASE"
   while IFS= read -r path; do
-    mkdir -p "$part/code/$(dirname "$path")"
+    mkdir -p "$(dirname "$part/code/$path")"
     ln "$ROOT/releases/$BASE/code/$path" "$part/code/$path" || :
   done <"$part/SAME"
 }

@@ -1,0 +1,193 @@
+"""stage.sh under the real shells: what arrives is verified, what is there is linked, and nothing is left half-way."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import archive, scripts
+from tasks.engine.scripts import Script, Staging
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+VENV = "1" * 16
+FILES = {"app.py": b"print('hello')\n", "pages/-odd name.html": b"<p>", "-x/y": b"1"}
+WHEEL = ("thing-1.0-py3-none-any.whl", b"wheel")
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def manifest(files: Mapping[str, bytes]) -> bytes:
+    return "".join(f"{digest(data)}  {path}\n" for path, data in sorted(files.items())).encode()
+
+
+def payload(same: Iterable[str] = (), wheel: bytes | None = WHEEL[1], sent: Mapping[str, bytes] = FILES) -> list[bytes]:
+    """The tar of a release with FILES: those of `same` are left for the host to link."""
+    extra = {f"code/{path}": data for path, data in sent.items() if path not in same}
+    extra["MANIFEST"] = manifest(FILES)
+    extra["SAME"] = "".join(f"{path}\n" for path in same).encode()
+    extra["WHEELS"] = f"{digest(WHEEL[1])}  {WHEEL[0]}\n".encode()
+    extra |= {"release.json": b"{}\n", "run/web": b"#!/bin/sh\n", "tool/build_venv.py": b""}
+    if wheel is not None:
+        extra[f"wheels/{WHEEL[0]}"] = wheel
+    return list(archive.pack((), extra))
+
+
+def stage(base: str | None = None, present: bool = False) -> Script:
+    return scripts.stage(SERVICE, Staging(NEW, VENV, "python3", base, present))
+
+
+def based(host: ShellHost) -> ShellHost:
+    """The host with OLD serving, which has all of FILES."""
+    serving(host)
+    for name in (OLD, NEW):
+        for path, data in FILES.items():
+            target = host.root / "releases" / name / "code" / path
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(data)
+        (host.root / "releases" / name / "MANIFEST").write_bytes(manifest(FILES))
+    (host.root / "releases" / NEW).rename(host.folder / "new")
+    return host
+
+
+def untouched(host: ShellHost) -> bool:
+    """Whether nothing but the release that served is there, and nothing half-made."""
+    names = [path.name for path in (host.root / "releases").iterdir()]
+    return (names, host.leftovers(), host.serves(), host.history()) == ([OLD], [], OLD, [])
+
+
+def test_a_release_arrives_whole(shell_host: ShellHost) -> None:
+    assert shell_host.execute(stage(), payload()) == 0
+    home = shell_host.root / "releases" / NEW
+    assert {path: (home / "code" / path).read_bytes() for path in FILES} == FILES
+    assert (home / "venv").readlink() == Path(f"../../venvs/{VENV}")
+    assert (home / "run/web").stat().st_mode & 0o777 == 0o755
+    assert sorted(path.name for path in home.iterdir()) == ["MANIFEST", "WHEELS", "code", "release.json", "run", "venv"]
+    assert (shell_host.root / "wheels" / WHEEL[0]).read_bytes() == WHEEL[1]
+    assert shell_host.transcript.ended
+    assert shell_host.leftovers() == []
+
+
+def test_unchanged_files_are_links_to_those_that_are_there(shell_host: ShellHost) -> None:
+    host = based(shell_host)
+    assert host.execute(stage(OLD), payload(same=FILES)) == 0
+    for path in FILES:
+        both = [host.root / "releases" / name / "code" / path for name in (OLD, NEW)]
+        assert both[0].samefile(both[1]), path
+    assert host.serves() == OLD
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_base_that_was_edited_asks_for_everything(shell_host: ShellHost, path: str) -> None:
+    host = based(shell_host)
+    (host.root / "releases" / OLD / "code" / path).write_text("edited")
+    assert host.execute(stage(OLD), payload(same=FILES)) == 3
+    assert host.transcript.last("edited") == OLD
+    assert untouched(host)
+
+
+def test_a_base_that_lost_a_file_asks_for_everything(shell_host: ShellHost) -> None:
+    host = based(shell_host)
+    (host.root / "releases" / OLD / "code/app.py").unlink()
+    assert host.execute(stage(OLD), payload(same=FILES)) == 3
+    assert untouched(host)
+
+
+@pytest.mark.parametrize(
+    "sent", [{**FILES, "app.py": b"other"}, {"app.py": FILES["app.py"]}, {**FILES, "extra.py": b"not in the manifest"}]
+)
+def test_what_is_not_what_its_manifest_says_never_becomes_a_release(
+    shell_host: ShellHost, sent: dict[str, bytes]
+) -> None:
+    assert shell_host.execute(stage(), payload(sent=sent)) == 3
+    assert not list((shell_host.root / "releases").iterdir())
+
+
+@pytest.mark.parametrize("wheel", [b"tampered", None])
+def test_a_wheel_that_is_not_the_locked_one_is_refused(shell_host: ShellHost, wheel: bytes | None) -> None:
+    (shell_host.root / "wheels" / WHEEL[0]).write_bytes(b"tampered")
+    assert shell_host.execute(stage(), payload(wheel=wheel)) == 1
+    assert "a wheel in" in (shell_host.transcript.last("refused") or "")
+    assert (list((shell_host.root / "releases").iterdir()), shell_host.leftovers()) == ([], [])
+
+
+def test_a_venv_that_cannot_be_built_leaves_nothing(shell_host: ShellHost) -> None:
+    host = based(shell_host)
+    (host.root / "venvs" / VENV / "bin/python").write_text("#!/bin/false\n")
+    (host.folder / "no-venv").touch()
+    assert host.execute(stage(), payload()) == 1
+    assert untouched(host)
+    (host.folder / "no-venv").unlink()
+    assert host.execute(stage(), payload()) == 0
+
+
+def test_a_payload_that_is_cut_off_leaves_nothing(shell_host: ShellHost) -> None:
+    host = based(shell_host)
+    whole = b"".join(payload())
+    assert host.execute(stage(), [whole[: len(whole) // 2]]) != 0
+    assert not host.transcript.ended
+    assert untouched(host)
+
+
+def test_a_signal_at_any_step_leaves_nothing(shell_host: ShellHost) -> None:
+    host = based(shell_host)
+    for number in (1, 2):
+        host.forget()
+        host.cut(number, "TERM")
+        assert host.execute(stage(OLD), payload(same=FILES)) == 129
+        assert host.leftovers() == []
+        assert host.serves() == OLD
+
+
+def test_what_a_killed_run_left_is_taken_away_by_the_next(shell_host: ShellHost) -> None:
+    for path in ("releases/.part-dead/code", "venvs/.part-dead", "releases/.part-old-dead"):
+        (shell_host.root / path).mkdir(parents=True)
+    assert shell_host.execute(stage(), payload()) == 0
+    assert shell_host.leftovers() == []
+
+
+def test_what_another_run_is_making_is_left_alone(shell_host: ShellHost) -> None:
+    theirs = shell_host.root / "releases/.part-theirs"
+    theirs.mkdir()
+    with (shell_host.root / ".staging").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert shell_host.execute(stage(), payload()) == 0
+    assert theirs.is_dir()
+    assert (shell_host.root / "releases" / NEW).is_dir()
+
+
+def test_a_release_that_is_there_is_checked_and_not_made_again(shell_host: ShellHost) -> None:
+    assert shell_host.execute(stage(), payload()) == 0
+    home = shell_host.root / "releases" / NEW
+    inode = home.stat().st_ino
+    assert shell_host.execute(stage(present=True)) == 0
+    assert home.stat().st_ino == inode
+    (home / "code/app.py").write_text("edited")
+    assert shell_host.execute(stage(present=True)) == 3
+    assert shell_host.execute(stage(), payload()) == 0
+    assert (home / "code/app.py").read_bytes() == FILES["app.py"]
+    assert shell_host.leftovers() == []
+
+
+def test_bytecode_beside_the_code_is_no_edit(shell_host: ShellHost) -> None:
+    assert shell_host.execute(stage(), payload()) == 0
+    cache = shell_host.root / "releases" / NEW / "code/__pycache__"
+    cache.mkdir()
+    (cache / "app.cpython-311.pyc").write_bytes(b"x")
+    assert shell_host.execute(stage(present=True)) == 0
+
+
+def test_a_damaged_release_that_serves_is_not_replaced_under_its_feet(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    script = scripts.stage(SERVICE, Staging(OLD, VENV, "python3", None, False))
+    assert host.execute(script, payload()) == 1
+    assert "it is the one that serves: roll back first" in (host.transcript.last("refused") or "")
+    assert host.serves() == OLD
+    assert host.leftovers() == []
