@@ -53,10 +53,10 @@ class Clone:
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Begin `fab WORDS` without waiting for it."""
-        environment = {**os.environ, "HOME": str(self.root.parent / "home"), **self.environment}
+        inherited = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
+        environment = {**inherited, "HOME": str(self.root.parent / "home"), **self.environment}
         # The wheels that earlier tests have fetched are as good as new.
         environment.setdefault("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
-        environment.pop("SSH_AUTH_SOCK", None)
         if self.inventory:
             environment["HOSTS"] = str(self.inventory)
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}

@@ -166,7 +166,7 @@ def _agent_keys() -> list[Any]:
 @contextmanager
 def _reported(endpoint: Endpoint) -> Iterator[None]:
     """Whatever can go wrong on the way to a host, as one sentence with the way on."""
-    from paramiko import AuthenticationException, BadHostKeyException, SSHException
+    from paramiko import AuthenticationException, BadHostKeyException, PasswordRequiredException, SSHException
 
     by_hand = f"ssh -p {endpoint.port} {endpoint.user}@{endpoint.hostname}"
     try:
@@ -174,24 +174,38 @@ def _reported(endpoint: Endpoint) -> Iterator[None]:
     except BadHostKeyException as error:
         host_keys.judge(endpoint, host_keys.known(endpoint), error.key)
         raise Unreachable("the host key has changed", where=endpoint.name, code="host-key") from error
-    except AuthenticationException as error:
-        files = ", ".join(str(path) for path in endpoint.identities) or "no key file"
+    except PasswordRequiredException as error:
         raise Unreachable(
-            f"the host does not let {endpoint.user} in with {files}",
+            "the key needs a passphrase, and no agent holds it: "
+            + ", ".join(str(path) for path in endpoint.identities),
             where=endpoint.name,
-            next=f"try by hand: {by_hand}; name the key as `identity:` in hosts.yaml, or with -i",
+            next="let ssh-agent hold it: ssh-add",
             code="authentication",
         ) from error
+    except AuthenticationException as error:
+        raise _not_let_in(endpoint, by_hand) from error
     except socket.gaierror as error:
         raise Unreachable(
             f"the name {endpoint.hostname!r} is not known", where=endpoint.name, next="set `address:` in hosts.yaml"
         ) from error
     except (OSError, EOFError, SSHException) as error:
+        if "No authentication methods" in str(error):
+            raise _not_let_in(endpoint, by_hand) from error
         raise Unreachable(
             f"no connection to {endpoint.hostname} port {endpoint.port}: {words(error)}",
             where=endpoint.name,
             next=f"try by hand: {by_hand}",
         ) from error
+
+
+def _not_let_in(endpoint: Endpoint, by_hand: str) -> Unreachable:
+    files = ", ".join(str(path) for path in endpoint.identities) or "no key"
+    return Unreachable(
+        f"the host does not let {endpoint.user} in with {files}",
+        where=endpoint.name,
+        next=f"try by hand: {by_hand}; name the key as `identity:` in hosts.yaml, or with -i",
+        code="authentication",
+    )
 
 
 def words(error: BaseException) -> str:

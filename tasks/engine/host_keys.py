@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,23 @@ def _entries(path: Path, name: str) -> Iterable[tuple[str | None, PKey]]:
             continue
         if entry is None or entry.key is None:
             continue
-        single = HostKeys()
-        single._entries.append(entry)  # the one way to ask it about hashed names and patterns
-        if single.lookup(name) is not None:
+        if _names(entry.hostnames, name):
             yield marker, entry.key
+
+
+def _names(patterns: Iterable[str], name: str) -> bool:
+    """Whether a line is about this name, as OpenSSH reads it: paramiko knows no `*`, no `?` and no `!`."""
+    found = False
+    for pattern in patterns:
+        if pattern.startswith("|1|"):
+            fits = HostKeys.hash_host(name, pattern) == pattern
+        else:
+            plain = re.escape(pattern.removeprefix("!").lower()).replace(r"\*", ".*").replace(r"\?", ".")
+            fits = re.fullmatch(plain, name.lower()) is not None
+        if fits and pattern.startswith("!"):
+            return False
+        found = found or fits
+    return found
 
 
 def fingerprint(key: PKey) -> str:

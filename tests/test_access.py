@@ -1,0 +1,209 @@
+"""Who a host is, and who we are to it: keys of hosts and of people, jump hosts, agents, other ports."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests import clone as clones
+from tests.hosts import MakeHosts
+from tests.stand_ins import entries, write_inventory
+from tests.way import Way, change, key, print_of, refused
+
+
+@pytest.fixture(scope="module")
+def ground(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Way:
+    folder = tmp_path_factory.mktemp("access")
+    hosts = module_hosts(2)
+    return Way(
+        clones.make(folder, hosts.inventory), hosts, folder, Path(str(entries(hosts.inventory)["shire01"]["identity"]))
+    )
+
+
+@pytest.fixture
+def way(ground: Way, tmp_path: Path) -> Way:
+    made = replace(ground, folder=tmp_path, clone=replace(ground.clone, environment={}))
+    pins = {
+        name: {k: v for k, v in entry.items() if k != "host_key"}
+        for name, entry in entries(ground.hosts.inventory).items()
+    }
+    made.clone.inventory = write_inventory(tmp_path / "hosts.yaml", pins)
+    made.config()
+    return made
+
+
+def test_an_unknown_host_is_refused_until_its_key_was_recorded(way: Way) -> None:
+    refused(way.true(), "the host key is unknown", way.fingerprint(), "fab hosts --trust shire01")
+    trusted = way.fab("hosts", "--trust", "shire01")
+    assert trusted.status == 0, trusted.both
+    assert way.fingerprint() in trusted.out
+    assert way.known_hosts.read_text() == way.line() + "\n"
+    assert way.true().status == 0
+    assert "known already" in way.fab("hosts", "--trust", "shire01").out
+
+
+def test_a_changed_key_is_refused_with_both_fingerprints_and_nothing_is_sent(way: Way) -> None:
+    other = key(way.folder / "other")
+    way.know(f"{way.hosts[0].address} {other}")
+    logins = "journalctl -q -u ssh.service | grep -c Accepted"
+    before = way.hosts[0].sh(logins).stdout
+    ended = way.true()
+    shown = re.findall(r"SHA256:[A-Za-z0-9+/]{43}", ended.err)
+    refused(ended, "has changed", f"ssh-keygen -R '{way.hosts[0].address}'")
+    assert way.fingerprint() in shown
+    assert len(set(shown)) == 2
+    refused(way.fab("hosts", "--trust", "shire01"), "has changed")
+    assert way.hosts[0].sh(logins).stdout == before
+    assert way.known_hosts.read_text() == f"{way.hosts[0].address} {other}\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [("{head}.*", 0), ("{head}.??", 0), ("!{whole},*", 3), ("*,!{head}.*", 3), ("other,{whole}", 0), ("{head}", 3)],
+)  # fmt: skip
+def test_patterns_of_known_hosts_mean_what_ssh_takes_them_for(way: Way, names: str, status: int) -> None:
+    whole = way.hosts[0].address
+    way.know(way.line(name=names.format(whole=whole, head=whole.rpartition(".")[0])))
+    assert way.true().status == status
+
+
+def test_a_pin_alone_decides(way: Way) -> None:
+    way.know(f"{way.hosts[0].address} {key(way.folder / 'other')}")
+    change(way, host_key=way.hosts[0].host_key)
+    assert way.true().status == 0
+    way.know(way.line())
+    change(way, host_key=way.hosts[1].host_key)
+    refused(
+        way.true(), "has changed", "host_key in hosts.yaml", "change the pin", way.fingerprint(0), way.fingerprint(1)
+    )
+
+
+def test_a_revoked_key_is_refused_even_where_it_is_also_known(way: Way) -> None:
+    way.know(way.line(), f"@revoked * {way.hosts[0].host_key}")
+    refused(way.true(), "revoked", way.fingerprint())
+    refused(way.fab("hosts", "--trust", "shire01"), "revoked")
+
+
+def test_known_hosts_may_be_hashed_and_hold_several_kinds_of_keys(way: Way) -> None:
+    way.know(
+        f"{way.hosts[0].address} {key(way.folder / 'a', 'ecdsa')}",
+        way.line(),
+        f"{way.hosts[0].address} {key(way.folder / 'b', 'rsa')}",
+    )
+    assert way.true().status == 0
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", way.known_hosts], check=True, capture_output=True)
+    assert way.hosts[0].address not in way.known_hosts.read_text()
+    assert way.true().status == 0
+
+
+def test_another_port_is_another_host(way: Way) -> None:
+    listening = "systemd-run -q --unit sshd-2222 --service-type=notify /usr/sbin/sshd -D -p 2222"
+    assert way.hosts[0].sh(listening).returncode == 0
+    change(way, port=2222)
+    way.know(way.line())
+    refused(way.true(), "unknown")
+    way.know(way.line(name=f"[{way.hosts[0].address}]:2222"))
+    assert way.true().status == 0
+
+
+def test_a_host_key_alias_is_what_known_hosts_is_asked_for(way: Way) -> None:
+    way.config(f"Host {way.hosts[0].address}\n  HostKeyAlias the-first")
+    way.know(way.line(name="the-first"))
+    assert way.true().status == 0
+    way.know(way.line())
+    refused(way.true(), "unknown")
+
+
+def test_a_jump_host_is_held_to_the_same_rule(way: Way) -> None:
+    hop, target = way.hosts[1].address, way.hosts[0].address
+    jump = f"Host hop\n  HostName {hop}\n  User deploy\n  IdentityFile {way.identity}\nHost {target}\n  ProxyJump hop"
+    way.config(jump)
+    way.know(way.line(0))
+    refused(way.true(), "the host key is unknown", way.fingerprint(1), "hop")
+    way.know(way.line(1))
+    refused(way.true(), "the host key is unknown", way.fingerprint(0), "fab hosts --trust shire01")
+    way.know(way.line(0), way.line(1))
+    came = way.fab("exec", "-H", "shire01", "--", "echo $SSH_CONNECTION")
+    assert came.status == 0, came.both
+    assert f"shire01  {hop} " in came.out
+
+
+def test_a_key_that_the_host_does_not_know_is_told_in_a_sentence(way: Way) -> None:
+    way.know(way.line())
+    key(way.folder / "mine")
+    refused(
+        way.true("shire01", "-i", str(way.folder / "mine")),
+        "does not let deploy in",
+        str(way.folder / "mine"),
+        "ssh -p 22",
+    )
+
+
+def test_a_key_is_taken_from_the_flag_and_from_ssh_config_too(way: Way) -> None:
+    way.know(way.line())
+    change(way, identity=None)
+    refused(way.true(), "does not let deploy in")
+    assert way.true("shire01", "-i", str(way.identity)).status == 0
+    way.config(f"Host {way.hosts[0].address}\n  IdentityFile {way.identity}")
+    assert way.true().status == 0
+
+
+def test_an_address_of_ssh_config_is_the_host_that_is_reached(way: Way) -> None:
+    way.know(way.line())
+    change(way, address="somewhere")
+    refused(way.true(), "'somewhere' is not known")
+    way.config(f"Host somewhere\n  HostName {way.hosts[0].address}")
+    assert way.true().status == 0
+
+
+def test_an_agent_is_asked_for_the_named_key_only(way: Way) -> None:
+    way.know(way.line())
+    locked, decoy = way.folder / "locked", way.folder / "decoy"
+    key(decoy)
+    public = key(locked)
+    authorized = "install -D -o deploy -g deploy -m 600 /dev/stdin /home/deploy/.ssh/authorized_keys2"
+    assert way.hosts[0].sh(authorized, f"{public}\n".encode()).returncode == 0
+    socket = str(way.folder / "agent")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE, text=True) as agent:
+        assert agent.stdout
+        assert "SSH_AUTH_SOCK" in agent.stdout.readline()
+        environment = {"SSH_AUTH_SOCK": socket}
+        subprocess.run(["ssh-add", "-q", decoy, locked], check=True, env=environment, stdin=subprocess.DEVNULL)
+        # From here on the agent alone can use it.
+        subprocess.run(["ssh-keygen", "-q", "-p", "-N", "a passphrase", "-f", locked], check=True, capture_output=True)
+        change(way, identity=str(locked))
+        refused(way.true(), "needs a passphrase", str(locked), "ssh-add")
+        way.clone.environment["SSH_AUTH_SOCK"] = socket
+        verbose = "echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/verbose.conf && systemctl restart ssh"
+        assert way.hosts[0].sh(verbose).returncode == 0
+        assert way.true().status == 0
+        log = way.hosts[0].sh("journalctl -q -u ssh.service --grep 'publickey|Postponed|Failed'").stdout.decode()
+        assert print_of(locked) in log
+        assert print_of(decoy) not in log
+        locked.unlink()
+        assert way.true().status == 0, "the public half is enough to name a key that the agent holds"
+        agent.terminate()
+
+
+def test_a_key_that_is_not_there_is_named(way: Way) -> None:
+    way.know(way.line())
+    change(way, identity=str(way.folder / "nothing"))
+    refused(way.true(), f"there is no key {way.folder / 'nothing'}", "identity:")
+
+
+def test_connections_are_made_in_one_place() -> None:
+    made = [
+        f"{path.relative_to(clones.ROOT)}"
+        for path in sorted(clones.ROOT.glob("tasks/**/*.py"))
+        for line in path.read_text().splitlines()
+        if re.search(r"\b(Connection|SSHClient|ThreadingGroup|SerialGroup)\(", line)
+    ]
+    assert made == ["tasks/engine/connection.py"]
+    policies = [
+        path.name for path in clones.ROOT.glob("tasks/**/*.py") if re.search("AutoAdd|WarningPolicy", path.read_text())
+    ]
+    assert policies == []
