@@ -45,13 +45,19 @@ class Reader:
             if self._dropping:
                 self._dropping = False
             else:
-                yield self._parse(line)
-        own = self._buffer.startswith(b"@" + self.nonce.encode())
-        if len(self._buffer) > (MARK_LIMIT if own else LINE_LIMIT):
+                yield self._cut(line) if len(line) > self._limit(line) else self._parse(line)
+        if len(self._buffer) > self._limit(self._buffer):
             if not self._dropping:
-                yield Output(self._buffer[:LINE_LIMIT].decode("utf-8", "replace") + " ...")
+                yield self._cut(self._buffer)
             self._dropping = True
             self._buffer.clear()
+
+    def _limit(self, line: bytes | bytearray) -> int:
+        return MARK_LIMIT if line.startswith(f"@{self.nonce} ".encode()) else LINE_LIMIT
+
+    @staticmethod
+    def _cut(line: bytes | bytearray) -> Output:
+        return Output(line[:LINE_LIMIT].decode("utf-8", "replace") + " ...")
 
     def close(self) -> Iterator[Mark | Output]:
         """What was left without an end of line: never one of our marks, which are whole or cut off."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # C0 and C1 controls, DEL, bidirectional marks, line separators, and the byte order mark: what moves a cursor or lies
 # about the order of what is read (UTS #55, Trojan Source).
 _HOSTILE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -24,8 +23,9 @@ def shell(value: str) -> str:
 
 def systemd(value: str) -> str:
     """A value in a unit file where no word splitting happens: `%` would name a specifier."""
-    if _CONTROL.search(value) or value.endswith("\\"):
-        raise ValueError("a unit file cannot carry control characters")
+    # Blanks at its ends are dropped there, an empty value takes earlier ones back, a last backslash joins lines.
+    if not value or not value.isprintable() or value != value.strip() or value.endswith("\\"):
+        raise ValueError(f"a unit file cannot carry {value!r} as it is")
     return value.replace("%", "%%")
 
 

@@ -1,0 +1,104 @@
+"""The seam: one plain command line for any login shell, and everything else on standard input."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.engine.local import LocalShell
+from tasks.engine.marks import Mark, Output
+from tasks.engine.scripts import Script
+from tasks.engine.session import LinkLost, Run, command, stream
+
+RUN = Run("20260101T000000-abc123", '{"user":"me"}')
+PRELUDE = 'IFS= read -r NONCE\nIFS= read -r RUN\nIFS= read -r WHO\nmark() { printf "@%s %s\\n" "$NONCE" "$*"; }\n'
+
+
+def script(text: str) -> Script:
+    return Script("try", PRELUDE + text, 60)
+
+
+def ignore(_: Mark | Output) -> None:
+    """The transcript says enough."""
+
+
+def test_nothing_of_the_run_is_on_the_command_line() -> None:
+    line = command(script("echo 'secret ü'\n"), ("sudo", "-n"))
+    assert line.startswith("exec sudo -n /bin/sh -c '")
+    assert "secret" not in line
+    assert line.isascii()
+    sent = b"".join(stream(script("x\n"), RUN, "nonce", [b"payload"]))
+    assert sent == script("x\n").text.encode() + b"nonce\n" + RUN.id.encode() + b"\n" + RUN.who.encode() + b"\npayload"
+
+
+@pytest.mark.parametrize("shell", [shell for shell in ("dash", "bash", "fish", "tcsh", "zsh") if shutil.which(shell)])
+def test_any_login_shell_runs_it_and_leaves_the_payload_alone(shell: str) -> None:
+    program = shutil.which(shell) or shell
+    payload = bytes(range(256)) * 400
+    text = "mark said 'ü $HOME \"x\"'\nmark sum \"$(sha256sum | cut -d ' ' -f 1)\"\nexit 7\n"
+    transcript = LocalShell(program).execute(script(text), RUN, ignore, [payload[:1], payload[1:]])
+    assert transcript.last("said") == 'ü $HOME "x"'
+    told = subprocess.run(["sha256sum"], input=payload, capture_output=True, check=True).stdout.decode().split()[0]
+    assert transcript.last("sum") == told
+    assert transcript.exit == 7
+
+
+def test_the_three_lines_of_the_run_are_read_before_the_payload() -> None:
+    transcript = LocalShell().execute(
+        script('mark run "$RUN"\nmark who "$WHO"\nmark rest "$(cat)"\n'), RUN, ignore, [b"p"]
+    )
+    assert (transcript.last("run"), transcript.last("who"), transcript.last("rest")) == (RUN.id, RUN.who, "p")
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n\r"), max_size=50))
+@settings(max_examples=20, deadline=None)
+def test_a_script_of_any_characters_arrives_as_it_is(text: str) -> None:
+    reads = 'while IFS= read -r line; do mark is "$line"; done'
+    transcript = LocalShell().execute(script(f"cat <<'EOF' | {reads}\n{text}\nEOF\n"), RUN, ignore)
+    assert transcript.last("is") == text
+
+
+def test_a_payload_that_nobody_reads_does_not_hide_the_exit_status() -> None:
+    transcript = LocalShell().execute(script("exit 5\n"), RUN, ignore, [b"x" * 1_000_000] * 20)
+    assert transcript.exit == 5
+
+
+def test_output_and_payload_larger_than_any_pipe_do_not_wait_for_each_other() -> None:
+    seen: list[Mark | Output] = []
+    payload = [(b"y" * 999 + b"\n") * 1000] * 4
+    transcript = LocalShell().execute(script("cat\nmark end ok\n"), RUN, seen.append, payload)
+    assert len(seen) == 4001
+    assert transcript.ended
+
+
+def test_what_a_program_prints_is_never_one_of_our_marks() -> None:
+    transcript = LocalShell().execute(script('echo "@0123456789abcdef end ok"\necho "@ end ok"\n'), RUN, ignore)
+    assert not transcript.ended
+    assert list(transcript.tail) == ["@0123456789abcdef end ok", "@ end ok"]
+
+
+def test_a_shell_that_is_killed_is_a_lost_link_and_no_failure() -> None:
+    with pytest.raises(LinkLost, match="signal 9"):
+        LocalShell().execute(script("echo last words\nkill -9 $$\n"), RUN, ignore)
+
+
+def test_the_environment_is_the_given_one() -> None:
+    told = LocalShell(environment={"PATH": os.environ["PATH"], "A": "1"}).execute(
+        script('mark is "$A${HOME-}"\n'), RUN, ignore
+    )
+    assert told.last("is") == "1"
+
+
+def test_a_payload_that_fails_while_it_is_read_ends_the_script_too() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"first"
+        raise BrokenPipeError
+
+    transcript = LocalShell().execute(script('mark got "$(cat)"\n'), RUN, ignore, broken())
+    assert transcript.last("got") == "first"
