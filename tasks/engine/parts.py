@@ -91,10 +91,9 @@ HOOKS = Hooks()
 
 
 def hooks(node: Node) -> Hooks:
+    """Any of the three, none of them needed."""
     fields = schema.keys(node, tuple(field.name for field in dataclasses.fields(Hooks)))
-    return Hooks(**{
-        name: None if schema.is_null(value) else schema.text(value, shapes.COMMAND) for name, value in fields.items()
-    })  # fmt: skip
+    return Hooks(**{name: schema.text(value, shapes.COMMAND) for name, value in fields.items()})
 
 
 def processes(node: Node) -> tuple[Process, ...]:

@@ -1,0 +1,74 @@
+"""Two runs on one host: one works, the other says at once who is at work; and nothing ever needs unlocking."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from tests.clone import Clone, make, quicken
+from tests.front import release_of
+from tests.hosts import Hosts, MakeHosts
+
+TIMES = 20
+
+
+@pytest.fixture(scope="module")
+def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosts, tuple[Clone, Clone]]:
+    """A host that serves, and two clones of two operators."""
+    hosts = module_hosts(1)
+    clones = tuple(make(tmp_path_factory.mktemp(name), hosts.inventory) for name in ("ann", "bob"))
+    for clone in clones:
+        quicken(clone)
+    clones[0].done("deploy", "-H", "shire01")
+    return hosts, (clones[0], clones[1])
+
+
+def test_of_two_deploys_started_together_one_works_and_one_is_told(
+    served: tuple[Hosts, tuple[Clone, Clone]],
+) -> None:
+    hosts, clones = served
+    for number in range(TIMES):
+        for clone, name in zip(clones, "ab", strict=True):
+            clone.write("service/edit.txt", f"{name} {number}\n")
+        runs = [clone.start("deploy", "-H", "shire01") for clone in clones]
+        ended = [(run, *run.communicate(timeout=120)) for run in runs]
+        by_status = sorted((run.returncode, out) for run, out, _ in ended)
+        assert [status for status, _ in by_status] == [0, 1], ended
+        assert "is at work here since" in by_status[1][1]
+        winner = next(clone for clone, run in zip(clones, runs, strict=True) if run.returncode == 0)
+        assert release_of(hosts[0].address) == winner.release()
+        state = hosts[0].sh(
+            "cd /opt/apps/myapp && readlink current slots/*/release && ls -A releases; ls /run/myapp/try"
+        )
+        assert ".part" not in state.stdout.decode()
+
+
+def test_who_waits_for_the_lock_gets_it_when_the_other_has_ended(served: tuple[Hosts, tuple[Clone, Clone]]) -> None:
+    hosts, (ann, bob) = served
+    ann.write("service/edit.txt", "ann first\n")
+    bob.write("service/edit.txt", "bob after her\n")
+    with ann.start("deploy", "-H", "shire01", "--json") as first:
+        assert first.stdout is not None
+        next(line for line in first.stdout if json.loads(line).get("phase") == "stage")
+        waited = bob.fab("deploy", "-H", "shire01", "--lock-wait", "60")
+        first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert waited.status == 0, waited.both
+    assert "is at work here since" in waited.out
+    assert release_of(hosts[0].address) == bob.release()
+
+
+def test_a_controller_that_is_killed_leaves_no_lock_behind(
+    served: tuple[Hosts, tuple[Clone, Clone]],
+) -> None:
+    hosts, (ann, bob) = served
+    ann.write("service/edit.txt", "ann is killed\n")
+    bob.write("service/edit.txt", "bob goes on\n")
+    with ann.start("deploy", "-H", "shire01", "--json") as first:
+        assert first.stdout is not None
+        next(line for line in first.stdout if json.loads(line).get("phase") == "stage")
+        first.send_signal(signal.SIGKILL)
+    bob.done("deploy", "-H", "shire01", "--lock-wait", "60")
+    assert release_of(hosts[0].address) == bob.release()

@@ -1,0 +1,56 @@
+"""Clients that ask the front doors all the time, and the log of what they got."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.front import NAME, ask
+
+
+@dataclass
+class Log:
+    """Every request as (address, status, release or error); status 0 where there was no answer."""
+
+    requests: list[tuple[str, int, str]] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[tuple[str, int, str]]:
+        """What was not answered with 200."""
+        return [request for request in self.requests if request[1] != 200]
+
+    def releases(self) -> list[str]:
+        """The releases that answered, each once, in the order they first did."""
+        return list(dict.fromkeys(release for _, status, release in self.requests if status == 200))
+
+
+@contextmanager
+def watched(*addresses: str, path: str = "/healthz", name: str = NAME) -> Iterator[Log]:
+    """One client for each address, a new connection for each request, twenty a second, until the block ends."""
+    log, over = Log(), threading.Event()
+
+    def client(address: str) -> None:
+        while not over.is_set():
+            try:
+                answer = ask(address, path, name)
+                told = (
+                    str(answer.json().get("release", ""))
+                    if answer.status == 200
+                    else answer.body[:200].decode("latin-1")
+                )
+                log.requests.append((address, answer.status, told))
+            except (OSError, ValueError) as error:
+                log.requests.append((address, 0, f"{type(error).__name__}: {error}"))
+            over.wait(0.05)
+
+    threads = [threading.Thread(target=client, args=(address,)) for address in addresses]
+    for thread in threads:
+        thread.start()
+    try:
+        yield log
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
