@@ -71,6 +71,8 @@ def _units(service: Service, ground: Ground) -> dict[str, str]:
         values["listen"] = quote.systemd(listen_address(service))
         # Its clients may be anywhere: whom `listen:` is open to, its address says.
         values["hardening"] = _hardening({"network"})
+        # The slots' sockets are of one or the other, and change from slot to slot when nginx comes or goes.
+        values["socket_group"] = f"{name} {ground.web_account}" if ground.web_account else name
         units[f"{name}-listen.socket"] = templates.fill("systemd/listen.socket", **values)
         units[f"{name}-listen.service"] = templates.fill("systemd/listen.service", **values)
     return units

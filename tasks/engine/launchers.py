@@ -31,7 +31,9 @@ def _words(service: Service, process: Process, home: str, gunicorn: str) -> list
 
 def _text(service: Service, name: str, release: str, host: str, words: list[str]) -> str:
     home = f"{layout.root(service)}/releases/{release}"
-    variables = [*service.env, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
+    # The proxy of `listen:` hands on what its clients say of themselves: only nginx is to be believed.
+    variables = [] if service.nginx else [("TRUSTED_PROXIES", "0")]
+    variables += [*service.env, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
     variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
     variables += [("PYTHONUNBUFFERED", "1")]
     lines = [

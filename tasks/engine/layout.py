@@ -61,6 +61,7 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
     found += [("start", f"{name}.service"), ("stop", *stopped(service))]
     found += [("enable", f"{name}.service"), ("disable", f"{name}.service")]
     if service.listen:
-        found.append(("start", f"{name}-listen.socket"))
+        listen = f"{name}-listen.socket"
+        found += [("start", listen), ("stop", listen, f"{name}-listen.service")]
     found += [("restart", unit) for unit in processes(service)]
     return tuple(found)

@@ -44,7 +44,10 @@ leave() {
     candidate | switched)
       if [ "$PHASE" = switched ]; then drain_slot "$NEW"; else stop_slot "$NEW"; fi
       # Without a former release there is nothing to go back to: nothing runs, and nothing would at boot.
-      [ -n "$OLD" ] || rm -f "/run/$NAME/ctl/live"
+      if [ -z "$OLD" ]; then
+        rm -f "/run/$NAME/ctl/live"
+        [ -z "$LISTEN" ] || ctl stop "$NAME-listen.socket" "$NAME-listen.service"
+      fi
       ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
       history "$ACTION" "$ID" failed
       journal_of_candidate
@@ -170,7 +173,8 @@ switch() {
   step switch "slot $NEW takes the traffic"
   PHASE=switched
   relink "$ROOT/slots/$NEW" "/run/$NAME/ctl/live"
-  [ "$FRONT" != listen ] || ctl start "$NAME-listen.socket"
+  [ -z "$LISTEN" ] || ctl start "$NAME-listen.socket" ||
+    fail "nothing can listen at $LISTEN: is it taken, or no address of this host?"
   probe_front 5 || fail "the front door does not answer for it: $PROBE_WHY"
   [ "$FRONT" != https ] || check_gateway
 }

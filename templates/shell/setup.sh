@@ -4,6 +4,7 @@ work=$(mktemp -d /run/integrators-loop.XXXXXXXX)
 chmod 0700 "$work"
 COMMITTED=
 RELOADED=
+LISTENED=
 
 leave() {
   status=$?
@@ -25,6 +26,7 @@ put_back() {
   done <"$work/changed"
   systemctl daemon-reload </dev/null
   [ -z "$RELOADED" ] || systemctl reload nginx.service </dev/null
+  [ -z "$LISTENED" ] || systemctl start "$NAME-listen.socket" </dev/null
 }
 
 as_account() {
@@ -135,8 +137,25 @@ start_units() {
   systemctl enable -q $UNITS </dev/null
 }
 
+# A socket that is up keeps its former address until it is opened anew.
+move_listen() {
+  grep -qF "/$NAME-listen.so" "$work/changed" 2>/dev/null && systemctl is-active -q "$NAME-listen.socket" || return 0
+  step listen "$LISTEN"
+  LISTENED=1
+  systemctl stop "$NAME-listen.socket" "$NAME-listen.service" </dev/null
+  systemctl start "$NAME-listen.socket" </dev/null ||
+    refuse "nothing can listen at $LISTEN: is it taken, or no address of this host?"
+}
+
 start_gateway() {
-  [ "$FRONT" != listen ] || return 0
+  if [ "$FRONT" = listen ]; then
+    if systemctl is-active -q nginx.service && grep -qF "/etc/nginx/" "$work/changed" 2>/dev/null; then
+      check_configuration
+      main=$(systemctl show -p MainPID --value nginx.service)
+      reload_gateway
+    fi
+    return
+  fi
   systemctl is-enabled -q nginx.service 2>/dev/null || systemctl enable -q nginx.service </dev/null
   grep -qF "/etc/nginx/" "$work/changed" 2>/dev/null || grep -qF "/etc/$NAME/tls/" "$work/changed" 2>/dev/null ||
     ! systemctl is-active -q nginx.service || return 0
@@ -234,6 +253,7 @@ make_directories
 make_certificate
 install_files
 start_units
+move_listen
 start_gateway
 record
 COMMITTED=1
