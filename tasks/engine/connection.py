@@ -94,7 +94,8 @@ def _connection(endpoint: Endpoint, options: Options) -> Any:
     )
     trust = host_keys.known(endpoint)
     for key in trust.keys[:1]:
-        connection.client.get_host_keys().add(endpoint.known_as, key.get_name(), key)
+        # Under the name that paramiko looks it up by, to ask the host for a key of this type.
+        connection.client.get_host_keys().add(endpoint.address, key.get_name(), key)
     connection.client.set_missing_host_key_policy(_policy(endpoint, trust))
     return connection
 

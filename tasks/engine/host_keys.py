@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
-from paramiko.pkey import PKey, UnknownKeyType
+from paramiko.pkey import PKey
+from paramiko.ssh_exception import SSHException
 
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.ssh_config import Endpoint
@@ -63,7 +64,7 @@ def _entries(path: Path, name: str) -> Iterable[tuple[str | None, PKey]]:
         marker = words.pop(0) if words[0].startswith("@") else None
         try:
             entry = HostKeyEntry.from_line(" ".join(words))
-        except (InvalidHostKey, UnknownKeyType, ValueError, IndexError):
+        except (InvalidHostKey, SSHException, ValueError, IndexError):
             continue
         if entry is None or entry.key is None:
             continue

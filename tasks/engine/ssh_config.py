@@ -25,7 +25,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One hop. alias: the name that known_hosts is asked for; jumps: hops before it, the first one first."""
+    """One hop. alias: a name of its own in known_hosts; jumps: hops before it, the first one first."""
 
     name: str
     hostname: str
@@ -33,7 +33,7 @@ class Endpoint:
     user: str
     identities: tuple[Path, ...]
     known_hosts: tuple[Path, ...]
-    alias: str
+    alias: str | None = None
     pin: str | None = None
     proxy_command: str | None = None
     jumps: tuple[str, ...] = ()
@@ -42,7 +42,12 @@ class Endpoint:
     @property
     def known_as(self) -> str:
         """The name as known_hosts writes it."""
-        return self.alias if self.port == 22 else f"[{self.alias}]:{self.port}"
+        return self.alias or self.address
+
+    @property
+    def address(self) -> str:
+        """Host name and port, as OpenSSH and paramiko write them for a host key."""
+        return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
 
 
 def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
@@ -54,7 +59,7 @@ def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
 
 def resolve_hop(hop: str, options: Options) -> Endpoint:
     """The endpoint of a jump host, as `ProxyJump` names it: [user@]host[:port]."""
-    found = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?(\[[^\]]+\]|[^:]+)(?::(\d+))?", hop)
+    found = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?(\[[^\]]+\]|[^:@]+)(?::(\d+))?", hop)
     if found is None:
         raise Unreachable(f"ssh_config names a jump host that cannot be read: {hop!r}")
     port = int(found[3]) if found[3] else None
@@ -81,7 +86,7 @@ def _endpoint(name: str, settings: dict[str, list[str]], identities: tuple[str, 
         user=one("user", "root"),
         identities=tuple(path for path in (Path(file).expanduser() for file in files) if path.exists() or identities),
         known_hosts=tuple(Path(word).expanduser() for word in known.split()),
-        alias=one("hostkeyalias", hostname),
+        alias=one("hostkeyalias", "") or None,
         pin=pin,
         proxy_command=None if command == "none" else command,
         jumps=() if jump == "none" else tuple(jump.split(",")),
@@ -108,7 +113,16 @@ def _ask(address: str, options: Options, user: str | None, port: int | None) -> 
     for line in answer.stdout.splitlines():
         key, _, value = line.partition(" ")
         settings.setdefault(key.lower(), []).append(value)
+    # ssh prints this one as it was written.
+    settings["proxycommand"] = [_filled(text, address, settings) for text in settings.get("proxycommand", ["none"])]
     return settings
+
+
+def _filled(text: str, address: str, settings: dict[str, list[str]]) -> str:
+    """A ProxyCommand with its %h, %p, %r, %n and %% filled in."""
+    values = {"%": "%", "n": address}
+    values |= {sign: settings.get(key, [""])[0] for sign, key in (("h", "hostname"), ("p", "port"), ("r", "user"))}
+    return re.sub(r"%([%hprn])", lambda sign: values[sign[1]], text)
 
 
 def _ask_paramiko(address: str, options: Options, user: str | None, port: int | None) -> dict[str, list[str]]:

@@ -1,0 +1,119 @@
+"""Where a host is: hosts.yaml, then ssh_config as OpenSSH itself reads it, and without an ssh as paramiko does."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.errors import Unreachable
+from tasks.engine.inventory import Host
+from tasks.engine.ssh_config import Options, resolve, resolve_hop
+
+READERS = ["paramiko", *(["ssh"] if shutil.which("ssh") else [])]
+CONFIG = """
+Host shire
+  HostName 192.0.2.7
+  Port 2222
+  User frodo
+  ProxyJump bilbo@bag-end:2200,rivendell
+Host aliased
+  HostName 192.0.2.8
+  HostKeyAlias the-name
+  Port 2222
+Host piped
+  HostName 192.0.2.9
+  Port 2022
+  User sam
+  ProxyCommand nc %h %p %r
+Host full
+  HostName 192.0.2.9
+  ProxyCommand nc -x 100%% %h %p %r %n %C
+Host plain
+  HostName 192.0.2.10
+"""
+
+
+@pytest.fixture(params=READERS)
+def options(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
+    """Options with a configuration of their own, read by ssh or, where there is none, by paramiko."""
+    config = tmp_path / "config"
+    config.write_text(CONFIG)
+    if request.param == "paramiko":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    return Options(config=str(config))
+
+
+def host(address: str, folder: Path = Path("/nowhere"), **values: str | int) -> Host:
+    """A host of an inventory, of which only the address counts."""
+    nothing = dict.fromkeys(field.name for field in fields(Host))
+    return Host(**{**nothing, "name": "h", "address": address, "source": folder / "hosts.yaml", **values})  # type: ignore[arg-type]
+
+
+def test_ssh_config_says_where_and_who(options: Options) -> None:
+    found = resolve(host("shire"), options)
+    assert (found.hostname, found.port, found.user) == ("192.0.2.7", 2222, "frodo")
+    assert found.jumps == ("bilbo@bag-end:2200", "rivendell")
+    assert found.known_as == "[192.0.2.7]:2222"
+    assert found.known_hosts
+
+
+def test_hosts_yaml_comes_first(options: Options) -> None:
+    found = resolve(host("shire", user="sam", port=22), options)
+    assert (found.hostname, found.port, found.user, found.known_as) == ("192.0.2.7", 22, "sam", "192.0.2.7")
+    assert resolve(host("shire", user="sam"), options, "root").user == "root"
+
+
+def test_an_alias_for_the_key_stands_alone_whatever_the_port(options: Options) -> None:
+    assert resolve(host("aliased"), options).known_as == "the-name"
+
+
+def test_the_words_of_a_proxy_command_are_filled_in(options: Options) -> None:
+    assert resolve(host("piped"), options).proxy_command == "nc 192.0.2.9 2022 sam"
+
+
+@pytest.mark.parametrize("options", READERS[1:], indirect=True)
+def test_a_proxy_command_gets_what_hosts_yaml_says(options: Options) -> None:
+    found = resolve(host("full", user="sam", port=2022), options)
+    assert found.proxy_command == "nc -x 100% 192.0.2.9 2022 sam full %C"
+
+
+def test_no_proxy_is_no_proxy(options: Options) -> None:
+    found = resolve(host("plain"), options)
+    assert (found.proxy_command, found.jumps) == (None, ())
+
+
+def test_an_identity_of_hosts_yaml_lies_beside_it_and_is_tried_alone(options: Options, tmp_path: Path) -> None:
+    found = resolve(host("plain", tmp_path, identity="keys/one"), options)
+    assert (found.identities, found.named_identity) == ((tmp_path / "keys/one",), True)
+    flag = Options(("/given",), options.config)
+    assert resolve(host("plain", tmp_path, identity="keys/one"), flag).identities == (Path("/given"),)
+
+
+@pytest.mark.parametrize(
+    ("hop", "user", "hostname", "port"),
+    [
+        ("plain", None, "192.0.2.10", 22),
+        ("sam@plain", "sam", "192.0.2.10", 22),
+        ("sam@plain:2200", "sam", "192.0.2.10", 2200),
+        ("ssh://sam@plain:2200", "sam", "192.0.2.10", 2200),
+        ("[2001:db8::1]:2200", None, "2001:db8::1", 2200),
+        ("sam@[2001:db8::1]", "sam", "2001:db8::1", 22),
+        ("shire", "frodo", "192.0.2.7", 2222),
+    ],
+)
+def test_a_jump_host_is_read_as_ssh_writes_it(
+    options: Options, hop: str, user: str | None, hostname: str, port: int
+) -> None:
+    found = resolve_hop(hop, options)
+    assert (found.hostname, found.port) == (hostname, port)
+    assert user is None or found.user == user
+    assert found.pin is None
+
+
+@pytest.mark.parametrize("hop", ["", "a:b", "a:22:33", "@", "a@"])
+def test_a_jump_host_that_cannot_be_read_is_told(options: Options, hop: str) -> None:
+    with pytest.raises(Unreachable, match="a jump host that cannot be read"):
+        resolve_hop(hop, options)
