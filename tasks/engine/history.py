@@ -38,7 +38,7 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
     for line in lines:
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(found, dict):
             continue
@@ -74,3 +74,51 @@ def previous(actions: Iterable[Action], current: str, there: Iterable[str]) -> s
     if current in passed:
         passed = passed[: len(passed) - 1 - passed[::-1].index(current)]
     return next((release for release in reversed(passed) if release in present and release != current), None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a history says that its reader should know. wrong: whether the host and it do not agree."""
+
+    wrong: bool
+    text: str
+
+
+def verify(
+    actions: tuple[Action, ...], *, current: str | None, settled: bool, busy: bool, torn: int = 0
+) -> tuple[Finding, ...]:
+    """Whether each action that began has an outcome, and whether the host has what was done last.
+
+    settled: the committed slot serves, and nothing is left of a run. busy: somebody is at work there now.
+    """
+    found = [
+        Finding(False, f"{torn} {'line is' if torn == 1 else 'lines are'} not whole: the host lost power as it wrote")
+    ] * bool(torn)
+    ended = {(one.run, one.action, one.release) for one in actions if one.state != "started"}
+    done = [one for one in actions if one.state == "done" and one.action in _SWITCHES]
+    cut = [one for one in actions if one.state == "started" and (one.run, one.action, one.release) not in ended]
+    for one in cut:
+        later = actions.index(one) < max((actions.index(other) for other in done), default=-1)
+        found.append(_unfinished(one, current, settled=settled, busy=busy and one is cut[-1], later=later))
+    last = done[-1].release if done else None
+    committed = bool(cut) and cut[-1].action in _SWITCHES and cut[-1].release == current
+    if current != last and not committed and not busy:
+        told = f"the last release that was done is {last or 'none'}, and {current or 'none'} is committed"
+        found.append(Finding(True, f"{told}: a hand changed it, or lines are missing"))
+    return tuple(found)
+
+
+def _unfinished(one: Action, current: str | None, *, settled: bool, busy: bool, later: bool) -> Finding:
+    """What it means that an action has no outcome."""
+    what = f"{one.action} of {one.release or 'nothing'} ({one.time}, run {one.run})"
+    if busy:
+        return Finding(False, f"{what} is under way")
+    if later:
+        return Finding(False, f"{what} was cut off; a later run has put that right")
+    if one.action not in _SWITCHES:
+        return Finding(True, f"{what} was cut off: run it again")
+    if one.release == current:
+        return Finding(True, f"{what} was cut off after the commit: {current} serves, and what followed may be undone")
+    stands = f"{current or 'nothing'} is committed, as before"
+    rest = "nothing is left of it" if settled else "the next run clears away what is left of it"
+    return Finding(True, f"{what} was cut off before the commit: {stands}; {rest}")

@@ -42,10 +42,32 @@ slot_of() {
   esac
 }
 
+# One line, on the disk when this returns. What a power cut left half-written ends where the next line begins.
 history() { # ACTION RELEASE STATE
-  printf '{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s}\n' \
-    "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" >>"$ROOT/history.jsonl"
+  (
+    flock -w 10 7 || :
+    torn=
+    if [ -s "$ROOT/history.jsonl" ] && [ -n "$(tail -c 1 "$ROOT/history.jsonl")" ]; then torn='\n'; fi
+    printf "$torn"'{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s}\n' \
+      "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" >>"$ROOT/history.jsonl"
+    sync "$ROOT/history.jsonl"
+    if [ "$(wc -c <"$ROOT/history.jsonl")" -gt 1000000 ]; then shorten_history || :; fi
+  ) 7>>"$ROOT/.history"
 }
+
+# The last third as it is, and of what came before the switches that were done: what a rollback goes back through.
+shorten_history() {
+  lines=$(tail -c 300000 "$ROOT/history.jsonl" | wc -l)
+  {
+    head -n "-$((lines - 1))" "$ROOT/history.jsonl" | committed_switches | tail -c 300000 | sed '1{/^{/!d}'
+    tail -n "$((lines - 1))" "$ROOT/history.jsonl"
+  } >"$ROOT/.history-new" </dev/null
+  sync "$ROOT/.history-new"
+  mv -T "$ROOT/.history-new" "$ROOT/history.jsonl"
+  sync "$ROOT"
+}
+
+committed_switches() { grep -aE '"action":"(deploy|rollback)",.*"state":"done"' || :; }
 
 # A link is replaced by a rename, so that there is no moment without one.
 relink() { # TARGET LINK
