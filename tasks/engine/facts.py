@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -57,7 +56,7 @@ class Facts:
     def number(self, key: str) -> int:
         """A fact that is a whole number; 0 when it is not."""
         text = self.get(key)
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return int(text) if re.fullmatch(r"[0-9]{1,20}", text) else 0
 
     @property
     def current(self) -> str | None:
@@ -120,9 +119,17 @@ def parse(transcript: Transcript) -> Facts:
         tuple(pythons.values()),
         tuple(_objects(transcript.all("release"))),
         history.parse(transcript.all("history")),
-        archive.parse_manifest("\n".join(transcript.all("same"))) if transcript.all("same") else None,
+        _manifest(transcript.all("same")),
         dict(map(_content, transcript.all("data"))),
     )
+
+
+def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
+    """None as well for one that was edited: then nothing is taken for unchanged, and everything is sent."""
+    try:
+        return archive.parse_manifest("\n".join(lines)) if lines else None
+    except ValueError:
+        return None
 
 
 def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
@@ -130,7 +137,7 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
     for line in lines:
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             found.append(value)
@@ -143,7 +150,7 @@ def _python(text: str) -> Python | None:
         Version(found["version"])
         keys = ("path", "version", "soabi", "machine", "libc", "implementation")
         return Python(*(str(found[key]) for key in keys))
-    except (ValueError, KeyError, TypeError, InvalidVersion):
+    except (ValueError, KeyError, TypeError, RecursionError, InvalidVersion):
         return None
 
 
@@ -151,7 +158,7 @@ def _content(line: str) -> tuple[str, bytes]:
     path, _, encoded = line.partition(" ")
     try:
         return path, base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:
         return path, b""
 
 
@@ -168,4 +175,5 @@ def choose_python(facts: Facts, wanted: str | None, specifier: str, host: str) -
             next="install one on the host, or change `python:` in hosts.yaml or service.yaml",
             code="python",
         )
-    return max(fits, key=lambda python: Version(python.version))
+    # A pre-release serves only where nothing else fits.
+    return max(fits, key=lambda python: (not Version(python.version).is_prerelease, Version(python.version)))

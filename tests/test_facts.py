@@ -1,0 +1,186 @@
+"""What a host reported becomes values; nothing that it could say is taken for more than it is."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.engine import facts
+from tasks.engine.errors import LoopError
+from tasks.engine.facts import Facts, Python
+from tasks.engine.host_files import Ground
+from tasks.engine.marks import Mark, Output, Transcript
+
+DEBIAN = {"path": "/usr/bin/python3", "version": "3.11.2", "soabi": "cpython-311-x86_64-linux-gnu", "machine": "x86_64",
+          "libc": "glibc 2.36", "implementation": "cpython", "gil_disabled": False}  # fmt: skip
+
+
+def told(*lines: str, end: bool = True) -> Transcript:
+    """A transcript of these marks, each `WORD REST`."""
+    transcript = Transcript()
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        transcript.add(Mark(word, rest))
+    if end:
+        transcript.add(Mark("end", "ok"))
+    return transcript
+
+
+def python(version: str = "3.11.2", path: str = "/usr/bin/python3", **values: str) -> Python:
+    given = {**DEBIAN, "version": version, "path": path, **values}
+    return Python(*(str(given[key]) for key in ("path", "version", "soabi", "machine", "libc", "implementation")))
+
+
+def test_facts_are_read_by_their_kind() -> None:
+    found = facts.parse(
+        told(
+            "fact current blue",
+            "fact current_release abc",
+            "fact tool.nginx /usr/sbin/nginx",
+            "fact web_account www-data",
+            "fact ipv6 1",
+            "fact setup.account deploy",
+            f"fact setup.file {'a' * 64} /etc/x y",
+            f"fact python {json.dumps(DEBIAN)}",
+            f"fact python {json.dumps(DEBIAN)}",
+            'release {"id": "abc", "dirty": 1}',
+            'history {"action": "deploy", "state": "done"}',
+            f"same {'b' * 64}  app dir/a.py",
+            f"data /etc/x {base64.b64encode(b'bytes').decode()}",
+        )
+    )
+    assert (found.current, found.account, found.get("tool.nginx")) == ("abc", "deploy", "/usr/sbin/nginx")
+    assert found.get("setup./etc/x y") == "a" * 64
+    assert found.pythons == (python(),)
+    assert found.release_ids == ("abc",)
+    assert [action.action for action in found.actions] == ["deploy"]
+    assert found.manifest == {"app dir/a.py": "b" * 64}
+    assert found.contents == {"/etc/x": b"bytes"}
+    assert found.ground("deploy") == Ground("deploy", "www-data", True)
+
+
+def test_a_host_that_was_never_touched_has_nothing() -> None:
+    found = facts.parse(told())
+    assert (found.current, found.account, found.manifest, found.release_ids) == (None, None, None, ())
+    assert (found.healthy, found.settled) == (False, False)
+    assert found.ground("root") == Ground("root", None, False)
+
+
+def test_a_script_that_did_not_come_to_its_end_gives_no_facts() -> None:
+    transcript = told("fact current blue", end=False)
+    transcript.add(Output("sh: 1: no"))
+    with pytest.raises(LoopError, match="did not answer all questions") as caught:
+        facts.parse(transcript)
+    assert caught.value.detail == ("sh: 1: no",)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("12", 12), ("0", 0), ("", 0), ("-1", 0), ("1.5", 0), ("[not set]", 0), ("٣", 0), ("9" * 5000, 0), ("1\n", 0)],
+)
+def test_a_number_is_a_number_or_nothing(text: str, number: int) -> None:
+    assert Facts({"key": text}).number("key") == number
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "same not a manifest",
+        f"same {'b' * 64} one-blank",
+        "fact python {}",
+        "fact python []",
+        'fact python {"path": 1}',
+        f"fact python {json.dumps({**DEBIAN, 'version': 'three'})}",
+        f"fact python {'[' * 100_000}",
+        "release []",
+        "release null",
+        f"release {'[' * 100_000}",
+        f"history {'[' * 100_000}",
+        "history {",
+        "data /etc/x !!!",
+        "data",
+        "fact",
+        "fact setup.file",
+    ],
+)
+def test_what_makes_no_sense_is_left_out(line: str) -> None:
+    found = facts.parse(told(line, "fact os Debian"))
+    assert found.get("os") == "Debian"
+    assert (found.pythons, found.release_ids, found.actions, found.manifest) == ((), (), (), None)
+
+
+def test_a_manifest_of_which_one_line_is_damaged_is_not_believed_at_all() -> None:
+    assert facts.parse(told(f"same {'b' * 64}  a.py", "same x")).manifest is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["fact", "same", "release", "history", "data"]), st.text(max_size=60))))
+@settings(deadline=None)
+def test_nothing_that_a_host_says_is_a_fault_of_ours(lines: list[tuple[str, str]]) -> None:
+    found = facts.parse(told(*(f"{word} {rest}" for word, rest in lines)))
+    assert found.number("uptime") >= 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "settled"),
+    [
+        ({}, True),
+        ({"live": "green"}, False),
+        ({"facade": "inactive"}, False),
+        ({"slot.blue.ActiveState": "failed"}, False),
+        ({"slot.green.ActiveState": "active"}, False),
+        ({"slot.green.ActiveState": "failed"}, False),
+        ({"current": ""}, False),
+    ],
+)
+def test_settled_is_one_slot_that_serves_and_nothing_beside_it(changes: dict[str, str], settled: bool) -> None:
+    values = {"current": "blue", "live": "current", "facade": "active", "slot.blue.ActiveState": "active",
+              "slot.green.ActiveState": "inactive", **changes}  # fmt: skip
+    assert Facts(values).settled is settled
+
+
+@pytest.mark.parametrize(
+    ("values", "target"),
+    [
+        ({}, ("cp311", ("glibc", 2, 36))),
+        ({"soabi": "cpython-313t-x86_64-linux-gnu"}, ("cp313t", ("glibc", 2, 36))),
+        ({"libc": ""}, ("cp311", ("musl", 1, 2))),
+        ({"libc": "glibc"}, ("cp311", ("musl", 1, 2))),
+    ],
+)
+def test_an_interpreter_says_which_wheels_fit(values: dict[str, str], target: tuple[str, tuple[str, int, int]]) -> None:
+    found = python(**values).target()
+    assert (found.abi, found.libc) == target
+
+
+THERE = Facts(
+    {}, (python("3.9.2", "/usr/bin/python3"), python("3.13.0rc1", "/opt/new/python3.13"),
+         python("3.12.4", "/usr/bin/python3.12"), python("3.10.1", "/usr/local/bin/python3.10"))
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted", "specifier", "path"),
+    [
+        (None, ">=3.9", "/usr/bin/python3.12"),
+        (None, "<3.12", "/usr/local/bin/python3.10"),
+        (None, "<3.10", "/usr/bin/python3"),
+        ("python3.10", ">=3.9", "/usr/local/bin/python3.10"),
+        ("/usr/bin/python3", ">=3.9", "/usr/bin/python3"),
+    ],
+)
+def test_the_interpreter_is_the_named_one_or_the_newest_that_fits(
+    wanted: str | None, specifier: str, path: str
+) -> None:
+    assert facts.choose_python(THERE, wanted, specifier, "shire01").path == path
+
+
+@pytest.mark.parametrize(("wanted", "specifier"), [("python3.10", ">=3.11"), ("on3.10", ">=3.9"), (None, ">=3.14")])
+def test_no_interpreter_that_fits_is_told_with_those_that_are_there(wanted: str | None, specifier: str) -> None:
+    with pytest.raises(LoopError, match=r"no Python on the host fits") as caught:
+        facts.choose_python(THERE, wanted, specifier, "shire01")
+    assert "/usr/bin/python3.12 (3.12.4)" in caught.value.message
+    assert (caught.value.code, caught.value.where) == ("python", "shire01")
