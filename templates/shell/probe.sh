@@ -3,13 +3,17 @@ probe() { # SECONDS curl-arguments...
   probe_limit=$1
   shift
   # 64 kB at most: of a longer answer the status, which comes last, is cut off, and it does not pass.
-  PROBE_BODY=$(curl -s -S --globoff --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@" </dev/null 2>&1 |
-    head -c 65536 | tr -d '\000')
+  # A curl that failed may have seen a status all the same: an answer without an end is none.
+  PROBE_BODY=$({
+    curl -s -S --globoff --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@" </dev/null 2>&1 ||
+      printf '\n000'
+  } | head -c 65536 | tr -d '\000')
   PROBE_CODE=${PROBE_BODY##*
 }
   PROBE_BODY=${PROBE_BODY%
 *}
   case $PROBE_CODE in
+    000) PROBE_BODY=$(printf '%s\n' "$PROBE_BODY" | sed -n 's/.*\(curl: ([0-9]*).*\)/\1/p' | tail -n 1) ;;
     [0-9][0-9][0-9]) ;;
     *)
       PROBE_CODE=000
@@ -17,7 +21,7 @@ probe() { # SECONDS curl-arguments...
       ;;
   esac
   if [ "$PROBE_CODE" = 000 ]; then
-    PROBE_WHY="no answer: $(printf %s "$PROBE_BODY" | tail -n 1 | head -c 200)"
+    PROBE_WHY="no answer: $(printf %s "$PROBE_BODY" | head -c 200)"
   elif [ "$PROBE_CODE" != "$HEALTH_STATUS" ]; then
     PROBE_WHY="answered $PROBE_CODE, not $HEALTH_STATUS: $(printf %s "$PROBE_BODY" | tr '\n' ' ' | head -c 200)"
   else
