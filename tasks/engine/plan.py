@@ -164,7 +164,9 @@ def resend(plan: HostPlan) -> HostPlan:
     """The same plan with everything sent: for a host whose files are not what its manifest says."""
     staging = replace(plan.delivery.staging, base=None, present=False)
     changed = tuple(sorted({*plan.delivery.changed, *plan.delivery.same}))
-    delivery = replace(plan.delivery, staging=staging, same=frozenset(), changed=changed)
+    delivery = replace(
+        plan.delivery, staging=staging, same=frozenset(), changed=changed, wheels_there=frozenset(), venv_there=False
+    )
     return replace(plan, delivery=delivery)
 
 

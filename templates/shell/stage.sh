@@ -64,8 +64,7 @@ keep_wheels() {
     [ -f "$wheel" ] || continue
     mv "$wheel" "$ROOT/wheels/"
   done
-  (cd "$ROOT/wheels" && sha256sum --quiet --strict -c "$part/WHEELS") </dev/null ||
-    refuse "a wheel in $ROOT/wheels is damaged: remove it there, and deploy again"
+  (cd "$ROOT/wheels" && sha256sum --quiet --strict -c "$part/WHEELS") </dev/null || edited "$ID"
 }
 
 build_venv() {
@@ -73,6 +72,7 @@ build_venv() {
     step venv "is there already"
     return
   fi
+  [ -f "$part/tool/build_venv.py" ] || edited "$ID"
   step venv "building with $PYTHON"
   rm -rf "$venv_part"
   "$PYTHON" -I -m venv --without-pip --symlinks "$venv_part" </dev/null
@@ -96,7 +96,7 @@ finish() {
   sync "$ROOT/releases"
 }
 
-# A release of this id that is there all the same was damaged, or another run was quicker.
+# A release of this id that is there all the same was damaged.
 make_room() {
   [ -d "$ROOT/releases/$ID" ] || return 0
   slot=$(slot_of "$ROOT/current")
@@ -114,7 +114,8 @@ else
   verify
   keep_wheels
   build_venv
-  finish
+  # Another run was quicker, or nothing but the venv was broken.
+  if ! intact "$ROOT/releases/$ID" 2>/dev/null; then finish; fi
 fi
 step staged "$ID"
 mark end ok
