@@ -38,6 +38,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
         "systemctl restart myapp-worker.service",
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
+        "systemctl is-active myapp@blue.service",
     ]
     assert (host.serves(), host.slot("current"), host.running()) == (NEW, "green", {"green"})
     assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "done")]
@@ -150,13 +151,14 @@ def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) 
     host = serving(shell_host)
     (host.folder / "queues/blue.sock").write_text("3\n1\n0\n")
     assert host.execute(DEPLOY) == 0
-    assert host.calls[-6:] == [
+    assert host.calls[-7:] == [
         "ss blue.sock",
         "systemctl is-active -q myapp@blue.service",
         "ss blue.sock",
         "systemctl is-active -q myapp@blue.service",
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
+        "systemctl is-active myapp@blue.service",
     ]
 
 

@@ -216,6 +216,11 @@ after_commit() {
   [ -z "$OLD" ] || {
     step drain "slot $OLD"
     drain_slot "$OLD"
+    # It is stopped all the same: as failed it would look like something to recover.
+    if [ "$(systemctl is-active "$NAME@$OLD.service")" = failed ]; then
+      mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed"
+      ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
+    fi
   }
   rm -f "/run/$NAME/try/$NEW"
   PHASE=finished
