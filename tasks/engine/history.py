@@ -76,6 +76,11 @@ def previous(actions: Iterable[Action], current: str, there: Iterable[str]) -> s
     return next((release for release in reversed(passed) if release in present and release != current), None)
 
 
+def way_back(actions: Iterable[Action], verb: str, release: str, there: Iterable[str]) -> str | None:
+    """What a rollback will go back to once `verb` has activated `release`."""
+    return previous([*actions, Action("", "", verb, release, "done", {})], release, there)
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a history says that its reader should know. wrong: whether the host and it do not agree."""

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.engine import host_files, launchers, layout, scripts
+from tasks.engine import history, host_files, launchers, layout, scripts
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts, Python
 from tasks.engine.host_files import HostFile
@@ -58,7 +58,10 @@ class Delivery:
 
 @dataclass(frozen=True)
 class HostPlan:
-    """One host, one deploy. before: the release that serves now; unchanged: there is nothing to activate."""
+    """One host, one deploy. before: the release that serves now; unchanged: there is nothing to activate.
+
+    spare: what a rollback goes back to afterwards.
+    """
 
     host: str
     service: Service
@@ -67,6 +70,7 @@ class HostPlan:
     before: str | None
     unchanged: bool
     why: str
+    spare: str | None
 
     @property
     def release(self) -> str:
@@ -80,7 +84,7 @@ class HostPlan:
             found.append(scripts.setup(self.service, self.setup.account, self.setup.packages))
         if not self.unchanged:
             found.append(scripts.stage(self.service, self.delivery.staging))
-            found.append(scripts.activate(self.service, "deploy", self.release, self.before))
+            found.append(scripts.activate(self.service, "deploy", self.release, self.before, self.spare))
         return tuple(found)
 
 
@@ -130,7 +134,8 @@ def deploy(
         bool(facts.get(f"venv.{venv}")),
     )
     why = _why(release.id, facts)
-    return HostPlan(host, service, setup, delivery, facts.current, not why, why)
+    spare = history.way_back(facts.actions, "deploy", release.id, facts.release_ids)
+    return HostPlan(host, service, setup, delivery, facts.current, not why, why, spare)
 
 
 def _why(release: str, facts: Facts) -> str:

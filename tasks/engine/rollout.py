@@ -55,7 +55,7 @@ class Rollout:
         def look(member: Member) -> Candidate:
             found = member.ask(Question())
             member.act_as(found.account or member.login)
-            return Candidate(member, target_of(member, self.action, target, found), found.current)
+            return Candidate(member, *aim(member, self.action, target, found))
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -138,7 +138,7 @@ class Rollout:
             return
         with balancer.taken_out(candidate, emit):
             try:
-                script = scripts.activate(member.service, action, candidate.release, candidate.before)
+                script = scripts.activate(member.service, action, candidate.release, candidate.before, candidate.spare)
                 member.perform(script, emit)
             except LinkLost as lost:
                 _read_back(candidate, lost, emit)
@@ -183,6 +183,12 @@ class Rollout:
             yield Notice("to take back what this run did:", f"fab rollback -H {','.join(changed)}")
 
 
+def aim(member: Member, action: str, wanted: str | None, found: Facts) -> tuple[str, str | None, str | None]:
+    """The id that a rollback or restart activates, the one that serves, and the one to go back to afterwards."""
+    release = target_of(member, action, wanted, found)
+    return release, found.current, history.way_back(found.actions, action, release, found.release_ids)
+
+
 def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
     """The id that a rollback or restart activates."""
     name = member.host.name
@@ -225,8 +231,7 @@ def everywhere(
 def switch_script(member: Member, action: str, target: str | None) -> scripts.Script:
     """What a rollback or restart would run on a host."""
     found = member.ask(Question())
-    release = target_of(member, action, target, found)
-    return scripts.activate(member.service, action, release, found.current)
+    return scripts.activate(member.service, action, *aim(member, action, target, found))
 
 
 def _read_back(candidate: Candidate, lost: LinkLost, emit: Emit) -> None:

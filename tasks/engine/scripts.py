@@ -87,9 +87,10 @@ def stage(service: Service, staging: Staging) -> Script:
     return _compose("stage", service, values, seconds=900)
 
 
-def activate(service: Service, action: str, release: str, expect: str | None) -> Script:
-    """Recover, candidate, switch, commit. expect: the release that the plan saw committed."""
+def activate(service: Service, action: str, release: str, expect: str | None, spare: str | None = None) -> Script:
+    """Recover, candidate, switch, commit. expect: the release that the plan saw committed; spare: one never pruned."""
     values: dict[str, str | int] = {"ACTION": action, "ID": release, "EXPECT": expect or "", "KEEP": service.keep}
+    values["SPARE"] = spare or ""
     limit = service.health.timeout + 4 * service.drain + 240
     return _compose("activate", service, values, seconds=limit)
 

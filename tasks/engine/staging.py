@@ -20,11 +20,12 @@ from tasks.engine.scripts import Question
 
 @dataclass(frozen=True)
 class Candidate:
-    """A host on its way through a run: the release it is to serve, and what served before."""
+    """A host on its way through a run: the release it is to serve, what served before, what to go back to after."""
 
     member: Member
     release: str
     before: str | None
+    spare: str | None = None
     unchanged: bool = False
 
 
@@ -70,7 +71,7 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
         except Edited:
             emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
             _send(made, member, plan.resend(planned), emit)
-    return Candidate(member, planned.release, planned.before, planned.unchanged)
+    return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged)
 
 
 def install(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> None:

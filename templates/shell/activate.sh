@@ -228,7 +228,7 @@ after_commit() {
   PHASE=finished
 }
 
-# Never what a slot or a process uses, nor the newest KEEP.
+# Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
   # Read before there is a grep or an mv whose own arguments name a release.
   running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
@@ -236,7 +236,7 @@ prune() {
   for id in $(find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d ! -name '.*' -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2); do
     kept=$((kept + 1))
     [ "$kept" -gt "$KEEP" ] || continue
-    case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") " in *" $id "*) continue ;; esac
+    case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE " in *" $id "*) continue ;; esac
     case $running in *"/releases/$id/"*) continue ;; esac
     step prune "$id"
     mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
