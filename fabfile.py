@@ -2,7 +2,7 @@
 
 from invoke import Collection
 
-from tasks import hosts, lifecycle, lock, logs, program, rollouts, sandbox, status
+from tasks import hosts, lifecycle, lock, logs, maintenance, program, rollouts, sandbox, status
 
 program.begin()
 namespace = Collection(
@@ -15,6 +15,7 @@ namespace = Collection(
     rollouts.restart,
     lifecycle.stop,
     lifecycle.start,
+    maintenance.maintenance,
     lifecycle.remove,
     status.status,
     status.releases,

@@ -40,7 +40,11 @@ class Python:
 
 @dataclass(frozen=True)
 class Facts:
-    """One host. manifest: path to digest of the committed release; contents: root's files as they are there."""
+    """One host.
+
+    manifest: path to digest of the committed release. contents: files as they are there. drift: what the script found
+    that is not as it was written. torn: lines of the history that a power cut left half-written.
+    """
 
     values: Mapping[str, str]
     pythons: tuple[Python, ...] = ()
@@ -48,6 +52,8 @@ class Facts:
     actions: tuple[history.Action, ...] = ()
     manifest: Mapping[str, str] | None = None
     contents: Mapping[str, bytes] | None = None
+    drift: tuple[str, ...] = ()
+    torn: int = 0
 
     def get(self, key: str) -> str:
         """The value of a fact; empty when it was not reported."""
@@ -108,19 +114,22 @@ def parse(transcript: Transcript) -> Facts:
             python = _python(value)
             if python:
                 pythons.setdefault(python.path, python)
-        elif key.startswith("setup.file"):
+        elif key in {"setup.file", "setup.tls"}:
             digest, _, path = value.partition(" ")
             digests[path] = digest
         else:
             values[key] = value
     values.update({f"setup.{path}": digest for path, digest in digests.items()})
+    actions = history.parse(transcript.all("history"))
     return Facts(
         values,
         tuple(pythons.values()),
         tuple(_objects(transcript.all("release"))),
-        history.parse(transcript.all("history")),
+        actions,
         _manifest(transcript.all("same")),
         dict(map(_content, transcript.all("data"))),
+        transcript.all("drift"),
+        len(transcript.all("history")) - len(actions),
     )
 
 

@@ -138,11 +138,17 @@ def _sudoers(service: Service, ground: Ground) -> str:
 def _nginx(service: Service, ground: Ground) -> str:
     assert service.nginx is not None
     variable = service.name.replace("-", "_")
-    proxy = templates.fill("nginx/proxy.conf", name=service.name, variable=variable).rstrip("\n")
+    plain = service.nginx.tls.mode == "off"
+    # An add_header of a location hides those of its server.
+    hsts = "" if plain else '\n        add_header Strict-Transport-Security "max-age=63072000" always;'
+    root = layout.root(service)
+    proxy = templates.fill("nginx/proxy.conf", name=service.name, variable=variable, root=root, hsts=hsts).rstrip("\n")
     return templates.fill(
-        "nginx/plain.conf" if service.nginx.tls.mode == "off" else "nginx/tls.conf",
+        "nginx/plain.conf" if plain else "nginx/tls.conf",
         name=service.name,
         variable=variable,
+        root=root,
+        door=layout.DOOR,
         server_name=quote.nginx(service.nginx.server_name),
         listen_80_ipv6="\n    listen [::]:80;" if ground.ipv6 else "",
         listen_443_ipv6="\n    listen [::]:443 ssl;" if ground.ipv6 else "",

@@ -6,6 +6,8 @@ from tasks.engine.service import Process, Service
 
 SLOTS = ("blue", "green")
 SYSTEMCTL = "/usr/bin/systemctl"
+DOOR = "127.0.0.83"
+"""Where the host's own check asks the front door from during maintenance: an address that nobody else asks from."""
 
 
 def root(service: Service) -> str:

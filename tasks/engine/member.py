@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
-from tasks.engine import failures, scripts
+from tasks.engine import failures, maintenance, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
@@ -32,6 +32,7 @@ class Member:
     user: str | None = None
     session: SshSession | None = None
     error: LoopError | None = None
+    warning: str = ""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -57,7 +58,9 @@ class Member:
 
     def ask(self, question: Question) -> Facts:
         """The facts of the host."""
-        return reports.parse(self.connect().execute(scripts.facts(self.service, question), self.run, _nothing))
+        found = reports.parse(self.connect().execute(scripts.facts(self.service, question), self.run, _nothing))
+        self.warning = maintenance.warn(found)
+        return found
 
     def act_as(self, account: str) -> None:
         """Run what follows as the deploy account: root steps down to it, nobody else may be somebody else."""
@@ -100,7 +103,9 @@ class Member:
         emit(Failed(self.host.name, error, serves, self.seconds))
 
     def finish(self, emit: Emit, outcome: str, text: str, **facts: object) -> None:
-        """Report that the host is done."""
+        """Report that the host is done, and what of it its operator may have forgotten."""
+        if self.warning:
+            emit(Line(self.host.name, self.warning, "warning"))
         emit(Finished(self.host.name, outcome, text, self.seconds, facts))
 
     def serves(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -32,6 +33,9 @@ def staging(
 ) -> Iterator[bytes]:
     """The tar that `stage.sh` unpacks. same: paths that the host links from an earlier release."""
     extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
+    extra["LAUNCHERS"] = "".join(
+        f"{hashlib.sha256(text.encode()).hexdigest()}  run/{name}\n" for name, text in sorted(launchers.items())
+    ).encode()
     extra["MANIFEST"] = archive.manifest(release.tree.entries)
     extra["SAME"] = "".join(f"{path}\n" for path in sorted(same)).encode()
     extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()
@@ -73,6 +77,11 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
         extra["tls/certificate.pem"] = _read(root, tls.certificate)
         extra["tls/key.pem"] = _read(root, tls.key)
     return archive.pack((), extra)
+
+
+def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
+    """The tar that `maintenance.sh` unpacks."""
+    return archive.pack((), files)
 
 
 def certificate(service: Service, root: Path) -> bytes | None:

@@ -34,6 +34,7 @@ class Question:
     health: bool = False
     history: int = 200
     wait: int = 0
+    drift: bool = False
 
 
 def facts(service: Service, question: Question) -> Script:
@@ -46,6 +47,8 @@ def facts(service: Service, question: Question) -> Script:
         "HEALTH": int(question.health),
         "HISTORY": question.history,
         "WAIT": question.wait,
+        "DRIFT": int(question.drift),
+        "UNITS": " ".join(layout.stopped(service)),
         "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }
@@ -117,6 +120,11 @@ def start(service: Service) -> Script:
     return _compose("start", service, {"ID": ""}, seconds=service.health.timeout + 120)
 
 
+def maintenance(service: Service, turn: str) -> Script:
+    """Turns clients away (on) or lets them in again (off)."""
+    return _compose("maintenance", service, {"TURN": turn, "ID": ""}, seconds=60)
+
+
 def remove(service: Service, *, data: bool) -> Script:
     """As root: takes everything of the service off the host, and its data when asked to."""
     values: dict[str, str | int] = {
@@ -150,6 +158,7 @@ def _common(service: Service) -> dict[str, str | int]:
         "HEALTH_SETTLE": round(100 * health.settle),
         "HEALTH_PAUSE": f"{pause:.2f}",
         "FRONT": front(service),
+        "DOOR": layout.DOOR,
         "FRONT_HOST": service.nginx.server_name if service.nginx else "localhost",
         "LISTEN": host_files.listen_address(service),
         "PROCESSES": " ".join(layout.processes(service)),

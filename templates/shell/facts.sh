@@ -58,6 +58,127 @@ file_facts() {
   fi
 }
 
+# The workers of a slot, and what its processes use where systemd does not count it: their fair share of what is shared
+# if we may know it, else all that each of them has in memory.
+slot_processes() { # SLOT
+  unit=$NAME@$1.service
+  main=$(systemctl show -p MainPID --value "$unit")
+  [ "${main:-0}" != 0 ] || return 0
+  workers=$(cat "/proc/$main/task/$main/children" 2>/dev/null) || workers=
+  # shellcheck disable=SC2086 # a list of pids
+  set -- "$1" "$main" $workers
+  fact "slot.$1.workers" "$(($# - 2))"
+  group=/sys/fs/cgroup$(systemctl show -p ControlGroup --value "$unit")/cgroup.procs
+  all=$(cat "$group" 2>/dev/null) || all=
+  shift
+  all=${all:-$*}
+  sizes_of() { # FILE WORD
+    for pid in $all; do sed -n "s/^$2: *\([0-9]*\) kB/\1/p" "/proc/$pid/$1" 2>/dev/null; done |
+      awk -v WANTED="$(printf '%s\n' "$all" | wc -w)" '{ sum += $1 } END { if (NR == WANTED) printf "%.0f", sum * 1024 }'
+  }
+  slot=${unit#*@}
+  slot=${slot%.service}
+  size=$(sizes_of smaps_rollup Pss)
+  if [ -n "$size" ]; then
+    fact "slot.$slot.pss" "$size"
+  else
+    fact "slot.$slot.rss" "$(sizes_of status VmRSS)"
+  fi
+}
+
+maintenance_facts() {
+  if [ -e "$ROOT/maintenance" ] || [ -L "$ROOT/maintenance" ]; then
+    fact maintenance "$(head -c 16384 "$ROOT/maintenance/state.json" 2>/dev/null || printf '{}')"
+  fi
+}
+
+# Who activates at this moment: asked without taking the lock, which would be in somebody's way.
+activity_facts() {
+  [ -f "$ROOT/.activating" ] || return 0
+  inode=$(stat -c %i "$ROOT/.activating")
+  if grep -q ":$inode 0 EOF\$" /proc/locks; then fact busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"; fi
+}
+
+# Everything that is ours, held against what was written. Each finding is a kind and a path; contents come as data.
+drift_facts() {
+  for file in $FILES; do drift_file "$file"; done
+  drift_file "/etc/$NAME/tls/certificate.pem"
+  for unit in $UNITS; do
+    for property in DropInPaths FragmentPath NeedDaemonReload; do
+      mark drift "unit $unit $property $(systemctl show --no-pager -p "$property" --value "$unit")"
+    done
+    for file in $(systemctl show --no-pager -p DropInPaths --value "$unit"); do show_file "$file"; done
+  done
+  for file in /etc/systemd/system/"$NAME".* /etc/systemd/system/"$NAME"[-@]*; do
+    if [ ! -f "$file" ] && [ ! -L "$file" ]; then continue; fi
+    case " $FILES " in *" $file "*) continue ;; esac
+    # Another service's, of which this one's name is the beginning.
+    cat /etc/*/setup 2>/dev/null | cut -d ' ' -f 3 | grep -qxF "$file" && continue
+    mark drift "extra $file"
+    show_file "$file"
+  done
+  for slot in blue green; do
+    [ ! -L "$ROOT/slots/$slot/release" ] || drift_link "$ROOT/slots/$slot/http.sock" "/run/$NAME/$slot.sock"
+  done
+  for release in "$ROOT"/releases/*/; do
+    [ -d "$release" ] && drift_release "${release%/}"
+  done
+}
+
+drift_file() { # PATH
+  if [ -L "$1" ]; then
+    mark drift "link $1 $(readlink "$1")"
+  elif [ -r "$1" ]; then
+    :
+  elif [ -e "$1" ] || [ ! -x "${1%/*}" ]; then
+    mark drift "unreadable $1"
+  else
+    mark drift "missing $1"
+  fi
+}
+
+drift_link() { # PATH TARGET
+  found=$(readlink "$1" 2>/dev/null) || found=
+  [ "$found" = "$2" ] || mark drift "points $1 $found"
+}
+
+show_file() { # PATH
+  if [ -f "$1" ] && [ -r "$1" ]; then mark data "$1" "$(head -c 65536 "$1" | base64 -w 0)"; fi
+}
+
+drift_release() { # DIRECTORY
+  if [ ! -f "$1/MANIFEST" ]; then
+    mark drift "missing $1/MANIFEST"
+    return 0
+  fi
+  drift_digests "$1/code" ../MANIFEST
+  if [ -f "$1/LAUNCHERS" ]; then drift_digests "$1" LAUNCHERS; fi
+  venv=$(readlink "$1/venv" 2>/dev/null) || venv=
+  case $venv in
+    ../../venvs/?*) [ -x "$1/venv/bin/python" ] || mark drift "missing $1/$venv" ;;
+    *) mark drift "points $1/venv $venv" ;;
+  esac
+  {
+    (cd "$1/code" && find . ! -type d ! -name '*.pyc' -printf 'code/%P\0')
+    (cd "$1" && find run ! -type d -printf '%p\0' 2>/dev/null)
+  } | tr '\n\0' '?\n' | sort >"$seen"
+  {
+    cut -c 67- "$1/MANIFEST" | sed 's|^|code/|'
+    if [ -f "$1/LAUNCHERS" ]; then cut -c 67- "$1/LAUNCHERS"; else grep '^run/' "$seen" || :; fi
+  } | sort >"$seen.known"
+  comm -23 "$seen" "$seen.known" | while IFS= read -r path; do
+    mark drift "extra $1/$path"
+    show_file "$1/$path"
+  done
+}
+
+drift_digests() { # DIRECTORY LIST
+  (cd "$1" && sha256sum --strict -c "$2" 2>/dev/null </dev/null) | sed -n 's/: FAILED.*$//p' | while IFS= read -r path; do
+    if [ -e "$1/$path" ]; then mark drift "edited $1/$path"; else mark drift "missing $1/$path"; fi
+    show_file "$1/$path"
+  done
+}
+
 unit_facts() {
   fact nginx "$(systemctl is-active nginx.service 2>/dev/null || :)"
   fact facade "$(systemctl is-active "$NAME.service" 2>/dev/null || :)"
@@ -68,6 +189,7 @@ unit_facts() {
       -p ActiveState -p MainPID -p NRestarts -p ActiveEnterTimestampMonotonic -p MemoryCurrent | tr -d ' '); do
       fact "slot.$slot.${property%%=*}" "${property#*=}"
     done
+    slot_processes "$slot"
   done
   for unit in $PROCESSES; do
     fact "process.$unit" "$(systemctl is-active "$unit" 2>/dev/null || :)"
@@ -89,7 +211,10 @@ release_facts() {
     [ -f "$wheel" ] && fact "wheel.$(basename "$wheel")" 1
   done
   if [ -f "$ROOT/history.jsonl" ]; then
-    tail -n "$HISTORY" "$ROOT/history.jsonl" | while IFS= read -r line; do mark history "$line"; done
+    {
+      [ "$HISTORY" = 0 ] || head -n "-$HISTORY" "$ROOT/history.jsonl" | committed_switches | tail -n 200
+      tail -n "$HISTORY" "$ROOT/history.jsonl"
+    } | while IFS= read -r line; do mark history "$line"; done
   fi
 }
 
@@ -115,4 +240,11 @@ file_facts
 unit_facts
 release_facts
 current_facts
+maintenance_facts
+activity_facts
+if [ "$DRIFT" = 1 ]; then
+  seen=$(mktemp)
+  trap 'rm -f "$seen" "$seen.known"' EXIT
+  drift_facts
+fi
 mark end ok

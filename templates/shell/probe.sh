@@ -45,10 +45,12 @@ probe_slot() { # SLOT SECONDS
 }
 
 probe_front() { # SECONDS
+  # Maintenance turns everybody away but who asks from this address.
+  if [ -e "$ROOT/maintenance" ]; then set -- "$1" --interface "$DOOR"; fi
   case $FRONT in
-    https) probe "$1" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \
+    https) probe "$@" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \
       "https://$FRONT_HOST$HEALTH_PATH" ;;
-    http) probe "$1" --resolve "$FRONT_HOST:80:127.0.0.1" "http://$FRONT_HOST$HEALTH_PATH" ;;
+    http) probe "$@" --resolve "$FRONT_HOST:80:127.0.0.1" "http://$FRONT_HOST$HEALTH_PATH" ;;
     listen) probe "$1" "http://$LISTEN$HEALTH_PATH" ;;
   esac
 }

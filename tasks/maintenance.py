@@ -1,0 +1,80 @@
+"""maintenance: close the front door with a word, and open it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks.program import invocation, verb
+
+if TYPE_CHECKING:
+    from tasks.engine.fanout import Emit
+    from tasks.engine.member import Member
+
+_TURNS = ("on", "off", "status")
+
+
+@verb(turn="on, off or status")
+def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> None:
+    """Answer 503 with a page (on), serve again (off), or say which (status); health checks on the host go on.
+
+    --message TEXT is what the page says. A reboot and a deploy leave it as it is.
+    """
+    from tasks import fleet
+    from tasks.engine import maintenance as pages
+    from tasks.engine import rollout, scripts
+    from tasks.engine.errors import UsageError
+
+    if turn not in _TURNS:
+        raise UsageError(f"maintenance takes on, off or status, not {turn!r}", next="fab maintenance status")
+    text = pages.accepted(message)
+    if turn == "status":
+        _status(c, json)
+        return
+    _, members = fleet.open_fleet(c, changing=f"maintenance {turn}")
+    for member in members:
+        pages.accept(member.service, member.host.name)
+    if invocation(c).dry:
+        from tasks import plans
+
+        plans.show_scripts([(one.host.name, (scripts.maintenance(one.service, turn),)) for one in members])
+        return
+
+    def work(member: Member, emit: Emit) -> None:
+        _turn(member, turn, text, emit)
+
+    fleet.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)
+
+
+def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
+    from datetime import datetime, timezone
+
+    from tasks.engine import maintenance as pages
+    from tasks.engine import payload, scripts
+    from tasks.engine.scripts import Question
+
+    found = member.ask(Question(history=0))
+    member.act_as(found.account or member.login)
+    sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
+    member.perform(scripts.maintenance(member.service, turn), emit, payload.maintenance(sent) if sent else ())
+    member.warning = ""
+    if turn == "on":
+        member.finish(emit, "closed", f"clients get 503: {text}")
+    else:
+        member.finish(emit, "open", "clients are served")
+
+
+def _status(c: Any, json: bool) -> None:
+    from tasks import fleet
+    from tasks.engine import maintenance as pages
+    from tasks.engine import report
+    from tasks.engine.scripts import Question
+
+    _, members = fleet.open_fleet(c)
+    found = fleet.ask(members, lambda member: pages.state(member.ask(Question(history=0))))
+    if json:
+        hosts = [{"host": name, "maintenance": state is not None, **(state or {})} for name, state in found.items()]
+        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+    else:
+        for name, state in found.items():
+            report.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state)}'}")
+    fleet.leave(members)
