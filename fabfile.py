@@ -2,7 +2,7 @@
 
 from invoke import Collection
 
-from tasks import hosts, lifecycle, lock, logs, maintenance, program, rollouts, sandbox, status
+from tasks import drift, hosts, lifecycle, lock, logs, maintenance, program, rollouts, sandbox, status
 
 program.begin()
 namespace = Collection(
@@ -21,6 +21,7 @@ namespace = Collection(
     status.releases,
     status.health,
     status.history,
+    drift.drift,
     logs.logs,
     logs.execute,
     lock.lock,

@@ -62,7 +62,8 @@ def _lines(planned: HostPlan) -> Iterable[str]:
     if setup.needed:
         yield f"setup (needs root): {'; '.join(setup.reasons) or 'files of root differ'}"
         for path in setup.changed:
-            yield f"  write {path}"
+            kept = "  (edited on the host: a copy is kept below /var/backups)" if path in setup.edited else ""
+            yield f"  write {path}{kept}"
         if setup.packages:
             yield f"  install {' '.join(setup.packages)}"
     if planned.unchanged:

@@ -29,13 +29,17 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Setup:
-    """Root's part. files: all of them; changed: those that differ on the host; packages: what is missing."""
+    """Root's part. files: all of them; changed: those that differ on the host; packages: what is missing.
+
+    edited: those of the changed that are not as they were written there: setup keeps a copy.
+    """
 
     account: str
     files: tuple[HostFile, ...]
     changed: tuple[str, ...]
     packages: tuple[str, ...]
     reasons: tuple[str, ...]
+    edited: tuple[str, ...] = ()
 
     @property
     def needed(self) -> bool:
@@ -106,7 +110,10 @@ def setup(service: Service, facts: Facts, account: str, certificate: bytes | Non
         reasons.append("the certificate differs")
     if scripts.front(service) == "https" and not installed and facts.account:
         reasons.append("there is no certificate")
-    return Setup(account, files, changed, _missing(service, facts), tuple(reasons))
+    edited = tuple(
+        path for path in changed if (there := facts.get(f"file.{path}")) and there != facts.get(f"setup.{path}")
+    )
+    return Setup(account, files, changed, _missing(service, facts), tuple(reasons), edited)
 
 
 def _missing(service: Service, facts: Facts) -> tuple[str, ...]:
@@ -187,6 +194,7 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
         "why": plan.why,
         "setup": {
             "write": list(plan.setup.changed),
+            "edited": list(plan.setup.edited),
             "packages": list(plan.setup.packages),
             "reasons": list(plan.setup.reasons),
         },

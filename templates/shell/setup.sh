@@ -22,7 +22,7 @@ put_back() {
   # shellcheck disable=SC2086 # a list of names
   [ -f "/etc/$NAME/setup" ] || systemctl disable -q $UNITS </dev/null || :
   while IFS= read -r path; do
-    if [ -f "$work/former$path" ]; then cp -p "$work/former$path" "$path"; else rm -f "$path"; fi
+    if [ -e "$work/former$path" ] || [ -L "$work/former$path" ]; then cp -p -P --remove-destination "$work/former$path" "$path"; else rm -f "$path"; fi
   done <"$work/changed"
   systemctl daemon-reload </dev/null
   [ -z "$RELOADED" ] || systemctl reload nginx.service </dev/null
@@ -90,10 +90,25 @@ make_certificate() {
   replace "$work/certificate.pem" "$tls/certificate.pem" 0644
 }
 
+# What is not as we wrote it, somebody edited: it is kept, ten copies of each file at most, and that is said.
+keep_edited() { # PATH
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
+  recorded=$(awk -v WANTED="$1" '$1 ~ /^(file|tls)$/ && $3 == WANTED { print $2 }' "/etc/$NAME/setup" 2>/dev/null) || :
+  if [ ! -L "$1" ] && [ "$recorded" = "$(sha256sum <"$1" | cut -d ' ' -f 1)" ]; then return 0; fi
+  copy=/var/backups/integrators-loop/$NAME$1.$(date -u +%Y%m%dT%H%M%SZ)
+  (umask 077 && mkdir -p "${copy%/*}")
+  cp -P --remove-destination "$1" "$copy"
+  [ -L "$copy" ] || chmod 0600 "$copy"
+  mark warning "$1 is not as it was written here; what it was is kept as $copy"
+  find "${copy%/*}" -maxdepth 1 -name "${1##*/}.[0-9]*Z" -printf '%f\n' | sort -r | tail -n +11 |
+    while IFS= read -r old; do rm -f "${copy%/*}/$old"; done
+}
+
 # The new file takes its place by a rename; the former one is kept until all is well.
 replace() { # NEW PATH MODE
+  keep_edited "$2"
   mkdir -p "$(dirname "$2")" "$work/former$(dirname "$2")"
-  [ ! -f "$2" ] || cp -p "$2" "$work/former$2"
+  if [ -e "$2" ] || [ -L "$2" ]; then cp -p -P "$2" "$work/former$2"; fi
   printf '%s\n' "$2" >>"$work/changed"
   install -m "$3" "$1" "$2.new-$RUN"
   mv -T "$2.new-$RUN" "$2"
@@ -102,7 +117,7 @@ replace() { # NEW PATH MODE
 install_files() {
   visudo -c -q -f "$work/files/etc/sudoers.d/$NAME" </dev/null || refuse 'visudo refuses the sudo rules'
   while IFS=' ' read -r mode path; do
-    if ! cmp -s "$work/files$path" "$path"; then
+    if [ -L "$path" ] || ! cmp -s "$work/files$path" "$path"; then
       step write "$path"
       replace "$work/files$path" "$path" "$mode"
     fi
@@ -120,6 +135,7 @@ remove_former() {
     [ -f "$path" ] || continue
     step remove "$path"
     case $path in *.service | *.timer | *.socket) systemctl disable --now "$(basename "$path")" </dev/null || : ;; esac
+    keep_edited "$path"
     mkdir -p "$work/former$(dirname "$path")"
     cp -p "$path" "$work/former$path"
     printf '%s\n' "$path" >>"$work/changed"
@@ -240,6 +256,9 @@ record() {
     while IFS=' ' read -r _ path; do
       printf 'file %s %s\n' "$(sha256sum <"$path" | cut -d ' ' -f 1)" "$path"
     done <"$work/files/MODES"
+    for path in "/etc/$NAME/tls/certificate.pem" "/etc/$NAME/tls/key.pem"; do
+      [ ! -f "$path" ] || printf 'tls %s %s\n' "$(sha256sum <"$path" | cut -d ' ' -f 1)" "$path"
+    done
   } >"$work/setup"
   install -m 0644 "$work/setup" "/etc/$NAME/setup"
 }

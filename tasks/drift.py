@@ -1,0 +1,96 @@
+"""drift: what of ours on the hosts is not as it was written."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from tasks.program import ROOT, verb
+
+if TYPE_CHECKING:
+    from tasks.engine.drift import Finding, Source
+    from tasks.engine.facts import Facts
+    from tasks.engine.member import Member
+    from tasks.engine.project import Project
+    from tasks.engine.release import Release
+
+
+@verb(as_="the account to log in as; root reads the sudo rules too")
+def drift(c: Any, as_: str = "", json: bool = False) -> None:
+    """Read only: what was edited on the hosts since we wrote it, with the difference. Exit status 1 if anything was."""
+    from tasks import fleet
+    from tasks.engine import report
+
+    project, members = fleet.open_fleet(c, user=as_ or None)
+    made = project.release()
+    found = fleet.ask(members, lambda member: _look(project, made, member))
+    if json:
+        hosts = [{"host": name, "drift": any(one.drifted for one in findings),
+                  "findings": [one.as_dict() for one in findings]} for name, findings in found.items()]  # fmt: skip
+        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+    else:
+        for name, findings in found.items():
+            _show(name, findings)
+    fleet.leave(members, bad=any(one.drifted for findings in found.values() for one in findings))
+
+
+def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...]:
+    from tasks.engine import drift as engine
+    from tasks.engine import host_files
+    from tasks.engine.scripts import Question
+
+    service = member.service
+    account = member.host.user or member.login
+    paths = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
+    found = member.ask(Question(paths, show_files=True, drift=True))
+    files = host_files.render(service, found.ground(found.account or account))
+    return engine.examine(files, found, _source(made, member, found))
+
+
+def _source(made: Release, member: Member, found: Facts) -> Source:
+    """What releases were made of: the working copy for its own, the commit for those of a clean tree."""
+    records = {str(record.get("id")): record for record in found.releases}
+
+    def source(release: str, path: str) -> bytes | None:
+        folder, _, name = path.partition("/")
+        record = records.get(release, {})
+        if folder == "run":
+            return _launcher(member, record, release, name)
+        if made.id == release:
+            return next((entry.read() for entry in made.tree.entries if entry.path == name), None)
+        commit = str(record.get("commit") or "")
+        if record.get("dirty") != 0 or not commit.isalnum():
+            return None
+        shown = subprocess.run(
+            ["git", "-C", ROOT, "show", f"{commit}:./service/{name}"], capture_output=True, check=False
+        )
+        return shown.stdout if shown.returncode == 0 else None
+
+    return source
+
+
+def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | None:
+    """As a deploy of today would write it; another release may have had another service.yaml."""
+    from tasks.engine import launchers
+
+    versions = [
+        str(one).partition("==")[2] for one in record.get("packages") or () if str(one).startswith("gunicorn==")
+    ]
+    if not versions:
+        return None
+    text = launchers.render(member.service, release, member.host.name, versions[0]).get(name)
+    return text.encode() if text is not None else None
+
+
+def _show(name: str, findings: tuple[Finding, ...]) -> None:
+    from tasks.engine import report
+
+    writer = report.out()
+    for finding in findings:
+        writer.line(
+            f"{name}  {finding.kind.upper() if finding.drifted else finding.kind}  {finding.path}: {finding.text}"
+        )
+        for line in finding.diff:
+            writer.line(f"    {line}")
+    if not any(finding.drifted for finding in findings):
+        writer.line(f"{name}  no drift")
