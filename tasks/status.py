@@ -2,14 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import io
+import os
+import re
+import shutil
+import sys
+import time
+from datetime import datetime
+from json import dumps
+from typing import TYPE_CHECKING, Any
 
+from tasks.engine.errors import UsageError
 from tasks.program import verb
 
+if TYPE_CHECKING:
+    from tasks.engine.member import Member
 
-@verb()
-def status(c: Any, json: bool = False) -> None:
-    """Show the fleet at a glance: release, slot, health, memory, disk, certificate, last action."""
+
+@verb(every="seconds between two looks of --watch")
+def status(c: Any, watch: bool = False, every: str = "5", json: bool = False) -> None:
+    """Show the fleet at a glance: release, age, health, workers, memory, disk, certificate, last action and who.
+
+    --watch goes on looking; on a terminal in place.
+    """
+    from tasks import fleet
+
+    seconds = _seconds(every)
+    if not watch:
+        members, bad = _look(c, json)
+        fleet.leave(members, bad=bad)
+        return
+    while not _look_again(c, json):
+        time.sleep(seconds)
+
+
+def _seconds(every: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}([.][0-9]{1,3})?", every) or float(every) < 0.1:
+        raise UsageError(f"--every takes seconds, not {every!r}", where="--every", next="fab status --watch --every 5")
+    return float(every)
+
+
+def _look_again(c: Any, json: bool) -> bool:
+    """One look of --watch; whether its reader has gone."""
+    from tasks.engine import report
+
+    writer = report.out()
+    if sys.stdout.isatty() and not json:
+        held = io.StringIO()
+        with contextlib.redirect_stdout(held):
+            _look(c, json)
+        # Home, each line to its end, and what is below: nothing flickers as a cleared screen would.
+        text = held.getvalue().replace("\n", "\x1b[K\n")
+        writer.raw(f"\x1b[H{text}{datetime.now():%H:%M:%S}\x1b[K\x1b[J")
+    else:
+        _look(c, json, line=True)
+        if not json:
+            writer.raw("")
+    return writer.closed
+
+
+def _look(c: Any, json: bool, *, line: bool = False) -> tuple[list[Member], bool]:
+    """Ask all hosts, and show how they stand; the members, and whether one is not as it should be."""
     from tasks import fleet
     from tasks.engine import report, standing
     from tasks.engine.scripts import Question
@@ -17,15 +71,29 @@ def status(c: Any, json: bool = False) -> None:
     project, members = fleet.open_fleet(c)
     found = fleet.ask(members, lambda member: member.ask(Question(health=True)))
     lines = [standing.of(member.host.name, member.service, found.get(member.host.name)) for member in members]
+    standing.mark_differing(lines)
+    writer = report.out()
     if json:
-        report.document({"inventory": str(project.inventory.path), "hosts": lines, "errors": fleet.errors(members)})
+        document: dict[str, object] = {"inventory": str(project.inventory.path), "hosts": lines}
+        document["errors"] = fleet.errors(members)
+        if line:
+            writer.raw(dumps({"schema": report.SCHEMA, **document}))
+        else:
+            report.document(document)
     else:
-        rows = [standing.HEADINGS, *(standing.row(line) for line in lines)]
-        for line in report.table(rows):
-            report.out().raw(line)
-        if len({line["release"] for line in lines if line["reachable"]}) > 1:
-            report.out().line("the hosts do not all serve the same release")
-    fleet.leave(members, bad=any(line["reachable"] and line["state"] != "healthy" for line in lines))
+        for text in report.table(standing.table(lines, _width())):
+            writer.raw(text)
+        for text in standing.notes(lines):
+            writer.line(text)
+    return members, any(one["reachable"] and one["state"] != "healthy" for one in lines)
+
+
+def _width() -> int | None:
+    """Columns of the terminal; without one, as COLUMNS says, or without a bound."""
+    if sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    told = os.environ.get("COLUMNS", "")
+    return int(told) if told.isascii() and told.isdigit() and int(told) else None
 
 
 @verb()
@@ -77,26 +145,64 @@ def releases(c: Any, json: bool = False) -> None:
     fleet.leave(members)
 
 
-@verb()
-def history(c: Any, json: bool = False) -> None:
-    """Show what was done on each host, when, and by whom, the newest last."""
+@verb(last="so many lines a host", verify="hold it against what the host has")
+def history(c: Any, last: str = "", verify: bool = False, json: bool = False) -> None:
+    """Show what was done on each host, when, and by whom, the newest last.
+
+    --verify: has each action an outcome, and does the host have what was done last? Exit status 1 if not.
+    """
     from tasks import fleet
     from tasks.engine import report
     from tasks.engine.scripts import Question
 
+    if last and not (last.isascii() and last.isdigit()):
+        raise UsageError(f"--last takes a number of lines, not {last!r}", where="--last", next="fab history --last 20")
+    if verify:
+        _verify(c, json)
+        return
     _, members = fleet.open_fleet(c)
-    found = fleet.ask(members, lambda member: member.ask(Question(history=1000)).actions)
+    found = fleet.ask(members, lambda member: member.ask(Question(history=int(last or 1000))).actions)
+    if last:
+        found = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in found.items()}
     if json:
         hosts = [{"host": name, "actions": [one.as_dict() for one in actions]} for name, actions in found.items()]
         report.document({"hosts": hosts, "errors": fleet.errors(members)})
     else:
         rows = [("time", "host", "action", "release", "state", "by", "from")]
         rows += sorted(
-            (one.time, name, one.action, one.release or "-", one.state, one.who.get("git") or one.who.get("user", "-"),
-             one.who.get("host", "-"))
-            for name, actions in found.items()
-            for one in actions
+            ((one.time, name, one.action, one.release or "-", one.state,
+              one.who.get("git") or one.who.get("user", "-"), one.who.get("host", "-"))
+             for name, actions in found.items() for one in actions),
+            key=lambda row: row[0],
         )  # fmt: skip
-        for line in report.table(rows):
-            report.out().raw(line)
+        for text in report.table(rows):
+            report.out().raw(text)
     fleet.leave(members)
+
+
+def _verify(c: Any, json: bool) -> None:
+    from tasks import fleet
+    from tasks.engine import history as engine
+    from tasks.engine import report
+    from tasks.engine.scripts import Question
+
+    def look(member: Member) -> tuple[engine.Finding, ...]:
+        facts = member.ask(Question(history=10**6))
+        return engine.verify(
+            facts.actions, current=facts.current, settled=facts.settled, busy=bool(facts.get("busy")), torn=facts.torn
+        )
+
+    _, members = fleet.open_fleet(c)
+    found = fleet.ask(members, look)
+    if json:
+        hosts = [{"host": name, "agrees": not any(one.wrong for one in findings),
+                  "findings": [{"wrong": one.wrong, "text": one.text} for one in findings]}
+                 for name, findings in found.items()]  # fmt: skip
+        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+    else:
+        for name, findings in found.items():
+            for one in findings:
+                report.out().line(f"{name}  {'WRONG' if one.wrong else 'note '}  {one.text}")
+            if not any(one.wrong for one in findings):
+                report.out().line(f"{name}  the history and the host agree")
+    fleet.leave(members, bad=any(one.wrong for findings in found.values() for one in findings))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from tasks.engine import history
+from tasks.engine import history, maintenance
 from tasks.engine.facts import Facts
 from tasks.engine.service import Service
 
-HEADINGS = ("host", "state", "release", "slot", "up", "memory", "disk free", "certificate", "last action")
+HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "memory", "free", "cert", "last action")
+# What a narrow terminal does without, first of all first.
+_DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "last action", "age")
+_CERTIFICATE_DAYS = 21
+_FREE_BYTES = 500_000_000
 
 
 def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
@@ -21,6 +27,7 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
     unit = f"slot.{slot}."
     began = facts.number(f"{unit}ActiveEnterTimestampMonotonic") // 1_000_000
     last = facts.actions[-1] if facts.actions else None
+    memory, counted = _memory(facts, unit)
     return {
         "host": host,
         "reachable": True,
@@ -29,10 +36,15 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         "slot": slot,
         "healthy": facts.healthy,
         "state": _state(facts),
+        "maintenance": maintenance.state(facts),
+        "time": facts.number("time"),
+        "age_seconds": _age_of(facts),
         "up_seconds": facts.number("uptime") - began if began else None,
         "restarts": facts.number(f"{unit}NRestarts"),
-        # systemd says [not set], or 2^64 - 1, where it does not count.
-        "memory_bytes": memory if 0 < (memory := facts.number(f"{unit}MemoryCurrent")) < 2**63 else None,
+        "workers": facts.number(f"{unit}workers") if facts.get(f"{unit}workers") else None,
+        "workers_wanted": next((one.workers for one in service.processes if one.name == "web"), None),
+        "memory_bytes": memory,
+        "memory_counted": counted,
         "disk_free_bytes": facts.number("free_bytes"),
         "certificate_days": _days_left(facts),
         "processes": {
@@ -40,6 +52,15 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         },
         "last_action": last.as_dict() if last else None,
     }
+
+
+def _memory(facts: Facts, unit: str) -> tuple[int | None, str | None]:
+    """Bytes, and who counted them: systemd, or the sum over its processes of their share (pss) or of all (rss)."""
+    # systemd says [not set], or 2^64 - 1, where it does not count.
+    for fact, counted in (("MemoryCurrent", "systemd"), ("pss", "pss"), ("rss", "rss")):
+        if 0 < (size := facts.number(f"{unit}{fact}")) < 2**63:
+            return size, counted
+    return None, None
 
 
 def _state(facts: Facts) -> str:
@@ -62,6 +83,22 @@ def _days_left(facts: Facts) -> int | None:
     return int((end.timestamp() - facts.number("time")) // 86400)
 
 
+def _age_of(facts: Facts) -> int | None:
+    """Seconds since the release that serves was put there, by the host's own clock."""
+    came = [one for one in facts.actions if one.state == "done" and one.action in {"deploy", "rollback"}]
+    if not came or came[-1].release != facts.current:
+        return None
+    return _since(came[-1].time, facts.number("time"))
+
+
+def _since(time: str, now: int) -> int | None:
+    try:
+        moment = datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return max(0, now - int(moment.timestamp()))
+
+
 def _age(seconds: int | None) -> str:
     """In the largest unit that says enough."""
     if seconds is None:
@@ -72,29 +109,89 @@ def _age(seconds: int | None) -> str:
     return f"{seconds} s"
 
 
-def row(line: dict[str, Any]) -> tuple[str, ...]:
+def mark_differing(lines: Sequence[dict[str, Any]]) -> None:
+    """Say of each host that was reached whether its release differs from that of most; of equals, the first counts."""
+    counts = Counter(line["release"] for line in lines if line["reachable"])
+    most = counts.most_common(1)[0][0] if counts else None
+    for line in lines:
+        line["differs"] = line["reachable"] and line["release"] != most
+
+
+def row(line: Mapping[str, Any]) -> tuple[str, ...]:
     """One line of the table."""
     if not line["reachable"]:
         return (line["host"], "UNREACHABLE", *("-" for _ in HEADINGS[2:]))
     state = line["state"] if line["state"] == "healthy" else line["state"].upper()
-    memory, days, last = line["memory_bytes"], line["certificate_days"], line["last_action"]
+    memory, days, workers = line["memory_bytes"], line["certificate_days"], line["workers"]
     return (
         line["host"],
-        state,
-        line["release"] or "-",
+        "MAINTENANCE" if state == "healthy" and line["maintenance"] is not None else state,
+        f"{line['release'] or '-'}{' !' if line.get('differs') else ''}",
+        _age(line["age_seconds"]),
         line["slot"] or "-",
         _age(line["up_seconds"]),
-        f"{memory // 1_000_000} MB" if memory is not None else "-",
+        f"{workers}/{line['workers_wanted']}" if workers is not None else "-",
+        f"{'' if line['memory_counted'] == 'systemd' else '~'}{memory // 1_000_000} MB" if memory is not None else "-",
         f"{line['disk_free_bytes'] / 1e9:.1f} GB",
-        f"{days} days" if days is not None else "-",
-        f"{last['action']} {last['state']} {last['time']}" if last else "-",
+        f"{days} d" if days is not None else "-",
+        _last(line),
     )
 
 
+def _last(line: Mapping[str, Any]) -> str:
+    """What was done last, how long ago, and by whom."""
+    last = line["last_action"]
+    if not last:
+        return "-"
+    state = "" if last["state"] == "done" else f" {last['state'].upper()}"
+    return f"{last['action']}{state} {_age(_since(last['time'], line['time']))} ago, {_person(last['who'])}"
+
+
+def _person(who: Mapping[str, str]) -> str:
+    return str(who.get("git") or who.get("user") or "-")
+
+
+def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[str, ...]]:
+    """Headings and rows, with as many columns as the width has room for; None: all."""
+    rows = [HEADINGS, *(row(line) for line in lines)]
+    kept = list(HEADINGS)
+    for name in ("", *_DROPPED):
+        kept = [heading for heading in kept if heading != name]
+        columns = [HEADINGS.index(heading) for heading in kept]
+        fits = [tuple(cells[column] for column in columns) for cells in rows]
+        if width is None or sum(max(map(len, cells)) + 2 for cells in zip(*fits, strict=True)) - 2 <= width:
+            break
+    return fits
+
+
+def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the table has no room for, and an operator should not miss."""
+    reached = [line for line in lines if line["reachable"]]
+    found = []
+    if any(line.get("differs") for line in reached):
+        found.append("! the hosts do not all serve the same release")
+    for counted, told in (("pss", "of shared pages its part"), ("rss", "shared pages in each")):
+        if any(line["memory_counted"] == counted for line in reached):
+            found.append(f"~ memory added up over the processes ({told}): systemd does not count it there")
+    for line in reached:
+        days, name = line["certificate_days"], line["host"]
+        if line["maintenance"] is not None:
+            found.append(f"{name}: maintenance is on {maintenance.describe(line['maintenance'])}")
+        if days is not None and days < _CERTIFICATE_DAYS:
+            found.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
+        if line["disk_free_bytes"] < _FREE_BYTES:
+            found.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
+        found += [f"{name}: {unit} is {state}" for unit, state in line["processes"].items() if state == "failed"]
+        if (last := line["last_action"]) and last["state"] == "started":
+            found.append(f"{name}: {last['action']} has no outcome: fab history -H {name} --verify")
+    return found
+
+
 def releases(facts: Facts) -> list[dict[str, Any]]:
-    """The releases of a host, the one deployed last first."""
+    """The releases of a host, the one deployed last first. good: it held its check once; bad: it never did."""
     deployed = {one.release: one for one in facts.actions if one.action == "deploy" and one.state == "done"}
-    failed = {one.release for one in facts.actions if one.state == "failed"} - set(deployed)
+    good = {one.release for one in facts.actions if one.state == "done" and one.action in {"deploy", "rollback"}}
+    bad = {one.release for one in facts.actions if one.action == "deploy" and one.state == "failed"} - good
     back = history.previous(facts.actions, facts.current, facts.release_ids) if facts.current else None
     lines = []
     for release in facts.releases:
@@ -103,12 +200,12 @@ def releases(facts: Facts) -> list[dict[str, Any]]:
         marks = [
             *(["live"] if name == facts.current else []),
             *(["rollback"] if name == back else []),
-            *(["failed"] if name in failed else []),
-            *(["uncommitted"] if release.get("dirty") else []),
+            *(["good"] if name in good else []),
+            *(["bad"] if name in bad else []),
+            *(["dirty"] if release.get("dirty") else []),
         ]
         lines.append({
             "id": name, "marks": marks, "commit": release.get("commit"), "packages": release.get("packages"),
-            "deployed": action.time if action else None,
-            "by": (action.who.get("git") or action.who.get("user")) if action else None,
+            "deployed": action.time if action else None, "by": _person(action.who) if action else None,
         })  # fmt: skip
     return sorted(lines, key=lambda line: str(line["deployed"] or ""), reverse=True)

@@ -1,0 +1,165 @@
+"""How the fleet stands, in as many columns as there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.engine import report, service, standing
+from tasks.engine.facts import Facts
+from tasks.engine.history import Action
+
+SERVICE = service.describe(service.load(Path(__file__).resolve().parent.parent / "service" / "service.yaml"))
+NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
+WHO = {"user": "ann", "git": "ann@shire.example"}
+VALUES = {
+    "time": str(NOW),
+    "uptime": "9000",
+    "current": "blue",
+    "current_release": "0123456789ab",
+    "slot.blue.ActiveState": "active",
+    "slot.blue.ActiveEnterTimestampMonotonic": str((9000 - 7300) * 1_000_000),
+    "slot.blue.workers": "2",
+    "slot.blue.MemoryCurrent": "84000000",
+    "health.slot": "ok",
+    "health.front": "ok",
+    "free_bytes": "5000000000",
+    "certificate_end": "Jan 31 00:00:00 2026 GMT",
+}
+DONE = Action("2025-12-31T20:00:00Z", "r", "deploy", "0123456789ab", "done", WHO)
+
+
+def facts(*actions: Action, releases: tuple[Mapping[str, object], ...] = (), **changes: str) -> Facts:
+    values = {**VALUES, **{key.replace("__", "."): value for key, value in changes.items()}}
+    return Facts(values, releases=releases, actions=actions or (DONE,))
+
+
+def line(name: str = "shire01", found: Facts | None = None) -> dict[str, Any]:
+    made = standing.of(name, SERVICE, found or facts())
+    standing.mark_differing([made])
+    return made
+
+
+def test_a_host_at_a_glance() -> None:
+    assert dict(zip(standing.HEADINGS, standing.row(line()), strict=True)) == {
+        "host": "shire01",
+        "state": "healthy",
+        "release": "0123456789ab",
+        "age": "4 h",
+        "slot": "blue",
+        "up": "2 h",
+        "workers": "2/2",
+        "memory": "84 MB",
+        "free": "5.0 GB",
+        "cert": "30 d",
+        "last action": "deploy 4 h ago, ann@shire.example",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "memory", "counted"),
+    [
+        ({"slot__blue__MemoryCurrent": "[not set]", "slot__blue__pss": "61000000"}, "~61 MB", "pss"),
+        ({"slot__blue__MemoryCurrent": str(2**64 - 1), "slot__blue__rss": "99000000"}, "~99 MB", "rss"),
+        ({"slot__blue__MemoryCurrent": "[not set]"}, "-", None),
+        ({"slot__blue__rss": "99000000"}, "84 MB", "systemd"),
+    ],
+)
+def test_memory_says_who_counted_it(changes: dict[str, Any], memory: str, counted: str | None) -> None:
+    found = line(found=facts(**changes))
+    assert standing.row(found)[standing.HEADINGS.index("memory")] == memory
+    assert found["memory_counted"] == counted
+    assert any(note.startswith("~") for note in standing.notes([found])) is (counted in {"pss", "rss"})
+
+
+def fleet(*releases: str | None) -> list[dict[str, Any]]:
+    lines = [
+        standing.of(f"shire{number:02}", SERVICE, facts(current_release=release) if release is not None else None)
+        for number, release in enumerate(releases, start=1)
+    ]
+    standing.mark_differing(lines)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("releases", "differ"),
+    [
+        (("a", "a", "a"), []),
+        (("a", "b", "a"), ["shire02"]),
+        (("b", "a", "a"), ["shire01"]),
+        (("a", "b"), ["shire02"]),
+        (("a", None, "a"), []),
+        (("", "a", "a"), ["shire01"]),
+        ((None, None), []),
+    ],
+)
+def test_hosts_that_differ_from_most_are_marked(releases: tuple[str | None, ...], differ: list[str]) -> None:
+    lines = fleet(*releases)
+    assert [one["host"] for one in lines if one["differs"]] == differ
+    assert any("do not all serve" in note for note in standing.notes(lines)) is bool(differ)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_forty_hosts_fit_into_the_width_and_keep_what_matters_most(width: int) -> None:
+    lines = fleet(*["0123456789ab"] * 38, "feedfacecafe", None)
+    shown = list(report.table(standing.table(lines, width)))
+    assert len(shown) == 41
+    assert max(map(len, shown)) <= width
+    for heading in ("host", "state", "release"):
+        assert heading in shown[0]
+    assert shown[40].split()[:2] == ["shire40", "UNREACHABLE"]
+    assert "feedfacecafe !" in shown[39]
+
+
+def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() -> None:
+    lines = fleet(*["0123456789ab"] * 3)
+    shown = [len(standing.table(lines, width)[0]) for width in range(20, 160)]
+    assert shown == sorted(shown)
+    assert standing.table(lines, None)[0] == standing.HEADINGS
+    assert "last action" in standing.table(lines, 80)[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (facts(certificate_end="Jan 11 00:00:00 2026 GMT"), "shire01: the certificate ends in 10 days"),
+        (facts(certificate_end="Dec 30 00:00:00 2025 GMT"), "shire01: the certificate has ended"),
+        (facts(free_bytes="400000000"), "shire01: only 400 MB are free"),
+        (facts(process__myapp_worker="failed"), "shire01: myapp_worker is failed"),
+        (facts(maintenance='{"since": "now", "message": "Soon.", "who": {"user": "ann"}}'),
+         "shire01: maintenance is on since now, by ann: Soon."),
+        (facts(DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "started", WHO)),
+         "shire01: deploy has no outcome: fab history -H shire01 --verify"),
+    ],
+)  # fmt: skip
+def test_what_an_operator_should_not_miss_is_told_below_the_table(found: Facts, told: str) -> None:
+    assert standing.notes([line(found=found)]) == [told]
+
+
+def test_maintenance_stands_in_the_place_of_the_state() -> None:
+    assert standing.row(line(found=facts(maintenance="{}")))[1] == "MAINTENANCE"
+    assert standing.row(line(found=facts(maintenance="{}", health__slot="no")))[1] == "UNHEALTHY"
+
+
+def test_releases_carry_their_marks_and_who_brought_them() -> None:
+    def act(number: int, action: str, release: str, state: str) -> Action:
+        return Action(f"2025-12-0{number}T00:00:00Z", str(number), action, release, state, WHO)
+
+    records: tuple[Mapping[str, object], ...] = (
+        {"id": "old", "commit": "c1", "dirty": 0},
+        {"id": "now", "commit": "c2", "dirty": 2},
+        {"id": "sad", "commit": "c3", "dirty": 0},
+        {"id": "new", "commit": None, "dirty": 0},
+    )
+    actions = (act(1, "deploy", "old", "done"), act(2, "deploy", "sad", "failed"), act(3, "deploy", "now", "done"))
+    found = standing.releases(facts(*actions, releases=records, current_release="now"))
+    assert {one["id"]: one["marks"] for one in found} == {
+        "now": ["live", "good", "dirty"],
+        "old": ["rollback", "good"],
+        "sad": ["bad"],
+        "new": [],
+    }
+    assert (found[0]["id"], found[0]["by"], found[0]["commit"]) == ("now", "ann@shire.example", "c2")
