@@ -150,6 +150,7 @@ def _nginx(service: Service, ground: Ground) -> str:
         root=root,
         door=layout.DOOR,
         server_name=quote.nginx(service.nginx.server_name),
+        tag=layout.gateway_tag(service),
         listen_80_ipv6="\n    listen [::]:80;" if ground.ipv6 else "",
         listen_443_ipv6="\n    listen [::]:443 ssl;" if ground.ipv6 else "",
         proxy=proxy,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from tasks.engine.service import Process, Service
 
 SLOTS = ("blue", "green")
@@ -43,6 +45,14 @@ def enabled(service: Service) -> tuple[str, ...]:
     timers = tuple(unit for unit in processes(service) if unit.endswith(".timer"))
     sockets = tuple(f"{service.name}@{slot}.socket" for slot in SLOTS)
     return (f"{service.name}.service", *sockets, *timers)
+
+
+def gateway_tag(service: Service) -> str:
+    """What nginx calls itself in the journal for this service: letters, digits and `_`, 32 at most."""
+    name = service.name.replace("-", "_")
+    # Names so long are told apart by a digest, which takes the place of their end.
+    short = name if len(name) <= 26 else f"{name[:17]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{short}_nginx"
 
 
 def stopped(service: Service) -> tuple[str, ...]:
