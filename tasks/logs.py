@@ -1,25 +1,54 @@
-"""logs, exec: what the hosts say, and what they are told."""
+"""logs, exec, shell: what the hosts say, what they are told, and a terminal on one."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 from tasks.program import ended_by_interrupt, invocation, verb
 
 
-@verb(f="follow", n="lines a host", grep="a pattern, as journalctl takes it")
+@verb(
+    f="follow", n="lines a host", since="a time (UTC), as journalctl takes it", until="likewise",
+    grep="a pattern, as journalctl takes it", level="error, warning, info or debug: at least",
+    process="web, or another of service.yaml; several with commas", nginx="the gateway's lines, too",
+)  # fmt: skip
 def logs(
-    c: Any, f: bool = False, n: str = "", since: str = "", until: str = "", grep: str = "", json: bool = False
-) -> None:
+    c: Any, f: bool = False, n: str = "", since: str = "", until: str = "", grep: str = "", level: str = "",
+    process: str = "", nginx: bool = False, json: bool = False,
+) -> None:  # fmt: skip
     """Show the journals of all selected hosts, merged by time; -f follows."""
     from tasks import fleet
-    from tasks.engine import journal
+    from tasks.engine import following, journal, reading, report
+    from tasks.engine.logview import View
 
+    wanted = journal.wanted(
+        n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f
+    )
     _, members = fleet.open_fleet(c)
-    wanted = journal.Wanted(journal.count(n), since, until, grep, follow=f)
-    with ended_by_interrupt():
-        journal.show(members, wanted, as_json=json)
+    journal.check(wanted, [member.service for member in members])
+    view = View([member.host.name for member in members], as_json=json)
+    if f:
+        with ended_by_interrupt():
+            for item in following.follow(members, wanted, view.gone):
+                view.show(item)
+        if view.gone():
+            # Nobody reads any more, so there is nobody to wait for a host that does not answer.
+            os._exit(0)
+        fleet.leave(members)
+        return
+    found = fleet.ask(members, lambda member: reading.past(member, wanted))
+    entries = reading.merged(list(found.values()))
+    dropped = {name: past.dropped for name, past in found.items() if past.dropped}
+    if json:
+        lines = [entry.as_dict() for entry in entries]
+        report.document({"lines": lines, "dropped": dropped, "errors": fleet.errors(members)})
+    else:
+        for entry in entries:
+            view.show(entry)
+        for name, number in dropped.items():
+            report.err().line(f"{name}: {number} older lines are left out; -n, --since, --grep and --level choose")
     fleet.leave(members)
 
 
@@ -34,14 +63,33 @@ def execute(c: Any, json: bool = False) -> None:
     if not line:
         raise UsageError("there is no command", where="--", next="fab exec -H shire01 -- uptime")
     _, members = fleet.open_fleet(c, changing="exec")
-    found = fleet.ask(members, lambda member: command.run(member, line, report.out(), as_json=json))
+    names = ", ".join(member.host.name for member in members)
+    with ended_by_interrupt(f"interrupted: the command may go on on {names}\n"):
+        found = command.run_all(members, line, as_json=json)
     if json:
         hosts = [{"host": name, **answer.as_dict()} for name, answer in found.items()]
         report.document({"hosts": hosts, "errors": fleet.errors(members)})
     elif len(members) > 1:
-        rows = [("host", "exit", "seconds"), *((name, str(a.status), f"{a.seconds:.1f}") for name, a in found.items())]
-        for text in report.table(rows):
+        for text in report.table(command.rows(members, found)):
             report.out().raw(text)
     if len(found) == len(members) == 1 and not json:
         sys.exit(min(next(iter(found.values())).status, 255))
     fleet.leave(members, bad=any(answer.status for answer in found.values()))
+
+
+@verb()
+def shell(c: Any) -> None:
+    """Open a terminal on one host: fab shell -H shire01; words after `--` run there instead of a login shell."""
+    from tasks import fleet
+    from tasks.engine import shell as terminals
+    from tasks.engine.errors import UsageError
+
+    _, members = fleet.open_fleet(c)
+    if len(members) != 1:
+        names = ", ".join(member.host.name for member in members)
+        raise UsageError(f"a terminal is on one host, and {len(members)} are selected: {names}", where="-H",
+                         next=f"fab shell -H {members[0].host.name}")  # fmt: skip
+    if not sys.stdin.isatty():
+        name = members[0].host.name
+        raise UsageError("there is no terminal here", where="stdin", next=f"fab exec -H {name} -- COMMAND")
+    terminals.open_on(members[0], invocation(c).remainder)

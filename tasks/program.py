@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Fabric's flags that would mean something else here, or would put a secret where it can be seen.
 _REFUSED = {
     "echo": "every step is shown as it is; the whole script: fab plan --script",
-    "pty": "scripts need no terminal; for one on a host, use ssh",
+    "pty": "scripts need no terminal; for one on a host: fab shell -H HOST",
     "warn-only": "a failed host never hides the others; nothing goes on behind a failure",
 }
 # These ask before any task is called, so they are looked for before Fabric does.
@@ -34,7 +34,7 @@ _PROMPTS = {
     "--prompt-for-login-password": "use a key: `identity:` in hosts.yaml, or -i",
     "--prompt-for-passphrase": "let ssh-agent hold the key: ssh-add",
 }
-_NO_DRY = ("lock", "exec", "sandbox.up", "sandbox.down")
+_NO_DRY = ("lock", "exec", "shell", "sandbox.up", "sandbox.down")
 
 
 _Body = TypeVar("_Body", bound=Callable[..., object])
@@ -176,9 +176,14 @@ def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 @contextmanager
-def ended_by_interrupt() -> Iterator[None]:
+def ended_by_interrupt(told: str = "") -> Iterator[None]:
     """While hosts are only asked: nothing has to be left safe, and a thread that waits for a host cannot be called."""
-    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+    def leave(*_: object) -> None:
+        sys.stderr.write(told)
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, leave)
     try:
         yield
     finally:

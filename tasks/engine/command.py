@@ -1,18 +1,29 @@
-"""A person's command on a host: its lines as they come, each with its host, and its exit status."""
+"""A person's command on hosts: its lines as they come, each with its host, and its exit status."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from tasks.engine import quote, report
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.fanout import gather, pool
+from tasks.engine.logview import Names, coloured
 from tasks.engine.marks import Output, Reader
 from tasks.engine.member import Member
-from tasks.engine.report import Writer
 from tasks.engine.session import LinkLost
 
 _KEPT = 1024 * 1024
+_GRACE = 5
+"""Seconds that a command has to end after -T told it to, and as many again until the link counts as lost."""
+
+_Line = tuple[str, str]
+_Emit = Callable[[_Line], None]
 
 
 @dataclass
@@ -23,11 +34,12 @@ class Answer:
     seconds: float = 0.0
     lines: list[str] = field(default_factory=list)
     dropped: int = 0
+    timed_out: bool = False
     _size: int = 0
 
     def keep(self, line: str) -> None:
         """Keep the line while there is room."""
-        self._size += len(line)
+        self._size += len(line) + 64
         if self._size > _KEPT:
             self.dropped += 1
         else:
@@ -38,38 +50,89 @@ class Answer:
         return {
             "exit": self.status,
             "seconds": round(self.seconds, 3),
+            "timed_out": self.timed_out,
             "output": self.lines,
             "dropped_lines": self.dropped,
         }
 
 
-def run(member: Member, line: str, writer: Writer, *, as_json: bool) -> Answer:
-    """Run the shell text, show its lines at once or keep them for JSON; LinkLost when its end was not seen."""
-    answer, began = Answer(), time.monotonic()
-    with member.connect().channel(line, member.options.command_timeout) as channel:
+def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str, Answer]:
+    """Run the shell text on all, show its lines at once or keep them for JSON; who gave no answer has an error."""
+    found: dict[str, Answer] = {}
+    writer = report.out()
+    names = Names([member.host.name for member in members], colour=coloured(sys.stdout, os.environ))
+
+    def work(member: Member) -> Callable[[_Emit], None]:
+        def answer(emit: _Emit) -> None:
+            try:
+                found[member.host.name] = _run(member, line, emit, as_json=as_json)
+            except LoopError as error:
+                member.error = error
+            finally:
+                member.close()
+
+        return answer
+
+    with pool(len(members)) as executor:
+        for host, text in gather([work(member) for member in members], executor):
+            writer.raw(f"{names.of(host)}  {quote.terminal(text)}")
+    return {member.host.name: found[member.host.name] for member in members if member.host.name in found}
+
+
+def rows(members: Sequence[Member], found: dict[str, Answer]) -> list[tuple[str, str, str, str]]:
+    """The table of exit codes, hosts without one included."""
+    shown = [("host", "exit", "seconds", "")]
+    for member in members:
+        answer = found.get(member.host.name)
+        if answer:
+            told = f"ended by -T {member.options.command_timeout}" if answer.timed_out else ""
+            shown.append((member.host.name, str(answer.status), f"{answer.seconds:.1f}", told))
+        else:
+            told = "unreachable" if isinstance(member.error, Unreachable) else "unknown"
+            shown.append((member.host.name, "-", "-", told))
+    return shown
+
+
+def wrapped(line: str, seconds: int | None) -> str:
+    """The command line: the login shell runs the text, and what a signal ended has a number; `timeout` ends it with -T.
+
+    Without the outer shell, sshd tells of a signal in a way that looks like a lost connection.
+    """
+    limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
+    inner = f'{limit}"${{SHELL:-/bin/sh}}" -c "$1"; exit $?'
+    return f"exec /bin/sh -c {quote.shell(inner)} sh {quote.shell(line)}"
+
+
+def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
+    answer, began, limit = Answer(), time.monotonic(), member.options.command_timeout
+    patience = limit + 2 * _GRACE if limit else None
+    with member.connect().channel(wrapped(line, limit), patience) as channel:
         channel.shutdown_write()
         try:
-            for text in lines(channel):
+            for text in lines(channel, began + patience if patience else None):
                 if as_json:
                     answer.keep(text)
                 else:
-                    writer.line(f"{member.host.name}  {text}")
-                if writer.closed:
-                    return answer
+                    emit((member.host.name, text))
+            answer.status = channel.recv_exit_status()
         except TimeoutError:
-            told = f"the command was silent for {member.options.command_timeout} s; it may go on there"
-            raise LinkLost(told, where=member.host.name, next="give it longer: -T") from None
-        answer.status = channel.recv_exit_status()
+            answer.status = -1
     if answer.status == -1:
         raise LinkLost("the connection was lost while the command ran; it may go on there", where=member.host.name)
     answer.seconds = time.monotonic() - began
+    answer.timed_out = bool(limit) and answer.status in {124, 137} and answer.seconds >= (limit or 0)
     return answer
 
 
-def lines(channel: object) -> Iterator[str]:
-    """The lines of a channel, in pieces no longer than a line may be."""
+def lines(channel: Any, deadline: float | None = None) -> Iterator[str]:
+    """The lines of a channel, in pieces no longer than a line may be; TimeoutError past the deadline."""
     # A nonce that nobody was told: every line is plain output.
     reader = Reader(secrets.token_hex(8))
-    while data := channel.recv(65536):  # type: ignore[attr-defined]  # paramiko's Channel, untyped
+    while True:
+        if deadline is not None:
+            channel.settimeout(max(0.001, deadline - time.monotonic()))
+        data = channel.recv(65536)
+        if not data:
+            break
         yield from (item.text for item in reader.feed(data) if isinstance(item, Output))
     yield from (item.text for item in reader.close() if isinstance(item, Output))

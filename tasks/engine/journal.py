@@ -1,192 +1,222 @@
-"""The journals of a fleet as one: read with journalctl on each host, merged by time, bounded in memory."""
+"""What is asked of a host's journal, and what it answers. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from tasks.engine import layout, quote, report, saying
-from tasks.engine.command import lines
-from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.fanout import gather
-from tasks.engine.member import Member
+from tasks.engine import layout, quote, saying
+from tasks.engine.errors import UsageError
+from tasks.engine.schema import nearest
 from tasks.engine.service import Service
 
-_KEPT = 1024 * 1024
+LEVELS = ("debug", "info", "warning", "error")
 _LINES = 200
+_LINES_BEFORE = 10
+# A level finds what says so itself, and what journald files under it: the numbers of syslog.
+_PRIORITIES = {"error": "0-3", "warning": "0-4"}
+_WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
+_LATEST = 253402300799  # the year 9999
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of the journals: lines a host, journalctl's own times and pattern, and whether to go on."""
+    """What of the journals. lines: a host; since, until, grep: as journalctl takes them, times in UTC; level: at least.
 
-    lines: int | None
-    since: str
-    until: str
-    grep: str
-    follow: bool
+    processes: those of service.yaml, none for all; nginx: the gateway's lines, too; follow: and whether to go on.
+    """
+
+    lines: int | None = None
+    since: str = ""
+    until: str = ""
+    grep: str = ""
+    level: str = ""
+    processes: tuple[str, ...] = ()
+    nginx: bool = False
+    follow: bool = False
+
+    def has(self, level: str) -> bool:
+        """Whether lines of this level are wanted."""
+        return not self.level or LEVELS.index(level) >= LEVELS.index(self.level)
+
+    @property
+    def last(self) -> int | None:
+        """So many lines of a host, its last; None for all."""
+        if self.lines is not None or self.since:
+            return self.lines
+        return _LINES_BEFORE if self.follow else _LINES
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Entry:
-    """One line. time: seconds since 1970, by the clock of its host."""
+    """One line. time: seconds since 1970, by the clock of its host; source: who said it; cursor: its place there."""
 
     time: float
     host: str
     source: str
+    level: str
     text: str
+    cursor: str
+
+    @property
+    def size(self) -> int:
+        """Roughly what it takes to hold it: a line of one letter is not for nothing."""
+        return len(self.text) + 256
+
+    @property
+    def moment(self) -> str:
+        """Its time, UTC."""
+        return datetime.fromtimestamp(self.time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data for JSON."""
-        return {"time": self.time, "host": self.host, "source": self.source, "text": self.text}
-
-    def lines(self, width: int) -> Iterator[str]:
-        """For a person: time (UTC), host, and what was said, in words where it is structured."""
-        moment = datetime.fromtimestamp(self.time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-        for text in saying.words(self.text):
-            yield f"{moment}  {self.host.ljust(width)}  {self.source}: {text}"
-
-
-def count(text: str) -> int | None:
-    """`-n`; UsageError unless it is a whole number."""
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"-n takes a number of lines, not {text!r}", where="-n", next="fab logs -n 100")
-    return int(text)
+        """Plain data for JSON; fields: the line itself, where it is structured."""
+        found: dict[str, object] = {
+            "time": datetime.fromtimestamp(self.time, timezone.utc).isoformat(timespec="microseconds"),
+            "host": self.host, "source": self.source, "level": self.level, "text": self.text,
+        }  # fmt: skip
+        fields = saying.fields(self.text)
+        return found if fields is None else {**found, "fields": fields}
 
 
-def command(service: Service, wanted: Wanted) -> str:
-    """The journalctl that answers, with the messages of systemd about the units among the lines. Pure."""
-    words = ["journalctl", "--no-pager", "--quiet", "--output=json"]
-    words.append("--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT")
-    units = (f"{service.name}.service", f"{service.name}@*", *layout.parts(service))
-    units += tuple(unit.replace(".timer", ".service") for unit in layout.parts(service) if unit.endswith(".timer"))
-    words += [f"--unit={unit}" for unit in units]
-    shown = wanted.lines if wanted.lines is not None else (_LINES if not wanted.since else None)
-    words += [f"--lines={shown}"] if shown is not None else []
-    for name, value in (("since", wanted.since), ("until", wanted.until), ("grep", wanted.grep)):
-        words += [f"--{name}={value}"] if value else []
-    words += ["--follow"] if wanted.follow else []
+def wanted(*, n: str, since: str, until: str, grep: str, level: str, process: str, nginx: bool, follow: bool) -> Wanted:
+    """The flags of the command line; UsageError for what cannot be."""
+    if n and not (n.isascii() and n.isdigit()):
+        raise UsageError(f"-n takes a number of lines, not {n!r}", where="-n", next="fab logs -n 100")
+    if level and level not in LEVELS:
+        meant = nearest(level, LEVELS) or "error"
+        raise UsageError(f"there is no level {level!r}: {', '.join(LEVELS)}", where="--level",
+                         next=f"fab logs --level {meant}")  # fmt: skip
+    if follow and until:
+        raise UsageError("-f goes on, and --until ends", where="--until", next="take one of them")
+    processes = tuple(word.strip() for word in process.split(",") if word.strip())
+    return Wanted(int(n) if n else None, since, until, grep, level, processes, nginx, follow)
+
+
+def check(asked: Wanted, services: Sequence[Service]) -> None:
+    """UsageError when no host has what is asked for."""
+    names = sorted({process.name for service in services for process in service.processes} | {"web"})
+    for word in asked.processes:
+        if word not in names:
+            raise UsageError(f"there is no process {word!r}: {', '.join(names)}", where="--process",
+                             next=f"fab logs --process {nearest(word, names) or 'web'}")  # fmt: skip
+    if asked.nginx and not any(service.nginx for service in services):
+        raise UsageError("the service has no nginx in front", where="--nginx", next="leave --nginx out")
+
+
+def last(service: Service, asked: Wanted) -> str:
+    """The script that answers, newest first where a number of lines is asked for, and ends."""
+    words = [*_base(asked), *_option("since", asked.since), *_option("until", asked.until)]
+    if asked.last is not None:
+        words.append("--reverse")
+        # Levels are told apart here, where the lines arrive, and so are counted here.
+        words += [] if asked.level else [f"--lines={asked.last}"]
+    if asked.last == 0:
+        return _script("true")
+    line = _shell([*words, *_matches(service, asked)])
+    if asked.level in _WORDS:
+        numbers = f'"PRIORITY" *: *"[{_PRIORITIES[asked.level]}]"'
+        # Of the whole journal, no more than may be wanted is sent; bytes that are no text are listed as numbers.
+        line += " | grep -aEi " + quote.shell(f'{numbers}|"MESSAGE" *: *\\[|{_WORDS[asked.level]}')
+    return _script(line)
+
+
+def newest() -> str:
+    """The script that tells the newest place in the whole journal, to follow from where nothing was found."""
+    return _script("journalctl --no-pager --output=json --output-fields=PRIORITY --lines=1")
+
+
+def onwards(service: Service, asked: Wanted, cursor: str | None) -> str:
+    """The script that follows from this place on, the line there included.
+
+    `--after-cursor` would skip a line where the one at the cursor does not fit the filter.
+    """
+    words = [*_base(asked), "--follow", "--no-tail", *_option("cursor", cursor or "")]
+    return _script(_shell([*words, *_matches(service, asked)]))
+
+
+def _base(asked: Wanted) -> list[str]:
+    # Without --all, a line of more than 4 KiB is left out, and every other traceback is one.
+    fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER"
+    words = ["journalctl", "--no-pager", "--output=json", "--all", f"--output-fields={fields}"]
+    return [*words, *_option("grep", asked.grep)]
+
+
+def _option(name: str, value: str) -> list[str]:
+    return [f"--{name}={value}"] if value else []
+
+
+def _matches(service: Service, asked: Wanted) -> list[str]:
+    """What the units say and what systemd says about them. By name: a pattern finds only units that have spoken."""
+    units = _units(service, asked.processes)
+    words = [*(f"_SYSTEMD_UNIT={unit}" for unit in units), "+", "_PID=1", *(f"UNIT={unit}" for unit in units)]
+    if asked.nginx and service.nginx:
+        words += ["+", "_SYSTEMD_UNIT=nginx.service", f"SYSLOG_IDENTIFIER={layout.gateway_tag(service)}"]
+    return words
+
+
+def _units(service: Service, processes: tuple[str, ...]) -> list[str]:
+    name = service.name
+    units = []
+    if not processes or "web" in processes:
+        units += [f"{name}.service", *layout.slot_units(service)]
+        units += [f"{name}-{kind}@{slot}.service" for kind in ("hook", "probation") for slot in layout.SLOTS]
+        units += [f"{name}-listen.service", f"{name}-listen.socket"] if service.listen else []
+    for process in layout.extras(service):
+        if not processes or process.name in processes:
+            units += [f"{name}-{process.name}.service"]
+            units += [f"{name}-{process.name}.timer"] if process.schedule else []
+    # One that another host has, and this one has not: nothing fits.
+    return units or [f"{name}-{process}.service" for process in processes]
+
+
+def _shell(words: Sequence[str]) -> str:
     return " ".join(quote.shell(word) for word in words)
 
 
-def parse(host: str, line: str) -> Entry | None:
+def _script(line: str) -> str:
+    """Times in UTC, as they are shown; what comes before the mark is the login's own greeting.
+
+    To an account without rights journalctl may show that account's own lines, and say nothing.
+    """
+    return (
+        "export TZ=UTC LC_ALL=C\n"
+        "echo @begin\n"
+        "for file in /run/log/journal/*/system.journal /var/log/journal/*/system.journal; do\n"
+        '  if [ -f "$file" ] && [ ! -r "$file" ]; then echo @unreadable; exit 1; fi\n'
+        "done\n"
+        f"{line}\n"
+        'echo "@end $?"\n'
+    )
+
+
+def parse(host: str, line: bytes) -> Entry | None:
     """An entry of journalctl's JSON; None for anything else. Messages that are not UTF-8 come as a list of bytes."""
     try:
         found = json.loads(line)
-        message = found.get("MESSAGE")
-        if isinstance(message, list):
-            message = bytes(message).decode("utf-8", "replace")
-        source = str(found.get("SYSLOG_IDENTIFIER") or "-")
+        text, source = _text(found["MESSAGE"]), _text(found.get("SYSLOG_IDENTIFIER") or "-")
         time = int(found["__REALTIME_TIMESTAMP"]) / 1e6
-    except (ValueError, KeyError, TypeError, AttributeError):
+        cursor = str(found["__CURSOR"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-    return Entry(time, host, source, "(too long for the journal's reader)" if message is None else str(message))
+    if not 0 <= time <= _LATEST:
+        return None
+    return Entry(time, host, source[:64], _level(text, found.get("PRIORITY")), text, cursor)
 
 
-def show(members: Sequence[Member], wanted: Wanted, *, as_json: bool) -> None:
-    """Print them: all at the end, merged, or each as it comes."""
-    width = max((len(member.host.name) for member in members), default=0)
-    writer = report.out()
-    if wanted.follow:
-        for entry in _follow(members, wanted):
-            if as_json:
-                writer.raw(json.dumps({"schema": report.SCHEMA, **entry.as_dict()}))
-            else:
-                _print(writer, entry, width)
-            if writer.closed:
-                return
-        return
-    entries, dropped = _collect(members, wanted)
-    if as_json:
-        shown = [entry.as_dict() for entry in entries]
-        report.document({"lines": shown, "dropped": dropped})
-        return
-    for entry in entries:
-        _print(writer, entry, width)
-    for host, number in dropped.items():
-        report.err().line(f"{host}: {number} older lines are left out; -n, --since and --grep choose")
+def _text(value: object) -> str:
+    """A field: text, bytes as numbers, or several of them where it was given more than once."""
+    if isinstance(value, list):
+        if value and all(isinstance(item, int) for item in value):
+            return bytes(value).decode("utf-8", "replace")
+        return " ".join(_text(item) for item in value)
+    return "" if value is None else str(value)
 
 
-def _print(writer: report.Writer, entry: Entry, width: int) -> None:
-    for text in entry.lines(width):
-        writer.line(text)
-
-
-def _read(member: Member, wanted: Wanted) -> Iterator[Entry]:
-    with member.connect().channel(command(member.service, wanted), None) as channel:
-        channel.shutdown_write()
-        complaint = ""
-        for line in lines(channel):
-            entry = parse(member.host.name, line)
-            if entry:
-                yield entry
-            else:
-                complaint = line or complaint
-        # With --grep, journalctl ends with 1 when nothing fits.
-        if channel.recv_exit_status() not in {0, 1} or complaint:
-            raise LoopError(f"journalctl: {complaint or 'it was ended'}", where=member.host.name,
-                            next="correct --since, --until or --grep")  # fmt: skip
-
-
-def _collect(members: Sequence[Member], wanted: Wanted) -> tuple[list[Entry], dict[str, int]]:
-    """All lines by time, the newest 1 MiB of each host, and how many were left out."""
-    found: dict[str, list[Entry]] = {}
-    dropped: dict[str, int] = {}
-
-    def take(member: Member, _: Callable[[Entry], None]) -> None:
-        kept, size = found.setdefault(member.host.name, []), 0
-        start = 0
-        for entry in _read(member, wanted):
-            kept.append(entry)
-            size += len(entry.text)
-            while size > _KEPT and start < len(kept) - 1:
-                size -= len(kept[start].text)
-                start += 1
-            if start > 1000:
-                del kept[:start]
-                dropped[member.host.name] = dropped.get(member.host.name, 0) + start
-                start = 0
-        del kept[:start]
-        if start:
-            dropped[member.host.name] = dropped.get(member.host.name, 0) + start
-
-    for _ in _each(members, take):
-        pass
-    return sorted(entry for entries in found.values() for entry in entries), dropped
-
-
-def _follow(members: Sequence[Member], wanted: Wanted) -> Iterator[Entry]:
-    """Lines as they come, from all hosts."""
-
-    def take(member: Member, emit: Callable[[Entry], None]) -> None:
-        for entry in _read(member, wanted):
-            emit(entry)
-
-    yield from _each(members, take)
-
-
-def _each(members: Sequence[Member], take: Callable[[Member, Callable[[Entry], None]], None]) -> Iterator[Entry]:
-    def work(member: Member) -> Callable[[Callable[[Entry], None]], None]:
-        def begin(emit: Callable[[Entry], None]) -> None:
-            try:
-                take(member, emit)
-            except LoopError as error:
-                member.error = error
-            finally:
-                member.close()
-
-        return begin
-
-    # Followers do not end by themselves, so each needs a thread of its own.
-    with ThreadPoolExecutor(max_workers=max(1, len(members))) as executor:
-        try:
-            yield from gather([work(member) for member in members], executor)
-        finally:
-            # Whoever reads has gone, or all have ended: either way nobody waits for a host any more.
-            for member in members:
-                member.close()
+def _level(text: str, priority: object) -> str:
+    own = saying.level(text)
+    if own:
+        return own
+    number = int(priority) if isinstance(priority, str) and priority.isascii() and priority.isdigit() else 6
+    return "error" if number <= 3 else "warning" if number == 4 else "debug" if number >= 7 else "info"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 _LINES = 20
@@ -10,6 +11,14 @@ _WIDTH = 200
 _FRAMES = 2
 # Said by the line's own head, or the same for every line.
 _SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", "traceback"})
+# The message of a request's line has them already.
+_REQUEST = frozenset({"method", "path", "status"})
+_LEVELS = {
+    **dict.fromkeys(("critical", "fatal", "alert", "emergency", "error"), "error"),
+    **dict.fromkeys(("warn", "warning"), "warning"),
+    **dict.fromkeys(("notice", "info"), "info"),
+    **dict.fromkeys(("debug", "trace"), "debug"),
+}
 _TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -52,7 +61,7 @@ def _structured(line: str) -> list[str]:
     try:
         found = json.loads(line)
         text = str(found["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [line]
     level = str(found.get("level", "info")).lower()
     traceback = str(found.get("traceback") or found.get("exc_info") or "").splitlines()
@@ -66,15 +75,44 @@ def _end_of(traceback: Sequence[str]) -> list[str]:
     return [line for line in traceback[start:] if line.strip(" ^~")]
 
 
-def words(line: str) -> list[str]:
-    """A structured line as level, message and what else it tells, a traceback below; any other line as it is."""
+def fields(line: str) -> dict[str, object] | None:
+    """A structured line: a JSON object that says something. None for any other."""
+    if not line.startswith("{"):
+        return None
     try:
         found = json.loads(line)
-        text = f"{str(found['level']).upper()} {found['message']}"
-    except (ValueError, KeyError, TypeError):
-        return [line]
-    others = " ".join(f"{key}={value}" for key, value in found.items() if key not in _SHOWN and value not in ("", None))
-    return [f"{text}  {others}".rstrip(), *(f"  {part}" for part in str(found.get("traceback", "")).splitlines())]
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("message"), str) else None
+
+
+def level(line: str) -> str | None:
+    """What a structured line says of its weight, in our four words; None where it does not."""
+    found = fields(line)
+    return None if found is None else _LEVELS.get(str(found.get("level", "")).lower())
+
+
+def words(line: str) -> list[str]:
+    """A structured line as level, message and what else it tells, a traceback below; any other line as it is."""
+    found = fields(line)
+    if found is None or "level" not in found:
+        return line.rstrip("\n").split("\n")
+    text = str(found["message"])
+    told = set(text.split())
+    others = [
+        f"{key}={_value(value)}"
+        for key, value in found.items()
+        if key not in _SHOWN and value not in ("", None) and not (key in _REQUEST and str(value) in told)
+    ]
+    head, *more = text.rstrip("\n").split("\n")
+    below = [*more, *filter(None, str(found.get("traceback") or "").split("\n"))]
+    return [f"{str(found['level']).upper()} {head}  {' '.join(others)}".rstrip(), *(f"  {part}" for part in below)]
+
+
+def _value(value: object) -> str:
+    """As it is where that is one plain word, else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) and re.search(r'[\s"=]', text) else text
 
 
 def _cut(text: str) -> str:

@@ -67,6 +67,9 @@ class SshSession:
         """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all."""
         try:
             channel = self._connection.transport.open_session(timeout=LINK_SECONDS)
+            channel.set_combine_stderr(True)
+            channel.settimeout(seconds)
+            channel.exec_command(line)
         except Exception as error:
             raise Unreachable(
                 f"the host opens no further channel: {connection.words(error)}",
@@ -74,9 +77,6 @@ class SshSession:
                 next="check MaxSessions in its sshd_config",
             ) from error
         try:
-            channel.set_combine_stderr(True)
-            channel.settimeout(seconds)
-            channel.exec_command(line)
             yield channel
         finally:
             channel.close()

@@ -1,0 +1,84 @@
+"""How the lines of journals look: each with its host, in its own colour on a terminal, and no byte that steers it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from tasks.engine import report, saying
+from tasks.engine.following import Note
+from tasks.engine.journal import Entry
+from tasks.engine.quote import terminal
+
+# Twelve that can be told apart on dark and on light; the first ones first.
+_COLOURS = (36, 33, 32, 35, 34, 31, 96, 93, 92, 95, 94, 91)
+_WIDEST = 4096
+"""Characters of a line on a terminal; a pipe gets all of them."""
+
+
+class Names:
+    """Host names in a column, coloured where that is wanted."""
+
+    def __init__(self, hosts: Sequence[str], *, colour: bool) -> None:
+        self._width = max((len(host) for host in hosts), default=0)
+        self._colours = {host: _COLOURS[index % len(_COLOURS)] for index, host in enumerate(hosts)} if colour else {}
+
+    def of(self, host: str) -> str:
+        """The name, padded, safe to write as it is."""
+        text = terminal(host).ljust(self._width)
+        return f"\x1b[{self._colours[host]}m{text}\x1b[0m" if host in self._colours else text
+
+
+def coloured(stream: IO[str], environ: Mapping[str, str]) -> bool:
+    """Whether this stream is a terminal that takes colours, and nobody asked for none."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+
+
+class View:
+    """Writes lines and notes, for a person or as JSON, one object a line."""
+
+    def __init__(self, hosts: Sequence[str], *, as_json: bool) -> None:
+        self._json, self._writer, self._notes = as_json, report.out(), report.err()
+        self._cut = _WIDEST if sys.stdout.isatty() else None
+        self._names = Names(hosts, colour=coloured(sys.stdout, os.environ))
+        self._poll = select.poll()
+        self._poll.register(sys.stdout.fileno(), 0)
+
+    def show(self, item: Entry | Note) -> None:
+        """One line of a journal, or what happened to its stream."""
+        if isinstance(item, Note):
+            self._note(item)
+        elif self._json:
+            self._writer.raw(json.dumps({"schema": report.SCHEMA, "event": "line", **item.as_dict()}))
+        else:
+            head = f"{item.moment}  {self._names.of(item.host)}  {terminal(item.source)}: "
+            for text in _told(item):
+                self._writer.raw(head + self._shortened(terminal(text)))
+
+    def gone(self) -> bool:
+        """Whether nobody reads any more: seen without a line to write, so that a quiet fleet ends too."""
+        return self._writer.closed or any(events & select.POLLERR for _, events in self._poll.poll(0))
+
+    def _note(self, note: Note) -> None:
+        if self._json:
+            found = {"event": note.event, "host": note.host, "message": note.text}
+            self._writer.raw(json.dumps({"schema": report.SCHEMA, **found}))
+        else:
+            self._notes.line(f"{note.host}: {note.text}")
+
+    def _shortened(self, text: str) -> str:
+        if self._cut is None or len(text) <= self._cut:
+            return text
+        return f"{text[: self._cut]} ... {len(text) - self._cut} more characters"
+
+
+def _told(entry: Entry) -> list[str]:
+    """The words of a line; where nothing in it tells its weight, but journald does, that comes first."""
+    words = saying.words(entry.text)
+    if entry.level in {"error", "warning"} and saying.level(entry.text) is None:
+        words[0] = f"{entry.level.upper()} {words[0]}"
+    return words

@@ -1,0 +1,123 @@
+"""One host's journal over its connection: what is there, and what comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tasks.engine import journal, lines
+from tasks.engine.errors import LoopError
+from tasks.engine.journal import Entry, Wanted
+from tasks.engine.member import Member
+from tasks.engine.scripts import Script
+from tasks.engine.session import LinkLost, command
+
+KEPT = 1024 * 1024
+"""Bytes of a host that are kept of what is there already; older lines are counted instead."""
+_LINE = 1024 * 1024
+
+
+class Refused(LoopError):
+    """The journal cannot be read like this, and asking again would not help."""
+
+    code = "journal"
+
+
+@dataclass
+class Past:
+    """What was there. dropped: lines that were too many to keep; cursor: where to follow from."""
+
+    entries: list[Entry] = field(default_factory=list)
+    dropped: int = 0
+    cursor: str | None = None
+
+
+def past(member: Member, wanted: Wanted) -> Past:
+    """The wanted lines that the host has, the oldest first: as many as asked for, and never more than 1 MiB."""
+    found = Past()
+    if wanted.follow:
+        # Taken before the lines are, so that none can fall between the two.
+        found.cursor = next((entry.cursor for entry in _entries(member, journal.newest())), None)
+    kept: deque[Entry] = deque()
+    size = 0
+    newest_first, seen = wanted.last is not None, False
+    for entry in _entries(member, journal.last(member.service, wanted)):
+        if not (newest_first and seen):
+            found.cursor = entry.cursor
+        seen = True
+        if not wanted.has(entry.level):
+            continue
+        kept.append(entry)
+        size += entry.size
+        if newest_first and len(kept) + found.dropped == wanted.last:
+            break
+        while size > KEPT and len(kept) > 1:
+            # The oldest one, on whichever end it is.
+            size -= (kept.pop() if newest_first else kept.popleft()).size
+            found.dropped += 1
+    found.entries = list(reversed(kept)) if newest_first else list(kept)
+    return found
+
+
+def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
+    """Every line after this place as it is written, without an end of its own; LinkLost when it ends all the same."""
+    for entry in _entries(member, journal.onwards(member.service, wanted, cursor)):
+        if entry.cursor != cursor:
+            yield entry
+    raise LinkLost("journalctl ended", where=member.host.name)
+
+
+def _entries(member: Member, script: str) -> Iterator[Entry]:
+    """The entries that the script prints; Refused with its complaint when it fails, LinkLost without an end."""
+    host, status, complaint, before = member.host.name, None, "", None
+    for line in lines.cut(_pieces(member, script), _LINE):
+        entry = _too_long(before) if line is None else journal.parse(host, line)
+        if entry:
+            before = entry
+            yield entry
+            continue
+        text = (line or b"").decode("utf-8", "replace")
+        if text == "@begin":
+            complaint = ""
+        elif text == "@unreadable":
+            raise Refused("this account may not read the journal", where=host, next=f"fab setup -H {host}")
+        elif text.startswith("@end "):
+            status = text[5:]
+        elif text.strip():
+            complaint = f"{complaint} {text.strip()}".strip()[:1000]
+    if status is None:
+        raise LinkLost("the connection was lost", where=host)
+    # It ends with 1, too, when nothing fits the pattern.
+    if complaint and status != "0":
+        raise Refused(f"journalctl: {complaint}", where=host, next="correct --since, --until or --grep")
+
+
+def _too_long(before: Entry | None) -> Entry | None:
+    if before is None:
+        return None
+    text = "(a line of more than 1 MiB is left out)"
+    return Entry(before.time, before.host, before.source, "warning", text, before.cursor)
+
+
+def _pieces(member: Member, text: str) -> Iterator[bytes]:
+    script = Script("logs", text, 0)
+    with member.connect().channel(command(script), None) as channel:
+        try:
+            channel.sendall(text.encode())
+            channel.shutdown_write()
+            while data := channel.recv(65536):
+                yield data
+        except OSError as error:
+            raise LinkLost("the connection was lost", where=member.host.name) from error
+
+
+def merged(pasts: Sequence[Past]) -> list[Entry]:
+    """The lines of several hosts by time; those of one stay in the order of its journal, whatever its clock did."""
+    stamped: list[tuple[float, Entry]] = []
+    for past in pasts:
+        latest = 0.0
+        for entry in past.entries:
+            latest = max(latest, entry.time)
+            stamped.append((latest, entry))
+    return [entry for _, entry in sorted(stamped, key=lambda pair: pair[0])]

@@ -1,0 +1,133 @@
+"""What is asked of journalctl and what its lines come to, without a host."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.engine import journal, layout, saying
+from tasks.engine.errors import UsageError
+from tasks.engine.journal import Wanted
+from tasks.engine.parts import WEB, Gateway, Process
+from tasks.engine.service import Service
+
+_SERVICE = Service("my-app", "app:app", processes=(WEB, Process("worker", "run"), Process("tidy", "run", "daily")))
+_BARE = {"n": "", "since": "", "until": "", "grep": "", "level": "", "process": "", "nginx": False, "follow": False}
+
+
+def _line(**fields: object) -> bytes:
+    base = {"__REALTIME_TIMESTAMP": "1700000000123456", "__CURSOR": "s=1", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "x"}
+    return json.dumps({**base, **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [
+        ({"n": "-1"}, "-n"),
+        ({"n": "ten"}, "-n"),
+        ({"level": "loud"}, "--level"),
+        ({"follow": True, "until": "now"}, "--until"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(flags: dict[str, object], where: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        journal.wanted(**{**_BARE, **flags})  # type: ignore[arg-type]  # a table of flags
+    assert caught.value.where == where
+
+
+def test_a_process_that_the_service_has_not_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(UsageError) as caught:
+        journal.check(Wanted(processes=("worke",)), [_SERVICE])
+    assert caught.value.next == "fab logs --process worker"
+
+
+def test_the_gateway_of_a_service_without_one_is_refused() -> None:
+    with pytest.raises(UsageError, match="no nginx"):
+        journal.check(Wanted(nginx=True), [_SERVICE])
+
+
+@pytest.mark.parametrize(
+    ("processes", "named", "unnamed"),
+    [
+        ((), ["my-app@blue.service", "my-app@green.service", "my-app-worker.service", "my-app-tidy.timer"], []),
+        (("web",), ["my-app@blue.service", "my-app.service"], ["my-app-worker.service"]),
+        (("worker", "tidy"), ["my-app-worker.service", "my-app-tidy.service"], ["my-app@blue.service"]),
+    ],
+)
+def test_units_are_named_whether_or_not_they_have_spoken_yet(
+    processes: tuple[str, ...], named: list[str], unnamed: list[str]
+) -> None:
+    script = journal.last(_SERVICE, Wanted(processes=processes))
+    assert all(f"_SYSTEMD_UNIT={unit} " in script and f" UNIT={unit}" in script for unit in named)
+    assert not any(unit in script for unit in unnamed)
+    assert "*" not in script
+
+
+def test_no_value_becomes_shell_or_an_option_of_its_own() -> None:
+    script = journal.last(_SERVICE, Wanted(grep="'; rm -rf / #", since="--vacuum-size=1"))
+    assert "'--grep='\"'\"'; rm -rf / #'" in script
+    assert " --since=--vacuum-size=1 " in script
+
+
+def test_the_gateways_name_in_the_journal_fits_nginx_and_is_each_services_own() -> None:
+    names = ["a", "my-app", "x" * 26, "x" * 27, "x" * 28, "x" * 29 + "-", "x" * 30]
+    tags = [layout.gateway_tag(Service(name, "a:a", nginx=Gateway("a.example"))) for name in names]
+    assert len(set(tags)) == len(names)
+    assert all(len(tag) <= 32 and tag.replace("_", "").isalnum() for tag in tags)
+
+
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [
+        ({"MESSAGE": "plain"}, "info"),
+        ({"MESSAGE": "plain", "PRIORITY": "3"}, "error"),
+        ({"MESSAGE": "plain", "PRIORITY": "4"}, "warning"),
+        ({"MESSAGE": "plain", "PRIORITY": "7"}, "debug"),
+        ({"MESSAGE": "plain", "PRIORITY": ["3", "4"]}, "info"),
+        ({"MESSAGE": '{"level": "CRITICAL", "message": "m"}'}, "error"),
+        ({"MESSAGE": '{"level": "warn", "message": "m"}', "PRIORITY": "3"}, "warning"),
+        ({"MESSAGE": '{"level": ["odd"], "message": "m"}'}, "info"),
+    ],
+)
+def test_the_level_is_the_lines_own_or_the_journals(fields: dict[str, object], level: str) -> None:
+    entry = journal.parse("a", _line(**fields))
+    assert entry is not None
+    assert entry.level == level
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [("text", "text"), ([255, 65], "\ufffdA"), (["one", "two"], "one two"), (None, ""), ([1, 999], None)],
+)
+def test_a_message_is_text_bytes_or_several(message: object, text: str | None) -> None:
+    entry = journal.parse("a", _line(MESSAGE=message))
+    assert (entry.text if entry else None) == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"-- No entries --", b"[]", b"1" * 5000, b"[" * 100_000, b'{"MESSAGE": "m"}', b"\xff{",
+     _line(MESSAGE="m", __REALTIME_TIMESTAMP="9" * 400), _line(MESSAGE="m", __REALTIME_TIMESTAMP="-1")],
+)  # fmt: skip
+def test_what_is_no_entry_is_none(line: bytes) -> None:
+    assert journal.parse("a", line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("plain", ["plain"]),
+        ("[" * 100_000, ["[" * 100_000]),
+        ('{"a": 1}', ['{"a": 1}']),
+        ('{"level": "info", "message": "GET /a 200", "method": "GET", "path": "/a", "status": 200, "ms": 1.5}',
+         ["INFO GET /a 200  ms=1.5"]),
+        ('{"level": "info", "message": "done", "status": 200, "name": "a b", "list": [1]}',
+         ['INFO done  status=200 name="a b" list=[1]']),
+        ('{"level": "error", "message": "bad", "traceback": "Trace\\n  File\\nKeyError"}',
+         ["ERROR bad", "  Trace", "    File", "  KeyError"]),
+        ('{"level": "info", "message": "two\\nlines\\n"}', ["INFO two", "  lines"]),
+    ],
+)  # fmt: skip
+def test_a_structured_line_is_told_in_words_and_nothing_twice(line: str, shown: list[str]) -> None:
+    assert saying.words(line) == shown
