@@ -24,6 +24,7 @@ namespace = Collection(
     drift.drift,
     logs.logs,
     logs.execute,
+    logs.shell,
     lock.lock,
     sandbox=Collection.from_module(sandbox),
 )
