@@ -1,0 +1,158 @@
+"""Root's files: the same for every release, valid to the programs that read them, no wider than the service asks."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import host_files, layout
+from tasks.engine.host_files import Ground
+from tasks.engine.parts import Gateway, Listen, Tls
+from tasks.engine.service import Process, Service
+from tests.test_golden import SERVICE
+
+GROUND = Ground("deploy", "www-data", True)
+
+
+def texts(service: Service = SERVICE, ground: Ground = GROUND) -> dict[str, str]:
+    return {file.path: file.text for file in host_files.render(service, ground)}
+
+
+def change(**values: object) -> Service:
+    return dataclasses.replace(SERVICE, **values)  # type: ignore[arg-type]
+
+
+def unit(text: str) -> dict[str, list[str]]:
+    """The keys of a unit file, each with its values."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line and line[0] not in "[#":
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_the_same_service_has_the_same_files() -> None:
+    assert host_files.render(SERVICE, GROUND) == host_files.render(change(), GROUND)
+
+
+@pytest.mark.parametrize("path", texts())
+def test_nothing_is_left_to_be_filled_in(path: str) -> None:
+    assert "{{" not in texts()[path]
+    assert texts()[path].endswith("\n")
+
+
+def test_only_the_sudo_rules_are_hidden_from_other_accounts() -> None:
+    modes = {file.path: file.mode for file in host_files.render(SERVICE, GROUND)}
+    assert modes.pop("/etc/sudoers.d/myapp") == 0o440
+    assert set(modes.values()) == {0o644}
+
+
+@pytest.mark.parametrize(
+    ("service", "there", "missing"),
+    [
+        (SERVICE, {"/etc/nginx/conf.d/myapp.conf", "/etc/systemd/system/myapp-listen.socket"}, set()),
+        (change(nginx=None), {"/etc/systemd/system/myapp-listen.socket"}, {"/etc/nginx/conf.d/myapp.conf"}),
+        (change(listen=None), {"/etc/nginx/conf.d/myapp.conf"}, {"/etc/systemd/system/myapp-listen.socket"}),
+        (
+            change(processes=(Process("web", workers=1, threads=1),)),
+            {"/etc/systemd/system/myapp@.service"},
+            {"/etc/systemd/system/myapp-worker.service", "/etc/systemd/system/myapp-nightly.timer"},
+        ),
+    ],
+)
+def test_each_part_of_a_service_brings_its_own_files(service: Service, there: set[str], missing: set[str]) -> None:
+    found = set(texts(service))
+    assert there <= found
+    assert not missing & found
+
+
+@pytest.mark.parametrize(
+    ("need", "key", "closed", "opened"),
+    [
+        ("network", "IPAddressDeny", ["any"], None),
+        ("jit", "MemoryDenyWriteExecute", ["yes"], ["no"]),
+        ("proc", "ProcSubset", ["pid"], ["all"]),
+        ("gpu", "PrivateDevices", ["yes"], ["no"]),
+        ("gpu", "DevicePolicy", ["closed"], None),
+        ("home", "ProtectHome", ["yes"], ["read-only"]),
+    ],
+)
+def test_a_need_opens_one_part_of_the_sandbox(need: str, key: str, closed: list[str], opened: list[str] | None) -> None:
+    for name in ("myapp@.service", "myapp-worker.service", "myapp-nightly.service"):
+        path = f"/etc/systemd/system/{name}"
+        before, after = unit(texts()[path]), unit(texts(change(needs=(need,)))[path])
+        assert (before.get(key), after.get(key)) == (closed, opened)
+        keys = {"network": {"IPAddressDeny", "IPAddressAllow"}, "gpu": {"PrivateDevices", "DevicePolicy"}}
+        assert {one for one in {*before, *after} if before.get(one) != after.get(one)} <= keys.get(need, {key})
+
+
+def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
+    for path, text in texts().items():
+        keys = unit(text) if path.endswith(".service") else {}
+        started = [value for key, values in keys.items() if key.startswith("Exec") for value in values]
+        assert not [value for value in started if value[:1] in "+!@|-:"], path
+        if any(f"{layout.root(SERVICE)}/" in value and not value.startswith("/bin/sh -c 'echo") for value in started):
+            assert keys["User"] == ["myapp"], path
+        assert not {"EnvironmentFile", "LoadCredential"} & set(keys), path
+
+
+def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain() -> None:
+    stop = int(unit(texts()["/etc/systemd/system/myapp@.service"])["TimeoutStopSec"][0])
+    assert stop > SERVICE.drain + 2
+
+
+def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
+    rules = [line for line in texts()["/etc/sudoers.d/myapp"].splitlines() if not line.startswith("#")]
+    assert rules == [
+        f"deploy ALL=(root) NOPASSWD: /usr/bin/systemctl {' '.join(words)}" for words in layout.commands(SERVICE)
+    ]
+    assert not [rule for rule in rules if re.search(r"[*?\[\]!]|ALL$|daemon-reload|edit", rule)]
+
+
+@pytest.mark.parametrize("account", ["a b", "a,b", "%admin", "#0", "ALL\nroot"])
+def test_an_account_that_sudo_would_misread_is_refused(account: str) -> None:
+    with pytest.raises(ValueError, match="a sudo rule cannot carry"):
+        host_files.render(SERVICE, dataclasses.replace(GROUND, account=account))
+
+
+@pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}"])
+def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="nginx cannot carry"):
+        host_files.render(change(nginx=Gateway(name)), GROUND)
+
+
+def test_the_gateway_listens_where_the_host_has_addresses() -> None:
+    path = "/etc/nginx/conf.d/myapp.conf"
+    assert "listen [::]:443 ssl;" in texts()[path]
+    assert "[::]" not in texts(ground=dataclasses.replace(GROUND, ipv6=False))[path]
+    plain = texts(change(nginx=Gateway("myapp.example", Tls("off"))))[path]
+    assert "443" not in plain
+    assert "ssl" not in plain
+    assert not re.search(r"^\s*(upstream|keepalive)\s", texts()[path], re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("listen", "written"),
+    [(None, ""), (Listen("127.0.0.1", 8080), "127.0.0.1:8080"), (Listen("::1", 8080), "[::1]:8080")],
+)
+def test_an_address_is_written_as_systemd_and_curl_read_it(listen: Listen | None, written: str) -> None:
+    assert host_files.listen_address(change(listen=listen)) == written
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd itself is asked, and it is not here")
+def test_systemd_knows_every_key(tmp_path: Path) -> None:
+    for path, text in texts().items():
+        if path.startswith("/etc/systemd/system/"):
+            name = Path(path).name.replace("@.", "@blue.")
+            (tmp_path / name).write_text(text)
+    units = sorted(str(path) for path in tmp_path.iterdir())
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    ).stderr
+    assert not [line for line in told.splitlines() if re.search(r"Unknown|parse|nvalid|ignoring", line)], told
