@@ -25,7 +25,7 @@ drain_slot() { # SLOT
   while waiting=$(ss -Hxl src "/run/$NAME/$1.sock" | awk '{ print $3 }') && [ "${waiting:-0}" != 0 ]; do
     now
     # Nobody takes from the queue of a service that is not there.
-    [ "$NOW" -lt "$drain_end" ] && systemctl is-active -q "$NAME@$1.service" || break
+    if [ "$NOW" -ge "$drain_end" ] || ! systemctl is-active -q "$NAME@$1.service"; then break; fi
     sleep 0.05
   done
   stop_slot "$1"

@@ -10,6 +10,7 @@ machine_facts() {
   fact uptime "${NOW%??}"
   fact account "$(id -un)"
   fact machine "$(uname -m)"
+  # shellcheck source=/dev/null # the host's own
   fact os "$(. /etc/os-release 2>/dev/null && printf %s "${PRETTY_NAME:-}")"
   fact systemd "$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
   fact selinux "$(cat /sys/fs/selinux/enforce 2>/dev/null || printf 0)"
@@ -28,8 +29,10 @@ machine_facts() {
 }
 
 python_facts() {
+  # shellcheck disable=SC2153 # of the header
   for python in "$PYTHON" python3 python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 python3.15; do
-    [ -n "$python" ] && path=$(command -v "$python") || continue
+    [ -n "$python" ] || continue
+    path=$(command -v "$python") || continue
     found=$("$path" -I -c '
 import json, os, platform, sys, sysconfig, venv
 gnu, libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None, None

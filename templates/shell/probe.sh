@@ -47,6 +47,7 @@ probe_slot() { # SLOT SECONDS
 probe_front() { # SECONDS
   # Maintenance turns everybody away but who asks from this address.
   if [ -e "$ROOT/maintenance" ]; then set -- "$1" --interface "$DOOR"; fi
+  # shellcheck disable=SC2153 # LISTEN is of the header, and not setup's LISTENED
   case $FRONT in
     https) probe "$@" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \
       "https://$FRONT_HOST$HEALTH_PATH" ;;

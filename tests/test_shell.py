@@ -1,0 +1,100 @@
+"""What the scripts share, under the real shells: facts as they come from a host, and how its state is read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import facts, scripts
+from tasks.engine.scripts import Question
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+EVERYTHING = Question(health=True, manifest=True)
+
+
+def ask(host: ShellHost, question: Question = EVERYTHING) -> facts.Facts:
+    assert host.execute(scripts.facts(SERVICE, question)) == 0
+    return facts.parse(host.transcript)
+
+
+def test_facts_of_a_host_that_serves(shell_host: ShellHost) -> None:
+    found = ask(serving(shell_host))
+    assert (found.current, found.get("current"), found.get("live")) == (OLD, "blue", "current")
+    assert (found.healthy, found.settled) == (True, True)
+    assert found.manifest is not None
+    assert set(found.manifest) == {"app.py"}
+    assert found.get(f"venv.{'1' * 16}") == "1"
+    assert found.get("slot.blue.release") == OLD
+    assert found.number("time") > 1_700_000_000
+    assert found.number("free_bytes") > 0
+    assert found.pythons
+
+
+def test_facts_change_nothing(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    before = sorted((str(path), path.lstat().st_mtime_ns) for path in host.root.rglob("*"))
+    ask(host)
+    assert sorted((str(path), path.lstat().st_mtime_ns) for path in host.root.rglob("*")) == before
+    assert not [call for call in host.calls if call.split(" ")[1] in {"start", "stop", "restart", "reset-failed"}]
+
+
+def test_facts_of_a_host_that_has_nothing_yet(shell_host: ShellHost) -> None:
+    shutil.rmtree(shell_host.root)
+    shutil.rmtree(shell_host.run_folder)
+    found = ask(shell_host)
+    assert (found.current, found.account, found.release_ids, found.settled) == (None, None, (), False)
+    assert found.get("tool.tar")
+
+
+def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "answers" / OLD).write_text("503")
+    found = ask(host)
+    assert found.get("health.slot").startswith("answered 503, not 200")
+    host.cut(12, "KILL")
+    (host.folder / "answers" / OLD).unlink()
+    host.forget()
+    host.execute(scripts.activate(SERVICE, "deploy", NEW, OLD))
+    host.mend()
+    found = ask(host)
+    assert (found.get("live"), found.settled) == ("green", False)
+
+
+def test_facts_carry_the_history_in_order_and_no_more_than_was_asked(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    lines = [json.dumps({"action": "deploy", "release": str(number), "state": "done"}) for number in range(9)]
+    (host.root / "history.jsonl").write_text("\n".join([*lines, '{"torn": ']))
+    found = ask(host, Question(history=4))
+    assert [action.release for action in found.actions] == ["6", "7", "8"]
+
+
+def test_facts_wait_for_an_activation_that_goes_on_without_its_link(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    with (host.root / ".activating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert ask(host, Question(wait=1)).get("activating") == "1"
+    assert ask(host, Question(wait=30)).get("activating") == ""
+
+
+def test_files_are_told_by_digest_and_shown_when_asked(shell_host: ShellHost) -> None:
+    path = shell_host.folder / "unit"
+    path.write_bytes(b"text \x00\xff\n")
+    assert ask(shell_host, Question((str(path),))).contents == {}
+    assert ask(shell_host, Question((str(path),), show_files=True)).contents == {str(path): path.read_bytes()}
+
+
+@pytest.mark.skipif(
+    shutil.which("shellcheck") is None, reason="shellcheck is a tool of developers, `make check` needs it"
+)
+def test_every_script_passes_shellcheck() -> None:
+    answer = subprocess.run([ROOT / ".ci/shellcheck"], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
