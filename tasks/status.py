@@ -30,7 +30,7 @@ def status(c: Any, watch: bool = False, every: str = "5", json: bool = False) ->
 
     seconds = _seconds(every)
     if not watch:
-        members, bad = _look(c, json)
+        members, bad = _look(c, json, _width())
         fleet.leave(members, bad=bad)
         return
     while not _look_again(c, json):
@@ -49,20 +49,21 @@ def _look_again(c: Any, json: bool) -> bool:
 
     writer = report.out()
     if sys.stdout.isatty() and not json:
+        width = _width()
         held = io.StringIO()
         with contextlib.redirect_stdout(held):
-            _look(c, json)
+            _look(c, json, width)
         # Home, each line to its end, and what is below: nothing flickers as a cleared screen would.
         text = held.getvalue().replace("\n", "\x1b[K\n")
         writer.raw(f"\x1b[H{text}{datetime.now():%H:%M:%S}\x1b[K\x1b[J")
     else:
-        _look(c, json, line=True)
+        _look(c, json, _width(), line=True)
         if not json:
             writer.raw("")
     return writer.closed
 
 
-def _look(c: Any, json: bool, *, line: bool = False) -> tuple[list[Member], bool]:
+def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple[list[Member], bool]:
     """Ask all hosts, and show how they stand; the members, and whether one is not as it should be."""
     from tasks import fleet
     from tasks.engine import report, standing
@@ -81,7 +82,7 @@ def _look(c: Any, json: bool, *, line: bool = False) -> tuple[list[Member], bool
         else:
             report.document(document)
     else:
-        for text in report.table(standing.table(lines, _width())):
+        for text in report.table(standing.table(lines, width)):
             writer.raw(text)
         for text in standing.notes(lines):
             writer.line(text)

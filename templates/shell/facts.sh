@@ -71,12 +71,13 @@ slot_processes() { # SLOT
   # shellcheck disable=SC2086 # a list of pids
   set -- "$1" "$main" $workers
   fact "slot.$1.workers" "$(($# - 2))"
+  shift
   group=/sys/fs/cgroup$(systemctl show -p ControlGroup --value "$unit")/cgroup.procs
   all=$(cat "$group" 2>/dev/null) || all=
-  shift
-  all=${all:-$*}
+  # A host that is a container may see another group there than its own.
+  printf '%s\n' "$all" | grep -qxF "$main" || all=$*
   sizes_of() { # FILE WORD
-    for pid in $all; do sed -n "s/^$2: *\([0-9]*\) kB/\1/p" "/proc/$pid/$1" 2>/dev/null; done |
+    for pid in $all; do sed -n "s/^$2:[[:space:]]*\([0-9]*\) kB/\1/p" "/proc/$pid/$1" 2>/dev/null; done |
       awk -v WANTED="$(printf '%s\n' "$all" | wc -w)" '{ sum += $1 } END { if (NR == WANTED) printf "%.0f", sum * 1024 }'
   }
   slot=${unit#*@}
@@ -217,7 +218,7 @@ release_facts() {
     {
       [ "$HISTORY" = 0 ] || head -n "-$HISTORY" "$ROOT/history.jsonl" | committed_switches | tail -n 200
       tail -n "$HISTORY" "$ROOT/history.jsonl"
-    } | while IFS= read -r line; do mark history "$line"; done
+    } | while IFS= read -r line || [ -n "$line" ]; do mark history "$line"; done
   fi
 }
 
