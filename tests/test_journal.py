@@ -61,7 +61,7 @@ def test_units_are_named_whether_or_not_they_have_spoken_yet(
     script = journal.last(_SERVICE, Wanted(processes=processes))
     assert all(f"_SYSTEMD_UNIT={unit} " in script and f" UNIT={unit}" in script for unit in named)
     assert not any(unit in script for unit in unnamed)
-    assert "*" not in script
+    assert "@*" not in script
 
 
 def test_no_value_becomes_shell_or_an_option_of_its_own() -> None:

@@ -26,11 +26,12 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True)
 class Note:
-    """What happened to a host's stream: lost, back, out (not tried again), dropped. text: for a person."""
+    """What happened to a host's stream: lost, back, out (not tried again), dropped. text: for a person; fault: ours."""
 
     host: str
     event: str
     text: str
+    fault: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def _merged(
         elif isinstance(item, Entry):
             merge.push(item.host, item.time, item, item.size, now, time.time())
         elif isinstance(item, Note):
+            if item.fault:
+                raise item.fault
             # It has no time of its own: it stays behind the last line of its host.
             merge.push(item.host, 0.0, item, 0, now, time.time())
             if item.event == "out":
@@ -116,6 +119,9 @@ class _Host:
                     emit(Note(self._name, "out", f"{error.message}; not followed"))
                     return
                 self._away(error, emit)
+            except Exception as fault:  # the others would follow on for ever, and it would never be seen
+                emit(Note(self._name, "out", str(fault), fault))
+                return
             finally:
                 self._member.close()
                 self._member.session = None
