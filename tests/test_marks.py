@@ -15,7 +15,8 @@ NONCE = "0123456789abcdef"
 
 def read(data: bytes, sizes: list[int]) -> list[Mark | Output]:
     """What comes of the data in pieces of these sizes, again and again."""
-    reader, found, start = Reader(NONCE), [], 0
+    found: list[Mark | Output] = []
+    reader, start = Reader(NONCE), 0
     while start < len(data):
         size = sizes[len(found) % len(sizes)]
         found += list(reader.feed(data[start : start + size]))

@@ -1,0 +1,204 @@
+"""The architecture, held: which way imports go, who may do I/O, print or connect, and how large things get."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = sorted([ROOT / "fabfile.py", *(ROOT / "tasks").rglob("*.py")])
+PYTHON = sorted({*PRODUCT, *(ROOT / "tests").rglob("*.py"), *(ROOT / "service").rglob("*.py"),
+                 *(ROOT / "templates").rglob("*.py")})  # fmt: skip
+SHELL = sorted([*(ROOT / "templates/shell").glob("*.sh"), *(ROOT / ".ci").iterdir()])
+FILE_LINES, FUNCTION_LINES = 260, 60
+
+# Decide from values alone; a clock, a random number or a file comes to them as an argument.
+PURE = (
+    *("drift", "errors", "events", "facts", "failures", "history", "host_files", "journal", "launchers", "layout"),
+    *("lines", "marks", "merge", "parts", "plan", "quote", "saying", "schema", "scripts", "selection", "session"),
+    *("shapes", "standing", "tally", "target", "tree", "views", "waves"),
+)
+IO = {"asyncio", "fabric", "getpass", "glob", "http", "io", "invoke", "multiprocessing", "os", "paramiko", "pathlib",
+      "queue", "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",
+      "threading", "time", "urllib", "uuid"}  # fmt: skip
+# host_keys and ssh_config read keys and files with paramiko's parsers, and connect to nothing.
+WITH_PARAMIKO = {"tasks.engine.connection", "tasks.engine.host_keys", "tasks.engine.ssh_config", "tasks.program"}
+# How things look: they alone write to a person, beside the command line.
+SHOWING = {f"tasks.engine.{name}" for name in ("command", "follow", "logview", "report", "screen", "views")}
+STAGES = (
+    {"inventory"},
+    {"plan", "scripts"},
+    {"connection", "ssh", "local"},
+    {"member", "staging", "rollout", "lifecycle", "balancer", "hold"},
+)
+LATER = {name.removeprefix("tasks.engine.") for name in SHOWING}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def for_types(tree: ast.Module) -> set[ast.AST]:
+    """The nodes below `if TYPE_CHECKING:`, which are never run."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    return {node for block in blocks for node in ast.walk(block)}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that is imported, at whatever depth; a name taken from a package of ours counts as a module."""
+    tree = parsed(path)
+    never = for_types(tree)
+    for node in ast.walk(tree):
+        if node in never:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            packages = node.module in {"tasks", "tasks.engine", "tasks.engine.sandbox"}
+            yield from (f"{node.module}.{alias.name}" if packages else node.module for alias in node.names)
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    names = {name_of(path) for path in PRODUCT}
+    return {name_of(path): {name for name in imports(path) if name in names} for path in PRODUCT}
+
+
+def reached(start: str) -> set[str]:
+    """Everything that a module imports, directly or by others."""
+    found: set[str] = set()
+    left = [start]
+    while left:
+        for name in graph()[left.pop()] - found:
+            found.add(name)
+            left.append(name)
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_another() -> None:
+    # A package that hands out its own modules is one thing with them.
+    cycles = {name for name in graph() if name in reached(name) and not name.startswith("tasks.engine.sandbox")}
+    assert cycles == set()
+
+
+@pytest.mark.parametrize("stage", range(len(STAGES)))
+def test_no_arrow_goes_back(stage: int) -> None:
+    after = set().union(*STAGES[stage + 1 :], LATER)
+    for name in STAGES[stage]:
+        assert {one.removeprefix("tasks.engine.") for one in reached(f"tasks.engine.{name}")} & after == set(), name
+
+
+def test_events_know_nothing_but_errors() -> None:
+    assert graph()["tasks.engine.events"] == {"tasks.engine.errors"}
+    assert graph()["tasks.engine.errors"] == set()
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_does_no_io(name: str) -> None:
+    path = ROOT / f"tasks/engine/{name}.py"
+    assert {one.partition(".")[0] for one in imports(path)} & IO == set()
+    called = {node.func.id for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)
+              and isinstance(node.func, ast.Name)}  # fmt: skip
+    assert called & {"open", "print", "input", "exec", "eval"} == set()
+    assert ".now()" not in path.read_text(encoding="utf-8")
+
+
+def test_what_calls_itself_pure_is_held_to_it() -> None:
+    claims = {path.stem for path in (ROOT / "tasks/engine").glob("*.py")
+              if "Pure" in (ast.get_docstring(parsed(path)) or "")}  # fmt: skip
+    assert claims <= {*PURE, "maintenance"}
+
+
+def test_the_engine_knows_no_command_line_and_no_service() -> None:
+    for path in (ROOT / "tasks/engine").rglob("*.py"):
+        for name in imports(path):
+            assert not name.startswith(("service", "app", "fabfile", "invoke")), path
+            assert not name.startswith("tasks.") or name.startswith("tasks.engine"), path
+
+
+def test_only_the_connection_and_the_tasks_know_fabric() -> None:
+    for path in PRODUCT:
+        name = name_of(path)
+        found = {one.partition(".")[0] for one in imports(path)}
+        if name.startswith("tasks.engine") and name != "tasks.engine.connection":
+            assert "fabric" not in found, name
+        assert "paramiko" not in found or name in WITH_PARAMIKO, name
+
+
+def test_every_connection_comes_from_one_function() -> None:
+    made = {"Connection", "Transport", "SSHClient", "SerialGroup", "ThreadingGroup", "ProxyJump"}
+    places = []
+    for path in PRODUCT:
+        for function in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)):
+            for node in ast.walk(function):
+                called = node.func if isinstance(node, ast.Call) else None
+                word = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+                if word in made:
+                    places.append((name_of(path), function.name, word))
+    assert sorted(places) == [
+        ("tasks.engine.connection", "_connection", "Connection"),
+        # It asks for a key and ends before anything is said about us.
+        ("tasks.engine.connection", "offered_key", "Transport"),
+    ]
+
+
+def test_only_what_shows_writes_to_the_person() -> None:
+    for path in (path for path in PRODUCT if name_of(path).startswith("tasks.engine")):
+        words = {ast.unparse(node.func) for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)}
+        assert "print" not in words, path
+        if name_of(path) not in SHOWING:
+            written = {word for word in words if word.startswith("sys.std") and word.endswith(".write")}
+            assert not written | {word for word in words if word.startswith("report.")}, path
+
+
+def test_no_program_is_started_by_way_of_a_shell() -> None:
+    for path in PYTHON:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in {"os.system", "os.popen", "subprocess.getoutput"}, path
+                shell = [word.value for word in node.keywords if word.arg == "shell"]
+                assert not [value for value in shell if isinstance(value, ast.Constant) and value.value is True], path
+
+
+def test_nothing_is_left_for_later() -> None:
+    # Written apart, or this file would find itself.
+    words = ("TO" + "DO", "FIX" + "ME", "XX" + "X:", "HA" + "CK")
+    texts = {path: path.read_text(encoding="utf-8") for path in (*PYTHON, *SHELL)}
+    assert [path for path, text in texts.items() if any(word in text for word in words)] == []
+
+
+def test_files_and_functions_can_be_read_at_once() -> None:
+    long = [path for path in PYTHON if len(path.read_text(encoding="utf-8").splitlines()) > FILE_LINES]
+    assert long == []
+    functions = [node for path in PYTHON for node in ast.walk(parsed(path))
+                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]  # fmt: skip
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES] == []
+
+
+def modules_after(statement: str) -> set[str]:
+    """The modules that are loaded once this was run."""
+    answer = subprocess.run(
+        [sys.executable, "-c", f"{statement}\nimport sys\nprint(*sys.modules)"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(answer.stdout.split())
+
+
+def test_listing_the_tasks_loads_little_more_than_fabric_itself() -> None:
+    more = modules_after("import fabric.main, fabfile") - modules_after("import fabric.main")
+    ours = {name for name in more if name.partition(".")[0] in {"tasks", "fabfile"}}
+    foreign = {name for name in more - ours if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert foreign == set()
+    engine = {name for name in ours if name.startswith("tasks.engine.")}
+    assert engine == {"tasks.engine.errors"}
