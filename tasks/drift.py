@@ -44,7 +44,11 @@ def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...
     paths = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
     found = member.ask(Question(paths, show_files=True, drift=True))
     files = host_files.render(service, found.ground(found.account or account))
-    return engine.examine(files, found, _source(made, member, found))
+    examined = engine.examine(files, found, _source(made, member, found))
+    if found.account is None:
+        told = f"the host was never set up for {service.name}: fab setup -H {member.host.name}"
+        return (engine.Finding("absent", f"/etc/{service.name}/setup", told), *examined)
+    return examined
 
 
 def _source(made: Release, member: Member, found: Facts) -> Source:

@@ -84,8 +84,22 @@ def test_every_kind_of_change_is_named(site: tuple[Clone, Hosts]) -> None:
     assert clone.fab("drift", "-H", "shire01").status == 1
 
 
+def test_a_host_that_was_never_set_up_is_told_apart_from_one_without_drift(deployed: tuple[Clone, Hosts]) -> None:
+    clone = deployed[0]
+    clone.replace("service/service.yaml", "name: myapp ", "name: other ")
+    try:
+        ended = clone.fab("drift", "-H", "shire01")
+    finally:
+        clone.replace("service/service.yaml", "name: other ", "name: myapp ")
+    assert (ended.status, "absent  /etc/other/setup: the host was never set up for other" in ended.out) == (0, True)
+
+
 def test_a_unit_that_systemd_has_not_read_again_is_told(site: tuple[Clone, Hosts]) -> None:
     clone, hosts = site
+    hook = f"{UNITS}/myapp-hook@.service.d"
+    sh(hosts, f"mkdir {hook}; printf '[Service]\\nNice=5\\n' >{hook}/nice.conf; systemctl daemon-reload")
+    assert kinds(clone) == {f"{hook}/nice.conf": "drop-in"}
+    sh(hosts, f"rm -r {hook}; systemctl daemon-reload")
     sh(hosts, f"touch -d '+1 hour' {UNITS}/myapp.service")
     assert kinds(clone) == {f"{UNITS}/myapp.service": "stale"}
     sh(hosts, f"touch {UNITS}/myapp.service; systemctl daemon-reload")

@@ -10,7 +10,7 @@ from tasks.engine.facts import Facts
 from tasks.engine.host_files import HostFile
 
 _UNITS = "/etc/systemd/system/"
-_NOTES = frozenset({"outdated", "unreadable"})
+_NOTES = frozenset({"outdated", "unreadable", "absent"})
 
 Source = Callable[[str, str], bytes | None]
 """What a file of a release was: release, path below its directory; None when nobody here knows."""
@@ -18,7 +18,7 @@ Source = Callable[[str, str], bytes | None]
 
 @dataclass(frozen=True)
 class Finding:
-    """One file. kind: edited, drop-in, masked, missing, extra, linked, stale; or outdated and unreadable, no drift."""
+    """kind: edited, drop-in, masked, missing, extra, linked, stale; outdated, unreadable, absent: no drift."""
 
     kind: str
     path: str

@@ -61,6 +61,13 @@ def stopped(service: Service) -> tuple[str, ...]:
     return (f"{service.name}.service", *slot_units(service), *parts(service), *listen)
 
 
+def units(service: Service) -> tuple[str, ...]:
+    """Every unit of the service that systemd could be told something about, instances included."""
+    hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
+    jobs = tuple(unit.removesuffix(".timer") + ".service" for unit in processes(service) if unit.endswith(".timer"))
+    return (*stopped(service), *hooks, *jobs)
+
+
 def commands(service: Service) -> tuple[tuple[str, ...], ...]:
     """The systemctl commands, word by word, that a deploy account needs as root; the sudo rules are exactly these."""
     name = service.name

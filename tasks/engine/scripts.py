@@ -48,7 +48,7 @@ def facts(service: Service, question: Question) -> Script:
         "HISTORY": question.history,
         "WAIT": question.wait,
         "DRIFT": int(question.drift),
-        "UNITS": " ".join(layout.stopped(service)),
+        "UNITS": " ".join(layout.units(service)),
         "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }

@@ -92,7 +92,7 @@ slot_processes() { # SLOT
 
 maintenance_facts() {
   if [ -e "$ROOT/maintenance" ] || [ -L "$ROOT/maintenance" ]; then
-    fact maintenance "$(head -c 16384 "$ROOT/maintenance/state.json" 2>/dev/null || printf '{}')"
+    fact maintenance "$(head -c 65536 "$ROOT/maintenance/state.json" 2>/dev/null || printf '{}')"
   fi
 }
 
@@ -125,7 +125,7 @@ drift_facts() {
     [ ! -L "$ROOT/slots/$slot/release" ] || drift_link "$ROOT/slots/$slot/http.sock" "/run/$NAME/$slot.sock"
   done
   for release in "$ROOT"/releases/*/; do
-    [ -d "$release" ] && drift_release "${release%/}"
+    [ ! -d "$release" ] || drift_release "${release%/}"
   done
 }
 
