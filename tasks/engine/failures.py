@@ -45,7 +45,7 @@ def busy(host: str, text: str) -> LoopError:
             f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
             f"{holder['action']} of {holder['release']}"
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         told = "another run is at work here"
     return LoopError(told, where=host, next="wait for it to end, or say --lock-wait SECONDS", code="busy")
 

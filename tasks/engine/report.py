@@ -29,8 +29,10 @@ class Writer:
         """One line as it is: JSON, or a script of ours."""
         if self.closed:
             return
+        # What a terminal of another encoding cannot show, it shows as an escape.
+        encoding: str = getattr(self._stream, "encoding", None) or "utf-8"
         try:
-            self._stream.write(text + "\n")
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             self._stream.flush()
         except BrokenPipeError:
             self.closed = True

@@ -1,0 +1,63 @@
+"""Why a script failed, from what it said: one sentence and the way on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.engine import failures
+from tasks.engine.marks import Mark, Output, Transcript
+from tasks.engine.scripts import Script
+
+ACTIVATE, SETUP = Script("activate", "", 1), Script("setup", "", 1, root=True)
+HOLDER = {"time": "2026-01-01T00:00:00Z", "action": "deploy", "release": "abc", "who": {"git": "me@x", "host": "pc"}}
+
+MOVED = "somebody else changed this host since it was looked at: it now serves"
+NO_RIGHTS = "this needs root once, and deploy may not use sudo without a password"
+
+
+def said(*marks: tuple[str, str], tail: tuple[str, ...] = (), status: int = 1) -> Transcript:
+    transcript = Transcript(exit=status)
+    for word, rest in marks:
+        transcript.add(Mark(word, rest))
+    for line in tail:
+        transcript.add(Output(line))
+    return transcript
+
+
+@pytest.mark.parametrize(
+    ("script", "transcript", "message", "code"),
+    [
+        (ACTIVATE, said(("failed", "no answer"), ("journal", "x")), "no answer", "failed"),
+        (ACTIVATE, said(("refused", "damaged")), "damaged", "failed"),
+        (ACTIVATE, said(("moved", "abc")), f"{MOVED} abc", "moved"),
+        (ACTIVATE, said(("moved", "")), f"{MOVED} nothing", "moved"),
+        (ACTIVATE, said(("edited", "abc"), status=3), "files of release abc are not what its manifest says", "edited"),
+        (ACTIVATE, said(status=2), "activate ended with status 2", "failed"),
+        (SETUP, said(tail=("sudo: a password is required",)), NO_RIGHTS, "rights"),
+        (SETUP, said(("step", "write"), ("refused", "nginx refuses")), "nginx refuses", "failed"),
+    ],
+)  # fmt: skip
+def test_the_sentence_is_the_one_that_helps(script: Script, transcript: Transcript, message: str, code: str) -> None:
+    found = failures.explain(script, transcript, "shire01", "deploy")
+    assert (found.message, found.code, found.where) == (message, code, "shire01")
+
+
+def test_the_journal_is_the_detail_and_without_one_what_was_printed() -> None:
+    both = said(("failed", "x"), ("journal", "cause"), tail=("printed",))
+    assert failures.explain(ACTIVATE, both, "h", "root").detail == ("cause",)
+    assert failures.explain(ACTIVATE, said(tail=("printed",)), "h", "root").detail == ("printed",)
+
+
+def test_who_is_at_work_is_named() -> None:
+    found = failures.busy("shire01", json.dumps(HOLDER))
+    assert found.message == "me@x (on pc) is at work here since 2026-01-01T00:00:00Z: deploy of abc"
+    user = failures.busy("shire01", json.dumps({**HOLDER, "who": {"user": "me", "host": "pc"}}))
+    assert user.message.startswith("me (on pc)")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"who": 1}', '{"who": {}}', "[" * 100_000])
+def test_a_holder_that_cannot_be_read_is_somebody(text: str) -> None:
+    found = failures.busy("shire01", text)
+    assert (found.message, found.code) == ("another run is at work here", "busy")

@@ -1,0 +1,182 @@
+"""What a run would do on one host, decided from its facts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import host_files, plan
+from tasks.engine.archive import Entry, Tree
+from tasks.engine.errors import LoopError
+from tasks.engine.facts import Facts
+from tasks.engine.lock import Lock
+from tasks.engine.parts import Gateway, Tls
+from tasks.engine.release import Release
+from tasks.engine.service import Service
+from tasks.engine.wheelcache import Wheel
+from tasks.engine.wheelhouse import Wheelhouse
+from tests.test_facts import python
+from tests.test_golden import SERVICE
+
+NEW, OLD = "b" * 12, "a" * 12
+TOOLS = {f"tool.{name}": f"/usr/bin/{name}" for name in
+         ("curl", "flock", "nginx", "openssl", "ss", "sudo", "tar", "visudo", "apt-get")}  # fmt: skip
+SERVING = {
+    **TOOLS, "setup.account": "deploy", "web_account": "www-data", "ipv6": "1",
+    "current": "blue", "current_release": NEW, "live": "current", "facade": "active",
+    "slot.blue.ActiveState": "active", "slot.green.ActiveState": "inactive",
+    "health.slot": "ok", "health.front": "ok", "file./etc/myapp/tls/certificate.pem": "c" * 64,
+}  # fmt: skip
+NAMES = ("Flask-3.1.0-py3-none-any.whl", "gunicorn-27.0.1-py3-none-any.whl")
+WHEELS = Wheelhouse("d" * 64, tuple(Wheel(name, Path("/nowhere"), "0" * 64, 1) for name in NAMES))
+
+
+def release(*paths: str) -> Release:
+    entries = tuple(
+        Entry(path, Path("/nowhere"), False, 1, hashlib.sha256(path.encode()).hexdigest()) for path in paths
+    )
+    return Release(NEW, Tree(entries), Lock(()), "c0ffee", ())
+
+
+def host(**values: str) -> Facts:
+    """A host that serves NEW as it should, but for these facts."""
+    return Facts({**SERVING, **written(), **{key.replace("__", "."): value for key, value in values.items()}},
+                 releases=({"id": NEW}, {"id": OLD}), manifest={})  # fmt: skip
+
+
+def written(service: Service = SERVICE) -> dict[str, str]:
+    """The facts of a host where setup has written everything."""
+    files = host_files.render(service, host_files.Ground("deploy", "www-data", True))
+    both = {f"file.{file.path}": file.sha256 for file in files}
+    return {**both, **{f"setup.{file.path}": file.sha256 for file in files}}
+
+
+def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
+    ready = plan.setup(SERVICE, facts, "deploy", None)
+    return plan.deploy("shire01", SERVICE, made or release("app.py"), facts, python(), WHEELS, ready)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"current_release": ""}, "nothing is deployed yet"),
+        ({"current_release": OLD}, f"release {OLD} serves"),
+        ({"facade": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"health__front": "answered 502"}, "it does not answer as it should: ok; answered 502"),
+    ],
+)
+def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why(
+    changes: dict[str, str], why: str
+) -> None:
+    found = planned(host(**changes))
+    assert (found.why, found.unchanged) == (why, not why)
+    assert [script.stage for script in found.scripts()] == (["stage", "activate"] if why else [])
+
+
+def test_only_what_the_host_lacks_is_sent() -> None:
+    made = release("a.py", "b.py", "c.py")
+    digests = {entry.path: entry.sha256 for entry in made.tree.entries}
+    there = dataclasses.replace(
+        host(current_release=OLD, **{"wheel.Flask-3.1.0-py3-none-any.whl": "1"}),
+        manifest={"a.py": digests["a.py"], "b.py": "edited", "gone.py": "x"},
+        releases=({"id": OLD},),
+    )
+    delivery = planned(there, made).delivery
+    assert (delivery.same, delivery.changed) == (frozenset({"a.py"}), ("b.py", "c.py"))
+    assert (delivery.staging.base, delivery.staging.present) == (OLD, False)
+    assert delivery.wheels_there == {"Flask-3.1.0-py3-none-any.whl"}
+    shown = plan.as_dict(planned(there, made))
+    assert shown["files"] == {"send": ["b.py", "c.py"], "link": 1}
+    assert shown["wheels"] == ["gunicorn-27.0.1-py3-none-any.whl"]
+
+
+def test_a_release_that_is_there_is_not_sent_again() -> None:
+    there = host(current_release=OLD)
+    found = planned(there)
+    assert found.delivery.staging.present
+    shown = plan.as_dict(found)
+    assert (shown["files"]["send"], shown["wheels"], shown["from"], shown["to"]) == ([], [], OLD, NEW)
+    assert shown["restart"] == ["myapp-worker.service", "myapp-nightly.timer"]
+
+
+def test_what_was_edited_is_sent_whole() -> None:
+    there = dataclasses.replace(
+        host(current_release=OLD), manifest={"app.py": release("app.py").tree.entries[0].sha256}
+    )
+    before = planned(there)
+    after = plan.resend(before)
+    assert before.delivery.same == {"app.py"}
+    assert (after.delivery.same, after.delivery.changed) == (frozenset(), ("app.py",))
+    assert (after.delivery.staging.base, after.delivery.staging.present) == (None, False)
+    assert after.release == before.release
+
+
+def test_a_venv_is_named_by_its_wheels_and_its_interpreter() -> None:
+    name = plan.venv_name(WHEELS, python())
+    others = {
+        plan.venv_name(dataclasses.replace(WHEELS, digest="e" * 64), python()),
+        plan.venv_name(WHEELS, python("3.12.1")),
+        plan.venv_name(WHEELS, python(path="/opt/python3")),
+    }
+    assert len({name, *others}) == 4
+    assert planned(host(current_release="", **{f"venv.{name}": "1"})).delivery.venv_there
+
+
+def test_a_lock_without_gunicorn_is_told() -> None:
+    with pytest.raises(LoopError, match="gunicorn is not in the lock"):
+        plan.deploy("h", SERVICE, release("a"), host(), python(), Wheelhouse("d", ()),
+                    plan.setup(SERVICE, host(), "deploy", None))  # fmt: skip
+
+
+def test_a_host_that_was_set_up_needs_nothing_of_root() -> None:
+    assert not plan.setup(SERVICE, host(), "deploy", None).needed
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"setup__account": ""}, "the host was never set up for this service"),
+        ({"setup__account": "other"}, "it was set up for the account other, not deploy"),
+        ({"file./etc/myapp/tls/certificate__pem": ""}, "there is no certificate"),
+    ],
+)
+def test_what_root_has_to_do_says_why(changes: dict[str, str], reason: str) -> None:
+    found = plan.setup(SERVICE, host(**changes), "deploy", None)
+    assert found.needed
+    assert reason in found.reasons
+
+
+def test_a_file_that_differs_is_written_and_one_that_a_hand_changed_is_told() -> None:
+    path = "/etc/systemd/system/myapp@.service"
+    edited = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64}), "deploy", None)
+    assert (edited.changed, edited.edited) == ((path,), (path,))
+    outdated = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64, f"setup.{path}": "0" * 64}), "deploy", None)
+    assert (outdated.changed, outdated.edited) == ((path,), ())
+
+
+def test_a_file_that_only_root_can_read_is_compared_by_what_setup_wrote() -> None:
+    found = plan.setup(SERVICE, host(**{"file./etc/sudoers.d/myapp": ""}), "deploy", None)
+    assert found.changed == ()
+
+
+def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
+    service = dataclasses.replace(SERVICE, nginx=Gateway("myapp.example", Tls("files", "c", "k")))
+    there = host(**{"file./etc/myapp/tls/certificate__pem": hashlib.sha256(b"mine").hexdigest()})
+    assert plan.setup(service, there, "deploy", b"mine").reasons == ()
+    assert plan.setup(service, there, "deploy", b"new").reasons == ("the certificate differs",)
+
+
+@pytest.mark.parametrize(
+    ("missing", "dnf", "packages"),
+    [(("ss", "nginx"), False, ("iproute2", "nginx")), (("ss", "nginx"), True, ("iproute", "nginx")),
+     (("sudo", "visudo"), False, ("sudo",)), ((), False, ())],
+)  # fmt: skip
+def test_missing_tools_are_packages_of_the_host(missing: tuple[str, ...], dnf: bool, packages: tuple[str, ...]) -> None:
+    changes = {f"tool__{name}": "" for name in missing}
+    changes |= {"tool__apt-get": "", "tool__dnf": "/usr/bin/dnf"} if dnf else {}
+    assert plan.setup(SERVICE, host(**changes), "deploy", None).packages == packages
