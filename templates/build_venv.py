@@ -30,7 +30,7 @@ def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None
 
 
 def rename_in_texts(venv: str, final: str) -> None:
-    """pyvenv.cfg and the activate scripts carry the path that the venv was made at."""
+    """pyvenv.cfg and the activate scripts carry the path that the venv was made at, and its name as a prompt."""
     texts = [os.path.join(venv, "pyvenv.cfg")]
     scripts = os.path.join(venv, "bin")
     texts += [os.path.join(scripts, name) for name in os.listdir(scripts) if name.lower().startswith("activate")]
@@ -38,7 +38,7 @@ def rename_in_texts(venv: str, final: str) -> None:
         with open(path, encoding="utf-8") as old:
             text = old.read()
         with open(path, "w", encoding="utf-8") as new:
-            new.write(text.replace(venv, final))
+            new.write(text.replace(venv, final).replace(os.path.basename(venv), os.path.basename(final)))
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def _user() -> str:
 def _git_identity(root: Path) -> str:
     try:
         answer = subprocess.run(
-            ["git", "-C", str(root), "config", "user.email"], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(root), "config", "user.email"], capture_output=True, timeout=10, check=False
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return ""
-    return answer.stdout.strip()
+    return answer.stdout.decode("utf-8", "replace").strip()

@@ -1,0 +1,162 @@
+"""What goes to a host on standard input, and that a host makes a venv of it with its own Python alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import host_files, payload
+from tasks.engine.archive import Entry, Tree
+from tasks.engine.errors import UsageError
+from tasks.engine.host_files import Ground
+from tasks.engine.lock import Lock
+from tasks.engine.parts import Gateway, Tls
+from tasks.engine.release import Release
+from tasks.engine.service import Service
+from tasks.engine.wheelcache import Wheel
+from tasks.engine.wheelhouse import Wheelhouse
+from tests.test_golden import SERVICE
+
+
+def unpacked(pieces: Iterable[bytes]) -> dict[str, tuple[int, bytes]]:
+    """Path to mode and content."""
+    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+        found = {}
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None, f"{member.name} is no file"
+            found[member.name] = (member.mode, content.read())
+        return found
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    """Two files, one of which can be executed."""
+    entries = []
+    for name, content, executable in (("app.py", b"app = 1\n", False), ("bin/run", b"#!/bin/sh\n", True)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        entries.append(Entry(name, path, executable, len(content), sha256(content).hexdigest()))
+    return Release("b" * 12, Tree(tuple(entries)), Lock(()), None, ())
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Wheelhouse:
+    """One wheel, gunicorn by name, with a module and a program."""
+    path = tmp_path / "gunicorn-1.0-py3-none-any.whl"
+    info = "gunicorn-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("gunicorn/__init__.py", "def main():\n    print('it runs')\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: gunicorn\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\ngunicorn = gunicorn:main\n")
+        names = ("gunicorn/__init__.py", *(f"{info}/{name}" for name in ("METADATA", "WHEEL", "entry_points.txt")))
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in (*names, f"{info}/RECORD")))
+    data = path.read_bytes()
+    return Wheelhouse("d" * 64, (Wheel(path.name, path, sha256(data).hexdigest(), len(data)),))
+
+
+def staged(release: Release, wheels: Wheelhouse, **there: object) -> dict[str, tuple[int, bytes]]:
+    what = {"same": frozenset(), "wheels_there": frozenset(), "venv_there": False, **there}
+    return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, **what))  # type: ignore[arg-type]
+
+
+def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheelhouse) -> None:
+    found = staged(release, wheels)
+    assert set(found) >= {
+        "MANIFEST", "SAME", "WHEELS", "release.json", "run/web", "code/app.py", "code/bin/run",
+        "tool/installer.zip", "tool/build_venv.py", "wheels/gunicorn-1.0-py3-none-any.whl",
+    }  # fmt: skip
+    assert (found["code/bin/run"][0], found["code/app.py"]) == (0o755, (0o644, b"app = 1\n"))
+    assert found["SAME"][1] == b""
+    assert json.loads(found["release.json"][1]) == {"id": release.id}
+
+
+def test_what_is_there_is_named_and_not_sent(release: Release, wheels: Wheelhouse) -> None:
+    there = frozenset({wheels.wheels[0].filename})
+    found = staged(release, wheels, same=frozenset({"app.py"}), wheels_there=there, venv_there=True)
+    assert {path for path in found if "/" in path} == {"run/web", "code/bin/run"}
+    assert found["SAME"][1] == b"app.py\n"
+    assert b"app.py" in found["MANIFEST"][1]
+    assert wheels.wheels[0].sha256.encode() in found["WHEELS"][1]
+
+
+def test_the_same_release_is_the_same_bytes(release: Release, wheels: Wheelhouse) -> None:
+    both = [
+        b"".join(payload.staging(release, {}, wheels, {}, same=frozenset(), wheels_there=frozenset(), venv_there=False))
+        for _ in range(2)
+    ]
+    assert both[0] == both[1]
+
+
+def test_the_sender_tells_a_file_that_changed_meanwhile(release: Release, wheels: Wheelhouse, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("edited meanwhile\n")
+    with pytest.raises(UsageError, match="changed while the release was being made"):
+        staged(release, wheels)
+
+
+def test_a_host_builds_a_venv_that_runs_at_its_final_place(
+    release: Release, wheels: Wheelhouse, tmp_path: Path
+) -> None:
+    for path, (_, content) in staged(release, wheels).items():
+        target = tmp_path / "part" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    made, final = tmp_path / "venvs/.part-1", tmp_path / "venvs/one"
+    part = tmp_path / "part"
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", "--symlinks", made], check=True)
+    subprocess.run([made / "bin/python", "-I", part / "tool/build_venv.py", part / "tool/installer.zip", made, final,
+                    part / "wheels", part / "WHEELS"], check=True)  # fmt: skip
+    made.rename(final)
+    answer = subprocess.run([final / "bin/gunicorn"], capture_output=True, text=True, check=True, env={})
+    assert answer.stdout == "it runs\n"
+    texts = [path for path in final.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in texts if b".part-1" in path.read_bytes()]
+    compiled = list(final.rglob("gunicorn/__pycache__/*.pyc"))
+    assert compiled
+
+
+def with_tls(certificate: str, key: str) -> Service:
+    return dataclasses.replace(SERVICE, nginx=Gateway("myapp.example", Tls("files", certificate, key)))
+
+
+def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:
+    files = host_files.render(service, Ground("deploy", "www-data", True))
+    return unpacked(payload.setup(service, files, "read me\n", root))
+
+
+def test_setup_gets_every_file_with_its_mode(tmp_path: Path) -> None:
+    found = setup_files(SERVICE, tmp_path)
+    modes = found["MODES"][1].decode().splitlines()
+    assert "0440 /etc/sudoers.d/myapp" in modes
+    assert {line.split(" ", 1)[1].lstrip("/") for line in modes} <= set(found)
+    assert found["README"][1] == b"read me\n"
+    assert not [path for path in found if path.startswith("tls/")]
+
+
+def test_the_certificate_of_the_operator_goes_with_setup(tmp_path: Path) -> None:
+    (tmp_path / "one.pem").write_bytes(b"certificate")
+    (tmp_path / "one.key").write_bytes(b"key")
+    service = with_tls("one.pem", str(tmp_path / "one.key"))
+    found = setup_files(service, tmp_path)
+    assert (found["tls/certificate.pem"][1], found["tls/key.pem"][1]) == (b"certificate", b"key")
+    assert payload.certificate(service, tmp_path) == b"certificate"
+    assert payload.certificate(SERVICE, tmp_path) is None
+
+
+def test_a_certificate_that_is_not_there_is_told_before_any_contact(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        payload.certificate(with_tls("missing.pem", "missing.key"), tmp_path)
+    assert caught.value.where
+    assert "nginx.tls" in (caught.value.next or "")

@@ -1,0 +1,117 @@
+"""What stands after `--`, and the pure parts of what the verbs decide."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from tasks import program
+from tasks.engine import doctor, member, rollout
+from tasks.engine.errors import LoopError
+from tasks.engine.facts import Facts
+from tasks.engine.history import Action
+from tests.test_plan import NEW, OLD, host
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["uptime; id"], "uptime; id"),
+        (["ls", "a b", "$HOME"], "ls 'a b' '$HOME'"),
+        (["echo", ""], "echo ''"),
+        (["grep", "--", "x"], "grep -- x"),
+        (["echo", "it's"], "echo 'it'\"'\"'s'"),
+    ],
+)
+def test_one_word_is_shell_text_and_several_are_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], text: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fab", "-H", "x", "exec", "--", *words])
+    assert program._words_after_dashes(" ".join(words)) == text
+
+
+def test_without_dashes_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["fab", "exec"])
+    assert program._words_after_dashes("") == ""
+
+
+class Named:
+    """A member of which only its host's name counts."""
+
+    class host:  # noqa: N801 - as the member spells it
+        name = "shire01"
+
+
+def there(*ids: str, actions: tuple[str, ...] = ()) -> Facts:
+    done = tuple(Action("t", "r", "deploy", release, "done", {}) for release in actions)
+    return Facts({"current_release": NEW}, releases=tuple({"id": one} for one in ids), actions=done)
+
+
+@pytest.mark.parametrize(
+    ("action", "wanted", "found", "release"),
+    [
+        ("restart", None, there(NEW, OLD), NEW),
+        ("rollback", None, there(NEW, OLD, actions=(OLD, NEW)), OLD),
+        ("rollback", "aaaa", there(NEW, OLD), OLD),
+        ("rollback", OLD, there(NEW, OLD), OLD),
+    ],
+)
+def test_a_rollback_aims_at_the_one_before_or_the_one_that_was_named(
+    action: str, wanted: str | None, found: Facts, release: str
+) -> None:
+    target: Any = Named()
+    assert rollout.target_of(target, action, wanted, found) == release
+
+
+@pytest.mark.parametrize(
+    ("action", "wanted", "found", "told"),
+    [
+        ("restart", None, Facts({}), "no release is committed on this host"),
+        ("rollback", "cccc", there(NEW, OLD), "release cccc is not on this host"),
+        ("rollback", "a", there(NEW, "a1", "a2"), "release a fits more than one release"),
+        ("rollback", None, there(NEW), f"there is no release before {NEW} to go back to"),
+        ("rollback", None, there(NEW, actions=(OLD, NEW)), f"there is no release before {NEW} to go back to"),
+    ],
+)
+def test_what_cannot_be_aimed_at_is_told_with_the_way_on(
+    action: str, wanted: str | None, found: Facts, told: str
+) -> None:
+    target: Any = Named()
+    with pytest.raises(LoopError, match=told) as caught:
+        rollout.target_of(target, action, wanted, found)
+    assert caught.value.next
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, f"release {NEW}, slot blue, healthy"),
+        ({"health__slot": "answered 500"}, f"release {NEW}, slot blue, NOT healthy"),
+        ({"slot__blue__ActiveState": "inactive"}, f"release {NEW}, slot blue, stopped"),
+        ({"current_release": ""}, "nothing: no release is committed"),
+    ],
+)
+def test_what_a_host_serves_is_said_in_words(changes: dict[str, str], told: str) -> None:
+    assert member.describe(host(**changes)) == told
+
+
+@pytest.mark.parametrize(
+    ("changes", "stops", "told"),
+    [
+        ({"systemd": "252"}, None, ""),
+        ({"systemd": "248"}, False, "systemd is older than 249"),
+        ({"systemd": "239"}, True, "systemd is 239, 247 is needed"),
+        ({"systemd": "252", "free_bytes": "1000000"}, True, "only 1 MB are free"),
+        ({"systemd": "252", "free_inodes": "10"}, True, "only 10 inodes are free"),
+        ({"systemd": "252", "time": "1100"}, False, "its clock is 100 s ahead"),
+        ({"systemd": "252", "time": "900"}, False, "its clock is 100 s behind"),
+        ({"systemd": "252", "selinux": "1"}, False, "SELinux is enforcing"),
+    ],
+)
+def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, str], stops: bool | None, told: str) -> None:
+    values = {"tool.systemctl": "/usr/bin/systemctl", "time": "1000", **changes}
+    found = list(doctor._machine(Facts(values), 1000.0))
+    assert [finding.stops for finding in found] == ([] if stops is None else [stops])
+    assert all(told in finding.text and finding.mend for finding in found)
