@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from tasks.engine.errors import UsageError
-from tasks.engine.sandbox import disks, guest, network, programs, tree
+from tasks.engine.sandbox import disks, guest, limits, network, programs, tree
 from tasks.engine.sandbox.locks import locked
 from tasks.engine.sandbox.machine import Machine
 from tasks.engine.sandbox.network import Network
@@ -56,6 +56,7 @@ class Sandbox:
             there = {machine.name: machine for machine in self.machines()}
             wanted = [there.get(name) or self._create(name, room, base, net) for name in names]
             off = [machine for machine in wanted if machine.keeper_pid is None]
+            limits.make_room(len({*there, *names}), say)
             for machine in off:
                 say(f"booting {machine.name} at {machine.address}")
                 machine.start()
