@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -145,9 +146,12 @@ def test_a_release_that_runs_or_is_among_the_newest_is_never_pruned(shell_host: 
 
 def test_its_own_programs_keep_no_release_from_being_pruned(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    for process in Path("/proc").glob("[0-9]*"):
-        (host.folder / "proc" / process.name).symlink_to(process)
-    for name in ("c" * 12, "d" * 12, "e" * 12, "f" * 12):
+    shutil.rmtree(host.folder / "proc")
+    (host.folder / "proc").symlink_to("/proc")
+    for age, name in enumerate(("c" * 12, "d" * 12, "e" * 12, "f" * 12)):
         host.release(name)
+        os.utime(host.root / "releases" / name, (age, age))
+    for name in (OLD, NEW):
+        os.utime(host.root / "releases" / name, (100, 100))
     assert host.execute(DEPLOY) == 0
-    assert len(list((host.root / "releases").iterdir())) <= SERVICE.keep + 2
+    assert {path.name for path in (host.root / "releases").iterdir()} == {OLD, NEW}
