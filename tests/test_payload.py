@@ -69,13 +69,14 @@ def wheels(tmp_path: Path) -> Wheelhouse:
 
 def staged(release: Release, wheels: Wheelhouse, **there: object) -> dict[str, tuple[int, bytes]]:
     what = {"same": frozenset(), "wheels_there": frozenset(), "venv_there": False, **there}
-    return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, **what))  # type: ignore[arg-type]
+    service = Service("myapp", "app:app")
+    return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, service, **what))  # type: ignore[arg-type]
 
 
 def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheelhouse) -> None:
     found = staged(release, wheels)
     assert set(found) >= {
-        "MANIFEST", "SAME", "WHEELS", "release.json", "run/web", "code/app.py", "code/bin/run",
+        "MANIFEST", "health", "SAME", "WHEELS", "release.json", "run/web", "code/app.py", "code/bin/run",
         "tool/installer.zip", "tool/build_venv.py", "wheels/gunicorn-1.0-py3-none-any.whl",
     }  # fmt: skip
     assert (found["code/bin/run"][0], found["code/app.py"]) == (0o755, (0o644, b"app = 1\n"))
@@ -93,10 +94,9 @@ def test_what_is_there_is_named_and_not_sent(release: Release, wheels: Wheelhous
 
 
 def test_the_same_release_is_the_same_bytes(release: Release, wheels: Wheelhouse) -> None:
-    both = [
-        b"".join(payload.staging(release, {}, wheels, {}, same=frozenset(), wheels_there=frozenset(), venv_there=False))
-        for _ in range(2)
-    ]
+    lacks = {"same": frozenset(), "wheels_there": frozenset(), "venv_there": False}
+    service = Service("myapp", "app:app")
+    both = [b"".join(payload.staging(release, {}, wheels, {}, service, **lacks)) for _ in range(2)]  # type: ignore[arg-type]
     assert both[0] == both[1]
 
 

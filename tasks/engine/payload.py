@@ -26,6 +26,7 @@ def staging(
     launchers: Mapping[str, str],
     wheelhouse: Wheelhouse,
     record: Mapping[str, object],
+    service: Service,
     *,
     same: frozenset[str],
     wheels_there: frozenset[str],
@@ -36,6 +37,7 @@ def staging(
     extra["LAUNCHERS"] = "".join(
         f"{hashlib.sha256(text.encode()).hexdigest()}  run/{name}\n" for name, text in sorted(launchers.items())
     ).encode()
+    extra["health"] = f"{service.health.path}\n{service.health.status}\n".encode()
     extra["MANIFEST"] = archive.manifest(release.tree.entries)
     extra["SAME"] = "".join(f"{path}\n" for path in sorted(same)).encode()
     extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()

@@ -100,6 +100,7 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
             delivery.launchers,
             delivery.wheelhouse,
             record,
+            planned.service,
             same=delivery.same,
             wheels_there=delivery.wheels_there,
             venv_there=delivery.venv_there,

@@ -265,6 +265,7 @@ prune_unused() { # venvs|wheels
 
 recover
 check_release
+judge_by "$ID"
 trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
 start_candidate

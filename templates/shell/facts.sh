@@ -227,6 +227,7 @@ current_facts() {
   [ -n "$slot" ] || return 0
   ID=$(release_at "$ROOT/slots/$slot")
   fact current_release "$ID"
+  judge_by "$ID"
   if [ "$MANIFEST" = 1 ] && [ -f "$ROOT/releases/$ID/MANIFEST" ]; then
     while IFS= read -r line; do mark same "$line"; done <"$ROOT/releases/$ID/MANIFEST"
   fi

@@ -1,6 +1,7 @@
 # Starts the committed release, and lets it start at boot again.
 [ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: deploy one'
 ID=$(release_at "$ROOT/current")
+judge_by "$ID"
 history start "$ID" started
 as_root /usr/bin/systemctl enable "$NAME.service"
 slot=$(slot_of "$ROOT/current")
