@@ -34,6 +34,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
         "link apps/current -> slots/green",
         "sync apps apps/slots/green",
         "link run/myapp/ctl/live -> apps/current",
+        "systemctl is-enabled -q myapp.service",
         "systemctl start myapp.service",
         "systemctl restart myapp-worker.service",
         "ss blue.sock",

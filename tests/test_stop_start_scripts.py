@@ -23,7 +23,7 @@ def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(shell_host:
 def test_stop_and_disable_keeps_a_boot_from_starting_it(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     assert host.execute(scripts.stop(SERVICE, disable=True)) == 0
-    assert host.calls[-1] == "systemctl disable myapp.service"
+    assert host.calls[-1] == "systemctl disable " + " ".join(layout.enabled(SERVICE))
 
 
 def test_start_brings_back_the_committed_release_and_waits_for_its_check(shell_host: ShellHost) -> None:
@@ -32,7 +32,7 @@ def test_start_brings_back_the_committed_release_and_waits_for_its_check(shell_h
     host.forget()
     assert host.execute(scripts.start(SERVICE)) == 0
     assert (host.serves(), host.running()) == (OLD, {"blue"})
-    assert "systemctl enable myapp.service" in host.calls
+    assert "systemctl enable " + " ".join(layout.enabled(SERVICE)) in host.calls
     assert host.history()[-2:] == [("start", OLD, "started"), ("start", OLD, "done")]
     assert not (host.folder / "refused").exists()
 

@@ -78,7 +78,7 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
         hook = f"{name}-hook@{slot}.service"
         found += [("start", hook), ("reset-failed", hook)]
     found += [("start", f"{name}.service"), ("stop", *stopped(service))]
-    found += [("enable", f"{name}.service"), ("disable", f"{name}.service")]
+    found += [("enable", *enabled(service)), ("disable", *enabled(service))]
     if service.listen:
         listen = f"{name}-listen.socket"
         found += [("start", listen), ("stop", listen, f"{name}-listen.service")]

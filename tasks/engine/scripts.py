@@ -93,7 +93,7 @@ def stage(service: Service, staging: Staging) -> Script:
 def activate(service: Service, action: str, release: str, expect: str | None, spare: str | None = None) -> Script:
     """Recover, candidate, switch, commit. expect: the release that the plan saw committed; spare: one never pruned."""
     values: dict[str, str | int] = {"ACTION": action, "ID": release, "EXPECT": expect or "", "KEEP": service.keep}
-    values["SPARE"] = spare or ""
+    values |= {"SPARE": spare or "", "ENABLED": " ".join(layout.enabled(service))}
     limit = service.health.timeout + 4 * service.drain + 240
     return _compose("activate", service, values, seconds=limit)
 
@@ -112,12 +112,15 @@ def hold(service: Service, action: str, release: str, wait: int) -> Script:
 def stop(service: Service, *, disable: bool) -> Script:
     """Stops slots, workers and timers; `disable` keeps a boot from starting them."""
     values: dict[str, str | int] = {"UNITS": " ".join(layout.stopped(service)), "DISABLE": int(disable), "ID": ""}
+    values["ENABLED"] = " ".join(layout.enabled(service))
     return _compose("stop", service, values, seconds=2 * service.drain + 120)
 
 
 def start(service: Service) -> Script:
     """Starts the committed release and waits for its health check."""
-    return _compose("start", service, {"ID": ""}, seconds=service.health.timeout + 120)
+    return _compose(
+        "start", service, {"ID": "", "ENABLED": " ".join(layout.enabled(service))}, seconds=service.health.timeout + 120
+    )
 
 
 def maintenance(service: Service, turn: str) -> Script:

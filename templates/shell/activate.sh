@@ -211,6 +211,9 @@ after_commit() {
   esac
   sync "$ROOT/history.jsonl"
   step committed "$ID"
+  # Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too.
+  # shellcheck disable=SC2086 # a list of names
+  systemctl is-enabled -q "$NAME.service" || ctl enable $ENABLED
   ctl start "$NAME.service"
   for unit in $PROCESSES; do
     ctl restart "$unit" || mark warning "$unit did not restart: see journalctl -u $unit"

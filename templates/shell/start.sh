@@ -3,7 +3,8 @@
 ID=$(release_at "$ROOT/current")
 judge_by "$ID"
 history start "$ID" started
-as_root /usr/bin/systemctl enable "$NAME.service"
+# shellcheck disable=SC2086 # a list of names
+as_root /usr/bin/systemctl enable $ENABLED
 slot=$(slot_of "$ROOT/current")
 as_root /usr/bin/systemctl reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
 as_root /usr/bin/systemctl start "$NAME.service"

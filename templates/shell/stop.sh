@@ -13,7 +13,9 @@ history stop "$(release_at "$ROOT/current")" started
 # shellcheck disable=SC2086 # lists of names
 as_root /usr/bin/systemctl stop $UNITS
 if [ "$DISABLE" = 1 ]; then
-  as_root /usr/bin/systemctl disable "$NAME.service"
+  # The sockets too: the first request after a boot would start the service.
+  # shellcheck disable=SC2086
+  as_root /usr/bin/systemctl disable $ENABLED
 fi
 history stop "$(release_at "$ROOT/current")" "done"
 step stopped "$NAME"
