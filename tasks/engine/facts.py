@@ -91,6 +91,7 @@ class Facts:
         other = "green" if slot == "blue" else "blue"
         return (
             self.get("live") == "current"
+            and not self.get("tries")
             and self.get("facade") == "active"
             and self.get(f"slot.{slot}.ActiveState") == "active"
             and self.get(f"slot.{other}.ActiveState") == "inactive"

@@ -186,6 +186,7 @@ drift_digests() { # DIRECTORY LIST
 unit_facts() {
   fact nginx "$(systemctl is-active nginx.service 2>/dev/null || :)"
   fact facade "$(systemctl is-active "$NAME.service" 2>/dev/null || :)"
+  fact tries "$(ls "/run/$NAME/try" 2>/dev/null)"
   fact enabled "$(systemctl is-enabled "$NAME.service" 2>/dev/null || :)"
   for slot in blue green; do
     fact "slot.$slot.release" "$(release_at "$ROOT/slots/$slot")"
