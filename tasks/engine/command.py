@@ -76,6 +76,11 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
     with pool(len(members)) as executor:
         for host, text in gather([work(member) for member in members], executor):
             writer.raw(f"{names.of(host)}  {quote.terminal(text)}")
+            if writer.closed:
+                # Nobody reads on, and a command may have no end of its own.
+                for member in members:
+                    member.close()
+                raise BrokenPipeError
     return {member.host.name: found[member.host.name] for member in members if member.host.name in found}
 
 

@@ -61,6 +61,7 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
     if planned.setup.needed:
+        emit(Step(member.host.name, "plan", "setup", f"needs root: {_why_root(planned.setup)}"))
         install(delivering.project, member, planned.setup, emit)
     member.act_as(planned.setup.account)
     if not planned.unchanged:
@@ -72,6 +73,11 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
             emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
             _send(made, member, plan.resend(planned), emit)
     return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged)
+
+
+def _why_root(setup: plan.Setup) -> str:
+    missing = [f"without {' '.join(setup.packages)}"] if setup.packages else []
+    return "; ".join([*setup.reasons, *missing]) or f"not as wanted: {', '.join(setup.changed)}"
 
 
 def install(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> None:

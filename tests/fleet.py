@@ -1,0 +1,59 @@
+"""A clone and the hosts that it is deployed to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests import clone as clones
+from tests.clone import Clone
+from tests.front import release_of
+from tests.hosts import Hosts, MakeHosts
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """shire01, shire02, ... and the clone that serves from them."""
+
+    clone: Clone
+    hosts: Hosts
+    _edits: list[int]
+
+    def edit(self) -> str:
+        """Change the service, so that there is something to deploy; the id of the release that this makes."""
+        self._edits.append(len(self._edits))
+        self.clone.write("service/edition.txt", f"{len(self._edits)}\n")
+        return self.clone.release()
+
+    @property
+    def answering(self) -> list[str]:
+        """The release that answers on each host."""
+        return [release_of(machine.address) for machine in self.hosts]
+
+    def history(self, host: str) -> list[Any]:
+        """What the host says was done on it."""
+        (found,) = self.clone.done("history", "--json", "-H", host).json()["hosts"]
+        actions: list[Any] = found["actions"]
+        return actions
+
+    def sh(self, number: int, command: str) -> str:
+        """What a command prints as root on a host; it has to succeed."""
+        ended = self.hosts[number].sh(command)
+        assert ended.returncode == 0, f"{command}: {ended.returncode}\n{(ended.stdout + ended.stderr).decode()}"
+        return ended.stdout.decode(errors="replace")
+
+
+def undeployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
+    """So many pristine hosts, and a clone whose health check holds quickly."""
+    hosts = make(count)
+    clone = clones.make(folder, hosts.inventory)
+    clone.replace("service/service.yaml", "  settle: 2 ", "  settle: 0 ")
+    return Fleet(clone, hosts, [])
+
+
+def deployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
+    """The same, serving."""
+    fleet = undeployed(make, folder, count)
+    fleet.clone.done("deploy", "-H", "all")
+    return fleet

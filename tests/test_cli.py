@@ -1,0 +1,195 @@
+"""`fab` and a fleet: one call for a selection, exact exit statuses, and a dry run that does not lie."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from tests.clone import Clone
+from tests.fleet import Fleet, deployed
+from tests.hosts import Hosts, MakeHosts
+from tests.stand_ins import closed_port, entries, mute, write_inventory
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    return deployed(module_hosts, tmp_path_factory.mktemp("cli"), 2)
+
+
+def place(events: list[Any], **wanted: str) -> int:
+    """Where the first event of this kind stands."""
+    return next(at for at, event in enumerate(events) if all(event.get(key) == value for key, value in wanted.items()))
+
+
+def test_one_call_stages_the_selection_in_parallel_and_activates_it_in_order(fleet: Fleet) -> None:
+    new = fleet.edit()
+    # The order of the inventory counts, not that of -H.
+    events = fleet.clone.done("deploy", "-H", "shire02,shire01", "--json").lines()
+    assert all(event["schema"] == 1 for event in events)
+    began = {name: place(events, host=name, phase="plan", step="connect") for name in ("shire01", "shire02")}
+    staged = {name: place(events, host=name, phase="stage", step="staged") for name in ("shire01", "shire02")}
+    assert max(began.values()) < min(staged.values())
+    starts = {name: place(events, host=name, phase="activate") for name in ("shire01", "shire02")}
+    ends = {name: place(events, host=name, event="finished") for name in ("shire01", "shire02")}
+    assert max(staged.values()) < starts["shire01"] < ends["shire01"] < starts["shire02"] < ends["shire02"]
+    assert fleet.answering == [new, new]
+
+
+def test_a_run_stops_at_the_first_failure_and_says_who_was_not_begun(fleet: Fleet) -> None:
+    before = fleet.answering
+    fleet.edit()
+    path = next((fleet.clone.root / "service").rglob("__init__.py"))
+    text = path.read_text()
+    path.write_text(f"{text}\nraise RuntimeError('broken \\x1b[31m\\u202e on purpose')\n")
+    try:
+        ended = fleet.clone.fab("deploy", "-H", "all")
+    finally:
+        path.write_text(text)
+    assert ended.status == 1
+    assert "shire01  FAILED" in ended.out
+    assert "2 hosts: 1 failed, 1 not begun (shire02)" in ended.out
+    assert "shire02  activate" not in ended.out
+    assert "broken" in ended.out
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", ended.both)
+    assert fleet.answering == before
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("shire0?", ["shire01", "shire02"]),
+        ("all,-shire01", ["shire02"]),
+        ("-shire02", ["shire01"]),
+        ("web,-*2", ["shire01"]),
+        ("shire02,shire01", ["shire01", "shire02"]),
+    ],
+)  # fmt: skip
+def test_a_selection_knows_groups_globs_and_exclusions(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str, names: list[str]
+) -> None:
+    hosts = {name: {**entry, "groups": ["web"]} for name, entry in entries(fleet.hosts.inventory).items()}
+    monkeypatch.setattr(fleet.clone, "inventory", write_inventory(tmp_path / "hosts.yaml", hosts))
+    found = fleet.clone.done("hosts", "--json", "-H", expression).json()
+    assert [host["host"] for host in found["hosts"]] == names
+
+
+def test_a_dead_host_does_not_keep_the_other_from_being_staged_and_is_told_apart(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fleet.answering
+    new = fleet.edit()
+    hosts = entries(fleet.hosts.inventory)
+    hosts["dead"] = {**hosts["shire01"], "address": "127.0.0.1", "port": closed_port()}
+    monkeypatch.setattr(fleet.clone, "inventory", write_inventory(tmp_path / "hosts.yaml", hosts))
+    ended = fleet.clone.fab("deploy", "-H", "dead,shire01")
+    assert ended.status == 3
+    assert "dead     UNREACHABLE" in ended.out
+    assert "Connection refused" in ended.out
+    assert f"shire01  stage     staged: {new}" in ended.out
+    assert "1 unreachable, 1 not begun (shire01)" in ended.out
+    assert fleet.answering == before
+
+    document = fleet.clone.fab("status", "--json")
+    assert document.status == 3
+    assert [host["reachable"] for host in document.json()["hosts"]] == [True, True, False]
+    assert [error["host"] for error in document.json()["errors"]] == ["dead"]
+    # Worse than not reached is what has failed.
+    assert fleet.clone.fab("exec", "-H", "dead,shire01", "--", "false").status == 1
+    assert fleet.clone.fab("--dry", "rollback", "-H", "dead,shire01").out.count("# ---- shire01: activate") == 1
+
+
+def test_a_host_that_accepts_and_never_speaks_costs_one_timeout(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = entries(fleet.hosts.inventory)
+    with mute() as host:
+        monkeypatch.setattr(
+            fleet.clone, "inventory", write_inventory(tmp_path / "hosts.yaml", {"mute": host.entry(), **hosts})
+        )
+        ended = fleet.clone.fab("-t", "2", "restart", "-H", "mute,shire01", "--json")
+    assert ended.status == 3
+    (failed,) = [event for event in ended.lines() if event["event"] == "failed"]
+    assert failed["error"]["message"].endswith("it accepts, and then does not speak SSH")
+    assert 2 <= failed["seconds"] < 4
+    assert "Traceback" not in ended.err
+    assert "Exception" not in ended.err
+
+
+def left_alone(clone: Clone, *words: str) -> tuple[int, str]:
+    """Read one line of `fab WORDS` and close the pipe; its status, and what it said on the other one."""
+    with clone.start(*words) as process:
+        # A query that does not notice would go on for ever.
+        limit = Timer(120, process.kill)
+        limit.start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+        limit.cancel()
+        return process.wait(10), said
+
+
+def test_a_deploy_whose_reader_has_gone_still_finishes_its_work(fleet: Fleet) -> None:
+    new = fleet.edit()
+    status, said = left_alone(fleet.clone, "deploy", "-H", "all")
+    assert status == 0, said
+    assert "Traceback" not in said
+    assert "Broken" not in said
+    assert fleet.answering == [new, new]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["plan", "--script"], ["--list"], ["exec", "-H", "shire01", "--", "yes"], ["logs"]],
+    ids=lambda words: words[0],
+)
+def test_a_closed_pipe_is_quiet_and_ends_a_query(fleet: Fleet, words: list[str]) -> None:
+    status, said = left_alone(fleet.clone, *words)
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+    assert status == 0, said
+
+
+SCRIPT = re.compile(r"# ---- (\S+): (\w+) \((\d+) bytes\)\n")
+VERBS = ["deploy", "rollback", "restart", "stop", "start", "setup", "remove"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_dry_run_prints_scripts_and_changes_nothing(fleet: Fleet, verb: str) -> None:
+    fleet.edit()
+    look = "find /opt/apps/myapp ! -name '*.pyc' -printf '%p %T@ %l\\n' | sort; systemctl show -p MainPID 'myapp@*'"
+    before = fleet.sh(0, look)
+    ended = fleet.clone.done("--dry", verb, "-H", "shire01")
+    assert SCRIPT.match(ended.out)
+    assert f"# {'stage' if verb == 'deploy' else 'activate' if verb in VERBS[1:3] else verb} of myapp\n" in ended.out
+    assert fleet.sh(0, look) == before
+
+
+RECORDER = """#!/bin/sh
+# Keeps what every script's first command reads: the script.
+exec /usr/bin/head "$@" | tee "/var/tmp/received/$(date +%s%N)"
+"""
+
+
+def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hosts) -> None:
+    clone.inventory = one_host.inventory
+    (machine,) = one_host.machines
+    assert machine.sh("mkdir -m 1777 /var/tmp/received").returncode == 0
+    assert machine.sh("tee /usr/local/bin/head && chmod 755 /usr/local/bin/head", RECORDER.encode()).returncode == 0
+    printed = clone.done("plan", "--script").out
+    assert clone.done("--dry", "deploy").out == printed
+    planned = [printed[at.end() : at.end() + int(at[3])] for at in SCRIPT.finditer(printed)]
+    assert [text.splitlines()[0] for text in planned] == ["# setup of myapp", "# stage of myapp", "# activate of myapp"]
+
+    assert machine.sh("rm -f /var/tmp/received/*").returncode == 0
+    clone.done("deploy")
+    names = machine.sh("ls /var/tmp/received").stdout.decode().split()
+    received = [machine.sh(f"cat /var/tmp/received/{name}").stdout.decode() for name in names]
+    ran = [text for text in received if re.match(r"# \w+ of myapp\n", text)]
+    # What only reads is no part of a plan, nor is who holds the run's lock.
+    assert [text for text in ran if not re.match("# (facts|hold) of", text)] == planned
