@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 
 import pytest
 
 from tasks.engine import scripts
+from tasks.engine.parts import Health
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
@@ -137,6 +139,14 @@ def test_a_front_door_that_fails_sends_the_traffic_back(
     ]
     assert host.calls.index("link run/myapp/ctl/live -> apps/current") < host.calls.index("ss green.sock")
     assert (host.serves(), host.slot("current"), host.running(), host.leftovers()) == (OLD, "blue", {"blue"}, [])
+
+
+def test_one_pass_is_not_enough_before_the_settle_time_is_over(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    service = dataclasses.replace(SERVICE, health=Health("/readyz", 200, 5, 1, 3.0))
+    assert host.execute(scripts.activate(service, "deploy", NEW, OLD)) == 0
+    # A sleep is a second here, whatever it was to be: asked at 0, 1, 2 and 3.
+    assert len([call for call in host.calls if call.endswith("by run/myapp/green.sock")]) == 4
 
 
 @pytest.mark.parametrize("shell_host", ["dash"], indirect=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,29 @@ def test_what_another_run_is_making_is_left_alone(shell_host: ShellHost) -> None
         assert shell_host.execute(stage(), payload()) == 0
     assert theirs.is_dir()
     assert (shell_host.root / "releases" / NEW).is_dir()
+
+
+def test_who_stages_shares_with_others_who_stage_and_with_nobody_who_clears_away(shell_host: ShellHost) -> None:
+    lock = (shell_host.root / ".staging").open("a")
+    seen: list[bool] = []
+
+    def look() -> None:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            seen.append(True)
+
+    def payload_that_waits() -> Iterator[bytes]:
+        yield from payload()[:1]
+        assert received.wait(30)
+        look()
+        yield from payload()[1:]
+
+    received = threading.Event()
+    assert shell_host.execute(stage(), payload_that_waits(), at="receive", do=received.set) == 0
+    assert seen == [True]
+    lock.close()
 
 
 def test_a_release_that_is_there_is_checked_and_not_made_again(shell_host: ShellHost) -> None:
