@@ -79,10 +79,11 @@ def _rights(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding
     if setup.packages:
         yield Finding(True, f"packages are missing: {', '.join(setup.packages)}",
                       f"fab setup -H {name}, where a mirror is reached; else install them by hand")  # fmt: skip
-    if setup.needed and member.login != "root":
+    differs = bool(setup.changed or setup.reasons)
+    if differs and member.login != "root":
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ: {', '.join(setup.changed)}"
         yield Finding(True, f"{what}; this needs root once", f"fab setup -H {name} (full sudo), or with --as root")
-    elif setup.needed:
+    elif differs:
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ"
         yield Finding(False, f"{what}: the next deploy sets it up", f"fab setup -H {name}")
     if member.service.nginx and found.account and found.get("nginx") != "active":

@@ -39,7 +39,8 @@ def render(service: Service, ground: Ground) -> tuple[HostFile, ...]:
     if service.nginx:
         texts[f"/etc/nginx/conf.d/{service.name}.conf"] = _nginx(service, ground)
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
-    files.append(HostFile(f"/etc/sudoers.d/{service.name}", 0o440, _sudoers(service, ground)))
+    if ground.account != "root":
+        files.append(HostFile(f"/etc/sudoers.d/{service.name}", 0o440, _sudoers(service, ground)))
     return tuple(sorted(files, key=lambda file: file.path))
 
 

@@ -113,12 +113,15 @@ def setup(service: Service, facts: Facts, account: str, certificate: bytes | Non
     edited = tuple(
         path for path in changed if (there := facts.get(f"file.{path}")) and there != facts.get(f"setup.{path}")
     )
-    return Setup(account, files, changed, _missing(service, facts), tuple(reasons), edited)
+    return Setup(account, files, changed, _missing(service, facts, account), tuple(reasons), edited)
 
 
-def _missing(service: Service, facts: Facts) -> tuple[str, ...]:
+def _missing(service: Service, facts: Facts, account: str) -> tuple[str, ...]:
     """Packages for the tools that the scripts use, by the name that the host's package manager knows."""
-    needed = [tool for tool in _PACKAGES if service.nginx or tool not in {"nginx", "openssl"}]
+    spared = set() if service.nginx else {"nginx", "openssl"}
+    # Where root itself deploys there may be no sudo, and nothing for it to allow.
+    spared |= {"sudo", "visudo"} if account == "root" else set()
+    needed = [tool for tool in _PACKAGES if tool not in spared]
     column = 1 if facts.get("tool.dnf") and not facts.get("tool.apt-get") else 0
     return tuple(sorted({_PACKAGES[tool][column] for tool in needed if not facts.get(f"tool.{tool}")}))
 

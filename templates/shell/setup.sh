@@ -115,7 +115,8 @@ replace() { # NEW PATH MODE
 }
 
 install_files() {
-  visudo -c -q -f "$work/files/etc/sudoers.d/$NAME" </dev/null || refuse 'visudo refuses the sudo rules'
+  rules=$work/files/etc/sudoers.d/$NAME
+  [ ! -f "$rules" ] || visudo -c -q -f "$rules" </dev/null || refuse 'visudo refuses the sudo rules'
   while IFS=' ' read -r mode path; do
     if [ -L "$path" ] || ! cmp -s "$work/files$path" "$path"; then
       step write "$path"
@@ -126,12 +127,12 @@ install_files() {
   rm -f "/etc/$NAME/tls"/*.new-*
 }
 
-# Units of processes that the service does not have any more.
+# Units of processes that are gone, and the rules of an account that does not deploy any more.
 remove_former() {
   [ -f "/etc/$NAME/setup" ] || return 0
   sed -n 's/^file [0-9a-f]* //p' "/etc/$NAME/setup" | while IFS= read -r path; do
     grep -qF " $path" "$work/files/MODES" && continue
-    case $path in /etc/systemd/system/"$NAME"[-.@]* | /etc/nginx/conf.d/"$NAME".conf) ;; *) continue ;; esac
+    case $path in /etc/systemd/system/"$NAME"[-.@]* | /etc/nginx/conf.d/"$NAME".conf | /etc/sudoers.d/"$NAME") ;; *) continue ;; esac
     [ -f "$path" ] || continue
     step remove "$path"
     case $path in *.service | *.timer | *.socket) systemctl disable --now "$(basename "$path")" </dev/null || : ;; esac
