@@ -1,0 +1,144 @@
+"""Releases that must never serve: each is refused with its cause, while the old one goes on answering."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clone import Clone, make
+from tests.front import ask, release_of
+from tests.hosts import Hosts, MakeHosts
+from tests.site import ROOT, Site, Watch
+
+ANSWER = """
+import json, os, signal, threading, time
+
+def app(environ, start_response):
+    body = json.dumps({"release": os.environ["RELEASE"]}).encode()
+    start_response(STATUS, [("Content-Type", "application/json"), ("Location", "/healthz")])
+    return [body]
+
+STATUS = "200 OK"
+"""
+
+# What the module of the release holds, and a word of the cause that has to be on the screen.
+BAD = {
+    "a dependency is missing": ("import nosuchmodule", "No module named 'nosuchmodule'"),
+    "it raises at import": ("raise RuntimeError('boom at import')", "RuntimeError: boom at import"),
+    "it hangs at import": ("import time\ntime.sleep(3600)", "did not hold in 4 s: no answer"),
+    "it has no such application": ("other = 1", "Failed to find attribute 'app'"),
+    "its health check says 500": (ANSWER + "STATUS = '500 No'", "answered 500, not 200"),
+    "its health check redirects": (ANSWER + "STATUS = '302 Found'", "answered 302, not 200"),
+    "its health check is not there": (ANSWER + "STATUS = '404 No'", "answered 404, not 200"),
+    "its health check says 204": (ANSWER + "STATUS = '204 Nothing'", "answered 204, not 200"),
+    "another release answers": (
+        ANSWER + "os.environ['RELEASE'] = '0123456789ab'",
+        "answered for another release",
+    ),
+    "its answer has no end": (
+        ANSWER + "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    while True:\n        yield b'x' * 65536\n",
+        "longer than 64 kB",
+    ),
+    "its answer comes too late": (
+        ANSWER + "answer = app\ndef app(*arguments):\n    time.sleep(8)\n    return answer(*arguments)\n",
+        "did not hold in 4 s: no answer",
+    ),
+    "a worker dies while it is checked": (
+        ANSWER + "threading.Timer(1, os._exit, [9]).start()",
+        "a worker died while it was checked",
+    ),
+    "every second answer is wrong": (
+        ANSWER + "answer, count = app, iter(range(10 ** 6))\n"
+        "def app(environ, start_response):\n"
+        "    global STATUS\n"
+        "    STATUS = '503 No' if next(count) % 2 else '200 OK'\n"
+        "    return answer(environ, start_response)\n",
+        "answered 503, not 200",
+    ),
+    "it ignores SIGTERM": (
+        ANSWER + "STATUS = '500 No'\n"
+        "import gunicorn.workers.base\n"
+        "gunicorn.workers.base.Worker.handle_exit = lambda *_: None\n"
+        "gunicorn.workers.base.Worker.handle_quit = lambda *_: None\n",
+        "answered 500, not 200",
+    ),
+}
+
+
+def _module(clone: Clone) -> None:
+    """Let the service be `release_under_test.py`, and the check be quick to refuse."""
+    clone.replace("service/service.yaml", '"app:create_app()"', '"release_under_test:app"')
+    clone.replace("service/service.yaml", "timeout: 30", "timeout: 4")
+    clone.replace("service/service.yaml", "settle: 2", "settle: 1.5")
+    clone.replace("service/service.yaml", "drain: 30", "drain: 2")
+    # One worker, so that `every second` is what it says.
+    clone.replace("service/service.yaml", "workers: 2, threads: 4", "workers: 1, threads: 4")
+    clone.write("service/release_under_test.py", ANSWER)
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    hosts = module_hosts()
+    made = Site(make(tmp_path_factory.mktemp("bad"), hosts.inventory), hosts[0])
+    _module(made.clone)
+    made.done("deploy")
+    return made
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_release_is_refused_with_its_cause_and_never_answers(site: Site, fault: str) -> None:
+    text, cause = BAD[fault]
+    old = site.answering
+    with site.changed("service/release_under_test.py", text):
+        bad = site.clone.release()
+        with Watch(site.machine.address) as watch:
+            ended = site.fab("deploy")
+    assert ended.status == 1, ended.both
+    assert cause in ended.out
+    detail = [line for line in ended.out.splitlines() if line.startswith("    | ")]
+    assert len(detail) <= 20
+    assert f"serves now: release {old}" in ended.out
+    assert bad != old
+    assert watch.seen == {old}
+    site.settled()
+    assert site.outcomes[-1] == ("deploy", bad, "failed")
+
+
+def test_the_next_good_deploy_just_works(site: Site) -> None:
+    with site.changed("service/release_under_test.py", "raise RuntimeError('boom')"):
+        assert site.fab("deploy").status == 1
+    release = site.edit()
+    site.done("deploy")
+    assert site.answering == release
+
+
+def test_a_release_that_fails_only_behind_the_gateway_is_taken_back(site: Site) -> None:
+    old = site.answering
+    # nginx gives every request an id; the check on the slot's own socket has none.
+    text = ANSWER.replace("STATUS,", "'500 No' if 'HTTP_X_REQUEST_ID' in environ else STATUS,")
+    with site.changed("service/release_under_test.py", text):
+        ended = site.fab("deploy")
+    assert ended.status == 1
+    assert "the front door does not answer for it: answered 500, not 200" in ended.out
+    assert site.answering == old
+    site.settled()
+
+
+def test_a_bad_first_deploy_leaves_nothing_that_runs_and_the_next_one_works(clone: Clone, one_host: Hosts) -> None:
+    clone.inventory = one_host.inventory
+    machine = one_host[0]
+    _module(clone)
+    clone.write("service/release_under_test.py", "raise RuntimeError('boom at first')")
+    ended = clone.fab("deploy", "-H", "shire01")
+    assert ended.status == 1
+    assert "RuntimeError: boom at first" in ended.out
+    assert "serves now: nothing: no release is committed" in ended.out
+    machine.reboot()
+    assert machine.sh("pgrep -u myapp; ls /run/myapp/*.sock").stdout == b""
+    assert machine.sh(f"test -e {ROOT}/current").returncode != 0
+    assert machine.sh("systemctl is-system-running").stdout.strip() in {b"running", b"degraded"}
+    assert ask(machine.address).status == 502
+    clone.write("service/release_under_test.py", ANSWER)
+    clone.done("deploy", "-H", "shire01")
+    assert release_of(machine.address) == clone.release()
