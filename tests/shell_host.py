@@ -120,7 +120,7 @@ class ShellHost:
             "/run/$NAME": f"{self.folder}/run/$NAME",
             "/proc/": f"{self.folder}/proc/",
         }
-        text = script.text.replace("/usr/bin/systemctl", "systemctl")
+        text = script.text.replace("SYSTEMCTL=$(command -v systemctl)", "SYSTEMCTL=systemctl")
         for before, after in places.items():
             assert before in text, f"{before!r} is not in the script any more: this module has to follow"
             text = text.replace(before, after)

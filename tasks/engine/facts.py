@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from tasks.engine import archive, history
+from tasks.engine import archive, history, layout
 from tasks.engine.errors import LoopError
 from tasks.engine.host_files import Ground
 from tasks.engine.marks import Transcript
@@ -59,6 +59,10 @@ class Facts:
         """The value of a fact; empty when it was not reported."""
         return self.values.get(key, "")
 
+    def under(self, prefix: str) -> list[tuple[str, str]]:
+        """The facts whose keys begin so, each with the rest of its key."""
+        return [(key.removeprefix(prefix), value) for key, value in self.values.items() if key.startswith(prefix)]
+
     def number(self, key: str) -> int:
         """A fact that is a whole number; 0 when it is not."""
         text = self.get(key)
@@ -99,7 +103,8 @@ class Facts:
 
     def ground(self, account: str) -> Ground:
         """What decides about root's files."""
-        return Ground(account, self.get("web_account") or None, self.get("ipv6") == "1")
+        systemctl = self.get("tool.systemctl") or layout.SYSTEMCTL
+        return Ground(account, self.get("web_account") or None, self.get("ipv6") == "1", systemctl)
 
 
 def parse(transcript: Transcript) -> Facts:

@@ -25,11 +25,12 @@ class HostFile:
 
 @dataclass(frozen=True)
 class Ground:
-    """What of a host decides about these files: the deploy account, nginx's account, and whether it has IPv6."""
+    """What of a host decides about these files: the deploy account, nginx's account, IPv6, and where systemctl is."""
 
     account: str
     web_account: str | None
     ipv6: bool
+    systemctl: str = layout.SYSTEMCTL
 
 
 def render(service: Service, ground: Ground) -> tuple[HostFile, ...]:
@@ -130,7 +131,7 @@ def _tmpfiles(service: Service, ground: Ground) -> str:
 def _sudoers(service: Service, ground: Ground) -> str:
     account = quote.sudoers(ground.account)
     rules = [
-        f"{account} ALL=(root) NOPASSWD: {layout.SYSTEMCTL} {' '.join(quote.sudoers(word) for word in words)}"
+        f"{account} ALL=(root) NOPASSWD: {ground.systemctl} {' '.join(quote.sudoers(word) for word in words)}"
         for words in layout.commands(service)
     ]
     return templates.fill("sudoers", name=service.name, rules="\n".join(rules))

@@ -11,7 +11,7 @@ fi
 printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s}\n' \
   "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$ACTION" "$ID" "$WHO" >"$ROOT/.activating"
 
-ctl() { as_root /usr/bin/systemctl "$@"; }
+ctl() { as_root "$SYSTEMCTL" "$@"; }
 
 stop_slot() { # SLOT
   ctl stop "$NAME@$1.service" "$NAME@$1.socket"

@@ -13,11 +13,11 @@ step hook "before_activate of $ID"
 history before_activate "$ID" started
 relink "../../releases/$ID" "$ROOT/slots/$slot/release"
 status=0
-as_root /usr/bin/systemctl start "$NAME-hook@$slot.service" || status=$?
+as_root "$SYSTEMCTL" start "$NAME-hook@$slot.service" || status=$?
 journalctl -q --no-pager -o cat -n 200 -u "$NAME-hook@$slot.service" --since "@$began" </dev/null 2>/dev/null |
   while IFS= read -r line; do mark journal "$line"; done
 if [ "$status" != 0 ]; then
-  as_root /usr/bin/systemctl reset-failed "$NAME-hook@$slot.service" || :
+  as_root "$SYSTEMCTL" reset-failed "$NAME-hook@$slot.service" || :
   history before_activate "$ID" failed
   mark failed 'before_activate failed'
   exit 1

@@ -24,6 +24,9 @@ now() {
   NOW=${uptime%.*}${uptime#*.}
 }
 
+# As the sudo rules have it: below /bin where that is a directory of its own.
+SYSTEMCTL=$(command -v systemctl) || SYSTEMCTL=/usr/bin/systemctl
+
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi </dev/null
 }

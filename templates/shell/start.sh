@@ -4,12 +4,12 @@ ID=$(release_at "$ROOT/current")
 judge_by "$ID"
 history start "$ID" started
 # shellcheck disable=SC2086 # a list of names
-as_root /usr/bin/systemctl enable $ENABLED
+as_root "$SYSTEMCTL" enable $ENABLED
 slot=$(slot_of "$ROOT/current")
-as_root /usr/bin/systemctl reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
-as_root /usr/bin/systemctl start "$NAME.service"
+as_root "$SYSTEMCTL" reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
+as_root "$SYSTEMCTL" start "$NAME.service"
 # The facade alone may have been stopped and started: the slots come with it, and this one is asked for by name.
-as_root /usr/bin/systemctl start "$NAME@$slot.service"
+as_root "$SYSTEMCTL" start "$NAME@$slot.service"
 now
 began=$NOW
 until probe_slot "$slot" 5; do

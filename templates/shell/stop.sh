@@ -1,5 +1,5 @@
 # Stops the service: the slots after they have drained, then everything else of it.
-drain_end=0
+[ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: there is nothing to stop'
 now
 drain_end=$((NOW + DRAIN * 100))
 for slot in blue green; do
@@ -11,11 +11,11 @@ for slot in blue green; do
 done
 history stop "$(release_at "$ROOT/current")" started
 # shellcheck disable=SC2086 # lists of names
-as_root /usr/bin/systemctl stop $UNITS
+as_root "$SYSTEMCTL" stop $UNITS
 if [ "$DISABLE" = 1 ]; then
   # The sockets too: the first request after a boot would start the service.
   # shellcheck disable=SC2086
-  as_root /usr/bin/systemctl disable $ENABLED
+  as_root "$SYSTEMCTL" disable $ENABLED
 fi
 history stop "$(release_at "$ROOT/current")" "done"
 step stopped "$NAME"
