@@ -3,10 +3,15 @@
 record=/etc/$NAME/setup
 [ -r "$record" ] || refuse "$NAME was not set up on this host by this tool: there is no $record"
 step stop "$NAME"
-# shellcheck disable=SC2086 # lists of names
-systemctl disable -q $ENABLED </dev/null || :
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list of names
 systemctl stop $UNITS </dev/null || :
+# What the record says, not service.yaml, which may have lost a process since.
+for unit in $(sed -n 's#^file [0-9a-f]* /etc/systemd/system/##p' "$record") "$NAME@blue.socket" "$NAME@green.socket"; do
+  case $unit in
+    *@.*) ;;
+    *) systemctl disable -q --now "$unit" </dev/null || : ;;
+  esac
+done
 sed -n 's/^file [0-9a-f]* //p' "$record" | while IFS= read -r path; do
   step remove "$path"
   rm -f "$path"
