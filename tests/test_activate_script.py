@@ -15,6 +15,7 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 __all__ = ["shell_host"]
 
 DEPLOY = scripts.activate(SERVICE, "deploy", NEW, OLD)
+AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts", "systemctl is-active myapp-worker.service")
 
 
 def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(shell_host: ShellHost) -> None:
@@ -24,6 +25,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
     asks = "curl http://myapp.example/readyz by run/myapp/green.sock"
     assert host.calls == [
         "systemctl is-active myapp@green.service",
+        "systemctl is-active -q myapp@blue.service",
         "link apps/slots/green/http.sock -> run/myapp/green.sock",
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
         "systemctl reset-failed myapp@green.service myapp@green.socket",
@@ -42,6 +44,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
         "systemctl is-active myapp@blue.service",
+        *AFTERWARDS,
     ]
     assert (host.serves(), host.slot("current"), host.running()) == (NEW, "green", {"green"})
     assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "done")]
@@ -162,7 +165,7 @@ def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) 
     host = serving(shell_host)
     (host.folder / "queues/blue.sock").write_text("3\n1\n0\n")
     assert host.execute(DEPLOY) == 0
-    assert host.calls[-7:] == [
+    assert host.calls[-9:] == [
         "ss blue.sock",
         "systemctl is-active -q myapp@blue.service",
         "ss blue.sock",
@@ -170,6 +173,7 @@ def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) 
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
         "systemctl is-active myapp@blue.service",
+        *AFTERWARDS,
     ]
 
 

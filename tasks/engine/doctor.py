@@ -38,7 +38,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     account = host.user or member.login
     files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
     asked = time.time()
-    found = member.ask(Question(files, host.python or "", health=True))
+    found = member.ask(Question(files, host.python or "", health=True, rights=True))
     setup = plan.setup(service, found, account, payload.certificate(service, project.root))
     findings = [*_machine(found, asked), *_rights(member, found, setup)]
     try:
@@ -49,6 +49,12 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         told = found.get("health.slot") if found.get("health.slot") != "ok" else found.get("health.front")
         text = f"release {found.current} does not answer as it should: {told or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
+    if found.get("facade") == "active":
+        down = [(unit, state) for unit, state in found.under("process.") if state != "active"]
+        findings += [
+            Finding(False, f"{unit} is {state}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
+            for unit, state in down
+        ]
     return tuple(findings)
 
 
@@ -80,7 +86,7 @@ def _rights(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding
         yield Finding(True, f"packages are missing: {', '.join(setup.packages)}",
                       f"fab setup -H {name}, where a mirror is reached; else install them by hand")  # fmt: skip
     differs = bool(setup.changed or setup.reasons)
-    if differs and member.login != "root":
+    if differs and not found.get("root"):
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ: {', '.join(setup.changed)}"
         yield Finding(True, f"{what}; this needs root once", f"fab setup -H {name} (full sudo), or with --as root")
     elif differs:

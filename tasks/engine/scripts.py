@@ -25,7 +25,10 @@ class Script:
 
 @dataclass(frozen=True)
 class Question:
-    """What the facts script looks at beside the machine. wait: seconds for an activation under way to end."""
+    """What the facts script looks at beside the machine.
+
+    rights: whether root is to be had. wait: seconds for an activation under way to end.
+    """
 
     files: tuple[str, ...] = ()
     python: str = ""
@@ -33,6 +36,7 @@ class Question:
     manifest: bool = False
     health: bool = False
     history: int = 200
+    rights: bool = False
     wait: int = 0
     drift: bool = False
 
@@ -46,6 +50,7 @@ def facts(service: Service, question: Question) -> Script:
         "MANIFEST": int(question.manifest),
         "HEALTH": int(question.health),
         "HISTORY": question.history,
+        "RIGHTS": int(question.rights),
         "WAIT": question.wait,
         "DRIFT": int(question.drift),
         "UNITS": " ".join(layout.units(service)),
@@ -132,7 +137,6 @@ def remove(service: Service, *, data: bool) -> Script:
     """As root: takes everything of the service off the host, and its data when asked to."""
     values: dict[str, str | int] = {
         "UNITS": " ".join(layout.stopped(service)),
-        "ENABLED": " ".join(layout.enabled(service)),
         "DATA": int(data),
     }
     return _compose("remove", service, values, seconds=service.drain + 180, root=True)

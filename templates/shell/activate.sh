@@ -86,6 +86,9 @@ recover() {
     step recover "slot $NEW is stopped"
     drain_slot "$NEW"
   fi
+  if [ -n "$OLD" ] && ! systemctl is-active -q "$NAME@$OLD.service"; then
+    step recover "the service is stopped, and is started by this"
+  fi
   [ -z "$OLD" ] || rm -f "/run/$NAME/try/$OLD"
   rm -f "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*
   serves=
@@ -213,11 +216,16 @@ after_commit() {
   step committed "$ID"
   # Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too.
   # shellcheck disable=SC2086 # a list of names
-  systemctl is-enabled -q "$NAME.service" || ctl enable $ENABLED
+  systemctl is-enabled -q "$NAME.service" || {
+    step enable "a boot starts it again"
+    ctl enable $ENABLED
+  }
   ctl start "$NAME.service"
   for unit in $PROCESSES; do
-    ctl restart "$unit" || mark warning "$unit did not restart: see journalctl -u $unit"
+    ctl restart "$unit" || : # what came of it is looked at in the end
   done
+  now
+  restarted=$NOW
   [ -z "$OLD" ] || {
     step drain "slot $OLD"
     drain_slot "$OLD"
@@ -229,6 +237,21 @@ after_commit() {
   }
   rm -f "/run/$NAME/try/$NEW"
   PHASE=finished
+}
+
+# To systemd a unit has started even if its command ends in the next moment: look at them after a second.
+watch_processes() {
+  [ -n "$PROCESSES" ] || return 0
+  while now && [ $((NOW - restarted)) -lt 100 ]; do sleep 0.1; done
+  for unit in $PROCESSES; do
+    restarts=$(systemctl show "$unit" --no-pager -p NRestarts) || restarts=
+    now_is=$(systemctl is-active "$unit") || :
+    case "$restarts $now_is" in
+      *NRestarts=[1-9]* | *failed | *inactive | *activating)
+        mark warning "$unit does not stay up: see journalctl -u $unit"
+        ;;
+    esac
+  done
 }
 
 # Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
@@ -276,5 +299,6 @@ hold
 switch
 commit
 after_commit
+watch_processes
 prune
 mark end ok

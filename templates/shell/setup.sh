@@ -150,6 +150,8 @@ start_units() {
   for unit in $UNITS; do
     [ "$(systemctl show -p LoadState --value "$unit")" = loaded ] || refuse "systemd does not load $unit"
   done
+  # Who was told to stay down at a boot stays so, until it is started or deployed.
+  [ -f "/etc/$NAME/setup" ] && [ "$(systemctl is-enabled "$NAME.service" 2>/dev/null)" = disabled ] && return 0
   # shellcheck disable=SC2086 # a list of names
   systemctl enable -q $UNITS </dev/null
 }

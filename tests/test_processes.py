@@ -1,0 +1,180 @@
+"""What runs beside the web process: workers, timers, their environment, and what of the sandbox `needs` opens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.engine.sandbox import Machine
+from tests.clone import Clone, make
+from tests.echo import deployed, put
+from tests.front import ask, release_of
+from tests.hosts import Hosts, MakeHosts
+
+# It says who it is and what it was given once it runs, then waits, as a worker does.
+WORKER = """
+import json, os, sys, time
+told = {name.decode("utf-8", "surrogateescape"): value.hex() for name, value in os.environb.items()}
+told |= {"uid": os.getuid(), "cwd": os.getcwd(), "pid": os.getpid()}
+path = os.environ["STATE_DIRECTORY"] + "/" + sys.argv[1]
+with open(path + ".part", "w") as file:
+    json.dump(told, file)
+os.rename(path + ".part", path)
+if sys.argv[1] == "worker":
+    time.sleep(100000)
+"""
+VALUES = {
+    "QUOTES": """it's "quoted" `twice`""",
+    "DOLLARS": "$HOME ${RELEASE} $(id) %i %% \\n \\\\",
+    "SPACES": "  two  and three  ",
+    "UNICODE": "żółw 🐢",
+    "EMPTY": "",
+    "OPTION": "-e --flag=a;b|c&d>e",
+}
+PROCESSES = {
+    "worker": {"command": "python worker.py worker 'two words' '$HOME'"},
+    "nightly": {"command": "python worker.py nightly", "schedule": "*-*-* 03:00:00"},
+}
+
+
+@pytest.fixture(scope="module")
+def shire(module_hosts: MakeHosts) -> Hosts:
+    """The host of this module."""
+    return module_hosts()
+
+
+@pytest.fixture(scope="module")
+def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone that is deployed there, with a worker, a timer and a difficult environment."""
+    clone = make(tmp_path_factory.mktemp("working"))
+    clone.write("service/worker.py", WORKER)
+    return deployed(clone, shire, processes=PROCESSES, env=VALUES)
+
+
+def told(machine: Machine, name: str) -> dict[str, Any]:
+    """What the process wrote about itself when it began."""
+    document = machine.sh(f"until [ -e /var/lib/myapp/{name} ]; do sleep 0.02; done; cat /var/lib/myapp/{name}").stdout
+    found: dict[str, Any] = yaml.safe_load(document)
+    return found
+
+
+def environment(found: dict[str, Any]) -> dict[str, str]:
+    given = {name: value for name, value in found.items() if name.isupper()}
+    return {name: bytes.fromhex(value).decode() for name, value in given.items()}
+
+
+def test_every_process_gets_the_environment_byte_for_byte(working: Clone, shire: Hosts) -> None:
+    machine = shire[0]
+    assert machine.sh("systemctl start myapp-nightly.service").returncode == 0
+    given = {**VALUES, "SERVICE": "myapp", "RELEASE": working.release(), "HOST": "shire01"}
+    for found in (ask(machine.address, "/environ").json(), told(machine, "worker"), told(machine, "nightly")):
+        seen = environment(found)
+        assert {name: seen[name] for name in given} == given
+
+
+def test_worker_and_job_run_from_the_committed_release_as_the_services_user(working: Clone, shire: Hosts) -> None:
+    machine = shire[0]
+    uid = int(machine.sh("id -u myapp").stdout)
+    machine.sh("systemctl start myapp-nightly.service")
+    for name in ("worker", "nightly"):
+        found = told(machine, name)
+        assert found["uid"] == uid
+        assert found["cwd"] == f"/opt/apps/myapp/releases/{working.release()}/code"
+    timer = machine.sh("systemctl list-timers --no-legend --plain myapp-nightly.timer").stdout.decode()
+    assert "03:00:00" in timer
+
+
+def test_a_worker_is_restarted_by_a_commit_and_not_before(working: Clone, shire: Hosts) -> None:
+    machine = shire[0]
+    before = told(machine, "worker")["pid"]
+    good = (working.root / "service/echo.py").read_text()
+    working.write("service/echo.py", "raise SystemExit('bad')\n")
+    assert working.fab("deploy", "-H", "shire01").status == 1
+    assert machine.sh("systemctl show -p MainPID --value myapp-worker").stdout.decode().strip() == str(before)
+    working.write("service/echo.py", good + "\n")
+    machine.sh("rm /var/lib/myapp/worker")
+    working.done("deploy", "-H", "shire01")
+    found = told(machine, "worker")
+    assert found["pid"] != before
+    assert environment(found)["RELEASE"] == working.release() == release_of(machine.address)
+
+
+def test_a_job_that_fails_undoes_nothing(working: Clone, shire: Hosts) -> None:
+    machine = shire[0]
+    processes = {**PROCESSES, "nightly": {"command": "false", "schedule": "daily"}}
+    put(working, processes=processes, env=VALUES).done("deploy", "-H", "shire01")
+    assert machine.sh("systemctl start myapp-nightly.service").returncode != 0
+    assert release_of(machine.address) == working.release()
+    assert machine.sh("systemctl is-active myapp-nightly.timer").stdout == b"active\n"
+    assert "UNCHANGED" in working.done("deploy", "-H", "shire01").out
+    machine.sh("systemctl reset-failed")
+
+
+@pytest.mark.parametrize("command", ["python -c 'raise SystemExit(3)'", "no-such-program", "true"])
+def test_a_worker_that_does_not_stay_up_is_a_warning_and_the_deploy_stands(
+    working: Clone, shire: Hosts, command: str
+) -> None:
+    ended = put(working, processes={"worker": {"command": command}}).done("deploy", "-H", "shire01")
+    assert ended.out.count("warning: myapp-worker.service does not stay up") == 1
+    assert release_of(shire[0].address) == working.release()
+
+
+def test_a_process_that_left_service_yaml_leaves_the_host(working: Clone, shire: Hosts) -> None:
+    machine = shire[0]
+    put(working, processes=PROCESSES).done("deploy", "-H", "shire01")
+    assert machine.sh("systemctl is-active myapp-worker.service myapp-nightly.timer").stdout == b"active\nactive\n"
+    put(working).done("deploy", "-H", "shire01")
+    assert machine.sh("systemctl list-units --all --plain --no-legend 'myapp-[wn]*'").stdout == b""
+    assert machine.sh("pgrep -u myapp -f worker.py").stdout == b""
+    left = machine.sh("find /etc -name 'myapp-worker*' -o -name 'myapp-nightly*'").stdout
+    assert left == b""
+    assert machine.sh("grep -c worker /etc/sudoers.d/myapp").stdout == b"0\n"
+
+
+NEEDS = {
+    "network": {"IPAddressDeny": ("0.0.0.0/0 ::/0", "")},
+    "jit": {"MemoryDenyWriteExecute": ("yes", "no")},
+    "proc": {"ProcSubset": ("pid", "all")},
+    "gpu": {"PrivateDevices": ("yes", "no"), "DevicePolicy": ("closed", "auto")},
+    "home": {"ProtectHome": ("yes", "read-only")},
+}
+
+
+@pytest.mark.parametrize("need", NEEDS)
+def test_a_need_opens_its_own_part_of_the_sandbox_and_no_other(working: Clone, shire: Hosts, need: str) -> None:
+    put(working, needs=[need]).done("setup", "-H", "shire01")
+    names = [name for parts in NEEDS.values() for name in parts]
+    shown = shire[0].sh(f"systemctl show myapp@blue.service {' '.join(f'-p {name}' for name in names)}").stdout.decode()
+    seen = dict(line.split("=", 1) for line in shown.splitlines())
+    seen["IPAddressDeny"] = " ".join(sorted(seen["IPAddressDeny"].split()))
+    expected = {
+        name: values[1] if opener == need else values[0]
+        for opener, parts in NEEDS.items()
+        for name, values in parts.items()
+    }
+    assert seen == expected
+
+
+def test_an_override_takes_effect_on_its_host_alone(clone: Clone, module_hosts: MakeHosts) -> None:
+    hosts = module_hosts(2)
+    inventory = yaml.safe_load(hosts.inventory.read_text())
+    first, second = sorted(inventory["hosts"])
+    inventory["hosts"][second]["service"] = {
+        "env": {"COLOUR": "blue"},
+        "nginx": {"server_name": "second.example"},
+        "processes": {"worker": {"command": "sleep infinity"}},
+    }
+    hosts.inventory.write_text(yaml.safe_dump(inventory))
+    clone.inventory = hosts.inventory
+    put(clone, env={"COLOUR": "red"}).done("deploy", "-H", "all")
+    seen = [
+        environment(ask(machine.address, "/environ", name).json())
+        for machine, name in zip(hosts, ("myapp.example", "second.example"), strict=True)
+    ]
+    assert [one["COLOUR"] for one in seen] == ["red", "blue"]
+    assert [one["HOST"] for one in seen] == [first, second]
+    assert seen[0]["RELEASE"] == seen[1]["RELEASE"] == clone.release()
+    workers = [machine.sh("systemctl is-active myapp-worker").stdout for machine in hosts]
+    assert workers == [b"inactive\n", b"active\n"]
