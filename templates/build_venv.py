@@ -17,12 +17,26 @@ def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None
     from installer.destinations import SchemeDictionaryDestination  # type: ignore[import-not-found,unused-ignore]
     from installer.sources import WheelFile  # type: ignore[import-not-found,unused-ignore]
 
+    class Venv(SchemeDictionaryDestination):  # type: ignore[misc,unused-ignore]
+        def write_to_fs(self, scheme, path, stream, is_executable):  # type: ignore[no-untyped-def]
+            # Two wheels may bring the same file, often a stray tests/__init__.py: the later one wins, as with pip.
+            target = os.path.join(self.scheme_dict[scheme], path)
+            if os.path.lexists(target):
+                os.unlink(target)
+            return super().write_to_fs(scheme, path, stream, is_executable)
+
     paths = sysconfig.get_paths(scheme="posix_prefix", vars={"base": venv, "platbase": venv})
-    destination = SchemeDictionaryDestination(paths, interpreter=os.path.join(final, "bin/python"), script_kind="posix")
     with open(listing, encoding="utf-8") as lines:
         names = [line.split("  ", 1)[1].rstrip("\n") for line in lines]
     for name in names:
         with WheelFile.open(os.path.join(wheels, name)) as source:
+            # sysconfig has no place for a wheel's C headers; this is where pip puts them.
+            headers = os.path.join(
+                paths["data"], "include", "site", f"python{sys.version_info[0]}.{sys.version_info[1]}"
+            )
+            places = {**paths, "headers": os.path.join(headers, source.distribution)}
+            interpreter = os.path.join(final, "bin/python")
+            destination = Venv(places, interpreter=interpreter, script_kind="posix")
             install(source=source, destination=destination, additional_metadata={"INSTALLER": b"integrators-loop\n"})
     # A sandboxed service can never write its bytecode: without this, every start would pay for it again.
     compileall.compile_dir(paths["purelib"], quiet=2, stripdir=venv, prependdir=final, workers=0)

@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,15 @@ def isolate(monkeypatch: pytest.MonkeyPatch, links: Path) -> None:
         monkeypatch.setenv(name, value)
 
 
-def wheel(links: Path, name: str, version: str, tag: str = "py3-none-any", requires: tuple[str, ...] = ()) -> str:
-    """Write a wheel without code; its hex SHA-256."""
+def wheel(
+    links: Path,
+    name: str,
+    version: str,
+    tag: str = "py3-none-any",
+    requires: tuple[str, ...] = (),
+    files: Mapping[str, str] | None = None,
+) -> str:
+    """Write a wheel of these files, without any if there are none; its hex SHA-256."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {other}\n" for other in requires)
@@ -48,7 +56,9 @@ def wheel(links: Path, name: str, version: str, tag: str = "py3-none-any", requi
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{info}/METADATA", metadata)
         archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
-        archive.writestr(f"{info}/RECORD", "")
+        for filename, text in (files or {}).items():
+            archive.writestr(filename, text)
+        archive.writestr(f"{info}/RECORD", "".join(f"{filename},,\n" for filename in files or {}))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
