@@ -1,5 +1,11 @@
 # Starts the committed release, and lets it start at boot again.
 [ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: deploy one'
+# Never in the middle of somebody's switch.
+exec 9>>"$ROOT/.activating"
+if ! flock -n 9; then
+  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
+  exit 75
+fi
 ID=$(release_at "$ROOT/current")
 judge_by "$ID"
 history start "$ID" started

@@ -1,5 +1,11 @@
 # Stops the service: the slots after they have drained, then everything else of it.
 [ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: there is nothing to stop'
+# Never in the middle of somebody's switch.
+exec 9>>"$ROOT/.activating"
+if ! flock -n 9; then
+  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
+  exit 75
+fi
 now
 drain_end=$((NOW + DRAIN * 100))
 for slot in blue green; do
