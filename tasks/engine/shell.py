@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tasks.engine import connection, wheelcache
+from tasks.engine import connection, quote, wheelcache
 from tasks.engine.errors import UsageError
 from tasks.engine.member import Member
 from tasks.engine.ssh_config import Endpoint, Options, resolve, resolve_hop
@@ -80,7 +80,7 @@ def _through(jumps: tuple[str, ...], options: Options) -> str:
         words += ["-o", f"ProxyCommand={_through(tuple(before), options)}"]
     # ssh fills in what begins with a percent sign, here and again in each command within the command.
     text = shlex.join(words).replace("%", "%%")
-    return f"{text} -W '[%h]:%p' -- {shlex.quote(_host(last))}"
+    return f"{text} -W '[%h]:%p' -- {quote.shell(_host(last))}"
 
 
 def _host(hop: str) -> str:
