@@ -24,7 +24,7 @@ def setup(c: Any, as_: str = "", json: bool = False) -> None:
 
     project, members = fleet.open_fleet(c, changing="setup", user=as_ or None)
     if invocation(c).dry:
-        plans.dry(members, lambda member: lifecycle.setup_script(project, member))
+        plans.dry(members, lambda member: (lifecycle.setup_script(project, member),))
         return
     _each(members, lambda member, emit: lifecycle.setup(project, member, emit), json)
 
@@ -37,7 +37,7 @@ def stop(c: Any, disable: bool = False, json: bool = False) -> None:
 
     _, members = fleet.open_fleet(c, changing="stop")
     if invocation(c).dry:
-        plans.dry(members, lambda member: scripts.stop(member.service, disable=disable))
+        plans.dry(members, lambda member: (scripts.stop(member.service, disable=disable),))
         return
     _each(members, lambda member, emit: lifecycle.stop(member, emit, disable=disable), json)
 
@@ -50,7 +50,7 @@ def start(c: Any, json: bool = False) -> None:
 
     _, members = fleet.open_fleet(c, changing="start")
     if invocation(c).dry:
-        plans.dry(members, lambda member: scripts.start(member.service))
+        plans.dry(members, lambda member: (scripts.start(member.service),))
         return
     _each(members, lifecycle.start, json)
 
@@ -63,7 +63,7 @@ def remove(c: Any, data: bool = False, yes: bool = False, json: bool = False) ->
 
     _, members = fleet.open_fleet(c, changing="remove")
     if invocation(c).dry:
-        plans.dry(members, lambda member: scripts.remove(member.service, data=data))
+        plans.dry(members, lambda member: (scripts.remove(member.service, data=data),))
         return
     if not yes:
         _ask(members, data=data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks import fleet
 from tasks.engine import plan as plans
-from tasks.engine import report, staging
+from tasks.engine import report, scripts, staging
 from tasks.engine.events import Event, Step
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tasks.engine.project import Project
     from tasks.engine.release import Release
     from tasks.engine.scripts import Script
+
+Texts = tuple[str, "Sequence[Script]"]
+"""A host, and the scripts that would run there."""
 
 
 def announce(project: Project, made: Release, *, as_json: bool) -> None:
@@ -98,14 +101,28 @@ def _show_files(facts: Facts, planned: HostPlan) -> None:
             writer.line(line)
 
 
-def dry(members: list[Member], script: Callable[[Member], Script]) -> None:
+def dry(members: list[Member], texts: Callable[[Member], Sequence[Script]]) -> None:
     """What a verb would run on each host that answers; leaves with the status of a query."""
-    found = fleet.ask(members, script)
-    show_scripts([(name, (one,)) for name, one in found.items()])
+    found = fleet.ask(members, texts)
+    show_scripts(list(found.items()))
     fleet.leave(members)
 
 
-def show_scripts(hosts: Iterable[tuple[str, Sequence[Script]]]) -> None:
+def texts(found: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0) -> list[Texts]:
+    """Every script of a deploy, host by host: what it asks first, and what it changes then."""
+    by_name = {member.host.name: member for member in members}
+    first = next((one.host for _, one in found if not one.unchanged), None)
+    return [
+        (one.host, (_question(by_name[one.host], one), *one.scripts(hook=one.host == first, wait=wait)))
+        for _, one in found
+    ]
+
+
+def _question(member: Member, planned: HostPlan) -> Script:
+    return scripts.facts(planned.service, staging.question(planned.service, member.host, planned.setup.account))
+
+
+def show_scripts(hosts: Iterable[Texts]) -> None:
     """The exact text of every script, in the order it would run."""
     writer = report.out()
     for host, found in hosts:

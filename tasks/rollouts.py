@@ -77,7 +77,7 @@ def plan(c: Any, script: bool = False, json: bool = False) -> None:
     made = project.release()
     found = plans.make(project, made, members)
     if script:
-        plans.show_scripts([(one.host, one.scripts()) for _, one in found])
+        plans.show_scripts(plans.texts(found, members))
     else:
         plans.show(project, made, members, found, as_json=json)
     fleet.leave(members)
@@ -105,7 +105,7 @@ def deploy(
     project, members = fleet.open_fleet(c, changing="deploy", retry=retry_failed)
     made = project.release(require_clean=require_clean)
     if invocation(c).dry:
-        plans.show_scripts([(one.host, one.scripts()) for _, one in plans.make(project, made, members)])
+        plans.show_scripts(plans.texts(plans.make(project, made, members), members, wait))
         fleet.leave(members)
         return
     plans.announce(project, made, as_json=json)
@@ -156,7 +156,7 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool,
     policy, wait = flags.policy(), flags.wait()
     _, members = fleet.open_fleet(c, changing=action, retry=retry)
     if invocation(c).dry:
-        plans.dry(members, lambda member: rollout.switch_script(member, action, target))
+        plans.dry(members, lambda member: rollout.switch_scripts(member, action, target, wait))
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
     fleet.follow(members, lambda stop: _rollout(action, members, policy, stop, again).switch(target, wait), json)

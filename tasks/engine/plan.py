@@ -81,13 +81,16 @@ class HostPlan:
         """The id that the host will serve."""
         return self.delivery.staging.release
 
-    def scripts(self) -> tuple[Script, ...]:
-        """What runs on the host, in order."""
+    def scripts(self, *, hook: bool = False, wait: int = 0) -> tuple[Script, ...]:
+        """What changes the host, in order. hook: this one is the first of the run; wait: seconds for another run."""
         found = []
         if self.setup.needed:
             found.append(scripts.setup(self.service, self.setup.account, self.setup.packages))
         if not self.unchanged:
+            found.append(scripts.hold(self.service, "deploy", self.release, wait))
             found.append(scripts.stage(self.service, self.delivery.staging))
+            if hook and self.service.hooks.before_activate:
+                found.append(scripts.hook(self.service, self.release))
             found.append(scripts.activate(self.service, "deploy", self.release, self.before, self.spare))
         return tuple(found)
 

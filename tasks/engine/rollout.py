@@ -228,10 +228,14 @@ def everywhere(
         yield from gather([partial(guarded, member) for member in members], executor)
 
 
-def switch_script(member: Member, action: str, target: str | None) -> scripts.Script:
-    """What a rollback or restart would run on a host."""
-    found = member.ask(Question())
-    return scripts.activate(member.service, action, *aim(member, action, target, found))
+def switch_scripts(member: Member, action: str, target: str | None, wait: int) -> tuple[scripts.Script, ...]:
+    """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
+    release, *others = aim(member, action, target, member.ask(Question()))
+    return (
+        scripts.facts(member.service, Question()),
+        scripts.hold(member.service, action, release, wait),
+        scripts.activate(member.service, action, release, *others),
+    )
 
 
 def _read_back(candidate: Candidate, lost: LinkLost, emit: Emit) -> None:

@@ -11,11 +11,13 @@ from tasks.engine.facts import Facts
 from tasks.engine.failures import Edited
 from tasks.engine.fanout import Emit
 from tasks.engine.hold import Holds
+from tasks.engine.inventory import Host
 from tasks.engine.member import Member
 from tasks.engine.plan import HostPlan
 from tasks.engine.project import Project
 from tasks.engine.release import Release
 from tasks.engine.scripts import Question
+from tasks.engine.service import Service
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,17 @@ def prepare(
     service, host = member.service, member.host
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
-    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    question = Question(files, host.python or "", show, manifest=True, health=True)
-    found = member.ask(question)
+    found = member.ask(question(service, host, account, show=show))
     python = reports.choose_python(found, host.python, service.python, host.name)
     wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
     setup = plan.setup(service, found, account, payload.certificate(service, project.root))
     return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
+
+
+def question(service: Service, host: Host, account: str, *, show: bool = False) -> Question:
+    """What a deploy asks a host first; show: with the content of root's files, for their diffs."""
+    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
+    return Question(files, host.python or "", show, manifest=True, health=True)
 
 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:

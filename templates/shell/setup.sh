@@ -57,9 +57,20 @@ make_accounts() {
   [ "$ACCOUNT" = root ] || usermod -a -G systemd-journal "$ACCOUNT" </dev/null
 }
 
+# Another account deploys from now on. What the former one owned is taken from it before anything of it is trusted.
+take_over() {
+  former=$(sed -n 's/^account //p' "/etc/$NAME/setup" 2>/dev/null) || former=
+  [ -n "$former" ] && [ "$former" != "$ACCOUNT" ] && [ -d "$ROOT" ] || return 0
+  step account "$ROOT goes from $former to $ACCOUNT"
+  chown -hR "$ACCOUNT:$(id -gn "$ACCOUNT")" "$ROOT"
+  planted=$(find "$ROOT" "$ROOT/slots" -maxdepth 1 -type l ! -path "$ROOT/current" -print -quit)
+  [ -z "$planted" ] || refuse "$planted is a symbolic link, and none of ours: remove it, and run setup again"
+}
+
 make_directories() {
   install -d -m 0755 /opt/apps "/etc/$NAME" "/etc/$NAME/tls"
   [ ! -L "$ROOT" ] || refuse "$ROOT is a symbolic link"
+  take_over
   install -d -m 0755 -o "$ACCOUNT" -g "$(id -gn "$ACCOUNT")" "$ROOT"
   # What lies below belongs to the deploy account, so that account makes it: root follows none of its links.
   as_account mkdir -p "$ROOT/releases" "$ROOT/venvs" "$ROOT/wheels" "$ROOT/slots/blue" "$ROOT/slots/green"
