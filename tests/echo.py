@@ -9,7 +9,7 @@ import yaml
 from tests.clone import Clone
 from tests.hosts import Hosts
 
-APP = '''
+APP = """
 import os
 import time
 
@@ -40,7 +40,7 @@ def environ():
 def slow(seconds):
     time.sleep(seconds)
     return {"release": os.environ["RELEASE"]}
-'''
+"""
 
 
 def description(**changes: Any) -> str:

@@ -97,15 +97,14 @@ def test_a_deploy_onto_a_disabled_service_starts_it_for_good_and_says_so(up: Clo
     assert "stopped" in ended.out
     assert "a boot starts it again" in ended.out
     assert release_of(machine.address) == up.release()
-    assert machine.sh("systemctl is-enabled myapp.service myapp@blue.socket myapp-nightly.timer").stdout.split() == [
-        b"enabled"
-    ] * 3
+    told = machine.sh("systemctl is-enabled myapp.service myapp@blue.socket myapp-nightly.timer").stdout
+    assert told == b"enabled\n" * 3
 
 
 def test_systemctl_does_what_an_operator_expects(up: Clone, shire: Hosts) -> None:
     machine = shire[0]
     assert machine.sh("systemctl stop 'myapp@*' myapp").returncode == 0
-    assert closed(machine) or state(machine).startswith("inactive inactive")
+    assert ask(machine.address).status == 502
     assert machine.sh("systemctl start myapp").returncode == 0
     assert release_of(machine.address) == up.release()
     assert state(machine) == "active"
