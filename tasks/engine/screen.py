@@ -35,11 +35,11 @@ class _Row:
 class Screen:
     """Draws a few times a second; on a terminal too low for all hosts, those under way come first."""
 
-    def __init__(self, hosts: Sequence[str]) -> None:
+    def __init__(self, hosts: Sequence[str], console: Console | None = None) -> None:
         self._rows = {host: _Row() for host in hosts}
         self._width = max((len(host) for host in hosts), default=0)
-        self._console = Console(highlight=False, soft_wrap=False)
-        self._live = Live(get_renderable=self._draw, console=self._console, refresh_per_second=8, transient=True)
+        self.console = console or Console(highlight=False, soft_wrap=False)
+        self._live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)
         self._live.start()
 
     def show(self, event: Event) -> None:
@@ -62,7 +62,7 @@ class Screen:
     def _stay(self, event: Event) -> None:
         style = _COLOURS.get("failed" if isinstance(event, Failed) else getattr(event, "kind", ""), "")
         for number, line in enumerate(views.lines(event, self._width)):
-            self._console.print(Text(terminal(line), style=style if number == 0 else ""))
+            self.console.print(Text(terminal(line), style=style if number == 0 else ""))
 
     def close(self, tally: Tally, log: str | None) -> None:
         """Take the live lines away, and leave what the run came to."""
@@ -73,13 +73,14 @@ class Screen:
         for line in views.closing(tally, log):
             report.out().line(line)
 
-    def _draw(self) -> RenderableType:
+    def picture(self) -> RenderableType:
+        """The live lines as they are now."""
         table = Table.grid(padding=(0, 2))
         for column in ("host", "phase", "doing"):
             table.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if column == "doing" else None)
         table.add_column(justify="right", no_wrap=True)
         table.expand = True
-        room = max(3, self._console.height - _SPARE_ROWS)
+        room = max(3, self.console.height - _SPARE_ROWS)
         shown = self._first(room)
         for host, row in shown:
             seconds = row.seconds if row.seconds is not None else time.monotonic() - row.began if row.began else None
@@ -93,7 +94,10 @@ class Screen:
         hidden = len(self._rows) - len(shown)
         told = f"{over} of {len(self._rows)} hosts" + (f", {hidden} not shown" if hidden else "")
         bar = Table.grid(padding=(0, 2))
-        bar.add_row(ProgressBar(total=len(self._rows), completed=over, width=30), Text(told))
+        bar.add_column(no_wrap=True)
+        bar.add_column(no_wrap=True, overflow="ellipsis")
+        width = min(30, self.console.width // 4)
+        bar.add_row(ProgressBar(total=len(self._rows), completed=over, width=width), Text(told))
         return Group(table, bar)
 
     def _first(self, room: int) -> list[tuple[str, _Row]]:

@@ -1,0 +1,69 @@
+"""The live screen: forty hosts on a small terminal, and bytes of hosts that cannot steer it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tasks.engine.errors import LoopError
+from tasks.engine.events import Failed, Finished, Line, Notice, Step
+from tasks.engine.screen import Screen
+from tasks.engine.tally import Tally
+
+HOSTS = tuple(f"shire{number:02}" for number in range(1, 41))
+
+
+def screen(hosts: tuple[str, ...] = HOSTS, width: int = 80, height: int = 24) -> tuple[Screen, io.StringIO]:
+    """A screen on a terminal that is a text; nothing is drawn by itself."""
+    made = Screen(hosts, Console(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True))
+    written = made.console.file
+    assert isinstance(written, io.StringIO)
+    return made, written
+
+
+def drawn(made: Screen) -> list[str]:
+    """The live part as it would be drawn now."""
+    plain = Console(file=io.StringIO(), width=made.console.width, height=made.console.height)
+    plain.print(made.picture())
+    assert isinstance(plain.file, io.StringIO)
+    return plain.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60)])
+def test_forty_hosts_fit_and_those_under_way_are_shown(width: int, height: int) -> None:
+    made, _ = screen(width=width, height=height)
+    for host in HOSTS[:20]:
+        made.show(Finished(host, "deployed", "x -> y", 2.0))
+    for host in HOSTS[30:33]:
+        made.show(Step(host, "activate", "check", "/readyz on slot green " * 10))
+    lines = drawn(made)
+    assert len(lines) < height
+    assert all(len(line) <= width for line in lines)
+    assert [line.split()[0] for line in lines if " check: " in line or "activate" in line] == list(HOSTS[30:33])
+    assert "20 of 40 hosts" in lines[-1]
+    made.close(Tally(HOSTS), None)
+
+
+def test_a_failure_stays_above_the_live_lines_with_its_cause() -> None:
+    made, written = screen()
+    made.show(Failed("shire02", LoopError("it broke", next="fab logs", detail=("boom",)), "release x", 1.0))
+    made.show(Notice("wave 2 of 3: shire02"))
+    text = written.getvalue()
+    assert "FAILED  it broke" in text
+    assert "    | boom" in text
+    assert "serves now: release x" in text
+    assert "-- wave 2 of 3" in text
+    made.close(Tally(HOSTS), None)
+
+
+def test_what_a_host_says_cannot_steer_the_terminal() -> None:
+    made, written = screen(("a",))
+    made.show(Step("a", "stage", "send", "\x1b[2J\x1b]0;owned\x07\u202e"))
+    made.show(Line("a", "\x1b[2Jgone\r", "warning"))
+    shown = "\n".join(drawn(made)) + written.getvalue()
+    assert "\x1b[2J" not in shown
+    assert "\u202e" not in shown
+    assert "\\x1b[2Jgone\\x0d" in shown
+    made.close(Tally(("a",)), None)
