@@ -206,7 +206,9 @@ def stopped_by_signals() -> Iterator[Stop]:
         stop.set(number)
         sys.stderr.write("\nstopping: hosts under way are finished, no other is begun; again to cut\n")
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # Under nohup, or behind a shell's `&`, what is ignored stays ignored.
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]
     before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
     for number in signals:
         before[number] = signal.signal(number, handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -10,6 +11,13 @@ from tests.clone import clone
 from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox
 
 __all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox"]
+
+
+def pytest_configure() -> None:
+    """Whoever started the tests, behind nohup or in the background: signals mean to them what they mean to people."""
+    for number, meaning in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, meaning)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
