@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from tests.clone import Clone
+import hashlib
+import os
+
+import pytest
+
+from tests import distributions
+from tests.clone import Clone, make, quicken
 from tests.front import release_of
-from tests.hosts import Hosts
+from tests.hosts import Hosts, MakeHosts
+from tests.site import ROOT, Site, Watch
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    hosts = module_hosts()
+    made = Site(make(tmp_path_factory.mktemp("deploy"), hosts.inventory), hosts[0])
+    quicken(made.clone)
+    made.deploy()
+    return made
+
+
+def paths(site: Site, *folders: str) -> str:
+    """Everything below, with inode and time: what was rebuilt or sent again shows."""
+    return site.sh(f"cd {ROOT} && find {' '.join(folders)} -printf '%p %i %T@ (%l)\\n' | sort")
 
 
 def test_a_pristine_host_serves_after_one_deploy(clone: Clone, one_host: Hosts) -> None:
@@ -12,3 +33,133 @@ def test_a_pristine_host_serves_after_one_deploy(clone: Clone, one_host: Hosts) 
     ended = clone.done("deploy", "-H", "shire01")
     assert release_of(one_host[0].address) == clone.release()
     assert clone.release() in ended.out
+
+
+def test_a_second_deploy_changes_nothing_and_says_so(site: Site) -> None:
+    release = site.deploy()
+    look = ("MainPID", "NRestarts", "ActiveEnterTimestampMonotonic")
+    unit = f"myapp@{site.slot}.service"
+    before = [site.show(unit, name) for name in look], paths(site, "."), site.history
+    ended = site.done("deploy")
+    assert ([site.show(unit, name) for name in look], paths(site, "."), site.history) == before
+    assert f"UNCHANGED  release {release} serves already" in ended.out
+
+
+def test_an_edited_file_is_all_that_is_sent_and_the_old_release_ends(site: Site) -> None:
+    site.deploy()
+    venvs, old, pids = paths(site, "venvs", "wheels"), site.slot, site.sh("pgrep -u myapp").split()
+    release = site.edit()
+    with Watch(site.machine.address) as watch:
+        ended = site.done("deploy")
+    assert site.answering == release
+    assert "send: 1 of " in ended.out
+    assert paths(site, "venvs", "wheels") == venvs
+    assert (site.other, site.show(f"myapp@{old}.service", "ActiveState")) == (old, "inactive")
+    assert not set(pids) & set(site.sh("pgrep -u myapp").split())
+    assert watch.answers == sorted(watch.answers, key=lambda answer: answer == release)
+    assert len(watch.seen) == 2
+    site.settled()
+
+
+def test_a_file_that_is_changed_back_is_the_former_release_again_and_nothing_is_sent(site: Site) -> None:
+    first = site.deploy()
+    with site.changed("service/other.txt", "for a day"):
+        site.done("deploy")
+    before = paths(site, "releases", "venvs", "wheels")
+    ended = site.done("deploy")
+    assert site.answering == first
+    assert "stage     send" not in ended.out
+    assert paths(site, "releases", "venvs", "wheels") == before
+
+
+def test_a_release_edited_on_the_host_is_never_carried_on(site: Site) -> None:
+    live = site.deploy()
+    site.sh(f"echo '# by hand' >>{ROOT}/releases/{live}/code/app/health.py")
+    release = site.edit()
+    ended = site.done("deploy")
+    assert "files on the host were edited: everything is sent" in ended.out
+    assert site.answering == release
+    wanted = hashlib.sha256((site.clone.root / "service/app/health.py").read_bytes()).hexdigest()
+    assert site.sh(f"sha256sum <{ROOT}/current/release/code/app/health.py").split()[0] == wanted
+    refused = site.fab("rollback", "--to", live)
+    assert refused.status == 1
+    assert "is damaged on this host" in refused.out
+    assert site.answering == release
+    site.settled()
+
+
+def test_a_file_added_to_a_release_on_the_host_is_not_carried_on(site: Site) -> None:
+    former = site.deploy()
+    with site.changed("service/other.txt", "between"):
+        site.done("deploy")
+    site.sh(f"echo 'x = 1' >{ROOT}/releases/{former}/code/app/extra.py")
+    ended = site.done("deploy")
+    assert "files on the host were edited" in ended.out
+    assert site.answering == former
+    assert site.machine.sh(f"test -e {ROOT}/current/release/code/app/extra.py").returncode == 1
+
+
+def test_a_venv_broken_on_the_host_is_built_anew_for_the_next_release(site: Site) -> None:
+    site.deploy()
+    site.sh(f"rm -r {ROOT}/venvs/*/lib/python3*/site-packages/gunicorn")
+    release = site.edit()
+    site.done("deploy")
+    assert site.answering == release
+    site.settled()
+
+
+def test_a_wheel_damaged_on_the_host_is_sent_again(site: Site) -> None:
+    site.deploy()
+    site.sh(f"for wheel in {ROOT}/wheels/flask-*; do echo damage >>$wheel; done")
+    release = site.edit()
+    site.done("deploy")
+    assert site.answering == release
+    site.sh(f"cd {ROOT}/wheels && sha256sum --quiet -c {ROOT}/current/release/WHEELS")
+
+
+def test_a_new_dependency_makes_a_new_venv_and_sends_its_wheel_alone(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    former = site.deploy()
+    links = tmp_path_factory.mktemp("links")
+    digest = distributions.wheel(links, "mithril", "1.0")
+    site.clone.environment["PIP_FIND_LINKS"] = f"{os.environ.get('PIP_FIND_LINKS', '')} {links}".strip()
+    venvs, wheels = set(site.sh(f"ls {ROOT}/venvs").split()), paths(site, "wheels/*.whl")
+    lock = site.read("service/requirements.txt") + f"mithril==1.0 \\\n    --hash=sha256:{digest}\n"
+    app = site.read("service/app/__init__.py") + "\nfrom importlib import metadata\n\nmetadata.version('mithril')\n"
+    with site.changed("service/requirements.txt", lock), site.changed("service/app/__init__.py", app):
+        site.done("deploy")
+        with_it = site.answering
+        assert with_it == site.clone.release()
+        added = set(site.sh(f"ls {ROOT}/venvs").split()) - venvs
+        assert len(added) == 1
+        mithril = paths(site, "wheels/mithril-*")
+        assert set(paths(site, "wheels/*.whl").splitlines()) - set(wheels.splitlines()) == {mithril}
+    # It goes with the last release that uses it.
+    with site.changed("service/service.yaml", site.read("service/service.yaml").replace("keep: 5", "keep: 2")):
+        site.deploy()
+        assert with_it in site.releases
+        site.deploy()
+        assert with_it not in site.releases
+        assert former not in site.releases
+    assert set(site.sh(f"ls {ROOT}/venvs").split()) == venvs
+    assert "mithril" not in site.sh(f"ls {ROOT}/wheels")
+
+
+def test_releases_are_kept_by_their_number_and_never_without_the_one_to_go_back_to(site: Site) -> None:
+    with site.changed("service/service.yaml", site.read("service/service.yaml").replace("keep: 5", "keep: 2")):
+        site.deploy()
+        oldest, last = site.deploy(), site.deploy()
+        assert site.releases == {oldest, last}
+        site.done("rollback")
+        assert site.answering == oldest
+        newest = site.deploy()
+        with site.changed("service/app/__init__.py", "raise SystemExit(3)"):
+            for edition in ("one", "two"):
+                site.clone.write("service/edition.txt", edition)
+                assert site.fab("deploy").status == 1
+        assert site.answering == newest
+        site.done("restart")
+        assert {oldest, newest} <= site.releases
+        site.done("rollback")
+        assert site.answering == oldest

@@ -1,0 +1,135 @@
+"""What a run that died leaves on a host: it serves the old release or the new one, and the next run just works."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.clone import make, quicken
+from tests.hosts import MakeHosts
+from tests.site import ROOT, Site, Watch
+
+YAML = "service/service.yaml"
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    hosts = module_hosts()
+    made = Site(make(tmp_path_factory.mktemp("leftovers"), hosts.inventory), hosts[0])
+    quicken(made.clone)
+    made.clone.replace(
+        YAML, "web: {workers: 2, threads: 4}", "web: {workers: 2, threads: 4}\n  clock: {command: sleep 1d}"
+    )
+    made.deploy()
+    return made
+
+
+def parts(site: Site) -> None:
+    """A staging that died."""
+    site.sh(f"cd {ROOT} && runuser -u deploy -- mkdir -p releases/.part-x/code venvs/.part-x releases/.part-old-y")
+
+
+def links(site: Site) -> None:
+    """A rename that never came."""
+    site.sh(f"cd {ROOT} && for at in . slots/green slots/blue /run/myapp/ctl; do ln -s nowhere $at/link.new-x; done")
+
+
+def marks(site: Site) -> None:
+    """A candidate that died with its run, before it was started."""
+    site.sh("touch /run/myapp/try/blue /run/myapp/try/green")
+
+
+def candidate(site: Site) -> None:
+    """A candidate that runs, and that nobody switched to."""
+    other = site.other
+    site.sh(f"touch /run/myapp/try/{other} && systemctl start myapp@{other}.service")
+
+
+def probation(site: Site) -> None:
+    """A candidate that has the traffic, and was not committed."""
+    candidate(site)
+    site.sh(f"ln -s {ROOT}/slots/{site.other} /run/myapp/ctl/live.x && mv -T /run/myapp/ctl/live.x /run/myapp/ctl/live")
+
+
+def broken_candidate(site: Site) -> None:
+    """A candidate that came to its start limit."""
+    candidate(site)
+    site.sh(
+        f"systemctl kill -s KILL --kill-who=main myapp@{site.other}.service; systemctl stop myapp@{site.other}.socket"
+    )
+
+
+def nothing_live(site: Site) -> None:
+    """No link that says where traffic goes."""
+    site.sh("rm /run/myapp/ctl/live")
+
+
+@pytest.mark.parametrize(
+    ("leave", "again"),
+    [
+        (marks, "the same"),
+        (candidate, "the same"),
+        (broken_candidate, "an edit"),
+        (probation, "restart"),
+        (probation, "the same"),
+        (nothing_live, "an edit"),
+    ],
+)
+def test_what_a_dead_run_left_is_put_in_order(site: Site, leave: Callable[[Site], None], again: str) -> None:
+    release = site.clone.release() if site.clone.release() == site.answering else site.deploy()
+    leave(site)
+    if again == "an edit":
+        release = site.deploy()
+    else:
+        site.done("restart" if again == "restart" else "deploy")
+    assert site.answering == release
+    site.settled()
+
+
+def test_what_a_dead_run_left_in_the_directories_goes_with_the_next_deploy(site: Site) -> None:
+    parts(site)
+    links(site)
+    site.deploy()
+    site.settled()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "stage     send",
+        "stage     staged",
+        "activate  start",
+        "activate  check",
+        "activate  switch",
+        "activate  committed",
+    ],
+)
+def test_a_controller_that_is_killed_leaves_the_host_well(site: Site, line: str) -> None:
+    old = site.answering
+    new = site.edit()
+    with Watch(site.machine.address) as watch:
+        with site.clone.start("deploy", "-H", "shire01") as process:
+            assert process.stdout
+            seen = [text for text in iter(process.stdout.readline, "") if reached(text, line, process.send_signal)]
+        assert seen, f"the deploy ended before {line!r}"
+        assert process.returncode == -signal.SIGKILL
+        site.sh(f"flock -w 60 {ROOT}/.activating true")
+    assert watch.seen <= {old, new}
+    serving = site.answering
+    assert serving == (new if site.sh(f"readlink {ROOT}/current/release").endswith(new) else old)
+    # Never a mixture: the further processes are those of the release that answers.
+    assert site.sh(f"readlink /proc/{site.show('myapp-clock.service', 'MainPID')}/cwd").split("/")[5] == serving
+    assert ("deploy", new, "started") not in site.outcomes[-1:]
+    site.done("deploy")
+    assert site.answering == new
+    site.settled()
+
+
+def reached(text: str, line: str, send: Callable[[int], None]) -> bool:
+    """Kill at the first line that holds these words."""
+    if line not in text:
+        return False
+    send(signal.SIGKILL)
+    return True
