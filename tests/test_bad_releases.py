@@ -40,6 +40,12 @@ BAD = {
         "    while True:\n        yield b'x' * 65536\n",
         "longer than 64 kB",
     ),
+    "its answer trickles for ever": (
+        ANSWER + "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    while True:\n        time.sleep(0.2)\n        yield b'x'\n",
+        "timed out",
+    ),
     "its answer comes too late": (
         ANSWER + "answer = app\ndef app(*arguments):\n    time.sleep(8)\n    return answer(*arguments)\n",
         "did not hold in 4 s: no answer",
@@ -111,6 +117,17 @@ def test_the_next_good_deploy_just_works(site: Site) -> None:
     release = site.edit()
     site.done("deploy")
     assert site.answering == release
+
+
+def test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover(site: Site) -> None:
+    deaf = "import signal\n\n\ndef when_ready(server):\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    with site.changed("service/gunicorn.conf.py", deaf):
+        site.deploy()
+        site.edit()
+    ended = site.done("deploy")
+    assert "did not end in good order" in ended.out
+    site.settled()
+    assert "UNCHANGED" in site.done("deploy").out
 
 
 def test_a_release_that_fails_only_behind_the_gateway_is_taken_back(site: Site) -> None:
