@@ -30,7 +30,7 @@ put_back() {
 }
 
 as_account() {
-  if [ "$ACCOUNT" = root ]; then "$@"; else runuser -u "$ACCOUNT" -- "$@"; fi </dev/null
+  if [ "$ACCOUNT" = root ]; then "$@"; else runuser -u "$ACCOUNT" -- "$@"; fi
 }
 
 install_packages() {
@@ -73,7 +73,7 @@ make_directories() {
   take_over
   install -d -m 0755 -o "$ACCOUNT" -g "$(id -gn "$ACCOUNT")" "$ROOT"
   # What lies below belongs to the deploy account, so that account makes it: root follows none of its links.
-  as_account mkdir -p "$ROOT/releases" "$ROOT/venvs" "$ROOT/wheels" "$ROOT/slots/blue" "$ROOT/slots/green"
+  as_account mkdir -p "$ROOT/releases" "$ROOT/venvs" "$ROOT/wheels" "$ROOT/slots/blue" "$ROOT/slots/green" </dev/null
   as_account tee "$ROOT/README" <"$work/files/README" >/dev/null
 }
 
