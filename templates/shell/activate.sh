@@ -147,7 +147,7 @@ hold() {
   passes=0
   limit=1
   HELD=
-  PROBE_WHY='it was never asked'
+  reason='it was never asked'
   while :; do
     # With nobody left to hear it, this ends the script at once, not when the time is up.
     mark pass "$passes"
@@ -163,11 +163,12 @@ hold() {
       sleep "$HEALTH_PAUSE"
     else
       passes=0
+      reason=$PROBE_WHY
       [ "$limit" = 5 ] || limit=$((limit + 1))
       sleep 0.1
     fi
     now
-    [ $((NOW - began)) -lt $((HEALTH_TIMEOUT * 100)) ] || fail "the health check did not hold in $HEALTH_TIMEOUT s: $PROBE_WHY"
+    [ $((NOW - began)) -lt $((HEALTH_TIMEOUT * 100)) ] || fail "the health check did not hold in $HEALTH_TIMEOUT s: $reason"
   done
   look_at_candidate
   [ "$RESTARTS" = 0 ] || fail 'the service died while it was checked'
