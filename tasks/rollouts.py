@@ -69,8 +69,8 @@ class _Flags:
 
 
 @verb()
-def plan(c: Any, script: bool = False, json: bool = False) -> None:
-    """Show what a deploy would change; --script prints the exact text that would run."""
+def plan(c: Any, script: bool = False, check: bool = False, json: bool = False) -> None:
+    """Show what a deploy would change; --script prints the exact text that would run; --check ends with 1 if any."""
     from tasks import fleet, plans
 
     project, members = fleet.open_fleet(c)
@@ -80,7 +80,8 @@ def plan(c: Any, script: bool = False, json: bool = False) -> None:
         plans.show_scripts(plans.texts(found, members))
     else:
         plans.show(project, made, members, found, as_json=json)
-    fleet.leave(members)
+    changes = any(not one.unchanged or one.setup.needed for _, one in found)
+    fleet.leave(members, bad=check and changes)
 
 
 @verb(**_FLAGS, require_clean="refuse what no commit has")

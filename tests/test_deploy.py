@@ -47,6 +47,15 @@ def test_a_second_deploy_changes_nothing_and_says_so(site: Site) -> None:
     assert f"UNCHANGED  release {release} serves already" in ended.out
 
 
+def test_plan_check_ends_with_one_while_there_is_something_to_change(site: Site) -> None:
+    site.deploy()
+    site.done("plan", "--check")
+    release = site.edit()
+    ended = site.fab("plan", "--check")
+    assert ended.status == 1
+    assert f"-> {release}" in ended.out
+
+
 def test_an_edited_file_is_all_that_is_sent_and_the_old_release_ends(site: Site) -> None:
     site.deploy()
     venvs, old, pids = paths(site, "venvs", "wheels"), site.slot, site.sh("pgrep -u myapp").split()
