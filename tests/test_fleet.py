@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from pathlib import Path
@@ -120,6 +121,12 @@ def test_a_bad_canary_leaves_all_other_hosts_untouched(fleet: Fleet) -> None:
     assert ended.status == 1
     assert "RuntimeError: nowhere" in ended.out
     assert "4 not begun (shire02, shire03, shire04, shire05)" in ended.out
+    # The log of the run is whole: every step, and what the journal said.
+    (path,) = [line.removeprefix("log of this run: ") for line in ended.out.splitlines() if "log of this run" in line]
+    log = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    assert {line["event"] for line in log} >= {"step", "log", "failed", "notice"}
+    assert any("RuntimeError: nowhere" in line.get("text", "") for line in log if line["event"] == "log")
+    assert Path(path).stat().st_mode & 0o077 == 0
     assert fleet.serve() == [old] * 5
     after = [machine.sh("cat /opt/apps/myapp/history.jsonl | wc -l").stdout for machine in fleet.hosts]
     assert after[1:] == before[1:]

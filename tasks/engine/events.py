@@ -19,7 +19,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of output that is nobody's step: a warning, or what a command printed."""
+    """A line of output that is nobody's step. kind: warning, hook, or log, which the log of the run alone keeps."""
 
     host: str
     text: str

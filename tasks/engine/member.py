@@ -87,12 +87,14 @@ class Member:
     def _sink(self, script: Script, emit: Emit) -> Sink:
         def sink(item: Mark | Output) -> None:
             if isinstance(item, Output):
-                return
-            if item.word == "step":
+                emit(Line(self.host.name, item.text, "log"))
+            elif item.word == "step":
                 word, _, text = item.rest.partition(" ")
                 emit(Step(self.host.name, script.stage, word, text))
             elif item.word == "warning":
                 emit(Line(self.host.name, item.rest, "warning"))
+            elif item.word == "journal":
+                emit(Line(self.host.name, item.rest, "log"))
 
         return sink
 

@@ -93,7 +93,7 @@ def closing(tally: Tally, log: str | None) -> Iterator[str]:
         yield from report.table([HEADINGS, *tally.rows()])
     if len(tally.hosts) > 1 or tally.left:
         yield tally.sentence()
-    if log and (tally.failed or tally.left):
+    if log and (len(tally.hosts) > 1 or tally.failed or tally.left):
         yield f"log of this run: {log}"
     for notice in tally.closing:
         yield f"{notice.text} {notice.next}"
