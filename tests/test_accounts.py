@@ -79,3 +79,24 @@ def test_the_rules_of_an_account_go_when_root_deploys_in_its_place(hosts: MakeHo
     fleet.clone.inventory = write_inventory(tmp_path / "root.yaml", {"shire01": {**host, "user": "root"}})
     fleet.clone.done("setup")
     fleet.sh(0, "test ! -e /etc/sudoers.d/myapp && visudo -c -q")
+
+
+def test_another_account_takes_over_what_the_former_one_owned_and_nothing_it_planted(
+    clone: Clone, one_host: Hosts, tmp_path: Path
+) -> None:
+    clone.inventory = one_host.inventory
+    clone.done("deploy")
+    (machine,) = one_host.machines
+    (host,) = entries(one_host.inventory).values()
+    clone.inventory = write_inventory(tmp_path / "root.yaml", {"shire01": {**host, "user": "root"}})
+    plant = f"echo mine >/root/notes && mv {ROOT}/README {ROOT}/kept && su deploy -c 'ln -s /root/notes {ROOT}/README'"
+    assert machine.sh(plant).returncode == 0
+    ended = clone.fab("setup")
+    assert ended.status == 1
+    assert f"{ROOT}/README is a symbolic link, and none of ours" in ended.out
+    assert machine.sh("cat /root/notes").stdout == b"mine\n"
+    machine.sh(f"rm {ROOT}/README")
+    clone.done("setup")
+    assert machine.sh(f"find {ROOT} ! -user root").stdout == b""
+    clone.done("restart")
+    assert release_of(machine.address) == clone.release()
