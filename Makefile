@@ -1,14 +1,18 @@
 # Two commands from a fresh clone: `make demo`, `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+SEED ?= 4
+# One process for each core; a module's tests share their hosts, so they stay together.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup check test demo clean
+.PHONY: help setup check test promises demo clean
 help:
-	@echo 'make demo    two real local hosts, a deploy to both, the answer over HTTPS'
-	@echo 'make test    everything with pytest, real hosts included (as root, on Linux)'
-	@echo 'make check   format, lint, types, shell scripts'
-	@echo 'make setup   the virtual environment in .venv'
-	@echo 'make clean   take away .venv and the local hosts'
+	@echo 'make demo     two real local hosts, a deploy to both, the answer over HTTPS'
+	@echo 'make test     everything with pytest, real hosts included (as root, on Linux)'
+	@echo 'make promises every case of every promise, for hours, into docs/PROMISES.md (SEED=4)'
+	@echo 'make check    format, lint, types, shell scripts'
+	@echo 'make setup    the virtual environment in .venv'
+	@echo 'make clean    take away .venv and the local hosts'
 
 setup: .venv/ready
 
@@ -27,7 +31,12 @@ check: setup
 	.ci/shellcheck
 
 test: setup
-	$(BIN)/pytest
+	$(PYTEST)
+
+promises: setup
+	@status=0; \
+	$(PYTEST) -m promise --promises all --seed $(SEED) --promises-log build/promises.jsonl || status=$$?; \
+	$(BIN)/python -m tests.promises.table build/promises.jsonl && exit $$status
 
 demo: setup
 	@.ci/demo

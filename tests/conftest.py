@@ -10,6 +10,7 @@ import pytest
 from tests.clone import clone
 from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox
 
+pytest_plugins = ["tests.promises.plugin"]
 __all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox"]
 
 

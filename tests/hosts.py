@@ -13,6 +13,7 @@ import pytest
 
 from tasks.engine.errors import LoopError
 from tasks.engine.sandbox import Machine, Sandbox, process, tree
+from tasks.engine.sandbox.locks import locked
 from tasks.engine.sandbox.sandbox import inventory_text
 
 MACHINES = pytest.StashKey[list[Machine]]()
@@ -52,9 +53,11 @@ def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
     if reason:
         pytest.skip(reason)
     writer = pytestconfig.get_terminal_writer()
-    _sweep()
+    _RUNS.mkdir(mode=0o700, exist_ok=True)
     owner = _RUNS / f"{os.getpid()}.pid"
-    owner.write_text(f"{os.getpid()} {process.start_time(os.getpid())}")
+    with locked(_RUNS / "lock"):
+        _sweep()
+        owner.write_text(f"{os.getpid()} {process.start_time(os.getpid())}")
     tree.ensure(tree.recipe(), lambda text: writer.line(f"sandbox: {text}"))
     made = Sandbox(_state_of(owner))
     try:
@@ -126,7 +129,6 @@ def _state_of(owner: Path) -> Path:
 
 def _sweep() -> None:
     """Take down the sandboxes of runs that were killed before they could."""
-    _RUNS.mkdir(mode=0o700, exist_ok=True)
     for owner in _RUNS.glob("*.pid"):
         if process.recorded(owner) is None:
             for state in (_state_of(owner), *_RUNS.glob(f"{owner.stem}-*")):

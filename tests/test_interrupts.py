@@ -11,6 +11,7 @@ import pytest
 from tests.clone import Clone
 from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
+from tests.promises.words import WHOLE
 from tests.stand_ins import entries, mute, write_inventory
 
 
@@ -34,6 +35,7 @@ def interrupted(clone: Clone, number: signal.Signals, until: str, *words: str) -
     return process.returncode, shown + out + err
 
 
+@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP while activating", part=1)
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
@@ -55,6 +57,7 @@ def test_a_signal_lets_the_host_under_way_finish_and_begins_no_other(
     assert fleet.history("shire01")[-1]["state"] == "done"
 
 
+@pytest.mark.promise(WHOLE, "SIGINT while staging")
 def test_a_signal_while_staging_begins_no_activation(fleet: Fleet) -> None:
     before = fleet.answering
     fleet.edit()
@@ -65,6 +68,7 @@ def test_a_signal_while_staging_begins_no_activation(fleet: Fleet) -> None:
     assert fleet.answering == before
 
 
+@pytest.mark.promise(WHOLE, "a second signal cuts an activation")
 def test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun(fleet: Fleet) -> None:
     before = fleet.answering
     fleet.edit()

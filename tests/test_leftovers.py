@@ -9,6 +9,7 @@ import pytest
 
 from tests.clone import make, quicken
 from tests.hosts import MakeHosts
+from tests.promises.words import AGAIN, WHOLE
 from tests.site import ROOT, Site, Watch
 
 YAML = "service/service.yaml"
@@ -22,6 +23,8 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     made.clone.replace(
         YAML, "web: {workers: 2, threads: 4}", "web: {workers: 2, threads: 4}\n  clock: {command: sleep 1d}"
     )
+    # Twice, so that either slot has a release that could be started.
+    made.deploy()
     made.deploy()
     return made
 
@@ -66,6 +69,7 @@ def nothing_live(site: Site) -> None:
     site.sh("rm /run/myapp/ctl/live")
 
 
+@pytest.mark.promise(AGAIN, "every leftover of a dead run", part=2)
 @pytest.mark.parametrize(
     ("leave", "again"),
     [
@@ -88,6 +92,7 @@ def test_what_a_dead_run_left_is_put_in_order(site: Site, leave: Callable[[Site]
     site.settled()
 
 
+@pytest.mark.promise(AGAIN, "parts and half-made links of a dead run")
 def test_what_a_dead_run_left_in_the_directories_goes_with_the_next_deploy(site: Site) -> None:
     parts(site)
     links(site)
@@ -95,6 +100,7 @@ def test_what_a_dead_run_left_in_the_directories_goes_with_the_next_deploy(site:
     site.settled()
 
 
+@pytest.mark.promise(WHOLE, "the controller is killed at a step", part=2)
 @pytest.mark.parametrize(
     "line",
     [

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tasks.engine.sandbox import Machine
 from tests.clone import Clone, make
 from tests.echo import deployed, put
 from tests.front import ask, release_of
 from tests.hosts import Hosts
+from tests.promises.words import NEIGHBOURS
 
 FOREIGN = """
 server {{
@@ -63,6 +66,7 @@ def asked_all_the_while(address: str) -> Iterator[list[str]]:
         thread.join()
 
 
+@pytest.mark.promise(NEIGHBOURS, "a deploy and a remove beside a default server")
 def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone: Clone, one_host: Hosts) -> None:
     settle_in(one_host[0])
     with asked_all_the_while(one_host[0].address) as wrong:
@@ -91,6 +95,7 @@ def test_a_site_that_has_the_name_already_keeps_it(clone: Clone, one_host: Hosts
     assert neighbour_answers(one_host[0].address, "myapp.example")
 
 
+@pytest.mark.promise(NEIGHBOURS, "their nginx file is bad")
 def test_a_configuration_that_was_broken_before_is_named_and_left(clone: Clone, one_host: Hosts) -> None:
     settle_in(one_host[0])
     one_host[0].sh("echo 'nonsense on;' >/etc/nginx/conf.d/theirs.conf")
@@ -105,6 +110,7 @@ def test_a_configuration_that_was_broken_before_is_named_and_left(clone: Clone, 
     clone.done("setup", "-H", "shire01")
 
 
+@pytest.mark.promise(NEIGHBOURS, "nginx refuses our file")
 def test_our_file_refused_by_nginx_gives_way_to_the_former_one(clone: Clone, one_host: Hosts) -> None:
     deployed(clone, one_host)
     before = one_host[0].sh("cat /etc/nginx/conf.d/myapp.conf /etc/myapp/setup; ls /etc/systemd/system").stdout
@@ -140,6 +146,7 @@ def test_a_port_that_another_program_holds_is_named_with_the_program(clone: Clon
     clone.done("setup", "-H", "shire01")
 
 
+@pytest.mark.promise(NEIGHBOURS, "one of two services is removed")
 def test_two_services_share_a_host_and_one_leaves_without_the_other(
     clone: Clone, one_host: Hosts, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.clone import Clone, make, quicken
 from tests.front import release_of
 from tests.hosts import Hosts, MakeHosts
+from tests.promises.words import AGAIN, TWO_RUNS
 
 TIMES = 20
 
@@ -25,6 +26,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     return hosts, (clones[0], clones[1])
 
 
+@pytest.mark.promise(TWO_RUNS, "two deploys started together")
 def test_of_two_deploys_started_together_one_works_and_one_is_told(
     served: tuple[Hosts, tuple[Clone, Clone]],
 ) -> None:
@@ -45,6 +47,7 @@ def test_of_two_deploys_started_together_one_works_and_one_is_told(
         assert ".part" not in state.stdout.decode()
 
 
+@pytest.mark.promise(TWO_RUNS, "the second waits with --lock-wait")
 def test_who_waits_for_the_lock_gets_it_when_the_other_has_ended(served: tuple[Hosts, tuple[Clone, Clone]]) -> None:
     hosts, (ann, bob) = served
     ann.write("service/edit.txt", "ann first\n")
@@ -60,6 +63,7 @@ def test_who_waits_for_the_lock_gets_it_when_the_other_has_ended(served: tuple[H
     assert release_of(hosts[0].address) == bob.release()
 
 
+@pytest.mark.promise(AGAIN, "the controller is killed, and another deploys")
 def test_a_controller_that_is_killed_leaves_no_lock_behind(
     served: tuple[Hosts, tuple[Clone, Clone]],
 ) -> None:

@@ -1,0 +1,100 @@
+"""The marker `promise`: which cases of it a run tries, and a log of those that held.
+
+`@pytest.mark.promise("<promise, a sentence>", "<fault>", part=N)` makes each test item a case of the row (promise,
+fault). part: how many cases of the row a short run tries; left out, all. Without `--promises all` a run is short.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.promises.rows import Row, chosen, collected, rows_of
+from tests.promises.versions import of_hosts
+
+SEED = 4
+"""What chance is drawn from where nobody says otherwise."""
+
+
+class Ledger:
+    """What became of the cases of a run, told at its end; with a log, a line of JSON for each and one for the run."""
+
+    def __init__(self, log: Path | None) -> None:
+        self._held: dict[tuple[Row, str], bool] = {}
+        self._phases: dict[str, list[pytest.TestReport]] = {}
+        self._log = log
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A phase of a test has ended. A case that failed in any has not held; one that was skipped was not tried."""
+        phases = self._phases.setdefault(report.nodeid, [])
+        phases.append(report)
+        if report.when != "teardown":
+            return
+        del self._phases[report.nodeid]
+        if any(phase.skipped for phase in phases):
+            return
+        held = all(phase.passed for phase in phases)
+        seconds = round(sum(phase.duration for phase in phases if phase.when == "call"), 2)
+        for row in (Row(*cast(list[str], value)) for name, value in report.user_properties if name == "promise"):
+            self._held[row, report.nodeid] = held
+            self._write({**row._asdict(), "node": report.nodeid, "held": held, "seconds": seconds})
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """On what, from which seed and when."""
+        options = session.config.option
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        run = {"promises": options.promises, "seed": options.seed, "date": date, "cores": os.cpu_count()}
+        self._write({"run": {**run, "versions": of_hosts()}})
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """One line, where a promise was touched."""
+        if self._held:
+            rows = len({row for row, _ in self._held})
+            told = f"promises: {rows} rows, {sum(self._held.values())} of {len(self._held)} cases held"
+            terminalreporter.write_line(told)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._log:
+            with self._log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the promises."""
+    group = parser.getgroup("promises")
+    group.addoption("--promises", choices=("all", "part"), default="part", help="all cases of each promise, or a part")
+    group.addoption("--seed", type=int, default=SEED, metavar="N", help=f"what chance is drawn from (default {SEED})")
+    group.addoption("--promises-log", type=Path, metavar="FILE", help="a line of JSON for each case")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One process keeps the ledger, whichever run the tests."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Ledger(config.option.promises_log), "promises-ledger")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of what -k and -m have left, deselect what a short run leaves out; let each report name its rows."""
+    cases, parts = collected(items)
+    if config.option.promises == "part":
+        out = {node for ids in cases.values() for node in ids} - chosen(cases, parts, config.option.seed)
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in out])
+        items[:] = [item for item in items if item.nodeid not in out]
+    for item in items:
+        item.user_properties += [("promise", list(row)) for row in rows_of(item)]
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Chance that a seed and the name of the case repeat."""
+    return random.Random(f"{request.config.option.seed} {request.node.nodeid}")

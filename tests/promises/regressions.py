@@ -1,0 +1,53 @@
+"""The defects that proving the promises has found, each with the test that would find it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Regression:
+    """defect: what an operator would have met. found_by: the fault or look that showed it. test: file::function."""
+
+    defect: str
+    found_by: str
+    test: str
+
+
+REGRESSIONS: tuple[Regression, ...] = (
+    Regression(
+        "After a killed controller the host went on checking, and the next run was told to wait",
+        "SIGKILL of the controller during the check",
+        "tests/test_leftovers.py::test_a_controller_that_is_killed_leaves_the_host_well",
+    ),
+    Regression(
+        "Cut between the commit and its end, a host kept workers of the old release",
+        "a signal at every command of the activation",
+        "tests/test_activate_cut.py::test_a_signal_anywhere_undoes_it_or_finishes_it",
+    ),
+    Regression(
+        "A venv broken on the host made every further deploy fail",
+        "a damaged wheel and interpreter",
+        "tests/test_stage_script.py::test_a_wheel_that_is_not_the_locked_one_is_refused",
+    ),
+    Regression(
+        "An old slot that had to be killed made the next deploy a recovery",
+        "a release that ignores SIGTERM",
+        "tests/test_bad_releases.py::test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover",
+    ),
+    Regression(
+        "A mark that permits the idle slot to start outlived its run",
+        "leftovers of dead runs, one by one",
+        "tests/test_leftovers.py::test_what_a_dead_run_left_is_put_in_order",
+    ),
+    Regression(
+        "stop began in the middle of somebody's switch",
+        "two verbs at once",
+        "tests/test_stop_start_scripts.py::test_neither_begins_in_the_middle_of_somebodys_switch",
+    ),
+    Regression(
+        "A torn last line of the history swallowed the next one",
+        "power cuts",
+        "tests/test_history.py::test_a_torn_line_does_not_swallow_the_next",
+    ),
+)

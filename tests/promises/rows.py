@@ -1,0 +1,53 @@
+"""Which promises there are, which tests are cases of which, and the seeded choice of those that a short run tries."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import pytest
+
+
+class Row(NamedTuple):
+    """One line of the table: what is promised, and what happens meanwhile."""
+
+    promise: str
+    fault: str
+
+
+def rows_of(item: pytest.Item) -> dict[Row, int | None]:
+    """The rows that a test is a case of, each with its `part` (None: all). Raises UsageError for a wrong mark."""
+    found: dict[Row, int | None] = {}
+    for mark in item.iter_markers("promise"):
+        part = mark.kwargs.get("part")
+        words = len(mark.args) == 2 and all(isinstance(word, str) and word for word in mark.args)
+        if not words or set(mark.kwargs) - {"part"} or not (part is None or (isinstance(part, int) and part > 0)):
+            raise pytest.UsageError(f'{item.nodeid}: promise("a sentence", "a fault", part=1 or more), not {mark}')
+        found[Row(*mark.args)] = part
+    return found
+
+
+def collected(items: Iterable[pytest.Item]) -> tuple[dict[Row, list[str]], dict[Row, int]]:
+    """The node ids of each row in their order, and the parts of rows that have one. Raises UsageError for two parts."""
+    cases: dict[Row, list[str]] = {}
+    parts: dict[Row, set[int | None]] = {}
+    for item in items:
+        for row, part in rows_of(item).items():
+            cases.setdefault(row, []).append(item.nodeid)
+            parts.setdefault(row, set()).add(part)
+    for row, named in parts.items():
+        if len(named) > 1:
+            raise pytest.UsageError(f"{row}: its tests name different parts: {sorted(map(str, named))}")
+    return cases, {row: part for row, (part,) in parts.items() if part is not None}
+
+
+def chosen(cases: Mapping[Row, Sequence[str]], parts: Mapping[Row, int], seed: int) -> set[str]:
+    """The node ids that a short run keeps: of each row its part, one from each equal stretch of its cases."""
+    kept: set[str] = set()
+    for row, ids in cases.items():
+        stretches = min(parts.get(row, len(ids)), len(ids))
+        dice = random.Random(f"{seed} {row.promise} {row.fault}")
+        for number in range(stretches):
+            kept.add(dice.choice(ids[number * len(ids) // stretches : (number + 1) * len(ids) // stretches]))
+    return kept

@@ -1,0 +1,123 @@
+"""docs/PROMISES.md from the logs of runs: `python -m tests.promises.table LOG...`, from the root of the project."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.promises import rows
+from tests.promises.regressions import REGRESSIONS, Regression
+from tests.promises.rows import Row
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/PROMISES.md"
+HEAD = """# The promises
+
+Each line is a promise, a fault that is put in its way on real hosts, and how many cases were tried and held. A case is
+one test: one moment, one kind of release, one way to die. `make promises` tries all of them and writes this page (with
+`SEED=N` from another seed), `make test` tries a part of each line, and the last column is the command for one line
+alone (as root, on Linux).
+
+"""
+REGRESSION_HEAD = """
+## Defects that this found
+
+Each was mended, and its test finds it again.
+
+| defect | found by | test |
+| --- | --- | --- |
+"""
+
+
+@dataclass
+class Logs:
+    """Some logs, read. lines: each case that was tried. runs: what each log says of its run."""
+
+    lines: list[Mapping[str, Any]] = field(default_factory=list)
+    runs: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+def read(paths: Iterable[Path]) -> Logs:
+    """All lines of the logs."""
+    logs = Logs()
+    for line in (json.loads(text) for path in paths for text in path.read_text().splitlines()):
+        if "run" in line:
+            logs.runs.append(line["run"])
+        else:
+            logs.lines.append(line)
+    return logs
+
+
+def promised(*options: str) -> dict[Row, list[str]]:
+    """The node ids of each row that pytest with these options would try. Raises ValueError when it cannot collect."""
+    found: dict[Row, list[str]] = {}
+
+    class Listener:
+        def pytest_collection_finish(self, session: pytest.Session) -> None:
+            found.update(rows.collected(session.items)[0])
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = pytest.main(["--collect-only", "-q", "-m", "promise", *options], plugins=[Listener()])
+    if status != 0:
+        raise ValueError(f"pytest --collect-only ended with {int(status)}:\n{said.getvalue()}")
+    return found
+
+
+def page(logs: Logs, there: Mapping[Row, Sequence[str]], regressions: Sequence[Regression]) -> str:
+    """The whole page. there: the rows as they are now, with their node ids; of those no log tells, it says so."""
+    tried: dict[Row, list[bool]] = {}
+    nodes: dict[Row, list[str]] = {row: list(ids) for row, ids in there.items()}
+    for line in logs.lines:
+        row = Row(line["promise"], line["fault"])
+        tried.setdefault(row, []).append(line["held"])
+        if row not in there:
+            nodes.setdefault(row, []).append(line["node"])
+    seeds = sorted({run["seed"] for run in logs.runs})
+    lines = [_line(row, nodes[row], tried.get(row, []), seeds) for row in sorted(nodes)]
+    table = "| promise | fault | cases tried | cases held | reproduce |\n| --- | --- | --- | --- | --- |\n"
+    fallen = "".join(f"| {_cell(one.defect)} | {_cell(one.found_by)} | `{one.test}` |\n" for one in regressions)
+    head = HEAD + "".join(f"- {_told(run)}\n" for run in logs.runs) + f"- {_sum(tried, nodes)}\n\n"
+    return head + table + "".join(lines) + REGRESSION_HEAD + fallen
+
+
+def _told(run: Mapping[str, Any]) -> str:
+    versions = dict(run["versions"])
+    suite = versions.pop("suite", "")
+    hosts = ", ".join(f"{name} {version}" for name, version in versions.items())
+    told = f"{run['date']}, seed {run['seed']}, {run['promises']} cases, {run['cores']} cores"
+    return f"{told}; hosts: {suite}, {hosts}" if hosts else told
+
+
+def _sum(tried: Mapping[Row, Sequence[bool]], nodes: Mapping[Row, Sequence[str]]) -> str:
+    held = [one for cases in tried.values() for one in cases]
+    return f"{sum(held)} of {len(held)} cases held, in {len(tried)} of {len(nodes)} lines"
+
+
+def _line(row: Row, nodes: Sequence[str], tried: Sequence[bool], seeds: Sequence[int]) -> str:
+    figures = f"{len(tried)} | {sum(tried)} of {len(tried)}" if tried else "not run | not run"
+    seed = f" --seed {seeds[0]}" if seeds else ""
+    where = " ".join(dict.fromkeys(node.partition("[")[0] for node in nodes))
+    return (
+        f"| {_cell(row.promise)} | {_cell(row.fault)} | {figures} | `.venv/bin/pytest --promises all{seed} {where}` |\n"
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def main(paths: Sequence[str]) -> None:
+    """Write the page from these logs."""
+    PAGE.write_text(page(read(map(Path, paths)), promised("--promises", "all"), REGRESSIONS))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
