@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from tests.clone import clone
 from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox
@@ -14,8 +15,14 @@ pytest_plugins = ["tests.promises.plugin"]
 __all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox"]
 
 
-def pytest_configure() -> None:
-    """Whoever started the tests, behind nohup or in the background: signals mean to them what they mean to people."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Whoever started the tests, behind nohup or in the background: signals mean to them what they mean to people.
+
+    Where all cases of the promises are asked for, more examples are made up, too.
+    """
+    settings.register_profile("all", max_examples=1000)
+    if config.getoption("promises", "part") == "all":
+        settings.load_profile("all")
     for number, meaning in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, meaning)

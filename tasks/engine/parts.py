@@ -18,6 +18,11 @@ _RESERVED_VARIABLES = frozenset(
     | {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
     | {"WATCHDOG_PID", "WATCHDOG_USEC"}
 )
+# Variables of the shell itself, dash or bash: what is given to them changes, or ends the launcher.
+_SHELL_VARIABLES = frozenset(
+    {"_", "UID", "EUID", "PPID", "OPTIND", "SHLVL", "LINENO", "SECONDS", "RANDOM", "SRANDOM", "EPOCHSECONDS"}
+    | {"EPOCHREALTIME", "GROUPS", "DIRSTACK", "FUNCNAME", "HISTCMD"}
+)
 
 
 @dataclass(frozen=True)
@@ -174,4 +179,6 @@ def env(node: Node) -> tuple[tuple[str, str], ...]:
             raise schema.refuse(place, message, f"write it like {shapes.VARIABLE.example}")
         if name in _RESERVED_VARIABLES or name.startswith("LD_"):
             raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
+        if name in _SHELL_VARIABLES or name.startswith("BASH"):
+            raise schema.refuse(place, f"{name} is a variable of the shell's own", "choose another name")
     return tuple((name, schema.text(value, empty=True)) for name, value in sorted(schema.entries(node).items()))

@@ -1,0 +1,125 @@
+"""The fields of service.yaml, taken from the dataclasses: where each is written, and where it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any
+
+from tasks.engine import parts
+from tasks.engine.service import Service
+from tests.nasty import in_yaml
+
+BASE: dict[str, Any] = {"name": "myapp", "app": "app:app", "listen": "127.0.0.1:8080"}
+SMALLEST = "".join(f"{key}: {value}\n" for key, value in BASE.items())
+
+Read = Callable[[Any], object]
+
+
+@dataclass(frozen=True)
+class Where:
+    """How a field is written and read. keys: its place below the top; beside: what else has to stand in the file."""
+
+    keys: tuple[str, ...]
+    read: Read
+    beside: tuple[str, ...] = ()
+    listed: bool = False
+
+
+# Where the fields of each class stand; a field of it is written under its own name.
+CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
+    Service: ((), lambda found: found),
+    parts.Health: (("health",), lambda found: found.health),
+    parts.Hooks: (("hooks",), lambda found: found.hooks),
+    parts.Gateway: (("nginx",), lambda found: found.nginx),
+    parts.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
+    parts.Process: (("processes", "worker"), lambda found: found.processes[1]),
+}
+BESIDE = {
+    "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
+    "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
+    "Process.schedule": ("processes.worker.command=x",),
+}
+# What is not written as it is called, or has a place of its own.
+OTHERS = {
+    "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
+    "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
+    "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
+    "Process.workers": Where(("processes", "web", "workers"), lambda found: found.processes[0].workers),
+    "Process.threads": Where(("processes", "web", "threads"), lambda found: found.processes[0].threads),
+    "Listen.address": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),
+    "Listen.port": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),
+}
+# The names that a person may choose, each with a value that goes with it.
+KEYS = {
+    "Process.name": (Where(("processes",), lambda found: found.processes[1].name), "{command: x}"),
+    "env": (Where(("env",), lambda found: found.env[0][0]), "x"),
+}
+# One of them fits any field.
+GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "other")
+
+
+def fields(kind: type) -> Iterator[tuple[type, str]]:
+    """Every field of a dataclass that holds a value, those of the classes in it included."""
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        inner = [one for one in _named(types[field.name]) if dataclasses.is_dataclass(one)]
+        if not inner:
+            yield kind, field.name
+        for one in inner:
+            assert isinstance(one, type)
+            yield from fields(one)
+
+
+def _named(hint: Any) -> Iterator[Any]:
+    """The classes that a type hint names."""
+    if typing.get_origin(hint) in (UnionType, typing.Union, tuple):
+        for one in typing.get_args(hint):
+            yield from _named(one)
+    else:
+        yield hint
+
+
+def wheres() -> dict[str, Where]:
+    """Each field of service.yaml with its place; KeyError for a class that nobody has said the place of."""
+    found = {}
+    for kind, name in fields(Service):
+        label = f"{kind.__name__}.{name}"
+        if label in OTHERS:
+            found[label] = OTHERS[label]
+        elif label not in KEYS:
+            keys, read = CLASSES[kind]
+            found[label] = Where((*keys, name), _attribute(read, name), BESIDE.get(label, ()))
+    return found
+
+
+def _attribute(read: Read, name: str) -> Read:
+    return lambda found: getattr(read(found), name)
+
+
+FIELDS = wheres()
+
+
+def written(where: Where, value: str) -> str:
+    """A service.yaml with this YAML in this place, as nested flow mappings, one key of the top a line."""
+    tree: dict[str, Any] = {key: in_yaml(text) for key, text in BASE.items()}
+    for line in where.beside:
+        keys, _, text = line.partition("=")
+        _put(tree, tuple(keys.split(".")), in_yaml(text))
+    _put(tree, where.keys, f"[{value}]" if where.listed else value)
+    return "".join(f"{key}: {_flow(inner)}\n" for key, inner in tree.items())
+
+
+def _put(tree: dict[str, Any], keys: tuple[str, ...], value: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = value
+
+
+def _flow(inner: Any) -> str:
+    if isinstance(inner, str):
+        return inner
+    return "{" + ", ".join(f"{key}: {_flow(value)}" for key, value in inner.items()) + "}"

@@ -1,0 +1,209 @@
+"""What a file may say, in the texts that are made of it: it stays a value of the shell, a unit file, nginx and sudo."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.engine import host_files, launchers, parts, scripts, shapes
+from tasks.engine.errors import UsageError
+from tasks.engine.host_files import Ground
+from tasks.engine.parts import Gateway, Health, Process
+from tasks.engine.schema import Shape
+from tasks.engine.scripts import Question, Script, Staging
+from tasks.engine.service import Service
+from tasks.engine.yamlfile import parse
+from tests.nasty import ANY, PWNED, TEXTS, in_yaml
+from tests.test_golden import SERVICE
+
+SHELLS = ["dash", "bash"]
+RELEASE = "0123456789ab"
+# What schema.text lets through to any field.
+WORDS = [text for text in TEXTS if text.isprintable() and len(text) <= 8192]
+SHOW = "import os, sys; os.write(1, b'\\0'.join(map(os.fsencode, sys.argv[1:])))"
+
+
+def run(shell: str, text: str, folder: Path, *words: str) -> bytes:
+    """What a shell prints for a script; nothing else may have come of it."""
+    (folder / "script").write_text(text, encoding="utf-8", errors="surrogateescape")
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    program = [shutil.which(shell) or shell, *(["--posix"] if shell == "bash" else [])]
+    answer = subprocess.run([*program, "script", *words], cwd=folder, capture_output=True, env=environment, check=False)
+    assert answer.returncode == 0, answer.stderr.decode("utf-8", "replace")[-2000:]
+    assert not [*folder.rglob(PWNED)]
+    return answer.stdout
+
+
+def launched(shell: str, service: Service, folder: Path) -> list[bytes]:
+    """Run the launcher of `worker` from a folder of its own."""
+    (folder / "home/code").mkdir(parents=True, exist_ok=True)
+    text = launchers.render(service, RELEASE, "shire01", "27.0.1")["worker"]
+    return run(shell, text.replace(f"/opt/apps/myapp/releases/{RELEASE}", f"{folder}/home"), folder).split(b"\0")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_value_of_the_environment_arrives_and_runs_nothing(shell: str, tmp_path: Path) -> None:
+    env = tuple((f"V{number}", text) for number, text in enumerate(WORDS))
+    command = "env -0"
+    service = dataclasses.replace(SERVICE, env=env, processes=(SERVICE.processes[0], Process("worker", command)))
+    found = dict(line.split(b"=", 1) for line in launched(shell, service, tmp_path)[:-1])
+    assert {name: found[name.encode()].decode() for name, _ in env} == dict(env)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_word_of_a_command_arrives_and_runs_nothing(shell: str, tmp_path: Path) -> None:
+    words = [text for text in WORDS if shapes.COMMAND.fits(shlex.join(["x", text]))]
+    assert set(WORDS) - set(words) <= {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"}
+    for start in range(0, len(words), 60):
+        some = words[start : start + 60]
+        command = shlex.join([sys.executable, "-c", SHOW, *some])
+        service = dataclasses.replace(SERVICE, processes=(SERVICE.processes[0], Process("worker", command)))
+        assert [word.decode() for word in launched(shell, service, tmp_path)] == some
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_name_that_the_shell_keeps_for_itself_is_refused_and_any_other_arrives(shell: str, tmp_path: Path) -> None:
+    bash = subprocess.run(["bash", "--posix", "-c", "compgen -v"], capture_output=True, text=True, check=True).stdout
+    dash = subprocess.run(["dash", "-c", "set"], capture_output=True, text=True, check=True).stdout
+    known = {*bash.split(), *(line.partition("=")[0] for line in dash.splitlines())}
+    known |= {
+        "RANDOM",
+        "SRANDOM",
+        "SECONDS",
+        "LINENO",
+        "EPOCHSECONDS",
+        "EPOCHREALTIME",
+        "FUNCNAME",
+        "HISTCMD",
+        "PS1",
+        "PS4",
+    }
+    known |= {
+        "OPTARG",
+        "OPTERR",
+        "PWD",
+        "OLDPWD",
+        "COLUMNS",
+        "LINES",
+        "TZ",
+        "LC_ALL",
+        "LANG",
+        "HOME",
+        "MAILPATH",
+        "REPLY",
+    }
+    names = sorted(name for name in known if shapes.VARIABLE.fits(name))
+    taken = [name for name in names if _is_taken(name)]
+    assert {"UID", "_", "OPTIND", "BASHOPTS", "IFS"} <= {*names} - {*taken}
+    text = "".join(f"export {name}='a b'\n" for name in taken) + "exec /usr/bin/env -0\n"
+    assert {f"{name}=a b".encode() for name in taken} <= {*run(shell, text, tmp_path).split(b"\0")}
+
+
+def _is_taken(name: str) -> bool:
+    try:
+        parts.env(parse(f"{name}: a b\n".encode(), "f.yaml"))
+    except UsageError:
+        return False
+    return True
+
+
+def heads(service: Service, text: str) -> list[Script]:
+    """Scripts with this text wherever one of a host or a file goes."""
+    staging = Staging(text, text, text, text, present=False)
+    return [
+        scripts.facts(service, Question((text,), text)),
+        scripts.setup(service, text, (text,)),
+        scripts.stage(service, staging),
+        scripts.activate(service, text, text, text, text),
+        scripts.hold(service, text, text, 0),
+        scripts.hook(service, text),
+    ]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_a_script_begins_with_are_assignments_and_nothing_else(shell: str, tmp_path: Path) -> None:
+    for text in [text for text in TEXTS if "\0" not in text and "\ud800" not in text and len(text) <= 8192]:
+        service = dataclasses.replace(SERVICE, health=Health(f"/{text}"), nginx=Gateway("a.example"))
+        for script in heads(service, text):
+            _assigned(shell, script, text, tmp_path)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@given(text=ANY.filter(lambda text: "\0" not in text and text.isprintable() | ("\n" in text)))
+@settings(
+    max_examples=settings().max_examples // 5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_text_in_the_head_of_a_script_is_a_value(shell: str, text: str, tmp_path: Path) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    _assigned(shell, scripts.activate(SERVICE, text, text, text, text), text, tmp_path)
+
+
+def _assigned(shell: str, script: Script, text: str, folder: Path) -> None:
+    """Run the head alone, and compare what its variables hold."""
+    head = script.text[: script.text.index("# The first lines of every script")]
+    names = [line.partition("=")[0] for line in head.splitlines() if line.partition("=")[0].isupper()]
+    wanted = ("ID", "ACTION", "EXPECT", "SPARE", "FILES", "PYTHON", "ACCOUNT", "PACKAGES", "VENV")
+    asked = [name for name in dict.fromkeys(names) if name in wanted and not (script.stage == "facts" and name == "ID")]
+    assert asked
+    shown = "".join(f"printf '%s\\0' \"${name}\"\n" for name in asked)
+    found = run(shell, head + shown, folder).decode("utf-8", "surrogateescape").split("\0")[:-1]
+    assert found == [text] * len(asked)
+
+
+LISTEN = st.builds(
+    lambda address, port: f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}",
+    st.ip_addresses(),
+    st.integers(0, 70_000),
+)
+# Of each text that becomes a word of root's files: its shape, a plain one, and what may be in it.
+PLACES: dict[str, tuple[Shape, str, st.SearchStrategy[str]]] = {
+    "schedule": (shapes.SCHEDULE, "daily", st.text("abMon019*.,:/~_+ -", max_size=30)),
+    "server name": (shapes.SERVER_NAME, "a.example", st.text("ab019.-", max_size=30)),
+    "listen": (shapes.LISTEN, "127.0.0.9:8081", LISTEN),
+    "name": (shapes.SERVICE_NAME, "another", st.text("abz09-", max_size=30)),
+    "process": (shapes.PROCESS_NAME, "nightly", st.text("abz09-", max_size=20)),
+}
+
+
+def placed(place: str, text: str) -> Service:
+    """The service with this text in its place."""
+    web = SERVICE.processes[0]
+    if place == "schedule":
+        return dataclasses.replace(SERVICE, processes=(web, Process("nightly", "x", text)))
+    if place == "server name":
+        return dataclasses.replace(SERVICE, nginx=Gateway(text))
+    if place == "listen":
+        return dataclasses.replace(SERVICE, listen=parts.listen(parse(in_yaml(text).encode(), "f.yaml")))
+    if place == "name":
+        return dataclasses.replace(SERVICE, name=text)
+    return dataclasses.replace(SERVICE, processes=(web, Process(text, "x", "daily")))
+
+
+def lines(service: Service) -> list[str]:
+    """Root's files, line by line, each after its path."""
+    files = host_files.render(service, Ground("deploy", "www-data", True))
+    return [line for file in files for line in (file.path, *file.text.splitlines())]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(data=st.data())
+@settings(deadline=None)
+def test_a_word_in_files_of_root_changes_no_other_line(place: str, data: st.DataObject) -> None:
+    shape, plain, texts = PLACES[place]
+    text = data.draw(st.one_of(texts, ANY if place != "listen" else texts).filter(shape.fits))
+    try:
+        found = lines(placed(place, text))
+    except ValueError:
+        return
+    assert len(found) == len(lines(placed(place, plain)))
+    assert all(line.isprintable() for line in found)
