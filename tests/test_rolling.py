@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.clone import Clone, quicken
 from tests.hosts import MakeHosts
-from tests.load import under_load
+from tests.promises.load import STOCK, Load, sent
+from tests.promises.words import NO_LOSS
 
 
+@pytest.mark.promise(NO_LOSS, "a rolling restart")
 def test_a_rolling_restart_of_four_hosts_loses_no_request_and_keeps_to_its_batch(
     hosts: MakeHosts, clone: Clone, tmp_path: Path
 ) -> None:
@@ -23,11 +27,11 @@ def test_a_rolling_restart_of_four_hosts_loses_no_request_and_keeps_to_its_batch
         yaml.write(f'hooks: {{drain: "{script} out", undrain: "{script} in"}}\n')
     clone.done("deploy", "-H", "all", "--canary", "4")
     log.unlink()
-    with under_load([machine.address for machine in four], rate=200) as load:
+    with sent(Load([machine.address for machine in four], turn=STOCK, streams=0), tmp_path / "load") as load:
         clone.done("restart", "-H", "all", "--canary", "1", "--batch", "2", "--pause", "1")
-    assert load.lost == []
-    assert len(load.requests) > 1000
-    assert {one.host for one in load.requests} == {machine.address for machine in four}
+    assert load.history.faults() == []
+    assert len(load.history.requests) > 1000
+    assert {one.host for one in load.history.requests} == {machine.address for machine in four}
     out: set[str] = set()
     order = []
     for word, host in (line.split() for line in log.read_text().splitlines()):

@@ -1,0 +1,118 @@
+"""Load on the front doors of hosts, by a client process of its own, and the history that it leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.clone import ROOT
+from tests.front import NAME, ask
+from tests.promises.load_history import History, Window, read
+
+RATE = 200
+UPLOAD = 10_000_000
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One request of a turn. size: bytes of a body, which makes it a POST; fresh: on a connection of its own."""
+
+    kind: str
+    path: str = "/healthz"
+    size: int = 0
+    fresh: bool = False
+
+
+QUICK, FRESH = Shot("quick"), Shot("quick", fresh=True)
+
+
+def _mix(number: int) -> Shot:
+    if number == 250:
+        return Shot("upload", "/echo", UPLOAD)
+    match number % 10:
+        case 3:
+            return Shot("slow", "/slow", fresh=number % 20 == 3)
+        case 7:
+            return Shot("post", "/echo", 4096, fresh=number % 20 == 7)
+        case 5:
+            return FRESH
+    return QUICK
+
+
+EVERYTHING = tuple(map(_mix, range(400)))
+"""One in ten takes a second, one in ten has a body, one in five is on a new connection, one in 400 sends 10 MB."""
+STOCK = tuple(FRESH if number % 5 == 0 else QUICK for number in range(10))
+"""What the template's own service answers."""
+
+
+@dataclass
+class Load:
+    """What is being sent, and to whom; its history is whole when the block has ended.
+
+    kept, streams: connections kept alive and event streams held open, so many to each address.
+    """
+
+    addresses: Sequence[str]
+    rate: float = RATE
+    turn: Sequence[Shot] = EVERYTHING
+    kept: int = 50
+    streams: int = 1
+    port: int = 443
+    windows: list[Window] = field(default_factory=list)
+    first: dict[str, str] = field(default_factory=dict)
+    _ended: list[History] = field(default_factory=list)
+
+    @property
+    def history(self) -> History:
+        """The whole of it."""
+        (history,) = self._ended
+        return history
+
+    @contextmanager
+    def during(self, name: str, served: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[None]:
+        """Name a window. served: on the hosts where that changes, the releases that serve in it, in their order."""
+        since = time.monotonic()
+        yield
+        self.windows.append(Window(name, since, time.monotonic(), served or {}))
+
+    def quiet(self, seconds: float) -> None:
+        """A window in which nothing happens."""
+        with self.during("quiet"):
+            time.sleep(seconds)
+
+    def orders(self, log: Path) -> str:
+        """What the client process is told."""
+        targets = [(address, self.port, NAME, self.port == 443) for address in self.addresses]
+        turn = [(shot.kind, shot.path, shot.size, shot.fresh) for shot in self.turn]
+        orders = {"targets": targets, "turn": turn, "rate": self.rate, "kept": self.kept, "streams": self.streams}
+        return json.dumps({**orders, "log": str(log)})
+
+    def end(self, log: Path, cost: str) -> None:
+        """Read what the client process has left."""
+        made = History(read(log), self.windows, self.first, self.port != 443, json.loads(cost)["cpu"])
+        self._ended.append(made)
+
+
+@contextmanager
+def sent(load: Load, log: Path) -> Iterator[Load]:
+    """Load for as long as the block lasts, logged to a file."""
+    load.first = {address: ask(address, port=load.port).json()["release"] for address in load.addresses}
+    command = [sys.executable, "-m", "tests.promises.load_client"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdin is not None
+        client.stdin.write(load.orders(log) + "\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == "begun\n"
+        try:
+            yield load
+        finally:
+            client.stdin.close()
+            cost = client.stdout.readline()
+    load.end(log, cost)

@@ -1,0 +1,136 @@
+"""HTTP/1.1 as the client of the load speaks it: cheap, and exact about what came back and what did not."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_RELEASE = re.compile(rb'"release": ?"([^"]*)"')
+_CHUNK = 1 << 18
+
+
+class Closed(Exception):
+    """The other side ended the connection. untouched: before a single byte of an answer."""
+
+    def __init__(self, told: str, untouched: bool) -> None:
+        super().__init__(told)
+        self.untouched = untouched
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host: its address and port, the name it is asked for, and whether by TLS."""
+
+    address: str
+    port: int
+    name: str
+    tls: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. release: what its body says, or nothing."""
+
+    status: int
+    body: bytes
+    release: str
+
+
+def release_in(text: bytes) -> str:
+    """The release that a body names."""
+    found = _RELEASE.search(text)
+    return found[1].decode() if found else ""
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    # The tests of TLS look at the certificate; here it is the answers that count.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+_TRUSTING = _trusting()
+
+
+class Connection:
+    """One connection, used by one request at a time. opened: when it was asked for, monotonic; number: its own."""
+
+    def __init__(self, number: int, target: Target) -> None:
+        self.number, self.opened, self.used = number, time.monotonic(), 0
+        self._target = target
+        self._ends = False
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+
+    @classmethod
+    async def open(cls, number: int, target: Target) -> Connection:
+        """Connect; OSError where that is refused."""
+        made = cls(number, target)
+        tls, name = (_TRUSTING, target.name) if target.tls else (None, None)
+        made._reader, made._writer = await asyncio.open_connection(
+            target.address, target.port, ssl=tls, server_hostname=name
+        )
+        return made
+
+    @property
+    def usable(self) -> bool:
+        """Whether a client would send another request on it: nobody has ended it so far."""
+        return not (self._ends or self._reader.at_eof() or self._writer.is_closing())
+
+    def close(self) -> None:
+        """End it at once."""
+        self._writer.transport.abort()
+
+    async def ask(self, path: str, body: bytes) -> Answer:
+        """One request, a POST when it has a body, and its answer; Closed where the answer did not come whole."""
+        await self._send(path, body)
+        head = await self._head()
+        found = _LENGTH.search(head)
+        if found is None:
+            raise Closed(f"an answer of no certain length: {head[:200]!r}", untouched=False)
+        try:
+            answer = await self._reader.readexactly(int(found[1]))
+        except (asyncio.IncompleteReadError, OSError) as error:
+            raise Closed(f"in the middle of an answer: {type(error).__name__}", untouched=False) from error
+        self.used += 1
+        self._ends = b"\r\nconnection: close" in head.lower()
+        return Answer(int(head[9:12]), answer, release_in(answer))
+
+    async def events(self, path: str) -> AsyncIterator[Answer]:
+        """The answer's head, then each event of its stream as it comes, until the other side ends it."""
+        await self._send(path, b"")
+        head = await self._head()
+        yield Answer(int(head[9:12]), b"", "")
+        while True:
+            try:
+                event = await self._reader.readuntil(b"\n\n")
+            except (asyncio.IncompleteReadError, OSError):
+                return
+            yield Answer(200, event, release_in(event))
+
+    async def _send(self, path: str, body: bytes) -> None:
+        head = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: {self._target.name}\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
+        try:
+            if len(body) <= _CHUNK:
+                self._writer.write(head.encode() + body)
+                return
+            self._writer.write(head.encode())
+            for at in range(0, len(body), _CHUNK):
+                self._writer.write(body[at : at + _CHUNK])
+                await self._writer.drain()
+        except OSError as error:
+            raise Closed(f"while it was asked: {type(error).__name__}", untouched=True) from error
+
+    async def _head(self) -> bytes:
+        try:
+            return await self._reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            raise Closed("without an answer" if not error.partial else "in a head", not error.partial) from error
+        except OSError as error:
+            raise Closed(f"without an answer: {type(error).__name__}", untouched=True) from error
