@@ -18,6 +18,9 @@ import pytest
 from tests.promises.rows import Row, chosen, collected, rows_of
 from tests.promises.versions import of_hosts
 
+# What asserts for tests tells as much as they do.
+pytest.register_assert_rewrite("tests.site", "tests.promises.state")
+
 SEED = 4
 """What chance is drawn from where nobody says otherwise."""
 

@@ -1,0 +1,126 @@
+"""The state check: what has to be true of a host after any fault, and after the same command was run again.
+
+Everything is read on the host as root and through its front door; nothing that `fab` says is believed.
+"""
+
+from __future__ import annotations
+
+import json
+
+from tests.front import ask
+from tests.site import ROOT, Site
+
+_LOOK = r"""
+set -u
+cd "$1/current/release" || exit 1
+wrong() { printf '%s\n' "$*"; }
+(cd code && sha256sum --quiet --strict -c ../MANIFEST 2>&1) || wrong "code is not what MANIFEST says"
+found=$(find code ! -type d ! -name '*.pyc' | wc -l)
+[ "$found" -eq "$(wc -l <MANIFEST)" ] || wrong "code has other files than MANIFEST"
+sha256sum --quiet --strict -c LAUNCHERS 2>&1 || wrong "launchers are not what LAUNCHERS says"
+[ "$(find run -type f | wc -l)" -eq "$(wc -l <LAUNCHERS)" ] || wrong "run has other files than LAUNCHERS"
+venv/bin/python -I - <<'END' 2>&1 || wrong "the venv does not import"
+import base64, hashlib, importlib.metadata, pathlib
+import flask, gunicorn
+for found in importlib.metadata.distributions():
+    for file in found.files or ():
+        path = pathlib.Path(found.locate_file(file))
+        if not path.exists():
+            print(f"{path} is missing")
+        elif file.hash:
+            digest = hashlib.new(file.hash.mode, path.read_bytes()).digest()
+            if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+                print(f"{path} is not what its RECORD says")
+END
+"""
+"""What is wrong with the committed release, a line each; nothing when it is whole."""
+
+_PROCESSES = r"""
+below() { for pid in "$@"; do echo "$pid"; below $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); done; }
+running=$(systemctl list-units --plain --no-legend --state=active "myapp@$1.service" 'myapp-*.service')
+for unit in $(printf '%s\n' "$running" | cut -d ' ' -f 1); do
+  main=$(systemctl show -p MainPID --value "$unit")
+  [ "$(ps -o user= -p "$main")" = myapp ] || continue
+  for pid in $(below "$main"); do
+    echo "$unit $pid $(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^RELEASE=//p') $(readlink "/proc/$pid/cwd")"
+  done
+done
+"""
+"""Each process of the committed slot and of the further units: its unit, pid, RELEASE and working directory."""
+
+TEMPORARY = (
+    f"find {ROOT} /run/myapp /etc/myapp /etc/nginx /etc/systemd/system /etc/sudoers.d /etc/tmpfiles.d"
+    " '(' -name '.part-*' -o -name '*.new-*' -o -path '*/try/*' -o -name '.maintenance-*' -o -name '.history-new' ')';"
+    " find /run /tmp -maxdepth 1 -name 'integrators-loop.*'"
+)
+
+
+def check(site: Site, *allowed: str) -> str:
+    """The release that the host serves: one of those allowed, whole, healthy and alone. AssertionError otherwise.
+
+    A script of a run that has died may still be at work; its end is waited for.
+    """
+    site.sh(f"flock -w 90 {ROOT}/.activating true")
+    release, slot = committed(site), site.slot
+    assert release in allowed, f"{release} is committed, not one of {allowed}"
+    assert site.show(f"myapp@{slot}.service", "ActiveState") == "active"
+    assert answers(site) == {release}
+    assert faults(site) == ""
+    assert strangers(site) == []
+    site.sh("nginx -t")
+    return release
+
+
+def committed(site: Site) -> str:
+    """The release that a boot would start."""
+    return site.sh(f"readlink {ROOT}/current/release").rpartition("/")[2]
+
+
+def answers(site: Site) -> set[str]:
+    """What six new connections to the front door are told, by the health check too: a release, or what was wrong."""
+    told = set()
+    for path in ("/healthz", "/readyz") * 3:
+        answer = ask(site.machine.address, path)
+        told.add(str(answer.json()["release"]) if answer.status == 200 else f"{path}: {answer.status}")
+    return told
+
+
+def faults(site: Site) -> str:
+    """What is wrong with the files of the committed release; empty when it is whole."""
+    ended = site.machine.sh(f"sh -s {ROOT}", _LOOK.encode())
+    return (ended.stdout + ended.stderr).decode()
+
+
+def strangers(site: Site) -> list[str]:
+    """The processes of the committed slot and of the further units that are not of the committed release."""
+    release = committed(site)
+    ended = site.machine.sh(f"sh -s {site.slot}", _PROCESSES.encode())
+    processes = ended.stdout.decode().splitlines()
+    assert any(line.startswith(f"myapp@{site.slot}.service ") for line in processes), "the slot has no process"
+    mine = f" {release} {ROOT}/releases/{release}/code"
+    return [line for line in processes if not line.endswith(mine)]
+
+
+def settled_after(site: Site, words: tuple[str, ...], *allowed: str) -> str:
+    """Run the same command once more, which has to work; then nothing is left of any run, and a reboot changes nothing.
+
+    allowed: the releases that may serve then. Returns the one that does.
+    """
+    # A run whose controller is gone holds its host for half a minute at most.
+    site.sh(f"flock -w 45 {ROOT}/.running true")
+    site.clone.done(*words)
+    release = check(site, *allowed)
+    tidy(site)
+    slot = site.slot
+    site.machine.reboot()
+    assert (check(site, *allowed), site.slot) == (release, slot), "the reboot changed what is committed"
+    tidy(site)
+    return release
+
+
+def tidy(site: Site) -> None:
+    """Nothing temporary is left, one slot runs, and the history agrees with its host."""
+    assert site.sh(TEMPORARY) == ""
+    site.settled()
+    verified = site.fab("history", "--verify", "--json")
+    assert verified.status == 0, json.dumps(verified.json(), indent=1)
