@@ -2,7 +2,7 @@
 
 from invoke import Collection
 
-from tasks import drift, hosts, lifecycle, lock, logs, maintenance, program, rollouts, sandbox, status
+from tasks import drift, failpoints, hosts, lifecycle, lock, logs, maintenance, program, rollouts, sandbox, status
 
 program.begin()
 namespace = Collection(
@@ -26,5 +26,6 @@ namespace = Collection(
     logs.execute,
     logs.shell,
     lock.lock,
+    failpoints.failpoints,
     sandbox=Collection.from_module(sandbox),
 )

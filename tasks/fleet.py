@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.errors import UsageError
@@ -28,7 +29,7 @@ def open_fleet(
     changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
     retry: the hosts that the last run left behind, in place of those that -H names.
     """
-    from tasks.engine import payload, report, runs
+    from tasks.engine import failpoints, payload, report, runs
     from tasks.engine import project as projects
     from tasks.engine.member import Member
     from tasks.engine.yamlfile import shown
@@ -44,8 +45,10 @@ def open_fleet(
         for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
             payload.check(service, ROOT)
     run = projects.begin(ROOT)
+    runs_on = {host.name: replace(run, failpoint=failpoints.setting(os.environ, host.name)) for host in selection.hosts}
     members = [
-        Member(host, project.service_of(host), run, asked.options, user or host.user) for host in selection.hosts
+        Member(host, project.service_of(host), runs_on[host.name], asked.options, user or host.user)
+        for host in selection.hosts
     ]
     return project, members
 

@@ -24,6 +24,7 @@ _FLAGS = {
     "lock_wait": "seconds to wait for another run to end",
     "retry_failed": "the hosts that the last run left behind",
 }
+_WAIT = "wait for the end of the probation, wave by wave"
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,15 @@ class _Flags:
     pause: str
     on_failure: str
     lock_wait: str
+    wait: bool = False
 
     def policy(self) -> Policy:
         """The flags as values; UsageError when one is not what it says."""
         from tasks.engine import waves
 
-        return waves.policy(self.canary, self.batch, self.max_failures, self.pause, self.on_failure)
+        return waves.policy(self.canary, self.batch, self.max_failures, self.pause, self.on_failure, wait=self.wait)
 
-    def wait(self) -> int:
+    def lock_seconds(self) -> int:
         """Seconds to wait for another run."""
         from tasks.engine import waves
 
@@ -56,7 +58,7 @@ class _Flags:
         expression = invocation(c).hosts or "all"
         usual = _Flags("1", "25%", "0", "0", "stop", "0")
         flags = [
-            f" --{name.replace('_', '-')} {value}"
+            f" --{name.replace('_', '-')}{'' if value is True else f' {value}'}"
             for name, value in vars(self).items()
             if value != getattr(usual, name)
         ]
@@ -84,7 +86,7 @@ def plan(c: Any, script: bool = False, check: bool = False, json: bool = False) 
     fleet.leave(members, bad=check and changes)
 
 
-@verb(**_FLAGS, require_clean="refuse what no commit has")
+@verb(**_FLAGS, wait=_WAIT, require_clean="refuse what no commit has")
 def deploy(
     c: Any,
     canary: str = "1",
@@ -93,6 +95,7 @@ def deploy(
     pause: str = "0",
     on_failure: str = "stop",
     lock_wait: str = "0",
+    wait: bool = False,
     retry_failed: bool = False,
     require_clean: bool = False,
     json: bool = False,
@@ -101,17 +104,17 @@ def deploy(
     from tasks import fleet, plans
     from tasks.engine.staging import Delivering
 
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait)
-    policy, wait = flags.policy(), flags.wait()
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait)
+    policy, lock_seconds = flags.policy(), flags.lock_seconds()
     project, members = fleet.open_fleet(c, changing="deploy", retry=retry_failed)
     made = project.release(require_clean=require_clean)
     if invocation(c).dry:
-        plans.show_scripts(plans.texts(plans.make(project, made, members), members, wait))
+        plans.show_scripts(plans.texts(plans.make(project, made, members), members, lock_seconds))
         fleet.leave(members)
         return
     plans.announce(project, made, as_json=json)
     again = flags.again(c, "deploy")
-    carried = Delivering(project, made, wait)
+    carried = Delivering(project, made, lock_seconds)
     fleet.follow(members, lambda stop: _rollout("deploy", members, policy, stop, again).deploy(carried), json)
 
 
@@ -133,7 +136,7 @@ def rollback(
     _switch(c, "rollback", to or None, flags, retry_failed, json)
 
 
-@verb(**_FLAGS)
+@verb(**_FLAGS, wait=_WAIT)
 def restart(
     c: Any,
     canary: str = "1",
@@ -142,22 +145,23 @@ def restart(
     pause: str = "0",
     on_failure: str = "stop",
     lock_wait: str = "0",
+    wait: bool = False,
     retry_failed: bool = False,
     json: bool = False,
 ) -> None:
     """Activate the live release again in the other slot, losing no request."""
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait)
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait)
     _switch(c, "restart", None, flags, retry_failed, json)
 
 
 def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool, json: bool) -> None:
     from tasks import fleet, plans
-    from tasks.engine import rollout
+    from tasks.engine import destination
 
-    policy, wait = flags.policy(), flags.wait()
+    policy, wait = flags.policy(), flags.lock_seconds()
     _, members = fleet.open_fleet(c, changing=action, retry=retry)
     if invocation(c).dry:
-        plans.dry(members, lambda member: rollout.switch_scripts(member, action, target, wait))
+        plans.dry(members, lambda member: destination.switch_scripts(member, action, target, wait))
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
     fleet.follow(members, lambda stop: _rollout(action, members, policy, stop, again).switch(target, wait), json)

@@ -86,7 +86,7 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
             writer.raw(text)
         for text in standing.notes(lines):
             writer.line(text)
-    return members, any(one["reachable"] and one["state"] != "healthy" for one in lines)
+    return members, any(one["reachable"] and one["state"] not in {"healthy", "probation"} for one in lines)
 
 
 def _width() -> int | None:
@@ -107,7 +107,7 @@ def health(c: Any, json: bool = False) -> None:
     _, members = fleet.open_fleet(c)
     found = fleet.ask(members, lambda member: member.ask(Question(health=True, history=0)))
     answers = {
-        name: {"release": facts.current, "slot": facts.get("health.slot") or "not running",
+        name: {"release": facts.live, "slot": facts.get("health.slot") or "not running",
                "front": facts.get("health.front") or "not asked", "healthy": facts.healthy}
         for name, facts in found.items()
     }  # fmt: skip
@@ -190,7 +190,11 @@ def _verify(c: Any, json: bool) -> None:
     def look(member: Member) -> tuple[engine.Finding, ...]:
         facts = member.ask(Question(history=10**6))
         return engine.verify(
-            facts.actions, current=facts.current, settled=facts.settled, busy=bool(facts.get("busy")), torn=facts.torn
+            facts.actions,
+            current=facts.current,
+            settled=facts.settled,
+            busy=bool(facts.get("busy")) or facts.probation is not None,
+            torn=facts.torn,
         )
 
     _, members = fleet.open_fleet(c)

@@ -33,6 +33,7 @@ SERVICE = Service(
     processes=(Process("web", workers=2, threads=4), Process("worker", "python -m jobs")),
     health=Health("/readyz", 200, 5, 2, 1.0),
     drain=3,
+    probation=0,
     nginx=Gateway("myapp.example"),
     keep=2,
 )
@@ -71,6 +72,7 @@ class ShellHost:
         for name in ("try", "ctl"):
             (self.run_folder / name).mkdir(parents=True)
         (self.run_folder / "ctl/live").symlink_to(self.root / "current")
+        (self.run_folder / "ctl/door").symlink_to(self.run_folder / "ctl/live")
         for unit in (self.folder / "units").iterdir():
             unit.unlink()
         if (slot := self.slot("current")) is not None:

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from tasks.engine import scripts
+from tasks.engine.scripts import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
-DEPLOY = scripts.activate(SERVICE, "deploy", NEW, OLD)
+FRONT = 18
+"""The call that asks the front door once the traffic is there."""
+DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
 
 
 def cut_everywhere(folder: Path, shell: str, signal: str, step: int = 1) -> list[tuple[str, ShellHost, int]]:
@@ -63,9 +66,9 @@ def test_a_signal_anywhere_undoes_it_or_finishes_it(tmp_path: Path, shell: str, 
 @pytest.mark.parametrize("signal", ["HUP", "INT"])
 def test_other_signals_are_no_different(shell_host: ShellHost, signal: str) -> None:
     host = serving(shell_host)
-    host.cut(13, signal)
+    host.cut(FRONT, signal)
     assert host.execute(DEPLOY) == 129
-    assert host.calls[12] == "curl https://myapp.example/readyz"
+    assert host.calls[FRONT - 1] == "curl https://myapp.example/readyz"
     assert host.transcript.last("failed") == "interrupted"
     assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
 
@@ -78,7 +81,7 @@ def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_rec
         assert (host.root / "current/release").resolve().name == committed, call
         assert host.serves() in {OLD, NEW}, call
         host.forget()
-        assert host.execute(scripts.activate(SERVICE, "deploy", NEW, committed)) == 0, (call, host.transcript)
+        assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, committed))) == 0, (call, host.transcript)
         assert (host.serves(), host.slot("live"), len(host.running())) == (NEW, host.slot("current"), 1), call
         assert host.leftovers() == [], call
         assert "systemctl restart myapp-worker.service" in host.calls, call
@@ -89,7 +92,7 @@ def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_rec
 
 def test_a_boot_while_the_new_release_is_on_trial_is_the_way_back(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    host.cut(13, "KILL")
+    host.cut(FRONT, "KILL")
     assert host.execute(DEPLOY) == -9
     assert (host.serves(), host.running()) == (NEW, {"blue", "green"})
     host.mend()

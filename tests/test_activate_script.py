@@ -10,11 +10,12 @@ import pytest
 
 from tasks.engine import scripts
 from tasks.engine.parts import Health
+from tasks.engine.scripts import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
-DEPLOY = scripts.activate(SERVICE, "deploy", NEW, OLD)
+DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
 AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts", "systemctl is-active myapp-worker.service")
 
 
@@ -24,17 +25,20 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
     looks = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState"
     asks = "curl http://myapp.example/readyz by run/myapp/green.sock"
     assert host.calls == [
-        "systemctl is-active myapp@green.service",
+        "systemctl is-active myapp@green.service myapp-probation@blue.service myapp-probation@green.service",
         "systemctl is-active -q myapp@blue.service",
         "link apps/slots/green/http.sock -> run/myapp/green.sock",
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
         "systemctl reset-failed myapp@green.service myapp@green.socket",
         "systemctl start myapp@green.service",
         *(looks, asks, looks, asks, looks),
+        "link run/myapp/ctl/door -> apps/slots/green",
+        "curl https://myapp.example/readyz by the door",
+        "curl http://myapp.example/",
+        "curl https://stranger.invalid/readyz by the door",
+        "link run/myapp/ctl/door -> run/myapp/ctl/live",
         "link run/myapp/ctl/live -> apps/slots/green",
         "curl https://myapp.example/readyz",
-        "curl http://myapp.example/",
-        "curl https://stranger.invalid/readyz",
         "link apps/current -> slots/green",
         "sync apps apps/slots/green",
         "link run/myapp/ctl/live -> apps/current",
@@ -55,7 +59,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
 
 def test_the_first_release_of_a_host_goes_to_slot_blue(shell_host: ShellHost) -> None:
     shell_host.release(NEW)
-    assert shell_host.execute(scripts.activate(SERVICE, "deploy", NEW, None)) == 0
+    assert shell_host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, None))) == 0
     assert (shell_host.serves(), shell_host.slot("current"), shell_host.running()) == (NEW, "blue", {"blue"})
     assert "systemctl stop" not in " ".join(shell_host.calls)
 
@@ -63,12 +67,12 @@ def test_the_first_release_of_a_host_goes_to_slot_blue(shell_host: ShellHost) ->
 def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost) -> None:
     shell_host.release(NEW)
     (shell_host.folder / "answers" / NEW).write_text("500")
-    assert shell_host.execute(scripts.activate(SERVICE, "deploy", NEW, None)) == 1
+    assert shell_host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, None))) == 1
     assert not (shell_host.root / "current").exists()
     assert not (shell_host.run_folder / "ctl/live").is_symlink()
     assert (shell_host.running(), shell_host.leftovers()) == (set(), [])
     (shell_host.folder / "answers" / NEW).unlink()
-    assert shell_host.execute(scripts.activate(SERVICE, "deploy", NEW, None)) == 0
+    assert shell_host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, None))) == 0
     assert shell_host.serves() == NEW
 
 
@@ -129,13 +133,23 @@ def test_a_worker_that_comes_while_it_is_checked_is_welcome(shell_host: ShellHos
         ("stranger", f'{{"release" : "{NEW}"}}', "the service answers for any host name"),
     ],
 )
-def test_a_front_door_that_fails_sends_the_traffic_back(
+def test_a_front_door_that_fails_for_the_candidate_never_has_the_traffic(
     shell_host: ShellHost, file: str, content: str, told: str
 ) -> None:
     host = serving(shell_host)
     (host.folder / file).write_text(content)
     assert host.execute(DEPLOY) == 1
     assert told in (host.transcript.last("failed") or "")
+    assert not [call for call in host.calls if call.startswith("link run/myapp/ctl/live")]
+    assert host.calls.count("link run/myapp/ctl/door -> run/myapp/ctl/live") == 1
+    assert (host.serves(), host.slot("current"), host.running(), host.leftovers()) == (OLD, "blue", {"blue"}, [])
+
+
+def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "front-live").write_text("<html>\n502")
+    assert host.execute(DEPLOY) == 1
+    assert "the front door does not answer for it: answered 502" in (host.transcript.last("failed") or "")
     assert [call for call in host.calls if call.startswith("link run/myapp/ctl/live")] == [
         "link run/myapp/ctl/live -> apps/slots/green",
         "link run/myapp/ctl/live -> apps/current",
@@ -147,7 +161,7 @@ def test_a_front_door_that_fails_sends_the_traffic_back(
 def test_one_pass_is_not_enough_before_the_settle_time_is_over(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     service = dataclasses.replace(SERVICE, health=Health("/readyz", 200, 5, 1, 3.0))
-    assert host.execute(scripts.activate(service, "deploy", NEW, OLD)) == 0
+    assert host.execute(scripts.activate(service, Switch("deploy", NEW, OLD))) == 0
     # A sleep is a second here, whatever it was to be: asked at 0, 1, 2 and 3.
     assert len([call for call in host.calls if call.endswith("by run/myapp/green.sock")]) == 4
 
@@ -207,7 +221,7 @@ def test_who_works_is_written_where_the_second_one_looks(shell_host: ShellHost) 
 
 def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    assert host.execute(scripts.activate(SERVICE, "deploy", NEW, "c" * 12)) == 76
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, "c" * 12))) == 76
     assert host.transcript.last("moved") == OLD
     assert (host.serves(), host.running(), host.history()) == (OLD, {"blue"}, [])
 

@@ -75,7 +75,7 @@ def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why
 ) -> None:
     found = planned(host(**changes))
     assert (found.why, found.unchanged) == (why, not why)
-    assert [script.stage for script in found.scripts()] == (["hold", "stage", "activate"] if why else [])
+    assert [script.stage for script in found.scripts()] == (["hold", "stage", "activate", "probation"] if why else [])
 
 
 def test_only_what_the_host_lacks_is_sent() -> None:

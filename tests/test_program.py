@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks import program
-from tasks.engine import doctor, member, rollout
+from tasks.engine import destination, doctor, member
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.history import Action
@@ -62,7 +62,7 @@ def test_a_rollback_aims_at_the_one_before_or_the_one_that_was_named(
     action: str, wanted: str | None, found: Facts, release: str
 ) -> None:
     target: Any = Named()
-    assert rollout.target_of(target, action, wanted, found) == release
+    assert destination.target_of(target, action, wanted, found) == release
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_cannot_be_aimed_at_is_told_with_the_way_on(
 ) -> None:
     target: Any = Named()
     with pytest.raises(LoopError, match=told) as caught:
-        rollout.target_of(target, action, wanted, found)
+        destination.target_of(target, action, wanted, found)
     assert caught.value.next
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.engine import scripts, templates
 from tasks.engine.parts import Gateway, Health, Tls
-from tasks.engine.scripts import Question, Script, Staging
+from tasks.engine.scripts import Question, Script, Staging, Switch
 from tasks.engine.service import Service
 from tests.test_golden import SERVICE
 
@@ -23,7 +23,8 @@ EVERY: dict[str, Callable[[Service], Script]] = {
     "facts": lambda service: scripts.facts(service, Question(("/etc/x",), "python3.12", manifest=True)),
     "setup": lambda service: scripts.setup(service, "deploy", ("nginx",)),
     "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
-    "activate": lambda service: scripts.activate(service, "deploy", ID, None),
+    "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
+    "probation": lambda service: scripts.probation(service, Switch("deploy", ID, None)),
     "hook": lambda service: scripts.hook(service, ID),
     "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
     "stop": lambda service: scripts.stop(service, disable=True),
@@ -46,8 +47,9 @@ def header(script: Script) -> dict[str, str]:
 
 
 def test_every_stage_of_the_templates_is_a_script_here() -> None:
-    parts = {path.stem for path in (templates.FOLDER / "shell").glob("*.sh")} - {"prelude", "probe"}
-    assert parts == set(EVERY)
+    files = {path.name for path in (templates.FOLDER / "shell").glob("*.sh")}
+    assert files == {part for stage in scripts.STAGES for part in scripts.parts(stage)}
+    assert set(scripts.STAGES) == set(EVERY)
 
 
 @pytest.mark.parametrize("stage", EVERY)
@@ -78,7 +80,7 @@ def test_only_setup_and_remove_need_root() -> None:
 @settings(max_examples=25, deadline=None)
 def test_any_value_in_the_header_stays_a_value(path: str) -> None:
     hostile = dataclasses.replace(SERVICE, health=Health(path=path), nginx=Gateway(path))
-    script = scripts.activate(hostile, path, path, path)
+    script = scripts.activate(hostile, Switch(path, path, path))
     # A line of the header that a value ends early would be the shell's own.
     words = shlex.split(script.text[: script.text.index(templates.text("shell/prelude.sh"))], comments=True)
     for name in ("HEALTH_PATH", "FRONT_HOST", "ACTION", "ID", "EXPECT"):

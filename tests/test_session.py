@@ -11,13 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.engine import quote
 from tasks.engine.local import LocalShell
 from tasks.engine.marks import Mark, Output
 from tasks.engine.scripts import Script
 from tasks.engine.session import LinkLost, Run, command, stream
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
-PRELUDE = 'IFS= read -r NONCE\nIFS= read -r RUN\nIFS= read -r WHO\nmark() { printf "@%s %s\\n" "$NONCE" "$*"; }\n'
+PRELUDE = (
+    "IFS= read -r NONCE\nIFS= read -r RUN\nIFS= read -r WHO\nIFS= read -r FAILPOINT\n"
+    'mark() { printf "@%s %s\\n" "$NONCE" "$*"; }\n'
+)
 
 
 def script(text: str) -> Script:
@@ -34,7 +38,9 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     assert "secret" not in line
     assert line.isascii()
     sent = b"".join(stream(script("x\n"), RUN, "nonce", [b"payload"]))
-    assert sent == script("x\n").text.encode() + b"nonce\n" + RUN.id.encode() + b"\n" + RUN.who.encode() + b"\npayload"
+    assert (
+        sent == script("x\n").text.encode() + b"nonce\n" + RUN.id.encode() + b"\n" + RUN.who.encode() + b"\n\npayload"
+    )
 
 
 @pytest.mark.parametrize("shell", [shell for shell in ("dash", "bash", "fish", "tcsh", "zsh") if shutil.which(shell)])
@@ -49,7 +55,7 @@ def test_any_login_shell_runs_it_and_leaves_the_payload_alone(shell: str) -> Non
     assert transcript.exit == 7
 
 
-def test_the_three_lines_of_the_run_are_read_before_the_payload() -> None:
+def test_the_lines_of_the_run_are_read_before_the_payload() -> None:
     transcript = LocalShell().execute(
         script('mark run "$RUN"\nmark who "$WHO"\nmark rest "$(cat)"\n'), RUN, ignore, [b"p"]
     )
@@ -60,7 +66,7 @@ def test_the_three_lines_of_the_run_are_read_before_the_payload() -> None:
 @settings(max_examples=20, deadline=None)
 def test_a_script_of_any_characters_arrives_as_it_is(text: str) -> None:
     reads = 'while IFS= read -r line; do mark is "$line"; done'
-    transcript = LocalShell().execute(script(f"cat <<'EOF' | {reads}\n{text}\nEOF\n"), RUN, ignore)
+    transcript = LocalShell().execute(script(f"printf '%s\\n' {quote.shell(text)} | {reads}\n"), RUN, ignore)
     assert transcript.last("is") == text
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine import facts, scripts
-from tasks.engine.scripts import Question
+from tasks.engine.scripts import Question, Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
@@ -60,10 +60,10 @@ def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_h
     (host.folder / "answers" / OLD).write_text("503")
     found = ask(host)
     assert found.get("health.slot").startswith("answered 503, not 200")
-    host.cut(12, "KILL")
+    host.cut(18, "KILL")
     (host.folder / "answers" / OLD).unlink()
     host.forget()
-    host.execute(scripts.activate(SERVICE, "deploy", NEW, OLD))
+    host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD)))
     host.mend()
     found = ask(host)
     assert (found.get("live"), found.settled) == ("green", False)

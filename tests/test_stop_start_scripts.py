@@ -32,7 +32,10 @@ def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(shell_host:
     (host.folder / "queues/blue.sock").write_text("2\n0\n")
     assert host.execute(scripts.stop(SERVICE, disable=False)) == 0
     stops = [call for call in host.calls if call.startswith("systemctl stop")]
-    assert stops == ["systemctl stop " + " ".join(layout.stopped(SERVICE))]
+    assert stops == [
+        "systemctl stop " + " ".join(layout.watches(SERVICE)),
+        "systemctl stop " + " ".join(layout.stopped(SERVICE)),
+    ]
     assert host.calls.count("ss blue.sock") == 2
     assert (host.running(), host.slot("current")) == (set(), "blue")
     assert host.history() == [("stop", OLD, "started"), ("stop", OLD, "done")]

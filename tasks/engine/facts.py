@@ -44,6 +44,7 @@ class Facts:
 
     manifest: path to digest of the committed release. contents: files as they are there. drift: what the script found
     that is not as it was written. torn: lines of the history that a power cut left half-written.
+    journal: the last words of the slot that has no traffic.
     """
 
     values: Mapping[str, str]
@@ -54,6 +55,7 @@ class Facts:
     contents: Mapping[str, bytes] | None = None
     drift: tuple[str, ...] = ()
     torn: int = 0
+    journal: tuple[str, ...] = ()
 
     def get(self, key: str) -> str:
         """The value of a fact; empty when it was not reported."""
@@ -74,6 +76,21 @@ class Facts:
         return self.get("current_release") or None
 
     @property
+    def live(self) -> str | None:
+        """The id of the release that has the traffic: the committed one, unless another is on probation."""
+        return self.get("live_release") or self.current
+
+    @property
+    def slot(self) -> str:
+        """The slot that has the traffic; empty when no release is committed."""
+        return self.get("current") if self.get("live") in {"current", ""} else self.get("live")
+
+    @property
+    def probation(self) -> int | None:
+        """Seconds that the live release has still to prove itself, 0 while it is being committed; None otherwise."""
+        return self.number("probation") if self.get("probation") else None
+
+    @property
     def account(self) -> str | None:
         """The deploy account that setup recorded; None before setup."""
         return self.get("setup.account") or None
@@ -85,7 +102,7 @@ class Facts:
 
     @property
     def healthy(self) -> bool:
-        """Whether the committed slot and the front door both answered as they should."""
+        """Whether the slot that has the traffic and the front door both answered as they should."""
         return self.get("health.slot") == "ok" and self.get("health.front") == "ok"
 
     @property
@@ -136,6 +153,7 @@ def parse(transcript: Transcript) -> Facts:
         dict(map(_content, transcript.all("data"))),
         transcript.all("drift"),
         len(transcript.all("history")) - len(actions),
+        transcript.all("journal"),
     )
 
 

@@ -1,4 +1,7 @@
-"""What was done on a host, from its history.jsonl: one line before (started), one after (done or failed). Pure."""
+"""What was done on a host, from its history.jsonl: one line before (started), one after. Pure.
+
+After a switch a line may say that the release is on probation: then it is done, or the host has returned.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SWITCHES = ("deploy", "rollback", "restart", "undo")
+_OPEN = ("started", "probation")
 
 
 @dataclass(frozen=True)
 class Action:
-    """One line. time: RFC 3339, UTC. who: as the controller said it, never trusted for rights."""
+    """One line. time: RFC 3339, UTC. state: started, probation, done, failed or returned; why: of the last two.
+
+    who: as the controller said it, never trusted for rights.
+    """
 
     time: str
     run: str
@@ -19,6 +26,7 @@ class Action:
     release: str
     state: str
     who: dict[str, str]
+    why: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
@@ -29,6 +37,7 @@ class Action:
             "release": self.release,
             "state": self.state,
             "who": self.who,
+            **({"why": self.why} if self.why else {}),
         }
 
 
@@ -46,7 +55,7 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
         texts = [str(found.get(key, "")) for key in ("time", "run", "action", "release", "state")]
         people = {str(key): str(value) for key, value in who.items()} if isinstance(who, dict) else {}
         time, run, action, release, state = texts
-        actions.append(Action(time, run, action, release, state, people))
+        actions.append(Action(time, run, action, release, state, people, str(found.get("why", ""))))
     return tuple(actions)
 
 
@@ -99,7 +108,7 @@ def verify(
     found = [
         Finding(False, f"{torn} {'line is' if torn == 1 else 'lines are'} not whole: the host lost power as it wrote")
     ] * bool(torn)
-    ended = {(one.run, one.action, one.release) for one in actions if one.state != "started"}
+    ended = {(one.run, one.action, one.release) for one in actions if one.state not in _OPEN}
     done = [one for one in actions if one.state == "done" and one.action in _SWITCHES]
     cut = [one for one in actions if one.state == "started" and (one.run, one.action, one.release) not in ended]
     for one in cut:

@@ -66,6 +66,7 @@ def _units(service: Service, ground: Ground) -> dict[str, str]:
         f"{name}@.service": templates.fill("systemd/slot.service", **values),
         f"{name}@.socket": templates.fill("systemd/slot.socket", **values),
         f"{name}-hook@.service": templates.fill("systemd/hook.service", **values),
+        f"{name}-probation@.service": templates.fill("systemd/probation.service", **values),
     }
     for process in layout.extras(service):
         units.update(_process_units(service, process, values))

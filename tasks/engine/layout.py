@@ -40,6 +40,11 @@ def slot_units(service: Service) -> tuple[str, ...]:
     return tuple(f"{service.name}@{slot}.{kind}" for slot in SLOTS for kind in ("service", "socket"))
 
 
+def watches(service: Service) -> tuple[str, ...]:
+    """What watches a release after its switch, one for each slot."""
+    return tuple(f"{service.name}-probation@{slot}.service" for slot in SLOTS)
+
+
 def enabled(service: Service) -> tuple[str, ...]:
     """What a boot starts."""
     timers = tuple(unit for unit in processes(service) if unit.endswith(".timer"))
@@ -58,7 +63,7 @@ def gateway_tag(service: Service) -> str:
 def stopped(service: Service) -> tuple[str, ...]:
     """Everything that `fab stop` stops, in one transaction: a socket left up would start its slot again."""
     listen = (f"{service.name}-listen.service",) if service.listen else ()
-    return (f"{service.name}.service", *slot_units(service), *parts(service), *listen)
+    return (f"{service.name}.service", *watches(service), *slot_units(service), *parts(service), *listen)
 
 
 def units(service: Service) -> tuple[str, ...]:
@@ -75,8 +80,10 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
     for slot in SLOTS:
         unit, socket = f"{name}@{slot}.service", f"{name}@{slot}.socket"
         found += [("start", unit), ("stop", unit, socket), ("reset-failed", unit, socket)]
+        found += [("kill", "-s", "KILL", unit), ("start", f"{name}-probation@{slot}.service")]
         hook = f"{name}-hook@{slot}.service"
         found += [("start", hook), ("reset-failed", hook)]
+    found += [("stop", *watches(service)), ("reset-failed", *watches(service))]
     found += [("start", f"{name}.service"), ("stop", *stopped(service))]
     found += [("enable", *enabled(service)), ("disable", *enabled(service))]
     if service.listen:

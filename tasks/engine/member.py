@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
-from tasks.engine import failures, maintenance, scripts
+from tasks.engine import failpoints, failures, maintenance, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
@@ -43,8 +43,13 @@ class Member:
     def connect(self) -> SshSession:
         """The session; opened at the first call."""
         if self.session is None:
+            self.reach("controller.connect")
             self.session = SshSession(self.host, self.options, self.user)
         return self.session
+
+    def reach(self, step: str) -> None:
+        """A place where a test may break the run."""
+        failpoints.reach(self.run.failpoint, step, self.host.name)
 
     def close(self) -> None:
         """End the connection, if there is one."""
@@ -125,10 +130,11 @@ def describe(found: Facts) -> str:
     """What a host serves, in words."""
     if found.current is None:
         return "nothing: no release is committed"
+    slot = found.slot
     state = "healthy" if found.healthy else "NOT healthy"
-    if found.get(f"slot.{found.get('current')}.ActiveState") != "active":
+    if found.get(f"slot.{slot}.ActiveState") != "active":
         state = "stopped"
-    return f"release {found.current}, slot {found.get('current')}, {state}"
+    return f"release {found.live}, slot {slot}, {state}{'' if found.probation is None else ', on probation'}"
 
 
 def _nothing(_: Mark | Output) -> None:

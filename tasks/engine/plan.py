@@ -11,7 +11,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts, Python
 from tasks.engine.host_files import HostFile
 from tasks.engine.release import Release
-from tasks.engine.scripts import Script, Staging
+from tasks.engine.scripts import Script, Staging, Switch
 from tasks.engine.service import Service
 from tasks.engine.wheelhouse import Wheelhouse
 
@@ -91,7 +91,7 @@ class HostPlan:
             found.append(scripts.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
                 found.append(scripts.hook(self.service, self.release))
-            found.append(scripts.activate(self.service, "deploy", self.release, self.before, self.spare))
+            found += scripts.activation(self.service, Switch("deploy", self.release, self.before, self.spare))
         return tuple(found)
 
 
@@ -155,6 +155,9 @@ def _why(release: str, facts: Facts) -> str:
     """Why the release has to be activated; empty when it serves already, as it should."""
     if facts.current is None:
         return "nothing is deployed yet"
+    # On probation it needs nothing more of us: the host commits it, or goes back.
+    if facts.probation is not None and facts.live == release and facts.healthy:
+        return ""
     if facts.current != release:
         return f"release {facts.current} serves"
     if not facts.settled:

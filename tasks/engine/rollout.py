@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from tasks.engine import balancer, history, scripts, waves
+from tasks.engine import balancer, destination, scripts, watching, waves
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
-from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit, Stop, gather, pool
 from tasks.engine.hold import Holds
 from tasks.engine.member import Member
@@ -23,7 +22,10 @@ _DONE = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted"
 
 @dataclass
 class Rollout:
-    """One run over a fleet. again: the command that does the same without some hosts."""
+    """One run over a fleet. again: the command that does the same without some hosts.
+
+    done: activated; watched: those of them that are on probation, as far as we know.
+    """
 
     action: str
     members: Sequence[Member]
@@ -33,6 +35,7 @@ class Rollout:
     holds: Holds = field(default_factory=Holds)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     done: list[Candidate] = field(default_factory=list)
+    watched: set[str] = field(default_factory=set)
 
     def deploy(self, delivering: Delivering) -> Iterator[Event]:
         """Stage everywhere; unless that failed on more hosts than allowed, run the hook once, and activate in waves."""
@@ -49,13 +52,15 @@ class Rollout:
             candidate = look(member)
             if self.holds.take(member, self.action, candidate.release, lock_wait, emit):
                 candidate = look(member)
+            if self.action == "restart" and watching.ended(member, member.service.probation, emit, self.stop):
+                candidate = look(member)
             emit(Step(member.host.name, "plan", self.action, candidate.release))
             return candidate
 
         def look(member: Member) -> Candidate:
             found = member.ask(Question())
             member.act_as(found.account or member.login)
-            return Candidate(member, *aim(member, self.action, target, found))
+            return Candidate(member, *destination.aim(member, self.action, target, found))
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -122,6 +127,26 @@ class Rollout:
             if len(parts) > 1:
                 yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
             yield from self._together(wave, self.action)
+            # Of the first wave it is waited for: that is what a canary is for.
+            if self.policy.wait or (number == 1 and len(parts) > 1):
+                yield from self._prove()
+
+    def _prove(self) -> Iterator[Event]:
+        """Wait for the probations that are under way; a host that went back has failed."""
+        by_host = {one.member.host.name: one for one in self.done if one.member.host.name in self.watched}
+
+        def work(member: Member, emit: Emit) -> None:
+            host = member.host.name
+            if watching.ended(member, member.service.probation, emit, self.stop):
+                self.watched.discard(host)
+                try:
+                    watching.judge(member, by_host[host].release)
+                except LoopError:
+                    self.done.remove(by_host[host])
+                    raise
+                emit(Step(host, "probation", "committed", by_host[host].release))
+
+        yield from everywhere([one.member for one in by_host.values()], work, self.stop)
 
     def _together(self, wave: Sequence[Candidate], action: str) -> Iterator[Event]:
         by_host = {candidate.member.host.name: candidate for candidate in wave}
@@ -138,18 +163,24 @@ class Rollout:
             return
         with balancer.taken_out(candidate, emit):
             try:
-                script = scripts.activate(member.service, action, candidate.release, candidate.before, candidate.spare)
-                member.perform(script, emit)
+                member.reach("controller.activate")
+                script, *watch = scripts.activation(member.service, candidate.switch(action))
+                told = member.perform(script, emit, [one.text.encode() for one in watch])
+                probation = told.last("probation")
             except LinkLost as lost:
-                _read_back(candidate, lost, emit)
+                probation = _read_back(candidate, lost, emit)
             self.done.append(candidate)
+            if probation is not None:
+                self.watched.add(member.host.name)
+            member.reach("controller.activated")
         came = f"{candidate.before} -> {candidate.release}" if candidate.before else candidate.release
         member.finish(emit, _DONE[action], came, release=candidate.release, before=candidate.before)
 
     def _undo(self) -> Iterator[Event]:
         """Return every host that this run has activated to what it served before, in waves again."""
         back = [
-            Candidate(one.member, one.before, one.release)
+            # Committed is the new one, or still the old one: its probation may end at any moment.
+            Candidate(one.member, one.before, f"{one.before} {one.release}")
             for one in self.done
             if one.before and one.before != one.release and not one.member.error
         ]
@@ -158,13 +189,23 @@ class Rollout:
                 yield Line(one.member.host.name, f"nothing served here before: {one.release} stays", "warning")
         if back:
             yield Notice(f"undo: {len(back)} hosts go back to what they served before")
+        for one in back[:1]:
+            one.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
             yield from self._together(wave, "undo")
+        self.watched -= {one.member.host.name for one in back}
         undone = {candidate.member.host.name for candidate in back}
         self.done = [one for one in self.done if one.member.host.name not in undone]
 
     def _closing(self) -> Iterator[Event]:
-        """What a stopped run leaves behind, and the command that goes on."""
+        """What is still on probation, what a stopped run leaves behind, and the command that goes on."""
+        for member in self.members[:1]:
+            member.reach("controller.end")
+        if watched := [one.member for one in self.done if one.member.host.name in self.watched]:
+            seconds = max(member.service.probation for member in watched)
+            names = ", ".join(member.host.name for member in watched)
+            yield Notice(f"on probation for {seconds} s: {names}. A host whose new release fails goes back by itself; "
+                         "`fab status` shows it, --wait waits for it")  # fmt: skip
         if not self._failures and not self.stop.signal:
             return
         errors = [member.error for member in self.members if member.error]
@@ -183,35 +224,6 @@ class Rollout:
             yield Notice("to take back what this run did:", f"fab rollback -H {','.join(changed)}")
 
 
-def aim(member: Member, action: str, wanted: str | None, found: Facts) -> tuple[str, str | None, str | None]:
-    """The id that a rollback or restart activates, the one that serves, and the one to go back to afterwards."""
-    release = target_of(member, action, wanted, found)
-    return release, found.current, history.way_back(found.actions, action, release, found.release_ids)
-
-
-def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
-    """The id that a rollback or restart activates."""
-    name = member.host.name
-    if found.current is None:
-        raise LoopError("no release is committed on this host", where=name, next=f"fab deploy -H {name}")
-    if action == "restart":
-        return found.current
-    if wanted:
-        fits = [release for release in found.release_ids if release.startswith(wanted)]
-        if len(fits) == 1:
-            return fits[0]
-        told = "is not on this host" if not fits else "fits more than one release"
-        raise LoopError(f"release {wanted} {told}", where=name, next=f"fab releases -H {name}")
-    before = history.previous(found.actions, found.current, found.release_ids)
-    if before is None:
-        raise LoopError(
-            f"there is no release before {found.current} to go back to",
-            where=name,
-            next=f"fab releases -H {name}, then: fab rollback -H {name} --to ID",
-        )
-    return before
-
-
 def everywhere(
     members: Sequence[Member], work: Callable[[Member, Emit], None], stop: Stop | None = None
 ) -> Iterator[Event]:
@@ -228,22 +240,16 @@ def everywhere(
         yield from gather([partial(guarded, member) for member in members], executor)
 
 
-def switch_scripts(member: Member, action: str, target: str | None, wait: int) -> tuple[scripts.Script, ...]:
-    """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
-    release, *others = aim(member, action, target, member.ask(Question()))
-    return (
-        scripts.facts(member.service, Question()),
-        scripts.hold(member.service, action, release, wait),
-        scripts.activate(member.service, action, release, *others),
-    )
+def _read_back(candidate: Candidate, lost: LinkLost, emit: Emit) -> str | None:
+    """A lost link says nothing about the outcome: ask the host, once whoever still works there has ended.
 
-
-def _read_back(candidate: Candidate, lost: LinkLost, emit: Emit) -> None:
-    """A lost link says nothing about the outcome: ask the host, once whoever still works there has ended."""
+    The seconds that are left of its probation, None when it is committed.
+    """
     member = candidate.member
     emit(Step(member.host.name, "activate", "reconnect", lost.message))
     member.connect().reopen()
     found = member.ask(Question(health=True, wait=candidate.member.service.health.timeout + 60))
-    mine = [action for action in found.actions if action.run == member.run.id and action.state == "done"]
-    if not (mine and found.current == candidate.release and found.healthy):
+    mine = [action.state for action in found.actions if action.run == member.run.id]
+    if found.live != candidate.release or not found.healthy or not {"done", "probation"} & set(mine):
         raise lost
+    return None if found.probation is None else str(found.probation)

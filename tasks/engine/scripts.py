@@ -1,6 +1,6 @@
 """The text that runs on a host: quoted assignments, then static files of `templates/shell`. Pure: what is printed runs.
 
-Nothing of one run is in it: nonce, run id and who travel on standard input, ahead of the payload.
+Nothing of one run is in it: nonce, run id, who and failpoint travel on standard input, ahead of the payload.
 """
 
 from __future__ import annotations
@@ -9,8 +9,28 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.engine import host_files, layout, quote, templates
+from tasks.engine import host_files, launchers, layout, quote, templates
 from tasks.engine.service import Service
+
+STAGES = {
+    "activate": ("slots", "recover", "gate", "commit"),
+    "facts": (),
+    "hold": (),
+    "hook": ("slots", "recover"),
+    "maintenance": (),
+    "probation": ("slots", "gate", "commit"),
+    "remove": (),
+    "setup": (),
+    "stage": (),
+    "start": ("slots",),
+    "stop": ("slots",),
+}
+"""What each stage shares with others, beside what all do."""
+
+
+def parts(stage: str) -> tuple[str, ...]:
+    """The files of `templates/shell` that make up a stage, in their order."""
+    return tuple(f"{name}.sh" for name in ("prelude", "probe", *STAGES[stage], stage))
 
 
 @dataclass(frozen=True)
@@ -27,7 +47,8 @@ class Script:
 class Question:
     """What the facts script looks at beside the machine.
 
-    rights: whether root is to be had. wait: seconds for an activation under way to end.
+    rights: whether root is to be had. wait: seconds for an activation under way to end; watch: for a probation.
+    journal: the last words of the slot that has no traffic.
     """
 
     files: tuple[str, ...] = ()
@@ -38,7 +59,9 @@ class Question:
     history: int = 200
     rights: bool = False
     wait: int = 0
+    watch: int = 0
     drift: bool = False
+    journal: bool = False
 
 
 def facts(service: Service, question: Question) -> Script:
@@ -52,12 +75,14 @@ def facts(service: Service, question: Question) -> Script:
         "HISTORY": question.history,
         "RIGHTS": int(question.rights),
         "WAIT": question.wait,
+        "WATCH": question.watch,
+        "JOURNAL": int(question.journal),
         "DRIFT": int(question.drift),
         "UNITS": " ".join(layout.units(service)),
         "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }
-    return _compose("facts", service, values, seconds=60 + question.wait)
+    return _compose("facts", service, values, seconds=60 + question.wait + question.watch)
 
 
 def setup(service: Service, account: str, packages: tuple[str, ...]) -> Script:
@@ -95,12 +120,51 @@ def stage(service: Service, staging: Staging) -> Script:
     return _compose("stage", service, values, seconds=900)
 
 
-def activate(service: Service, action: str, release: str, expect: str | None, spare: str | None = None) -> Script:
-    """Recover, candidate, switch, commit. expect: the release that the plan saw committed; spare: one never pruned."""
-    values: dict[str, str | int] = {"ACTION": action, "ID": release, "EXPECT": expect or "", "KEEP": service.keep}
-    values |= {"SPARE": spare or "", "ENABLED": " ".join(layout.enabled(service))}
+@dataclass(frozen=True)
+class Switch:
+    """One release on its way to the traffic. action: deploy, rollback, restart or undo.
+
+    expect: the releases of which the plan saw one committed, in one text; spare: one that is never pruned.
+    """
+
+    action: str
+    release: str
+    expect: str | None
+    spare: str | None = None
+
+
+def activate(service: Service, switch: Switch) -> Script:
+    """Recover, candidate, switch; then commit, or leave that to the probation, whose script is the payload."""
+    values = {**_switch(service, switch), "EXPECT": switch.expect or "", "PROBATION": probation_of(service, switch)}
     limit = service.health.timeout + 4 * service.drain + 240
     return _compose("activate", service, values, seconds=limit)
+
+
+def probation(service: Service, switch: Switch) -> Script:
+    """What watches the new release on the host, without a controller, and commits it or goes back."""
+    limit = service.probation + 4 * service.drain + 240
+    return _compose("probation", service, _switch(service, switch), seconds=limit)
+
+
+def probation_of(service: Service, switch: Switch) -> int:
+    """Seconds; 0 for who goes back, and wants to be rid of what serves: a boot must not bring that again."""
+    return service.probation if switch.action in {"deploy", "restart"} else 0
+
+
+def activation(service: Service, switch: Switch) -> tuple[Script, ...]:
+    """What is run, and what is handed to it."""
+    found = (activate(service, switch), probation(service, switch))
+    return found if probation_of(service, switch) else found[:1]
+
+
+def _switch(service: Service, switch: Switch) -> dict[str, str | int]:
+    return {
+        "ACTION": switch.action,
+        "ID": switch.release,
+        "KEEP": service.keep,
+        "SPARE": switch.spare or "",
+        "ENABLED": " ".join(layout.enabled(service)),
+    }
 
 
 def hook(service: Service, release: str) -> Script:
@@ -147,7 +211,7 @@ def _compose(
 ) -> Script:
     header = [f"# {stage} of {service.name}"]
     header += [f"{key}={quote.shell(str(value))}" for key, value in {**_common(service), **values}.items()]
-    body = [templates.text(f"shell/{part}.sh") for part in ("prelude", "probe", stage)]
+    body = [templates.text(f"shell/{part}") for part in parts(stage)]
     return Script(stage, "\n".join([*header, "", *body]), seconds, root)
 
 
@@ -158,6 +222,7 @@ def _common(service: Service) -> dict[str, str | int]:
         "NAME": service.name,
         "ROOT": layout.root(service),
         "DRAIN": service.drain,
+        "GRACE": launchers.GRACE,
         "HEALTH_PATH": health.path,
         "HEALTH_STATUS": health.status,
         "HEALTH_TIMEOUT": health.timeout,

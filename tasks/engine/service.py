@@ -26,7 +26,10 @@ _TAKEN = frozenset(
 
 @dataclass(frozen=True)
 class Service:
-    """What is deployed to one host: service.yaml with that host's overrides. drain in seconds, keep in releases."""
+    """What is deployed to one host: service.yaml with that host's overrides.
+
+    drain and probation in seconds, keep in releases.
+    """
 
     name: str
     app: str
@@ -34,6 +37,7 @@ class Service:
     processes: tuple[Process, ...] = (WEB,)
     health: Health = HEALTH
     drain: int = 30
+    probation: int = 30
     listen: Listen | None = None
     nginx: Gateway | None = None
     needs: tuple[str, ...] = ()
@@ -81,6 +85,7 @@ def _service(root: Node) -> Service:
         processes=schema.optional(fields, "processes", parts.processes, Service.processes),
         health=schema.optional(fields, "health", parts.health, Service.health),
         drain=schema.optional(fields, "drain", lambda node: schema.integer(node, 0, 300), Service.drain),
+        probation=schema.optional(fields, "probation", lambda node: schema.integer(node, 0, 3600), Service.probation),
         listen=schema.optional(fields, "listen", parts.listen, None),
         nginx=schema.optional(fields, "nginx", parts.gateway, None),
         needs=schema.optional(fields, "needs", parts.needs, ()),

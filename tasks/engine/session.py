@@ -1,7 +1,7 @@
 """The one seam to a host: `execute(script, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
 
 A script goes over standard input, length first, so that the command line is the same few plain characters for any login
-shell (sh, fish, csh), no argument limit applies, and `ps` shows nothing. Then come the three lines of the run, then
+shell (sh, fish, csh), no argument limit applies, and `ps` shows nothing. Then come the four lines of the run, then
 the payload.
 """
 
@@ -20,10 +20,11 @@ Sink = Callable[[Mark | Output], None]
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command on the controller. who: one line of JSON."""
+    """One run of a command on the controller. who: one line of JSON; failpoint: `STEP=ACTION`, or nothing."""
 
     id: str
     who: str
+    failpoint: str = ""
 
 
 class LinkLost(LoopError):
@@ -49,5 +50,5 @@ def command(script: Script, become: tuple[str, ...] = ()) -> str:
 
 def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
     """What goes to standard input."""
-    yield script.text.encode() + f"{nonce}\n{run.id}\n{run.who}\n".encode()
+    yield script.text.encode() + f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     yield from payload

@@ -16,7 +16,7 @@ from tasks.engine.member import Member
 from tasks.engine.plan import HostPlan
 from tasks.engine.project import Project
 from tasks.engine.release import Release
-from tasks.engine.scripts import Question
+from tasks.engine.scripts import Question, Switch
 from tasks.engine.service import Service
 
 
@@ -29,6 +29,10 @@ class Candidate:
     before: str | None
     spare: str | None = None
     unchanged: bool = False
+
+    def switch(self, action: str) -> Switch:
+        """What its activation is told."""
+        return Switch(action, self.release, self.before, self.spare)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def prepare(
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
     found = member.ask(question(service, host, account, show=show))
+    member.reach("controller.facts")
     python = reports.choose_python(found, host.python, service.python, host.name)
     wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
     setup = plan.setup(service, found, account, payload.certificate(service, project.root))
@@ -69,15 +74,19 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
     if planned.setup.needed:
         emit(Step(member.host.name, "plan", "setup", f"needs root: {_why_root(planned.setup)}"))
         install(delivering.project, member, planned.setup, emit)
+        member.reach("controller.setup")
     member.act_as(planned.setup.account)
     if not planned.unchanged:
         if holds.take(member, "deploy", made.id, delivering.lock_wait, emit):
             _, planned = prepare(delivering.project, made, member, emit)
+        member.reach("controller.lock")
+        member.reach("controller.send")
         try:
             _send(made, member, planned, emit)
         except Edited:
             emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
             _send(made, member, plan.resend(planned), emit)
+        member.reach("controller.staged")
     return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged)
 
 

@@ -23,7 +23,7 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
     if facts is None:
         return {"host": host, "reachable": False, "service": service.name, "release": None, "slot": None,
                 "healthy": False, "state": "unreachable"}  # fmt: skip
-    slot = facts.get("current") or None
+    slot = facts.slot or None
     unit = f"slot.{slot}."
     began = facts.number(f"{unit}ActiveEnterTimestampMonotonic") // 1_000_000
     last = facts.actions[-1] if facts.actions else None
@@ -32,8 +32,10 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         "host": host,
         "reachable": True,
         "service": service.name,
-        "release": facts.current,
+        "release": facts.live,
         "slot": slot,
+        "committed": facts.current,
+        "probation_seconds": facts.probation,
         "healthy": facts.healthy,
         "state": _state(facts),
         "maintenance": maintenance.state(facts),
@@ -64,14 +66,16 @@ def _memory(facts: Facts, unit: str) -> tuple[int | None, str | None]:
 
 
 def _state(facts: Facts) -> str:
-    slot = facts.get("current")
+    slot = facts.slot
     if not slot:
         return "nothing deployed"
     if facts.get(f"slot.{slot}.ActiveState") != "active":
         return (
             "stopped" if facts.get(f"slot.{slot}.ActiveState") == "inactive" else facts.get(f"slot.{slot}.ActiveState")
         )
-    return "healthy" if facts.healthy else "unhealthy"
+    if not facts.healthy:
+        return "unhealthy"
+    return "healthy" if facts.probation is None else "probation"
 
 
 def _days_left(facts: Facts) -> int | None:
@@ -85,8 +89,8 @@ def _days_left(facts: Facts) -> int | None:
 
 def _age_of(facts: Facts) -> int | None:
     """Seconds since the release that serves was put there, by the host's own clock."""
-    came = [one for one in facts.actions if one.state == "done" and one.action in {"deploy", "rollback"}]
-    if not came or came[-1].release != facts.current:
+    came = [one for one in facts.actions if one.state in {"done", "probation"} and one.action in {"deploy", "rollback"}]
+    if not came or came[-1].release != facts.live:
         return None
     return _since(came[-1].time, facts.number("time"))
 
@@ -143,7 +147,7 @@ def _last(line: Mapping[str, Any]) -> str:
     last = line["last_action"]
     if not last:
         return "-"
-    state = "" if last["state"] == "done" else f" {last['state'].upper()}"
+    state = "" if last["state"] in {"done", "probation"} else f" {last['state'].upper()}"
     return f"{last['action']}{state} {_age(_since(last['time'], line['time']))} ago, {_person(last['who'])}"
 
 
@@ -182,23 +186,38 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         if line["disk_free_bytes"] < _FREE_BYTES:
             found.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
         found += [f"{name}: {unit} is {state}" for unit, state in line["processes"].items() if state == "failed"]
-        if (last := line["last_action"]) and last["state"] == "started":
-            found.append(f"{name}: {last['action']} has no outcome: fab history -H {name} --verify")
+        found += _outcome(line, line["last_action"] or {"state": "done"})
     return found
+
+
+def _outcome(line: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
+    """What became of the last action, where it did not simply end well."""
+    name, left = line["host"], line["probation_seconds"]
+    if left is not None:
+        back = f"if it fails, the host goes back to {line['committed']}"
+        return [f"{name}: {line['release']} is on probation, {left} s more; {back}"]
+    if last["state"] == "returned":
+        told = f"{last['release']} did not hold its probation: {last.get('why') or 'see the journal'}"
+        return [f"{name}: {told}. The host went back to {line['committed']} by itself"]
+    if last["state"] in {"started", "probation"}:
+        return [f"{name}: {last['action']} has no outcome: fab history -H {name} --verify"]
+    return []
 
 
 def releases(facts: Facts) -> list[dict[str, Any]]:
     """The releases of a host, the one deployed last first. good: it held its check once; bad: it never did."""
     deployed = {one.release: one for one in facts.actions if one.action == "deploy" and one.state == "done"}
     good = {one.release for one in facts.actions if one.state == "done" and one.action in {"deploy", "rollback"}}
-    bad = {one.release for one in facts.actions if one.action == "deploy" and one.state == "failed"} - good
+    failed = {one.release for one in facts.actions if one.action == "deploy" and one.state in {"failed", "returned"}}
+    bad = failed - good
     back = history.previous(facts.actions, facts.current, facts.release_ids) if facts.current else None
     lines = []
     for release in facts.releases:
         name = str(release.get("id", ""))
         action = deployed.get(name)
         marks = [
-            *(["live"] if name == facts.current else []),
+            *(["live"] if name == facts.live else []),
+            *(["probation"] if name == facts.live != facts.current else []),
             *(["rollback"] if name == back else []),
             *(["good"] if name in good else []),
             *(["bad"] if name in bad else []),

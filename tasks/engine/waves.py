@@ -33,16 +33,20 @@ class Share:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run goes over a fleet. pause: seconds between two waves; undo: whether a stopped run is taken back."""
+    """How a run goes over a fleet. pause: seconds between two waves; undo: whether a stopped run is taken back.
+
+    wait: whether each wave's probation is waited for, and not the first one's alone.
+    """
 
     canary: Share = Share(1)
     batch: Share = Share(25, percent=True)
     max_failures: Share = Share(0)
     pause: int = 0
     undo: bool = False
+    wait: bool = False
 
 
-def policy(canary: str, batch: str, max_failures: str, pause: str, on_failure: str) -> Policy:
+def policy(canary: str, batch: str, max_failures: str, pause: str, on_failure: str, *, wait: bool = False) -> Policy:
     """The flags as a policy; UsageError for anything that is not what it says."""
     if on_failure not in {"stop", "undo"}:
         raise UsageError(f"--on-failure is stop or undo, not {on_failure!r}", where="--on-failure")
@@ -55,6 +59,7 @@ def policy(canary: str, batch: str, max_failures: str, pause: str, on_failure: s
         _share("--max-failures", max_failures, least=0),
         seconds("--pause", pause),
         on_failure == "undo",
+        wait,
     )
 
 

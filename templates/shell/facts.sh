@@ -203,10 +203,23 @@ unit_facts() {
   done
 }
 
+# The seconds that are left to the release which has the traffic and is not committed.
+probation_facts() {
+  slot=$(slot_of "/run/$NAME/ctl/live")
+  [ -n "$slot" ] || return 0
+  fact live_release "$(release_at "$ROOT/slots/$slot")"
+  if systemctl is-active -q "$NAME-probation@$slot.service" && read -r until <"/run/$NAME/ctl/probation/until"; then
+    now
+    [ "$NOW" -lt "$until" ] || until=$NOW
+    fact probation "$(((until - NOW + 99) / 100))"
+  fi
+}
+
 release_facts() {
   fact current "$(slot_of "$ROOT/current")"
   live=$(readlink "/run/$NAME/ctl/live" 2>/dev/null) || live=
   if [ "$live" = "$ROOT/current" ]; then fact live current; else fact live "$(slot_of "/run/$NAME/ctl/live")"; fi
+  probation_facts
   for release in "$ROOT"/releases/*/; do
     [ -f "${release}release.json" ] || continue
     mark release "$(head -c 65536 "${release}release.json" | tr -d '\n')"
@@ -230,17 +243,34 @@ current_facts() {
   [ -n "$slot" ] || return 0
   ID=$(release_at "$ROOT/slots/$slot")
   fact current_release "$ID"
-  judge_by "$ID"
   if [ "$MANIFEST" = 1 ] && [ -f "$ROOT/releases/$ID/MANIFEST" ]; then
     while IFS= read -r line; do mark same "$line"; done <"$ROOT/releases/$ID/MANIFEST"
   fi
+  # Whether it is well is asked of the one that has the traffic.
+  trial=$(slot_of "/run/$NAME/ctl/live")
+  if [ -n "$trial" ]; then
+    slot=$trial
+    ID=$(release_at "$ROOT/slots/$slot")
+  fi
+  judge_by "$ID"
   if [ "$HEALTH" = 1 ] && systemctl is-active -q "$NAME@$slot.service"; then
     if probe_slot "$slot" 5; then fact health.slot ok; else fact health.slot "$PROBE_WHY"; fi
     if probe_front 5; then fact health.front ok; else fact health.front "$PROBE_WHY"; fi
   fi
 }
 
+# What the slot without traffic said last: why a release was taken back.
+journal_facts() {
+  slot=$(slot_of "$ROOT/current")
+  case $slot in blue) slot=green ;; *) slot=blue ;; esac
+  journalctl -q --no-pager -o cat -n 200 -b -u "$NAME@$slot.service" </dev/null 2>/dev/null |
+    while IFS= read -r line; do mark journal "$line"; done
+}
+
 # After a lost link: whoever activates ends within seconds, and only then is there something to read.
+if [ "$WATCH" != 0 ] && [ -f "/run/$NAME/ctl/probation/until" ]; then
+  flock -w "$WATCH" "/run/$NAME/ctl/probation/until" true || :
+fi
 if [ "$WAIT" != 0 ] && [ -f "$ROOT/.activating" ]; then flock -w "$WAIT" "$ROOT/.activating" true || fact activating 1; fi
 machine_facts
 python_facts
@@ -250,6 +280,7 @@ release_facts
 current_facts
 maintenance_facts
 activity_facts
+[ "$JOURNAL" = 0 ] || journal_facts
 if [ "$DRIFT" = 1 ]; then
   seen=$(mktemp)
   trap 'rm -f "$seen" "$seen.known"' EXIT

@@ -8,6 +8,7 @@ if ! flock -n 9; then
 fi
 printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s}\n' \
   "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$ACTION" "$ID" "$WHO" >"$ROOT/.running"
+point hold.taken
 mark held "$RUN"
 while [ -n "$(timeout 30 head -c 1)" ]; do :; done
 mark end ok

@@ -1,17 +1,14 @@
 # Runs before_activate of a staged release, once for a whole deploy, as the service's user. Nothing live is touched.
-exec 9>>"$ROOT/.activating"
-if ! flock -n 9; then
-  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
-  exit 75
-fi
-slot=$(slot_of "$ROOT/current")
-case $slot in blue) slot=green ;; *) slot=blue ;; esac
+STAGE=hook
+alone
+recover
+slot=$NEW
 [ -f "$ROOT/releases/$ID/run/hook" ] || refuse "release $ID has no before_activate"
-[ "$(systemctl is-active "$NAME@$slot.service")" != active ] || refuse "slot $slot still runs: run the deploy again"
 began=$(date +%s)
 step hook "before_activate of $ID"
 history before_activate "$ID" started
 relink "../../releases/$ID" "$ROOT/slots/$slot/release"
+point hook.start
 status=0
 as_root "$SYSTEMCTL" start "$NAME-hook@$slot.service" || status=$?
 journalctl -q --no-pager -o cat -n 200 -u "$NAME-hook@$slot.service" --since "@$began" </dev/null 2>/dev/null |
@@ -22,5 +19,6 @@ if [ "$status" != 0 ]; then
   mark failed 'before_activate failed'
   exit 1
 fi
+point hook.ended
 history before_activate "$ID" 'done'
 mark end ok

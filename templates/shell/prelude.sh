@@ -1,5 +1,5 @@
 # The first lines of every script that runs on a host. Standard input carries, in this order: this
-# text, a nonce, the run's id, who runs it (one line of JSON), and then the payload.
+# text, a nonce, the run's id, who runs it (one line of JSON), a failpoint or an empty line, and then the payload.
 set -eu
 exec 2>&1
 LC_ALL=C
@@ -9,6 +9,7 @@ umask 022
 IFS= read -r NONCE
 IFS= read -r RUN
 IFS= read -r WHO
+IFS= read -r FAILPOINT
 
 # Only lines that carry the nonce are ours: what the application prints cannot forge one.
 mark() { printf '@%s %s\n' "$NONCE" "$*"; }
@@ -16,6 +17,22 @@ step() { mark step "$*"; }
 refuse() {
   mark refused "$*"
   exit 1
+}
+
+# A named place in a script, where a test makes it fail, die or stall; `fab failpoints` lists them all.
+point() { # STAGE.STEP
+  case $FAILPOINT in
+    "$1=fail")
+      WHY="failpoint $1"
+      mark refused "$WHY"
+      exit 1
+      ;;
+    "$1=die") kill -9 $$ ;;
+    "$1=stall")
+      mark step stall "$1"
+      while :; do sleep 1; done
+      ;;
+  esac
 }
 
 # Hundredths of a second since boot: no fork, and no clock that someone sets.
@@ -46,13 +63,15 @@ slot_of() {
 }
 
 # One line, on the disk when this returns. What a power cut left half-written ends where the next line begins.
-history() { # ACTION RELEASE STATE
+history() { # ACTION RELEASE STATE [WHY]
   (
     flock -w 10 7 || :
     torn=
     if [ -s "$ROOT/history.jsonl" ] && [ -n "$(tail -c 1 "$ROOT/history.jsonl")" ]; then torn='\n'; fi
-    printf "$torn"'{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s}\n' \
-      "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" >>"$ROOT/history.jsonl"
+    # What a host or an application said goes in as plain words.
+    why=$(printf %s "${4:-}" | tr -c 'A-Za-z0-9 .,:;()/_-' ' ' | head -c 300)
+    printf "$torn"'{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s%s}\n' \
+      "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" "${why:+,\"why\":\"$why\"}" >>"$ROOT/history.jsonl"
     sync "$ROOT/history.jsonl"
     if [ "$(wc -c <"$ROOT/history.jsonl")" -gt 1000000 ]; then shorten_history || :; fi
   ) 7>>"$ROOT/.history"

@@ -54,8 +54,20 @@ probe_slot() { # SLOT SECONDS
 }
 
 probe_front() { # SECONDS
-  # Maintenance turns everybody away but who asks from this address.
-  if [ -e "$ROOT/maintenance" ]; then set -- "$1" --interface "$DOOR"; fi
+  # Maintenance turns everybody away but who asks from the host's own address.
+  if [ -e "$ROOT/maintenance" ]; then
+    probe_door "$1"
+  else
+    ask_front "$1"
+  fi
+}
+
+# As everybody comes in, but from the host's own address, to which nginx shows the candidate.
+probe_door() { # SECONDS
+  ask_front "$1" --interface "$DOOR"
+}
+
+ask_front() { # SECONDS curl-arguments...
   # shellcheck disable=SC2153 # LISTEN is of the header, and not setup's LISTENED
   case $FRONT in
     https) probe "$@" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \

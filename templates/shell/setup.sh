@@ -19,6 +19,7 @@ trap 'exit 129' HUP INT PIPE TERM
 
 put_back() {
   step undo "the former files are put back"
+  point setup.undo
   # shellcheck disable=SC2086 # a list of names
   [ -f "/etc/$NAME/setup" ] || systemctl disable -q $UNITS </dev/null || :
   while IFS= read -r path; do
@@ -122,6 +123,7 @@ replace() { # NEW PATH MODE
   if [ -e "$2" ] || [ -L "$2" ]; then cp -p -P "$2" "$work/former$2"; fi
   printf '%s\n' "$2" >>"$work/changed"
   install -m "$3" "$1" "$2.new-$RUN"
+  point setup.file
   mv -T "$2.new-$RUN" "$2"
 }
 
@@ -280,15 +282,25 @@ record() {
 [ "$(id -u)" = 0 ] || refuse 'setup needs root'
 mkdir "$work/files"
 tar -x --no-same-owner -f - -C "$work/files"
+point setup.packages
 install_packages
+point setup.accounts
 make_accounts
+point setup.directories
 make_directories
+point setup.certificate
 make_certificate
+point setup.files
 install_files
+point setup.units
 start_units
+point setup.listen
 move_listen
+point setup.gateway
 start_gateway
+point setup.record
 record
 COMMITTED=1
+point setup.recorded
 step ready "$NAME"
 mark end ok

@@ -42,7 +42,9 @@ receive() {
   step receive
   rm -rf "$part"
   mkdir -p "$part/code" "$ROOT/wheels"
+  point stage.receive
   tar -x -m --no-same-owner --no-same-permissions -f - -C "$part"
+  point stage.received
 }
 
 link_unchanged() {
@@ -56,10 +58,12 @@ link_unchanged() {
 
 verify() {
   step verify
+  point stage.verify
   intact "$part" || edited "${BASE:-$ID}"
 }
 
 keep_wheels() {
+  point stage.wheels
   for wheel in "$part"/wheels/*.whl; do
     [ -f "$wheel" ] || continue
     mv "$wheel" "$ROOT/wheels/"
@@ -75,11 +79,13 @@ build_venv() {
   [ -f "$part/tool/build_venv.py" ] || edited "$ID"
   step venv "building with $PYTHON"
   rm -rf "$venv_part"
+  point stage.venv
   "$PYTHON" -I -m venv --without-pip --symlinks "$venv_part" </dev/null
   "$venv_part/bin/python" -I "$part/tool/build_venv.py" \
     "$part/tool/installer.zip" "$venv_part" "$ROOT/venvs/$VENV" "$ROOT/wheels" "$part/WHEELS" </dev/null
   venv_works "$venv_part" || refuse "the new venv cannot import gunicorn"
   sync -f "$venv_part"
+  point stage.built
   # A venv that does not work any more is not what a release runs from: it makes room.
   rm -rf "$ROOT/venvs/$VENV"
   mv -T "$venv_part" "$ROOT/venvs/$VENV"
@@ -91,8 +97,10 @@ finish() {
   rm -rf "$part/tool" "$part/wheels" "$part/SAME"
   chmod 0755 "$part"/run/*
   sync -f "$part"
+  point stage.finish
   make_room
   mv -T "$part" "$ROOT/releases/$ID"
+  point stage.renamed
   sync "$ROOT/releases"
 }
 
@@ -103,6 +111,7 @@ make_room() {
   [ "$(release_at "$ROOT/slots/${slot:-none}")" != "$ID" ] ||
     refuse "release $ID is damaged on this host, and it is the one that serves: roll back first"
   mv -T "$ROOT/releases/$ID" "$ROOT/releases/.part-old-$RUN"
+  point stage.replace
   rm -rf "$ROOT/releases/.part-old-$RUN"
 }
 

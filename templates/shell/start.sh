@@ -1,21 +1,16 @@
 # Starts the committed release, and lets it start at boot again.
 [ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: deploy one'
-# Never in the middle of somebody's switch.
-exec 9>>"$ROOT/.activating"
-if ! flock -n 9; then
-  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
-  exit 75
-fi
+alone
 ID=$(release_at "$ROOT/current")
 judge_by "$ID"
 history start "$ID" started
 # shellcheck disable=SC2086 # a list of names
-as_root "$SYSTEMCTL" enable $ENABLED
+ctl enable $ENABLED
 slot=$(slot_of "$ROOT/current")
-as_root "$SYSTEMCTL" reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
-as_root "$SYSTEMCTL" start "$NAME.service"
+ctl reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
+ctl start "$NAME.service"
 # The facade alone may have been stopped and started: the slots come with it, and this one is asked for by name.
-as_root "$SYSTEMCTL" start "$NAME@$slot.service"
+ctl start "$NAME@$slot.service"
 now
 began=$NOW
 until probe_slot "$slot" 5; do

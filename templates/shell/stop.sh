@@ -1,11 +1,9 @@
 # Stops the service: the slots after they have drained, then everything else of it.
 [ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: there is nothing to stop'
-# Never in the middle of somebody's switch.
-exec 9>>"$ROOT/.activating"
-if ! flock -n 9; then
-  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
-  exit 75
-fi
+alone
+# What is on probation is given up: the committed release is the one that a start brings back.
+ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
+relink "$ROOT/current" "/run/$NAME/ctl/live"
 now
 drain_end=$((NOW + DRAIN * 100))
 for slot in blue green; do
@@ -17,11 +15,11 @@ for slot in blue green; do
 done
 history stop "$(release_at "$ROOT/current")" started
 # shellcheck disable=SC2086 # lists of names
-as_root "$SYSTEMCTL" stop $UNITS
+ctl stop $UNITS
 if [ "$DISABLE" = 1 ]; then
   # The sockets too: the first request after a boot would start the service.
   # shellcheck disable=SC2086
-  as_root "$SYSTEMCTL" disable $ENABLED
+  ctl disable $ENABLED
 fi
 history stop "$(release_at "$ROOT/current")" "done"
 step stopped "$NAME"

@@ -1,0 +1,49 @@
+"""Which release a rollback or restart activates on a host, and the scripts of it."""
+
+from __future__ import annotations
+
+from tasks.engine import history, scripts
+from tasks.engine.errors import LoopError
+from tasks.engine.facts import Facts
+from tasks.engine.member import Member
+from tasks.engine.scripts import Question, Switch
+
+
+def aim(member: Member, action: str, wanted: str | None, found: Facts) -> tuple[str, str | None, str | None]:
+    """The id that a rollback or restart activates, the one that serves, and the one to go back to afterwards."""
+    release = target_of(member, action, wanted, found)
+    return release, found.current, history.way_back(found.actions, action, release, found.release_ids)
+
+
+def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
+    """The id that a rollback or restart activates."""
+    name = member.host.name
+    if found.current is None:
+        raise LoopError("no release is committed on this host", where=name, next=f"fab deploy -H {name}")
+    # What is on probation has not come to stay: the way back from it is the committed one.
+    if action == "restart" or (found.probation is not None and not wanted):
+        return found.current
+    if wanted:
+        fits = [release for release in found.release_ids if release.startswith(wanted)]
+        if len(fits) == 1:
+            return fits[0]
+        told = "is not on this host" if not fits else "fits more than one release"
+        raise LoopError(f"release {wanted} {told}", where=name, next=f"fab releases -H {name}")
+    before = history.previous(found.actions, found.current, found.release_ids)
+    if before is None:
+        raise LoopError(
+            f"there is no release before {found.current} to go back to",
+            where=name,
+            next=f"fab releases -H {name}, then: fab rollback -H {name} --to ID",
+        )
+    return before
+
+
+def switch_scripts(member: Member, action: str, target: str | None, wait: int) -> tuple[scripts.Script, ...]:
+    """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
+    release, *others = aim(member, action, target, member.ask(Question()))
+    return (
+        scripts.facts(member.service, Question()),
+        scripts.hold(member.service, action, release, wait),
+        *scripts.activation(member.service, Switch(action, release, *others)),
+    )

@@ -1,0 +1,76 @@
+"""Named places where a run can be made to fail, die or stall: `FAILPOINT=activate.switch=die fab deploy -H shire01`.
+
+For tests of what the promises say. The variable is the controller's own; no file can set it, and where it is not set,
+a place costs one comparison. Those of the scripts are read from the scripts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Mapping
+
+from tasks.engine import scripts, templates
+from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.schema import nearest
+
+VARIABLE = "FAILPOINT"
+ACTIONS = {
+    "fail": "it ends there with an error",
+    "die": "it is killed there (SIGKILL): no trap, no last word",
+    "stall": "it goes on for ever there, and does nothing",
+}
+CONTROLLER = {
+    "controller.connect": "before a host is connected to",
+    "controller.facts": "a host has told what is on it",
+    "controller.setup": "root's part is done",
+    "controller.lock": "the lock of the run is held",
+    "controller.send": "before the release is sent",
+    "controller.staged": "the release is on the host",
+    "controller.activate": "before a host is activated",
+    "controller.activated": "a host has been activated",
+    "controller.undo": "before the hosts that are done are taken back",
+    "controller.end": "all hosts are done",
+}
+_POINT = re.compile(r'^ *point "?([\w$]+\.[a-z]+)"?$', re.MULTILINE)
+
+
+def names() -> tuple[str, ...]:
+    """Every place, the controller's first, then script by script in the order of their text."""
+    found = list(CONTROLLER)
+    for stage in scripts.STAGES:
+        for part in scripts.parts(stage):
+            found += [point.replace("$STAGE", stage) for point in _POINT.findall(templates.text(f"shell/{part}"))]
+    return tuple(dict.fromkeys(found))
+
+
+def setting(environ: Mapping[str, str], host: str) -> str:
+    """The failpoint of one host as `STEP=ACTION`, empty where there is none; UsageError for one that does not exist."""
+    text = environ.get(VARIABLE, "")
+    if not text:
+        return ""
+    point, _, wanted = text.partition("@")
+    step, _, action = point.partition("=")
+    known = names()
+    if step not in known:
+        meant = nearest(step, known)
+        raise UsageError(f"there is no failpoint {step!r}", where=VARIABLE,
+                         next=f"{VARIABLE}={meant}=die" if meant else "fab failpoints")  # fmt: skip
+    if action not in ACTIONS:
+        raise UsageError(f"a failpoint can {', '.join(ACTIONS)}, not {action!r}", where=VARIABLE,
+                         next=f"{VARIABLE}={step}=die")  # fmt: skip
+    return point if wanted in ("", host) else ""
+
+
+def reach(failpoint: str, step: str, host: str) -> None:
+    """Do at a place of the controller what the setting says of it."""
+    reached, _, action = failpoint.partition("=")
+    if reached != step:
+        return
+    if action == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "stall":
+        threading.Event().wait()
+    raise LoopError(f"failpoint {step}", where=host, code="failpoint")

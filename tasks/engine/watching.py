@@ -1,0 +1,69 @@
+"""The probation of a release, as a controller sees it that wants to know the end: the host itself decides."""
+
+from __future__ import annotations
+
+import time
+
+from tasks.engine.errors import LoopError
+from tasks.engine.events import Step
+from tasks.engine.facts import Facts
+from tasks.engine.fanout import Emit, Stop
+from tasks.engine.member import Member, describe
+from tasks.engine.saying import readable
+from tasks.engine.scripts import Question
+from tasks.engine.session import LinkLost
+
+_SLICE = 5
+"""Seconds of one question: a signal is heard between two."""
+_AFTER = 120
+"""Seconds beyond the probation for the commit, and for the drain of the former slot."""
+
+
+def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
+    """Wait until no release is on probation on this host; False when a signal came first.
+
+    seconds: how long the probation is. It goes on without us, so a link that is lost is opened again.
+    """
+    until = time.monotonic() + seconds + member.service.drain + _AFTER
+    told = False
+    while not stop:
+        try:
+            found = member.ask(Question(watch=_SLICE, history=0))
+        except LinkLost:
+            member.connect().reopen()
+            continue
+        if found.probation is None:
+            return True
+        if not told:
+            emit(Step(member.host.name, "probation", "wait", f"{found.probation} s more"))
+            told = True
+        if time.monotonic() > until:
+            raise LoopError("the probation does not come to its end", where=member.host.name,
+                            next=f"on the host: journalctl -t {member.service.name}-probation")  # fmt: skip
+    return False
+
+
+def judge(member: Member, release: str) -> None:
+    """What became of the probation of this run's release: LoopError unless it was committed."""
+    found = member.ask(Question(journal=True, health=True))
+    mine = [one for one in found.actions if one.run == member.run.id and one.release == release]
+    state = mine[-1].state if mine else ""
+    if state == "done":
+        return
+    host = member.host.name
+    if state == "returned":
+        raise LoopError(
+            f"release {release} did not hold its probation: {mine[-1].why}. The host went back by itself",
+            where=host,
+            next=f"fab logs -H {host} -n 100",
+            detail=readable(found.journal),
+            code="returned",
+        )
+    raise LoopError(
+        f"the probation of {release} was cut short: {_since(found)}", where=host, next=f"fab history -H {host}"
+    )
+
+
+def _since(found: Facts) -> str:
+    later = found.actions[-1] if found.actions else None
+    return f"{later.action} of {later.release} came, and it now serves {describe(found)}" if later else describe(found)

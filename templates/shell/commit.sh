@@ -1,0 +1,97 @@
+# The point of no return, and what follows from it: the further processes, the end of the old slot, and room on the disk.
+
+commit() {
+  point "$STAGE.commit"
+  relink "slots/$NEW" "$ROOT/current"
+  PHASE=committed
+  point "$STAGE.committed"
+}
+
+# A signal in the middle of this begins it again, and the second time ends it.
+after_commit() {
+  sync "$ROOT" "$ROOT/slots/$NEW"
+  relink "$ROOT/current" "/run/$NAME/ctl/live"
+  case $(tail -n 1 "$ROOT/history.jsonl") in
+    *"\"$RUN\""*'"state":"done"'*) ;;
+    *) history "$ACTION" "$ID" "done" ;;
+  esac
+  sync "$ROOT/history.jsonl"
+  step committed "$ID"
+  point "$STAGE.recorded"
+  # Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too.
+  # shellcheck disable=SC2086 # a list of names
+  systemctl is-enabled -q "$NAME.service" || {
+    step enable "a boot starts it again"
+    ctl enable $ENABLED
+  }
+  ctl start "$NAME.service"
+  for unit in $PROCESSES; do
+    ctl restart "$unit" || : # what came of it is looked at in the end
+  done
+  now
+  restarted=$NOW
+  point "$STAGE.processes"
+  [ -z "$OLD" ] || {
+    step drain "slot $OLD"
+    drain_slot "$OLD"
+    # It is stopped all the same: as failed it would look like something to recover.
+    if [ "$(systemctl is-active "$NAME@$OLD.service")" = failed ]; then
+      mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed"
+      ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
+    fi
+  }
+  rm -f "/run/$NAME/try/$NEW"
+  PHASE=finished
+  point "$STAGE.drained"
+}
+
+# To systemd a unit has started even if its command ends in the next moment: look at them after a second.
+watch_processes() {
+  [ -n "$PROCESSES" ] || return 0
+  while now && [ $((NOW - restarted)) -lt 100 ]; do sleep 0.1; done
+  for unit in $PROCESSES; do
+    restarts=$(systemctl show "$unit" --no-pager -p NRestarts) || restarts=
+    now_is=$(systemctl is-active "$unit") || :
+    case "$restarts $now_is" in
+      *NRestarts=[1-9]* | *failed | *inactive | *activating)
+        mark warning "$unit does not stay up: see journalctl -u $unit"
+        ;;
+    esac
+  done
+}
+
+# Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
+prune() {
+  # Read before there is a grep or an mv whose own arguments name a release.
+  running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
+  kept=0
+  for id in $(find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d ! -name '.*' -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2); do
+    kept=$((kept + 1))
+    [ "$kept" -gt "$KEEP" ] || continue
+    case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE " in *" $id "*) continue ;; esac
+    case $running in *"/releases/$id/"*) continue ;; esac
+    step prune "$id"
+    point "$STAGE.prune"
+    mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
+    rm -rf "$ROOT/releases/.part-old-$id"
+  done
+  prune_unused venvs
+  prune_unused wheels
+}
+
+# A venv goes with the last release that uses it, a wheel with the last that lists it.
+prune_unused() { # venvs|wheels
+  exec 8>>"$ROOT/.staging"
+  # Someone is staging, and may be about to use what no release uses yet.
+  flock -n -x 8 || return 0
+  for path in "$ROOT/$1"/*; do
+    [ -e "$path" ] || continue
+    if [ "$1" = venvs ]; then
+      readlink "$ROOT"/releases/*/venv | grep -qxF "../../venvs/${path##*/}" && continue
+    else
+      cat "$ROOT"/releases/*/WHEELS 2>/dev/null | grep -qF "  ${path##*/}" && continue
+    fi
+    rm -rf "$path"
+  done
+  flock -u 8
+}

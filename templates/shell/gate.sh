@@ -1,0 +1,66 @@
+# Whether a slot holds: it answers as it should, from one and the same set of processes.
+
+# MAIN, RESTARTS, STATE and WORKERS of a slot, as they are now.
+look_at() { # SLOT
+  shown=$(systemctl show "$NAME@$1.service" --no-pager -p MainPID -p NRestarts -p ActiveState)
+  MAIN=$(printf '%s\n' "$shown" | sed -n 's/^MainPID=//p')
+  RESTARTS=$(printf '%s\n' "$shown" | sed -n 's/^NRestarts=//p')
+  STATE=$(printf '%s\n' "$shown" | sed -n 's/^ActiveState=//p')
+  WORKERS=$(cat "/proc/$MAIN/task/$MAIN/children" 2>/dev/null) || WORKERS=
+}
+
+# Whether workers end by themselves after so many requests: then their end is no sign of anything.
+recycles() { grep -qs 'max.requests' "$ROOT/releases/$ID/run/web" "$ROOT/releases/$ID/code/gunicorn.conf.py"; }
+
+# Who was there at the last look must be there now; more may have come, since they are forked one by one.
+same_processes() {
+  for pid in $HELD; do
+    case " $MAIN $WORKERS " in *" $pid "*) continue ;; esac
+    [ "$pid" != "$HELD_MAIN" ] || return 1
+    recycles || return 1
+  done
+  HELD="$MAIN $WORKERS"
+  HELD_MAIN=$MAIN
+}
+
+# PASSES answers in a row, over at least SETTLE.
+hold() { # SLOT
+  step check "$HEALTH_PATH on slot $1"
+  now
+  began=$NOW
+  passes=0
+  limit=1
+  HELD=
+  HELD_MAIN=
+  reason='it was never asked'
+  while :; do
+    # With nobody left to hear it, this ends the script at once, not when the time is up.
+    mark pass "$passes"
+    look_at "$1"
+    case $RESTARTS$STATE in 0failed | [1-9]*) fail 'the service died while it was checked' ;; esac
+    same_processes || fail 'a worker died while it was checked'
+    # A socket whose service has died keeps its callers waiting: short at first, so that a dead one shows soon.
+    if probe_slot "$1" "$limit"; then
+      now
+      [ "$passes" != 0 ] || first=$NOW
+      passes=$((passes + 1))
+      [ "$passes" -lt "$HEALTH_PASSES" ] || [ $((NOW - first)) -lt "$HEALTH_SETTLE" ] || break
+      sleep "$HEALTH_PAUSE"
+    else
+      passes=0
+      reason=$PROBE_WHY
+      [ "$limit" = 5 ] || limit=$((limit + 1))
+      sleep 0.1
+    fi
+    now
+    [ $((NOW - began)) -lt $((HEALTH_TIMEOUT * 100)) ] || fail "the health check did not hold in $HEALTH_TIMEOUT s: $reason"
+  done
+  look_at "$1"
+  [ "$RESTARTS" = 0 ] || fail 'the service died while it was checked'
+  same_processes || fail 'a worker died while it was checked'
+}
+
+fail() {
+  WHY=$*
+  exit 1
+}

@@ -1,0 +1,30 @@
+# The first step of every run: one slot serves, and it is the committed one. OLD: that slot, nothing before the first
+# release; NEW: the idle one; RETURNED: whether the traffic had to come back, from a probation or from a run that died.
+recover() {
+  OLD=$(slot_of "$ROOT/current")
+  case $OLD in blue) NEW=green ;; *) NEW=blue ;; esac
+  RETURNED=
+  # shellcheck disable=SC2046 # three words
+  set -- $(systemctl is-active "$NAME@$NEW.service" "$NAME-probation@blue.service" "$NAME-probation@green.service")
+  if [ "$2$3" != inactiveinactive ]; then
+    # It would take the end of its slot for a failure.
+    ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
+    ctl reset-failed "$NAME-probation@blue.service" "$NAME-probation@green.service" || :
+  fi
+  # A watch that was told to end has moved the traffic back by itself.
+  case "$2 $3" in *activ*ing* | active* | *' active') RETURNED=1 ;; esac
+  if [ -n "$OLD" ] && [ "$(readlink "/run/$NAME/ctl/live")" != "$ROOT/current" ]; then
+    step recover "the traffic goes back to slot $OLD"
+    [ "$(slot_of "/run/$NAME/ctl/live")" = "$OLD" ] || RETURNED=1
+    relink "$ROOT/current" "/run/$NAME/ctl/live"
+  fi
+  point "$STAGE.returned"
+  if [ "$1" != inactive ] || [ -e "/run/$NAME/try/$NEW" ]; then
+    step recover "slot $NEW is stopped"
+    drain_slot "$NEW"
+    ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" || :
+  fi
+  [ -z "$OLD" ] || rm -f "/run/$NAME/try/$OLD"
+  shut_door
+  rm -f "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*
+}

@@ -1,0 +1,52 @@
+# The two slots: who may change them, and how one is stopped without cutting anybody off.
+
+# One at a time on a host, and never in the middle of somebody's switch.
+alone() {
+  exec 9>>"$ROOT/.activating"
+  if ! flock -n 9; then
+    mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
+    exit 75
+  fi
+}
+
+ctl() { as_root "$SYSTEMCTL" "$@"; }
+
+stop_slot() { # SLOT
+  ctl stop "$NAME@$1.service" "$NAME@$1.socket"
+  rm -f "/run/$NAME/try/$1"
+}
+
+# What waits in the accept queue would die with the socket: gthread takes it at once, sync workers do not.
+drain_slot() { # SLOT
+  now
+  drain_end=$((NOW + DRAIN * 100))
+  while waiting=$(ss -Hxl src "/run/$NAME/$1.sock" | awk '{ print $3 }') && [ "${waiting:-0}" != 0 ]; do
+    now
+    # Nobody takes from the queue of a service that is not there.
+    if [ "$NOW" -ge "$drain_end" ] || ! systemctl is-active -q "$NAME@$1.service"; then break; fi
+    sleep 0.05
+  done
+  stop_slot "$1" &
+  stopping=$!
+  now
+  drain_end=$((NOW + DRAIN * 100))
+  left=0
+  while kill -0 "$stopping" 2>/dev/null; do
+    now
+    # Who is still there when the time is up is cut off as soon as the application's own patience ends.
+    if [ "$NOW" -ge "$drain_end" ]; then
+      late=$(ss -Hx state connected src "/run/$NAME/$1.sock" | wc -l)
+      [ "$late" = 0 ] || left=$late
+    fi
+    sleep 0.02
+  done
+  wait "$stopping"
+  now
+  [ "$left" = 0 ] || [ $((NOW - drain_end)) -lt $((GRACE * 100)) ] ||
+    mark warning "slot $1: $left requests were still under way after $DRAIN s, and were cut off"
+}
+
+# The host's own way in leads where everybody's does.
+shut_door() {
+  [ "$(readlink "/run/$NAME/ctl/door")" = "/run/$NAME/ctl/live" ] || relink "/run/$NAME/ctl/live" "/run/$NAME/ctl/door"
+}
