@@ -18,7 +18,7 @@ from tasks.engine.errors import UsageError
 from tasks.engine.host_files import Ground
 from tasks.engine.parts import Gateway, Health, Process
 from tasks.engine.schema import Shape
-from tasks.engine.scripts import Question, Script, Staging
+from tasks.engine.scripts import Question, Script, Staging, Switch
 from tasks.engine.service import Service
 from tasks.engine.yamlfile import parse
 from tests.nasty import ANY, PWNED, TEXTS, in_yaml
@@ -122,7 +122,7 @@ def heads(service: Service, text: str) -> list[Script]:
         scripts.facts(service, Question((text,), text)),
         scripts.setup(service, text, (text,)),
         scripts.stage(service, staging),
-        scripts.activate(service, text, text, text, text),
+        scripts.activate(service, Switch(text, text, text, text)),
         scripts.hold(service, text, text, 0),
         scripts.hook(service, text),
     ]
@@ -145,7 +145,7 @@ def test_what_a_script_begins_with_are_assignments_and_nothing_else(shell: str, 
 )
 def test_any_text_in_the_head_of_a_script_is_a_value(shell: str, text: str, tmp_path: Path) -> None:
     text = text.encode("utf-8", "replace").decode()
-    _assigned(shell, scripts.activate(SERVICE, text, text, text, text), text, tmp_path)
+    _assigned(shell, scripts.activate(SERVICE, Switch(text, text, text, text)), text, tmp_path)
 
 
 def _assigned(shell: str, script: Script, text: str, folder: Path) -> None:
