@@ -27,6 +27,7 @@ undo() {
   if [ "$PHASE" = switched ] && [ -n "$OLD" ]; then relink "$ROOT/current" "/run/$NAME/ctl/live"; fi
   point activate.undo
   if [ "$PHASE" = switched ]; then
+    [ "$PROBATION" = 0 ] || ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
     drain_slot "$NEW"
   else
     # It has no users, and may be deaf.

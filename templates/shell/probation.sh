@@ -30,8 +30,9 @@ give_up() {
   [ -n "$WHY" ] || return 0
   history "$ACTION" "$ID" returned "$WHY"
   printf 'release %s did not hold: %s. The traffic is back on %s\n' "$ID" "$WHY" "$(release_at "$ROOT/current")"
+  # Who is at work already begins by stopping this slot, after it has stopped this watch: it must not be waited for.
   exec 9>>"$ROOT/.activating"
-  flock -w 60 9 || return 0
+  flock -n 9 || return 0
   drain_slot "$NEW"
   ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
 }
