@@ -63,9 +63,11 @@ class Invocation:
     @property
     def options(self) -> Options:
         """For the connections."""
+        from tasks.engine import report
         from tasks.engine.ssh_config import Options
 
-        return Options(self.identities, self.ssh_config, self.connect_timeout, self.command_timeout)
+        tell = report.err().line
+        return Options(self.identities, self.ssh_config, self.connect_timeout, self.command_timeout, tell)
 
 
 def invocation(c: Any) -> Invocation:

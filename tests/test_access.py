@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests import clone as clones
 from tests.hosts import MakeHosts
-from tests.stand_ins import entries, write_inventory
-from tests.way import Way, change, key, print_of, refused
+from tests.way import Way, change, ground, key, print_of, refused, unpinned
 
 
 @pytest.fixture(scope="module")
-def ground(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Way:
-    folder = tmp_path_factory.mktemp("access")
-    hosts = module_hosts(2)
-    return Way(
-        clones.make(folder, hosts.inventory), hosts, folder, Path(str(entries(hosts.inventory)["shire01"]["identity"]))
-    )
+def shared(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Way:
+    return ground(module_hosts, tmp_path_factory.mktemp("access"), 2)
 
 
 @pytest.fixture
-def way(ground: Way, tmp_path: Path) -> Way:
-    made = replace(ground, folder=tmp_path, clone=replace(ground.clone, environment={}))
-    pins = {
-        name: {k: v for k, v in entry.items() if k != "host_key"}
-        for name, entry in entries(ground.hosts.inventory).items()
-    }
-    made.clone.inventory = write_inventory(tmp_path / "hosts.yaml", pins)
-    made.config()
-    return made
+def way(shared: Way, tmp_path: Path) -> Way:
+    return unpinned(shared, tmp_path)
 
 
 def test_an_unknown_host_is_refused_until_its_key_was_recorded(way: Way) -> None:
@@ -138,8 +125,7 @@ def test_a_key_that_the_host_does_not_know_is_told_in_a_sentence(way: Way) -> No
     refused(
         way.true("shire01", "-i", str(way.folder / "mine")),
         "does not let deploy in",
-        str(way.folder / "mine"),
-        "ssh -p 22",
+        f"-p 22 -i {way.folder / 'mine'} deploy@{way.hosts[0].address}",
     )
 
 

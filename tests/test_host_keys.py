@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,21 @@ def test_a_line_that_cannot_be_read_hides_no_other(known_hosts: Path, line: str)
     assert len(host_keys.known(endpoint(known_hosts)).keys) == 1
 
 
-def test_the_strongest_key_is_the_one_to_ask_for(known_hosts: Path) -> None:
-    known_hosts.write_text(f"shire01 {CURVE}\nshire01 {ONE}\n")
-    kinds = [key.get_name() for key in host_keys.known(endpoint(known_hosts)).keys]
-    assert kinds == ["ssh-ed25519", "ecdsa-sha2-nistp256"]
+@pytest.mark.parametrize(
+    ("lines", "first"),
+    [
+        ("", "ssh-ed25519"),
+        (f"shire01 {CURVE}\n", "ecdsa-sha2-nistp256"),
+        (f"shire01 {CURVE}\nshire01 {ONE}\n", "ssh-ed25519"),
+        (f"shire01 {CURVE}\n@cert-authority *,!shire01 {TWO}\n", "ecdsa-sha2-nistp256"),
+        (f"shire01 {CURVE}\n@cert-authority shire* {TWO}\n", "ssh-ed25519-cert-v01@openssh.com"),
+    ],
+)
+def test_a_host_is_asked_first_for_what_can_be_judged(known_hosts: Path, lines: str, first: str) -> None:
+    known_hosts.write_text(lines)
+    plain = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512"]
+    kinds = [*plain, *(f"{kind}-cert-v01@openssh.com" for kind in plain)]
+    assert sorted(kinds, key=host_keys.known(endpoint(known_hosts)).rank)[0] == first
 
 
 def test_a_pin_decides_alone(known_hosts: Path) -> None:
@@ -108,8 +120,25 @@ def test_a_revoked_key_is_refused_though_it_is_known(known_hosts: Path, names: s
 def test_the_key_of_an_authority_is_no_host_key(known_hosts: Path) -> None:
     known_hosts.write_text(f"@cert-authority * {ONE}\n")
     asked = endpoint(known_hosts)
-    with pytest.raises(Unreachable, match="the host key is unknown"):
+    with pytest.raises(Unreachable, match="not enough: a key without a certificate"):
         host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
+
+
+@pytest.mark.parametrize("port", [22, 2222])
+def test_an_authority_is_asked_about_the_host_on_whatever_port(known_hosts: Path, port: int) -> None:
+    known_hosts.write_text(f"@cert-authority *.example {ONE}\n*.example {TWO}\n")
+    trust = host_keys.known(endpoint(known_hosts, "shire01.example", port))
+    assert trust.authorities == (loaded(ONE).asbytes(),)
+    assert len(trust.keys) == (port == 22)
+
+
+def test_what_cannot_be_read_revokes_all(known_hosts: Path) -> None:
+    known_hosts.write_text(f"shire01 {ONE}\n")
+    for path in (known_hosts.with_name("missing"), known_hosts.parent):
+        asked = replace(endpoint(known_hosts), revoked=(path,))
+        with pytest.raises(Unreachable, match="RevokedHostKeys of ssh_config cannot be asked") as caught:
+            host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
+        assert str(path) in (caught.value.next or "")
 
 
 def test_an_unknown_key_shows_its_fingerprint_and_the_way_on(tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests import clone as clones
 from tests.clone import Clone, Ended
-from tests.hosts import Hosts
+from tests.hosts import Hosts, MakeHosts
 from tests.stand_ins import entries, write_inventory
+
+SECONDS = 5 + 5
+"""For a clear sentence: what the issue allows, and the start of `fab` on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,14 @@ class Way:
         """Write the known_hosts."""
         self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
+    @property
+    def flags(self) -> tuple[str, str]:
+        """What makes `fab` read that ssh_config."""
+        return "-S", str(self.folder / "config")
+
     def fab(self, *words: str) -> Ended:
-        """`fab` with that ssh_config."""
-        return self.clone.fab("-S", str(self.folder / "config"), *words)
+        """`fab` with it."""
+        return self.clone.fab(*self.flags, *words)
 
     def true(self, host: str = "shire01", *flags: str) -> Ended:
         """Whether a command runs there."""
@@ -50,6 +60,46 @@ class Way:
         path = self.folder / "key.pub"
         path.write_text(self.hosts[number].host_key + "\n")
         return print_of(path.with_suffix(""))
+
+
+def ground(make: MakeHosts, folder: Path, count: int, suite: str | None = None) -> Way:
+    """A way to so many hosts, for a module to share."""
+    hosts = make(count, suite)
+    identity = Path(str(entries(hosts.inventory)["shire01"]["identity"]))
+    return Way(clones.make(folder, hosts.inventory), hosts, folder, identity)
+
+
+def unpinned(shared: Way, folder: Path) -> Way:
+    """The same with an inventory without pins, and files of a test's own."""
+    made = replace(shared, folder=folder, clone=replace(shared.clone, environment={}))
+    pins = {
+        name: {key: value for key, value in entry.items() if key != "host_key"}
+        for name, entry in entries(shared.hosts.inventory).items()
+    }
+    made.clone.inventory = write_inventory(folder / "hosts.yaml", pins)
+    made.config()
+    return made
+
+
+def sshd(way: Way, settings: str, number: int = 0) -> None:
+    """Let an sshd have these settings before its own; without any, only its own."""
+    write = "cat >/etc/ssh/sshd_config.d/00-test.conf && systemctl reset-failed ssh && systemctl restart ssh"
+    ended = way.hosts[number].sh(write, f"{settings}\n".encode())
+    assert ended.returncode == 0, ended.stderr.decode()
+
+
+def sentence(clone: Clone, *words: str, status: int, told: tuple[str, ...]) -> Ended:
+    """What `fab` says of shire01 in time: one error with these words, and what to do next."""
+    began = time.monotonic()
+    ended = clone.fab(*words)
+    took = time.monotonic() - began
+    assert ended.status == status, ended.both
+    assert took < SECONDS, f"{took:.1f} s"
+    assert "Traceback" not in ended.both
+    assert sum(ended.both.count(mark) for mark in ("error: ", "  FAILED  ", "  UNREACHABLE  ")) == 1, ended.both
+    for text in ("shire01", "next: ", *told):
+        assert text in ended.both, ended.both
+    return ended
 
 
 def print_of(key: Path) -> str:

@@ -1,26 +1,32 @@
 """The only way to a host: one hardened SSH connection for a whole run.
 
 Fabric and paramiko verify no host key by themselves, wait an hour for a channel, and leave Nagle's algorithm on; every
-Connection, gateways included, comes from `_connection`, which mends all of that.
+Connection, jump hosts included, comes from `_connection`, which mends all of that.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.engine import host_keys
+from tasks.engine import host_keys, refusals, wire
 from tasks.engine.errors import Unreachable
+from tasks.engine.host_keys import Trust
 from tasks.engine.inventory import Host
-from tasks.engine.ssh_config import Endpoint, Options, resolve, resolve_hop
+from tasks.engine.ssh_config import Endpoint, Options, before, resolve
+from tasks.engine.wire import LINK_SECONDS as LINK_SECONDS
+from tasks.engine.wire import Wire
 
 if TYPE_CHECKING:
     from paramiko.pkey import PKey
+
+_Made = TypeVar("_Made")
 
 # It prints tracebacks of what is reported here in a sentence.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -30,86 +36,164 @@ _DISABLED = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-sha1", "hmac-md5", "hmac-sha1-96", "hmac-md5-96"],
 }
-LINK_SECONDS = 15
-"""How long a peer may keep silent where it has to answer."""
+_WAITS = (0.25, 0.5, 1.0)
+"""Seconds before each further attempt at a port that hung up at once."""
+
+# An sshd lets few be about to log in at the same time (MaxStartups), and that of a jump host meets the whole fleet.
+_AT_A_TIME = 2
+_turns: defaultdict[tuple[str, int], threading.Semaphore] = defaultdict(lambda: threading.Semaphore(_AT_A_TIME))
+_guard = threading.Lock()
 
 
 def connect(endpoint: Endpoint, options: Options) -> Any:
     """An open Connection to a host that was proven to be the one we know; Unreachable otherwise."""
-    with _reported(endpoint):
-        connection = _connection(endpoint, options)
+
+    credentials = _credentials(endpoint)
+
+    def log_in(line: Wire) -> Any:
+        connection = _connection(endpoint, options, line, credentials)
         connection.open()
         return connection
+
+    return _reached(endpoint, options, log_in)
 
 
 def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
     """The key that a host shows, asked for without sending anything about us."""
-    from paramiko import Transport
-
     endpoint = resolve(host, options)
-    with _reported(endpoint):
-        sock = _gateway_socket(endpoint, options) or _socket(endpoint, options)
-        transport = Transport(sock)
+
+    def ask(line: Wire) -> PKey:
+        transport = _transport(host_keys.known(endpoint))(line)
         try:
             transport.start_client(timeout=options.connect_timeout)
-            return endpoint, transport.get_remote_server_key()
+            return transport.get_remote_server_key()
         finally:
             transport.close()
 
-
-def _gateway_socket(endpoint: Endpoint, options: Options) -> Any:
-    gateway = _gateway(endpoint, options)
-    if gateway is None:
-        return None
-    gateway.open()
-    return gateway.transport.open_channel("direct-tcpip", (endpoint.hostname, endpoint.port), ("", 0))
+    return endpoint, _reached(endpoint, options, ask)
 
 
-def _connection(endpoint: Endpoint, options: Options) -> Any:
+def session(connection: Any, endpoint: Endpoint, options: Options) -> tuple[Any, Any]:
+    """A channel for one command, and what to close after it.
+
+    Where sshd allows one session a connection (MaxSessions), and the lock of the run has it, that is a connection more.
+    """
+    from paramiko import ChannelException
+
+    try:
+        channel = connection.transport.open_session(timeout=LINK_SECONDS)
+        return channel, channel
+    except ChannelException:
+        further = connect(endpoint, options)
+        try:
+            return further.transport.open_session(timeout=LINK_SECONDS), further
+        except BaseException:
+            further.close()
+            raise
+
+
+def _reached(endpoint: Endpoint, options: Options, shake: Callable[[Wire], _Made]) -> _Made:
+    """What `shake` makes of a wire to the endpoint; a port that hangs up at once is tried again, and that is told."""
+    hop = before(endpoint, options)
+    gateway = connect(hop, options) if hop else None
+    try:
+        with _turn(endpoint):
+            for wait in _WAITS:
+                try:
+                    return _tried(endpoint, options, gateway, shake)
+                except refusals.HungUp as error:
+                    options.tell(f"{endpoint.place}: {error.message}; trying again in {wait:g} s")
+                    time.sleep(wait)
+            return _tried(endpoint, options, gateway, shake)
+    except BaseException:
+        if gateway:
+            gateway.close()
+        raise
+
+
+def _turn(endpoint: Endpoint) -> threading.Semaphore:
+    with _guard:
+        return _turns[endpoint.hostname, endpoint.port]
+
+
+def _tried(endpoint: Endpoint, options: Options, gateway: Any, shake: Callable[[Wire], _Made]) -> _Made:
+    """One attempt; whatever can go wrong on it, as one sentence with the way on."""
+    from paramiko import SSHException
+
+    line = None
+    with ExitStack() as undo:
+        try:
+            line = _line(endpoint, options, gateway)
+            undo.callback(line.close)
+            made = shake(line)
+        except (OSError, EOFError, SSHException, ValueError) as error:
+            raise refusals.explain(endpoint, options, error, line) from error
+        if gateway:
+            line.then(gateway.close)
+        undo.pop_all()
+    return made
+
+
+def _line(endpoint: Endpoint, options: Options, gateway: Any) -> Wire:
+    if gateway:
+        to = (endpoint.hostname, endpoint.port)
+        return Wire(gateway.transport.open_channel("direct-tcpip", to, ("", 0), timeout=options.connect_timeout))
+    return wire.proxied(endpoint.proxy_command) if endpoint.proxy_command else wire.tcp(endpoint, options)
+
+
+def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: Mapping[str, Any]) -> Any:
     """The one place that makes a Connection."""
     from fabric import Config, Connection
     from paramiko import SSHConfig
 
-    gateway = _gateway(endpoint, options)
-    arguments: dict[str, Any] = {
-        "allow_agent": False,
-        "look_for_keys": False,
-        "banner_timeout": options.connect_timeout,
-        "auth_timeout": 30,
-        "channel_timeout": LINK_SECONDS,
-        "disabled_algorithms": _DISABLED,
-        **_credentials(endpoint),
-    }
-    if gateway is None:
-        arguments["sock"] = _socket(endpoint, options)
+    trust = host_keys.known(endpoint)
     connection = Connection(
         host=endpoint.hostname,
         user=endpoint.user,
         port=endpoint.port,
         # Neither ~/.ssh/config, which `ssh -G` has read, nor files of Fabric decide about a connection.
         config=Config(ssh_config=SSHConfig(), lazy=True),
-        gateway=gateway,
         connect_timeout=options.connect_timeout,
-        connect_kwargs=arguments,
+        connect_kwargs={
+            "allow_agent": False,
+            "look_for_keys": False,
+            "banner_timeout": options.connect_timeout,
+            "auth_timeout": 30,
+            "channel_timeout": LINK_SECONDS,
+            "disabled_algorithms": _DISABLED,
+            "transport_factory": _transport(trust),
+            "sock": line,
+            **credentials,
+        },
     )
-    trust = host_keys.known(endpoint)
-    for key in trust.keys[:1]:
-        # Under the name that paramiko looks it up by, to ask the host for a key of this type.
-        connection.client.get_host_keys().add(endpoint.address, key.get_name(), key)
+    # Paramiko is told of no key, so that this is asked about every one.
     connection.client.set_missing_host_key_policy(_policy(endpoint, trust))
     return connection
 
 
-def _gateway(endpoint: Endpoint, options: Options) -> Any:
-    """The Connection before this one, each hop held to the same rule; None without jump hosts."""
-    if not endpoint.jumps:
-        return None
-    *before, last = endpoint.jumps
-    hop = resolve_hop(last, options)
-    return _connection(replace(hop, jumps=(*before, *hop.jumps)), options)
+def _transport(trust: Trust) -> Any:
+    """Paramiko's, but for what it asks a host for first, and for asking people nothing."""
+    from paramiko import AuthenticationException, Transport
+
+    class Asking(Transport):  # type: ignore[misc]  # paramiko is untyped
+        asked_for_more = False
+
+        def __init__(self, line: Wire, *arguments: Any, **named: Any) -> None:
+            line.transport = self
+            super().__init__(line, *arguments, **named)
+
+        @property
+        def preferred_keys(self) -> tuple[str, ...]:
+            return tuple(sorted(super().preferred_keys, key=trust.rank))
+
+        def auth_interactive_dumb(self, *_: Any) -> Any:
+            self.asked_for_more = True
+            raise AuthenticationException("nobody is asked for a password")
+
+    return Asking
 
 
-def _policy(endpoint: Endpoint, trust: host_keys.Trust) -> Any:
+def _policy(endpoint: Endpoint, trust: Trust) -> Any:
     from paramiko import MissingHostKeyPolicy
 
     class Judge(MissingHostKeyPolicy):  # type: ignore[misc]  # paramiko is untyped
@@ -117,23 +201,6 @@ def _policy(endpoint: Endpoint, trust: host_keys.Trust) -> Any:
             host_keys.judge(endpoint, trust, key)
 
     return Judge()
-
-
-def _socket(endpoint: Endpoint, options: Options) -> Any:
-    """A TCP socket without Nagle's delay, which costs 40 ms a channel, and with an end for a peer that is gone."""
-    if endpoint.proxy_command:
-        from paramiko import ProxyCommand
-
-        return ProxyCommand(endpoint.proxy_command)
-    sock = socket.create_connection((endpoint.hostname, endpoint.port), timeout=options.connect_timeout)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * LINK_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
-    return sock
 
 
 def _credentials(endpoint: Endpoint) -> dict[str, Any]:
@@ -148,7 +215,7 @@ def _credentials(endpoint: Endpoint) -> dict[str, Any]:
                     return {"pkey": key}
     for path in endpoint.identities if endpoint.named_identity else ():
         if not path.is_file():
-            raise Unreachable(f"there is no key {path}", where=endpoint.name, next="correct `identity:` in hosts.yaml",
+            raise Unreachable(f"there is no key {path}", where=endpoint.place, next="correct `identity:` in hosts.yaml",
                               code="authentication")  # fmt: skip
     if held and not endpoint.named_identity:
         return {"allow_agent": True, "key_filename": [str(path) for path in endpoint.identities]}
@@ -162,59 +229,3 @@ def _agent_keys() -> list[Any]:
         return list(Agent().get_keys())
     except SSHException:
         return []
-
-
-@contextmanager
-def _reported(endpoint: Endpoint) -> Iterator[None]:
-    """Whatever can go wrong on the way to a host, as one sentence with the way on."""
-    from paramiko import AuthenticationException, BadHostKeyException, PasswordRequiredException, SSHException
-
-    by_hand = f"ssh -p {endpoint.port} {endpoint.user}@{endpoint.hostname}"
-    try:
-        yield
-    except BadHostKeyException as error:
-        host_keys.judge(endpoint, host_keys.known(endpoint), error.key)
-        raise Unreachable("the host key has changed", where=endpoint.name, code="host-key") from error
-    except PasswordRequiredException as error:
-        raise Unreachable(
-            "the key needs a passphrase, and no agent holds it: "
-            + ", ".join(str(path) for path in endpoint.identities),
-            where=endpoint.name,
-            next="let ssh-agent hold it: ssh-add",
-            code="authentication",
-        ) from error
-    except AuthenticationException as error:
-        raise _not_let_in(endpoint, by_hand) from error
-    except socket.gaierror as error:
-        raise Unreachable(
-            f"the name {endpoint.hostname!r} is not known", where=endpoint.name, next="set `address:` in hosts.yaml"
-        ) from error
-    except (OSError, EOFError, SSHException) as error:
-        if "No authentication methods" in str(error):
-            raise _not_let_in(endpoint, by_hand) from error
-        raise Unreachable(
-            f"no connection to {endpoint.hostname} port {endpoint.port}: {words(error)}",
-            where=endpoint.name,
-            next=f"try by hand: {by_hand}",
-        ) from error
-
-
-def _not_let_in(endpoint: Endpoint, by_hand: str) -> Unreachable:
-    files = ", ".join(str(path) for path in endpoint.identities) or "no key"
-    return Unreachable(
-        f"the host does not let {endpoint.user} in with {files}",
-        where=endpoint.name,
-        next=f"try by hand: {by_hand}; name the key as `identity:` in hosts.yaml, or with -i",
-        code="authentication",
-    )
-
-
-def words(error: BaseException) -> str:
-    """What an exception on the way to a host says, in words."""
-    text = str(error).strip()
-    if isinstance(error, TimeoutError) or not text:
-        return "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    # Paramiko's words for a host that accepted and then never spoke.
-    return "it accepts, and then does not speak SSH" if "No existing session" in text or "banner" in text else text

@@ -72,12 +72,12 @@ def _common(endpoint: Endpoint, options: Options) -> list[str]:
 
 def _through(jumps: tuple[str, ...], options: Options) -> str:
     """What `-J` would do, but for asking the user's own rules about the keys of the jump hosts."""
-    *before, last = jumps
+    *first, last = jumps
     hop = resolve_hop(last, options)
-    before = [*before, *hop.jumps]
+    before = tuple(first) or hop.jumps
     words = ["ssh", *_common(hop, options)]
     if before:
-        words += ["-o", f"ProxyCommand={_through(tuple(before), options)}"]
+        words += ["-o", f"ProxyCommand={_through(before, options)}"]
     # ssh fills in what begins with a percent sign, here and again in each command within the command.
     text = shlex.join(words).replace("%", "%%")
     return f"{text} -W '[%h]:%p' -- {quote.shell(_host(last))}"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from tasks.engine import connection
+from tasks.engine import connection, refusals
 from tasks.engine.connection import LINK_SECONDS
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.inventory import Host
@@ -66,20 +66,22 @@ class SshSession:
     def channel(self, line: str, seconds: float | None) -> Iterator[Any]:
         """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all."""
         try:
-            channel = self._connection.transport.open_session(timeout=LINK_SECONDS)
+            channel, done = connection.session(self._connection, self.endpoint, self._options)
             channel.set_combine_stderr(True)
             channel.settimeout(seconds)
             channel.exec_command(line)
+        except Unreachable:
+            raise
         except Exception as error:
             raise Unreachable(
-                f"the host opens no further channel: {connection.words(error)}",
+                f"the host opens no further channel: {refusals.words(error)}",
                 where=self.host.name,
                 next="check MaxSessions in its sshd_config",
             ) from error
         try:
             yield channel
         finally:
-            channel.close()
+            done.close()
 
     def _lost(self, told: str, script: Script, transcript: Transcript) -> LinkLost:
         return LinkLost(

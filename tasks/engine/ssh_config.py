@@ -6,26 +6,39 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tasks.engine.errors import Unreachable
 from tasks.engine.inventory import Host
 
 
+def _nobody(_: str) -> None:
+    """Nobody is told."""
+
+
 @dataclass(frozen=True)
 class Options:
-    """Fabric's core flags: -i (identities), -S (ssh_config), -t (seconds to connect), -T (seconds for a script)."""
+    """Fabric's core flags: -i (identities), -S (ssh_config), -t (seconds to connect), -T (seconds for a script).
+
+    tell: who hears that a connection is tried again.
+    """
 
     identities: tuple[str, ...] = ()
     config: str | None = None
     connect_timeout: int = 10
     command_timeout: int | None = None
+    tell: Callable[[str], None] = field(default=_nobody, compare=False)
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One hop. alias: a name of its own in known_hosts; jumps: hops before it, the first one first."""
+    """One hop. alias: a name of its own in known_hosts; jumps: hops before it, the first one first.
+
+    asked: what ssh_config knows it by. revoked: files of RevokedHostKeys. behind: the hosts that this one is a jump
+    host of, the last one first; none for a host of the inventory.
+    """
 
     name: str
     hostname: str
@@ -38,6 +51,14 @@ class Endpoint:
     proxy_command: str | None = None
     jumps: tuple[str, ...] = ()
     named_identity: bool = False
+    asked: str = ""
+    revoked: tuple[Path, ...] = ()
+    behind: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The host of the inventory, and which of its jump hosts this is."""
+        return f"{self.behind[-1]} (jump host {self.name})" if self.behind else self.name
 
     @property
     def known_as(self) -> str:
@@ -54,7 +75,7 @@ def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
     """The endpoint of a host of the inventory; `user` connects as somebody else than hosts.yaml says."""
     settings = _ask(host.address, options, user or host.user, host.port)
     identities = options.identities or ((_beside(host, host.identity),) if host.identity else ())
-    return _endpoint(host.name, settings, identities, host.host_key)
+    return _endpoint(host.name, host.address, settings, identities, host.host_key)
 
 
 def resolve_hop(hop: str, options: Options) -> Endpoint:
@@ -63,7 +84,29 @@ def resolve_hop(hop: str, options: Options) -> Endpoint:
     if found is None:
         raise Unreachable(f"ssh_config names a jump host that cannot be read: {hop!r}")
     port = int(found[3]) if found[3] else None
-    return _endpoint(hop, _ask(found[2].strip("[]"), options, found[1], port), (), None)
+    address = found[2].strip("[]")
+    return _endpoint(hop, address, _ask(address, options, found[1], port), (), None)
+
+
+def before(endpoint: Endpoint, options: Options) -> Endpoint | None:
+    """The jump host that leads to this endpoint, with those that lead to it; None where the way is direct."""
+    if not endpoint.jumps:
+        return None
+    *first, last = endpoint.jumps
+    *hops, host = endpoint.name, *endpoint.behind
+    if last in hops:
+        raise Unreachable(
+            f"its jump hosts lead in a circle: {', '.join([host, *reversed(hops), last])}",
+            where=host,
+            next=f"correct ProxyJump in ssh_config: ssh -G {last}",
+            code="ssh-config",
+        )
+    try:
+        hop = resolve_hop(last, options)
+    except Unreachable as error:
+        error.where = f"{host} (jump host {last})"
+        raise
+    return replace(hop, jumps=tuple(first) or hop.jumps, behind=(*hops, host))
 
 
 def _beside(host: Host, identity: str) -> str:
@@ -71,7 +114,9 @@ def _beside(host: Host, identity: str) -> str:
     return str(path if path.is_absolute() else host.source.parent / path)
 
 
-def _endpoint(name: str, settings: dict[str, list[str]], identities: tuple[str, ...], pin: str | None) -> Endpoint:
+def _endpoint(
+    name: str, asked: str, settings: dict[str, list[str]], identities: tuple[str, ...], pin: str | None
+) -> Endpoint:
     def one(key: str, default: str) -> str:
         return settings.get(key, [default])[0]
 
@@ -89,8 +134,11 @@ def _endpoint(name: str, settings: dict[str, list[str]], identities: tuple[str, 
         alias=one("hostkeyalias", "") or None,
         pin=pin,
         proxy_command=None if command == "none" else command,
-        jumps=() if jump == "none" else tuple(jump.split(",")),
+        # ssh -G puts every address into brackets, and only IPv6 needs them.
+        jumps=() if jump == "none" else tuple(re.sub(r"\[([^]:]*)\]", r"\1", jump).split(",")),
         named_identity=bool(identities),
+        asked=asked,
+        revoked=tuple(Path(word).expanduser() for word in one("revokedhostkeys", "none").split() if word != "none"),
     )
 
 

@@ -1,0 +1,153 @@
+"""A host that an authority vouches for: taken when its certificate is good, refused with the flaw when it is not."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import MakeHosts
+from tests.promises.words import KNOWN
+from tests.way import Way, change, ground, key, refused, sentence, sshd, unpinned
+
+PATH = "/etc/ssh/shown-cert.pub"
+
+
+@pytest.fixture(scope="module")
+def shared(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Way:
+    return ground(module_hosts, tmp_path_factory.mktemp("certificates"), 2)
+
+
+@pytest.fixture
+def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
+    """What shire01 shows is a plain key, before and after."""
+    yield unpinned(shared, tmp_path)
+    sshd(shared, "")
+
+
+def vouched(way: Way, *words: str) -> str:
+    """Let shire01 show a certificate that ssh-keygen signed with these words; the line of who signed it."""
+    authority = key(way.folder / "authority")
+    (way.folder / "host.pub").write_text(f"{way.hosts[0].host_key}\n")
+    command: list[str | Path] = [
+        "ssh-keygen",
+        "-q",
+        "-s",
+        way.folder / "authority",
+        "-I",
+        "x",
+        *words,
+        way.folder / "host.pub",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    way.hosts[0].sh(f"cat >{PATH}", (way.folder / "host-cert.pub").read_bytes())
+    sshd(way, f"HostCertificate {PATH}")
+    return f"@cert-authority * {authority}"
+
+
+def both(way: Way) -> bool:
+    """Whether shire01 is taken for who it is: by us, and by OpenSSH's own client with the same files."""
+    settings = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ControlPath=none", "IdentitiesOnly=yes")
+    options = [word for setting in settings for word in ("-o", setting)]
+    command = ["ssh", "-F", way.flags[1], *options, "-i", str(way.identity), f"deploy@{way.hosts[0].address}", "true"]
+    taken = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60).returncode == 0
+    assert (way.true().status == 0) is taken
+    return taken
+
+
+def good(way: Way) -> tuple[str, ...]:
+    return ("-h", "-n", way.hosts[0].address)
+
+
+@pytest.mark.promise(KNOWN, "its key is signed by an authority of known_hosts")
+def test_who_is_vouched_for_is_let_in_without_a_key_of_its_own(way: Way) -> None:
+    authority = vouched(way, *good(way))
+    way.know(authority)
+    assert both(way)
+    known = way.fab("hosts", "--trust", "shire01")
+    assert (known.status, "known already" in known.out) == (0, True), known.both
+    assert way.known_hosts.read_text() == f"{authority}\n"
+
+
+@pytest.mark.promise(KNOWN, "its key is signed by an authority of known_hosts")
+def test_an_authority_counts_on_another_port_and_for_a_jump_host(way: Way) -> None:
+    way.know(vouched(way, *good(way)), way.line(1))
+    sshd(way, f"HostCertificate {PATH}\nPort 22\nPort 2222")
+    change(way, port=2222)
+    assert way.true().status == 0
+    change(way, port=None)
+    jump = f"  ProxyJump deploy@{way.hosts[0].address}"
+    way.config(f"Host {way.hosts[1].address}\n{jump}\nHost *\n  IdentityFile {way.identity}")
+    assert way.true("shire02").status == 0
+
+
+@pytest.mark.promise(KNOWN, "its certificate is not good", part=2)
+@pytest.mark.parametrize(
+    ("words", "flaw"),
+    [
+        (("-h", "-n", "other.example"), "it is for other.example, not for"),
+        (("-h", "-n", "{host}", "-V", "20200101:20210101"), "it has expired, 2021-01-01"),
+        (("-n", "{host}"), "it is a person's"),
+    ],
+)
+def test_a_certificate_with_a_flaw_is_refused_and_nothing_is_sent(way: Way, words: tuple[str, ...], flaw: str) -> None:
+    authority = vouched(way, *(word.format(host=way.hosts[0].address) for word in words))
+    way.know(authority)
+    logins = "journalctl -q -u ssh.service | grep -c Accepted"
+    before = way.hosts[0].sh(logins).stdout
+    told = (flaw, way.fingerprint(), "HostCertificate", "fab hosts --trust shire01")
+    sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)
+    assert not both(way)
+    assert way.hosts[0].sh(logins).stdout == before
+    # Who took the key for itself is not asked about certificates.
+    way.know(authority, way.line())
+    assert both(way)
+
+
+@pytest.mark.promise(KNOWN, "its certificate is not good", part=2)
+def test_a_stranger_s_certificate_and_a_plain_key_are_not_enough(way: Way) -> None:
+    way.know(f"@cert-authority * {key(way.folder / 'another')}")
+    refused(way.true(), "a key without a certificate", "fab hosts --trust shire01")
+    assert not both(way)
+    vouched(way, *good(way))
+    refused(way.true(), "another authority has signed it", way.fingerprint())
+    assert not both(way)
+    assert way.fab("hosts", "--trust", "shire01").status == 0
+    assert way.true().status == 0
+
+
+@pytest.mark.promise(KNOWN, "its authority, or its key, is revoked", part=2)
+def test_what_is_revoked_is_vouched_for_by_nobody(way: Way) -> None:
+    authority = vouched(way, *good(way))
+    way.know(authority, authority.replace("@cert-authority", "@revoked"))
+    refused(way.true(), "another authority has signed it")
+    assert not both(way)
+    way.know(authority, f"@revoked * {way.hosts[0].host_key}")
+    refused(way.true(), "revoked", way.fingerprint())
+    assert not both(way)
+
+
+@pytest.mark.promise(KNOWN, "its authority, or its key, is revoked", part=2)
+@pytest.mark.parametrize("form", ["keys", "a krl", "the authority"])
+def test_the_list_of_revoked_keys_in_ssh_config_counts(way: Way, form: str) -> None:
+    listed = way.folder / "revoked"
+    way.config(f"Host *\n  RevokedHostKeys {listed}")
+    if form == "the authority":
+        way.know(vouched(way, *good(way)))
+        listed.write_bytes((way.folder / "authority.pub").read_bytes())
+    else:
+        way.know(way.line())
+        listed.write_text(f"{way.hosts[0].host_key}\n")
+    if form == "a krl":
+        subprocess.run(["ssh-keygen", "-q", "-k", "-f", way.folder / "krl", listed], check=True, capture_output=True)
+        listed.write_bytes((way.folder / "krl").read_bytes())
+    told = ("this host key is revoked", way.fingerprint())
+    sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)
+    assert not both(way)
+    listed.write_text(f"# {way.hosts[0].host_key}\n")
+    assert both(way)
+    listed.unlink()
+    assert not both(way)
+    refused(way.true(), "RevokedHostKeys", str(listed))
