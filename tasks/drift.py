@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 from tasks.program import ROOT, verb
+
+_LONGEST = 4096
+"""Bytes of a path on Linux."""
 
 if TYPE_CHECKING:
     from tasks.engine.drift import Finding, Source
@@ -63,7 +67,7 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
         if made.id == release:
             return next((entry.read() for entry in made.tree.entries if entry.path == name), None)
         commit = str(record.get("commit") or "")
-        if record.get("dirty") != 0 or not commit.isalnum():
+        if record.get("dirty") != 0 or not re.fullmatch("[0-9a-f]{40,64}", commit) or len(name) > _LONGEST:
             return None
         shown = subprocess.run(
             ["git", "-C", ROOT, "show", f"{commit}:./service/{name}"], capture_output=True, check=False
@@ -75,14 +79,17 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
 
 def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | None:
     """As a deploy of today would write it; another release may have had another service.yaml."""
+    from packaging.version import InvalidVersion
+
     from tasks.engine import launchers
 
-    versions = [
-        str(one).partition("==")[2] for one in record.get("packages") or () if str(one).startswith("gunicorn==")
-    ]
-    if not versions:
+    packages = record.get("packages")
+    named = [str(one).partition("==") for one in (packages if isinstance(packages, list) else ())]
+    versions = [version for package, _, version in named if package == "gunicorn"]
+    try:
+        text = launchers.render(member.service, release, member.host.name, versions[0]).get(name)
+    except (IndexError, InvalidVersion):
         return None
-    text = launchers.render(member.service, release, member.host.name, versions[0]).get(name)
     return text.encode() if text is not None else None
 
 

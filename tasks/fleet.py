@@ -82,6 +82,7 @@ def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[st
             try:
                 found[member.host.name] = question(member)
             except LoopError as error:
+                error.where = error.where or member.host.name
                 member.error = error
             finally:
                 member.close()

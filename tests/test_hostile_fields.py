@@ -19,7 +19,12 @@ from tasks.engine.inventory import Host
 from tasks.engine.service import Service
 from tests.fields import FIELDS, GOOD, KEYS, SMALLEST, Read, fields, written
 from tests.nasty import ANY, TEXTS, YAML, harmless, in_yaml
+from tests.promises.words import NO_INJECTION
 
+NASTY = pytest.mark.promise(NO_INJECTION, "a nasty text in every field of service.yaml and hosts.yaml")
+ANYTHING = pytest.mark.promise(
+    NO_INJECTION, "any text, made up, in every field of service.yaml and hosts.yaml", part=12
+)
 # There are many fields.
 SOME = settings(max_examples=settings().max_examples // 5)
 # Said of the file itself, or of the place in it.
@@ -87,6 +92,7 @@ def _number(text: str) -> float | None:
     return float(text) if re.fullmatch(r"[0-9]+([.][0-9]+)?", text) else None
 
 
+@NASTY
 @pytest.mark.parametrize("label", FIELDS)
 def test_a_nasty_text_is_taken_as_it_is_or_not_at_all(label: str) -> None:
     where = FIELDS[label]
@@ -94,6 +100,7 @@ def test_a_nasty_text_is_taken_as_it_is_or_not_at_all(label: str) -> None:
         holds(described(written(where, in_yaml(text))), where.read, text, "service.yaml", ".".join(where.keys))
 
 
+@ANYTHING
 @pytest.mark.parametrize("label", FIELDS)
 @given(text=ANY)
 @settings(SOME, deadline=None)
@@ -102,6 +109,7 @@ def test_any_text_is_taken_as_it_is_or_not_at_all(label: str, text: str) -> None
     holds(described(written(where, in_yaml(text))), where.read, text, "service.yaml", ".".join(where.keys))
 
 
+@NASTY
 @pytest.mark.parametrize("label", FIELDS)
 def test_what_yaml_could_mean_is_never_guessed(label: str) -> None:
     where = FIELDS[label]
@@ -114,6 +122,7 @@ def test_what_yaml_could_mean_is_never_guessed(label: str) -> None:
             assert where.read(found) in {text, _number(text)}
 
 
+@NASTY
 @pytest.mark.parametrize("key", KEYS)
 def test_a_name_that_one_may_choose_is_taken_as_it_is_or_not_at_all(key: str) -> None:
     where, value = KEYS[key]
@@ -122,12 +131,14 @@ def test_a_name_that_one_may_choose_is_taken_as_it_is_or_not_at_all(key: str) ->
         holds(found, where.read, text, "service.yaml", where.keys[0])
 
 
+@NASTY
 @pytest.mark.parametrize("key", ["name", *HOST_FIELDS])
 def test_a_nasty_text_of_a_host_is_taken_as_it_is_or_not_at_all(key: str) -> None:
     for text in TEXTS:
         _host_holds(key, text)
 
 
+@ANYTHING
 @pytest.mark.parametrize("key", ["name", *HOST_FIELDS])
 @given(text=ANY)
 @settings(SOME, deadline=None)
@@ -151,6 +162,7 @@ def _meant(key: str, text: str) -> str:
     return str(Path(text)) if key == "identity" and not text.startswith("~") else text
 
 
+@NASTY
 def test_an_override_of_a_host_is_held_to_the_same() -> None:
     for text in TEXTS:
         host = hosts_of(f"hosts:\n  shire01: {{service: {{env: {{V: {in_yaml(text)}}}}}}}\n")

@@ -22,7 +22,12 @@ from tasks.engine.scripts import Question, Script, Staging, Switch
 from tasks.engine.service import Service
 from tasks.engine.yamlfile import parse
 from tests.nasty import ANY, PWNED, TEXTS, in_yaml
+from tests.promises.words import NO_INJECTION
 from tests.test_golden import SERVICE
+
+pytestmark = pytest.mark.promise(
+    NO_INJECTION, "nasty texts in scripts, launchers and root's files, read by dash and bash"
+)
 
 SHELLS = ["dash", "bash"]
 RELEASE = "0123456789ab"

@@ -20,9 +20,9 @@ FILE_LINES, FUNCTION_LINES = 260, 60
 
 # Decide from values alone; a clock, a random number or a file comes to them as an argument.
 PURE = (
-    *("drift", "errors", "events", "facts", "failures", "history", "host_files", "journal", "launchers", "layout"),
-    *("lines", "marks", "merge", "parts", "plan", "quote", "saying", "schema", "scripts", "selection", "session"),
-    *("shapes", "standing", "tally", "target", "tree", "views", "waves"),
+    *("drift", "errors", "events", "facts", "failures", "foreign", "history", "host_files", "journal", "launchers"),
+    *("layout", "lines", "marks", "merge", "parts", "plan", "quote", "saying", "schema", "scripts", "selection"),
+    *("session", "shapes", "standing", "tally", "target", "tree", "views", "waves"),
 )
 IO = {"asyncio", "fabric", "getpass", "glob", "http", "io", "invoke", "multiprocessing", "os", "paramiko", "pathlib",
       "queue", "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",

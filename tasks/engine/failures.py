@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
+from tasks.engine import foreign
 from tasks.engine.errors import LoopError
 from tasks.engine.marks import Transcript
 from tasks.engine.saying import readable
@@ -39,13 +40,13 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
 def busy(host: str, text: str) -> LoopError:
     """Who is at work on a host: as that run wrote it into the lock's file."""
     try:
-        holder = json.loads(text)
+        holder: Any = foreign.load(text)
         who = holder["who"]
         told = (
             f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
             f"{holder['action']} of {holder['release']}"
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         told = "another run is at work here"
     return LoopError(told, where=host, next="wait for it to end, or say --lock-wait SECONDS", code="busy")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
-from tasks.engine import layout, quote, saying
+from tasks.engine import foreign, layout, quote, saying
 from tasks.engine.errors import UsageError
 from tasks.engine.schema import nearest
 from tasks.engine.service import Service
@@ -194,11 +195,11 @@ def _script(line: str) -> str:
 def parse(host: str, line: bytes) -> Entry | None:
     """An entry of journalctl's JSON; None for anything else. Messages that are not UTF-8 come as a list of bytes."""
     try:
-        found = json.loads(line)
+        found: Any = foreign.load(line.decode("utf-8", "replace"))
         text, source = _text(found["MESSAGE"]), _text(found.get("SYSLOG_IDENTIFIER") or "-")
         time = int(found["__REALTIME_TIMESTAMP"]) / 1e6
         cursor = str(found["__CURSOR"])
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     if not 0 <= time <= _LATEST:
         return None
@@ -218,5 +219,5 @@ def _level(text: str, priority: object) -> str:
     own = saying.level(text)
     if own:
         return own
-    number = int(priority) if isinstance(priority, str) and priority.isascii() and priority.isdigit() else 6
+    number = int(priority) if isinstance(priority, str) and re.fullmatch("[0-7]", priority) else 6
     return "error" if number <= 3 else "warning" if number == 4 else "debug" if number >= 7 else "info"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import sys
@@ -53,7 +52,7 @@ class View:
         if isinstance(item, Note):
             self._note(item)
         elif self._json:
-            self._writer.raw(json.dumps({"schema": report.SCHEMA, "event": "line", **item.as_dict()}))
+            self._writer.raw(report.encoded({"event": "line", **item.as_dict()}))
         else:
             head = f"{item.moment}  {self._names.of(item.host)}  {terminal(item.source)}: "
             for text in _told(item):
@@ -66,7 +65,7 @@ class View:
     def _note(self, note: Note) -> None:
         if self._json:
             found = {"event": note.event, "host": note.host, "message": note.text}
-            self._writer.raw(json.dumps({"schema": report.SCHEMA, **found}))
+            self._writer.raw(report.encoded(found))
         else:
             self._notes.line(f"{note.host}: {note.text}")
 

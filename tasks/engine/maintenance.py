@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
-from tasks.engine import templates
+from tasks.engine import foreign, templates
 from tasks.engine.errors import UsageError
 from tasks.engine.facts import Facts
 from tasks.engine.service import Service
@@ -57,7 +57,7 @@ def state(facts: Facts) -> Mapping[str, object] | None:
     if not text:
         return None
     try:
-        found = json.loads(text)
+        found = foreign.load(text)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -6,11 +6,23 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tasks.engine.errors import LoopError
+
 LINE_LIMIT = 64 * 1024
 """Bytes of a foreign line that are kept; the rest of it is dropped."""
 
 MARK_LIMIT = 8 * 1024 * 1024
 """Bytes that one of our own lines may have: a file's content travels in one."""
+
+
+KEPT = 64 * 1024 * 1024
+"""Bytes of our own lines that one script may answer in all: above that it is no answer, but an attack on memory."""
+
+
+class TooMuch(LoopError):
+    """A script answered without an end."""
+
+    code = "too-much"
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,8 @@ class Reader:
         if head != f"@{self.nonce}":
             return Output(text.removesuffix("\r"))
         word, _, rest = rest.partition(" ")
-        return Mark(word, rest)
+        # Part of it may go into the next script, and no shell can be given a NUL.
+        return Mark(word, rest.replace("\0", "\ufffd"))
 
 
 @dataclass
@@ -81,10 +94,15 @@ class Transcript:
     marks: dict[str, list[str]] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     exit: int = 0
+    _size: int = 0
 
     def add(self, item: Mark | Output) -> None:
-        """Keep one line."""
+        """Keep one line; TooMuch when there is no end to them."""
         if isinstance(item, Mark):
+            self._size += len(item.word) + len(item.rest) + 64
+            if self._size > KEPT:
+                raise TooMuch(f"the host answers more than {KEPT // 1024**2} MiB, which no host of ours has to say",
+                              next="look at it by hand: fab shell -H HOST")  # fmt: skip
             self.marks.setdefault(item.word, []).append(item.rest)
         elif item.text.strip():
             self.tail.append(item.text)

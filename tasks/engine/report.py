@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO
 
 from tasks.engine.errors import LoopError
 from tasks.engine.quote import terminal
 
 SCHEMA = 1
+_CELL = 300
 
 
 class Writer:
@@ -26,7 +27,7 @@ class Writer:
         self.raw(terminal(text))
 
     def raw(self, text: str) -> None:
-        """One line as it is: JSON, or a script of ours."""
+        """One line as it is: a script of ours, or what is safe already."""
         if self.closed:
             return
         # What a terminal of another encoding cannot show, it shows as an escape.
@@ -50,9 +51,14 @@ def err() -> Writer:
     return Writer(sys.stderr)
 
 
-def document(value: dict[str, object]) -> None:
+def document(value: Mapping[str, object]) -> None:
     """The one JSON document of a query."""
-    out().raw(json.dumps({"schema": SCHEMA, **value}, indent=2, sort_keys=False))
+    out().raw(encoded(value, indent=2))
+
+
+def encoded(value: Mapping[str, object], indent: int | None = None) -> str:
+    """A JSON object with its schema, in letters that steer no terminal: ASCII without controls, DEL included."""
+    return json.dumps({"schema": SCHEMA, **value}, indent=indent).replace("\x7f", "\\u007f")
 
 
 def error(problem: LoopError, *, as_json: bool) -> None:
@@ -76,9 +82,14 @@ def error_lines(problem: LoopError) -> Iterable[str]:
         yield f" next: {problem.next}"
 
 
+def _cell(text: str) -> str:
+    """What a host says at length, JSON has in full."""
+    return terminal(text if len(text) <= _CELL else f"{text[:_CELL]} ...")
+
+
 def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """Rows of text in columns as wide as they need to be; the last one is not padded."""
-    shown = [[terminal(cell) for cell in row] for row in rows]
+    shown = [[_cell(text) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]) - 1)] if shown else []
     for row in shown:
         yield "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()

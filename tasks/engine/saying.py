@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
+from tasks.engine import foreign
+
 _LINES = 20
 _WIDTH = 200
 _FRAMES = 2
@@ -59,13 +61,14 @@ def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:
 def _structured(line: str) -> list[str]:
     """A JSON line of a logger as level, message and the end of its traceback; any other line as it is."""
     try:
-        found = json.loads(line)
-        text = str(found["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = foreign.load(line)
+    except ValueError:
+        return [line]
+    if not isinstance(found, dict) or "message" not in found:
         return [line]
     level = str(found.get("level", "info")).lower()
     traceback = str(found.get("traceback") or found.get("exc_info") or "").splitlines()
-    return [f"{level}: {text}", *(_end_of(traceback) if traceback else [])]
+    return [f"{level}: {found['message']}", *(_end_of(traceback) if traceback else [])]
 
 
 def _end_of(traceback: Sequence[str]) -> list[str]:
@@ -80,8 +83,8 @@ def fields(line: str) -> dict[str, object] | None:
     if not line.startswith("{"):
         return None
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = foreign.load(line)
+    except ValueError:
         return None
     return found if isinstance(found, dict) and isinstance(found.get("message"), str) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from tasks.engine.lock import Lock, LockedRequirement
 
 _SHORT = {"cpython": "cp", "pypy": "pp"}
 _SPELLED = {"cpython": "CPython", "pypy": "PyPy"}
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}")
+_VERSION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){1,2}[A-Za-z0-9.+-]{0,40}")
 _LEGACY = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 
 
@@ -31,9 +34,12 @@ class Target:
     implementation: str = "cpython"
 
     def __post_init__(self) -> None:
-        if self.implementation not in _SHORT or self.libc[0] not in {"glibc", "musl"}:
+        # All of it goes into the arguments of pip, and each minor version of the libc is a tag.
+        plain = all(_WORD.fullmatch(word) for word in (self.abi, self.machine)) and _VERSION.fullmatch(self.python)
+        small = all(0 <= number < 1000 for number in self.libc[1:])
+        if not (plain and small) or self.implementation not in _SHORT or self.libc[0] not in {"glibc", "musl"}:
             raise UsageError(
-                f"wheels are chosen for CPython and PyPy on glibc or musl, not for {self}",
+                f"wheels are chosen for CPython and PyPy on glibc or musl, not for {str(self)[:200]}",
                 next="name another interpreter as `python:` of the host in hosts.yaml",
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -32,7 +31,7 @@ class JsonLines:
     def show(self, event: Event) -> None:
         """One event, unless it is for the log alone."""
         if not _for_log(event):
-            self._writer.raw(json.dumps({"schema": report.SCHEMA, **as_dict(event)}))
+            self._writer.raw(report.encoded(as_dict(event)))
 
     def close(self, tally: Tally, log: str | None) -> None:
         """Everything was said as it happened."""

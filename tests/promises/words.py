@@ -12,4 +12,5 @@ GATE = "A release that fails its check never serves a request, and its cause is 
 HELD_BACK = "A release that fails after the switch is taken back by the host itself"
 KNOWN = "A host is never trusted blindly"
 ACCESS = "Whatever a host's access is like: it works, or one clear sentence says why not"
+CALM = "No file and no host makes fab crash, hang or fill the memory"
 NO_INJECTION = "No value from a file or a host becomes syntax of a shell, systemd, nginx, sudo or a terminal"

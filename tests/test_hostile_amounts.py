@@ -1,0 +1,117 @@
+"""However much a host says, and however deeply: what is kept of it has a bound, and so has the time it takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.engine import drift, foreign, journal, lines, marks, merge, report, saying
+from tasks.engine.errors import UsageError
+from tasks.engine.facts import Facts
+from tasks.engine.marks import KEPT, Mark, Reader, TooMuch, Transcript
+from tasks.engine.target import Target
+from tests.nasty import TEXTS
+from tests.promises.words import CALM
+
+pytestmark = pytest.mark.promise(CALM, "a host that answers at any length and depth")
+
+
+def test_what_drifted_by_the_hundred_thousand_is_not_all_compared() -> None:
+    asked: list[str] = []
+
+    def source(release: str, path: str) -> None:
+        asked.append(release + path)
+
+    facts = Facts({}, drift=tuple(f"edited /opt/apps/myapp/releases/a/code/{number}" for number in range(100_000)))
+    assert len(drift.examine((), facts, source)) == 100_000
+    assert len(asked) <= 100
+
+
+@pytest.mark.parametrize("depth", [foreign.DEPTH, foreign.DEPTH + 1, 900, 1000, 100_000, 1_000_000])
+@pytest.mark.parametrize("sign", ["[]", "{}"])
+def test_what_is_nested_too_deeply_is_no_value(depth: int, sign: str) -> None:
+    opening = "[" if sign == "[]" else '{"":'
+    text = opening * (depth - 1) + sign + sign[1] * (depth - 1)
+    if depth <= foreign.DEPTH:
+        json.loads(report.encoded({"value": foreign.load(text)}, 2))
+    else:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            foreign.load(text)
+
+
+def test_what_json_does_not_have_comes_as_words() -> None:
+    assert foreign.load("[NaN, Infinity, -Infinity, 1e999, 1e9]") == ["NaN", "Infinity", "-Infinity", "1e999", 1e9]
+
+
+def test_an_answer_without_an_end_is_given_up() -> None:
+    with pytest.raises(TooMuch, match="64 MiB"):
+        answer(b"@nonce fact " + b"x" * 65_000 + b"\n", 2 * KEPT)
+
+
+def test_many_short_answers_count_as_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "KEPT", 1024**2)
+    with pytest.raises(TooMuch):
+        answer(b"@nonce x\n", 1024**2 // 6)
+
+
+def answer(piece: bytes, size: int) -> None:
+    """A transcript of so many bytes."""
+    reader, transcript = Reader("nonce"), Transcript()
+    for _ in range(size // len(piece)):
+        for item in reader.feed(piece):
+            transcript.add(item)
+
+
+def test_a_nul_of_a_host_reaches_no_further_script() -> None:
+    (mark,) = Reader("nonce").feed(b"@nonce fact current_release a\0b\n")
+    assert mark == Mark("fact", "current_release a\ufffdb")
+
+
+def _refusal(**values: object) -> str | None:
+    """What is said to a Python with these values; None when it is taken."""
+    named = {"python": "3.11.2", "abi": "cp311", "machine": "x86_64", "libc": ("glibc", 2, 36), **values}
+    try:
+        Target(**named)  # type: ignore[arg-type]  # a table of wrong ones
+    except UsageError as error:
+        return error.message
+    return None
+
+
+@pytest.mark.parametrize("field", ["python", "abi", "machine", "implementation"])
+def test_a_python_that_cannot_be_asks_no_index_for_wheels(field: str) -> None:
+    for text in TEXTS:
+        plain = re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_.+-]{0,60}", text) is not None
+        said = _refusal(**{field: text})
+        assert plain or said is not None
+        assert len(said or "") < 400
+
+
+@pytest.mark.parametrize("libc", [("glibc", 2, 10**9), ("glibc", 10**4000, 2), ("musl", 1, -1), ("other", 1, 1)])
+def test_a_libc_that_cannot_be_makes_no_million_tags(libc: tuple[str, int, int]) -> None:
+    assert _refusal(libc=libc) is not None
+
+
+@given(pieces=st.lists(st.binary(max_size=50), max_size=20), limit=st.integers(1, 40))
+def test_cut_lines_are_no_longer_than_they_may_be(pieces: list[bytes], limit: int) -> None:
+    found = list(lines.cut(pieces, limit))
+    whole = b"".join(pieces).split(b"\n")
+    assert [line for line in found if line is not None] == [
+        line for number, line in enumerate(whole) if len(line) <= limit and (line or number < len(whole) - 1)
+    ]
+
+
+HUGE: dict[str, Callable[[], object]] = {
+    "a level": lambda: saying.words('{"message": "m", "level": "' + "x" * 10**6 + '"}'),
+    "a time": lambda: journal.parse("h", b'{"MESSAGE": "m", "__CURSOR": "c", "__REALTIME_TIMESTAMP": "%d"}' % 10**4000),
+    "a clock": lambda: merge.Merge[str](1, 10).push("h", 1e300, "x", 1, 0, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_what_is_huge_is_still_read(what: str) -> None:
+    HUGE[what]()
