@@ -11,7 +11,7 @@ from tests.front import ask
 from tests.hosts import MakeHosts
 
 ROOT = "/opt/apps/myapp"
-UNITS = ("start", "stop", "reset-failed", "enable", "disable")
+VERBS = ("start", "stop", "restart", "reset-failed", "enable", "disable", "kill -s KILL")
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def test_the_rules_are_whole_commands_and_nothing_like_them_passes(fleet: Fleet)
     assert rules
     for rule in rules:
         assert rule.startswith("(root) NOPASSWD: /usr/bin/systemctl ")
-        verb, *names = rule.removeprefix("(root) NOPASSWD: /usr/bin/systemctl ").split()
-        assert verb in UNITS
-        assert all(name.startswith("myapp") for name in names)
+        verb, unit, names = rule.removeprefix("(root) NOPASSWD: /usr/bin/systemctl ").partition(" myapp")
+        assert verb in VERBS
+        assert all(name.startswith("myapp") for name in f"{unit}{names}".split())
         assert not set("*?[]!\\") & set(rule)
     assert as_deploy(fleet, "sudo -n /usr/bin/systemctl start myapp.service") == 0
     for refused in (
@@ -63,6 +63,8 @@ def test_the_rules_are_whole_commands_and_nothing_like_them_passes(fleet: Fleet)
         "systemctl start --now myapp.service",
         "systemctl --root=/tmp start myapp.service",
         "systemctl stop myapp@blue.service",
+        "systemctl kill myapp@blue.service",
+        "systemctl kill -s KILL ssh.service",
         "systemctl start myapp@../ssh.service",
         "systemctl edit myapp.service",
         "systemctl daemon-reload",

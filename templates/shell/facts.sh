@@ -31,12 +31,18 @@ machine_facts() {
 }
 
 python_facts() {
+  tried=
   # shellcheck disable=SC2153 # of the header
   for python in "$PYTHON" python3 python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 python3.15; do
     [ -n "$python" ] || continue
     path=$(command -v "$python") || continue
+    # python3 and python3.11 are mostly one.
+    real=$(readlink -f "$path")
+    case " $tried " in *" $real "*) continue ;; esac
+    tried="$tried $real"
     found=$("$path" -I -c '
-import json, os, platform, sys, sysconfig, venv
+import importlib.util, json, os, platform, sys, sysconfig
+importlib.util.find_spec("venv") or sys.exit(1)
 gnu, libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None, None
 print(json.dumps({
     "path": sys.executable, "version": platform.python_version(), "implementation": sys.implementation.name,
