@@ -49,6 +49,7 @@ def description(**changes: Any) -> str:
         "name": "myapp",
         "app": "echo:app",
         "health": {"path": "/healthz", "passes": 1, "settle": 0},
+        "probation": 0,
         "nginx": {"server_name": "myapp.example"},
         **changes,
     }
