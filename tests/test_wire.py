@@ -1,0 +1,79 @@
+"""The way to a port: what the other end said first is kept, and what was there for the way alone ends with it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.engine import wire
+from tasks.engine.wire import Wire
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Wire, socket.socket]]:
+    """Ours and theirs."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Wire(ours), theirs
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "speaks"),
+    [
+        (b"SSH-2.0-x\r\n\0\0\1\2", "", True),
+        (b"Exceeded MaxStartups\r\n", "Exceeded MaxStartups", False),
+        (b"be warned\nof this\r\nSSH-2.0-x\r\n", "be warned of this", True),
+        (b"220 mail\xff\x1b[2J\n", "220 mail\ufffd\x1b[2J", False),
+        (b"", "", False),
+    ],
+)
+def test_how_the_other_end_began_is_kept(
+    ends: tuple[Wire, socket.socket], said: bytes, heard: str, speaks: bool
+) -> None:
+    line, theirs = ends
+    theirs.sendall(said)
+    theirs.close()
+    assert b"".join(iter(lambda: line.recv(3), b"")) == said
+    assert (line.heard, line.speaks, line.ended) == (heard, speaks, True)
+
+
+def test_no_more_is_kept_than_a_beginning(ends: tuple[Wire, socket.socket]) -> None:
+    line, theirs = ends
+    for _ in range(100):
+        theirs.sendall(b"x" * 4096)
+        assert line.recv(4096) == b"x" * 4096
+    assert len(line.heard) == 200
+    assert not line.ended
+
+
+def test_what_was_there_for_it_alone_ends_with_it_and_once(ends: tuple[Wire, socket.socket]) -> None:
+    line, _ = ends
+    ended: list[str] = []
+    line.then(lambda: ended.append("before"))
+    line.close()
+    line.then(lambda: ended.append("after"))
+    line.close()
+    assert ended == ["before", "after"]
+
+
+def test_a_program_is_the_other_end_and_its_complaints_are_kept() -> None:
+    line = wire.proxied("sh -c 'echo SSH-here; echo one >&2; echo two >&2; cat; echo gone >&2'")
+    try:
+        assert line.recv(100) == b"SSH-here\n"
+        line.sendall(b"through")
+        assert line.recv(100) == b"through"
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(100) == b""
+        assert line.complaint == ("one", "two", "gone")
+    finally:
+        line.close()
+
+
+def test_a_program_that_would_stay_is_ended() -> None:
+    line = wire.proxied("sh -c 'echo $$; exec sleep 1000'")
+    pid = line.recv(100).decode().strip()
+    line.close()
+    assert subprocess.run(["kill", "-0", pid], capture_output=True, check=False).returncode != 0
