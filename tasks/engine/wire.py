@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from typing import IO, Any
 
 from tasks.engine.ssh_config import Endpoint, Options
@@ -72,12 +73,13 @@ class Wire:
     def heard(self) -> str:
         """What it said before that: nothing, as a rule."""
         lines = self._heard.decode("utf-8", "replace").splitlines()
-        return " ".join(line.strip() for line in lines[:3] if not line.startswith("SSH-")).strip()[:200]
+        said = takewhile(lambda line: not line.startswith("SSH-"), lines[:3])
+        return " ".join(line.strip() for line in said).strip()[:200]
 
     @property
     def complaint(self) -> tuple[str, ...]:
         """The last lines that a ProxyCommand wrote to its standard error."""
-        if self._errors is None:
+        if self._errors is None or self._errors.closed:
             return ()
         text = os.pread(self._errors.fileno(), 65536, 0)
         return tuple(text.decode("utf-8", "replace").splitlines()[-3:])
@@ -117,4 +119,5 @@ def proxied(command: str) -> Wire:
 
     line = Wire(ours, errors)
     line.then(end)
+    line.then(errors.close)
     return line
