@@ -44,12 +44,16 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 
 @dataclass
 class ShellHost:
-    """`root` is /opt/apps/myapp, `ctl` /run/myapp; `shell` is dash or bash, called as /bin/sh would be."""
+    """`root` is /opt/apps/myapp, `ctl` /run/myapp; `shell` is dash or bash, called as /bin/sh would be.
+
+    failpoint: `STEP=ACTION`, where its scripts break.
+    """
 
     folder: Path
     shell: str
     service: Service = SERVICE
     transcript: Transcript = field(default_factory=Transcript)
+    failpoint: str = ""
 
     def __post_init__(self) -> None:
         self.root, self.run_folder = self.folder / "apps", self.folder / "run/myapp"
@@ -108,7 +112,7 @@ class ShellHost:
         environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
         local = LocalShell(environment=environment, become=(str(STUBS / "as-shell"),))
         try:
-            self.transcript = local.execute(self.moved(script), RUN, sink, payload)
+            self.transcript = local.execute(self.moved(script), replace(RUN, failpoint=self.failpoint), sink, payload)
         except LinkLost as lost:
             self.transcript = Transcript()
             return -int(lost.message.rpartition(" ")[2])

@@ -41,8 +41,11 @@ def names() -> tuple[str, ...]:
     """Every place, the controller's first, then script by script in the order of their text."""
     found = list(CONTROLLER)
     for stage in scripts.STAGES:
-        for part in scripts.parts(stage):
-            found += [point.replace("$STAGE", stage) for point in _POINT.findall(templates.text(f"shell/{part}"))]
+        points = [one for part in scripts.parts(stage) for one in _POINT.findall(templates.text(f"shell/{part}"))]
+        found += [point.replace("$STAGE", stage) for point in points]
+        if stage == "activate":
+            # The way back of a run is an activation too, and has names of its own.
+            found += [point.replace("$STAGE", "undo") for point in points if point.startswith("$STAGE")]
     return tuple(dict.fromkeys(found))
 
 

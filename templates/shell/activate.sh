@@ -3,11 +3,13 @@
 PHASE=idle
 WHY=
 STAGE=activate
+[ "$ACTION" != undo ] || STAGE=undo
 
 alone
 printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s}\n' \
   "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$ACTION" "$ID" "$WHO" >"$ROOT/.activating"
 watch=/run/$NAME/ctl/probation
+point "$STAGE.begin"
 
 leave() {
   status=$?
@@ -25,7 +27,7 @@ leave() {
 
 undo() {
   if [ "$PHASE" = switched ] && [ -n "$OLD" ]; then relink "$ROOT/current" "/run/$NAME/ctl/live"; fi
-  point activate.undo
+  point "$STAGE.undo"
   if [ "$PHASE" = switched ]; then
     [ "$PROBATION" = 0 ] || ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
     drain_slot "$NEW"
@@ -40,8 +42,10 @@ undo() {
     rm -f "/run/$NAME/ctl/live"
     [ -z "$LISTEN" ] || ctl stop "$NAME-listen.socket" "$NAME-listen.service"
   fi
+  point "$STAGE.undone"
   ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
   history "$ACTION" "$ID" failed "${WHY:-interrupted}"
+  point "$STAGE.failed"
   journal_of_candidate
   mark failed "${WHY:-interrupted}"
   [ "$status" != 0 ] || status=1
@@ -99,12 +103,14 @@ start_candidate() {
   relink "/run/$NAME/$NEW.sock" "$ROOT/slots/$NEW/http.sock"
   history "$ACTION" "$ID" started
   PHASE=candidate
+  point "$STAGE.intent"
   relink "../../releases/$ID" "$ROOT/slots/$NEW/release"
+  point "$STAGE.placed"
   : >"/run/$NAME/try/$NEW"
   ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" || :
-  point activate.start
+  point "$STAGE.start"
   ctl start "$NAME@$NEW.service" || fail "slot $NEW did not start"
-  point activate.started
+  point "$STAGE.started"
 }
 
 # nginx leads this host's own address to the candidate, and everybody else to the live slot.
@@ -112,22 +118,22 @@ check_door() {
   [ "$FRONT" != listen ] || return 0
   step check 'the front door, before anybody else comes through it'
   relink "$ROOT/slots/$NEW" "/run/$NAME/ctl/door"
-  point activate.door
+  point "$STAGE.door"
   probe_door 5 || fail "the front door does not answer for it: $PROBE_WHY"
   [ "$FRONT" != https ] || check_gateway
   shut_door
 }
 
 switch() {
-  point activate.checked
+  point "$STAGE.checked"
   step switch "slot $NEW takes the traffic"
   PHASE=switched
   relink "$ROOT/slots/$NEW" "/run/$NAME/ctl/live"
-  point activate.switch
+  point "$STAGE.switch"
   [ -z "$LISTEN" ] || ctl start "$NAME-listen.socket" ||
     fail "nothing can listen at $LISTEN: is it taken, or no address of this host?"
   probe_front 5 || fail "the front door does not answer for it: $PROBE_WHY"
-  point activate.front
+  point "$STAGE.front"
 }
 
 check_gateway() {
@@ -154,6 +160,7 @@ begin_probation() {
   history "$ACTION" "$ID" probation
   point activate.probation
   ctl start "$NAME-probation@$NEW.service" || fail 'its probation did not start'
+  point activate.watching
   now
   watch_end=$((NOW + 500))
   while flock -n "$watch/until" true; do
@@ -179,9 +186,10 @@ check_release
 choose_watch
 trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
+point "$STAGE.trapped"
 start_candidate
 hold "$NEW"
-point activate.held
+point "$STAGE.held"
 check_door
 switch
 if [ "$PROBATION" = 0 ]; then

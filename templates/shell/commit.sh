@@ -11,6 +11,7 @@ commit() {
 after_commit() {
   sync "$ROOT" "$ROOT/slots/$NEW"
   relink "$ROOT/current" "/run/$NAME/ctl/live"
+  point "$STAGE.follow"
   case $(tail -n 1 "$ROOT/history.jsonl") in
     *"\"$RUN\""*'"state":"done"'*) ;;
     *) history "$ACTION" "$ID" "done" ;;
@@ -25,6 +26,7 @@ after_commit() {
     ctl enable $ENABLED
   }
   ctl start "$NAME.service"
+  point "$STAGE.facade"
   for unit in $PROCESSES; do
     ctl restart "$unit" || : # what came of it is looked at in the end
   done
@@ -40,6 +42,7 @@ after_commit() {
       ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
     fi
   }
+  point "$STAGE.stopped"
   rm -f "/run/$NAME/try/$NEW"
   PHASE=finished
   point "$STAGE.drained"
@@ -73,6 +76,7 @@ prune() {
     step prune "$id"
     point "$STAGE.prune"
     mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
+    point "$STAGE.pruned"
     rm -rf "$ROOT/releases/.part-old-$id"
   done
   prune_unused venvs
@@ -91,6 +95,7 @@ prune_unused() { # venvs|wheels
     else
       cat "$ROOT"/releases/*/WHEELS 2>/dev/null | grep -qF "  ${path##*/}" && continue
     fi
+    point "$STAGE.sweep"
     rm -rf "$path"
   done
   flock -u 8

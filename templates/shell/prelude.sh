@@ -23,6 +23,8 @@ refuse() {
 point() { # STAGE.STEP
   case $FAILPOINT in
     "$1=fail")
+      # Once: what follows is the way out, which may pass here again.
+      FAILPOINT=
       WHY="failpoint $1"
       mark refused "$WHY"
       exit 1

@@ -63,6 +63,8 @@ case $NEW in blue) OLD=green ;; *) OLD=blue ;; esac
 # Held for as long as this lasts: who wants to know the end waits for it.
 exec 6>>"$watch/until"
 flock 6
+# A step breaks once: systemd begins this again, and then it goes on.
+[ -z "$FAILPOINT" ] || printf '%s\n' "$NONCE" "$RUN" "$WHO" '' >"$watch/run"
 # Killed after the commit, it goes on there; and where another run has ended the trial, there is nothing to do.
 if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then
   [ "$(readlink "/run/$NAME/ctl/live")" = "$ROOT/slots/$NEW" ] || exit 0

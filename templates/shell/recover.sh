@@ -1,6 +1,7 @@
 # The first step of every run: one slot serves, and it is the committed one. OLD: that slot, nothing before the first
 # release; NEW: the idle one; RETURNED: whether the traffic had to come back, from a probation or from a run that died.
 recover() {
+  point "$STAGE.recover"
   OLD=$(slot_of "$ROOT/current")
   case $OLD in blue) NEW=green ;; *) NEW=blue ;; esac
   RETURNED=
@@ -24,6 +25,7 @@ recover() {
     drain_slot "$NEW"
     ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" || :
   fi
+  point "$STAGE.idle"
   [ -z "$OLD" ] || rm -f "/run/$NAME/try/$OLD"
   shut_door
   rm -f "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*

@@ -125,6 +125,7 @@ replace() { # NEW PATH MODE
   install -m "$3" "$1" "$2.new-$RUN"
   point setup.file
   mv -T "$2.new-$RUN" "$2"
+  point setup.written
 }
 
 install_files() {
@@ -159,7 +160,9 @@ remove_former() {
 
 start_units() {
   systemd-tmpfiles --create "/etc/tmpfiles.d/$NAME.conf" </dev/null
+  point setup.tmpfiles
   systemctl daemon-reload </dev/null
+  point setup.reloaded
   for unit in $UNITS; do
     [ "$(systemctl show -p LoadState --value "$unit")" = loaded ] || refuse "systemd does not load $unit"
   done
@@ -294,6 +297,7 @@ point setup.files
 install_files
 point setup.units
 start_units
+point setup.enabled
 point setup.listen
 move_listen
 point setup.gateway

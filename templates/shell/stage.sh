@@ -34,6 +34,7 @@ edited() {
 
 reuse() {
   step check "release $ID is there already"
+  point stage.reuse
   intact "$ROOT/releases/$ID" || edited "$ID"
   venv_works "$ROOT/releases/$ID/venv" || edited "$ID"
 }
@@ -89,6 +90,7 @@ build_venv() {
   # A venv that does not work any more is not what a release runs from: it makes room.
   rm -rf "$ROOT/venvs/$VENV"
   mv -T "$venv_part" "$ROOT/venvs/$VENV"
+  point stage.venvs
 }
 
 finish() {

@@ -4,8 +4,10 @@ alone
 ID=$(release_at "$ROOT/current")
 judge_by "$ID"
 history start "$ID" started
+point start.enable
 # shellcheck disable=SC2086 # a list of names
 ctl enable $ENABLED
+point start.start
 slot=$(slot_of "$ROOT/current")
 ctl reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
 ctl start "$NAME.service"
@@ -22,6 +24,7 @@ until probe_slot "$slot" 5; do
   fi
   sleep 0.1
 done
+point start.started
 history start "$ID" "done"
 step started "$ID"
 mark end ok

@@ -4,6 +4,7 @@ alone
 # What is on probation is given up: the committed release is the one that a start brings back.
 ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
 relink "$ROOT/current" "/run/$NAME/ctl/live"
+point stop.live
 now
 drain_end=$((NOW + DRAIN * 100))
 for slot in blue green; do
@@ -14,8 +15,10 @@ for slot in blue green; do
   done
 done
 history stop "$(release_at "$ROOT/current")" started
+point stop.stop
 # shellcheck disable=SC2086 # lists of names
 ctl stop $UNITS
+point stop.stopped
 if [ "$DISABLE" = 1 ]; then
   # The sockets too: the first request after a boot would start the service.
   # shellcheck disable=SC2086

@@ -1,0 +1,157 @@
+"""The named places: all are listed, all are passed, nothing but the controller's own environment sets them, and unused
+they cost nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import failpoints, scripts, templates
+from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.scripts import Switch
+from tests.clone import Clone
+from tests.hosts import Hosts
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+ROOT = Path(__file__).resolve().parent.parent
+OF_SCRIPTS = [name for name in failpoints.names() if not name.startswith("controller.")]
+
+
+def full(host: ShellHost) -> None:
+    """More releases than are kept, and a wheel that none uses."""
+    for name in ("c" * 12, "d" * 12, "e" * 12):
+        host.release(name)
+    (host.root / "wheels/old-1.whl").touch()
+
+
+def bad(host: ShellHost) -> None:
+    """The new slot never answers."""
+    (host.folder / f"answers/{NEW}").write_text("503\n")
+
+
+def activation(action: str) -> list[tuple[str, Callable[[ShellHost], None]]]:
+    """Each step of an activation that needs no probation, with what makes a run pass it."""
+    made: dict[str, Callable[[ShellHost], None]] = {"prune": full, "pruned": full, "sweep": full}
+    made |= {"undo": bad, "undone": bad, "failed": bad}
+    of_probation = {"activate.probation", "activate.watching"}
+    names = [name for name in OF_SCRIPTS if name.startswith(f"{action}.") and name not in of_probation]
+    return [(name, made.get(name.partition(".")[2], lambda _: None)) for name in names]
+
+
+def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> None:
+    there = set()
+    for path in (ROOT / "templates/shell").glob("*.sh"):
+        for name in re.findall(r"(?<![a-z])point ([^\s.]+\.[^\s]+)", path.read_text()):
+            shared = [stage for stage in scripts.STAGES if path.name in scripts.parts(stage)]
+            shared += ["undo"] if "activate" in shared else []
+            there |= {name.strip('"').replace("$STAGE", stage) for stage in shared}
+    reached = set()
+    for path in (ROOT / "tasks").rglob("*.py"):
+        reached |= set(re.findall(r'reach\("([a-z.]+)"\)', path.read_text()))
+    assert set(OF_SCRIPTS) == there
+    assert set(failpoints.CONTROLLER) == reached
+    assert len(failpoints.names()) == len(set(failpoints.names()))
+
+
+@pytest.mark.parametrize(("name", "ready"), [*activation("activate"), *activation("undo")])
+def test_each_step_of_an_activation_is_passed_and_breaks_there(
+    tmp_path: Path, name: str, ready: Callable[[ShellHost], None]
+) -> None:
+    host = serving(ShellHost(tmp_path, "dash"))
+    ready(host)
+    host.failpoint = f"{name}=fail"
+    action = "undo" if name.startswith("undo.") else "deploy"
+    assert host.execute(scripts.activate(SERVICE, Switch(action, NEW, OLD))) != 0
+    assert host.transcript.last("refused") == f"failpoint {name}"
+
+
+@pytest.mark.parametrize("action", failpoints.ACTIONS)
+def test_a_step_of_another_stage_breaks_nothing(shell_host: ShellHost, action: str) -> None:
+    host = serving(shell_host)
+    host.failpoint = f"undo.switch={action}"
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
+
+
+def test_killed_there_it_says_no_last_word_and_its_traps_do_not_run(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    host.failpoint = "activate.switch=die"
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD))) == -9
+    assert (host.slot("live"), host.slot("current"), host.running()) == ("green", "blue", {"blue", "green"})
+
+
+def test_the_environment_of_a_host_sets_none(shell_host: ShellHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILPOINT", "activate.switch=die")
+    host = serving(shell_host)
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
+    assert host.serves() == NEW
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "then"),
+    [
+        ("activate.swich=die", "no failpoint 'activate.swich'", "FAILPOINT=activate.switch=die"),
+        ("nonsense=die", "no failpoint 'nonsense'", "fab failpoints"),
+        ("activate.switch=explode", "not 'explode'", "FAILPOINT=activate.switch=die"),
+        ("activate.switch", "not ''", "FAILPOINT=activate.switch=die"),
+    ],
+)
+def test_one_that_does_not_exist_is_refused_before_any_contact(clone: Clone, text: str, told: str, then: str) -> None:
+    with pytest.raises(UsageError, match=told) as refused:
+        failpoints.setting({"FAILPOINT": text}, "shire01")
+    assert refused.value.next == then
+    clone.write("hosts.yaml", "hosts: {shire01: {address: 127.0.0.1, port: 1}}\n")
+    clone.environment["FAILPOINT"] = text
+    ended = clone.fab("deploy", "-H", "shire01")
+    assert ended.status == 2
+    assert told in ended.err
+    assert "Traceback" not in ended.both
+
+
+def test_a_host_may_be_named() -> None:
+    setting = {"FAILPOINT": "activate.switch=die@shire02"}
+    assert failpoints.setting(setting, "shire01") == ""
+    assert failpoints.setting(setting, "shire02") == "activate.switch=die"
+    assert failpoints.setting({}, "shire01") == ""
+    with pytest.raises(LoopError, match=r"failpoint controller\.send"):
+        failpoints.reach("controller.send=fail", "controller.send", "shire01")
+    failpoints.reach("controller.send=fail", "controller.lock", "shire01")
+
+
+def test_the_text_that_runs_is_the_same_with_one_and_without(clone: Clone, one_host: Hosts) -> None:
+    clone.inventory = one_host.inventory
+    plain = clone.done("plan", "--script").out
+    clone.environment["FAILPOINT"] = "activate.switch=die"
+    assert clone.done("plan", "--script").out == plain
+    assert "point activate" in plain or 'point "$STAGE' in plain
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_unused_they_start_no_process(shell: str) -> None:
+    prelude = templates.text("shell/prelude.sh")
+    definition = prelude[prelude.index("point() {") : prelude.index("# Hundredths of a second")]
+    passed = 'i=0; while [ "$i" -lt 1000 ]; do point activate.switch; i=$((i + 1)); done; echo passed'
+    command = [shutil.which(shell) or shell, "-c"]
+
+    def said(text: str) -> bytes:
+        # The limit holds for everybody but root.
+        nobody = partial(os.setuid, 65534) if os.geteuid() == 0 else int
+
+        def limited() -> None:
+            nobody()
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+        text = f"FAILPOINT=\n{definition}\n{text}\n"
+        return subprocess.run([*command, text], capture_output=True, preexec_fn=limited).stdout
+
+    assert said(passed) == b"passed\n"
+    assert said("(true) && echo passed") == b""
