@@ -6,13 +6,16 @@ from tasks.engine import history, scripts
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.member import Member
-from tasks.engine.scripts import Question, Switch
+from tasks.engine.scripts import Question
+from tasks.engine.staging import Candidate
 
 
-def aim(member: Member, action: str, wanted: str | None, found: Facts) -> tuple[str, str | None, str | None]:
-    """The id that a rollback or restart activates, the one that serves, and the one to go back to afterwards."""
+def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
+    """What a rollback or restart activates, what is committed, and what to go back to afterwards."""
     release = target_of(member, action, wanted, found)
-    return release, found.current, history.way_back(found.actions, action, release, found.release_ids)
+    spare = history.way_back(found.actions, action, release, found.release_ids)
+    trial = found.live if found.live != found.current else None
+    return Candidate(member, release, found.current, spare, trial=trial)
 
 
 def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
@@ -20,8 +23,8 @@ def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> 
     name = member.host.name
     if found.current is None:
         raise LoopError("no release is committed on this host", where=name, next=f"fab deploy -H {name}")
-    # What is on probation has not come to stay: the way back from it is the committed one.
-    if action == "restart" or (found.probation is not None and not wanted):
+    # What is not committed has not come to stay: the way back from it is the committed one.
+    if action == "restart" or (found.live != found.current and not wanted):
         return found.current
     if wanted:
         fits = [release for release in found.release_ids if release.startswith(wanted)]
@@ -41,9 +44,9 @@ def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> 
 
 def switch_scripts(member: Member, action: str, target: str | None, wait: int) -> tuple[scripts.Script, ...]:
     """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
-    release, *others = aim(member, action, target, member.ask(Question()))
+    aimed = aim(member, action, target, member.ask(Question()))
     return (
         scripts.facts(member.service, Question()),
-        scripts.hold(member.service, action, release, wait),
-        *scripts.activation(member.service, Switch(action, release, *others)),
+        scripts.hold(member.service, action, aimed.release, wait),
+        *scripts.activation(member.service, aimed.switch(action)),
     )

@@ -47,7 +47,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         findings.append(Finding(True, error.message, error.next or ""))
     if found.current and not found.healthy:
         told = found.get("health.slot") if found.get("health.slot") != "ok" else found.get("health.front")
-        text = f"release {found.current} does not answer as it should: {told or 'it is stopped'}"
+        text = f"release {found.live} does not answer as it should: {told or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
     if found.get("facade") == "active":
         down = [(unit, state) for unit, state in found.under("process.") if state != "active"]

@@ -91,6 +91,11 @@ class Facts:
         return self.number("probation") if self.get("probation") else None
 
     @property
+    def unwatched(self) -> bool:
+        """Whether a release has the traffic that is not committed, nor watched: what a run that was killed leaves."""
+        return self.live != self.current and self.probation is None and not self.get("busy")
+
+    @property
     def account(self) -> str | None:
         """The deploy account that setup recorded; None before setup."""
         return self.get("setup.account") or None

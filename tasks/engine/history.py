@@ -1,6 +1,7 @@
 """What was done on a host, from its history.jsonl: one line before (started), one after. Pure.
 
-After a switch a line may say that the release is on probation: then it is done, or the host has returned.
+After a switch a line may say that the release is on probation: then it is done, the host has returned by itself, or
+something else has ended it: the next run, a stop, a shutdown.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ _OPEN = ("started", "probation")
 
 @dataclass(frozen=True)
 class Action:
-    """One line. time: RFC 3339, UTC. state: started, probation, done, failed or returned; why: of the last two.
+    """One line. time: RFC 3339, UTC. state: started, probation, done, failed, returned or ended.
 
-    who: as the controller said it, never trusted for rights.
+    why: of the last three. who: as the controller said it, never trusted for rights.
     """
 
     time: str

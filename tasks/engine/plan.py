@@ -62,9 +62,9 @@ class Delivery:
 
 @dataclass(frozen=True)
 class HostPlan:
-    """One host, one deploy. before: the release that serves now; unchanged: there is nothing to activate.
+    """One host, one deploy. before: the release that is committed; unchanged: there is nothing to activate.
 
-    spare: what a rollback goes back to afterwards.
+    spare: what a rollback goes back to afterwards. trial: the release on probation, which may be committed meanwhile.
     """
 
     host: str
@@ -75,6 +75,12 @@ class HostPlan:
     unchanged: bool
     why: str
     spare: str | None
+    trial: str | None = None
+
+    @property
+    def expect(self) -> str | None:
+        """What may be committed when the activation comes."""
+        return expected(self.before, self.trial)
 
     @property
     def release(self) -> str:
@@ -91,8 +97,13 @@ class HostPlan:
             found.append(scripts.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
                 found.append(scripts.hook(self.service, self.release))
-            found += scripts.activation(self.service, Switch("deploy", self.release, self.before, self.spare))
+            found += scripts.activation(self.service, Switch("deploy", self.release, self.expect, self.spare))
         return tuple(found)
+
+
+def expected(before: str | None, trial: str | None) -> str | None:
+    """The committed release, or this one and the one on probation, in one text: it may end at any moment."""
+    return f"{before} {trial}" if before and trial else before
 
 
 def setup(service: Service, facts: Facts, account: str, certificate: bytes | None) -> Setup:
@@ -148,7 +159,8 @@ def deploy(
     )
     why = _why(release.id, facts)
     spare = history.way_back(facts.actions, "deploy", release.id, facts.release_ids)
-    return HostPlan(host, service, setup, delivery, facts.current, not why, why, spare)
+    trial = facts.live if facts.live != facts.current else None
+    return HostPlan(host, service, setup, delivery, facts.current, not why, why, spare, trial)
 
 
 def _why(release: str, facts: Facts) -> str:
@@ -158,9 +170,12 @@ def _why(release: str, facts: Facts) -> str:
     # On probation it needs nothing more of us: the host commits it, or goes back.
     if facts.probation is not None and facts.live == release and facts.healthy:
         return ""
+    if facts.live != facts.current:
+        return f"release {facts.live} serves and is not committed, {facts.current} is"
     if facts.current != release:
         return f"release {facts.current} serves"
-    if not facts.settled:
+    # Its host is about to stop the slot before it: that needs nothing of us, either.
+    if not facts.settled and not facts.get("finishing"):
         return "an earlier run did not come to its end, or the service is stopped"
     if not facts.healthy:
         return f"it does not answer as it should: {facts.get('health.slot')}; {facts.get('health.front')}"

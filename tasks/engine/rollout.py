@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tasks.engine import balancer, destination, scripts, watching, waves
@@ -24,7 +24,7 @@ _DONE = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted"
 class Rollout:
     """One run over a fleet. again: the command that does the same without some hosts.
 
-    done: activated; watched: those of them that are on probation, as far as we know.
+    done: activated; watched: what is on probation, as far as we know, by host: of this run, or found there.
     """
 
     action: str
@@ -35,7 +35,7 @@ class Rollout:
     holds: Holds = field(default_factory=Holds)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     done: list[Candidate] = field(default_factory=list)
-    watched: set[str] = field(default_factory=set)
+    watched: dict[str, Candidate] = field(default_factory=dict)
 
     def deploy(self, delivering: Delivering) -> Iterator[Event]:
         """Stage everywhere; unless that failed on more hosts than allowed, run the hook once, and activate in waves."""
@@ -60,7 +60,7 @@ class Rollout:
         def look(member: Member) -> Candidate:
             found = member.ask(Question())
             member.act_as(found.account or member.login)
-            return Candidate(member, *destination.aim(member, self.action, target, found))
+            return destination.aim(member, self.action, target, found)
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -104,6 +104,9 @@ class Rollout:
             return
 
         def work(member: Member, emit: Emit) -> None:
+            # It needs the idle slot; and what it does to data is meant for what comes after the release on probation.
+            if not watching.ended(member, member.service.probation, emit, self.stop):
+                return
             transcript = member.perform(scripts.hook(member.service, first.release), emit)
             for line in transcript.all("journal"):
                 emit(Line(member.host.name, line, "hook"))
@@ -117,6 +120,9 @@ class Rollout:
         # A host that has nothing to change would make a canary that proves nothing.
         yield from self._together([one for one in ready if one.unchanged], self.action)
         parts = waves.split([one for one in ready if not one.unchanged], self.policy, len(self.members))
+        # What an earlier run has put on probation is a canary, too.
+        if self.watched and (parts or self.policy.wait):
+            yield from self._prove()
         for number, wave in enumerate(parts, start=1):
             if self._stopped:
                 return
@@ -133,20 +139,20 @@ class Rollout:
 
     def _prove(self) -> Iterator[Event]:
         """Wait for the probations that are under way; a host that went back has failed."""
-        by_host = {one.member.host.name: one for one in self.done if one.member.host.name in self.watched}
 
         def work(member: Member, emit: Emit) -> None:
-            host = member.host.name
-            if watching.ended(member, member.service.probation, emit, self.stop):
-                self.watched.discard(host)
-                try:
-                    watching.judge(member, by_host[host].release)
-                except LoopError:
-                    self.done.remove(by_host[host])
-                    raise
-                emit(Step(host, "probation", "committed", by_host[host].release))
+            if not watching.ended(member, member.service.probation, emit, self.stop):
+                return
+            candidate = self.watched.pop(member.host.name)
+            try:
+                watching.judge(member, candidate.release)
+            except LoopError:
+                if candidate in self.done:
+                    self.done.remove(candidate)
+                raise
+            emit(Step(member.host.name, "probation", "committed", candidate.release))
 
-        yield from everywhere([one.member for one in by_host.values()], work, self.stop)
+        yield from everywhere([one.member for one in self.watched.values() if not one.member.error], work, self.stop)
 
     def _together(self, wave: Sequence[Candidate], action: str) -> Iterator[Event]:
         by_host = {candidate.member.host.name: candidate for candidate in wave}
@@ -159,7 +165,11 @@ class Rollout:
     def _activate(self, candidate: Candidate, action: str, emit: Emit) -> None:
         member = candidate.member
         if candidate.unchanged:
-            member.finish(emit, "unchanged", f"release {candidate.release} serves already", release=candidate.release)
+            serves = f"release {candidate.release} serves already"
+            if candidate.trial:
+                self.watched[member.host.name] = candidate
+                serves += ", on probation"
+            member.finish(emit, "unchanged", serves, release=candidate.release)
             return
         with balancer.taken_out(candidate, emit):
             try:
@@ -167,11 +177,13 @@ class Rollout:
                 script, *watch = scripts.activation(member.service, candidate.switch(action))
                 told = member.perform(script, emit, [one.text.encode() for one in watch])
                 probation = told.last("probation")
+                # What was on probation when this was planned may have been committed since.
+                candidate = replace(candidate, before=told.last("before") or None)
             except LinkLost as lost:
-                probation = _read_back(candidate, lost, emit)
+                probation = watching.read_back(member, candidate.release, lost, emit)
             self.done.append(candidate)
             if probation is not None:
-                self.watched.add(member.host.name)
+                self.watched[member.host.name] = candidate
             member.reach("controller.activated")
         came = f"{candidate.before} -> {candidate.release}" if candidate.before else candidate.release
         member.finish(emit, _DONE[action], came, release=candidate.release, before=candidate.before)
@@ -180,7 +192,7 @@ class Rollout:
         """Return every host that this run has activated to what it served before, in waves again."""
         back = [
             # Committed is the new one, or still the old one: its probation may end at any moment.
-            Candidate(one.member, one.before, f"{one.before} {one.release}")
+            Candidate(one.member, one.before, one.before, trial=one.release)
             for one in self.done
             if one.before and one.before != one.release and not one.member.error
         ]
@@ -193,7 +205,8 @@ class Rollout:
             one.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
             yield from self._together(wave, "undo")
-        self.watched -= {one.member.host.name for one in back}
+        for one in back:
+            self.watched.pop(one.member.host.name, None)
         undone = {candidate.member.host.name for candidate in back}
         self.done = [one for one in self.done if one.member.host.name not in undone]
 
@@ -201,7 +214,7 @@ class Rollout:
         """What is still on probation, what a stopped run leaves behind, and the command that goes on."""
         for member in self.members[:1]:
             member.reach("controller.end")
-        if watched := [one.member for one in self.done if one.member.host.name in self.watched]:
+        if watched := [one.member for one in self.watched.values() if not one.member.error]:
             seconds = max(member.service.probation for member in watched)
             names = ", ".join(member.host.name for member in watched)
             yield Notice(f"on probation for {seconds} s: {names}. A host whose new release fails goes back by itself; "
@@ -238,18 +251,3 @@ def everywhere(
 
     with pool(len(members)) as executor:
         yield from gather([partial(guarded, member) for member in members], executor)
-
-
-def _read_back(candidate: Candidate, lost: LinkLost, emit: Emit) -> str | None:
-    """A lost link says nothing about the outcome: ask the host, once whoever still works there has ended.
-
-    The seconds that are left of its probation, None when it is committed.
-    """
-    member = candidate.member
-    emit(Step(member.host.name, "activate", "reconnect", lost.message))
-    member.connect().reopen()
-    found = member.ask(Question(health=True, wait=candidate.member.service.health.timeout + 60))
-    mine = [action.state for action in found.actions if action.run == member.run.id]
-    if found.live != candidate.release or not found.healthy or not {"done", "probation"} & set(mine):
-        raise lost
-    return None if found.probation is None else str(found.probation)

@@ -22,17 +22,21 @@ from tasks.engine.service import Service
 
 @dataclass(frozen=True)
 class Candidate:
-    """A host on its way through a run: the release it is to serve, what served before, what to go back to after."""
+    """A host on its way through a run: the release it is to serve, what served before, what to go back to after.
+
+    trial: what is on probation there, and may be what served before; unchanged: there is nothing to do.
+    """
 
     member: Member
     release: str
     before: str | None
     spare: str | None = None
     unchanged: bool = False
+    trial: str | None = None
 
     def switch(self, action: str) -> Switch:
         """What its activation is told."""
-        return Switch(action, self.release, self.before, self.spare)
+        return Switch(action, self.release, plan.expected(self.before, self.trial), self.spare)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
             emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
             _send(made, member, plan.resend(planned), emit)
         member.reach("controller.staged")
-    return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged)
+    return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged, planned.trial)
 
 
 def _why_root(setup: plan.Setup) -> str:

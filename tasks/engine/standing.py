@@ -75,6 +75,8 @@ def _state(facts: Facts) -> str:
         )
     if not facts.healthy:
         return "unhealthy"
+    if facts.unwatched:
+        return "uncommitted"
     return "healthy" if facts.probation is None else "probation"
 
 
@@ -89,8 +91,12 @@ def _days_left(facts: Facts) -> int | None:
 
 def _age_of(facts: Facts) -> int | None:
     """Seconds since the release that serves was put there, by the host's own clock."""
-    came = [one for one in facts.actions if one.state in {"done", "probation"} and one.action in {"deploy", "rollback"}]
-    if not came or came[-1].release != facts.live:
+    came = [
+        one
+        for one in facts.actions
+        if one.state in {"done", "probation"} and one.action in {"deploy", "rollback"} and one.release == facts.live
+    ]
+    if not came:
         return None
     return _since(came[-1].time, facts.number("time"))
 
@@ -199,6 +205,11 @@ def _outcome(line: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
     if last["state"] == "returned":
         told = f"{last['release']} did not hold its probation: {last.get('why') or 'see the journal'}"
         return [f"{name}: {told}. The host went back to {line['committed']} by itself"]
+    if line["state"] == "uncommitted":
+        told = f"{line['release']} serves, and nobody watches it; a boot starts {line['committed']}"
+        return [f"{name}: {told}. To go on: fab deploy -H {name}; to go back: fab rollback -H {name}"]
+    if last["state"] == "ended":
+        return [f"{name}: the probation of {last['release']} was ended before its time; {line['committed']} serves"]
     if last["state"] in {"started", "probation"}:
         return [f"{name}: {last['action']} has no outcome: fab history -H {name} --verify"]
     return []
@@ -211,13 +222,19 @@ def releases(facts: Facts) -> list[dict[str, Any]]:
     failed = {one.release for one in facts.actions if one.action == "deploy" and one.state in {"failed", "returned"}}
     bad = failed - good
     back = history.previous(facts.actions, facts.current, facts.release_ids) if facts.current else None
+    # From what is not committed a rollback goes to what is.
+    back = facts.current if facts.live != facts.current else back
     lines = []
     for release in facts.releases:
         name = str(release.get("id", ""))
         action = deployed.get(name)
         marks = [
             *(["live"] if name == facts.live else []),
-            *(["probation"] if name == facts.live != facts.current else []),
+            *(
+                ["probation" if facts.probation is not None else "uncommitted"]
+                if name == facts.live != facts.current
+                else []
+            ),
             *(["rollback"] if name == back else []),
             *(["good"] if name in good else []),
             *(["bad"] if name in bad else []),

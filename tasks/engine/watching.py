@@ -13,7 +13,7 @@ from tasks.engine.saying import readable
 from tasks.engine.scripts import Question
 from tasks.engine.session import LinkLost
 
-_SLICE = 5
+_SLICE = 2
 """Seconds of one question: a signal is heard between two."""
 _AFTER = 120
 """Seconds beyond the probation for the commit, and for the drain of the former slot."""
@@ -44,9 +44,11 @@ def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
 
 
 def judge(member: Member, release: str) -> None:
-    """What became of the probation of this run's release: LoopError unless it was committed."""
-    found = member.ask(Question(journal=True, health=True))
-    mine = [one for one in found.actions if one.run == member.run.id and one.release == release]
+    """What became of the probation of a release, this run's or another's: LoopError unless it was committed."""
+    found = member.ask(Question(watch=_SLICE, journal=True, health=True))
+    # A run of this release that began later, and was refused, is not the one that was on probation.
+    runs = [one.run for one in found.actions if one.release == release and one.state == "probation"]
+    mine = [one for one in found.actions if one.run in runs[-1:] and one.release == release]
     state = mine[-1].state if mine else ""
     if state == "done":
         return
@@ -62,6 +64,20 @@ def judge(member: Member, release: str) -> None:
     raise LoopError(
         f"the probation of {release} was cut short: {_since(found)}", where=host, next=f"fab history -H {host}"
     )
+
+
+def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str | None:
+    """A lost link says nothing about the outcome: ask the host, once whoever still works there has ended.
+
+    The seconds that are left of its probation, None when it is committed; raises `lost` when it is neither.
+    """
+    emit(Step(member.host.name, "activate", "reconnect", lost.message))
+    member.connect().reopen()
+    found = member.ask(Question(health=True, wait=member.service.health.timeout + 60))
+    mine = [action.state for action in found.actions if action.run == member.run.id]
+    if found.live != release or not found.healthy or not {"done", "probation"} & set(mine):
+        raise lost
+    return None if found.probation is None else str(found.probation)
 
 
 def _since(found: Facts) -> str:

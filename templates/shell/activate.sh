@@ -60,6 +60,7 @@ journal_of_candidate() {
 expected() {
   serves=
   if [ -n "$OLD" ]; then serves=$(release_at "$ROOT/slots/$OLD"); fi
+  mark before "$serves"
   [ "$serves" != "$EXPECT" ] || return 0
   case " $EXPECT " in *" ${serves:-nothing} "*) return 0 ;; esac
   mark moved "$serves"
@@ -83,16 +84,21 @@ check_release() {
 
 # Nothing can be watched against a former release that is not there, or not up.
 choose_watch() {
+  unwatched=
   if [ -z "$OLD" ]; then
-    PROBATION=0
+    unwatched='no former release'
   elif ! systemctl is-active -q "$NAME@$OLD.service"; then
     step recover "the service is stopped, and is started by this"
-    PROBATION=0
+    unwatched='no former release that is up'
   fi
-  [ "$PROBATION" = 0 ] || {
-    mkdir -p "$watch"
-    cat >"$watch/script"
-  }
+  [ "$PROBATION" != 0 ] || return 0
+  if [ -n "$unwatched" ]; then
+    PROBATION=0
+    step probation "none: there is $unwatched to go back to, so it is committed at once"
+    return 0
+  fi
+  mkdir -p "$watch"
+  cat >"$watch/script"
 }
 
 start_candidate() {

@@ -7,8 +7,8 @@ commit() {
   point "$STAGE.committed"
 }
 
-# A signal in the middle of this begins it again, and the second time ends it.
-after_commit() {
+# On the disk, and where everybody sees it.
+record_commit() {
   sync "$ROOT" "$ROOT/slots/$NEW"
   relink "$ROOT/current" "/run/$NAME/ctl/live"
   point "$STAGE.follow"
@@ -18,6 +18,11 @@ after_commit() {
   esac
   sync "$ROOT/history.jsonl"
   step committed "$ID"
+}
+
+# A signal in the middle of this begins it again, and the second time ends it.
+after_commit() {
+  record_commit
   point "$STAGE.recorded"
   # Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too.
   # shellcheck disable=SC2086 # a list of names

@@ -209,16 +209,25 @@ unit_facts() {
   done
 }
 
-# The seconds that are left to the release which has the traffic and is not committed.
+# The seconds that are left to the release which has the traffic and is not committed; or that one was, a moment ago.
 probation_facts() {
   slot=$(slot_of "/run/$NAME/ctl/live")
-  [ -n "$slot" ] || return 0
+  committed=$(slot_of "$ROOT/current")
+  if [ -z "$slot" ]; then
+    if [ -n "$committed" ] && watched "$committed"; then fact finishing 1; fi
+    return 0
+  fi
   fact live_release "$(release_at "$ROOT/slots/$slot")"
-  if systemctl is-active -q "$NAME-probation@$slot.service" && read -r until <"/run/$NAME/ctl/probation/until"; then
+  if watched "$slot" && read -r until <"/run/$NAME/ctl/probation/until"; then
     now
     [ "$NOW" -lt "$until" ] || until=$NOW
     fact probation "$(((until - NOW + 99) / 100))"
   fi
+}
+
+# Killed, its watch is not there for a moment, and comes back.
+watched() { # SLOT
+  case $(systemctl is-active "$NAME-probation@$1.service") in active | activating) ;; *) return 1 ;; esac
 }
 
 release_facts() {

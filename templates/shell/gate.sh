@@ -2,7 +2,7 @@
 
 # MAIN, RESTARTS, STATE and WORKERS of a slot, as they are now.
 look_at() { # SLOT
-  shown=$(systemctl show "$NAME@$1.service" --no-pager -p MainPID -p NRestarts -p ActiveState)
+  shown=$(systemctl show "$NAME@$1.service" --no-pager -p MainPID -p NRestarts -p ActiveState) || return 1
   MAIN=$(printf '%s\n' "$shown" | sed -n 's/^MainPID=//p')
   RESTARTS=$(printf '%s\n' "$shown" | sed -n 's/^NRestarts=//p')
   STATE=$(printf '%s\n' "$shown" | sed -n 's/^ActiveState=//p')

@@ -14,45 +14,75 @@ leave() {
   trap '' HUP INT PIPE TERM
   set +e
   [ "$PHASE" = finished ] || [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
-  case $PHASE in
-    watched) give_up ;;
-    committed) after_commit ;;
+  case $PHASE$status in
+    watched129) ended_early ;;
+    watched*) give_up ;;
+    # Who stops the whole service must not see it started again.
+    committed129) record_commit ;;
+    committed*) after_commit ;;
   esac
   exit "$status"
 }
 
-# First the traffic, which needs nobody's leave; then, unless another run has begun, the slot.
-give_up() {
+move_back() {
   relink "$ROOT/current" "/run/$NAME/ctl/live"
   point probation.returned
   rm -f "/run/$NAME/try/$NEW"
-  # Told to end: whoever said so goes on from here.
-  [ -n "$WHY" ] || return 0
+}
+
+# By the next run, by somebody who stops the service, or by a shutdown: whoever it was goes on from here.
+ended_early() {
+  move_back
+  history "$ACTION" "$ID" ended 'its probation was ended before its time: by another run, a stop or a reboot'
+}
+
+# First the traffic, which needs nobody's leave; then, unless another run has begun, the slot.
+give_up() {
+  WHY=${WHY:-its watch ended with status $status}
+  # Somebody may have stopped what this goes back to.
+  systemctl is-active -q "$NAME@$OLD.service" || start_former
+  move_back
   history "$ACTION" "$ID" returned "$WHY"
   printf 'release %s did not hold: %s. The traffic is back on %s\n' "$ID" "$WHY" "$(release_at "$ROOT/current")"
-  # Who is at work already begins by stopping this slot, after it has stopped this watch: it must not be waited for.
+  # Who is at work already may be about to stop this watch, and must not be waited for by it.
+  trap - HUP INT PIPE TERM
   exec 9>>"$ROOT/.activating"
-  flock -n 9 || return 0
+  flock -w 60 9 || return 0
+  trap '' HUP INT PIPE TERM
   drain_slot "$NEW"
   ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
 }
 
+start_former() {
+  step recover "slot $OLD was stopped, and is started"
+  ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
+  ctl start "$NAME@$OLD.service"
+}
+
+# Two misses in a row, or every second answer for a while, are too many; one of many is not.
+miss() { # WHY
+  missed=$((missed + 2))
+  [ "$missed" -lt 4 ] || fail "its health check did not hold: $1"
+}
+
+# To its end, and beyond it while something is in doubt.
 watch_slot() {
   IFS= read -r until <"$watch/until"
   HELD=
   HELD_MAIN=
-  missed=
-  while now && [ "$NOW" -lt "$until" ]; do
+  missed=0
+  while now && { [ "$NOW" -lt "$until" ] || [ "$missed" != 0 ]; }; do
     point probation.watch
-    look_at "$NEW"
-    [ "$STATE" = active ] || fail 'its service is not up any more'
-    [ "$RESTARTS" = 0 ] || fail 'its main process died'
-    same_processes || fail 'a worker died'
-    if probe_slot "$NEW" 2; then
-      missed=
+    if look_at "$NEW"; then
+      [ "$STATE $RESTARTS $MAIN" = "active 0 ${HELD_MAIN:-$MAIN}" ] || fail 'its main process died, or was stopped'
+      same_processes || fail 'a worker died'
     else
-      [ -z "$missed" ] || fail "its health check failed twice in a row: $PROBE_WHY"
-      missed=1
+      miss 'systemd does not answer'
+    fi
+    if probe_slot "$NEW" 5; then
+      [ "$missed" = 0 ] || missed=$((missed - 1))
+    else
+      miss "$PROBE_WHY"
     fi
     sleep 0.5
   done

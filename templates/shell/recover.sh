@@ -13,7 +13,12 @@ recover() {
     ctl reset-failed "$NAME-probation@blue.service" "$NAME-probation@green.service" || :
   fi
   # A watch that was told to end has moved the traffic back by itself.
-  case "$2 $3" in *activ*ing* | active* | *' active') RETURNED=1 ;; esac
+  case "$2 $3" in
+    *activ*ing* | active* | *' active')
+      RETURNED=1
+      step recover "the probation of $(release_at "$ROOT/slots/$NEW") is ended: slot $OLD has the traffic"
+      ;;
+  esac
   if [ -n "$OLD" ] && [ "$(readlink "/run/$NAME/ctl/live")" != "$ROOT/current" ]; then
     step recover "the traffic goes back to slot $OLD"
     [ "$(slot_of "/run/$NAME/ctl/live")" = "$OLD" ] || RETURNED=1

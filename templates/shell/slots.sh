@@ -3,10 +3,18 @@
 # One at a time on a host, and never in the middle of somebody's switch.
 alone() {
   exec 9>>"$ROOT/.activating"
-  if ! flock -n 9; then
+  if ! flock -n 9 && ! after_the_watch; then
     mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
     exit 75
   fi
+}
+
+# The end of a probation is the host's own work, and nobody's run: it is waited for, as long as a slot may drain.
+after_the_watch() {
+  until=/run/$NAME/ctl/probation/until
+  if [ ! -f "$until" ] || flock -n "$until" true; then return 1; fi
+  step recover 'a probation comes to its end, which is waited for'
+  flock -w $((2 * DRAIN + GRACE + 30)) 9
 }
 
 ctl() { as_root "$SYSTEMCTL" "$@"; }
