@@ -2,66 +2,160 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from tests.clone import make, quicken
 from tests.hosts import MakeHosts
-from tests.site import ROOT, Site, Watch
+from tests.promises.state import check
+from tests.promises.words import HELD_BACK, WHOLE
+from tests.site import ROOT, Watch
+from tests.trial import NEVER, Trial, trial
 
 
 @pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    hosts = module_hosts()
-    made = Site(make(tmp_path_factory.mktemp("probation"), hosts.inventory), hosts[0])
-    quicken(made.clone)
-    made.clone.replace("service/service.yaml", "probation: 0", "probation: 6")
-    made.clone.replace("service/service.yaml", "drain: 30", "drain: 2")
-    made.done("deploy")
-    return made
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    return trial(module_hosts(), tmp_path_factory.mktemp("probation"))
 
 
-def on_probation(site: Site) -> bool:
-    """Whether the traffic goes somewhere else than a boot would lead it."""
-    return site.sh("readlink /run/myapp/ctl/live") != f"{ROOT}/current"
+def on_host(command: str) -> str:
+    """Said of the slot that is on probation."""
+    return f"live=$(basename $(readlink /run/myapp/ctl/live)); unit=myapp@$live.service; {command}"
 
 
-def ended(site: Site) -> None:
-    """Wait until no release is on probation."""
-    site.sh("flock -w 60 /run/myapp/ctl/probation/until true")
+MAIN = "$(systemctl show -p MainPID --value $unit)"
+# What befalls the release on probation: a word for its application or a command on its host; and why it is taken back.
+FAULTS = {
+    "its main process is killed": (on_host("systemctl kill -s KILL --kill-who=main $unit"), "its main process died"),
+    "a worker is killed": (on_host(f"kill -9 $(pgrep -P {MAIN} | head -n 1)"), "a worker died"),
+    "it is stopped by hand": (on_host("systemctl stop $unit myapp@$live.socket"), "its main process died, or was"),
+    "it is restarted by hand": (on_host("systemctl restart $unit"), "its main process died, or was stopped"),
+    "its health check says 500": ("says 500", "its health check did not hold: answered 500, not 200"),
+    "its health check is slow": ("is slow", "its health check did not hold: no answer: curl: (28)"),
+    "its health check hangs": ("hangs", "its health check did not hold: no answer: curl: (28)"),
+    "its health check flaps": ("flaps", "its health check did not hold: answered 500, not 200"),
+    "it answers for another release": ("is another", "its health check did not hold: answered for another release"),
+    "all its threads are blocked": (
+        on_host(
+            "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do"
+            " curl -s --unix-socket /run/myapp/$live.sock http://myapp.example/hangs >/dev/null 2>&1 & done"
+        ),
+        "its health check did not hold: no answer: curl: (28)",
+    ),
+}
 
 
-def test_the_first_release_has_nothing_to_go_back_to_and_is_committed_at_once(site: Site) -> None:
-    assert not on_probation(site)
-    assert site.outcomes[-1][2] == "done"
-
-
-def test_what_holds_is_committed_by_the_host_alone(site: Site) -> None:
-    old, new = site.answering, site.edit()
-    said = site.done("deploy").out
-    assert on_probation(site), said
-    assert "on probation for 6 s: shire01" in said
-    assert site.answering == new
-    assert site.sh(f"readlink {ROOT}/current/release").endswith(old)
-    shown = site.clone.fab("status", "--json").json()["hosts"][0]
-    assert (shown["release"], shown["committed"], shown["state"]) == (new, old, "probation")
-    ended(site)
-    site.settled()
-    assert site.answering == new
-    assert [one[2] for one in site.outcomes[-3:]] == ["started", "probation", "done"]
-
-
-def test_what_dies_is_taken_back_by_the_host_and_status_says_so(site: Site) -> None:
-    old, new = site.answering, site.edit()
+@pytest.mark.promise(HELD_BACK, "what serves dies, fails or hangs in its probation", part=3)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_fails_is_taken_back_by_the_host_alone(site: Trial, fault: str) -> None:
+    old, new = site.tried()
+    done, why = FAULTS[fault]
     with Watch(site.machine.address) as watch:
-        site.done("deploy")
-        site.sh(f"systemctl kill -s KILL --kill-who=main myapp@{site.other}.service || :")
-        ended(site)
-        site.sh("while systemctl is-active -q 'myapp-probation@*'; do sleep 0.1; done")
-    assert site.answering == old
-    # A process that is killed takes with it what it was about to answer.
-    assert {old, new} <= watch.seen <= {old, new, "status 502"}
-    assert site.outcomes[-1] == ("deploy", new, "returned")
-    told = site.clone.fab("status").out
-    assert f"{new} did not hold its probation: its main process died" in told
-    assert f"The host went back to {old} by itself" in told
+        if " $" in done or "=$" in done:
+            site.sh(done)
+        else:
+            site.fault(new, done)
+        # It is long before the end of the probation that the host goes back.
+        assert why in site.returned(old, new)
+    # What dies or lies takes with it what it was about to say; once it has gone back, that is over.
+    assert watch.answers[-1] == old
+    assert {one for one in watch.seen if "release" not in one} <= {old, new, "0123456789ab", "status 500", "status 502"}
+
+
+@pytest.mark.promise(HELD_BACK, "the controller is gone since the switch", part=1)
+@pytest.mark.parametrize("line", ["activate  switch", "activate  probation"])
+def test_a_controller_that_dies_right_after_the_switch_is_not_needed(site: Trial, line: str) -> None:
+    old = site.committed(NEVER)
+    new = site.edit()
+    with site.clone.start("deploy", "-H", "shire01") as process:
+        assert process.stdout
+        assert any(line in text for text in iter(process.stdout.readline, ""))
+        process.send_signal(signal.SIGKILL)
+    site.sh(f"flock -w 60 {ROOT}/.activating true")
+    if site.trying:
+        site.fault(new, "says 500")
+        site.over()
+    # Cut before its watch began, the switch was taken back by its own script.
+    assert check(site, old) == old
+    assert site.outcomes[-1][1:] in {(new, "returned"), (new, "failed")}
     site.settled()
+
+
+@pytest.mark.promise(HELD_BACK, "the former slot was stopped by hand meanwhile")
+def test_a_former_slot_that_was_stopped_is_started_before_the_traffic_goes_back(site: Trial) -> None:
+    old, new = site.tried()
+    site.sh(f"systemctl stop myapp@{site.slot}.service myapp@{site.slot}.socket")
+    with Watch(site.machine.address) as watch:
+        site.fault(new, "says 500")
+        site.returned(old, new)
+    assert watch.answers[-1] == old
+    assert watch.seen <= {new, old, "status 500"}
+
+
+@pytest.mark.promise(HELD_BACK, "the watch itself is killed", part=1)
+@pytest.mark.parametrize("times", [1, 8])
+def test_a_watch_that_is_killed_goes_on(site: Trial, times: int) -> None:
+    old, new = site.tried()
+    watch = f"myapp-probation@{site.other}.service"
+    for _ in range(times):
+        site.sh(f"systemctl kill -s KILL --kill-who=main {watch}")
+        site.sh(f"until [ $(systemctl show -p MainPID --value {watch}) != 0 ]; do sleep 0.05; done")
+    assert site.standing["state"] == "probation"
+    site.fault(new, "says 500")
+    site.returned(old, new)
+
+
+@pytest.mark.promise(WHOLE, "the watch of a probation is killed at a step", part=2)
+@pytest.mark.parametrize("step", ["watch", "commit", "committed", "recorded", "processes", "drained"])
+def test_a_watch_that_is_killed_at_the_commit_finishes_it(site: Trial, step: str) -> None:
+    old = site.committed(3)
+    new = site.edit()
+    site.clone.environment["FAILPOINT"] = f"probation.{step}=die"
+    try:
+        said = site.done("deploy", "--wait").out
+    finally:
+        del site.clone.environment["FAILPOINT"]
+    assert f"probation committed: {new}" in " ".join(said.split()), said
+    site.over()
+    assert site.sh("journalctl -q -u 'myapp-probation@*' --since -2min -o cat | grep -c 'status=9/KILL'") != "0"
+    assert check(site, new) == new != old
+    site.settled()
+    assert site.outcomes[-1] == ("deploy", new, "done")
+    assert "UNCHANGED" in site.done("deploy").out
+
+
+@pytest.mark.promise(HELD_BACK, "a power cut or a reboot in its probation")
+@pytest.mark.parametrize("how", ["power cut", "reboot"])
+def test_a_boot_is_the_way_back(site: Trial, how: str) -> None:
+    old, new = site.tried()
+    if how == "reboot":
+        site.machine.reboot()
+    else:
+        site.machine.power_cut()
+        site.machine.boot()
+    assert check(site, old) == old
+    site.settled()
+    shown = site.standing
+    assert (shown["release"], shown["committed"], shown["state"]) == (old, old, "healthy")
+    # Nobody could write of a power cut.
+    assert site.outcomes[-1][1:] == (new, "ended" if how == "reboot" else "probation")
+    if how == "reboot":
+        assert f"the probation of {new} was ended before its time; {old} serves" in site.clone.fab("status").out
+        site.done("history", "--verify")
+    site.probation(0)
+    site.done("deploy")
+    site.settled()
+
+
+@pytest.mark.promise(HELD_BACK, "an operator's own systemctl in its probation")
+@pytest.mark.parametrize("verb", ["restart", "stop"])
+def test_systemctl_means_the_committed_release(site: Trial, verb: str) -> None:
+    old, new = site.tried()
+    site.sh(f"systemctl {verb} myapp")
+    if verb == "stop":
+        site.sh("while systemctl is-active -q 'myapp@*'; do sleep 0.1; done; systemctl start myapp")
+    site.sh("while [ $(systemctl is-active 'myapp@*.service' | grep -c active) != 1 ]; do sleep 0.1; done")
+    assert check(site, old) == old
+    assert site.outcomes[-1][1:] == (new, "ended")
+    site.settled()
+    site.done("history", "--verify")

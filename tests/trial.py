@@ -1,0 +1,115 @@
+"""A site whose releases are on probation for a while, and whose application fails when a file on the host says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.clone import make, quicken
+from tests.hosts import Hosts
+from tests.promises.state import check
+from tests.site import ROOT, Site
+
+YAML = "service/service.yaml"
+NEVER = 600
+"""Seconds of a probation that no test waits for the end of."""
+APP = """
+import json, os, pathlib, time
+
+HERE = os.environ["RELEASE"]
+FAULT = pathlib.Path(os.environ["STATE_DIRECTORY"], f"fault-{HERE}")
+
+
+def app(environ, start_response):
+    fault = FAULT.read_text() if FAULT.exists() else ""
+    if fault == "hangs" or environ["PATH_INFO"] == "/hangs":
+        time.sleep(60)
+    if fault == "is slow":
+        time.sleep(8)
+    if fault == "takes its time":
+        time.sleep(3)
+    if fault == "flaps":
+        fault = "says 500" if os.times().elapsed % 2.2 < 1.1 else ""
+    body = json.dumps({"release": "0123456789ab" if fault == "is another" else HERE, "edition": EDITION}).encode()
+    start_response("500 No" if fault == "says 500" else "200 OK", [("Content-Type", "application/json")])
+    return [body]
+
+
+"""
+
+
+class Trial(Site):
+    """The host of `deploy` is left on probation; what fails then is up to the host."""
+
+    def edit(self) -> str:
+        """As every edit, and small enough to be sent in a moment."""
+        self._editions += 1
+        self.clone.write("service/under_test.py", f"{APP}EDITION = {self._editions}\n")
+        return self.clone.release()
+
+    def probation(self, seconds: int) -> None:
+        """How long it is from the next release on."""
+        text = self.read(YAML).splitlines()
+        self.clone.write(YAML, "".join(f"probation: {seconds}\n" if line.startswith("probation:") else f"{line}\n"
+                                       for line in text))  # fmt: skip
+
+    def committed(self, seconds: int = 0) -> str:
+        """A release that is past its probation; seconds: of those that follow."""
+        self.probation(0)
+        release = self.deploy()
+        self.probation(seconds)
+        return release
+
+    def tried(self, seconds: int = NEVER) -> tuple[str, str]:
+        """The release that is committed, and another that has the traffic, on probation."""
+        old, new = self.committed(seconds), self.edit()
+        self.done("deploy")
+        assert self.answering == new
+        assert self.trying
+        return old, new
+
+    @property
+    def trying(self) -> bool:
+        """Whether the traffic goes somewhere else than a boot would lead it."""
+        return self.sh("readlink /run/myapp/ctl/live") != f"{ROOT}/current"
+
+    def fault(self, release: str, words: str) -> None:
+        """What goes wrong with a release from now on; nothing with no words."""
+        self.sh(f"printf %s '{words}' >/var/lib/myapp/fault-{release}.new; cd /var/lib/myapp;"
+                f" mv fault-{release}.new fault-{release}")  # fmt: skip
+
+    def over(self, seconds: int = 120) -> None:
+        """Wait until the host has decided, and has done what follows."""
+        self.sh(f"flock -w {seconds} /run/myapp/ctl/probation/until true")
+        self.sh("while systemctl is-active -q 'myapp-probation@*'; do sleep 0.1; done")
+
+    def returned(self, old: str, new: str) -> str:
+        """The host has gone back by itself, says so, and is whole; why it did."""
+        self.over()
+        assert check(self, old) == old
+        self.settled()
+        assert self.outcomes[-1][1:] == (new, "returned")
+        why = str(self.history[-1]["why"])
+        told = self.clone.fab("status")
+        assert f"{new} did not hold its probation: {why}" in told.out
+        assert f"The host went back to {old} by itself" in told.out
+        assert self.standing["last_action"]["why"] == why
+        return why
+
+    @property
+    def standing(self) -> Mapping[str, Any]:
+        """What `fab status --json` says of the host."""
+        (line,) = self.clone.fab("status", "--json").json()["hosts"]
+        found: Mapping[str, Any] = line
+        return found
+
+
+def trial(hosts: Hosts, folder: Path) -> Trial:
+    """A deployed one, committed."""
+    made = Trial(make(folder, hosts.inventory), hosts[0])
+    quicken(made.clone)
+    made.clone.replace(YAML, '"app:create_app()"', '"under_test:app"')
+    made.clone.replace(YAML, "drain: 30", "drain: 2")
+    made.committed()
+    return made
