@@ -55,20 +55,24 @@ def read(paths: Iterable[Path]) -> Logs:
     return logs
 
 
-def promised(*options: str) -> dict[Row, list[str]]:
-    """The node ids of each row that pytest with these options would try. Raises ValueError when it cannot collect."""
-    found: dict[Row, list[str]] = {}
+def promised() -> tuple[dict[Row, list[str]], dict[Row, list[str]]]:
+    """The node ids of each row, all of them and those of a short run. Raises ValueError when pytest cannot collect."""
+    tried: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
 
     class Listener:
+        def pytest_deselected(self, items: list[pytest.Item]) -> None:
+            left_out.extend(items)
+
         def pytest_collection_finish(self, session: pytest.Session) -> None:
-            found.update(rows.collected(session.items)[0])
+            tried.extend(session.items)
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        status = pytest.main(["--collect-only", "-q", "-m", "promise", *options], plugins=[Listener()])
+        status = pytest.main(["--collect-only", "-q", "-m", "promise"], plugins=[Listener()])
     if status != 0:
         raise ValueError(f"pytest --collect-only ended with {int(status)}:\n{said.getvalue()}")
-    return found
+    return rows.collected([*tried, *left_out])[0], rows.collected(tried)[0]
 
 
 def page(logs: Logs, there: Mapping[Row, Sequence[str]], regressions: Sequence[Regression]) -> str:
@@ -116,7 +120,7 @@ def _cell(text: str) -> str:
 
 def main(paths: Sequence[str]) -> None:
     """Write the page from these logs."""
-    PAGE.write_text(page(read(map(Path, paths)), promised("--promises", "all"), REGRESSIONS))
+    PAGE.write_text(page(read(map(Path, paths)), promised()[0], REGRESSIONS))
 
 
 if __name__ == "__main__":
