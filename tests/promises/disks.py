@@ -1,0 +1,58 @@
+"""File systems of a host that are full, have no inode left, or cannot be written to, for as long as a test says so."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+from tasks.engine.sandbox import Machine
+
+_ROOM = "size=1g,nr_inodes=200000,mode=755"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system of its own below `path` of a host. Every way to break it is undone by `mend`."""
+
+    machine: Machine
+    path: str
+
+    def fill(self) -> None:
+        """Not one more block: "No space left on device" for whoever writes."""
+        self._limit("size", "(%b - %f) * %S")
+
+    def use_up_inodes(self) -> None:
+        """Not one more file, directory or link, while what is there can grow."""
+        self._limit("nr_inodes", "%c - %d")
+
+    def make_read_only(self) -> None:
+        """What is opened from now on cannot be written; what was open before still can, as on a disk that fails."""
+        self._sh(f"mount --bind {self.path} {self.path} && mount -o remount,bind,ro {self.path}")
+
+    def mend(self) -> None:
+        """Room for everybody, and writable."""
+        self._sh(f"if findmnt -n -o OPTIONS {self.path} | tail -n 1 | grep -qw ro; then umount {self.path}; fi")
+        self._sh(f"mount -o remount,{_ROOM} {self.path}")
+
+    def _limit(self, option: str, used: str) -> None:
+        limit = f"{option}=$(($(stat -f -c '{used}' {self.path})))"
+        # Somebody may take more between the look and the limit, which is refused then.
+        self._sh(f"until mount -o remount,{limit} {self.path} 2>/dev/null; do :; done")
+
+    def _sh(self, command: str) -> None:
+        ended = self.machine.sh(command)
+        assert ended.returncode == 0, f"{command}: {(ended.stdout + ended.stderr).decode()}"
+
+
+def separate(machine: Machine, path: str) -> Disk:
+    """Give a path of a host, with what is in it, a file system of its own, which outlives reboots; it is rebooted now.
+
+    It does not outlive a power cut: the host finds there what it had before.
+    """
+    assert machine.keeper_pid is not None
+    place = machine.directory / "disk" / "root" / path.lstrip("/")
+    script = 'mkdir -p "$1" && mount -t tmpfs -o "$2" disk /mnt && cp -a "$1/." /mnt/ && mount --move /mnt "$1"'
+    inside = ["nsenter", f"--target={machine.keeper_pid}", "--mount", "sh", "-ec", script, "sh", str(place), _ROOM]
+    subprocess.run(inside, check=True, capture_output=True)
+    machine.reboot()
+    return Disk(machine, path)

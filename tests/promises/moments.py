@@ -1,0 +1,36 @@
+"""A fault at a moment: when `fab` has said that it is there."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.clone import Clone, Ended
+
+
+@dataclass
+class Struck(Ended):
+    """What a `fab` came to that something was done to. seconds: from then to its end."""
+
+    seconds: float
+
+
+def strike(clone: Clone, words: tuple[str, ...], line: str, act: Callable[[], None], timeout: float = 300) -> Struck:
+    """Run `fab WORDS` and act at the first line that holds `line`; it has to come. err is in out, in its order."""
+    with clone.start(*words, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        shown = ""
+        try:
+            while line not in shown:
+                text = process.stdout.readline()
+                assert text, f"fab {' '.join(words)} ended without {line!r}:\n{shown}"
+                shown += text
+            act()
+            acted = time.monotonic()
+            out, _ = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return Struck(process.returncode, shown + out, "", time.monotonic() - acted)
