@@ -73,11 +73,11 @@ class Site:
 
     def fab(self, verb: str, *words: str) -> Ended:
         """A verb on the host."""
-        return self.clone.fab(verb, "-H", "shire01", *words)
+        return self.clone.fab(verb, "-H", self.machine.name, *words)
 
     def done(self, verb: str, *words: str) -> Ended:
         """A verb on the host that has to succeed."""
-        return self.clone.done(verb, "-H", "shire01", *words)
+        return self.clone.done(verb, "-H", self.machine.name, *words)
 
     def edit(self) -> str:
         """Make the content of the service one that never was before; its id."""
