@@ -58,8 +58,9 @@ TEMPORARY = (
 def check(site: Site, *allowed: str) -> str:
     """The release that the host serves: one of those allowed, whole, healthy and alone. AssertionError otherwise.
 
-    A script of a run that has died may still be at work; its end is waited for.
+    A script of a run that has died may still be at work, and a release on probation; their end is waited for.
     """
+    site.sh("[ ! -e /run/myapp/ctl/probation/until ] || flock -w 120 /run/myapp/ctl/probation/until true")
     site.sh(f"flock -w 90 {ROOT}/.activating true")
     release, slot = committed(site), site.slot
     assert release in allowed, f"{release} is committed, not one of {allowed}"
@@ -121,6 +122,7 @@ def settled_after(site: Site, words: tuple[str, ...], *allowed: str) -> str:
 def tidy(site: Site) -> None:
     """Nothing temporary is left, one slot runs, and the history agrees with its host."""
     assert site.sh(TEMPORARY) == ""
+    assert site.sh("readlink /run/myapp/ctl/door") == "/run/myapp/ctl/live"
     site.settled()
     verified = site.fab("history", "--verify", "--json")
     assert verified.status == 0, json.dumps(verified.json(), indent=1)

@@ -66,6 +66,11 @@ UNTIDY = {
         f"{ROOT}/slots/SLOT",
         f"ln -sfn {ROOT}/current /run/myapp/ctl/live",
     ),
+    "a door of the host's own": (
+        f"ln -sfn {ROOT}/slots/SLOT /run/myapp/ctl/door",
+        f"{ROOT}/slots/SLOT",
+        "ln -sfn /run/myapp/ctl/live /run/myapp/ctl/door",
+    ),
     "an action without an outcome": (
         f"cp {ROOT}/history.jsonl {KEPT} && head -n -1 {KEPT} >{ROOT}/history.jsonl",
         "cut off",
