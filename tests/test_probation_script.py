@@ -1,0 +1,226 @@
+"""probation.sh under the real shells: what it commits, what it takes back, and what it leaves when it is cut."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import scripts
+from tasks.engine.scripts import Switch
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+WATCH = scripts.probation(SERVICE, Switch("deploy", NEW, OLD))
+BACK = "link run/myapp/ctl/live -> apps/current"
+COMMIT = "link apps/current -> slots/green"
+
+
+@pytest.fixture(autouse=True)
+def slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the unit says it."""
+    monkeypatch.setenv("SLOT", "green")
+
+
+def tried(host: ShellHost, seconds: int = 3) -> ShellHost:
+    """The host with OLD committed in slot blue, and NEW on probation in slot green."""
+    serving(host)
+    (host.root / "slots/green/is-green").touch()
+    (host.root / "slots/green/release").symlink_to(f"../../releases/{NEW}")
+    (host.root / "slots/green/http.sock").symlink_to(host.run_folder / "green.sock")
+    (host.run_folder / "try/green").touch()
+    (host.run_folder / "ctl/live").unlink()
+    (host.run_folder / "ctl/live").symlink_to(host.root / "slots/green")
+    host.unit("myapp@green.service").write_text("active")
+    (host.run_folder / "ctl/probation").mkdir()
+    (host.run_folder / "ctl/probation/until").write_text(f"{100_000 + seconds * 100}\n")
+    (host.root / "history.jsonl").write_text("")
+    return host
+
+
+def answers(host: ShellHost, *statuses: int) -> None:
+    """What the health check of NEW says, one status an answer; the last one stays."""
+    lines = host.folder / "statuses"
+    lines.write_text("".join(f"{status}\n" for status in statuses))
+    answer = host.folder / "answers" / NEW
+    answer.write_text(f"{statuses[0]}\n")
+    (host.folder / "on-curl").write_text(
+        f'[ "$(wc -l <{lines})" = 1 ] || sed -i 1d {lines}\nhead -n 1 {lines} >{answer}\n'
+    )
+
+
+def committed(host: ShellHost) -> bool:
+    """NEW has come to stay, and nothing is left of its trial."""
+    assert (host.serves(), host.slot("current"), host.running()) == (NEW, "green", {"green"})
+    assert "systemctl restart myapp-worker.service" in host.calls
+    return host.history() == [("deploy", NEW, "done")] and host.leftovers() == []
+
+
+def returned(host: ShellHost) -> str:
+    """OLD has the traffic again, alone; why."""
+    assert (host.serves(), host.slot("current"), host.running()) == (OLD, "blue", {"blue"})
+    assert host.history() == [("deploy", NEW, "returned")]
+    assert host.leftovers() == []
+    return (host.root / "history.jsonl").read_text().partition('"why":"')[2].partition('"')[0]
+
+
+def test_what_holds_is_committed_and_then_the_former_slot_is_stopped(shell_host: ShellHost) -> None:
+    host = tried(shell_host)
+    assert host.execute(WATCH) == 0
+    assert committed(host)
+    changes = [call for call in host.calls if not call.startswith(("curl", "ss", "systemctl show", "systemctl is"))]
+    assert changes == [
+        COMMIT,
+        "sync apps apps/slots/green",
+        BACK,
+        "systemctl start myapp.service",
+        "systemctl restart myapp-worker.service",
+        "systemctl stop myapp@blue.service myapp@blue.socket",
+    ]
+    # A sleep is a second here: asked at 0, 1 and 2.
+    assert len([call for call in host.calls if call.startswith("curl")]) == 3
+
+
+@pytest.mark.parametrize("statuses", [(200, 500, 200, 200), (500, 200, 200, 500, 200)])
+def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: tuple[int, ...]) -> None:
+    host = tried(shell_host, 6)
+    answers(host, *statuses)
+    assert host.execute(WATCH) == 0
+    assert committed(host)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "asked"),
+    [((500,), 2), ((200, 200, 500), 4), ((500, 200) * 9, 5)],
+    ids=["at once", "in its last second", "every second one"],
+)
+def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
+    shell_host: ShellHost, statuses: tuple[int, ...], asked: int
+) -> None:
+    host = tried(shell_host)
+    answers(host, *statuses)
+    assert host.execute(WATCH) == 1
+    assert returned(host).startswith("its health check did not hold: answered 500, not 200")
+    assert len([call for call in host.calls if call.startswith("curl")]) == asked
+    # First the traffic, then the slot that failed.
+    assert host.calls.index(BACK) < host.calls.index("systemctl stop myapp@green.service myapp@green.socket")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("units/myapp@green.service", "failed", "its main process died, or was stopped"),
+        ("units/myapp@green.service", "inactive", "its main process died, or was stopped"),
+        ("units/myapp@green.service", "activating", "its main process died, or was stopped"),
+        ("restarts", "1", "its main process died, or was stopped"),
+        ("main", "102", "its main process died, or was stopped"),
+        ("proc/101/task/101/children", "201 203 ", "a worker died"),
+    ],
+)
+def test_processes_that_end_send_it_back(shell_host: ShellHost, file: str, content: str, why: str) -> None:
+    host = tried(shell_host)
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 202 ")
+    (host.folder / "on-curl").write_text(f"printf '%s' '{content}' >'{host.folder}/{file}'")
+    assert host.execute(WATCH) == 1
+    assert returned(host) == why
+
+
+def test_workers_that_end_after_so_many_requests_are_no_fault(shell_host: ShellHost) -> None:
+    host = tried(shell_host)
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 202 ")
+    (host.root / "releases" / NEW / "code/gunicorn.conf.py").write_text("max_requests = 9\n")
+    (host.folder / "on-curl").write_text(f"printf '201 203 ' >{children}")
+    assert host.execute(WATCH) == 0
+    assert committed(host)
+
+
+def test_a_former_slot_that_is_not_up_is_started_before_the_traffic_comes(shell_host: ShellHost) -> None:
+    host = tried(shell_host)
+    host.unit("myapp@blue.service").write_text("inactive")
+    answers(host, 500)
+    assert host.execute(WATCH) == 1
+    returned(host)
+    assert host.calls.index("systemctl start myapp@blue.service") < host.calls.index(BACK)
+
+
+def test_a_watch_that_finds_its_trial_ended_does_nothing(shell_host: ShellHost) -> None:
+    host = tried(shell_host)
+    (host.run_folder / "ctl/live").unlink()
+    (host.run_folder / "ctl/live").symlink_to(host.root / "current")
+    assert host.execute(WATCH) == 0
+    assert (host.calls, host.history()) == ([], [])
+
+
+def good_run(folder: Path, shell: str) -> list[str]:
+    """What it calls when nothing happens."""
+    folder.mkdir()
+    host = tried(ShellHost(folder, shell))
+    assert host.execute(WATCH) == 0
+    return host.calls
+
+
+def each_cut(folder: Path, signal: str, check: Callable[[ShellHost, str, int], None]) -> None:
+    """Cut it after every call of a good run."""
+    whole = good_run(folder / "whole", "dash")
+
+    def cut(number: int) -> None:
+        (folder / str(number)).mkdir()
+        host = tried(ShellHost(folder / str(number), "dash"))
+        host.cut(number, signal)
+        status = host.execute(WATCH)
+        host.mend()
+        check(host, f"{number}: {whole[number - 1]}", status)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(cut, range(1, len(whole) + 1)))
+
+
+def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: Path) -> None:
+    def check(host: ShellHost, at: str, _: int) -> None:
+        assert host.slot("live") == host.slot("current"), at
+        if COMMIT in host.calls:
+            assert (host.serves(), host.history()) == (NEW, [("deploy", NEW, "done")]), at
+        else:
+            assert (host.serves(), host.history()) == (OLD, [("deploy", NEW, "ended")]), at
+        assert not list((host.run_folder / "ctl").glob("*.new-*")), at
+
+    each_cut(tmp_path, "TERM", check)
+
+
+def test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped(shell_host: ShellHost) -> None:
+    host = tried(shell_host)
+    host.cut(good_run(host.folder / "whole", host.shell).index(COMMIT) + 1, "TERM")
+    assert host.execute(WATCH) == 129
+    assert [call for call in host.calls if call.startswith(("systemctl start", "systemctl restart"))] == []
+    assert host.history() == [("deploy", NEW, "done")]
+
+
+def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path) -> None:
+    def check(host: ShellHost, at: str, status: int) -> None:
+        assert status in {-9, 0}, at
+        assert host.execute(WATCH) == 0, at
+        assert committed(host), at
+
+    each_cut(tmp_path, "KILL", check)
+
+
+def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.run_folder / "ctl/probation").mkdir()
+    until = host.run_folder / "ctl/probation/until"
+    until.touch()
+    with (host.root / ".activating").open("w") as lock, until.open() as watch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(watch, fcntl.LOCK_EX)
+        deploy = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
+        assert host.execute(deploy, at="recover", do=lambda: fcntl.flock(lock, fcntl.LOCK_UN)) == 0
+    assert any("a probation comes to its end" in step for step in host.transcript.all("step"))
+    assert host.serves() == NEW
