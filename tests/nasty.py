@@ -174,7 +174,10 @@ YAML = (
     ),
     *("!!python/object/apply:os.system [touch pwned]", "!!str x", "! x", "[a, b]", "{a: b}", "`x`", "'x", '"x', "a #b"),
 )
-LONG = ("x" * 8192, "x" * 8193, "x" * 100_000, "'" * 4000, "$(touch pwned)" * 400, "\\" * 3000, "a " * 4000, "9" * 5000)
+LONG = (
+    *(">=3." + "9" * 5000, "~=3.9" + ",!=3.9" * 1000, "127.0.0.1:" + "9" * 5000, "/" + "a" * 8000, "a." * 4000),
+    *("x" * 8192, "x" * 8193, "x" * 100_000, "'" * 4000, "$(touch pwned)" * 400, "\\" * 3000, "a " * 4000, "9" * 5000),
+)
 
 TEXTS = tuple(dict.fromkeys((*SYNTAX, *LINES, *TERMINAL, *UNICODE, *YAML, *LONG)))
 

@@ -101,7 +101,7 @@ def test_windows_line_ends_are_line_ends() -> None:
         ("a: x\u202ey\n".encode(), "f.yaml:1:5", "U+202E", "delete it"),
         ("a: x\u2028b: y\n".encode(), "f.yaml:1:5", "U+2028", "delete it"),
         (b"a: x\rb: y\n", "f.yaml:1:5", "U+000D", "delete it"),
-        (b'a: "\\UFFFFFFFF"\n', "f.yaml", "a character that does not exist", "remove it"),
+        (b'b: "\\U0010FFFD"\na: "\\UFFFFFFFF"\n', "f.yaml:2:5", "a character that does not exist", "remove it"),
         (b"#" * (yamlfile.SIZE_LIMIT + 1), "f.yaml", "too large", "1 MiB"),
     ],
 )

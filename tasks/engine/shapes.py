@@ -115,7 +115,8 @@ def _is_specifier(text: str) -> bool:
         allowed = SpecifierSet(text)
     except InvalidSpecifier:
         return False
-    return any(f"3.{minor}.{patch}" in allowed for minor in range(6, 31) for patch in range(41))
+    # Numbers longer than that are no versions, and in the end Python refuses to read them.
+    return len(text) <= 200 and any(f"3.{minor}.{patch}" in allowed for minor in range(6, 31) for patch in range(41))
 
 
 HOST_NAME = Shape("a host name of a-z, 0-9, . and -", "shire01", _matches(r"[a-z0-9][a-z0-9.-]{0,62}"))

@@ -20,11 +20,14 @@ from tasks.engine.tree import HIDDEN, Mapping, Node, Place, Scalar, Sequence
 
 SIZE_LIMIT = 1024 * 1024
 DEPTH_LIMIT = 16
+VALUE_LIMIT = 20_000
 KEY_LIMIT = 100
 
 # Other readers take these for truth values or numbers; PyYAML takes them for text.
 _DISPUTED = re.compile(r"(?P<bool>[yYnN])|(?P<float>[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+)|(?P<int>0o[0-7]+)")
 
+_DIRECTIVE = re.compile("^%", re.MULTILINE)
+_IMPOSSIBLE = re.compile(r"\\U(?!0010|000)[0-9A-Fa-f]{8}")
 _RESOLVER = yaml.resolver.Resolver()
 
 
@@ -74,7 +77,9 @@ def parse(data: bytes, file: str) -> Node:
         raise UsageError(f"not valid YAML: {problem}", where=str(place), next=fix) from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # An impossible escape such as "\UFFFFFFFF" reaches chr() inside PyYAML, which then cannot say where.
-        raise UsageError(f"{file} escapes a character that does not exist", where=file, next="remove it") from None
+        found = _IMPOSSIBLE.search(text)
+        where = _spot(text[: found.start()], file) if found else file
+        raise UsageError("an escape means a character that does not exist", where=where, next="remove it") from None
 
 
 def _decode(data: bytes, file: str) -> str:
@@ -96,6 +101,10 @@ def _decode(data: bytes, file: str) -> str:
             where=_spot(text[: hidden.start()], file),
             next="delete it",
         )
+    # Looked for here: before a document there may be any number of them, and each takes its time.
+    if directive := _DIRECTIVE.search(text):
+        where = _spot(text[: directive.start()], file)
+        raise UsageError("a YAML directive (%) is not used here", where=where, next="delete the line; quote a text")
     return text
 
 
@@ -109,6 +118,7 @@ class _Builder:
     def __init__(self, text: str, file: str) -> None:
         self.events: Iterator[yaml.Event] = yaml.parse(text, yaml.SafeLoader)
         self.file = file
+        self.values = 0
 
     def document(self) -> Node:
         """The only document of the stream."""
@@ -116,8 +126,6 @@ class _Builder:
         start = next(self.events)
         if not isinstance(start, yaml.DocumentStartEvent):
             return Scalar(Place(self.file, 1, 1, ""), "", "null")
-        if start.version or start.tags:
-            raise self._refuse(start, "", "a YAML directive (%) is not used here", "delete the line")
         root = self._node(next(self.events), "", 1)
         next(self.events)
         end = next(self.events)
@@ -129,6 +137,10 @@ class _Builder:
         self._plain(event, path)
         if depth > DEPTH_LIMIT:
             raise self._refuse(event, path, f"nested deeper than {DEPTH_LIMIT} levels", "flatten it")
+        self.values += 1
+        if self.values > VALUE_LIMIT:
+            fix = "split it: HOSTS picks another inventory"
+            raise self._refuse(event, path, f"the file has more than {VALUE_LIMIT} values", fix)
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
