@@ -102,8 +102,8 @@ def deploy(
 ) -> None:
     """Stage the release on all selected hosts in parallel, then activate it in waves.
 
-    For a while after the switch (`probation` in service.yaml) each host goes back by itself if the release fails. That of
-    the first wave is waited for before the second begins; --wait waits for all.
+    For a while after the switch (`probation` in service.yaml) each host goes back by itself if the release fails.
+    That of the first wave is waited for before the second begins; --wait waits for all.
     """
     from tasks import fleet, plans
     from tasks.engine.staging import Delivering
