@@ -27,7 +27,7 @@ def test_a_rolling_restart_of_four_hosts_loses_no_request_and_keeps_to_its_batch
         yaml.write(f'hooks: {{drain: "{script} out", undrain: "{script} in"}}\n')
     clone.done("deploy", "-H", "all", "--canary", "4")
     log.unlink()
-    with sent(Load([machine.address for machine in four], turn=STOCK, streams=0), tmp_path / "load") as load:
+    with sent(Load([machine.address for machine in four], 200, STOCK, streams=0), tmp_path / "load") as load:
         clone.done("restart", "-H", "all", "--canary", "1", "--batch", "2", "--pause", "1")
     assert load.history.faults() == []
     assert len(load.history.requests) > 1000

@@ -1,28 +1,13 @@
-"""The whole loop on each systemd, Python and nginx that the controller's distribution has to offer.
-
-Debian's stable release and its neighbours are tried on any Debian. Elsewhere, where the names and mirrors of sister
-releases are not known here, it is the machine's own.
-"""
+"""The whole loop on each systemd, Python and nginx that the controller's distribution has to offer."""
 
 from __future__ import annotations
 
 import pytest
 
-from tasks.engine.errors import UsageError
-from tasks.engine.sandbox import sources
 from tests.clone import Clone
 from tests.front import ask, release_of
 from tests.hosts import MakeHosts
-
-
-def suites() -> list[str | None]:
-    """Those that no other test boots; None for the controller's own."""
-    try:
-        distribution, own = sources.release()
-    except UsageError:
-        return [None]
-    sisters: list[str | None] = [suite for suite in ("bullseye", "bookworm", "trixie") if suite != own]
-    return sisters if distribution == "debian" else [None]
+from tests.suites import suites
 
 
 @pytest.mark.parametrize("suite", suites())

@@ -11,12 +11,14 @@ from tests.clone import make
 from tests.front import NAME
 from tests.hosts import MakeHosts
 from tests.promises import traffic
-from tests.promises.load import Load, sent
-from tests.promises.load_history import History, figures
+from tests.promises.load import CAREFUL, QUICK, Load, Shot, proven, sent
 from tests.promises.words import NO_LOSS
 from tests.site import Site
+from tests.suites import suites
 
 QUIET = 4.0
+SUITES = tuple(dict.fromkeys((None, *suites())))
+ROUNDS = 3
 TLS = {"server_name": NAME, "tls": {"certificate": "tls/myapp.pem", "key": "tls/myapp.key"}}
 
 
@@ -26,26 +28,31 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ca"))
 
 
-@pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Site:
-    """One host for all of this module."""
+@pytest.fixture(scope="module", params=SUITES, ids=str)
+def site(
+    module_hosts: MakeHosts,
+    tmp_path_factory: pytest.TempPathFactory,
+    authority: Authority,
+    request: pytest.FixtureRequest,
+) -> Site:
+    """One host of each suite, for all of this module."""
     clone = make(tmp_path_factory.mktemp("site"))
     authority.issue(clone.root / "tls/myapp.pem", clone.root / "tls/myapp.key")
-    return traffic.deployed(clone, module_hosts(), nginx=TLS)
+    return traffic.deployed(clone, module_hosts(1, request.param), nginx=TLS)
 
 
-def prove(history: History, verb: str, request: pytest.FixtureRequest) -> None:
-    """Nothing was lost, everything was sent, and what it took is told."""
-    told = figures(history, verb)
-    request.node.user_properties.append(("figures", told))
-    request.node.add_report_section("call", "figures", "\n".join(f"{name}: {value}" for name, value in told.items()))
-    assert history.faults() == []
-    assert set(history.tally()) == {"quick", "slow", "post", "upload", "stream"}
+def promise(fault: str) -> pytest.MarkDecorator:
+    """A row of which a short run tries one case."""
+    return pytest.mark.promise(NO_LOSS, fault, part=1)
 
 
 @pytest.mark.parametrize(
     "verb",
-    [pytest.param(verb, marks=pytest.mark.promise(NO_LOSS, verb)) for verb in ("deploy", "rollback", "restart")],
+    [
+        pytest.param(verb, marks=promise(verb), id=f"{verb}-{number}")
+        for verb in ("deploy", "rollback", "restart")
+        for number in range(ROUNDS)
+    ],
 )
 def test_a_switch_loses_no_request(site: Site, verb: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     address, before = site.machine.address, site.answering
@@ -56,21 +63,52 @@ def test_a_switch_loses_no_request(site: Site, verb: str, tmp_path: Path, reques
         with load.during(verb, {address: (now, after)}):
             site.done(verb)
         load.quiet(QUIET)
-    prove(load.history, verb, request)
-    assert site.answering == after
+    proven(load, verb, request)
+    assert load.history.of("stream")[-1].release == site.answering == after
 
 
-@pytest.mark.promise(NO_LOSS, "a new certificate")
+@promise("a new certificate")
 def test_a_new_certificate_loses_no_request(
     site: Site, authority: Authority, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     address, folder = site.machine.address, site.clone.root / "tls"
     shown = serial(address, authority.certificate)
-    with sent(Load([address]), tmp_path / "log") as load:
+    with sent(Load([address], turn=CAREFUL), tmp_path / "log") as load:
         load.quiet(QUIET)
         authority.issue(folder / "myapp.pem", folder / "myapp.key")
         with load.during("setup"):
             site.done("setup")
         assert serial(address, authority.certificate) != shown
         load.quiet(QUIET)
-    prove(load.history, "setup", request)
+    proven(load, "setup", request, retries=load.kept)
+
+
+@promise("fifty connections that are kept alive")
+def test_connections_that_are_kept_alive_see_nothing_of_a_switch(site: Site, tmp_path: Path) -> None:
+    address, now = site.machine.address, site.answering
+    new = site.edit()
+    turn = [QUICK] * 9 + [Shot("post", "/echo", 4096)]
+    with sent(Load([address], turn=turn, streams=0, kept=50), tmp_path / "log") as load:
+        load.quiet(2)
+        with load.during("deploy", {address: (now, new)}):
+            site.done("deploy")
+        load.quiet(2)
+    assert load.history.faults() == []
+    for release in (now, new):
+        assert {one.number for one in load.history.requests if one.release == release} >= set(range(1, 51))
+
+
+@promise("a release that takes ten seconds to import")
+def test_a_slow_import_changes_nothing_for_users(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    address, now = site.machine.address, site.answering
+    traffic.put(site.clone, nginx=TLS, env={"IMPORT_SECONDS": "10"})
+    new = site.edit()
+    with sent(Load([address]), tmp_path / "log") as load:
+        load.quiet(QUIET)
+        with load.during("deploy", {address: (now, new)}):
+            site.done("deploy")
+        load.quiet(QUIET)
+    traffic.put(site.clone, nginx=TLS)
+    proven(load, "deploy", request)
+    took = min(one.end for one in load.history.requests if one.release == new)
+    assert took - load.windows[1].since > 10

@@ -10,10 +10,10 @@ import pytest
 from tests.clone import Clone, quicken
 from tests.front import release_of
 from tests.hosts import Hosts
-from tests.promises.load import RATE, STOCK, Load, sent
+from tests.promises.load import STOCK, Load, sent
 from tests.promises.words import NO_LOSS
 
-SECONDS, TIMES = 60, 5
+RATE, SECONDS, TIMES = 200, 60, 5
 
 
 @pytest.mark.promise(NO_LOSS, "five deploys and five rollbacks in a minute")
@@ -22,7 +22,7 @@ def test_five_deploys_and_five_rollbacks_lose_no_request(clone: Clone, one_host:
     quicken(clone)
     clone.done("deploy", "-H", "shire01")
     first = clone.release()
-    with sent(Load([address], turn=STOCK, streams=0), tmp_path / "load") as load:
+    with sent(Load([address], RATE, STOCK, streams=0), tmp_path / "load") as load:
         began = time.monotonic()
         for number in range(TIMES):
             clone.write("service/edit.txt", f"{number}\n")

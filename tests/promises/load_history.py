@@ -96,13 +96,16 @@ class History:
         starts = sorted(one.start for one in self.requests if one.kind != "stream")
         return (len(starts) - 1) / (starts[-1] - starts[0])
 
-    def seconds(self, windows: Collection[str], kinds: Collection[str] = ()) -> list[float]:
+    def seconds(
+        self, windows: Collection[str], kinds: Collection[str] = (), hosts: Collection[str] = ()
+    ) -> list[float]:
         """How long after they were due, ascending: in windows of these names; of these kinds, or all but streams."""
         spans = [(window.since, window.until) for window in self.windows if window.name in windows]
         return sorted(
             one.end - one.due
             for one in self.requests
             if (one.kind in kinds if kinds else one.kind != "stream")
+            and (not hosts or one.host in hosts)
             and any(since <= one.due < until for since, until in spans)
         )
 

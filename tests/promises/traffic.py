@@ -14,7 +14,7 @@ from tests.hosts import Hosts
 from tests.site import Site
 
 APP = Path(__file__).with_name("traffic_app.py")
-DRAIN = 3
+DRAIN = 2
 """Seconds; an event stream that is held open makes each switch take as long."""
 
 
@@ -26,6 +26,7 @@ def description(**changes: Any) -> str:
         "processes": {"web": {"workers": 2, "threads": 24}},
         "health": {"path": "/healthz", "passes": 1, "settle": 0},
         "drain": DRAIN,
+        "probation": 0,
         "nginx": {"server_name": NAME},
         **changes,
     }
