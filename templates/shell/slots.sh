@@ -41,10 +41,9 @@ drain_slot() { # SLOT
   left=0
   while kill -0 "$stopping" 2>/dev/null; do
     now
-    # Who is still there when the time is up is cut off as soon as the application's own patience ends.
-    if [ "$NOW" -ge "$drain_end" ]; then
-      late=$(ss -Hx state connected src "/run/$NAME/$1.sock" | wc -l)
-      [ "$late" = 0 ] || left=$late
+    # Who is still there when the application's own patience ends is cut off: counted just before, while all of them are.
+    if [ "$NOW" -ge "$drain_end" ] && [ $((NOW - drain_end)) -lt $((GRACE * 100 - 10)) ]; then
+      left=$(ss -Hx state connected src "/run/$NAME/$1.sock" | wc -l)
     fi
     sleep 0.02
   done

@@ -50,4 +50,9 @@ REGRESSIONS: tuple[Regression, ...] = (
         "power cuts",
         "tests/test_history.py::test_a_torn_line_does_not_swallow_the_next",
     ),
+    Regression(
+        "Of the requests that a drain had cut, only those of the last worker were counted",
+        "requests that outlast the drain limit",
+        "tests/test_traffic_drain.py::test_what_outlasts_the_drain_limit_is_cut_with_a_status_that_is_logged",
+    ),
 )
