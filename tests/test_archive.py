@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import archive
+from tasks.engine import admission, archive
 from tasks.engine.errors import UsageError
 from tests import repository
 
@@ -56,7 +56,7 @@ def test_bytecode_that_was_committed_stays_out(root: Path, monkeypatch: pytest.M
         ("client.p12", "", "private key"),
         ("notes.txt", f"see\n{KEY}", "private key"),
         ("chain.pem", "certificate\n" * 1000 + KEY, "private key"),
-        ("big.bin", "x" * (archive.LIMIT + 1), "10.0 MB"),
+        ("big.bin", "x" * (admission.LIMIT + 1), "10.0 MB"),
         ("two\nlines", "", "invisible"),
         ("turn\u202eed", "", "invisible"),
         ("back\\slash", "", "backslash"),

@@ -7,7 +7,6 @@ elsewhere (links, devices, odd names) is refused by name, all of it at once, bef
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
 import tarfile
@@ -15,17 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.engine import checkout
+from tasks.engine import admission, checkout
+from tasks.engine.admission import Refusal
 from tasks.engine.errors import UsageError
 
-LIMIT = 10 * 1000 * 1000
-"""Bytes that one file may have."""
-
 _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
-_KEY_NAMES = re.compile(r"id_(rsa|dsa|ecdsa|ed25519|ecdsa_sk|ed25519_sk)|.*\.(ppk|p12|pfx)", re.IGNORECASE)
-_ENV_NAMES = re.compile(r"\.env(\..+)?")
-_ENV_SAMPLES = (".example", ".sample", ".template", ".dist")
-_KEY_CONTENT = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -47,7 +40,7 @@ class Entry:
     def read(self) -> bytes:
         """The bytes that were hashed; UsageError when the file has changed since."""
         try:
-            data = self.source.read_bytes()
+            data, _ = admission.load(self.source)
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -71,22 +64,16 @@ class Tree:
         return sum(entry.size for entry in self.entries)
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    path: str
-    reason: str
-    remedy: str
-
-
 def collect(root: Path) -> Tree:
     """The files of `root/service`; UsageError names every one that cannot go into a release."""
     folder = root / "service"
     # Bytecode that somebody committed stays out: the host makes its own, under the same names.
     found = [_examine(folder, name) for name in checkout.files(root) if not name.endswith(b".pyc")]
-    refused = [item for item in found if isinstance(item, _Refusal)]
+    refused = [item for item in found if isinstance(item, Refusal)]
+    entries = [item for item in found if isinstance(item, Entry)]
+    refused += admission.look_alike(entry.path for entry in entries)
     if refused:
         raise _error(refused)
-    entries = [item for item in found if isinstance(item, Entry)]
     if not entries:
         raise UsageError(
             "service/ holds no file that git tracks or would track",
@@ -143,63 +130,28 @@ def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
     yield bytes(-len(data) % _BLOCK)
 
 
-def _examine(folder: Path, raw: bytes) -> Entry | _Refusal:
+def _examine(folder: Path, raw: bytes) -> Entry | Refusal:
     """The entry of one file, or why it cannot be one."""
-    refusal = _refuse_name(raw)
+    refusal = admission.by_name(raw)
     if refusal:
         return refusal
     path = raw.decode()
     source = folder / path
-    status = source.lstat()
-    refusal = _refuse_kind(path, status)
+    try:
+        refusal = admission.by_kind(path, source.lstat()) or admission.by_way(folder, path)
+        if refusal:
+            return refusal
+        data, status = admission.load(source)
+    except OSError as error:
+        return Refusal(path, f"it cannot be read: {error.strerror}", "make it readable, or run the command again")
+    refusal = admission.by_content(source.suffix, path, data)
     if refusal:
         return refusal
-    data = source.read_bytes()
-    if _KEY_CONTENT.search(data if source.suffix in {".pem", ".key"} else data[:4096]):
-        return _Refusal(
-            path, "it holds a private key", "move it out of service/, and make a new key if it was ever committed"
-        )
     executable = bool(status.st_mode & stat.S_IXUSR)
     return Entry(path, source, executable, len(data), hashlib.sha256(data).hexdigest())
 
 
-def _refuse_name(raw: bytes) -> _Refusal | None:
-    """Why a path cannot go into a release by its name alone."""
-    shown = ascii(os.fsdecode(raw))[1:-1]
-    try:
-        path = raw.decode()
-    except UnicodeDecodeError:
-        return _Refusal(shown, "its name is not UTF-8", "rename it")
-    if path == "-" or not path.isprintable() or "\\" in path:
-        return _Refusal(shown, "its name holds an invisible character or a backslash, or is a lone dash", "rename it")
-    name = path.rpartition("/")[2]
-    if _ENV_NAMES.fullmatch(name) and not name.endswith(_ENV_SAMPLES):
-        remedy = "give its values to `fab secrets.set` or to `env:` in service.yaml, and add it to .gitignore"
-        return _Refusal(path, "environment files hold secrets", remedy)
-    if _KEY_NAMES.fullmatch(name):
-        return _Refusal(
-            path,
-            "its name is that of a private key",
-            "move it out of service/, and make a new key if it was ever committed",
-        )
-    return None
-
-
-def _refuse_kind(path: str, status: os.stat_result) -> _Refusal | None:
-    """Why something that is no plain file of a fair size cannot go into a release."""
-    if stat.S_ISLNK(status.st_mode):
-        return _Refusal(path, "it is a symbolic link", "put a copy of the file in its place")
-    if stat.S_ISDIR(status.st_mode):
-        return _Refusal(path, "it is a git repository of its own", "copy its files, or add it to .gitignore")
-    if not stat.S_ISREG(status.st_mode):
-        return _Refusal(path, "it is no plain file", "remove it, or add it to .gitignore")
-    if status.st_size > LIMIT:
-        weight = f"{status.st_size / 1e6:.1f} MB, over {LIMIT // 10**6} MB"
-        return _Refusal(path, f"it has {weight}", "keep large data outside of service/, or add it to .gitignore")
-    return None
-
-
-def _error(refused: list[_Refusal]) -> UsageError:
+def _error(refused: list[Refusal]) -> UsageError:
     """One error for all that was refused: the first in full, the others as detail."""
     first, *others = refused
     return UsageError(

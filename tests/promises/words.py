@@ -13,4 +13,5 @@ HELD_BACK = "A release that fails after the switch is taken back by the host its
 KNOWN = "A host is never trusted blindly"
 ACCESS = "Whatever a host's access is like: it works, or one clear sentence says why not"
 CALM = "No file and no host makes fab crash, hang or fill the memory"
+PLAIN = "A release holds the plain files of service/, byte for byte, and nothing else"
 NO_INJECTION = "No value from a file or a host becomes syntax of a shell, systemd, nginx, sudo or a terminal"

@@ -1,0 +1,108 @@
+"""Which files may go into a release: plain ones of a fair size, with names that mean one thing, and no secrets."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT = 10 * 1000 * 1000
+"""Bytes that one file may have."""
+
+_KEY_NAMES = re.compile(r"id_(rsa|dsa|ecdsa|ed25519|ecdsa_sk|ed25519_sk)|.*\.(ppk|p12|pfx)", re.IGNORECASE)
+_ENV_NAMES = re.compile(r"\.env(\..+)?")
+_ENV_SAMPLES = (".example", ".sample", ".template", ".dist")
+_KEY_CONTENT = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|\APuTTY-User-Key-File-")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one file is left out, by its path below `service/`, and what to do about it."""
+
+    path: str
+    reason: str
+    remedy: str
+
+
+def load(source: Path) -> tuple[bytes, os.stat_result]:
+    """The bytes of a plain file; OSError for one that cannot be read, and for what took its place meanwhile."""
+    with open(source, "rb", opener=_plainly) as file:
+        status = os.fstat(file.fileno())
+        data = file.read(LIMIT + 1) if stat.S_ISREG(status.st_mode) else b""
+    if len(data) > LIMIT or not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EAGAIN, "it changed while it was read")
+    return data, status
+
+
+def _plainly(path: str, flags: int) -> int:
+    # What was a file a moment ago may be a link or a pipe by now.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def by_way(folder: Path, path: str) -> Refusal | None:
+    """Why a file cannot be taken for one of this folder: git lists what it tracks behind a link, too."""
+    for above in Path(path).parents[:-1]:
+        if (folder / above).is_symlink():
+            return Refusal(path, f"{above} is a symbolic link", "put a copy of the directory in its place")
+    return None
+
+
+def look_alike(paths: Iterable[str]) -> list[Refusal]:
+    """The files whose names are those of others to every eye, and to some file systems."""
+    known: dict[str, str] = {}
+    found = []
+    for path in paths:
+        first = known.setdefault(unicodedata.normalize("NFC", path), path)
+        if first != path:
+            found.append(Refusal(path, "another file has the same name, in other code points", "rename one of them"))
+    return found
+
+
+def by_name(raw: bytes) -> Refusal | None:
+    """Why a path cannot go into a release by its name alone."""
+    shown = ascii(os.fsdecode(raw))[1:-1]
+    try:
+        path = raw.decode()
+    except UnicodeDecodeError:
+        return Refusal(shown, "its name is not UTF-8", "rename it")
+    if path == "-" or not path.isprintable() or "\\" in path:
+        return Refusal(shown, "its name holds an invisible character or a backslash, or is a lone dash", "rename it")
+    name = path.rpartition("/")[2]
+    if _ENV_NAMES.fullmatch(name) and not name.endswith(_ENV_SAMPLES):
+        remedy = "give its values to `fab secrets.set` or to `env:` in service.yaml, and add it to .gitignore"
+        return Refusal(path, "environment files hold secrets", remedy)
+    if _KEY_NAMES.fullmatch(name):
+        return Refusal(
+            path,
+            "its name is that of a private key",
+            "move it out of service/, and make a new key if it was ever committed",
+        )
+    return None
+
+
+def by_kind(path: str, status: os.stat_result) -> Refusal | None:
+    """Why something that is no plain file of a fair size cannot go into a release."""
+    if stat.S_ISLNK(status.st_mode):
+        return Refusal(path, "it is a symbolic link", "put a copy of the file in its place")
+    if stat.S_ISDIR(status.st_mode):
+        return Refusal(path, "it is a git repository of its own", "copy its files, or add it to .gitignore")
+    if not stat.S_ISREG(status.st_mode):
+        return Refusal(path, "it is no plain file", "remove it, or add it to .gitignore")
+    if status.st_size > LIMIT:
+        weight = f"{status.st_size / 1e6:.1f} MB, over {LIMIT // 10**6} MB"
+        return Refusal(path, f"it has {weight}", "keep large data outside of service/, or add it to .gitignore")
+    return None
+
+
+def by_content(suffix: str, path: str, data: bytes) -> Refusal | None:
+    """Why a file cannot go into a release by what is in it; in files that are called keys, all of it is looked at."""
+    if not _KEY_CONTENT.search(data if suffix in {".pem", ".key"} else data[:4096]):
+        return None
+    return Refusal(
+        path, "it holds a private key", "move it out of service/, and make a new key if it was ever committed"
+    )
