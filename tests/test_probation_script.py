@@ -95,7 +95,7 @@ def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: t
 
 @pytest.mark.parametrize(
     ("statuses", "asked"),
-    [((500,), 2), ((200, 200, 500), 4), ((500, 200) * 9, 5)],
+    [((500,), 2), ((200, 200, 500), 4), ((200, 500) * 9, 6)],
     ids=["at once", "in its last second", "every second one"],
 )
 def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
@@ -149,6 +149,13 @@ def test_a_former_slot_that_is_not_up_is_started_before_the_traffic_comes(shell_
     assert host.execute(WATCH) == 1
     returned(host)
     assert host.calls.index("systemctl start myapp@blue.service") < host.calls.index(BACK)
+
+
+def test_a_watch_that_begins_when_the_time_is_up_looks_all_the_same(shell_host: ShellHost) -> None:
+    host = tried(shell_host, 0)
+    answers(host, 500)
+    assert host.execute(WATCH) == 1
+    returned(host)
 
 
 def test_a_watch_that_finds_its_trial_ended_does_nothing(shell_host: ShellHost) -> None:

@@ -105,7 +105,7 @@ class Rollout:
 
         def work(member: Member, emit: Emit) -> None:
             # It needs the idle slot; and what it does to data is meant for what comes after the release on probation.
-            if not watching.ended(member, member.service.probation, emit, self.stop):
+            if first.trial and not watching.ended(member, member.service.probation, emit, self.stop):
                 return
             transcript = member.perform(scripts.hook(member.service, first.release), emit)
             for line in transcript.all("journal"):

@@ -136,7 +136,7 @@ class Switch:
 def activate(service: Service, switch: Switch) -> Script:
     """Recover, candidate, switch; then commit, or leave that to the probation, whose script is the payload."""
     values = {**_switch(service, switch), "EXPECT": switch.expect or "", "PROBATION": probation_of(service, switch)}
-    limit = service.health.timeout + 4 * service.drain + 240
+    limit = service.health.timeout + 6 * service.drain + 300
     return _compose("activate", service, values, seconds=limit)
 
 
@@ -169,7 +169,7 @@ def _switch(service: Service, switch: Switch) -> dict[str, str | int]:
 
 def hook(service: Service, release: str) -> Script:
     """before_activate of a staged release; may take half an hour."""
-    return _compose("hook", service, {"ID": release}, seconds=1900)
+    return _compose("hook", service, {"ID": release}, seconds=1900 + 4 * service.drain)
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> Script:
@@ -182,14 +182,13 @@ def stop(service: Service, *, disable: bool) -> Script:
     """Stops slots, workers and timers; `disable` keeps a boot from starting them."""
     values: dict[str, str | int] = {"UNITS": " ".join(layout.stopped(service)), "DISABLE": int(disable), "ID": ""}
     values["ENABLED"] = " ".join(layout.enabled(service))
-    return _compose("stop", service, values, seconds=2 * service.drain + 120)
+    return _compose("stop", service, values, seconds=4 * service.drain + 180)
 
 
 def start(service: Service) -> Script:
     """Starts the committed release and waits for its health check."""
-    return _compose(
-        "start", service, {"ID": "", "ENABLED": " ".join(layout.enabled(service))}, seconds=service.health.timeout + 120
-    )
+    values: dict[str, str | int] = {"ID": "", "ENABLED": " ".join(layout.enabled(service))}
+    return _compose("start", service, values, seconds=service.health.timeout + 2 * service.drain + 180)
 
 
 def maintenance(service: Service, turn: str) -> Script:

@@ -65,12 +65,12 @@ miss() { # WHY
   [ "$missed" -lt 4 ] || fail "its health check did not hold: $1"
 }
 
-# To its end, and beyond it while something is in doubt.
+# To its end, and beyond it while something is in doubt: as in the beginning, for a watch that comes late.
 watch_slot() {
   IFS= read -r until <"$watch/until"
   HELD=
   HELD_MAIN=
-  missed=0
+  missed=1
   while now && { [ "$NOW" -lt "$until" ] || [ "$missed" != 0 ]; }; do
     point probation.watch
     if look_at "$NEW"; then
