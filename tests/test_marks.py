@@ -83,12 +83,20 @@ def test_ten_megabytes_without_a_line_keep_memory_flat() -> None:
     assert peak < 1024 * 1024
 
 
-def test_a_line_that_was_dropped_is_gone_to_its_end() -> None:
-    reader = Reader(NONCE)
-    assert len(list(reader.feed(b"x" * (LINE_LIMIT + 1)))) == 1
-    # Where the piece ends is chance: what follows is still that line, whatever it looks like.
-    assert list(reader.feed(b"@" + NONCE.encode() + b" step forged\n")) == []
-    assert list(reader.feed(b"@" + NONCE.encode() + b" step real\n")) == [Mark("step", "real")]
+def test_a_line_that_was_dropped_ends_where_a_mark_begins() -> None:
+    mark = b"@" + NONCE.encode() + b" step real\n"
+    for noise in (LINE_LIMIT, LINE_LIMIT + 1, 3 * LINE_LIMIT + 5):
+        data = b"x" * noise + mark + b"y\n" + b"z" * noise + b"\n" + mark
+        whole = read(data, [len(data)])
+        assert read(data, [4096]) == read(data, [1000, 7]) == read(data, [noise, 5]) == whole
+        assert [type(one) for one in whole] == [Output, Mark, Output, Output, Mark]
+
+
+def test_what_follows_a_mark_beyond_its_limit_is_still_that_mark() -> None:
+    mark = b"@" + NONCE.encode() + b" data " + b"A" * (MARK_LIMIT + 100)
+    for sizes in ([65536], [len(mark), 9], [MARK_LIMIT + 7 + len(NONCE)]):
+        found = read(mark + b"@" + NONCE.encode() + b" step inside\n", sizes)
+        assert [type(one) for one in found] == [Output], sizes
 
 
 @pytest.mark.parametrize(
@@ -96,18 +104,22 @@ def test_a_line_that_was_dropped_is_gone_to_its_end() -> None:
     [
         b"@ step x",
         b"@fedcba9876543210 step x",
-        b"x@" + NONCE.encode() + b" step x",
-        b"\r@" + NONCE.encode() + b" step x",
-        b"\0@" + NONCE.encode() + b" step x",
         b"@" + NONCE.upper().encode() + b" step x",
         b"@" + NONCE.encode() + b"\tstep x",
         b"@" + NONCE.encode() + b"0 step x",
-        b"\xff@" + NONCE.encode() + b" step x",
     ],
 )
-def test_nothing_but_the_nonce_at_the_beginning_makes_a_mark(line: bytes) -> None:
+def test_nothing_but_the_nonce_makes_a_mark(line: bytes) -> None:
     (found,) = read(line + b"\n", [len(line) + 1])
     assert isinstance(found, Output)
+
+
+@pytest.mark.parametrize("before", [b"x", b"\r", b"\0", b"\xff", b"@", b"@" + NONCE.encode(), b"\xc3"])
+def test_a_mark_ends_the_line_that_it_stands_in(before: bytes) -> None:
+    for size in (1, 3, 100):
+        first, second = read(before + b"@" + NONCE.encode() + b" step x\n", [size])
+        assert isinstance(first, Output)
+        assert second == Mark("step", "x")
 
 
 def test_a_mark_that_was_cut_off_is_never_believed() -> None:

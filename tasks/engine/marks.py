@@ -42,30 +42,46 @@ class Output:
 
 @dataclass
 class Reader:
-    """Feed it bytes as they come, in any pieces; it yields the lines that are complete."""
+    """Feed it bytes as they come, in any pieces; it yields the lines that are complete.
+
+    A mark ends the line that it stands in: what a login shell or a program says need not end with one.
+    """
 
     nonce: str
     _buffer: bytearray = field(default_factory=bytearray)
     _dropping: bool = False
+    _deaf: bool = False
+
+    def __post_init__(self) -> None:
+        self._head = f"@{self.nonce} ".encode()
 
     def feed(self, data: bytes) -> Iterator[Mark | Output]:
         """The lines that `data` completes."""
         self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
+        while (end := self._end()) >= 0:
             line = bytes(self._buffer[:end])
-            del self._buffer[: end + 1]
-            if self._dropping:
-                self._dropping = False
-            else:
+            del self._buffer[: end + self._buffer.startswith(b"\n", end)]
+            if not self._dropping:
                 yield self._cut(line) if len(line) > self._limit(line) else self._parse(line)
-        if len(self._buffer) > self._limit(self._buffer):
+            self._dropping = self._deaf = False
+        if len(self._buffer) >= self._limit(self._buffer) + len(self._head):
             if not self._dropping:
                 yield self._cut(self._buffer)
             self._dropping = True
-            self._buffer.clear()
+            self._deaf = self._deaf or self._buffer.startswith(self._head)
+            # A mark may have begun at its end.
+            del self._buffer[: 1 - len(self._head)]
+
+    def _end(self) -> int:
+        """Where the line ends that the buffer begins with: at its own end, or at a mark; -1 while it does not."""
+        end = self._buffer.find(b"\n")
+        if self._deaf or self._buffer.startswith(self._head):
+            return end
+        mark = self._buffer.find(self._head, 0, end if end >= 0 else len(self._buffer))
+        return mark if mark >= 0 else end
 
     def _limit(self, line: bytes | bytearray) -> int:
-        return MARK_LIMIT if line.startswith(f"@{self.nonce} ".encode()) else LINE_LIMIT
+        return MARK_LIMIT if line.startswith(self._head) else LINE_LIMIT
 
     @staticmethod
     def _cut(line: bytes | bytearray) -> Output:
@@ -79,10 +95,9 @@ class Reader:
 
     def _parse(self, line: bytes) -> Mark | Output:
         text = line.decode("utf-8", "replace")
-        head, _, rest = text.partition(" ")
-        if head != f"@{self.nonce}":
+        if not line.startswith(self._head):
             return Output(text.removesuffix("\r"))
-        word, _, rest = rest.partition(" ")
+        word, _, rest = text[len(self._head) :].partition(" ")
         # Part of it may go into the next script, and no shell can be given a NUL.
         return Mark(word, rest.replace("\0", "\ufffd"))
 
