@@ -7,14 +7,15 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.engine import quote, report
+from tasks.engine import failures, quote, report
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.fanout import gather, pool
 from tasks.engine.logview import Names, coloured
-from tasks.engine.marks import Output, Reader
+from tasks.engine.marks import Mark, Output, Reader, Transcript
 from tasks.engine.member import Member
 from tasks.engine.session import LinkLost
 
@@ -98,46 +99,58 @@ def rows(members: Sequence[Member], found: dict[str, Answer]) -> list[tuple[str,
     return shown
 
 
-def wrapped(line: str, seconds: int | None) -> str:
-    """The command line: the login shell runs the text, and what a signal ended has a number; `timeout` ends it with -T.
+def asked(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
+    """The command line that sshd gets, the same for any login shell, and the script that it reads and runs.
 
-    Without the outer shell, sshd tells of a signal in a way that looks like a lost connection.
+    The script says when it begins, lets the login shell run the text, and `timeout` end it with -T. What a signal ended
+    gets a number from it: sshd would tell of a signal in a way that looks like a lost connection.
     """
     limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
-    inner = f'{limit}"${{SHELL:-/bin/sh}}" -c "$1"; exit $?'
-    return f"exec /bin/sh -c {quote.shell(inner)} sh {quote.shell(line)}"
+    begin = f"# {nonce}\nprintf '@%s begin\\n' {nonce}\n"
+    script = f'{begin}{limit}"${{SHELL:-/bin/sh}}" -c {quote.shell(line)}\nexit $?\n'
+    # Where a login reads a part of it, the rest is not run.
+    whole = f'case $script in "# {nonce}"*) eval "$script" ;; esac'
+    return f"exec /bin/sh -c 'script=$(head -c {len(script.encode())}); {whole}'", script
 
 
 def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     answer, began, limit = Answer(), time.monotonic(), member.options.command_timeout
     patience = limit + 2 * _GRACE if limit else None
-    with member.connect().channel(wrapped(line, limit), patience) as channel:
-        channel.shutdown_write()
+    reader, before = Reader(secrets.token_hex(8)), Transcript()
+    command, script = asked(line, reader.nonce, limit)
+    with member.connect().channel(command, patience) as channel:
         try:
-            for text in lines(channel, began + patience if patience else None):
-                if as_json:
-                    answer.keep(text)
+            # A login that has ended already says why.
+            with suppress(OSError):
+                channel.sendall(script.encode())
+                channel.shutdown_write()
+            for item in items(reader, channel, began + patience if patience else None):
+                if isinstance(item, Mark) or not before.marks:
+                    # What a login prints ahead of the command is not the command's.
+                    before.add(item)
+                elif as_json:
+                    answer.keep(item.text)
                 else:
-                    emit((member.host.name, text))
-            answer.status = channel.recv_exit_status()
+                    emit((member.host.name, item.text))
+            answer.status = before.exit = channel.recv_exit_status()
         except TimeoutError:
             answer.status = -1
     if answer.status == -1:
         raise LinkLost("the connection was lost while the command ran; it may go on there", where=member.host.name)
+    if not before.marks:
+        raise failures.unstarted(before, member.host.name, member.login)
     answer.seconds = time.monotonic() - began
     answer.timed_out = bool(limit) and answer.status in {124, 137} and answer.seconds >= (limit or 0)
     return answer
 
 
-def lines(channel: Any, deadline: float | None = None) -> Iterator[str]:
-    """The lines of a channel, in pieces no longer than a line may be; TimeoutError past the deadline."""
-    # A nonce that nobody was told: every line is plain output.
-    reader = Reader(secrets.token_hex(8))
+def items(reader: Reader, channel: Any, deadline: float | None = None) -> Iterator[Mark | Output]:
+    """What comes over a channel, in pieces no longer than a line may be; TimeoutError past the deadline."""
     while True:
         if deadline is not None:
             channel.settimeout(max(0.001, deadline - time.monotonic()))
         data = channel.recv(65536)
         if not data:
             break
-        yield from (item.text for item in reader.feed(data) if isinstance(item, Output))
-    yield from (item.text for item in reader.close() if isinstance(item, Output))
+        yield from reader.feed(data)
+    yield from reader.close()

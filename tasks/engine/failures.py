@@ -37,6 +37,18 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
     )
 
 
+def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:
+    """Nothing of ours ran: what the login says stands for all that is known of why."""
+    said = f"it says: {transcript.tail[-1].strip()}" if transcript.tail else "it says nothing"
+    return LoopError(
+        f"the login of {login} ran nothing of what it was asked to, and ended with status {transcript.exit}; {said}",
+        where=host,
+        next="see to that account on the host: its shell, password and .bashrc, or ForceCommand in sshd_config",
+        code="login",
+        detail=tuple(transcript.tail)[-5:-1],
+    )
+
+
 def busy(host: str, text: str) -> LoopError:
     """Who is at work on a host: as that run wrote it into the lock's file."""
     try:

@@ -78,7 +78,7 @@ def _entries(member: Member, script: str) -> Iterator[Entry]:
             yield entry
             continue
         text = (line or b"").decode("utf-8", "replace")
-        if text == "@begin":
+        if text.endswith("@begin"):
             complaint = ""
         elif text == "@unreadable":
             raise Refused("this account may not read the journal", where=host, next=f"fab setup -H {host}")

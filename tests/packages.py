@@ -1,0 +1,34 @@
+"""Packages of the controller's own suite that the sandbox's hosts do not have: fetched once, kept beside the trees."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tasks.engine.sandbox import Machine, tree
+from tasks.engine.sandbox.locks import locked
+
+
+def fetched(*names: str) -> list[Path]:
+    """The packages' files; apt brings those that are not there yet."""
+    folder = tree.cache_directory() / f"debs-{tree.recipe().name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_suffix(".lock")):
+        for name in names:
+            if not (folder / f"{name}.deb").exists():
+                with tempfile.TemporaryDirectory() as aside:
+                    subprocess.run(["apt-get", "-q", "download", name], cwd=aside, check=True, capture_output=True)
+                    (found,) = Path(aside).glob("*.deb")
+                    shutil.move(found, folder / f"{name}.deb")
+    return [folder / f"{name}.deb" for name in names]
+
+
+def install(machine: Machine, *names: str) -> None:
+    """Unpack and configure them there; documentation that they depend on is left out."""
+    paths = " ".join(f"/root/{name}.deb" for name in names)
+    for path in fetched(*names):
+        machine.sh(f"cat >/root/{path.name}", path.read_bytes())
+    ended = machine.sh(f"DEBIAN_FRONTEND=noninteractive dpkg --force-depends -i {paths} && rm {paths}")
+    assert ended.returncode == 0, (ended.stdout + ended.stderr).decode()

@@ -1,0 +1,190 @@
+"""What a login does before anything of ours runs: shells, what they print and set, and accounts that run nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests import packages
+from tests.fleet import Fleet, deployed
+from tests.hosts import MakeHosts
+from tests.promises.words import ACCESS
+from tests.stand_ins import entries
+from tests.way import sentence
+
+HOME = "/home/deploy"
+
+
+def sshd(text: str, do: str = "true", undo: str = "true") -> tuple[str, str]:
+    """What gives the host's sshd these settings, and takes them away again."""
+    path, restart = "/etc/ssh/sshd_config.d/00-test.conf", "systemctl reset-failed ssh && systemctl restart ssh"
+    return f"{do} && echo '{text}' >{path} && {restart}", f"{undo} && rm {path} && {restart}"
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """One host that serves, with two shells more than it came with."""
+    made = deployed(module_hosts, tmp_path_factory.mktemp("logins"), 1)
+    packages.install(made.hosts[0], "tcsh", "libpcre2-32-0", "fish-common", "fish")
+    return made
+
+
+@contextmanager
+def changed(fleet: Fleet, do: str, undo: str) -> Iterator[None]:
+    """The host as these commands of root make it, for a while."""
+    fleet.sh(0, do)
+    try:
+        yield
+    finally:
+        fleet.sh(0, undo)
+
+
+def works(fleet: Fleet) -> None:
+    """A release gets there and serves, a command runs, and the journal is read."""
+    release = fleet.edit()
+    fleet.clone.done("deploy")
+    assert fleet.answering == [release]
+    assert "shire01  here\n" in fleet.clone.done("exec", "--", "echo; echo here").out
+    assert "myapp: INFO Listening at" in fleet.clone.done("logs", "-n", "50").out
+
+
+LINES = [
+    "echo one two; false",
+    "printf '%s\\n' 'a\\\\b' \"c d\" '$HOME' '`id`' '*'",
+    "echo a\necho b",
+    "echo hi!there '\"'",
+]
+
+
+@pytest.mark.promise(ACCESS, "a login shell that is no Bourne shell")
+@pytest.mark.parametrize("shell", ["/usr/bin/fish", "/bin/tcsh", "/bin/dash"])
+def test_any_login_shell_will_do_and_runs_a_command_as_ssh_would(fleet: Fleet, shell: str) -> None:
+    with changed(fleet, f"usermod -s {shell} deploy", "usermod -s /bin/bash deploy"):
+        works(fleet)
+        for line in LINES:
+            by_ssh = subprocess.run(
+                [*ssh(fleet), line],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            ended = fleet.clone.fab("exec", "--json", "-H", "shire01", "--", line)
+            (answer,) = ended.json()["hosts"]
+            assert (answer["exit"], answer["output"]) == (by_ssh.returncode, by_ssh.stdout.splitlines()), line
+
+
+def ssh(fleet: Fleet) -> list[str]:
+    """OpenSSH's own client on the same host."""
+    (entry,) = entries(fleet.hosts.inventory).values()
+    loose = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    return ["ssh", "-F", "none", *loose, "-i", str(entry["identity"]), f"deploy@{entry['address']}"]
+
+
+# Without an end of line, so that it stands before the first thing that we say.
+NOISE = {
+    "lines": "echo hello; echo there >&2; trap 'echo bye' EXIT",
+    "a piece of a line": "printf 'no end of line'; printf 'nor here' >&2",
+    "binary": "head -c 5000 /dev/urandom; printf '\\0\\r\\033[2J@x \\377'; head -c 5000 /dev/urandom >&2",
+    "a megabyte in a line": "head -c 1000000 /dev/zero | tr '\\0' x; head -c 100000 /dev/zero >&2",
+    "a megabyte in lines": "yes $(printf %01000d 0) | head -c 1000000; yes $(printf %0500d 0) | head -c 1000000 >&2",
+    "options": "set -u; set -o noclobber; umask 077; cd /; LC_ALL=xx; IFS=e; CDPATH=/; export LC_ALL IFS CDPATH",
+}
+
+
+@pytest.mark.promise(ACCESS, "a login that prints, and sets what it likes", part=3)
+@pytest.mark.parametrize("noise", NOISE)
+def test_what_a_login_prints_or_sets_changes_nothing(fleet: Fleet, noise: str) -> None:
+    write = f"tee {HOME}/.bashrc {HOME}/.profile >/dev/null <<'END'\n{NOISE[noise]}\nEND"
+    with changed(fleet, write, f"rm {HOME}/.bashrc {HOME}/.profile"):
+        doctor = fleet.clone.done("doctor").out
+        assert doctor == "shire01  ready\n"
+        works(fleet)
+
+
+PLACES = {
+    "umask 077": (
+        "echo 'session optional pam_umask.so umask=077' >>/etc/pam.d/sshd",
+        "sed -i /umask=/d /etc/pam.d/sshd",
+    ),
+    "a /tmp that runs no programs": ("mount -t tmpfs -o noexec,nosuid tmpfs /tmp", "umount /tmp"),
+    "no sftp": sshd(
+        "", "sed -i 's/^Subsystem/#&/' /etc/ssh/sshd_config", "sed -i 's/^#Subs/Subs/' /etc/ssh/sshd_config"
+    ),
+    "no home": sshd(
+        "AuthorizedKeysFile /etc/ssh/keys",
+        f"install -m 644 {HOME}/.ssh/authorized_keys /etc/ssh/keys && mv {HOME} /home/away",
+        f"mv /home/away {HOME}",
+    ),
+    "no bash": (
+        "usermod -s /bin/sh deploy; mv /bin/bash /root/bash",
+        "mv /root/bash /bin/bash; usermod -s /bin/bash deploy",
+    ),
+    "a `date` that is ten years off": (
+        "install -m 755 /dev/stdin /usr/local/bin/date <<'END'\n"
+        '#!/bin/sh\nexec /bin/date --date="10 years ago" "$@"\nEND',
+        "rm /usr/local/bin/date",
+    ),
+}
+
+
+@pytest.mark.promise(ACCESS, "a host that lacks what others have", part=3)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_host_may_lack_what_others_have(fleet: Fleet, place: str) -> None:
+    with changed(fleet, *PLACES[place]):
+        works(fleet)
+
+
+def bashrc(text: str) -> tuple[str, str]:
+    """Let this be the account's .bashrc, and let there be none."""
+    return f"echo '{text}' >{HOME}/.bashrc", f"rm {HOME}/.bashrc"
+
+
+NOTHING = {
+    "nologin": (("usermod -s /usr/sbin/nologin deploy", "usermod -s /bin/bash deploy"), "currently not available"),
+    "a password that has expired": (("chage -d 0 deploy", "chage -d 2020-01-01 deploy"), "Password change required"),
+    "ForceCommand": (sshd("ForceCommand echo only this"), "only this"),
+    "sftp alone": (sshd("ForceCommand internal-sftp"), "sftp connections only"),
+    "ChrootDirectory": (sshd("ChrootDirectory /srv"), "No such file"),
+    "a .bashrc that ends it": (bashrc("echo bye; exit 0"), "bye"),
+    "a .bashrc that reads": (bashrc("read line; echo ate it"), "ate it"),
+}
+
+
+@pytest.mark.promise(ACCESS, "a login that runs nothing", part=3)
+@pytest.mark.parametrize("case", NOTHING)
+def test_a_login_that_runs_nothing_says_so_and_is_no_success(fleet: Fleet, case: str) -> None:
+    (do, undo), told = NOTHING[case]
+    with changed(fleet, do, undo):
+        expected = ("the login of deploy ran nothing", told, "ForceCommand")
+        sentence(fleet.clone, "exec", "--", "touch /tmp/ran", status=1, told=expected)
+        assert fleet.hosts[0].sh("test -e /tmp/ran").returncode != 0
+
+
+MORE = ("wants more than a key of deploy", "AuthenticationMethods publickey")
+CLOSED = {
+    "/etc/nologin": (
+        ("echo 'down until noon' >/etc/nologin", "rm /etc/nologin"),
+        ("hung up on deploy", "down until noon"),
+    ),
+    "an account that has expired": (("chage -E 1 deploy", "chage -E -1 deploy"), ("Your account has expired",)),
+    "DenyUsers": (sshd("DenyUsers deploy"), ("does not let deploy in with", "by hand: ssh -p 22 -i ")),
+    "no such shell": (("usermod -s /bin/none deploy", "usermod -s /bin/bash deploy"), ("does not let deploy in with",)),
+    "passwords only": (sshd("PubkeyAuthentication no\nPasswordAuthentication yes"), ("it takes password",)),
+    "a password too": (sshd("AuthenticationMethods publickey,password\nPasswordAuthentication yes"), MORE),
+    "a code too": (
+        sshd("AuthenticationMethods publickey,keyboard-interactive\nKbdInteractiveAuthentication yes"),
+        MORE,
+    ),
+}
+
+
+@pytest.mark.promise(ACCESS, "an account that is not let in", part=3)
+@pytest.mark.parametrize("case", CLOSED)
+def test_who_is_not_let_in_is_told_what_the_host_says(fleet: Fleet, case: str) -> None:
+    (do, undo), told = CLOSED[case]
+    with changed(fleet, do, undo):
+        sentence(fleet.clone, "deploy", status=3, told=told)
