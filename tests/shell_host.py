@@ -63,6 +63,7 @@ class ShellHost:
         for path in ("units", "answers", "queues", "shells", "proc"):
             (self.folder / path).mkdir()
         (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
+        (self.folder / "proc/self").symlink_to("/proc/self")
         program = shutil.which(self.shell)
         assert program, f"{self.shell} has to be there: both are the /bin/sh of some host"
         (self.folder / "shells/sh").symlink_to(program)

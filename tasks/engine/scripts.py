@@ -13,15 +13,15 @@ from tasks.engine import host_files, launchers, layout, quote, templates
 from tasks.engine.service import Service
 
 STAGES = {
-    "activate": ("slots", "recover", "gate", "commit"),
+    "activate": ("slots", "former", "recover", "gate", "commit"),
     "facts": (),
     "hold": (),
-    "hook": ("slots", "recover"),
+    "hook": ("slots", "former", "recover"),
     "maintenance": (),
-    "probation": ("slots", "gate", "commit"),
+    "probation": ("slots", "former", "gate", "commit"),
     "remove": (),
     "setup": (),
-    "stage": (),
+    "stage": ("former",),
     "start": ("slots",),
     "stop": ("slots",),
 }

@@ -5,9 +5,7 @@ WHY=
 STAGE=activate
 [ "$ACTION" != undo ] || STAGE=undo
 
-alone
-printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s}\n' \
-  "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$ACTION" "$ID" "$WHO" >"$ROOT/.activating"
+take_turn "$ACTION"
 watch=/run/$NAME/ctl/probation
 point "$STAGE.begin"
 

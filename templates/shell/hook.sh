@@ -1,6 +1,6 @@
 # Runs before_activate of a staged release, once for a whole deploy, as the service's user. Nothing live is touched.
 STAGE=hook
-alone
+take_turn before_activate
 recover
 slot=$NEW
 [ -f "$ROOT/releases/$ID/run/hook" ] || refuse "release $ID has no before_activate"

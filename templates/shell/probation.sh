@@ -105,6 +105,8 @@ if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then
 fi
 exec 9>>"$ROOT/.activating"
 flock 9
+group
+occupy "$ACTION" "$ID" "$GROUP"
 trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
 commit

@@ -1,12 +1,21 @@
 # The two slots: who may change them, and how one is stopped without cutting anybody off.
 
 # One at a time on a host, and never in the middle of somebody's switch.
-alone() {
+alone() { # ACTION
   exec 9>>"$ROOT/.activating"
-  if ! flock -n 9 && ! after_the_watch; then
-    mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
-    exit 75
-  fi
+  flock -n 9 || after_the_watch || occupied
+  occupy "$1" "$(release_at "$ROOT/current")" 0
+}
+
+# Who is at work here. GROUP: of the processes that may be ended when their controller is gone; 0: they may not.
+occupy() { # ACTION RELEASE GROUP
+  printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s,"group":%s}\n' \
+    "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$WHO" "$3" >"$ROOT/.activating"
+}
+
+occupied() {
+  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
+  exit 75
 }
 
 # The end of a probation is the host's own work, and nobody's run: it is waited for, as long as a slot may drain.

@@ -14,8 +14,18 @@ trap 'exit 129' HUP INT PIPE TERM
 
 # Everyone who stages shares this lock; who gets it alone knows that every .part-* is of a run that has died.
 exec 8>>"$ROOT/.staging"
+group
+if ! flock -n -x 8; then
+  IFS= read -r former <"$ROOT/.staging" || former=
+  for signal in TERM KILL; do
+    if [ -z "$former" ] || [ "$former" = "$GROUP" ]; then break; fi
+    end_former "$signal" "$ROOT/.staging" 8 "$former"
+    if flock -w 5 -x 8; then break; fi
+  done
+fi
 if flock -n -x 8; then rm -rf "$ROOT"/releases/.part-* "$ROOT"/venvs/.part-* "$ROOT"/wheels/.part-*; fi
 flock -s 8
+printf '%s\n' "$GROUP" >"$ROOT/.staging"
 
 venv_works() { "$1/bin/python" -I -c 'import gunicorn' </dev/null >/dev/null 2>&1; }
 

@@ -1,6 +1,6 @@
 # Starts the committed release, and lets it start at boot again.
 [ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: deploy one'
-alone
+alone start
 ID=$(release_at "$ROOT/current")
 judge_by "$ID"
 history start "$ID" started

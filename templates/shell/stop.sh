@@ -1,6 +1,6 @@
 # Stops the service: the slots after they have drained, then everything else of it.
 [ -n "$(slot_of "$ROOT/current")" ] || refuse 'no release is committed on this host: there is nothing to stop'
-alone
+alone stop
 # What is on probation is given up: the committed release is the one that a start brings back.
 ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
 relink "$ROOT/current" "/run/$NAME/ctl/live"

@@ -55,4 +55,14 @@ REGRESSIONS: tuple[Regression, ...] = (
         "requests that outlast the drain limit",
         "tests/test_traffic_drain.py::test_what_outlasts_the_drain_limit_is_cut_with_a_status_that_is_logged",
     ),
+    Regression(
+        "A script that hung held its host for ever once its controller was gone: each next run was told to wait",
+        "a script that hangs, and SIGKILL of its controller",
+        "tests/test_former_runs.py::test_what_hangs_is_ended_even_if_it_is_deaf",
+    ),
+    Regression(
+        "Who met a stop or a start at work was told of the deploy before it",
+        "reading who holds the lock",
+        "tests/test_former_runs.py::test_a_verb_without_a_run_is_named_and_ended_by_nobody",
+    ),
 )

@@ -1,0 +1,196 @@
+"""Each verb, the steps that it passes on its way, and how a run of it is broken at one of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import distributions
+from tests.clone import Ended, make, quicken
+from tests.hosts import MakeHosts
+from tests.promises.state import TEMPORARY, answers
+from tests.site import ROOT, Site
+
+_GLANCE = f"""
+releases() {{
+  main=$(systemctl show -p MainPID --value "$1")
+  for pid in $main $(cat "/proc/$main/task/$main/children"); do
+    tr '\\0' '\\n' <"/proc/$pid/environ" | sed -n 's/^RELEASE=//p'
+  done | sort -u | tr '\\n' ' '
+}}
+flock -w 90 {ROOT}/.activating true
+slot=$(basename "$(readlink -f /run/myapp/ctl/live)")
+live=$(readlink -f {ROOT}/slots/$slot/release)
+echo "live ${{live##*/}}"
+echo "committed $(basename "$(readlink -f {ROOT}/current/release)")"
+echo "slot $(releases "myapp@$slot.service")"
+echo "further $(releases myapp-clock.service)"
+cd "$live/code" && sha256sum --quiet --strict -c ../MANIFEST >&2 && nginx -t -q && echo "whole yes"
+"""
+YAML = "service/service.yaml"
+HERE = ("-H", "shire01", "--lock-wait", "45")
+"""The very next command waits so long at most, and for nobody else."""
+
+_CONTROLLER = ("connect", "facts", "lock", "send", "staged", "activate", "activated", "end")
+_STAGE = ("receive", "received", "verify", "wheels", "venv", "finish", "renamed")
+_RECOVER = ("recover", "returned", "idle")
+_CANDIDATE = ("begin", *_RECOVER, "trapped", "intent", "placed", "start", "started", "held", "door", "checked")
+_SWITCH = ("switch", "front")
+_COMMIT = ("commit", "committed", "follow", "recorded", "facade", "processes", "stopped", "drained")
+
+
+def steps(stage: str, *names: str) -> tuple[str, ...]:
+    """The full names of a stage's steps."""
+    return tuple(f"{stage}.{name}" for name in names)
+
+
+_ACTIVATE = steps("activate", *_CANDIDATE, *_SWITCH, *_COMMIT)
+_DEPLOY = (*steps("controller", *_CONTROLLER), "hold.taken", *steps("stage", *(one for one in _STAGE if one != "venv")))
+_SWITCHED = (*steps("controller", "connect", "activate", "activated", "end"), "hold.taken", *_ACTIVATE)
+
+
+@dataclass
+class Matrix:
+    """A site with a further process, which keeps three releases, and whose next edit or venv is always a new one."""
+
+    site: Site
+    links: Path
+    editions: int = 0
+
+    def dependency(self) -> str:
+        """Ask for a wheel that never was there before; the id of the release that this makes."""
+        self.editions += 1
+        digest = distributions.wheel(self.links, "mithril", f"1.{self.editions}")
+        lines = self.site.read("service/requirements.txt").partition("mithril")[0]
+        lock = f"{lines}mithril==1.{self.editions} \\\n    --hash=sha256:{digest}\n"
+        self.site.clone.write("service/requirements.txt", lock)
+        return self.site.edit()
+
+    def earlier(self) -> str:
+        """A release that is on the host and does not serve."""
+        there = self.site.sh(f"ls -t {ROOT}/releases").split()
+        return next(release for release in there if release != self.site.answering)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """begin: makes ready, and gives the command with the release that it leads to; setting: lines of service.yaml."""
+
+    steps: tuple[str, ...]
+    begin: Callable[[Matrix], tuple[tuple[str, ...], str]]
+    probation: int = 0
+
+
+def _edited(matrix: Matrix) -> tuple[tuple[str, ...], str]:
+    return ("deploy", *HERE), matrix.site.edit()
+
+
+def _other_venv(matrix: Matrix) -> tuple[tuple[str, ...], str]:
+    return ("deploy", *HERE), matrix.dependency()
+
+
+def _back(matrix: Matrix) -> tuple[tuple[str, ...], str]:
+    target = matrix.earlier()
+    return ("rollback", "--to", target, *HERE), target
+
+
+def _again(matrix: Matrix) -> tuple[tuple[str, ...], str]:
+    return ("restart", *HERE), matrix.site.answering
+
+
+VERBS = {
+    "code": Verb((*_DEPLOY, *_ACTIVATE, *steps("activate", "prune", "pruned")), _edited),
+    "venv": Verb((*_DEPLOY, *steps("stage", "venv", "built", "venvs"), *_ACTIVATE), _other_venv),
+    "rollback": Verb(_SWITCHED, _back),
+    "restart": Verb(_SWITCHED, _again),
+    "probation": Verb(
+        steps("activate", *_SWITCH, "probation", "watching") + steps("probation", "watch", *_COMMIT), _edited, 2
+    ),
+}
+
+
+def served(hosts: MakeHosts, folder: Path) -> Matrix:
+    """A host that serves, with three releases on it."""
+    made = hosts()
+    site = Site(make(folder, made.inventory), made[0])
+    quicken(site.clone)
+    site.clone.replace(YAML, "threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}")
+    site.clone.replace(YAML, "drain: 30", "drain: 2")
+    site.clone.replace(YAML, "keep: 5", "keep: 3")
+    links = folder / "links"
+    links.mkdir()
+    site.clone.environment["PIP_FIND_LINKS"] = f"{os.environ.get('PIP_FIND_LINKS', '')} {links}".strip()
+    matrix = Matrix(site, links)
+    for _ in range(3):
+        site.edit()
+        site.done("deploy")
+    return matrix
+
+
+@contextmanager
+def with_probation(site: Site, seconds: int) -> Iterator[None]:
+    """For a while, a service.yaml with this probation."""
+    with site.changed(YAML, site.read(YAML).replace("probation: 0", f"probation: {seconds}")):
+        yield
+
+
+@contextmanager
+def failing(site: Site, point: str) -> Iterator[None]:
+    """Runs of the clone break at a step meanwhile."""
+    site.clone.environment["FAILPOINT"] = point
+    try:
+        yield
+    finally:
+        del site.clone.environment["FAILPOINT"]
+
+
+def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
+    """The command with this failpoint; one that hangs is killed (SIGKILL) as soon as it says that it does."""
+    with failing(site, point):
+        if not point.endswith("=stall") or point.startswith("probation."):
+            return site.clone.fab(*words)
+        with site.clone.start(*words, stderr=subprocess.STDOUT) as process:
+            assert process.stdout is not None
+            said = ""
+            while "  stall: " not in said:
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    return Ended(process.returncode, said, "")
+
+
+def serves(site: Site, *allowed: str, behind: bool = False) -> None:
+    """One of these releases serves, whole and alone; in one look, since there are hundreds of cases.
+
+    Where the script died on trial, the new one serves until it is tried again or the host is booted, which is the way
+    back: the old one is still committed, and the further processes are its own. behind: they may
+    still be of the old one.
+    """
+    told = site.sh(f"{{ {_GLANCE} }} 2>&1")
+    look = {key: value.strip() for key, _, value in (line.partition(" ") for line in told.splitlines())}
+    live, committed = look["live"], look["committed"]
+    assert {live, committed} <= set(allowed), told
+    assert (look["slot"], look.get("whole")) == (live, "yes"), told
+    assert look["further"] in (allowed if behind else {committed}), told
+    assert answers(site) == {live}
+
+
+def at_rest(site: Site) -> None:
+    """Wait until the host's own watch has come to its end."""
+    site.sh("while systemctl is-active 'myapp-probation@*' | grep -q activ; do sleep 0.1; done")
+
+
+def finished(site: Site, words: tuple[str, ...], new: str) -> None:
+    """The same command once more, at once: it works, it is the new release that serves, and nothing is left."""
+    site.clone.done(*words)
+    at_rest(site)
+    serves(site, new)
+    assert site.sh(TEMPORARY) == ""
+    site.settled()

@@ -1,0 +1,81 @@
+"""What a run left at work whose controller is gone: the next run waits for it, and ends what hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import scripts
+from tasks.engine.scripts import Switch
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+DEPLOY = scripts.activate(replace(SERVICE, drain=0), Switch("deploy", NEW, OLD))
+HOLDS = "exec 9>>.activating; flock 9; {trap} printf '%s\n' '{record}' >.activating; sleep {seconds} & echo; wait"
+
+
+@contextmanager
+def holder(host: ShellHost, seconds: float, trap: str = "", group: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a child, both of which hold the lock of the activation, in a group of their own."""
+    record = json.dumps({"action": "deploy", "release": OLD, "who": {}, "group": 0}).replace(" ", "")
+    text = HOLDS.format(trap=trap, seconds=seconds, record=record)
+    text = text.replace('"group":0', '"group":\'"$$"\'') if group else text
+    command = ["sh", "-c", text]
+    with subprocess.Popen(command, cwd=host.root, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for pid in (process.pid, *children(process.pid)):
+            (host.folder / f"proc/{pid}").symlink_to(f"/proc/{pid}")
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in path.read_text().split()] if path.exists() else []
+
+
+def test_it_gets_time_to_come_to_its_end(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    with holder(host, seconds=2) as process:
+        assert host.execute(DEPLOY) == 0, host.transcript
+        assert process.wait() == 0
+    assert (host.serves(), host.running()) == (NEW, {"green"})
+    assert "wait a run whose controller is gone comes to its end" in host.transcript.all("step")
+
+
+def test_what_hangs_is_ended_even_if_it_is_deaf(tmp_path: Path) -> None:
+    host = serving(ShellHost(tmp_path, "dash"))
+    with holder(host, seconds=600, trap="trap '' TERM;") as process:
+        assert host.execute(DEPLOY) == 0, host.transcript
+        assert process.wait() == -signal.SIGKILL
+    assert (host.serves(), host.running()) == (NEW, {"green"})
+
+
+def test_who_is_of_no_run_is_left_alone_and_named(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    with holder(host, seconds=600, group=False) as process:
+        assert host.execute(DEPLOY) == 75
+        assert process.poll() is None
+    assert json.loads(host.transcript.last("busy") or "")["release"] == OLD
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_a_verb_without_a_run_is_named_and_ended_by_nobody(shell_host: ShellHost, verb: str) -> None:
+    host = serving(shell_host)
+    script = scripts.start(SERVICE) if verb == "start" else scripts.stop(SERVICE, disable=False)
+    assert host.execute(script) == 0
+    told = json.loads((host.root / ".activating").read_text())
+    assert (told["action"], told["release"], told["group"]) == (verb, OLD, 0)
