@@ -112,3 +112,20 @@ def test_a_slow_import_changes_nothing_for_users(site: Site, tmp_path: Path, req
     proven(load, "deploy", request)
     took = min(one.end for one in load.history.requests if one.release == new)
     assert took - load.windows[1].since > 10
+    assert load.history.seconds(["deploy"], ["quick"])[-1] < 5, "somebody waited for the import"
+
+
+@promise("a probation, and its end")
+def test_a_probation_loses_no_request(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    address, now = site.machine.address, site.answering
+    traffic.put(site.clone, nginx=TLS, probation=4)
+    new = site.edit()
+    with sent(Load([address]), tmp_path / "log") as load:
+        load.quiet(QUIET)
+        with load.during("deploy", {address: (now, new)}):
+            site.done("deploy", "--wait")
+        load.quiet(QUIET)
+    traffic.put(site.clone, nginx=TLS)
+    proven(load, "deploy", request)
+    took = min(one.end for one in load.history.requests if one.release == new)
+    assert load.windows[1].until - took > 4

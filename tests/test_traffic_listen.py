@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clone import make
+from tests.front import ask
 from tests.hosts import MakeHosts
 from tests.promises import traffic
 from tests.promises.load import CAREFUL, Load, proven, sent
@@ -24,16 +25,20 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     return traffic.deployed(clone, hosts, nginx=None, listen=f"{hosts[0].address}:{PORT}")
 
 
+def answering(site: Site) -> str:
+    """The release that a client sees."""
+    return str(ask(site.machine.address, port=PORT).json()["release"])
+
+
 @pytest.mark.parametrize(
     "verb",
     [pytest.param(verb, marks=pytest.mark.promise(NO_LOSS, f"{verb}, with listen: and no gateway"))
      for verb in ("deploy", "rollback", "restart")],
 )  # fmt: skip
 def test_a_switch_loses_no_request(site: Site, verb: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    address, clone = site.machine.address, site.clone
-    before = clone.release()
+    address, before = site.machine.address, answering(site)
     now = site.edit()
-    clone.done("deploy", "-H", "shire01")
+    site.done("deploy")
     after = {"deploy": site.edit(), "rollback": before, "restart": now}[verb]
     with sent(Load([address], turn=CAREFUL, port=PORT), tmp_path / "log") as load:
         load.quiet(3)
@@ -41,3 +46,16 @@ def test_a_switch_loses_no_request(site: Site, verb: str, tmp_path: Path, reques
             site.done(verb)
         load.quiet(3)
     proven(load, verb, request, retries=load.kept)
+
+
+@pytest.mark.promise(NO_LOSS, "a probation, with listen: and no gateway")
+def test_a_probation_loses_no_request(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    address, now = site.machine.address, answering(site)
+    traffic.put(site.clone, nginx=None, listen=f"{address}:{PORT}", probation=4)
+    new = site.edit()
+    with sent(Load([address], turn=CAREFUL, port=PORT), tmp_path / "log") as load:
+        load.quiet(3)
+        with load.during("deploy", {address: (now, new)}):
+            site.done("deploy", "--wait")
+        load.quiet(3)
+    proven(load, "deploy", request, retries=load.kept)
