@@ -65,6 +65,16 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
         ({}, ""),
         ({"current_release": ""}, "nothing is deployed yet"),
         ({"current_release": OLD}, f"release {OLD} serves"),
+        ({"current_release": OLD, "live": "green", "live_release": NEW, "probation": "9"}, ""),
+        (
+            {"live": "green", "live_release": OLD, "probation": "9"},
+            f"release {OLD} serves and is not committed, {NEW} is",
+        ),
+        (
+            {"current_release": OLD, "live": "green", "live_release": NEW},
+            f"release {NEW} serves and is not committed, {OLD} is",
+        ),
+        ({"slot.green.ActiveState": "active", "finishing": "1"}, ""),
         ({"facade": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"health__front": "answered 502"}, "it does not answer as it should: ok; answered 502"),
@@ -76,6 +86,13 @@ def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why
     found = planned(host(**changes))
     assert (found.why, found.unchanged) == (why, not why)
     assert [script.stage for script in found.scripts()] == (["hold", "stage", "activate", "probation"] if why else [])
+
+
+def test_what_is_on_probation_may_be_committed_before_the_activation_comes() -> None:
+    third = "d" * 12
+    there = dataclasses.replace(host(current_release=OLD, live="green", live_release=third), releases=({"id": OLD},))
+    assert f"EXPECT='{OLD} {third}'" in planned(there).scripts()[-2].text
+    assert f"EXPECT={OLD}\n" in planned(host(current_release=OLD)).scripts()[-2].text
 
 
 def test_only_what_the_host_lacks_is_sent() -> None:

@@ -133,6 +133,15 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
          "shire01: maintenance is on since now, by ann: Soon."),
         (facts(DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "started", WHO)),
          "shire01: deploy has no outcome: fab history -H shire01 --verify"),
+        (facts(DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "ended", WHO)),
+         "shire01: the probation of b was ended before its time; 0123456789ab serves"),
+        (facts(DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "returned", WHO, "a worker died")),
+         "shire01: b did not hold its probation: a worker died. The host went back to 0123456789ab by itself"),
+        (facts(live="green", live_release="b", probation="7", slot__green__ActiveState="active"),
+         "shire01: b is on probation, 7 s more; if it fails, the host goes back to 0123456789ab"),
+        (facts(live="green", live_release="b", slot__green__ActiveState="active"),
+         "shire01: b serves, and nobody watches it; a boot starts 0123456789ab. "
+         "To go on: fab deploy -H shire01; to go back: fab rollback -H shire01"),
     ],
 )  # fmt: skip
 def test_what_an_operator_should_not_miss_is_told_below_the_table(found: Facts, told: str) -> None:

@@ -100,7 +100,7 @@ class Trial(Site):
     @property
     def standing(self) -> Mapping[str, Any]:
         """What `fab status --json` says of the host."""
-        (line,) = self.clone.fab("status", "--json").json()["hosts"]
+        (line,) = self.fab("status", "--json").json()["hosts"]
         found: Mapping[str, Any] = line
         return found
 

@@ -51,6 +51,56 @@ REGRESSIONS: tuple[Regression, ...] = (
         "tests/test_history.py::test_a_torn_line_does_not_swallow_the_next",
     ),
     Regression(
+        "What began to hang in the last seconds of its probation was committed",
+        "a health check that fails as the time is up",
+        "tests/test_probation_script.py::test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure",
+    ),
+    Regression(
+        "A health check that takes 3 s passed the gate, and was taken back by a watch that waited 2 s",
+        "a slow and healthy release",
+        "tests/test_probation_verbs.py::test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it",
+    ),
+    Regression(
+        "A host went back to a slot that had been stopped by hand, and nobody answered",
+        "the former slot stopped in a probation",
+        "tests/test_probation.py::test_a_former_slot_that_was_stopped_is_started_before_the_traffic_goes_back",
+    ),
+    Regression(
+        "A service that was stopped in the moment of a commit was started again by it",
+        "a signal at every call of the watch",
+        "tests/test_probation_script.py::test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped",
+    ),
+    Regression(
+        "A deploy that came while its host committed was refused",
+        "two releases in quick succession",
+        "tests/test_probation_script.py::test_a_run_that_comes_while_it_commits_waits_for_that",
+    ),
+    Regression(
+        "A deploy planned in a probation and begun after its end was told that somebody else had been there",
+        "two releases in quick succession",
+        "tests/test_probation_verbs.py::test_a_hook_waits_for_the_end_of_the_probation_before",
+    ),
+    Regression(
+        "--wait did not wait for a release that was on probation already",
+        "the same deploy twice",
+        "tests/test_probation_verbs.py::test_the_same_content_needs_nothing_and_wait_waits_for_it",
+    ),
+    Regression(
+        "A probation that a stop or a reboot had ended left no outcome, and the history was called wrong",
+        "every verb in a probation",
+        "tests/test_probation_verbs.py::test_a_stop_gives_it_up_and_a_start_brings_the_committed_one",
+    ),
+    Regression(
+        "A link that was lost right after the switch was taken for a success where a hook had been done",
+        "SIGKILL of the host's script right after the switch",
+        "tests/test_probation_verbs.py::test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it",
+    ),
+    Regression(
+        "From a release that nobody watched, a rollback went back by two",
+        "SIGKILL of the host's script right after the switch",
+        "tests/test_probation_verbs.py::test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it",
+    ),
+    Regression(
         "Of the requests that a drain had cut, only those of the last worker were counted",
         "requests that outlast the drain limit",
         "tests/test_traffic_drain.py::test_what_outlasts_the_drain_limit_is_cut_with_a_status_that_is_logged",

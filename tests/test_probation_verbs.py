@@ -1,0 +1,285 @@
+"""What each verb does to a host on probation: it tells the truth, and ends the probation only if it is to."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+from tests.hosts import MakeHosts
+from tests.promises.state import check
+from tests.promises.words import HELD_BACK
+from tests.site import Watch
+from tests.trial import NEVER, YAML, Trial, trial
+
+pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=6)
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    return trial(module_hosts(), tmp_path_factory.mktemp("verbs"))
+
+
+def test_whoever_asks_is_told_the_truth_and_disturbs_nothing(site: Trial) -> None:
+    old, new = site.tried()
+    shown = site.standing
+    assert (shown["release"], shown["committed"], shown["state"], shown["healthy"]) == (new, old, "probation", True)
+    assert 0 < shown["probation_seconds"] <= NEVER
+    told = site.done("status").out
+    assert "PROBATION" in told
+    assert re.search(rf"{new} is on probation, [0-9]+ s more; if it fails, the host goes back to {old}", told)
+    (listed,) = site.clone.done("releases", "--json").json()["hosts"]
+    marks = {one["id"]: one["marks"] for one in listed["releases"]}
+    assert {"live", "probation"} <= set(marks[new])
+    assert "rollback" in marks[old]
+    assert "bad" not in marks[new]
+    assert f"{new}  ok" in site.done("health").out
+    assert "the history and the host agree" in site.done("history", "--verify").out
+    assert site.clone.done("plan", "--json").json()["hosts"][0]["unchanged"] is True
+    site.done("plan", "--check")
+    site.done("drift")
+    site.done("doctor")
+    assert site.trying
+
+
+def test_who_looks_on_sees_it_go_back(site: Trial) -> None:
+    old, new = site.tried()
+    with site.clone.start("status", "--watch", "--every", "0.2", "--json") as process:
+        assert process.stdout
+        looks = (json.loads(line)["hosts"][0] for line in iter(process.stdout.readline, ""))
+        first = next(looks)
+        site.fault(new, "says 500")
+        last = next(
+            look for look in looks if look["state"] != "probation" and look["last_action"]["state"] == "returned"
+        )
+        process.terminate()
+    assert (first["release"], first["committed"], first["state"]) == (new, old, "probation")
+    assert (last["release"], last["committed"], last["probation_seconds"]) == (old, old, None)
+    assert last["last_action"]["why"].startswith("its health check did not hold")
+    site.over()
+    site.settled()
+
+
+@pytest.mark.parametrize("verb", ["setup", "start", "maintenance"])
+def test_what_is_not_about_releases_leaves_the_probation_alone(site: Trial, verb: str) -> None:
+    old, new = site.tried()
+    if verb == "maintenance":
+        site.clone.done("maintenance", "on", "-H", "shire01")
+        assert site.standing["maintenance"] is not None
+        site.done("health")
+        assert site.trying
+        site.clone.done("maintenance", "off", "-H", "shire01")
+    else:
+        site.done(verb)
+    assert site.trying
+    assert site.answering == new
+    site.done("history", "--verify")
+    # The way back is as it was.
+    site.fault(new, "says 500")
+    site.over()
+    assert check(site, old) == old
+
+
+def test_a_rollback_is_back_at_once(site: Trial) -> None:
+    old, new = site.tried()
+    began = time.monotonic()
+    with Watch(site.machine.address) as watch:
+        said = site.done("rollback").out
+    took = time.monotonic() - began
+    assert f"the probation of {new} is ended: slot {site.slot} has the traffic" in said
+    assert watch.seen <= {new, old}
+    assert check(site, old) == old
+    site.settled()
+    assert [one[1:] for one in site.outcomes[-3:]] == [(new, "ended"), (old, "started"), (old, "done")]
+    # Nothing is started or checked for it: it is the old slot, which was up all the while.
+    assert "start: slot" not in said
+    assert took < 30
+    site.done("history", "--verify")
+
+
+def test_the_same_content_needs_nothing_and_wait_waits_for_it(site: Trial) -> None:
+    old, new = site.tried(15)
+    said = site.done("deploy").out
+    assert "UNCHANGED" in said
+    assert f"release {new} serves already, on probation" in said
+    assert site.trying
+    said = site.done("deploy", "--wait").out
+    assert not site.trying
+    assert f"probation committed: {new}" in " ".join(said.split())
+    site.over()
+    assert check(site, new) == new != old
+    assert "on probation" not in site.done("deploy", "--wait").out
+
+
+def test_waiting_for_what_is_on_probation_already_tells_its_failure(site: Trial) -> None:
+    old, new = site.tried()
+    with site.clone.start("deploy", "-H", "shire01", "--wait") as process:
+        assert process.stdout
+        assert any("probation wait" in " ".join(line.split()) for line in iter(process.stdout.readline, ""))
+        site.fault(new, "says 500")
+        rest = process.stdout.read()
+    assert process.returncode == 1
+    assert f"release {new} did not hold its probation: its health check did not hold: answered 500" in rest
+    assert "The host went back by itself" in rest
+    assert f"serves now: release {old}" in rest
+    assert len([line for line in rest.splitlines() if line.startswith("    | ")]) <= 20
+    site.returned(old, new)
+
+
+def test_other_content_is_tried_against_the_committed_release(site: Trial) -> None:
+    old, new = site.tried()
+    other = site.edit()
+    said = site.done("deploy").out
+    assert f"the probation of {new} is ended" in said
+    assert (site.answering, site.trying) == (other, True)
+    assert [one[1:] for one in site.outcomes[-3:]] == [(new, "ended"), (other, "started"), (other, "probation")]
+    site.fault(other, "says 500")
+    site.returned(old, other)
+
+
+def test_the_committed_content_is_back_at_once(site: Trial) -> None:
+    site.committed(NEVER)
+    # To a service that is stopped it is committed at once, whatever its probation.
+    site.done("stop")
+    old = site.deploy()
+    text = site.read("service/under_test.py")
+    new = site.edit()
+    site.done("deploy")
+    assert site.trying
+    site.clone.write("service/under_test.py", text)
+    said = site.done("deploy").out
+    assert f"release {new} serves and is not committed, {old} is" in said
+    assert "start: slot" not in said
+    assert check(site, old) == old
+    site.settled()
+
+
+def test_a_restart_waits_for_the_end_and_is_tried_itself(site: Trial) -> None:
+    _, new = site.tried(12)
+    pid = site.show(f"myapp@{site.other}.service", "MainPID")
+    said = site.done("restart").out
+    assert "probation wait" in " ".join(said.split())
+    assert site.answering == new
+    assert site.show(f"myapp@{site.other}.service", "MainPID") != pid
+    assert site.trying
+    site.over()
+    assert check(site, new) == new
+    assert site.outcomes[-1] == ("restart", new, "done")
+
+
+def test_a_stop_gives_it_up_and_a_start_brings_the_committed_one(site: Trial) -> None:
+    old, new = site.tried()
+    site.done("stop")
+    assert site.standing["state"] == "stopped"
+    site.done("history", "--verify")
+    said = site.done("start").out
+    assert old in said
+    assert check(site, old) == old
+    site.settled()
+    assert (new, "ended") in [one[1:] for one in site.outcomes]
+    site.done("history", "--verify")
+
+
+def test_on_a_stopped_service_it_is_committed_at_once_and_that_is_said(site: Trial) -> None:
+    site.committed(NEVER)
+    site.done("stop")
+    new = site.edit()
+    said = site.done("deploy").out
+    assert "there is no former release that is up to go back to, so it is committed at once" in said
+    assert "on probation for" not in said
+    assert check(site, new) == new
+    site.settled()
+
+
+def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Trial) -> None:
+    config = site.read("service/gunicorn.conf.py")
+    old = site.committed(8)
+    with site.changed("service/gunicorn.conf.py", config + "\nmax_requests = 15\n"):
+        new = site.edit()
+        site.done("deploy")
+        unit = f"myapp@{site.other}.service"
+        workers = f"cat /proc/{site.show(unit, 'MainPID')}/task/*/children"
+        first = site.sh(workers)
+        with Watch(site.machine.address) as watch:
+            site.over()
+        assert site.sh(workers) != first
+        assert watch.seen == {new} != {old}
+        assert check(site, new) == new
+
+
+def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(site: Trial) -> None:
+    site.committed(8)
+    new = site.edit()
+    site.fault(new, "takes its time")
+    site.done("deploy")
+    site.over()
+    site.fault(new, "")
+    assert check(site, new) == new
+
+
+def test_further_processes_are_restarted_by_the_commit_and_not_before(site: Trial) -> None:
+    yaml = site.read(YAML)
+    site.clone.write(YAML, yaml.replace("threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}"))
+    old = site.committed(10)
+    before = site.show("myapp-clock.service", "MainPID")
+    new = site.edit()
+    site.done("deploy")
+    assert site.trying
+    assert site.show("myapp-clock.service", "MainPID") == before
+    assert site.sh(f"readlink /proc/{before}/cwd").split("/")[5] == old
+    site.over()
+    after = site.show("myapp-clock.service", "MainPID")
+    assert site.sh(f"readlink /proc/{after}/cwd").split("/")[5] == new
+    assert check(site, new) == new
+
+
+def hooked(site: Trial) -> None:
+    """From now on a deploy runs a hook, which tells whose it is."""
+    if "hooks:" not in site.read(YAML):
+        site.clone.write("service/mark.py", "import os\nprint('hook of', os.environ['RELEASE'])\n")
+        site.clone.write(YAML, site.read(YAML) + "hooks: {before_activate: python mark.py}\n")
+
+
+def test_a_hook_waits_for_the_end_of_the_probation_before(site: Trial) -> None:
+    _, new = site.tried(25)
+    hooked(site)
+    other = site.edit()
+    said = site.done("deploy").out
+    assert " ".join(said.split()).index("probation wait") < said.index(f"hook of {other}")
+    assert (new, "done") in [one[1:] for one in site.outcomes]
+    assert f"{new} -> {other}" in said
+    assert site.answering == other
+    site.over()
+
+
+def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: Trial) -> None:
+    # That its hook is done says nothing of a release whose link is lost.
+    hooked(site)
+    site.committed()
+    old = site.committed(NEVER)
+    new = site.edit()
+    site.clone.environment["FAILPOINT"] = "activate.switch=die"
+    try:
+        assert site.fab("deploy").status == 1
+    finally:
+        del site.clone.environment["FAILPOINT"]
+    assert site.answering == new
+    told = site.clone.fab("status")
+    assert told.status == 1
+    assert "UNCOMMITTED" in told.out
+    assert f"{new} serves, and nobody watches it; a boot starts {old}" in told.out
+    site.done("rollback")
+    assert check(site, old) == old
+    site.settled()
+
+
+def test_a_removal_ends_it_and_leaves_nothing(site: Trial) -> None:
+    site.tried()
+    site.done("remove", "--yes", "--data")
+    assert site.machine.sh("ls -d /opt/apps/myapp /run/myapp /etc/myapp").stdout == b""
+    assert site.sh("systemctl --failed --plain --no-legend") == ""
+    said = site.done("deploy").out
+    assert "there is no former release to go back to, so it is committed at once" in said
+    site.settled()
