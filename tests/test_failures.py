@@ -14,6 +14,8 @@ ACTIVATE, SETUP = Script("activate", "", 1), Script("setup", "", 1, root=True)
 HOLDER = {"time": "2026-01-01T00:00:00Z", "action": "deploy", "release": "abc", "who": {"git": "me@x", "host": "pc"}}
 
 MOVED = "somebody else changed this host since it was looked at: it now serves"
+NEEDS = "this needs root once, and"
+NO_HOST, NO_PASSWORD = "sudo: unable to resolve host shire01", "sudo: a password is required"
 NO_RIGHTS = "this needs root once, and deploy may not use sudo without a password"
 
 
@@ -37,6 +39,18 @@ def said(*marks: tuple[str, str], tail: tuple[str, ...] = (), status: int = 1) -
         (ACTIVATE, said(status=2), "activate ended with status 2", "failed"),
         (SETUP, said(tail=("sudo: a password is required",)), NO_RIGHTS, "rights"),
         (SETUP, said(("step", "write"), ("refused", "nginx refuses")), "nginx refuses", "failed"),
+        (SETUP, said(tail=("hello", "sudo: no"), status=1), f"{NEEDS} sudo refuses deploy: no", "rights"),
+        (SETUP, said(tail=(NO_HOST, NO_PASSWORD)), NO_RIGHTS, "rights"),
+        (SETUP, said(tail=("sudo: Konto zu", NO_PASSWORD)), f"{NEEDS} sudo refuses deploy: Konto zu", "rights"),
+        (SETUP, said(tail=("sh: sudo: not found",), status=127), f"{NEEDS} there is no sudo for deploy", "rights"),
+        (SETUP, said(), NO_RIGHTS, "rights"),
+        (ACTIVATE, said(("failed", "slot blue did not start"), tail=(NO_PASSWORD,)),
+         "slot blue did not start; sudo says: a password is required", "rights"),
+        (ACTIVATE, said(tail=(NO_PASSWORD, NO_HOST)),
+         "activate ended with status 1; sudo says: a password is required", "rights"),
+        (ACTIVATE, said(("failed", "no answer"), tail=(NO_HOST,)), "no answer", "failed"),
+        (ACTIVATE, said(("failed", "no answer"), ("journal", "x"), tail=(NO_PASSWORD,)), "no answer", "failed"),
+        (ACTIVATE, said(("refused", "damaged"), tail=(NO_PASSWORD,)), "damaged", "failed"),
     ],
 )  # fmt: skip
 def test_the_sentence_is_the_one_that_helps(script: Script, transcript: Transcript, message: str, code: str) -> None:
@@ -61,3 +75,25 @@ def test_who_is_at_work_is_named() -> None:
 def test_a_holder_that_cannot_be_read_is_somebody(text: str) -> None:
     found = failures.busy("shire01", text)
     assert (found.message, found.code) == ("another run is at work here", "busy")
+
+
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        ("sudo: sorry, you must have a tty to run sudo", "Defaults:deploy !requiretty"),
+        ("sudo: Account expired, contact your system administrator", "chage -l deploy"),
+        ("sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set", "chmod 4755"),
+        ("sudo: tous les mots sont bons", "deploy ALL=(ALL) NOPASSWD: ALL"),
+    ],
+)
+def test_the_way_on_fits_what_sudo_said(words: str, way: str) -> None:
+    found = failures.explain(SETUP, said(tail=(words,)), "shire01", "deploy")
+    assert (found.next or "").startswith("either: fab setup -H shire01 --as root, or ")
+    assert way in (found.next or "")
+
+
+def test_a_login_that_ran_nothing_is_told_by_its_last_words() -> None:
+    found = failures.unstarted(said(tail=("be greeted", "go away"), status=0), "shire01", "deploy")
+    assert found.message.endswith("asked to, and ended with status 0; it says: go away")
+    assert (found.detail, found.code, found.exit_status) == (("be greeted",), "login", 1)
+    assert failures.unstarted(said(), "shire01", "deploy").message.endswith("; it says nothing")

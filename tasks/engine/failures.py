@@ -29,8 +29,15 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
     if script.root and not transcript.marks:
         return _no_rights(host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
+    why = why or f"{script.stage} ended with status {transcript.exit}"
+    words = _sudo_says(transcript)
+    if words and not transcript.all("journal") and not transcript.last("refused"):
+        again = f"fab setup -H {host} --as root, which writes the rules that {login} needs"
+        return LoopError(
+            f"{why}; sudo says: {words}", where=host, next=_way_to_sudo(words, login) or again, code="rights"
+        )
     return LoopError(
-        why or f"{script.stage} ended with status {transcript.exit}",
+        why,
         where=host,
         next=f"fab logs -H {host} -n 100" if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
         detail=readable(transcript.all("journal")) or tuple(transcript.tail),
@@ -64,11 +71,39 @@ def busy(host: str, text: str) -> LoopError:
 
 
 def _no_rights(host: str, login: str, transcript: Transcript) -> LoopError:
+    words = _sudo_says(transcript) or ""
+    told = f"sudo refuses {login}: {words}"
+    way = _way_to_sudo(words, login)
+    rule = f"let visudo add this rule on the host: {login} ALL=(ALL) NOPASSWD: ALL"
+    if transcript.exit == 127:
+        told, way = f"there is no sudo for {login}", "install sudo on the host, and run it again"
+    elif not words or "password is required" in words:
+        # Nothing more is to be had of sudo: it says the same of who stands in no rule at all.
+        told = f"{login} may not use sudo without a password"
     return LoopError(
-        f"this needs root once, and {login} may not use sudo without a password",
+        f"this needs root once, and {told}",
         where=host,
-        next=f"either: fab setup -H {host} --as root, or let visudo add this rule on the host: "
-        f"{login} ALL=(ALL) NOPASSWD: ALL",
+        next=f"either: fab setup -H {host} --as root, or {way or rule}",
         code="rights",
         detail=tuple(transcript.tail)[-3:],
     )
+
+
+def _sudo_says(transcript: Transcript) -> str | None:
+    """The last thing that sudo itself has printed."""
+    lines = [line for line in transcript.tail if line.startswith(("sudo: ", "Sorry, user "))]
+    lines = [line for line in lines if "unable to resolve host" not in line]
+    # That it cannot ask comes last, and after the reason.
+    cause = [line for line in lines if "password is required" not in line] or lines
+    return cause[-1].removeprefix("sudo: ").strip() if cause else None
+
+
+def _way_to_sudo(words: str, login: str) -> str | None:
+    """What mends it, where its words are known; None where they are of another language, or say no more than no."""
+    if "must have a tty" in words:
+        return f"let visudo add on the host: Defaults:{login} !requiretty"
+    if "expired" in words or "account validation failure" in words:
+        return f"see on the host whether that account has expired or is locked: chage -l {login}; passwd -S {login}"
+    if "setuid" in words or "nosuid" in words or "owned by uid 0" in words:
+        return "make sudo root's again, on the host: chown root:root /usr/bin/sudo && chmod 4755 /usr/bin/sudo"
+    return None
