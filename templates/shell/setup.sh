@@ -2,6 +2,7 @@
 # place taken, and the former bytes are put back if the host's own programs refuse the new ones.
 work=$(mktemp -d /run/integrators-loop.XXXXXXXX)
 chmod 0700 "$work"
+printf '%s\n' "$$" >"$work/pid"
 COMMITTED=
 RELOADED=
 LISTENED=
@@ -28,6 +29,14 @@ put_back() {
   systemctl daemon-reload </dev/null
   [ -z "$RELOADED" ] || systemctl reload nginx.service </dev/null
   [ -z "$LISTENED" ] || systemctl start "$NAME-listen.socket" </dev/null
+}
+
+# What a setup left that was killed: a key may lie there.
+forget_killed() {
+  for left in /run/integrators-loop.*; do
+    pid=$(cat "$left/pid" 2>/dev/null) || continue
+    [ -d "/proc/$pid" ] || rm -rf "$left"
+  done
 }
 
 as_account() {
@@ -132,6 +141,7 @@ install_files() {
   rules=$work/files/etc/sudoers.d/$NAME
   [ ! -f "$rules" ] || visudo -c -q -f "$rules" </dev/null || refuse 'visudo refuses the sudo rules'
   while IFS=' ' read -r mode path; do
+    rm -f "$path".new-*
     if [ -L "$path" ] || ! cmp -s "$work/files$path" "$path"; then
       step write "$path"
       replace "$work/files$path" "$path" "$mode"
@@ -283,6 +293,7 @@ record() {
 }
 
 [ "$(id -u)" = 0 ] || refuse 'setup needs root'
+forget_killed
 mkdir "$work/files"
 tar -x --no-same-owner -f - -C "$work/files"
 point setup.packages

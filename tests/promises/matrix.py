@@ -39,9 +39,9 @@ HERE = ("-H", "shire01", "--lock-wait", "45")
 _CONTROLLER = ("connect", "facts", "lock", "send", "staged", "activate", "activated", "end")
 _STAGE = ("receive", "received", "verify", "wheels", "venv", "finish", "renamed")
 _RECOVER = ("recover", "returned", "idle")
-_CANDIDATE = ("begin", *_RECOVER, "trapped", "intent", "placed", "start", "started", "held", "door", "checked")
-_SWITCH = ("switch", "front")
-_COMMIT = ("commit", "committed", "follow", "recorded", "facade", "processes", "stopped", "drained")
+CANDIDATE = ("begin", *_RECOVER, "trapped", "intent", "placed", "start", "started", "held", "door", "checked")
+SWITCH = ("switch", "front")
+COMMIT = ("commit", "committed", "follow", "recorded", "facade", "processes", "stopped", "drained")
 
 
 def steps(stage: str, *names: str) -> tuple[str, ...]:
@@ -49,9 +49,9 @@ def steps(stage: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{stage}.{name}" for name in names)
 
 
-_ACTIVATE = steps("activate", *_CANDIDATE, *_SWITCH, *_COMMIT)
+_ACTIVATE = steps("activate", *CANDIDATE, *SWITCH, *COMMIT)
 _DEPLOY = (*steps("controller", *_CONTROLLER), "hold.taken", *steps("stage", *(one for one in _STAGE if one != "venv")))
-_SWITCHED = (*steps("controller", "connect", "activate", "activated", "end"), "hold.taken", *_ACTIVATE)
+SWITCHED = (*steps("controller", "connect", "activate", "activated", "end"), "hold.taken", *_ACTIVATE)
 
 
 @dataclass
@@ -106,29 +106,35 @@ def _again(matrix: Matrix) -> tuple[tuple[str, ...], str]:
 VERBS = {
     "code": Verb((*_DEPLOY, *_ACTIVATE, *steps("activate", "prune", "pruned")), _edited),
     "venv": Verb((*_DEPLOY, *steps("stage", "venv", "built", "venvs"), *_ACTIVATE), _other_venv),
-    "rollback": Verb(_SWITCHED, _back),
-    "restart": Verb(_SWITCHED, _again),
+    "rollback": Verb(SWITCHED, _back),
+    "restart": Verb(SWITCHED, _again),
     "probation": Verb(
-        steps("activate", *_SWITCH, "probation", "watching") + steps("probation", "watch", *_COMMIT), _edited, 2
+        steps("activate", *SWITCH, "probation", "watching") + steps("probation", "watch", *COMMIT), _edited, 2
     ),
 }
 
 
-def served(hosts: MakeHosts, folder: Path) -> Matrix:
-    """A host that serves, with three releases on it."""
+def undeployed(hosts: MakeHosts, folder: Path) -> Site:
+    """A pristine host, and a clone with a further process whose check and drain are quick."""
     made = hosts()
     site = Site(make(folder, made.inventory), made[0])
     quicken(site.clone)
     site.clone.replace(YAML, "threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}")
     site.clone.replace(YAML, "drain: 30", "drain: 2")
     site.clone.replace(YAML, "keep: 5", "keep: 3")
+    return site
+
+
+def served(hosts: MakeHosts, folder: Path, where: str = "shire01") -> Matrix:
+    """The same, serving, with three releases on it."""
+    site = undeployed(hosts, folder)
     links = folder / "links"
     links.mkdir()
     site.clone.environment["PIP_FIND_LINKS"] = f"{os.environ.get('PIP_FIND_LINKS', '')} {links}".strip()
     matrix = Matrix(site, links)
     for _ in range(3):
         site.edit()
-        site.done("deploy")
+        site.clone.done("deploy", "-H", where)
     return matrix
 
 

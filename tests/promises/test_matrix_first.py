@@ -1,0 +1,80 @@
+"""The first deploy of a host, broken at every step of what root does and of what follows."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts import MakeHosts
+from tests.promises import matrix
+from tests.promises.matrix import CANDIDATE, COMMIT, HERE, SWITCH, steps
+from tests.promises.state import TEMPORARY
+from tests.promises.words import AGAIN, WHOLE
+from tests.site import ROOT, Site
+
+SETUP: tuple[str, ...] = (
+    "packages",
+    "accounts",
+    "directories",
+    "certificate",
+    "files",
+    "file",
+    "written",
+    "units",
+    "tmpfiles",
+)
+SETUP += ("reloaded", "enabled", "listen", "gateway", "record", "recorded")
+AFTER = (*steps("stage", "venv", "venvs", "renamed"), *steps("activate", *CANDIDATE, *SWITCH, *COMMIT))
+# Nothing served before, so there is nothing to put back and no door but the one that opens.
+POINTS = [f"{step}={action}" for step in (*steps("setup", *SETUP), *AFTER) for action in ("die", "fail")]
+WORDS = ("deploy", *HERE)
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return matrix.undeployed(module_hosts, tmp_path_factory.mktemp("first"))
+
+
+def bare(site: Site) -> None:
+    """The host as it was before anything of ours came to it."""
+    if site.sh("test -e /etc/myapp/setup && echo there || :"):
+        site.done("remove", "--yes", "--data")
+
+
+def nothing_or_new(site: Site, new: str) -> None:
+    """The new release serves, or none: then nothing of it runs, and nginx is as sound as it was."""
+    site.sh("nginx -t")
+    if site.sh(f"readlink {ROOT}/current || :"):
+        matrix.serves(site, new, behind=True)
+    else:
+        site.sh(f"! test -e {ROOT}/.activating || flock -w 90 {ROOT}/.activating true")
+
+
+@pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=3)
+@pytest.mark.parametrize("point", POINTS)
+def test_a_first_deploy_breaks(site: Site, point: str) -> None:
+    bare(site)
+    new = site.edit()
+    try:
+        ended = matrix.broken(site, WORDS, point)
+        assert "Traceback" not in ended.both
+        assert ended.status != 0 or point.startswith("activate."), ended.both
+        if point.endswith("=fail"):
+            assert f"failpoint {point.removesuffix('=fail')}" in ended.both
+        nothing_or_new(site, new)
+    finally:
+        matrix.finished(site, WORDS, new)
+    site.sh("systemctl is-enabled myapp.service nginx.service")
+
+
+@pytest.mark.promise(AGAIN, "root's part is killed, and run again", part=2)
+@pytest.mark.parametrize("step", SETUP)
+def test_setup_is_killed_and_leaves_nothing(site: Site, step: str) -> None:
+    """A site that serves, whose certificate and nginx file change with its name."""
+    if not site.sh(f"readlink {ROOT}/current || :"):
+        site.deploy()
+    release = site.answering
+    site.sh("rm -f /etc/nginx/conf.d/myapp.conf /etc/systemd/system/myapp@.service")
+    matrix.broken(site, ("setup", "-H", "shire01"), f"setup.{step}=die")
+    site.done("setup")
+    assert site.sh(TEMPORARY) == ""
+    matrix.serves(site, release)

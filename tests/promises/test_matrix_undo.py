@@ -1,0 +1,51 @@
+"""A run over two hosts whose second one fails, so that the first is taken back, which breaks at each of its steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.hosts import Hosts, MakeHosts
+from tests.promises import matrix
+from tests.promises.matrix import CANDIDATE, COMMIT, HERE, SWITCH, Matrix, steps
+from tests.promises.words import WHOLE
+from tests.site import ROOT
+
+STEPS = steps("undo", *CANDIDATE, *SWITCH, *COMMIT)
+BEHIND = {f"undo.{step}=die" for step in ("committed", "follow", "recorded", "facade")}
+POINTS = [f"{step}={action}" for step in STEPS for action in ("die", "fail")]
+POINTS += [f"controller.undo={action}" for action in ("die", "fail")]
+
+LOCK = f"{ROOT}/.activating"
+
+
+@pytest.fixture(scope="module")
+def pair(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Matrix, Hosts]:
+    """Two hosts that serve."""
+    hosts = module_hosts(2)
+    made = matrix.served(lambda: hosts, tmp_path_factory.mktemp("undo"), "all")
+    return made, hosts
+
+
+@pytest.mark.promise(WHOLE, "the way back of a run is broken at a step of it", part=2)
+@pytest.mark.parametrize("point", POINTS)
+def test_an_undo_breaks(pair: tuple[Matrix, Hosts], point: str) -> None:
+    made, hosts = pair
+    site, other = made.site, replace(made.site, machine=hosts[1])
+    old = site.answering
+    new = site.edit()
+    # Somebody is at work there, and will be for long.
+    other.sh(f": >{LOCK}; systemd-run -q --unit=holder flock {LOCK} sleep 600; while flock -n {LOCK} true; do :; done")
+    try:
+        words = ("deploy", "-H", "all", "--on-failure", "undo")
+        ended = matrix.broken(site, words, f"{point}@shire01")
+        assert ended.status != 0
+        assert "Traceback" not in ended.both
+        assert "undo: 1 hosts go back" in ended.both or point.endswith("=die"), ended.both
+        matrix.serves(site, old, new, behind=point in BEHIND)
+    finally:
+        other.sh("systemctl stop holder")
+        matrix.finished(site, ("deploy", "-H", "all", *HERE[2:]), new)
+    matrix.serves(other, new)
+    other.settled()
