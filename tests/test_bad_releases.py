@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.clone import Clone, make
 from tests.front import ask, release_of
 from tests.hosts import Hosts, MakeHosts
+from tests.promises.load import STOCK, Load, sent
+from tests.promises.words import GATE
 from tests.site import ROOT, Site, Watch
+
+DROP_IN = "/etc/systemd/system/myapp@.service.d"
 
 ANSWER = """
 import json, os, signal, threading, time
 
 def app(environ, start_response):
     body = json.dumps({"release": os.environ["RELEASE"]}).encode()
-    start_response(STATUS, [("Content-Type", "application/json"), ("Location", "/healthz")])
+    length = ("Content-Length", str(len(body)))
+    start_response(STATUS, [("Content-Type", "application/json"), ("Location", "/healthz"), length])
     return [body]
 
 STATUS = "200 OK"
@@ -62,6 +69,23 @@ BAD = {
         "    return answer(environ, start_response)\n",
         "answered 503, not 200",
     ),
+    "its own port is taken": (
+        "import socket\nsocket.create_server(('127.0.0.1', 9999))",
+        "Address already in use",
+    ),
+    "it leaves children behind": (
+        ANSWER + "import subprocess\nsubprocess.Popen(['sleep', '1d'], start_new_session=True)\nSTATUS = '500 No'\n",
+        "answered 500, not 200",
+    ),
+    "it eats all the memory that it may": (
+        "eaten = []\nwhile True:\n    eaten.append(bytearray(1 << 22))",
+        "MemoryError",
+    ),
+    "it answers 500 through nginx alone": (
+        # nginx gives every request an id; the check on the slot's own socket has none.
+        ANSWER.replace("STATUS,", "'500 No' if 'HTTP_X_REQUEST_ID' in environ else STATUS,"),
+        "the front door does not answer for it: answered 500, not 200",
+    ),
     "it ignores SIGTERM": (
         ANSWER + "STATUS = '500 No'\n"
         "import gunicorn.workers.base\n"
@@ -89,26 +113,50 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     made = Site(make(tmp_path_factory.mktemp("bad"), hosts.inventory), hosts[0])
     _module(made.clone)
     made.done("deploy")
+    made.sh("systemd-run -q --unit=squatter python3 -m http.server --bind 127.0.0.1 9999")
+    made.sh("until ss -Hltn 'sport = :9999' | grep -q .; do sleep 0.05; done")
+    made.sh(
+        f"mkdir -p {DROP_IN} && printf '[Service]\\nLimitAS=1G\\n' >{DROP_IN}/memory.conf && systemctl daemon-reload"
+    )
     return made
 
 
-@pytest.mark.parametrize("fault", BAD)
-def test_a_bad_release_is_refused_with_its_cause_and_never_answers(site: Site, fault: str) -> None:
+def refused(site: Site, fault: str) -> str:
+    """Deploy a release with this fault; what it is told, with the cause, and of the host that all is as before."""
     text, cause = BAD[fault]
     old = site.answering
     with site.changed("service/release_under_test.py", text):
         bad = site.clone.release()
-        with Watch(site.machine.address) as watch:
-            ended = site.fab("deploy")
+        ended = site.fab("deploy")
     assert ended.status == 1, ended.both
     assert cause in ended.out
     detail = [line for line in ended.out.splitlines() if line.startswith("    | ")]
     assert len(detail) <= 20
     assert f"serves now: release {old}" in ended.out
     assert bad != old
-    assert watch.seen == {old}
     site.settled()
     assert site.outcomes[-1] == ("deploy", bad, "failed")
+    # Whatever it had started has ended with it.
+    assert site.sh(f"grep -lsF RELEASE={bad} /proc/[0-9]*/environ || :") == ""
+    return old
+
+
+@pytest.mark.promise(GATE, "a bad release of each kind", part=5)
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_release_is_refused_with_its_cause_and_never_answers(site: Site, fault: str) -> None:
+    with Watch(site.machine.address) as watch:
+        old = refused(site, fault)
+    assert watch.seen == {old}
+
+
+@pytest.mark.promise(GATE, "a bad release of each kind, under load", part=1)
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_release_under_load_costs_nobody_a_request(site: Site, fault: str, tmp_path: Path) -> None:
+    with sent(Load([site.machine.address], rate=50, turn=STOCK, kept=8, streams=0), tmp_path / "log") as load:
+        old = refused(site, fault)
+    assert load.history.faults() == []
+    assert {one.release for one in load.history.requests} == {old}
+    assert load.history.offered() > 25
 
 
 def test_the_next_good_deploy_just_works(site: Site) -> None:
@@ -128,18 +176,6 @@ def test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover
     assert "did not end in good order" in ended.out
     site.settled()
     assert "UNCHANGED" in site.done("deploy").out
-
-
-def test_a_release_that_fails_only_behind_the_gateway_is_taken_back(site: Site) -> None:
-    old = site.answering
-    # nginx gives every request an id; the check on the slot's own socket has none.
-    text = ANSWER.replace("STATUS,", "'500 No' if 'HTTP_X_REQUEST_ID' in environ else STATUS,")
-    with site.changed("service/release_under_test.py", text):
-        ended = site.fab("deploy")
-    assert ended.status == 1
-    assert "the front door does not answer for it: answered 500, not 200" in ended.out
-    assert site.answering == old
-    site.settled()
 
 
 def test_a_bad_first_deploy_leaves_nothing_that_runs_and_the_next_one_works(clone: Clone, one_host: Hosts) -> None:

@@ -100,7 +100,7 @@ def test_a_rollback_is_back_at_once(site: Trial) -> None:
 
 
 def test_the_same_content_needs_nothing_and_wait_waits_for_it(site: Trial) -> None:
-    old, new = site.tried(15)
+    old, new = site.tried(25)
     said = site.done("deploy").out
     assert "UNCHANGED" in said
     assert f"release {new} serves already, on probation" in said
@@ -157,7 +157,7 @@ def test_the_committed_content_is_back_at_once(site: Trial) -> None:
 
 
 def test_a_restart_waits_for_the_end_and_is_tried_itself(site: Trial) -> None:
-    _, new = site.tried(12)
+    _, new = site.tried(25)
     pid = site.show(f"myapp@{site.other}.service", "MainPID")
     said = site.done("restart").out
     assert "probation wait" in " ".join(said.split())
@@ -222,7 +222,7 @@ def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(si
 def test_further_processes_are_restarted_by_the_commit_and_not_before(site: Trial) -> None:
     yaml = site.read(YAML)
     site.clone.write(YAML, yaml.replace("threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}"))
-    old = site.committed(10)
+    old = site.committed(15)
     before = site.show("myapp-clock.service", "MainPID")
     new = site.edit()
     site.done("deploy")

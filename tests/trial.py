@@ -32,7 +32,8 @@ def app(environ, start_response):
     if fault == "flaps":
         fault = "says 500" if os.times().elapsed % 2.2 < 1.1 else ""
     body = json.dumps({"release": "0123456789ab" if fault == "is another" else HERE, "edition": EDITION}).encode()
-    start_response("500 No" if fault == "says 500" else "200 OK", [("Content-Type", "application/json")])
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response("500 No" if fault == "says 500" else "200 OK", headers)
     return [body]
 
 
