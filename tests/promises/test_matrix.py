@@ -70,19 +70,19 @@ def test_the_controller_fails(made: Matrix, dice: random.Random, verb: str, step
     tried(made, verb, f"{step}=fail", dice)
 
 
-@pytest.mark.promise(WHOLE, "the host's script is killed at a step of it", part=3)
+@pytest.mark.promise(WHOLE, "the host's script is killed at a step of it", part=2)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_script_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     tried(made, verb, f"{step}=die", dice)
 
 
-@pytest.mark.promise(WHOLE, "a step of the host's script ends with an error", part=2)
+@pytest.mark.promise(WHOLE, "a step of the host's script ends with an error", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_script_fails(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     tried(made, verb, f"{step}=fail", dice)
 
 
-@pytest.mark.promise(AGAIN, "the host's script hangs at a step of it, and its controller is killed", part=3)
+@pytest.mark.promise(AGAIN, "the host's script hangs at a step of it, and its controller is killed", part=2)
 @pytest.mark.parametrize(("verb", "step"), [case for case in OF_SCRIPTS if not case[1].startswith("probation.")])
 def test_the_script_hangs_and_the_controller_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     tried(made, verb, f"{step}=stall", dice)

@@ -49,7 +49,7 @@ def nothing_or_new(site: Site, new: str) -> None:
         site.sh(f"! test -e {ROOT}/.activating || flock -w 90 {ROOT}/.activating true")
 
 
-@pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=3)
+@pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=2)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_first_deploy_breaks(site: Site, point: str) -> None:
     bare(site)
@@ -66,7 +66,7 @@ def test_a_first_deploy_breaks(site: Site, point: str) -> None:
     site.sh("systemctl is-enabled myapp.service nginx.service")
 
 
-@pytest.mark.promise(AGAIN, "root's part is killed, and run again", part=2)
+@pytest.mark.promise(AGAIN, "root's part is killed, and run again", part=1)
 @pytest.mark.parametrize("step", SETUP)
 def test_setup_is_killed_and_leaves_nothing(site: Site, step: str) -> None:
     """A site that serves, whose certificate and nginx file change with its name."""

@@ -28,7 +28,7 @@ def pair(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> t
     return made, hosts
 
 
-@pytest.mark.promise(WHOLE, "the way back of a run is broken at a step of it", part=2)
+@pytest.mark.promise(WHOLE, "the way back of a run is broken at a step of it", part=1)
 @pytest.mark.parametrize("point", POINTS)
 def test_an_undo_breaks(pair: tuple[Matrix, Hosts], point: str) -> None:
     made, hosts = pair

@@ -44,7 +44,7 @@ def other(made: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
-@pytest.mark.promise(WHOLE, "the controller is killed at a random moment of a deploy", part=3)
+@pytest.mark.promise(WHOLE, "the controller is killed at a random moment of a deploy", part=2)
 @pytest.mark.parametrize("number", range(200))
 def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dice: random.Random, number: int) -> None:
     site, old = made.site, made.site.answering
@@ -58,7 +58,7 @@ def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dic
         matrix.finished(site, ("deploy", *HERE), new)
 
 
-@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, once or twice, at a random moment", part=3)
+@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, once or twice, at a random moment", part=2)
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", range(10))
@@ -80,7 +80,7 @@ def test_a_signal_at_any_moment(
     matrix.finished(site, ("deploy", *HERE), new)
 
 
-@pytest.mark.promise(WHOLE, "the power is cut at a random moment of a deploy, or of its probation", part=2)
+@pytest.mark.promise(WHOLE, "the power is cut at a random moment of a deploy, or of its probation", part=1)
 @pytest.mark.parametrize("probation", [0, 3])
 @pytest.mark.parametrize("number", range(20))
 def test_the_power_is_cut_at_any_moment(
@@ -100,7 +100,7 @@ def test_the_power_is_cut_at_any_moment(
         matrix.finished(site, ("deploy", *HERE), new)
 
 
-@pytest.mark.promise(TWO_RUNS, "another deploy, rollback, restart, stop or setup begins at a random moment", part=3)
+@pytest.mark.promise(TWO_RUNS, "another deploy, rollback, restart, stop or setup begins at a random moment", part=2)
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup", "the same"])
 @pytest.mark.parametrize("number", range(8))
 def test_two_runs_at_once(
