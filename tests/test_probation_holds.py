@@ -1,0 +1,60 @@
+"""What is no fault of a release on probation, and what its commit does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts import MakeHosts
+from tests.promises.state import check
+from tests.promises.words import HELD_BACK
+from tests.site import Watch
+from tests.trial import YAML, Trial, trial
+
+pytestmark = pytest.mark.promise(HELD_BACK, "workers that end as they should, a slow check: no fault", part=1)
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    return trial(module_hosts(), tmp_path_factory.mktemp("holds"))
+
+
+def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Trial) -> None:
+    config = site.read("service/gunicorn.conf.py")
+    old = site.committed(8)
+    with site.changed("service/gunicorn.conf.py", config + "\nmax_requests = 15\n"):
+        new = site.edit()
+        site.done("deploy")
+        unit = f"myapp@{site.other}.service"
+        workers = f"cat /proc/{site.show(unit, 'MainPID')}/task/*/children"
+        first = site.sh(workers)
+        with Watch(site.machine.address) as watch:
+            site.over()
+        assert site.sh(workers) != first
+        assert watch.seen == {new} != {old}
+        assert check(site, new) == new
+
+
+def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(site: Trial) -> None:
+    site.committed(8)
+    new = site.edit()
+    site.fault(new, "takes its time")
+    site.done("deploy")
+    site.over()
+    site.fault(new, "")
+    assert check(site, new) == new
+
+
+def test_further_processes_are_restarted_by_the_commit_and_not_before(site: Trial) -> None:
+    yaml = site.read(YAML)
+    site.clone.write(YAML, yaml.replace("threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}"))
+    old = site.committed(15)
+    before = site.show("myapp-clock.service", "MainPID")
+    new = site.edit()
+    site.done("deploy")
+    assert site.trying
+    assert site.show("myapp-clock.service", "MainPID") == before
+    assert site.sh(f"readlink /proc/{before}/cwd").split("/")[5] == old
+    site.over()
+    after = site.show("myapp-clock.service", "MainPID")
+    assert site.sh(f"readlink /proc/{after}/cwd").split("/")[5] == new
+    assert check(site, new) == new
