@@ -10,6 +10,7 @@ import pytest
 
 from tests import clone as clones
 from tests.hosts import MakeHosts
+from tests.promises.words import ACCESS, KNOWN
 from tests.way import Way, change, ground, key, print_of, refused, unpinned
 
 
@@ -23,6 +24,7 @@ def way(shared: Way, tmp_path: Path) -> Way:
     return unpinned(shared, tmp_path)
 
 
+@pytest.mark.promise(KNOWN, "its key is unknown")
 def test_an_unknown_host_is_refused_until_its_key_was_recorded(way: Way) -> None:
     refused(way.true(), "the host key is unknown", way.fingerprint(), "fab hosts --trust shire01")
     trusted = way.fab("hosts", "--trust", "shire01")
@@ -33,6 +35,7 @@ def test_an_unknown_host_is_refused_until_its_key_was_recorded(way: Way) -> None
     assert "known already" in way.fab("hosts", "--trust", "shire01").out
 
 
+@pytest.mark.promise(KNOWN, "its key has changed")
 def test_a_changed_key_is_refused_with_both_fingerprints_and_nothing_is_sent(way: Way) -> None:
     other = key(way.folder / "other")
     way.know(f"{way.hosts[0].address} {other}")
@@ -58,6 +61,7 @@ def test_patterns_of_known_hosts_mean_what_ssh_takes_them_for(way: Way, names: s
     assert way.true().status == status
 
 
+@pytest.mark.promise(KNOWN, "a pin and known_hosts say different things")
 def test_a_pin_alone_decides(way: Way) -> None:
     way.know(f"{way.hosts[0].address} {key(way.folder / 'other')}")
     change(way, host_key=way.hosts[0].host_key)
@@ -69,12 +73,14 @@ def test_a_pin_alone_decides(way: Way) -> None:
     )
 
 
+@pytest.mark.promise(KNOWN, "its key is revoked in known_hosts")
 def test_a_revoked_key_is_refused_even_where_it_is_also_known(way: Way) -> None:
     way.know(way.line(), f"@revoked * {way.hosts[0].host_key}")
     refused(way.true(), "revoked", way.fingerprint())
     refused(way.fab("hosts", "--trust", "shire01"), "revoked")
 
 
+@pytest.mark.promise(KNOWN, "a known_hosts that is hashed")
 def test_known_hosts_may_be_hashed_and_hold_several_kinds_of_keys(way: Way) -> None:
     way.know(
         f"{way.hosts[0].address} {key(way.folder / 'a', 'ecdsa')}",
@@ -87,6 +93,7 @@ def test_known_hosts_may_be_hashed_and_hold_several_kinds_of_keys(way: Way) -> N
     assert way.true().status == 0
 
 
+@pytest.mark.promise(KNOWN, "another port")
 def test_another_port_is_another_host(way: Way) -> None:
     listening = "systemd-run -q --unit sshd-2222 --service-type=notify /usr/sbin/sshd -D -p 2222"
     assert way.hosts[0].sh(listening).returncode == 0
@@ -97,6 +104,7 @@ def test_another_port_is_another_host(way: Way) -> None:
     assert way.true().status == 0
 
 
+@pytest.mark.promise(KNOWN, "a HostKeyAlias")
 def test_a_host_key_alias_is_what_known_hosts_is_asked_for(way: Way) -> None:
     way.config(f"Host {way.hosts[0].address}\n  HostKeyAlias the-first")
     way.know(way.line(name="the-first"))
@@ -105,6 +113,7 @@ def test_a_host_key_alias_is_what_known_hosts_is_asked_for(way: Way) -> None:
     refused(way.true(), "unknown")
 
 
+@pytest.mark.promise(KNOWN, "a jump host of an unknown key")
 def test_a_jump_host_is_held_to_the_same_rule(way: Way) -> None:
     hop, target = way.hosts[1].address, way.hosts[0].address
     jump = f"Host hop\n  HostName {hop}\n  User deploy\n  IdentityFile {way.identity}\nHost {target}\n  ProxyJump hop"
@@ -119,6 +128,7 @@ def test_a_jump_host_is_held_to_the_same_rule(way: Way) -> None:
     assert f"shire01  {hop} " in came.out
 
 
+@pytest.mark.promise(ACCESS, "a key that is wrong, missing or locked")
 def test_a_key_that_the_host_does_not_know_is_told_in_a_sentence(way: Way) -> None:
     way.know(way.line())
     key(way.folder / "mine")
@@ -129,6 +139,7 @@ def test_a_key_that_the_host_does_not_know_is_told_in_a_sentence(way: Way) -> No
     )
 
 
+@pytest.mark.promise(ACCESS, "a key that is wrong, missing or locked")
 def test_a_key_is_taken_from_the_flag_and_from_ssh_config_too(way: Way) -> None:
     way.know(way.line())
     change(way, identity=None)
@@ -146,6 +157,7 @@ def test_an_address_of_ssh_config_is_the_host_that_is_reached(way: Way) -> None:
     assert way.true().status == 0
 
 
+@pytest.mark.promise(ACCESS, "a key that is wrong, missing or locked")
 def test_an_agent_is_asked_for_the_named_key_only(way: Way) -> None:
     way.know(way.line())
     locked, decoy = way.folder / "locked", way.folder / "decoy"
@@ -175,6 +187,7 @@ def test_an_agent_is_asked_for_the_named_key_only(way: Way) -> None:
         agent.terminate()
 
 
+@pytest.mark.promise(ACCESS, "a key that is wrong, missing or locked")
 def test_a_key_that_is_not_there_is_named(way: Way) -> None:
     way.know(way.line())
     change(way, identity=str(way.folder / "nothing"))

@@ -9,6 +9,7 @@ import pytest
 from tests.fleet import Fleet, deployed
 from tests.front import ask
 from tests.hosts import MakeHosts
+from tests.promises.words import ACCESS
 
 ROOT = "/opt/apps/myapp"
 VERBS = ("start", "stop", "restart", "reset-failed", "enable", "disable", "kill -s KILL")
@@ -27,6 +28,7 @@ def as_deploy(fleet: Fleet, command: str) -> int:
     return int(fleet.hosts[0].sh(f"runuser -u deploy -- {command} </dev/null").returncode)
 
 
+@pytest.mark.promise(ACCESS, "an account with the exact rules alone")
 def test_every_day_needs_the_exact_rules_only(fleet: Fleet) -> None:
     clone, first = fleet.clone, fleet.answering
     second = fleet.edit()
@@ -78,6 +80,7 @@ def test_the_rules_are_whole_commands_and_nothing_like_them_passes(fleet: Fleet)
         assert as_deploy(fleet, f"sudo -n {refused}") != 0, refused
 
 
+@pytest.mark.promise(ACCESS, "an account with the exact rules alone")
 def test_a_change_that_needs_root_is_said_before_anything_happens(fleet: Fleet) -> None:
     before, actions = fleet.answering, len(fleet.history("shire01"))
     releases = fleet.sh(0, f"ls {ROOT}/releases")
