@@ -1,4 +1,4 @@
-"""200 requests a second of every kind, across each verb: none is lost, and who answers is who should."""
+"""Requests of every kind across what happens to a host: none is lost, and who answers is who should."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from tests.promises import traffic
 from tests.promises.load import CAREFUL, QUICK, Load, Shot, proven, sent
 from tests.promises.words import NO_LOSS
 from tests.site import Site
-from tests.suites import suites
 
-QUIET = 4.0
-SUITES = tuple(dict.fromkeys((None, *suites())))
-ROUNDS = 3
+QUIET = 3.0
 TLS = {"server_name": NAME, "tls": {"certificate": "tls/myapp.pem", "key": "tls/myapp.key"}}
 
 
@@ -28,46 +25,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ca"))
 
 
-@pytest.fixture(scope="module", params=SUITES, ids=str)
-def site(
-    module_hosts: MakeHosts,
-    tmp_path_factory: pytest.TempPathFactory,
-    authority: Authority,
-    request: pytest.FixtureRequest,
-) -> Site:
-    """One host of each suite, for all of this module."""
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Site:
+    """One host for all of this module."""
     clone = make(tmp_path_factory.mktemp("site"))
     authority.issue(clone.root / "tls/myapp.pem", clone.root / "tls/myapp.key")
-    return traffic.deployed(clone, module_hosts(1, request.param), nginx=TLS)
+    return traffic.deployed(clone, module_hosts(), nginx=TLS)
 
 
-def promise(fault: str) -> pytest.MarkDecorator:
-    """A row of which a short run tries one case."""
-    return pytest.mark.promise(NO_LOSS, fault, part=1)
-
-
-@pytest.mark.parametrize(
-    "verb",
-    [
-        pytest.param(verb, marks=promise(verb), id=f"{verb}-{number}")
-        for verb in ("deploy", "rollback", "restart")
-        for number in range(ROUNDS)
-    ],
-)
-def test_a_switch_loses_no_request(site: Site, verb: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    address, before = site.machine.address, site.answering
-    now = site.deploy()
-    after = {"deploy": site.edit(), "rollback": before, "restart": now}[verb]
-    with sent(Load([address]), tmp_path / "log") as load:
-        load.quiet(QUIET)
-        with load.during(verb, {address: (now, after)}):
-            site.done(verb)
-        load.quiet(QUIET)
-    proven(load, verb, request)
-    assert load.history.of("stream")[-1].release == site.answering == after
-
-
-@promise("a new certificate")
+@pytest.mark.promise(NO_LOSS, "a new certificate")
 def test_a_new_certificate_loses_no_request(
     site: Site, authority: Authority, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -80,10 +46,10 @@ def test_a_new_certificate_loses_no_request(
             site.done("setup")
         assert serial(address, authority.certificate) != shown
         load.quiet(QUIET)
-    proven(load, "setup", request, retries=load.kept)
+    proven(load, request, retries=load.kept)
 
 
-@promise("fifty connections that are kept alive")
+@pytest.mark.promise(NO_LOSS, "fifty connections that are kept alive")
 def test_connections_that_are_kept_alive_see_nothing_of_a_switch(site: Site, tmp_path: Path) -> None:
     address, now = site.machine.address, site.answering
     new = site.edit()
@@ -98,7 +64,7 @@ def test_connections_that_are_kept_alive_see_nothing_of_a_switch(site: Site, tmp
         assert {one.number for one in load.history.requests if one.release == release} >= set(range(1, 51))
 
 
-@promise("a release that takes ten seconds to import")
+@pytest.mark.promise(NO_LOSS, "a release that takes ten seconds to import")
 def test_a_slow_import_changes_nothing_for_users(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     address, now = site.machine.address, site.answering
     traffic.put(site.clone, nginx=TLS, env={"IMPORT_SECONDS": "10"})
@@ -109,13 +75,13 @@ def test_a_slow_import_changes_nothing_for_users(site: Site, tmp_path: Path, req
             site.done("deploy")
         load.quiet(QUIET)
     traffic.put(site.clone, nginx=TLS)
-    proven(load, "deploy", request)
+    proven(load, request)
     took = min(one.end for one in load.history.requests if one.release == new)
     assert took - load.windows[1].since > 10
     assert load.history.seconds(["deploy"], ["quick"])[-1] < 5, "somebody waited for the import"
 
 
-@promise("a probation, and its end")
+@pytest.mark.promise(NO_LOSS, "a probation, and its end")
 def test_a_probation_loses_no_request(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     address, now = site.machine.address, site.answering
     traffic.put(site.clone, nginx=TLS, probation=4)
@@ -126,6 +92,6 @@ def test_a_probation_loses_no_request(site: Site, tmp_path: Path, request: pytes
             site.done("deploy", "--wait")
         load.quiet(QUIET)
     traffic.put(site.clone, nginx=TLS)
-    proven(load, "deploy", request)
+    proven(load, request)
     took = min(one.end for one in load.history.requests if one.release == new)
     assert load.windows[1].until - took > 4

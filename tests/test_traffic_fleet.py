@@ -10,11 +10,7 @@ from tests.clone import Clone
 from tests.hosts import MakeHosts
 from tests.promises import traffic
 from tests.promises.load import Load, proven, sent
-from tests.promises.load_history import percentile
 from tests.promises.words import NO_LOSS
-
-QUIET = 4.0
-SLOWER = 1.2
 
 
 @pytest.mark.promise(NO_LOSS, "undo of a deploy that failed on another host")
@@ -34,28 +30,5 @@ def test_an_undo_loses_no_request(
         load.quiet(2)
     assert ended.status == 1
     assert "undone" in ended.out
-    proven(load, "undo", request)
+    proven(load, request)
     assert {one.release for one in load.history.requests if one.host == good} == {old, new}
-
-
-@pytest.mark.promise(NO_LOSS, "deploy, rollback and restart, beside a host on which nothing happens")
-def test_a_switch_slows_nothing_more_than_a_host_beside_it(
-    hosts: MakeHosts, clone: Clone, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    two = hosts(2)
-    site = traffic.deployed(clone, two)
-    changing, resting = (machine.address for machine in two)
-    old, new = clone.release(), site.edit()
-    with sent(Load([changing, resting], kept=25), tmp_path / "load") as load:
-        load.quiet(QUIET)
-        with load.during("verbs", {changing: (old, new)}):
-            site.done("deploy")
-        with load.during("verbs", {changing: (new, old)}):
-            site.done("rollback")
-        with load.during("verbs", {changing: (old,)}):
-            site.done("restart")
-        load.quiet(QUIET)
-    proven(load, "verbs", request)
-    mine, theirs = (percentile(load.history.seconds(["verbs"], (), [host]), 0.99) for host in (changing, resting))
-    request.node.user_properties.append(("figures beside", {"p99 to the host beside": round(mine / theirs, 3)}))
-    assert mine < SLOWER * theirs

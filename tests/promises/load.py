@@ -125,13 +125,15 @@ def sent(load: Load, log: Path) -> Iterator[Load]:
     load.end(log, cost)
 
 
-def proven(load: Load, verb: str, request: pytest.FixtureRequest, retries: int = 0) -> None:
+def proven(load: Load, request: pytest.FixtureRequest, retries: int = 0, resting: str = "") -> None:
     """Nothing was lost or stale, and no stream was silent for long; what it took goes with the report of the test.
 
-    retries: how many idle connections may have been closed just when they were used, as any server may.
+    retries: how many idle connections may have been closed just when they were used, as any server may. resting: a host
+    on which nothing happened.
     """
     history = load.history
-    told = figures(history, verb)
+    verbs = dict.fromkeys(window.name for window in load.windows if window.name != "quiet")
+    told = figures(history, tuple(verbs), resting)
     request.node.user_properties.append(("figures", told))
     request.node.add_report_section("call", "figures", "\n".join(f"{name}: {value}" for name, value in told.items()))
     faults = history.faults(retries)

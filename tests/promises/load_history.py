@@ -201,17 +201,28 @@ def percentile(seconds: Sequence[float], share: float) -> float:
     return seconds[min(len(seconds) - 1, int(share * len(seconds)))]
 
 
-def figures(history: History, verb: str) -> dict[str, object]:
-    """What to tell of it: what was sent and lost, and the times in the windows of a verb against the quiet ones."""
+def slower(history: History, verbs: Collection[str], kinds: Collection[str] = (), resting: str = "") -> float:
+    """How many times longer 99 in 100 requests took in the windows of these verbs than in the quiet ones.
+
+    resting: instead, than in the same seconds on a host beside, on which nothing happened.
+    """
+    hosts = set(history.first) - {resting}
+    busy = history.seconds(verbs, kinds, hosts)
+    calm = history.seconds(verbs, kinds, [resting]) if resting else history.seconds(["quiet"], kinds, hosts)
+    return percentile(busy, 0.99) / percentile(calm, 0.99)
+
+
+def figures(history: History, verbs: Collection[str], resting: str = "") -> dict[str, object]:
+    """What to tell of it: what was sent and lost, and the times in the windows of verbs and in the quiet ones."""
     told: dict[str, object] = {"lost of sent": history.tally(), "sent again": len(history.retried)}
     told |= {"sent a second": round(history.offered(), 1), "CPU seconds of the client": round(history.cpu, 2)}
+    hosts = set(history.first) - {resting}
     for name, kinds in (("all", ()), ("quick", ("quick",)), ("slow", ("slow",))):
-        quiet, busy = (history.seconds([window], kinds) for window in ("quiet", verb))
-        told[f"{name}: p50 p99 max in ms, quiet"] = [round(1000 * one, 1) for one in _three(quiet)]
-        told[f"{name}: p50 p99 max in ms, {verb}"] = [round(1000 * one, 1) for one in _three(busy)]
-        told[f"{name}: p99 to quiet"] = round(percentile(busy, 0.99) / percentile(quiet, 0.99), 3)
+        for window in ("quiet", *verbs):
+            seconds = history.seconds([window], kinds, hosts)
+            three = (percentile(seconds, 0.5), percentile(seconds, 0.99), seconds[-1])
+            told[f"{name}, {window}: p50 p99 max in ms"] = [round(1000 * one, 1) for one in three]
+        told[f"{name}: p99 to quiet"] = round(slower(history, verbs, kinds), 3)
+        if resting:
+            told[f"{name}: p99 to the host beside"] = round(slower(history, verbs, kinds, resting), 3)
     return told
-
-
-def _three(seconds: Sequence[float]) -> tuple[float, float, float]:
-    return percentile(seconds, 0.5), percentile(seconds, 0.99), seconds[-1]

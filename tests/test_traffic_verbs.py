@@ -1,0 +1,55 @@
+"""Requests of every kind across each verb: none is lost, none is slowed, and who answers is who should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clone import make
+from tests.hosts import Hosts, MakeHosts
+from tests.promises import traffic
+from tests.promises.load import Load, proven, sent
+from tests.promises.load_history import slower
+from tests.promises.words import NO_LOSS
+from tests.site import Site
+from tests.suites import suites
+
+QUIET = 3.0
+SLOWER = 1.2
+"""How many times longer 99 in 100 requests may take than on a host beside, on which nothing happens."""
+SUITES = tuple(dict.fromkeys((None, *suites())))
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module", params=SUITES, ids=str)
+def two(module_hosts: MakeHosts, request: pytest.FixtureRequest) -> Hosts:
+    """Two hosts of each suite, for all of this module: one on which things happen, and one that rests."""
+    return module_hosts(2, request.param)
+
+
+@pytest.fixture(scope="module")
+def site(two: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The first of them; both serve."""
+    return traffic.deployed(make(tmp_path_factory.mktemp("site")), two)
+
+
+@pytest.mark.promise(NO_LOSS, "deploy, rollback and restart", part=1)
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_switch_loses_no_request_and_slows_none(
+    site: Site, two: Hosts, number: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    address, resting, old = two[0].address, two[1].address, site.answering
+    new = site.edit()
+    with sent(Load([address, resting], kept=25), tmp_path / f"log{number}") as load:
+        load.quiet(QUIET)
+        with load.during("deploy", {address: (old, new)}):
+            site.done("deploy")
+        with load.during("rollback", {address: (new, old)}):
+            site.done("rollback")
+        with load.during("restart", {address: (old,)}):
+            site.done("restart")
+        load.quiet(QUIET)
+    proven(load, request, resting=resting)
+    assert {one.release for one in load.history.of("stream") if one.host == address} == {old, new}
+    assert slower(load.history, ("deploy", "rollback", "restart"), resting=resting) < SLOWER
