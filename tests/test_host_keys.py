@@ -45,6 +45,11 @@ def endpoint(path: Path, hostname: str = "shire01", port: int = 22, pin: str | N
     return Endpoint("shire01", hostname, port, "root", (), (path,), pin=pin)
 
 
+def hashed(name: str) -> str:
+    """As ssh-keygen -H hides a name; one salt, so that a case has one name in every process of a run."""
+    return str(HostKeys.hash_host(name, base64.b64encode(bytes(20)).decode()))
+
+
 @pytest.mark.parametrize(
     ("names", "hostname", "port", "known"),
     [
@@ -62,9 +67,9 @@ def endpoint(path: Path, hostname: str = "shire01", port: int = 22, pin: str | N
         ("!shire01,*", "shire01", 22, False),
         ("shire0[0-9]", "shire01", 22, False),
         ("192.0.2.1", "192x0x2x1", 22, False),
-        (HostKeys.hash_host("shire01"), "shire01", 22, True),
-        (HostKeys.hash_host("shire02"), "shire01", 22, False),
-        (HostKeys.hash_host("[shire01]:2222"), "shire01", 2222, True),
+        (hashed("shire01"), "shire01", 22, True),
+        (hashed("shire02"), "shire01", 22, False),
+        (hashed("[shire01]:2222"), "shire01", 2222, True),
     ],
 )
 def test_a_line_is_about_the_hosts_that_openssh_takes_it_for(
@@ -109,7 +114,7 @@ def test_a_pin_decides_alone(known_hosts: Path) -> None:
     assert "change the pin" in (caught.value.next or "")
 
 
-@pytest.mark.parametrize("names", ["shire01", "*", HostKeys.hash_host("shire01")])
+@pytest.mark.parametrize("names", ["shire01", "*", hashed("shire01")])
 def test_a_revoked_key_is_refused_though_it_is_known(known_hosts: Path, names: str) -> None:
     known_hosts.write_text(f"shire01 {ONE}\n@revoked {names} {ONE}\n")
     asked = endpoint(known_hosts)
