@@ -35,7 +35,7 @@ test: setup
 
 promises: setup
 	@status=0; \
-	$(PYTEST) -m promise --promises all --seed $(SEED) --promises-log build/promises.jsonl || status=$$?; \
+	$(PYTEST) -m promise --promises=all --seed=$(SEED) --promises-log=build/promises.jsonl || status=$$?; \
 	$(BIN)/python -m tests.promises.table build/promises.jsonl && exit $$status
 
 demo: setup
