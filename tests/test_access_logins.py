@@ -162,6 +162,8 @@ def test_a_login_that_runs_nothing_says_so_and_is_no_success(fleet: Fleet, case:
         expected = ("the login of deploy ran nothing", told, "ForceCommand")
         sentence(fleet.clone, "exec", "--", "touch /tmp/ran", status=1, told=expected)
         assert fleet.hosts[0].sh("test -e /tmp/ran").returncode != 0
+        for verb in ("doctor", "deploy"):
+            sentence(fleet.clone, verb, status=1, told=expected)
 
 
 MORE = ("wants more than a key of deploy", "AuthenticationMethods publickey")

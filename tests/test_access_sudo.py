@@ -108,6 +108,9 @@ def test_a_day_on_which_sudo_says_no_leaves_what_serves(fleet: Fleet, text: str,
     if not text:
         fleet.sh(0, "mv /etc/sudoers.d/myapp /root/rules")
     try:
+        doctor = fleet.clone.fab("doctor")
+        assert doctor.status == 1
+        assert "STOPS  sudo does not let deploy start and stop the service" in doctor.out
         for verb in ("restart", "stop"):
             ended = sentence(fleet.clone, verb, status=1, told=(*told, f"serves now: release {before[0]}", "healthy"))
             assert "fab logs" not in ended.out

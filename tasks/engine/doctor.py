@@ -92,5 +92,9 @@ def _rights(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding
     elif differs:
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ"
         yield Finding(False, f"{what}: the next deploy sets it up", f"fab setup -H {name}")
+    if not differs and not found.get("rules"):
+        yield Finding(
+            True, f"sudo does not let {member.login} start and stop the service", f"fab setup -H {name} --as root"
+        )
     if member.service.nginx and found.account and found.get("nginx") != "active":
         yield Finding(True, f"nginx is {found.get('nginx') or 'missing'}", "on the host: systemctl start nginx")

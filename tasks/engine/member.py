@@ -63,7 +63,10 @@ class Member:
 
     def ask(self, question: Question) -> Facts:
         """The facts of the host."""
-        found = reports.parse(self.connect().execute(scripts.facts(self.service, question), self.run, _nothing))
+        transcript = self.connect().execute(scripts.facts(self.service, question), self.run, _nothing)
+        if not transcript.marks:
+            raise failures.unstarted(transcript, self.host.name, self.login)
+        found = reports.parse(transcript)
         self.warning = maintenance.warn(found)
         return found
 

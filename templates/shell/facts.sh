@@ -10,7 +10,13 @@ machine_facts() {
   fact uptime "${NOW%??}"
   fact account "$(id -un)"
   # Asked for by doctor alone: where it is refused, sudo logs that.
-  if [ "$RIGHTS" = 1 ] && as_root true >/dev/null 2>&1; then fact root 1; fi
+  if [ "$RIGHTS" = 1 ]; then
+    if as_root true >/dev/null 2>&1; then fact root 1; fi
+    # The rules of setup: asked about, and not used.
+    if [ "$(id -u)" = 0 ] || sudo -n -l "$SYSTEMCTL" start "$NAME@blue.service" >/dev/null 2>&1 </dev/null; then
+      fact rules 1
+    fi
+  fi
   fact machine "$(uname -m)"
   # shellcheck source=/dev/null # the host's own
   fact os "$(. /etc/os-release 2>/dev/null && printf %s "${PRETTY_NAME:-}")"
