@@ -137,6 +137,20 @@ def test_hostile_bytes_of_an_edited_file_do_not_reach_the_terminal(site: tuple[C
     assert "+# \\x1b[2J\\x9b \\u202e" in out
 
 
+def test_root_shows_nothing_that_the_deploy_account_has_only_linked_to(site: tuple[Clone, Hosts]) -> None:
+    clone, hosts = site
+    hidden = "what root alone may read, and nobody else"
+    sh(hosts, f"install -m 0600 /dev/null /root/secret; printf %s '{hidden}' >/root/secret")
+    planted = sh(hosts, "readlink -f /opt/apps/myapp/current/release").strip() + "/code/planted"
+    sh(hosts, f"runuser -u deploy -- ln -s /root/secret {planted}")
+    try:
+        shown = clone.fab("drift", "-H", "shire01", "--as", "root")
+        assert planted in shown.both
+        assert hidden not in shown.both
+    finally:
+        sh(hosts, f"rm {planted} /root/secret")
+
+
 def test_a_newer_template_is_no_drift(site: tuple[Clone, Hosts]) -> None:
     clone, _ = site
     clone.replace("templates/nginx/proxy.conf", "client_max_body_size 20m", "client_max_body_size 30m")

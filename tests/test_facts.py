@@ -184,3 +184,9 @@ def test_no_interpreter_that_fits_is_told_with_those_that_are_there(wanted: str 
         facts.choose_python(THERE, wanted, specifier, "shire01")
     assert "/usr/bin/python3.12 (3.12.4)" in caught.value.message
     assert (caught.value.code, caught.value.where) == ("python", "shire01")
+
+
+def test_what_a_host_calls_itself_comes_into_files_of_root_as_a_word_that_we_know() -> None:
+    found = facts.parse(told("fact web_account www-data ALL", "fact tool.systemctl ALL, /bin/sh; /usr/bin/systemctl"))
+    assert found.ground("deploy") == Ground("deploy", None, False, "/usr/bin/systemctl")
+    assert facts.parse(told("fact tool.systemctl /bin/systemctl")).ground("deploy").systemctl == "/bin/systemctl"

@@ -125,8 +125,12 @@ class Facts:
 
     def ground(self, account: str) -> Ground:
         """What decides about root's files."""
-        systemctl = self.get("tool.systemctl") or layout.SYSTEMCTL
-        return Ground(account, self.get("web_account") or None, self.get("ipv6") == "1", systemctl)
+        systemctl = self.get("tool.systemctl")
+        if not re.fullmatch(r"/[a-z/]+/systemctl", systemctl):
+            systemctl = layout.SYSTEMCTL
+        # What a host says of itself comes into root's files only as one of the words that we know.
+        web = self.get("web_account") if self.get("web_account") in {"www-data", "nginx"} else None
+        return Ground(account, web, self.get("ipv6") == "1", systemctl)
 
 
 def parse(transcript: Transcript) -> Facts:

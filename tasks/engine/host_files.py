@@ -132,7 +132,7 @@ def _tmpfiles(service: Service, ground: Ground) -> str:
 def _sudoers(service: Service, ground: Ground) -> str:
     account = quote.sudoers(ground.account)
     rules = [
-        f"{account} ALL=(root) NOPASSWD: {ground.systemctl} {' '.join(quote.sudoers(word) for word in words)}"
+        f"{account} ALL=(root) NOPASSWD: {' '.join(map(quote.sudoers, (ground.systemctl, *words)))}"
         for words in layout.commands(service)
     ]
     return templates.fill("sudoers", name=service.name, rules="\n".join(rules))

@@ -68,12 +68,18 @@ watch_processes() {
   done
 }
 
+# The newest first, and nothing that is no release, whatever somebody has put between them.
+releases_by_age() {
+  find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{12}' \
+    -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2
+}
+
 # Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
   # Read before there is a grep or an mv whose own arguments name a release.
   running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
   kept=0
-  for id in $(find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d ! -name '.*' -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2); do
+  for id in $(releases_by_age); do
     kept=$((kept + 1))
     [ "$kept" -gt "$KEEP" ] || continue
     case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE " in *" $id "*) continue ;; esac

@@ -120,4 +120,109 @@ REGRESSIONS: tuple[Regression, ...] = (
         "SIGKILL of setup at each of its steps",
         "tests/promises/test_matrix_first.py::test_setup_is_killed_and_leaves_nothing",
     ),
+    Regression(
+        "Of ten hosts behind one sshd with MaxStartups 3, seven were reported unreachable",
+        "ten hosts of one run on one sshd",
+        "tests/test_access_limits.py::test_a_run_over_ten_hosts_is_not_too_many_at_once",
+    ),
+    Regression(
+        "Where sshd allows one session a connection, nothing could be deployed",
+        "MaxSessions 1",
+        "tests/test_access_limits.py::test_a_run_needs_no_more_than_one_session_a_connection",
+    ),
+    Regression(
+        "A jump host that refused us was told as if the host had; one in a circle ended in a traceback",
+        "jump hosts that fail, one by one",
+        "tests/test_access_hops.py::test_the_hop_that_fails_is_the_one_that_is_named",
+    ),
+    Regression(
+        "Ctrl-C cut the hosts under way that are reached by a ProxyCommand",
+        "SIGINT to the whole process group",
+        "tests/test_access_hops.py::test_ctrl_c_is_for_us_and_not_for_the_proxy_command",
+    ),
+    Regression(
+        "RevokedHostKeys of ssh_config counted for nothing",
+        "a host key in a list, and in a KRL",
+        "tests/test_access_certificates.py::test_the_list_of_revoked_keys_in_ssh_config_counts",
+    ),
+    Regression(
+        "What a login printed without an end of line hid our first report: no lock was seen, and a clock far behind",
+        "a .bashrc that prints",
+        "tests/test_access_logins.py::test_what_a_login_prints_or_sets_changes_nothing",
+    ),
+    Regression(
+        "fab exec called a command done that had never run",
+        "ForceCommand, and a .bashrc that exits",
+        "tests/test_access_logins.py::test_a_login_that_runs_nothing_says_so_and_is_no_success",
+    ),
+    Regression(
+        "A host that asks for a code beside the key made us ask for it on the terminal, of every host at once",
+        "AuthenticationMethods publickey,keyboard-interactive",
+        "tests/test_access_logins.py::test_who_is_not_let_in_is_told_what_the_host_says",
+    ),
+    Regression(
+        "A variable that the shell keeps for itself (UID, OPTIND) arrived with another value, or ended the launcher",
+        "every name that a shell knows, in `env:`",
+        "tests/test_hostile_texts.py::test_a_name_that_the_shell_keeps_for_itself_is_refused_and_any_other_arrives",
+    ),
+    Regression(
+        "JSON nested a thousand deep, or a number of 5000 digits, in a journal or a history was a traceback",
+        "lines that no program would write",
+        "tests/test_hostile_answers.py::test_a_line_is_read_and_written_at_every_depth",
+    ),
+    Regression(
+        "--json passed on NaN and Infinity, which no JSON has",
+        "lines that no program would write",
+        "tests/test_hostile_answers.py::test_a_number_that_json_has_not_is_written_as_a_word",
+    ),
+    Regression(
+        "A host that answered without an end filled the controller's memory",
+        "a host that lies",
+        "tests/test_hostile_amounts.py::test_an_answer_without_an_end_is_given_up",
+    ),
+    Regression(
+        "A host's word of its libc made pip consider a milliard of platforms",
+        "a host that lies",
+        "tests/test_hostile_amounts.py::test_a_libc_that_cannot_be_makes_no_million_tags",
+    ),
+    Regression(
+        "A name of 26 to 30 letters made a file that nginx refuses",
+        "the longest names that are allowed",
+        "tests/test_hostile_host.py::test_every_nasty_text_arrives_on_the_host_and_does_nothing_there",
+    ),
+    Regression(
+        "A mebibyte of YAML took more than a minute to be refused",
+        "YAML bombs",
+        "tests/test_hostile_yaml.py::test_a_text_of_any_length_is_read_in_time",
+    ),
+    Regression(
+        "A file from outside service/ was packed, reached through an ignored link",
+        "links in every place of service/",
+        "tests/test_hostile_files.py::test_what_is_no_plain_file_of_the_service_is_refused_by_name",
+    ),
+    Regression(
+        "A file that vanished or grew while the release was made was a traceback, or was packed half",
+        "files that never hold still",
+        "tests/test_hostile_files.py::test_a_release_of_files_that_never_hold_still_is_whole_or_none",
+    ),
+    Regression(
+        "fab drift --as root showed what a planted link led to, /etc/shadow among it",
+        "links planted by the deploy account",
+        "tests/test_drift.py::test_root_shows_nothing_that_the_deploy_account_has_only_linked_to",
+    ),
+    Regression(
+        "What a host called its systemctl went into the sudo rules as it was",
+        "a host that lies",
+        "tests/test_facts.py::test_what_a_host_calls_itself_comes_into_files_of_root_as_a_word_that_we_know",
+    ),
+    Regression(
+        "Killed right after the commit, a deploy left the further processes behind, and run again called itself done",
+        "SIGKILL at every call",
+        "tests/test_activate_cut.py::test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_recovers",
+    ),
+    Regression(
+        "A release that failed only behind nginx was seen by users for a moment",
+        "a service healthy on its own socket alone",
+        "tests/test_bad_releases.py::test_a_bad_release_is_refused_with_its_cause_and_never_answers",
+    ),
 )
