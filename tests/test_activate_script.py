@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import hashlib
 import json
 
 import pytest
@@ -244,3 +245,17 @@ def test_a_release_that_is_not_whole_is_never_started(shell_host: ShellHost, fau
     assert host.execute(DEPLOY) == 1
     assert told in (host.transcript.last("refused") or "")
     assert (host.history(), host.running()) == ([], {"blue"})
+
+
+def test_a_launcher_that_was_edited_is_never_run(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    home = host.root / "releases" / NEW
+    (home / "run").mkdir()
+    (home / "run/web").write_text("exec true\n")
+    (home / "LAUNCHERS").write_text(f"{hashlib.sha256(b'exec true' + bytes([10])).hexdigest()}  run/web\n")
+    assert host.execute(DEPLOY) == 0
+    assert host.execute(scripts.activate(SERVICE, Switch("rollback", OLD, NEW))) == 0
+    (home / "run/web").write_text("exec false\n")
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD))) == 1
+    assert f"how release {NEW} is started was edited" in (host.transcript.last("refused") or "")
+    assert (host.serves(), len(host.running())) == (OLD, 1)

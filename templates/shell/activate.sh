@@ -76,6 +76,7 @@ check_release() {
   [ -f "$release/MANIFEST" ] || refuse "release $ID is not on this host"
   (cd "$release/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null ||
     refuse "release $ID is damaged on this host: run the deploy of its content again"
+  launchers_intact "$release" || refuse "how release $ID is started was edited on this host: run the deploy of its content again"
   "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null ||
     refuse "the venv of release $ID does not work any more: run the deploy of its content again"
 }

@@ -56,6 +56,11 @@ release_at() {
   printf '%s' "${target##*/}"
 }
 
+# How a release is started is as it was written.
+launchers_intact() { # RELEASE
+  [ ! -f "$1/LAUNCHERS" ] || (cd "$1" && sha256sum --quiet --strict -c LAUNCHERS) </dev/null
+}
+
 slot_of() {
   target=$(readlink "$1" 2>/dev/null) || target=
   case $target in

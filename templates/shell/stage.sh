@@ -46,6 +46,7 @@ reuse() {
   step check "release $ID is there already"
   point stage.reuse
   intact "$ROOT/releases/$ID" || edited "$ID"
+  launchers_intact "$ROOT/releases/$ID" || edited "$ID"
   venv_works "$ROOT/releases/$ID/venv" || edited "$ID"
 }
 
