@@ -27,11 +27,15 @@ class Disk:
 
     def make_read_only(self) -> None:
         """What is opened from now on cannot be written; what was open before still can, as on a disk that fails."""
-        self._sh(f"mount --bind {self.path} {self.path} && mount -o remount,bind,ro {self.path}")
+        # In one step, by way of a place where nobody can have opened a file meanwhile.
+        aside = f"/mnt{self.path}"
+        self._sh(f"mkdir -p {aside} && mount --bind --make-private {self.path} {aside}")
+        self._sh(f"mount -o remount,bind,ro {aside} && mount --bind {aside} {self.path} && umount {aside}")
 
     def mend(self) -> None:
         """Room for everybody, and writable."""
-        self._sh(f"if findmnt -n -o OPTIONS {self.path} | tail -n 1 | grep -qw ro; then umount {self.path}; fi")
+        # Whoever still has a file or a directory open there keeps it as it was.
+        self._sh(f"while findmnt -n -o OPTIONS {self.path} | tail -n 1 | grep -qw ro; do umount -l {self.path}; done")
         self._sh(f"mount -o remount,{_ROOM} {self.path}")
 
     def _limit(self, option: str, used: str) -> None:

@@ -46,8 +46,7 @@ class Pair:
 
     def edit(self) -> tuple[str, str]:
         """What both serve, and what a deploy would bring."""
-        old = check(self.linked, self.linked.answering)
-        return old, self.linked.edit()
+        return self.linked.answering, self.linked.edit()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,7 @@ def told_well(ended: Struck, pair: Pair, *allowed: str) -> None:
     assert set(re.findall("serves now: release ([0-9a-f]+)", ended.out)) <= {serves}, ended.out
 
 
-@pytest.mark.promise(WHOLE, "the SSH link is reset at a step", part=2)
+@pytest.mark.promise(WHOLE, "the SSH link is reset at a step", part=1)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_link_that_is_reset_leaves_both_hosts_well(healed: Pair, moment: str) -> None:
     old, new = healed.edit()
@@ -89,7 +88,7 @@ def test_a_link_that_is_reset_leaves_both_hosts_well(healed: Pair, moment: str) 
     assert settled_after(healed.linked, DEPLOY, new) == new
 
 
-@pytest.mark.promise(OTHERS, "the SSH link to one host is stalled both ways at a step", part=2)
+@pytest.mark.promise(OTHERS, "the SSH link to one host is stalled both ways at a step", part=1)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_link_that_is_stalled_is_given_up_in_time_and_the_other_host_is_done(healed: Pair, moment: str) -> None:
     old, new = healed.edit()
