@@ -1,0 +1,88 @@
+"""A deploy to a host whose disk is full, has no inode left, or cannot be written to, from one moment on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.clone import make, quicken
+from tests.hosts import MakeHosts
+from tests.promises.disks import Disk, separate
+from tests.promises.moments import strike
+from tests.promises.state import check, settled_after
+from tests.promises.words import WHOLE
+from tests.site import Site, Watch
+
+MOMENTS = (
+    "plan      connect",
+    "stage     send",
+    "stage     receive",
+    "stage     venv",
+    "stage     staged",
+    "activate  start",
+    "activate  check",
+    "activate  switch",
+    "activate  committed",
+    "activate  drain",
+)
+PLACES = ("/opt/apps", "/var", "/run")
+DEPLOY = ("deploy", "-H", "shire01")
+
+
+@pytest.fixture(scope="module")
+def broken(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, Disk]]:
+    """A host that serves, and those of its disks that can be broken."""
+    hosts = module_hosts()
+    disks = {path: Disk(hosts[0], path) if path == "/run" else separate(hosts[0], path) for path in PLACES}
+    site = Site(make(tmp_path_factory.mktemp("disks"), hosts.inventory), hosts[0])
+    quicken(site.clone)
+    site.clone.replace("service/service.yaml", "threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}")
+    site.deploy()
+    return site, disks
+
+
+@pytest.fixture(params=PLACES)
+def disk(broken: tuple[Site, dict[str, Disk]], request: pytest.FixtureRequest) -> Iterator[tuple[Site, Disk]]:
+    site, disks = broken
+    yield site, disks[request.param]
+    disks[request.param].mend()
+
+
+def tried(site: Site, disk: Disk, moment: str, fault: Callable[[], None]) -> None:
+    """Deploy, with a disk that breaks at a moment; then mend it, and deploy again."""
+    old, new = site.answering, site.edit()
+    with Watch(site.machine.address) as watch:
+        ended = strike(site.clone, DEPLOY, moment, fault)
+    assert "Traceback" not in ended.out
+    # While it is broken it serves all the same, and says so.
+    assert watch.seen <= {old, new}, ended.out
+    assert site.answering in {old, new}
+    if ended.status == 0:
+        assert site.answering == new, ended.out
+    else:
+        assert f"serves now: release {site.answering}" in ended.out, ended.out
+    disk.mend()
+    check(site, old, new)
+    assert settled_after(site, DEPLOY, new) == new
+
+
+@pytest.mark.promise(WHOLE, "the disk is full from a step on", part=1)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_full_disk_never_costs_the_release_that_serves(disk: tuple[Site, Disk], moment: str) -> None:
+    site, broken = disk
+    tried(site, broken, moment, broken.fill)
+
+
+@pytest.mark.promise(WHOLE, "no inode is left from a step on", part=1)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_disk_without_inodes_never_costs_the_release_that_serves(disk: tuple[Site, Disk], moment: str) -> None:
+    site, broken = disk
+    tried(site, broken, moment, broken.use_up_inodes)
+
+
+@pytest.mark.promise(WHOLE, "the file system is read-only from a step on", part=1)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_read_only_disk_never_costs_the_release_that_serves(disk: tuple[Site, Disk], moment: str) -> None:
+    site, broken = disk
+    tried(site, broken, moment, broken.make_read_only)
