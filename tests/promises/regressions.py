@@ -225,4 +225,9 @@ REGRESSIONS: tuple[Regression, ...] = (
         "a service healthy on its own socket alone",
         "tests/test_bad_releases.py::test_a_bad_release_is_refused_with_its_cause_and_never_answers",
     ),
+    Regression(
+        "A rollback started a release whose launcher somebody had edited",
+        "a target that is not whole",
+        "tests/promises/test_rollback_targets.py::test_a_target_with_an_edited_launcher_is_refused",
+    ),
 )
