@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 from datetime import datetime
-from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine.errors import UsageError
@@ -78,7 +77,7 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
         document: dict[str, object] = {"inventory": str(project.inventory.path), "hosts": lines}
         document["errors"] = fleet.errors(members)
         if line:
-            writer.raw(dumps({"schema": report.SCHEMA, **document}))
+            writer.raw(report.encoded(document))
         else:
             report.document(document)
     else:

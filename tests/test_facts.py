@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import facts
+from tasks.engine import facts, report, standing
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts, Python
 from tasks.engine.host_files import Ground
@@ -111,6 +112,41 @@ def test_what_makes_no_sense_is_left_out(line: str) -> None:
     found = facts.parse(told(line, "fact os Debian"))
     assert found.get("os") == "Debian"
     assert (found.pythons, found.release_ids, found.actions, found.manifest) == ((), (), (), None)
+
+
+@pytest.mark.parametrize(
+    ("key", "lie"),
+    [
+        ("current", "red"),
+        ("live", "../../etc"),
+        ("current_release", "$(reboot)"),
+        ("live_release", "a b"),
+        ("setup.account", "root;id"),
+        ("setup.account", "-u"),
+    ],
+)
+def test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere(key: str, lie: str) -> None:
+    with pytest.raises(LoopError, match=re.escape(f"says {lie!r} where the name of its")):
+        facts.parse(told(f"fact {key} {lie}"))
+
+
+@pytest.mark.parametrize("line", [*(json.dumps({"id": lie}) for lie in ("../x", "", "a b", "$(id)", 5.0, None))])
+def test_a_release_by_another_name_is_none_of_ours(line: str) -> None:
+    assert facts.parse(told(f"release {line}", 'release {"id": "abc"}')).release_ids == ("abc",)
+
+
+@pytest.mark.parametrize("path", ["python3", "/usr/bin/python3 -c", "/usr/bin/$(id)", "/", "", "/usr//python3", "/a\n"])
+def test_an_interpreter_by_a_path_that_is_no_plain_one_is_none(path: str) -> None:
+    assert facts.parse(told(f"fact python {json.dumps({**DEBIAN, 'path': path})}")).pythons == ()
+
+
+@pytest.mark.parametrize("word", ["NaN", "-Infinity", "1e999"])
+def test_what_a_host_calls_a_number_can_be_written_again(word: str) -> None:
+    line = f'{{"id": "abc", "commit": {word}, "packages": [{word}], "dirty": {word}}}'
+    found = facts.parse(told(f"release {line}", f'history {{"release": {word}, "why": {word}}}'))
+    told_back = report.encoded({"releases": standing.releases(found), "actions": [found.actions[0].as_dict()]})
+    assert json.loads(told_back)["releases"][0]["commit"] == word
+    assert json.loads(told_back)["actions"][0]["release"] == word
 
 
 def test_a_manifest_of_which_one_line_is_damaged_is_not_believed_at_all() -> None:

@@ -65,6 +65,25 @@ def test_a_line_that_is_not_whole_is_told_and_is_not_wrong_by_itself() -> None:
     assert (found.wrong, found.text) == (False, "2 lines are not whole: the host lost power as it wrote")
 
 
+class Counted(Action):
+    """An action that counts how often it is compared with another."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = Action.__hash__
+
+
+def test_a_long_history_is_gone_through_once() -> None:
+    runs = (*(("deploy", "a", "") for _ in range(300)), *GOOD)
+    long = tuple(Counted(**vars(one)) for one in lived(*runs))
+    assert len(history.verify(long, current="b", settled=True, busy=False)) == 300
+    assert Counted.compared <= len(long)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path

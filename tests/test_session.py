@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +36,7 @@ def ignore(_: Mark | Output) -> None:
 
 def test_nothing_of_the_run_is_on_the_command_line() -> None:
     line = command(script("echo 'secret ü'\n"), ("sudo", "-n"))
-    assert line.startswith("exec sudo -n /bin/sh -c '")
+    assert re.match(r"exec /usr/bin/env LC_ALL=C PATH=[a-z:/]+ sudo -n /bin/sh -c '", line)
     assert "secret" not in line
     assert line.isascii()
     sent = b"".join(stream(script("x\n"), RUN, "nonce", [b"payload"]))
@@ -53,6 +55,24 @@ def test_any_login_shell_runs_it_and_leaves_the_payload_alone(shell: str) -> Non
     told = subprocess.run(["sha256sum"], input=payload, capture_output=True, check=True).stdout.decode().split()[0]
     assert transcript.last("sum") == told
     assert transcript.exit == 7
+
+
+@pytest.mark.parametrize("account", ["a;id", "$(id)", "a b", "", "a'b", "a\n", "!x"])
+def test_an_account_that_would_be_syntax_is_no_part_of_it(account: str) -> None:
+    with pytest.raises(ValueError, match="as a plain word"):
+        command(script(""), ("runuser", "-u", account, "--"))
+
+
+def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tmp_path: Path) -> None:
+    """No `head` on its PATH, and a sudo that would speak German: a stand-in, which says what it was given."""
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\necho "told $LC_ALL"\nexec "$@"\n')
+    sudo.chmod(0o755)
+    shell = LocalShell(environment={"PATH": "/nowhere", "LC_ALL": "de_DE.UTF-8"}, become=(str(sudo),))
+    seen: list[Mark | Output] = []
+    transcript = shell.execute(script("mark head $(command -v head)\n"), RUN, seen.append)
+    assert transcript.last("head")
+    assert seen[0] == Output("told C")
 
 
 def test_the_lines_of_the_run_are_read_before_the_payload() -> None:

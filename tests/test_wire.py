@@ -59,6 +59,15 @@ def test_what_was_there_for_it_alone_ends_with_it_and_once(ends: tuple[Wire, soc
     assert ended == ["before", "after"]
 
 
+def test_the_other_end_sees_the_end_at_once_even_while_somebody_reads(ends: tuple[Wire, socket.socket]) -> None:
+    line, theirs = ends
+    # As the kernel does for a thread that waits in poll.
+    with line.dup():
+        line.close()
+        theirs.settimeout(5)
+        assert theirs.recv(1) == b""
+
+
 def test_a_program_is_the_other_end_and_its_complaints_are_kept() -> None:
     line = wire.proxied("sh -c 'echo SSH-here; echo one >&2; echo two >&2; cat; echo gone >&2'")
     try:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from tasks.engine import archive, history, layout
+from tasks.engine import archive, foreign, history, layout
 from tasks.engine.errors import LoopError
 from tasks.engine.host_files import Ground
 from tasks.engine.marks import Transcript
 from tasks.engine.target import Target
+
+_RELEASE = r"[0-9a-z]{1,40}"
+_SHAPES = {
+    "current": "(blue|green)?",
+    "live": "(blue|green|current)?",
+    "current_release": f"({_RELEASE})?",
+    "live_release": f"({_RELEASE})?",
+    "setup.account": r"([A-Za-z0-9_][A-Za-z0-9._@-]{0,99})?",
+}
+_CALLED = {
+    "current": "committed slot",
+    "live": "live slot",
+    "current_release": "committed release",
+    "live_release": "live release",
+    "setup.account": "deploy account",
+}
+"""What goes on into scripts and command lines looks like this, or the host is believed nothing."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +168,7 @@ def parse(transcript: Transcript) -> Facts:
             digests[path] = digest
         else:
             values[key] = value
+    _accept(values)
     values.update({f"setup.{path}": digest for path, digest in digests.items()})
     actions = history.parse(transcript.all("history"))
     return Facts(
@@ -166,6 +184,17 @@ def parse(transcript: Transcript) -> Facts:
     )
 
 
+def _accept(values: Mapping[str, str]) -> None:
+    """LoopError for a name of ours that none of ours can be."""
+    for key, shape in _SHAPES.items():
+        if not re.fullmatch(shape, values.get(key, "")):
+            raise LoopError(
+                f"the host says {values[key][:100]!r} where the name of its {_CALLED[key]} belongs, which cannot be",
+                next="look at it by hand: `current`, the `release` of each slot below /opt/apps/NAME; /etc/NAME/setup",
+                code="lies",
+            )
+
+
 def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
     """None as well for one that was edited: then nothing is taken for unchanged, and everything is sent."""
     try:
@@ -178,22 +207,23 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
     found: list[Mapping[str, object]] = []
     for line in lines:
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
+            value = foreign.load(line)
+        except ValueError:
             continue
-        if isinstance(value, dict):
+        if isinstance(value, dict) and re.fullmatch(_RELEASE, str(value.get("id", ""))):
             found.append(value)
     return found
 
 
 def _python(text: str) -> Python | None:
     try:
-        found = json.loads(text)
+        found: Any = foreign.load(text)
         Version(found["version"])
         keys = ("path", "version", "soabi", "machine", "libc", "implementation")
-        return Python(*(str(found[key]) for key in keys))
-    except (ValueError, KeyError, TypeError, RecursionError, InvalidVersion):
+        python = Python(*(str(found[key]) for key in keys))
+    except (ValueError, KeyError, TypeError, InvalidVersion):
         return None
+    return python if re.fullmatch(r"(/[A-Za-z0-9._+@~-]+)+", python.path) else None
 
 
 def _content(line: str) -> tuple[str, bytes]:

@@ -6,9 +6,10 @@ something else has ended it: the next run, a stop, a shutdown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from tasks.engine import foreign
 
 _SWITCHES = ("deploy", "rollback", "restart", "undo")
 _OPEN = ("started", "probation")
@@ -47,8 +48,8 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
     actions = []
     for line in lines:
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
+            found = foreign.load(line)
+        except ValueError:
             continue
         if not isinstance(found, dict):
             continue
@@ -109,18 +110,25 @@ def verify(
     found = [
         Finding(False, f"{torn} {'line is' if torn == 1 else 'lines are'} not whole: the host lost power as it wrote")
     ] * bool(torn)
-    ended = {(one.run, one.action, one.release) for one in actions if one.state not in _OPEN}
-    done = [one for one in actions if one.state == "done" and one.action in _SWITCHES]
-    cut = [one for one in actions if one.state == "started" and (one.run, one.action, one.release) not in ended]
-    for one in cut:
-        later = actions.index(one) < max((actions.index(other) for other in done), default=-1)
-        found.append(_unfinished(one, current, settled=settled, busy=busy and one is cut[-1], later=later))
-    last = done[-1].release if done else None
-    committed = bool(cut) and cut[-1].action in _SWITCHES and cut[-1].release == current
+    ended = {_key(one) for one in actions if one.state not in _OPEN}
+    places = range(len(actions))
+    done = [place for place in places if actions[place].state == "done" and actions[place].action in _SWITCHES]
+    begun = [place for place in places if actions[place].state == "started"]
+    cut = [place for place in begun if _key(actions[place]) not in ended]
+    for place in cut:
+        later, under_way = place < max(done[-1:], default=-1), busy and place == cut[-1]
+        found.append(_unfinished(actions[place], current, settled=settled, busy=under_way, later=later))
+    last = actions[done[-1]].release if done else None
+    committed = bool(cut) and actions[cut[-1]].action in _SWITCHES and actions[cut[-1]].release == current
     if current != last and not committed and not busy:
         told = f"the last release that was done is {last or 'none'}, and {current or 'none'} is committed"
         found.append(Finding(True, f"{told}: a hand changed it, or lines are missing"))
     return tuple(found)
+
+
+def _key(one: Action) -> tuple[str, str, str]:
+    """What the lines of one action have in common."""
+    return one.run, one.action, one.release
 
 
 def _unfinished(one: Action, current: str | None, *, settled: bool, busy: bool, later: bool) -> Finding:

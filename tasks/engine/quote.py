@@ -21,6 +21,13 @@ def shell(value: str) -> str:
     return shlex.quote(value)
 
 
+def login_shell(value: str) -> str:
+    """One word of whatever shell an account has: sh, fish and csh agree on nothing but plain words."""
+    if not re.fullmatch(r"[A-Za-z0-9._:/@=+-]+", value):
+        raise ValueError(f"not every login shell can carry {value!r} as a plain word")
+    return value
+
+
 def systemd(value: str) -> str:
     """A value in a unit file where no word splitting happens: `%` would name a specifier."""
     # Blanks at its ends are dropped there, an empty value takes earlier ones back, a last backslash joins lines.

@@ -58,7 +58,7 @@ def document(value: Mapping[str, object]) -> None:
 
 def encoded(value: Mapping[str, object], indent: int | None = None) -> str:
     """A JSON object with its schema, in letters that steer no terminal: ASCII without controls, DEL included."""
-    return json.dumps({"schema": SCHEMA, **value}, indent=indent).replace("\x7f", "\\u007f")
+    return json.dumps({"schema": SCHEMA, **value}, indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def error(problem: LoopError, *, as_json: bool) -> None:

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from tasks.engine import quote
 from tasks.engine.errors import LoopError
 from tasks.engine.marks import Mark, Output, Transcript
 from tasks.engine.scripts import Script
 
 Sink = Callable[[Mark | Output], None]
+
+_PLAIN = ("/usr/bin/env", "LC_ALL=C", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+"""Whatever a login sets: what sudo says is read here, in English, and `head` is found."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,11 @@ class Session(Protocol):
 
 
 def command(script: Script, become: tuple[str, ...] = ()) -> str:
-    """The command line that reads the script from standard input and runs it."""
+    """The command line that reads the script from standard input and runs it; become: what is put before it."""
     length = len(script.text.encode())
+    words = map(quote.login_shell, (*_PLAIN, *become, "/bin/sh", "-c"))
     # `$` and `"` mean nothing between single quotes in sh, fish and csh alike.
-    return " ".join(["exec", *become, "/bin/sh", "-c", f"'eval \"$(head -c {length})\"'"])
+    return " ".join(["exec", *words, f"'eval \"$(head -c {length})\"'"])
 
 
 def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:

@@ -73,6 +73,12 @@ class SshSession:
         except Unreachable:
             raise
         except Exception as error:
+            if isinstance(error, (EOFError, OSError)) or not self._connection.transport.is_active():
+                raise LinkLost(
+                    f"the connection was lost as a channel was opened: {refusals.words(error)}",
+                    where=self.host.name,
+                    next="run it again: what was done before is read back from the host first",
+                ) from error
             raise Unreachable(
                 f"the host opens no further channel: {refusals.words(error)}",
                 where=self.host.name,

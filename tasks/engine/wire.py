@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import takewhile
 from typing import IO, Any
 
@@ -51,12 +52,14 @@ class Wire:
     def close(self) -> None:
         """End it, and what was there for it alone."""
         self._closed = True
+        # While a thread still reads from it, a close alone does not reach the other end.
         # A channel of a jump host that is gone cannot say goodbye.
-        with suppress(OSError, EOFError):
-            self._stream.close()
+        for end in (partial(self._stream.shutdown, socket.SHUT_RDWR), self._stream.close):
+            with suppress(OSError, EOFError):
+                end()
         after, self._after = self._after, []
-        for end in after:
-            end()
+        for further in after:
+            further()
 
     def then(self, end: Callable[[], object]) -> None:
         """Something that ends with it."""

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Regression:
-    """defect: what an operator would have met. found_by: the fault or look that showed it. test: file::function."""
-
-    defect: str
-    found_by: str
-    test: str
-
+from tests.promises.defect import Regression as Regression
+from tests.promises.regressions_foreign import FOREIGN
 
 REGRESSIONS: tuple[Regression, ...] = (
+    *FOREIGN,
     Regression(
         "After a killed controller the host went on checking, and the next run was told to wait",
         "SIGKILL of the controller during the check",

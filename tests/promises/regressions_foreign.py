@@ -1,0 +1,43 @@
+"""Those of the defects that hosts, logins and links have shown which are not as others are."""
+
+from __future__ import annotations
+
+from tests.promises.defect import Regression
+
+FOREIGN: tuple[Regression, ...] = (
+    Regression(
+        "A port was given to the next before the one before had hung up: three were about to log in where two may",
+        "a loaded machine",
+        "tests/test_wire.py::test_the_other_end_sees_the_end_at_once_even_while_somebody_reads",
+    ),
+    Regression(
+        "fab releases --json and fab history --json passed on a NaN that came from a host",
+        "a host that lies",
+        "tests/test_facts.py::test_what_a_host_calls_a_number_can_be_written_again",
+    ),
+    Regression(
+        "What a host called its deploy account stood unquoted on the command line of root",
+        "a host that lies",
+        "tests/test_session.py::test_an_account_that_would_be_syntax_is_no_part_of_it",
+    ),
+    Regression(
+        "What a host called its slots, releases, account and interpreters was used as it was",
+        "a host that lies",
+        "tests/test_facts.py::test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere",
+    ),
+    Regression(
+        "history --verify compared every line with every other",
+        "a long history",
+        "tests/test_history.py::test_a_long_history_is_gone_through_once",
+    ),
+    Regression(
+        "A sudo that speaks another language was not understood, and a login without `head` on its PATH ran nothing",
+        "logins that set what they like",
+        "tests/test_session.py::test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo",
+    ),
+    Regression(
+        "A link that was reset as a channel opened was told as a limit of MaxSessions",
+        "a link that is reset, byte by byte",
+        "tests/test_access_lost.py::test_a_link_that_is_lost_as_a_channel_opens_is_called_lost",
+    ),
+)
