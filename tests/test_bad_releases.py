@@ -81,6 +81,15 @@ BAD = {
         "eaten = []\nwhile True:\n    eaten.append(bytearray(1 << 22))",
         "MemoryError",
     ),
+    # As the kernel ends what is out of memory: there is no memory controller here that a real limit could be set with.
+    "a worker of it is killed while it boots": (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "Perhaps out of memory?",
+    ),
+    "its main process is killed while it boots": (
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(3600)",
+        "killed",
+    ),
     "it answers 500 through nginx alone": (
         # nginx gives every request an id; the check on the slot's own socket has none.
         ANSWER.replace("STATUS,", "'500 No' if 'HTTP_X_REQUEST_ID' in environ else STATUS,"),

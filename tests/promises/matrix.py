@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from tests import distributions
 from tests.clone import Ended, make, quicken
 from tests.hosts import MakeHosts
+from tests.promises.moments import Process, meet
 from tests.promises.state import TEMPORARY, answers
 from tests.site import ROOT, Site
 
@@ -157,19 +156,32 @@ def failing(site: Site, point: str) -> Iterator[None]:
 
 def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
     """The command with this failpoint; one that hangs is killed (SIGKILL) as soon as it says that it does."""
+    if "=stall" in point:
+        return stalled(site, words, point, killed)
     with failing(site, point):
-        if not point.endswith("=stall") or point.startswith("probation."):
-            return site.clone.fab(*words)
-        with site.clone.start(*words, stderr=subprocess.STDOUT) as process:
-            assert process.stdout is not None
-            said = ""
-            while "  stall: " not in said:
-                line = process.stdout.readline()
-                assert line, said
-                said += line
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-    return Ended(process.returncode, said, "")
+        return site.clone.fab(*words)
+
+
+def killed(process: Process | None) -> None:
+    """By SIGKILL; nothing is left to do where the command has ended already."""
+    if process:
+        process.kill()
+
+
+def stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[Process | None], object]) -> Ended:
+    """The command hangs at this step; as soon as that is told, act on it, which has to bring its end.
+
+    A probation hangs on the host alone, which tells it in its journal; the command has come to its end before.
+    """
+    with failing(site, point):
+        if not point.startswith("probation."):
+            return meet(site.clone, words, "  stall: ", act)
+        began = site.sh("date +%s")
+        ended = site.clone.fab(*words)
+        told = f"step stall {point.partition('=')[0]}"
+        site.sh(f"journalctl -q -f -n all -o cat -t myapp-probation --since @{began} | grep -qm 1 '{told}'")
+        act(None)
+        return ended
 
 
 def serves(site: Site, *allowed: str, behind: bool = False) -> None:
@@ -193,10 +205,11 @@ def at_rest(site: Site) -> None:
     site.sh("while systemctl is-active 'myapp-probation@*' | grep -q activ; do sleep 0.1; done")
 
 
-def finished(site: Site, words: tuple[str, ...], new: str) -> None:
+def finished(site: Site, words: tuple[str, ...], new: str) -> Ended:
     """The same command once more, at once: it works, it is the new release that serves, and nothing is left."""
-    site.clone.done(*words)
+    ended = site.clone.done(*words)
     at_rest(site)
     serves(site, new)
     assert site.sh(TEMPORARY) == ""
     site.settled()
+    return ended

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.clone import Clone, Ended
+
+SIGNALS = {"INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143), "HUP": (signal.SIGHUP, 129)}
+
+Process = subprocess.Popen[str]
 
 
 @dataclass
@@ -17,8 +22,19 @@ class Struck(Ended):
     seconds: float
 
 
-def strike(clone: Clone, words: tuple[str, ...], line: str, act: Callable[[], None], timeout: float = 300) -> Struck:
+def strike(clone: Clone, words: tuple[str, ...], line: str, act: Callable[[], object], timeout: float = 300) -> Struck:
     """Run `fab WORDS` and act at the first line that holds `line`; it has to come. err is in out, in its order."""
+    return meet(clone, words, line, lambda _: act(), timeout)
+
+
+def meet(
+    clone: Clone,
+    words: tuple[str, ...],
+    line: str,
+    act: Callable[[Process], object],
+    timeout: float = 300,
+) -> Struck:
+    """The same, for what is done to `fab` itself."""
     with clone.start(*words, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         shown = ""
@@ -27,7 +43,7 @@ def strike(clone: Clone, words: tuple[str, ...], line: str, act: Callable[[], No
                 text = process.stdout.readline()
                 assert text, f"fab {' '.join(words)} ended without {line!r}:\n{shown}"
                 shown += text
-            act()
+            act(process)
             acted = time.monotonic()
             out, _ = process.communicate(timeout=timeout)
         except BaseException:

@@ -49,6 +49,19 @@ def nothing_or_new(site: Site, new: str) -> None:
         site.sh(f"! test -e {ROOT}/.activating || flock -w 90 {ROOT}/.activating true")
 
 
+@pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
+@pytest.mark.parametrize("step", [*steps("setup", *SETUP), *AFTER])
+def test_a_first_deploy_hangs(site: Site, step: str) -> None:
+    """Its controller is killed, and what it left is ended by the next run."""
+    bare(site)
+    new = site.edit()
+    try:
+        assert "Traceback" not in matrix.broken(site, WORDS, f"{step}=stall").both
+        site.sh("nginx -t")
+    finally:
+        matrix.finished(site, WORDS, new)
+
+
 @pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=2)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_first_deploy_breaks(site: Site, point: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.hosts import Hosts, MakeHosts
 from tests.promises import matrix
 from tests.promises.matrix import CANDIDATE, COMMIT, HERE, SWITCH, Matrix, steps
-from tests.promises.words import WHOLE
+from tests.promises.words import AGAIN, WHOLE
 from tests.site import ROOT
 
 STEPS = steps("undo", *CANDIDATE, *SWITCH, *COMMIT)
@@ -31,6 +31,17 @@ def pair(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> t
 @pytest.mark.promise(WHOLE, "the way back of a run is broken at a step of it", part=1)
 @pytest.mark.parametrize("point", POINTS)
 def test_an_undo_breaks(pair: tuple[Matrix, Hosts], point: str) -> None:
+    tried(pair, point)
+
+
+@pytest.mark.promise(AGAIN, "the way back of a run hangs at a step of it, and its controller is killed", part=1)
+@pytest.mark.parametrize("step", STEPS)
+def test_an_undo_hangs(pair: tuple[Matrix, Hosts], step: str) -> None:
+    tried(pair, f"{step}=stall")
+
+
+def tried(pair: tuple[Matrix, Hosts], point: str) -> None:
+    """The undo breaks there: old or new serves, and a deploy to both, with nothing in its way, finishes the job."""
     made, hosts = pair
     site, other = made.site, replace(made.site, machine=hosts[1])
     old = site.answering
@@ -43,7 +54,10 @@ def test_an_undo_breaks(pair: tuple[Matrix, Hosts], point: str) -> None:
         assert ended.status != 0
         assert "Traceback" not in ended.both
         assert "undo: 1 hosts go back" in ended.both or point.endswith("=die"), ended.both
-        matrix.serves(site, old, new, behind=point in BEHIND)
+        if point.endswith("=stall"):
+            assert site.answering in {old, new}
+        else:
+            matrix.serves(site, old, new, behind=point in BEHIND)
     finally:
         other.sh("systemctl stop holder")
         matrix.finished(site, ("deploy", "-H", "all", *HERE[2:]), new)

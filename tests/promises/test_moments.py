@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import time
 
@@ -13,10 +12,9 @@ from tests.clone import Clone, make
 from tests.hosts import MakeHosts
 from tests.promises import matrix
 from tests.promises.matrix import HERE, Matrix
+from tests.promises.moments import SIGNALS
 from tests.promises.state import check, tidy
 from tests.promises.words import AGAIN, TWO_RUNS, WHOLE
-
-SIGNALS = {"INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143), "HUP": (signal.SIGHUP, 129)}
 
 OVERTAKEN = ("is at work here since", "somebody else changed this host")
 """What the one is told that does not work."""
@@ -96,6 +94,21 @@ def test_the_power_is_cut_at_any_moment(
             process.kill()
             process.communicate()
         site.machine.boot()
+        check(site, old, new)
+        matrix.finished(site, ("deploy", *HERE), new)
+
+
+@pytest.mark.promise(WHOLE, "a clean reboot at a random moment of a deploy with a probation", part=1)
+@pytest.mark.parametrize("number", range(8))
+def test_the_host_reboots_at_any_moment(made: Matrix, length: float, dice: random.Random, number: int) -> None:
+    site, old = made.site, made.site.answering
+    with matrix.with_probation(site, 3):
+        new = site.edit()
+        with site.clone.start("-t", "5", "deploy", *HERE, stderr=subprocess.STDOUT) as process:
+            time.sleep(dice.uniform(number, number + 1) / 8 * (length + 3))
+            site.machine.reboot()
+            process.kill()
+            process.communicate()
         check(site, old, new)
         matrix.finished(site, ("deploy", *HERE), new)
 

@@ -1,0 +1,100 @@
+"""What brings no release of its own, broken at every step: before_activate, stop and start."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts import MakeHosts
+from tests.promises import matrix
+from tests.promises.matrix import HERE, YAML, Matrix, steps
+from tests.promises.words import TWO_RUNS, WHOLE
+from tests.site import ROOT
+
+DEPLOY, STOP, START = ("deploy", *HERE), ("stop", "-H", "shire01"), ("start", "-H", "shire01")
+STOPS, STARTS = steps("stop", "live", "stop", "stopped"), steps("start", "enable", "start", "started")
+AT_WORK = f"find /proc/[0-9]*/fd -lname {ROOT}/.activating 2>/dev/null | cut -d / -f 3 | sort -u"
+"""The processes that hold a host."""
+
+
+@pytest.fixture(scope="module")
+def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """With a hook, which does nothing."""
+    made = matrix.served(module_hosts, tmp_path_factory.mktemp("beside"))
+    made.site.clone.write(YAML, made.site.read(YAML) + "hooks: {before_activate: echo migrated}\n")
+    made.site.deploy()
+    return made
+
+
+def breaks(made: Matrix, words: tuple[str, ...], point: str) -> None:
+    """The command does not call itself done, and nobody sees a traceback."""
+    ended = matrix.broken(made.site, words, point)
+    assert ended.status != 0, ended.both
+    assert "Traceback" not in ended.both
+
+
+@pytest.mark.promise(WHOLE, "before_activate is killed, fails or hangs at a step of it", part=1)
+@pytest.mark.parametrize("action", ["die", "fail", "stall"])
+@pytest.mark.parametrize("step", steps("hook", "recover", "returned", "idle", "start", "ended"))
+def test_a_hook_breaks(made: Matrix, step: str, action: str) -> None:
+    site, old, new = made.site, made.site.answering, made.site.edit()
+    try:
+        breaks(made, DEPLOY, f"{step}={action}")
+        if action == "stall":
+            assert site.answering == old
+        else:
+            matrix.serves(site, old)
+    finally:
+        matrix.finished(site, DEPLOY, new)
+
+
+@pytest.mark.promise(WHOLE, "stop is killed, or fails, at a step of it", part=1)
+@pytest.mark.parametrize("action", ["die", "fail"])
+@pytest.mark.parametrize("step", STOPS)
+def test_a_stop_breaks(made: Matrix, step: str, action: str) -> None:
+    """Until it has stopped it serves; the same again stops it, and a start brings all of it back."""
+    site, release = made.site, made.site.answering
+    try:
+        breaks(made, STOP, f"{step}={action}")
+        running = site.sh("pgrep -u myapp || :")
+        assert running == "" if step == "stop.stopped" else site.answering == release
+        site.clone.done(*STOP)
+        assert site.sh("pgrep -u myapp || :") == ""
+    finally:
+        matrix.finished(site, START, release)
+
+
+@pytest.mark.promise(WHOLE, "start is killed, or fails, at a step of it", part=1)
+@pytest.mark.parametrize("action", ["die", "fail"])
+@pytest.mark.parametrize("step", STARTS)
+def test_a_start_breaks(made: Matrix, step: str, action: str) -> None:
+    site, release = made.site, made.site.answering
+    site.clone.done(*STOP)
+    try:
+        breaks(made, START, f"{step}={action}")
+        running = site.sh("pgrep -u myapp || :")
+        assert site.answering == release if step == "start.started" else running == ""
+    finally:
+        matrix.finished(site, START, release)
+
+
+@pytest.mark.promise(TWO_RUNS, "a stop or a start hangs at a step, and its controller is killed", part=1)
+@pytest.mark.parametrize("step", [*STOPS, *STARTS])
+def test_a_stop_or_a_start_hangs(made: Matrix, step: str) -> None:
+    """Neither has a run, and nobody but an operator ends it; then the same again finishes the job."""
+    site, release = made.site, made.site.answering
+    words = STOP if step.startswith("stop.") else START
+    if words == START:
+        site.clone.done(*STOP)
+    try:
+        breaks(made, words, f"{step}=stall")
+        running = site.sh("pgrep -u myapp || :")
+        for again in (STOP, START):
+            told = site.clone.fab(*again)
+            assert told.status == 1, told.both
+            assert "is at work here since" in told.out
+            assert f": {words[0]} of {release}" in told.out
+        assert site.sh("pgrep -u myapp || :") == running
+    finally:
+        site.sh(f"kill -9 $({AT_WORK})")
+        site.clone.done(*words)
+        matrix.finished(site, START, release)

@@ -1,0 +1,143 @@
+"""A run that hangs at a step, and what comes over its host or its controller in that moment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests.clone import Ended
+from tests.hosts import MakeHosts
+from tests.promises import matrix
+from tests.promises.matrix import HERE, VERBS, Matrix
+from tests.promises.moments import SIGNALS, Process, meet
+from tests.promises.state import check
+from tests.promises.words import AGAIN, WHOLE
+from tests.site import Site
+
+BOTH = [(verb, step) for verb in ("code", "probation") for step in VERBS[verb].steps]
+CASES = [*BOTH, *((verb, step) for verb in VERBS for step in VERBS[verb].steps if step not in {one for _, one in BOTH})]
+OF_SCRIPTS = [case for case in CASES if not case[1].startswith("controller.")]
+"""Each step once, and those of a probation apart: what a venv, a rollback and a restart pass beside is the same."""
+LINES = (
+    "plan      connect",
+    "plan      deploy",
+    "stage     send",
+    "stage     receive",
+    "stage     link",
+    "stage     verify",
+    "stage     venv",
+    "stage     staged",
+    "activate  start",
+    "activate  check",
+    "activate  switch",
+    "activate  committed",
+    "activate  drain",
+    "activate  prune",
+)
+"""What a deploy says of a host, line by line."""
+
+
+@pytest.fixture(scope="module")
+def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    return matrix.served(module_hosts, tmp_path_factory.mktemp("stalled"))
+
+
+def tried(
+    made: Matrix,
+    verb: str,
+    step: str,
+    act: Callable[[Site, Process | None], object],
+    look: Callable[[Site, str, str], object] = check,
+) -> Ended:
+    """The command hangs there, and that is acted on: old or new serves; the same command again finishes the job."""
+    site, old = made.site, made.site.answering
+    with matrix.with_probation(site, VERBS[verb].probation):
+        words, new = VERBS[verb].begin(made)
+        try:
+            ended = matrix.stalled(site, words, f"{step}=stall", lambda process: act(site, process))
+            assert "Traceback" not in ended.both
+            look(site, old, new)
+        finally:
+            site.machine.boot()
+            matrix.finished(site, words, new)
+    return ended
+
+
+def off_and_on(site: Site, process: Process | None) -> None:
+    """The power goes, and comes again. What the controller says of a lost host is what the tests of links are about."""
+    site.machine.power_cut()
+    matrix.killed(process)
+    site.machine.boot()
+
+
+def reboots(site: Site, process: Process | None) -> None:
+    """In good order, which ends what hangs."""
+    site.machine.reboot()
+    matrix.killed(process)
+
+
+def answers_one(site: Site, *allowed: str) -> None:
+    """What hangs is still there."""
+    assert site.answering in allowed
+
+
+@pytest.mark.promise(WHOLE, "the power is cut while the host's script hangs at a step", part=1)
+@pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
+def test_the_power_is_cut_at_a_step(made: Matrix, verb: str, step: str) -> None:
+    tried(made, verb, step, off_and_on)
+
+
+@pytest.mark.promise(WHOLE, "a clean reboot while the host's script hangs at a step", part=1)
+@pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
+def test_the_host_reboots_at_a_step(made: Matrix, verb: str, step: str) -> None:
+    tried(made, verb, step, reboots)
+
+
+@pytest.mark.promise(AGAIN, "the host's own watch hangs at a step of a probation", part=1)
+@pytest.mark.parametrize("step", [step for verb, step in OF_SCRIPTS if step.startswith("probation.")])
+def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str) -> None:
+    """Nothing but a new release does: of the same one it is told that it serves already, on probation or not."""
+    site, old = made.site, made.site.answering
+    with matrix.with_probation(site, VERBS["probation"].probation):
+        words, new = VERBS["probation"].begin(made)
+        try:
+            matrix.stalled(site, words, f"{step}=stall", lambda _: None)
+            answers_one(site, old, new)
+            newer = site.edit()
+            assert "  recover: " in matrix.finished(site, words, newer).out
+        finally:
+            # Killed, a watch begins again, and does not break there twice.
+            site.sh("systemctl kill -s KILL 'myapp-probation@*'")
+
+
+@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP at each line that a deploy says", part=1)
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("line", LINES)
+def test_a_signal_at_a_line(made: Matrix, name: str, line: str) -> None:
+    """A host under way is finished, and no other is begun."""
+    site, old, new = made.site, made.site.answering, made.site.edit()
+    number, status = SIGNALS[name]
+    ended = meet(site.clone, ("deploy", *HERE), line, lambda process: process.send_signal(number))
+    assert ended.status == status, ended.out
+    assert "Traceback" not in ended.out
+    matrix.serves(site, new if line.startswith("activate") else old)
+    matrix.finished(site, ("deploy", *HERE), new)
+
+
+@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, twice, while the host's script hangs at a step", part=1)
+@pytest.mark.parametrize(("verb", "step"), [case for case in OF_SCRIPTS if not case[1].startswith("probation.")])
+def test_two_signals_cut_what_hangs(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
+    """The first waits for the host under way, which hangs; the second ends the controller at once."""
+    number, status = SIGNALS[dice.choice(list(SIGNALS))]
+
+    def twice(_: Site, process: Process | None) -> None:
+        assert process is not None
+        assert process.stdout is not None
+        process.send_signal(number)
+        while "again to cut" not in process.stdout.readline():
+            pass
+        process.send_signal(number)
+
+    assert tried(made, verb, step, twice, answers_one).status == status

@@ -1,0 +1,89 @@
+"""Two services of ours on one host, and an nginx file of the one that nginx refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.clone import Clone, make
+from tests.echo import deployed
+from tests.front import release_of
+from tests.hosts import MakeHosts
+from tests.promises.state import committed
+from tests.promises.words import NEIGHBOURS
+from tests.site import Site, Watch
+
+FILE = "/etc/nginx/conf.d/other.conf"
+OTHER = "other.example"
+
+
+@dataclass
+class Pair:
+    """site: the good one. other: whose nginx file is bad."""
+
+    site: Site
+    other: Clone
+
+    def untouched(self) -> str:
+        """What of the other one is not to change: its processes, nginx's, and every file of it."""
+        files = f"find /opt/apps/other /etc/other {FILE} -type f ! -path '*/.run*' -exec sha256sum {{}} + | sort"
+        return self.site.sh(f"pgrep -u other && systemctl show -p MainPID nginx && {files}")
+
+
+@pytest.fixture(scope="module")
+def services(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Both serve, the good one with a release to go back to."""
+    hosts = module_hosts()
+    other = deployed(make(tmp_path_factory.mktemp("other")), hosts, name="other", nginx={"server_name": OTHER})
+    good = make(tmp_path_factory.mktemp("good"))
+    site = Site(deployed(good, hosts), hosts[0])
+    site.deploy()
+    return Pair(site, other)
+
+
+@pytest.fixture
+def pair(services: Pair) -> Iterator[Pair]:
+    """The same, with the bad file."""
+    kept = services.site.sh(f"cp {FILE} /root/kept && echo 'nonsense on;' >>{FILE} && ! nginx -t && echo kept")
+    assert kept == "kept"
+    yield services
+    services.site.sh(f"cp /root/kept {FILE} && systemctl restart nginx")
+
+
+@pytest.mark.promise(NEIGHBOURS, "a verb beside a service of ours whose nginx file is bad", part=1)
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "start"])
+def test_a_verb_beside_a_bad_nginx_file(pair: Pair, verb: str) -> None:
+    """The good one does what it is told and serves all the while; of the other one nothing changes, and it serves."""
+    site, before = pair.site, pair.untouched()
+    if verb == "start":
+        site.done("stop")
+    old, new = committed(site), site.edit()
+    with Watch(site.machine.address) as watch:
+        site.done(verb)
+    assert pair.untouched() == before
+    assert release_of(site.machine.address, OTHER) == pair.other.release()
+    if verb == "stop":
+        site.done("start")
+    elif verb != "start":
+        assert watch.seen <= {old, site.answering}
+    assert (site.answering == new) == (verb == "deploy")
+    site.settled()
+
+
+@pytest.mark.promise(NEIGHBOURS, "a reboot with a service of ours whose nginx file is bad")
+def test_a_reboot_with_a_bad_nginx_file(pair: Pair) -> None:
+    """nginx starts with no bad file, whoever's; behind it both are up, and nobody has to do more than mend the file."""
+    site, release = pair.site, pair.site.answering
+    site.machine.reboot()
+    assert site.sh("systemctl is-active nginx || :") == "failed"
+    for name, at_work in (("myapp", release), ("other", pair.other.release())):
+        slot = site.sh(f"basename $(readlink /opt/apps/{name}/current)")
+        assert at_work in site.sh(f"curl -s --unix-socket /run/{name}/{slot}.sock http://{name}.example/healthz")
+    refused = site.fab("deploy")
+    assert refused.status == 1, refused.both
+    assert "Traceback" not in refused.both
+    site.sh(f"cp /root/kept {FILE} && systemctl restart nginx")
+    assert site.answering == release
+    assert release_of(site.machine.address, OTHER) == pair.other.release()
