@@ -32,6 +32,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
         "systemctl reset-failed myapp@green.service myapp@green.socket",
         "systemctl start myapp@green.service",
+        "systemctl start myapp-probation@green.service",
         *(looks, asks, looks, asks, looks),
         "link run/myapp/ctl/door -> apps/slots/green",
         "curl https://myapp.example/readyz by the door",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine import scripts
-from tasks.engine.scripts import Switch
+from tasks.engine.scripts import Question, Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
@@ -35,6 +35,7 @@ def tried(host: ShellHost, seconds: int = 3) -> ShellHost:
     (host.run_folder / "try/green").touch()
     (host.run_folder / "ctl/live").unlink()
     (host.run_folder / "ctl/live").symlink_to(host.root / "slots/green")
+    (host.run_folder / "ctl/live.new-back").symlink_to(host.root / "current")
     host.unit("myapp@green.service").write_text("active")
     (host.run_folder / "ctl/probation").mkdir()
     (host.run_folder / "ctl/probation/until").write_text(f"{100_000 + seconds * 100}\n")
@@ -223,7 +224,7 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost)
     host = serving(shell_host)
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
-    until.touch()
+    until.write_text("100\n")
     with (host.root / ".activating").open("w") as lock, until.open() as watch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(watch, fcntl.LOCK_EX)
@@ -231,3 +232,14 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost)
         assert host.execute(deploy, at="recover", do=lambda: fcntl.flock(lock, fcntl.LOCK_UN)) == 0
     assert any("a probation comes to its end" in step for step in host.transcript.all("step"))
     assert host.serves() == NEW
+
+
+@pytest.mark.parametrize(("until", "left"), [(103_000, "30"), (99_000, "0"), (90_000, None)])
+def test_a_watch_that_is_long_overdue_counts_as_none(shell_host: ShellHost, until: int, left: str | None) -> None:
+    """The time is 100000 hundredths of a second since boot."""
+    host = tried(shell_host)
+    host.unit("myapp-probation@green.service").write_text("active")
+    (host.run_folder / "ctl/probation/until").write_text(f"{until}\n")
+    assert host.execute(scripts.facts(SERVICE, Question())) == 0
+    facts = dict(line.partition(" ")[::2] for line in host.transcript.all("fact"))
+    assert (facts.get("live_release"), facts.get("probation")) == (NEW, left)

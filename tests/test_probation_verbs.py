@@ -11,7 +11,7 @@ import pytest
 from tests.hosts import MakeHosts
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK
-from tests.site import Watch
+from tests.site import ROOT, Watch
 from tests.trial import NEVER, YAML, Trial, trial
 
 pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=6)
@@ -212,10 +212,9 @@ def test_a_hook_waits_for_the_end_of_the_probation_before(site: Trial) -> None:
     site.over()
 
 
-def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: Trial) -> None:
+def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_guard(site: Trial) -> None:
     # That its hook is done says nothing of a release whose link is lost.
     hooked(site)
-    site.committed()
     old = site.committed(NEVER)
     new = site.edit()
     site.clone.environment["FAILPOINT"] = "activate.switch=die"
@@ -223,6 +222,18 @@ def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(sit
         assert site.fab("deploy").status == 1
     finally:
         del site.clone.environment["FAILPOINT"]
+    site.over()
+    assert check(site, old) == old
+    site.settled()
+    assert site.outcomes[-1][1:] == (new, "failed")
+    assert site.history[-1]["why"] == "the script of its run was killed on this host"
+
+
+def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: Trial) -> None:
+    new, old = site.committed(), site.committed(NEVER)
+    other, live = site.other, "/run/myapp/ctl/live"
+    site.sh(f"touch /run/myapp/try/{other}; systemctl start myapp@{other}.service")
+    site.sh(f"ln -s {ROOT}/slots/{other} {live}.x; mv -T {live}.x {live}")
     assert site.answering == new
     told = site.clone.fab("status")
     assert told.status == 1

@@ -13,12 +13,12 @@ from tasks.engine import host_files, launchers, layout, quote, templates
 from tasks.engine.service import Service
 
 STAGES = {
-    "activate": ("slots", "former", "recover", "gate", "commit"),
+    "activate": ("slots", "former", "recover", "gate", "commit", "undo"),
     "facts": (),
     "hold": (),
     "hook": ("slots", "former", "recover"),
     "maintenance": (),
-    "probation": ("slots", "former", "gate", "commit"),
+    "probation": ("slots", "former", "gate", "commit", "undo"),
     "remove": (),
     "setup": (),
     "stage": ("former",),
@@ -134,7 +134,7 @@ class Switch:
 
 
 def activate(service: Service, switch: Switch) -> Script:
-    """Recover, candidate, switch; then commit, or leave that to the probation, whose script is the payload."""
+    """Recover, candidate, switch; then commit, or leave that to the probation; its script is the payload."""
     values = {**_switch(service, switch), "EXPECT": switch.expect or "", "PROBATION": probation_of(service, switch)}
     limit = service.health.timeout + 6 * service.drain + 300
     return _compose("activate", service, values, seconds=limit)
@@ -152,9 +152,8 @@ def probation_of(service: Service, switch: Switch) -> int:
 
 
 def activation(service: Service, switch: Switch) -> tuple[Script, ...]:
-    """What is run, and what is handed to it."""
-    found = (activate(service, switch), probation(service, switch))
-    return found if probation_of(service, switch) else found[:1]
+    """What is run, and what is handed to it: its guard, and what watches the release when it has ended."""
+    return activate(service, switch), probation(service, switch)
 
 
 def _switch(service: Service, switch: Switch) -> dict[str, str | int]:

@@ -6,7 +6,6 @@ STAGE=activate
 [ "$ACTION" != undo ] || STAGE=undo
 
 take_turn "$ACTION"
-watch=/run/$NAME/ctl/probation
 point "$STAGE.begin"
 
 leave() {
@@ -16,37 +15,18 @@ leave() {
   # The rename decides, even when we were cut between it and the next line.
   [ "$PHASE" = finished ] || [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
   case $PHASE in
-    candidate | switched) undo ;;
+    candidate | switched)
+      undo
+      journal_of_candidate
+      mark failed "${WHY:-interrupted}"
+      [ "$status" != 0 ] || status=1
+      ;;
     # No way back: what is left to do is done, or workers would stay with the old release.
     committed) after_commit ;;
   esac
+  # On probation it has just begun.
+  [ -s "$watch/until" ] || finished
   exit "$status"
-}
-
-undo() {
-  if [ "$PHASE" = switched ] && [ -n "$OLD" ]; then relink "$ROOT/current" "/run/$NAME/ctl/live"; fi
-  point "$STAGE.undo"
-  if [ "$PHASE" = switched ]; then
-    [ "$PROBATION" = 0 ] || ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
-    drain_slot "$NEW"
-  else
-    # It has no users, and may be deaf.
-    ctl kill -s KILL "$NAME@$NEW.service"
-    stop_slot "$NEW"
-  fi
-  shut_door
-  # Without a former release there is nothing to go back to: nothing runs, and nothing would at boot.
-  if [ -z "$OLD" ]; then
-    rm -f "/run/$NAME/ctl/live"
-    [ -z "$LISTEN" ] || ctl stop "$NAME-listen.socket" "$NAME-listen.service"
-  fi
-  point "$STAGE.undone"
-  ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
-  history "$ACTION" "$ID" failed "${WHY:-interrupted}"
-  point "$STAGE.failed"
-  journal_of_candidate
-  mark failed "${WHY:-interrupted}"
-  [ "$status" != 0 ] || status=1
 }
 
 journal_of_candidate() {
@@ -90,14 +70,27 @@ choose_watch() {
     step recover "the service is stopped, and is started by this"
     unwatched='no former release that is up'
   fi
-  [ "$PROBATION" != 0 ] || return 0
-  if [ -n "$unwatched" ]; then
+  [ "$PROBATION" = 0 ] || [ -z "$unwatched" ] || {
     PROBATION=0
     step probation "none: there is $unwatched to go back to, so it is committed at once"
-    return 0
-  fi
-  mkdir -p "$watch"
-  cat >"$watch/script"
+  }
+}
+
+# Should this script be killed, the host finishes what is committed, and takes back what is not.
+post_guard() {
+  : >"$watch/until"
+  printf '%s\n' "$NONCE" "$RUN" "$WHO" "$FAILPOINT" >"$watch/run"
+  ctl start "$NAME-probation@$NEW.service" || fail 'its guard did not start'
+}
+
+await_guard() {
+  now
+  guard_end=$((NOW + 500))
+  until guarded; do
+    now
+    [ "$NOW" -lt "$guard_end" ] || fail 'its guard did not start'
+    sleep 0.02
+  done
 }
 
 start_candidate() {
@@ -132,6 +125,7 @@ check_door() {
 switch() {
   point "$STAGE.checked"
   step switch "slot $NEW takes the traffic"
+  way_back
   PHASE=switched
   relink "$ROOT/slots/$NEW" "/run/$NAME/ctl/live"
   point "$STAGE.switch"
@@ -159,20 +153,11 @@ check_gateway() {
 # From here on the host watches by itself, and goes back by itself: nobody has to be there.
 begin_probation() {
   step probation "for $PROBATION s slot $OLD stays up, and the host goes back to it if this one fails"
-  now
-  printf '%s\n' "$((NOW + PROBATION * 100))" >"$watch/until"
-  printf '%s\n' "$NONCE" "$RUN" "$WHO" "$FAILPOINT" >"$watch/run"
   history "$ACTION" "$ID" probation
   point activate.probation
-  ctl start "$NAME-probation@$NEW.service" || fail 'its probation did not start'
-  point activate.watching
   now
-  watch_end=$((NOW + 500))
-  while flock -n "$watch/until" true; do
-    now
-    [ "$NOW" -lt "$watch_end" ] || fail 'its probation did not start'
-    sleep 0.02
-  done
+  printf '%s\n' "$((NOW + PROBATION * 100))" >"$watch/until"
+  point activate.watching
   PHASE=finished
   mark probation "$PROBATION"
 }
@@ -189,13 +174,18 @@ if came_back; then
 fi
 check_release
 choose_watch
+mkdir -p "$watch"
+cat >"$watch/script"
 trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
 point "$STAGE.trapped"
 start_candidate
+post_guard
+point "$STAGE.guarded"
 hold "$NEW"
 point "$STAGE.held"
 check_door
+await_guard
 switch
 if [ "$PROBATION" = 0 ]; then
   commit

@@ -10,7 +10,7 @@ commit() {
 # On the disk, and where everybody sees it.
 record_commit() {
   sync "$ROOT" "$ROOT/slots/$NEW"
-  relink "$ROOT/current" "/run/$NAME/ctl/live"
+  lead_back
   point "$STAGE.follow"
   case $(tail -n 1 "$ROOT/history.jsonl") in
     *"\"$RUN\""*'"state":"done"'*) ;;
@@ -76,6 +76,8 @@ releases_by_age() {
 
 # Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
+  # Of a run that was killed here: nobody else makes these.
+  rm -rf "$ROOT"/releases/.part-old-????????????
   # Read before there is a grep or an mv whose own arguments name a release.
   running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
   kept=0

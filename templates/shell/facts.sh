@@ -225,20 +225,24 @@ unit_facts() {
 probation_facts() {
   slot=$(slot_of "/run/$NAME/ctl/live")
   committed=$(slot_of "$ROOT/current")
+  until=
+  [ ! -f "/run/$NAME/ctl/probation/until" ] || IFS= read -r until <"/run/$NAME/ctl/probation/until" || :
   if [ -z "$slot" ]; then
     if [ -n "$committed" ] && watched "$committed"; then fact finishing 1; fi
     return 0
   fi
   fact live_release "$(release_at "$ROOT/slots/$slot")"
-  if watched "$slot" && read -r until <"/run/$NAME/ctl/probation/until"; then
-    now
+  if [ "$until" = "${until#taken }" ] && watched "$slot"; then
     [ "$NOW" -lt "$until" ] || until=$NOW
     fact probation "$(((until - NOW + 99) / 100))"
   fi
 }
 
-# Killed, its watch is not there for a moment, and comes back.
+# Killed, its watch is not there for a moment, and comes back. One that is long overdue hangs, and watches nothing.
 watched() { # SLOT
+  case ${until#taken } in '' | *[!0-9]*) return 1 ;; esac
+  now
+  [ "$NOW" -lt $((${until#taken } + (2 * DRAIN + GRACE + 60) * 100)) ] || return 1
   case $(systemctl is-active "$NAME-probation@$1.service") in active | activating) ;; *) return 1 ;; esac
 }
 

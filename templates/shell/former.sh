@@ -29,7 +29,7 @@ wait_for() { # DESCRIPTOR SECONDS
 take_turn() { # ACTION
   exec 9>>"$ROOT/.activating"
   group
-  flock -n 9 || after_the_watch || outlive
+  turn || after_the_watch || outlive
   occupy "$1" "$ID" "$GROUP"
 }
 

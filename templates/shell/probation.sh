@@ -1,9 +1,10 @@
-# Watches a release after its switch, as the deploy account, started by systemd: the former one is still up, and what fails
-# is taken back to it. What holds is committed. A boot in this time is the way back as well: `current` has not moved.
-PHASE=watched
+# Started by systemd beside a run, as the deploy account. First it guards the run: should that be killed, what it has
+# committed is finished, and what it has not is taken back. Then it watches the new release: the former one is still up,
+# and what fails is taken back to it. What holds is committed. A boot in this time is the way back as well: `current` has not moved.
+# The file `until` says which: empty, as long as a run is at work; the end of the probation; `taken` and since when; `done`.
+PHASE=guarding
 WHY=
 STAGE=probation
-watch=/run/$NAME/ctl/probation
 # The journal reads this, in words.
 mark() {
   case $1 in pass | end) ;; *) printf '%s\n' "$*" ;; esac
@@ -13,9 +14,11 @@ leave() {
   status=$?
   trap '' HUP INT PIPE TERM
   set +e
+  [ "$PHASE" != guarding ] || on_probation || PHASE=finished
   [ "$PHASE" = finished ] || [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
   case $PHASE$status in
-    watched129) ended_early ;;
+    candidate* | switched*) undo ;;
+    watched129 | guarding*) ended_early ;;
     watched*) give_up ;;
     # Who stops the whole service must not see it started again.
     committed129) record_commit ;;
@@ -24,8 +27,15 @@ leave() {
   exit "$status"
 }
 
+# Whether the run has done its part, and this release is to be watched.
+on_probation() {
+  IFS= read -r until <"$watch/until" || until=
+  case $until in '' | *[!0-9]*) return 1 ;; esac
+  [ "$(readlink "/run/$NAME/ctl/live")" = "$ROOT/slots/$NEW" ]
+}
+
 move_back() {
-  relink "$ROOT/current" "/run/$NAME/ctl/live"
+  lead_back || return
   point probation.returned
   rm -f "/run/$NAME/try/$NEW"
 }
@@ -42,6 +52,8 @@ give_up() {
   # Somebody may have stopped what this goes back to.
   systemctl is-active -q "$NAME@$OLD.service" || start_former
   move_back
+  # Whoever answers is better than nobody.
+  [ "$(slot_of "/run/$NAME/ctl/live")" != "$NEW" ] || return
   history "$ACTION" "$ID" returned "$WHY"
   printf 'release %s did not hold: %s. The traffic is back on %s\n' "$ID" "$WHY" "$(release_at "$ROOT/current")"
   # Who is at work already may be about to stop this watch, and must not be waited for by it.
@@ -67,7 +79,6 @@ miss() { # WHY
 
 # To its end, and beyond it while something is in doubt: as in the beginning, for a watch that comes late.
 watch_slot() {
-  IFS= read -r until <"$watch/until"
   HELD=
   HELD_MAIN=
   missed=1
@@ -88,6 +99,24 @@ watch_slot() {
   done
 }
 
+taken() {
+  now
+  printf 'taken %s\n' "$NOW" >"$watch/until"
+}
+
+# The run is dead, and had not committed.
+take_back() {
+  occupy "$ACTION" "$ID" "$GROUP"
+  taken
+  WHY='the script of its run was killed on this host'
+  [ -n "$(slot_of "$ROOT/current")" ] || OLD=
+  case $(slot_of "/run/$NAME/ctl/live") in
+    "$NEW") PHASE=switched ;;
+    *) PHASE=candidate ;;
+  esac
+  exit 1
+}
+
 NEW=$SLOT
 case $NEW in blue) OLD=green ;; *) OLD=blue ;; esac
 # Held for as long as this lasts: who wants to know the end waits for it.
@@ -95,22 +124,31 @@ exec 6>>"$watch/until"
 flock 6
 # A step breaks once: systemd begins this again, and then it goes on.
 [ -z "$FAILPOINT" ] || printf '%s\n' "$NONCE" "$RUN" "$WHO" '' >"$watch/run"
-# Killed after the commit, it goes on there; and where another run has ended the trial, there is nothing to do.
-if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then
-  [ "$(readlink "/run/$NAME/ctl/live")" = "$ROOT/slots/$NEW" ] || exit 0
-  judge_by "$ID"
-  trap leave EXIT
-  trap 'exit 129' HUP INT PIPE TERM
-  watch_slot
-fi
+trap leave EXIT
+trap 'exit 129' HUP INT PIPE TERM
 exec 9>>"$ROOT/.activating"
 flock 9
 group
+if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then
+  if on_probation; then
+    flock -u 9
+    PHASE=watched
+    judge_by "$ID"
+    watch_slot
+    flock 9
+  else
+    # The run undid it, or another has ended the trial.
+    case $until in '' | taken*) take_back ;; *) exit 0 ;; esac
+  fi
+fi
 occupy "$ACTION" "$ID" "$GROUP"
-trap leave EXIT
-trap 'exit 129' HUP INT PIPE TERM
+# Whoever died after the commit, run or watch, is finished here.
+[ "$(cat "$watch/until")" != 'done' ] || exit 0
+[ -s "$watch/until" ] || taken
+PHASE=watched
 commit
 after_commit
 watch_processes
 prune
+finished
 rm -f "$watch/run"

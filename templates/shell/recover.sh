@@ -5,6 +5,7 @@ recover() {
   OLD=$(slot_of "$ROOT/current")
   case $OLD in blue) NEW=green ;; *) NEW=blue ;; esac
   RETURNED=
+  tried=$(slot_of "/run/$NAME/ctl/live")
   # shellcheck disable=SC2046 # three words
   set -- $(systemctl is-active "$NAME@$NEW.service" "$NAME-probation@blue.service" "$NAME-probation@green.service")
   if [ "$2$3" != inactiveinactive ]; then
@@ -12,18 +13,14 @@ recover() {
     ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
     ctl reset-failed "$NAME-probation@blue.service" "$NAME-probation@green.service" || :
   fi
-  # A watch that was told to end has moved the traffic back by itself.
-  case "$2 $3" in
-    *activ*ing* | active* | *' active')
-      RETURNED=1
-      step recover "the probation of $(release_at "$ROOT/slots/$NEW") is ended: slot $OLD has the traffic"
-      ;;
-  esac
   if [ -n "$OLD" ] && [ "$(readlink "/run/$NAME/ctl/live")" != "$ROOT/current" ]; then
     step recover "the traffic goes back to slot $OLD"
-    [ "$(slot_of "/run/$NAME/ctl/live")" = "$OLD" ] || RETURNED=1
-    relink "$ROOT/current" "/run/$NAME/ctl/live"
+    lead_back
+  elif [ -n "$OLD" ] && [ "$tried" = "$NEW" ]; then
+    # A watch that was told to end has moved it back by itself.
+    step recover "the probation of $(release_at "$ROOT/slots/$NEW") is ended: slot $OLD has the traffic"
   fi
+  [ -z "$OLD" ] || [ "$tried" != "$NEW" ] || RETURNED=1
   point "$STAGE.returned"
   if [ "$1" != inactive ] || [ -e "/run/$NAME/try/$NEW" ]; then
     step recover "slot $NEW is stopped"

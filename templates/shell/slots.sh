@@ -1,9 +1,10 @@
 # The two slots: who may change them, and how one is stopped without cutting anybody off.
+watch=/run/$NAME/ctl/probation
 
 # One at a time on a host, and never in the middle of somebody's switch.
 alone() { # ACTION
   exec 9>>"$ROOT/.activating"
-  flock -n 9 || after_the_watch || occupied
+  turn || after_the_watch || occupied
   occupy "$1" "$(release_at "$ROOT/current")" 0
 }
 
@@ -18,12 +19,37 @@ occupied() {
   exit 75
 }
 
+# Of a run that has died its guard takes this lock next, and goes first.
+turn() {
+  flock -n 9 || return 1
+  if [ -s "$watch/until" ] || ! guarded; then return 0; fi
+  flock -u 9
+  step recover 'what a run that has died left behind is put in order, which is waited for'
+  flock -w $((2 * DRAIN + GRACE + 30)) "$watch/until" true
+  flock -n 9
+}
+
+guarded() { [ -f "$watch/until" ] && ! flock -n "$watch/until" true; }
+
+# Nothing is left to do for it.
+finished() { printf 'done\n' >"$watch/until" || :; }
+
 # The end of a probation is the host's own work, and nobody's run: it is waited for, as long as a slot may drain.
 after_the_watch() {
-  until=/run/$NAME/ctl/probation/until
-  if [ ! -f "$until" ] || flock -n "$until" true; then return 1; fi
+  if [ ! -s "$watch/until" ] || ! guarded; then return 1; fi
   step recover 'a probation comes to its end, which is waited for'
   flock -w $((2 * DRAIN + GRACE + 30)) 9
+}
+
+# The link that leads all traffic to the committed slot was made before it is needed: a rename takes no room on a full disk.
+way_back() {
+  rm -f "/run/$NAME/ctl/live.new-back"
+  ln -s "$ROOT/current" "/run/$NAME/ctl/live.new-back"
+}
+
+lead_back() {
+  [ -L "/run/$NAME/ctl/live.new-back" ] || way_back
+  mv -T "/run/$NAME/ctl/live.new-back" "/run/$NAME/ctl/live"
 }
 
 ctl() { as_root "$SYSTEMCTL" "$@"; }

@@ -184,19 +184,18 @@ def stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[Proce
         return ended
 
 
-def serves(site: Site, *allowed: str, behind: bool = False) -> None:
-    """One of these releases serves, whole and alone; in one look, since there are hundreds of cases.
+def serves(site: Site, *allowed: str) -> None:
+    """One of these releases serves, whole and alone, and is committed; in one look, since there are hundreds of cases.
 
-    Where the script died on trial, the new one serves until it is tried again or the host is booted, which is the way
-    back: the old one is still committed, and the further processes are its own. behind: they may
-    still be of the old one.
+    Where the script died, the guard of its run is at work, and waited for.
     """
+    at_rest(site)
     told = site.sh(f"{{ {_GLANCE} }} 2>&1")
     look = {key: value.strip() for key, _, value in (line.partition(" ") for line in told.splitlines())}
-    live, committed = look["live"], look["committed"]
-    assert {live, committed} <= set(allowed), told
+    live = look["live"]
+    assert live in allowed, told
     assert (look["slot"], look.get("whole")) == (live, "yes"), told
-    assert look["further"] in (allowed if behind else {committed}), told
+    assert look["committed"] == look["further"] == live, told
     assert answers(site) == {live}
 
 

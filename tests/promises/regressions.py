@@ -222,4 +222,25 @@ REGRESSIONS: tuple[Regression, ...] = (
         "a target that is not whole",
         "tests/promises/test_rollback_targets.py::test_a_target_with_an_edited_launcher_is_refused",
     ),
+    Regression(
+        "A script that was killed after its commit left workers with the release before; killed before it, one left a "
+        "release that nobody watched, until the next run",
+        "SIGKILL of the host's script at every step",
+        "tests/test_guard_script.py::test_a_run_that_is_killed_anywhere_is_finished_or_taken_back",
+    ),
+    Regression(
+        "A release that was being pruned when the script was killed stayed on the disk under another name",
+        "SIGKILL of the host's script at every step",
+        "tests/promises/test_matrix.py::test_the_script_is_killed",
+    ),
+    Regression(
+        "With no inode left in /run the traffic could not go back, and the slot that had it was stopped all the same",
+        "/run without inodes while a release is taken back",
+        "tests/test_guard_script.py::test_without_room_in_run_the_traffic_goes_back_all_the_same",
+    ),
+    Regression(
+        "A watch that hung was taken for a probation, or for a commit about to end, for ever",
+        "a stall at every step of the watch",
+        "tests/test_probation_script.py::test_a_watch_that_is_long_overdue_counts_as_none",
+    ),
 )

@@ -15,8 +15,6 @@ from tests.promises.words import AGAIN, WHOLE
 CASES = [(verb, step) for verb in VERBS for step in VERBS[verb].steps]
 OF_CONTROLLER = [case for case in CASES if case[1].startswith("controller.")]
 OF_SCRIPTS = [case for case in CASES if not case[1].startswith("controller.")]
-BEHIND = {f"activate.{step}=die" for step in ("committed", "follow", "recorded", "facade")}
-"""Killed itself right after its commit, a script without a probation leaves the further processes to the next run."""
 THOROUGH = 0.1
 """The part of the cases, drawn by lot, that end with every file read and a reboot, which is to change nothing."""
 
@@ -37,9 +35,8 @@ def tried(made: Matrix, verb: str, point: str, dice: random.Random) -> None:
             if point.endswith("=stall"):
                 assert site.answering in {old, new}
             else:
-                matrix.at_rest(site)
                 told_why(ended.both, point)
-                matrix.serves(site, old, new, behind=point in BEHIND)
+                matrix.serves(site, old, new)
         finally:
             # Also where it did not hold: the next case is to begin on a host in order.
             matrix.finished(site, words, new)

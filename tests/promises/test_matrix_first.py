@@ -44,7 +44,7 @@ def nothing_or_new(site: Site, new: str) -> None:
     """The new release serves, or none: then nothing of it runs, and nginx is as sound as it was."""
     site.sh("nginx -t")
     if site.sh(f"readlink {ROOT}/current || :"):
-        matrix.serves(site, new, behind=True)
+        matrix.serves(site, new)
     else:
         site.sh(f"! test -e {ROOT}/.activating || flock -w 90 {ROOT}/.activating true")
 

@@ -47,7 +47,7 @@ def test_a_recovery_is_killed(made: Matrix, first: str, second: str) -> None:
     # Where the first one has committed, an edit makes sure that there is something to do.
     newer = site.edit()
     matrix.broken(site, WORDS, f"activate.{second}=die")
-    matrix.serves(site, old, new, behind=first == "committed")
+    matrix.serves(site, old, new)
     matrix.finished(site, WORDS, newer)
 
 

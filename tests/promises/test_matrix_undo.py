@@ -13,7 +13,6 @@ from tests.promises.words import AGAIN, WHOLE
 from tests.site import ROOT
 
 STEPS = steps("undo", *CANDIDATE, *SWITCH, *COMMIT)
-BEHIND = {f"undo.{step}=die" for step in ("committed", "follow", "recorded", "facade")}
 POINTS = [f"{step}={action}" for step in STEPS for action in ("die", "fail")]
 POINTS += [f"controller.undo={action}" for action in ("die", "fail")]
 
@@ -57,7 +56,7 @@ def tried(pair: tuple[Matrix, Hosts], point: str) -> None:
         if point.endswith("=stall"):
             assert site.answering in {old, new}
         else:
-            matrix.serves(site, old, new, behind=point in BEHIND)
+            matrix.serves(site, old, new)
     finally:
         other.sh("systemctl stop holder")
         matrix.finished(site, ("deploy", "-H", "all", *HERE[2:]), new)

@@ -1,0 +1,153 @@
+"""The guard of a run, which is probation.sh before there is a probation: what it makes of a run that was killed."""
+
+from __future__ import annotations
+
+import fcntl
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import scripts
+from tasks.engine.scripts import Script, Switch
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+SWITCH = Switch("deploy", NEW, OLD)
+DEPLOY, GUARD = scripts.activation(SERVICE, SWITCH)
+FIRST = scripts.activation(SERVICE, Switch("deploy", NEW, None))
+COMMIT = "link apps/current -> slots/green"
+STARTED = "systemctl start myapp-probation@green.service"
+WORKERS = "systemctl restart myapp-worker.service"
+
+
+@pytest.fixture(autouse=True)
+def slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the unit says it."""
+    monkeypatch.setenv("SLOT", "green")
+
+
+def killed(host: ShellHost, call: int) -> ShellHost:
+    """A host whose deploy was killed after this call, from 1 on."""
+    serving(host)
+    host.cut(call, "KILL")
+    assert host.execute(DEPLOY) in {-9, 0}
+    host.mend()
+    return host
+
+
+def good_run(folder: Path) -> list[str]:
+    """What a deploy calls when nothing happens."""
+    folder.mkdir()
+    return killed(ShellHost(folder, "dash"), 0).calls
+
+
+def whole(host: ShellHost, at: str) -> None:
+    """One release serves, committed, alone, with its own workers; and the history says which."""
+    done = COMMIT in host.calls
+    assert (host.serves(), host.slot("current")) == ((NEW, "green") if done else (OLD, "blue")), at
+    assert host.slot("live") == host.slot("current"), at
+    assert (host.running(), host.leftovers()) == ({"green"} if done else {"blue"}, []), at
+    assert (WORKERS in host.calls) == done, at
+    assert host.history()[-1] == ("deploy", NEW, "done" if done else "failed"), at
+    assert (host.run_folder / "ctl/door").resolve() == (host.run_folder / "ctl/live").resolve(), at
+
+
+def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path) -> None:
+    calls = good_run(tmp_path / "whole")
+
+    def cut(number: int) -> None:
+        (tmp_path / str(number)).mkdir()
+        host = killed(ShellHost(tmp_path / str(number), "dash"), number)
+        assert host.execute(GUARD) in {0, 1}
+        whole(host, f"{number}: {calls[number - 1]}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(cut, range(calls.index(STARTED) + 1, len(calls) + 1)))
+
+
+@pytest.mark.parametrize("call", ["link run/myapp/ctl/live -> apps/slots/green", COMMIT])
+def test_its_guard_may_be_killed_too_and_begins_again(tmp_path: Path, call: str) -> None:
+    calls = good_run(tmp_path / "whole")
+    number = calls.index(call) + 1
+    (tmp_path / "once").mkdir()
+    once = killed(ShellHost(tmp_path / "once", "dash"), number)
+    before = len(once.calls)
+    once.execute(GUARD)
+
+    def cut(further: int) -> None:
+        (tmp_path / str(further)).mkdir()
+        host = killed(ShellHost(tmp_path / str(further), "dash"), number)
+        host.cut(before + further, "KILL")
+        assert host.execute(GUARD) == -9, further
+        host.mend()
+        host.execute(GUARD)
+        whole(host, f"{further}: {once.calls[before + further - 1]}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(cut, range(1, len(once.calls) - before + 1)))
+
+
+def test_a_first_release_whose_run_is_killed_leaves_nothing_behind(
+    shell_host: ShellHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOT", "blue")
+    shell_host.release(NEW)
+    shell_host.failpoint = "activate.front=die"
+    assert shell_host.execute(FIRST[0]) == -9
+    assert shell_host.serves() == NEW
+    assert shell_host.execute(FIRST[1]) == 1
+    assert not (shell_host.run_folder / "ctl/live").is_symlink()
+    assert (shell_host.running(), shell_host.leftovers()) == (set(), [])
+    shell_host.failpoint = ""
+    assert shell_host.execute(FIRST[0]) == 0
+    assert shell_host.serves() == NEW
+
+
+@pytest.mark.parametrize("failure", [False, True])
+def test_of_a_run_that_came_to_its_end_there_is_nothing_to_do(shell_host: ShellHost, failure: bool) -> None:
+    host = serving(shell_host)
+    if failure:
+        (host.folder / "answers" / NEW).write_text("500")
+    assert host.execute(DEPLOY) == failure
+    before = (len(host.calls), host.history())
+    assert host.execute(GUARD) == 0
+    assert (len(host.calls), host.history()) == before
+
+
+def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHost) -> None:
+    """It would wait for the same lock, and might lose."""
+    host = killed(shell_host, good_run(shell_host.folder / "whole").index(COMMIT) + 1)
+    told: list[str] = []
+    with (host.run_folder / "ctl/probation/until").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+
+        def finish() -> None:
+            fcntl.flock(guard, fcntl.LOCK_UN)
+            told.append("waits")
+
+        restart = scripts.activate(SERVICE, Switch("restart", NEW, NEW))
+        assert host.execute(restart, at="recover", do=finish) == 0
+    assert told[:1] == ["waits"]
+    assert any("a run that has died" in step for step in host.transcript.all("step"))
+
+
+def test_without_a_guard_there_is_no_switch(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "refuse-myapp-probation@green.service").touch()
+    assert host.execute(DEPLOY) == 1
+    assert host.transcript.last("failed") == "its guard did not start"
+    assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
+
+
+@pytest.mark.parametrize("script", [DEPLOY, GUARD], ids=["the run", "its guard"])
+def test_without_room_in_run_the_traffic_goes_back_all_the_same(shell_host: ShellHost, script: Script) -> None:
+    """No new link can be made there from the switch on; what was made before is enough."""
+    host = serving(shell_host)
+    host.failpoint = f"activate.front={'fail' if script is DEPLOY else 'die'}"
+    (host.folder / "on-ln").write_text(f"case $2 in {host.run_folder}/*) [ ! -e {host.folder}/full ] || exit 1 ;; esac")
+    host.execute(DEPLOY, at="switch", do=(host.folder / "full").touch)
+    if script is GUARD:
+        host.execute(GUARD)
+    assert (host.serves(), host.running()) == (OLD, {"blue"})
