@@ -14,7 +14,7 @@ from tests.promises.words import HELD_BACK
 from tests.site import ROOT, Watch
 from tests.trial import NEVER, YAML, Trial, trial
 
-pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=6)
+pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=3)
 
 
 @pytest.fixture(scope="module")

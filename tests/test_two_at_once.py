@@ -12,8 +12,6 @@ from tests.front import release_of
 from tests.hosts import Hosts, MakeHosts
 from tests.promises.words import AGAIN, TWO_RUNS
 
-TIMES = 20
-
 
 @pytest.fixture(scope="module")
 def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosts, tuple[Clone, Clone]]:
@@ -26,25 +24,23 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     return hosts, (clones[0], clones[1])
 
 
-@pytest.mark.promise(TWO_RUNS, "two deploys started together")
+@pytest.mark.promise(TWO_RUNS, "two deploys started together", part=2)
+@pytest.mark.parametrize("number", range(20))
 def test_of_two_deploys_started_together_one_works_and_one_is_told(
-    served: tuple[Hosts, tuple[Clone, Clone]],
+    served: tuple[Hosts, tuple[Clone, Clone]], number: int
 ) -> None:
     hosts, clones = served
-    for number in range(TIMES):
-        for clone, name in zip(clones, "ab", strict=True):
-            clone.write("service/edit.txt", f"{name} {number}\n")
-        runs = [clone.start("deploy", "-H", "shire01") for clone in clones]
-        ended = [(run, *run.communicate(timeout=120)) for run in runs]
-        by_status = sorted((run.returncode, out) for run, out, _ in ended)
-        assert [status for status, _ in by_status] == [0, 1], ended
-        assert "is at work here since" in by_status[1][1]
-        winner = next(clone for clone, run in zip(clones, runs, strict=True) if run.returncode == 0)
-        assert release_of(hosts[0].address) == winner.release()
-        state = hosts[0].sh(
-            "cd /opt/apps/myapp && readlink current slots/*/release && ls -A releases; ls /run/myapp/try"
-        )
-        assert ".part" not in state.stdout.decode()
+    for clone, name in zip(clones, "ab", strict=True):
+        clone.write("service/edit.txt", f"{name} {number}\n")
+    runs = [clone.start("deploy", "-H", "shire01") for clone in clones]
+    ended = [(run, *run.communicate(timeout=120)) for run in runs]
+    by_status = sorted((run.returncode, out) for run, out, _ in ended)
+    assert [status for status, _ in by_status] == [0, 1], ended
+    assert "is at work here since" in by_status[1][1]
+    winner = next(clone for clone, run in zip(clones, runs, strict=True) if run.returncode == 0)
+    assert release_of(hosts[0].address) == winner.release()
+    state = hosts[0].sh("cd /opt/apps/myapp && readlink current slots/*/release && ls -A releases; ls /run/myapp/try")
+    assert ".part" not in state.stdout.decode()
 
 
 @pytest.mark.promise(TWO_RUNS, "the second waits with --lock-wait")

@@ -38,7 +38,19 @@ HERE = ("-H", "shire01", "--lock-wait", "45")
 _CONTROLLER = ("connect", "facts", "lock", "send", "staged", "activate", "activated", "end")
 _STAGE = ("receive", "received", "verify", "wheels", "venv", "finish", "renamed")
 _RECOVER = ("recover", "returned", "idle")
-CANDIDATE = ("begin", *_RECOVER, "trapped", "intent", "placed", "start", "started", "held", "door", "checked")
+CANDIDATE = (
+    "begin",
+    *_RECOVER,
+    "trapped",
+    "intent",
+    "placed",
+    "start",
+    "started",
+    "guarded",
+    "held",
+    "door",
+    "checked",
+)
 SWITCH = ("switch", "front")
 COMMIT = ("commit", "committed", "follow", "recorded", "facade", "processes", "stopped", "drained")
 
