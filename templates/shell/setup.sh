@@ -39,8 +39,62 @@ forget_killed() {
   done
 }
 
-as_account() {
-  if [ "$ACCOUNT" = root ]; then "$@"; else runuser -u "$ACCOUNT" -- "$@"; fi
+as_account() { as "$ACCOUNT" "$@"; }
+
+as() { # ACCOUNT COMMAND
+  runner=$1
+  shift
+  if [ "$runner" = root ]; then "$@"; else runuser -u "$runner" -- "$@"; fi
+}
+
+# Whoever may write in a directory above can put another one in the place of ours.
+roots_own() { # PATH
+  for place in "$1" "$(readlink -m "$1")"; do
+    while :; do
+      if [ -e "$place" ] || [ -L "$place" ]; then
+        found=$(find "$place" -maxdepth 0 '(' ! -uid 0 -o ! -type l '(' -perm -o+w -o -perm -g+w ! -gid 0 ')' ')')
+        [ -z "$found" ] || refuse "$place is not root's alone, and root writes below it: chown root:root $place && chmod go-w $place"
+      fi
+      [ "$place" != / ] || break
+      place=${place%/*}
+      place=${place:-/}
+    done
+  done
+}
+
+# Never in the middle of somebody's switch. The lock lies in a directory that is not root's, where a link may have been
+# planted: so the owner opens it, and holds it for as long as this runs.
+take_turn() {
+  [ -d "$ROOT" ] && [ ! -L "$ROOT" ] || return 0
+  owner=$(stat -c %U "$ROOT")
+  # Of an account that is gone nobody is at work.
+  id -u "$owner" >/dev/null 2>&1 || return 0
+  mkfifo "$work/going" "$work/turn"
+  # shellcheck disable=SC2016 # expanded by the inner shell
+  as "$owner" /bin/sh -c '
+    { [ ! -e "$1" ] || [ -f "$1" ]; } && exec 9>>"$1" || exit 1
+    if ! flock -n 9; then
+      # The end of a probation is waited for, as long as a slot may drain.
+      if [ ! -f "$2" ] || flock -n "$2" true || ! flock -w "$3" 9; then
+        printf "busy %s\n" "$(tail -n 1 "$1" | head -c 4000)"
+        exit 75
+      fi
+    fi
+    printf "%s\n" "$4" >"$1"
+    echo held
+    exec cat >/dev/null' sh "$ROOT/.activating" "/run/$NAME/ctl/probation/until" $((2 * DRAIN + GRACE + 30)) \
+    "$(printf '{"time":"%s","run":"%s","action":"setup","release":"%s","who":%s,"group":0}' \
+      "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$(release_at "$ROOT/current")" "$WHO")" <"$work/going" >"$work/turn" &
+  exec 8>"$work/going"
+  IFS=' ' read -r turn holder <"$work/turn" || turn=
+  case $turn in
+    held) ;;
+    busy)
+      mark busy "$holder"
+      exit 75
+      ;;
+    *) refuse "$owner cannot lock $ROOT/.activating: remove that, and run setup again" ;;
+  esac
 }
 
 install_packages() {
@@ -72,9 +126,21 @@ take_over() {
   former=$(sed -n 's/^account //p' "/etc/$NAME/setup" 2>/dev/null) || former=
   [ -n "$former" ] && [ "$former" != "$ACCOUNT" ] && [ -d "$ROOT" ] || return 0
   step account "$ROOT goes from $former to $ACCOUNT"
-  chown -hR "$ACCOUNT:$(id -gn "$ACCOUNT")" "$ROOT"
+  give="$ACCOUNT:$(id -gn "$ACCOUNT")"
+  from=$(id -u "$former" 2>/dev/null || stat -c %u "$ROOT")
+  none_of_others
+  # What new links could be planted in goes first.
+  find "$ROOT" '(' -type d -o -path "$ROOT/.activating" ')' -uid "$from" -exec chown -h "$give" {} +
+  none_of_others
+  find "$ROOT" -uid "$from" -exec chown -h "$give" {} +
   planted=$(find "$ROOT" "$ROOT/slots" -maxdepth 1 -type l ! -path "$ROOT/current" -print -quit)
   [ -z "$planted" ] || refuse "$planted is a symbolic link, and none of ours: remove it, and run setup again"
+}
+
+# A file of anybody else may be a hard link to one of root's.
+none_of_others() {
+  foreign=$(find "$ROOT" ! -uid "$from" ! -user "$ACCOUNT" -print -quit)
+  [ -z "$foreign" ] || refuse "$foreign is neither $former's nor $ACCOUNT's: remove it, and run setup again"
 }
 
 make_directories() {
@@ -296,8 +362,10 @@ record() {
 forget_killed
 mkdir "$work/files"
 tar -x --no-same-owner -f - -C "$work/files"
+for place in /opt/apps "/etc/$NAME" /var/backups/integrators-loop; do roots_own "$place"; done
 point setup.packages
 install_packages
+take_turn
 point setup.accounts
 make_accounts
 point setup.directories

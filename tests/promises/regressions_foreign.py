@@ -40,4 +40,19 @@ FOREIGN: tuple[Regression, ...] = (
         "a link that is reset, byte by byte",
         "tests/test_access_lost.py::test_a_link_that_is_lost_as_a_channel_opens_is_called_lost",
     ),
+    Regression(
+        "setup wrote below directories that others could write in",
+        "a directory above ours that is not root's",
+        "tests/test_hostile_setup.py::test_root_writes_only_below_what_is_roots_alone",
+    ),
+    Regression(
+        "setup ran in the middle of somebody's switch",
+        "two verbs at once",
+        "tests/test_hostile_setup.py::test_setup_waits_for_nobody_and_says_who_is_at_work",
+    ),
+    Regression(
+        "A change of the deploy account gave the new one what the former had only linked to",
+        "a hard link where the kernel protects none",
+        "tests/test_hostile_setup.py::test_a_new_account_is_given_no_file_that_was_not_the_former_ones",
+    ),
 )

@@ -1,0 +1,117 @@
+"""What setup, as root, finds where others could write: it stops with a sentence before it changes anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fleet import Fleet, deployed
+from tests.hosts import MakeHosts
+from tests.promises.words import ROOTS_OWN, TWO_RUNS
+from tests.stand_ins import entries, write_inventory
+
+ROOT = "/opt/apps/myapp"
+BACKUPS = "/var/backups/integrators-loop"
+SETUP = ("setup", "--as", "root")
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """One host that serves."""
+    return deployed(module_hosts, tmp_path_factory.mktemp("setup"), 1)
+
+
+def refused(fleet: Fleet, *told: str) -> None:
+    """One clear sentence, and the host is as it was."""
+    look = "find /etc -xdev -type f ! -name 'g*' -printf '%p %T@ %U\\n' | sort | sha256sum"
+    before = fleet.sh(0, look)
+    ended = fleet.clone.fab(*SETUP)
+    assert (ended.status, ended.out.count("  FAILED  ")) == (1, 1), ended.both
+    assert "Traceback" not in ended.both
+    for text in told:
+        assert text in ended.out
+    assert fleet.sh(0, look) == before
+
+
+@pytest.mark.promise(ROOTS_OWN, "a directory above ours that others can write in")
+@pytest.mark.parametrize(
+    ("place", "do", "undo"),
+    [
+        ("/opt/apps", "chmod o+w /opt/apps", "chmod o-w /opt/apps"),
+        ("/opt/apps", "chown deploy /opt/apps", "chown root /opt/apps"),
+        ("/opt", "chgrp deploy /opt && chmod g+w /opt", "chgrp root /opt && chmod g-w /opt"),
+        ("/opt/elsewhere", "mv /opt/apps /opt/elsewhere && ln -s elsewhere /opt/apps && chmod o+w /opt/elsewhere",
+         "rm /opt/apps && mv /opt/elsewhere /opt/apps && chmod o-w /opt/apps"),
+        (BACKUPS, f"install -d -o deploy {BACKUPS}", f"rmdir {BACKUPS}"),
+        (BACKUPS, f"runuser -u deploy -- ln -s /tmp/x /tmp/planted && mv /tmp/planted {BACKUPS}", f"rm {BACKUPS}"),
+    ],
+    ids=["others", "owner", "group", "behind a link", "the copies", "a link for the copies"],
+)  # fmt: skip
+def test_root_writes_only_below_what_is_roots_alone(fleet: Fleet, place: str, do: str, undo: str) -> None:
+    fleet.sh(0, do)
+    try:
+        refused(fleet, f"{place} is not root's alone", f"chown root:root {place}")
+    finally:
+        fleet.sh(0, undo)
+    fleet.clone.done(*SETUP)
+
+
+@pytest.mark.promise(TWO_RUNS, "setup in the middle of a switch")
+def test_setup_waits_for_nobody_and_says_who_is_at_work(fleet: Fleet) -> None:
+    lock, who = f"{ROOT}/.activating", '{"git":"Ann","host":"desk"}'
+    line = f'{{"time":"2026-01-01T00:00:00Z","run":"r","action":"deploy","release":"abc","who":{who},"group":0}}'
+    fleet.sh(0, f"echo '{line}' >{lock}; flock -n {lock} sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/run/holder; "
+                f"while flock -n {lock} true; do :; done")  # fmt: skip
+    try:
+        refused(fleet, "Ann (on desk) is at work here since 2026-01-01T00:00:00Z: deploy of abc")
+    finally:
+        fleet.sh(0, f"kill $(cat /run/holder) $(pgrep -P $(cat /run/holder)); until flock -n {lock} true; do :; done")
+    fleet.clone.done(*SETUP)
+    assert '"action":"setup"' in fleet.sh(0, f"cat {lock}; flock -n {lock} true")
+
+
+@pytest.mark.promise(TWO_RUNS, "setup in the middle of a switch")
+def test_a_verb_in_the_middle_of_setup_is_told_so(fleet: Fleet) -> None:
+    fleet.clone.environment["FAILPOINT"] = "setup.files=stall"
+    with fleet.clone.start(*SETUP) as process:
+        del fleet.clone.environment["FAILPOINT"]
+        assert process.stdout
+        next(line for line in process.stdout if "stall" in line)
+        ended = fleet.clone.fab("stop")
+        fleet.sh(0, "kill -9 $(cat /run/integrators-loop.*/pid)")
+        assert process.wait(60) == 1
+    assert ended.status == 1
+    assert "is at work here since" in ended.out
+    assert ": setup of " in ended.out
+    # Killed, it holds nothing.
+    fleet.sh(0, f"until flock -n {ROOT}/.activating true; do :; done")
+    fleet.clone.done(*SETUP)
+
+
+@pytest.mark.promise(ROOTS_OWN, "a link planted in the place of the lock of setup")
+@pytest.mark.parametrize("plant", ["mkfifo {}", "mkdir {}", "ln -s /etc/shadow {}"], ids=["pipe", "directory", "link"])
+def test_a_lock_that_cannot_be_is_told(fleet: Fleet, plant: str) -> None:
+    lock = f"{ROOT}/.activating"
+    fleet.sh(0, f"mv {lock} {lock}.away && runuser -u deploy -- {plant.format(lock)}")
+    try:
+        refused(fleet, f"deploy cannot lock {lock}: remove that")
+    finally:
+        fleet.sh(0, f"rm -rf {lock} && mv {lock}.away {lock}")
+
+
+@pytest.mark.promise(ROOTS_OWN, "a hard link planted by an account that deploys no more")
+def test_a_new_account_is_given_no_file_that_was_not_the_former_ones(fleet: Fleet) -> None:
+    inventory = fleet.clone.inventory
+    assert inventory
+    (host,) = entries(inventory).values()
+    fleet.sh(0, f"useradd -m other; echo keep >/etc/precious; ln /etc/precious {ROOT}/releases/planted")
+    fleet.clone.inventory = write_inventory(inventory.with_name("other.yaml"), {"shire01": {**host, "user": "other"}})
+    try:
+        refused(fleet, f"{ROOT}/releases/planted is neither deploy's nor other's")
+        assert fleet.sh(0, "stat -c %U /etc/precious") == "root\n"
+        fleet.sh(0, f"rm {ROOT}/releases/planted")
+        fleet.clone.done(*SETUP)
+        assert fleet.sh(0, f"find {ROOT} ! -user other") == ""
+    finally:
+        fleet.clone.inventory = inventory
+    fleet.clone.done(*SETUP)
+    assert fleet.sh(0, f"find {ROOT} ! -user deploy") == ""
