@@ -45,6 +45,11 @@ def watches(service: Service) -> tuple[str, ...]:
     return tuple(f"{service.name}-probation@{slot}.service" for slot in SLOTS)
 
 
+def watch_file(service: Service) -> str:
+    """The unit file of what watches a release after its switch."""
+    return f"/etc/systemd/system/{service.name}-probation@.service"
+
+
 def enabled(service: Service) -> tuple[str, ...]:
     """What a boot starts."""
     timers = tuple(unit for unit in processes(service) if unit.endswith(".timer"))

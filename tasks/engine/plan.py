@@ -109,11 +109,7 @@ def expected(before: str | None, trial: str | None) -> str | None:
 def setup(service: Service, facts: Facts, account: str, certificate: bytes | None) -> Setup:
     """What of root's is missing or differs. certificate: the operator's own, None for a self-signed one."""
     files = host_files.render(service, facts.ground(account))
-    changed = tuple(
-        file.path
-        for file in files
-        if (facts.get(f"file.{file.path}") or facts.get(f"setup.{file.path}")) != file.sha256
-    )
+    changed = tuple(file.path for file in files if _there(facts, file.path) != file.sha256)
     reasons = []
     if facts.account is None:
         reasons.append("the host was never set up for this service")
@@ -128,6 +124,13 @@ def setup(service: Service, facts: Facts, account: str, certificate: bytes | Non
         path for path in changed if (there := facts.get(f"file.{path}")) and there != facts.get(f"setup.{path}")
     )
     return Setup(account, files, changed, _missing(service, facts, account), tuple(reasons), edited)
+
+
+def _there(facts: Facts, path: str) -> str:
+    """The digest of a file of root's: as it is; where it may not be read, as it was written."""
+    found = facts.get(f"file.{path}")
+    # Those that anybody may read are not there when they were not read.
+    return found if found or path.startswith("/etc/systemd/") else facts.get(f"setup.{path}")
 
 
 def _missing(service: Service, facts: Facts, account: str) -> tuple[str, ...]:

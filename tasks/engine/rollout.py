@@ -12,7 +12,6 @@ from tasks.engine.events import Event, Line, Notice, Step
 from tasks.engine.fanout import Emit, Stop, gather, pool
 from tasks.engine.hold import Holds
 from tasks.engine.member import Member
-from tasks.engine.scripts import Question
 from tasks.engine.session import LinkLost
 from tasks.engine.staging import Candidate, Delivering, stage
 from tasks.engine.waves import Policy
@@ -58,7 +57,7 @@ class Rollout:
             return candidate
 
         def look(member: Member) -> Candidate:
-            found = member.ask(Question())
+            found = member.ask(destination.question(member, self.action))
             member.act_as(found.account or member.login)
             return destination.aim(member, self.action, target, found)
 

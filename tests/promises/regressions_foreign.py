@@ -55,4 +55,9 @@ FOREIGN: tuple[Regression, ...] = (
         "a hard link where the kernel protects none",
         "tests/test_hostile_setup.py::test_a_new_account_is_given_no_file_that_was_not_the_former_ones",
     ),
+    Regression(
+        "On a host that was set up by an older version a restart began, and its probation did not start",
+        "a host without the unit of the probation",
+        "tests/test_hostile_state.py::test_a_host_of_an_older_version_is_told_before_anything_is_begun",
+    ),
 )
