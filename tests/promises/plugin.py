@@ -47,9 +47,11 @@ class Ledger:
             return
         held = all(phase.passed for phase in phases)
         seconds = round(sum(phase.duration for phase in phases if phase.when == "call"), 2)
-        for row in (Row(*cast(list[str], value)) for name, value in report.user_properties if name == "promise"):
+        properties = cast(list[tuple[str, Any]], report.user_properties)
+        measured = {name: value for name, value in properties if name == "figures"}
+        for row in (Row(*value) for name, value in properties if name == "promise"):
             self._held[row, report.nodeid] = held
-            self._write({**row._asdict(), "node": report.nodeid, "held": held, "seconds": seconds})
+            self._write({**row._asdict(), "node": report.nodeid, "held": held, "seconds": seconds, **measured})
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """On what, from which seed and when."""

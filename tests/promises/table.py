@@ -26,6 +26,16 @@ one test: one moment, one kind of release, one way to die. `make promises` tries
 alone (as root, on Linux).
 
 """
+FIGURES_HEAD = """
+## The traffic, in figures
+
+From the log of the client alone, which sends at a fixed rate (new and kept connections, GET, POST, uploads of 10 MB,
+event streams; one in ten takes a second). The last columns: how many times longer 99 in 100 requests took during the
+verbs than in quiet, all and the quickest kind alone, and than in the same seconds on a host beside that rested.
+
+| case | requests | lost | a second | p99 to quiet | quick ones | to the host beside |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
 REGRESSION_HEAD = """
 ## Defects that this found
 
@@ -89,7 +99,17 @@ def page(logs: Logs, there: Mapping[Row, Sequence[str]], regressions: Sequence[R
     table = "| promise | fault | cases tried | cases held | reproduce |\n| --- | --- | --- | --- | --- |\n"
     fallen = "".join(f"| {_cell(one.defect)} | {_cell(one.found_by)} | `{one.test}` |\n" for one in regressions)
     head = HEAD + "".join(f"- {_told(run)}\n" for run in logs.runs) + f"- {_sum(tried, nodes)}\n\n"
-    return head + table + "".join(lines) + REGRESSION_HEAD + fallen
+    figures = [_measured(line) for line in logs.lines if "figures" in line]
+    measured = FIGURES_HEAD + "".join(sorted(figures)) if figures else ""
+    return head + table + "".join(lines) + measured + REGRESSION_HEAD + fallen
+
+
+def _measured(line: Mapping[str, Any]) -> str:
+    figures = line["figures"]
+    lost, sent = (sum(column) for column in zip(*figures["lost of sent"].values(), strict=True))
+    names = ("all: p99 to quiet", "quick: p99 to quiet", "all: p99 to the host beside")
+    ratios = " | ".join(str(figures.get(name, "")) for name in names)
+    return f"| `{line['node'].rpartition('/')[2]}` | {sent} | {lost} | {figures['sent a second']} | {ratios} |\n"
 
 
 def _told(run: Mapping[str, Any]) -> str:

@@ -106,6 +106,13 @@ def test_the_page_counts_what_was_tried_and_hides_no_row() -> None:
     assert "systemd 252" in told
 
 
+def test_the_page_tells_what_was_measured() -> None:
+    figures = {"lost of sent": {"post": [0, 9], "quick": [1, 90]}, "sent a second": 99.5, "all: p99 to quiet": 1.01}
+    line = {"promise": "A.", "fault": "x", "node": "tests/test_a.py::test_it[1]", "held": False, "figures": figures}
+    told = page(Logs([line], []), {}, ())
+    assert "| `test_a.py::test_it[1]` | 99 | 1 | 99.5 | 1.01 |  |  |\n" in told
+
+
 def test_make_test_tries_a_case_of_every_row() -> None:
     command = (
         "import json; from tests.promises.table import promised; print(json.dumps([[*rows] for rows in promised()]))"
