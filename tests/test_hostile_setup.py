@@ -59,7 +59,7 @@ def test_root_writes_only_below_what_is_roots_alone(fleet: Fleet, place: str, do
 def test_setup_waits_for_nobody_and_says_who_is_at_work(fleet: Fleet) -> None:
     lock, who = f"{ROOT}/.activating", '{"git":"Ann","host":"desk"}'
     line = f'{{"time":"2026-01-01T00:00:00Z","run":"r","action":"deploy","release":"abc","who":{who},"group":0}}'
-    fleet.sh(0, f"echo '{line}' >{lock}; flock -n {lock} sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/run/holder; "
+    fleet.sh(0, f"echo '{line}' >{lock}; flock {lock} sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/run/holder; "
                 f"while flock -n {lock} true; do :; done")  # fmt: skip
     try:
         refused(fleet, "Ann (on desk) is at work here since 2026-01-01T00:00:00Z: deploy of abc")
