@@ -101,7 +101,7 @@ def test_the_host_reboots_at_a_step(made: Matrix, verb: str, step: str) -> None:
 @pytest.mark.promise(AGAIN, "the host's own watch hangs at a step of a probation", part=1)
 @pytest.mark.parametrize("step", [step for verb, step in OF_SCRIPTS if step.startswith("probation.")])
 def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str) -> None:
-    """Nothing but a new release does: of the same one it is told that it serves already, on probation or not."""
+    """A deploy of another release comes through, and says what it has ended."""
     site, old = made.site, made.site.answering
     with matrix.with_probation(site, VERBS["probation"].probation):
         words, new = VERBS["probation"].begin(made)

@@ -1,0 +1,73 @@
+"""/run of a host is full, or has no inode left, in the moment when the traffic has to go back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.hosts import MakeHosts
+from tests.promises import matrix
+from tests.promises.disks import Disk
+from tests.promises.state import settled_after
+from tests.promises.words import HELD_BACK, WHOLE
+from tests.site import ROOT, Watch
+from tests.trial import NEVER, Trial, trial
+
+FULL: dict[str, Callable[[Disk], None]] = {"no space": Disk.fill, "no inode": Disk.use_up_inodes}
+DEPLOY = ("deploy", "-H", "shire01")
+END = f"""
+group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}}$/\\1/p' {ROOT}/.activating)
+kill -- "-$group"
+"""
+"""Tells the script of a run to end, as a lost link does."""
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    return trial(module_hosts(), tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def run(site: Trial) -> Iterator[Disk]:
+    made = Disk(site.machine, "/run")
+    yield made
+    made.mend()
+
+
+@pytest.mark.promise(WHOLE, "/run is full when a switch has to be taken back", part=1)
+@pytest.mark.parametrize("how", FULL)
+@pytest.mark.parametrize("step", ["checked", "switch", "front", "probation"])
+def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> None:
+    """The traffic goes back, or it stays with what answers."""
+    old, new = site.committed(NEVER), site.edit()
+
+    def end(_: object) -> None:
+        FULL[how](run)
+        site.sh(END)
+
+    with Watch(site.machine.address) as watch:
+        ended = matrix.stalled(site, DEPLOY, f"activate.{step}=stall", end)
+        site.sh(f"flock -w 60 {ROOT}/.activating true")
+    assert ended.status == 1, ended.both
+    assert "Traceback" not in ended.both
+    assert watch.seen <= {old, new}, ended.both
+    run.mend()
+    site.probation(0)
+    settled_after(site, DEPLOY, site.clone.release())
+
+
+@pytest.mark.promise(HELD_BACK, "/run is full when a release has to go back", part=1)
+@pytest.mark.parametrize("how", FULL)
+def test_a_release_on_probation_is_taken_back(site: Trial, run: Disk, how: str) -> None:
+    """Of which a worker dies, so that it answers all the while: somebody always does."""
+    old, new = site.tried()
+    FULL[how](run)
+    with Watch(site.machine.address) as watch:
+        site.sh(f"main=$(systemctl show -p MainPID --value myapp@{site.other}.service);"
+                ' pid=$(cut -d " " -f 1 "/proc/$main/task/$main/children"); kill -9 "$pid"')  # fmt: skip
+        site.over()
+    assert watch.seen <= {old, new}
+    run.mend()
+    site.probation(0)
+    settled_after(site, DEPLOY, site.clone.release())
