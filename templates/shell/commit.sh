@@ -77,7 +77,7 @@ releases_by_age() {
 # Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
   # Of a run that was killed here: nobody else makes these.
-  rm -rf "$ROOT"/releases/.part-old-????????????
+  for old in "$ROOT"/releases/.part-old-????????????; do sweep "$old"; done
   # Read before there is a grep or an mv whose own arguments name a release.
   running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
   kept=0
@@ -90,10 +90,15 @@ prune() {
     point "$STAGE.prune"
     mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
     point "$STAGE.pruned"
-    rm -rf "$ROOT/releases/.part-old-$id"
+    sweep "$ROOT/releases/.part-old-$id"
   done
   prune_unused venvs
   prune_unused wheels
+}
+
+# The release serves, whatever somebody has put here that is not ours to remove.
+sweep() { # PATH
+  rm -rf "$1" || mark warning "$1 is not used any more, and cannot be removed: whose is it?"
 }
 
 # A venv goes with the last release that uses it, a wheel with the last that lists it.
@@ -109,7 +114,7 @@ prune_unused() { # venvs|wheels
       cat "$ROOT"/releases/*/WHEELS 2>/dev/null | grep -qF "  ${path##*/}" && continue
     fi
     point "$STAGE.sweep"
-    rm -rf "$path"
+    sweep "$path"
   done
   flock -u 8
 }
