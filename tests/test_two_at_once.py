@@ -72,3 +72,21 @@ def test_a_controller_that_is_killed_leaves_no_lock_behind(
         first.send_signal(signal.SIGKILL)
     bob.done("deploy", "-H", "shire01", "--lock-wait", "60")
     assert release_of(hosts[0].address) == bob.release()
+
+
+def test_a_host_that_falls_silent_as_its_lock_is_taken_is_told_in_a_sentence(
+    served: tuple[Hosts, tuple[Clone, Clone]],
+) -> None:
+    hosts, (ann, _) = served
+    ann.write("service/edit.txt", "ann is not heard\n")
+    ann.environment["FAILPOINT"] = "hold.taken=stall"
+    try:
+        ended = ann.fab("deploy", "-H", "shire01")
+    finally:
+        del ann.environment["FAILPOINT"]
+        holding = "find /proc/[0-9]*/fd -lname /opt/apps/myapp/.running 2>/dev/null | cut -d / -f 3 | sort -u"
+        hosts[0].sh(f"kill -9 $({holding})")
+    assert ended.status == 1, ended.both
+    assert "fell silent while the lock of the run was taken" in ended.both
+    assert "Traceback" not in ended.both
+    ann.done("deploy", "-H", "shire01")

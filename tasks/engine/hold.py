@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from tasks.engine import scripts
@@ -14,10 +15,19 @@ from tasks.engine.failures import busy
 from tasks.engine.fanout import Emit
 from tasks.engine.marks import Mark, Reader, Transcript
 from tasks.engine.member import Member
-from tasks.engine.session import command, stream
+from tasks.engine.session import LinkLost, command, stream
 
 _HEARTBEAT = 8.0
 """Seconds between two bytes; the host lets go after 30 without one."""
+
+
+@contextmanager
+def _answering(member: Member) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LinkLost("the host fell silent while the lock of the run was taken", where=member.host.name,
+                       next=f"fab status -H {member.host.name}") from error  # fmt: skip
 
 
 class Holds:
@@ -40,20 +50,23 @@ class Holds:
         nonce = secrets.token_hex(8)
         with self._guard:
             channel = self._stack.enter_context(session.channel(command(script, session.become), wait + 30))
-        channel.sendall(b"".join(stream(script, member.run, nonce, ())))
-        reader, transcript = Reader(nonce), Transcript()
-        while data := channel.recv(65536):
-            for item in reader.feed(data):
-                transcript.add(item)
-                if isinstance(item, Mark) and item.word == "busy" and wait:
-                    emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
-            if transcript.last("held") is not None:
-                self._keep(channel)
-                return transcript.last("busy") is not None
-        told = transcript.last("busy")
-        if told is not None:
-            raise busy(member.host.name, told)
-        raise LoopError("the lock of the run cannot be taken", where=member.host.name, detail=tuple(transcript.tail))
+        with _answering(member):
+            channel.sendall(b"".join(stream(script, member.run, nonce, ())))
+            reader, transcript = Reader(nonce), Transcript()
+            while data := channel.recv(65536):
+                for item in reader.feed(data):
+                    transcript.add(item)
+                    if isinstance(item, Mark) and item.word == "busy" and wait:
+                        emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
+                if transcript.last("held") is not None:
+                    self._keep(channel)
+                    return transcript.last("busy") is not None
+            told = transcript.last("busy")
+            if told is not None:
+                raise busy(member.host.name, told)
+            raise LoopError(
+                "the lock of the run cannot be taken", where=member.host.name, detail=tuple(transcript.tail)
+            )
 
     def _keep(self, channel: Any) -> None:
         with self._guard:

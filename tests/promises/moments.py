@@ -10,6 +10,25 @@ from dataclasses import dataclass
 
 from tests.clone import Clone, Ended
 
+LINES = (
+    "plan      connect",
+    "plan      deploy",
+    "stage     send",
+    "stage     receive",
+    "stage     link",
+    "stage     verify",
+    "stage     venv",
+    "stage     staged",
+    "activate  start",
+    "activate  check",
+    "activate  switch",
+    "activate  committed",
+    "activate  drain",
+    "activate  prune",
+)
+"""What a deploy says of a host, line by line."""
+MOMENTS = tuple(line for line in LINES if line.split()[1] not in {"link", "verify", "prune"})
+"""Those that last for more than a blink."""
 SIGNALS = {"INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143), "HUP": (signal.SIGHUP, 129)}
 
 Process = subprocess.Popen[str]

@@ -60,4 +60,14 @@ FOREIGN: tuple[Regression, ...] = (
         "a host without the unit of the probation",
         "tests/test_hostile_state.py::test_a_host_of_an_older_version_is_told_before_anything_is_begun",
     ),
+    Regression(
+        "A host that fell silent as its lock was taken ended the run in a traceback",
+        "a stall at every step",
+        "tests/test_two_at_once.py::test_a_host_that_falls_silent_as_its_lock_is_taken_is_told_in_a_sentence",
+    ),
+    Regression(
+        "A deploy that was done was called failed, since root had left a directory among the venvs",
+        "every verb on a littered host",
+        "tests/test_hostile_state.py::test_what_cannot_be_swept_away_does_not_make_a_deploy_fail",
+    ),
 )

@@ -11,7 +11,7 @@ import pytest
 from tests.clone import make, quicken
 from tests.hosts import MakeHosts
 from tests.promises.link import Link, link_to
-from tests.promises.moments import Struck, strike
+from tests.promises.moments import MOMENTS, Struck, strike
 from tests.promises.state import check, settled_after
 from tests.promises.words import OTHERS, WHOLE
 from tests.site import Site
@@ -20,19 +20,6 @@ from tests.stand_ins import entries, write_inventory
 LIMIT = 8
 """Seconds that a step may take here."""
 
-MOMENTS = (
-    "plan      connect",
-    "plan      deploy",
-    "stage     send",
-    "stage     receive",
-    "stage     venv",
-    "stage     staged",
-    "activate  start",
-    "activate  check",
-    "activate  switch",
-    "activate  committed",
-    "activate  drain",
-)
 DEPLOY = ("deploy", "-H", "all", "--canary", "2", "--max-failures", "1")
 
 

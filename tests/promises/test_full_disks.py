@@ -9,23 +9,11 @@ import pytest
 from tests.clone import make, quicken
 from tests.hosts import MakeHosts
 from tests.promises.disks import Disk, separate
-from tests.promises.moments import strike
+from tests.promises.moments import MOMENTS, strike
 from tests.promises.state import check, settled_after
 from tests.promises.words import WHOLE
 from tests.site import Site, Watch
 
-MOMENTS = (
-    "plan      connect",
-    "stage     send",
-    "stage     receive",
-    "stage     venv",
-    "stage     staged",
-    "activate  start",
-    "activate  check",
-    "activate  switch",
-    "activate  committed",
-    "activate  drain",
-)
 PLACES = ("/opt/apps", "/var", "/run")
 DEPLOY = ("deploy", "-H", "shire01")
 

@@ -11,7 +11,7 @@ from tests.clone import Ended
 from tests.hosts import MakeHosts
 from tests.promises import matrix
 from tests.promises.matrix import HERE, VERBS, Matrix
-from tests.promises.moments import SIGNALS, Process, meet
+from tests.promises.moments import LINES, SIGNALS, Process, meet
 from tests.promises.state import check
 from tests.promises.words import AGAIN, WHOLE
 from tests.site import Site
@@ -23,23 +23,6 @@ OF_SCRIPTS = [case for case in CASES if not case[1].startswith(("controller.", "
 
 What holds the lock of a run does not tell that it hangs.
 """
-LINES = (
-    "plan      connect",
-    "plan      deploy",
-    "stage     send",
-    "stage     receive",
-    "stage     link",
-    "stage     verify",
-    "stage     venv",
-    "stage     staged",
-    "activate  start",
-    "activate  check",
-    "activate  switch",
-    "activate  committed",
-    "activate  drain",
-    "activate  prune",
-)
-"""What a deploy says of a host, line by line."""
 
 
 @pytest.fixture(scope="module")
