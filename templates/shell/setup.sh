@@ -75,7 +75,7 @@ take_turn() {
     { [ ! -e "$1" ] || [ -f "$1" ]; } && exec 9>>"$1" || exit 1
     if ! flock -n 9; then
       # The end of a probation is waited for, as long as a slot may drain.
-      if [ ! -f "$2" ] || flock -n "$2" true || ! flock -w "$3" 9; then
+      if [ ! -s "$2" ] || flock -n "$2" true || ! flock -w "$3" 9; then
         printf "busy %s\n" "$(tail -n 1 "$1" | head -c 4000)"
         exit 75
       fi
@@ -248,9 +248,15 @@ start_units() {
   systemctl enable -q $UNITS </dev/null
 }
 
+# By this run, or by one that was killed before it could act on that and record it.
+changed() { # PART OF A PATH
+  grep -qF "$1" "$work/changed" 2>/dev/null ||
+    [ "$(written | grep -F "$1")" != "$(grep -F "$1" "/etc/$NAME/setup" 2>/dev/null)" ]
+}
+
 # A socket that is up keeps its former address until it is opened anew.
 move_listen() {
-  grep -qF "/$NAME-listen.so" "$work/changed" 2>/dev/null && systemctl is-active -q "$NAME-listen.socket" || return 0
+  changed "/$NAME-listen.so" && systemctl is-active -q "$NAME-listen.socket" || return 0
   step listen "$LISTEN"
   LISTENED=1
   systemctl stop "$NAME-listen.socket" "$NAME-listen.service" </dev/null
@@ -260,7 +266,7 @@ move_listen() {
 
 start_gateway() {
   if [ "$FRONT" = listen ]; then
-    if systemctl is-active -q nginx.service && grep -qF "/etc/nginx/" "$work/changed" 2>/dev/null; then
+    if systemctl is-active -q nginx.service && changed /etc/nginx/; then
       check_configuration
       main=$(systemctl show -p MainPID --value nginx.service)
       reload_gateway
@@ -268,8 +274,7 @@ start_gateway() {
     return
   fi
   systemctl is-enabled -q nginx.service 2>/dev/null || systemctl enable -q nginx.service </dev/null
-  grep -qF "/etc/nginx/" "$work/changed" 2>/dev/null || grep -qF "/etc/$NAME/tls/" "$work/changed" 2>/dev/null ||
-    ! systemctl is-active -q nginx.service || return 0
+  changed /etc/nginx/ || changed "/etc/$NAME/tls/" || ! systemctl is-active -q nginx.service || return 0
   step nginx "check and reload"
   check_configuration
   main=$(systemctl show -p MainPID --value nginx.service)
@@ -345,17 +350,21 @@ still_answers_strangers() { # PORT BEFORE AFTER
 }
 
 # What deploy compares with: the account, and the digest of each file as it was written.
+written() {
+  printf 'account %s\n' "$ACCOUNT"
+  while IFS=' ' read -r _ path; do
+    printf 'file %s %s\n' "$(sha256sum <"$path" | cut -d ' ' -f 1)" "$path"
+  done <"$work/files/MODES"
+  for path in "/etc/$NAME/tls/certificate.pem" "/etc/$NAME/tls/key.pem"; do
+    [ ! -f "$path" ] || printf 'tls %s %s\n' "$(sha256sum <"$path" | cut -d ' ' -f 1)" "$path"
+  done
+}
+
 record() {
-  {
-    printf 'account %s\n' "$ACCOUNT"
-    while IFS=' ' read -r _ path; do
-      printf 'file %s %s\n' "$(sha256sum <"$path" | cut -d ' ' -f 1)" "$path"
-    done <"$work/files/MODES"
-    for path in "/etc/$NAME/tls/certificate.pem" "/etc/$NAME/tls/key.pem"; do
-      [ ! -f "$path" ] || printf 'tls %s %s\n' "$(sha256sum <"$path" | cut -d ' ' -f 1)" "$path"
-    done
-  } >"$work/setup"
-  install -m 0644 "$work/setup" "/etc/$NAME/setup"
+  written >"/etc/$NAME/setup.new-$RUN"
+  # With the record nobody needs to come again, who would take this away.
+  rm -rf "$work"
+  mv -T "/etc/$NAME/setup.new-$RUN" "/etc/$NAME/setup"
 }
 
 [ "$(id -u)" = 0 ] || refuse 'setup needs root'

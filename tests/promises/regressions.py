@@ -243,4 +243,14 @@ REGRESSIONS: tuple[Regression, ...] = (
         "a stall at every step of the watch",
         "tests/test_probation_script.py::test_a_watch_that_is_long_overdue_counts_as_none",
     ),
+    Regression(
+        "A setup that was killed with its files written, and run again, called itself done and had told nginx nothing",
+        "a stall at every step of a first deploy, ended by hand",
+        "tests/promises/test_matrix_first.py::test_a_setup_hangs",
+    ),
+    Regression(
+        "A power cut in the middle of a prune left half a release on the disk until the next one",
+        "the power cut at every step",
+        "tests/promises/test_matrix_stalled.py::test_the_power_is_cut_at_a_step",
+    ),
 )

@@ -50,7 +50,7 @@ def nothing_or_new(site: Site, new: str) -> None:
 
 
 @pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
-@pytest.mark.parametrize("step", [*steps("setup", *SETUP), *AFTER])
+@pytest.mark.parametrize("step", AFTER)
 def test_a_first_deploy_hangs(site: Site, step: str) -> None:
     """Its controller is killed, and what it left is ended by the next run."""
     bare(site)
@@ -59,6 +59,20 @@ def test_a_first_deploy_hangs(site: Site, step: str) -> None:
         assert "Traceback" not in matrix.broken(site, WORDS, f"{step}=stall").both
         site.sh("nginx -t")
     finally:
+        matrix.finished(site, WORDS, new)
+
+
+@pytest.mark.promise(WHOLE, "root's part of a host's first deploy hangs at a step, and is ended by hand", part=1)
+@pytest.mark.parametrize("step", steps("setup", *SETUP))
+def test_a_setup_hangs(site: Site, step: str) -> None:
+    """Its controller is killed, and nobody but an operator ends it."""
+    bare(site)
+    new = site.edit()
+    try:
+        assert "Traceback" not in matrix.broken(site, WORDS, f"{step}=stall").both
+        site.sh("nginx -t")
+    finally:
+        site.sh("pkill -9 -f '[h]ead -c'")
         matrix.finished(site, WORDS, new)
 
 
