@@ -64,8 +64,9 @@ class Holds:
             told = transcript.last("busy")
             if told is not None:
                 raise busy(member.host.name, told)
+            why = transcript.last("refused") or "it said nothing of why"
             raise LoopError(
-                "the lock of the run cannot be taken", where=member.host.name, detail=tuple(transcript.tail)
+                f"the lock of the run cannot be taken: {why}", where=member.host.name, detail=tuple(transcript.tail)
             )
 
     def _keep(self, channel: Any) -> None:

@@ -19,11 +19,11 @@ refuse() {
   exit 1
 }
 
-# A named place in a script, where a test makes it fail, die or stall; `fab failpoints` lists them all.
+# A named place in a script, where a test makes it fail, die or stall; `fab failpoints` lists them all. Once: what follows
+# is the way out, which may pass here again.
 point() { # STAGE.STEP
   case $FAILPOINT in
     "$1=fail")
-      # Once: what follows is the way out, which may pass here again.
       FAILPOINT=
       WHY="failpoint $1"
       mark refused "$WHY"
@@ -31,6 +31,7 @@ point() { # STAGE.STEP
       ;;
     "$1=die") kill -9 $$ ;;
     "$1=stall")
+      FAILPOINT=
       mark step stall "$1"
       while :; do sleep 1; done
       ;;
