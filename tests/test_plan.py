@@ -75,6 +75,7 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
             f"release {NEW} serves and is not committed, {OLD} is",
         ),
         ({"slot.green.ActiveState": "active", "finishing": "1"}, ""),
+        ({"adrift": "1"}, "a run whose controller is gone is still at work there"),
         ({"facade": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"health__front": "answered 502"}, "it does not answer as it should: ok; answered 502"),

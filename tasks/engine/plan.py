@@ -170,6 +170,8 @@ def _why(release: str, facts: Facts) -> str:
     """Why the release has to be activated; empty when it serves already, as it should."""
     if facts.current is None:
         return "nothing is deployed yet"
+    if facts.get("adrift"):
+        return "a run whose controller is gone is still at work there"
     # On probation it needs nothing more of us: the host commits it, or goes back.
     if facts.probation is not None and facts.live == release and facts.healthy:
         return ""

@@ -24,6 +24,7 @@ leave() {
     # No way back: what is left to do is done, or workers would stay with the old release.
     committed) after_commit ;;
   esac
+  [ "$PHASE" != finished ] || sweep_pruned
   # On probation it has just begun.
   [ -s "$watch/until" ] || finished
   exit "$status"

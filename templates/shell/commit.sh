@@ -76,8 +76,7 @@ releases_by_age() {
 
 # Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
-  # Of a run that was killed here: nobody else makes these.
-  for old in "$ROOT"/releases/.part-old-????????????; do sweep "$old"; done
+  sweep_pruned
   # Read before there is a grep or an mv whose own arguments name a release.
   running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
   kept=0
@@ -99,6 +98,11 @@ prune() {
 # The release serves, whatever somebody has put here that is not ours to remove.
 sweep() { # PATH
   rm -rf "$1" || mark warning "$1 is not used any more, and cannot be removed: whose is it?"
+}
+
+# Of a run that ended in the middle of it: nobody else makes these.
+sweep_pruned() {
+  for old in "$ROOT"/releases/.part-old-????????????; do sweep "$old"; done
 }
 
 # A venv goes with the last release that uses it, a wheel with the last that lists it.

@@ -112,9 +112,18 @@ maintenance_facts() {
 
 # Who activates at this moment: asked without taking the lock, which would be in somebody's way.
 activity_facts() {
-  [ -f "$ROOT/.activating" ] || return 0
-  inode=$(stat -c %i "$ROOT/.activating")
-  if grep -q ":$inode 0 EOF\$" /proc/locks; then fact busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"; fi
+  held "$ROOT/.activating" || return 0
+  holder=$(tail -n 1 "$ROOT/.activating" | head -c 4000)
+  fact busy "$holder"
+  # A run that nobody holds any more; the watch of a probation is the host's own.
+  case $holder in *'"group":'[1-9]*) ;; *) return 0 ;; esac
+  until=/run/$NAME/ctl/probation/until
+  held "$ROOT/.running" || { [ -s "$until" ] && ! flock -n "$until" true; } || fact adrift 1
+}
+
+# Without taking it, which a run that begins would meet. In a container /proc/locks leaves out what `flock` took and ended.
+held() { # LOCK
+  inode=$(stat -c %i "$1" 2>/dev/null) && grep -qs "^lock:.*:$inode 0 EOF\$" /proc/[0-9]*/fdinfo/9
 }
 
 # Everything that is ours, held against what was written. Each finding is a kind and a path; contents come as data.

@@ -169,7 +169,10 @@ def failing(site: Site, point: str) -> Iterator[None]:
 def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
     """The command with this failpoint; one that hangs is killed (SIGKILL) as soon as it says that it does."""
     if "=stall" in point:
-        return stalled(site, words, point, killed)
+        ended = stalled(site, words, point, killed)
+        # It was held by a controller that is gone: for half a minute at most.
+        site.sh(f"[ ! -e {ROOT}/.running ] || flock -w 45 {ROOT}/.running true")
+        return ended
     with failing(site, point):
         return site.clone.fab(*words)
 
@@ -213,7 +216,7 @@ def serves(site: Site, *allowed: str) -> None:
 
 def at_rest(site: Site) -> None:
     """Wait until the host's own watch has come to its end."""
-    site.sh("while systemctl is-active 'myapp-probation@*' | grep -q activ; do sleep 0.1; done")
+    site.sh("while systemctl is-active 'myapp-probation@*' | grep -qE '^(de)?activ'; do sleep 0.1; done")
 
 
 def finished(site: Site, words: tuple[str, ...], new: str) -> Ended:

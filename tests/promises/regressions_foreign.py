@@ -70,4 +70,14 @@ FOREIGN: tuple[Regression, ...] = (
         "every verb on a littered host",
         "tests/test_hostile_state.py::test_what_cannot_be_swept_away_does_not_make_a_deploy_fail",
     ),
+    Regression(
+        "On a host that is a container nobody was told of a run at work, or of one that hung with its controller gone",
+        "a stall at every step of a first deploy",
+        "tests/promises/test_matrix_first.py::test_a_first_deploy_hangs",
+    ),
+    Regression(
+        "Why the lock of a run could not be taken was not told",
+        "an error at every step",
+        "tests/promises/test_matrix.py::test_the_script_fails",
+    ),
 )
