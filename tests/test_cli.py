@@ -184,7 +184,7 @@ def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hos
     printed = clone.done("plan", "--script").out
     assert clone.done("--dry", "deploy").out == printed
     planned = [printed[at.end() : at.end() + int(at[3])] for at in SCRIPT.finditer(printed)]
-    stages = ("facts", "setup", "hold", "stage", "activate")
+    stages = ("facts", "setup", "hold", "stage", "activate", "probation")
     assert [text.splitlines()[0] for text in planned] == [f"# {stage} of myapp" for stage in stages]
 
     assert machine.sh("rm -f /var/tmp/received/*").returncode == 0
@@ -192,4 +192,6 @@ def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hos
     names = machine.sh("ls /var/tmp/received").stdout.decode().split()
     received = [machine.sh(f"cat /var/tmp/received/{name}").stdout.decode() for name in names]
     ran = [text for text in received if re.match(r"# \w+ of myapp\n", text)]
+    # Its guard was handed to the last of them, and is what systemd ran.
+    ran.append(machine.sh("cat /run/myapp/ctl/probation/script").stdout.decode())
     assert ran == planned

@@ -123,7 +123,8 @@ activity_facts() {
 
 # Without taking it, which a run that begins would meet. In a container /proc/locks leaves out what `flock` took and ended.
 held() { # LOCK
-  inode=$(stat -c %i "$1" 2>/dev/null) && grep -qs "^lock:.*:$inode 0 EOF\$" /proc/[0-9]*/fdinfo/9
+  inode=$(stat -c %i "$1" 2>/dev/null) &&
+    grep -qs "[0-9]: FLOCK .*:$inode 0 EOF\$" /proc/locks /proc/[0-9]*/fdinfo/9
 }
 
 # Everything that is ours, held against what was written. Each finding is a kind and a path; contents come as data.
