@@ -102,6 +102,13 @@ def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
         assert not {"EnvironmentFile", "LoadCredential"} & set(keys), path
 
 
+def test_at_boot_root_makes_and_removes_nothing_where_the_deploy_account_may_plant_a_link() -> None:
+    text = texts()["/etc/tmpfiles.d/myapp.conf"]
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    # Below /run, anew at each boot, where nobody could have planted one yet.
+    assert {(words[0], words[1].startswith("/run/myapp")) for words in lines} == {("d", True), ("L", True)}
+
+
 def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain() -> None:
     stop = int(unit(texts()["/etc/systemd/system/myapp@.service"])["TimeoutStopSec"][0])
     assert stop > SERVICE.drain + 2

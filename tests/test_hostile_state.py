@@ -114,10 +114,12 @@ def test_a_host_of_an_older_version_is_told_before_anything_is_begun(
     fleet = undeployed(hosts, tmp_path_factory.mktemp("older"), 1)
     fleet.clone.replace("service/service.yaml", "\nprobation: 0 ", "\nprobation: 1 ")
     fleet.clone.done("deploy", "--wait")
+    fleet.edit()
+    fleet.clone.done("deploy", "--wait")
     fleet.sh(0, f"{GONE} && sed -i /probation@/d /etc/myapp/setup")
     before = fleet.history("shire01")
-    for words in ((), ("--dry",)):
-        ended = fleet.clone.fab(*words, "restart")
+    for words in (("restart",), ("--dry", "restart"), ("rollback",), ("--dry", "rollback")):
+        ended = fleet.clone.fab(*words)
         assert ended.status == 1, ended.both
         assert "set up by an older version" in ended.both
         assert "next: fab setup -H shire01" in ended.both

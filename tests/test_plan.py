@@ -76,6 +76,8 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
         ),
         ({"slot.green.ActiveState": "active", "finishing": "1"}, ""),
         ({"adrift": "1"}, "a run whose controller is gone is still at work there"),
+        ({"pruning": "1"}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"pruning": "1", "busy": "{}"}, ""),
         ({"facade": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"health__front": "answered 502"}, "it does not answer as it should: ok; answered 502"),

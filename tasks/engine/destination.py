@@ -10,18 +10,17 @@ from tasks.engine.scripts import Question
 from tasks.engine.staging import Candidate
 
 
-def question(member: Member, action: str) -> Question:
-    """What a rollback or restart asks first; a restart: whether what watches a probation is there, too."""
-    watched = action == "restart" and member.service.probation
-    return Question((layout.watch_file(member.service),) if watched else ())
+def question(member: Member) -> Question:
+    """What a rollback or restart asks first: also whether what guards it, and watches a probation, is there."""
+    return Question((layout.watch_file(member.service),))
 
 
 def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
     """What a rollback or restart activates, what is committed, and what to go back to afterwards."""
     release = target_of(member, action, wanted, found)
-    for path in question(member, action).files:
+    for path in question(member).files:
         if not found.get(f"file.{path}"):
-            told = f"the host was set up by an older version: there is no {path}, and no probation without it"
+            told = f"the host was set up by an older version: there is no {path}, which guards a run"
             raise LoopError(told, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
     spare = history.way_back(found.actions, action, release, found.release_ids)
     trial = found.live if found.live != found.current else None
@@ -54,9 +53,9 @@ def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> 
 
 def switch_scripts(member: Member, action: str, target: str | None, wait: int) -> tuple[scripts.Script, ...]:
     """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
-    aimed = aim(member, action, target, member.ask(question(member, action)))
+    aimed = aim(member, action, target, member.ask(question(member)))
     return (
-        scripts.facts(member.service, question(member, action)),
+        scripts.facts(member.service, question(member)),
         scripts.hold(member.service, action, aimed.release, wait),
         *scripts.activation(member.service, aimed.switch(action)),
     )

@@ -19,20 +19,13 @@ from tasks.engine.target import Target
 
 _RELEASE = r"[0-9a-z]{1,40}"
 _SHAPES = {
-    "current": "(blue|green)?",
-    "live": "(blue|green|current)?",
-    "current_release": f"({_RELEASE})?",
-    "live_release": f"({_RELEASE})?",
-    "setup.account": r"([A-Za-z0-9_][A-Za-z0-9._@-]{0,99})?",
+    "current": ("committed slot", "(blue|green)?"),
+    "live": ("live slot", "(blue|green|current)?"),
+    "current_release": ("committed release", f"({_RELEASE})?"),
+    "live_release": ("live release", f"({_RELEASE})?"),
+    "setup.account": ("deploy account", r"([A-Za-z0-9_][A-Za-z0-9._@-]{0,99})?"),
 }
-_CALLED = {
-    "current": "committed slot",
-    "live": "live slot",
-    "current_release": "committed release",
-    "live_release": "live release",
-    "setup.account": "deploy account",
-}
-"""What goes on into scripts and command lines looks like this, or the host is believed nothing."""
+"""What goes on into scripts and command lines: what it is called, and how it looks, or the host is believed nothing."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +179,10 @@ def parse(transcript: Transcript) -> Facts:
 
 def _accept(values: Mapping[str, str]) -> None:
     """LoopError for a name of ours that none of ours can be."""
-    for key, shape in _SHAPES.items():
+    for key, (called, shape) in _SHAPES.items():
         if not re.fullmatch(shape, values.get(key, "")):
             raise LoopError(
-                f"the host says {values[key][:100]!r} where the name of its {_CALLED[key]} belongs, which cannot be",
+                f"the host says {values[key][:100]!r} where the name of its {called} belongs, which cannot be",
                 next="look at it by hand: `current`, the `release` of each slot below /opt/apps/NAME; /etc/NAME/setup",
                 code="lies",
             )

@@ -180,7 +180,8 @@ def _why(release: str, facts: Facts) -> str:
     if facts.current != release:
         return f"release {facts.current} serves"
     # Its host is about to stop the slot before it: that needs nothing of us, either.
-    if not facts.settled and not facts.get("finishing"):
+    cut = facts.get("pruning") and not facts.get("busy")
+    if cut or (not facts.settled and not facts.get("finishing")):
         return "an earlier run did not come to its end, or the service is stopped"
     if not facts.healthy:
         return f"it does not answer as it should: {facts.get('health.slot')}; {facts.get('health.front')}"

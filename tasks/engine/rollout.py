@@ -57,7 +57,7 @@ class Rollout:
             return candidate
 
         def look(member: Member) -> Candidate:
-            found = member.ask(destination.question(member, self.action))
+            found = member.ask(destination.question(member))
             member.act_as(found.account or member.login)
             return destination.aim(member, self.action, target, found)
 

@@ -265,6 +265,8 @@ release_facts() {
     [ -f "${release}release.json" ] || continue
     mark release "$(head -c 65536 "${release}release.json" | tr -d '\n')"
   done
+  # Where the power went in the middle of a prune.
+  for old in "$ROOT"/releases/.part-old-????????????; do [ ! -d "$old" ] || fact pruning 1; done
   for venv in "$ROOT"/venvs/*/; do
     [ -d "$venv" ] && fact "venv.$(basename "$venv")" 1
   done
