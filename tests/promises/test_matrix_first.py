@@ -49,31 +49,30 @@ def nothing_or_new(site: Site, new: str) -> None:
         site.sh(f"! test -e {ROOT}/.activating || flock -w 90 {ROOT}/.activating true")
 
 
-@pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
-@pytest.mark.parametrize("step", AFTER)
-def test_a_first_deploy_hangs(site: Site, step: str) -> None:
-    """Its controller is killed, and what it left is ended by the next run."""
+def hung(site: Site, step: str, end: str = ":") -> None:
+    """A first deploy hangs there and its controller is killed; after `end` the same command finishes it."""
     bare(site)
     new = site.edit()
     try:
         assert "Traceback" not in matrix.broken(site, WORDS, f"{step}=stall").both
         site.sh("nginx -t")
     finally:
+        site.sh(end)
         matrix.finished(site, WORDS, new)
+
+
+@pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
+@pytest.mark.parametrize("step", AFTER)
+def test_a_first_deploy_hangs(site: Site, step: str) -> None:
+    """Its controller is killed, and what it left is ended by the next run."""
+    hung(site, step)
 
 
 @pytest.mark.promise(WHOLE, "root's part of a host's first deploy hangs at a step, and is ended by hand", part=1)
 @pytest.mark.parametrize("step", steps("setup", *SETUP))
 def test_a_setup_hangs(site: Site, step: str) -> None:
     """Its controller is killed, and nobody but an operator ends it."""
-    bare(site)
-    new = site.edit()
-    try:
-        assert "Traceback" not in matrix.broken(site, WORDS, f"{step}=stall").both
-        site.sh("nginx -t")
-    finally:
-        site.sh("pkill -9 -f '[h]ead -c'")
-        matrix.finished(site, WORDS, new)
+    hung(site, step, "pkill -9 -f '[h]ead -c'")
 
 
 @pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=2)
