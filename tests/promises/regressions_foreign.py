@@ -78,6 +78,6 @@ FOREIGN: tuple[Regression, ...] = (
     Regression(
         "Why the lock of a run could not be taken was not told",
         "an error at every step",
-        "tests/promises/test_matrix.py::test_the_script_fails",
+        "tests/promises/test_matrix_fails.py::test_the_script_fails",
     ),
 )
