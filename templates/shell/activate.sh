@@ -158,8 +158,10 @@ begin_probation() {
   point activate.probation
   now
   printf '%s\n' "$((NOW + PROBATION * 100))" >"$watch/until"
-  point activate.watching
   PHASE=finished
+  # It has waited for this lock, and is not to wait for a script that hangs here.
+  flock -u 9
+  point activate.watching
   mark probation "$PROBATION"
 }
 

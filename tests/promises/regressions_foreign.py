@@ -80,4 +80,9 @@ FOREIGN: tuple[Regression, ...] = (
         "an error at every step",
         "tests/promises/test_matrix_fails.py::test_the_script_fails",
     ),
+    Regression(
+        "A script that hung just after it had begun a probation kept the watch waiting, so that nobody watched",
+        "a stall at every step, two signals at each",
+        "tests/promises/test_matrix_hangs.py::test_the_script_hangs_and_the_controller_is_killed",
+    ),
 )
