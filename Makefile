@@ -5,11 +5,12 @@ SEED ?= 4
 # One process for each core; a module's tests share their hosts, so they stay together.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup check test promises demo clean
+.PHONY: help setup check test promises bench demo clean
 help:
 	@echo 'make demo     two real local hosts, a deploy to both, the answer over HTTPS'
 	@echo 'make test     everything with pytest, real hosts included (as root, on Linux)'
 	@echo 'make promises every case of every promise, for hours, into docs/PROMISES.md (SEED=4)'
+	@echo 'make bench    ours, the limit made by hand and the peers, into docs/BENCHMARK.md (BENCH="--rounds 1 --series near")'
 	@echo 'make check    format, lint, types, shell scripts'
 	@echo 'make setup    the virtual environment in .venv'
 	@echo 'make clean    take away .venv and the local hosts'
@@ -40,6 +41,10 @@ promises: setup
 	$(BIN)/pytest $(ALL) --promises-log=build/traffic.jsonl tests/test_traffic*.py || status=$$?; \
 	$(PYTEST) $(ALL) --promises-log=build/promises.jsonl --ignore-glob='*/test_traffic*' || status=$$?; \
 	$(BIN)/python -m tests.promises.table build/traffic.jsonl build/promises.jsonl && exit $$status
+
+# On a machine that does nothing else: the ratios are of one run, and noise is noise.
+bench: setup
+	$(BIN)/python -m tests.bench $(BENCH)
 
 demo: setup
 	@.ci/demo

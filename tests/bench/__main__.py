@@ -1,0 +1,99 @@
+"""`python -m tests.bench [--rounds N] [--series near,50ms] [--who ours,limit-uv]`; all of it is docs/BENCHMARK.md."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from tests.bench import job, report
+from tests.bench.contenders import Ansible, Contender, Fabric, Limit, Ours, Pyinfra
+from tests.bench.ground import Ground, ground
+from tests.bench.series import SERIES, Results, measure
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build/bench"
+PEERS = ("ansible-core>=2.19,<2.20", "mitogen>=0.3.54,<0.4", "pyinfra>=3.10,<4")
+Make = Callable[[str, Path, Ground, Path], Contender]
+NEAREST = ("ours", "limit-uv")
+"""Who takes part in a series without peers."""
+
+
+def peers() -> Path:
+    """The bin directory of a venv that has the peers, made once."""
+    place = BUILD / "peers"
+    if not (place / "bin/pyinfra").exists():
+        venv.create(place, with_pip=True)
+        subprocess.run([place / "bin/pip", "install", "-q", "--disable-pip-version-check", *PEERS], check=True)
+    return place / "bin"
+
+
+def makers() -> Mapping[str, Make]:
+    """Everybody, by name; what they need beyond is found when they are made."""
+    return {
+        "ours": Ours,
+        "ours-default": lambda *given: Ours(*given, held=True),
+        "limit-uv": lambda *given: Limit(*given, installer="uv"),
+        "limit-pip": lambda *given: Limit(*given, installer="pip"),
+        "fabric": Fabric,
+        "pyinfra": lambda *given: Pyinfra(*given, peers=peers()),
+        "mitogen": lambda *given: Ansible(*given, peers=peers(), mitogen=True),
+        "ansible": lambda *given: Ansible(*given, peers=peers()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what took part."""
+    found = {name: metadata.version(name) for name in ("fabric", "paramiko", "uv")}
+    told = subprocess.run([peers() / "pip", "freeze"], capture_output=True, text=True, check=True).stdout
+    pairs = (line.partition("==")[::2] for line in told.splitlines())
+    return found | {name: version for name, version in pairs if name in {"ansible-core", "mitogen", "pyinfra"}}
+
+
+def series(name: str, who: Sequence[str], rounds: int, hosts: Ground, folder: Path, results: Results) -> None:
+    """One table, with projects and services of its own."""
+    these = hosts.first(SERIES[name].hosts)
+    wheels = job.wheels(BUILD / "wheels")
+    names = [one for one in who if SERIES[name].peers or one in (*NEAREST, "limit-pip")]
+    there = [makers()[one](one, folder / name, these, wheels) for one in names]
+    for contender in there:
+        contender.begin()
+    measure(name, these, there, rounds, results, partial(print, flush=True))
+    for contender in there:
+        contender.wipe()
+
+
+def main() -> None:
+    """Measure what is asked for. Only a run of everything writes the page."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--series", default=",".join(SERIES))
+    parser.add_argument("--who", default=",".join(makers()))
+    given = parser.parse_args()
+    names, who, results = given.series.split(","), given.who.split(","), Results()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench."))
+    try:
+        with ground(folder / "sandbox", max(SERIES[name].hosts for name in names)) as hosts:
+            for name in names:
+                series(name, who, given.rounds, hosts, folder, results)
+                results.write(BUILD / "results.jsonl")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.write(report.overview(results, names))
+    if names == list(SERIES) and who == list(makers()):
+        page = report.page(results, versions(), time.strftime("%Y-%m-%d", time.gmtime()), given.rounds)
+        (ROOT / "docs/BENCHMARK.md").write_text(page)
+        (ROOT / "docs/benchmark.svg").write_text(report.plot(results))
+
+
+if __name__ == "__main__":
+    main()

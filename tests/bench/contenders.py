@@ -1,0 +1,240 @@
+"""Who does the job: we, the limit made by hand, and the peers that pip can bring. Each in a project of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.bench import job
+from tests.bench.ground import Ground
+from tests.clone import FAB, Clone, make
+from tests.stand_ins import write_inventory
+
+HERE = Path(__file__).resolve().parent
+ACTIONS = ("first", "code", "none", "dependency", "rollback", "restart", "status")
+"""What is timed: a first deploy, a code change, a deploy without one, one that adds a dependency, and three verbs."""
+
+
+class Contender(ABC):
+    """One that does the job. name: of its service on the hosts, too; actions: those that it can do."""
+
+    actions: tuple[str, ...] = ACTIONS
+
+    def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path) -> None:
+        self.name, self.ground, self.wheels = name, ground, wheels
+        self.project = folder / name
+        self.edition, self.more = 0, False
+
+    @property
+    def code(self) -> Path:
+        """Where its application lies."""
+        return self.project / "code"
+
+    @property
+    def folder(self) -> Path:
+        """Where its command is given."""
+        return self.project
+
+    def begin(self) -> None:
+        """Make its project."""
+        job.application(self.code)
+        job.setup(self.project / "setup", self.name)
+        shutil.copytree(self.wheels, self.project / "wheels")
+        self.ground.ssh_config(self.project)
+        self.lock()
+
+    def edit(self) -> None:
+        """A code change."""
+        self.edition += 1
+        job.edit(self.code, self.edition)
+
+    def depend(self) -> None:
+        """A dependency more, or one less."""
+        self.more = not self.more
+        self.lock()
+
+    def lock(self) -> None:
+        """Write the requirements down."""
+        (self.project / "requirements.txt").write_text(job.requirements(self.wheels, self.more))
+
+    def wipe(self) -> None:
+        """Take it off its hosts, and out of its own memory."""
+        self.ground.wipe(self.name)
+
+    def environment(self) -> Mapping[str, str]:
+        """The environment of its command."""
+        return {
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if key not in {"SSH_AUTH_SOCK", "PYTHONDONTWRITEBYTECODE"}
+            },
+            "PROJECT": str(self.project),
+        }
+
+    @abstractmethod
+    def command(self, action: str) -> tuple[str, ...]:
+        """The words of one of the actions; all kinds of deploys are one command."""
+
+
+class Ours(Contender):
+    """`fab deploy`. held: with the health check over two seconds and the probation that the template has."""
+
+    def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path, *, held: bool = False) -> None:
+        super().__init__(name, folder, ground, wheels)
+        self._held = held
+        self._clone: Clone | None = None
+
+    @property
+    def clone(self) -> Clone:
+        """Its copy of this project."""
+        assert self._clone, "begin comes first"
+        return self._clone
+
+    @property
+    def code(self) -> Path:
+        return self.clone.root / "service"
+
+    @property
+    def folder(self) -> Path:
+        return self.clone.root
+
+    def begin(self) -> None:
+        self.project.mkdir(parents=True)
+        inventory = write_inventory(self.project / "hosts.yaml", self.ground.inventory())
+        self._clone = clone = make(self.project, inventory)
+        shutil.rmtree(clone.root / "service")
+        job.application(self.code)
+        check = "settle: 2, passes: 3" if self._held else "settle: 0, passes: 1"
+        clone.write("service/service.yaml", f"""\
+name: {self.name}
+app: "app:create_app()"
+processes: {{web: {{workers: 2, threads: 4}}}}
+health: {{path: /readyz, {check}}}
+probation: {30 if self._held else 0}
+nginx: {{server_name: {self.name}.example}}
+""")  # fmt: skip
+        self.lock()
+
+    def lock(self) -> None:
+        lines = job.requirements(self.wheels, self.more).splitlines()
+        (self.code / "requirements.txt").write_text(
+            "".join(f"{line}{job.digests(self.wheels, line)}\n" for line in lines)
+        )
+
+    def wipe(self) -> None:
+        self.clone.done("remove", "-H", "all", "--yes", "--data")
+
+    def environment(self) -> Mapping[str, str]:
+        home = {"HOME": str(self.project / "home"), "PIP_FIND_LINKS": str(self.wheels), "PIP_NO_INDEX": "1"}
+        return {**super().environment(), **home, "HOSTS": str(self.clone.inventory)}
+
+    def command(self, action: str) -> tuple[str, ...]:
+        verb = action if action in {"rollback", "restart", "status"} else "deploy"
+        waves = () if verb == "status" else ("--canary", "0", "--batch", "100%")
+        return (str(FAB), verb, "-H", "all", *waves)
+
+
+class Limit(Contender):
+    """deploy.sh, with uv or with pip on the host."""
+
+    actions = ("first", "code", "none", "dependency", "rollback", "restart")
+
+    def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path, *, installer: str) -> None:
+        super().__init__(name, folder, ground, wheels)
+        self._installer = installer
+
+    def begin(self) -> None:
+        super().begin()
+        if self._installer == "uv":
+            shutil.copy(Path(sys.executable).with_name("uv"), self.project / "uv")
+
+    def wipe(self) -> None:
+        super().wipe()
+        shutil.rmtree(self.project / ".sent", ignore_errors=True)
+
+    def command(self, action: str) -> tuple[str, ...]:
+        verb = action if action in {"rollback", "restart"} else "deploy"
+        hosts = [f"h{number}" for number in range(1, len(self.ground.machines) + 1)]
+        return ("sh", str(HERE / "limit/deploy.sh"), verb, str(self.project), self._installer, *hosts)
+
+
+class Fabric(Contender):
+    """The tutorial's fabfile."""
+
+    actions = ("first", "code", "none", "dependency", "restart")
+
+    def environment(self) -> Mapping[str, str]:
+        hosts = " ".join(f"127.0.0.1:{link.port}" for link in self.ground.links)
+        return {**super().environment(), "HOSTS": hosts, "IDENTITY": str(self.ground.identity)}
+
+    def command(self, action: str) -> tuple[str, ...]:
+        verb = "restart" if action == "restart" else "deploy"
+        return (str(FAB), "--search-root", str(HERE / "peers"), verb)
+
+
+class Ansible(Contender):
+    """The playbook; with a strategy of Mitogen's where it says so. peers: the bin directory of a venv that has them."""
+
+    actions = ("first", "code", "none", "dependency", "restart")
+
+    def __init__(
+        self, name: str, folder: Path, ground: Ground, wheels: Path, *, peers: Path, mitogen: bool = False
+    ) -> None:
+        super().__init__(name, folder, ground, wheels)
+        self._peers, self._mitogen = peers, mitogen
+
+    def begin(self) -> None:
+        super().begin()
+        hosts = "".join(f"h{number}\n" for number in range(1, len(self.ground.machines) + 1))
+        (self.project / "inventory").write_text(hosts)
+
+    def environment(self) -> Mapping[str, str]:
+        told = {
+            "ANSIBLE_SSH_ARGS": f"-F {self.project}/ssh_config -o ControlMaster=auto -o ControlPersist=2s",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_FORKS": "30",
+            "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+            "ANSIBLE_HOME": str(self.project / ".ansible"),
+        }
+        if self._mitogen:
+            (found,) = self._peers.parent.glob("lib/python*/site-packages/ansible_mitogen/plugins/strategy")
+            told |= {"ANSIBLE_STRATEGY_PLUGINS": str(found), "ANSIBLE_STRATEGY": "mitogen_linear"}
+        return {**super().environment(), **told}
+
+    def command(self, action: str) -> tuple[str, ...]:
+        book = "restart" if action == "restart" else "playbook"
+        given = f"name={self.name} project={self.project}"
+        inventory = str(self.project / "inventory")
+        return (str(self._peers / "ansible-playbook"), "-i", inventory, "-e", given, str(HERE / f"peers/{book}.yml"))
+
+
+class Pyinfra(Contender):
+    """The operations of pyinfra."""
+
+    actions = ("first", "code", "none", "dependency", "restart")
+
+    def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path, *, peers: Path) -> None:
+        super().__init__(name, folder, ground, wheels)
+        self._peers, self._restarts = peers, False
+
+    def begin(self) -> None:
+        super().begin()
+        known = {
+            "ssh_config_file": str(self.project / "ssh_config"),
+            "ssh_known_hosts_file": str(self.project / "known_hosts"),
+        }
+        hosts = [(f"h{number}", known) for number in range(1, len(self.ground.machines) + 1)]
+        (self.project / "inventory.py").write_text(f"hosts = {hosts!r}\n")
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), **({"ONLY_RESTART": "1"} if self._restarts else {})}
+
+    def command(self, action: str) -> tuple[str, ...]:
+        self._restarts = action == "restart"
+        deploy = str(HERE / "peers/pyinfra_deploy.py")
+        return (str(self._peers / "pyinfra"), "-y", str(self.project / "inventory.py"), deploy)

@@ -1,0 +1,101 @@
+"""The hosts of a benchmark, each behind a link that can be made longer or narrower, and what is seen of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engine.sandbox import Machine, Sandbox
+from tests.promises.link import Link, link_to
+
+_COUNT = "cat /sys/class/net/host0/statistics/rx_bytes; journalctl -q -t sshd -o cat | grep -c '^Starting session'"
+_VERBOSE = "echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/bench.conf && systemctl restart ssh"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """machines and links go together. identity: the key that logs in on all of them, as deploy."""
+
+    machines: Sequence[Machine]
+    links: Sequence[Link]
+    identity: Path
+
+    def first(self, count: int) -> Ground:
+        """The first of them."""
+        return Ground(self.machines[:count], self.links[:count], self.identity)
+
+    @contextmanager
+    def far(self, round_trip: float = 0.0, rate: float = float("inf")) -> Iterator[None]:
+        """Meanwhile every packet takes its time. round_trip: seconds; rate: bytes a second each way."""
+        for link in self.links:
+            link.slow(round_trip / 2, rate)
+        try:
+            yield
+        finally:
+            for link in self.links:
+                link.slow()
+
+    def counted(self) -> tuple[int, int]:
+        """Bytes that all hosts have received so far, and channels that were opened on them."""
+        told = [machine.sh(_COUNT + " || :").stdout.split() for machine in self.machines]
+        return sum(int(received) for received, _ in told), sum(int(opened) for _, opened in told)
+
+    def editions(self, name: str) -> set[str]:
+        """What a service answers through the front doors of all hosts."""
+        ask = f"curl -sk --resolve {name}.example:443:127.0.0.1 https://{name}.example/readyz"
+        return {machine.sh(ask).stdout.decode().strip() for machine in self.machines}
+
+    def ssh_config(self, project: Path) -> Path:
+        """A config for ssh under which the hosts are called h1, h2 and so on."""
+        known = project / "known_hosts"
+        lines, keys = [], []
+        for number, (machine, link) in enumerate(zip(self.machines, self.links, strict=True), 1):
+            lines += [f"Host h{number}", f"  Port {link.port}"]
+            keys.append(f"[127.0.0.1]:{link.port} {machine.host_key}\n")
+        common = {"HostName": "127.0.0.1", "User": "deploy", "IdentityFile": str(self.identity),
+                  "IdentitiesOnly": "yes", "UserKnownHostsFile": str(known), "LogLevel": "ERROR"}  # fmt: skip
+        lines += ["Host *", *(f"  {key} {value}" for key, value in common.items())]
+        known.write_text("".join(keys))
+        path = project / "ssh_config"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def inventory(self) -> dict[str, dict[str, object]]:
+        """The `hosts:` of a hosts.yaml."""
+        pairs = zip(self.machines, self.links, strict=True)
+        return {
+            f"h{number}": link.entry(machine, str(self.identity)) for number, (machine, link) in enumerate(pairs, 1)
+        }
+
+    def wipe(self, name: str) -> None:
+        """Take a service of the limit or a peer off all hosts."""
+        quoted = shlex.quote(name)
+        script = f"""systemctl disable -q --now {quoted} 2>/dev/null
+        rm -rf /srv/{quoted} /etc/ssl/{quoted} /etc/systemd/system/{quoted}.service /etc/nginx/conf.d/{quoted}.conf
+        userdel {quoted} 2>/dev/null
+        systemctl daemon-reload
+        if [ -z "$(ls /etc/nginx/conf.d)" ]; then systemctl stop nginx; else systemctl reload nginx; fi"""
+        for machine in self.machines:
+            machine.sh(f"{{ {script}; }} </dev/null || :")
+
+
+@contextmanager
+def linked(machines: Sequence[Machine], identity: Path) -> Iterator[Ground]:
+    """These hosts, each behind a link, with an sshd that logs each channel."""
+    with ExitStack() as stack:
+        for machine in machines:
+            machine.sh(_VERBOSE)
+        links = [stack.enter_context(link_to(machine.address)) for machine in machines]
+        yield Ground(machines, links, identity)
+
+
+@contextmanager
+def ground(state: Path, count: int) -> Iterator[Ground]:
+    """Pristine hosts, for a while; root on Linux only."""
+    sandbox = Sandbox(state)
+    with ExitStack() as stack:
+        stack.callback(sandbox.down)
+        yield stack.enter_context(linked(sandbox.up(count), sandbox.identity))

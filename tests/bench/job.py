@@ -1,0 +1,130 @@
+"""The job that everybody does: a small Flask application behind gunicorn, systemd and nginx, and what changes in it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+MODULES = 9
+"""Besides the one that says which edition it is."""
+_PACKAGES = ("flask>=3.1,<4", "gunicorn>=23,<28")
+MORE = "humanize==4.17.0"
+"""The dependency that is added."""
+_APP = '''"""The application of the benchmark."""
+
+from flask import Flask
+
+from . import {modules}
+from .edition import EDITION
+
+
+def create_app():
+    app = Flask(__name__)
+    for module in ({modules},):
+        app.register_blueprint(module.pages)
+
+    @app.get("/readyz")
+    def ready():
+        return {{"edition": EDITION}}
+
+    return app
+'''
+_MODULE = '''"""One of the modules of the benchmark's application."""
+
+from flask import Blueprint
+
+pages = Blueprint("{name}", __name__)
+
+
+@pages.get("/{name}")
+def {name}():
+    return {{"page": "{name}"}}
+'''
+_UNIT = r"""[Unit]
+Description=%(name)s
+After=network.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+User=%(name)s
+RuntimeDirectory=%(name)s
+WorkingDirectory=/srv/%(name)s/current/code
+ExecStart=/srv/%(name)s/current/venv/bin/python -m gunicorn --no-control-socket -w 2 --threads 4 \
+  -b unix:/run/%(name)s/http.sock app:create_app()
+KillMode=mixed
+Restart=on-failure
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
+_SITE = """server {
+  listen 443 ssl;
+  server_name %(name)s.example;
+  ssl_certificate /etc/ssl/%(name)s/cert.pem;
+  ssl_certificate_key /etc/ssl/%(name)s/key.pem;
+  location / {
+    proxy_pass http://unix:/run/%(name)s/http.sock;
+    proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-Proto https;
+  }
+}
+server {
+  listen 80;
+  server_name %(name)s.example;
+  return 301 https://$host$request_uri;
+}
+"""
+
+
+def application(code: Path) -> None:
+    """Ten files and one that says the edition, in a package `app`."""
+    package = code / "app"
+    package.mkdir(parents=True)
+    names = [f"part{number}" for number in range(1, MODULES + 1)]
+    (package / "__init__.py").write_text(_APP.format(modules=", ".join(names)))
+    for name in names:
+        (package / f"{name}.py").write_text(_MODULE.format(name=name))
+    edit(code, 0)
+
+
+def edit(code: Path, edition: int) -> None:
+    """A code change."""
+    (code / "app/edition.py").write_text(f'"""Which edition this is."""\n\nEDITION = {edition}\n')
+
+
+def setup(folder: Path, name: str) -> None:
+    """The unit and the site of a contender that has none of its own."""
+    folder.mkdir(parents=True)
+    (folder / f"{name}.service").write_text(_UNIT % {"name": name})
+    (folder / f"{name}.conf").write_text(_SITE % {"name": name})
+
+
+def wheels(folder: Path) -> Path:
+    """All wheels for the hosts' Python 3.11, and pip's own; fetched once, from wherever pip is told to."""
+    if not folder.is_dir():
+        part = folder.with_name(f"{folder.name}.part")
+        words = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", str(part)]
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", *words, *_PACKAGES, MORE, "pip"], check=True)
+        part.rename(folder)
+    return folder
+
+
+def requirements(wheels: Path, more: bool) -> str:
+    """The lock, as `name==version` lines; more: with the added dependency."""
+    found = (wheel.name.split("-")[:2] for wheel in sorted(wheels.glob("*.whl")))
+    left_out = {"pip"} if more else {"pip", MORE.partition("==")[0]}
+    return "".join(f"{name.lower()}=={version}\n" for name, version in found if name not in left_out)
+
+
+def digests(wheels: Path, line: str) -> str:
+    """The hashes of a line of the requirements, as pip reads them."""
+    name, _, version = line.partition("==")
+    found = [path for path in wheels.glob("*.whl") if path.name.lower().startswith(f"{name}-{version}-")]
+    return "".join(f" --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in found)

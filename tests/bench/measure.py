@@ -1,0 +1,52 @@
+"""What one command costs: on the clock, in CPU and memory of this machine, and on the wire."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.ground import Ground
+
+LIMIT = 900
+"""Seconds that a command may take."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """seconds on the clock; cpu: seconds of all its processes here; memory: bytes of the largest of them.
+
+    received: bytes that came to the hosts; channels: commands, shells and file transfers that were begun on them.
+    """
+
+    seconds: float
+    cpu: float
+    memory: int
+    received: int
+    channels: int
+
+
+class Failed(Exception):
+    """A command of a contender did not work; its output."""
+
+
+def run(ground: Ground, words: Sequence[str], folder: Path, environment: Mapping[str, str], told: Path) -> Cost:
+    """Run a command to its end; told: where its output goes. Raises Failed when that is not a success."""
+    before = ground.counted()
+    with told.open("wb") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            words, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        # Of the process and all that it waited for, as the kernel counts it.
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise Failed(f"{' '.join(words)}\n{told.read_text(errors='replace')}")
+    after = ground.counted()
+    received, channels = after[0] - before[0], after[1] - before[1]
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, received, channels)

@@ -1,0 +1,132 @@
+"""What is measured, in which order: everybody does each action in turn, round after round, and the median counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench.contenders import Contender
+from tests.bench.ground import Ground
+from tests.bench.measure import Cost, run
+
+
+@dataclass(frozen=True)
+class Series:
+    """One table. round_trip: seconds that are added; rate: bytes a second; peers: whether all take part."""
+
+    title: str
+    actions: tuple[str, ...]
+    hosts: int = 1
+    round_trip: float = 0.0
+    rate: float = float("inf")
+    peers: bool = True
+
+
+ALL = ("first", "none", "code", "dependency", "rollback", "restart", "status")
+SERIES: Mapping[str, Series] = {
+    "near": Series("One host", ALL),
+    "50ms": Series("One host, 50 ms away", ("none", "code"), round_trip=0.05),
+    "150ms": Series("One host, 150 ms away", ("none", "code"), round_trip=0.15),
+    "narrow": Series("One host, 1 MB/s", ("first",), rate=1e6, peers=False),
+    "4": Series("4 hosts", ("first", "none", "code"), 4),
+    "10": Series("10 hosts", ("none", "code"), 10, peers=False),
+    "30": Series("30 hosts", ("none", "code"), 30, peers=False),
+}
+
+
+@dataclass
+class Results:
+    """costs: by series, action and contender, one of each round."""
+
+    costs: dict[tuple[str, str, str], list[Cost]] = field(default_factory=dict)
+
+    def add(self, series: str, action: str, contender: str, cost: Cost) -> None:
+        """One more."""
+        self.costs.setdefault((series, action, contender), []).append(cost)
+
+    def of(self, series: str, action: str, contender: str) -> list[Cost]:
+        """Those of all rounds; empty where it did not take part."""
+        return self.costs.get((series, action, contender), [])
+
+    def seconds(self, series: str, action: str, contender: str) -> float | None:
+        """The median on the clock."""
+        found = self.of(series, action, contender)
+        return median(cost.seconds for cost in found) if found else None
+
+    def write(self, path: Path) -> None:
+        """All of them, a line each."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps([*key, asdict(cost)]) for key, costs in self.costs.items() for cost in costs]
+        path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def read(path: Path) -> Results:
+    """Those that `write` wrote."""
+    results = Results()
+    for line in path.read_text().splitlines():
+        series, action, contender, cost = json.loads(line)
+        results.add(series, action, contender, Cost(**cost))
+    return results
+
+
+class Wrong(Exception):
+    """A contender called itself done, and its hosts answer something else."""
+
+
+def measure(
+    name: str, ground: Ground, contenders: Sequence[Contender], rounds: int, results: Results, say: Any
+) -> None:
+    """One series."""
+    series = SERIES[name]
+    warm(contenders)
+    for number in range(1, rounds + 1):
+        for action in series.actions:
+            for contender in contenders:
+                if action in contender.actions:
+                    cost = once(contender, action, series, ground)
+                    results.add(name, action, contender.name, cost)
+                    say(f"{series.title}, round {number}: {action:10} {contender.name:14} {cost.seconds:6.2f} s")
+
+
+def warm(contenders: Iterable[Contender]) -> None:
+    """Caches are filled, and everybody serves."""
+    for contender in contenders:
+        cost(contender, "code")
+        # Something to roll back to, with each of the two sets of dependencies.
+        contender.depend()
+        cost(contender, "dependency")
+        contender.edit()
+        cost(contender, "code")
+
+
+def once(contender: Contender, action: str, series: Series, ground: Ground) -> Cost:
+    """Make ready, do it by the clock, and look whether it was done."""
+    if action == "first":
+        contender.wipe()
+    if action == "dependency":
+        contender.depend()
+    if action in {"code", "dependency"}:
+        contender.edit()
+    before = ground.editions(contender.name)
+    with ground.far(series.round_trip, series.rate):
+        took = cost(contender, action)
+    found = ground.editions(contender.name)
+    if action == "rollback":
+        done = len(found) == 1 and found != before
+    elif action in {"restart", "status"}:
+        done = found == before
+    else:
+        done = found == {f'{{"edition":{contender.edition}}}'}
+    if not done:
+        raise Wrong(f"{contender.name}, {action}: {found} answers, where {before} did")
+    return took
+
+
+def cost(contender: Contender, action: str) -> Cost:
+    """One command, by the clock."""
+    told = contender.project / "output"
+    return run(contender.ground, contender.command(action), contender.folder, contender.environment(), told)

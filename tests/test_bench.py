@@ -1,0 +1,84 @@
+"""The benchmark: ours and the limit made by hand do the whole job, and what is measured becomes a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bench import job, report
+from tests.bench.contenders import Contender, Limit, Ours
+from tests.bench.ground import Ground, linked
+from tests.bench.measure import Cost
+from tests.bench.series import SERIES, Results, Wrong, measure, once, read
+from tests.hosts import MakeHosts
+
+COST = Cost(seconds=1.0, cpu=0.5, memory=50_000_000, received=10_000, channels=1)
+
+
+@pytest.fixture
+def ground(hosts: MakeHosts) -> Iterator[Ground]:
+    made = hosts()
+    (identity,) = re.findall(r"identity: (\S+)", made.inventory.read_text())
+    with linked(made.machines, Path(identity)) as ground:
+        yield ground
+
+
+def test_ours_and_the_limit_do_the_whole_job(ground: Ground, tmp_path: Path) -> None:
+    """A contender that called itself done, and was not, would raise."""
+    wheels, results = job.wheels(tmp_path / "wheels"), Results()
+    both: list[Contender] = [
+        Ours("ours", tmp_path / "projects", ground, wheels),
+        Limit("limit-uv", tmp_path / "projects", ground, wheels, installer="uv"),
+    ]
+    for contender in both:
+        contender.begin()
+    measure("near", ground, both, 1, results, lambda _: None)
+    assert {key[1:] for key in results.costs} == {(action, one.name) for one in both for action in one.actions}
+    # One channel is what makes it the limit.
+    assert {costs[0].channels for key, costs in results.costs.items() if key[2] == "limit-uv"} == {1}
+    assert all(cost.received > 1000 and cost.cpu > 0 for costs in results.costs.values() for cost in costs)
+
+
+class Idle(Contender):
+    """It answers that it is done, and does nothing."""
+
+    def command(self, action: str) -> tuple[str, ...]:
+        return ("true", action)
+
+
+def test_who_does_nothing_is_found_out(ground: Ground, tmp_path: Path) -> None:
+    idle = Idle("idle", tmp_path, ground, job.wheels(tmp_path / "wheels"))
+    idle.begin()
+    with pytest.raises(Wrong, match="idle, code"):
+        once(idle, "code", SERIES["near"], ground)
+
+
+def measured() -> Results:
+    results = Results()
+    for series, distance in (("near", 0.0), ("50ms", 0.05), ("150ms", 0.15)):
+        for name, seconds, turns in (("ours", 1.1, 10), ("limit-uv", 1.0, 8), ("ansible", 12.0, 120)):
+            for noise in (0.0, 0.3, -0.2):
+                results.add(series, "code", name, replace(COST, seconds=seconds + turns * distance + noise))
+    return results
+
+
+def test_the_page_has_the_medians_and_their_ratio_to_the_limit(tmp_path: Path) -> None:
+    measured().write(tmp_path / "results.jsonl")
+    page = report.page(read(tmp_path / "results.jsonl"), {"fabric": "3.2.3"}, "2026-01-01", 3)
+    assert "| code | 1.10 (1.10) | 1.00 | 12.00 (12.00) |" in page
+    assert "| code: channels, kB sent, CPU s, MB | 1, 10, 0.50, 50 |" in page
+    assert "| code: round trips | 10.0 | 8.0 | 120.0 |" in page
+    assert "2026-01-01, 3 rounds, fabric 3.2.3" in page
+
+
+def test_the_plot_has_a_bar_for_each_and_the_slowest_is_the_longest() -> None:
+    bars = re.findall(r'<rect [^>]*width="([0-9.]+)"', report.plot(measured()))
+    assert [float(bar) for bar in bars] == [
+        pytest.approx(500 / 12, abs=0.1),
+        pytest.approx(500 * 1.1 / 12, abs=0.1),
+        500,
+    ]
