@@ -119,7 +119,9 @@ def texts(found: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wa
 
 
 def _question(member: Member, planned: HostPlan) -> Script:
-    return scripts.facts(planned.service, staging.question(planned.service, member.host, planned.setup.account))
+    return scripts.facts(
+        planned.service, staging.question(planned.service, member.host, planned.setup.account, wanted=planned.release)
+    )
 
 
 def show_scripts(hosts: Iterable[Texts]) -> None:

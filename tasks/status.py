@@ -69,7 +69,7 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
     from tasks.engine.scripts import Question
 
     project, members = fleet.open_fleet(c)
-    found = fleet.ask(members, lambda member: member.ask(Question(health=True)))
+    found = fleet.ask(members, lambda member: member.ask(Question(health=True, survey=True)))
     lines = [standing.of(member.host.name, member.service, found.get(member.host.name)) for member in members]
     standing.mark_differing(lines)
     writer = report.out()

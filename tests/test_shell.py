@@ -18,7 +18,7 @@ __all__ = ["shell_host"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
-EVERYTHING = Question(health=True, manifest=True)
+EVERYTHING = Question(health=True, manifest=True, survey=True)
 
 
 def ask(host: ShellHost, question: Question = EVERYTHING) -> facts.Facts:

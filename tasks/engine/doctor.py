@@ -38,7 +38,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     account = host.user or member.login
     files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
     asked = time.time()
-    found = member.ask(Question(files, host.python or "", health=True, rights=True))
+    found = member.ask(Question(files, host.python or "", health=True, survey=True, rights=True))
     setup = plan.setup(service, found, account, payload.certificate(service, project.root))
     findings = [*_machine(found, asked), *_rights(member, found, setup)]
     try:

@@ -6,7 +6,7 @@ Nothing of one run is in it: nonce, run id, who and failpoint travel on standard
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tasks.engine import host_files, launchers, layout, quote, templates
@@ -14,7 +14,7 @@ from tasks.engine.service import Service
 
 STAGES = {
     "activate": ("slots", "former", "recover", "gate", "commit", "undo"),
-    "facts": (),
+    "facts": ("survey", "drift"),
     "hold": (),
     "hook": ("slots", "former", "recover"),
     "maintenance": (),
@@ -28,9 +28,9 @@ STAGES = {
 """What each stage shares with others, beside what all do."""
 
 
-def parts(stage: str) -> tuple[str, ...]:
+def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
     """The files of `templates/shell` that make up a stage, in their order."""
-    return tuple(f"{name}.sh" for name in ("prelude", "probe", *STAGES[stage], stage))
+    return tuple(f"{name}.sh" for name in ("prelude", "probe", *STAGES[stage], stage) if name not in left_out)
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class Script:
 class Question:
     """What the facts script looks at beside the machine.
 
-    rights: whether root is to be had. wait: seconds for an activation under way to end; watch: for a probation.
-    journal: the last words of the slot that has no traffic.
+    survey: what people want to know beside what a run needs; rights: with that, whether root is to be had. wait: how
+    many seconds for an activation to end; watch: for a probation. journal: the last words of the slot without traffic.
+    wanted: the release to be deployed; whether another one is well, or what this one is made of, matters to nobody.
     """
 
     files: tuple[str, ...] = ()
@@ -57,11 +58,13 @@ class Question:
     manifest: bool = False
     health: bool = False
     history: int = 200
+    survey: bool = False
     rights: bool = False
     wait: int = 0
     watch: int = 0
     drift: bool = False
     journal: bool = False
+    wanted: str = ""
 
 
 def facts(service: Service, question: Question) -> Script:
@@ -73,7 +76,9 @@ def facts(service: Service, question: Question) -> Script:
         "MANIFEST": int(question.manifest),
         "HEALTH": int(question.health),
         "HISTORY": question.history,
+        "SURVEY": int(question.survey),
         "RIGHTS": int(question.rights),
+        "WANTED": question.wanted,
         "WAIT": question.wait,
         "WATCH": question.watch,
         "JOURNAL": int(question.journal),
@@ -82,7 +87,8 @@ def facts(service: Service, question: Question) -> Script:
         "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }
-    return _compose("facts", service, values, seconds=60 + question.wait + question.watch)
+    left_out = {name for name, asked in (("survey", question.survey), ("drift", question.drift)) if not asked}
+    return _compose("facts", service, values, seconds=60 + question.wait + question.watch, left_out=left_out)
 
 
 def setup(service: Service, account: str, packages: tuple[str, ...]) -> Script:
@@ -205,11 +211,17 @@ def remove(service: Service, *, data: bool) -> Script:
 
 
 def _compose(
-    stage: str, service: Service, values: Mapping[str, str | int], *, seconds: float, root: bool = False
+    stage: str,
+    service: Service,
+    values: Mapping[str, str | int],
+    *,
+    seconds: float,
+    root: bool = False,
+    left_out: Collection[str] = (),
 ) -> Script:
     header = [f"# {stage} of {service.name}"]
     header += [f"{key}={quote.shell(str(value))}" for key, value in {**_common(service), **values}.items()]
-    body = [templates.text(f"shell/{part}") for part in parts(stage)]
+    body = [templates.text(f"shell/{part}") for part in parts(stage, left_out)]
     return Script(stage, "\n".join([*header, "", *body]), seconds, root)
 
 

@@ -55,7 +55,7 @@ def prepare(
     service, host = member.service, member.host
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
-    found = member.ask(question(service, host, account, show=show))
+    found = member.ask(question(service, host, account, show=show, wanted="" if show else made.id))
     member.reach("controller.facts")
     python = reports.choose_python(found, host.python, service.python, host.name)
     wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
@@ -63,10 +63,10 @@ def prepare(
     return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
 
 
-def question(service: Service, host: Host, account: str, *, show: bool = False) -> Question:
+def question(service: Service, host: Host, account: str, *, show: bool = False, wanted: str = "") -> Question:
     """What a deploy asks a host first; show: with the content of root's files, for their diffs."""
     files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    return Question(files, host.python or "", show, manifest=True, health=True)
+    return Question(files, host.python or "", show, manifest=True, health=True, wanted=wanted)
 
 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:

@@ -3,10 +3,16 @@
 # MAIN, RESTARTS, STATE and WORKERS of a slot, as they are now.
 look_at() { # SLOT
   shown=$(systemctl show "$NAME@$1.service" --no-pager -p MainPID -p NRestarts -p ActiveState) || return 1
-  MAIN=$(printf '%s\n' "$shown" | sed -n 's/^MainPID=//p')
-  RESTARTS=$(printf '%s\n' "$shown" | sed -n 's/^NRestarts=//p')
-  STATE=$(printf '%s\n' "$shown" | sed -n 's/^ActiveState=//p')
-  WORKERS=$(cat "/proc/$MAIN/task/$MAIN/children" 2>/dev/null) || WORKERS=
+  MAIN='' RESTARTS='' STATE='' WORKERS=''
+  for property in $shown; do
+    case $property in
+      MainPID=*) MAIN=${property#*=} ;;
+      NRestarts=*) RESTARTS=${property#*=} ;;
+      ActiveState=*) STATE=${property#*=} ;;
+    esac
+  done
+  # It ends without a newline.
+  [ ! -r "/proc/$MAIN/task/$MAIN/children" ] || IFS= read -r WORKERS 2>/dev/null <"/proc/$MAIN/task/$MAIN/children" || :
 }
 
 # Whether workers end by themselves after so many requests: then their end is no sign of anything.

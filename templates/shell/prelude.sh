@@ -48,7 +48,8 @@ now() {
 SYSTEMCTL=$(command -v systemctl) || SYSTEMCTL=/usr/bin/systemctl
 
 as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi </dev/null
+  [ -n "${MY_ID:-}" ] || MY_ID=$(id -u)
+  if [ "$MY_ID" = 0 ]; then "$@"; else sudo -n "$@"; fi </dev/null
 }
 
 # The release that a link leads to, or nothing.
@@ -64,9 +65,16 @@ launchers_intact() { # RELEASE
 
 slot_of() {
   target=$(readlink "$1" 2>/dev/null) || target=
-  case $target in
-    */blue | blue) printf blue ;;
-    */green | green) printf green ;;
+  name_slot "$target"
+  printf %s "$NAMED"
+}
+
+# The slot, in NAMED, that a link leads to by its last word.
+name_slot() { # TARGET
+  case $1 in
+    */blue | blue) NAMED=blue ;;
+    */green | green) NAMED=green ;;
+    *) NAMED= ;;
   esac
 }
 
@@ -77,7 +85,8 @@ history() { # ACTION RELEASE STATE [WHY]
     torn=
     if [ -s "$ROOT/history.jsonl" ] && [ -n "$(tail -c 1 "$ROOT/history.jsonl")" ]; then torn='\n'; fi
     # What a host or an application said goes in as plain words.
-    why=$(printf %s "${4:-}" | tr -c 'A-Za-z0-9 .,:;()/_-' ' ' | head -c 300)
+    why=
+    [ -z "${4:-}" ] || why=$(printf %s "$4" | tr -c 'A-Za-z0-9 .,:;()/_-' ' ' | head -c 300)
     printf "$torn"'{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s%s}\n' \
       "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" "${why:+,\"why\":\"$why\"}" >>"$ROOT/history.jsonl"
     sync "$ROOT/history.jsonl"
@@ -101,7 +110,6 @@ committed_switches() { grep -aE '"action":"(deploy|rollback)",.*"state":"done"' 
 
 # A link is replaced by a rename, so that there is no moment without one.
 relink() { # TARGET LINK
-  rm -f "$2.new-$RUN"
-  ln -s "$1" "$2.new-$RUN"
+  ln -sfn "$1" "$2.new-$RUN"
   mv -T "$2.new-$RUN" "$2"
 }

@@ -1,13 +1,16 @@
 # The first step of every run: one slot serves, and it is the committed one. OLD: that slot, nothing before the first
-# release; NEW: the idle one; RETURNED: whether the traffic had to come back, from a probation or from a run that died.
+# release; NEW: the idle one; RETURNED: whether the traffic had to come back, from a probation or from a run that died;
+# OLD_STATE: as systemd has it.
 recover() {
   point "$STAGE.recover"
   OLD=$(slot_of "$ROOT/current")
   case $OLD in blue) NEW=green ;; *) NEW=blue ;; esac
   RETURNED=
   tried=$(slot_of "/run/$NAME/ctl/live")
-  # shellcheck disable=SC2046 # three words
-  set -- $(systemctl is-active "$NAME@$NEW.service" "$NAME-probation@blue.service" "$NAME-probation@green.service")
+  # shellcheck disable=SC2046 # four words
+  set -- $(systemctl is-active "$NAME@$NEW.service" "$NAME-probation@blue.service" "$NAME-probation@green.service" \
+    "$NAME@${OLD:-none}.service")
+  OLD_STATE=$4
   if [ "$2$3" != inactiveinactive ]; then
     # It would take the end of its slot for a failure.
     ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
