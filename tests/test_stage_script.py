@@ -29,11 +29,22 @@ def manifest(files: Mapping[str, bytes]) -> bytes:
     return "".join(f"{digest(data)}  {path}\n" for path, data in sorted(files.items())).encode()
 
 
-def payload(same: Iterable[str] = (), wheel: bytes | None = WHEEL[1], sent: Mapping[str, bytes] = FILES) -> list[bytes]:
-    """The tar of a release with FILES: those of `same` are left for the host to link."""
+def payload(
+    same: Iterable[str] = (),
+    wheel: bytes | None = WHEEL[1],
+    sent: Mapping[str, bytes] = FILES,
+    gone: Iterable[str] = (),
+    executable: Iterable[str] = (),
+) -> list[bytes]:
+    """The tar of a release with FILES: those of `same` are left for the host to link, `gone` is only in its base."""
     extra = {f"code/{path}": data for path, data in sent.items() if path not in same}
-    extra["MANIFEST"] = manifest(FILES)
-    extra["SAME"] = "".join(f"{path}\n" for path in same).encode()
+    extra["EXECUTABLE"] = "".join(f"{path}\n" for path in executable).encode()
+    if same:
+        changed = {path: data for path, data in FILES.items() if path not in same}
+        extra["CHANGED"], extra["DIGEST"] = manifest(changed), f"{digest(manifest(FILES))}  MANIFEST\n".encode()
+        extra["DROPPED"] = "".join(f"{path}\n" for path in (*changed, *gone)).encode()
+    else:
+        extra["MANIFEST"] = manifest(FILES)
     extra["WHEELS"] = f"{digest(WHEEL[1])}  {WHEEL[0]}\n".encode()
     extra |= {"release.json": b"{}\n", "run/web": b"#!/bin/sh\n", "tool/build_venv.py": b""}
     if wheel is not None:
@@ -83,6 +94,37 @@ def test_unchanged_files_are_links_to_those_that_are_there(shell_host: ShellHost
         both = [host.root / "releases" / name / "code" / path for name in (OLD, NEW)]
         assert both[0].samefile(both[1]), path
     assert host.serves() == OLD
+
+
+def test_what_differs_makes_the_manifest_of_the_one_that_is_there(shell_host: ShellHost) -> None:
+    host = based(shell_host)
+    old, home = {**FILES, "app.py": b"1", "gone.py": b"2"}, host.root / "releases" / OLD
+    (home / "MANIFEST").write_bytes(manifest(old))
+    for path, data in old.items():
+        (home / "code" / path).write_bytes(data)
+    assert host.execute(stage(OLD), payload(same=set(FILES) - {"app.py"}, gone=["gone.py"])) == 0
+    made = host.root / "releases" / NEW
+    assert (made / "MANIFEST").read_bytes() == manifest(FILES)
+    assert {path: (made / "code" / path).read_bytes() for path in FILES} == FILES
+    assert sorted(path.name for path in made.iterdir()) == ["MANIFEST", "WHEELS", "code", "release.json", "run", "venv"]
+
+
+def test_a_manifest_that_was_edited_asks_for_everything(shell_host: ShellHost) -> None:
+    host = based(shell_host)
+    (host.root / "releases" / OLD / "MANIFEST").write_bytes(manifest({**FILES, "more.py": b""}))
+    assert host.execute(stage(OLD), payload(same=FILES)) == 3
+    assert untouched(host)
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_a_file_that_is_linked_gets_the_mode_of_its_own_release(shell_host: ShellHost, now: bool) -> None:
+    host = based(shell_host)
+    old = host.root / "releases" / OLD / "code/-x/y"
+    old.chmod(0o644 if now else 0o755)
+    assert host.execute(stage(OLD), payload(same=FILES, executable=["-x/y"] if now else [])) == 0
+    new = host.root / "releases" / NEW / "code/-x/y"
+    assert (new.stat().st_mode & 0o777, new.read_bytes()) == (0o755 if now else 0o644, FILES["-x/y"])
+    assert old.stat().st_mode & 0o777 == (0o644 if now else 0o755)
 
 
 @pytest.mark.parametrize("path", FILES)

@@ -29,17 +29,17 @@ def staging(
     service: Service,
     *,
     same: frozenset[str],
+    gone: frozenset[str],
     wheels_there: frozenset[str],
     venv_there: bool,
 ) -> Iterator[bytes]:
-    """The tar that `stage.sh` unpacks. same: paths that the host links from an earlier release."""
+    """The tar that `stage.sh` unpacks. same: paths that the host links from an earlier release; gone: of that alone."""
     extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
     extra["LAUNCHERS"] = "".join(
         f"{hashlib.sha256(text.encode()).hexdigest()}  run/{name}\n" for name, text in sorted(launchers.items())
     ).encode()
     extra["health"] = f"{service.health.path}\n{service.health.status}\n".encode()
-    extra["MANIFEST"] = archive.manifest(release.tree.entries)
-    extra["SAME"] = "".join(f"{path}\n" for path in sorted(same)).encode()
+    extra |= _manifest(release, same, gone)
     extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()
     extra["release.json"] = json.dumps(record, sort_keys=True).encode() + b"\n"
     if not venv_there:
@@ -50,6 +50,26 @@ def staging(
             extra[f"wheels/{wheel.filename}"] = wheel.path.read_bytes()
     entries = [replace(entry, path=f"code/{entry.path}") for entry in release.tree.entries if entry.path not in same]
     return archive.pack(entries, extra)
+
+
+def _manifest(release: Release, same: frozenset[str], gone: frozenset[str]) -> dict[str, bytes]:
+    """The manifest; where most of it is on the host, what makes it of the one there, and what it is to come to.
+
+    EXECUTABLE: a file that is linked has the mode of the release that it comes from.
+    """
+    entries = release.tree.entries
+    whole = archive.manifest(entries)
+    executable = "".join(f"{path}\n" for path in sorted(one.path for one in entries if one.executable)).encode()
+    if not same:
+        return {"MANIFEST": whole, "EXECUTABLE": executable}
+    changed = [entry for entry in entries if entry.path not in same]
+    dropped = sorted({*gone, *(entry.path for entry in changed)})
+    return {
+        "CHANGED": archive.manifest(changed),
+        "DROPPED": "".join(f"{path}\n" for path in dropped).encode(),
+        "DIGEST": f"{hashlib.sha256(whole).hexdigest()}  MANIFEST\n".encode(),
+        "EXECUTABLE": executable,
+    }
 
 
 @cache

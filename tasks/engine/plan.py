@@ -49,12 +49,16 @@ class Setup:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is sent. same: paths that are linked on the host; wheels_there, venv_there: what it has."""
+    """What is sent. same: paths that are linked on the host; gone: of those there, the ones that the release has not.
+
+    wheels_there, venv_there: what the host has.
+    """
 
     staging: Staging
     launchers: dict[str, str]
     wheelhouse: Wheelhouse
     same: frozenset[str]
+    gone: frozenset[str]
     changed: tuple[str, ...]
     wheels_there: frozenset[str]
     venv_there: bool
@@ -156,6 +160,7 @@ def deploy(
         launchers.render(service, release.id, host, _gunicorn(wheelhouse)),
         wheelhouse,
         same,
+        frozenset(manifest.keys() - {entry.path for entry in release.tree.entries}),
         tuple(entry.path for entry in release.tree.entries if entry.path not in same),
         frozenset(wheel.filename for wheel in wheelhouse.wheels if facts.get(f"wheel.{wheel.filename}")),
         bool(facts.get(f"venv.{venv}")),
@@ -207,7 +212,13 @@ def resend(plan: HostPlan) -> HostPlan:
     staging = replace(plan.delivery.staging, base=None, present=False)
     changed = tuple(sorted({*plan.delivery.changed, *plan.delivery.same}))
     delivery = replace(
-        plan.delivery, staging=staging, same=frozenset(), changed=changed, wheels_there=frozenset(), venv_there=False
+        plan.delivery,
+        staging=staging,
+        same=frozenset(),
+        gone=frozenset(),
+        changed=changed,
+        wheels_there=frozenset(),
+        venv_there=False,
     )
     return replace(plan, delivery=delivery)
 

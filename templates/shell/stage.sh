@@ -29,6 +29,12 @@ printf '%s\n' "$GROUP" >"$ROOT/.staging"
 
 venv_works() { "$1/bin/python" -I -c 'import gunicorn' </dev/null >/dev/null 2>&1; }
 
+# The same, and bytecode for the code, in one start of Python: a sandboxed service could never write it.
+works_and_compiles() { # VENV
+  "$1/bin/python" -I -c 'import sys, compileall, gunicorn; compileall.compile_dir(sys.argv[1], quiet=2)' "$part/code" \
+    </dev/null >/dev/null 2>&1
+}
+
 # The digests in DIRECTORY's manifest hold, and no other file is there (bytecode aside).
 intact() { # DIRECTORY
   (cd "$1/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null || return 1
@@ -59,13 +65,30 @@ receive() {
   point stage.received
 }
 
+# Of what most of is here already only the difference came.
 link_unchanged() {
-  [ -s "$part/SAME" ] || return 0
+  [ -f "$part/CHANGED" ] || return 0
+  base=$ROOT/releases/$BASE
+  # A line is a digest of 64 digits, two blanks and a path.
+  awk 'FILENAME == ARGV[1] { dropped[$0]; next } !(substr($0, 67) in dropped)' \
+    "$part/DROPPED" "$base/MANIFEST" >"$part/SAME" || edited "$BASE"
+  sort -k 1.67 "$part/SAME" "$part/CHANGED" >"$part/MANIFEST"
+  (cd "$part" && sha256sum --quiet --strict -c DIGEST) </dev/null || edited "$BASE"
   step link "$(wc -l <"$part/SAME") unchanged files of $BASE"
-  while IFS= read -r path; do
-    mkdir -p "$(dirname "$part/code/$path")"
-    ln "$ROOT/releases/$BASE/code/$path" "$part/code/$path" || :
-  done <"$part/SAME"
+  # What cannot be linked is found out by its digest.
+  cut -c 67- "$part/SAME" | (cd "$base/code" && xargs -r -d '\n' cp -l --parents -t "$part/code" --) || :
+}
+
+# A file that was linked may be executable in one release and not in the other: there it is a copy.
+set_modes() {
+  (cd "$part/code" && find . -type f -perm -100 -printf '%P\n' | sort | comm -3 - "$part/EXECUTABLE" | tr -d '\t' |
+    while IFS= read -r path; do
+      mode=0755
+      [ ! -x "$path" ] || mode=0644
+      cp -- "$path" "$path.part-$RUN"
+      mv -T -- "$path.part-$RUN" "$path"
+      chmod "$mode" -- "$path"
+    done)
 }
 
 verify() {
@@ -84,7 +107,9 @@ keep_wheels() {
 }
 
 build_venv() {
-  if [ -d "$ROOT/venvs/$VENV" ] && venv_works "$ROOT/venvs/$VENV"; then
+  compiled=
+  if [ -d "$ROOT/venvs/$VENV" ] && works_and_compiles "$ROOT/venvs/$VENV"; then
+    compiled=1
     step venv "is there already"
     return
   fi
@@ -105,9 +130,9 @@ build_venv() {
 }
 
 finish() {
-  "$ROOT/venvs/$VENV/bin/python" -I -m compileall -q "$part/code" </dev/null || :
+  [ -n "$compiled" ] || works_and_compiles "$ROOT/venvs/$VENV" || :
   ln -s "../../venvs/$VENV" "$part/venv"
-  rm -rf "$part/tool" "$part/wheels" "$part/SAME"
+  rm -rf "$part/tool" "$part/wheels" "$part/CHANGED" "$part/DROPPED" "$part/DIGEST" "$part/SAME" "$part/EXECUTABLE"
   chmod 0755 "$part"/run/*
   sync -f "$part"
   point stage.finish
@@ -133,6 +158,7 @@ if [ "$PRESENT" = 1 ]; then
 else
   receive
   link_unchanged
+  set_modes
   verify
   keep_wheels
   build_venv
