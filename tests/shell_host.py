@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import layout
+from tasks.engine import layout, scripts, templates
 from tasks.engine.local import LocalShell
 from tasks.engine.marks import Mark, Output, Transcript
 from tasks.engine.parts import Gateway, Health
@@ -117,7 +117,22 @@ class ShellHost:
         except LinkLost as lost:
             self.transcript = Transcript()
             return -int(lost.message.rpartition(" ")[2])
+        if script.stage == "activate":
+            self._guard(script, local)
         return self.transcript.exit
+
+    def _guard(self, run: Script, local: LocalShell) -> None:
+        """What the guard of a run does with what the run has left to it, as soon as that has ended."""
+        until = self.run_folder / "ctl/probation/until"
+        if not until.exists() or not until.read_text().startswith("drain "):
+            return
+        header, _, _ = run.text.partition("\n\n")
+        header += f"\nSLOT={self.slot('current')}\n"
+        body = "".join(templates.text(f"shell/{part}") for part in scripts.parts("probation"))
+        # What cuts the run is not meant for its guard.
+        self.mend()
+        guard = self.moved(Script("probation", f"{header}\n{body}", run.seconds))
+        assert local.execute(guard, replace(RUN, failpoint=self.failpoint), lambda _: None, ()).exit == 0
 
     def moved(self, script: Script) -> Script:
         """The script with its places below the temporary directory, and nothing else changed."""

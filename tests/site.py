@@ -76,8 +76,15 @@ class Site:
         return self.clone.fab(verb, "-H", self.machine.name, *words)
 
     def done(self, verb: str, *words: str) -> Ended:
-        """A verb on the host that has to succeed."""
-        return self.clone.done(verb, "-H", self.machine.name, *words)
+        """A verb on the host that has to succeed, and what the host does by itself after a commit."""
+        ended = self.clone.done(verb, "-H", self.machine.name, *words)
+        self.drained()
+        return ended
+
+    def drained(self) -> None:
+        """Wait for the end of a former slot that drains, and of the prune that comes next."""
+        until = "/run/myapp/ctl/probation/until"
+        self.sh(f"! grep -qs ^drain {until} || flock -w 120 {until} true")
 
     def edit(self) -> str:
         """Make the content of the service one that never was before; its id."""
@@ -112,6 +119,8 @@ class Site:
 
     def settled(self) -> None:
         """Exactly the committed slot runs, nothing of a run is left, and it answers."""
+        # The end of the former slot is the host's own work.
+        self.sh("[ ! -e /run/myapp/ctl/probation/until ] || flock -w 120 /run/myapp/ctl/probation/until true")
         self.sh(f"flock -w 60 {ROOT}/.activating true")
         assert self.sh(f"find {ROOT} /run/myapp '(' -name '.part-*' -o -name '*.new-*' -o -path '*/try/*' ')'") == ""
         assert self.sh("readlink /run/myapp/ctl/live") == f"{ROOT}/current"

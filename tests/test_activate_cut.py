@@ -15,7 +15,7 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
-FRONT = 19
+FRONT = 17
 """The call that asks the front door once the traffic is there."""
 DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
 
@@ -118,6 +118,7 @@ def test_output_that_nobody_reads_any_more_ends_in_an_undo_or_is_finished(shell_
 
 def test_a_fault_of_systemd_after_the_commit_is_told_and_keeps_the_new_release(shell_host: ShellHost) -> None:
     host = serving(shell_host)
+    host.unit("myapp.service").write_text("failed")
     (host.folder / "refuse-myapp.service").touch()
     assert host.execute(DEPLOY) == 1
     assert not host.transcript.ended

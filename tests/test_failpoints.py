@@ -27,13 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 OF_SCRIPTS = [name for name in failpoints.names() if not name.startswith("controller.")]
 
 
-def full(host: ShellHost) -> None:
-    """More releases than are kept, and a wheel that none uses."""
-    for name in ("c" * 12, "d" * 12, "e" * 12):
-        host.release(name)
-    (host.root / "wheels/old-1.whl").touch()
-
-
 def bad(host: ShellHost) -> None:
     """The new slot never answers."""
     (host.folder / f"answers/{NEW}").write_text("503\n")
@@ -41,8 +34,7 @@ def bad(host: ShellHost) -> None:
 
 def activation(action: str) -> list[tuple[str, Callable[[ShellHost], None]]]:
     """Each step of an activation that needs no probation, with what makes a run pass it."""
-    made: dict[str, Callable[[ShellHost], None]] = {"prune": full, "pruned": full, "sweep": full}
-    made |= {"undo": bad, "undone": bad, "failed": bad}
+    made: dict[str, Callable[[ShellHost], None]] = {"undo": bad, "undone": bad, "failed": bad}
     of_probation = {"activate.probation", "activate.watching"}
     names = [name for name in OF_SCRIPTS if name.startswith(f"{action}.") and name not in of_probation]
     return [(name, made.get(name.partition(".")[2], lambda _: None)) for name in names]

@@ -91,9 +91,12 @@ def test_what_cannot_be_swept_away_does_not_make_a_deploy_fail(fleet: Fleet) -> 
     fleet.sh(0, f"mkdir -p {ROOT}/venvs/roots/deep")
     try:
         release = fleet.edit()
-        said = fleet.clone.done("deploy").out
+        fleet.clone.done("deploy")
         assert fleet.answering == [release]
+        fleet.sh(0, "flock -w 60 /run/myapp/ctl/probation/until true")
+        said = fleet.clone.done("logs", "-n", "100").out
         assert f"{ROOT}/venvs/roots is not used any more, and cannot be removed" in said
+        assert fleet.sh(0, "systemctl is-failed 'myapp-probation@*' || :") in {"", "inactive"}
     finally:
         fleet.sh(0, f"rm -rf {ROOT}/venvs/roots")
 

@@ -78,7 +78,6 @@ def test_what_holds_is_committed_and_then_the_former_slot_is_stopped(shell_host:
         COMMIT,
         "sync apps apps/slots/green",
         BACK,
-        "systemctl start myapp.service",
         "systemctl restart myapp-worker.service",
         "systemctl stop myapp@blue.service myapp@blue.socket",
     ]
@@ -229,7 +228,12 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost)
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(watch, fcntl.LOCK_EX)
         deploy = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
-        assert host.execute(deploy, at="recover", do=lambda: fcntl.flock(lock, fcntl.LOCK_UN)) == 0
+
+        def end() -> None:
+            for held in (lock, watch):
+                fcntl.flock(held, fcntl.LOCK_UN)
+
+        assert host.execute(deploy, at="recover", do=end) == 0
     assert any("a probation comes to its end" in step for step in host.transcript.all("step"))
     assert host.serves() == NEW
 

@@ -18,7 +18,7 @@ STAGES = {
     "hold": (),
     "hook": ("slots", "former", "recover"),
     "maintenance": (),
-    "probation": ("slots", "former", "gate", "commit", "undo"),
+    "probation": ("slots", "former", "gate", "commit", "undo", "retire"),
     "remove": (),
     "setup": (),
     "stage": ("former",),

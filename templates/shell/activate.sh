@@ -22,9 +22,11 @@ leave() {
       [ "$status" != 0 ] || status=1
       ;;
     # No way back: what is left to do is done, or workers would stay with the old release.
-    committed) after_commit ;;
+    committed)
+      follow_up
+      hand_over
+      ;;
   esac
-  [ "$PHASE" != finished ] || sweep_pruned
   # On probation it has just begun.
   [ -s "$watch/until" ] || finished
   exit "$status"
@@ -55,10 +57,13 @@ came_back() {
 check_release() {
   release=$ROOT/releases/$ID
   [ -f "$release/MANIFEST" ] || refuse "release $ID is not on this host"
+  # Reads only, and takes as long as the digests do.
+  "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null &
+  importing=$!
   (cd "$release/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null ||
     refuse "release $ID is damaged on this host: run the deploy of its content again"
   launchers_intact "$release" || refuse "how release $ID is started was edited on this host: run the deploy of its content again"
-  "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null ||
+  wait "$importing" ||
     refuse "the venv of release $ID does not work any more: run the deploy of its content again"
 }
 
@@ -67,7 +72,7 @@ choose_watch() {
   unwatched=
   if [ -z "$OLD" ]; then
     unwatched='no former release'
-  elif ! systemctl is-active -q "$NAME@$OLD.service"; then
+  elif [ "$OLD_STATE" != active ]; then
     step recover "the service is stopped, and is started by this"
     unwatched='no former release that is up'
   fi
@@ -136,17 +141,18 @@ switch() {
   point "$STAGE.front"
 }
 
+# Both questions in one curl: starting it takes longer than an answer.
 check_gateway() {
-  code=$(curl -s -o /dev/null --noproxy '*' --max-time 5 --resolve "$FRONT_HOST:80:127.0.0.1" \
-    -w '%{http_code} %{redirect_url}' "http://$FRONT_HOST/" </dev/null) || :
-  case $code in
-    "301 https://$FRONT_HOST/" | "308 https://$FRONT_HOST/") ;;
-    *) fail "plain HTTP is not redirected to HTTPS: $code" ;;
+  told=$(curl -s -o /dev/null --noproxy '*' --max-time 5 --resolve "$FRONT_HOST:80:127.0.0.1" \
+    -w '%{http_code} %{redirect_url}\n' "http://$FRONT_HOST/" \
+    --next -s -k --noproxy '*' --interface "$DOOR" --max-time 5 --resolve stranger.invalid:443:127.0.0.1 \
+    "https://stranger.invalid$HEALTH_PATH" </dev/null | head -c 65536 | tr -d '\000 ') || :
+  case $told in
+    "301https://$FRONT_HOST/"* | "308https://$FRONT_HOST/"*) ;;
+    *) fail "plain HTTP is not redirected to HTTPS: $(printf '%s\n' "$told" | head -n 1)" ;;
   esac
   # Names that are not ours must not reach the service, whoever else answers them.
-  stranger=$(curl -s -k --noproxy '*' --interface "$DOOR" --max-time 5 --resolve stranger.invalid:443:127.0.0.1 \
-    "https://stranger.invalid$HEALTH_PATH" </dev/null | head -c 65536 | tr -d '\000 \n') || :
-  case $stranger in
+  case $told in
     *'"release":"'"$ID"'"'*) fail 'the service answers for any host name' ;;
   esac
 }
@@ -163,6 +169,15 @@ begin_probation() {
   flock -u 9
   point activate.watching
   mark probation "$PROBATION"
+}
+
+# The new release serves, and is committed. Its guard has the time to let the old slot drain, and to make room.
+hand_over() {
+  [ -z "$OLD" ] || step drain "slot $OLD, which the host does by itself"
+  point "$STAGE.handover"
+  now
+  printf 'drain %s\n' "$NOW" >"$watch/until"
+  PHASE=finished
 }
 
 recover
@@ -192,9 +207,9 @@ await_guard
 switch
 if [ "$PROBATION" = 0 ]; then
   commit
-  after_commit
+  follow_up
   watch_processes
-  prune
+  hand_over
 else
   begin_probation
 fi

@@ -1,4 +1,4 @@
-# The point of no return, and what follows from it: the further processes, the end of the old slot, and room on the disk.
+# The point of no return, and what follows from it for everybody who uses the service.
 
 commit() {
   point "$STAGE.commit"
@@ -16,21 +16,24 @@ record_commit() {
     *"\"$RUN\""*'"state":"done"'*) ;;
     *) history "$ACTION" "$ID" "done" ;;
   esac
-  sync "$ROOT/history.jsonl"
   step committed "$ID"
 }
 
 # A signal in the middle of this begins it again, and the second time ends it.
-after_commit() {
+follow_up() {
   record_commit
   point "$STAGE.recorded"
+  facade=$(systemctl show --no-pager -p ActiveState -p UnitFileState "$NAME.service")
   # Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too.
-  # shellcheck disable=SC2086 # a list of names
-  systemctl is-enabled -q "$NAME.service" || {
-    step enable "a boot starts it again"
-    ctl enable $ENABLED
-  }
-  ctl start "$NAME.service"
+  case $facade in
+    *UnitFileState=enabled*) ;;
+    *)
+      step enable "a boot starts it again"
+      # shellcheck disable=SC2086 # a list of names
+      ctl enable $ENABLED
+      ;;
+  esac
+  case $facade in *ActiveState=active*) ;; *) ctl start "$NAME.service" ;; esac
   point "$STAGE.facade"
   for unit in $PROCESSES; do
     ctl restart "$unit" || : # what came of it is looked at in the end
@@ -38,19 +41,6 @@ after_commit() {
   now
   restarted=$NOW
   point "$STAGE.processes"
-  [ -z "$OLD" ] || {
-    step drain "slot $OLD"
-    drain_slot "$OLD"
-    # It is stopped all the same: as failed it would look like something to recover.
-    if [ "$(systemctl is-active "$NAME@$OLD.service")" = failed ]; then
-      mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed"
-      ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
-    fi
-  }
-  point "$STAGE.stopped"
-  rm -f "/run/$NAME/try/$NEW"
-  PHASE=finished
-  point "$STAGE.drained"
 }
 
 # To systemd a unit has started even if its command ends in the next moment: look at them after a second.
@@ -66,59 +56,4 @@ watch_processes() {
         ;;
     esac
   done
-}
-
-# The newest first, and nothing that is no release, whatever somebody has put between them.
-releases_by_age() {
-  find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{12}' \
-    -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2
-}
-
-# Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
-prune() {
-  sweep_pruned
-  # Read before there is a grep or an mv whose own arguments name a release.
-  running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
-  kept=0
-  for id in $(releases_by_age); do
-    kept=$((kept + 1))
-    [ "$kept" -gt "$KEEP" ] || continue
-    case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE " in *" $id "*) continue ;; esac
-    case $running in *"/releases/$id/"*) continue ;; esac
-    step prune "$id"
-    point "$STAGE.prune"
-    mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
-    point "$STAGE.pruned"
-    sweep "$ROOT/releases/.part-old-$id"
-  done
-  prune_unused venvs
-  prune_unused wheels
-}
-
-# The release serves, whatever somebody has put here that is not ours to remove.
-sweep() { # PATH
-  rm -rf "$1" || mark warning "$1 is not used any more, and cannot be removed: whose is it?"
-}
-
-# Of a run that ended in the middle of it: nobody else makes these.
-sweep_pruned() {
-  for old in "$ROOT"/releases/.part-old-????????????; do sweep "$old"; done
-}
-
-# A venv goes with the last release that uses it, a wheel with the last that lists it.
-prune_unused() { # venvs|wheels
-  exec 8>>"$ROOT/.staging"
-  # Someone is staging, and may be about to use what no release uses yet.
-  flock -n -x 8 || return 0
-  for path in "$ROOT/$1"/*; do
-    [ -e "$path" ] || continue
-    if [ "$1" = venvs ]; then
-      readlink "$ROOT"/releases/*/venv | grep -qxF "../../venvs/${path##*/}" && continue
-    else
-      cat "$ROOT"/releases/*/WHEELS 2>/dev/null | grep -qF "  ${path##*/}" && continue
-    fi
-    point "$STAGE.sweep"
-    sweep "$path"
-  done
-  flock -u 8
 }

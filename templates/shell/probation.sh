@@ -1,7 +1,8 @@
 # Started by systemd beside a run, as the deploy account. First it guards the run: should that be killed, what it has
 # committed is finished, and what it has not is taken back. Then it watches the new release: the former one is still up,
 # and what fails is taken back to it. What holds is committed. A boot in this time is the way back as well: `current` has not moved.
-# The file `until` says which: empty, as long as a run is at work; the end of the probation; `taken` and since when; `done`.
+# The file `until` says which: empty, as long as a run is at work; the end of the probation; `taken`, for what it left, or
+# `drain`, for the old slot, each with since when; `done`.
 PHASE=guarding
 WHY=
 STAGE=probation
@@ -15,14 +16,23 @@ leave() {
   trap '' HUP INT PIPE TERM
   set +e
   [ "$PHASE" != guarding ] || on_probation || PHASE=finished
-  [ "$PHASE" = finished ] || [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
+  case $PHASE in
+    finished | draining) ;;
+    *) [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed ;;
+  esac
   case $PHASE$status in
+    # Who ended it goes on from here.
+    draining129) ;;
+    draining*) retire ;;
     candidate* | switched*) undo ;;
     watched129 | guarding*) ended_early ;;
     watched*) give_up ;;
     # Who stops the whole service must not see it started again.
     committed129) record_commit ;;
-    committed*) after_commit ;;
+    committed*)
+      follow_up
+      retire
+      ;;
   esac
   exit "$status"
 }
@@ -119,6 +129,8 @@ take_back() {
 
 NEW=$SLOT
 case $NEW in blue) OLD=green ;; *) OLD=blue ;; esac
+# The first release of a host comes after none.
+[ -L "$ROOT/slots/$OLD/release" ] || OLD=
 # Held for as long as this lasts: who wants to know the end waits for it.
 exec 6>>"$watch/until"
 flock 6
@@ -142,13 +154,20 @@ if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then
   fi
 fi
 occupy "$ACTION" "$ID" "$GROUP"
-# Whoever died after the commit, run or watch, is finished here.
-[ "$(cat "$watch/until")" != 'done' ] || exit 0
-[ -s "$watch/until" ] || taken
-PHASE=watched
-commit
-after_commit
-watch_processes
+case $(cat "$watch/until") in
+  done) exit 0 ;;
+  # All the rest was done by the run.
+  drain*) PHASE=draining ;;
+  # Whoever died after the commit, run or watch, is finished here.
+  *)
+    [ -s "$watch/until" ] || taken
+    PHASE=watched
+    commit
+    follow_up
+    watch_processes
+    ;;
+esac
+retire
 prune
 finished
 rm -f "$watch/run"

@@ -34,10 +34,14 @@ guarded() { [ -f "$watch/until" ] && ! flock -n "$watch/until" true; }
 # Nothing is left to do for it.
 finished() { printf 'done\n' >"$watch/until" || :; }
 
-# The end of a probation is the host's own work, and nobody's run: it is waited for, as long as a slot may drain.
+# The end of a probation, and of the former slot, is the host's own work, and nobody's run: it is waited for.
 after_the_watch() {
   if [ ! -s "$watch/until" ] || ! guarded; then return 1; fi
-  step recover 'a probation comes to its end, which is waited for'
+  IFS= read -r what <"$watch/until" || :
+  case $what in
+    drain*) step recover 'the last requests to the former release come to their end, which is waited for' ;;
+    *) step recover 'a probation comes to its end, which is waited for' ;;
+  esac
   flock -w $((2 * DRAIN + GRACE + 30)) 9
 }
 

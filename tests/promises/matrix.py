@@ -52,7 +52,9 @@ CANDIDATE = (
     "checked",
 )
 SWITCH = ("switch", "front")
-COMMIT = ("commit", "committed", "follow", "recorded", "facade", "processes", "stopped", "drained")
+_FOLLOW = ("commit", "committed", "follow", "recorded", "facade", "processes")
+_RETIRE = ("stopped", "drained")
+COMMIT = (*_FOLLOW, "handover")
 
 
 def steps(stage: str, *names: str) -> tuple[str, ...]:
@@ -60,7 +62,8 @@ def steps(stage: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{stage}.{name}" for name in names)
 
 
-_ACTIVATE = steps("activate", *CANDIDATE, *SWITCH, *COMMIT)
+# The end of the former slot is the host's own.
+_ACTIVATE = (*steps("activate", *CANDIDATE, *SWITCH, *COMMIT), *steps("probation", *_RETIRE))
 _DEPLOY = (*steps("controller", *_CONTROLLER), "hold.taken", *steps("stage", *(one for one in _STAGE if one != "venv")))
 SWITCHED = (*steps("controller", "connect", "activate", "activated", "end"), "hold.taken", *_ACTIVATE)
 
@@ -115,12 +118,14 @@ def _again(matrix: Matrix) -> tuple[tuple[str, ...], str]:
 
 
 VERBS = {
-    "code": Verb((*_DEPLOY, *_ACTIVATE, *steps("activate", "prune", "pruned")), _edited),
+    "code": Verb((*_DEPLOY, *_ACTIVATE, *steps("probation", "prune", "pruned")), _edited),
     "venv": Verb((*_DEPLOY, *steps("stage", "venv", "built", "venvs"), *_ACTIVATE), _other_venv),
     "rollback": Verb(SWITCHED, _back),
     "restart": Verb(SWITCHED, _again),
     "probation": Verb(
-        steps("activate", *SWITCH, "probation", "watching") + steps("probation", "watch", *COMMIT), _edited, 2
+        steps("activate", *SWITCH, "probation", "watching") + steps("probation", "watch", *_FOLLOW, *_RETIRE),
+        _edited,
+        2,
     ),
 }
 

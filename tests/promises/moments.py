@@ -23,11 +23,9 @@ LINES = (
     "activate  check",
     "activate  switch",
     "activate  committed",
-    "activate  drain",
-    "activate  prune",
 )
-"""What a deploy says of a host, line by line."""
-MOMENTS = tuple(line for line in LINES if line.split()[1] not in {"link", "verify", "prune"})
+"""What a deploy says of a host, line by line; `drain`, which comes next, is its end."""
+MOMENTS = tuple(line for line in LINES if line.split()[1] not in {"link", "verify"})
 """Those that last for more than a blink."""
 SIGNALS = {"INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143), "HUP": (signal.SIGHUP, 129)}
 

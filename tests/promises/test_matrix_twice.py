@@ -38,7 +38,7 @@ def test_an_undoing_breaks(made: Matrix, point: str) -> None:
 
 
 @pytest.mark.promise(AGAIN, "the run that puts a dead one right is killed too", part=1)
-@pytest.mark.parametrize("first", ["start", "switch", "committed", "stopped"])
+@pytest.mark.parametrize("first", ["start", "switch", "committed", "handover"])
 @pytest.mark.parametrize("second", ["recover", "returned", "idle", "intent"])
 def test_a_recovery_is_killed(made: Matrix, first: str, second: str) -> None:
     site, old = made.site, made.site.answering

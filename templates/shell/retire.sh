@@ -1,0 +1,73 @@
+# What the host does by itself when a release is committed: the end of the old slot, and room on the disk.
+
+# Nobody new comes to the old slot: it may take as long as its last requests do.
+retire() {
+  [ -z "$OLD" ] || {
+    step drain "slot $OLD"
+    drain_slot "$OLD"
+    # It is stopped all the same: as failed it would look like something to recover.
+    if [ "$(systemctl is-active "$NAME@$OLD.service")" = failed ]; then
+      mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed"
+      ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
+    fi
+  }
+  point probation.stopped
+  rm -f "/run/$NAME/try/$NEW"
+  PHASE=finished
+  point probation.drained
+}
+
+# The newest first, and nothing that is no release, whatever somebody has put between them.
+releases_by_age() {
+  find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{12}' \
+    -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2
+}
+
+# Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
+prune() {
+  sweep_pruned
+  # Read before there is a grep or an mv whose own arguments name a release.
+  running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
+  kept=0
+  for id in $(releases_by_age); do
+    kept=$((kept + 1))
+    [ "$kept" -gt "$KEEP" ] || continue
+    case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE " in *" $id "*) continue ;; esac
+    case $running in *"/releases/$id/"*) continue ;; esac
+    step prune "$id"
+    point probation.prune
+    mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
+    point probation.pruned
+    sweep "$ROOT/releases/.part-old-$id"
+  done
+  prune_unused venvs
+  prune_unused wheels
+}
+
+# The release serves, whatever somebody has put here that is not ours to remove.
+sweep() { # PATH
+  rm -rf "$1" || mark warning "$1 is not used any more, and cannot be removed: whose is it?"
+}
+
+# Of a run that ended in the middle of it: nobody else makes these.
+sweep_pruned() {
+  for old in "$ROOT"/releases/.part-old-????????????; do sweep "$old"; done
+}
+
+# A venv goes with the last release that uses it, a wheel with the last that lists it.
+prune_unused() { # venvs|wheels
+  exec 8>>"$ROOT/.staging"
+  # Someone is staging, and may be about to use what no release uses yet.
+  flock -n -x 8 || return 0
+  for path in "$ROOT/$1"/*; do
+    [ -e "$path" ] || continue
+    if [ "$1" = venvs ]; then
+      readlink "$ROOT"/releases/*/venv | grep -qxF "../../venvs/${path##*/}" && continue
+    else
+      cat "$ROOT"/releases/*/WHEELS 2>/dev/null | grep -qF "  ${path##*/}" && continue
+    fi
+    point probation.sweep
+    sweep "$path"
+  done
+  flock -u 8
+}
