@@ -53,6 +53,14 @@ def open_fleet(
     return project, members
 
 
+def knock(members: list[Member]) -> None:
+    """Begin to connect, as long as this machine is still busy with itself."""
+    from tasks.engine import fanout
+
+    for member in members[: fanout.LIMIT]:
+        member.begin()
+
+
 def _confirm(verb: str, selection: Selection) -> None:
     """Without -H and with several hosts: list them and ask once; without a terminal, refuse."""
     if selection.expression is not None or len(selection.hosts) < 2:

@@ -105,13 +105,17 @@ def deploy(
     For a while after the switch (`probation` in service.yaml) each host goes back by itself if the release fails.
     That of the first wave is waited for before the second begins; --wait waits for all.
     """
-    from tasks import fleet, plans
-    from tasks.engine.staging import Delivering
+    from tasks import fleet
 
     flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait)
     policy, lock_seconds = flags.policy(), flags.lock_seconds()
     project, members = fleet.open_fleet(c, changing="deploy", retry=retry_failed)
     made = project.release(require_clean=require_clean)
+    # From here on nothing of what was given can be wrong.
+    fleet.knock(members)
+    from tasks import plans
+    from tasks.engine.staging import Delivering
+
     if invocation(c).dry:
         plans.show_scripts(plans.texts(plans.make(project, made, members), members, lock_seconds))
         fleet.leave(members)
@@ -159,11 +163,14 @@ def restart(
 
 
 def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool, json: bool) -> None:
-    from tasks import fleet, plans
-    from tasks.engine import destination
+    from tasks import fleet
 
     policy, wait = flags.policy(), flags.lock_seconds()
     _, members = fleet.open_fleet(c, changing=action, retry=retry)
+    fleet.knock(members)
+    from tasks import plans
+    from tasks.engine import destination
+
     if invocation(c).dry:
         plans.dry(members, lambda member: destination.switch_scripts(member, action, target, wait))
         return

@@ -27,9 +27,9 @@ PURE = (
 IO = {"asyncio", "fabric", "getpass", "glob", "http", "io", "invoke", "multiprocessing", "os", "paramiko", "pathlib",
       "queue", "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",
       "threading", "time", "urllib", "uuid"}  # fmt: skip
-# host_keys and ssh_config use paramiko's parsers, and refusals its exceptions; they connect to nothing.
+# host_keys and ssh_config use paramiko's parsers, channels and refusals its exceptions.
 WITH_PARAMIKO = {
-    *(f"tasks.engine.{name}" for name in ("connection", "host_keys", "refusals", "ssh_config")),
+    *(f"tasks.engine.{name}" for name in ("channels", "connection", "host_keys", "refusals", "ssh_config")),
     "tasks.program",
 }
 # How things look: they alone write to a person, beside the command line.

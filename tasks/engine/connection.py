@@ -73,25 +73,6 @@ def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
     return endpoint, _reached(endpoint, options, ask)
 
 
-def session(connection: Any, endpoint: Endpoint, options: Options) -> tuple[Any, Any]:
-    """A channel for one command, and what to close after it.
-
-    Where sshd allows one session a connection (MaxSessions), and the lock of the run has it, that is a connection more.
-    """
-    from paramiko import ChannelException
-
-    try:
-        channel = connection.transport.open_session(timeout=LINK_SECONDS)
-        return channel, channel
-    except ChannelException:
-        further = connect(endpoint, options)
-        try:
-            return further.transport.open_session(timeout=LINK_SECONDS), further
-        except BaseException:
-            further.close()
-            raise
-
-
 def _reached(endpoint: Endpoint, options: Options, shake: Callable[[Wire], _Made]) -> _Made:
     """What `shake` makes of a wire to the endpoint; a port that hangs up at once is tried again, and that is told."""
     hop = before(endpoint, options)
@@ -160,6 +141,8 @@ def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: M
             "banner_timeout": options.connect_timeout,
             "auth_timeout": 30,
             "channel_timeout": LINK_SECONDS,
+            # A deploy is a hundred kilobytes of shell text: a fifth of them on the way.
+            "compress": True,
             "disabled_algorithms": _DISABLED,
             "transport_factory": _transport(trust),
             "sock": line,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -48,6 +48,20 @@ class Stop:
 def pool(size: int) -> Executor:
     """The executor for so many hosts; anything with the interface of concurrent.futures can take its place."""
     return ThreadPoolExecutor(max_workers=max(1, min(size, LIMIT)), thread_name_prefix="host")
+
+
+def apart(work: Callable[[], _Item]) -> Future[_Item]:
+    """What becomes of work that is done in a thread of its own, which nobody has to wait for."""
+    made: Future[_Item] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(work())
+        except BaseException as error:  # for who asks for the result
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return made
 
 
 @dataclass(frozen=True)

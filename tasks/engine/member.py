@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
@@ -11,7 +12,7 @@ from tasks.engine import failpoints, failures, maintenance, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
-from tasks.engine.fanout import Emit
+from tasks.engine.fanout import Emit, apart
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Mark, Output, Transcript
 from tasks.engine.scripts import Question, Script
@@ -34,18 +35,27 @@ class Member:
     error: LoopError | None = None
     warning: str = ""
     began: float = field(default_factory=time.monotonic)
+    _opening: Future[SshSession] | None = None
 
     @property
     def seconds(self) -> float:
         """Since the command began."""
         return time.monotonic() - self.began
 
+    def begin(self) -> None:
+        """Open the session in a thread of its own: there is other work before the first question."""
+        self._opening = apart(self._open)
+
     def connect(self) -> SshSession:
         """The session; opened at the first call."""
         if self.session is None:
-            self.reach("controller.connect")
-            self.session = SshSession(self.host, self.options, self.user)
+            opening, self._opening = self._opening, None
+            self.session = opening.result() if opening else self._open()
         return self.session
+
+    def _open(self) -> SshSession:
+        self.reach("controller.connect")
+        return SshSession(self.host, self.options, self.user)
 
     def reach(self, step: str) -> None:
         """A place where a test may break the run."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from tasks.engine import connection, refusals
+from tasks.engine import channels, refusals
 from tasks.engine.connection import LINK_SECONDS
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.inventory import Host
@@ -28,16 +28,16 @@ class SshSession:
         self.endpoint = resolve(host, options, user)
         self.become: tuple[str, ...] = ()
         self._options = options
-        self._connection = connection.connect(self.endpoint, options)
+        self._line = channels.Line(self.endpoint, options)
 
     def close(self) -> None:
         """End the connection; a script that still runs notices at its next line."""
-        self._connection.close()
+        self._line.close()
 
     def reopen(self) -> None:
         """A new connection in place of the old one: after a lost link, or for new group memberships."""
         self.close()
-        self._connection = connection.connect(self.endpoint, self._options)
+        self._line = channels.Line(self.endpoint, self._options)
 
     def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         """Run the script to its end; LinkLost when its end was not seen within `script.seconds`."""
@@ -59,6 +59,8 @@ class SshSession:
                 sink(item)
             transcript.exit = channel.recv_exit_status()
         if transcript.exit == -1:
+            if self._line.active and not transcript.tail and not transcript.marks:
+                raise self._refused("it starts no command")
             raise self._lost("the connection was lost", script, transcript)
         return transcript
 
@@ -66,28 +68,31 @@ class SshSession:
     def channel(self, line: str, seconds: float | None) -> Iterator[Any]:
         """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all."""
         try:
-            channel, done = connection.session(self._connection, self.endpoint, self._options)
+            channel, done = self._line.session()
             channel.set_combine_stderr(True)
             channel.settimeout(seconds)
-            channel.exec_command(line)
+            channels.begin(channel, line)
         except Unreachable:
             raise
         except Exception as error:
-            if isinstance(error, (EOFError, OSError)) or not self._connection.transport.is_active():
+            if isinstance(error, (EOFError, OSError)) or not self._line.active:
                 raise LinkLost(
                     f"the connection was lost as a channel was opened: {refusals.words(error)}",
                     where=self.host.name,
                     next="run it again: what was done before is read back from the host first",
                 ) from error
-            raise Unreachable(
-                f"the host opens no further channel: {refusals.words(error)}",
-                where=self.host.name,
-                next="check MaxSessions in its sshd_config",
-            ) from error
+            raise self._refused(refusals.words(error)) from error
         try:
             yield channel
         finally:
             done.close()
+
+    def _refused(self, told: str) -> Unreachable:
+        return Unreachable(
+            f"the host opens no further channel: {told}",
+            where=self.host.name,
+            next="check MaxSessions in its sshd_config",
+        )
 
     def _lost(self, told: str, script: Script, transcript: Transcript) -> LinkLost:
         return LinkLost(
