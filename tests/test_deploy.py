@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 
 import pytest
@@ -81,6 +82,12 @@ def test_a_file_that_is_changed_back_is_the_former_release_again_and_nothing_is_
     assert site.answering == first
     assert "stage     send" not in ended.out
     assert paths(site, "releases", "venvs", "wheels") == before
+
+
+def test_it_answers_by_ipv6_where_the_host_has_it(site: Site) -> None:
+    release = site.deploy()
+    said = site.sh("curl -sSk --resolve 'myapp.example:443:[::1]' https://myapp.example/readyz")
+    assert json.loads(said)["release"] == release
 
 
 def test_a_release_edited_on_the_host_is_never_carried_on(site: Site) -> None:
