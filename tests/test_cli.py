@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -195,3 +196,13 @@ def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hos
     # Its guard was handed to the last of them, and is what systemd ran.
     ran.append(machine.sh("cat /run/myapp/ctl/probation/script").stdout.decode())
     assert ran == planned
+
+
+def test_the_engine_is_compiled_once(clone: Clone) -> None:
+    clone.environment["PYTHONDONTWRITEBYTECODE"] = ""
+    clone.done("--list")
+    assert list((clone.root / "tasks").glob("__pycache__/program.*.pyc"))
+    clone.environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    shutil.rmtree(clone.root / "tasks/__pycache__")
+    clone.done("--list")
+    assert not (clone.root / "tasks/__pycache__").exists()
