@@ -219,11 +219,17 @@ def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path) -> None:
     each_cut(tmp_path, "KILL", check)
 
 
-def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost) -> None:
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [("100", "a probation comes to its end"), ("drain 100", "the last requests to the former release")],
+)
+def test_a_run_that_comes_while_it_commits_or_drains_waits_for_that(
+    shell_host: ShellHost, left: str, told: str
+) -> None:
     host = serving(shell_host)
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
-    until.write_text("100\n")
+    until.write_text(f"{left}\n")
     with (host.root / ".activating").open("w") as lock, until.open() as watch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(watch, fcntl.LOCK_EX)
@@ -234,7 +240,7 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost)
                 fcntl.flock(held, fcntl.LOCK_UN)
 
         assert host.execute(deploy, at="recover", do=end) == 0
-    assert any("a probation comes to its end" in step for step in host.transcript.all("step"))
+    assert any(told in step for step in host.transcript.all("step"))
     assert host.serves() == NEW
 
 

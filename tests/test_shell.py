@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,6 +54,17 @@ def test_facts_of_a_host_that_has_nothing_yet(shell_host: ShellHost) -> None:
     found = ask(shell_host)
     assert (found.current, found.account, found.release_ids, found.settled) == (None, None, (), False)
     assert found.get("tool.tar")
+
+
+def test_facts_read_no_record_that_is_none_and_of_none_more_than_a_line(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    for name in (OLD, NEW, "c" * 12):
+        (host.root / "releases" / name).mkdir(exist_ok=True)
+    (host.root / "releases" / OLD / "release.json").write_text(f'{{"id":\n"{OLD}"}}\n')
+    os.mkfifo(host.root / "releases" / NEW / "release.json")
+    (host.root / "releases" / ("c" * 12) / "release.json").write_text("x" * 10**6)
+    assert ask(host).release_ids == (OLD,)
+    assert max(map(len, host.transcript.all("release"))) <= 2 * 65536
 
 
 def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_host: ShellHost) -> None:

@@ -209,12 +209,13 @@ watched() { # SLOT
 }
 
 release_facts() {
-  set -- "$ROOT"/releases/*/release.json
+  set --
+  for record in "$ROOT"/releases/*/release.json; do [ ! -f "$record" ] || set -- "$@" "$record"; done
   # A line for each, whoever has written it, and of none more than that.
-  [ ! -f "$1" ] || awk -v MARK="@$NONCE release " '
+  [ $# = 0 ] || awk -v MARK="@$NONCE release " '
     function told() { if (text != "") print MARK text; text = "" }
     FNR == 1 { told() }
-    length(text) < 65536 { text = text $0 }
+    length(text) < 65536 { text = text substr($0, 1, 65536) }
     END { told() }' "$@" 2>/dev/null || :
   # Where the power went in the middle of a prune.
   for old in "$ROOT"/releases/.part-old-????????????; do [ ! -d "$old" ] || fact pruning 1; done
