@@ -223,9 +223,7 @@ def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path) -> None:
     ("left", "told"),
     [("100", "a probation comes to its end"), ("drain 100", "the last requests to the former release")],
 )
-def test_a_run_that_comes_while_it_commits_or_drains_waits_for_that(
-    shell_host: ShellHost, left: str, told: str
-) -> None:
+def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost, left: str, told: str) -> None:
     host = serving(shell_host)
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
