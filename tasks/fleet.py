@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.errors import UsageError
@@ -45,7 +44,7 @@ def open_fleet(
         for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
             payload.check(service, ROOT)
     run = projects.begin(ROOT)
-    runs_on = {host.name: replace(run, failpoint=failpoints.setting(os.environ, host.name)) for host in selection.hosts}
+    runs_on = {host.name: run._replace(failpoint=failpoints.setting(os.environ, host.name)) for host in selection.hosts}
     members = [
         Member(host, project.service_of(host), runs_on[host.name], asked.options, user or host.user)
         for host in selection.hosts

@@ -7,10 +7,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fabric import Executor
 
@@ -48,8 +47,7 @@ def verb(name: str | None = None, **help: str) -> Callable[[_Body], _Body]:  # n
     return decorate
 
 
-@dataclass(frozen=True)
-class Invocation:
+class Invocation(NamedTuple):
     """What stood on the command line beside the task: -H, --dry, ssh's options, and the words after `--`."""
 
     hosts: str | None

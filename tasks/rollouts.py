@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.program import invocation, verb
 
@@ -27,8 +26,7 @@ _FLAGS = {
 _WAIT = "wait for the end of the probation, wave by wave"
 
 
-@dataclass(frozen=True)
-class _Flags:
+class _Flags(NamedTuple):
     """How a run goes over a fleet, as it was typed."""
 
     canary: str
@@ -59,7 +57,7 @@ class _Flags:
         usual = _Flags("1", "25%", "0", "0", "stop", "0")
         flags = [
             f" --{name.replace('_', '-')}{'' if value is True else f' {value}'}"
-            for name, value in vars(self).items()
+            for name, value in self._asdict().items()
             if value != getattr(usual, name)
         ]
 

@@ -13,7 +13,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -113,7 +113,7 @@ class ShellHost:
         environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
         local = LocalShell(environment=environment, become=(str(STUBS / "as-shell"),))
         try:
-            self.transcript = local.execute(self.moved(script), replace(RUN, failpoint=self.failpoint), sink, payload)
+            self.transcript = local.execute(self.moved(script), RUN._replace(failpoint=self.failpoint), sink, payload)
         except LinkLost as lost:
             self.transcript = Transcript()
             return -int(lost.message.rpartition(" ")[2])
@@ -132,7 +132,7 @@ class ShellHost:
         # What cuts the run is not meant for its guard.
         self.mend()
         guard = self.moved(Script("probation", f"{header}\n{body}", run.seconds))
-        assert local.execute(guard, replace(RUN, failpoint=self.failpoint), lambda _: None, ()).exit == 0
+        assert local.execute(guard, RUN._replace(failpoint=self.failpoint), lambda _: None, ()).exit == 0
 
     def moved(self, script: Script) -> Script:
         """The script with its places below the temporary directory, and nothing else changed."""
@@ -146,7 +146,7 @@ class ShellHost:
         for before, after in places.items():
             assert before in text, f"{before!r} is not in the script any more: this module has to follow"
             text = text.replace(before, after)
-        return replace(script, text=text)
+        return script._replace(text=text)
 
     @property
     def calls(self) -> list[str]:

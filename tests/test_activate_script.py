@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -159,7 +158,7 @@ def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(shell_h
 
 def test_one_pass_is_not_enough_before_the_settle_time_is_over(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    service = dataclasses.replace(SERVICE, health=Health("/readyz", 200, 5, 1, 3.0))
+    service = SERVICE._replace(health=Health("/readyz", 200, 5, 1, 3.0))
     assert host.execute(scripts.activate(service, Switch("deploy", NEW, OLD))) == 0
     # A sleep is a second here, whatever it was to be: asked at 0, 1, 2 and 3.
     assert len([call for call in host.calls if call.endswith("by run/myapp/green.sock")]) == 4

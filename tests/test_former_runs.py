@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
-DEPLOY = scripts.activate(replace(SERVICE, drain=0), Switch("deploy", NEW, OLD))
+DEPLOY = scripts.activate(SERVICE._replace(drain=0), Switch("deploy", NEW, OLD))
 HOLDS = "exec 9>>.activating; flock 9; {trap} printf '%s\n' '{record}' >.activating; sleep {seconds} & echo; wait"
 
 

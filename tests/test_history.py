@@ -79,7 +79,7 @@ class Counted(Action):
 
 def test_a_long_history_is_gone_through_once() -> None:
     runs = (*(("deploy", "a", "") for _ in range(300)), *GOOD)
-    long = tuple(Counted(**vars(one)) for one in lived(*runs))
+    long = tuple(Counted(**one._asdict()) for one in lived(*runs))
     assert len(history.verify(long, current="b", settled=True, busy=False)) == 300
     assert Counted.compared <= len(long)
 

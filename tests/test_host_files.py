@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ def texts(service: Service = SERVICE, ground: Ground = GROUND) -> dict[str, str]
 
 
 def change(**values: object) -> Service:
-    return dataclasses.replace(SERVICE, **values)  # type: ignore[arg-type]
+    return SERVICE._replace(**values)  # type: ignore[arg-type]
 
 
 def unit(text: str) -> dict[str, list[str]]:
@@ -125,7 +124,7 @@ def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
 @pytest.mark.parametrize("account", ["a b", "a,b", "%admin", "#0", "ALL\nroot"])
 def test_an_account_that_sudo_would_misread_is_refused(account: str) -> None:
     with pytest.raises(ValueError, match="a sudo rule cannot carry"):
-        host_files.render(SERVICE, dataclasses.replace(GROUND, account=account))
+        host_files.render(SERVICE, GROUND._replace(account=account))
 
 
 @pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}"])
@@ -137,7 +136,7 @@ def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
 def test_the_gateway_listens_where_the_host_has_addresses() -> None:
     path = "/etc/nginx/conf.d/myapp.conf"
     assert "listen [::]:443 ssl;" in texts()[path]
-    assert "[::]" not in texts(ground=dataclasses.replace(GROUND, ipv6=False))[path]
+    assert "[::]" not in texts(ground=GROUND._replace(ipv6=False))[path]
     plain = texts(change(nginx=Gateway("myapp.example", Tls("off"))))[path]
     assert "443" not in plain
     assert "ssl" not in plain

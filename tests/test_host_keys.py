@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,7 +139,7 @@ def test_an_authority_is_asked_about_the_host_on_whatever_port(known_hosts: Path
 def test_what_cannot_be_read_revokes_all(known_hosts: Path) -> None:
     known_hosts.write_text(f"shire01 {ONE}\n")
     for path in (known_hosts.with_name("missing"), known_hosts.parent):
-        asked = replace(endpoint(known_hosts), revoked=(path,))
+        asked = endpoint(known_hosts)._replace(revoked=(path,))
         with pytest.raises(Unreachable, match="RevokedHostKeys of ssh_config cannot be asked") as caught:
             host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
         assert str(path) in (caught.value.next or "")

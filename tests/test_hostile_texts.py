@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import shutil
 import subprocess
@@ -58,7 +57,7 @@ def launched(shell: str, service: Service, folder: Path) -> list[bytes]:
 def test_every_value_of_the_environment_arrives_and_runs_nothing(shell: str, tmp_path: Path) -> None:
     env = tuple((f"V{number}", text) for number, text in enumerate(WORDS))
     command = "env -0"
-    service = dataclasses.replace(SERVICE, env=env, processes=(SERVICE.processes[0], Process("worker", command)))
+    service = SERVICE._replace(env=env, processes=(SERVICE.processes[0], Process("worker", command)))
     found = dict(line.split(b"=", 1) for line in launched(shell, service, tmp_path)[:-1])
     assert {name: found[name.encode()].decode() for name, _ in env} == dict(env)
 
@@ -70,7 +69,7 @@ def test_every_word_of_a_command_arrives_and_runs_nothing(shell: str, tmp_path: 
     for start in range(0, len(words), 60):
         some = words[start : start + 60]
         command = shlex.join([sys.executable, "-c", SHOW, *some])
-        service = dataclasses.replace(SERVICE, processes=(SERVICE.processes[0], Process("worker", command)))
+        service = SERVICE._replace(processes=(SERVICE.processes[0], Process("worker", command)))
         assert [word.decode() for word in launched(shell, service, tmp_path)] == some
 
 
@@ -136,7 +135,7 @@ def heads(service: Service, text: str) -> list[Script]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_a_script_begins_with_are_assignments_and_nothing_else(shell: str, tmp_path: Path) -> None:
     for text in [text for text in TEXTS if "\0" not in text and "\ud800" not in text and len(text) <= 8192]:
-        service = dataclasses.replace(SERVICE, health=Health(f"/{text}"), nginx=Gateway("a.example"))
+        service = SERVICE._replace(health=Health(f"/{text}"), nginx=Gateway("a.example"))
         for script in heads(service, text):
             _assigned(shell, script, text, tmp_path)
 
@@ -184,14 +183,14 @@ def placed(place: str, text: str) -> Service:
     """The service with this text in its place."""
     web = SERVICE.processes[0]
     if place == "schedule":
-        return dataclasses.replace(SERVICE, processes=(web, Process("nightly", "x", text)))
+        return SERVICE._replace(processes=(web, Process("nightly", "x", text)))
     if place == "server name":
-        return dataclasses.replace(SERVICE, nginx=Gateway(text))
+        return SERVICE._replace(nginx=Gateway(text))
     if place == "listen":
-        return dataclasses.replace(SERVICE, listen=parts.listen(parse(in_yaml(text).encode(), "f.yaml")))
+        return SERVICE._replace(listen=parts.listen(parse(in_yaml(text).encode(), "f.yaml")))
     if place == "name":
-        return dataclasses.replace(SERVICE, name=text)
-    return dataclasses.replace(SERVICE, processes=(web, Process(text, "x", "daily")))
+        return SERVICE._replace(name=text)
+    return SERVICE._replace(processes=(web, Process(text, "x", "daily")))
 
 
 def lines(service: Service) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,8 +43,8 @@ def test_every_value_arrives_as_it_was(
 
     folder = tmp_path_factory.mktemp("run")
     env = tuple((f"V{number}", value) for number, value in enumerate(values))
-    service = dataclasses.replace(
-        SERVICE, env=env, processes=(SERVICE.processes[0], Process("worker", f"python {shlex.quote(word)}"))
+    service = SERVICE._replace(
+        env=env, processes=(SERVICE.processes[0], Process("worker", f"python {shlex.quote(word)}"))
     )
     found = run(launchers.render(service, RELEASE, "shire01", "27.0.1")["worker"], folder, shell)
     assert found[0] == str(folder / "home/code").encode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from tasks.engine import layout
 from tests.test_golden import SERVICE
 
@@ -37,7 +35,7 @@ def test_everything_that_runs_is_stopped_by_a_stop() -> None:
 
 
 def test_a_service_without_listen_has_no_command_for_it() -> None:
-    bare = dataclasses.replace(SERVICE, listen=None)
+    bare = SERVICE._replace(listen=None)
     assert not [words for words in layout.commands(bare) if "listen" in " ".join(words)]
     assert "myapp-listen.service" not in layout.stopped(bare)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import subprocess
@@ -143,7 +142,7 @@ def test_a_host_builds_a_venv_that_runs_at_its_final_place(
 
 
 def with_tls(certificate: str, key: str) -> Service:
-    return dataclasses.replace(SERVICE, nginx=Gateway("myapp.example", Tls("files", certificate, key)))
+    return SERVICE._replace(nginx=Gateway("myapp.example", Tls("files", certificate, key)))
 
 
 def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -93,7 +92,7 @@ def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why
 
 def test_what_is_on_probation_may_be_committed_before_the_activation_comes() -> None:
     third = "d" * 12
-    there = dataclasses.replace(host(current_release=OLD, live="green", live_release=third), releases=({"id": OLD},))
+    there = host(current_release=OLD, live="green", live_release=third)._replace(releases=({"id": OLD},))
     assert f"EXPECT='{OLD} {third}'" in planned(there).scripts()[-2].text
     assert f"EXPECT={OLD}\n" in planned(host(current_release=OLD)).scripts()[-2].text
 
@@ -101,8 +100,7 @@ def test_what_is_on_probation_may_be_committed_before_the_activation_comes() -> 
 def test_only_what_the_host_lacks_is_sent() -> None:
     made = release("a.py", "b.py", "c.py")
     digests = {entry.path: entry.sha256 for entry in made.tree.entries}
-    there = dataclasses.replace(
-        host(current_release=OLD, **{"wheel.Flask-3.1.0-py3-none-any.whl": "1"}),
+    there = host(current_release=OLD, **{"wheel.Flask-3.1.0-py3-none-any.whl": "1"})._replace(
         manifest={"a.py": digests["a.py"], "b.py": "edited", "gone.py": "x"},
         releases=({"id": OLD},),
     )
@@ -125,9 +123,7 @@ def test_a_release_that_is_there_is_not_sent_again() -> None:
 
 
 def test_what_was_edited_is_sent_whole() -> None:
-    there = dataclasses.replace(
-        host(current_release=OLD), manifest={"app.py": release("app.py").tree.entries[0].sha256}
-    )
+    there = host(current_release=OLD)._replace(manifest={"app.py": release("app.py").tree.entries[0].sha256})
     before = planned(there)
     after = plan.resend(before)
     assert before.delivery.same == {"app.py"}
@@ -139,7 +135,7 @@ def test_what_was_edited_is_sent_whole() -> None:
 def test_a_venv_is_named_by_its_wheels_and_its_interpreter() -> None:
     name = plan.venv_name(WHEELS, python())
     others = {
-        plan.venv_name(dataclasses.replace(WHEELS, digest="e" * 64), python()),
+        plan.venv_name(WHEELS._replace(digest="e" * 64), python()),
         plan.venv_name(WHEELS, python("3.12.1")),
         plan.venv_name(WHEELS, python(path="/opt/python3")),
     }
@@ -185,7 +181,7 @@ def test_a_file_that_only_root_can_read_is_compared_by_what_setup_wrote() -> Non
 
 
 def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
-    service = dataclasses.replace(SERVICE, nginx=Gateway("myapp.example", Tls("files", "c", "k")))
+    service = SERVICE._replace(nginx=Gateway("myapp.example", Tls("files", "c", "k")))
     there = host(**{"file./etc/myapp/tls/certificate__pem": hashlib.sha256(b"mine").hexdigest()})
     assert plan.setup(service, there, "deploy", b"mine").reasons == ()
     assert plan.setup(service, there, "deploy", b"new").reasons == ("the certificate differs",)

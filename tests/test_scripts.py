@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import shutil
 import subprocess
@@ -55,7 +54,7 @@ def test_every_stage_of_the_templates_is_a_script_here() -> None:
 @pytest.mark.parametrize("stage", EVERY)
 def test_the_same_input_makes_the_same_bytes(stage: str) -> None:
     script = EVERY[stage](SERVICE)
-    assert script == EVERY[stage](dataclasses.replace(SERVICE))
+    assert script == EVERY[stage](SERVICE._replace())
     assert script.stage == stage
     assert script.text.isascii()
     assert script.text.startswith(f"# {stage} of myapp\n")
@@ -79,7 +78,7 @@ def test_only_setup_and_remove_need_root() -> None:
 @given(path=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))
 @settings(max_examples=25, deadline=None)
 def test_any_value_in_the_header_stays_a_value(path: str) -> None:
-    hostile = dataclasses.replace(SERVICE, health=Health(path=path), nginx=Gateway(path))
+    hostile = SERVICE._replace(health=Health(path=path), nginx=Gateway(path))
     script = scripts.activate(hostile, Switch(path, path, path))
     # A line of the header that a value ends early would be the shell's own.
     words = shlex.split(script.text[: script.text.index(templates.text("shell/prelude.sh"))], comments=True)
@@ -100,7 +99,7 @@ def test_the_header_says_what_the_service_says() -> None:
     [(1, 0.0, "0.00"), (1, 2.0, "2.00"), (2, 1.0, "1.00"), (3, 2.0, "1.00"), (4, 1.0, "0.34")],
 )
 def test_the_passes_are_spread_over_the_settle_time_and_never_shorter(passes: int, settle: float, pause: str) -> None:
-    service = dataclasses.replace(SERVICE, health=Health(passes=passes, settle=settle))
+    service = SERVICE._replace(health=Health(passes=passes, settle=settle))
     assert header(EVERY["start"](service))["HEALTH_PAUSE"] == pause
     assert float(pause) * max(1, passes - 1) >= settle
 
@@ -115,7 +114,7 @@ def test_the_passes_are_spread_over_the_settle_time_and_never_shorter(passes: in
     ],
 )
 def test_the_front_door_is_what_the_service_has(nginx: Gateway | None, front: str) -> None:
-    assert scripts.front(dataclasses.replace(SERVICE, nginx=nginx)) == front
+    assert scripts.front(SERVICE._replace(nginx=nginx)) == front
 
 
 def test_a_script_has_longer_than_all_that_it_may_wait_for() -> None:

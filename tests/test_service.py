@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -81,15 +80,6 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         env=(("GREETING", "hello"),),
         keep=7,
     )
-
-
-def test_a_service_is_plain_data(tmp_path: Path) -> None:
-    data = json.loads(json.dumps(described(tmp_path, WHOLE).as_document()))
-    assert data["nginx"] == {
-        "server_name": "myapp.example",
-        "tls": {"mode": "files", "certificate": "tls/a.pem", "key": "tls/a.key"},
-    }
-    assert data["env"] == {"GREETING": "hello"}
 
 
 @pytest.mark.parametrize(

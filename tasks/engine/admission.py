@@ -8,8 +8,8 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 LIMIT = 10 * 1000 * 1000
 """Bytes that one file may have."""
@@ -20,8 +20,7 @@ _ENV_SAMPLES = (".example", ".sample", ".template", ".dist")
 _KEY_CONTENT = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|\APuTTY-User-Key-File-")
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why one file is left out, by its path below `service/`, and what to do about it."""
 
     path: str

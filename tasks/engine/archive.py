@@ -11,8 +11,8 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.engine import admission, checkout
 from tasks.engine.admission import Refusal
@@ -22,8 +22,7 @@ _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One file: its path below `service/` with forward slashes, size in bytes, and hex SHA-256."""
 
     path: str
@@ -52,8 +51,7 @@ class Entry:
         return data
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """The entries of a release, sorted by path."""
 
     entries: tuple[Entry, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from tasks.engine import facts as reports
 from tasks.engine import host_files, payload, plan
@@ -19,8 +19,7 @@ _FREE_BYTES = 500 * 1000 * 1000
 _FREE_INODES = 20_000
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """stops: whether a deploy would fail by it; mend: the command or edit."""
 
     stops: bool
@@ -29,7 +28,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
-        return asdict(self)
+        return self._asdict()
 
 
 def examine(project: Project, member: Member) -> tuple[Finding, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.engine.facts import Facts
 from tasks.engine.host_files import HostFile
@@ -18,8 +18,7 @@ Source = Callable[[str, str], bytes | None]
 """What a file of a release was: release, path below its directory; None when nobody here knows."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """kind: edited, drop-in, masked, missing, extra, linked, stale; outdated, unreadable, absent: no drift."""
 
     kind: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tasks.engine.errors import LoopError
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A host does something now. phase: the script, such as stage; step: a word of it; text: more, in words."""
 
     host: str
@@ -17,8 +17,7 @@ class Step:
     text: str = ""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of output that is nobody's step. kind: warning, hook, or log, which the log of the run alone keeps."""
 
     host: str
@@ -37,8 +36,7 @@ class Finished:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """A host failed and was left safe; serves: what it serves now, in words."""
 
     host: str
@@ -47,8 +45,7 @@ class Failed:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """A word about the whole run. next: the command that goes on from here; it is shown last."""
 
     text: str

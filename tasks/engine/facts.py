@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -28,8 +27,7 @@ _SHAPES = {
 """What goes on into scripts and command lines: what it is called, and how it looks, or the host is believed nothing."""
 
 
-@dataclass(frozen=True)
-class Python:
+class Python(NamedTuple):
     """An interpreter on a host."""
 
     path: str
@@ -48,8 +46,7 @@ class Python:
         return Target(self.version, f"cp{abi[1]}" if abi else self.soabi, self.machine, libc, self.implementation)
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """One host.
 
     manifest: path to digest of the committed release. contents: files as they are there. drift: what the script found

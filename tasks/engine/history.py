@@ -7,7 +7,7 @@ something else has ended it: the next run, a stop, a shutdown.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.engine import foreign
 
@@ -15,8 +15,7 @@ _SWITCHES = ("deploy", "rollback", "restart", "undo")
 _OPEN = ("started", "probation")
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """One line. time: RFC 3339, UTC. state: started, probation, done, failed, returned or ended.
 
     why: of the last three. who: as the controller said it, never trusted for rights.
@@ -92,8 +91,7 @@ def way_back(actions: Iterable[Action], verb: str, release: str, there: Iterable
     return previous([*actions, Action("", "", verb, release, "done", {})], release, there)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What a history says that its reader should know. wrong: whether the host and it do not agree."""
 
     wrong: bool

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.engine import launchers, layout, quote, templates
 from tasks.engine.service import Process, Service
 
 
-@dataclass(frozen=True)
-class HostFile:
+class HostFile(NamedTuple):
     """One file of root's: absolute path, mode, whole text."""
 
     path: str
@@ -23,8 +22,7 @@ class HostFile:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Ground:
+class Ground(NamedTuple):
     """What of a host decides about these files: the deploy account, nginx's account, IPv6, and where systemctl is."""
 
     account: str

@@ -13,8 +13,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
 from paramiko.pkey import PKey
@@ -25,8 +25,7 @@ from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.ssh_config import Endpoint
 
 
-@dataclass(frozen=True)
-class Trust:
+class Trust(NamedTuple):
     """What is known of a host: its keys, those that were revoked, where that is written, and who may vouch for it."""
 
     keys: tuple[PKey, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingView
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.engine import schema, shapes, yamlfile
 from tasks.engine.errors import UsageError
@@ -35,8 +36,7 @@ class Host:
     place: Place = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Inventory:
+class Inventory(NamedTuple):
     """The hosts of one file, in its order. sandbox: local hosts that count only where they are named."""
 
     path: Path

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.engine import foreign, layout, quote, saying
 from tasks.engine.errors import UsageError
@@ -22,8 +21,7 @@ _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|
 _LATEST = 253402300799  # the year 9999
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What of the journals. lines: a host; since, until, grep: as journalctl takes them, times in UTC; level: at least.
 
     processes: those of service.yaml, none for all; nginx: the gateway's lines, too; follow: and whether to go on.
@@ -50,8 +48,7 @@ class Wanted:
         return _LINES_BEFORE if self.follow else _LINES
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One line. time: seconds since 1970, by the clock of its host; source: who said it; cursor: its place there."""
 
     time: float

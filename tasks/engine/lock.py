@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -39,8 +40,7 @@ class LockedRequirement:
         return f"{self.name}=={self.version}"
 
 
-@dataclass(frozen=True)
-class Lock:
+class Lock(NamedTuple):
     """The entries in the order of the file, where it stands, and the lowest Python it was made for, if known."""
 
     entries: tuple[LockedRequirement, ...]

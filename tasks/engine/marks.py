@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tasks.engine.errors import LoopError
 
@@ -25,16 +26,14 @@ class TooMuch(LoopError):
     code = "too-much"
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """One of our lines: `@NONCE word rest`."""
 
     word: str
     rest: str
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """A line of something else: the login shell's greeting, a program's complaint."""
 
     text: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.engine import schema, shapes
 from tasks.engine.tree import Mapping, Node
@@ -25,8 +24,7 @@ _SHELL_VARIABLES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """The gate: `passes` answers of exactly `status` in a row over at least `settle` s, within `timeout` s."""
 
     path: str = "/readyz"
@@ -39,8 +37,7 @@ class Health:
 HEALTH = Health()
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """One unit. `web` has workers and threads; any other a command (an argument list in shell quoting, run without a
     shell), and a schedule if it is a timer."""
 
@@ -54,8 +51,7 @@ class Process:
 WEB = Process("web", workers=2, threads=4)
 
 
-@dataclass(frozen=True)
-class Tls:
+class Tls(NamedTuple):
     """mode: self-signed, files or off; certificate and key: paths on the controller, for files alone."""
 
     mode: str = "self-signed"
@@ -63,24 +59,21 @@ class Tls:
     key: str | None = None
 
 
-@dataclass(frozen=True)
-class Gateway:
+class Gateway(NamedTuple):
     """The nginx in front."""
 
     server_name: str
     tls: Tls = Tls()
 
 
-@dataclass(frozen=True)
-class Listen:
+class Listen(NamedTuple):
     """A TCP address of the service itself; IPv6 without its brackets."""
 
     address: str
     port: int
 
 
-@dataclass(frozen=True)
-class Hooks:
+class Hooks(NamedTuple):
     """Commands around an activation, argument lists in shell quoting, each run without a shell.
 
     before_activate: once for a whole deploy, on the first host, from the staged release, as the service's user.
@@ -97,7 +90,7 @@ HOOKS = Hooks()
 
 def hooks(node: Node) -> Hooks:
     """Any of the three, none of them needed."""
-    fields = schema.keys(node, tuple(field.name for field in dataclasses.fields(Hooks)))
+    fields = schema.keys(node, Hooks._fields)
     return Hooks(**{name: schema.text(value, shapes.COMMAND) for name, value in fields.items()})
 
 
@@ -133,13 +126,13 @@ def _process(name: str, node: Node) -> Process:
 
 
 def health(node: Node) -> Health:
-    fields = schema.keys(node, tuple(field.name for field in dataclasses.fields(Health)))
+    fields = schema.keys(node, Health._fields)
     health = Health(
-        path=schema.optional(fields, "path", lambda value: schema.text(value, shapes.HEALTH_PATH), Health.path),
-        status=schema.optional(fields, "status", lambda value: schema.integer(value, 200, 299), Health.status),
-        timeout=schema.optional(fields, "timeout", lambda value: schema.integer(value, 1, 600), Health.timeout),
-        passes=schema.optional(fields, "passes", lambda value: schema.integer(value, 1, 20), Health.passes),
-        settle=schema.optional(fields, "settle", lambda value: schema.number(value, 0, 60), Health.settle),
+        path=schema.optional(fields, "path", lambda value: schema.text(value, shapes.HEALTH_PATH), HEALTH.path),
+        status=schema.optional(fields, "status", lambda value: schema.integer(value, 200, 299), HEALTH.status),
+        timeout=schema.optional(fields, "timeout", lambda value: schema.integer(value, 1, 600), HEALTH.timeout),
+        passes=schema.optional(fields, "passes", lambda value: schema.integer(value, 1, 20), HEALTH.passes),
+        settle=schema.optional(fields, "settle", lambda value: schema.number(value, 0, 60), HEALTH.settle),
     )
     if health.settle >= health.timeout:
         message = f"settle ({health.settle:g} s) must be shorter than timeout ({health.timeout} s)"
@@ -154,7 +147,7 @@ def listen(node: Node) -> Listen:
 def gateway(node: Node) -> Gateway:
     fields = schema.keys(node, ("server_name", "tls"))
     name = schema.text(schema.required(node, fields, "server_name", "myapp.example"), shapes.SERVER_NAME)
-    return Gateway(name, schema.optional(fields, "tls", _tls, Gateway.tls))
+    return Gateway(name, schema.optional(fields, "tls", _tls, Tls()))
 
 
 def _tls(node: Node) -> Tls:

@@ -9,7 +9,6 @@ import json
 import ssl
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def staging(
     for wheel in wheelhouse.wheels:
         if wheel.filename not in wheels_there:
             extra[f"wheels/{wheel.filename}"] = wheel.path.read_bytes()
-    entries = [replace(entry, path=f"code/{entry.path}") for entry in release.tree.entries if entry.path not in same]
+    entries = [entry._replace(path=f"code/{entry.path}") for entry in release.tree.entries if entry.path not in same]
     return archive.pack(entries, extra)
 
 

@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.version import Version
 
@@ -21,8 +21,7 @@ _REPRODUCIBLE = "315532800"
 """1980-01-01, the oldest time a zip can hold: the same source built twice is the same wheel."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Whether pip did it, and its last lines."""
 
     done: bool

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.engine import history, host_files, launchers, layout, scripts
 from tasks.engine.errors import LoopError
@@ -27,8 +26,7 @@ _PACKAGES = {
 }
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(NamedTuple):
     """Root's part. files: all of them; changed: those that differ on the host; packages: what is missing.
 
     edited: those of the changed that are not as they were written there: setup keeps a copy.
@@ -47,8 +45,7 @@ class Setup:
         return bool(self.changed or self.packages or self.reasons)
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What is sent. same: paths that are linked on the host; gone: of those there, the ones that the release has not.
 
     wheels_there, venv_there: what the host has.
@@ -64,8 +61,7 @@ class Delivery:
     venv_there: bool
 
 
-@dataclass(frozen=True)
-class HostPlan:
+class HostPlan(NamedTuple):
     """One host, one deploy. before: the release that is committed; unchanged: there is nothing to activate.
 
     spare: what a rollback goes back to afterwards. trial: the release on probation, which may be committed meanwhile.
@@ -209,10 +205,9 @@ def _gunicorn(wheelhouse: Wheelhouse) -> str:
 
 def resend(plan: HostPlan) -> HostPlan:
     """The same plan with everything sent: for a host whose files are not what its manifest says."""
-    staging = replace(plan.delivery.staging, base=None, present=False)
+    staging = plan.delivery.staging._replace(base=None, present=False)
     changed = tuple(sorted({*plan.delivery.changed, *plan.delivery.same}))
-    delivery = replace(
-        plan.delivery,
+    delivery = plan.delivery._replace(
         staging=staging,
         same=frozenset(),
         gone=frozenset(),
@@ -220,7 +215,7 @@ def resend(plan: HostPlan) -> HostPlan:
         wheels_there=frozenset(),
         venv_there=False,
     )
-    return replace(plan, delivery=delivery)
+    return plan._replace(delivery=delivery)
 
 
 def as_dict(plan: HostPlan) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.engine import archive, checkout
 from tasks.engine import lock as locks
@@ -21,8 +21,7 @@ from tasks.engine.lock import Lock
 _NEEDED = {"service.yaml": "write it: name and app are all it needs", "requirements.txt": "fab lock"}
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(NamedTuple):
     """What is carried to the hosts: id (12 hex digits), files, lock, and where they came from."""
 
     id: str

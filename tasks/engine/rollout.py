@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from tasks.engine import balancer, destination, scripts, watching, waves
@@ -177,7 +177,7 @@ class Rollout:
                 told = member.perform(script, emit, [one.text.encode() for one in watch])
                 probation = told.last("probation")
                 # What was on probation when this was planned may have been committed since.
-                candidate = replace(candidate, before=told.last("before") or None)
+                candidate = candidate._replace(before=told.last("before") or None)
             except LinkLost as lost:
                 probation = watching.read_back(member, candidate.release, lost, emit)
             self.done.append(candidate)

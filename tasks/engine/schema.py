@@ -10,8 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tasks.engine.errors import UsageError
 from tasks.engine.tree import FRACTION, HIDDEN, Mapping, Node, Place, Scalar, Sequence
@@ -24,8 +23,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}")
 _KINDS = {"null": "nothing", "int": "a number", "float": "a number", "timestamp": "a date"}
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """What a text must look like. expected: a noun with its article; example: one that fits; options: all that fit."""
 
     expected: str
@@ -96,7 +94,7 @@ def required(node: Node, fields: dict[str, Node], key: str, example: str) -> Nod
     """The value of a key that must be there."""
     if key not in fields:
         path = f"{node.place.path}.{key}" if node.place.path else key
-        raise refuse(replace(node.place, path=path), f"{key} is missing", f"add `{key}: {example}`")
+        raise refuse(node.place._replace(path=path), f"{key} is missing", f"add `{key}: {example}`")
     return fields[key]
 
 

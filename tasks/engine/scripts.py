@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.engine import host_files, launchers, layout, quote, templates
 from tasks.engine.service import Service
@@ -33,8 +33,7 @@ def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(f"{name}.sh" for name in ("prelude", "probe", *STAGES[stage], stage) if name not in left_out)
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(NamedTuple):
     """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has."""
 
     stage: str
@@ -43,8 +42,7 @@ class Script:
     root: bool = False
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """What the facts script looks at beside the machine.
 
     survey: what people want to know beside what a run needs; rights: with that, whether root is to be had. wait: how
@@ -103,8 +101,7 @@ def setup(service: Service, account: str, packages: tuple[str, ...]) -> Script:
     return _compose("setup", service, values, seconds=600, root=True)
 
 
-@dataclass(frozen=True)
-class Staging:
+class Staging(NamedTuple):
     """One release for one host. base: the release whose unchanged files are linked; present: it is there already."""
 
     release: str
@@ -126,8 +123,7 @@ def stage(service: Service, staging: Staging) -> Script:
     return _compose("stage", service, values, seconds=900)
 
 
-@dataclass(frozen=True)
-class Switch:
+class Switch(NamedTuple):
     """One release on its way to the traffic. action: deploy, rollback, restart or undo.
 
     expect: the releases of which the plan saw one committed, in one text; spare: one that is never pruned.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.engine.errors import UsageError
 from tasks.engine.schema import nearest, quoted
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from tasks.engine.inventory import Host, Inventory
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The hosts meant, in the order of the inventory. expression: as it was asked for, None if it was not."""
 
     hosts: tuple[Host, ...]

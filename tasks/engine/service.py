@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.engine import parts, schema, shapes, yamlfile
 from tasks.engine.errors import UsageError
@@ -24,8 +23,7 @@ _TAKEN = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(NamedTuple):
     """What is deployed to one host: service.yaml with that host's overrides.
 
     drain and probation in seconds, keep in releases.
@@ -45,9 +43,8 @@ class Service:
     hooks: Hooks = HOOKS
     keep: int = 5
 
-    def as_document(self) -> dict[str, object]:
-        """Plain data for JSON, every default written out."""
-        return {**dataclasses.asdict(self), "env": dict(self.env)}
+
+_USUAL = Service("", "")
 
 
 def load(path: Path) -> Document:
@@ -77,21 +74,21 @@ def describe(document: Document, host: Host | None = None) -> Service:
 def _service(root: Node) -> Service:
     if schema.is_null(root):
         raise schema.refuse(root, "the service description is empty", _CREATE)
-    fields = schema.keys(root, tuple(field.name for field in dataclasses.fields(Service)))
+    fields = schema.keys(root, Service._fields)
     service = Service(
         name=_name(schema.required(root, fields, "name", "myapp")),
         app=schema.text(schema.required(root, fields, "app", '"app:create_app()"'), shapes.APP),
-        python=schema.optional(fields, "python", lambda node: schema.text(node, shapes.SPECIFIER), Service.python),
-        processes=schema.optional(fields, "processes", parts.processes, Service.processes),
-        health=schema.optional(fields, "health", parts.health, Service.health),
-        drain=schema.optional(fields, "drain", lambda node: schema.integer(node, 0, 300), Service.drain),
-        probation=schema.optional(fields, "probation", lambda node: schema.integer(node, 0, 3600), Service.probation),
+        python=schema.optional(fields, "python", lambda node: schema.text(node, shapes.SPECIFIER), _USUAL.python),
+        processes=schema.optional(fields, "processes", parts.processes, _USUAL.processes),
+        health=schema.optional(fields, "health", parts.health, _USUAL.health),
+        drain=schema.optional(fields, "drain", lambda node: schema.integer(node, 0, 300), _USUAL.drain),
+        probation=schema.optional(fields, "probation", lambda node: schema.integer(node, 0, 3600), _USUAL.probation),
         listen=schema.optional(fields, "listen", parts.listen, None),
         nginx=schema.optional(fields, "nginx", parts.gateway, None),
         needs=schema.optional(fields, "needs", parts.needs, ()),
         env=schema.optional(fields, "env", parts.env, ()),
-        hooks=schema.optional(fields, "hooks", parts.hooks, Service.hooks),
-        keep=schema.optional(fields, "keep", lambda node: schema.integer(node, 2, 100), Service.keep),
+        hooks=schema.optional(fields, "hooks", parts.hooks, _USUAL.hooks),
+        keep=schema.optional(fields, "keep", lambda node: schema.integer(node, 2, 100), _USUAL.keep),
     )
     _reachable(service, root, fields)
     return service

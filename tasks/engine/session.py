@@ -8,8 +8,7 @@ the payload.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tasks.engine import quote
 from tasks.engine.errors import LoopError
@@ -22,8 +21,7 @@ _PLAIN = ("/usr/bin/env", "LC_ALL=C", "PATH=/usr/local/sbin:/usr/local/bin:/usr/
 """Whatever a login sets: what sudo says is read here, in English, and `head` is found."""
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One run of a command on the controller. who: one line of JSON; failpoint: `STEP=ACTION`, or nothing."""
 
     id: str

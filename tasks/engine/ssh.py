@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from tasks.engine import channels, refusals
@@ -43,7 +42,7 @@ class SshSession:
         """Run the script to its end; LinkLost when its end was not seen within `script.seconds`."""
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
-            script = replace(script, seconds=self._options.command_timeout)
+            script = script._replace(seconds=self._options.command_timeout)
         nonce = secrets.token_hex(8)
         reader, transcript = Reader(nonce), Transcript()
         become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become

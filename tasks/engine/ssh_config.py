@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.engine.errors import Unreachable
 from tasks.engine.inventory import Host
@@ -32,8 +33,7 @@ class Options:
     tell: Callable[[str], None] = field(default=_nobody, compare=False)
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One hop. alias: a name of its own in known_hosts; jumps: hops before it, the first one first.
 
     asked: what ssh_config knows it by. revoked: files of RevokedHostKeys. behind: the hosts that this one is a jump
@@ -106,7 +106,7 @@ def before(endpoint: Endpoint, options: Options) -> Endpoint | None:
     except Unreachable as error:
         error.where = f"{host} (jump host {last})"
         raise
-    return replace(hop, jumps=tuple(first) or hop.jumps, behind=(*hops, host))
+    return hop._replace(jumps=tuple(first) or hop.jumps, behind=(*hops, host))
 
 
 def _beside(host: Host, identity: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.engine import facts as reports
 from tasks.engine import host_files, payload, plan, scripts
@@ -20,8 +20,7 @@ from tasks.engine.scripts import Question, Switch
 from tasks.engine.service import Service
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A host on its way through a run: the release it is to serve, what served before, what to go back to after.
 
     trial: what is on probation there, and may be what served before; unchanged: there is nothing to do.
@@ -39,8 +38,7 @@ class Candidate:
         return Switch(action, self.release, plan.expected(self.before, self.trial), self.spare)
 
 
-@dataclass(frozen=True)
-class Delivering:
+class Delivering(NamedTuple):
     """What a deploy carries, and how many seconds it waits for another run to end."""
 
     project: Project

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as MappingView
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 # C0 but tab and line feed, DEL, C1, line separators, bidi controls, byte order mark, surrogates: with any of these a
 # text is not what an editor or a terminal shows.
@@ -17,8 +16,7 @@ HIDDEN = re.compile(
 FRACTION = re.compile(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a value stands: file as shown to people, line and column from 1, path of keys (`hosts.shire01.port`)."""
 
     file: str
@@ -31,8 +29,7 @@ class Place:
         return f"{spot} ({self.path})" if self.path else spot
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(NamedTuple):
     """One value as written. kind: what YAML takes it for (str, null, bool, int, float, timestamp, merge, value)."""
 
     place: Place
@@ -40,16 +37,14 @@ class Scalar:
     kind: str
 
 
-@dataclass(frozen=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A list, in the order of the file."""
 
     place: Place
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(NamedTuple):
     """Keys and values in the order of the file; keys: where each key stands."""
 
     place: Place

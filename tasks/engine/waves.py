@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tasks.engine.errors import UsageError
 
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """A number of hosts, or a share of them in percent."""
 
     number: int
@@ -31,8 +29,7 @@ class Share:
         return f"{self.number}{'%' if self.percent else ''}"
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """How a run goes over a fleet. pause: seconds between two waves; undo: whether a stopped run is taken back.
 
     wait: whether each wave's probation is waited for, and not the first one's alone.

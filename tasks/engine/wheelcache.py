@@ -10,15 +10,14 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.engine.lock import LockedRequirement
 from tasks.engine.target import Target
 
 
-@dataclass(frozen=True)
-class Wheel:
+class Wheel(NamedTuple):
     """One wheel on disk: its file name, where it is, hex SHA-256, and size in bytes."""
 
     filename: str

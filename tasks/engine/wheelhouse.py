@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
@@ -23,8 +23,7 @@ from tasks.engine.wheelcache import Wheel
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Wheelhouse:
+class Wheelhouse(NamedTuple):
     """The wheels by file name, and their digest (hex SHA-256): what a venv made of them for this target is named by."""
 
     digest: str
@@ -36,8 +35,7 @@ class Wheelhouse:
         return sum(wheel.size for wheel in self.wheels)
 
 
-@dataclass(frozen=True)
-class _Order:
+class _Order(NamedTuple):
     """What one fetch is for: the lock to name in errors, the target, the cache, and where progress is told."""
 
     lock: Lock

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -31,8 +31,7 @@ _IMPOSSIBLE = re.compile(r"\\U(?!0010|000)[0-9A-Fa-f]{8}")
 _RESOLVER = yaml.resolver.Resolver()
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A file that was read whole: its bytes, and the tree they hold."""
 
     path: Path
