@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.errors import UsageError
@@ -13,51 +14,94 @@ from tasks.program import ROOT, ended_by_interrupt, invocation, stopped_by_signa
 _Answer = TypeVar("_Answer")
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from tasks.engine.events import Event
     from tasks.engine.fanout import Stop
+    from tasks.engine.inventory import Host
     from tasks.engine.member import Member
     from tasks.engine.project import Project
     from tasks.engine.selection import Selection
+    from tasks.engine.ssh import SshSession
+
+
+Doors = dict[str, "Future[SshSession]"]
+"""The connections that are being opened, by host."""
 
 
 def open_fleet(
-    c: Any, changing: str | None = None, user: str | None = None, retry: bool = False
+    c: Any, changing: str | None = None, user: str | None = None, *, early: bool = False
 ) -> tuple[Project, list[Member]]:
-    """The project and a member for each selected host; nothing is contacted yet.
+    """The project and a member for each selected host; nothing is contacted yet, unless `early`.
 
     changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
-    retry: the hosts that the last run left behind, in place of those that -H names.
+    early: nothing of what was given can be wrong any more, so the connections are opened while the rest is loaded.
     """
-    from tasks.engine import failpoints, payload, report, runs
+    project, selection = choose(c, changing)
+    doors = knock(c, selection) if early else {}
+    return project, members_of(c, project, selection, user, doors)
+
+
+def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple[Project, Selection]:
+    """The project and the hosts that are meant. retry: those that the last run left behind, in place of -H."""
     from tasks.engine import project as projects
-    from tasks.engine.member import Member
+    from tasks.engine import report
     from tasks.engine.yamlfile import shown
 
     asked = invocation(c)
     project = projects.load(ROOT, os.environ)
-    expression = ",".join(runs.left_behind(runs.folder(ROOT, os.environ))) if retry else asked.hosts
+    expression = asked.hosts
+    if retry:
+        from tasks.engine import runs
+
+        expression = ",".join(runs.left_behind(runs.folder(ROOT, os.environ)))
     selection = project.select(expression)
     if changing and not asked.dry:
         _confirm(changing, selection)
         report.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
     if changing in ("deploy", "setup"):
+        from tasks.engine import payload
+
         for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
             payload.check(service, ROOT)
-    run = projects.begin(ROOT)
-    runs_on = {host.name: run._replace(failpoint=failpoints.setting(os.environ, host.name)) for host in selection.hosts}
-    members = [
-        Member(host, project.service_of(host), runs_on[host.name], asked.options, user or host.user)
+    return project, selection
+
+
+def knock(c: Any, selection: Selection) -> Doors:
+    """Begin to connect, as long as this machine is still busy with itself."""
+    from tasks.engine import failpoints, fanout
+    from tasks.engine.ssh import SshSession
+
+    options = invocation(c).options
+    points = {host.name: failpoints.setting(os.environ, host.name) for host in selection.hosts}
+
+    def door(host: Host) -> SshSession:
+        failpoints.reach(points[host.name], "controller.connect", host.name)
+        return SshSession(host, options)
+
+    return {host.name: fanout.apart(partial(door, host)) for host in selection.hosts[: fanout.LIMIT]}
+
+
+def members_of(
+    c: Any, project: Project, selection: Selection, user: str | None = None, doors: Doors | None = None
+) -> list[Member]:
+    """The hosts as a run works on them."""
+    from tasks.engine import failpoints
+    from tasks.engine import project as projects
+    from tasks.engine.member import Member
+
+    run, options = projects.begin(ROOT), invocation(c).options
+    return [
+        Member(
+            host,
+            project.service_of(host),
+            run._replace(failpoint=failpoints.setting(os.environ, host.name)),
+            options,
+            user or host.user,
+            opening=(doors or {}).get(host.name),
+        )
         for host in selection.hosts
     ]
-    return project, members
-
-
-def knock(members: list[Member]) -> None:
-    """Begin to connect, as long as this machine is still busy with itself."""
-    from tasks.engine import fanout
-
-    for member in members[: fanout.LIMIT]:
-        member.begin()
 
 
 def _confirm(verb: str, selection: Selection) -> None:

@@ -35,7 +35,7 @@ def stop(c: Any, disable: bool = False, json: bool = False) -> None:
     from tasks import fleet, plans
     from tasks.engine import lifecycle, scripts
 
-    _, members = fleet.open_fleet(c, changing="stop")
+    _, members = fleet.open_fleet(c, changing="stop", early=True)
     if invocation(c).dry:
         plans.dry(members, lambda member: (scripts.stop(member.service, disable=disable),))
         return
@@ -48,7 +48,7 @@ def start(c: Any, json: bool = False) -> None:
     from tasks import fleet, plans
     from tasks.engine import lifecycle, scripts
 
-    _, members = fleet.open_fleet(c, changing="start")
+    _, members = fleet.open_fleet(c, changing="start", early=True)
     if invocation(c).dry:
         plans.dry(members, lambda member: (scripts.start(member.service),))
         return

@@ -107,10 +107,11 @@ def deploy(
 
     flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait)
     policy, lock_seconds = flags.policy(), flags.lock_seconds()
-    project, members = fleet.open_fleet(c, changing="deploy", retry=retry_failed)
+    project, selection = fleet.choose(c, "deploy", retry=retry_failed)
     made = project.release(require_clean=require_clean)
     # From here on nothing of what was given can be wrong.
-    fleet.knock(members)
+    doors = fleet.knock(c, selection)
+    members = fleet.members_of(c, project, selection, doors=doors)
     from tasks import plans
     from tasks.engine.staging import Delivering
 
@@ -164,8 +165,8 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool,
     from tasks import fleet
 
     policy, wait = flags.policy(), flags.lock_seconds()
-    _, members = fleet.open_fleet(c, changing=action, retry=retry)
-    fleet.knock(members)
+    project, selection = fleet.choose(c, action, retry=retry)
+    members = fleet.members_of(c, project, selection, doors=fleet.knock(c, selection))
     from tasks import plans
     from tasks.engine import destination
 

@@ -68,7 +68,7 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
     from tasks.engine import report, standing
     from tasks.engine.scripts import Question
 
-    project, members = fleet.open_fleet(c)
+    project, members = fleet.open_fleet(c, early=True)
     found = fleet.ask(members, lambda member: member.ask(Question(health=True, survey=True)))
     lines = [standing.of(member.host.name, member.service, found.get(member.host.name)) for member in members]
     standing.mark_differing(lines)
@@ -103,7 +103,7 @@ def health(c: Any, json: bool = False) -> None:
     from tasks.engine import report
     from tasks.engine.scripts import Question
 
-    _, members = fleet.open_fleet(c)
+    _, members = fleet.open_fleet(c, early=True)
     found = fleet.ask(members, lambda member: member.ask(Question(health=True, history=0)))
     answers = {
         name: {"release": facts.live, "slot": facts.get("health.slot") or "not running",
@@ -127,7 +127,7 @@ def releases(c: Any, json: bool = False) -> None:
     from tasks.engine import report, standing
     from tasks.engine.scripts import Question
 
-    _, members = fleet.open_fleet(c)
+    _, members = fleet.open_fleet(c, early=True)
     found = fleet.ask(members, lambda member: standing.releases(member.ask(Question())))
     if json:
         hosts = [{"host": name, "releases": lines} for name, lines in found.items()]
@@ -160,7 +160,7 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
     if verify:
         _verify(c, json)
         return
-    _, members = fleet.open_fleet(c)
+    _, members = fleet.open_fleet(c, early=True)
     found = fleet.ask(members, lambda member: member.ask(Question(history=int(last or 1000))).actions)
     if last:
         found = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in found.items()}
@@ -196,7 +196,7 @@ def _verify(c: Any, json: bool) -> None:
             torn=facts.torn,
         )
 
-    _, members = fleet.open_fleet(c)
+    _, members = fleet.open_fleet(c, early=True)
     found = fleet.ask(members, look)
     if json:
         hosts = [{"host": name, "agrees": not any(one.wrong for one in findings),

@@ -12,7 +12,6 @@ import signal
 import threading
 from collections.abc import Mapping
 
-from tasks.engine import scripts, templates
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.schema import nearest
 
@@ -39,6 +38,8 @@ _POINT = re.compile(r'^ *point "?([\w$]+\.[a-z]+)"?$', re.MULTILINE)
 
 def names() -> tuple[str, ...]:
     """Every place, the controller's first, then script by script in the order of their text."""
+    from tasks.engine import scripts, templates
+
     found = list(CONTROLLER)
     for stage in scripts.STAGES:
         points = [one for part in scripts.parts(stage) for one in _POINT.findall(templates.text(f"shell/{part}"))]

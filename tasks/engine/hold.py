@@ -6,9 +6,9 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-from tasks.engine import scripts
+from tasks.engine import history, scripts
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.failures import busy
@@ -30,6 +30,14 @@ def _answering(member: Member) -> Iterator[None]:
                        next=f"fab status -H {member.host.name}") from error  # fmt: skip
 
 
+class Claim(NamedTuple):
+    """What a run is about to do on a host, and the last thing that it saw done there: nothing, or one action."""
+
+    action: str
+    release: str
+    seen: tuple[history.Action, ...]
+
+
 class Holds:
     """The locks of one run. A thread of its own keeps them all."""
 
@@ -40,13 +48,13 @@ class Holds:
         self._stack = ExitStack()
         self._thread: threading.Thread | None = None
 
-    def take(self, member: Member, action: str, release: str, wait: int, emit: Emit) -> bool:
+    def take(self, member: Member, claim: Claim, wait: int, emit: Emit) -> bool:
         """Hold the lock of this host; LoopError with who holds it, when somebody else does for longer than `wait` s.
 
-        True when another run had to end first: what was known of the host before is no longer sure.
+        True when another run has done something there meanwhile: what was known of the host before is no longer sure.
         """
         session = member.connect()
-        script = scripts.hold(member.service, action, release, wait)
+        script = scripts.hold(member.service, claim.action, claim.release, wait)
         nonce = secrets.token_hex(8)
         with self._guard:
             channel = self._stack.enter_context(session.channel(command(script, session.become), wait + 30))
@@ -60,7 +68,7 @@ class Holds:
                         emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
                 if transcript.last("held") is not None:
                     self._keep(channel)
-                    return transcript.last("busy") is not None
+                    return history.parse(transcript.all("last"))[-1:] != claim.seen
             told = transcript.last("busy")
             if told is not None:
                 raise busy(member.host.name, told)

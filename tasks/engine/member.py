@@ -12,7 +12,7 @@ from tasks.engine import failpoints, failures, maintenance, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
-from tasks.engine.fanout import Emit, apart
+from tasks.engine.fanout import Emit
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Mark, Output, Transcript
 from tasks.engine.scripts import Question, Script
@@ -24,7 +24,10 @@ from tasks.engine.ssh_config import Options
 
 @dataclass
 class Member:
-    """A host while a command works on it. error: why it was left out of what follows."""
+    """A host while a command works on it. error: why it was left out of what follows.
+
+    opening: its session, where that is being opened already.
+    """
 
     host: Host
     service: Service
@@ -35,21 +38,17 @@ class Member:
     error: LoopError | None = None
     warning: str = ""
     began: float = field(default_factory=time.monotonic)
-    _opening: Future[SshSession] | None = None
+    opening: Future[SshSession] | None = None
 
     @property
     def seconds(self) -> float:
         """Since the command began."""
         return time.monotonic() - self.began
 
-    def begin(self) -> None:
-        """Open the session in a thread of its own: there is other work before the first question."""
-        self._opening = apart(self._open)
-
     def connect(self) -> SshSession:
         """The session; opened at the first call."""
         if self.session is None:
-            opening, self._opening = self._opening, None
+            opening, self.opening = self.opening, None
             self.session = opening.result() if opening else self._open()
         return self.session
 

@@ -11,13 +11,16 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.engine import archive, templates
 from tasks.engine.errors import UsageError
-from tasks.engine.host_files import HostFile
-from tasks.engine.release import Release
-from tasks.engine.service import Service
-from tasks.engine.wheelhouse import Wheelhouse
+
+if TYPE_CHECKING:
+    from tasks.engine.host_files import HostFile
+    from tasks.engine.release import Release
+    from tasks.engine.service import Service
+    from tasks.engine.wheelhouse import Wheelhouse
 
 
 def staging(

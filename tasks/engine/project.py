@@ -13,16 +13,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from tasks.engine import inventory, release, selection, service, wheelhouse
+from tasks.engine import inventory, selection, service
 from tasks.engine.inventory import Host, Inventory
-from tasks.engine.release import Release
 from tasks.engine.selection import Selection
 from tasks.engine.service import Service
 from tasks.engine.session import Run
-from tasks.engine.target import Target
-from tasks.engine.wheelhouse import Wheelhouse
 from tasks.engine.yamlfile import Document
+
+if TYPE_CHECKING:
+    from tasks.engine.release import Release
+    from tasks.engine.target import Target
+    from tasks.engine.wheelhouse import Wheelhouse
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,15 @@ class Project:
 
     def release(self, *, require_clean: bool = False) -> Release:
         """What a deploy would carry."""
+        from tasks.engine import release
+
         overrides = inventory.overrides_document(self.inventory)
         return release.build(self.root, overrides, require_clean=require_clean)
 
     def wheelhouse(self, made: Release, target: Target, say: Callable[[str], None]) -> Wheelhouse:
         """The wheels for a host's Python: fetched once for all hosts that are alike."""
+        from tasks.engine import wheelhouse
+
         with self._fetching:
             if target.identity not in self._wheelhouses:
                 self._wheelhouses[target.identity] = wheelhouse.fetch(made.lock, target, say)

@@ -9,8 +9,9 @@ from functools import partial
 from tasks.engine import balancer, destination, scripts, watching, waves
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
+from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit, Stop, gather, pool
-from tasks.engine.hold import Holds
+from tasks.engine.hold import Claim, Holds
 from tasks.engine.member import Member
 from tasks.engine.session import LinkLost
 from tasks.engine.staging import Candidate, Delivering, stage
@@ -48,18 +49,20 @@ class Rollout:
         """rollback and restart: activate what is there already, with nothing sent or built."""
 
         def prepare(member: Member, emit: Emit) -> Candidate:
-            candidate = look(member)
-            if self.holds.take(member, self.action, candidate.release, lock_wait, emit):
-                candidate = look(member)
-            if self.action == "restart" and watching.ended(member, member.service.probation, emit, self.stop):
-                candidate = look(member)
+            found, candidate = look(member)
+            claim = Claim(self.action, candidate.release, found.actions[-1:])
+            moved = self.holds.take(member, claim, lock_wait, emit)
+            if self.action == "restart" and (moved or found.probation is not None):
+                moved = watching.ended(member, member.service.probation, emit, self.stop) or moved
+            if moved:
+                _, candidate = look(member)
             emit(Step(member.host.name, "plan", self.action, candidate.release))
             return candidate
 
-        def look(member: Member) -> Candidate:
+        def look(member: Member) -> tuple[Facts, Candidate]:
             found = member.ask(destination.question(member))
             member.act_as(found.account or member.login)
-            return destination.aim(member, self.action, target, found)
+            return found, destination.aim(member, self.action, target, found)
 
         yield from self._run(prepare, lambda: iter(()))
 

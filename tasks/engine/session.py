@@ -8,12 +8,14 @@ the payload.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tasks.engine import quote
 from tasks.engine.errors import LoopError
 from tasks.engine.marks import Mark, Output, Transcript
-from tasks.engine.scripts import Script
+
+if TYPE_CHECKING:
+    from tasks.engine.scripts import Script
 
 Sink = Callable[[Mark | Output], None]
 

@@ -7,16 +7,18 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.engine import channels, refusals
 from tasks.engine.connection import LINK_SECONDS
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Reader, Transcript
-from tasks.engine.scripts import Script
 from tasks.engine.session import LinkLost, Run, Sink, command, stream
 from tasks.engine.ssh_config import Options, resolve
+
+if TYPE_CHECKING:
+    from tasks.engine.scripts import Script
 
 
 class SshSession:

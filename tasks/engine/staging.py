@@ -10,7 +10,7 @@ from tasks.engine.events import Step
 from tasks.engine.facts import Facts
 from tasks.engine.failures import Edited
 from tasks.engine.fanout import Emit
-from tasks.engine.hold import Holds
+from tasks.engine.hold import Claim, Holds
 from tasks.engine.inventory import Host
 from tasks.engine.member import Member
 from tasks.engine.plan import HostPlan
@@ -70,7 +70,7 @@ def question(service: Service, host: Host, account: str, *, show: bool = False, 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
     """Root's part first, while nothing has changed yet; then the lock of the run; then the release."""
     made = delivering.release
-    _, planned = prepare(delivering.project, made, member, emit)
+    found, planned = prepare(delivering.project, made, member, emit)
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
     if planned.setup.needed:
@@ -79,7 +79,7 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
         member.reach("controller.setup")
     member.act_as(planned.setup.account)
     if not planned.unchanged:
-        if holds.take(member, "deploy", made.id, delivering.lock_wait, emit):
+        if holds.take(member, Claim("deploy", made.id, found.actions[-1:]), delivering.lock_wait, emit):
             _, planned = prepare(delivering.project, made, member, emit)
         member.reach("controller.lock")
         member.reach("controller.send")

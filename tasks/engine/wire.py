@@ -23,11 +23,11 @@ _HEARD = 1024
 class Wire:
     """A stream of bytes that remembers how the other end began: who refuses us often says why before it hangs up.
 
-    Paramiko takes it for a socket. ended: whether the other end has hung up; transport: who speaks SSH over it.
+    Paramiko takes it for a socket. prompt: acknowledge at once; ended: whether the other end has hung up; transport: who speaks SSH over it.
     """
 
-    def __init__(self, stream: Any, errors: IO[bytes] | None = None) -> None:
-        self._stream, self._errors = stream, errors
+    def __init__(self, stream: Any, errors: IO[bytes] | None = None, *, prompt: bool = False) -> None:
+        self._stream, self._errors, self._prompt = stream, errors, prompt
         self._heard = b""
         self._closed = False
         self._after: list[Callable[[], object]] = []
@@ -41,6 +41,10 @@ class Wire:
         """The next bytes."""
         try:
             data: bytes = self._stream.recv(size)
+            if self._prompt:
+                # sshd leaves Nagle's algorithm on: each small packet waits for word of the one before, and we would
+                # wait up to 40 ms with it. The kernel forgets this at every turn.
+                self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except ConnectionError:
             self.ended = True
             raise
@@ -98,7 +102,7 @@ def tcp(endpoint: Endpoint, options: Options) -> Wire:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
-    return Wire(sock)
+    return Wire(sock, prompt=hasattr(socket, "TCP_QUICKACK"))
 
 
 def proxied(command: str) -> Wire:
