@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from tasks.engine.selection import Selection
     from tasks.engine.ssh import SshSession
 
+
+_BEGAN = time.monotonic()
+"""As this is loaded, a command has just begun."""
 
 Doors = dict[str, "Future[SshSession]"]
 """The connections that are being opened, by host."""
@@ -99,6 +103,7 @@ def members_of(
             options,
             user or host.user,
             opening=(doors or {}).get(host.name),
+            began=_BEGAN,
         )
         for host in selection.hosts
     ]

@@ -13,10 +13,10 @@ from tasks.engine import host_files, launchers, layout, quote, templates
 from tasks.engine.service import Service
 
 STAGES = {
-    "activate": ("slots", "former", "recover", "gate", "commit", "undo"),
-    "facts": ("survey", "drift"),
+    "activate": ("links", "slots", "former", "recover", "gate", "commit", "undo"),
+    "facts": ("links", "units", "survey", "drift"),
     "hold": (),
-    "hook": ("slots", "former", "recover"),
+    "hook": ("links", "slots", "former", "recover"),
     "maintenance": (),
     "probation": ("slots", "former", "gate", "commit", "undo", "retire"),
     "remove": (),

@@ -23,7 +23,8 @@ _HEARD = 1024
 class Wire:
     """A stream of bytes that remembers how the other end began: who refuses us often says why before it hangs up.
 
-    Paramiko takes it for a socket. prompt: acknowledge at once; ended: whether the other end has hung up; transport: who speaks SSH over it.
+    Paramiko takes it for a socket. prompt: acknowledge at once; ended: whether the other end has hung up;
+    transport: who speaks SSH over it.
     """
 
     def __init__(self, stream: Any, errors: IO[bytes] | None = None, *, prompt: bool = False) -> None:

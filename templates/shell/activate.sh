@@ -39,8 +39,8 @@ journal_of_candidate() {
 
 # The committed release must be what the plan saw, before or after the end of a probation.
 expected() {
-  serves=
-  if [ -n "$OLD" ]; then serves=$(release_at "$ROOT/slots/$OLD"); fi
+  linked "$OLD"
+  serves=$RELEASE
   mark before "$serves"
   [ "$serves" != "$EXPECT" ] || return 0
   case " $EXPECT " in *" ${serves:-nothing} "*) return 0 ;; esac
@@ -54,14 +54,20 @@ came_back() {
     probe_slot "$OLD" 5 && probe_front 5
 }
 
-check_release() {
+# Begun early, since it only reads: what it finds is asked for by check_release. What is done beside this script never
+# holds its lock, or whoever comes next would meet that.
+inspect() {
   release=$ROOT/releases/$ID
-  [ -f "$release/MANIFEST" ] || refuse "release $ID is not on this host"
-  # Reads only, and takes as long as the digests do.
-  "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null &
+  [ -f "$release/MANIFEST" ] || return 0
+  "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null 9>&- &
   importing=$!
-  (cd "$release/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null ||
-    refuse "release $ID is damaged on this host: run the deploy of its content again"
+  (cd "$release/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null 9>&- &
+  digesting=$!
+}
+
+check_release() {
+  [ -f "$release/MANIFEST" ] || refuse "release $ID is not on this host"
+  wait "$digesting" || refuse "release $ID is damaged on this host: run the deploy of its content again"
   launchers_intact "$release" || refuse "how release $ID is started was edited on this host: run the deploy of its content again"
   wait "$importing" ||
     refuse "the venv of release $ID does not work any more: run the deploy of its content again"
@@ -82,11 +88,13 @@ choose_watch() {
   }
 }
 
-# Should this script be killed, the host finishes what is committed, and takes back what is not.
+# Should this script be killed, the host finishes what is committed, and takes back what is not. It starts while the
+# application does.
 post_guard() {
   : >"$watch/until"
   printf '%s\n' "$NONCE" "$RUN" "$WHO" "$FAILPOINT" >"$watch/run"
-  ctl start "$NAME-probation@$NEW.service" || fail 'its guard did not start'
+  ctl start "$NAME-probation@$NEW.service" 9>&- &
+  posting=$!
 }
 
 await_guard() {
@@ -102,17 +110,19 @@ await_guard() {
 start_candidate() {
   step start "slot $NEW"
   STARTED=$(date +%s)
-  mkdir -p "$ROOT/slots/$NEW"
+  [ -d "$ROOT/slots/$NEW" ] || mkdir -p "$ROOT/slots/$NEW"
   : >"$ROOT/slots/$NEW/is-$NEW"
-  relink "/run/$NAME/$NEW.sock" "$ROOT/slots/$NEW/http.sock"
+  linked "$NEW"
+  [ "$SOCKET" = "/run/$NAME/$NEW.sock" ] || relink "/run/$NAME/$NEW.sock" "$ROOT/slots/$NEW/http.sock"
   history "$ACTION" "$ID" started
   PHASE=candidate
   point "$STAGE.intent"
   relink "../../releases/$ID" "$ROOT/slots/$NEW/release"
   point "$STAGE.placed"
   : >"/run/$NAME/try/$NEW"
-  ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" || :
+  wait "$resetting" || :
   point "$STAGE.start"
+  post_guard
   ctl start "$NAME@$NEW.service" || fail "slot $NEW did not start"
   point "$STAGE.started"
 }
@@ -123,9 +133,13 @@ check_door() {
   step check 'the front door, before anybody else comes through it'
   relink "$ROOT/slots/$NEW" "/run/$NAME/ctl/door"
   point "$STAGE.door"
+  if [ "$FRONT" = https ]; then
+    check_gateway >"$watch/gateway" 9>&- &
+    checking=$!
+  fi
   probe_door 5 || fail "the front door does not answer for it: $PROBE_WHY"
-  [ "$FRONT" != https ] || check_gateway
-  shut_door
+  [ "$FRONT" != https ] || wait "$checking" || fail "$(head -c 1000 "$watch/gateway")"
+  relink "/run/$NAME/ctl/live" "/run/$NAME/ctl/door"
 }
 
 switch() {
@@ -141,7 +155,7 @@ switch() {
   point "$STAGE.front"
 }
 
-# Both questions in one curl: starting it takes longer than an answer.
+# Both questions in one curl: starting it takes longer than an answer. Prints what is wrong.
 check_gateway() {
   told=$(curl -s -o /dev/null --noproxy '*' --max-time 5 --resolve "$FRONT_HOST:80:127.0.0.1" \
     -w '%{http_code} %{redirect_url}\n' "http://$FRONT_HOST/" \
@@ -149,11 +163,18 @@ check_gateway() {
     "https://stranger.invalid$HEALTH_PATH" </dev/null | head -c 65536 | tr -d '\000 ') || :
   case $told in
     "301https://$FRONT_HOST/"* | "308https://$FRONT_HOST/"*) ;;
-    *) fail "plain HTTP is not redirected to HTTPS: $(printf '%s\n' "$told" | head -n 1)" ;;
+    *)
+      printf 'plain HTTP is not redirected to HTTPS: %s' "${told%%
+*}"
+      return 1
+      ;;
   esac
   # Names that are not ours must not reach the service, whoever else answers them.
   case $told in
-    *'"release":"'"$ID"'"'*) fail 'the service answers for any host name' ;;
+    *'"release":"'"$ID"'"'*)
+      printf 'the service answers for any host name'
+      return 1
+      ;;
   esac
 }
 
@@ -180,7 +201,11 @@ hand_over() {
   PHASE=finished
 }
 
+inspect
 recover
+# What systemd remembers of the slot, such as how often it was started, is not about this release.
+ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" 9>&- &
+resetting=$!
 expected
 judge_by "$ID"
 if came_back; then
@@ -192,13 +217,13 @@ if came_back; then
 fi
 check_release
 choose_watch
-mkdir -p "$watch"
+[ -d "$watch" ] || mkdir -p "$watch"
 cat >"$watch/script"
 trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
 point "$STAGE.trapped"
 start_candidate
-post_guard
+wait "$posting" || fail 'its guard did not start'
 point "$STAGE.guarded"
 hold "$NEW"
 point "$STAGE.held"

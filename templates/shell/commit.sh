@@ -23,17 +23,13 @@ record_commit() {
 follow_up() {
   record_commit
   point "$STAGE.recorded"
-  facade=$(systemctl show --no-pager -p ActiveState -p UnitFileState "$NAME.service")
   # Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too.
-  case $facade in
-    *UnitFileState=enabled*) ;;
-    *)
-      step enable "a boot starts it again"
-      # shellcheck disable=SC2086 # a list of names
-      ctl enable $ENABLED
-      ;;
-  esac
-  case $facade in *ActiveState=active*) ;; *) ctl start "$NAME.service" ;; esac
+  [ -L "/etc/systemd/system/multi-user.target.wants/$NAME.service" ] || {
+    step enable "a boot starts it again"
+    # shellcheck disable=SC2086 # a list of names
+    ctl enable $ENABLED
+  }
+  [ "${FACADE_STATE:-$(systemctl is-active "$NAME.service")}" = active ] || ctl start "$NAME.service"
   point "$STAGE.facade"
   for unit in $PROCESSES; do
     ctl restart "$unit" || : # what came of it is looked at in the end

@@ -99,75 +99,6 @@ held() { # LOCK
     grep -qs "[0-9]: FLOCK .*:$inode 0 EOF\$" /proc/locks /proc/[0-9]*/fdinfo/9
 }
 
-# The links that say what serves, read at one moment: CURRENT and LIVE, which are slots, and the release of each slot.
-read_links() {
-  CURRENT='' LIVE='' LIVE_TARGET='' BLUE_RELEASE='' GREEN_RELEASE=''
-  links=$(find "$ROOT/current" "/run/$NAME/ctl/live" "$ROOT/slots/blue/release" "$ROOT/slots/green/release" \
-    -maxdepth 0 -type l -printf '%p\t%l\n' 2>/dev/null) || :
-  while IFS='	' read -r link target; do
-    case $link in
-      "$ROOT/current")
-        name_slot "$target"
-        CURRENT=$NAMED
-        ;;
-      "/run/$NAME/ctl/live")
-        name_slot "$target"
-        LIVE=$NAMED LIVE_TARGET=$target
-        ;;
-      */blue/release) BLUE_RELEASE=${target##*/} ;;
-      */green/release) GREEN_RELEASE=${target##*/} ;;
-    esac
-  done <<EOF
-$links
-EOF
-}
-
-# Of all our units in one call. What later questions need of a slot is kept: STATE_*, and WATCH_* of its probation.
-read_units() {
-  STATE_BLUE='' STATE_GREEN='' WATCH_BLUE='' WATCH_GREEN=''
-  # shellcheck disable=SC2086 # a list of names
-  set -- nginx.service "$NAME.service" "$NAME@blue.service" "$NAME@green.service" \
-    "$NAME-probation@blue.service" "$NAME-probation@green.service" $PROCESSES
-  units=$(systemctl show --no-pager -p ActiveState -p MainPID -p NRestarts \
-    -p ActiveEnterTimestampMonotonic -p MemoryCurrent "$@" 2>/dev/null) || units=
-  # One after another as they were asked for, with an empty line between.
-  while IFS= read -r line; do
-    case $line in
-      '') shift ;;
-      *) unit_property "$1" "${line%%=*}" "${line#*=}" ;;
-    esac
-  done <<EOF
-$units
-EOF
-}
-
-unit_property() { # UNIT KEY VALUE
-  case $1:$2 in
-    nginx.service:ActiveState) fact nginx "$3" ;;
-    "$NAME.service":ActiveState) fact facade "$3" ;;
-    "$NAME"@blue.service:*)
-      fact "slot.blue.$2" "$3"
-      [ "$2" != ActiveState ] || STATE_BLUE=$3
-      ;;
-    "$NAME"@green.service:*)
-      fact "slot.green.$2" "$3"
-      [ "$2" != ActiveState ] || STATE_GREEN=$3
-      ;;
-    "$NAME"-probation@blue.service:ActiveState) WATCH_BLUE=$3 ;;
-    "$NAME"-probation@green.service:ActiveState) WATCH_GREEN=$3 ;;
-    "$NAME"-probation@*) ;;
-    *:ActiveState) fact "process.$1" "$3" ;;
-  esac
-}
-
-# RELEASE, STATE and WATCH of a slot.
-look_up() { # SLOT
-  case $1 in
-    blue) RELEASE=$BLUE_RELEASE STATE=$STATE_BLUE WATCHER=$WATCH_BLUE ;;
-    green) RELEASE=$GREEN_RELEASE STATE=$STATE_GREEN WATCHER=$WATCH_GREEN ;;
-  esac
-}
-
 unit_facts() {
   tries=
   for path in "/run/$NAME/try"/*; do [ ! -e "$path" ] || tries="$tries${tries:+ }${path##*/}"; done
@@ -224,11 +155,18 @@ release_facts() {
     [ ! -d "$venv" ] || fact "venv.${venv##*/}" 1
   done
   for wheel in "$ROOT"/wheels/*.whl; do [ ! -f "$wheel" ] || fact "wheel.${wheel##*/}" 1; done
-  if [ -f "$ROOT/history.jsonl" ]; then
-    {
-      [ "$HISTORY" = 0 ] || head -n "-$HISTORY" "$ROOT/history.jsonl" | committed_switches | tail -n 200
-      tail -n "$HISTORY" "$ROOT/history.jsonl"
-    } | while IFS= read -r line || [ -n "$line" ]; do mark history "$line"; done
+  if [ "$HISTORY" != 0 ] && [ -f "$ROOT/history.jsonl" ]; then
+    # The last of it as it is, and of what came before the switches that were done.
+    awk -v MARK="@$NONCE history " -v LAST="$HISTORY" '
+      {
+        at = NR % LAST
+        if (NR > LAST && line[at] ~ /"action":"(deploy|rollback)",.*"state":"done"/) done[count++ % 200] = line[at]
+        line[at] = $0
+      }
+      END {
+        for (n = count > 200 ? count - 200 : 0; n < count; n++) print MARK done[n % 200]
+        for (n = NR > LAST ? NR - LAST + 1 : 1; n <= NR; n++) print MARK line[n % LAST]
+      }' "$ROOT/history.jsonl"
   fi
 }
 

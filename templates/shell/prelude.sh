@@ -90,7 +90,8 @@ history() { # ACTION RELEASE STATE [WHY]
     printf "$torn"'{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s%s}\n' \
       "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" "${why:+,\"why\":\"$why\"}" >>"$ROOT/history.jsonl"
     sync "$ROOT/history.jsonl"
-    if [ "$(wc -c <"$ROOT/history.jsonl")" -gt 1000000 ]; then shorten_history || :; fi
+    # At the end of what was begun there is time to look at its size.
+    [ "$3" = started ] || [ "$(wc -c <"$ROOT/history.jsonl")" -le 1000000 ] || shorten_history || :
   ) 7>>"$ROOT/.history"
 }
 

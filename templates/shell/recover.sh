@@ -1,22 +1,25 @@
 # The first step of every run: one slot serves, and it is the committed one. OLD: that slot, nothing before the first
 # release; NEW: the idle one; RETURNED: whether the traffic had to come back, from a probation or from a run that died;
-# OLD_STATE: as systemd has it.
+# OLD_STATE and FACADE_STATE: as systemd has them.
 recover() {
   point "$STAGE.recover"
-  OLD=$(slot_of "$ROOT/current")
+  read_links
+  OLD=$CURRENT
   case $OLD in blue) NEW=green ;; *) NEW=blue ;; esac
   RETURNED=
-  tried=$(slot_of "/run/$NAME/ctl/live")
-  # shellcheck disable=SC2046 # four words
+  tried=$LIVE
+  # shellcheck disable=SC2046 # five words
   set -- $(systemctl is-active "$NAME@$NEW.service" "$NAME-probation@blue.service" "$NAME-probation@green.service" \
-    "$NAME@${OLD:-none}.service")
+    "$NAME@${OLD:-none}.service" "$NAME.service")
   OLD_STATE=$4
+  FACADE_STATE=$5
   if [ "$2$3" != inactiveinactive ]; then
     # It would take the end of its slot for a failure.
     ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
     ctl reset-failed "$NAME-probation@blue.service" "$NAME-probation@green.service" || :
+    read_links
   fi
-  if [ -n "$OLD" ] && [ "$(readlink "/run/$NAME/ctl/live")" != "$ROOT/current" ]; then
+  if [ -n "$OLD" ] && [ "$LIVE_TARGET" != "$ROOT/current" ]; then
     step recover "the traffic goes back to slot $OLD"
     lead_back
   elif [ -n "$OLD" ] && [ "$tried" = "$NEW" ]; then
@@ -31,7 +34,7 @@ recover() {
     ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" || :
   fi
   point "$STAGE.idle"
-  [ -z "$OLD" ] || rm -f "/run/$NAME/try/$OLD"
-  shut_door
-  rm -f "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*
+  [ -z "$OLD" ] || [ ! -e "/run/$NAME/try/$OLD" ] || rm -f "/run/$NAME/try/$OLD"
+  shut_door "$DOOR_TARGET"
+  for link in "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*; do [ ! -L "$link" ] || rm -f "$link"; done
 }

@@ -47,7 +47,7 @@ after_the_watch() {
 
 # The link that leads all traffic to the committed slot was made before it is needed: a rename takes no room on a full disk.
 way_back() {
-  rm -f "/run/$NAME/ctl/live.new-back"
+  [ ! -L "/run/$NAME/ctl/live.new-back" ] || rm -f "/run/$NAME/ctl/live.new-back"
   ln -s "$ROOT/current" "/run/$NAME/ctl/live.new-back"
 }
 
@@ -93,6 +93,6 @@ drain_slot() { # SLOT
 }
 
 # The host's own way in leads where everybody's does.
-shut_door() {
-  [ "$(readlink "/run/$NAME/ctl/door")" = "/run/$NAME/ctl/live" ] || relink "/run/$NAME/ctl/live" "/run/$NAME/ctl/door"
+shut_door() { # WHERE-IT-LEADS
+  [ "$1" = "/run/$NAME/ctl/live" ] || relink "/run/$NAME/ctl/live" "/run/$NAME/ctl/door"
 }
