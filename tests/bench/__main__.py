@@ -60,7 +60,7 @@ def versions() -> dict[str, str]:
 
 def series(name: str, who: Sequence[str], rounds: int, hosts: Ground, folder: Path, results: Results) -> None:
     """One table, with projects and services of its own."""
-    these = hosts.first(SERIES[name].hosts)
+    these = hosts.first(SERIES[name].hosts, direct=SERIES[name].direct)
     wheels = job.wheels(BUILD / "wheels")
     names = [one for one in who if SERIES[name].peers or one in (*NEAREST, "limit-pip")]
     there = [makers()[one](one, folder / name, these, wheels) for one in names]

@@ -61,6 +61,10 @@ class Contender(ABC):
         """Write the requirements down."""
         (self.project / "requirements.txt").write_text(job.requirements(self.wheels, self.more))
 
+    def rest(self) -> None:
+        """Wait until its hosts have done what they do by themselves: it would slow down whoever comes next."""
+        self.ground.rest(self.name)
+
     def wipe(self) -> None:
         """Take it off its hosts, and out of its own memory."""
         self.ground.wipe(self.name)
@@ -126,6 +130,11 @@ nginx: {{server_name: {self.name}.example}}
             "".join(f"{line}{job.digests(self.wheels, line)}\n" for line in lines)
         )
 
+    def rest(self) -> None:
+        # A probation goes on for longer than anybody would wait here.
+        if not self._held:
+            super().rest()
+
     def wipe(self) -> None:
         self.clone.done("remove", "-H", "all", "--yes", "--data")
 
@@ -169,7 +178,7 @@ class Fabric(Contender):
     actions = ("first", "code", "none", "dependency", "restart")
 
     def environment(self) -> Mapping[str, str]:
-        hosts = " ".join(f"127.0.0.1:{link.port}" for link in self.ground.links)
+        hosts = " ".join(f"{address}:{port}" for address, port in self.ground.places)
         return {**super().environment(), "HOSTS": hosts, "IDENTITY": str(self.ground.identity)}
 
     def command(self, action: str) -> tuple[str, ...]:

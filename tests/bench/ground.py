@@ -17,15 +17,26 @@ _VERBOSE = "echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/bench.conf && system
 
 @dataclass(frozen=True)
 class Ground:
-    """machines and links go together. identity: the key that logs in on all of them, as deploy."""
+    """machines and links go together. identity: the key that logs in on all of them, as deploy.
+
+    direct: the links are left out, where nothing is to be delayed: they take time, and hide what small packets cost.
+    """
 
     machines: Sequence[Machine]
     links: Sequence[Link]
     identity: Path
+    direct: bool = False
 
-    def first(self, count: int) -> Ground:
+    def first(self, count: int, *, direct: bool = False) -> Ground:
         """The first of them."""
-        return Ground(self.machines[:count], self.links[:count], self.identity)
+        return Ground(self.machines[:count], self.links[:count], self.identity, direct)
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Address and port of each."""
+        if self.direct:
+            return [(machine.address, 22) for machine in self.machines]
+        return [("127.0.0.1", link.port) for link in self.links]
 
     @contextmanager
     def far(self, round_trip: float = 0.0, rate: float = float("inf")) -> Iterator[None]:
@@ -52,10 +63,10 @@ class Ground:
         """A config for ssh under which the hosts are called h1, h2 and so on."""
         known = project / "known_hosts"
         lines, keys = [], []
-        for number, (machine, link) in enumerate(zip(self.machines, self.links, strict=True), 1):
-            lines += [f"Host h{number}", f"  Port {link.port}"]
-            keys.append(f"[127.0.0.1]:{link.port} {machine.host_key}\n")
-        common = {"HostName": "127.0.0.1", "User": "deploy", "IdentityFile": str(self.identity),
+        for number, (machine, (address, port)) in enumerate(zip(self.machines, self.places, strict=True), 1):
+            lines += [f"Host h{number}", f"  HostName {address}", f"  Port {port}"]
+            keys.append(f"{address if port == 22 else f'[{address}]:{port}'} {machine.host_key}\n")
+        common = {"User": "deploy", "IdentityFile": str(self.identity),
                   "IdentitiesOnly": "yes", "UserKnownHostsFile": str(known), "LogLevel": "ERROR"}  # fmt: skip
         lines += ["Host *", *(f"  {key} {value}" for key, value in common.items())]
         known.write_text("".join(keys))
@@ -65,10 +76,16 @@ class Ground:
 
     def inventory(self) -> dict[str, dict[str, object]]:
         """The `hosts:` of a hosts.yaml."""
-        pairs = zip(self.machines, self.links, strict=True)
-        return {
-            f"h{number}": link.entry(machine, str(self.identity)) for number, (machine, link) in enumerate(pairs, 1)
-        }
+        found: dict[str, dict[str, object]] = {}
+        for number, (machine, (address, port)) in enumerate(zip(self.machines, self.places, strict=True), 1):
+            place = {"address": address, "port": port, "host_key": machine.host_key}
+            found[f"h{number}"] = {**place, "user": "deploy", "identity": str(self.identity)}
+        return found
+
+    def rest(self, name: str) -> None:
+        """Wait until no guard is at work for a service of ours."""
+        for machine in self.machines:
+            machine.sh(f"flock /run/{shlex.quote(name)}/ctl/probation/until true 2>/dev/null || :")
 
     def wipe(self, name: str) -> None:
         """Take a service of the limit or a peer off all hosts."""

@@ -25,6 +25,11 @@ class Series:
     rate: float = float("inf")
     peers: bool = True
 
+    @property
+    def direct(self) -> bool:
+        """Whether nothing lies between this machine and the hosts."""
+        return self.round_trip == 0 and self.rate == float("inf")
+
 
 ALL = ("first", "none", "code", "dependency", "rollback", "restart", "status")
 SERIES: Mapping[str, Series] = {
@@ -101,6 +106,7 @@ def warm(contenders: Iterable[Contender]) -> None:
         cost(contender, "dependency")
         contender.edit()
         cost(contender, "code")
+        contender.rest()
 
 
 def once(contender: Contender, action: str, series: Series, ground: Ground) -> Cost:
@@ -114,6 +120,7 @@ def once(contender: Contender, action: str, series: Series, ground: Ground) -> C
     before = ground.editions(contender.name)
     with ground.far(series.round_trip, series.rate):
         took = cost(contender, action)
+    contender.rest()
     found = ground.editions(contender.name)
     if action == "rollback":
         done = len(found) == 1 and found != before
