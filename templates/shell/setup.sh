@@ -48,18 +48,25 @@ as() { # ACCOUNT COMMAND
 }
 
 # Whoever may write in a directory above can put another one in the place of ours.
-roots_own() { # PATH
-  for place in "$1" "$(readlink -m "$1")"; do
-    while :; do
-      if [ -e "$place" ] || [ -L "$place" ]; then
-        found=$(find "$place" -maxdepth 0 '(' ! -uid 0 -o ! -type l '(' -perm -o+w -o -perm -g+w ! -gid 0 ')' ')')
-        [ -z "$found" ] || refuse "$place is not root's alone, and root writes below it: chown root:root $place && chmod go-w $place"
-      fi
-      [ "$place" != / ] || break
+roots_own() { # PATH...
+  set -f
+  IFS='
+'
+  # shellcheck disable=SC2046 # a line each
+  set -- "$@" $(readlink -m "$@")
+  unset IFS
+  set +f
+  given=$#
+  for place; do
+    while [ "$place" != / ]; do
+      if [ -e "$place" ] || [ -L "$place" ]; then set -- "$@" "$place"; fi
       place=${place%/*}
       place=${place:-/}
     done
   done
+  shift "$given"
+  found=$(find / "$@" -maxdepth 0 '(' ! -uid 0 -o ! -type l '(' -perm -o+w -o -perm -g+w ! -gid 0 ')' ')' -print -quit)
+  [ -z "$found" ] || refuse "$found is not root's alone, and root writes below it: chown root:root $found && chmod go-w $found"
 }
 
 # Never in the middle of somebody's switch. The lock lies in a directory that is not root's, where a link may have been
@@ -162,7 +169,7 @@ make_certificate() {
     step certificate "self-signed, for $FRONT_HOST"
     (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
       -subj "/CN=$NAME" -addext "subjectAltName=DNS:$FRONT_HOST" \
-      -keyout "$work/key.pem" -out "$work/certificate.pem" </dev/null 2>/dev/null)
+      -keyout "$work/key.pem" -out "$work/certificate.pem" </dev/null 2>/dev/null) || refuse 'openssl makes no certificate'
   else
     step certificate "the operator's own"
     cp "$work/files/tls/certificate.pem" "$work/files/tls/key.pem" "$work/"
@@ -170,9 +177,9 @@ make_certificate() {
       refuse "the certificate is not for $FRONT_HOST"
     openssl x509 -noout -checkend 0 -in "$work/certificate.pem" </dev/null >/dev/null ||
       refuse 'the certificate has expired'
+    [ "$(openssl x509 -noout -pubkey -in "$work/certificate.pem" </dev/null)" = \
+      "$(openssl pkey -pubout -in "$work/key.pem" </dev/null)" ] || refuse 'the certificate and the key do not belong together'
   fi
-  [ "$(openssl x509 -noout -pubkey -in "$work/certificate.pem" </dev/null)" = \
-    "$(openssl pkey -pubout -in "$work/key.pem" </dev/null)" ] || refuse 'the certificate and the key do not belong together'
   replace "$work/key.pem" "$tls/key.pem" 0600
   replace "$work/certificate.pem" "$tls/certificate.pem" 0644
 }
@@ -194,8 +201,11 @@ keep_edited() { # PATH
 # The new file takes its place by a rename; the former one is kept until all is well.
 replace() { # NEW PATH MODE
   keep_edited "$2"
-  mkdir -p "$(dirname "$2")" "$work/former$(dirname "$2")"
-  if [ -e "$2" ] || [ -L "$2" ]; then cp -p -P "$2" "$work/former$2"; fi
+  [ -d "${2%/*}" ] || mkdir -p "${2%/*}"
+  if [ -e "$2" ] || [ -L "$2" ]; then
+    mkdir -p "$work/former${2%/*}"
+    cp -p -P "$2" "$work/former$2"
+  fi
   printf '%s\n' "$2" >>"$work/changed"
   install -m "$3" "$1" "$2.new-$RUN"
   point setup.file
@@ -207,7 +217,7 @@ install_files() {
   rules=$work/files/etc/sudoers.d/$NAME
   [ ! -f "$rules" ] || visudo -c -q -f "$rules" </dev/null || refuse 'visudo refuses the sudo rules'
   while IFS=' ' read -r mode path; do
-    rm -f "$path".new-*
+    for left in "$path".new-*; do [ ! -e "$left" ] || rm -f "$left"; done
     if [ -L "$path" ] || ! cmp -s "$work/files$path" "$path"; then
       step write "$path"
       replace "$work/files$path" "$path" "$mode"
@@ -227,7 +237,7 @@ remove_former() {
     step remove "$path"
     case $path in *.service | *.timer | *.socket) systemctl disable --now "$(basename "$path")" </dev/null || : ;; esac
     keep_edited "$path"
-    mkdir -p "$work/former$(dirname "$path")"
+    mkdir -p "$work/former${path%/*}"
     cp -p "$path" "$work/former$path"
     printf '%s\n' "$path" >>"$work/changed"
     rm -f "$path"
@@ -237,15 +247,18 @@ remove_former() {
 start_units() {
   systemd-tmpfiles --create "/etc/tmpfiles.d/$NAME.conf" </dev/null
   point setup.tmpfiles
+  # Who was told to stay down at a boot stays so, until it is started or deployed.
+  if [ ! -f "/etc/$NAME/setup" ] || [ "$(systemctl is-enabled "$NAME.service" 2>/dev/null)" != disabled ]; then
+    # By default it would reload, too: the longest step of all on a host with many units, and once is enough.
+    # shellcheck disable=SC2086 # a list of names
+    systemctl enable -q --no-reload $UNITS </dev/null
+  fi
   systemctl daemon-reload </dev/null
   point setup.reloaded
-  for unit in $UNITS; do
-    [ "$(systemctl show -p LoadState --value "$unit")" = loaded ] || refuse "systemd does not load $unit"
-  done
-  # Who was told to stay down at a boot stays so, until it is started or deployed.
-  [ -f "/etc/$NAME/setup" ] && [ "$(systemctl is-enabled "$NAME.service" 2>/dev/null)" = disabled ] && return 0
   # shellcheck disable=SC2086 # a list of names
-  systemctl enable -q $UNITS </dev/null
+  for state in $(systemctl show -p LoadState --value $UNITS); do
+    [ "$state" = loaded ] || refuse "systemd does not load all of $UNITS: one is $state"
+  done
 }
 
 # By this run, or by one that was killed before it could act on that and record it.
@@ -281,11 +294,11 @@ start_gateway() {
   check_port 80
   [ "$FRONT" != https ] || check_port 443
   if systemctl is-active -q nginx.service; then
-    by_http=$(status_of_stranger http 80)
-    by_https=$(status_of_stranger https 443)
+    before=$(statuses_of_stranger)
     reload_gateway
-    still_answers_strangers 80 "$by_http" "$(status_of_stranger http 80)"
-    still_answers_strangers 443 "$by_https" "$(status_of_stranger https 443)"
+    after=$(statuses_of_stranger)
+    still_answers_strangers 80 "${before% *}" "${after% *}"
+    still_answers_strangers 443 "${before#* }" "${after#* }"
   else
     systemctl start nginx.service </dev/null || {
       journalctl -q --no-pager -o cat -n 5 -u nginx.service </dev/null | while IFS= read -r line; do mark journal "$line"; done
@@ -335,10 +348,12 @@ reload_gateway() {
   done
 }
 
-# What a name that no site has is answered.
-status_of_stranger() { # SCHEME PORT
-  curl -s -k -o /dev/null --noproxy '*' --max-time 5 --resolve "stranger.invalid:$2:127.0.0.1" \
-    -w '%{http_code}' "$1://stranger.invalid/" </dev/null || :
+# What a name that no site has is answered, by HTTP and by HTTPS.
+statuses_of_stranger() {
+  curl -s -o /dev/null --noproxy '*' --max-time 5 --resolve stranger.invalid:80:127.0.0.1 \
+    -w '%{http_code} ' http://stranger.invalid/ \
+    --next -s -k -o /dev/null --noproxy '*' --max-time 5 --resolve stranger.invalid:443:127.0.0.1 \
+    -w '%{http_code}' https://stranger.invalid/ </dev/null || :
 }
 
 # The first site of a port gets the names of nobody, unless one says default_server; ours may have become the first.
@@ -371,7 +386,7 @@ record() {
 forget_killed
 mkdir "$work/files"
 tar -x --no-same-owner -f - -C "$work/files"
-for place in /opt/apps "/etc/$NAME" /var/backups/integrators-loop; do roots_own "$place"; done
+roots_own /opt/apps "/etc/$NAME" /var/backups/integrators-loop
 point setup.packages
 install_packages
 take_turn

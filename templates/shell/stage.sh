@@ -1,11 +1,14 @@
 # Puts a release on the host, ready to run. Only makes new paths: nothing that is live is touched, and no lock is needed.
 part=$ROOT/releases/.part-$RUN
 venv_part=$ROOT/venvs/.part-$RUN
+compiling=
 
 forget_parts() {
   status=$?
   trap '' HUP INT PIPE TERM
   set +e
+  # It writes there.
+  [ -z "$compiling" ] || wait "$compiling"
   rm -rf "$part" "$venv_part"
   exit "$status"
 }
@@ -35,10 +38,10 @@ works_and_compiles() { # VENV
     </dev/null >/dev/null 2>&1
 }
 
-# The digests in DIRECTORY's manifest hold, and no other file is there (bytecode aside).
+# The digests in DIRECTORY's manifest hold, and no other file is there: bytecode aside, whole or as Python writes it.
 intact() { # DIRECTORY
   (cd "$1/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null || return 1
-  found=$(find "$1/code" ! -type d ! -name '*.pyc' | wc -l)
+  found=$(find "$1/code" ! -type d ! -name '*.pyc' ! -path '*/__pycache__/*.pyc.[0-9]*' | wc -l)
   [ "$found" -eq "$(wc -l <"$1/MANIFEST")" ]
 }
 
@@ -106,9 +109,16 @@ keep_wheels() {
   (cd "$ROOT/wheels" && sha256sum --quiet --strict -c "$part/WHEELS") </dev/null || edited "$ID"
 }
 
+# Beside what verifies the code: it looks at no bytecode.
+try_venv() {
+  [ -d "$ROOT/venvs/$VENV" ] || return 0
+  works_and_compiles "$ROOT/venvs/$VENV" 8>&- &
+  compiling=$!
+}
+
 build_venv() {
   compiled=
-  if [ -d "$ROOT/venvs/$VENV" ] && works_and_compiles "$ROOT/venvs/$VENV"; then
+  if [ -n "$compiling" ] && wait "$compiling"; then
     compiled=1
     step venv "is there already"
     return
@@ -159,6 +169,7 @@ else
   receive
   link_unchanged
   set_modes
+  try_venv
   verify
   keep_wheels
   build_venv
