@@ -62,6 +62,8 @@ class ShellHost:
             (self.root / path).mkdir(parents=True)
         for path in ("units", "answers", "queues", "shells", "proc"):
             (self.folder / path).mkdir()
+        (self.folder / "enabled/multi-user.target.wants").mkdir(parents=True)
+        (self.folder / "enabled/multi-user.target.wants/myapp.service").symlink_to("../myapp.service")
         (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
         (self.folder / "proc/self").symlink_to("/proc/self")
         program = shutil.which(self.shell)
@@ -146,6 +148,8 @@ class ShellHost:
         for before, after in places.items():
             assert before in text, f"{before!r} is not in the script any more: this module has to follow"
             text = text.replace(before, after)
+        # Where a boot looks for what it starts; only what commits looks there.
+        text = text.replace("/etc/systemd/system", f"{self.folder}/enabled")
         return script._replace(text=text)
 
     @property

@@ -130,7 +130,8 @@ build_venv() {
   "$PYTHON" -I -m venv --without-pip --symlinks "$venv_part" </dev/null
   "$venv_part/bin/python" -I "$part/tool/build_venv.py" \
     "$part/tool/installer.zip" "$venv_part" "$ROOT/venvs/$VENV" "$ROOT/wheels" "$part/WHEELS" </dev/null
-  venv_works "$venv_part" || refuse "the new venv cannot import gunicorn"
+  works_and_compiles "$venv_part" || refuse "the new venv cannot import gunicorn"
+  compiled=1
   sync -f "$venv_part"
   point stage.built
   # A venv that does not work any more is not what a release runs from: it makes room.
