@@ -26,9 +26,7 @@ machine_facts() {
     find_tool "$tool"
     fact "tool.$tool" "$FOUND"
   done
-  for account in www-data nginx; do
-    if id -u "$account" >/dev/null 2>&1; then fact web_account "$account"; fi
-  done
+  getent passwd www-data nginx 2>/dev/null | while IFS=: read -r account _; do fact web_account "$account"; done
 }
 
 python_facts() {

@@ -11,8 +11,14 @@ look_at() { # SLOT
       ActiveState=*) STATE=${property#*=} ;;
     esac
   done
+  read_workers || :
+}
+
+# As long as they can be read the main process is who it was, and nobody has to be asked about it.
+read_workers() {
+  [ -r "/proc/$MAIN/task/$MAIN/children" ] || return 1
   # It ends without a newline.
-  [ ! -r "/proc/$MAIN/task/$MAIN/children" ] || IFS= read -r WORKERS 2>/dev/null <"/proc/$MAIN/task/$MAIN/children" || :
+  IFS= read -r WORKERS 2>/dev/null <"/proc/$MAIN/task/$MAIN/children" || :
 }
 
 # Whether workers end by themselves after so many requests: then their end is no sign of anything.
@@ -61,7 +67,7 @@ hold() { # SLOT
     now
     [ $((NOW - began)) -lt $((HEALTH_TIMEOUT * 100)) ] || fail "the health check did not hold in $HEALTH_TIMEOUT s: $reason"
   done
-  look_at "$1"
+  read_workers || look_at "$1"
   [ "$RESTARTS" = 0 ] || fail 'the service died while it was checked'
   same_processes || fail 'a worker died while it was checked'
 }

@@ -339,11 +339,11 @@ reload_gateway() {
   for pid in $former; do
     until [ ! -e "/proc/$pid" ] || grep -qF 'shutting down' "/proc/$pid/cmdline" 2>/dev/null; do
       tries=$((tries + 1))
-      [ "$tries" -lt 200 ] || {
+      [ "$tries" -lt 500 ] || {
         tail -n 3 /var/log/nginx/error.log | while IFS= read -r line; do mark journal "$line"; done
         refuse 'nginx was told to reload, and keeps its former configuration'
       }
-      sleep 0.05
+      sleep 0.02
     done
   done
 }

@@ -20,14 +20,23 @@ ACTIONS = ("first", "code", "none", "dependency", "rollback", "restart", "status
 
 
 class Contender(ABC):
-    """One that does the job. name: of its service on the hosts, too; actions: those that it can do."""
+    """One that does the job. name: of its service on the hosts, too; actions: those that it can do.
+
+    pip: whether it needs pip's own wheel.
+    """
 
     actions: tuple[str, ...] = ACTIONS
+    pip = False
 
     def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path) -> None:
-        self.name, self.ground, self.wheels = name, ground, wheels
+        self.name, self.ground, self._published = name, ground, wheels
         self.project = folder / name
-        self.edition, self.more = 0, False
+        self.edition = self.added = 0
+
+    @property
+    def wheels(self) -> Path:
+        """Where it finds what it installs."""
+        return self.project / "wheels"
 
     @property
     def code(self) -> Path:
@@ -43,7 +52,7 @@ class Contender(ABC):
         """Make its project."""
         job.application(self.code)
         job.setup(self.project / "setup", self.name)
-        shutil.copytree(self.wheels, self.project / "wheels")
+        job.provide(self._published, self.wheels, pip=self.pip)
         self.ground.ssh_config(self.project)
         self.lock()
 
@@ -53,13 +62,14 @@ class Contender(ABC):
         job.edit(self.code, self.edition)
 
     def depend(self) -> None:
-        """A dependency more, or one less."""
-        self.more = not self.more
+        """A dependency that nobody has seen before."""
+        self.added += 1
+        job.publish(self._published, self.wheels, self.added)
         self.lock()
 
     def lock(self) -> None:
         """Write the requirements down."""
-        (self.project / "requirements.txt").write_text(job.requirements(self.wheels, self.more))
+        (self.project / "requirements.txt").write_text(job.requirements(self.wheels, self.added))
 
     def rest(self) -> None:
         """Wait until its hosts have done what they do by themselves: it would slow down whoever comes next."""
@@ -109,6 +119,7 @@ class Ours(Contender):
 
     def begin(self) -> None:
         self.project.mkdir(parents=True)
+        job.provide(self._published, self.wheels, pip=self.pip)
         inventory = write_inventory(self.project / "hosts.yaml", self.ground.inventory())
         self._clone = clone = make(self.project, inventory)
         shutil.rmtree(clone.root / "service")
@@ -125,7 +136,7 @@ nginx: {{server_name: {self.name}.example}}
         self.lock()
 
     def lock(self) -> None:
-        lines = job.requirements(self.wheels, self.more).splitlines()
+        lines = job.requirements(self.wheels, self.added).splitlines()
         (self.code / "requirements.txt").write_text(
             "".join(f"{line}{job.digests(self.wheels, line)}\n" for line in lines)
         )
@@ -156,6 +167,7 @@ class Limit(Contender):
     def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path, *, installer: str) -> None:
         super().__init__(name, folder, ground, wheels)
         self._installer = installer
+        self.pip = installer == "pip"
 
     def begin(self) -> None:
         super().begin()

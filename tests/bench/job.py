@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 MODULES = 9
 """Besides the one that says which edition it is."""
 _PACKAGES = ("flask>=3.1,<4", "gunicorn>=23,<28")
-MORE = "humanize==4.17.0"
+_MORE, _VERSION = "humanize", "4.17.0"
 """The dependency that is added."""
 _APP = '''"""The application of the benchmark."""
 
@@ -111,16 +113,42 @@ def wheels(folder: Path) -> Path:
     if not folder.is_dir():
         part = folder.with_name(f"{folder.name}.part")
         words = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", str(part)]
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", *words, *_PACKAGES, MORE, "pip"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", *words, *_PACKAGES, f"{_MORE}=={_VERSION}", "pip"],
+            check=True,
+        )
         part.rename(folder)
     return folder
 
 
-def requirements(wheels: Path, more: bool) -> str:
-    """The lock, as `name==version` lines; more: with the added dependency."""
+def publish(published: Path, wheels: Path, number: int) -> None:
+    """A release of the added dependency that no host has seen: the same files under another version."""
+    for former in wheels.glob(f"{_MORE}-*.whl"):
+        former.unlink()
+    (source,) = published.glob(f"{_MORE}-{_VERSION}-*.whl")
+    version = f"{_VERSION}.{number}"
+    with ZipFile(source) as old, ZipFile(wheels / source.name.replace(_VERSION, version), "w") as new:
+        for item in old.infolist():
+            name = item.filename.replace(f"{_MORE}-{_VERSION}.dist-info", f"{_MORE}-{version}.dist-info")
+            data = old.read(item)
+            if name.endswith(".dist-info/METADATA"):
+                data = data.replace(f"\nVersion: {_VERSION}\n".encode(), f"\nVersion: {version}\n".encode())
+            elif name.endswith(".dist-info/RECORD"):
+                data = "".join(f"{one.partition(',')[0]},,\n" for one in data.decode().splitlines()).encode()
+                data = data.replace(f"{_MORE}-{_VERSION}.dist-info".encode(), f"{_MORE}-{version}.dist-info".encode())
+            new.writestr(name, data, ZIP_DEFLATED)
+
+
+def provide(published: Path, wheels: Path, *, pip: bool = False) -> None:
+    """What the application needs, without the dependency that comes later; pip: with pip's own wheel."""
+    shutil.copytree(published, wheels, ignore=shutil.ignore_patterns(f"{_MORE}-*", *([] if pip else ["pip-*"])))
+
+
+def requirements(wheels: Path, number: int) -> str:
+    """The lock, as `name==version` lines, with that release of the added dependency; 0: without it."""
     found = (wheel.name.split("-")[:2] for wheel in sorted(wheels.glob("*.whl")))
-    left_out = {"pip"} if more else {"pip", MORE.partition("==")[0]}
-    return "".join(f"{name.lower()}=={version}\n" for name, version in found if name not in left_out)
+    lines = [f"{name.lower()}=={version}\n" for name, version in found if name not in {"pip", _MORE}]
+    return "".join([*lines, *([f"{_MORE}=={_VERSION}.{number}\n"] if number else [])])
 
 
 def digests(wheels: Path, line: str) -> str:

@@ -101,7 +101,7 @@ def warm(contenders: Iterable[Contender]) -> None:
     """Caches are filled, and everybody serves."""
     for contender in contenders:
         cost(contender, "code")
-        # Something to roll back to, with each of the two sets of dependencies.
+        # Something to roll back to.
         contender.depend()
         cost(contender, "dependency")
         contender.edit()
