@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -140,6 +141,14 @@ nginx: {{server_name: {self.name}.example}}
         (self.code / "requirements.txt").write_text(
             "".join(f"{line}{job.digests(self.wheels, line)}\n" for line in lines)
         )
+
+    def depend(self) -> None:
+        super().depend()
+        # Everybody has the wheels at hand: what fetches them is no part of the job.
+        run = subprocess.run(
+            [str(FAB), "plan", "-H", "all"], cwd=self.folder, env=self.environment(), capture_output=True
+        )
+        assert run.returncode == 0, run.stderr.decode(errors="replace")
 
     def rest(self) -> None:
         # A probation goes on for longer than anybody would wait here.
