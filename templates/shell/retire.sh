@@ -40,8 +40,7 @@ prune() {
     point probation.pruned
     sweep "$ROOT/releases/.part-old-$id"
   done
-  prune_unused venvs
-  prune_unused wheels
+  prune_unused
 }
 
 # The release serves, whatever somebody has put here that is not ours to remove.
@@ -55,17 +54,19 @@ sweep_pruned() {
 }
 
 # A venv goes with the last release that uses it, a wheel with the last that lists it.
-prune_unused() { # venvs|wheels
+prune_unused() {
   exec 8>>"$ROOT/.staging"
   # Someone is staging, and may be about to use what no release uses yet.
   flock -n -x 8 || return 0
-  for path in "$ROOT/$1"/*; do
+  used="$(readlink "$ROOT"/releases/*/venv | sed 's|.*/||')
+$(cut -d ' ' -f 3 "$ROOT"/releases/*/WHEELS 2>/dev/null || :)
+"
+  for path in "$ROOT"/venvs/* "$ROOT"/wheels/*; do
     [ -e "$path" ] || continue
-    if [ "$1" = venvs ]; then
-      readlink "$ROOT"/releases/*/venv | grep -qxF "../../venvs/${path##*/}" && continue
-    else
-      cat "$ROOT"/releases/*/WHEELS 2>/dev/null | grep -qF "  ${path##*/}" && continue
-    fi
+    case "
+$used" in *"
+${path##*/}
+"*) continue ;; esac
     point probation.sweep
     sweep "$path"
   done

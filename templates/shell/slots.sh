@@ -83,8 +83,10 @@ drain_slot() { # SLOT
     # Who is still there when the application's own patience ends is cut off: counted just before, while all of them are.
     if [ "$NOW" -ge "$drain_end" ] && [ $((NOW - drain_end)) -lt $((GRACE * 100 - 10)) ]; then
       left=$(ss -Hx state connected src "/run/$NAME/$1.sock" | wc -l)
+      sleep 0.02
+    else
+      sleep 0.05
     fi
-    sleep 0.02
   done
   wait "$stopping"
   now
