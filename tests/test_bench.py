@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import job, report
+from tests.bench import job, report, service
 from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.ground import Ground, linked
 from tests.bench.measure import Cost
@@ -68,11 +68,13 @@ def measured() -> Results:
 
 def test_the_page_has_the_medians_and_their_ratio_to_the_limit(tmp_path: Path) -> None:
     measured().write(tmp_path / "results.jsonl")
-    page = report.page(read(tmp_path / "results.jsonl"), {"fabric": "3.2.3"}, "2026-01-01", 3)
+    answers = {"ours, 2 x 4": service.Answers(rate=812.4, tail=0.0312)}
+    page = report.page(read(tmp_path / "results.jsonl"), answers, {"fabric": "3.2.3"}, "2026-01-01", 3)
     assert "| code | 1.10 (1.10) | 1.00 | 12.00 (12.00) |" in page
     assert "| code: channels, kB sent, CPU s, MB | 1, 10, 0.50, 50 |" in page
     assert "| code: round trips | 10.0 | 8.0 | 120.0 |" in page
     assert "2026-01-01, 3 rounds, fabric 3.2.3" in page
+    assert "| ours, 2 x 4 | 812 | 31 |" in page
 
 
 def test_the_plot_has_a_bar_for_each_and_the_slowest_is_the_longest() -> None:
@@ -82,3 +84,12 @@ def test_the_plot_has_a_bar_for_each_and_the_slowest_is_the_longest() -> None:
         pytest.approx(500 * 1.1 / 12, abs=0.1),
         500,
     ]
+
+
+def test_ours_and_the_tutorials_answer(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request got its answer, or it would raise; how many of them is for the benchmark to say."""
+    monkeypatch.setattr(service, "SECONDS", 0.5)
+    monkeypatch.setattr(service, "SIZES", ((2, 4),))
+    found = service.measure(ground, tmp_path / "service", 1, lambda _: None)
+    assert list(found) == ["ours, 2 x 4", *service.TUTORIALS]
+    assert all(one.rate > 1 and 0 < one.tail < 60 for one in found.values())

@@ -14,10 +14,11 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from tests.bench import job, report
+from tests.bench import job, report, service
 from tests.bench.contenders import Ansible, Contender, Fabric, Limit, Ours, Pyinfra
 from tests.bench.ground import Ground, ground
 from tests.bench.series import SERIES, Results, measure
+from tests.bench.service import Answers
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/bench"
@@ -25,6 +26,8 @@ PEERS = ("ansible-core>=2.19,<2.20", "mitogen>=0.3.54,<0.4", "pyinfra>=3.10,<4")
 Make = Callable[[str, Path, Ground, Path], Contender]
 NEAREST = ("ours", "limit-uv")
 """Who takes part in a series without peers."""
+SERVICE = "service"
+"""The series that asks the service, and not who deploys it."""
 
 
 def peers() -> Path:
@@ -75,22 +78,27 @@ def main() -> None:
     """Measure what is asked for. Only a run of everything writes the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--series", default=",".join(SERIES))
+    parser.add_argument("--series", default=",".join((*SERIES, SERVICE)))
     parser.add_argument("--who", default=",".join(makers()))
     given = parser.parse_args()
-    names, who, results = given.series.split(","), given.who.split(","), Results()
+    asked, who, results = given.series.split(","), given.who.split(","), Results()
+    names, answers = [name for name in asked if name != SERVICE], dict[str, Answers]()
     BUILD.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench."))
     try:
-        with ground(folder / "sandbox", max(SERIES[name].hosts for name in names)) as hosts:
+        with ground(folder / "sandbox", max((SERIES[name].hosts for name in names), default=1)) as hosts:
+            if SERVICE in asked:
+                told = partial(print, flush=True)
+                answers = service.measure(hosts.first(1, direct=True), folder / SERVICE, given.rounds, told)
             for name in names:
                 series(name, who, given.rounds, hosts, folder, results)
                 results.write(BUILD / "results.jsonl")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    sys.stdout.write(report.overview(results, names))
-    if names == list(SERIES) and who == list(makers()):
-        page = report.page(results, versions(), time.strftime("%Y-%m-%d", time.gmtime()), given.rounds)
+    sys.stdout.write(report.overview(results, names) + report.throughput(answers))
+    if names == list(SERIES) and answers and who == list(makers()):
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        page = report.page(results, answers, versions(), date, given.rounds)
         (ROOT / "docs/BENCHMARK.md").write_text(page)
         (ROOT / "docs/benchmark.svg").write_text(report.plot(results))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from tests.bench.series import SERIES, Results
+from tests.bench.service import CONNECTIONS, SECONDS, Answers
 
 LIMIT = "limit-uv"
 NEARER, FARTHEST = "50ms", "150ms"
@@ -21,11 +22,28 @@ the template as it is. Seconds, and in brackets the ratio to the limit with uv.
 """
 
 
-def page(results: Results, versions: Mapping[str, str], date: str, rounds: int) -> str:
-    """The whole page. versions: of what took part."""
+SERVICE = f"""## The service
+
+The sample service, and the same code as the common tutorials set it up: sync workers on a TCP port, behind the same
+nginx. {CONNECTIONS} clients ask for the front page over TLS, each as soon as it has its answer, for {SECONDS:g} s;
+`workers x threads`. The clients, nginx and the journal share the processors with the service.
+
+"""
+
+
+def page(results: Results, answers: Mapping[str, Answers], versions: Mapping[str, str], date: str, rounds: int) -> str:
+    """The whole page. answers: of the service, in its several setups; versions: of what took part."""
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     tables = [_series(results, name) for name in SERIES if any(key[0] == name for key in results.costs)]
-    return f"{HEAD}- {date}, {rounds} rounds, {told}\n\n![code change](benchmark.svg)\n\n" + "\n".join(tables)
+    return f"{HEAD}- {date}, {rounds} rounds, {told}\n\n![code change](benchmark.svg)\n\n" + "\n".join(
+        [*tables, SERVICE + throughput(answers)]
+    )
+
+
+def throughput(answers: Mapping[str, Answers]) -> str:
+    """How much a service answers, as a table."""
+    rows = [f"| {title} | {one.rate:.0f} | {1000 * one.tail:.0f} |\n" for title, one in answers.items()]
+    return "".join(["| | answers/s | p99, ms |\n| --- | --- | --- |\n", *rows]) if rows else ""
 
 
 def _contenders(results: Results, series: str) -> list[str]:

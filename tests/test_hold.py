@@ -1,0 +1,75 @@
+"""The lock of a run: who takes it is told what was done on the host last, and so whether what was seen still holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+
+from tasks.engine import history, scripts
+from tasks.engine.hold import Claim, Holds
+from tasks.engine.scripts import Switch
+from tests.shell_host import NEW, OLD, RUN, SERVICE, ShellHost, shell_host
+
+__all__ = ["shell_host"]
+
+
+def line(run: str, state: str) -> str:
+    record = {"time": "2026-01-01T00:00:00Z", "run": run, "action": "deploy", "release": OLD, "state": state, "who": {}}
+    return json.dumps(record)
+
+
+class Host:
+    """A member whose host gives the lock at once, and tells the last line of its history."""
+
+    def __init__(self, last: str) -> None:
+        self.last, self.become, self.service, self.run = last, (), SERVICE, RUN
+        self.told = b""
+
+    def connect(self) -> Host:
+        return self
+
+    @contextmanager
+    def channel(self, command: str, seconds: float) -> Iterator[Host]:  # noqa: ARG002 - of a session
+        yield self
+
+    def sendall(self, data: bytes) -> None:
+        nonce = data.decode().splitlines()[-4]
+        self.told = f"@{nonce} last {self.last}\n@{nonce} held {RUN.id}\n".encode()
+
+    def recv(self, size: int) -> bytes:
+        told, self.told = self.told[:size], self.told[size:]
+        return told
+
+
+@pytest.mark.parametrize(
+    ("seen", "last", "moved"),
+    [
+        ((line("a", "started"), line("a", "done")), line("a", "done"), False),
+        ((), "", False),
+        # Another run has begun, or has gone on, between the question and the lock.
+        ((line("a", "done"),), line("b", "done"), True),
+        ((line("a", "probation"),), line("a", "done"), True),
+        ((), line("b", "done"), True),
+        ((line("a", "done"),), line("a", "done")[:40], True),
+    ],
+)
+def test_what_was_done_meanwhile_is_noticed(seen: tuple[str, ...], last: str, moved: bool) -> None:
+    holds = Holds()
+    claim = Claim("restart", OLD, history.parse(seen)[-1:])
+    assert holds.take(cast("Any", Host(last)), claim, 0, lambda _: None) is moved
+    holds.release()
+
+
+def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
+    shell_host.release(NEW)
+    hold = scripts.hold(SERVICE, "deploy", NEW, 0)
+    assert shell_host.execute(hold) == 0
+    assert (shell_host.transcript.last("held"), shell_host.transcript.last("last")) == (RUN.id, "")
+    assert shell_host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, None))) == 0
+    assert shell_host.execute(hold) == 0
+    (told,) = history.parse(shell_host.transcript.all("last"))
+    assert (told.action, told.release, told.state) == ("deploy", NEW, "done")
