@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -94,15 +94,22 @@ class Member:
                 code="account",
             )
 
-    def perform(self, script: Script, emit: Emit, payload: Iterable[bytes] = ()) -> Transcript:
-        """Run a script, with its steps as events; LoopError with the last lines that matter unless it ended well."""
-        transcript = self.connect().execute(script, self.run, self._sink(script, emit), payload)
+    def perform(
+        self, script: Script, emit: Emit, payload: Iterable[bytes] = (), heard: Callable[[str], None] | None = None
+    ) -> Transcript:
+        """Run a script, with its steps as events; LoopError with the last lines that matter unless it ended well.
+
+        heard: is told the word of every mark as it comes.
+        """
+        transcript = self.connect().execute(script, self.run, self._sink(script, emit, heard), payload)
         if transcript.ended and transcript.exit == 0:
             return transcript
         raise failures.explain(script, transcript, self.host.name, self.login)
 
-    def _sink(self, script: Script, emit: Emit) -> Sink:
+    def _sink(self, script: Script, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
         def sink(item: Mark | Output) -> None:
+            if heard and isinstance(item, Mark):
+                heard(item.word)
             if isinstance(item, Output):
                 emit(Line(self.host.name, item.text, "log"))
             elif item.word == "step":

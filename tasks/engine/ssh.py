@@ -36,16 +36,21 @@ class SshSession:
         self._line.close()
 
     def reopen(self) -> None:
-        """A new connection in place of the old one: after a lost link, or for new group memberships."""
+        """A new connection in place of the old one, after a lost link."""
         self.close()
-        self._line = channels.Line(self.endpoint, self._options)
+        self.renew()
+
+    def renew(self) -> channels.Line:
+        """A new connection for what follows, such as one of new group memberships; the former one goes on."""
+        former, self._line = self._line, channels.Line(self.endpoint, self._options)
+        return former
 
     def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         """Run the script to its end; LinkLost when its end was not seen within `script.seconds`."""
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
             script = script._replace(seconds=self._options.command_timeout)
-        nonce = secrets.token_hex(8)
+        nonce, line = secrets.token_hex(8), self._line
         reader, transcript = Reader(nonce), Transcript()
         become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
         with self.channel(command(script, become), script.seconds) as channel:
@@ -60,7 +65,7 @@ class SshSession:
                 sink(item)
             transcript.exit = channel.recv_exit_status()
         if transcript.exit == -1:
-            if self._line.active and not transcript.tail and not transcript.marks:
+            if line.active and not transcript.tail and not transcript.marks:
                 raise self._refused("it starts no command")
             raise self._lost("the connection was lost", script, transcript)
         return transcript

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from tasks.engine import facts as reports
@@ -9,7 +12,7 @@ from tasks.engine import host_files, payload, plan, scripts
 from tasks.engine.events import Step
 from tasks.engine.facts import Facts
 from tasks.engine.failures import Edited
-from tasks.engine.fanout import Emit
+from tasks.engine.fanout import Emit, apart
 from tasks.engine.hold import Claim, Holds
 from tasks.engine.inventory import Host
 from tasks.engine.member import Member
@@ -68,28 +71,32 @@ def question(service: Service, host: Host, account: str, *, show: bool = False, 
 
 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
-    """Root's part first, while nothing has changed yet; then the lock of the run; then the release."""
-    made = delivering.release
-    found, planned = prepare(delivering.project, made, member, emit)
+    """Root's part first, and beside the end of it the lock of the run and the release, which touch nothing live."""
+    found, planned = prepare(delivering.project, delivering.release, member, emit)
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
-    if planned.setup.needed:
-        emit(Step(member.host.name, "plan", "setup", f"needs root: {_why_root(planned.setup)}"))
-        install(delivering.project, member, planned.setup, emit)
-        member.reach("controller.setup")
-    member.act_as(planned.setup.account)
-    if not planned.unchanged:
-        if holds.take(member, Claim("deploy", made.id, found.actions[-1:]), delivering.lock_wait, emit):
-            _, planned = prepare(delivering.project, made, member, emit)
-        member.reach("controller.lock")
-        member.reach("controller.send")
-        try:
-            _send(made, member, planned, emit)
-        except Edited:
-            emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
-            _send(made, member, plan.resend(planned), emit)
-        member.reach("controller.staged")
+    with ExitStack() as stack:
+        if planned.setup.needed:
+            emit(Step(member.host.name, "plan", "setup", f"needs root: {_why_root(planned.setup)}"))
+            stack.enter_context(_installed(delivering.project, member, planned.setup, emit))
+        member.act_as(planned.setup.account)
+        if not planned.unchanged:
+            claim = Claim("deploy", delivering.release.id, found.actions[-1:])
+            if holds.take(member, claim, delivering.lock_wait, emit):
+                _, planned = prepare(delivering.project, delivering.release, member, emit)
+            _deliver(delivering.release, member, planned, emit)
     return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged, planned.trial)
+
+
+def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
+    member.reach("controller.lock")
+    member.reach("controller.send")
+    try:
+        _send(made, member, planned, emit)
+    except Edited:
+        emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
+        _send(made, member, plan.resend(planned), emit)
+    member.reach("controller.staged")
 
 
 def _why_root(setup: plan.Setup) -> str:
@@ -97,12 +104,40 @@ def _why_root(setup: plan.Setup) -> str:
     return "; ".join([*setup.reasons, *missing]) or f"not as wanted: {', '.join(setup.changed)}"
 
 
-def install(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> None:
-    """Root's part, then a new connection: the account has joined a group."""
+def install(
+    project: Project, member: Member, setup: plan.Setup, emit: Emit, heard: Callable[[str], None] | None = None
+) -> None:
+    """Root's part."""
     script = scripts.setup(member.service, setup.account, setup.packages)
     sent = payload.setup(member.service, setup.files, host_files.readme(member.service), project.root)
-    member.perform(script, emit, sent)
-    member.connect().reopen()
+    member.perform(script, emit, sent, heard)
+
+
+@contextmanager
+def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> Iterator[None]:
+    """Root's part; from the moment that the directories are there, what is within is done beside it."""
+    begun = threading.Event()
+
+    def heard(word: str) -> None:
+        if word == "directories":
+            begun.set()
+
+    work = apart(lambda: install(project, member, setup, emit, heard))
+    work.add_done_callback(lambda _: begun.set())
+    begun.wait()
+    if work.done():
+        work.result()
+    # A new connection: the account has joined a group.
+    former = member.connect().renew()
+    try:
+        yield
+    finally:
+        # It is never cut off, whatever has become of the rest.
+        try:
+            work.result()
+        finally:
+            former.close()
+    member.reach("controller.setup")
 
 
 def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:

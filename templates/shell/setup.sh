@@ -394,6 +394,8 @@ point setup.accounts
 make_accounts
 point setup.directories
 make_directories
+# A release can be staged now, which takes longer than all that follows.
+mark directories
 point setup.certificate
 make_certificate
 point setup.files
