@@ -64,10 +64,11 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
         _confirm(changing, selection)
         report.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
     if changing in ("deploy", "setup"):
-        from tasks.engine import payload
-
         for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
-            payload.check(service, ROOT)
+            if service.nginx and service.nginx.tls.mode == "files":
+                from tasks.engine import payload
+
+                payload.check(service.nginx.tls, ROOT)
     return project, selection
 
 

@@ -1,8 +1,7 @@
-"""The fields of service.yaml, taken from the dataclasses: where each is written, and where it is read."""
+"""The fields of service.yaml, taken from its named tuples: where each is written, and where it is read."""
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,12 +62,11 @@ GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:
-    """Every field of a dataclass that holds a value, those of the classes in it included."""
-    types = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        inner = [one for one in _named(types[field.name]) if dataclasses.is_dataclass(one)]
+    """Every field of a named tuple that holds a value, those of the tuples in it included."""
+    for name, hint in typing.get_type_hints(kind).items():
+        inner = [one for one in _named(hint) if hasattr(one, "_fields")]
         if not inner:
-            yield kind, field.name
+            yield kind, name
         for one in inner:
             assert isinstance(one, type)
             yield from fields(one)

@@ -1,6 +1,6 @@
 """Every field of service.yaml and hosts.yaml, every nasty text: refused in its place, or taken as it was written.
 
-The fields are taken from the dataclasses, so one that is added later is tried as soon as it is there.
+The fields are taken from the classes that hold them, so one that is added later is tried as soon as it is there.
 """
 
 from __future__ import annotations

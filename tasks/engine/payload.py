@@ -18,6 +18,7 @@ from tasks.engine.errors import UsageError
 
 if TYPE_CHECKING:
     from tasks.engine.host_files import HostFile
+    from tasks.engine.parts import Tls
     from tasks.engine.release import Release
     from tasks.engine.service import Service
     from tasks.engine.wheelhouse import Wheelhouse
@@ -114,11 +115,8 @@ def certificate(service: Service, root: Path) -> bytes | None:
     return _read(root, tls.certificate) if tls and tls.mode == "files" else None
 
 
-def check(service: Service, root: Path) -> None:
+def check(tls: Tls, root: Path) -> None:
     """Raise UsageError unless the operator's certificate and key can be read and belong together."""
-    tls = service.nginx.tls if service.nginx else None
-    if tls is None or tls.mode != "files":
-        return
     for name in (tls.certificate, tls.key):
         _read(root, name)
     certificate, key = (root / Path(name or "").expanduser() for name in (tls.certificate, tls.key))

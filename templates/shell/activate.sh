@@ -15,6 +15,7 @@ leave() {
   # The rename decides, even when we were cut between it and the next line.
   [ "$PHASE" = finished ] || [ "$(slot_of "$ROOT/current")" != "$NEW" ] || PHASE=committed
   case $PHASE in
+    idle) forget_links ;;
     candidate | switched)
       undo
       journal_of_candidate

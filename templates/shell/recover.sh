@@ -36,5 +36,5 @@ recover() {
   point "$STAGE.idle"
   [ -z "$OLD" ] || [ ! -e "/run/$NAME/try/$OLD" ] || rm -f "/run/$NAME/try/$OLD"
   shut_door "$DOOR_TARGET"
-  for link in "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*; do [ ! -L "$link" ] || rm -f "$link"; done
+  forget_links
 }

@@ -56,6 +56,11 @@ lead_back() {
   mv -T "/run/$NAME/ctl/live.new-back" "/run/$NAME/ctl/live"
 }
 
+# Links that never came to take a place.
+forget_links() {
+  for link in "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*; do [ ! -L "$link" ] || rm -f "$link"; done
+}
+
 ctl() { as_root "$SYSTEMCTL" "$@"; }
 
 stop_slot() { # SLOT

@@ -1,7 +1,7 @@
 # The way back of a run, before its commit: first the traffic, then the slot that did not hold.
 undo() {
   if [ "$PHASE" = switched ] && [ -n "$OLD" ]; then lead_back; fi
-  rm -f "/run/$NAME/ctl/live.new-back"
+  forget_links
   point "$STAGE.undo"
   if [ -n "$OLD" ] && [ "$(slot_of "/run/$NAME/ctl/live")" = "$NEW" ]; then
     # Whoever answers is better than nobody.

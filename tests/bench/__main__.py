@@ -15,8 +15,9 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.bench import job, report, service
-from tests.bench.contenders import Ansible, Contender, Fabric, Limit, Ours, Pyinfra
+from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.ground import Ground, ground
+from tests.bench.rivals import Ansible, Fabric, Pyinfra
 from tests.bench.series import SERIES, Results, measure
 from tests.bench.service import Answers
 
