@@ -63,18 +63,30 @@ def measured() -> Results:
         for name, seconds, turns in (("ours", 1.1, 10), ("limit-uv", 1.0, 8), ("ansible", 12.0, 120)):
             for noise in (0.0, 0.3, -0.2):
                 results.add(series, "code", name, replace(COST, seconds=seconds + turns * distance + noise))
+    results.answers["ours, 2 x 4"] = service.Answers(rate=812.4, tail=0.0312)
+    results.when["near"] = "2026-01-01, 3 rounds"
     return results
 
 
 def test_the_page_has_the_medians_and_their_ratio_to_the_limit(tmp_path: Path) -> None:
     measured().write(tmp_path / "results.jsonl")
-    answers = {"ours, 2 x 4": service.Answers(rate=812.4, tail=0.0312)}
-    page = report.page(read(tmp_path / "results.jsonl"), answers, {"fabric": "3.2.3"}, "2026-01-01", 3)
+    page = report.page(read(tmp_path / "results.jsonl"), {"fabric": "3.2.3"})
     assert "| code | 1.10 (1.10) | 1.00 | 12.00 (12.00) |" in page
     assert "| code: channels, kB sent, CPU s, MB | 1, 10, 0.50, 50 |" in page
     assert "| code: round trips | 10.0 | 8.0 | 120.0 |" in page
-    assert "2026-01-01, 3 rounds, fabric 3.2.3" in page
+    assert "Versions: fabric 3.2.3." in page
+    assert "(2026-01-01, 3 rounds.)" in page
     assert "| ours, 2 x 4 | 812 | 31 |" in page
+
+
+def test_a_series_that_is_measured_anew_leaves_the_others(tmp_path: Path) -> None:
+    results = measured()
+    results.forget("near")
+    results.write(tmp_path / "results.jsonl")
+    kept = read(tmp_path / "results.jsonl")
+    assert {key[0] for key in kept.costs} == {"50ms", "150ms"}
+    assert (kept.when, list(kept.answers)) == ({}, ["ours, 2 x 4"])
+    assert read(tmp_path / "none.jsonl").costs == {}
 
 
 def test_the_plot_has_a_bar_for_each_and_the_slowest_is_the_longest() -> None:

@@ -18,8 +18,7 @@ from tests.bench import job, report, service
 from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.ground import Ground, ground
 from tests.bench.rivals import Ansible, Fabric, Pyinfra
-from tests.bench.series import SERIES, Results, measure
-from tests.bench.service import Answers
+from tests.bench.series import SERIES, SERVICE, Results, measure, read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/bench"
@@ -27,8 +26,6 @@ PEERS = ("ansible-core>=2.19,<2.20", "mitogen>=0.3.54,<0.4", "pyinfra>=3.10,<4")
 Make = Callable[[str, Path, Ground, Path], Contender]
 NEAREST = ("ours", "limit-uv")
 """Who takes part in a series without peers."""
-SERVICE = "service"
-"""The series that asks the service, and not who deploys it."""
 
 
 def peers() -> Path:
@@ -76,31 +73,31 @@ def series(name: str, who: Sequence[str], rounds: int, hosts: Ground, folder: Pa
 
 
 def main() -> None:
-    """Measure what is asked for. Only a run of everything writes the page."""
+    """Measure what is asked for, and write the page once every series has been measured: each says when."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--series", default=",".join((*SERIES, SERVICE)))
     parser.add_argument("--who", default=",".join(makers()))
     given = parser.parse_args()
-    asked, who, results = given.series.split(","), given.who.split(","), Results()
-    names, answers = [name for name in asked if name != SERVICE], dict[str, Answers]()
+    asked, results = given.series.split(","), read(BUILD / "results.jsonl")
     BUILD.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench."))
     try:
-        with ground(folder / "sandbox", max((SERIES[name].hosts for name in names), default=1)) as hosts:
-            if SERVICE in asked:
-                told = partial(print, flush=True)
-                answers = service.measure(hosts.first(1, direct=True), folder / SERVICE, given.rounds, told)
-            for name in names:
-                series(name, who, given.rounds, hosts, folder, results)
+        with ground(folder / "sandbox", max(SERIES[name].hosts if name in SERIES else 1 for name in asked)) as hosts:
+            for name in asked:
+                results.forget(name)
+                if name == SERVICE:
+                    near = hosts.first(1, direct=True)
+                    results.answers = service.measure(near, folder / name, given.rounds, partial(print, flush=True))
+                else:
+                    series(name, given.who.split(","), given.rounds, hosts, folder, results)
+                results.when[name] = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {given.rounds} rounds"
                 results.write(BUILD / "results.jsonl")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    sys.stdout.write(report.overview(results, names) + report.throughput(answers))
-    if names == list(SERIES) and answers and who == list(makers()):
-        date = time.strftime("%Y-%m-%d", time.gmtime())
-        page = report.page(results, answers, versions(), date, given.rounds)
-        (ROOT / "docs/BENCHMARK.md").write_text(page)
+    sys.stdout.write(report.overview(results, asked))
+    if {*SERIES, SERVICE} <= {*results.when}:
+        (ROOT / "docs/BENCHMARK.md").write_text(report.page(results, versions()))
         (ROOT / "docs/benchmark.svg").write_text(report.plot(results))
 
 

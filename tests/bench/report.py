@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from tests.bench.series import SERIES, Results
-from tests.bench.service import CONNECTIONS, SECONDS, Answers
+from tests.bench.series import SERIES, SERVICE, Results
+from tests.bench.service import CONNECTIONS, SECONDS
 
 LIMIT = "limit-uv"
 NEARER, FARTHEST = "50ms", "150ms"
@@ -22,7 +22,7 @@ the template as it is. Seconds, and in brackets the ratio to the limit with uv.
 """
 
 
-SERVICE = f"""## The service
+ANSWERS = f"""## The service
 
 The sample service, and the same code as the common tutorials set it up: sync workers on a TCP port, behind the same
 nginx. {CONNECTIONS} clients ask for the front page over TLS, each as soon as it has its answer, for {SECONDS:g} s;
@@ -31,19 +31,21 @@ nginx. {CONNECTIONS} clients ask for the front page over TLS, each as soon as it
 """
 
 
-def page(results: Results, answers: Mapping[str, Answers], versions: Mapping[str, str], date: str, rounds: int) -> str:
-    """The whole page. answers: of the service, in its several setups; versions: of what took part."""
+def page(results: Results, versions: Mapping[str, str]) -> str:
+    """The whole page. versions: of what took part."""
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    tables = [_series(results, name) for name in SERIES if any(key[0] == name for key in results.costs)]
-    return f"{HEAD}- {date}, {rounds} rounds, {told}\n\n![code change](benchmark.svg)\n\n" + "\n".join(
-        [*tables, SERVICE + throughput(answers)]
-    )
+    return f"{HEAD}Versions: {told}.\n\n![code change](benchmark.svg)\n\n{overview(results, (*SERIES, SERVICE))}"
 
 
-def throughput(answers: Mapping[str, Answers]) -> str:
+def _throughput(results: Results) -> str:
     """How much a service answers, as a table."""
-    rows = [f"| {title} | {one.rate:.0f} | {1000 * one.tail:.0f} |\n" for title, one in answers.items()]
-    return "".join(["| | answers/s | p99, ms |\n| --- | --- | --- |\n", *rows]) if rows else ""
+    rows = [f"| {title} | {one.rate:.0f} | {1000 * one.tail:.0f} |" for title, one in results.answers.items()]
+    table = ["| | answers/s | p99, ms |", "| --- | --- | --- |", *rows]
+    return ANSWERS + "\n".join([*table, "", _when(results, SERVICE)])
+
+
+def _when(results: Results, name: str) -> str:
+    return f"({results.when.get(name, 'now')}.)\n"
 
 
 def _contenders(results: Results, series: str) -> list[str]:
@@ -66,7 +68,7 @@ def _series(results: Results, name: str) -> str:
             f"| {action}: round trips | " + " | ".join(_turns(results, name, action, one) for one in who) + " |"
             for action in series.actions
         ]
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, "", _when(results, name)])
 
 
 def _seconds(results: Results, series: str, action: str, contender: str) -> str:
@@ -123,5 +125,5 @@ def _bar(number: int, name: str, seconds: float, longest: float) -> str:
 
 
 def overview(results: Results, names: Sequence[str]) -> str:
-    """For a terminal: the same tables without the costs."""
-    return "\n".join(_series(results, name) for name in names)
+    """The tables of some series."""
+    return "\n".join(_throughput(results) if name == SERVICE else _series(results, name) for name in names)

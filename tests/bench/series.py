@@ -12,6 +12,7 @@ from typing import Any
 from tests.bench.contenders import Contender
 from tests.bench.ground import Ground
 from tests.bench.measure import Cost, run
+from tests.bench.service import Answers
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,27 @@ SERIES: Mapping[str, Series] = {
     "30": Series("30 hosts", ("none", "code"), 30, peers=False),
 }
 
+SERVICE = "service"
+"""The series that asks the service, and not who deploys it."""
+
 
 @dataclass
 class Results:
-    """costs: by series, action and contender, one of each round."""
+    """costs: by series, action and contender, one of each round. answers: of the service, by its setup.
+
+    when: each series was measured, in words.
+    """
 
     costs: dict[tuple[str, str, str], list[Cost]] = field(default_factory=dict)
+    answers: dict[str, Answers] = field(default_factory=dict)
+    when: dict[str, str] = field(default_factory=dict)
+
+    def forget(self, series: str) -> None:
+        """It is measured anew."""
+        self.costs = {key: costs for key, costs in self.costs.items() if key[0] != series}
+        self.when.pop(series, None)
+        if series == SERVICE:
+            self.answers = {}
 
     def add(self, series: str, action: str, contender: str, cost: Cost) -> None:
         """One more."""
@@ -65,16 +81,24 @@ class Results:
     def write(self, path: Path) -> None:
         """All of them, a line each."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps([*key, asdict(cost)]) for key, costs in self.costs.items() for cost in costs]
-        path.write_text("".join(f"{line}\n" for line in lines))
+        lines = [["cost", *key, asdict(cost)] for key, costs in self.costs.items() for cost in costs]
+        lines += [["answers", title, asdict(one)] for title, one in self.answers.items()]
+        lines += [["when", *one] for one in self.when.items()]
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def read(path: Path) -> Results:
-    """Those that `write` wrote."""
+    """Those that `write` wrote; none where it did not."""
     results = Results()
-    for line in path.read_text().splitlines():
-        series, action, contender, cost = json.loads(line)
-        results.add(series, action, contender, Cost(**cost))
+    for line in path.read_text().splitlines() if path.exists() else ():
+        kind, *said = json.loads(line)
+        if kind == "cost":
+            series, action, contender, cost = said
+            results.add(series, action, contender, Cost(**cost))
+        elif kind == "answers":
+            results.answers[said[0]] = Answers(**said[1])
+        else:
+            results.when[said[0]] = said[1]
     return results
 
 
