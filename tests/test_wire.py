@@ -11,6 +11,8 @@ import pytest
 from tasks.engine import wire
 from tasks.engine.wire import Wire
 
+QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Wire, socket.socket]]:
@@ -86,3 +88,32 @@ def test_a_program_that_would_stay_is_ended() -> None:
     pid = line.recv(100).decode().strip()
     line.close()
     assert subprocess.run(["kill", "-0", pid], capture_output=True, check=False).returncode != 0
+
+
+class Stream:
+    """A peer that says something; asked: the options that were set."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int, int]] = []
+
+    def recv(self, size: int) -> bytes:
+        return b"SSH-2.0-stub\r\n"[:size]
+
+    def setsockopt(self, *option: int) -> None:
+        level, name, value = option
+        self.asked.append((level, name, value))
+
+
+@pytest.mark.skipif(QUICKACK is None, reason="only Linux lets a program ask for this")
+def test_what_comes_is_acknowledged_at_once_each_time() -> None:
+    stream = Stream()
+    prompt = Wire(stream, prompt=True)
+    assert prompt.recv(8) == b"SSH-2.0-"
+    prompt.recv(8)
+    assert stream.asked == [(socket.IPPROTO_TCP, QUICKACK, 1)] * 2
+
+
+def test_a_stream_that_is_no_socket_is_asked_for_nothing() -> None:
+    stream = Stream()
+    Wire(stream).recv(8)
+    assert stream.asked == []
