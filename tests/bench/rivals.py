@@ -14,6 +14,7 @@ class Fabric(Contender):
     """The tutorial's fabfile."""
 
     actions = ("first", "code", "none", "dependency", "restart")
+    pip = True
 
     def environment(self) -> Mapping[str, str]:
         hosts = " ".join(f"{address}:{port}" for address, port in self.ground.places)
@@ -28,6 +29,7 @@ class Ansible(Contender):
     """The playbook; with a strategy of Mitogen's where it says so. peers: the bin directory of a venv that has them."""
 
     actions = ("first", "code", "none", "dependency", "restart")
+    pip = True
 
     def __init__(
         self, name: str, folder: Path, ground: Ground, wheels: Path, *, peers: Path, mitogen: bool = False
@@ -64,6 +66,7 @@ class Pyinfra(Contender):
     """The operations of pyinfra."""
 
     actions = ("first", "code", "none", "dependency", "restart")
+    pip = True
 
     def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path, *, peers: Path) -> None:
         super().__init__(name, folder, ground, wheels)

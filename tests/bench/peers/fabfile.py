@@ -49,9 +49,11 @@ def deploy(_):
         c.run(f"rm -rf {ROOT}/current/code", hide=True, in_stream=False)
         c.run(f"mkdir -p {ROOT}/current", hide=True, in_stream=False)
         c.run(f"tar -xzf {ROOT}/code.tar.gz -C {ROOT}/current", hide=True, in_stream=False)
-        c.run(f"python3 -m venv {ROOT}/current/venv", hide=True, in_stream=False)
-        pip = f"{ROOT}/current/venv/bin/pip install --no-index --find-links {ROOT}/wheels"
-        c.run(f"{pip} -r {ROOT}/current/requirements.txt", hide=True, in_stream=False)
+        # The host has no ensurepip, as Debian leaves it out: pip comes as a wheel, which is the quicker way, too.
+        c.run(f"python3 -m venv --without-pip {ROOT}/current/venv", hide=True, in_stream=False)
+        pip = f"PYTHONPATH=$(echo {ROOT}/wheels/pip-*.whl) python3 -m pip --python {ROOT}/current/venv/bin/python"
+        install = f"{pip} install --no-index --find-links {ROOT}/wheels -r {ROOT}/current/requirements.txt"
+        c.run(install, hide=True, in_stream=False)
         for name, place in ((f"{NAME}.service", "/etc/systemd/system/"), (f"{NAME}.conf", "/etc/nginx/conf.d/")):
             c.put(str(PROJECT / "setup" / name), f"{ROOT}/{name}")
             c.sudo(f"mv {ROOT}/{name} {place}", hide=True)
