@@ -39,10 +39,11 @@ def open_fleet(
     """The project and a member for each selected host; nothing is contacted yet, unless `early`.
 
     changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
-    early: nothing of what was given can be wrong any more, so the connections are opened while the rest is loaded.
+    early: nothing of what was given can be wrong any more, so the connections are opened while the rest is loaded;
+    not for a dry run, which may need none.
     """
     project, selection = choose(c, changing)
-    doors = knock(c, selection) if early else {}
+    doors = knock(c, selection) if early and not invocation(c).dry else {}
     return project, members_of(c, project, selection, user, doors)
 
 

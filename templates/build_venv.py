@@ -4,7 +4,7 @@ Arguments: the archive of PyPA's `installer`; the venv as it is being built; the
 what its scripts have to name; the directory of wheels; the list of wheels in `sha256sum` format, already verified.
 
 Two thirds of the time go into bytecode: a sandboxed service can never write its own, and every start would pay for it
-again. So all processors work, and what is installed is compiled while the next wheel is.
+again. So that is left to all processors, while the next wheel is installed.
 """
 
 import compileall
@@ -12,14 +12,14 @@ import multiprocessing
 import os
 import sys
 import sysconfig
-import zipfile
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
-CHUNK = 20
-"""Files that are compiled in one go."""
+CHUNK, MOST = 20, 8
+"""Files that are compiled in one go, and processes at most."""
 
 
-def install_wheel(wheel: str, venv: str, final: str) -> "list[str]":
-    """Install one wheel; the Python files that it brought."""
+def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "list[str]":
+    """Install one wheel; the Python files that it brought. replaced: those that it took from an earlier one."""
     from installer import install  # type: ignore[import-not-found,unused-ignore]
     from installer.destinations import SchemeDictionaryDestination  # type: ignore[import-not-found,unused-ignore]
     from installer.sources import WheelFile  # type: ignore[import-not-found,unused-ignore]
@@ -32,7 +32,8 @@ def install_wheel(wheel: str, venv: str, final: str) -> "list[str]":
             target = os.path.join(self.scheme_dict[scheme], path)
             if os.path.lexists(target):
                 os.unlink(target)
-            if scheme in {"purelib", "platlib"} and target.endswith(".py"):
+                replaced.add(target)
+            elif scheme in {"purelib", "platlib"} and target.endswith(".py"):
                 modules.append(target)
             return super().write_to_fs(scheme, path, stream, is_executable)
 
@@ -49,19 +50,15 @@ def install_wheel(wheel: str, venv: str, final: str) -> "list[str]":
 def compile_files(paths: "list[str]", venv: str, final: str) -> None:
     """Bytecode of each; a file that is no Python of this version, such as a template or a test, is left without."""
     for path in paths:
-        compileall.compile_file(path, quiet=2, stripdir=venv, prependdir=final)
+        compileall.compile_file(path, quiet=2, force=True, stripdir=venv, prependdir=final)
 
 
-def collide(wheels: "list[str]") -> bool:
-    """Whether two wheels bring the same file, so that it matters which comes later."""
-    seen = set()
-    for wheel in wheels:
-        with zipfile.ZipFile(wheel) as packed:
-            names = {name for name in packed.namelist() if not name.endswith("/")}
-        if seen & names:
-            return True
-        seen |= names
-    return False
+def workers() -> Executor:
+    """A process for each processor; a thread where a host has no shared semaphores to keep processes together."""
+    try:
+        return ProcessPoolExecutor(min(MOST, os.cpu_count() or 1), multiprocessing.get_context("fork"))
+    except (ImportError, NotImplementedError, OSError):
+        return ThreadPoolExecutor(1)
 
 
 def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None:
@@ -69,20 +66,17 @@ def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None
     sys.path.insert(0, archive)
     with open(listing, encoding="utf-8") as lines:
         found = [os.path.join(wheels, line.split("  ", 1)[1].rstrip("\n")) for line in lines]
-    with multiprocessing.get_context("fork").Pool() as pool:
-        if collide(found):
-            installed = (install_wheel(wheel, venv, final) for wheel in found)
-        else:
-            # The largest first: the others fill the gap at its end.
-            order = sorted(found, key=os.path.getsize, reverse=True)
-            begun = [pool.apply_async(install_wheel, (wheel, venv, final)) for wheel in order]
-            installed = (one.get() for one in begun)
-        compiled = []
-        for modules in installed:
+    replaced: set[str] = set()
+    with workers() as pool:
+        compiling = []
+        for wheel in found:
+            modules = install_wheel(wheel, venv, final, replaced)
             chunks = (modules[start : start + CHUNK] for start in range(0, len(modules), CHUNK))
-            compiled += [pool.apply_async(compile_files, (chunk, venv, final)) for chunk in chunks]
-        for one in compiled:
-            one.get()
+            compiling += [pool.submit(compile_files, chunk, venv, final) for chunk in chunks]
+        for one in compiling:
+            one.result()
+    # These may have changed while they were compiled.
+    compile_files([path for path in sorted(replaced) if path.endswith(".py")], venv, final)
     rename_in_texts(venv, final)
 
 

@@ -6,11 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tasks.engine import payload, templates
 from tests import distributions
 
+BARE = """
+import multiprocessing.context, runpy, sys
+def missing(*_, **__): raise OSError(38, "Function not implemented")
+for name in ("Lock", "Queue", "SimpleQueue"): setattr(multiprocessing.context.BaseContext, name, missing)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs it as on a host without shared semaphores: what is made of them cannot be made."""
 
-def test_headers_have_a_place_and_of_two_equal_files_the_later_wheel_has_its_way(tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("how", [(), ("-c", BARE)], ids=["processes", "a thread"])
+def test_headers_have_a_place_and_of_two_equal_files_the_later_wheel_has_its_way(
+    tmp_path: Path, how: tuple[str, ...]
+) -> None:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     one = {"one-1.0.data/headers/one.h": "int one;\n", "one.py": "", "tests/__init__.py": "by = 'one'\n"}
@@ -25,10 +39,11 @@ def test_headers_have_a_place_and_of_two_equal_files_the_later_wheel_has_its_way
     builder.write_text(templates.text("build_venv.py"))
     part, final = tmp_path / ".part-x", tmp_path / "final"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", part], check=True)
-    command: list[str | Path] = [part / "bin/python", "-I", builder, archive, part, final, wheels, listing]
+    command: list[str | Path] = [part / "bin/python", "-I", *how, builder, archive, part, final, wheels, listing]
     subprocess.run(command, check=True)
     part.rename(final)
     command = [final / "bin/python", "-c", "import tests, one; print(tests.by)"]
+    # Its bytecode is of the same file: both have the same size and time.
     told = subprocess.run(command, capture_output=True, check=True)
     assert told.stdout == b"two\n"
     assert [path.name for path in final.glob("include/site/python*/one/*")] == ["one.h"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tasks import program
+from tasks import fleet, program
 from tasks.engine import destination, doctor, member
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
@@ -115,3 +116,15 @@ def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, str], st
     found = list(doctor._machine(Facts(values), 1000.0))
     assert [finding.stops for finding in found] == ([] if stops is None else [stops])
     assert all(told in finding.text and finding.mend for finding in found)
+
+
+@pytest.mark.parametrize(("dry", "doors"), [(False, ["shire01"]), (True, [])])
+def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dry: bool, doors: list[str]) -> None:
+    """It may need none: `fab --dry stop` prints what would run on a host that is off."""
+    knocked: list[str] = []
+    monkeypatch.setattr(fleet, "choose", lambda c, changing: ("project", "shire01"))  # noqa: ARG005 - its signature
+    monkeypatch.setattr(fleet, "knock", lambda c, selection: knocked.append(selection))  # noqa: ARG005 - its signature
+    monkeypatch.setattr(fleet, "members_of", lambda *_: [])
+    asked = program.Invocation(None, dry, (), None, 10, None, "")
+    fleet.open_fleet(SimpleNamespace(config={"loop_invocation": asked}), changing="stop", early=True)
+    assert knocked == doors

@@ -127,16 +127,18 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
     begun.wait()
     if work.done():
         work.result()
-    # A new connection: the account has joined a group.
-    former = member.connect().renew()
+    former = None
     try:
+        # A new connection: the account has joined a group.
+        former = member.connect().renew()
         yield
     finally:
         # It is never cut off, whatever has become of the rest.
         try:
             work.result()
         finally:
-            former.close()
+            if former:
+                former.close()
     member.reach("controller.setup")
 
 

@@ -140,7 +140,7 @@ check_door() {
   fi
   probe_door 5 || fail "the front door does not answer for it: $PROBE_WHY"
   [ "$FRONT" != https ] || wait "$checking" || fail "$(head -c 1000 "$watch/gateway")"
-  relink "/run/$NAME/ctl/live" "/run/$NAME/ctl/door"
+  shut_door
 }
 
 switch() {

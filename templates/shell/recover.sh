@@ -35,6 +35,6 @@ recover() {
   fi
   point "$STAGE.idle"
   [ -z "$OLD" ] || [ ! -e "/run/$NAME/try/$OLD" ] || rm -f "/run/$NAME/try/$OLD"
-  shut_door "$DOOR_TARGET"
+  [ "$DOOR_TARGET" = "/run/$NAME/ctl/live" ] || shut_door
   forget_links
 }

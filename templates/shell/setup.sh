@@ -217,7 +217,7 @@ install_files() {
   rules=$work/files/etc/sudoers.d/$NAME
   [ ! -f "$rules" ] || visudo -c -q -f "$rules" </dev/null || refuse 'visudo refuses the sudo rules'
   while IFS=' ' read -r mode path; do
-    for left in "$path".new-*; do [ ! -e "$left" ] || rm -f "$left"; done
+    for left in "$path".new-*; do if [ -e "$left" ] || [ -L "$left" ]; then rm -f "$left"; fi; done
     if [ -L "$path" ] || ! cmp -s "$work/files$path" "$path"; then
       step write "$path"
       replace "$work/files$path" "$path" "$mode"
@@ -256,8 +256,10 @@ start_units() {
   systemctl daemon-reload </dev/null
   point setup.reloaded
   # shellcheck disable=SC2086 # a list of names
-  for state in $(systemctl show -p LoadState --value $UNITS); do
-    [ "$state" = loaded ] || refuse "systemd does not load all of $UNITS: one is $state"
+  set -- $UNITS
+  for state in $(systemctl show -p LoadState --value "$@"); do
+    [ "$state" = loaded ] || refuse "systemd does not load $1: it is $state"
+    shift
   done
 }
 

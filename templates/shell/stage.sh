@@ -117,9 +117,7 @@ try_venv() {
 }
 
 build_venv() {
-  compiled=
   if [ -n "$compiling" ] && wait "$compiling"; then
-    compiled=1
     step venv "is there already"
     return
   fi
@@ -131,7 +129,6 @@ build_venv() {
   "$venv_part/bin/python" -I "$part/tool/build_venv.py" \
     "$part/tool/installer.zip" "$venv_part" "$ROOT/venvs/$VENV" "$ROOT/wheels" "$part/WHEELS" </dev/null
   works_and_compiles "$venv_part" || refuse "the new venv cannot import gunicorn"
-  compiled=1
   sync -f "$venv_part"
   point stage.built
   # A venv that does not work any more is not what a release runs from: it makes room.
@@ -141,7 +138,6 @@ build_venv() {
 }
 
 finish() {
-  [ -n "$compiled" ] || works_and_compiles "$ROOT/venvs/$VENV" || :
   ln -s "../../venvs/$VENV" "$part/venv"
   rm -rf "$part/tool" "$part/wheels" "$part/CHANGED" "$part/DROPPED" "$part/DIGEST" "$part/SAME" "$part/EXECUTABLE"
   chmod 0755 "$part"/run/*

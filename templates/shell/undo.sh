@@ -16,7 +16,7 @@ undo() {
     ctl kill -s KILL "$NAME@$NEW.service"
     stop_slot "$NEW"
   fi
-  shut_door "$(readlink "/run/$NAME/ctl/door")"
+  shut_door
   # Without a former release there is nothing to go back to: nothing runs, and nothing would at boot.
   if [ -z "$OLD" ]; then
     rm -f "/run/$NAME/ctl/live"
