@@ -35,14 +35,12 @@ def ignore(_: Mark | Output) -> None:
 
 
 def test_nothing_of_the_run_is_on_the_command_line() -> None:
-    line = command(script("echo 'secret ü'\n"), ("sudo", "-n"))
+    line = command(("sudo", "-n"))
     assert re.match(r"exec /usr/bin/env LC_ALL=C PATH=[a-z:/]+ sudo -n /bin/sh -c '", line)
-    assert "secret" not in line
     assert line.isascii()
-    sent = b"".join(stream(script("x\n"), RUN, "nonce", [b"payload"]))
-    assert (
-        sent == script("x\n").text.encode() + b"nonce\n" + RUN.id.encode() + b"\n" + RUN.who.encode() + b"\n\npayload"
-    )
+    text = script("echo ü\n").text.encode()
+    sent = b"".join(stream(script("echo ü\n"), RUN, "nonce", [b"payload"]))
+    assert sent == b"%d\n%snonce\n%s\n%s\n\npayload" % (len(text), text, RUN.id.encode(), RUN.who.encode())
 
 
 @pytest.mark.parametrize("shell", [shell for shell in ("dash", "bash", "fish", "tcsh", "zsh") if shutil.which(shell)])
@@ -60,7 +58,7 @@ def test_any_login_shell_runs_it_and_leaves_the_payload_alone(shell: str) -> Non
 @pytest.mark.parametrize("account", ["a;id", "$(id)", "a b", "", "a'b", "a\n", "!x"])
 def test_an_account_that_would_be_syntax_is_no_part_of_it(account: str) -> None:
     with pytest.raises(ValueError, match="as a plain word"):
-        command(script(""), ("runuser", "-u", account, "--"))
+        command(("runuser", "-u", account, "--"))
 
 
 def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tmp_path: Path) -> None:
@@ -112,6 +110,11 @@ def test_what_a_program_prints_is_never_one_of_our_marks() -> None:
 def test_a_shell_that_is_killed_is_a_lost_link_and_no_failure() -> None:
     with pytest.raises(LinkLost, match="signal 9"):
         LocalShell().execute(script("echo last words\nkill -9 $$\n"), RUN, ignore)
+
+
+def test_a_shell_that_was_begun_ahead_and_gets_nothing_does_nothing() -> None:
+    told = subprocess.run(["/bin/sh", "-c", command()], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (1, b"", b"")
 
 
 def test_the_environment_is_the_given_one() -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.clone import Clone, make, quicken
 from tests.front import release_of
+from tests.gate import gated
 from tests.hosts import Hosts, MakeHosts
 from tests.promises.words import AGAIN, TWO_RUNS
 
@@ -27,35 +31,48 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.promise(TWO_RUNS, "two deploys started together", part=2)
 @pytest.mark.parametrize("number", range(20))
 def test_of_two_deploys_started_together_one_works_and_one_is_told(
-    served: tuple[Hosts, tuple[Clone, Clone]], number: int
+    served: tuple[Hosts, tuple[Clone, Clone]], number: int, tmp_path: Path
 ) -> None:
+    """A deploy may be over before the other has begun: who gets the lock keeps it until the other has been told."""
     hosts, clones = served
-    for clone, name in zip(clones, "ab", strict=True):
-        clone.write("service/edit.txt", f"{name} {number}\n")
-    runs = [clone.start("deploy", "-H", "shire01") for clone in clones]
-    ended = [(run, *run.communicate(timeout=120)) for run in runs]
-    by_status = sorted((run.returncode, out) for run, out, _ in ended)
-    assert [status for status, _ in by_status] == [0, 1], ended
-    assert "is at work here since" in by_status[1][1]
-    winner = next(clone for clone, run in zip(clones, runs, strict=True) if run.returncode == 0)
-    assert release_of(hosts[0].address) == winner.release()
+    with ExitStack() as stack:
+        gates = []
+        for clone, name in zip(clones, "ab", strict=True):
+            (tmp_path / name).mkdir()
+            gates.append(stack.enter_context(gated(clone, tmp_path / name)))
+            clone.write("service/edit.txt", f"{name} {number}\n")
+        runs = [clone.start("deploy", "-H", "shire01") for clone in clones]
+        executor = stack.enter_context(ThreadPoolExecutor())
+        ended = [executor.submit(run.communicate, timeout=120) for run in runs]
+        wait(ended, return_when=FIRST_COMPLETED)
+        told, works = (0, 1) if ended[0].done() else (1, 0)
+        gates[works].open()
+        assert "is at work here since" in ended[told].result()[0]
+        assert ended[works].result()
+        assert (runs[told].returncode, runs[works].returncode) == (1, 0), [one.result() for one in ended]
+        assert release_of(hosts[0].address) == clones[works].release()
     state = hosts[0].sh("cd /opt/apps/myapp && readlink current slots/*/release && ls -A releases; ls /run/myapp/try")
     assert ".part" not in state.stdout.decode()
 
 
 @pytest.mark.promise(TWO_RUNS, "the second waits with --lock-wait")
-def test_who_waits_for_the_lock_gets_it_when_the_other_has_ended(served: tuple[Hosts, tuple[Clone, Clone]]) -> None:
+def test_who_waits_for_the_lock_gets_it_when_the_other_has_ended(
+    served: tuple[Hosts, tuple[Clone, Clone]], tmp_path: Path
+) -> None:
     hosts, (ann, bob) = served
     ann.write("service/edit.txt", "ann first\n")
     bob.write("service/edit.txt", "bob after her\n")
-    with ann.start("deploy", "-H", "shire01", "--json") as first:
+    with gated(ann, tmp_path) as gate, ann.start("deploy", "-H", "shire01", "--json") as first:
         assert first.stdout is not None
         next(line for line in first.stdout if json.loads(line).get("phase") == "stage")
-        waited = bob.fab("deploy", "-H", "shire01", "--lock-wait", "60")
-        first.communicate(timeout=60)
-    assert first.returncode == 0
-    assert waited.status == 0, waited.both
-    assert "is at work here since" in waited.out
+        with bob.start("deploy", "-H", "shire01", "--lock-wait", "60") as second:
+            assert second.stdout is not None
+            # It waits, and says so: there is nothing to be seen but that, so this is read before she goes on.
+            next(line for line in second.stdout if "is at work here since" in line)
+            gate.open()
+            first.communicate(timeout=60)
+            second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
     assert release_of(hosts[0].address) == bob.release()
 
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from tasks.engine.connection import LINK_SECONDS, connect
 from tasks.engine.fanout import apart
 from tasks.engine.ssh_config import Endpoint, Options
 
 
+class _Begun(NamedTuple):
+    """A channel, and the command line that runs on it: nothing as long as it is only open."""
+
+    channel: Any
+    line: str | None
+
+
 class Line:
     """A connection to a host and the channels on it: the next one is opened while the last is still used.
 
-    A round trip less for each script. Where sshd allows one session a connection (MaxSessions), and the lock of the run
-    has it, every further channel has a connection of its own.
+    A round trip less for each script, and one more where its shell is begun ahead as well: sshd reads nothing for a
+    command before that has begun. Where sshd allows one session a connection (MaxSessions), and the lock of the run has
+    it, every further channel has a connection of its own.
     """
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
         self._endpoint, self._options = endpoint, options
         self._connection = connect(endpoint, options)
-        self._next: Future[Any] | None = None
+        self._next: Future[_Begun] | None = None
 
     @property
     def active(self) -> bool:
@@ -31,32 +40,54 @@ class Line:
         """End the connection, and with it all its channels."""
         self._connection.close()
 
-    def session(self) -> tuple[Any, Any]:
-        """A channel for one command, and what to close after it."""
+    def session(self, line: str, *, followed: bool) -> tuple[Any, Any]:
+        """A channel on which a command line has begun, its output and errors in one stream, and what to close after it.
+
+        followed: the same command line is wanted once more after this.
+        """
         from paramiko import ChannelException
 
-        opened, self._next = self._next, None
         try:
-            try:
-                channel = opened.result() if opened else self._open()
-            except ChannelException:
-                # It was asked for while another was there.
-                channel = self._open()
-            self._next = apart(self._open)
+            channel = self._waiting(line) or _open(self._connection, line).channel
+            self._next = apart(partial(_open, self._connection, line if followed else None))
             return channel, channel
         except ChannelException:
             further = connect(self._endpoint, self._options)
             try:
-                return further.transport.open_session(timeout=LINK_SECONDS), further
+                return _open(further, line).channel, further
             except BaseException:
                 further.close()
                 raise
 
-    def _open(self) -> Any:
-        return self._connection.transport.open_session(timeout=LINK_SECONDS)
+    def _waiting(self, line: str) -> Any:
+        """The channel that was opened ahead, with this command line on it; None where there is none that will do."""
+        from paramiko import ChannelException
+
+        ahead, self._next = self._next, None
+        try:
+            found = ahead.result() if ahead else None
+        except ChannelException:
+            # It was asked for while another was there.
+            return None
+        if found is None or found.channel.closed:
+            return None
+        if found.line is None:
+            _begin(found.channel, line)
+        elif found.line != line:
+            found.channel.close()
+            return None
+        return found.channel
 
 
-def begin(channel: Any, line: str) -> None:
+def _open(connection: Any, line: str | None) -> _Begun:
+    channel = connection.transport.open_session(timeout=LINK_SECONDS)
+    channel.set_combine_stderr(True)
+    if line is not None:
+        _begin(channel, line)
+    return _Begun(channel, line)
+
+
+def _begin(channel: Any, line: str) -> None:
     """Run a command line on a channel, without waiting to hear that it has begun: what it reads is sent at once.
 
     A refusal closes the channel, which is seen when it is read. Paramiko has no call for this: the wait is left out.

@@ -12,7 +12,7 @@ from tasks.engine.staging import Candidate
 
 def question(member: Member) -> Question:
     """What a rollback or restart asks first: also whether what guards it, and watches a probation, is there."""
-    return Question((layout.watch_file(member.service),))
+    return Question((layout.watch_file(member.service),), followed=True)
 
 
 def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:

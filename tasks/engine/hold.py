@@ -57,7 +57,7 @@ class Holds:
         script = scripts.hold(member.service, claim.action, claim.release, wait)
         nonce = secrets.token_hex(8)
         with self._guard:
-            channel = self._stack.enter_context(session.channel(command(script, session.become), wait + 30))
+            channel = self._stack.enter_context(session.channel(command(session.become), wait + 30, followed=True))
         with _answering(member):
             channel.sendall(b"".join(stream(script, member.run, nonce, ())))
             reader, transcript = Reader(nonce), Transcript()

@@ -27,7 +27,7 @@ class LocalShell:
         nonce = secrets.token_hex(8)
         reader, transcript = Reader(nonce), Transcript()
         with subprocess.Popen(
-            [self.shell, "-c", command(script, self.become)],
+            [self.shell, "-c", command(self.become)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -10,8 +10,7 @@ from tasks.engine import journal, lines
 from tasks.engine.errors import LoopError
 from tasks.engine.journal import Entry, Wanted
 from tasks.engine.member import Member
-from tasks.engine.scripts import Script
-from tasks.engine.session import LinkLost, command
+from tasks.engine.session import LinkLost, command, framed
 
 KEPT = 1024 * 1024
 """Bytes of a host that are kept of what is there already; older lines are counted instead."""
@@ -101,10 +100,9 @@ def _too_long(before: Entry | None) -> Entry | None:
 
 
 def _pieces(member: Member, text: str) -> Iterator[bytes]:
-    script = Script("logs", text, 0)
-    with member.connect().channel(command(script), None) as channel:
+    with member.connect().channel(command(), None) as channel:
         try:
-            channel.sendall(text.encode())
+            channel.sendall(framed(text))
             channel.shutdown_write()
             while data := channel.recv(65536):
                 yield data

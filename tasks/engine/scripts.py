@@ -34,12 +34,16 @@ def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
 
 
 class Script(NamedTuple):
-    """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has."""
+    """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has.
+
+    followed: another one comes after it, as a rule.
+    """
 
     stage: str
     text: str
     seconds: float
     root: bool = False
+    followed: bool = False
 
 
 class Question(NamedTuple):
@@ -48,6 +52,7 @@ class Question(NamedTuple):
     survey: what people want to know beside what a run needs; rights: with that, whether root is to be had. wait: how
     many seconds for an activation to end; watch: for a probation. journal: the last words of the slot without traffic.
     wanted: the release to be deployed; whether another one is well, or what this one is made of, matters to nobody.
+    followed: the answer decides what is run next.
     """
 
     files: tuple[str, ...] = ()
@@ -63,6 +68,7 @@ class Question(NamedTuple):
     drift: bool = False
     journal: bool = False
     wanted: str = ""
+    followed: bool = False
 
 
 def facts(service: Service, question: Question) -> Script:
@@ -86,7 +92,9 @@ def facts(service: Service, question: Question) -> Script:
         "ID": "",
     }
     left_out = {name for name, asked in (("survey", question.survey), ("drift", question.drift)) if not asked}
-    return _compose("facts", service, values, seconds=60 + question.wait + question.watch, left_out=left_out)
+    seconds = 60 + question.wait + question.watch
+    script = _compose("facts", service, values, seconds=seconds, left_out=left_out)
+    return script._replace(followed=question.followed)
 
 
 def setup(service: Service, account: str, packages: tuple[str, ...]) -> Script:
@@ -120,7 +128,7 @@ def stage(service: Service, staging: Staging) -> Script:
         "BASE": staging.base or "",
         "PRESENT": int(staging.present),
     }
-    return _compose("stage", service, values, seconds=900)
+    return _compose("stage", service, values, seconds=900)._replace(followed=True)
 
 
 class Switch(NamedTuple):
@@ -170,7 +178,7 @@ def _switch(service: Service, switch: Switch) -> dict[str, str | int]:
 
 def hook(service: Service, release: str) -> Script:
     """before_activate of a staged release; may take half an hour."""
-    return _compose("hook", service, {"ID": release}, seconds=1900 + 4 * service.drain)
+    return _compose("hook", service, {"ID": release}, seconds=1900 + 4 * service.drain)._replace(followed=True)
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> Script:

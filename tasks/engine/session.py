@@ -1,8 +1,8 @@
 """The one seam to a host: `execute(script, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
 
-A script goes over standard input, length first, so that the command line is the same few plain characters for any login
-shell (sh, fish, csh), no argument limit applies, and `ps` shows nothing. Then come the four lines of the run, then
-the payload.
+A script goes over standard input, its length in a line before it, so that the command line is the same few plain
+characters for any login shell (sh, fish, csh) and any script, no argument limit applies, and `ps` shows nothing. Then
+come the four lines of the run, then the payload.
 """
 
 from __future__ import annotations
@@ -45,15 +45,23 @@ class Session(Protocol):
         ...
 
 
-def command(script: Script, become: tuple[str, ...] = ()) -> str:
-    """The command line that reads the script from standard input and runs it; become: what is put before it."""
-    length = len(script.text.encode())
+def command(become: tuple[str, ...] = ()) -> str:
+    """The command line that reads a script from standard input and runs it; become: what is put before it.
+
+    It is the same for every script, so that the shell of the next one can be begun before that is known.
+    """
     words = map(quote.login_shell, (*_PLAIN, *become, "/bin/sh", "-c"))
     # `$` and `"` mean nothing between single quotes in sh, fish and csh alike.
-    return " ".join(["exec", *words, f"'eval \"$(head -c {length})\"'"])
+    return " ".join(["exec", *words, '\'IFS= read -r length && eval "$(head -c "$length")"\''])
+
+
+def framed(text: str) -> bytes:
+    """A script as that command line reads it."""
+    data = text.encode()
+    return b"%d\n%s" % (len(data), data)
 
 
 def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
     """What goes to standard input."""
-    yield script.text.encode() + f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
+    yield framed(script.text) + f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     yield from payload

@@ -53,7 +53,7 @@ class SshSession:
         nonce, line = secrets.token_hex(8), self._line
         reader, transcript = Reader(nonce), Transcript()
         become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
-        with self.channel(command(script, become), script.seconds) as channel:
+        with self.channel(command(become), script.seconds, followed=script.followed) as channel:
             feeder = _Feeder(channel, stream(script, run, nonce, payload))
             for data in _received(channel, self.host, script):
                 for item in reader.feed(data):
@@ -71,13 +71,14 @@ class SshSession:
         return transcript
 
     @contextmanager
-    def channel(self, line: str, seconds: float | None) -> Iterator[Any]:
-        """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all."""
+    def channel(self, line: str, seconds: float | None, *, followed: bool = False) -> Iterator[Any]:
+        """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all.
+
+        followed: the same command line is wanted next, and is begun meanwhile.
+        """
         try:
-            channel, done = self._line.session()
-            channel.set_combine_stderr(True)
+            channel, done = self._line.session(line, followed=followed)
             channel.settimeout(seconds)
-            channels.begin(channel, line)
         except Unreachable:
             raise
         except Exception as error:

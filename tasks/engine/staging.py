@@ -67,7 +67,7 @@ def prepare(
 def question(service: Service, host: Host, account: str, *, show: bool = False, wanted: str = "") -> Question:
     """What a deploy asks a host first; show: with the content of root's files, for their diffs."""
     files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    return Question(files, host.python or "", show, manifest=True, health=True, wanted=wanted)
+    return Question(files, host.python or "", show, manifest=True, health=True, wanted=wanted, followed=bool(wanted))
 
 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:

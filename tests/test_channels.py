@@ -1,0 +1,142 @@
+"""The channels of a connection: the shell of the next script waits while the last still runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.engine import channels
+from tests.clone import Clone, make, quicken
+from tests.front import release_of
+from tests.gate import gated
+from tests.hosts import Hosts, MakeHosts
+
+SHELLS = "pgrep -u deploy -f '^/bin/sh -c IFS= read -r length'"
+"""The shells of our scripts: those that run one, and those that wait for one, have the same command line."""
+
+
+@pytest.fixture(scope="module")
+def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosts, Clone]:
+    hosts = module_hosts(1)
+    clone = make(tmp_path_factory.mktemp("channels"), hosts.inventory)
+    quicken(clone)
+    clone.done("deploy", "-H", "shire01")
+    return hosts, clone
+
+
+def two_shells(hosts: Hosts) -> None:
+    """Wait for that of the lock, and for one that nothing was sent to yet."""
+    waited = hosts[0].sh(f"for _ in $(seq 500); do [ $({SHELLS} -c) = 2 ] && exit; sleep 0.02; done; exit 1")
+    assert waited.returncode == 0, hosts[0].sh("ps axww").stdout.decode()
+
+
+def test_the_next_shell_is_begun_while_the_last_script_is_used(served: tuple[Hosts, Clone], tmp_path: Path) -> None:
+    hosts, clone = served
+    clone.write("service/edit.txt", "begun ahead\n")
+    with gated(clone, tmp_path) as gate, clone.start("deploy", "-H", "shire01", "--json") as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if json.loads(line).get("phase") == "hook")
+        two_shells(hosts)
+        gate.open()
+        run.communicate(timeout=60)
+        assert run.returncode == 0
+        assert release_of(hosts[0].address) == clone.release()
+    assert hosts[0].sh(f"{SHELLS} || :").stdout == b""
+
+
+def test_what_only_asks_begins_nothing_ahead(served: tuple[Hosts, Clone]) -> None:
+    hosts, clone = served
+    sessions = "journalctl -q -t sshd -o cat | grep -c '^Starting session' || :"
+    hosts[0].sh("echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/verbose.conf && systemctl restart ssh")
+    before = int(hosts[0].sh(sessions).stdout)
+    clone.done("status", "-H", "shire01")
+    assert int(hosts[0].sh(sessions).stdout) == before + 1
+
+
+class Channel:
+    """One of a stand-in for a connection: what was begun on it, and whether it has ended."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.closed = False
+
+    def set_combine_stderr(self, _: bool) -> None:
+        """As paramiko's."""
+
+    def exec_command(self, line: str) -> None:
+        self.begun.append(line)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Connection:
+    """It opens channels, and remembers them."""
+
+    def __init__(self) -> None:
+        self.opened: list[Channel] = []
+        self.transport = self
+
+    def open_session(self, **_: float) -> Channel:
+        self.opened.append(Channel())
+        return self.opened[-1]
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    made = Connection()
+    monkeypatch.setattr(channels, "connect", lambda *_: made)
+    monkeypatch.setattr(channels, "apart", lambda work: Done(work()))
+    return made
+
+
+class Done:
+    """What becomes of work that was done at once."""
+
+    def __init__(self, made: object) -> None:
+        self._made = made
+
+    def result(self) -> object:
+        return self._made
+
+
+def line() -> channels.Line:
+    nothing: Any = None
+    return channels.Line(nothing, nothing)
+
+
+def test_the_channel_that_was_begun_ahead_is_the_next(connection: Connection) -> None:
+    one = line()
+    one.session("a", followed=True)
+    channel, _ = one.session("a", followed=False)
+    assert channel is connection.opened[1]
+    assert [opened.begun for opened in connection.opened] == [["a"], ["a"], []]
+
+
+def test_one_that_is_open_only_begins_when_it_is_needed(connection: Connection) -> None:
+    one = line()
+    one.session("a", followed=False)
+    channel, _ = one.session("b", followed=False)
+    assert channel is connection.opened[1]
+    assert channel.begun == ["b"]
+
+
+def test_another_command_line_is_not_what_was_begun(connection: Connection) -> None:
+    one = line()
+    one.session("a", followed=True)
+    channel, _ = one.session("b", followed=False)
+    assert channel is connection.opened[2]
+    assert (channel.begun, connection.opened[1].closed) == (["b"], True)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connection, followed: bool) -> None:
+    one = line()
+    one.session("a", followed=followed)
+    connection.opened[1].close()
+    channel, _ = one.session("a", followed=False)
+    assert channel is connection.opened[2]
+    assert channel.begun == ["a"]
