@@ -39,7 +39,7 @@ def test_status_tells_of_each_host_what_its_operator_asks_first(fleet: Fleet) ->
     clone, hosts, before, after = fleet
     one, two = clone.done("status", "--json").json()["hosts"]
     assert [(host["release"], host["differs"]) for host in (one, two)] == [(before, False), (after, True)]
-    assert (one["state"], one["workers"], one["workers_wanted"]) == ("healthy", 2, 2)
+    assert (one["state"], one["workers"], one["workers_wanted"]) == ("healthy", 4, 4)
     assert 0 <= one["age_seconds"] < 3600
     assert one["last_action"]["action"] == "deploy"
     assert one["certificate_days"] > 3000
@@ -114,6 +114,8 @@ def test_history_and_host_agree_until_somebody_meddles_or_a_run_is_cut(fleet: Fl
         assert "1 line is not whole" in ended.out
         assert f"was cut off before the commit: {after} is committed, as before" in ended.out
         clone.done("restart", "-H", "shire02")
+        # The host lets the former slot drain by itself, and is at work until then.
+        hosts[1].sh("flock /opt/apps/myapp/.activating true; flock /run/myapp/ctl/probation/until true")
         ended = clone.fab("history", "--verify", "-H", "shire02")
         assert (ended.status, "a later run has put that right" in ended.out) == (0, True)
         hosts[1].sh(f"head -n -6 {HISTORY} >/root/less; cat /root/less >{HISTORY}")

@@ -33,7 +33,7 @@ class Host:
         return self
 
     @contextmanager
-    def channel(self, command: str, seconds: float) -> Iterator[Host]:  # noqa: ARG002 - of a session
+    def channel(self, line: str, seconds: float, *, followed: bool) -> Iterator[Host]:  # noqa: ARG002 - of a session
         yield self
 
     def sendall(self, data: bytes) -> None:

@@ -56,10 +56,20 @@ def test_every_value_arrives_as_it_was(
 def test_web_is_gunicorn_with_the_numbers_of_the_service(tmp_path: Path) -> None:
     found = run(launchers.render(SERVICE, RELEASE, "shire01", "27.0.1")["web"], tmp_path, "dash")
     words = [word.decode() for word in found[1 : found.index(b"app:create_app()") + 1]]
+    assert words[words.index("--worker-class") + 1] == "gthread"
     assert words[words.index("--workers") + 1] == "2"
     assert words[words.index("--threads") + 1] == "4"
     assert int(words[words.index("--graceful-timeout") + 1]) > SERVICE.drain
     assert words[-1] == "app:create_app()"
+
+
+@pytest.mark.parametrize(("drain", "seconds"), [(5, 30), (60, 62)])
+def test_one_thread_is_gunicorns_sync_worker_which_may_take_as_long_as_a_drain(drain: int, seconds: int) -> None:
+    service = SERVICE._replace(processes=(Process("web", workers=3, threads=1),), drain=drain)
+    words = launchers.render(service, RELEASE, "shire01", "27.0.1")["web"].split()
+    assert words[words.index("--worker-class") + 1] == "sync"
+    assert words[words.index("--timeout") + 1] == str(seconds)
+    assert "--threads" not in words
 
 
 @pytest.mark.parametrize(

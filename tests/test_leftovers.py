@@ -21,7 +21,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     made = Site(make(tmp_path_factory.mktemp("leftovers"), hosts.inventory), hosts[0])
     quicken(made.clone)
     made.clone.replace(
-        YAML, "web: {workers: 2, threads: 4}", "web: {workers: 2, threads: 4}\n  clock: {command: sleep 1d}"
+        YAML, "web: {workers: 4, threads: 1}", "web: {workers: 4, threads: 1}\n  clock: {command: sleep 1d}"
     )
     # Twice, so that either slot has a release that could be started.
     made.deploy()

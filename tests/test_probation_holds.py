@@ -46,7 +46,7 @@ def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(si
 
 def test_further_processes_are_restarted_by_the_commit_and_not_before(site: Trial) -> None:
     yaml = site.read(YAML)
-    site.clone.write(YAML, yaml.replace("threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}"))
+    site.clone.write(YAML, yaml.replace("threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}"))
     old = site.committed(15)
     before = site.show("myapp-clock.service", "MainPID")
     new = site.edit()

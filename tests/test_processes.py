@@ -178,3 +178,12 @@ def test_an_override_takes_effect_on_its_host_alone(clone: Clone, module_hosts: 
     assert seen[0]["RELEASE"] == seen[1]["RELEASE"] == clone.release()
     workers = [machine.sh("systemctl is-active myapp-worker").stdout for machine in hosts]
     assert workers == [b"inactive\n", b"active\n"]
+
+
+def test_however_quickly_deploys_come_workers_and_timers_are_up_afterwards(working: Clone, shire: Hosts) -> None:
+    """The sixth start in ten seconds is refused by systemd, if nobody says otherwise."""
+    assert working.root.exists()
+    for unit in ("myapp-worker.service", "myapp-nightly.timer"):
+        ended = shire[0].sh(f"for _ in 1 2 3 4 5 6 7 8; do systemctl restart {unit} || exit; done")
+        assert ended.returncode == 0, ended.stderr.decode()
+        assert shire[0].sh(f"systemctl is-active {unit}").stdout == b"active\n"

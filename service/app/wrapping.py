@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
@@ -13,10 +12,11 @@ from werkzeug.exceptions import BadRequest, GatewayTimeout, NotFound, ServiceUna
 
 from . import process
 from .parameters import ParameterError
+from .places import Places
 
 log = logging.getLogger("commands")
 
-# Per worker process. The other threads stay free, so that the health check is answered however slow the commands are.
+# Over all workers. The others stay free, so that the health check is answered however slow the commands are.
 AT_ONCE = 2
 
 
@@ -79,7 +79,7 @@ def endpoints(commands: Sequence[Command], at_once: int = AT_ONCE) -> Blueprint:
     """GET /commands lists them, POST /commands/NAME with a JSON object of parameters runs one."""
     pages = Blueprint("commands", __name__)
     by_name = {command.name: command for command in commands}
-    places = threading.BoundedSemaphore(at_once)
+    places = Places(at_once)
 
     @pages.get("/commands")
     def catalogue() -> dict[str, object]:
@@ -92,12 +92,10 @@ def endpoints(commands: Sequence[Command], at_once: int = AT_ONCE) -> Blueprint:
         if name not in by_name:
             raise NotFound(f"no command {name!r}; GET /commands lists them")
         argv = _arguments(by_name[name])
-        if not places.acquire(blocking=False):
-            raise ServiceUnavailable("as many commands as allowed are running; try again", retry_after=1)
-        try:
+        with places.taken() as place:
+            if place is None:
+                raise ServiceUnavailable("as many commands as allowed are running; try again", retry_after=1)
             return _answer(by_name[name], argv)
-        finally:
-            places.release()
 
     return pages
 

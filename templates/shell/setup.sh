@@ -27,7 +27,7 @@ put_back() {
     if [ -e "$work/former$path" ] || [ -L "$work/former$path" ]; then cp -p -P --remove-destination "$work/former$path" "$path"; else rm -f "$path"; fi
   done <"$work/changed"
   systemctl daemon-reload </dev/null
-  [ -z "$RELOADED" ] || systemctl reload nginx.service </dev/null
+  [ -z "$RELOADED" ] || reload_nginx || :
   [ -z "$LISTENED" ] || systemctl start "$NAME-listen.socket" </dev/null
 }
 
@@ -332,19 +332,23 @@ check_port() { # PORT
   [ -z "$holder" ] || refuse "port $1 is held by $holder, so nginx cannot have it"
 }
 
-# A reload is only asked for: it is done when no worker of before takes connections any more.
 reload_gateway() {
-  former=$(cat "/proc/$main/task/$main/children")
   RELOADED=1
-  systemctl reload nginx.service </dev/null
+  reload_nginx || {
+    tail -n 3 /var/log/nginx/error.log | while IFS= read -r line; do mark journal "$line"; done
+    refuse 'nginx was told to reload, and keeps its former configuration'
+  }
+}
+
+# A reload is only asked for: it is done when no worker of before takes connections any more.
+reload_nginx() {
+  former=$(cat "/proc/$main/task/$main/children")
+  systemctl reload nginx.service </dev/null || return 1
   tries=0
   for pid in $former; do
     until [ ! -e "/proc/$pid" ] || grep -qF 'shutting down' "/proc/$pid/cmdline" 2>/dev/null; do
       tries=$((tries + 1))
-      [ "$tries" -lt 500 ] || {
-        tail -n 3 /var/log/nginx/error.log | while IFS= read -r line; do mark journal "$line"; done
-        refuse 'nginx was told to reload, and keeps its former configuration'
-      }
+      [ "$tries" -lt 500 ] || return 1
       sleep 0.02
     done
   done

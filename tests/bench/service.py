@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterator, Mapping
+import re
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 from tasks.engine.sandbox import Machine
 from tests.bench.ground import Ground
 from tests.clone import Clone, make
-from tests.promises.load_http import Connection, Target
 from tests.stand_ins import write_inventory
 
-CONNECTIONS, SECONDS = 16, 5.0
+CONNECTIONS, SECONDS = 16, 5
 """How many clients ask, each one request after another, and for how long."""
-SIZES = ((2, 4), (1, 1), (1, 4), (1, 8), (2, 1), (2, 8), (4, 4))
+TEMPLATE = (4, 1)
+SIZES = (TEMPLATE, (2, 1), (2, 2), (1, 4), (2, 4), (2, 8))
 """Workers and threads of ours: as the template has them, and others."""
-TUTORIALS: Mapping[str, int] = {"tutorial, 2 x sync": 2, "tutorial, 5 x sync": 5}
-"""As many workers as ours has, and as gunicorn's documentation counts for two processors."""
+
+
+@dataclass(frozen=True)
+class Tutorial:
+    """gunicorn on a TCP port, with so many sync workers. own: nginx logs to a file, as its packages have it."""
+
+    number: int
+    workers: int
+    own: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its unit and its site."""
+        return f"tutorial{self.number}"
+
+    @property
+    def title(self) -> str:
+        """As the page calls it."""
+        return f"tutorial, {self.workers} x sync{', its own nginx site' if self.own else ''}"
+
+    @property
+    def port(self) -> int:
+        """Where gunicorn listens."""
+        return 8000 + self.number
+
+
+TUTORIALS = (Tutorial(1, 4), Tutorial(2, 2), Tutorial(3, 4, own=True))
+"""Flask's documentation starts four workers."""
 _UNIT = """[Unit]
 Description={name}
 After=network.target
@@ -65,18 +91,16 @@ def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, An
     machine, entries = ground.machines[0], list(ground.inventory().items())[:1]
     clone = make(folder, write_inventory(folder / "hosts.yaml", dict(entries)))
     clone.done("deploy", "-H", "all")
-    for number, workers in enumerate(TUTORIALS.values(), 1):
-        name = f"tutorial{number}"
-        _set_up(machine, name, {"name": name, "port": 8000 + number, "workers": workers})
+    for tutorial in TUTORIALS:
+        _set_up(machine, tutorial)
     found: dict[str, list[Answers]] = {}
     for number in range(1, rounds + 1):
         for title, name in _turns(ground, clone):
-            target = Target(machine.address, 443, name, tls=True)
             # What workers load late they load now.
-            asyncio.run(ask(target, 1.0))
-            one = asyncio.run(ask(target, SECONDS))
+            ask(machine.address, name, 1)
+            one = ask(machine.address, name, SECONDS)
             found.setdefault(title, []).append(one)
-            say(f"Service, round {number}: {title:24} {one.rate:6.0f} answers/s, p99 {1000 * one.tail:4.0f} ms")
+            say(f"Service, round {number}: {title:40} {one.rate:6.0f} answers/s, p99 {1000 * one.tail:5.1f} ms")
     return {
         title: Answers(median(one.rate for one in several), median(one.tail for one in several))
         for title, several in found.items()
@@ -87,40 +111,47 @@ def _turns(ground: Ground, clone: Clone) -> Iterator[tuple[str, str]]:
     """Who is to be asked now, and by which name: ours in several sizes, deployed anew for each."""
     usual = (clone.root / "service/service.yaml").read_text()
     for workers, threads in SIZES:
-        size = f"{{workers: {workers}, threads: {threads}}}"
-        text = usual.replace("{workers: 2, threads: 4}", size).replace("probation: 30", "probation: 0")
-        clone.write("service/service.yaml", text)
+        clone.replace("service/service.yaml", _size(*TEMPLATE), _size(workers, threads))
         clone.done("deploy", "-H", "all")
         ground.rest("myapp")
         yield f"ours, {workers} x {threads}", "myapp.example"
-    clone.write("service/service.yaml", usual)
-    for number, title in enumerate(TUTORIALS, 1):
-        yield title, f"tutorial{number}.example"
+        clone.write("service/service.yaml", usual)
+    for tutorial in TUTORIALS:
+        yield tutorial.title, f"{tutorial.name}.example"
 
 
-def _set_up(machine: Machine, name: str, said: Mapping[str, object]) -> None:
-    for text, path in ((_UNIT, f"/etc/systemd/system/{name}.service"), (_SITE, f"/etc/nginx/conf.d/{name}.conf")):
-        machine.sh(f"cat >{path}", text.format(**said).encode())
-    machine.sh(f"systemctl daemon-reload && systemctl start {name} && systemctl reload nginx")
-    asked = f"curl -sfk -o /dev/null --resolve {name}.example:443:127.0.0.1 https://{name}.example/readyz"
-    machine.sh(f"until {asked}; do sleep 0.1; done")
+def _size(workers: int, threads: int) -> str:
+    return f"{{workers: {workers}, threads: {threads}}}"
 
 
-async def ask(target: Target, seconds: float) -> Answers:
+def _set_up(machine: Machine, tutorial: Tutorial) -> None:
+    given = {"name": tutorial.name, "port": tutorial.port, "workers": tutorial.workers}
+    site = _SITE.format(**given) if tutorial.own else _same_site(machine, tutorial)
+    for text, path in ((_UNIT.format(**given), f"systemd/system/{tutorial.name}.service"),
+                       (site, f"nginx/conf.d/{tutorial.name}.conf")):  # fmt: skip
+        machine.sh(f"cat >/etc/{path}", text.encode())
+    machine.sh(f"systemctl daemon-reload && systemctl start {tutorial.name} && systemctl reload nginx")
+    asked = f"curl -sfk -o /dev/null --resolve {tutorial.name}.example:443:127.0.0.1 https://{tutorial.name}.example/"
+    waited = machine.sh(f"for _ in $(seq 100); do {asked} && exit; sleep 0.1; done; exit 1")
+    assert waited.returncode == 0, f"{tutorial.name} does not answer"
+
+
+def _same_site(machine: Machine, tutorial: Tutorial) -> str:
+    """Ours, which leads to a port, and not to a socket."""
+    ours = machine.sh("cat /etc/nginx/conf.d/myapp.conf").stdout.decode()
+    text = re.sub(r"proxy_pass http:[^;]*;", f"proxy_pass http://127.0.0.1:{tutorial.port};", ours)
+    assert text != ours
+    return text.replace("myapp_", f"{tutorial.name}_").replace("myapp.example", f"{tutorial.name}.example")
+
+
+def ask(address: str, name: str, seconds: int) -> Answers:
     """As many clients as CONNECTIONS ask for the front page, each as soon as it has its answer."""
-    connections = [await Connection.open(number, target) for number in range(CONNECTIONS)]
-    took: list[float] = []
-    end = time.perf_counter() + seconds
-
-    async def client(connection: Connection) -> None:
-        while (began := time.perf_counter()) < end:
-            answer = await connection.ask("/", b"")
-            assert answer.status == 200, answer
-            took.append(time.perf_counter() - began)
-
-    try:
-        await asyncio.gather(*(client(connection) for connection in connections))
-    finally:
-        for connection in connections:
-            connection.close()
-    return Answers(len(took) / seconds, quantiles(took, n=100)[-1])
+    words = ["wrk", "--latency", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-H", f"Host: {name}"]
+    told = subprocess.run([*words, f"https://{address}/"], capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in told, told
+    assert "Socket errors" not in told, told
+    rate = re.search(r"Requests/sec: +([0-9.]+)", told)
+    tail = re.search(r"99% +([0-9.]+)(us|ms|s)\n", told)
+    assert rate, told
+    assert tail, told
+    return Answers(float(rate[1]), float(tail[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[tail[2]])

@@ -135,7 +135,7 @@ def undeployed(hosts: MakeHosts, folder: Path) -> Site:
     made = hosts()
     site = Site(make(folder, made.inventory), made[0])
     quicken(site.clone)
-    site.clone.replace(YAML, "threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}")
+    site.clone.replace(YAML, "threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}")
     site.clone.replace(YAML, "drain: 30", "drain: 2")
     site.clone.replace(YAML, "keep: 5", "keep: 3")
     return site

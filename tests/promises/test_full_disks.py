@@ -25,7 +25,7 @@ def broken(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     disks = {path: Disk(hosts[0], path) if path == "/run" else separate(hosts[0], path) for path in PLACES}
     site = Site(make(tmp_path_factory.mktemp("disks"), hosts.inventory), hosts[0])
     quicken(site.clone)
-    site.clone.replace("service/service.yaml", "threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}")
+    site.clone.replace("service/service.yaml", "threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}")
     site.deploy()
     return site, disks
 

@@ -46,7 +46,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     hosts = module_hosts()
     made = Site(make(tmp_path_factory.mktemp("hanging"), hosts.inventory), hosts[0])
     quicken(made.clone)
-    made.clone.replace("service/service.yaml", "threads: 4}", f"threads: 4}}\n{CLOCK}")
+    made.clone.replace("service/service.yaml", "threads: 1}", f"threads: 1}}\n{CLOCK}")
     made.clone.replace("service/service.yaml", "drain: 30", "drain: 2 ")
     made.clone.write("service/clock.py", "import time\ntime.sleep(86400)\n")
     made.deploy()

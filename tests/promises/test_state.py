@@ -85,7 +85,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     hosts = module_hosts()
     site = Site(make(tmp_path_factory.mktemp("state"), hosts.inventory), hosts[0])
     quicken(site.clone)
-    site.clone.replace("service/service.yaml", "threads: 4}", "threads: 4}\n  clock: {command: sleep 1d}")
+    site.clone.replace("service/service.yaml", "threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}")
     made = site, site.deploy(), site.deploy()
     site.sh(f"cp -p {PAGE} {KEPT}; cd {LIVE} && echo venv/lib/python3*/site-packages/flask/views.py >{KEPT}-at")
     return made

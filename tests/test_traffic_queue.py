@@ -1,0 +1,45 @@
+"""Workers that answer one request at a time: what waits in the socket for one of them is lost by no switch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clone import make
+from tests.hosts import MakeHosts
+from tests.promises import traffic
+from tests.promises.load import QUICK, Load, Shot, sent
+from tests.promises.words import NO_LOSS
+from tests.site import Site
+
+RATE = 40
+TURN = (Shot("long", "/slow?seconds=0.4"), *[QUICK] * 9)
+"""Four a second that take 0.4 s: two workers are busy with them most of the time, and all others wait."""
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """One host, with two workers."""
+    web = {"web": {"workers": 2, "threads": 1}}
+    return traffic.deployed(make(tmp_path_factory.mktemp("site")), module_hosts(), processes=web, drain=10)
+
+
+@pytest.mark.promise(NO_LOSS, "requests that wait for a worker", part=1)
+@pytest.mark.parametrize("number", range(3))
+def test_what_waits_for_a_worker_is_answered(site: Site, number: int, tmp_path: Path) -> None:
+    address, old = site.machine.address, site.answering
+    new = site.edit()
+    with sent(Load([address], RATE, TURN, streams=0), tmp_path / f"log{number}") as load:
+        load.quiet(1)
+        with load.during("deploy", {address: (old, new)}):
+            site.done("deploy")
+        with load.during("rollback", {address: (new, old)}):
+            site.done("rollback")
+        with load.during("restart", {address: (old,)}):
+            site.done("restart")
+        load.quiet(1)
+    assert load.history.faults() == []
+    # They did wait: for longer than a quick answer ever takes by itself.
+    waited = sorted(one.end - one.start for one in load.history.of("quick"))
+    assert waited[len(waited) * 9 // 10] > 0.1
