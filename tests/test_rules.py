@@ -27,9 +27,9 @@ PURE = (
 IO = {"asyncio", "fabric", "getpass", "glob", "http", "io", "invoke", "multiprocessing", "os", "paramiko", "pathlib",
       "queue", "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",
       "threading", "time", "urllib", "uuid"}  # fmt: skip
-# host_keys and ssh_config use paramiko's parsers, channels and refusals its exceptions.
+# host_keys and ssh_config use paramiko's parsers, channels and refusals its exceptions, login its transport.
 WITH_PARAMIKO = {
-    *(f"tasks.engine.{name}" for name in ("channels", "connection", "host_keys", "refusals", "ssh_config")),
+    *(f"tasks.engine.{name}" for name in ("channels", "connection", "host_keys", "login", "refusals", "ssh_config")),
     "tasks.program",
 }
 # How things look: they alone write to a person, beside the command line.
@@ -140,7 +140,7 @@ def test_only_the_connection_and_the_tasks_know_fabric() -> None:
 
 
 def test_every_connection_comes_from_one_function() -> None:
-    made = {"Connection", "Transport", "_transport", "SSHClient", "SerialGroup", "ThreadingGroup", "ProxyJump"}
+    made = {"Connection", "Transport", "transport", "SSHClient", "SerialGroup", "ThreadingGroup", "ProxyJump"}
     places = []
     for path in PRODUCT:
         for function in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)):
@@ -151,9 +151,9 @@ def test_every_connection_comes_from_one_function() -> None:
                     places.append((name_of(path), function.name, word))
     assert sorted(places) == [
         ("tasks.engine.connection", "_connection", "Connection"),
-        ("tasks.engine.connection", "_connection", "_transport"),
+        ("tasks.engine.connection", "_connection", "transport"),
         # It asks for a key and ends before anything is said about us.
-        ("tasks.engine.connection", "ask", "_transport"),
+        ("tasks.engine.connection", "ask", "transport"),
         ("tasks.engine.connection", "offered_key", "_transport"),
     ]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.engine import host_keys, refusals, wire
+from tasks.engine import host_keys, login, refusals, wire
 from tasks.engine.errors import Unreachable
 from tasks.engine.host_keys import Trust
 from tasks.engine.inventory import Host
@@ -63,7 +63,7 @@ def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
     endpoint = resolve(host, options)
 
     def ask(line: Wire) -> PKey:
-        transport = _transport(host_keys.known(endpoint))(line)
+        transport = login.transport(host_keys.known(endpoint))(line)
         try:
             transport.start_client(timeout=options.connect_timeout)
             return transport.get_remote_server_key()
@@ -144,7 +144,7 @@ def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: M
             # A deploy is a hundred kilobytes of shell text: a fifth of them on the way.
             "compress": True,
             "disabled_algorithms": _DISABLED,
-            "transport_factory": _transport(trust),
+            "transport_factory": login.transport(trust),
             "sock": line,
             **credentials,
         },
@@ -152,28 +152,6 @@ def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: M
     # Paramiko is told of no key, so that this is asked about every one.
     connection.client.set_missing_host_key_policy(_policy(endpoint, trust))
     return connection
-
-
-def _transport(trust: Trust) -> Any:
-    """Paramiko's, but for what it asks a host for first, and for asking people nothing."""
-    from paramiko import AuthenticationException, Transport
-
-    class Asking(Transport):  # type: ignore[misc]  # paramiko is untyped
-        asked_for_more = False
-
-        def __init__(self, line: Wire, *arguments: Any, **named: Any) -> None:
-            line.transport = self
-            super().__init__(line, *arguments, **named)
-
-        @property
-        def preferred_keys(self) -> tuple[str, ...]:
-            return tuple(sorted(super().preferred_keys, key=trust.rank))
-
-        def auth_interactive_dumb(self, *_: Any) -> Any:
-            self.asked_for_more = True
-            raise AuthenticationException("nobody is asked for a password")
-
-    return Asking
 
 
 def _policy(endpoint: Endpoint, trust: Trust) -> Any:

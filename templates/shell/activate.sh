@@ -110,7 +110,7 @@ await_guard() {
 
 start_candidate() {
   step start "slot $NEW"
-  STARTED=$(date +%s)
+  STARTED=$(date +%s.%N)
   [ -d "$ROOT/slots/$NEW" ] || mkdir -p "$ROOT/slots/$NEW"
   : >"$ROOT/slots/$NEW/is-$NEW"
   linked "$NEW"

@@ -1,0 +1,84 @@
+"""Logging in, against a server of paramiko's own on the other end of a socket."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from paramiko import AUTH_FAILED, AUTH_SUCCESSFUL, AuthenticationException, Ed25519Key, ServerInterface, Transport
+from paramiko.auth_handler import AuthHandler
+
+from tasks.engine import login
+from tasks.engine.host_keys import Trust
+from tasks.engine.wire import Wire
+
+
+def key() -> Any:
+    """A new one."""
+    text = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    return Ed25519Key(file_obj=io.StringIO(text.decode()))
+
+
+class Reluctant(AuthHandler):  # type: ignore[misc]  # paramiko is untyped
+    """It accepts the service when the key has been shown, and not before."""
+
+    asked: list[Any]
+
+    def _parse_service_request(self, m: Any) -> None:
+        self.asked = [m]
+
+    def _parse_userauth_request(self, m: Any) -> None:
+        for request in self.asked:
+            super()._parse_service_request(request)
+        super()._parse_userauth_request(m)
+
+
+class Server(ServerInterface):  # type: ignore[misc]  # paramiko is untyped
+    def __init__(self, wanted: Any) -> None:
+        self.wanted, self.shown = wanted, 0
+
+    def check_auth_publickey(self, username: str, key: Any) -> int:
+        self.shown += 1
+        return int(AUTH_SUCCESSFUL if (username, key) == ("deploy", self.wanted) else AUTH_FAILED)
+
+    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002 - paramiko's signature
+        return "publickey"
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Any, Server]]:
+    """A client whose key exchange is done, and the server that it is to log in on."""
+    ours, theirs = socket.socketpair()
+    host, wanted = key(), key()
+    server, rules = Transport(theirs), Server(wanted)
+    server.add_server_key(host)
+    server.auth_handler = Reluctant(server)
+    server.start_server(server=rules)
+    client = login.transport(Trust((host,), (), "here"))(Wire(ours))
+    with ours, theirs:
+        client.start_client(timeout=10)
+        client.auth_timeout = 10
+        yield client, rules
+        client.close()
+        server.close()
+
+
+def test_the_key_is_shown_without_a_wait_for_the_service(ends: tuple[Any, Server]) -> None:
+    client, rules = ends
+    client.auth_publickey("deploy", rules.wanted)
+    assert client.is_authenticated()
+    assert rules.shown == 1
+
+
+def test_a_key_that_is_refused_is_followed_by_the_next(ends: tuple[Any, Server]) -> None:
+    client, rules = ends
+    with pytest.raises(AuthenticationException):
+        client.auth_publickey("deploy", key())
+    client.auth_publickey("deploy", rules.wanted)
+    assert client.is_authenticated()
+    assert rules.shown == 2
