@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.bench import __main__ as bench
 from tests.bench import job, report, service
 from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.ground import Ground, linked
@@ -55,6 +57,17 @@ def test_who_does_nothing_is_found_out(ground: Ground, tmp_path: Path) -> None:
     idle.begin()
     with pytest.raises(Wrong, match="idle, code"):
         once(idle, "code", SERIES["near"], ground)
+
+
+def test_who_cannot_take_part_here_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert bench.present(["ours", "capistrano", "fujin"], said.append) == ["ours", "fujin"]
+    assert [line.split(":")[0] for line in said] == ["capistrano is left out"]
+    assert bench.present(["ours"], said.append) == ["ours"]
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert bench.present(["ours", "capistrano"], said.append) == ["ours", "capistrano"]
+    assert len(said) == 1
 
 
 def measured() -> Results:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from tests.bench import job, report, service
 from tests.bench.contenders import Contender, Limit, Ours
+from tests.bench.fujin import Fujin
 from tests.bench.ground import Ground, ground
-from tests.bench.rivals import Ansible, Fabric, Pyinfra
+from tests.bench.rivals import Ansible, Capistrano, Fabric, Pyinfra
 from tests.bench.series import SERIES, SERVICE, Results, measure, read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/bench"
-PEERS = ("ansible-core>=2.19,<2.20", "mitogen>=0.3.54,<0.4", "pyinfra>=3.10,<4")
+PEERS = ("ansible-core>=2.19,<2.20", "fujin-cli>=0.27,<0.28", "mitogen>=0.3.54,<0.4", "pyinfra>=3.10,<4")
 Make = Callable[[str, Path, Ground, Path], Contender]
 NEAREST = ("ours", "limit-uv")
 """Who takes part in a series without peers."""
@@ -31,7 +32,7 @@ NEAREST = ("ours", "limit-uv")
 def peers() -> Path:
     """The bin directory of a venv that has the peers, made once."""
     place = BUILD / "peers"
-    if not (place / "bin/pyinfra").exists():
+    if not (place / "bin/fujin").exists():
         venv.create(place, with_pip=True)
         subprocess.run([place / "bin/pip", "install", "-q", "--disable-pip-version-check", *PEERS], check=True)
     return place / "bin"
@@ -48,7 +49,17 @@ def makers() -> Mapping[str, Make]:
         "pyinfra": lambda *given: Pyinfra(*given, peers=peers()),
         "mitogen": lambda *given: Ansible(*given, peers=peers(), mitogen=True),
         "ansible": lambda *given: Ansible(*given, peers=peers()),
+        "fujin": lambda *given: Fujin(*given, peers=peers()),
+        "capistrano": Capistrano,
     }
+
+
+def present(asked: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    """Those of them that can take part here; of one that cannot, `say` says so."""
+    if "capistrano" not in asked or shutil.which("cap"):
+        return list(asked)
+    say("capistrano is left out: it is no package of pip's, and there is no `cap` here (Debian has it)")
+    return [name for name in asked if name != "capistrano"]
 
 
 def versions() -> dict[str, str]:
@@ -56,7 +67,11 @@ def versions() -> dict[str, str]:
     found = {name: metadata.version(name) for name in ("fabric", "paramiko", "uv")}
     told = subprocess.run([peers() / "pip", "freeze"], capture_output=True, text=True, check=True).stdout
     pairs = (line.partition("==")[::2] for line in told.splitlines())
-    return found | {name: version for name, version in pairs if name in {"ansible-core", "mitogen", "pyinfra"}}
+    found |= {name: version for name, version in pairs if name in {"ansible-core", "mitogen", "pyinfra", "fujin-cli"}}
+    if shutil.which("cap"):
+        told = subprocess.run(["cap", "--version"], capture_output=True, text=True, check=True).stdout
+        found["capistrano"] = told.split()[2]
+    return found
 
 
 def series(name: str, who: Sequence[str], rounds: int, hosts: Ground, folder: Path, results: Results) -> None:
@@ -79,7 +94,8 @@ def main() -> None:
     parser.add_argument("--series", default=",".join((*SERIES, SERVICE)))
     parser.add_argument("--who", default=",".join(makers()))
     given = parser.parse_args()
-    asked, results = given.series.split(","), read(BUILD / "results.jsonl")
+    who, asked = present(given.who.split(","), print), given.series.split(",")
+    results = read(BUILD / "results.jsonl")
     BUILD.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench."))
     try:
@@ -90,7 +106,7 @@ def main() -> None:
                     near = hosts.first(1, direct=True)
                     results.answers = service.measure(near, folder / name, given.rounds, partial(print, flush=True))
                 else:
-                    series(name, given.who.split(","), given.rounds, hosts, folder, results)
+                    series(name, who, given.rounds, hosts, folder, results)
                 results.when[name] = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {given.rounds} rounds"
                 results.write(BUILD / "results.jsonl")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -88,3 +89,23 @@ class Pyinfra(Contender):
         self._restarts = action == "restart"
         deploy = str(HERE / "peers/pyinfra_deploy.py")
         return (str(self._peers / "pyinfra"), "-y", str(self.project / "inventory.py"), deploy)
+
+
+class Capistrano(Contender):
+    """A Capfile with its deploy.rb: releases, a venv that they share, and a restart."""
+
+    actions = ("first", "code", "none", "dependency", "rollback", "restart")
+    pip = True
+
+    def begin(self) -> None:
+        super().begin()
+        shutil.copytree(HERE / "peers/capistrano", self.project, dirs_exist_ok=True)
+        stages = self.project / "config/deploy"
+        stages.mkdir()
+        numbers = range(1, len(self.ground.machines) + 1)
+        servers = "".join(f'server "h{number}", user: "deploy", roles: %w[app]\n' for number in numbers)
+        (stages / "production.rb").write_text(servers)
+
+    def command(self, action: str) -> tuple[str, ...]:
+        task = {"rollback": "deploy:rollback", "restart": "service:restart"}.get(action, "deploy")
+        return ("cap", "production", task)
