@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,7 +59,7 @@ def ends() -> Iterator[tuple[Any, Server]]:
     server, rules = Transport(theirs), Server(wanted)
     server.add_server_key(host)
     server.auth_handler = Reluctant(server)
-    server.start_server(server=rules)
+    server.start_server(event=threading.Event(), server=rules)
     client = login.transport(Trust((host,), (), "here"))(Wire(ours))
     with ours, theirs:
         client.start_client(timeout=10)
