@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import job, report, service
+from tests.bench import job, report, service, startup
 from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.ground import Ground, linked
 from tests.bench.measure import Cost
@@ -77,6 +77,7 @@ def measured() -> Results:
             for noise in (0.0, 0.3, -0.2):
                 results.add(series, "code", name, replace(COST, seconds=seconds + turns * distance + noise))
     results.answers["ours, 2 x 4"] = service.Answers(rate=812.4, tail=0.0312)
+    results.starts["list"] = (0.315, 0.3)
     results.when["near"] = "2026-01-01, 3 rounds"
     return results
 
@@ -89,7 +90,8 @@ def test_the_page_has_the_medians_and_their_ratio_to_the_limit(tmp_path: Path) -
     assert "| code: round trips | 10.0 | 8.0 | 120.0 |" in page
     assert "Versions: fabric 3.2.3." in page
     assert "(2026-01-01, 3 rounds.)" in page
-    assert "| ours, 2 x 4 | 812 | 31 |" in page
+    assert "| ours, 2 x 4 | 812 | 31.2 |" in page
+    assert "| list | 0.315 (1.05) | 0.300 |" in page
 
 
 def test_a_series_that_is_measured_anew_leaves_the_others(tmp_path: Path) -> None:
@@ -118,3 +120,10 @@ def test_ours_and_the_tutorials_answer(ground: Ground, tmp_path: Path, monkeypat
     found = service.measure(ground, tmp_path / "service", 1, lambda _: None)
     assert list(found) == ["ours, 2 x 4", *(tutorial.title for tutorial in service.TUTORIALS)]
     assert all(one.rate > 1 and 0 < one.tail < 60 for one in found.values())
+
+
+def test_the_start_of_fab_is_timed_beside_that_of_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "RUNS", 1)
+    found = startup.measure(tmp_path / "start", 1)
+    assert set(found) == set(startup.WORDS)
+    assert all(0.05 < seconds < 60 for both in found.values() for seconds in both)

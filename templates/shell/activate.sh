@@ -202,6 +202,8 @@ hand_over() {
   PHASE=finished
 }
 
+# Asked once, and not again by everything that is done beside this.
+MY_ID=$(id -u)
 inspect
 recover
 # What systemd remembers of the slot, such as how often it was started, is not about this release.

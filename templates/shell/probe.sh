@@ -4,10 +4,13 @@ probe() { # SECONDS curl-arguments...
   shift
   # 64 kB at most: of a longer answer the status, which comes last, is cut off, and it does not pass.
   # A curl that failed may have seen a status all the same: an answer without an end is none.
-  PROBE_BODY=$({
-    curl -s -S --globoff --path-as-is --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@" </dev/null 2>&1 ||
-      printf '\n000'
-  } | head -c 65536 | tr -d '\000')
+  # bash says so where it leaves out a NUL.
+  {
+    PROBE_BODY=$({
+      curl -s -S --globoff --path-as-is --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@" </dev/null 2>&1 ||
+        printf '\n000'
+    } | head -c 65536)
+  } 2>/dev/null
   PROBE_CODE=${PROBE_BODY##*
 }
   PROBE_BODY=${PROBE_BODY%

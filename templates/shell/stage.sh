@@ -9,24 +9,33 @@ forget_parts() {
   set +e
   # It writes there.
   [ -z "$compiling" ] || wait "$compiling"
-  rm -rf "$part" "$venv_part"
+  if [ -e "$part" ] || [ -e "$venv_part" ]; then rm -rf "$part" "$venv_part"; fi
   exit "$status"
 }
 trap forget_parts EXIT
 trap 'exit 129' HUP INT PIPE TERM
 
 # Everyone who stages shares this lock; who gets it alone knows that every .part-* is of a run that has died.
-exec 8>>"$ROOT/.staging"
-group
-if ! flock -n -x 8; then
+only_one() {
+  if flock -n -x 8; then return; fi
   IFS= read -r former <"$ROOT/.staging" || former=
   for signal in TERM KILL; do
-    if [ -z "$former" ] || [ "$former" = "$GROUP" ]; then break; fi
+    if [ -z "$former" ] || [ "$former" = "$GROUP" ]; then return 1; fi
     end_former "$signal" "$ROOT/.staging" 8 "$former"
-    if flock -w 5 -x 8; then break; fi
+    if flock -w 5 -x 8; then return; fi
   done
-fi
-if flock -n -x 8; then rm -rf "$ROOT"/releases/.part-* "$ROOT"/venvs/.part-* "$ROOT"/wheels/.part-*; fi
+  return 1
+}
+
+forget_dead() {
+  for left in "$ROOT"/releases/.part-* "$ROOT"/venvs/.part-* "$ROOT"/wheels/.part-*; do
+    if [ -e "$left" ] || [ -L "$left" ]; then rm -rf "$left"; fi
+  done
+}
+
+exec 8>>"$ROOT/.staging"
+group
+if only_one; then forget_dead; fi
 flock -s 8
 printf '%s\n' "$GROUP" >"$ROOT/.staging"
 
@@ -61,7 +70,8 @@ reuse() {
 
 receive() {
   step receive
-  rm -rf "$part"
+  # Of this very run, where what came first did not do.
+  [ ! -e "$part" ] || rm -rf "$part"
   mkdir -p "$part/code" "$ROOT/wheels"
   point stage.receive
   tar -x -m --no-same-owner --no-same-permissions -f - -C "$part"
@@ -84,6 +94,7 @@ link_unchanged() {
 
 # A file that was linked may be executable in one release and not in the other: there it is a copy.
 set_modes() {
+  if [ ! -s "$part/EXECUTABLE" ] && [ -z "$(find "$part/code" -type f -perm -100 -print -quit)" ]; then return; fi
   (cd "$part/code" && find . -type f -perm -100 -printf '%P\n' | sort | comm -3 - "$part/EXECUTABLE" | tr -d '\t' |
     while IFS= read -r path; do
       mode=0755

@@ -14,12 +14,12 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from tests.bench import job, report, service
+from tests.bench import job, report, service, startup
 from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.fujin import Fujin
 from tests.bench.ground import Ground, ground
 from tests.bench.rivals import Ansible, Capistrano, Fabric, Pyinfra
-from tests.bench.series import SERIES, SERVICE, Results, measure, read
+from tests.bench.series import EVERYTHING, SERIES, SERVICE, START, Results, measure, read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/bench"
@@ -91,7 +91,7 @@ def main() -> None:
     """Measure what is asked for, and write the page once every series has been measured: each says when."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--series", default=",".join((*SERIES, SERVICE)))
+    parser.add_argument("--series", default=",".join(EVERYTHING))
     parser.add_argument("--who", default=",".join(makers()))
     given = parser.parse_args()
     who, asked = present(given.who.split(","), print), given.series.split(",")
@@ -105,6 +105,8 @@ def main() -> None:
                 if name == SERVICE:
                     near = hosts.first(1, direct=True)
                     results.answers = service.measure(near, folder / name, given.rounds, partial(print, flush=True))
+                elif name == START:
+                    results.starts = startup.measure(folder / name, given.rounds)
                 else:
                     series(name, who, given.rounds, hosts, folder, results)
                 results.when[name] = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {given.rounds} rounds"
@@ -112,7 +114,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sys.stdout.write(report.overview(results, asked))
-    if {*SERIES, SERVICE} <= {*results.when}:
+    if {*EVERYTHING} <= {*results.when}:
         (ROOT / "docs/BENCHMARK.md").write_text(report.page(results, versions()))
         (ROOT / "docs/benchmark.svg").write_text(report.plot(results))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,9 +42,12 @@ def run(ground: Ground, words: Sequence[str], folder: Path, environment: Mapping
         process = subprocess.Popen(
             words, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
+        hangs = threading.Timer(LIMIT, process.kill)
+        hangs.start()
         # Of the process and all that it waited for, as the kernel counts it.
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
+        hangs.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise Failed(f"{' '.join(words)}\n{told.read_text(errors='replace')}")

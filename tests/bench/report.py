@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from tests.bench.series import SERIES, SERVICE, Results
+from tests.bench.series import EVERYTHING, SERIES, SERVICE, START, Results
 from tests.bench.service import CONNECTIONS, SECONDS
 
 LIMIT = "limit-uv"
@@ -26,8 +26,9 @@ Seconds, and in brackets the ratio to the limit with uv.
 ANSWERS = f"""## The service
 
 The sample service, and the same code as the common tutorials set it up: sync workers on a TCP port, behind the same
-nginx. {CONNECTIONS} clients ask for the front page over TLS, each as soon as it has its answer, for {SECONDS:g} s;
-`workers x threads`. The clients, nginx and the journal share the processors with the service.
+nginx and the same site; and with a site of its own, whose access log is a file and not the journal. {CONNECTIONS}
+clients ask for the front page over TLS, each as soon as it has its answer, for {SECONDS} s; `workers x threads`. The
+clients, nginx and the journal share the processors with the service.
 
 """
 
@@ -35,14 +36,21 @@ nginx. {CONNECTIONS} clients ask for the front page over TLS, each as soon as it
 def page(results: Results, versions: Mapping[str, str]) -> str:
     """The whole page. versions: of what took part."""
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{HEAD}Versions: {told}.\n\n![code change](benchmark.svg)\n\n{overview(results, (*SERIES, SERVICE))}"
+    return f"{HEAD}Versions: {told}.\n\n![code change](benchmark.svg)\n\n{overview(results, EVERYTHING)}"
 
 
 def _throughput(results: Results) -> str:
     """How much a service answers, as a table."""
-    rows = [f"| {title} | {one.rate:.0f} | {1000 * one.tail:.0f} |" for title, one in results.answers.items()]
+    rows = [f"| {title} | {one.rate:.0f} | {1000 * one.tail:.1f} |" for title, one in results.answers.items()]
     table = ["| | answers/s | p99, ms |", "| --- | --- | --- |", *rows]
     return ANSWERS + "\n".join([*table, "", _when(results, SERVICE)])
+
+
+def _starts(results: Results) -> str:
+    """How `fab` begins, as a table."""
+    rows = [f"| {name} | {ours:.3f} ({ours / one:.2f}) | {one:.3f} |" for name, (ours, one) in results.starts.items()]
+    head = ["## How `fab` begins", "", "| | ours | a fabfile of one task |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows, "", _when(results, START)])
 
 
 def _when(results: Results, name: str) -> str:
@@ -127,4 +135,5 @@ def _bar(number: int, name: str, seconds: float, longest: float) -> str:
 
 def overview(results: Results, names: Sequence[str]) -> str:
     """The tables of some series."""
-    return "\n".join(_throughput(results) if name == SERVICE else _series(results, name) for name in names)
+    special = {SERVICE: _throughput, START: _starts}
+    return "\n".join(special[name](results) if name in special else _series(results, name) for name in names)

@@ -36,26 +36,29 @@ ALL = ("first", "none", "code", "dependency", "rollback", "restart", "status")
 SERIES: Mapping[str, Series] = {
     "near": Series("One host", ALL),
     "50ms": Series("One host, 50 ms away", ("none", "code"), round_trip=0.05),
-    "150ms": Series("One host, 150 ms away", ("none", "code"), round_trip=0.15),
+    "150ms": Series("One host, 150 ms away", ("none", "code"), round_trip=0.15, peers=False),
     "narrow": Series("One host, 1 MB/s", ("first",), rate=1e6, peers=False),
-    "4": Series("4 hosts", ("first", "none", "code"), 4),
+    "4": Series("4 hosts", ("code",), 4),
     "10": Series("10 hosts", ("none", "code"), 10, peers=False),
     "30": Series("30 hosts", ("none", "code"), 30, peers=False),
 }
 
-SERVICE = "service"
-"""The series that asks the service, and not who deploys it."""
+SERVICE, START = "service", "start"
+"""The series that asks the service, and not who deploys it; and the one of how `fab` begins."""
+EVERYTHING = (*SERIES, SERVICE, START)
 
 
 @dataclass
 class Results:
     """costs: by series, action and contender, one of each round. answers: of the service, by its setup.
 
+    starts: seconds until `fab` has listed its tasks or completed a word, ours and that of a fabfile of one task.
     when: each series was measured, in words.
     """
 
     costs: dict[tuple[str, str, str], list[Cost]] = field(default_factory=dict)
     answers: dict[str, Answers] = field(default_factory=dict)
+    starts: dict[str, tuple[float, float]] = field(default_factory=dict)
     when: dict[str, str] = field(default_factory=dict)
 
     def forget(self, series: str) -> None:
@@ -64,6 +67,8 @@ class Results:
         self.when.pop(series, None)
         if series == SERVICE:
             self.answers = {}
+        if series == START:
+            self.starts = {}
 
     def add(self, series: str, action: str, contender: str, cost: Cost) -> None:
         """One more."""
@@ -83,6 +88,7 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [["cost", *key, asdict(cost)] for key, costs in self.costs.items() for cost in costs]
         lines += [["answers", title, asdict(one)] for title, one in self.answers.items()]
+        lines += [["starts", name, both] for name, both in self.starts.items()]
         lines += [["when", *one] for one in self.when.items()]
         path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
@@ -97,6 +103,8 @@ def read(path: Path) -> Results:
             results.add(series, action, contender, Cost(**cost))
         elif kind == "answers":
             results.answers[said[0]] = Answers(**said[1])
+        elif kind == "starts":
+            results.starts[said[0]] = (said[1][0], said[1][1])
         else:
             results.when[said[0]] = said[1]
     return results
