@@ -86,7 +86,8 @@ class Results:
     def write(self, path: Path) -> None:
         """All of them, a line each."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [["cost", *key, asdict(cost)] for key, costs in self.costs.items() for cost in costs]
+        lines: list[list[Any]] = []
+        lines += [["cost", *key, asdict(cost)] for key, costs in self.costs.items() for cost in costs]
         lines += [["answers", title, asdict(one)] for title, one in self.answers.items()]
         lines += [["starts", name, both] for name, both in self.starts.items()]
         lines += [["when", *one] for one in self.when.items()]
