@@ -65,6 +65,15 @@ def environment(found: dict[str, Any]) -> dict[str, str]:
     return {name: bytes.fromhex(value).decode() for name, value in given.items()}
 
 
+def test_however_quickly_deploys_come_workers_and_timers_are_up_afterwards(working: Clone, shire: Hosts) -> None:
+    """The sixth start in ten seconds is refused by systemd, if nobody says otherwise."""
+    assert working.root.exists()
+    for unit in ("myapp-worker.service", "myapp-nightly.timer"):
+        ended = shire[0].sh(f"for _ in 1 2 3 4 5 6 7 8; do systemctl restart {unit} || exit; done")
+        assert ended.returncode == 0, ended.stderr.decode()
+        assert shire[0].sh(f"systemctl is-active {unit}").stdout == b"active\n"
+
+
 def test_every_process_gets_the_environment_byte_for_byte(working: Clone, shire: Hosts) -> None:
     machine = shire[0]
     assert machine.sh("systemctl start myapp-nightly.service").returncode == 0
@@ -178,12 +187,3 @@ def test_an_override_takes_effect_on_its_host_alone(clone: Clone, module_hosts: 
     assert seen[0]["RELEASE"] == seen[1]["RELEASE"] == clone.release()
     workers = [machine.sh("systemctl is-active myapp-worker").stdout for machine in hosts]
     assert workers == [b"inactive\n", b"active\n"]
-
-
-def test_however_quickly_deploys_come_workers_and_timers_are_up_afterwards(working: Clone, shire: Hosts) -> None:
-    """The sixth start in ten seconds is refused by systemd, if nobody says otherwise."""
-    assert working.root.exists()
-    for unit in ("myapp-worker.service", "myapp-nightly.timer"):
-        ended = shire[0].sh(f"for _ in 1 2 3 4 5 6 7 8; do systemctl restart {unit} || exit; done")
-        assert ended.returncode == 0, ended.stderr.decode()
-        assert shire[0].sh(f"systemctl is-active {unit}").stdout == b"active\n"

@@ -154,7 +154,7 @@ def test_every_connection_comes_from_one_function() -> None:
         ("tasks.engine.connection", "_connection", "transport"),
         # It asks for a key and ends before anything is said about us.
         ("tasks.engine.connection", "ask", "transport"),
-        ("tasks.engine.connection", "offered_key", "_transport"),
+        ("tasks.engine.connection", "offered_key", "transport"),
     ]
 
 
