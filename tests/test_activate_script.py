@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -103,6 +104,9 @@ def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fau
     assert (host.serves(), host.slot("current"), host.running()) == (OLD, "blue", {"blue"})
     assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "failed")]
     assert host.transcript.all("journal") == ("ImportError: no", "\x1b[31mred")
+    # A start before it may have come in the same second.
+    (asked,) = (call for call in host.calls if call.startswith("journalctl "))
+    assert re.search(r" --since @[0-9]+\.[0-9]{9}$", asked)
     assert (host.leftovers(), host.state("myapp@green.service")) == ([], "inactive")
 
 
