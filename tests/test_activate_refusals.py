@@ -1,0 +1,77 @@
+"""What activate.sh refuses before it starts anything: a host at work, or changed since, a release not whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+
+import pytest
+
+from tasks.engine import scripts
+from tasks.engine.scripts import Switch
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
+
+
+def test_who_comes_second_is_told_who_is_at_work(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    holder = {"action": "deploy", "release": OLD, "who": {"user": "you"}}
+    with (host.root / ".activating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps(holder) + "\n")
+        lock.flush()
+        assert host.execute(DEPLOY) == 75
+    assert json.loads(host.transcript.last("busy") or "") == holder
+    assert (host.calls, host.history()) == ([], [])
+
+
+def test_who_works_is_written_where_the_second_one_looks(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    seen: list[str] = []
+    assert host.execute(DEPLOY, at="check", do=lambda: seen.append((host.root / ".activating").read_text())) == 0
+    told = json.loads(seen[0])
+    assert (told["action"], told["release"], told["who"]) == ("deploy", NEW, {"user": "me"})
+
+
+def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, "c" * 12))) == 76
+    assert host.transcript.last("moved") == OLD
+    assert (host.serves(), host.running(), host.history()) == (OLD, {"blue"}, [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("code/app.py", f"release {NEW} is damaged on this host"),
+        ("MANIFEST", f"release {NEW} is not on this host"),
+        ("venv/bin/python", f"the venv of release {NEW} does not work any more"),
+    ],
+)
+def test_a_release_that_is_not_whole_is_never_started(shell_host: ShellHost, fault: str, told: str) -> None:
+    host = serving(shell_host)
+    path = host.root / "releases" / NEW / fault
+    if fault == "MANIFEST":
+        path.unlink()
+    else:
+        path.write_text("#!/bin/false\n")
+    assert host.execute(DEPLOY) == 1
+    assert told in (host.transcript.last("refused") or "")
+    assert (host.history(), host.running()) == ([], {"blue"})
+
+
+def test_a_launcher_that_was_edited_is_never_run(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    home = host.root / "releases" / NEW
+    (home / "run").mkdir()
+    (home / "run/web").write_text("exec true")
+    (home / "LAUNCHERS").write_text(f"{hashlib.sha256(b'exec true').hexdigest()}  run/web\n")
+    assert host.execute(DEPLOY) == host.execute(scripts.activate(SERVICE, Switch("rollback", OLD, NEW))) == 0
+    (home / "run/web").write_text("exec false\n")
+    assert host.execute(DEPLOY) == 1
+    assert f"how release {NEW} is started was edited" in (host.transcript.last("refused") or "")
+    assert host.serves() == OLD
