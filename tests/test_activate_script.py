@@ -14,6 +14,7 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 __all__ = ["shell_host"]
 
 DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
+RETIRED = "systemctl show myapp@blue.service --no-pager -p ActiveState -p NRestarts"
 AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts", "systemctl is-active myapp-worker.service")
 
 
@@ -22,22 +23,19 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
     assert host.execute(DEPLOY) == 0
     looks = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState"
     asks = "curl http://myapp.example/readyz by run/myapp/green.sock"
-    # In which order these come among the others is left to chance: they are done beside them.
-    reset = "systemctl reset-failed myapp@green.service myapp@green.socket"
-    start = "systemctl start myapp@green.service"
-    beside = {reset, "systemctl start myapp-probation@green.service",
-              "curl http://myapp.example/ and https://stranger.invalid/readyz by the door"}  # fmt: skip
-    assert beside <= set(host.calls)
-    assert host.calls.index(reset) < host.calls.index(start)
-    assert [call for call in host.calls if call not in beside] == [
+    # Where it comes among the others is left to chance: it is done beside them.
+    beside = "systemctl start myapp-probation@green.service"
+    assert beside in host.calls
+    assert [call for call in host.calls if call != beside] == [
         "systemctl is-active myapp@green.service myapp-probation@blue.service myapp-probation@green.service"
         " myapp@blue.service myapp.service",
         "link apps/slots/green/http.sock -> run/myapp/green.sock",
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
-        start,
+        "systemctl start myapp@green.service",
         *(looks, asks, looks, asks, looks),
         "link run/myapp/ctl/door -> apps/slots/green",
-        "curl https://myapp.example/readyz by the door",
+        "curl http://myapp.example/ and https://myapp.example/readyz by the door"
+        " and https://stranger.invalid/readyz by the door",
         "link run/myapp/ctl/door -> run/myapp/ctl/live",
         "link run/myapp/ctl/live -> apps/slots/green",
         "curl https://myapp.example/readyz",
@@ -49,7 +47,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
         # From here on it is the guard's.
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
-        "systemctl is-active myapp@blue.service",
+        RETIRED,
     ]
     assert (host.serves(), host.slot("current"), host.running()) == (NEW, "green", {"green"})
     assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "done")]
@@ -103,7 +101,7 @@ def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fau
     assert host.transcript.all("journal") == ("ImportError: no", "\x1b[31mred")
     # A start before it may have come in the same second.
     (asked,) = (call for call in host.calls if call.startswith("journalctl "))
-    assert re.search(r" --since @[0-9]+\.[0-9]{9}$", asked)
+    assert re.search(r" --since @[0-9]+\.[0-9]{2}$", asked)
     assert (host.leftovers(), host.state("myapp@green.service")) == ([], "inactive")
 
 
@@ -188,7 +186,7 @@ def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) 
         "systemctl is-active -q myapp@blue.service",
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
-        "systemctl is-active myapp@blue.service",
+        RETIRED,
     ]
 
 

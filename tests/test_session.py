@@ -73,6 +73,14 @@ def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tm
     assert seen[0] == Output("told C")
 
 
+def test_who_becomes_nobody_else_starts_one_program_less_and_finds_head_all_the_same() -> None:
+    assert command().startswith("exec /bin/sh -c 'PATH=")
+    transcript = LocalShell(environment={"PATH": "/nowhere"}).execute(
+        script("mark head $(command -v head)\n"), RUN, ignore
+    )
+    assert transcript.last("head")
+
+
 def test_the_lines_of_the_run_are_read_before_the_payload() -> None:
     transcript = LocalShell().execute(
         script('mark run "$RUN"\nmark who "$WHO"\nmark rest "$(cat)"\n'), RUN, ignore, [b"p"]

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 Sink = Callable[[Mark | Output], None]
 
-_PLAIN = ("/usr/bin/env", "LC_ALL=C", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-"""Whatever a login sets: what sudo says is read here, in English, and `head` is found."""
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Whatever a login sets: `head` is found."""
+_PLAIN = ("/usr/bin/env", "LC_ALL=C", _PATH)
+"""The same for who becomes somebody else first: what sudo says is read here, in English."""
 
 
 class Run(NamedTuple):
@@ -50,9 +52,9 @@ def command(become: tuple[str, ...] = ()) -> str:
 
     It is the same for every script, so that the shell of the next one can be begun before that is known.
     """
-    words = map(quote.login_shell, (*_PLAIN, *become, "/bin/sh", "-c"))
+    words = map(quote.login_shell, (*(_PLAIN if become else ()), *become, "/bin/sh", "-c"))
     # `$` and `"` mean nothing between single quotes in sh, fish and csh alike.
-    return " ".join(["exec", *words, '\'IFS= read -r length && eval "$(head -c "$length")"\''])
+    return " ".join(["exec", *words, f'\'{_PATH}; IFS= read -r length && eval "$(head -c "$length")"\''])
 
 
 def framed(text: str) -> bytes:

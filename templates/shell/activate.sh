@@ -2,6 +2,7 @@
 # Whatever ends this script before, the trap puts back what served.
 PHASE=idle
 WHY=
+unrecorded=1
 STAGE=activate
 [ "$ACTION" != undo ] || STAGE=undo
 
@@ -34,7 +35,11 @@ leave() {
 }
 
 journal_of_candidate() {
-  journalctl -q --no-pager -o cat -n 200 -u "$NAME@$NEW.service" --since "@$STARTED" </dev/null 2>/dev/null |
+  now
+  # In hundredths of a second, and two of them earlier: both clocks are read in whole ones.
+  since=$(($(date +%s%N) / 10000000 - (NOW - started) - 2))
+  since=$((since / 100)).$(printf %02d $((since % 100)))
+  journalctl -q --no-pager -o cat -n 200 -u "$NAME@$NEW.service" --since "@$since" </dev/null 2>/dev/null |
     while IFS= read -r line; do mark journal "$line"; done
 }
 
@@ -60,8 +65,6 @@ came_back() {
 inspect() {
   release=$ROOT/releases/$ID
   [ -f "$release/MANIFEST" ] || return 0
-  "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null 9>&- &
-  importing=$!
   (cd "$release/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null 9>&- &
   digesting=$!
 }
@@ -70,8 +73,22 @@ check_release() {
   [ -f "$release/MANIFEST" ] || refuse "release $ID is not on this host"
   wait "$digesting" || refuse "release $ID is damaged on this host: run the deploy of its content again"
   launchers_intact "$release" || refuse "how release $ID is started was edited on this host: run the deploy of its content again"
-  wait "$importing" ||
-    refuse "the venv of release $ID does not work any more: run the deploy of its content again"
+  venv_fits || venv_works || refuse "$(venv_broken)"
+}
+
+# It lies where the Python that is there now looks for it, as long as nobody has changed either: seen without starting it.
+venv_fits() {
+  python=$(readlink -f "$release/venv/bin/python") && [ -x "$python" ] &&
+    [ -f "$release/venv/lib/${python##*/}/site-packages/gunicorn/__init__.py" ]
+}
+
+venv_works() { "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null >/dev/null 2>&1; }
+
+venv_broken() { printf %s "the venv of release $ID does not work any more: run the deploy of its content again"; }
+
+# Of what fails to start, the reason that an operator can do something about.
+not_started() {
+  if venv_works; then fail "slot $NEW did not start"; else fail "slot $NEW did not start: $(venv_broken)"; fi
 }
 
 # Nothing can be watched against a former release that is not there, or not up.
@@ -110,7 +127,8 @@ await_guard() {
 
 start_candidate() {
   step start "slot $NEW"
-  STARTED=$(date +%s.%N)
+  now
+  started=$NOW
   [ -d "$ROOT/slots/$NEW" ] || mkdir -p "$ROOT/slots/$NEW"
   : >"$ROOT/slots/$NEW/is-$NEW"
   linked "$NEW"
@@ -121,26 +139,11 @@ start_candidate() {
   relink "../../releases/$ID" "$ROOT/slots/$NEW/release"
   point "$STAGE.placed"
   : >"/run/$NAME/try/$NEW"
-  wait "$resetting" || :
+  [ -z "$forgetting" ] || wait "$forgetting" || :
   point "$STAGE.start"
   post_guard
-  ctl start "$NAME@$NEW.service" || fail "slot $NEW did not start"
+  start_slot "$NEW" || not_started
   point "$STAGE.started"
-}
-
-# nginx leads this host's own address to the candidate, and everybody else to the live slot.
-check_door() {
-  [ "$FRONT" != listen ] || return 0
-  step check 'the front door, before anybody else comes through it'
-  relink "$ROOT/slots/$NEW" "/run/$NAME/ctl/door"
-  point "$STAGE.door"
-  if [ "$FRONT" = https ]; then
-    check_gateway >"$watch/gateway" 9>&- &
-    checking=$!
-  fi
-  probe_door 5 || fail "the front door does not answer for it: $PROBE_WHY"
-  [ "$FRONT" != https ] || wait "$checking" || fail "$(head -c 1000 "$watch/gateway")"
-  shut_door
 }
 
 switch() {
@@ -154,29 +157,6 @@ switch() {
     fail "nothing can listen at $LISTEN: is it taken, or no address of this host?"
   probe_front 5 || fail "the front door does not answer for it: $PROBE_WHY"
   point "$STAGE.front"
-}
-
-# Both questions in one curl: starting it takes longer than an answer. Prints what is wrong.
-check_gateway() {
-  told=$(curl -s -o /dev/null --noproxy '*' --max-time 5 --resolve "$FRONT_HOST:80:127.0.0.1" \
-    -w '%{http_code} %{redirect_url}\n' "http://$FRONT_HOST/" \
-    --next -s -k --noproxy '*' --interface "$DOOR" --max-time 5 --resolve stranger.invalid:443:127.0.0.1 \
-    "https://stranger.invalid$HEALTH_PATH" </dev/null | head -c 65536 | tr -d '\000 ') || :
-  case $told in
-    "301https://$FRONT_HOST/"* | "308https://$FRONT_HOST/"*) ;;
-    *)
-      printf 'plain HTTP is not redirected to HTTPS: %s' "${told%%
-*}"
-      return 1
-      ;;
-  esac
-  # Names that are not ours must not reach the service, whoever else answers them.
-  case $told in
-    *'"release":"'"$ID"'"'*)
-      printf 'the service answers for any host name'
-      return 1
-      ;;
-  esac
 }
 
 # From here on the host watches by itself, and goes back by itself: nobody has to be there.
@@ -206,9 +186,12 @@ hand_over() {
 MY_ID=$(id -u)
 inspect
 recover
-# What systemd remembers of the slot, such as how often it was started, is not about this release.
-ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" 9>&- &
-resetting=$!
+forgetting=
+linked "$NEW"
+if [ $((BEGAN_AT - PLACED)) -le 60 ]; then
+  forget_starts "$NEW" 9>&- &
+  forgetting=$!
+fi
 expected
 judge_by "$ID"
 if came_back; then

@@ -36,9 +36,9 @@ python_facts() {
     case $python in '') continue ;; /*) path=$python ;; *) find_tool "$python" && path=$FOUND ;; esac
     [ -x "$path" ] || continue
     # python3 and python3.11 are mostly one.
-    real=$(readlink -f "$path")
-    case " $tried " in *" $real "*) continue ;; esac
-    tried="$tried $real"
+    # shellcheck disable=SC3013 # dash, bash and busybox know it
+    for known in $tried; do [ ! "$path" -ef "$known" ] || continue 2; done
+    tried="$tried $path"
     # Without `site`, json, platform and sysconfig it starts in a third of the time. The suffix holds SOABI.
     found=$("$path" -I -S -c '
 import importlib.machinery, os, sys

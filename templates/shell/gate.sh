@@ -41,17 +41,19 @@ hold() { # SLOT
   now
   began=$NOW
   passes=0
-  limit=1
+  # A socket whose service has died keeps its callers waiting: short at first, so that a dead one shows soon. But who was
+  # slow to start, on a host that has much to do, may be as slow to answer.
+  limit=$((1 + (NOW - started) / 50))
+  [ "$limit" -le 5 ] || limit=5
   HELD=
   HELD_MAIN=
   reason='it was never asked'
   while :; do
     # With nobody left to hear it, this ends the script at once, not when the time is up.
     mark pass "$passes"
-    look_at "$1"
+    { [ -n "$HELD_MAIN" ] && read_workers; } || look_at "$1"
     case $RESTARTS$STATE in 0failed | [1-9]*) fail 'the service died while it was checked' ;; esac
     same_processes || fail 'a worker died while it was checked'
-    # A socket whose service has died keeps its callers waiting: short at first, so that a dead one shows soon.
     if probe_slot "$1" "$limit"; then
       now
       [ "$passes" != 0 ] || first=$NOW

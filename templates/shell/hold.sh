@@ -10,7 +10,9 @@ printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s}\n' \
   "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$ACTION" "$ID" "$WHO" >"$ROOT/.running"
 point hold.taken
 # Who asked before it was taken sees by this whether another run has come between.
-mark last "$(tail -n 1 "$ROOT/history.jsonl" 2>/dev/null | head -c 4000)"
+last=$(tail -c 4000 "$ROOT/history.jsonl" 2>/dev/null) || last=
+mark last "${last##*
+}"
 mark held "$RUN"
 while [ -n "$(timeout 30 head -c 1)" ]; do :; done
 mark end ok

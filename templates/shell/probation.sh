@@ -72,12 +72,12 @@ give_up() {
   flock -w 60 9 || return 0
   trap '' HUP INT PIPE TERM
   drain_slot "$NEW"
-  ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
+  forget_starts "$NEW"
 }
 
 start_former() {
   step recover "slot $OLD was stopped, and is started"
-  ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
+  forget_starts "$OLD"
   ctl start "$NAME@$OLD.service"
 }
 
@@ -154,7 +154,8 @@ if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then
   fi
 fi
 occupy "$ACTION" "$ID" "$GROUP"
-case $(cat "$watch/until") in
+IFS= read -r until <"$watch/until" || until=
+case $until in
   done) exit 0 ;;
   # All the rest was done by the run.
   drain*) PHASE=draining ;;

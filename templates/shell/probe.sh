@@ -2,15 +2,20 @@
 probe() { # SECONDS curl-arguments...
   probe_limit=$1
   shift
-  # 64 kB at most: of a longer answer the status, which comes last, is cut off, and it does not pass.
-  # A curl that failed may have seen a status all the same: an answer without an end is none.
+  ask -s -S --globoff --path-as-is --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@"
+  judge_answer
+}
+
+# What curl says, in PROBE_BODY. 64 kB at most: of a longer answer the status, which comes last, is cut off, and it does
+# not pass. A curl that failed may have seen a status all the same: an answer without an end is none.
+ask() { # curl-arguments...
   # bash says so where it leaves out a NUL.
   {
-    PROBE_BODY=$({
-      curl -s -S --globoff --path-as-is --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@" </dev/null 2>&1 ||
-        printf '\n000'
-    } | head -c 65536)
+    PROBE_BODY=$({ curl "$@" </dev/null 2>&1 || printf '\n000'; } | head -c 65536)
   } 2>/dev/null
+}
+
+judge_answer() {
   PROBE_CODE=${PROBE_BODY##*
 }
   PROBE_BODY=${PROBE_BODY%
@@ -67,21 +72,21 @@ probe_front() { # SECONDS
   if [ -e "$ROOT/maintenance" ]; then
     probe_door "$1"
   else
-    ask_front "$1"
+    ask_front probe "$1"
   fi
 }
 
 # As everybody comes in, but from the host's own address, to which nginx shows the candidate.
 probe_door() { # SECONDS
-  ask_front "$1" --interface "$DOOR"
+  ask_front probe "$1" --interface "$DOOR"
 }
 
-ask_front() { # SECONDS curl-arguments...
+ask_front() { # FUNCTION SECONDS curl-arguments...
   # shellcheck disable=SC2153 # LISTEN is of the header, and not setup's LISTENED
   case $FRONT in
-    https) probe "$@" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \
+    https) "$@" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \
       "https://$FRONT_HOST$HEALTH_PATH" ;;
-    http) probe "$@" --resolve "$FRONT_HOST:80:127.0.0.1" "http://$FRONT_HOST$HEALTH_PATH" ;;
-    listen) probe "$1" "http://$LISTEN$HEALTH_PATH" ;;
+    http) "$@" --resolve "$FRONT_HOST:80:127.0.0.1" "http://$FRONT_HOST$HEALTH_PATH" ;;
+    listen) "$1" "$2" "http://$LISTEN$HEALTH_PATH" ;;
   esac
 }

@@ -31,7 +31,7 @@ recover() {
   if [ "$1" != inactive ] || [ -e "/run/$NAME/try/$NEW" ]; then
     step recover "slot $NEW is stopped"
     drain_slot "$NEW"
-    ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket" || :
+    forget_starts "$NEW" || :
   fi
   point "$STAGE.idle"
   [ -z "$OLD" ] || [ ! -e "/run/$NAME/try/$OLD" ] || rm -f "/run/$NAME/try/$OLD"

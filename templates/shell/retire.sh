@@ -5,11 +5,13 @@ retire() {
   [ -z "$OLD" ] || {
     step drain "slot $OLD"
     drain_slot "$OLD"
-    # It is stopped all the same: as failed it would look like something to recover.
-    if [ "$(systemctl is-active "$NAME@$OLD.service")" = failed ]; then
-      mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed"
-      ctl reset-failed "$NAME@$OLD.service" "$NAME@$OLD.socket"
-    fi
+    # It is stopped all the same: as failed it would look like something to recover, and its restarts like those of
+    # whatever is started there next.
+    left=$(systemctl show "$NAME@$OLD.service" --no-pager -p ActiveState -p NRestarts) || left=
+    case $left in *=failed*)
+      mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed" ;;
+    esac
+    case $left in *=failed* | *NRestarts=[1-9]*) forget_starts "$OLD" ;; esac
   }
   point probation.stopped
   rm -f "/run/$NAME/try/$NEW"
@@ -17,23 +19,29 @@ retire() {
   point probation.drained
 }
 
-# The newest first, and nothing that is no release, whatever somebody has put between them.
+# The newest first, each after its time, and nothing that is no release, whatever somebody has put between them.
 releases_by_age() {
   find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{12}' \
-    -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2
+    -printf '%T@ %f\n' | sort -rn
 }
 
 # Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
   sweep_pruned
-  # Read before there is a grep or an mv whose own arguments name a release.
-  running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\000' ' ') || :
+  placed=$(readlink "$ROOT/slots/blue/release" "$ROOT/slots/green/release") || :
   kept=0
   for id in $(releases_by_age); do
+    # Its time.
+    case $id in *.*) continue ;; esac
     kept=$((kept + 1))
     [ "$kept" -gt "$KEEP" ] || continue
-    case " $(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE " in *" $id "*) continue ;; esac
-    case $running in *"/releases/$id/"*) continue ;; esac
+    case "
+$placed
+../$SPARE
+" in *"/$id
+"*) continue ;; esac
+    # The brackets keep it from finding itself.
+    ! grep -aqs "[/]releases/$id/" /proc/[0-9]*/cmdline || continue
     step prune "$id"
     point probation.prune
     mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"
@@ -58,17 +66,20 @@ prune_unused() {
   exec 8>>"$ROOT/.staging"
   # Someone is staging, and may be about to use what no release uses yet.
   flock -n -x 8 || return 0
-  used="$(readlink "$ROOT"/releases/*/venv | sed 's|.*/||')
+  # What the venvs' links lead to ends like a path, and a wheel's name is the third word of its line.
+  used="
+$(readlink "$ROOT"/releases/*/venv)
 $(cut -d ' ' -f 3 "$ROOT"/releases/*/WHEELS 2>/dev/null || :)
 "
   for path in "$ROOT"/venvs/* "$ROOT"/wheels/*; do
     [ -e "$path" ] || continue
-    case "
-$used" in *"
+    case $used in
+      *"
 ${path##*/}
-"*) continue ;; esac
+"* | *"/${path##*/}
+"*) continue ;;
+    esac
     point probation.sweep
     sweep "$path"
   done
-  flock -u 8
 }

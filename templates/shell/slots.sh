@@ -10,8 +10,11 @@ alone() { # ACTION
 
 # Who is at work here. GROUP: of the processes that may be ended when their controller is gone; 0: they may not.
 occupy() { # ACTION RELEASE GROUP
+  BEGAN=$(date -u '+%Y-%m-%dT%H:%M:%SZ %s')
+  BEGAN_AT=${BEGAN#* }
+  BEGAN=${BEGAN% *}
   printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s,"group":%s}\n' \
-    "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$WHO" "$3" >"$ROOT/.activating"
+    "$BEGAN" "$RUN" "$1" "$2" "$WHO" "$3" >"$ROOT/.activating"
 }
 
 occupied() {
@@ -29,7 +32,7 @@ turn() {
   flock -n 9
 }
 
-guarded() { [ -f "$watch/until" ] && ! flock -n "$watch/until" true; }
+guarded() { [ -f "$watch/until" ] && ! flock -n 5 5<"$watch/until"; }
 
 # Nothing is left to do for it.
 finished() { printf 'done\n' >"$watch/until" || :; }
@@ -63,45 +66,55 @@ forget_links() {
 
 ctl() { as_root "$SYSTEMCTL" "$@"; }
 
+# The start limit counts our starts too, for a minute: forgotten in time, or when systemd has refused one.
+forget_starts() { ctl reset-failed "$NAME@$1.service" "$NAME@$1.socket"; } # SLOT
+
+start_slot() { # SLOT
+  ctl start "$NAME@$1.service" && return
+  case $(systemctl show "$NAME@$1.service" "$NAME@$1.socket" --no-pager -p Result) in
+    *start-limit-hit*) forget_starts "$1" && ctl start "$NAME@$1.service" ;;
+    *) return 1 ;;
+  esac
+}
+
 stop_slot() { # SLOT
   ctl stop "$NAME@$1.service" "$NAME@$1.socket"
-  rm -f "/run/$NAME/try/$1"
+  [ ! -e "/run/$NAME/try/$1" ] || rm -f "/run/$NAME/try/$1"
 }
 
 # What waits in the accept queue would die with the socket: gthread takes it at once, sync workers do not.
 drain_slot() { # SLOT
+  draining=$1
   now
   drain_end=$((NOW + DRAIN * 100))
-  while waiting=$(ss -Hxl src "/run/$NAME/$1.sock" | awk '{ print $3 }') && [ "${waiting:-0}" != 0 ]; do
+  # The third word of what it says, if anything, is how many wait.
+  # shellcheck disable=SC2046 # words
+  while set -- $(ss -Hxl src "/run/$NAME/$draining.sock") && [ "${3:-0}" != 0 ]; do
     now
     # Nobody takes from the queue of a service that is not there.
-    if [ "$NOW" -ge "$drain_end" ] || ! systemctl is-active -q "$NAME@$1.service"; then break; fi
+    if [ "$NOW" -ge "$drain_end" ] || ! systemctl is-active -q "$NAME@$draining.service"; then break; fi
     sleep 0.05
   done
-  stop_slot "$1" &
+  stop_slot "$draining" &
   stopping=$!
   now
   drain_end=$((NOW + DRAIN * 100))
+  # One program that looks for its end costs less than many naps. It outlives nobody's lock.
+  timeout "$DRAIN" tail -s 0.05 -f --pid="$stopping" /dev/null </dev/null 6>&- 7>&- 8>&- 9>&- || :
   left=0
-  nap=0.05
-  while kill -0 "$stopping" 2>/dev/null; do
-    now
-    # Who is still there when the application's own patience ends is cut off: counted just before, while all of them are.
-    if [ "$NOW" -ge "$drain_end" ] && [ $((NOW - drain_end)) -lt $((GRACE * 100 - 10)) ]; then
-      left=$(ss -Hx state connected src "/run/$NAME/$1.sock" | wc -l)
-      sleep 0.02
-    else
-      sleep "$nap"
-      # The longer it takes the longer it will; but not beyond the moment at which the rest is counted.
-      case $nap in 0.05) nap=0.1 ;; 0.1) nap=0.2 ;; esac
-      [ $((NOW + 50)) -lt "$drain_end" ] || nap=0.05
-    fi
+  # Who is still there when the application's own patience ends is cut off: counted just before, while all of them are.
+  while kill -0 "$stopping" 2>/dev/null && now && [ $((NOW - drain_end)) -lt $((GRACE * 100 - 10)) ]; do
+    left=$(ss -Hx state connected src "/run/$NAME/$draining.sock" | wc -l)
+    sleep 0.02
   done
   wait "$stopping"
   now
   [ "$left" = 0 ] || [ $((NOW - drain_end)) -lt $((GRACE * 100)) ] ||
-    mark warning "slot $1: $left requests were still under way after $DRAIN s, and were cut off"
+    mark warning "slot $draining: $left requests were still under way after $DRAIN s, and were cut off"
 }
 
 # The host's own way in leads where everybody's does.
-shut_door() { relink "/run/$NAME/ctl/live" "/run/$NAME/ctl/door"; }
+shut_door() { lead_door "/run/$NAME/ctl/live"; }
+
+# Only the one that does this comes by the door: should there be a moment without one, nobody meets it.
+lead_door() { ln -sfn "$1" "/run/$NAME/ctl/door"; }

@@ -41,17 +41,27 @@ printf '%s\n' "$GROUP" >"$ROOT/.staging"
 
 venv_works() { "$1/bin/python" -I -c 'import gunicorn' </dev/null >/dev/null 2>&1; }
 
-# The same, and bytecode for the code, in one start of Python: a sandboxed service could never write it.
+# The same, and bytecode for the code, in one start of Python: a sandboxed service could never write it. As an import
+# writes it, since loading compileall takes longer than a few files do. What is no Python of this version goes without.
 works_and_compiles() { # VENV
-  "$1/bin/python" -I -c 'import sys, compileall, gunicorn; compileall.compile_dir(sys.argv[1], quiet=2)' "$part/code" \
-    </dev/null >/dev/null 2>&1
+  "$1/bin/python" -I -c '
+import gunicorn, os, sys
+from importlib.machinery import SourceFileLoader
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        if name.endswith(".py"):
+            try:
+                SourceFileLoader("", os.path.join(folder, name)).get_code("")
+            except Exception:
+                pass' "$part/code" </dev/null >/dev/null 2>&1
 }
 
 # The digests in DIRECTORY's manifest hold, and no other file is there: bytecode aside, whole or as Python writes it.
 intact() { # DIRECTORY
   (cd "$1/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null || return 1
-  found=$(find "$1/code" ! -type d ! -name '*.pyc' ! -path '*/__pycache__/*.pyc.[0-9]*' | wc -l)
-  [ "$found" -eq "$(wc -l <"$1/MANIFEST")" ]
+  # A dot for each.
+  found=$(find "$1/code" ! -type d ! -name '*.pyc' ! -path '*/__pycache__/*.pyc.[0-9]*' -printf .)
+  [ "${#found}" -eq "$(wc -l <"$1/MANIFEST")" ]
 }
 
 # Exit 3: what lies on the host is not what its manifest says, so the controller has to send everything.
@@ -83,11 +93,14 @@ link_unchanged() {
   [ -f "$part/CHANGED" ] || return 0
   base=$ROOT/releases/$BASE
   # A line is a digest of 64 digits, two blanks and a path.
-  awk 'FILENAME == ARGV[1] { dropped[$0]; next } !(substr($0, 67) in dropped)' \
-    "$part/DROPPED" "$base/MANIFEST" >"$part/SAME" || edited "$BASE"
+  same=$(awk -v SAME="$part/SAME" '
+    BEGIN { printf "" >SAME }
+    FILENAME == ARGV[1] { dropped[$0]; next }
+    !(substr($0, 67) in dropped) { print >SAME; count++ }
+    END { print count + 0 }' "$part/DROPPED" "$base/MANIFEST") || edited "$BASE"
   sort -k 1.67 "$part/SAME" "$part/CHANGED" >"$part/MANIFEST"
   (cd "$part" && sha256sum --quiet --strict -c DIGEST) </dev/null || edited "$BASE"
-  step link "$(wc -l <"$part/SAME") unchanged files of $BASE"
+  step link "$same unchanged files of $BASE"
   # What cannot be linked is found out by its digest.
   cut -c 67- "$part/SAME" | (cd "$base/code" && xargs -r -d '\n' cp -l --parents -t "$part/code" --) || :
 }

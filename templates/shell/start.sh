@@ -9,7 +9,7 @@ point start.enable
 ctl enable $ENABLED
 point start.start
 slot=$(slot_of "$ROOT/current")
-ctl reset-failed "$NAME@$slot.service" "$NAME@$slot.socket" || :
+forget_starts "$slot" || :
 ctl start "$NAME.service"
 # The facade alone may have been stopped and started: the slots come with it, and this one is asked for by name.
 ctl start "$NAME@$slot.service"

@@ -23,7 +23,7 @@ undo() {
     [ -z "$LISTEN" ] || ctl stop "$NAME-listen.socket" "$NAME-listen.service"
   fi
   point "$STAGE.undone"
-  ctl reset-failed "$NAME@$NEW.service" "$NAME@$NEW.socket"
+  forget_starts "$NEW"
   history "$ACTION" "$ID" failed "${WHY:-interrupted}"
   point "$STAGE.failed"
 }

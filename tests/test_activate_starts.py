@@ -1,0 +1,117 @@
+"""How activate.sh starts a slot: what it looks at before, what systemd is to forget, what it makes of a refusal."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import scripts
+from tasks.engine.scripts import Switch
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+
+__all__ = ["shell_host"]
+
+DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
+START = "systemctl start myapp@green.service"
+FORGET = "systemctl reset-failed myapp@green.service myapp@green.socket"
+LOOK = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState"
+
+
+def placed(host: ShellHost, seconds: float) -> None:
+    """A release was placed in the idle slot so long ago."""
+    link = host.root / "slots/green/release"
+    link.symlink_to(f"../../releases/{OLD}")
+    then = time.time() - seconds
+    os.utime(link, (then, then), follow_symlinks=False)
+
+
+@pytest.mark.parametrize(("seconds", "forgotten"), [(2, True), (-3600, True), (120, False)])
+def test_what_counts_for_the_start_limit_is_forgotten_while_it_counts(
+    shell_host: ShellHost, seconds: float, forgotten: bool
+) -> None:
+    """A clock that was set back tells nothing."""
+    host = serving(shell_host)
+    placed(host, seconds)
+    assert host.execute(DEPLOY) == 0
+    assert (FORGET in host.calls) == forgotten
+    assert not forgotten or host.calls.index(FORGET) < host.calls.index(START)
+
+
+@pytest.mark.parametrize("unit", ["myapp@green.service", "myapp@green.socket"])
+def test_a_start_that_is_refused_for_the_limit_is_asked_for_again(shell_host: ShellHost, unit: str) -> None:
+    host = serving(shell_host)
+    for name in {unit, "myapp@green.service"}:
+        (host.folder / f"limit-{name}").touch()
+    assert host.execute(DEPLOY) == 0
+    assert [call for call in host.calls if call in {START, FORGET}] == [START, FORGET, START]
+    assert host.serves() == NEW
+
+
+def test_a_slot_that_systemd_had_to_start_again_is_forgotten_when_it_is_retired(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "restarts-myapp@blue.service").write_text("2")
+    assert host.execute(DEPLOY) == 0
+    assert "systemctl reset-failed myapp@blue.service myapp@blue.socket" in host.calls
+
+
+def interpreter(host: ShellHost, log: Path) -> Path:
+    """A Python 3.11 that says when it is started, and the venv of the releases made for it; its gunicorn."""
+    program = host.folder / "python3.11"
+    program.write_text(f"#!/bin/sh\necho started >>'{log}'\nexit \"$(cat '{host.folder}/imports')\"\n")
+    program.chmod(0o755)
+    (host.folder / "imports").write_text("0")
+    venv = host.root / "venvs" / ("1" * 16)
+    (venv / "bin/python").unlink()
+    (venv / "bin/python").symlink_to(program)
+    package = venv / "lib/python3.11/site-packages/gunicorn"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    return package / "__init__.py"
+
+
+def test_no_python_is_started_for_a_venv_that_lies_where_its_python_looks(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    log = host.folder / "pythons"
+    package = interpreter(host, log)
+    assert host.execute(DEPLOY) == 0
+    assert not log.exists()
+    # Elsewhere it may be found all the same: then the interpreter has the last word.
+    package.unlink()
+    assert host.execute(scripts.activate(SERVICE, Switch("rollback", OLD, NEW))) == 0
+    assert log.exists()
+    (host.folder / "imports").write_text("1")
+    assert host.execute(DEPLOY) == 1
+    assert f"the venv of release {NEW} does not work any more" in (host.transcript.last("refused") or "")
+    assert (host.serves(), len(host.history())) == (OLD, 4)
+
+
+def test_a_venv_without_its_python_is_refused_before_anything_is_started(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    interpreter(host, host.folder / "pythons")
+    (host.folder / "python3.11").unlink()
+    assert host.execute(DEPLOY) == 1
+    assert f"the venv of release {NEW} does not work any more" in (host.transcript.last("refused") or "")
+    assert (host.serves(), host.history(), START in host.calls) == (OLD, [], False)
+
+
+def test_a_slot_that_does_not_start_for_its_venv_says_so(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    interpreter(host, host.folder / "pythons")
+    (host.folder / "imports").write_text("1")
+    (host.folder / "refuse-myapp@green.service").touch()
+    assert host.execute(DEPLOY) == 1
+    told = f"the venv of release {NEW} does not work any more: run the deploy of its content again"
+    assert host.transcript.last("failed") == f"slot green did not start: {told}"
+    assert (host.serves(), host.running()) == (OLD, {"blue"})
+
+
+def test_systemd_is_asked_once_for_as_long_as_the_main_process_is_there(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 202 ")
+    assert host.execute(DEPLOY) == 0
+    assert host.calls.count(LOOK) == 1

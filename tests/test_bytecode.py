@@ -1,0 +1,35 @@
+"""The bytecode that a stage makes of the code, with a real Python under the real shells."""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+from tasks.engine import archive, scripts
+from tasks.engine.scripts import Staging
+from tests.shell_host import NEW, SERVICE, ShellHost, shell_host
+from tests.test_stage_script import VENV, manifest
+
+__all__ = ["shell_host"]
+
+FILES = {"app.py": b"import lib\n", "lib/__init__.py": b"x = 1\n", "lib/two.py": b"print 2\n", "odd.py": b"\0\xff"}
+
+
+def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(shell_host: ShellHost) -> None:
+    python = shell_host.root / "venvs" / VENV / "bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    extra = {f"code/{path}": data for path, data in FILES.items()}
+    extra |= {"MANIFEST": manifest(FILES), "EXECUTABLE": b"", "run/web": b"#!/bin/sh\n"}
+    extra |= {"WHEELS": manifest({"a.whl": b"a"}), "wheels/a.whl": b"a"}
+    script = scripts.stage(SERVICE, Staging(NEW, VENV, "python3", None, False))
+    assert shell_host.execute(script, archive.pack((), extra)) == 0
+    home = shell_host.root / "releases" / NEW / "code"
+    made = {path.relative_to(home).as_posix() for path in home.rglob("*.pyc")}
+    tag = sys.implementation.cache_tag
+    assert made == {f"__pycache__/app.{tag}.pyc", f"lib/__pycache__/__init__.{tag}.pyc"}
+    # It is of this very source, which Python tells by its time and its size.
+    source = (home / "lib/__init__.py").stat()
+    head = (home / f"lib/__pycache__/__init__.{tag}.pyc").read_bytes()[:16]
+    assert struct.unpack("<4sIII", head)[1:] == (0, int(source.st_mtime), source.st_size)
