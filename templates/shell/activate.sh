@@ -211,7 +211,7 @@ point "$STAGE.trapped"
 start_candidate
 wait "$posting" || fail 'its guard did not start'
 point "$STAGE.guarded"
-hold "$NEW"
+hold "$NEW" "$started"
 point "$STAGE.held"
 check_door
 await_guard

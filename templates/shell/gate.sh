@@ -36,14 +36,14 @@ same_processes() {
 }
 
 # PASSES answers in a row, over at least SETTLE.
-hold() { # SLOT
+hold() { # SLOT STARTED
   step check "$HEALTH_PATH on slot $1"
   now
   began=$NOW
   passes=0
   # A socket whose service has died keeps its callers waiting: short at first, so that a dead one shows soon. But who was
   # slow to start, on a host that has much to do, may be as slow to answer.
-  limit=$((1 + (NOW - started) / 50))
+  limit=$((1 + (NOW - $2) / 50))
   [ "$limit" -le 5 ] || limit=5
   HELD=
   HELD_MAIN=
