@@ -14,7 +14,7 @@ from tests.front import release_of
 from tests.gate import gated
 from tests.hosts import Hosts, MakeHosts
 
-SHELLS = "pgrep -u deploy -f '^/bin/sh -c IFS= read -r length'"
+SHELLS = "pgrep -u deploy -f '^/bin/sh -c .*IFS= read -r length'"
 """The shells of our scripts: those that run one, and those that wait for one, have the same command line."""
 
 

@@ -14,6 +14,7 @@ import pytest
 from tasks.engine import facts, scripts
 from tasks.engine.scripts import Question, Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.test_activate_cut import FRONT
 
 __all__ = ["shell_host"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +73,7 @@ def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_h
     (host.folder / "answers" / OLD).write_text("503")
     found = ask(host)
     assert found.get("health.slot").startswith("answered 503, not 200")
-    host.cut(18, "KILL")
+    host.cut(FRONT, "KILL")
     (host.folder / "answers" / OLD).unlink()
     host.forget()
     host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD)))

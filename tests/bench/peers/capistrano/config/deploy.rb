@@ -31,11 +31,9 @@ namespace :host do
 end
 
 namespace :python do
-  desc "Install the release's requirements, unless they are there"
+  desc "Install the release's requirements: pip finds out whether they are there"
   task :install do
     on release_roles(:all) do
-      lock, installed = release_path.join("requirements.txt"), shared_path.join("requirements.txt")
-      next if test "cmp -s #{lock} #{installed}"
       there = capture(:ls, "#{shared_path}/wheels").split
       Dir["wheels/*.whl"].reject { |wheel| there.include? File.basename(wheel) }.each do |wheel|
         upload! wheel, "#{shared_path}/wheels/"
@@ -44,8 +42,7 @@ namespace :python do
       python = "#{shared_path}/venv/bin/python"
       execute :python3, "-m venv --without-pip #{shared_path}/venv" unless test "[ -x #{python} ]"
       pip = "PYTHONPATH=$(echo #{shared_path}/wheels/pip-*.whl) python3 -m pip -q --python #{python}"
-      execute "#{pip} install --no-index --find-links #{shared_path}/wheels -r #{lock}"
-      execute :cp, lock, installed
+      execute "#{pip} install --no-index --find-links #{shared_path}/wheels -r #{release_path}/requirements.txt"
     end
   end
   before "deploy:updated", "python:install"
