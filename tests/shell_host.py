@@ -46,7 +46,7 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 class ShellHost:
     """`root` is /opt/apps/myapp, `ctl` /run/myapp; `shell` is dash or bash, called as /bin/sh would be.
 
-    failpoint: `STEP=ACTION`, where its scripts break.
+    failpoint: `STEP=ACTION`, where its scripts break; guard_said: what the guard of a run wrote into the journal.
     """
 
     folder: Path
@@ -54,6 +54,7 @@ class ShellHost:
     service: Service = SERVICE
     transcript: Transcript = field(default_factory=Transcript)
     failpoint: str = ""
+    guard_said: str = ""
 
     def __post_init__(self) -> None:
         self.root, self.run_folder = self.folder / "apps", self.folder / "run/myapp"
@@ -134,7 +135,11 @@ class ShellHost:
         # What cuts the run is not meant for its guard.
         self.mend()
         guard = self.moved(Script("probation", f"{header}\n{body}", run.seconds))
-        assert local.execute(guard, RUN._replace(failpoint=self.failpoint), lambda _: None, ()).exit == 0
+
+        def sink(item: Mark | Output) -> None:
+            self.guard_said += f"{item.text}\n" if isinstance(item, Output) else ""
+
+        assert local.execute(guard, RUN._replace(failpoint=self.failpoint), sink, ()).exit == 0
 
     def moved(self, script: Script) -> Script:
         """The script with its places below the temporary directory, and nothing else changed."""

@@ -57,6 +57,19 @@ def test_a_slot_that_systemd_had_to_start_again_is_forgotten_when_it_is_retired(
     assert "systemctl reset-failed myapp@blue.service myapp@blue.socket" in host.calls
 
 
+@pytest.mark.parametrize(("drain", "seconds", "cut_off"), [(0, "0.5", True), (1, "1.5", True), (3, "0.5", False)])
+def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
+    shell_host: ShellHost, drain: int, seconds: str, cut_off: bool
+) -> None:
+    host = serving(shell_host)
+    (host.folder / "slow-stop").write_text(seconds)
+    (host.folder / "late").write_text("a\nb\n")
+    assert host.execute(scripts.activate(SERVICE._replace(drain=drain), Switch("deploy", NEW, OLD))) == 0
+    told = f"slot blue: 2 requests were still under way after {drain} s, and were cut off"
+    assert (told in host.guard_said) == cut_off
+    assert host.state("myapp@blue.service") == "inactive"
+
+
 def interpreter(host: ShellHost, log: Path) -> Path:
     """A Python 3.11 that says when it is started, and the venv of the releases made for it; its gunicorn."""
     program = host.folder / "python3.11"

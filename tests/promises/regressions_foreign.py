@@ -85,4 +85,19 @@ FOREIGN: tuple[Regression, ...] = (
         "a stall at every step, two signals at each",
         "tests/promises/test_matrix_hangs.py::test_the_script_hangs_and_the_controller_is_killed",
     ),
+    Regression(
+        "systemd refused the sixth start of a worker or timer in ten seconds, and quick deploys left it down",
+        "kills at random moments, in quick succession",
+        "tests/test_processes.py::test_however_quickly_deploys_come_workers_and_timers_are_up_afterwards",
+    ),
+    Regression(
+        "A start that failed told the lines of the start before it",
+        "two starts in the same second",
+        "tests/test_activate_script.py::test_a_candidate_that_fails_never_has_the_traffic",
+    ),
+    Regression(
+        "A setup that put the former nginx file back ended before nginx had it",
+        "a neighbour that is asked right after a refusal",
+        "tests/test_neighbours.py::test_a_site_that_answers_for_unknown_names_without_saying_so_keeps_them",
+    ),
 )
