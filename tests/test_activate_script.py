@@ -130,6 +130,8 @@ def test_a_worker_that_comes_while_it_is_checked_is_welcome(shell_host: ShellHos
     [
         ("front", "<html>\n502", "the front door does not answer for it: answered 502, not 200"),
         ("front", f'{{"release": "{OLD}"}}\n200', "answered for another release than bbbbbbbbbbbb"),
+        ("front-door", "curl: (52) Empty reply\n000", "the front door does not answer for it: no answer: curl: (52)"),
+        ("redirect", "000 ", "plain HTTP is not redirected to HTTPS: 000"),
         ("redirect", "200 ", "plain HTTP is not redirected to HTTPS: 200"),
         ("redirect", "301 https://evil.example/", "plain HTTP is not redirected to HTTPS"),
         ("stranger", f'{{"release" : "{NEW}"}}', "the service answers for any host name"),

@@ -128,3 +128,10 @@ def test_systemd_is_asked_once_for_as_long_as_the_main_process_is_there(shell_ho
     children.write_text("201 202 ")
     assert host.execute(DEPLOY) == 0
     assert host.calls.count(LOOK) == 1
+
+
+def test_a_link_that_leads_to_an_odd_name_stops_no_deploy(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.root / "slots/green/release").symlink_to("../../releases/a\tb\nc")
+    assert host.execute(DEPLOY) == 0
+    assert FORGET in host.calls

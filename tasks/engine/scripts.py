@@ -20,7 +20,7 @@ STAGES = {
     "maintenance": (),
     "probation": ("slots", "former", "gate", "commit", "undo", "retire"),
     "remove": (),
-    "setup": (),
+    "setup": ("accounts", "files", "certificate", "nginx"),
     "stage": ("former",),
     "start": ("slots",),
     "stop": ("slots",),

@@ -110,7 +110,9 @@ choose_watch() {
 # application does.
 post_guard() {
   : >"$watch/until"
+  umask 077
   printf '%s\n' "$NONCE" "$RUN" "$WHO" "$FAILPOINT" >"$watch/run"
+  umask 022
   ctl start "$NAME-probation@$NEW.service" 9>&- &
   posting=$!
 }
@@ -188,6 +190,7 @@ inspect
 recover
 forgetting=
 linked "$NEW"
+case $PLACED in '' | *[!0-9]*) PLACED=$BEGAN_AT ;; esac
 if [ $((BEGAN_AT - PLACED)) -le 60 ]; then
   forget_starts "$NEW" 9>&- &
   forgetting=$!

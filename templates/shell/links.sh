@@ -5,8 +5,8 @@ read_links() {
   BLUE_RELEASE='' GREEN_RELEASE='' BLUE_SOCKET='' GREEN_SOCKET='' BLUE_PLACED=0 GREEN_PLACED=0
   links=$(find "$ROOT/current" "/run/$NAME/ctl/live" "/run/$NAME/ctl/door" \
     "$ROOT/slots/blue/release" "$ROOT/slots/green/release" "$ROOT/slots/blue/http.sock" "$ROOT/slots/green/http.sock" \
-    -maxdepth 0 -type l -printf '%p\t%l\t%T@\n' 2>/dev/null) || :
-  while IFS='	' read -r link target placed; do
+    -maxdepth 0 -type l -printf '%p\t%T@\t%l\n' 2>/dev/null) || :
+  while IFS='	' read -r link placed target; do
     case $link in
       "$ROOT/current")
         name_slot "$target"

@@ -11,7 +11,7 @@ retire() {
     case $left in *=failed*)
       mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed" ;;
     esac
-    case $left in *=failed* | *NRestarts=[1-9]*) forget_starts "$OLD" ;; esac
+    case $left in *=failed* | *NRestarts=[1-9]*) forget_starts "$OLD" || : ;; esac
   }
   point probation.stopped
   rm -f "/run/$NAME/try/$NEW"

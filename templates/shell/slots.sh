@@ -99,8 +99,10 @@ drain_slot() { # SLOT
   stopping=$!
   now
   drain_end=$((NOW + DRAIN * 100))
-  # One program that looks for its end costs less than many naps. It holds no lock of ours; and 0 would be no limit to it.
-  [ "$DRAIN" = 0 ] || timeout "$DRAIN" tail -s 0.05 -f --pid="$stopping" /dev/null </dev/null 6>&- 7>&- 8>&- 9>&- || :
+  # One program that looks for its end costs less than many naps. It holds no lock of ours, does not end because nobody
+  # hears us, and takes 0 for no limit.
+  [ "$DRAIN" = 0 ] ||
+    timeout "$DRAIN" tail -s 0.05 -f --pid="$stopping" /dev/null </dev/null >/dev/null 2>&1 6>&- 7>&- 8>&- 9>&- || :
   left=0
   # Who is still there when the application's own patience ends is cut off: counted just before, while all of them are.
   while kill -0 "$stopping" 2>/dev/null && now && [ $((NOW - drain_end)) -lt $((GRACE * 100 - 10)) ]; do

@@ -18,6 +18,8 @@ history stop "$(release_at "$ROOT/current")" started
 point stop.stop
 # shellcheck disable=SC2086 # lists of names
 ctl stop $UNITS
+# What was about to be started again keeps the count of that.
+for slot in blue green; do forget_starts "$slot" || :; done
 point stop.stopped
 if [ "$DISABLE" = 1 ]; then
   # The sockets too: the first request after a boot would start the service.
