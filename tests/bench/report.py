@@ -17,8 +17,8 @@ same hosts: a Flask application of eleven files behind gunicorn, systemd and ngi
 They take turns, action by action; each figure is the median of the rounds, and after each run the hosts were asked
 whether it had been done. The limit is [tests/bench/limit](../tests/bench/limit): one ssh, one tar and one script for a
 host, by hand, with no checks. `ours` has `settle: 0` and `probation: 0`, as the others check nothing; `ours-default` is
-the template as it is. Fujin's restart waits for systemd alone. Capistrano takes part where its `cap` is installed.
-Seconds, and in brackets the ratio to the limit with uv.
+the template as it is. Fujin's restart waits for systemd alone. Capistrano takes part where its `cap` is installed; it
+and Ansible run pip at each deploy, and Ansible gathers facts, as is usual. Seconds, and in brackets the ratio to the limit with uv.
 
 """
 
