@@ -18,7 +18,8 @@ They take turns, action by action; each figure is the median of the rounds, and 
 whether it had been done. The limit is [tests/bench/limit](../tests/bench/limit): one ssh, one tar and one script for a
 host, by hand, with no checks. `ours` has `settle: 0` and `probation: 0`, as the others check nothing; `ours-default` is
 the template as it is. Fujin's restart waits for systemd alone. Capistrano takes part where its `cap` is installed; it
-and Ansible run pip at each deploy, and Ansible gathers facts, as is usual. Seconds, and in brackets the ratio to the limit with uv.
+and Ansible run pip at each deploy, and Ansible gathers facts, as is usual. Seconds, and in brackets the ratio to the
+limit with uv.
 
 """
 
