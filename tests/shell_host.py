@@ -7,12 +7,14 @@ run can be cut with a signal exactly there.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -214,6 +216,16 @@ class ShellHost:
 def shell_host(request: pytest.FixtureRequest, tmp_path: Path) -> ShellHost:
     """A make-believe host, once for each shell that is somebody's /bin/sh."""
     return ShellHost(tmp_path, request.param)
+
+
+@contextmanager
+def at_work(host: ShellHost, holder: Mapping[str, object]) -> Iterator[None]:
+    """Meanwhile somebody else activates there."""
+    with (host.root / ".activating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps(holder) + "\n")
+        lock.flush()
+        yield
 
 
 def serving(host: ShellHost) -> ShellHost:

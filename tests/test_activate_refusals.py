@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 
@@ -10,7 +9,7 @@ import pytest
 
 from tasks.engine import scripts
 from tasks.engine.scripts import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving, shell_host
 
 __all__ = ["shell_host"]
 
@@ -20,10 +19,7 @@ DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
 def test_who_comes_second_is_told_who_is_at_work(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     holder = {"action": "deploy", "release": OLD, "who": {"user": "you"}}
-    with (host.root / ".activating").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(json.dumps(holder) + "\n")
-        lock.flush()
+    with at_work(host, holder):
         assert host.execute(DEPLOY) == 75
     assert json.loads(host.transcript.last("busy") or "") == holder
     assert (host.calls, host.history()) == ([], [])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tasks.engine import scripts
-from tasks.engine.scripts import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tasks.engine import scripts, templates
+from tasks.engine.scripts import Script, Switch
+from tests.shell_host import NEW, OLD, SERVICE, STUBS, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
@@ -135,3 +136,20 @@ def test_a_link_that_leads_to_an_odd_name_stops_no_deploy(shell_host: ShellHost)
     (host.root / "slots/green/release").symlink_to("../../releases/a\tb\nc")
     assert host.execute(DEPLOY) == 0
     assert FORGET in host.calls
+
+
+def test_the_end_of_a_slot_is_waited_for_even_if_nobody_hears_of_it(shell_host: ShellHost) -> None:
+    """A reader that is gone is no end of the wait: connections are counted when the drain is over, and not before."""
+    host = serving(shell_host)
+    (host.folder / "slow-stop").write_text("0.5")
+    parts = "".join(templates.text(f"shell/{part}.sh") for part in ("prelude", "slots"))
+    header, _, _ = DEPLOY.text.partition("\n\n")
+    script = host.moved(Script("try", f"{header}\n{parts}drain_slot blue\n", 60))
+    unheard, end = os.pipe()
+    os.close(unheard)
+    program, environment = str(host.folder / "shells/sh"), {**os.environ, "LAB": str(host.folder), "STUBS": str(STUBS)}
+    ended = subprocess.run([program, "-c", script.text], input=b"n\nr\n{}\n\n", stdout=end, env=environment, timeout=60)
+    os.close(end)
+    assert ended.returncode == 0
+    assert host.state("myapp@blue.service") == "inactive"
+    assert "ss connected" not in host.calls

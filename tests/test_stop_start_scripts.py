@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 
 import pytest
 
 from tasks.engine import layout, scripts
 from tasks.engine.scripts import Script
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving, shell_host
 
 __all__ = ["shell_host"]
 
@@ -18,10 +17,7 @@ __all__ = ["shell_host"]
 def test_neither_begins_in_the_middle_of_somebodys_switch(shell_host: ShellHost, script: Script) -> None:
     host = serving(shell_host)
     holder = {"action": "deploy", "release": NEW, "who": {"user": "you"}}
-    with (host.root / ".activating").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(json.dumps(holder) + "\n")
-        lock.flush()
+    with at_work(host, holder):
         assert host.execute(script) == 75
     assert json.loads(host.transcript.last("busy") or "") == holder
     assert (host.calls, host.history()) == ([], [])

@@ -13,7 +13,7 @@ from tasks.engine import host_files, launchers, layout, quote, templates
 from tasks.engine.service import Service
 
 STAGES = {
-    "activate": ("links", "slots", "former", "recover", "gate", "door", "commit", "undo"),
+    "activate": ("links", "slots", "former", "recover", "venv", "gate", "door", "commit", "undo"),
     "facts": ("links", "units", "survey", "drift"),
     "hold": (),
     "hook": ("links", "slots", "former", "recover"),
@@ -21,7 +21,7 @@ STAGES = {
     "probation": ("slots", "former", "gate", "commit", "undo", "retire"),
     "remove": (),
     "setup": ("accounts", "files", "certificate", "nginx"),
-    "stage": ("former",),
+    "stage": ("former", "venv"),
     "start": ("slots",),
     "stop": ("slots",),
 }

@@ -2,7 +2,6 @@
 # Whatever ends this script before, the trap puts back what served.
 PHASE=idle
 WHY=
-unrecorded=1
 STAGE=activate
 [ "$ACTION" != undo ] || STAGE=undo
 
@@ -73,22 +72,14 @@ check_release() {
   [ -f "$release/MANIFEST" ] || refuse "release $ID is not on this host"
   wait "$digesting" || refuse "release $ID is damaged on this host: run the deploy of its content again"
   launchers_intact "$release" || refuse "how release $ID is started was edited on this host: run the deploy of its content again"
-  venv_fits || venv_works || refuse "$(venv_broken)"
+  venv_fits "$release/venv" || venv_works "$release/venv" || refuse "$(venv_broken)"
 }
-
-# It lies where the Python that is there now looks for it, as long as nobody has changed either: seen without starting it.
-venv_fits() {
-  python=$(readlink -f "$release/venv/bin/python") && [ -x "$python" ] &&
-    [ -f "$release/venv/lib/${python##*/}/site-packages/gunicorn/__init__.py" ]
-}
-
-venv_works() { "$release/venv/bin/python" -I -c 'import gunicorn' </dev/null >/dev/null 2>&1; }
 
 venv_broken() { printf %s "the venv of release $ID does not work any more: run the deploy of its content again"; }
 
 # Of what fails to start, the reason that an operator can do something about.
 not_started() {
-  if venv_works; then fail "slot $NEW did not start"; else fail "slot $NEW did not start: $(venv_broken)"; fi
+  if venv_works "$release/venv"; then fail "slot $NEW did not start"; else fail "slot $NEW did not start: $(venv_broken)"; fi
 }
 
 # Nothing can be watched against a former release that is not there, or not up.
@@ -106,10 +97,22 @@ choose_watch() {
   }
 }
 
+# Where the slot was started within the minute for which systemd counts; beside what is looked at before it starts again.
+forget_recent_starts() {
+  forgetting=
+  linked "$NEW"
+  # What is no time, or lies in the future, counts as now.
+  case $PLACED in '' | *[!0-9]*) PLACED=$TURN ;; esac
+  [ $((TURN - PLACED)) -le 60 ] || return 0
+  forget_starts "$NEW" 9>&- &
+  forgetting=$!
+}
+
 # Should this script be killed, the host finishes what is committed, and takes back what is not. It starts while the
 # application does.
 post_guard() {
   : >"$watch/until"
+  # The nonce is ours alone.
   umask 077
   printf '%s\n' "$NONCE" "$RUN" "$WHO" "$FAILPOINT" >"$watch/run"
   umask 022
@@ -188,13 +191,7 @@ hand_over() {
 MY_ID=$(id -u)
 inspect
 recover
-forgetting=
-linked "$NEW"
-case $PLACED in '' | *[!0-9]*) PLACED=$BEGAN_AT ;; esac
-if [ $((BEGAN_AT - PLACED)) -le 60 ]; then
-  forget_starts "$NEW" 9>&- &
-  forgetting=$!
-fi
+forget_recent_starts
 expected
 judge_by "$ID"
 if came_back; then

@@ -12,17 +12,11 @@ record_commit() {
   sync "$ROOT" "$ROOT/slots/$NEW"
   lead_back
   point "$STAGE.follow"
-  recorded || history "$ACTION" "$ID" "done"
+  case $(tail -n 1 "$ROOT/history.jsonl") in
+    *"\"$RUN\""*'"state":"done"'*) ;;
+    *) history "$ACTION" "$ID" "done" ;;
+  esac
   step committed "$ID"
-}
-
-# Whether somebody has done that for this run: never before the run itself does it for the first time.
-recorded() {
-  if [ -n "${unrecorded:-}" ]; then
-    unrecorded=
-    return 1
-  fi
-  case $(tail -n 1 "$ROOT/history.jsonl") in *"\"$RUN\""*'"state":"done"'*) ;; *) return 1 ;; esac
 }
 
 # A signal in the middle of this begins it again, and the second time ends it.

@@ -87,11 +87,8 @@ history() { # ACTION RELEASE STATE [WHY]
     # What a host or an application said goes in as plain words.
     why=
     [ -z "${4:-}" ] || why=$(printf %s "$4" | tr -c 'A-Za-z0-9 .,:;()/_-' ' ' | head -c 300)
-    # What starts is as old as the turn that was taken for it.
-    time=
-    [ "$3" != started ] || time=${BEGAN:-}
     printf "$torn"'{"time":"%s","run":"%s","action":"%s","release":"%s","state":"%s","who":%s%s}\n' \
-      "${time:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}" "$RUN" "$1" "$2" "$3" "$WHO" "${why:+,\"why\":\"$why\"}" >>"$ROOT/history.jsonl"
+      "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$RUN" "$1" "$2" "$3" "$WHO" "${why:+,\"why\":\"$why\"}" >>"$ROOT/history.jsonl"
     sync "$ROOT/history.jsonl"
     # At the end of what was begun there is time to look at its size.
     [ "$3" = started ] || [ "$(wc -c <"$ROOT/history.jsonl")" -le 1000000 ] || shorten_history || :

@@ -14,8 +14,6 @@ recover() {
   OLD_STATE=$4
   FACADE_STATE=$5
   if [ "$2$3" != inactiveinactive ]; then
-    # What this leads to comes before the start.
-    BEGAN=
     # It would take the end of its slot for a failure.
     ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
     ctl reset-failed "$NAME-probation@blue.service" "$NAME-probation@green.service" || :
@@ -32,7 +30,6 @@ recover() {
   point "$STAGE.returned"
   if [ "$1" != inactive ] || [ -e "/run/$NAME/try/$NEW" ]; then
     step recover "slot $NEW is stopped"
-    BEGAN=
     drain_slot "$NEW"
     forget_starts "$NEW" || :
   fi

@@ -7,11 +7,11 @@ retire() {
     drain_slot "$OLD"
     # It is stopped all the same: as failed it would look like something to recover, and its restarts like those of
     # whatever is started there next.
-    left=$(systemctl show "$NAME@$OLD.service" --no-pager -p ActiveState -p NRestarts) || left=
-    case $left in *=failed*)
+    ended=$(systemctl show "$NAME@$OLD.service" --no-pager -p ActiveState -p NRestarts) || ended=
+    case $ended in *=failed*)
       mark warning "slot $OLD did not end in good order: it had failed, or it had to be killed" ;;
     esac
-    case $left in *=failed* | *NRestarts=[1-9]*) forget_starts "$OLD" || : ;; esac
+    case $ended in *=failed* | *NRestarts=[1-9]*) forget_starts "$OLD" || : ;; esac
   }
   point probation.stopped
   rm -f "/run/$NAME/try/$NEW"
@@ -19,27 +19,21 @@ retire() {
   point probation.drained
 }
 
-# The newest first, each after its time, and nothing that is no release, whatever somebody has put between them.
+# The newest first, and nothing that is no release, whatever somebody has put between them.
 releases_by_age() {
   find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{12}' \
-    -printf '%T@ %f\n' | sort -rn
+    -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2
 }
 
 # Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
   sweep_pruned
-  placed=$(readlink "$ROOT/slots/blue/release" "$ROOT/slots/green/release") || :
+  needed="$(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE"
   kept=0
   for id in $(releases_by_age); do
-    # Its time.
-    case $id in *.*) continue ;; esac
     kept=$((kept + 1))
     [ "$kept" -gt "$KEEP" ] || continue
-    case "
-$placed
-../$SPARE
-" in *"/$id
-"*) continue ;; esac
+    case " $needed " in *" $id "*) continue ;; esac
     # The brackets keep it from finding itself.
     ! grep -aqs "[/]releases/$id/" /proc/[0-9]*/cmdline || continue
     step prune "$id"
@@ -66,19 +60,15 @@ prune_unused() {
   exec 8>>"$ROOT/.staging"
   # Someone is staging, and may be about to use what no release uses yet.
   flock -n -x 8 || return 0
-  # What the venvs' links lead to ends like a path, and a wheel's name is the third word of its line.
-  used="
-$(readlink "$ROOT"/releases/*/venv)
+  used="$(readlink "$ROOT"/releases/*/venv | sed 's|.*/||')
 $(cut -d ' ' -f 3 "$ROOT"/releases/*/WHEELS 2>/dev/null || :)
 "
   for path in "$ROOT"/venvs/* "$ROOT"/wheels/*; do
     [ -e "$path" ] || continue
-    case $used in
-      *"
+    case "
+$used" in *"
 ${path##*/}
-"* | *"/${path##*/}
-"*) continue ;;
-    esac
+"*) continue ;; esac
     point probation.sweep
     sweep "$path"
   done

@@ -8,13 +8,13 @@ alone() { # ACTION
   occupy "$1" "$(release_at "$ROOT/current")" 0
 }
 
-# Who is at work here. GROUP: of the processes that may be ended when their controller is gone; 0: they may not.
+# Who is at work here, since TURN, in seconds since 1970. GROUP: of the processes that may be ended when their controller
+# is gone; 0: they may not.
 occupy() { # ACTION RELEASE GROUP
-  BEGAN=$(date -u '+%Y-%m-%dT%H:%M:%SZ %s')
-  BEGAN_AT=${BEGAN#* }
-  BEGAN=${BEGAN% *}
+  time=$(date -u '+%Y-%m-%dT%H:%M:%SZ %s')
+  TURN=${time#* }
   printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s,"group":%s}\n' \
-    "$BEGAN" "$RUN" "$1" "$2" "$WHO" "$3" >"$ROOT/.activating"
+    "${time% *}" "$RUN" "$1" "$2" "$WHO" "$3" >"$ROOT/.activating"
 }
 
 occupied() {
@@ -83,18 +83,22 @@ stop_slot() { # SLOT
 }
 
 # What waits in the accept queue would die with the socket: gthread takes it at once, sync workers do not.
+await_queue() { # SLOT DEADLINE
+  queue=$1 queue_end=$2
+  # The third word of what it says, if anything, is how many wait.
+  # shellcheck disable=SC2046 # words
+  while set -- $(ss -Hxl src "/run/$NAME/$queue.sock") && [ "${3:-0}" != 0 ]; do
+    now
+    # Nobody takes from the queue of a service that is not there.
+    if [ "$NOW" -ge "$queue_end" ] || ! systemctl is-active -q "$NAME@$queue.service"; then return; fi
+    sleep 0.05
+  done
+}
+
 drain_slot() { # SLOT
   draining=$1
   now
-  drain_end=$((NOW + DRAIN * 100))
-  # The third word of what it says, if anything, is how many wait.
-  # shellcheck disable=SC2046 # words
-  while set -- $(ss -Hxl src "/run/$NAME/$draining.sock") && [ "${3:-0}" != 0 ]; do
-    now
-    # Nobody takes from the queue of a service that is not there.
-    if [ "$NOW" -ge "$drain_end" ] || ! systemctl is-active -q "$NAME@$draining.service"; then break; fi
-    sleep 0.05
-  done
+  await_queue "$draining" $((NOW + DRAIN * 100))
   stop_slot "$draining" &
   stopping=$!
   now

@@ -39,9 +39,7 @@ if only_one; then forget_dead; fi
 flock -s 8
 printf '%s\n' "$GROUP" >"$ROOT/.staging"
 
-venv_works() { "$1/bin/python" -I -c 'import gunicorn' </dev/null >/dev/null 2>&1; }
-
-# The same, and bytecode for the code, in one start of Python: a sandboxed service could never write it. As an import
+# Whether it works, and bytecode for the code, in one start of Python: a sandboxed service could never write it. As an import
 # writes it, since loading compileall takes longer than a few files do. What is no Python of this version goes without.
 works_and_compiles() { # VENV
   "$1/bin/python" -I -c '

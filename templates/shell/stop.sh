@@ -7,13 +7,7 @@ relink "$ROOT/current" "/run/$NAME/ctl/live"
 point stop.live
 now
 drain_end=$((NOW + DRAIN * 100))
-for slot in blue green; do
-  while waiting=$(ss -Hxl src "/run/$NAME/$slot.sock" | awk '{ print $3 }') && [ "${waiting:-0}" != 0 ]; do
-    now
-    [ "$NOW" -lt "$drain_end" ] || break
-    sleep 0.05
-  done
-done
+for slot in blue green; do await_queue "$slot" "$drain_end"; done
 history stop "$(release_at "$ROOT/current")" started
 point stop.stop
 # shellcheck disable=SC2086 # lists of names
