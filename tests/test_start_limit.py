@@ -1,4 +1,4 @@
-"""The start limit of systemd on a real host: our own starts never come to it, and what others did is forgotten in time."""
+"""The start limit of systemd on a real host: our starts never come to it, and what others did is forgotten in time."""
 
 from __future__ import annotations
 
