@@ -6,27 +6,29 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tasks.program import invocation, verb
+from tasks.program import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.fanout import Emit
     from tasks.engine.member import Member
 
 
-@verb()
-def setup(c: Any, as_: str = "", json: bool = False) -> None:
+@verb(**CONSENT)
+def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = False, json: bool = False) -> None:
     """Make a host ready, once, with root rights: accounts, directories, units, nginx file, exact sudo rules.
 
     --as root logs in as root, and gives the account of hosts.yaml its rights.
     """
     from tasks import fleet, plans
     from tasks.engine import lifecycle
+    from tasks.engine.scripts import Consent
 
+    consent = Consent(take_over, overwrite)
     project, members = fleet.open_fleet(c, changing="setup", user=as_ or None)
     if invocation(c).dry:
-        plans.dry(members, lambda member: (lifecycle.setup_script(project, member),))
+        plans.dry(members, lambda member: (lifecycle.setup_script(project, member, consent),))
         return
-    _each(members, lambda member, emit: lifecycle.setup(project, member, emit), json)
+    _each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
 
 
 @verb()

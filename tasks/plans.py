@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from tasks import fleet
 from tasks.engine import plan as plans
-from tasks.engine import report, scripts, staging
+from tasks.engine import report, staging
 from tasks.engine.events import Event, Step
+from tasks.engine.scripts import Consent
 
 if TYPE_CHECKING:
     from tasks.engine.facts import Facts
@@ -32,14 +33,18 @@ def announce(project: Project, made: Release, *, as_json: bool) -> None:
         writer.line(f"not committed: {', '.join(made.dirty[:5])}{more}")
 
 
-def make(project: Project, made: Release, members: list[Member]) -> list[tuple[Facts, HostPlan]]:
+def make(
+    project: Project, made: Release, members: list[Member], consent: Consent | None = None
+) -> list[tuple[Facts, HostPlan]]:
     """Facts and plan of every host that answered, in order; the others carry their error."""
 
     def say(event: Event) -> None:
         if isinstance(event, Step) and event.step == "wheels":
             report.err().line(f"{event.host}: {event.text}")
 
-    found = fleet.ask(members, lambda member: staging.prepare(project, made, member, say, show=True))
+    found = fleet.ask(
+        members, lambda member: staging.prepare(project, made, member, say, consent or Consent(), show=True)
+    )
     return list(found.values())
 
 
@@ -65,7 +70,7 @@ def _lines(planned: HostPlan) -> Iterable[str]:
     if setup.needed:
         yield f"setup (needs root): {'; '.join(setup.reasons) or 'files of root differ'}"
         for path in setup.changed:
-            kept = "  (edited on the host: a copy is kept below /var/backups)" if path in setup.edited else ""
+            kept = "  (edited on the host: needs --overwrite, which keeps a copy)" if path in setup.edited else ""
             yield f"  write {path}{kept}"
         if setup.packages:
             yield f"  install {' '.join(setup.packages)}"
@@ -119,9 +124,8 @@ def texts(found: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wa
 
 
 def _question(member: Member, planned: HostPlan) -> Script:
-    return scripts.facts(
-        planned.service, staging.question(planned.service, member.host, planned.setup.account, wanted=planned.release)
-    )
+    question = staging.question(planned.service, member.host, planned.setup.account, wanted=planned.release)
+    return member.asking(question)
 
 
 def show_scripts(hosts: Iterable[Texts]) -> None:

@@ -36,6 +36,12 @@ _PROMPTS = {
 _NO_DRY = ("lock", "exec", "shell", "sandbox.up", "sandbox.down")
 
 
+CONSENT = {
+    "take_over": "replace the service of another clone that has this name on the host",
+    "overwrite": "write files anew that were edited on the host; copies are kept there",
+}
+"""What setup, and a deploy that has to set a host up, only does when it is told to."""
+
 _Body = TypeVar("_Body", bound=Callable[..., object])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.program import invocation, verb
+from tasks.program import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.fanout import Stop
@@ -84,7 +84,7 @@ def plan(c: Any, script: bool = False, check: bool = False, json: bool = False) 
     fleet.leave(members, bad=check and changes)
 
 
-@verb(**_FLAGS, wait=_WAIT, require_clean="refuse what no commit has")
+@verb(**_FLAGS, **CONSENT, wait=_WAIT, require_clean="refuse what no commit has")
 def deploy(
     c: Any,
     canary: str = "1",
@@ -96,6 +96,8 @@ def deploy(
     wait: bool = False,
     retry_failed: bool = False,
     require_clean: bool = False,
+    take_over: bool = False,
+    overwrite: bool = False,
     json: bool = False,
 ) -> None:
     """Stage the release on all selected hosts in parallel, then activate it in waves.
@@ -113,15 +115,17 @@ def deploy(
     doors = fleet.knock(c, selection)
     members = fleet.members_of(c, project, selection, doors=doors)
     from tasks import plans
+    from tasks.engine.scripts import Consent
     from tasks.engine.staging import Delivering
 
+    consent = Consent(take_over, overwrite)
     if invocation(c).dry:
-        plans.show_scripts(plans.texts(plans.make(project, made, members), members, lock_seconds))
+        plans.show_scripts(plans.texts(plans.make(project, made, members, consent), members, lock_seconds))
         fleet.leave(members)
         return
     plans.announce(project, made, as_json=json)
     again = flags.again(c, "deploy")
-    carried = Delivering(project, made, lock_seconds)
+    carried = Delivering(project, made, lock_seconds, consent)
     fleet.follow(members, lambda stop: _rollout("deploy", members, policy, stop, again).deploy(carried), json)
 
 

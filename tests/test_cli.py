@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -167,7 +168,9 @@ def test_a_dry_run_prints_scripts_and_changes_nothing(fleet: Fleet, verb: str) -
     before = fleet.sh(0, look)
     ended = fleet.clone.done("--dry", verb, "-H", "shire01")
     assert SCRIPT.match(ended.out)
-    assert f"# {'stage' if verb == 'deploy' else 'activate' if verb in VERBS[1:3] else verb} of myapp\n" in ended.out
+    stage = {"deploy": "stage", "rollback": "activate", "restart": "activate"}.get(verb, verb)
+    begins = f'"step": "{stage}"' if stage in {"setup", "remove"} else f"# {stage} of myapp\n"
+    assert begins in ended.out
     assert fleet.sh(0, look) == before
 
 
@@ -175,6 +178,20 @@ RECORDER = """#!/bin/sh
 # Keeps what every script's first command reads: the script.
 exec /usr/bin/head "$@" | tee "/var/tmp/received/$(date +%s%N)"
 """
+PYTHON_RECORDER = """#!/bin/sh
+# Keeps what the host's program reads: itself, the lines of the run, and its step.
+case $* in
+  *stream*) tee "/var/tmp/received/$(date +%s%N)" | /usr/bin/python3.11 "$@" ;;
+  *) exec /usr/bin/python3.11 "$@" ;;
+esac
+"""
+
+
+def step_of(received: str) -> str:
+    """The step, from all that the host's program has read."""
+    length, _, rest = received.partition("\n")
+    length, _, rest = rest.encode()[int(length) :].decode().split("\n", 4)[4].partition("\n")
+    return rest.encode()[: int(length)].decode()
 
 
 def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hosts) -> None:
@@ -182,17 +199,21 @@ def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hos
     (machine,) = one_host.machines
     assert machine.sh("mkdir -m 1777 /var/tmp/received").returncode == 0
     assert machine.sh("tee /usr/local/bin/head && chmod 755 /usr/local/bin/head", RECORDER.encode()).returncode == 0
+    kept = "rm /usr/bin/python3 && tee /usr/bin/python3 && chmod 755 /usr/bin/python3"
+    assert machine.sh(kept, PYTHON_RECORDER.encode()).returncode == 0
     printed = clone.done("plan", "--script").out
     assert clone.done("--dry", "deploy").out == printed
     planned = [printed[at.end() : at.end() + int(at[3])] for at in SCRIPT.finditer(printed)]
     stages = ("facts", "setup", "hold", "stage", "activate", "probation")
-    assert [text.splitlines()[0] for text in planned] == [f"# {stage} of myapp" for stage in stages]
+    first = [json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1] for text in planned]
+    assert first == list(stages)
 
     assert machine.sh("rm -f /var/tmp/received/*").returncode == 0
     clone.done("deploy")
     names = machine.sh("ls /var/tmp/received").stdout.decode().split()
     received = [machine.sh(f"cat /var/tmp/received/{name}").stdout.decode() for name in names]
-    ran = [text for text in received if re.match(r"# \w+ of myapp\n", text)]
+    received = [step_of(text) if "\nSOURCES = " in text[:20] else text for text in received]
+    ran = [text for text in received if re.match(r'# \w+ of myapp\n|{\n  "program"', text)]
     # Its guard was handed to the last of them, and is what systemd ran.
     ran.append(machine.sh("cat /run/myapp/ctl/probation/script").stdout.decode())
     assert ran == planned

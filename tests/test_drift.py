@@ -31,7 +31,7 @@ def site(deployed: tuple[Clone, Hosts]) -> Iterator[tuple[Clone, Hosts]]:
     clone, hosts = deployed
     yield deployed
     sh(hosts, f"rm -rf {UNITS}/myapp*.d {UNITS}/myapp-stray.service {COPIES}")
-    clone.done("setup", "-H", "shire01")
+    clone.done("setup", "-H", "shire01", "--overwrite")
     sh(hosts, f"systemctl daemon-reload; rm -rf {COPIES}")
     assert clone.fab("drift", "-H", "shire01").status == 0
 
@@ -177,8 +177,13 @@ def test_an_edited_file_is_announced_and_kept_before_it_is_overwritten(site: tup
     sh(hosts, f"sed -i 's/20m/21m/' {NGINX}")
     edited = sh(hosts, f"cat {NGINX}")
     plan = clone.done("plan", "-H", "shire01")
-    assert f"write {NGINX}  (edited on the host: a copy is kept below /var/backups)" in plan.out
-    ended = clone.done(verb, "-H", "shire01")
+    assert f"write {NGINX}  (edited on the host: needs --overwrite, which keeps a copy)" in plan.out
+    refused = clone.fab(verb, "-H", "shire01")
+    assert refused.status == 1
+    assert f"edited on this host since setup wrote it: {NGINX}" in refused.out
+    assert "--overwrite" in refused.out
+    assert (sh(hosts, f"cat {NGINX}"), hosts_copies(site)) == (edited, "")
+    ended = clone.done(verb, "-H", "shire01", "--overwrite")
     copy = hosts_copies(site).strip()
     assert copy.startswith(f"{COPIES}{NGINX}.2")
     assert f"{NGINX} is not as it was written here; what it was is kept as {copy}" in ended.both
@@ -193,7 +198,7 @@ def test_ten_copies_of_a_file_are_kept_at_most(site: tuple[Clone, Hosts]) -> Non
     folder = f"{COPIES}/etc/nginx/conf.d"
     sh(hosts, f"mkdir -p {folder}; for n in $(seq 10 30); do touch {folder}/myapp.conf.202601${{n}}T000000Z; done")
     sh(hosts, f"touch {folder}/other.conf.20260101T000000Z; sed -i 's/20m/21m/' {NGINX}")
-    clone.done("setup", "-H", "shire01")
+    clone.done("setup", "-H", "shire01", "--overwrite")
     names = sh(hosts, f"ls {folder}").split()
     assert len(names) == 11
     assert "other.conf.20260101T000000Z" in names
@@ -205,7 +210,7 @@ def test_a_nginx_that_refuses_the_new_file_leaves_the_edited_one(site: tuple[Clo
     clone, hosts = site
     sh(hosts, f"sed -i 's/20m/21m/' {NGINX}; echo 'nonsense;' >/etc/nginx/conf.d/zz-broken.conf")
     try:
-        ended = clone.fab("setup", "-H", "shire01")
+        ended = clone.fab("setup", "-H", "shire01", "--overwrite")
         assert ended.status == 1
         assert "21m" in sh(hosts, f"cat {NGINX}")
         assert kinds(clone) == {NGINX: "edited"}

@@ -47,6 +47,8 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
             shared = [stage for stage in scripts.STAGES if path.name in scripts.parts(stage)]
             shared += ["undo"] if "activate" in shared else []
             there |= {name.strip('"').replace("$STAGE", stage) for stage in shared}
+    for path in (ROOT / "templates/host").glob("*.py"):
+        there |= set(re.findall(r"""point\([\"']([^\"']+)""", path.read_text()))
     reached = set()
     for path in (ROOT / "tasks").rglob("*.py"):
         reached |= set(re.findall(r'reach\("([a-z.]+)"\)', path.read_text()))

@@ -96,7 +96,7 @@ def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
         keys = unit(text) if path.endswith(".service") else {}
         started = [value for key, values in keys.items() if key.startswith("Exec") for value in values]
         assert not [value for value in started if value[:1] in "+!@|-:"], path
-        if any(f"{layout.root(SERVICE)}/" in value and not value.startswith("/bin/sh -c 'echo") for value in started):
+        if any(f"{layout.root(SERVICE)}/" in value and "! test -e" not in value for value in started):
             assert keys["User"] == ["myapp"], path
         assert not {"EnvironmentFile", "LoadCredential"} & set(keys), path
 

@@ -77,7 +77,7 @@ def test_a_verb_in_the_middle_of_setup_is_told_so(fleet: Fleet) -> None:
         assert process.stdout
         next(line for line in process.stdout if "stall" in line)
         ended = fleet.clone.fab("stop")
-        fleet.sh(0, "kill -9 $(cat /run/integrators-loop.*/pid)")
+        fleet.sh(0, "pkill -9 -f '[s]tream = sys.stdin'")
         assert process.wait(60) == 1
     assert ended.status == 1
     assert "is at work here since" in ended.out

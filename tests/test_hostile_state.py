@@ -104,7 +104,7 @@ def test_what_cannot_be_swept_away_does_not_make_a_deploy_fail(fleet: Fleet) -> 
 @pytest.mark.promise(CALM, "a host that is littered, verb by verb")
 def test_a_littered_host_is_cleared(fleet: Fleet) -> None:
     fleet.clone.done("remove", "--yes")
-    assert fleet.sh(0, f"ls -d {ROOT} /etc/myapp /run/myapp 2>/dev/null || :") == ""
+    assert fleet.sh(0, f"ls -d {ROOT} /run/myapp /etc/myapp/* 2>/dev/null || :") == "/etc/myapp/setup\n"
 
 
 GONE = "rm /etc/systemd/system/myapp-probation@.service && systemctl daemon-reload"

@@ -124,7 +124,6 @@ def heads(service: Service, text: str) -> list[Script]:
     staging = Staging(text, text, text, text, present=False)
     return [
         scripts.facts(service, Question((text,), text)),
-        scripts.setup(service, text, (text,)),
         scripts.stage(service, staging),
         scripts.activate(service, Switch(text, text, text, text)),
         scripts.hold(service, text, text, 0),

@@ -143,7 +143,11 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
     # A process that service.yaml does not have any more, and no setup has taken away yet.
     put(clone).done("remove", "-H", "shire01", "--yes")
     left = everything(machine) - before
-    assert {path for path in left if b"/var/lib/myapp" not in path} == {b"/opt/apps"}
+    assert {path for path in left if b"/var/lib/myapp" not in path} == {
+        b"/opt/apps",
+        b"/etc/myapp",
+        b"/etc/myapp/setup",
+    }
     assert machine.sh("cat /var/lib/myapp/file").stdout == b"precious\n"
     assert machine.sh("systemctl list-units --all --plain --no-legend 'myapp*'").stdout == b""
     assert machine.sh("pgrep -u myapp").stdout == b""
@@ -171,7 +175,7 @@ def test_an_account_of_a_person_is_not_made_the_services(clone: Clone, one_host:
     clone.inventory = one_host.inventory
     ended = put(clone).fab("deploy", "-H", "shire01")
     assert ended.status == 1
-    assert "the account myapp is a person's" in ended.out
+    assert "setup did not make it: an account myapp" in ended.out
     assert one_host[0].sh("ls -d /etc/myapp /opt/apps/myapp").stdout == b""
 
 

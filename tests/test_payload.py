@@ -150,11 +150,12 @@ def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:
     return unpacked(payload.setup(service, files, "read me\n", root))
 
 
-def test_setup_gets_every_file_with_its_mode(tmp_path: Path) -> None:
+def test_setup_gets_every_file_that_its_step_names(tmp_path: Path) -> None:
     found = setup_files(SERVICE, tmp_path)
-    modes = found["MODES"][1].decode().splitlines()
-    assert "0440 /etc/sudoers.d/myapp" in modes
-    assert {line.split(" ", 1)[1].lstrip("/") for line in modes} <= set(found)
+    files = host_files.render(SERVICE, Ground("deploy", "www-data", True))
+    assert {file.path.lstrip("/"): file.text.encode() for file in files}.items() <= {
+        path: data for path, (_, data) in found.items()
+    }.items()
     assert found["README"][1] == b"read me\n"
     assert not [path for path in found if path.startswith("tls/")]
 

@@ -54,7 +54,7 @@ def written(service: Service = SERVICE) -> dict[str, str]:
 
 
 def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
-    ready = plan.setup(SERVICE, facts, "deploy", None)
+    ready = plan.setup(SERVICE, facts, "deploy")
     return plan.deploy("shire01", SERVICE, made or release("app.py"), facts, python(), WHEELS, ready)
 
 
@@ -146,11 +146,11 @@ def test_a_venv_is_named_by_its_wheels_and_its_interpreter() -> None:
 def test_a_lock_without_gunicorn_is_told() -> None:
     with pytest.raises(LoopError, match="gunicorn is not in the lock"):
         plan.deploy("h", SERVICE, release("a"), host(), python(), Wheelhouse("d", ()),
-                    plan.setup(SERVICE, host(), "deploy", None))  # fmt: skip
+                    plan.setup(SERVICE, host(), "deploy"))  # fmt: skip
 
 
 def test_a_host_that_was_set_up_needs_nothing_of_root() -> None:
-    assert not plan.setup(SERVICE, host(), "deploy", None).needed
+    assert not plan.setup(SERVICE, host(), "deploy").needed
 
 
 @pytest.mark.parametrize(
@@ -162,29 +162,29 @@ def test_a_host_that_was_set_up_needs_nothing_of_root() -> None:
     ],
 )
 def test_what_root_has_to_do_says_why(changes: dict[str, str], reason: str) -> None:
-    found = plan.setup(SERVICE, host(**changes), "deploy", None)
+    found = plan.setup(SERVICE, host(**changes), "deploy")
     assert found.needed
     assert reason in found.reasons
 
 
 def test_a_file_that_differs_is_written_and_one_that_a_hand_changed_is_told() -> None:
     path = "/etc/systemd/system/myapp@.service"
-    edited = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64}), "deploy", None)
+    edited = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64}), "deploy")
     assert (edited.changed, edited.edited) == ((path,), (path,))
-    outdated = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64, f"setup.{path}": "0" * 64}), "deploy", None)
+    outdated = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64, f"setup.{path}": "0" * 64}), "deploy")
     assert (outdated.changed, outdated.edited) == ((path,), ())
 
 
 def test_a_file_that_only_root_can_read_is_compared_by_what_setup_wrote() -> None:
-    found = plan.setup(SERVICE, host(**{"file./etc/sudoers.d/myapp": ""}), "deploy", None)
+    found = plan.setup(SERVICE, host(**{"file./etc/sudoers.d/myapp": ""}), "deploy")
     assert found.changed == ()
 
 
 def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
     service = SERVICE._replace(nginx=Gateway("myapp.example", Tls("files", "c", "k")))
     there = host(**{"file./etc/myapp/tls/certificate__pem": hashlib.sha256(b"mine").hexdigest()})
-    assert plan.setup(service, there, "deploy", b"mine").reasons == ()
-    assert plan.setup(service, there, "deploy", b"new").reasons == ("the certificate differs",)
+    assert plan.setup(service, there, "deploy", plan.Own(b"mine")).reasons == ()
+    assert plan.setup(service, there, "deploy", plan.Own(b"new")).reasons == ("the certificate differs",)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +195,4 @@ def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
 def test_missing_tools_are_packages_of_the_host(missing: tuple[str, ...], dnf: bool, packages: tuple[str, ...]) -> None:
     changes = {f"tool__{name}": "" for name in missing}
     changes |= {"tool__apt-get": "", "tool__dnf": "/usr/bin/dnf"} if dnf else {}
-    assert plan.setup(SERVICE, host(**changes), "deploy", None).packages == packages
+    assert plan.setup(SERVICE, host(**changes), "deploy").packages == packages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -11,16 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import scripts, templates
+from tasks.engine import host_files, host_program, scripts, templates
+from tasks.engine.host_files import Ground
 from tasks.engine.parts import Gateway, Health, Tls
-from tasks.engine.scripts import Question, Script, Staging, Switch
+from tasks.engine.scripts import Installation, Question, Script, Staging, Switch
 from tasks.engine.service import Service
+from templates.host import main
 from tests.test_golden import SERVICE
 
 ID = "0123456789ab"
 EVERY: dict[str, Callable[[Service], Script]] = {
     "facts": lambda service: scripts.facts(service, Question(("/etc/x",), "python3.12", manifest=True)),
-    "setup": lambda service: scripts.setup(service, "deploy", ("nginx",)),
     "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
     "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
     "probation": lambda service: scripts.probation(service, Switch("deploy", ID, None)),
@@ -29,6 +31,11 @@ EVERY: dict[str, Callable[[Service], Script]] = {
     "stop": lambda service: scripts.stop(service, disable=True),
     "start": scripts.start,
     "maintenance": lambda service: scripts.maintenance(service, "on"),
+}
+FILES = host_files.render(SERVICE, Ground("deploy", "www-data", True))
+STEPS: dict[str, Callable[[Service], Script]] = {
+    "setup": lambda service: scripts.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
+    "drift": lambda service: scripts.drift(service, ("/etc/x",)),
     "remove": lambda service: scripts.remove(service, data=False),
 }
 
@@ -72,7 +79,30 @@ def test_a_shell_can_read_it(stage: str, shell: str) -> None:
 
 
 def test_only_setup_and_remove_need_root() -> None:
-    assert {stage for stage, make in EVERY.items() if make(SERVICE).root} == {"setup", "remove"}
+    made = {**EVERY, **STEPS}.items()
+    assert {stage for stage, make in made if make(SERVICE).root} == {"setup", "remove"}
+    assert {stage for stage, make in made if make(SERVICE).program} == set(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_is_one_json_object_with_a_key_a_line(step: str) -> None:
+    script = STEPS[step](SERVICE)
+    assert script == STEPS[step](SERVICE._replace())
+    told = json.loads(script.text)
+    assert (told["program"], told["step"], told["name"]) == (host_program.digest(), step, "myapp")
+    assert script.text.isascii()
+    assert [line.split('"')[1] for line in script.text.splitlines() if line.startswith('  "')] == list(told)
+
+
+def test_the_steps_are_those_that_the_program_knows() -> None:
+    assert set(STEPS) == set(main.STEPS)
+
+
+def test_a_step_says_what_is_written_where_and_no_content() -> None:
+    told = json.loads(STEPS["setup"](SERVICE).text)
+    assert told["files"] == [{"path": file.path, "mode": f"{file.mode:04o}", "sha256": file.sha256} for file in FILES]
+    assert (told["account"], told["packages"], told["origin"]) == ("deploy", ["nginx"], "origin")
+    assert (told["take_over"], told["overwrite"]) == (False, False)
 
 
 @given(path=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def commit(root: Path) -> str | None:
     if not _in_git(folder):
         return None
     return _run(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.decode().strip() or None
+
+
+def origin(root: Path) -> str:
+    """The address of the git remote `origin`, without a user, a password or a query; empty where there is none."""
+    folder = root / "service"
+    if not _in_git(folder):
+        return ""
+    address = _run(folder, "config", "--get", "remote.origin.url").stdout.decode("utf-8", "replace").strip()
+    address = re.sub(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", r"\1", address, flags=re.IGNORECASE)
+    address = re.split(r"[?#]", address)[0]
+    return address if re.fullmatch(r"[!-~]{1,500}", address) else ""
 
 
 def dirty(root: Path) -> tuple[str, ...]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tasks.engine import facts as reports
-from tasks.engine import host_files, payload, plan
+from tasks.engine import host_files, plan, staging
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.member import Member
 from tasks.engine.project import Project
-from tasks.engine.scripts import Question
+from tasks.engine.scripts import Consent, Question
 
 _SKEW_SECONDS = 30
 _FREE_BYTES = 500 * 1000 * 1000
@@ -38,7 +38,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
     asked = time.time()
     found = member.ask(Question(files, host.python or "", health=True, survey=True, rights=True))
-    setup = plan.setup(service, found, account, payload.certificate(service, project.root))
+    setup = plan.setup(service, found, account, staging.own(project, service), Consent())
     findings = [*_machine(found, asked), *_rights(member, found, setup)]
     try:
         reports.choose_python(found, host.python, service.python, host.name)

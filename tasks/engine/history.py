@@ -60,6 +60,17 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
     return tuple(actions)
 
 
+def person(text: str) -> str:
+    """Who wrote a line, in words: from the JSON that a controller said of itself."""
+    try:
+        who = foreign.load(text)
+    except ValueError:
+        return "somebody"
+    if not isinstance(who, dict):
+        return "somebody"
+    return f"{who.get('git') or who.get('user')} (on {who.get('host')})"
+
+
 def stack(actions: Iterable[Action]) -> tuple[str, ...]:
     """The releases that a rollback goes back through, the one that serves last.
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from tasks.engine import host_files, payload, plan, scripts, staging
+from tasks.engine import host_files, plan, scripts, staging
 from tasks.engine.fanout import Emit
 from tasks.engine.member import Member
 from tasks.engine.project import Project
-from tasks.engine.scripts import Question, Script
+from tasks.engine.scripts import Consent, Question, Script
 
 
-def _look(project: Project, member: Member) -> plan.Setup:
+def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     service = member.service
     account = member.host.user or member.login
     files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
     found = member.ask(Question(files))
-    return plan.setup(service, found, account, payload.certificate(service, project.root))
+    return plan.setup(service, found, account, staging.own(project, service), consent)
 
 
-def setup_script(project: Project, member: Member) -> Script:
-    """The text that setup would run."""
-    found = _look(project, member)
-    return scripts.setup(member.service, found.account, found.packages)
+def setup_script(project: Project, member: Member, consent: Consent) -> Script:
+    """The step that setup would run."""
+    return _look(project, member, consent).script(member.service)
 
 
-def setup(project: Project, member: Member, emit: Emit) -> None:
-    """Root's part, also when nothing of it is known to differ: asked for is asked for."""
-    found = _look(project, member)
+def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> None:
+    """Run root's part even if nothing seems to differ: the user asked for it explicitly."""
+    found = _look(project, member, consent)
     staging.install(project, member, found, emit)
     told = "the certificate is new" if found.reasons else "nothing had to be written"
     told = f"{len(found.changed)} files written" if found.changed else told

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tasks.engine import facts as reports
 from tasks.engine import failpoints, failures, maintenance, scripts
 from tasks.engine.errors import LoopError, Unreachable
-from tasks.engine.events import Failed, Finished, Line, Step
+from tasks.engine.events import Event, Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit
 from tasks.engine.inventory import Host
@@ -70,11 +70,18 @@ class Member:
         """The account that we are logged in as."""
         return self.connect().endpoint.user
 
-    def ask(self, question: Question) -> Facts:
-        """The facts of the host."""
-        transcript = self.connect().execute(scripts.facts(self.service, question), self.run, _nothing)
+    def asking(self, question: Question) -> Script:
+        """The script that asks it: root reads what belongs to the deploy account with that account's rights."""
+        return scripts.facts(self.service, question._replace(step_down=self.login == "root"))
+
+    def ask(self, question: Question, more: Script | None = None) -> Facts:
+        """The facts of the host; more: a further script that reports some."""
+        transcript = self.connect().execute(self.asking(question), self.run, _nothing)
         if not transcript.marks:
             raise failures.unstarted(transcript, self.host.name, self.login)
+        if more:
+            for word, lines in self.perform(more, _nowhere).marks.items():
+                transcript.marks.setdefault(word, []).extend(lines)
         found = reports.parse(transcript)
         self.warning = maintenance.warn(found)
         return found
@@ -158,3 +165,7 @@ def describe(found: Facts) -> str:
 
 def _nothing(_: Mark | Output) -> None:
     """Facts are read from the transcript when it is whole."""
+
+
+def _nowhere(_: Event) -> None:
+    """Nobody is told the steps of a question."""

@@ -93,9 +93,8 @@ def _installer() -> bytes:
 
 
 def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path) -> Iterator[bytes]:
-    """The tar that `setup.sh` unpacks: root's files below their paths, their modes, and the operator's certificate."""
+    """The tar that setup reads: root's files below their paths, and the operator's certificate."""
     extra = {file.path.lstrip("/"): file.text.encode() for file in files}
-    extra["MODES"] = "".join(f"{file.mode:04o} {file.path}\n" for file in files).encode()
     extra["README"] = readme.encode()
     tls = service.nginx.tls if service.nginx else None
     if tls and tls.mode == "files":

@@ -10,7 +10,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts, Python
 from tasks.engine.host_files import HostFile
 from tasks.engine.release import Release
-from tasks.engine.scripts import Script, Staging, Switch
+from tasks.engine.scripts import Consent, Installation, Script, Staging, Switch
 from tasks.engine.service import Service
 from tasks.engine.wheelhouse import Wheelhouse
 
@@ -26,10 +26,20 @@ _PACKAGES = {
 }
 
 
+class Own(NamedTuple):
+    """What this clone brings along. certificate: None for a self-signed one; origin: its git remote, or nothing."""
+
+    certificate: bytes | None = None
+    origin: str = ""
+
+
+_NONE, _SAID_NOTHING = Own(), Consent()
+
+
 class Setup(NamedTuple):
     """Root's part. files: all of them; changed: those that differ on the host; packages: what is missing.
 
-    edited: those of the changed that are not as they were written there: setup keeps a copy.
+    edited: those of the changed that are not as they were written there. origin: the git remote of this clone.
     """
 
     account: str
@@ -38,11 +48,18 @@ class Setup(NamedTuple):
     packages: tuple[str, ...]
     reasons: tuple[str, ...]
     edited: tuple[str, ...] = ()
+    origin: str = ""
+    consent: Consent = Consent()
 
     @property
     def needed(self) -> bool:
         """Whether anything of it is to be done."""
         return bool(self.changed or self.packages or self.reasons)
+
+    def script(self, service: Service) -> Script:
+        """What does it on the host."""
+        parts = Installation(self.account, self.packages, self.files, self.origin, self.consent)
+        return scripts.setup(service, parts)
 
 
 class Delivery(NamedTuple):
@@ -91,7 +108,7 @@ class HostPlan(NamedTuple):
         """What changes the host, in order. hook: this one is the first of the run; wait: seconds for another run."""
         found = []
         if self.setup.needed:
-            found.append(scripts.setup(self.service, self.setup.account, self.setup.packages))
+            found.append(self.setup.script(self.service))
         if not self.unchanged:
             found.append(scripts.hold(self.service, "deploy", self.release, wait))
             found.append(scripts.stage(self.service, self.delivery.staging))
@@ -106,8 +123,10 @@ def expected(before: str | None, trial: str | None) -> str | None:
     return f"{before} {trial}" if before and trial else before
 
 
-def setup(service: Service, facts: Facts, account: str, certificate: bytes | None) -> Setup:
-    """What of root's is missing or differs. certificate: the operator's own, None for a self-signed one."""
+def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consent: Consent = _SAID_NOTHING) -> Setup:
+    """What of root's is missing or differs; LoopError where the service is another clone's."""
+    _require_ours(service, facts, own.origin, consent)
+    certificate = own.certificate
     files = host_files.render(service, facts.ground(account))
     changed = tuple(file.path for file in files if _there(facts, file.path) != file.sha256)
     reasons = []
@@ -123,7 +142,28 @@ def setup(service: Service, facts: Facts, account: str, certificate: bytes | Non
     edited = tuple(
         path for path in changed if (there := facts.get(f"file.{path}")) and there != facts.get(f"setup.{path}")
     )
-    return Setup(account, files, changed, _missing(service, facts, account), tuple(reasons), edited)
+    if consent.take_over and _others(facts, own.origin):
+        reasons.append(f"it is taken over from the clone {_others(facts, own.origin)}")
+    packages = _missing(service, facts, account)
+    return Setup(account, files, changed, packages, tuple(reasons), edited, own.origin, consent)
+
+
+def _require_ours(service: Service, facts: Facts, origin: str, consent: Consent) -> None:
+    theirs = _others(facts, origin)
+    if not theirs or consent.take_over:
+        return
+    raise LoopError(
+        f"{service.name} on this host is the service of another clone: {theirs}, set up by "
+        f"{history.person(facts.get('setup.by'))} at {facts.get('setup.since') or 'an unknown time'}",
+        next="give this service another name in service.yaml, or say --take-over if it is to replace that one",
+        code="another-clone",
+    )
+
+
+def _others(facts: Facts, origin: str) -> str:
+    """The git remote of the clone that the service is of, where that is another one than ours."""
+    theirs = facts.get("setup.origin")
+    return theirs if origin and theirs != origin else ""
 
 
 def _there(facts: Facts, path: str) -> str:

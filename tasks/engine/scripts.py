@@ -5,22 +5,25 @@ Nothing of one run is in it: nonce, run id, who and failpoint travel on standard
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from tasks.engine import host_files, launchers, layout, quote, templates
+from tasks.engine import host_files, host_program, launchers, layout, quote, templates
+from tasks.engine.host_files import HostFile
 from tasks.engine.service import Service
+
+_PACKAGES = 600
+"""Seconds that a package manager may take, as in the host's program."""
 
 STAGES = {
     "activate": ("links", "slots", "former", "recover", "venv", "gate", "door", "commit", "undo"),
-    "facts": ("links", "units", "survey", "drift"),
+    "facts": ("links", "units", "survey"),
     "hold": (),
     "hook": ("links", "slots", "former", "recover"),
     "maintenance": (),
     "probation": ("slots", "former", "gate", "commit", "undo", "retire"),
-    "remove": (),
-    "setup": ("accounts", "files", "certificate", "nginx"),
     "stage": ("former", "venv"),
     "start": ("slots",),
     "stop": ("slots",),
@@ -36,7 +39,7 @@ def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
 class Script(NamedTuple):
     """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has.
 
-    followed: another one comes after it, as a rule.
+    followed: another one comes after it, as a rule. program: text is a step of the host's program, one JSON object.
     """
 
     stage: str
@@ -44,6 +47,7 @@ class Script(NamedTuple):
     seconds: float
     root: bool = False
     followed: bool = False
+    program: bool = False
 
 
 class Question(NamedTuple):
@@ -52,7 +56,7 @@ class Question(NamedTuple):
     survey: what people want to know beside what a run needs; rights: with that, whether root is to be had. wait: how
     many seconds for an activation to end; watch: for a probation. journal: the last words of the slot without traffic.
     wanted: the release to be deployed; whether another one is well, or what this one is made of, matters to nobody.
-    followed: the answer decides what is run next.
+    followed: the answer decides what is run next. step_down: root reads with the rights of the deploy account.
     """
 
     files: tuple[str, ...] = ()
@@ -65,10 +69,10 @@ class Question(NamedTuple):
     rights: bool = False
     wait: int = 0
     watch: int = 0
-    drift: bool = False
     journal: bool = False
     wanted: str = ""
     followed: bool = False
+    step_down: bool = False
 
 
 def facts(service: Service, question: Question) -> Script:
@@ -86,27 +90,65 @@ def facts(service: Service, question: Question) -> Script:
         "WAIT": question.wait,
         "WATCH": question.watch,
         "JOURNAL": int(question.journal),
-        "DRIFT": int(question.drift),
-        "UNITS": " ".join(layout.units(service)),
+        "STEP_DOWN": int(question.step_down),
         "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }
-    left_out = {name for name, asked in (("survey", question.survey), ("drift", question.drift)) if not asked}
+    left_out = set() if question.survey else {"survey"}
     seconds = 60 + question.wait + question.watch
     script = _compose("facts", service, values, seconds=seconds, left_out=left_out)
     return script._replace(followed=question.followed)
 
 
-def setup(service: Service, account: str, packages: tuple[str, ...]) -> Script:
-    """As root: accounts, directories, certificate, units, nginx file, sudo rules."""
-    tls = service.nginx.tls.mode if service.nginx else "off"
-    values: dict[str, str | int] = {
-        "ACCOUNT": account,
-        "PACKAGES": " ".join(packages),
-        "CERTIFICATE": tls,
-        "UNITS": " ".join(layout.enabled(service)),
+class Consent(NamedTuple):
+    """What the operator has said to: take_over: another clone's service is replaced; overwrite: edited files are."""
+
+    take_over: bool = False
+    overwrite: bool = False
+
+
+class Installation(NamedTuple):
+    """Root's part. account: the deploy account; origin: the git remote of this clone, empty without one."""
+
+    account: str
+    packages: tuple[str, ...]
+    files: tuple[HostFile, ...]
+    origin: str = ""
+    consent: Consent = Consent()
+
+
+def setup(service: Service, installation: Installation) -> Script:
+    """As root: accounts, directories, certificate, units, nginx file, sudo rules. The payload has the contents."""
+    files = [
+        {"path": file.path, "mode": f"{file.mode:04o}", "sha256": file.sha256}
+        for file in sorted(installation.files, key=lambda file: file.path)
+    ]
+    values: dict[str, object] = {
+        "account": installation.account,
+        "packages": list(installation.packages),
+        "files": files,
+        "certificate": service.nginx.tls.mode if service.nginx else "off",
+        "front": front(service),
+        "server_name": service.nginx.server_name if service.nginx else "",
+        "listen": host_files.listen_address(service),
+        "units": list(layout.enabled(service)),
+        "drain": service.drain,
+        "grace": launchers.GRACE,
+        "origin": installation.origin,
+        **installation.consent._asdict(),
     }
-    return _compose("setup", service, values, seconds=600, root=True)
+    return _step("setup", service, values, seconds=600 + 2 * _PACKAGES * bool(installation.packages), root=True)
+
+
+def drift(service: Service, files: Collection[str]) -> Script:
+    """Reads only: what of ours is not as it was written. files: root's, by path."""
+    values: dict[str, object] = {
+        "files": sorted(files),
+        "certificate": f"/etc/{service.name}/tls/certificate.pem" if front(service) == "https" else "",
+        "units": list(layout.units(service)),
+        "links": {f"slots/{slot}/http.sock": f"/run/{service.name}/{slot}.sock" for slot in layout.SLOTS},
+    }
+    return _step("drift", service, values, seconds=240)
 
 
 class Staging(NamedTuple):
@@ -207,11 +249,14 @@ def maintenance(service: Service, turn: str) -> Script:
 
 def remove(service: Service, *, data: bool) -> Script:
     """As root: takes everything of the service off the host, and its data when asked to."""
-    values: dict[str, str | int] = {
-        "UNITS": " ".join(layout.stopped(service)),
-        "DATA": int(data),
-    }
-    return _compose("remove", service, values, seconds=service.drain + 180, root=True)
+    values: dict[str, object] = {"units": list(layout.stopped(service)), "data": data, "drain": service.drain}
+    return _step("remove", service, values, seconds=2 * service.drain + 300, root=True)
+
+
+def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> Script:
+    """One JSON object, a key a line: what is printed is what the host's program gets."""
+    head = {"program": host_program.digest(), "step": step, "name": service.name, "root": layout.root(service)}
+    return Script(step, json.dumps({**head, **values}, indent=2) + "\n", seconds, root, program=True)
 
 
 def _compose(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tasks.engine import quote
+from tasks.engine import host_program, quote
 from tasks.engine.errors import LoopError
 from tasks.engine.marks import Mark, Output, Transcript
 
@@ -54,7 +54,9 @@ def command(become: tuple[str, ...] = ()) -> str:
     """
     words = map(quote.login_shell, (*(_PLAIN if become else ()), *become, "/bin/sh", "-c"))
     # `$` and `"` mean nothing between single quotes in sh, fish and csh alike.
-    return " ".join(["exec", *words, f'\'{_PATH}; IFS= read -r length && eval "$(head -c "$length")"\''])
+    return " ".join(
+        ["exec", *words, f'\'{_PATH}; IFS= read -r length && SCRIPT=$(head -c "$length") && eval "$SCRIPT"\'']
+    )
 
 
 def framed(text: str) -> bytes:
@@ -64,6 +66,10 @@ def framed(text: str) -> bytes:
 
 
 def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
-    """What goes to standard input."""
-    yield framed(script.text) + f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
+    """What goes to standard input: a script and the lines of the run; or the program, those lines, and its step."""
+    head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
+    if script.program:
+        yield framed(host_program.LAUNCHER) + framed(host_program.text()) + head + framed(script.text)
+    else:
+        yield framed(script.text) + head
     yield from payload

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import NamedTuple
 
+from tasks.engine import checkout, host_files, payload, plan, scripts
 from tasks.engine import facts as reports
-from tasks.engine import host_files, payload, plan, scripts
 from tasks.engine.events import Step
 from tasks.engine.facts import Facts
 from tasks.engine.failures import Edited
@@ -16,11 +17,13 @@ from tasks.engine.fanout import Emit, apart
 from tasks.engine.hold import Claim, Holds
 from tasks.engine.inventory import Host
 from tasks.engine.member import Member
-from tasks.engine.plan import HostPlan
+from tasks.engine.plan import HostPlan, Own
 from tasks.engine.project import Project
 from tasks.engine.release import Release
-from tasks.engine.scripts import Question, Switch
+from tasks.engine.scripts import Consent, Question, Switch
 from tasks.engine.service import Service
+
+_NOTHING = Consent()
 
 
 class Candidate(NamedTuple):
@@ -42,15 +45,22 @@ class Candidate(NamedTuple):
 
 
 class Delivering(NamedTuple):
-    """What a deploy carries, and how many seconds it waits for another run to end."""
+    """What a deploy carries, how many seconds it waits for another run to end, and what the operator said to."""
 
     project: Project
     release: Release
     lock_wait: int = 0
+    consent: Consent = _NOTHING
 
 
 def prepare(
-    project: Project, made: Release, member: Member, emit: Emit, *, show: bool = False
+    project: Project,
+    made: Release,
+    member: Member,
+    emit: Emit,
+    consent: Consent = _NOTHING,
+    *,
+    show: bool = False,
 ) -> tuple[Facts, HostPlan]:
     """Facts, wheels and the plan of one host; changes nothing."""
     service, host = member.service, member.host
@@ -60,8 +70,13 @@ def prepare(
     member.reach("controller.facts")
     python = reports.choose_python(found, host.python, service.python, host.name)
     wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
-    setup = plan.setup(service, found, account, payload.certificate(service, project.root))
+    setup = plan.setup(service, found, account, own(project, service), consent)
     return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
+
+
+def own(project: Project, service: Service) -> Own:
+    """What this clone brings along beside the release."""
+    return Own(payload.certificate(service, project.root), checkout.origin(project.root))
 
 
 def question(service: Service, host: Host, account: str, *, show: bool = False, wanted: str = "") -> Question:
@@ -72,7 +87,8 @@ def question(service: Service, host: Host, account: str, *, show: bool = False, 
 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
     """Root's part first, and beside the end of it the lock of the run and the release, which touch nothing live."""
-    found, planned = prepare(delivering.project, delivering.release, member, emit)
+    look = partial(prepare, delivering.project, delivering.release, member, emit, delivering.consent)
+    found, planned = look()
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
     with ExitStack() as stack:
@@ -83,7 +99,7 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
         if not planned.unchanged:
             claim = Claim("deploy", delivering.release.id, found.actions[-1:])
             if holds.take(member, claim, delivering.lock_wait, emit):
-                _, planned = prepare(delivering.project, delivering.release, member, emit)
+                _, planned = look()
             _deliver(delivering.release, member, planned, emit)
     return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged, planned.trial)
 
@@ -108,9 +124,8 @@ def install(
     project: Project, member: Member, setup: plan.Setup, emit: Emit, heard: Callable[[str], None] | None = None
 ) -> None:
     """Root's part."""
-    script = scripts.setup(member.service, setup.account, setup.packages)
     sent = payload.setup(member.service, setup.files, host_files.readme(member.service), project.root)
-    member.perform(script, emit, sent, heard)
+    member.perform(setup.script(member.service), emit, sent, heard)
 
 
 @contextmanager

@@ -16,6 +16,12 @@ def text(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
+@cache
+def modules(folder: str) -> tuple[str, ...]:
+    """The names of the Python modules in a folder of `templates/`, but of the loader."""
+    return tuple(sorted(path.stem for path in (FOLDER / folder).glob("*.py") if path.stem != "loader"))
+
+
 def fill(template: str, /, **values: str) -> str:
     """The template with each place filled in; KeyError when a place has no value."""
     return _PLACE.sub(lambda place: values[place[1]], text(template))

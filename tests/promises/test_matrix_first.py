@@ -72,7 +72,7 @@ def test_a_first_deploy_hangs(site: Site, step: str) -> None:
 @pytest.mark.parametrize("step", steps("setup", *SETUP))
 def test_a_setup_hangs(site: Site, step: str) -> None:
     """Its controller is killed, and nobody but an operator ends it."""
-    hung(site, step, "pkill -9 -f '[h]ead -c'")
+    hung(site, step, "pkill -9 -f '[s]tream = sys.stdin'")
 
 
 @pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=2)

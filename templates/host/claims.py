@@ -1,0 +1,93 @@
+"""Whose a name is on this host: a first setup takes nothing that was there, and no clone another one's service."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import accounts
+from .record import Record
+from .run import Refused, Run, utc_now
+
+UNIT_FOLDERS = (
+    *("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"),
+    *("/usr/lib/systemd/system", "/lib/systemd/system"),
+)
+TMPFILES_FOLDERS = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/lib/tmpfiles.d")
+
+
+def directories(name: str, root: str) -> tuple[str, ...]:
+    """The directories that a service has to itself, made by setup or by systemd."""
+    return (f"/etc/{name}", root, f"/run/{name}", f"/var/lib/{name}", f"/var/cache/{name}")
+
+
+def everything(name: str, root: str) -> set[tuple[str, str]]:
+    """What setup makes for a service, as the record names it."""
+    return {("user", name), *(("directory", path) for path in directories(name, root))}
+
+
+def check(record: Record, step: Mapping[str, Any]) -> None:
+    """Refused when the name of the service is somebody else's here; `take_over` passes another clone's service on."""
+    # What remove has left of a record, for the sake of the data, names neither files nor an account.
+    if record.account is None and not record.files:
+        _require_free(record, step)
+    ours, theirs = step["origin"], record.values.get("origin", "")
+    if ours and theirs and ours != theirs and not step["take_over"]:
+        raise Refused(
+            f"{step['name']} on this host is the service of another clone: {theirs}, set up by "
+            f"{_person(record.values.get('by', ''))} at {record.values.get('since', 'an unknown time')}. "
+            "Give this service another name in service.yaml, or say --take-over if it is to replace that one"
+        )
+
+
+def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
+    """Write down what is about to be made, before anything is."""
+    name = step["name"]
+    if not record.there:
+        os.mkdir(f"/etc/{name}", 0o755)
+    # A record of an earlier version names files alone.
+    if record.account is None or accounts.made_by_setup(name):
+        record.made = everything(name, step["root"])
+    if "by" not in record.values or step["origin"] != record.values.get("origin", ""):
+        record.values.update({"by": run.who, "since": utc_now()})
+    if step["origin"]:
+        record.values["origin"] = step["origin"]
+    for file in step["files"]:
+        record.add("file", file["path"], file["sha256"])
+    record.write(run.id)
+
+
+def _require_free(record: Record, step: Mapping[str, Any]) -> None:
+    name, found = record.name, list[str]()
+    if ("user", name) not in record.made and accounts.find(name) is not None:
+        found.append(f"an account {name}")
+    elif ("user", name) not in record.made and accounts.group_exists(name):
+        found.append(f"a group {name}")
+    places = [path for path in directories(name, step["root"]) if ("directory", path) not in record.made]
+    places += [place for file in step["files"] for place in _like(file["path"])]
+    found += [place for place in dict.fromkeys(places) if os.path.lexists(place)]
+    if found:
+        raise Refused(
+            f"this host has something of the name {name} already, and setup did not make it: {', '.join(found[:5])}. "
+            "Give the service another name in service.yaml"
+        )
+
+
+def _like(path: str) -> Iterable[str]:
+    """Where else a file of this name would be the same to systemd: ours would hide it, or be hidden."""
+    folder, file = os.path.split(path)
+    for folders in (UNIT_FOLDERS, TMPFILES_FOLDERS):
+        if folder in folders:
+            return [f"{other}/{file}" for other in folders]
+    return [path]
+
+
+def _person(text: str) -> str:
+    """Who wrote the record, in words."""
+    try:
+        who = json.loads(text)
+        return f"{who.get('git') or who.get('user')} (on {who.get('host')})"
+    except (ValueError, AttributeError):
+        return "somebody"

@@ -1,0 +1,111 @@
+"""Report whatever of ours is not as it was written. Reads only.
+
+As root, everything below the service's directory is read by a process that has the rights of its owner alone, who may
+have put links, FIFOs or paths with `..` there. A finding is a line `drift KIND PATH`; content is `data PATH BASE64`.
+"""
+
+from __future__ import annotations
+
+import base64
+import glob
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from . import accounts, programs, record
+from .folders import Folder
+from .release import examine
+from .run import Run
+
+SHOWN = 1 << 16
+"""Bytes of a file that are shown."""
+_SECONDS, _MOST = 120, 32 << 20
+_PROPERTIES = ("DropInPaths", "FragmentPath", "NeedDaemonReload")
+Tell = Callable[[str, str], None]
+"""Report a line: its word, and the rest."""
+
+
+def perform(run: Run) -> None:
+    """See the step's keys at `steps.drift` of the controller."""
+    step = run.step
+    for path in filter(None, (*step["files"], step["certificate"])):
+        _root_file(run, path)
+    for unit, values in _units(step["units"]):
+        for name in _PROPERTIES:
+            run.mark("drift", f"unit {unit} {name} {values.get(name, '')}")
+        for path in values.get("DropInPaths", "").split():
+            _show(run.mark, path)
+    for path in _extra_units(step["name"], frozenset(step["files"])):
+        run.mark("drift", f"extra {path}")
+        _show(run.mark, path)
+    _below(run, step["root"], step["links"])
+
+
+def _root_file(run: Run, path: str) -> None:
+    folder, name = os.path.split(path)
+    try:
+        with Folder.open(folder) as place:
+            found = place.status(name)
+            if found is None:
+                run.mark("drift", f"missing {path}")
+            elif stat.S_ISLNK(found.st_mode):
+                run.mark("drift", f"link {path} {place.link(name)}")
+            else:
+                run.fact(f"file.{path}", place.digest(name))
+                _show(run.mark, path)
+    except FileNotFoundError:
+        run.mark("drift", f"missing {path}")
+    except OSError:
+        run.mark("drift", f"unreadable {path}")
+
+
+def _units(units: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The properties of each unit, which systemd tells in blocks, in the order of the question."""
+    wanted = [word for name in _PROPERTIES for word in ("-p", name)]
+    told = programs.ask("systemctl", "show", "--no-pager", *wanted, *units).output
+    for unit, block in zip(units, told.split("\n\n")):
+        yield unit, dict(line.partition("=")[::2] for line in block.splitlines())
+
+
+def _extra_units(name: str, files: frozenset[str]) -> Iterator[str]:
+    """Unit files of our name that we did not write, and that are no other service's (`shop` and `shop-admin`)."""
+    others = {path for place in glob.glob("/etc/*/setup") for path in record.read(place.split("/")[2]).files}
+    for pattern in (f"{name}.*", f"{name}[-@]*"):
+        for path in sorted(glob.glob(f"/etc/systemd/system/{pattern}")):
+            if path not in files and path not in others and (os.path.isfile(path) or os.path.islink(path)):
+                yield path
+
+
+def _show(tell: Tell, path: str) -> None:
+    """The content of a file of the system's, as far as it is shown."""
+    folder, name = os.path.split(path)
+    try:
+        with Folder.open(folder) as place:
+            tell("data", f"{path} {base64.b64encode(place.read(name, SHOWN)).decode()}")
+    except OSError:
+        return
+
+
+def _below(run: Run, root: str, links: dict[str, str]) -> None:
+    try:
+        owner = accounts.of_uid(os.lstat(root).st_uid)
+    except FileNotFoundError:
+        return
+    if os.geteuid() != 0:
+        examine(root, links, run.mark)
+        return
+    if owner is None:
+        run.mark("drift", f"unreadable {root}")
+        return
+
+    def work(output: BinaryIO) -> None:
+        def tell(word: str, text: str) -> None:
+            output.write(json.dumps([word, text]).encode() + b"\n")
+
+        examine(root, links, tell)
+
+    for line in accounts.as_account(owner, work, _SECONDS, _MOST).splitlines():
+        word, text = json.loads(line)
+        run.mark(word, text)

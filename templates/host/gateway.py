@@ -1,0 +1,138 @@
+"""nginx with our site in place: it takes the file, has its ports, and answers everybody else as before."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+
+from . import programs
+from .files import RootFiles
+from .run import Refused, Run
+
+_RELOAD_SECONDS = 10
+_UNIT = "nginx.service"
+
+
+class Gateway:
+    """nginx while a setup changes it. give_way: puts the former files back."""
+
+    def __init__(self, run: Run, changes: RootFiles, give_way: Callable[[], None]) -> None:
+        self._run, self._changes, self._give_way = run, changes, give_way
+        self._name, self._front, self._server_name = (run.step[key] for key in ("name", "front", "server_name"))
+        self.reloaded = False
+
+    def start(self) -> None:
+        """Check, then reload or start; Refused with the reason where nginx cannot serve us beside everybody else."""
+        if self._front == "listen":
+            if programs.active(_UNIT) and self._changes.changed("/etc/nginx/"):
+                self._check()
+                self._reload()
+            return
+        if not programs.ask("systemctl", "is-enabled", "-q", _UNIT).well:
+            programs.systemctl("enable", "-q", _UNIT)
+        up = programs.active(_UNIT)
+        if up and not self._changes.changed("/etc/nginx/") and not self._changes.changed(f"/etc/{self._name}/tls/"):
+            return
+        self._run.say("nginx", "check and reload")
+        self._check()
+        ports = (80, 443) if self._front == "https" else (80,)
+        for port in ports:
+            self._require_port(port)
+        if up:
+            self._reload_beside_others()
+        elif not programs.systemctl("start", _UNIT):
+            self._run.journal(
+                programs.ask("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "5", "-u", _UNIT).output
+            )
+            raise Refused("nginx does not start")
+
+    def _check(self) -> None:
+        """With everything in place. Whose fault it is shows when our files are gone again."""
+        checked = programs.ask("nginx", "-t", errors=True)
+        if checked.well:
+            if f'conflicting server name "{self._server_name}"' in checked.output:
+                raise Refused(f"another site of this nginx has the name {self._server_name} already")
+            return
+        self._run.journal(checked.output)
+        self._give_way()
+        if not programs.ask("nginx", "-t", "-q").well:
+            raise Refused("nginx refuses its own configuration, and not for a file of this service: mend it first")
+        raise Refused("nginx refuses the configuration with our file in place")
+
+    def _require_port(self, port: int) -> None:
+        """`nginx -t` opens no port, and a reload that cannot have one keeps the old configuration without a word."""
+        main = programs.unit_property(_UNIT, "MainPID")
+        for line in programs.ask("ss", "-Hltnp", f"sport = :{port}").output.splitlines():
+            found = re.search(r'users:\(\("([^"]*)",pid=(\d+)', line)
+            if found and f"pid={main}," not in line:
+                raise Refused(f"port {port} is held by {found[1]} (pid {found[2]}), so nginx cannot have it")
+
+    def _reload_beside_others(self) -> None:
+        before = _statuses_of_stranger()
+        self._reload()
+        after = _statuses_of_stranger()
+        for port, (was, now) in zip((80, 443), zip(before, after)):
+            # The first site of a port gets the names of nobody, unless one says default_server; ours may be the first.
+            if was != "000" and now == "000":
+                raise Refused(
+                    f"a site of this nginx answers for unknown names on port {port}, and would not any more: "
+                    f"add default_server to its listen {port}"
+                )
+
+    def _reload(self) -> None:
+        self.reloaded = True
+        if not reload():
+            self._run.journal("\n".join(_tail("/var/log/nginx/error.log", 3)))
+            raise Refused("nginx was told to reload, and keeps its former configuration")
+
+
+def reload() -> bool:
+    """Reload nginx and wait until no worker of before takes connections; whether that came within ten seconds."""
+    former = _workers(programs.unit_property(_UNIT, "MainPID"))
+    if not programs.systemctl("reload", _UNIT):
+        return False
+    deadline = time.monotonic() + _RELOAD_SECONDS
+    while any(_takes_connections(pid) for pid in former):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _workers(main: str) -> list[str]:
+    return (_read(f"/proc/{main}/task/{main}/children") or "").split()
+
+
+def _takes_connections(pid: str) -> bool:
+    words = _read(f"/proc/{pid}/cmdline")
+    return bool(words) and "shutting down" not in (words or "")
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(65536)
+    except OSError:
+        return None
+
+
+def _tail(path: str, count: int) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+            return file.read().decode("utf-8", "replace").splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def _statuses_of_stranger() -> tuple[str, str]:
+    """What a name that no site has is answered, by HTTP and by HTTPS; 000 for no answer."""
+    ask = ("-s", "-o", "/dev/null", "--noproxy", "*", "--max-time", "5", "-w", "%{http_code}\n")
+    told = programs.ask(
+        *("curl", *ask, "--resolve", "stranger.invalid:80:127.0.0.1", "http://stranger.invalid/"),
+        *("--next", "-k", *ask, "--resolve", "stranger.invalid:443:127.0.0.1", "https://stranger.invalid/"),
+    )
+    http, https = (*told.output.split(), "000", "000")[:2]
+    return http, https

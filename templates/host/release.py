@@ -1,0 +1,141 @@
+"""Compare the releases of a service with their manifests. Reads with the rights of who runs it, and follows no link."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from .folders import Folder
+
+Tell = Callable[[str, str], None]
+"""Report a line: its word, and the rest."""
+SHOWN = 1 << 16
+"""Bytes of a file that are shown."""
+_LIST_BYTES = 64 << 20
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_VENV = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
+
+
+def examine(root: str, links: Mapping[str, str], tell: Tell) -> None:
+    """Report every file of every release that is edited, missing or not ours, and every link that leads elsewhere.
+
+    links: a path below `root`, whose folder is a slot that is used if it has a release, to the target it should have.
+    """
+    with Folder.open(root) as folder:
+        for path, target in sorted(links.items()):
+            _link(folder, path, target, tell)
+        _releases(folder, tell)
+
+
+@contextmanager
+def _opened(folder: Folder, path: str) -> Iterator[tuple[Folder, str]]:
+    """The directory of a path's last name, opened by one name after another; OSError for `..` and for a link."""
+    *folders, name = path.split("/")
+    if any(part in {"", ".", ".."} for part in (*folders, name)):
+        raise OSError(0, "it is no path of a file", path)
+    with ExitStack() as stack:
+        for part in folders:
+            folder = stack.enter_context(folder.below(part))
+        yield folder, name
+
+
+def _link(folder: Folder, path: str, target: str, tell: Tell) -> None:
+    try:
+        with _opened(folder, path) as (slot, name):
+            if slot.link("release") and slot.link(name) != target:
+                tell("drift", f"points {slot.path}/{name} {slot.link(name)}".rstrip())
+    except OSError:
+        return
+
+
+def _releases(folder: Folder, tell: Tell) -> None:
+    try:
+        releases = folder.below("releases")
+    except OSError:
+        return
+    with releases:
+        for name in releases.names():
+            found = releases.status(name)
+            if found and not name.startswith(".") and _is_folder(releases, name):
+                with releases.below(name) as release:
+                    _release(release, tell)
+
+
+def _is_folder(folder: Folder, name: str) -> bool:
+    try:
+        with folder.below(name):
+            return True
+    except OSError:
+        return False
+
+
+def _release(release: Folder, tell: Tell) -> None:
+    manifest = listed(release, "MANIFEST")
+    if manifest is None:
+        tell("drift", f"missing {release.path}/MANIFEST")
+        return
+    known = {f"code/{path}": digest for path, digest in manifest.items()}
+    launchers = listed(release, "LAUNCHERS")
+    known.update(launchers or {})
+    for path, digest in sorted(known.items()):
+        kind = compare(release, path, digest)
+        if kind:
+            tell("drift", f"{kind} {release.path}/{path}")
+            _show(release, path, tell)
+    _venv(release, tell)
+    there = [path for path in _files(release, "code") if not path.endswith(".pyc")]
+    there += _files(release, "run") if launchers is not None else []
+    for path in there:
+        if path not in known:
+            tell("drift", f"extra {release.path}/{path}")
+            _show(release, path, tell)
+
+
+def listed(release: Folder, name: str) -> dict[str, str] | None:
+    """Path to digest, as `sha256sum` lists them; None without a list. Lines of another form are left out."""
+    try:
+        text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    lines = (_LINE.fullmatch(line) for line in text.splitlines())
+    return {found[2]: found[1] for found in lines if found}
+
+
+def compare(release: Folder, path: str, digest: str) -> str:
+    """`edited` or `missing` for a file that is not as it is listed; empty for one that is."""
+    try:
+        with _opened(release, path) as (place, name):
+            return "" if place.digest(name) == digest else "edited"
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "edited"
+
+
+def _venv(release: Folder, tell: Tell) -> None:
+    target = release.link("venv")
+    if not _VENV.fullmatch(target):
+        tell("drift", f"points {release.path}/venv {target}".rstrip())
+    elif not os.access(f"{release.path}/{target}/bin/python", os.X_OK):
+        tell("drift", f"missing {release.path}/{target}")
+
+
+def _files(release: Folder, name: str) -> Iterator[str]:
+    try:
+        with release.below(name) as folder:
+            for _, _, path in folder.walk():
+                yield f"{name}/{path}"
+    except OSError:
+        return
+
+
+def _show(release: Folder, path: str, tell: Tell) -> None:
+    try:
+        with _opened(release, path) as (place, name):
+            data = base64.b64encode(place.read(name, SHOWN)).decode()
+    except OSError:
+        return
+    tell("data", f"{release.path}/{path} {data}")

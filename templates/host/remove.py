@@ -1,0 +1,121 @@
+"""Take the service off this host, as root: units first, then files. Its data only when that was asked for.
+
+What is removed is what the record names, and nothing else of that name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from . import accounts, claims, gateway, programs, record, trust
+from .record import Record
+from .run import Refused, Run
+
+
+def perform(run: Run) -> None:
+    """See the step's keys at `steps.remove` of the controller."""
+    name = run.step["name"]
+    if os.geteuid() != 0:
+        raise Refused("remove needs root")
+    trust.require_roots_own("/opt/apps", f"/etc/{name}", "/var/lib")
+    known = record.read(name)
+    if not known.there:
+        raise Refused(f"{name} was not set up on this host by this tool: there is no {known.path}")
+    if known.account is None and not known.files and not run.step["data"]:
+        raise Refused(f"{name} is not set up on this host any more; --data takes what is left of it: /var/lib/{name}")
+    if accounts.made_by_setup(name) and not known.made:
+        # A record of an earlier version names files alone.
+        known.made = claims.everything(name, run.step["root"])
+    run.say("stop", name)
+    _stop(run, known)
+    _remove_files(run, known)
+    for path in (run.step["root"], f"/run/{name}"):
+        _remove_tree(run, path)
+    if run.step["data"]:
+        _remove_data(run, known)
+    elif os.path.lexists(f"/var/lib/{name}") or accounts.find(name):
+        _keep_record(run, known)
+    else:
+        _remove_etc(run, known)
+    run.say("removed", name)
+
+
+def _stop(run: Run, known: Record) -> None:
+    name = known.name
+    # As long as the last requests may take.
+    programs.run("systemctl", "stop", *run.step["units"], seconds=run.step["drain"] + programs.SECONDS)
+    # What the record says, not service.yaml, which may have lost a process since.
+    units = [os.path.basename(path) for path in known.paths if path.startswith("/etc/systemd/system/")]
+    units = [unit for unit in units if "@." not in unit]
+    for unit in (*units, f"{name}@blue.socket", f"{name}@green.socket"):
+        programs.ask("systemctl", "disable", "-q", "--now", unit)
+
+
+def _remove_files(run: Run, known: Record) -> None:
+    for path in known.paths:
+        if known.files[path][0] == "file" and os.path.lexists(path):
+            run.say("remove", path)
+            os.unlink(path)
+    programs.systemctl("daemon-reload")
+    served = any(path.startswith("/etc/nginx/") for path in known.paths) and programs.active("nginx.service")
+    if served and programs.ask("nginx", "-t", "-q").well:
+        gateway.reload()
+
+
+def _remove_data(run: Run, known: Record) -> None:
+    for path in (f"/var/lib/{known.name}", f"/var/cache/{known.name}"):
+        if os.path.lexists(path):
+            if ("directory", path) not in known.made:
+                run.mark("warning", f"{path} was there before setup, and stays")
+                continue
+            run.say("remove", path)
+            _remove_tree(run, path)
+    if ("user", known.name) in known.made and accounts.find(known.name):
+        run.say("remove", f"account {known.name}")
+        if not programs.run("userdel", known.name):
+            run.mark("warning", f"userdel did not remove the account {known.name}")
+    _remove_etc(run, known)
+
+
+def _remove_etc(run: Run, known: Record) -> None:
+    """All of it where setup made it; else what setup wrote there."""
+    folder = f"/etc/{known.name}"
+    if ("directory", folder) in known.made:
+        _remove_tree(run, folder)
+        return
+    for path in (*known.paths, known.path):
+        if path.startswith(f"{folder}/") and os.path.lexists(path):
+            os.unlink(path)
+    for path in (f"{folder}/tls", folder):
+        try:
+            os.rmdir(path)
+        except OSError:
+            run.mark("warning", f"{path} has other files, and stays")
+
+
+def _keep_record(run: Run, known: Record) -> None:
+    """The account and the data stay, and so does the record that they are the service's: the next setup takes them."""
+    known.made -= {("directory", run.step["root"]), ("directory", f"/run/{known.name}")}
+    folder = f"/etc/{known.name}"
+    for name in os.listdir(folder) if ("directory", folder) in known.made else ():
+        if os.path.isdir(f"{folder}/{name}") and not os.path.islink(f"{folder}/{name}"):
+            _remove_tree(run, f"{folder}/{name}")
+        elif name != "setup":
+            os.unlink(f"{folder}/{name}")
+    known.files.clear()
+    known.values.pop("account", None)
+    known.write(run.id)
+
+
+def _remove_tree(run: Run, path: str) -> None:
+    """By open directories, without following a link; what cannot be removed is told."""
+    if not os.path.lexists(path):
+        return
+    if os.path.islink(path):
+        raise Refused(f"{path} is a symbolic link, and none of ours: remove it, and run this again")
+
+    def tell(_: object, place: str, error: object) -> None:
+        run.mark("warning", f"{place} cannot be removed: {error[1] if isinstance(error, tuple) else error}")
+
+    shutil.rmtree(path, onerror=tell)

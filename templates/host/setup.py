@@ -1,0 +1,222 @@
+"""Make a host ready for one service, as root. It may be run again at any time, also after one that was killed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from typing import BinaryIO
+
+from . import accounts, certificate, claims, gateway, handover, lock, programs, record, trust
+from .accounts import Account
+from .files import BACKUPS, RootFiles, remove_parts
+from .folders import Folder
+from .gateway import Gateway
+from .run import Refused, Run
+
+_MOST = 64 << 20
+"""Bytes of a file that is sent."""
+_APT = ("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=60")
+_PACKAGE_SECONDS = 600
+
+
+def perform(run: Run) -> None:
+    """Look first, refuse whatever has to be refused, and change the host only then."""
+    if os.geteuid() != 0:
+        raise Refused("setup needs root")
+    Setup(run).perform()
+
+
+class Setup:
+    """One setup. What the step's keys mean stands at `steps.setup` of the controller."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.step = run, run.step
+        self.name, self.root = run.step["name"], run.step["root"]
+        self.sent = _unpack(run.payload)
+        trust.require_roots_own("/opt/apps", f"/etc/{self.name}", BACKUPS)
+        self.record = record.read(self.name)
+        self.was = self.record.text()
+        wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
+        self.given = certificate.own(self.name, self.sent)
+        self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"])
+        self.gateway = Gateway(run, self.changes, self._put_back)
+        self.listen_moved = False
+
+    def perform(self) -> None:
+        """Everything, in order; the former files come back if anything fails."""
+        run = self.run
+        claims.check(self.record, self.step)
+        self.changes.require_unedited(self.given)
+        account = accounts.find(self.step["account"])
+        if account is None:
+            raise Refused(f"there is no account {self.step['account']} on this host")
+        run.point("setup.packages")
+        self._install_packages()
+        lock.hold(run, self.root, self.name, 2 * self.step["drain"] + self.step["grace"] + 30)
+        remove_parts(self.record.path)
+        handover.hand_over(run, self.record, self.root, account)
+        claims.begin(run, self.record, self.step)
+        try:
+            self._change(account)
+            run.point("setup.record")
+            self._record(account)
+        except BaseException:
+            self._put_back()
+            raise
+        run.point("setup.recorded")
+        run.say("ready", self.name)
+
+    def _change(self, account: Account) -> None:
+        run = self.run
+        run.point("setup.accounts")
+        service = accounts.make_service_account(run, self.name)
+        run.point("setup.directories")
+        self._make_directories(account, service)
+        # A release can be staged from now on, which takes longer than all that follows.
+        run.mark("directories")
+        run.point("setup.certificate")
+        if self.step["certificate"] != "off":
+            certificate.install(run, self.record, self.changes, self.given, self.step["server_name"])
+        run.point("setup.files")
+        self._require_rules()
+        self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
+        run.point("setup.units")
+        self._load_units()
+        run.point("setup.listen")
+        self._move_listen()
+        run.point("setup.gateway")
+        self.gateway.start()
+
+    def _put_back(self) -> None:
+        """The former files, and what reads them told so."""
+        self.run.leave()
+        if self.changes.any_changed:
+            self.run.say("undo", "the former files are put back")
+            self.run.point("setup.undo")
+            if self.record.account is None:
+                programs.ask("systemctl", "disable", "-q", *self.step["units"])
+            self.changes.put_back()
+            programs.systemctl("daemon-reload")
+            if self.gateway.reloaded:
+                gateway.reload()
+            if self.listen_moved:
+                programs.systemctl("start", f"{self.name}-listen.socket")
+        # A first setup that failed has made things all the same: the record goes on saying so.
+        if self.record.account is not None:
+            record.parse(self.name, self.was).write(self.run.id)
+
+    def _require_rules(self) -> None:
+        rules = self.sent.get(f"etc/sudoers.d/{self.name}")
+        if rules is not None and not programs.ask("visudo", "-c", "-q", "-f", "-", data=rules).well:
+            raise Refused("visudo refuses the sudo rules")
+
+    def _install_packages(self) -> None:
+        packages = self.step["packages"]
+        if not packages:
+            return
+        self.run.say("packages", " ".join(packages))
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        if programs.there("apt-get"):
+            install = ("apt-get", "-q", "-y", *_APT, "install", *packages)
+            # A machine that is new has no lists of packages.
+            for words in (install, ("apt-get", "-q", *_APT, "update"), install):
+                if programs.run(*words, seconds=_PACKAGE_SECONDS, environment=quiet) and words is install:
+                    return
+        elif programs.run("dnf", "-q", "-y", "install", *packages, seconds=_PACKAGE_SECONDS):
+            return
+        raise Refused(
+            f"these packages are missing, and no mirror gave them: {' '.join(packages)}. "
+            "Install them on this host, and run setup again"
+        )
+
+    def _make_directories(self, account: Account, service: Account) -> None:
+        if account.uid != 0:
+            programs.run("usermod", "-a", "-G", "systemd-journal", account.name)
+        handover.take_groups(self.record, account)
+        for path in ("/opt/apps", f"/etc/{self.name}/tls"):
+            os.makedirs(path, 0o755, exist_ok=True)
+        if not os.path.lexists(self.root):
+            os.mkdir(self.root, 0o711)
+            os.chown(self.root, account.uid, account.gid, follow_symlinks=False)
+        with Folder.open(self.root) as folder:
+            if os.fstat(folder.descriptor).st_uid != account.uid:
+                raise Refused(f"{self.root} does not belong to {account.name}")
+            os.fchmod(folder.descriptor, 0o711)
+        root, run, readme = self.root, self.run.id, self.sent["README"]
+        # What lies below belongs to the deploy account, and is made with no other rights than that account's.
+        accounts.as_account(account, lambda _: _fill_root(root, run, readme), 30, 1 << 16)
+        with Folder.open(root) as folder, folder.below("releases") as releases:
+            _close(releases, account, service)
+
+    def _load_units(self) -> None:
+        run, units = self.run, self.step["units"]
+        programs.run("systemd-tmpfiles", "--create", f"/etc/tmpfiles.d/{self.name}.conf")
+        run.point("setup.tmpfiles")
+        # A service that was told to stay down at a boot stays so, until it is started or deployed.
+        state = programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip()
+        if self.record.account is None or state != "disabled":
+            # By default it would reload, too: the longest step of all on a host with many units, and once is enough.
+            programs.systemctl("enable", "-q", "--no-reload", *units)
+        programs.systemctl("daemon-reload")
+        run.point("setup.reloaded")
+        states = programs.ask("systemctl", "show", "-p", "LoadState", "--value", *units).output.split()
+        for unit, loaded in zip(units, states):
+            if loaded != "loaded":
+                raise Refused(f"systemd does not load {unit}: it is {loaded}")
+        run.point("setup.enabled")
+
+    def _move_listen(self) -> None:
+        """A socket that is up keeps its former address until it is opened anew."""
+        socket, proxy = f"{self.name}-listen.socket", f"{self.name}-listen.service"
+        if not self.changes.changed(f"/{self.name}-listen.so") or not programs.active(socket):
+            return
+        self.run.say("listen", self.step["listen"])
+        self.listen_moved = True
+        programs.systemctl("stop", socket, proxy)
+        if not programs.systemctl("start", socket):
+            raise Refused(f"nothing can listen at {self.step['listen']}: is it taken, or no address of this host?")
+
+    def _record(self, account: Account) -> None:
+        """What a deploy compares with: the account, and the digest of each file as it was written."""
+        tls = {path: ("tls", (found[0],)) for path, (word, found) in self.record.files.items() if word == "tls"}
+        self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
+        self.record.files.update(tls)
+        self.record.values["account"] = account.name
+        self.record.write(self.run.id)
+
+
+def _unpack(payload: BinaryIO) -> dict[str, bytes]:
+    """The files of the payload, by path. Nothing of it touches the disk before it has its place."""
+    found = {}
+    with tarfile.open(fileobj=payload, mode="r|") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() and member.size <= _MOST else None
+            if file is None:
+                raise Refused(f"the controller sent {member.name}, which is no file for setup")
+            found[member.name] = file.read()
+    return found
+
+
+def _fill_root(root: str, run: str, readme: bytes) -> None:
+    """Run as the deploy account: the directories that a first release finds."""
+    with Folder.open(root) as folder:
+        for name, mode in (("releases", 0o750), ("venvs", 0o755), ("wheels", 0o755), ("slots", 0o755)):
+            folder.make(name, mode)
+        with folder.below("slots") as slots:
+            slots.make("blue", 0o755)
+            slots.make("green", 0o755)
+        if folder.status("history.jsonl"):
+            with folder.reader("history.jsonl") as history:
+                os.fchmod(history.fileno(), 0o600)
+        folder.replace("README", readme, 0o644, f"README.new-{run}")
+
+
+def _close(releases: Folder, account: Account, service: Account) -> None:
+    """Let only the deploy account and the service read releases: code and `env` are nobody else's business."""
+    found = os.fstat(releases.descriptor)
+    if found.st_uid != account.uid:
+        raise Refused(f"{releases.path} does not belong to {account.name}: move it away, and run setup again")
+    if (found.st_gid, stat.S_IMODE(found.st_mode)) != (service.gid, 0o750):
+        os.fchown(releases.descriptor, -1, service.gid)
+        os.fchmod(releases.descriptor, 0o750)

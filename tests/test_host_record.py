@@ -1,0 +1,83 @@
+"""The record of setup: what it says comes back, and a file that a setup was about to write counts as ours."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from templates.host import claims, record
+from templates.host.files import RootFiles, read
+from templates.host.folders import Folder
+from templates.host.record import Record
+from templates.host.run import Run
+
+RUN = Run(("nonce", "run-1", '{"user":"ann"}', ""), {"name": "shop"}, io.BytesIO())
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    known = Record("shop")
+    known.made = claims.everything("shop", "/opt/apps/shop")
+    known.values = {"account": "deploy", "origin": "git@example:shop.git", "by": '{"user": "ann"}', "since": "now"}
+    known.add("file", "/etc/systemd/system/shop with a blank", "0" * 64)
+    known.add("tls", "/etc/shop/tls/key.pem", "1" * 64)
+    again = record.parse("shop", known.text())
+    assert (again.made, again.values, again.files) == (known.made, known.values, known.files)
+    assert again.account == "deploy"
+
+
+def test_a_record_of_an_earlier_version_names_files_and_the_account() -> None:
+    known = record.parse("shop", f"account deploy\nfile {'0' * 64} /etc/x\nlayout 7\n")
+    assert (known.there, known.account, known.paths, known.made) == (True, "deploy", ("/etc/x",), set())
+
+
+def test_of_two_digests_the_former_one_is_last_for_who_reads_one() -> None:
+    known = record.parse("shop", "file old /etc/x\n")
+    known.add("file", "/etc/x", "new")
+    known.add("file", "/etc/x", "new")
+    assert known.digests("/etc/x") == ("new", "old")
+    assert known.text().splitlines()[-1] == "file old /etc/x"
+
+
+def test_a_file_counts_as_edited_unless_it_has_a_content_that_setup_gave_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    known = record.parse("shop", f"account deploy\nfile {'0' * 64} {path}\n")
+    changes = RootFiles(RUN, known, {path: b"wanted"}, overwrite=False)
+    changes.require_unedited({})
+    for content, refused in ((b"wanted", False), (b"edited", True)):
+        Path(path).write_bytes(content)
+        assert bool(refusal(changes)) == refused
+    Path(path).unlink()
+    Path(path).symlink_to("/dev/null")
+    assert path in refusal(changes)
+
+
+def refusal(changes: RootFiles) -> str:
+    try:
+        changes.require_unedited({})
+    except Exception as error:
+        return str(error)
+    return ""
+
+
+def test_what_a_failed_setup_wrote_is_taken_back(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("before")
+    (tmp_path / "there").chmod(0o600)
+    (tmp_path / "masked").symlink_to("/dev/null")
+    paths = [str(tmp_path / name) for name in ("there", "masked", "new")]
+    known = record.parse("shop", "account deploy\n" + "".join(f"file 0 {path}\n" for path in paths))
+    changes = RootFiles(RUN, known, dict.fromkeys(paths, b"after"), overwrite=True)
+    for path in paths:
+        changes._former[path] = read(path)
+        with Folder.open(str(tmp_path)) as folder:
+            folder.replace(Path(path).name, b"after", 0o644, "part")
+    changes.put_back()
+    assert (tmp_path / "there").read_text() == "before"
+    assert (tmp_path / "there").stat().st_mode & 0o777 == 0o600
+    assert str((tmp_path / "masked").readlink()) == "/dev/null"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_is_like_those_that_systemd_would_take_for_it() -> None:
+    assert "/usr/lib/systemd/system/getty@.service" in claims._like("/etc/systemd/system/getty@.service")
+    assert "/usr/lib/tmpfiles.d/tmp.conf" in claims._like("/etc/tmpfiles.d/tmp.conf")
+    assert claims._like("/etc/nginx/conf.d/shop.conf") == ["/etc/nginx/conf.d/shop.conf"]

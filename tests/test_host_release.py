@@ -1,0 +1,94 @@
+"""What drift says of a release, and that a MANIFEST can lead its reader nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from templates.host import release
+from templates.host.folders import Folder
+
+DIGEST = hashlib.sha256(b"code").hexdigest()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    home = tmp_path / "releases/abc"
+    (home / "code/app").mkdir(parents=True)
+    (home / "run").mkdir()
+    (home / "code/app/a b.py").write_text("code")
+    (home / "run/web").write_text("code")
+    (home / "MANIFEST").write_text(f"{DIGEST}  app/a b.py\n")
+    (home / "LAUNCHERS").write_text(f"{DIGEST}  run/web\n")
+    (tmp_path / "venvs/1/bin").mkdir(parents=True)
+    (tmp_path / "venvs/1/bin/python").symlink_to("/bin/sh")
+    (home / "venv").symlink_to("../../venvs/1")
+    return tmp_path
+
+
+def told(root: Path, links: dict[str, str] | None = None) -> set[str]:
+    lines: list[str] = []
+    release.examine(str(root), links or {}, lambda word, text: lines.append(f"{word} {text}"))
+    return {line.replace(f"{root}/releases/abc/", "") for line in lines if line.startswith("drift")}
+
+
+def test_a_release_as_it_was_staged_has_nothing_to_tell(root: Path) -> None:
+    assert told(root) == set()
+
+
+def test_what_was_edited_removed_added_or_led_elsewhere_is_told(root: Path) -> None:
+    home = root / "releases/abc"
+    (home / "code/app/a b.py").write_text("edited")
+    (home / "code/new.py").write_text("")
+    (home / "code/app/a b.pyc").write_text("")
+    (home / "run/web").unlink()
+    (home / "venv").unlink()
+    (home / "venv").symlink_to("/srv")
+    assert told(root) == {"drift edited code/app/a b.py", "drift extra code/new.py", "drift missing run/web",
+                          "drift points venv /srv"}  # fmt: skip
+
+
+def test_a_manifest_leads_nowhere_else(root: Path) -> None:
+    home = root / "releases/abc"
+    (root / "secret").write_text("code")
+    (home / "code/link").symlink_to(root)
+    os.mkfifo(home / "code/pipe")
+    paths = ("../../../secret", "link/secret", "/etc/passwd", "pipe", "app//x", "./app/a b.py")
+    (home / "MANIFEST").write_text("".join(f"{DIGEST}  {path}\n" for path in paths))
+    lines: list[str] = []
+    began = time.monotonic()
+    release.examine(str(root), {}, lambda word, text: lines.append(f"{word} {text}"))
+    assert time.monotonic() - began < 2
+    assert {line for line in lines if line.startswith("data")} == {f"data {home}/code/app/a b.py Y29kZQ=="}
+    assert {f"drift edited {home}/code/{path}" for path in paths} <= set(lines)
+
+
+@pytest.mark.parametrize("plant", ["pipe", "link", "folder"])
+def test_a_manifest_that_is_no_file_is_none(root: Path, plant: str) -> None:
+    path = root / "releases/abc/MANIFEST"
+    path.unlink()
+    if plant == "pipe":
+        os.mkfifo(path)
+    elif plant == "link":
+        path.symlink_to("/etc/shadow")
+    else:
+        path.mkdir()
+    assert told(root) == {"drift missing MANIFEST"}
+
+
+def test_a_link_of_a_used_slot_that_leads_elsewhere_is_told(root: Path) -> None:
+    (root / "slots/blue").mkdir(parents=True)
+    links = {"slots/blue/http.sock": "/run/shop/blue.sock", "slots/green/http.sock": "/run/shop/green.sock"}
+    assert told(root, links) == set()
+    (root / "slots/blue/release").symlink_to("../../releases/abc")
+    assert told(root, links) == {f"drift points {root}/slots/blue/http.sock"}
+
+
+def test_a_list_has_only_lines_of_its_form(tmp_path: Path) -> None:
+    (tmp_path / "LIST").write_text(f"{DIGEST}  a\nnonsense\n{DIGEST} b\n")
+    assert release.listed(Folder.open(str(tmp_path)), "LIST") == {"a": DIGEST}
+    assert release.listed(Folder.open(str(tmp_path)), "NONE") is None
