@@ -1,0 +1,120 @@
+"""What root does on a host where the deploy account, or the one that was it before, has planted something."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.fleet import Fleet, deployed
+from tests.hosts import MakeHosts
+from tests.promises.words import ROOTS_OWN
+from tests.stand_ins import entries, write_inventory
+
+ROOT = "/opt/apps/myapp"
+SETUP = ("setup", "--as", "root")
+WORDS = "what root alone may read"
+QUICK = 30
+"""Seconds that a verb may take on a busy machine; what hung here before did so for good."""
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """One host that serves."""
+    made = deployed(module_hosts, tmp_path_factory.mktemp("root"), 1)
+    made.sh(0, f"install -m 600 /dev/null /root/secret; echo '{WORDS}' >/root/secret; useradd -m other")
+    return made
+
+
+NEW = "{R}/aaaaaaaaaaaa"
+HISTORY = "mv {O}/kept {O}/history.jsonl"
+PLANTS = {
+    "a pipe as a release.json": (f"mkdir {NEW}; mkfifo {NEW}/release.json", f"rm -r {NEW}"),
+    "a pipe as a MANIFEST": (f"mkdir {NEW}; mkfifo {NEW}/MANIFEST", f"rm -r {NEW}"),
+    "a link as a MANIFEST": (f"mkdir {NEW}; ln -s /root/secret {NEW}/MANIFEST", f"rm -r {NEW}"),
+    "a way out of a MANIFEST": (
+        f"mkdir -p {NEW}/code; printf '%064d  ../../../../../../root/secret\\n' 0 >{NEW}/MANIFEST", f"rm -r {NEW}",
+    ),
+    "a pipe as the history": ("mv {O}/history.jsonl {O}/kept; mkfifo {O}/history.jsonl", HISTORY),
+    "a link as the history": ("mv {O}/history.jsonl {O}/kept; ln -s /root/secret {O}/history.jsonl", HISTORY),
+    "a pipe in the code": ("mkfifo {O}/current/release/code/pipe", "rm {O}/current/release/code/pipe"),
+    "a link for all releases": ("mv {R} {O}/kept; ln -s /root {R}", "rm {R}; mv {O}/kept {R}"),
+}  # fmt: skip
+
+
+@pytest.mark.promise(ROOTS_OWN, "a pipe, a link or a way out where root could read")
+@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("verb", ["drift", "setup"])
+def test_root_reads_what_the_deploy_account_owns_as_that_account(fleet: Fleet, verb: str, plant: str) -> None:
+    do, undo = (text.format(R=f"{ROOT}/releases", O=ROOT) for text in PLANTS[plant])
+    fleet.sh(0, f"runuser -u deploy -- sh -c '{do}'")
+    try:
+        began = time.monotonic()
+        ended = fleet.clone.fab(verb, "--as", "root", timeout=QUICK * 2)
+        assert time.monotonic() - began < QUICK
+        assert ended.status in (0, 1)
+        assert "Traceback" not in ended.both
+        assert WORDS not in ended.both
+    finally:
+        fleet.sh(0, f"runuser -u deploy -- sh -c '{undo}'")
+    fleet.clone.done(*SETUP)
+    assert fleet.clone.fab("drift", "--as", "root").out.endswith("no drift\n")
+
+
+RACE = f"""
+mkdir -p {ROOT}/releases/race/etc
+touch {ROOT}/releases/race/etc/shadow {ROOT}/releases/race/etc/passwd
+cd {ROOT}/releases
+while :; do mv race/etc race/kept; ln -s /etc race/etc; rm race/etc; mv race/kept race/etc; done
+"""
+
+
+@pytest.mark.promise(ROOTS_OWN, "a former deploy account that moves directories while root gives them away")
+def test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots(fleet: Fleet) -> None:
+    assert fleet.clone.inventory
+    (host,) = entries(fleet.clone.inventory).values()
+    look = "stat -c '%n %u %g %a' /etc/shadow /etc/passwd /etc"
+    before = fleet.sh(0, look)
+    inventory = fleet.clone.inventory
+    users = {user: write_inventory(inventory.with_name(f"{user}.yaml"), {"shire01": {**host, "user": user}})
+             for user in ("other", "deploy")}  # fmt: skip
+    try:
+        for turn in range(6):
+            former, user = ("deploy", "other") if turn % 2 == 0 else ("other", "deploy")
+            fleet.hosts[0].sh(f"runuser -u {former} -- sh -c '{RACE}' >/dev/null 2>&1 </dev/null & sleep 0.2")
+            fleet.clone.inventory = users[user]
+            ended = fleet.clone.fab(*SETUP)
+            assert "Traceback" not in ended.both
+            assert fleet.sh(0, look) == before
+            # Whoever deploys no more has nothing that runs, and reads no journal.
+            assert fleet.hosts[0].sh(f"pgrep -u {former}").stdout == b""
+            assert "systemd-journal" not in fleet.sh(0, f"id -nG {former}")
+            fleet.sh(0, f"rm -rf {ROOT}/releases/race")
+            fleet.clone.done(*SETUP)
+            assert fleet.sh(0, f"find {ROOT} ! -user {user}") == ""
+            assert "systemd-journal" in fleet.sh(0, f"id -nG {user}")
+    finally:
+        fleet.clone.inventory = inventory
+        fleet.hosts[0].sh(f"rm -rf {ROOT}/releases/race")
+        fleet.clone.fab(*SETUP)
+
+
+@pytest.mark.promise(ROOTS_OWN, "words of the deploy account in a line that root logs")
+def test_root_logs_no_word_that_the_deploy_account_wrote(fleet: Fleet) -> None:
+    plant = "mkdir \\<0\\>forged; touch \\<0\\>forged/is-blue; mv current kept; ln -s \\<0\\>forged current"
+    fleet.sh(0, f"runuser -u deploy -- sh -c 'cd {ROOT} && {plant}'")
+    try:
+        fleet.sh(0, "systemctl restart myapp.service")
+        said = fleet.sh(0, "journalctl -u myapp.service -o export -n 20")
+        assert "committed slot: blue" in said
+        assert "forged" not in said
+    finally:
+        fleet.sh(0, f"cd {ROOT}; rm -r current *forged; mv kept current; systemctl restart myapp.service")
+
+
+def test_releases_and_history_are_for_the_deploy_account_and_the_service(fleet: Fleet) -> None:
+    fleet.clone.done("restart")
+    for path in (f"{ROOT}/releases", f"{ROOT}/history.jsonl"):
+        assert (
+            fleet.hosts[0].sh(f"runuser -u nobody -- ls {path}/ || runuser -u nobody -- cat {path}").returncode != 0
+        ), path

@@ -1,0 +1,100 @@
+"""The name of a service: what a host has of that name stays, and what setup made is what remove takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clone import Clone, make
+from tests.echo import deployed, put
+from tests.hosts import Hosts, MakeHosts
+from tests.promises.words import NEIGHBOURS
+from tests.repository import git
+
+
+@pytest.fixture(scope="module")
+def host(module_hosts: MakeHosts) -> Hosts:
+    return module_hosts()
+
+
+def sh(host: Hosts, command: str) -> str:
+    ended = host[0].sh(command)
+    assert ended.returncode == 0, (command, ended.stderr)
+    return ended.stdout.decode()
+
+
+NAMES = {
+    "apt": ("true", "/etc/apt"),
+    "wireguard": ("install -d -m 700 /etc/wireguard", "/etc/wireguard"),
+    "www-data": ("true", "an account www-data"),
+    "backup": ("true", "an account backup"),
+    "users": ("true", "a group users"),
+    "getty": ("true", "/getty@.service"),
+    "legacy": ("true", "/usr/lib/tmpfiles.d/legacy.conf"),
+    "stored": ("mkdir -p /var/lib/stored", "/var/lib/stored"),
+    "theirs": ("mkdir -p /opt/apps/theirs", "/opt/apps/theirs"),
+    "site": ("touch /etc/nginx/conf.d/site.conf", "/etc/nginx/conf.d/site.conf"),
+}
+
+
+@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_the_host_has_is_refused_and_nothing_is_touched(host: Hosts, tmp_path: Path, name: str) -> None:
+    prepare, told = NAMES[name]
+    sh(host, prepare)
+    clone = put(make(tmp_path, host.inventory), name=name)
+    look = "find /etc /opt /var/lib -xdev ! -path '/var/lib/systemd*' -printf '%p %m %u %g %T@\\n' | sort"
+    before = sh(host, look)
+    for verb in (("setup", "-H", "shire01", "--as", "root"), ("deploy", "-H", "shire01")):
+        ended = clone.fab(*verb)
+        assert ended.status == 1
+        assert "setup did not make it" in ended.out
+        assert told in ended.out
+        assert sh(host, look) == before
+    ended = clone.fab("remove", "-H", "shire01", "--yes", "--data")
+    assert ended.status == 1
+    assert "was not set up on this host" in ended.out
+    assert sh(host, look) == before
+
+
+@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names")
+def test_remove_leaves_the_data_and_its_account_and_the_next_setup_takes_them_again(
+    host: Hosts, tmp_path: Path
+) -> None:
+    clone = deployed(make(tmp_path, host.inventory), host, name="shop", nginx=None, listen="127.0.0.1:8081")
+    sh(host, "echo precious >/var/lib/shop/data; chown shop /var/lib/shop/data")
+    ended = clone.done("remove", "-H", "shire01", "--yes")
+    assert sh(host, "ls -d /opt/apps/shop /run/shop /etc/systemd/system/shop* 2>/dev/null || :") == ""
+    assert "its data stays in /var/lib/shop" in ended.out
+    assert sh(host, "cat /var/lib/shop/data; id -u shop") != ""
+    clone.done("deploy", "-H", "shire01")
+    assert sh(host, "cat /var/lib/shop/data") == "precious\n"
+    clone.done("remove", "-H", "shire01", "--yes", "--data")
+    assert sh(host, "ls -d /opt/apps/shop /run/shop /etc/shop /var/lib/shop 2>/dev/null || :") == ""
+    assert host[0].sh("id shop").returncode != 0
+    assert clone.fab("remove", "-H", "shire01", "--yes").status == 1
+
+
+def own_origin(clone: Clone, address: str) -> Clone:
+    git(clone.root, "remote", "add", "origin", address)
+    return clone
+
+
+@pytest.mark.promise(NEIGHBOURS, "two clones of one name")
+def test_another_clone_of_that_name_is_told_whose_service_it_would_replace(host: Hosts, tmp_path: Path) -> None:
+    first = own_origin(make(tmp_path / "first", host.inventory), "https://ann:token@git.example/first.git?x=1")
+    deployed(first, host, name="twice", nginx=None, listen="127.0.0.1:8082")
+    assert "origin https://git.example/first.git\n" in sh(host, "cat /etc/twice/setup")
+    other = own_origin(make(tmp_path / "other", host.inventory), "git@git.example:other.git")
+    put(other, name="twice", nginx=None, listen="127.0.0.1:8082")
+    before = sh(host, "cat /etc/twice/setup; readlink /opt/apps/twice/current")
+    for verb in ("plan", "deploy", "setup"):
+        ended = other.fab(verb, "-H", "shire01")
+        assert ended.status == 1
+        assert "the service of another clone: https://git.example/first.git, set up by" in ended.both
+        assert "--take-over" in ended.both
+    assert sh(host, "cat /etc/twice/setup; readlink /opt/apps/twice/current") == before
+    other.done("deploy", "-H", "shire01", "--take-over")
+    assert "origin git@git.example:other.git\n" in sh(host, "cat /etc/twice/setup")
+    assert first.fab("deploy", "-H", "shire01").status == 1
