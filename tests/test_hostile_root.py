@@ -35,6 +35,12 @@ PLANTS = {
     "a way out of a MANIFEST": (
         f"mkdir -p {NEW}/code; printf '%064d  ../../../../../../root/secret\\n' 0 >{NEW}/MANIFEST", f"rm -r {NEW}",
     ),
+    "a pipe that a MANIFEST names": (
+        f"mkdir -p {NEW}/code; mkfifo {NEW}/code/pipe; printf '%064d  pipe\\n' 0 >{NEW}/MANIFEST", f"rm -r {NEW}",
+    ),
+    "a device that a MANIFEST names": (
+        f"mkdir -p {NEW}/code; printf '%064d  ../../../../../../dev/zero\\n' 0 >{NEW}/MANIFEST", f"rm -r {NEW}",
+    ),
     "a pipe as the history": ("mv {O}/history.jsonl {O}/kept; mkfifo {O}/history.jsonl", HISTORY),
     "a link as the history": ("mv {O}/history.jsonl {O}/kept; ln -s /root/secret {O}/history.jsonl", HISTORY),
     "a pipe in the code": ("mkfifo {O}/current/release/code/pipe", "rm {O}/current/release/code/pipe"),
