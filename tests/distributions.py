@@ -46,7 +46,7 @@ def wheel(
     version: str,
     tag: str = "py3-none-any",
     requires: tuple[str, ...] = (),
-    files: Mapping[str, str] | None = None,
+    files: Mapping[str, str | bytes] | None = None,
 ) -> str:
     """Write a wheel of these files, without any if there are none; its hex SHA-256."""
     info = f"{name}-{version}.dist-info"
@@ -56,8 +56,8 @@ def wheel(
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{info}/METADATA", metadata)
         archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
-        for filename, text in (files or {}).items():
-            archive.writestr(filename, text)
+        for filename, content in (files or {}).items():
+            archive.writestr(filename, content)
         archive.writestr(f"{info}/RECORD", "".join(f"{filename},,\n" for filename in files or {}))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

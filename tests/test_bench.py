@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import job, report, service, startup
+from tests.bench import job, report, service, startup, upload
 from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.ground import Ground, linked
 from tests.bench.measure import Cost
@@ -78,6 +78,7 @@ def measured() -> Results:
                 results.add(series, "code", name, replace(COST, seconds=seconds + turns * distance + noise))
     results.answers["ours, 2 x 4"] = service.Answers(rate=812.4, tail=0.0312)
     results.starts["list"] = (0.315, 0.3)
+    results.uploads["1 Gbit/s"] = (2.0, 1.9)
     results.when["near"] = "2026-01-01, 3 rounds"
     return results
 
@@ -92,6 +93,7 @@ def test_the_page_has_the_medians_and_their_ratio_to_the_limit(tmp_path: Path) -
     assert "(2026-01-01, 3 rounds.)" in page
     assert "| ours, 2 x 4 | 812 | 31.2 |" in page
     assert "| list | 0.315 (1.05) | 0.300 |" in page
+    assert "| 1 Gbit/s | 2.00 (1.05) | 1.90 |" in page
 
 
 def test_a_series_that_is_measured_anew_leaves_the_others(tmp_path: Path) -> None:
@@ -126,4 +128,11 @@ def test_the_start_of_fab_is_timed_beside_that_of_one_task(tmp_path: Path, monke
     monkeypatch.setattr(startup, "RUNS", 1)
     found = startup.measure(tmp_path / "start", 1)
     assert set(found) == set(startup.WORDS)
+    assert all(0.05 < seconds < 60 for both in found.values() for seconds in both)
+
+
+def test_an_upload_is_timed_beside_scp(ground: Ground, tmp_path: Path) -> None:
+    """Whole, and at its place, or it would raise; how the two compare is for the benchmark to say."""
+    found = upload.measure(ground, tmp_path / "upload", 1, lambda _: None, size=3_000_000)
+    assert set(found) == set(upload.LINKS)
     assert all(0.05 < seconds < 60 for both in found.values() for seconds in both)

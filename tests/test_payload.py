@@ -27,10 +27,15 @@ from tasks.engine.wheelhouse import Wheelhouse
 from tests.test_golden import SERVICE
 
 
-def unpacked(pieces: Iterable[bytes]) -> dict[str, tuple[int, bytes]]:
-    """Path to mode and content."""
-    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
-        found = {}
+def unpacked(pieces: Iterable[bytes], wheels: bool = False) -> dict[str, tuple[int, bytes]]:
+    """Path to mode and content; wheels: they come first."""
+    stream, found = io.BytesIO(b"".join(pieces)), {}
+    if wheels:
+        lines = list(iter(lambda: stream.readline().decode().split(), []))
+        for size, digest, name in lines:
+            found[f"wheels/{name}"] = (0o644, stream.read(int(size)))
+            assert sha256(found[f"wheels/{name}"][1]).hexdigest() == digest
+    with tarfile.open(fileobj=io.BytesIO(stream.read())) as tar:
         for member in tar:
             content = tar.extractfile(member)
             assert content is not None, f"{member.name} is no file"
@@ -69,7 +74,7 @@ def wheels(tmp_path: Path) -> Wheelhouse:
 def staged(release: Release, wheels: Wheelhouse, **there: object) -> dict[str, tuple[int, bytes]]:
     what = {"same": frozenset(), "gone": frozenset(), "wheels_there": frozenset(), "venv_there": False, **there}
     service = Service("myapp", "app:app")
-    return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, service, **what))  # type: ignore[arg-type]
+    return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, service, **what), True)  # type: ignore[arg-type]
 
 
 def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheelhouse) -> None:

@@ -132,6 +132,18 @@ def test_what_was_edited_is_sent_whole() -> None:
     assert after.release == before.release
 
 
+def test_wheels_that_the_first_attempt_has_sent_are_not_sent_again() -> None:
+    names = frozenset(wheel.filename for wheel in WHEELS.wheels)
+    there = planned(host())
+    staging = there.delivery.staging._replace(present=False)
+    before = there._replace(delivery=there.delivery._replace(staging=staging))
+    assert before.delivery.wheels_there == frozenset()
+    assert plan.resend(there).delivery.wheels_there == frozenset()
+    assert plan.resend(before).delivery.wheels_there == names
+    damaged = frozenset({min(names)})
+    assert plan.resend(before, damaged).delivery.wheels_there == names - damaged
+
+
 def test_a_venv_is_named_by_its_wheels_and_its_interpreter() -> None:
     name = plan.venv_name(WHEELS, python())
     others = {

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tasks.engine.errors import LoopError
-from tasks.engine.events import Failed, Finished, Line, Notice, Step
+from tasks.engine.events import Failed, Finished, Line, Notice, Sent, Step
 from tasks.engine.screen import Screen
 from tasks.engine.tally import Tally
 
@@ -67,3 +67,13 @@ def test_what_a_host_says_cannot_steer_the_terminal() -> None:
     assert "\u202e" not in shown
     assert "\\x1b[2Jgone\\x0d" in shown
     made.close(Tally(("a",)), None)
+
+
+def test_an_upload_shows_its_bytes_in_the_line_of_its_host() -> None:
+    made, _ = screen(("shire01", "shire02"))
+    made.show(Step("shire01", "stage", "receive"))
+    made.show(Sent("shire01", "stage", 45_000_000, 200_000_000, 4.0))
+    (line,) = (line for line in drawn(made) if line.startswith("shire01"))
+    assert "stage" in line
+    assert "sent: 45.0 of 200.0 MB, 11.2 MB/s" in line
+    made.close(Tally(("shire01", "shire02")), None)

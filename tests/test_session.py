@@ -17,7 +17,7 @@ from tasks.engine import quote
 from tasks.engine.local import LocalShell
 from tasks.engine.marks import Mark, Output
 from tasks.engine.scripts import Script
-from tasks.engine.session import LinkLost, Run, command, stream
+from tasks.engine.session import BLOCK, LinkLost, Run, blocks, command, stream
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 PRELUDE = (
@@ -134,8 +134,18 @@ def test_the_environment_is_the_given_one() -> None:
 
 def test_a_payload_that_fails_while_it_is_read_ends_the_script_too() -> None:
     def broken() -> Iterator[bytes]:
-        yield b"first"
+        yield b"1" * BLOCK
         raise BrokenPipeError
 
     transcript = LocalShell().execute(script('mark got "$(cat)"\n'), RUN, ignore, broken())
-    assert transcript.last("got") == "first"
+    assert transcript.last("got") == "1" * BLOCK
+
+
+@given(st.lists(st.integers(0, 3 * BLOCK), max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_pieces_of_any_size_are_the_same_bytes_in_blocks(sizes: list[int]) -> None:
+    pieces = [bytes([number]) * size for number, size in enumerate(sizes)]
+    found = list(blocks(pieces))
+    assert b"".join(found) == b"".join(pieces)
+    assert all(len(block) == BLOCK for block in found[:-1])
+    assert all(0 < len(block) <= BLOCK for block in found[-1:])

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tasks.engine import archive, scripts
-from tasks.engine.scripts import Script, Staging
+from tasks.engine.scripts import Script, Staging, Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
-VENV = "1" * 16
+VENV, LATER = "1" * 16, "c" * 12
 FILES = {"app.py": b"print('hello')\n", "pages/-odd name.html": b"<p>", "-x/y": b"1"}
 WHEEL = ("thing-1.0-py3-none-any.whl", b"wheel")
 
@@ -47,13 +47,12 @@ def payload(
         extra["MANIFEST"] = manifest(FILES)
     extra["WHEELS"] = f"{digest(WHEEL[1])}  {WHEEL[0]}\n".encode()
     extra |= {"release.json": b"{}\n", "run/web": b"#!/bin/sh\n", "tool/build_venv.py": b""}
-    if wheel is not None:
-        extra[f"wheels/{WHEEL[0]}"] = wheel
-    return list(archive.pack((), extra))
+    coming = f"{len(wheel)} {digest(WHEEL[1])} {WHEEL[0]}\n\n".encode() + wheel if wheel is not None else b"\n"
+    return [coming, *archive.pack((), extra)]
 
 
-def stage(base: str | None = None, present: bool = False) -> Script:
-    return scripts.stage(SERVICE, Staging(NEW, VENV, "python3", base, present))
+def stage(base: str | None = None, present: bool = False, release: str = NEW) -> Script:
+    return scripts.stage(SERVICE, Staging(release, VENV, "python3", base, present))
 
 
 def based(host: ShellHost) -> ShellHost:
@@ -153,12 +152,68 @@ def test_what_is_not_what_its_manifest_says_never_becomes_a_release(
     assert not list((shell_host.root / "releases").iterdir())
 
 
-@pytest.mark.parametrize("wheel", [b"tampered", None])
-def test_a_wheel_that_is_not_the_locked_one_is_refused(shell_host: ShellHost, wheel: bytes | None) -> None:
-    (shell_host.root / "wheels" / WHEEL[0]).write_bytes(b"tampered")
-    assert shell_host.execute(stage(), payload(wheel=wheel)) == 3
-    assert shell_host.transcript.last("edited") == NEW
+def test_a_wheel_that_is_not_the_locked_one_is_refused(shell_host: ShellHost) -> None:
+    assert shell_host.execute(stage(), payload(wheel=b"tampered")) == 1
+    assert f"{WHEEL[0]} did not arrive as it was sent" in (shell_host.transcript.last("refused") or "")
+    assert not (shell_host.root / "wheels" / WHEEL[0]).exists()
     assert (list((shell_host.root / "releases").iterdir()), shell_host.leftovers()) == ([], [])
+
+
+def test_a_wheel_that_was_damaged_on_the_host_is_asked_for_and_no_other(shell_host: ShellHost) -> None:
+    (shell_host.root / "wheels" / WHEEL[0]).write_bytes(b"tampered")
+    assert shell_host.execute(stage(), payload(wheel=None)) == 3
+    assert (shell_host.transcript.last("edited"), shell_host.transcript.all("lacks")) == (NEW, (WHEEL[0],))
+    assert (list((shell_host.root / "releases").iterdir()), shell_host.leftovers()) == ([], [])
+
+
+def wheels(*content: bytes) -> Iterator[bytes]:
+    """So many wheels as they come ahead of the tar."""
+    yield b"".join(f"{len(data)} {digest(data)} w{n}-1-py3-none-any.whl\n".encode() for n, data in enumerate(content))
+    yield b"\n"
+    yield from content
+
+
+def names(host: ShellHost) -> list[str]:
+    """What is among the wheels."""
+    return sorted(path.name for path in (host.root / "wheels").iterdir())
+
+
+def test_wheels_that_came_whole_before_a_cut_are_kept_until_the_next_stage_has_its_own(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.root / "wheels/unused-1-py3-none-any.whl").touch()
+    cut = list(wheels(b"one", b"", b"three" * 1000, b"four"))
+    assert host.execute(stage(release=LATER), [*cut[:-2], cut[-2][:-1]]) == 1
+    kept = ["w0-1-py3-none-any.whl", "w1-1-py3-none-any.whl"]
+    assert names(host) == [".coming", "unused-1-py3-none-any.whl", *kept]
+    assert (host.root / "wheels" / kept[0]).read_bytes() == b"one"
+    assert host.leftovers() == []
+    # Another release is committed meanwhile.
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
+    assert names(host) == [".coming", *kept]
+    assert host.execute(stage(release=LATER), payload()) == 0
+    assert names(host) == [WHEEL[0], *kept]
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", LATER, NEW))) == 0
+    assert names(host) == [WHEEL[0]]
+
+
+@pytest.mark.parametrize("action", ["fail", "die"])
+def test_a_wheel_that_came_whole_is_kept_however_the_script_ends(shell_host: ShellHost, action: str) -> None:
+    shell_host.failpoint = f"stage.wheel={action}"
+    assert shell_host.execute(stage(), wheels(b"one", b"two")) != 0
+    assert names(shell_host) == [".coming", "w0-1-py3-none-any.whl"]
+
+
+def test_a_wheel_that_the_disk_does_not_take_is_none(shell_host: ShellHost) -> None:
+    """A tee that writes nothing, as where no room is left."""
+    tee = shell_host.folder / "full/tee"
+    tee.parent.mkdir()
+    tee.write_text("#!/bin/sh\ncat\necho no space left >&2\nexit 1\n")
+    tee.chmod(0o755)
+    script = stage()
+    full = script._replace(text=script.text.replace("tee ", f"{tee} "))
+    assert shell_host.execute(full, wheels(b"one")) == 1
+    assert "did not arrive" in (shell_host.transcript.last("refused") or "")
+    assert names(shell_host) == [".coming"]
 
 
 def test_a_venv_that_cannot_be_built_leaves_nothing(shell_host: ShellHost) -> None:

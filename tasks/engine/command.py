@@ -17,7 +17,7 @@ from tasks.engine.fanout import gather, pool
 from tasks.engine.logview import Names, coloured
 from tasks.engine.marks import Mark, Output, Reader, Transcript
 from tasks.engine.member import Member
-from tasks.engine.session import LinkLost
+from tasks.engine.session import LinkLost, send
 
 _KEPT = 1024 * 1024
 _GRACE = 5
@@ -122,7 +122,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
         try:
             # A login that has ended already says why.
             with suppress(OSError):
-                channel.sendall(script.encode())
+                send(channel, (script.encode(),))
                 channel.shutdown_write()
             for item in items(reader, channel, began + patience if patience else None):
                 if isinstance(item, Mark) or not before.marks:

@@ -17,6 +17,16 @@ class Step(NamedTuple):
     text: str = ""
 
 
+class Sent(NamedTuple):
+    """So much of what a host is sent has gone. phase: the script; sent, total: bytes; seconds: since the first."""
+
+    host: str
+    phase: str
+    sent: int
+    total: int
+    seconds: float
+
+
 class Line(NamedTuple):
     """A line of output that is nobody's step. kind: warning, hook, or log, which the log of the run alone keeps."""
 
@@ -52,4 +62,4 @@ class Notice(NamedTuple):
     next: str | None = None
 
 
-Event = Step | Line | Finished | Failed | Notice
+Event = Step | Sent | Line | Finished | Failed | Notice

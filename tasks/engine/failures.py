@@ -12,9 +12,10 @@ from tasks.engine.scripts import Script
 
 
 class Edited(LoopError):
-    """What lies on the host differs from its manifest, so everything has to be sent."""
+    """What lies on the host differs from its manifest, so everything has to be sent. lacks: the wheels among it."""
 
     code = "edited"
+    lacks: frozenset[str] = frozenset()
 
 
 def explain(script: Script, transcript: Transcript, host: str, login: str) -> LoopError:
@@ -25,7 +26,9 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         told = f"somebody else changed this host since it was looked at: it now serves {now or 'nothing'}"
         return LoopError(told, where=host, next="run the command again", code="moved")
     if (release := transcript.last("edited")) is not None:
-        return Edited(f"files of release {release} are not what its manifest says", where=host)
+        edited = Edited(f"files of release {release} are not what its manifest says", where=host)
+        edited.lacks = frozenset(transcript.all("lacks"))
+        return edited
     if script.root and not transcript.marks:
         return _no_rights(host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")

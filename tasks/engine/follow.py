@@ -11,7 +11,7 @@ from pathlib import Path
 from tasks.engine import runs
 from tasks.engine.events import Event
 from tasks.engine.tally import Tally
-from tasks.engine.views import JsonLines, Plain, View, as_dict
+from tasks.engine.views import JsonLines, Pace, Plain, View, as_dict
 
 
 def follow(
@@ -19,10 +19,11 @@ def follow(
 ) -> Tally:
     """Show the run as it happens, write all of it to a file below `place`, and return what it came to."""
     tally, view, log = Tally(hosts), _view(hosts, environ, as_json=as_json), runs.open_log(place, run)
+    pace = Pace()
     try:
         for event in events:
             tally.add(event)
-            if log:
+            if log and pace.due(event):
                 log.write(json.dumps({"time": round(time.time(), 3), **as_dict(event)}) + "\n")
             view.show(event)
     finally:

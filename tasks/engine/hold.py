@@ -15,7 +15,7 @@ from tasks.engine.failures import busy
 from tasks.engine.fanout import Emit
 from tasks.engine.marks import Mark, Reader, Transcript
 from tasks.engine.member import Member
-from tasks.engine.session import LinkLost, command, stream
+from tasks.engine.session import LinkLost, command, send, stream
 
 _HEARTBEAT = 8.0
 """Seconds between two bytes; the host lets go after 30 without one."""
@@ -59,7 +59,7 @@ class Holds:
         with self._guard:
             channel = self._stack.enter_context(session.channel(command(session.become), wait + 30, followed=True))
         with _answering(member):
-            channel.sendall(b"".join(stream(script, member.run, nonce, ())))
+            send(channel, stream(script, member.run, nonce, ()))
             reader, transcript = Reader(nonce), Transcript()
             while data := channel.recv(65536):
                 for item in reader.feed(data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from tasks.engine.compression import Sparing
 from tasks.engine.host_keys import Trust
 from tasks.engine.wire import Wire
 
@@ -15,6 +16,12 @@ def transport(trust: Trust) -> Any:
 
     class Asking(Transport):  # type: ignore[misc]  # paramiko is untyped
         asked_for_more = False
+        # What seals and encrypts in one comes first: it takes half of the time.
+        _preferred_ciphers = tuple(sorted(Transport._preferred_ciphers, key=lambda name: "-gcm@" not in name))
+        _compression_info = {  # noqa: RUF012 - as paramiko has it
+            name: (compressor and Sparing, decompressor)
+            for name, (compressor, decompressor) in Transport._compression_info.items()
+        }
 
         def __init__(self, line: Wire, *arguments: Any, **named: Any) -> None:
             line.transport = self

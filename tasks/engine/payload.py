@@ -1,4 +1,4 @@
-"""What goes to a host on standard input, as one tar: for staging the files it lacks, for setup the files of root's."""
+"""What goes to a host on standard input: for staging the wheels and files it lacks, for setup the files of root's."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ import io
 import json
 import ssl
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.engine import archive, templates
-from tasks.engine.errors import UsageError
+from tasks.engine.errors import LoopError, UsageError
 
 if TYPE_CHECKING:
     from tasks.engine.host_files import HostFile
     from tasks.engine.parts import Tls
     from tasks.engine.release import Release
     from tasks.engine.service import Service
+    from tasks.engine.wheelcache import Wheel
     from tasks.engine.wheelhouse import Wheelhouse
+
+_PIECE = 128 * 1024
+"""Bytes of a wheel that are in memory at a time."""
 
 
 def staging(
@@ -36,7 +40,10 @@ def staging(
     wheels_there: frozenset[str],
     venv_there: bool,
 ) -> Iterator[bytes]:
-    """The tar that `stage.sh` unpacks. same: paths that the host links from an earlier release; gone: of that alone."""
+    """What `stage.sh` reads: the wheels that the host lacks, then a tar.
+
+    same: paths that the host links from an earlier release; gone: of that alone.
+    """
     extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
     extra["LAUNCHERS"] = "".join(
         f"{hashlib.sha256(text.encode()).hexdigest()}  run/{name}\n" for name, text in sorted(launchers.items())
@@ -48,11 +55,40 @@ def staging(
     if not venv_there:
         extra["tool/installer.zip"] = _installer()
         extra["tool/build_venv.py"] = templates.text("build_venv.py").encode()
-    for wheel in wheelhouse.wheels:
-        if wheel.filename not in wheels_there:
-            extra[f"wheels/{wheel.filename}"] = wheel.path.read_bytes()
     entries = [entry._replace(path=f"code/{entry.path}") for entry in release.tree.entries if entry.path not in same]
-    return archive.pack(entries, extra)
+    yield from _sent([wheel for wheel in wheelhouse.wheels if wheel.filename not in wheels_there])
+    yield from archive.pack(entries, extra)
+
+
+def _sent(wheels: Iterable[Wheel]) -> Iterator[bytes]:
+    """Size, digest and name of each in a line, an empty line, and the wheels one after the other.
+
+    They come first and one by one, so that the host keeps those that have arrived when the rest does not.
+    """
+    wheels = tuple(wheels)
+    yield "".join(f"{wheel.size} {wheel.sha256} {wheel.filename}\n" for wheel in wheels).encode() + b"\n"
+    for wheel in wheels:
+        yield from _content(wheel)
+
+
+def _content(wheel: Wheel) -> Iterator[bytes]:
+    """The bytes of a wheel, as many as were counted; the host knows their digest."""
+    left = wheel.size
+    try:
+        with wheel.path.open("rb") as stream:
+            while left and (piece := stream.read(min(left, _PIECE))):
+                left -= len(piece)
+                yield piece
+            changed = bool(left or stream.read(1))
+    except OSError as error:
+        raise _unreadable(wheel, error.strerror or str(error)) from error
+    if changed:
+        raise _unreadable(wheel, "it changed while it was sent")
+
+
+def _unreadable(wheel: Wheel, why: str) -> LoopError:
+    return LoopError(f"a wheel cannot be sent: {why}", where=str(wheel.path), next="run the command again",
+                     code="wheel")  # fmt: skip
 
 
 def _manifest(release: Release, same: frozenset[str], gone: frozenset[str]) -> dict[str, bytes]:

@@ -243,8 +243,14 @@ def _gunicorn(wheelhouse: Wheelhouse) -> str:
     raise LoopError("gunicorn is not in the lock", next="add it to service/requirements.in, then: fab lock")
 
 
-def resend(plan: HostPlan) -> HostPlan:
-    """The same plan with everything sent: for a host whose files are not what its manifest says."""
+def resend(plan: HostPlan, lacks: frozenset[str] = frozenset()) -> HostPlan:
+    """The same plan with all files sent: for a host whose files are not what its manifest says.
+
+    lacks: wheels that are damaged there; those that the first attempt has sent are there by now.
+    """
+    there = plan.delivery.wheels_there
+    if not plan.delivery.staging.present:
+        there = frozenset(wheel.filename for wheel in plan.delivery.wheelhouse.wheels)
     staging = plan.delivery.staging._replace(base=None, present=False)
     changed = tuple(sorted({*plan.delivery.changed, *plan.delivery.same}))
     delivery = plan.delivery._replace(
@@ -252,7 +258,7 @@ def resend(plan: HostPlan) -> HostPlan:
         same=frozenset(),
         gone=frozenset(),
         changed=changed,
-        wheels_there=frozenset(),
+        wheels_there=there - lacks,
         venv_there=False,
     )
     return plan._replace(delivery=delivery)

@@ -10,7 +10,7 @@ from tasks.engine import journal, lines
 from tasks.engine.errors import LoopError
 from tasks.engine.journal import Entry, Wanted
 from tasks.engine.member import Member
-from tasks.engine.session import LinkLost, command, framed
+from tasks.engine.session import LinkLost, command, framed, send
 
 KEPT = 1024 * 1024
 """Bytes of a host that are kept of what is there already; older lines are counted instead."""
@@ -102,7 +102,7 @@ def _too_long(before: Entry | None) -> Entry | None:
 def _pieces(member: Member, text: str) -> Iterator[bytes]:
     with member.connect().channel(command(), None) as channel:
         try:
-            channel.sendall(framed(text))
+            send(channel, (framed(text),))
             channel.shutdown_write()
             while data := channel.recv(65536):
                 yield data

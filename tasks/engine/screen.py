@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.engine import report, views
-from tasks.engine.events import Event, Failed, Finished, Notice, Step
+from tasks.engine.events import Event, Failed, Finished, Notice, Sent, Step
 from tasks.engine.quote import terminal
 from tasks.engine.tally import Tally
 
@@ -48,6 +48,8 @@ class Screen:
             row = self._rows[event.host]
             row.began = row.began or time.monotonic()
             row.phase, row.doing = event.phase, f"{event.step}{': ' if event.text else ''}{event.text}"
+        elif isinstance(event, Sent):
+            self._rows[event.host].doing = f"sent: {views.gone(event)}"
         elif isinstance(event, Finished):
             self._end(event.host, event.outcome, event.text, event.seconds, "green")
         elif isinstance(event, Failed):

@@ -8,7 +8,7 @@ come the four lines of the run, then the payload.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tasks.engine import host_program, quote
 from tasks.engine.errors import LoopError
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tasks.engine.scripts import Script
 
 Sink = Callable[[Mark | Output], None]
+
+BLOCK = 32 * 1024 - 64
+"""Bytes that go into one packet: sshd takes packets of 32 kB, and paramiko leaves room for a header."""
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Whatever a login sets: `head` is found."""
@@ -66,10 +69,36 @@ def framed(text: str) -> bytes:
 
 
 def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
-    """What goes to standard input: a script and the lines of the run; or the program, those lines, and its step."""
+    """What goes to standard input, in blocks: a script and the lines of the run; or the program, those lines, its step.
+
+    None of them waits for the payload.
+    """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     if script.program:
-        yield framed(host_program.LAUNCHER) + framed(host_program.text()) + head + framed(script.text)
+        first = [framed(host_program.LAUNCHER), framed(host_program.text()), head, framed(script.text)]
     else:
-        yield framed(script.text) + head
-    yield from payload
+        first = [framed(script.text), head]
+    yield from blocks(first)
+    yield from blocks(payload)
+
+
+def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks of BLOCK, the last one shorter: small pieces are joined, large ones cut."""
+    held = bytearray()
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            room = BLOCK - len(held)
+            held += rest[:room]
+            rest = rest[room:]
+            if len(held) == BLOCK:
+                yield bytes(held)
+                held.clear()
+    if held:
+        yield bytes(held)
+
+
+def send(channel: Any, pieces: Iterable[bytes]) -> None:
+    """Write all pieces to a channel of paramiko's: its `sendall` copies what is left once for each packet."""
+    for block in blocks(pieces):
+        channel.sendall(block)

@@ -6,12 +6,12 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import channels, refusals
 from tasks.engine.connection import LINK_SECONDS
-from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.errors import Unreachable
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Reader, Transcript
 from tasks.engine.session import LinkLost, Run, Sink, command, stream
@@ -19,6 +19,10 @@ from tasks.engine.ssh_config import Options, resolve
 
 if TYPE_CHECKING:
     from tasks.engine.scripts import Script
+
+
+SILENCE = 120
+"""Seconds for which a host may take nothing of what it is sent."""
 
 
 class SshSession:
@@ -46,7 +50,10 @@ class SshSession:
         return former
 
     def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        """Run the script to its end; LinkLost when its end was not seen within `script.seconds`."""
+        """Run the script to its end; LinkLost when its end was not seen.
+
+        The limit is `script.seconds` after the host took the last of the payload; SILENCE between two pieces of it.
+        """
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
             script = script._replace(seconds=self._options.command_timeout)
@@ -55,7 +62,7 @@ class SshSession:
         become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
         with self.channel(command(become), script.seconds, followed=script.followed) as channel:
             feeder = _Feeder(channel, stream(script, run, nonce, payload))
-            for data in _received(channel, self.host, script):
+            for data in _received(channel, self.host, script, feeder):
                 for item in reader.feed(data):
                     transcript.add(item)
                     sink(item)
@@ -110,24 +117,42 @@ class SshSession:
 
 
 class _Feeder:
-    """Writes standard input from a thread of its own, so that neither side waits for the other to read."""
+    """Writes standard input from a thread of its own, so that neither side waits for the other to read.
+
+    moved: when the host last took a piece, by the monotonic clock; done: whether it took all.
+    """
 
     def __init__(self, channel: Any, pieces: Iterable[bytes]) -> None:
         self._channel, self._pieces = channel, pieces
-        self._error: LoopError | None = None
+        self._error: BaseException | None = None
+        self.moved, self.done = time.monotonic(), False
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def _write(self) -> None:
         try:
             for piece in self._pieces:
-                self._channel.sendall(piece)
-            self._channel.shutdown_write()
-        except OSError:
-            pass  # the other end is gone: the reader sees that too, and knows more
-        except LoopError as error:
+                if not self._taken(piece):
+                    return
+                self.moved = time.monotonic()
+            self.done = True
+            self._taken(b"")
+        except BaseException as error:  # for who waits for the script: a file that changed, or a fault of ours
             self._error = error
             self._channel.close()
+
+    def _taken(self, piece: bytes) -> bool:
+        """Write one piece, or the end where there is none; whether the other end is still there."""
+        try:
+            if not piece:
+                self._channel.shutdown_write()
+            while piece:
+                # The clock of the reader, who gives up on a host that takes nothing: it is for him to say.
+                with suppress(TimeoutError):
+                    piece = piece[self._channel.send(piece) :]
+        except Exception:  # whatever paramiko calls it: the reader sees that too, and knows more
+            return False
+        return True
 
     def finish(self) -> None:
         """Raise what went wrong on our side, such as a file that changed while it was read."""
@@ -136,19 +161,24 @@ class _Feeder:
             raise self._error
 
 
-def _received(channel: Any, host: Host, script: Script) -> Iterator[bytes]:
-    """Bytes until the end; a script past its limit costs the whole connection, since nothing else stops it."""
-    deadline = time.monotonic() + script.seconds
+def _received(channel: Any, host: Host, script: Script, feeder: _Feeder) -> Iterator[bytes]:
+    """Bytes until the end; a script past its limit costs the whole connection, since nothing else stops it.
+
+    The clock of a script begins anew with each piece that the host takes of its payload: a host that answers cannot
+    stretch it, a payload of any size can go over a link of any speed.
+    """
     while True:
-        channel.settimeout(max(0.001, deadline - time.monotonic()))
+        limit = script.seconds if feeder.done else min(script.seconds, SILENCE)
+        left = feeder.moved + limit - time.monotonic()
+        if left <= 0:
+            channel.get_transport().close()
+            told = f"{script.stage} did not end within" if feeder.done else "the host took nothing of the upload for"
+            raise LinkLost(f"{told} {limit:.0f} s, so the connection was given up", where=host.name)
+        channel.settimeout(left)
         try:
             data = channel.recv(65536)
         except TimeoutError:
-            channel.get_transport().close()
-            raise LinkLost(
-                f"{script.stage} did not end within {script.seconds:.0f} s, so the connection was given up",
-                where=host.name,
-            ) from None
+            continue
         if not data:
             return
         yield data

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tasks.engine import checkout, host_files, payload, plan, scripts
 from tasks.engine import facts as reports
-from tasks.engine.events import Step
+from tasks.engine.events import Sent, Step
 from tasks.engine.facts import Facts
 from tasks.engine.failures import Edited
 from tasks.engine.fanout import Emit, apart
@@ -18,6 +18,7 @@ from tasks.engine.hold import Claim, Holds
 from tasks.engine.inventory import Host
 from tasks.engine.member import Member
 from tasks.engine.plan import HostPlan, Own
+from tasks.engine.progress import counted
 from tasks.engine.project import Project
 from tasks.engine.release import Release
 from tasks.engine.scripts import Consent, Question, Switch
@@ -109,9 +110,9 @@ def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> No
     member.reach("controller.send")
     try:
         _send(made, member, planned, emit)
-    except Edited:
+    except Edited as edited:
         emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
-        _send(made, member, plan.resend(planned), emit)
+        _send(made, member, plan.resend(planned, edited.lacks), emit)
     member.reach("controller.staged")
 
 
@@ -158,7 +159,11 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
 
 
 def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
-    delivery = planned.delivery
+    delivery, host = planned.delivery, member.host.name
+    script = scripts.stage(planned.service, delivery.staging)
+    if delivery.staging.present:
+        member.perform(script, emit)
+        return
     record = {
         "id": made.id,
         "commit": made.commit,
@@ -167,21 +172,22 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         "python": delivery.staging.python,
         "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
     }
-    sent = (
-        ()
-        if delivery.staging.present
-        else payload.staging(
-            made,
-            delivery.launchers,
-            delivery.wheelhouse,
-            record,
-            planned.service,
-            same=delivery.same,
-            gone=delivery.gone,
-            wheels_there=delivery.wheels_there,
-            venv_there=delivery.venv_there,
-        )
+    sent = payload.staging(
+        made,
+        delivery.launchers,
+        delivery.wheelhouse,
+        record,
+        planned.service,
+        same=delivery.same,
+        gone=delivery.gone,
+        wheels_there=delivery.wheels_there,
+        venv_there=delivery.venv_there,
     )
-    if not delivery.staging.present:
-        emit(Step(member.host.name, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files"))
-    member.perform(scripts.stage(planned.service, delivery.staging), emit, sent)
+    wheels = [wheel.size for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
+    files = [entry.size for entry in made.tree.entries if entry.path not in delivery.same]
+    plural = "" if len(wheels) == 1 else "s"
+    told = f", {len(wheels)} wheel{plural} of {sum(wheels) / 1e6:.1f} MB" if wheels else ""
+    emit(Step(host, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files{told}"))
+    total = sum(wheels) + sum(files)
+    shown = counted(sent, total, lambda gone, seconds: emit(Sent(host, "stage", gone, total, seconds)))
+    member.perform(script, emit, shown)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from tasks.engine import report
-from tasks.engine.events import Event, Failed, Finished, Line, Notice, Step
+from tasks.engine.events import Event, Failed, Finished, Line, Notice, Sent, Step
 from tasks.engine.tally import HEADINGS, Tally, outcome
 
 
@@ -22,15 +22,40 @@ class View(Protocol):
         ...
 
 
+class Pace:
+    """Picks the words about an upload that get a line: after three seconds, every ten from then on, and at its end."""
+
+    _FIRST, _EVERY = 3.0, 10.0
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+
+    def due(self, event: Event) -> bool:
+        """Whether this event gets a line."""
+        if not isinstance(event, Sent):
+            return True
+        if event.seconds <= self._last.get(event.host, 0.0):
+            # The next upload to this host.
+            self._due.pop(event.host, None)
+        self._last[event.host] = event.seconds
+        if event.seconds < self._due.get(event.host, self._FIRST) and not (
+            event.sent == event.total and event.host in self._due
+        ):
+            return False
+        self._due[event.host] = event.seconds + self._EVERY
+        return True
+
+
 class JsonLines:
     """One object a line."""
 
     def __init__(self) -> None:
-        self._writer = report.out()
+        self._writer, self._pace = report.out(), Pace()
 
     def show(self, event: Event) -> None:
         """One event, unless it is for the log alone."""
-        if not _for_log(event):
+        if not _for_log(event) and self._pace.due(event):
             self._writer.raw(report.encoded(as_dict(event)))
 
     def close(self, tally: Tally, log: str | None) -> None:
@@ -41,12 +66,12 @@ class Plain:
     """One line for each step, with its host: for pipes, files and CI."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
-        self._writer = report.out()
+        self._writer, self._pace = report.out(), Pace()
         self._width = max((len(host) for host in hosts), default=0)
 
     def show(self, event: Event) -> None:
         """One event as lines."""
-        if not _for_log(event):
+        if not _for_log(event) and self._pace.due(event):
             for line in lines(event, self._width):
                 self._writer.line(line)
 
@@ -69,12 +94,19 @@ def lines(event: Event, width: int) -> Iterator[str]:
     name = event.host.ljust(width)
     if isinstance(event, Step):
         yield f"{name}  {event.phase:<8}  {event.step}{': ' if event.text else ''}{event.text}"
+    elif isinstance(event, Sent):
+        yield f"{name}  {event.phase:<8}  sent: {gone(event)}"
     elif isinstance(event, Line):
         yield f"{name}  {event.kind}: {event.text}"
     elif isinstance(event, Finished):
         yield f"{name}  {event.outcome.upper()}  {event.text}  ({event.seconds:.1f} s)"
     else:
         yield from _failure(name, event)
+
+
+def gone(event: Sent) -> str:
+    """An upload in words."""
+    return f"{event.sent / 1e6:.1f} of {event.total / 1e6:.1f} MB, {event.sent / 1e6 / (event.seconds or 1):.1f} MB/s"
 
 
 def _failure(name: str, event: Failed) -> Iterator[str]:
@@ -102,6 +134,9 @@ def as_dict(event: Event) -> dict[str, object]:
     """An event as the JSON lines carry it."""
     if isinstance(event, Step):
         return {"event": "step", "host": event.host, "phase": event.phase, "step": event.step, "text": event.text}
+    if isinstance(event, Sent):
+        return {"event": "sent", "host": event.host, "phase": event.phase, "sent": event.sent, "total": event.total,
+                "seconds": round(event.seconds, 3)}  # fmt: skip
     if isinstance(event, Line):
         return {"event": event.kind, "host": event.host, "text": event.text}
     if isinstance(event, Finished):

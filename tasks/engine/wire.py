@@ -18,6 +18,8 @@ from tasks.engine.ssh_config import Endpoint, Options
 LINK_SECONDS = 15
 """How long a peer may keep silent where it has to answer."""
 _HEARD = 1024
+_UNSENT = 256 * 1024
+"""Bytes at most that wait in the kernel for their turn on the link."""
 
 
 class Wire:
@@ -98,6 +100,9 @@ def tcp(endpoint: Endpoint, options: Options) -> Wire:
     sock = socket.create_connection((endpoint.hostname, endpoint.port), timeout=options.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        # Behind an upload on a slow link the word that keeps the lock of the run would wait for megabytes.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * LINK_SECONDS)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)

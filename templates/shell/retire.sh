@@ -55,13 +55,15 @@ sweep_pruned() {
   for old in "$ROOT"/releases/.part-old-????????????; do sweep "$old"; done
 }
 
-# A venv goes with the last release that uses it, a wheel with the last that lists it.
+# A venv goes with the last release that uses it, a wheel with the last that lists it; what came of a delivery that was cut
+# stays for the next one.
 prune_unused() {
   exec 8>>"$ROOT/.staging"
   # Someone is staging, and may be about to use what no release uses yet.
   flock -n -x 8 || return 0
   used="$(readlink "$ROOT"/releases/*/venv | sed 's|.*/||')
 $(cut -d ' ' -f 3 "$ROOT"/releases/*/WHEELS 2>/dev/null || :)
+$(cat "$ROOT/wheels/.coming" 2>/dev/null || :)
 "
   for path in "$ROOT"/venvs/* "$ROOT"/wheels/*; do
     [ -e "$path" ] || continue

@@ -76,12 +76,36 @@ reuse() {
   venv_works "$ROOT/releases/$ID/venv" || edited "$ID"
 }
 
+# Hex SHA-256, and more in the line. openssl has what processors bring for it: a fifth of the time.
+digest() {
+  if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi
+}
+
+# A line for each wheel that comes, and then the wheels: one that has arrived whole is not sent again, however the rest
+# goes. prune leaves what `.coming` names.
+receive_wheels() {
+  while IFS= read -r line && [ -n "$line" ]; do printf '%s\n' "$line"; done >"$part/coming"
+  if [ ! -s "$part/coming" ]; then return; fi
+  cut -d ' ' -f 3 "$part/coming" >"$part/names"
+  mv -T "$part/names" "$ROOT/wheels/.coming"
+  point stage.coming
+  while IFS=' ' read -r size sum name <&7; do
+    # It is hashed as it comes. A disk that does not take it all spoils the digest.
+    told=$(dd bs=64k iflag=fullblock,count_bytes count="$size" status=none | { tee "$part/wheels/$name" || echo not written; } | digest)
+    [ "${told%% *}" = "$sum" ] || refuse "the wheel $name did not arrive as it was sent"
+    printf '%s  %s\n' "$sum" "$name" >>"$part/arrived"
+    mv -T "$part/wheels/$name" "$ROOT/wheels/$name"
+    point stage.wheel
+  done 7<"$part/coming"
+}
+
 receive() {
   step receive
   # Of this very run, where what came first did not do.
   [ ! -e "$part" ] || rm -rf "$part"
-  mkdir -p "$part/code" "$ROOT/wheels"
+  mkdir -p "$part/code" "$part/wheels" "$ROOT/wheels"
   point stage.receive
+  receive_wheels
   tar -x -m --no-same-owner --no-same-permissions -f - -C "$part"
   point stage.received
 }
@@ -122,13 +146,19 @@ verify() {
   intact "$part" || edited "${BASE:-$ID}"
 }
 
-keep_wheels() {
+# Those that were there before: one that is damaged is sent again, and no other.
+check_wheels() {
   point stage.wheels
-  for wheel in "$part"/wheels/*.whl; do
-    [ -f "$wheel" ] || continue
-    mv "$wheel" "$ROOT/wheels/"
-  done
-  (cd "$ROOT/wheels" && sha256sum --quiet --strict -c "$part/WHEELS") </dev/null || edited "$ID"
+  list=$part/WHEELS
+  if [ -s "$part/arrived" ]; then
+    list=$part/there
+    grep -vxFf "$part/arrived" "$part/WHEELS" >"$list" || :
+  fi
+  [ -s "$list" ] || return 0
+  (cd "$ROOT/wheels" && sha256sum --strict -c "$list" 2>/dev/null) >"$part/checked" </dev/null || {
+    sed -n 's/: FAILED.*//p' "$part/checked" | while IFS= read -r name; do mark lacks "$name"; done
+    edited "$ID"
+  }
 }
 
 # Beside what verifies the code: it looks at no bytecode.
@@ -161,7 +191,8 @@ build_venv() {
 
 finish() {
   ln -s "../../venvs/$VENV" "$part/venv"
-  rm -rf "$part/tool" "$part/wheels" "$part/CHANGED" "$part/DROPPED" "$part/DIGEST" "$part/SAME" "$part/EXECUTABLE"
+  rm -rf "$part/tool" "$part/wheels" "$part/CHANGED" "$part/DROPPED" "$part/DIGEST" "$part/SAME" "$part/EXECUTABLE" \
+    "$part/coming" "$part/arrived" "$part/there" "$part/checked"
   chmod 0755 "$part"/run/*
   sync -f "$part"
   point stage.finish
@@ -190,10 +221,12 @@ else
   set_modes
   try_venv
   verify
-  keep_wheels
+  check_wheels
   build_venv
   # Another run was quicker, or nothing but the venv was broken.
   if ! intact "$ROOT/releases/$ID" 2>/dev/null; then finish; fi
+  # The release lists its wheels from here on.
+  [ ! -f "$ROOT/wheels/.coming" ] || rm -f "$ROOT/wheels/.coming"
 fi
 step staged "$ID"
 mark end ok

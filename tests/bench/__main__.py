@@ -14,12 +14,12 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from tests.bench import job, report, service, startup
+from tests.bench import job, report, service, startup, upload
 from tests.bench.contenders import Contender, Limit, Ours
 from tests.bench.fujin import Fujin
 from tests.bench.ground import Ground, ground
 from tests.bench.rivals import Ansible, Capistrano, Fabric, Pyinfra
-from tests.bench.series import EVERYTHING, SERIES, SERVICE, START, Results, measure, read
+from tests.bench.series import EVERYTHING, SERIES, SERVICE, START, UPLOAD, Results, measure, read
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/bench"
@@ -107,6 +107,9 @@ def main() -> None:
                     results.answers = service.measure(near, folder / name, given.rounds, partial(print, flush=True))
                 elif name == START:
                     results.starts = startup.measure(folder / name, given.rounds)
+                elif name == UPLOAD:
+                    near = hosts.first(1, direct=True)
+                    results.uploads = upload.measure(near, folder / name, given.rounds, partial(print, flush=True))
                 else:
                     series(name, who, given.rounds, hosts, folder, results)
                 results.when[name] = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {given.rounds} rounds"

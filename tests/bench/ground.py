@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,22 @@ class Ground:
         if [ -z "$(ls /etc/nginx/conf.d)" ]; then systemctl stop nginx; else systemctl reload nginx; fi"""
         for machine in self.machines:
             machine.sh(f"{{ {script}; }} </dev/null || :")
+
+
+@contextmanager
+def narrow(machine: Machine, rate: str | None) -> Iterator[None]:
+    """Meanwhile the kernel lets no more than this, such as 1gbit, through to the hosts of this one's sandbox."""
+    if rate is None:
+        yield
+        return
+    told = subprocess.run(["ip", "-o", "route", "get", machine.address], capture_output=True, text=True, check=True)
+    device = told.stdout.split(" dev ")[1].split()[0]
+    subprocess.run(["tc", "qdisc", "replace", "dev", device, "root", "tbf",
+                    "rate", rate, "burst", "256kb", "latency", "100ms"], check=True)  # fmt: skip
+    try:
+        yield
+    finally:
+        subprocess.run(["tc", "qdisc", "del", "dev", device, "root"], check=True)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from tests.bench.series import EVERYTHING, SERIES, SERVICE, START, Results
+from tests.bench.series import EVERYTHING, SERIES, SERVICE, START, UPLOAD, Results
 from tests.bench.service import CONNECTIONS, SECONDS
 
 LIMIT = "limit-uv"
@@ -52,6 +52,13 @@ def _starts(results: Results) -> str:
     rows = [f"| {name} | {ours:.3f} ({ours / one:.2f}) | {one:.3f} |" for name, (ours, one) in results.starts.items()]
     head = ["## How `fab` begins", "", "| | ours | a fabfile of one task |", "| --- | --- | --- |"]
     return "\n".join([*head, *rows, "", _when(results, START)])
+
+
+def _uploads(results: Results) -> str:
+    """How long large wheels take, as a table."""
+    rows = [f"| {link} | {ours:.2f} ({ours / scp:.2f}) | {scp:.2f} |" for link, (ours, scp) in results.uploads.items()]
+    head = ["## 200 MB of wheels to one host", "", "| | ours | scp |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows, "", _when(results, UPLOAD)])
 
 
 def _when(results: Results, name: str) -> str:
@@ -136,5 +143,5 @@ def _bar(number: int, name: str, seconds: float, longest: float) -> str:
 
 def overview(results: Results, names: Sequence[str]) -> str:
     """The tables of some series."""
-    special = {SERVICE: _throughput, START: _starts}
+    special = {SERVICE: _throughput, START: _starts, UPLOAD: _uploads}
     return "\n".join(special[name](results) if name in special else _series(results, name) for name in names)

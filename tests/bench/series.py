@@ -43,9 +43,9 @@ SERIES: Mapping[str, Series] = {
     "30": Series("30 hosts", ("none", "code"), 30, peers=False),
 }
 
-SERVICE, START = "service", "start"
-"""The series that asks the service, and not who deploys it; and the one of how `fab` begins."""
-EVERYTHING = (*SERIES, SERVICE, START)
+SERVICE, START, UPLOAD = "service", "start", "upload"
+"""The series that asks the service, and not who deploys it; that of how `fab` begins; and that of large wheels."""
+EVERYTHING = (*SERIES, SERVICE, START, UPLOAD)
 
 
 @dataclass
@@ -53,12 +53,13 @@ class Results:
     """costs: by series, action and contender, one of each round. answers: of the service, by its setup.
 
     starts: seconds until `fab` has listed its tasks or completed a word, ours and that of a fabfile of one task.
-    when: each series was measured, in words.
+    uploads: seconds of ours and of scp, by the link. when: each series was measured, in words.
     """
 
     costs: dict[tuple[str, str, str], list[Cost]] = field(default_factory=dict)
     answers: dict[str, Answers] = field(default_factory=dict)
     starts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    uploads: dict[str, tuple[float, float]] = field(default_factory=dict)
     when: dict[str, str] = field(default_factory=dict)
 
     def forget(self, series: str) -> None:
@@ -69,6 +70,8 @@ class Results:
             self.answers = {}
         if series == START:
             self.starts = {}
+        if series == UPLOAD:
+            self.uploads = {}
 
     def add(self, series: str, action: str, contender: str, cost: Cost) -> None:
         """One more."""
@@ -90,6 +93,7 @@ class Results:
         lines += [["cost", *key, asdict(cost)] for key, costs in self.costs.items() for cost in costs]
         lines += [["answers", title, asdict(one)] for title, one in self.answers.items()]
         lines += [["starts", name, both] for name, both in self.starts.items()]
+        lines += [["uploads", name, both] for name, both in self.uploads.items()]
         lines += [["when", *one] for one in self.when.items()]
         path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
@@ -106,6 +110,8 @@ def read(path: Path) -> Results:
             results.answers[said[0]] = Answers(**said[1])
         elif kind == "starts":
             results.starts[said[0]] = (said[1][0], said[1][1])
+        elif kind == "uploads":
+            results.uploads[said[0]] = (said[1][0], said[1][1])
         else:
             results.when[said[0]] = said[1]
     return results

@@ -119,7 +119,7 @@ def _again(matrix: Matrix) -> tuple[tuple[str, ...], str]:
 
 VERBS = {
     "code": Verb((*_DEPLOY, *_ACTIVATE, *steps("probation", "prune", "pruned")), _edited),
-    "venv": Verb((*_DEPLOY, *steps("stage", "venv", "built", "venvs"), *_ACTIVATE), _other_venv),
+    "venv": Verb((*_DEPLOY, *steps("stage", "coming", "wheel", "venv", "built", "venvs"), *_ACTIVATE), _other_venv),
     "rollback": Verb(SWITCHED, _back),
     "restart": Verb(SWITCHED, _again),
     "probation": Verb(

@@ -1,0 +1,94 @@
+"""How long 200 MB of wheels take to a host: ours, with the digest and the place that they get there, beside scp."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+
+from tasks.engine import inventory, payload, scripts
+from tasks.engine.archive import Tree
+from tasks.engine.lock import Lock
+from tasks.engine.marks import Mark, Output
+from tasks.engine.release import Release
+from tasks.engine.scripts import Staging
+from tasks.engine.service import Service
+from tasks.engine.session import Run
+from tasks.engine.ssh import SshSession
+from tasks.engine.ssh_config import Options
+from tasks.engine.wheelcache import Wheel
+from tasks.engine.wheelhouse import Wheelhouse
+from tests.bench.ground import Ground, narrow
+from tests.stand_ins import write_inventory
+
+SIZE, PIECE = 200_000_000, 1 << 20
+LINKS = {"as fast as it goes": None, "1 Gbit/s": "1gbit"}
+_SERVICE = Service("upload", "app:app")
+_ROOT = "/opt/apps/upload"
+
+
+def measure(
+    ground: Ground, folder: Path, rounds: int, say: Callable[[str], None], size: int = SIZE
+) -> dict[str, tuple[float, float]]:
+    """Seconds of ours and of scp, in turns, by the link between; the medians."""
+    folder.mkdir(parents=True)
+    wheel = _wheel(folder, size)
+    (machine,) = ground.machines
+    machine.sh(f"mkdir -p {_ROOT}/releases {_ROOT}/venvs && chown -R deploy: {_ROOT}")
+    config = ground.ssh_config(folder)
+    (host,) = inventory.load(folder, {"HOSTS": str(write_inventory(folder / "hosts.yaml", ground.inventory()))}).hosts
+    found = {}
+    for title, rate in LINKS.items():
+        took: tuple[list[float], list[float]] = ([], [])
+        with narrow(machine, rate):
+            for number in range(1, rounds + 1):
+                machine.sh(f"rm -rf {_ROOT}/wheels")
+                took[0].append(_timed(lambda: ours(host, wheel)))
+                assert machine.sh(f"stat -c %s {_ROOT}/wheels/*.whl").stdout.decode().strip() == str(size)
+                words = ["scp", "-q", "-F", str(config), str(wheel.path), "h1:/tmp/upload"]
+                took[1].append(_timed(lambda words=words: subprocess.run(words, check=True)))  # type: ignore[misc]
+                say(f"Upload, round {number}: {title:20} ours {took[0][-1]:6.2f} s, scp {took[1][-1]:6.2f} s")
+        found[title] = (median(took[0]), median(took[1]))
+    machine.sh(f"rm -rf {_ROOT} /tmp/upload")
+    return found
+
+
+def ours(host: inventory.Host, wheel: Wheel) -> None:
+    """Connect, and stage until all has been received: what comes then is no part of it."""
+    release = Release("b" * 12, Tree(()), Lock(()), None, ())
+    sent = payload.staging(
+        release, {}, Wheelhouse("d" * 64, (wheel,)), {}, _SERVICE,
+        same=frozenset(), gone=frozenset(), wheels_there=frozenset(), venv_there=True,
+    )  # fmt: skip
+    script = scripts.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False))
+    session = SshSession(host, Options())
+    try:
+        told = session.execute(script, Run("20260101T000000-abc123", "{}", "stage.received=fail"), _ignore, sent)
+    finally:
+        session.close()
+    assert told.last("refused") == "failpoint stage.received", told
+
+
+def _wheel(folder: Path, size: int) -> Wheel:
+    """A file that no compression makes smaller, called as a wheel is."""
+    path, seal = folder / "fat-1-py3-none-any.whl", sha256()
+    with path.open("wb") as stream:
+        for begin in range(0, size, PIECE):
+            piece = os.urandom(min(PIECE, size - begin))
+            seal.update(piece)
+            stream.write(piece)
+    return Wheel(path.name, path, seal.hexdigest(), size)
+
+
+def _timed(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def _ignore(_: Mark | Output) -> None:
+    """The transcript says enough."""
