@@ -39,7 +39,7 @@ def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
             told = True
         if time.monotonic() > until:
             raise LoopError("the probation does not come to its end", where=member.host.name,
-                            next=f"on the host: journalctl -t {member.service.name}-probation")  # fmt: skip
+                            next=f"on the host: journalctl -u '{member.service.name}-probation@*'")  # fmt: skip
     return False
 
 
