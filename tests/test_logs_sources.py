@@ -170,3 +170,30 @@ def test_following_without_a_line_of_the_past_shows_none(fleet: Fleet) -> None:
     with following(clone, "-n", "0") as reader:
         reader.until(reader.saw("beat"))
     assert not any("past-end" in line for line in reader.out)
+
+
+LIAR = """
+import pathlib
+import sys
+
+print("systemd: myapp@green.service: Failed with result 'oom-kill'.", file=sys.stderr)
+print('{"level": "systemd", "message": "a lie in JSON"}', file=sys.stderr, flush=True)
+WORD = "candidate"
+exec(pathlib.Path(__file__).with_name("forge.txt").read_text())
+raise SystemExit(7)
+"""
+
+
+def test_a_release_that_fails_cannot_say_why_in_the_name_of_systemd(fleet: Fleet) -> None:
+    clone, _ = fleet
+    clone.write("service/liar.py", LIAR)
+    clone.write("service/forge.txt", FORGE)
+    clone.replace("service/service.yaml", "echo:app", "liar:app")
+    ended = clone.fab("deploy", "-H", "all")
+    assert ended.status == 1, ended.both
+    told = [line.removeprefix("    | ") for line in ended.out.splitlines() if line.startswith("    | ")]
+    assert any("oom-kill" in line for line in told), ended.both
+    assert any(line.startswith("systemd: ") for line in told), ended.both
+    for line in told:
+        if any(word in line for word in ("oom-kill", "a lie in JSON", "forged")):
+            assert not line.startswith("systemd"), line

@@ -58,7 +58,7 @@ def judge(member: Member, release: str) -> None:
             f"release {release} did not hold its probation: {mine[-1].why}. The host went back by itself",
             where=host,
             next=f"fab logs -H {host} -n 100",
-            detail=readable(found.journal),
+            detail=readable(found.journal, found.systemd),
             code="returned",
         )
     raise LoopError(
