@@ -40,14 +40,16 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
 
 def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...]:
     from tasks.engine import drift as engine
-    from tasks.engine import host_files, scripts
+    from tasks.engine import host_files, quote, scripts
     from tasks.engine.scripts import Question
 
     service = member.service
     account = member.host.user or member.login
     paths = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
     found = member.ask(Question(paths), scripts.drift(service, paths))
-    files = host_files.render(service, found.ground(found.account or account))
+    # A host that reports what is no account is compared with what setup would write.
+    recorded = found.account if found.account and quote.is_account(found.account) else account
+    files = host_files.render(service, found.ground(recorded))
     examined = engine.examine(files, found, _source(made, member, found))
     if found.account is None:
         told = f"the host was never set up for {service.name}: fab setup -H {member.host.name}"

@@ -42,9 +42,17 @@ def open_fleet(
     early: nothing of what was given can be wrong any more, so the connections are opened while the rest is loaded;
     not for a dry run, which may need none.
     """
+    _check_account(user)
     project, selection = choose(c, changing)
     doors = knock(c, selection) if early and not invocation(c).dry else {}
     return project, members_of(c, project, selection, user, doors)
+
+
+def _check_account(user: str | None) -> None:
+    from tasks.engine import quote, shapes
+
+    if user and not quote.is_account(user):
+        raise UsageError(f"expected {shapes.USER.expected}, found {user!r}", where="--as", next="fab setup --as root")
 
 
 def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple[Project, Selection]:
@@ -159,19 +167,18 @@ def errors(members: list[Member]) -> list[dict[str, object]]:
 
 
 def leave(members: list[Member], *, bad: bool = False) -> None:
-    """Show the errors of a query, and leave: 1 when something is wrong, 3 when hosts were only not reached."""
+    """Show the errors of a query, and leave: 1 when something is wrong, else with the status of the errors."""
     from tasks.engine import report
-    from tasks.engine.errors import Unreachable
+    from tasks.engine.errors import exit_status
 
     problems = [member.error for member in members if member.error]
     writer = report.err()
     for problem in problems:
         for line in report.error_lines(problem):
             writer.line(line)
-    if bad or any(not isinstance(problem, Unreachable) for problem in problems):
-        sys.exit(1)
-    if problems:
-        sys.exit(3)
+    status = 1 if bad else exit_status(problems, len(members))
+    if status:
+        sys.exit(status)
 
 
 def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_json: bool) -> None:

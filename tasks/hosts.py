@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
 from tasks.program import ROOT, invocation, verb
 
+_SHOW = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
-@verb()
-def hosts(c: Any, trust: str = "", json: bool = False) -> None:
+
+@verb(
+    trust="show this host's key, and record it in known_hosts after a yes",
+    fingerprint="SHA256:... as the host's own console shows it: record the key that has it, and no other; asks nothing",
+)
+def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) -> None:
     """Show the inventory as resolved; --trust HOST shows a host's key and records it in known_hosts."""
     from tasks.engine import project as projects
     from tasks.engine import report
     from tasks.engine.yamlfile import shown
 
     project = projects.load(ROOT, os.environ)
-    if trust:
-        _trust(c, project, trust)
+    if trust or fingerprint:
+        _trust(c, _to_trust(project, trust, fingerprint), fingerprint)
         return
     selection = project.select(invocation(c).hosts)
     if json:
@@ -50,27 +56,63 @@ def _front(service: Any) -> str:
     return f"{service.name} at {'http' if front == 'listen' else front}://{place}"
 
 
-def _trust(c: Any, project: Any, expression: str) -> None:
-    """Show the key that the host offers, and record it: at once without a terminal, after a yes with one."""
+def _to_trust(project: Any, expression: str, fingerprint: str) -> Any:
+    """The hosts whose keys are to be recorded; UsageError where nothing could say that a key is the right one."""
+    from tasks.engine.errors import UsageError
+
+    if not expression:
+        raise UsageError("whose fingerprint is it?", where="--fingerprint", next=_usage("HOST"))
+    found = project.select(expression).hosts
+    usage = _usage(found[0].name)
+    if fingerprint and not re.fullmatch("SHA256:[A-Za-z0-9+/]{43}", fingerprint):
+        raise UsageError(
+            f"a fingerprint is SHA256: and 43 characters, not {fingerprint!r}", where="--fingerprint", next=usage
+        )
+    if fingerprint and len(found) > 1:
+        names = ", ".join(host.name for host in found)
+        raise UsageError(f"a fingerprint is of one host, and these are meant: {names}", where="--trust", next=usage)
+    if not fingerprint and not sys.stdin.isatty():
+        raise UsageError("without a terminal nobody can say yes to a key", where="--trust", next=usage)
+    return found
+
+
+def _usage(name: str) -> str:
+    return f"fab hosts --trust {name} --fingerprint SHA256:..., as shown on the host by: {_SHOW}"
+
+
+def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
+    """Show the key that each host offers, and record it: if it is the one of the fingerprint, or after a yes."""
     from tasks.engine import connection, host_keys, report
-    from tasks.engine.errors import LoopError, UsageError
+    from tasks.engine.errors import LoopError
 
     writer = report.out()
-    for host in project.select(expression).hosts:
+    for host in hosts:
         endpoint, key = connection.offered_key(host, invocation(c).options)
         trust = host_keys.known(endpoint)
         writer.line(f"{host.name}  {endpoint.known_as} offers {host_keys.fingerprint(key)}")
+        if fingerprint:
+            host_keys.compare(endpoint, key, fingerprint)
         try:
             host_keys.judge(endpoint, trust, key)
         except LoopError as problem:
             if trust.keys or key.asbytes() in trust.revoked or host.host_key:
                 raise
-            writer.line(f"{host.name}  compare it on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
-            if sys.stdin.isatty() and input(f"trust {host.name}? [y/N] ").strip().lower() not in {"y", "yes"}:
-                raise UsageError("nothing was recorded", where=host.name, next="compare the fingerprints") from problem
+            if not fingerprint:
+                writer.line(f"{host.name}  compare it on the host: {_SHOW}")
+                _ask(host.name, problem)
             writer.line(f"{host.name}  recorded in {host_keys.record(endpoint, key)}")
         else:
             writer.line(f"{host.name}  known already: {trust.source}")
+
+
+def _ask(name: str, problem: Exception) -> None:
+    """UsageError for anything but a yes, the end of the input included."""
+    from tasks.engine.errors import UsageError
+
+    sys.stdout.write(f"trust {name}? [y/N] ")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was recorded", where=name, next="compare the fingerprints") from problem
 
 
 @verb()

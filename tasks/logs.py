@@ -79,7 +79,10 @@ def execute(c: Any, json: bool = False) -> None:
 
 @verb()
 def shell(c: Any) -> None:
-    """Open a terminal on one host: fab shell -H shire01; words after `--` run there instead of a login shell."""
+    """Open a terminal on one host: fab shell -H shire01; words after `--` run there instead of a login shell.
+
+    It becomes `ssh -t`, so what the host prints reaches your terminal as it is, not escaped.
+    """
     from tasks import fleet
     from tasks.engine import shell as terminals
     from tasks.engine.errors import UsageError

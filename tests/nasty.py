@@ -210,3 +210,14 @@ def harmless(text: str) -> bool:
 def short(text: str) -> str:
     """Its name in a list of tests."""
     return json.dumps(text[:20])
+
+
+ACCOUNTS = ["deploy", "root", "_www", "_WWW", "first.last", "A-1", "Deploy", "JSmith2", "a", "deploy@corp.example"]
+"""Names of accounts that real systems have, and that mean one account to sudo."""
+
+NO_ACCOUNTS = [
+    *("", "ALL", "DEPLOY", "D", "WEB_ADMINS", "A1", "%wheel", "%#0", "%:group", "+netgroup", "#0", "#1000", "!deploy"),
+    *("-x", "1a", "a b", "a$(x)", "a$", "a,b", "a:b", "a=b", "a\\b", "CORP\\deploy", "a\n", "a/b", "a*", '"a"', "(a)"),
+    *("a@", "@b", "a@b@c", "a@-b", "é", "a" * 33, "deploy ALL", "a%h"),
+]
+"""What sudo takes for everybody, an alias, a group, a netgroup, a number or a negation; what a file cannot carry."""

@@ -11,6 +11,7 @@ import pytest
 from tests import clone as clones
 from tests.hosts import MakeHosts
 from tests.promises.words import ACCESS, KNOWN
+from tests.terminal import answer
 from tests.way import Way, change, ground, key, print_of, refused, unpinned
 
 
@@ -27,12 +28,56 @@ def way(shared: Way, tmp_path: Path) -> Way:
 @pytest.mark.promise(KNOWN, "its key is unknown")
 def test_an_unknown_host_is_refused_until_its_key_was_recorded(way: Way) -> None:
     refused(way.true(), "the host key is unknown", way.fingerprint(), "fab hosts --trust shire01")
-    trusted = way.fab("hosts", "--trust", "shire01")
+    trusted = way.trust()
     assert trusted.status == 0, trusted.both
     assert way.fingerprint() in trusted.out
     assert way.known_hosts.read_text() == way.line() + "\n"
     assert way.true().status == 0
-    assert "known already" in way.fab("hosts", "--trust", "shire01").out
+    assert "known already" in way.trust().out
+
+
+@pytest.mark.promise(KNOWN, "its key is unknown")
+def test_without_a_terminal_only_the_right_fingerprint_records_a_key(way: Way) -> None:
+    other = key(way.folder / "other")
+    logins = "journalctl -q -u ssh.service | wc -l"
+    before = way.hosts[0].sh(logins).stdout
+    for flags, told in (
+        (("--trust", "shire01"), "--fingerprint SHA256:..."),
+        (("--trust", "all"), "--fingerprint SHA256:..."),
+        (("--trust", "shire01", "--fingerprint", "MD5:aa:bb"), "43 characters"),
+        (("--trust", "shire01", "--fingerprint", way.fingerprint() + "="), "43 characters"),
+        (("--trust", "all", "--fingerprint", way.fingerprint()), "one host"),
+        (("--fingerprint", way.fingerprint()), "whose"),
+    ):
+        ended = way.fab("hosts", *flags)
+        assert (ended.status, ended.out) == (2, ""), ended.both
+        assert told in ended.err
+        assert "fab hosts --trust" in ended.err
+    # Nothing was contacted.
+    assert way.hosts[0].sh(logins).stdout == before
+    ended = way.fab("hosts", "--trust", "shire01", "--fingerprint", print_of(way.folder / "other"))
+    refused(ended, "another fingerprint", way.fingerprint(), "Nothing was recorded")
+    assert not way.known_hosts.exists()
+    assert other not in way.trust().out
+    assert way.known_hosts.read_text() == way.line() + "\n"
+    # Nor does a host that is known pass with it.
+    refused(
+        way.fab("hosts", "--trust", "shire01", "--fingerprint", print_of(way.folder / "other")), "another fingerprint"
+    )
+
+
+@pytest.mark.promise(KNOWN, "its key is unknown")
+def test_on_a_terminal_only_a_yes_records_a_key(way: Way) -> None:
+    words = [*way.flags, "hosts", "--trust", "shire01"]
+    for reply in ("", "n", "ye", "\x04"):
+        ended = answer(way.clone, words, "trust shire01? [y/N] ", reply)
+        assert ended.status == 2, ended.out
+        assert "nothing was recorded" in ended.out
+        assert way.fingerprint() in ended.out
+        assert "Traceback" not in ended.out
+        assert not way.known_hosts.exists()
+    assert answer(way.clone, words, "trust shire01? [y/N] ", "y").status == 0
+    assert way.known_hosts.read_text() == way.line() + "\n"
 
 
 @pytest.mark.promise(KNOWN, "its key has changed")
@@ -46,7 +91,7 @@ def test_a_changed_key_is_refused_with_both_fingerprints_and_nothing_is_sent(way
     refused(ended, "has changed", f"ssh-keygen -R '{way.hosts[0].address}'")
     assert way.fingerprint() in shown
     assert len(set(shown)) == 2
-    refused(way.fab("hosts", "--trust", "shire01"), "has changed")
+    refused(way.trust(), "has changed")
     assert way.hosts[0].sh(logins).stdout == before
     assert way.known_hosts.read_text() == f"{way.hosts[0].address} {other}\n"
 
@@ -77,7 +122,7 @@ def test_a_pin_alone_decides(way: Way) -> None:
 def test_a_revoked_key_is_refused_even_where_it_is_also_known(way: Way) -> None:
     way.know(way.line(), f"@revoked * {way.hosts[0].host_key}")
     refused(way.true(), "revoked", way.fingerprint())
-    refused(way.fab("hosts", "--trust", "shire01"), "revoked")
+    refused(way.trust(), "revoked")
 
 
 @pytest.mark.promise(KNOWN, "a known_hosts that is hashed")

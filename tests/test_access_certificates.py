@@ -66,7 +66,7 @@ def test_who_is_vouched_for_is_let_in_without_a_key_of_its_own(way: Way) -> None
     authority = vouched(way, *good(way))
     way.know(authority)
     assert both(way)
-    known = way.fab("hosts", "--trust", "shire01")
+    known = way.trust()
     assert (known.status, "known already" in known.out) == (0, True), known.both
     assert way.known_hosts.read_text() == f"{authority}\n"
 
@@ -114,7 +114,7 @@ def test_a_stranger_s_certificate_and_a_plain_key_are_not_enough(way: Way) -> No
     vouched(way, *good(way))
     refused(way.true(), "another authority has signed it", way.fingerprint())
     assert not both(way)
-    assert way.fab("hosts", "--trust", "shire01").status == 0
+    assert way.trust().status == 0
     assert way.true().status == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def works(fleet: Fleet) -> None:
     assert fleet.answering == [release]
     # In one write: what the login has said on the other stream may come between two.
     assert "shire01  here\n" in fleet.clone.done("exec", "--", "printf '\\nhere\\n'").out
-    assert "myapp: INFO Listening at" in fleet.clone.done("logs", "-n", "50").out
+    assert re.search("myapp@(blue|green): INFO Listening at", fleet.clone.done("logs", "-n", "50").out)
 
 
 LINES = [

@@ -88,6 +88,7 @@ def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost)
 def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fault: str, told: str) -> None:
     host = serving(shell_host)
     (host.folder / "journal").write_text("ImportError: no\n\x1b[31mred\n")
+    (host.folder / "journal.systemd").write_text("Main process exited\n")
     kind, _, value = fault.partition("/")
     if kind != "answers":
         (host.folder / kind).write_text("1")
@@ -100,8 +101,13 @@ def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fau
     assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "failed")]
     assert host.transcript.all("journal") == ("ImportError: no", "\x1b[31mred")
     # A start before it may have come in the same second.
-    (asked,) = (call for call in host.calls if call.startswith("journalctl "))
-    assert re.search(r" --since @[0-9]+\.[0-9]{2}$", asked)
+    asked = [call for call in host.calls if call.startswith("journalctl ")]
+    assert len(asked) == 2
+    assert all(re.search(r" --since @[0-9]+\.[0-9]{2} ", call) for call in asked)
+    assert [call.split()[-1] for call in asked] == [
+        "_SYSTEMD_UNIT=myapp@green.service", "UNIT=myapp@green.service"
+    ]  # fmt: skip
+    assert host.transcript.all("systemd") == ("Main process exited",)
     assert (host.leftovers(), host.state("myapp@green.service")) == ([], "inactive")
 
 

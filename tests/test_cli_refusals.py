@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,44 @@ def test_several_hosts_must_be_named_where_nobody_can_be_asked(watched: tuple[Cl
     said = refused(*watched, *verb.split())
     assert "shire02, shire01" in said
     assert f"fab {verb.split()[0]} -H all" in said
+
+
+@pytest.mark.parametrize("user", ["ALL", "DEPLOY", "'%wheel'", "'#0'", "'!deploy'", "'+hosts'"])
+def test_an_account_that_sudo_would_take_for_others_is_refused_in_its_line(
+    watched: tuple[Clone, Mute], user: str
+) -> None:
+    clone, host = watched
+    assert clone.inventory
+    text = clone.inventory.read_text()
+    clone.inventory.write_text(f"defaults:\n  user: {user}\n{re.sub(' +user: .*', '', text)}")
+    for verb in ("deploy", "setup", "doctor", "logs"):
+        said = refused(clone, host, verb, "-H", "all")
+        assert "hosts.yaml:2:9 (defaults.user)" in said
+        assert "an account name" in said
+
+
+@pytest.mark.parametrize("user", ["ALL", "DEPLOY", "%wheel", "#0", "!deploy"])
+@pytest.mark.parametrize("words", ["deploy", "doctor", "logs -f"])
+def test_an_account_of_ssh_config_is_held_to_the_same(
+    watched: tuple[Clone, Mute], tmp_path: Path, user: str, words: str
+) -> None:
+    clone, host = watched
+    assert clone.inventory
+    clone.inventory.write_text(re.sub(r"\n +user: .*", "", clone.inventory.read_text()))
+    config = tmp_path / "config"
+    config.write_text(f'Host *\n  User "{user}"\n')
+    ended = clone.fab("-S", str(config), *words.split(), "-H", "all")
+    assert (ended.status, host.called) == (2, False), ended.both
+    assert f"{user!r} cannot be logged in as" in ended.both
+    assert re.search(r"next: write `user:` of shire01 at \S+hosts.yaml:\d+:\d+ \(hosts.shire01\)", ended.both)
+    assert "Traceback" not in ended.both
+
+
+@pytest.mark.parametrize("verb", ["setup", "drift"])
+def test_an_account_of_the_command_line_too(watched: tuple[Clone, Mute], verb: str) -> None:
+    said = refused(*watched, verb, "-H", "all", "--as", "ALL")
+    assert "--as" in said
+    assert "an account name" in said
 
 
 def test_a_person_is_asked_once_with_the_hosts_in_order(watched: tuple[Clone, Mute]) -> None:

@@ -29,7 +29,16 @@ FOREIGN = st.recursive(
     max_leaves=8,
 )
 KEYS = {
-    "journal": ("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "__REALTIME_TIMESTAMP", "__CURSOR"),
+    "journal": (
+        "MESSAGE",
+        "PRIORITY",
+        "SYSLOG_IDENTIFIER",
+        "_SYSTEMD_UNIT",
+        "_PID",
+        "_UID",
+        "__REALTIME_TIMESTAMP",
+        "__CURSOR",
+    ),
     "line": ("level", "message", "time", "traceback", "exc_info", "path", "status"),
     "busy": ("who", "time", "action", "release"),
     "state": ("since", "message", "who"),
@@ -114,7 +123,7 @@ def test_a_line_of_a_journal_is_an_entry_or_none(text: str) -> None:
     entry = journal.parse("shire01", text.encode("utf-8", "surrogatepass"))
     if entry:
         encoded(entry.as_dict())
-        shown(entry.source, entry.moment, *saying.words(entry.text))
+        shown(entry.source, entry.identifier, entry.moment, *saying.words(entry.text))
 
 
 @given(text=document("line"))

@@ -97,6 +97,38 @@ def test_the_level_is_the_lines_own_or_the_journals(fields: dict[str, object], l
 
 
 @pytest.mark.parametrize(
+    ("fields", "source"),
+    [
+        ({"_SYSTEMD_UNIT": "my-app@blue.service", "_PID": "7", "_UID": "990"}, "my-app@blue"),
+        ({"_SYSTEMD_UNIT": "my-app-listen.socket", "_PID": "7", "_UID": "0"}, "my-app-listen.socket"),
+        ({"_SYSTEMD_UNIT": "init.scope", "_PID": "1", "_UID": "0", "UNIT": "my-app@blue.service"}, "systemd"),
+        ({"_SYSTEMD_UNIT": "init.scope", "_PID": "1", "_UID": "990"}, "init.scope"),
+        ({"_SYSTEMD_UNIT": "init.scope", "_PID": ["1", "7"], "_UID": "0"}, "init.scope"),
+        ({"_SYSTEMD_UNIT": "a.service", "_PID": "7", "_UID": "0", "UNIT": "b", "SYSLOG_IDENTIFIER": "systemd"}, "a"),
+        ({"_PID": "7", "_UID": "0", "SYSLOG_IDENTIFIER": "systemd"}, "-"),
+        ({"_SYSTEMD_UNIT": ["a.service", "b.service"]}, "-"),
+        ({"_SYSTEMD_UNIT": "u" * 5000}, "u" * 128),
+    ],
+)
+def test_the_source_is_journalds_word_and_never_the_senders(fields: dict[str, object], source: str) -> None:
+    entry = journal.parse("a", _line(MESSAGE="m", **fields))
+    assert entry is not None
+    assert entry.source == source
+
+
+def test_what_the_sender_calls_itself_stands_beside_it() -> None:
+    entry = journal.parse("a", _line(MESSAGE="m", _SYSTEMD_UNIT="my-app@blue.service"))
+    assert entry is not None
+    assert (entry.as_dict()["source"], entry.as_dict()["identifier"]) == ("my-app@blue", "x")
+
+
+def test_the_newest_place_is_read_from_a_line_without_its_message() -> None:
+    entry = journal.parse("a", b'{"__CURSOR": "s=9", "__REALTIME_TIMESTAMP": "1700000000123456", "PRIORITY": "6"}')
+    assert entry is not None
+    assert (entry.cursor, entry.text) == ("s=9", "")
+
+
+@pytest.mark.parametrize(
     ("message", "text"),
     [("text", "text"), ([255, 65], "\ufffdA"), (["one", "two"], "one two"), (None, ""), ([1, 999], None)],
 )

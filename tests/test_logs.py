@@ -89,14 +89,14 @@ def test_a_process_is_chosen_by_its_name_and_the_gateway_by_nginx(fleet: Fleet) 
 
     def sources(*words: str) -> set[str]:
         found = clone.done("logs", "-H", "shire01", "--json", *words).json()["lines"]
-        return {line["source"] for line in found} - {"systemd", "sh"}
+        return {line["source"] for line in found} - {"systemd"}
 
-    assert "myapp_nginx" not in sources()
+    assert "nginx" not in sources()
     assert sources("--process", "actor") == {"myapp-actor"}
     assert "myapp-actor" not in sources("--process", "web")
-    assert "myapp_nginx" in sources("--process", "web", "--nginx")
+    assert "nginx" in sources("--process", "web", "--nginx")
     lines = clone.done("logs", "-H", "shire01", "--nginx", "--grep", "GET /healthz 200").out
-    assert re.search(r"myapp_nginx: INFO GET /healthz 200  request_id=\w+ seconds=", lines)
+    assert re.search(r"nginx: INFO GET /healthz 200  request_id=\w+ seconds=", lines)
     assert "hidden" not in clone.done("logs", "-H", "shire01", "--nginx").out
     assert "too large body" in clone.done("logs", "-H", "shire01", "--nginx", "--level", "error").out
 

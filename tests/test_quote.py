@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine import quote
+from tests.nasty import ACCOUNTS, NO_ACCOUNTS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NASTY = [
@@ -107,6 +108,26 @@ def test_nginx_refuses_what_is_no_plain_word(value: str) -> None:
 def test_sudo_refuses_what_is_no_plain_word(value: str) -> None:
     with pytest.raises(ValueError, match="a sudo rule cannot carry"):
         quote.sudoers(value)
+
+
+@pytest.mark.parametrize("value", ACCOUNTS)
+def test_an_account_stands_as_it_is(value: str) -> None:
+    assert quote.account(value) == value
+
+
+@pytest.mark.parametrize("value", NO_ACCOUNTS)
+def test_what_would_mean_somebody_else_is_no_account(value: str) -> None:
+    with pytest.raises(ValueError, match="would not be one account"):
+        quote.account(value)
+
+
+@given(value=st.one_of(TEXT, st.from_regex(r"[%+#!A-Z]?[A-Z0-9_a.]{0,4}\$?", fullmatch=True)))
+@settings(deadline=None)
+def test_an_account_is_a_plain_word_with_a_small_letter_or_a_mark_that_no_alias_has(value: str) -> None:
+    if quote.is_account(value):
+        assert value[0].isalpha() or value[0] == "_"
+        assert not set(value) & set("%+#!,:=()\\ \t\n\"'*?[]{}$/")
+        assert value[0] == "_" or not all(c.isupper() or c.isdigit() or c == "_" for c in value)
 
 
 def test_nothing_that_steers_a_terminal_is_left_of_any_character() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
+from tasks.engine import host_files
 from tests.fleet import Fleet, deployed
 from tests.front import ask
 from tests.hosts import MakeHosts
+from tests.nasty import ACCOUNTS
 from tests.promises.words import ACCESS
+from tests.test_golden import SERVICE
 
 ROOT = "/opt/apps/myapp"
 VERBS = ("start", "stop", "restart", "reset-failed", "enable", "disable", "kill -s KILL")
@@ -191,3 +195,26 @@ def test_root_follows_no_link_of_the_deploy_account(fleet: Fleet, as_root: list[
     finally:
         fleet.sh(0, f"rm -rf {ROOT} /etc/sudoers.d/zz-full && mv /root/kept {ROOT}")
     fleet.clone.done("restart")
+
+
+def test_the_rules_of_an_account_are_that_accounts_alone(fleet: Fleet) -> None:
+    others = ("other", "wheeler", "admin")
+    adding = "; ".join(
+        [f"getent passwd {name} >/dev/null || useradd --badname -M {name}" for name in (*ACCOUNTS, *others)]
+    )
+    fleet.sh(0, f"groupadd -f wheel; {adding}; usermod -aG wheel wheeler; mkdir -p /root/rules")
+    for name in sorted(set(ACCOUNTS) - {"root"}):
+        files = {file.path: file.text for file in host_files.render(SERVICE, host_files.Ground(name, "www-data", True))}
+        text = files["/etc/sudoers.d/myapp"].encode()
+        fleet.hosts[0].sh("install -m 440 /dev/stdin /root/rules/one", text)
+        told = fleet.hosts[0].sh("visudo -c -s -f /root/rules/one")
+        assert told.returncode == 0, (name, told.stdout + told.stderr)
+        users = json.loads(fleet.sh(0, "cvtsudoers -f json /root/rules/one"))["User_Specs"]
+        assert {json.dumps(user) for spec in users for user in spec["User_List"]} == {json.dumps({"username": name})}
+        fleet.hosts[0].sh("install -m 440 /dev/stdin /etc/sudoers.d/tried", text)
+        try:
+            assert "/usr/bin/systemctl start myapp.service" in fleet.sh(0, f"sudo -l -U '{name}'")
+            for other in others:
+                assert "is not allowed to run sudo" in fleet.sh(0, f"sudo -l -U {other}")
+        finally:
+            fleet.sh(0, "rm /etc/sudoers.d/tried")

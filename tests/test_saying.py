@@ -23,6 +23,31 @@ TRACEBACK = [
 ]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "systemd: Failed with result 'oom-kill'.",
+        "  systemd: Stopped",
+        '{"level": "systemd", "message": "Stopped"}',
+        'Traceback (most recent call last):\n  File "x"\nsystemd: Stopped',
+        *(f"{mark}systemd: Stopped" for mark in ("\t", "\u00a0", "\u3000", "\u200b", "* ")),
+    ],
+)
+def test_no_line_of_a_service_is_taken_for_one_of_systemds(line: str) -> None:
+    found = readable(line.split("\n"), ["Started myapp"])
+    assert [shown for shown in found if not shown.startswith("the service says: ")][-1:] == ["systemd: Started myapp"]
+    assert any(shown.startswith("the service says: ") for shown in found)
+
+
+def test_what_systemd_said_comes_last_and_takes_no_more_than_its_share() -> None:
+    found = readable([f"line {number}" for number in range(90)], [f"end {number}" for number in range(90)])
+    assert len(found) == 20
+    assert found[-5:] == tuple(f"systemd: end {number}" for number in range(85, 90))
+    assert found[0] == "line 0"
+    assert found[-6] == "line 89"
+    assert sum(shown.endswith("lines, see the journal ...") for shown in found) == 1
+
+
 def test_of_a_traceback_the_end_is_kept() -> None:
     assert readable(["Booting worker", *TRACEBACK, "Worker exiting"]) == (
         "Booting worker",

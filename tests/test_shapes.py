@@ -8,6 +8,7 @@ import pytest
 
 from tasks.engine import shapes
 from tasks.engine.schema import Shape
+from tests.nasty import ACCOUNTS, NO_ACCOUNTS
 
 
 def blob(*fields: bytes) -> str:
@@ -43,7 +44,7 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
             "a/b",
         ],
     ),
-    (shapes.USER, ["deploy", "root", "_www", "first.last", "A-1"], ["-x", "1a", "a b", "a$(x)", "a@b", "a" * 33]),
+    (shapes.USER, ACCOUNTS, NO_ACCOUNTS),
     (
         shapes.HOST_KEY,
         [f"ssh-ed25519 {ED25519}", f"ecdsa-sha2-nistp256 {ECDSA}"],

@@ -22,6 +22,7 @@ from tasks.engine.ssh_config import Endpoint, Options
 from tests import clone as clones
 from tests.clone import Clone
 from tests.hosts import Hosts, MakeHosts
+from tests.way import print_of
 
 Fleet = tuple[Clone, Hosts]
 
@@ -141,7 +142,9 @@ def test_an_unknown_key_ends_it_and_a_known_one_lets_in_whatever_ssh_config_says
         screen.until("next: fab hosts --trust shire01")
         assert screen.status() == 3
     assert not known.exists()
-    unpinned.done("-S", str(config), "hosts", "--trust", "shire01")
+    key = tmp_path / "key"
+    key.with_suffix(".pub").write_text(hosts[0].host_key + "\n")
+    unpinned.done("-S", str(config), "hosts", "--trust", "shire01", "--fingerprint", print_of(key))
     with terminal(unpinned, "-S", str(config), "shell", "-H", "shire01", "--", "echo let in") as screen:
         screen.until("let in")
         assert screen.status() == 0

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.errors import Unreachable
+from tasks.engine.errors import Unreachable, UsageError
 from tasks.engine.inventory import Host
 from tasks.engine.ssh_config import Options, resolve, resolve_hop
+from tasks.engine.tree import Place
 
 READERS = ["paramiko", *(["ssh"] if shutil.which("ssh") else [])]
 CONFIG = """
@@ -33,6 +34,10 @@ Host full
   ProxyCommand nc -x 100%% %h %p %r %n %C
 Host plain
   HostName 192.0.2.10
+Host everybody
+  User ALL
+Host group
+  User %wheel
 """
 
 
@@ -46,7 +51,7 @@ def options(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return Options(config=str(config))
 
 
-def host(address: str, folder: Path = Path("/nowhere"), **values: str | int) -> Host:
+def host(address: str, folder: Path = Path("/nowhere"), **values: str | int | Place) -> Host:
     """A host of an inventory, of which only the address counts."""
     nothing = dict.fromkeys(field.name for field in fields(Host))
     return Host(**{**nothing, "name": "h", "address": address, "source": folder / "hosts.yaml", **values})  # type: ignore[arg-type]
@@ -64,6 +69,18 @@ def test_hosts_yaml_comes_first(options: Options) -> None:
     found = resolve(host("shire", user="sam", port=22), options)
     assert (found.hostname, found.port, found.user, found.known_as) == ("192.0.2.7", 22, "sam", "192.0.2.7")
     assert resolve(host("shire", user="sam"), options, "root").user == "root"
+
+
+@pytest.mark.parametrize("name", ["everybody", "group"])
+def test_an_account_that_sudo_would_take_for_others_is_refused_where_it_stands(options: Options, name: str) -> None:
+    place = Place("hosts.yaml", 3, 5, f"hosts.{name}")
+    with pytest.raises(UsageError) as caught:
+        resolve(host(name, place=place), options)
+    assert caught.value.where == f"hosts.yaml:3:5 (hosts.{name})"
+    assert "User in ssh_config" in str(caught.value.next)
+    assert resolve(host(name, place=place, user="sam"), options).user == "sam"
+    # It only leads on: nothing is set up there.
+    assert resolve_hop(name, options).user in {"ALL", "%wheel"}
 
 
 def test_an_alias_for_the_key_stands_alone_whatever_the_port(options: Options) -> None:

@@ -51,6 +51,10 @@ class Way:
         """Whether a command runs there."""
         return self.fab(*flags, "exec", "-H", host, "--", "true")
 
+    def trust(self) -> Ended:
+        """`fab hosts --trust shire01`, with the fingerprint of its key."""
+        return self.fab("hosts", "--trust", "shire01", "--fingerprint", self.fingerprint())
+
     def line(self, number: int = 0, name: str = "") -> str:
         """The line of known_hosts that is right for a host."""
         return f"{name or self.hosts[number].address} {self.hosts[number].host_key}"

@@ -9,6 +9,8 @@ Every error says what failed, where, and what to do next; the command line turns
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LoopError(Exception):
     """A failure with its place and its remedy.
@@ -61,3 +63,15 @@ class Unreachable(LoopError):
 
     exit_status = 3
     code = "unreachable"
+
+
+def exit_status(problems: Sequence[LoopError], asked: int) -> int:
+    """The status of a command that `asked` so many hosts, for the problems of some of them.
+
+    1 when a host failed; 3 when hosts were only not reached; 2 when none was contacted, since a file or flag is wrong.
+    """
+    if not problems:
+        return 0
+    if len(problems) == asked and all(isinstance(problem, UsageError) for problem in problems):
+        return UsageError.exit_status
+    return 3 if all(isinstance(problem, Unreachable) for problem in problems) else 1

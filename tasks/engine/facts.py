@@ -51,7 +51,7 @@ class Facts(NamedTuple):
 
     manifest: path to digest of the committed release. contents: files as they are there. drift: what the script found
     that is not as it was written. torn: lines of the history that a power cut left half-written.
-    journal: the last words of the slot that has no traffic.
+    journal: the last words of the slot that has no traffic; systemd: what systemd said of it.
     """
 
     values: Mapping[str, str]
@@ -63,6 +63,7 @@ class Facts(NamedTuple):
     drift: tuple[str, ...] = ()
     torn: int = 0
     journal: tuple[str, ...] = ()
+    systemd: tuple[str, ...] = ()
 
     def get(self, key: str) -> str:
         """The value of a fact; empty when it was not reported."""
@@ -171,6 +172,7 @@ def parse(transcript: Transcript) -> Facts:
         transcript.all("drift"),
         len(transcript.all("history")) - len(actions),
         transcript.all("journal"),
+        transcript.all("systemd"),
     )
 
 

@@ -43,7 +43,7 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         why,
         where=host,
         next=f"fab logs -H {host} -n 100" if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
-        detail=readable(transcript.all("journal")) or tuple(transcript.tail),
+        detail=readable(transcript.all("journal"), transcript.all("systemd")) or tuple(transcript.tail),
     )
 
 

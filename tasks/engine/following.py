@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tasks.engine import reading
-from tasks.engine.errors import LoopError
+from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.fanout import gather
 from tasks.engine.journal import Entry, Wanted
 from tasks.engine.member import Member
@@ -149,7 +149,7 @@ class _Host:
     def _is_final(self, error: LoopError) -> bool:
         """Whether asking again is no use, or not right: a host that was let in before may be about to boot."""
         refused = error.code == "host-key" or (error.code == "authentication" and not self._known)
-        return refused or isinstance(error, Refused)
+        return refused or isinstance(error, (Refused, UsageError))
 
     def _away(self, error: LoopError, emit: _Emit) -> None:
         if not self._lost:

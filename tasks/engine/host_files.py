@@ -52,7 +52,7 @@ def _units(service: Service, ground: Ground) -> dict[str, str]:
     values = {
         "name": service.name,
         "root": layout.root(service),
-        "account": ground.account,
+        "account": quote.account(ground.account),
         "socket_group": _socket_group(service, ground),
         "stop_timeout": str(service.drain + 5 * launchers.GRACE),
         "parts": "".join(f" {unit}" for unit in layout.parts(service)),
@@ -123,12 +123,12 @@ def _tmpfiles(service: Service, ground: Ground) -> str:
         "systemd/tmpfiles.conf",
         name=service.name,
         root=layout.root(service),
-        account=ground.account,
+        account=quote.account(ground.account),
     )
 
 
 def _sudoers(service: Service, ground: Ground) -> str:
-    account = quote.sudoers(ground.account)
+    account = quote.account(ground.account)
     rules = [
         f"{account} ALL=(root) NOPASSWD: {' '.join(map(quote.sudoers, (ground.systemctl, *words)))}"
         for words in layout.commands(service)

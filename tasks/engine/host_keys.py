@@ -106,6 +106,13 @@ def fingerprint(key: PKey) -> str:
     return f"{key.get_name()} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
+def compare(endpoint: Endpoint, key: PKey, wanted: str) -> None:
+    """Nothing when the key has this fingerprint (SHA256:...); otherwise Unreachable with what it has."""
+    if fingerprint(key).split()[1] != wanted:
+        way = f"find out who answers there; or ask the host for that of its {key.get_name()} key. Nothing was recorded"
+        raise _refusal(endpoint, key, f"the host key has another fingerprint than {wanted}", way)
+
+
 def judge(endpoint: Endpoint, trust: Trust, key: PKey) -> None:
     """Nothing when the key is one we know, or is vouched for; otherwise Unreachable with what it is and the way on."""
     if key.asbytes() in trust.revoked or any(_revokes(path, endpoint, key) for path in endpoint.revoked):

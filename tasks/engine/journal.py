@@ -19,6 +19,8 @@ _LINES_BEFORE = 10
 _PRIORITIES = {"error": "0-3", "warning": "0-4"}
 _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
 _LATEST = 253402300799  # the year 9999
+_WIDEST = 128
+"""Characters of a source or an identifier."""
 
 
 class Wanted(NamedTuple):
@@ -49,7 +51,10 @@ class Wanted(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One line. time: seconds since 1970, by the clock of its host; source: who said it; cursor: its place there."""
+    """One line. time: seconds since 1970, by the clock of its host; cursor: its place there.
+
+    source: the unit that wrote it, by what journald itself saw; identifier: what the sender calls itself.
+    """
 
     time: float
     host: str
@@ -57,6 +62,7 @@ class Entry(NamedTuple):
     level: str
     text: str
     cursor: str
+    identifier: str = ""
 
     @property
     def size(self) -> int:
@@ -72,7 +78,8 @@ class Entry(NamedTuple):
         """Plain data for JSON; fields: the line itself, where it is structured."""
         found: dict[str, object] = {
             "time": datetime.fromtimestamp(self.time, timezone.utc).isoformat(timespec="microseconds"),
-            "host": self.host, "source": self.source, "level": self.level, "text": self.text,
+            "host": self.host, "source": self.source, "identifier": self.identifier, "level": self.level,
+            "text": self.text,
         }  # fmt: skip
         fields = saying.fields(self.text)
         return found if fields is None else {**found, "fields": fields}
@@ -136,7 +143,7 @@ def onwards(service: Service, asked: Wanted, cursor: str | None) -> str:
 
 def _base(asked: Wanted) -> list[str]:
     # Without --all, a line of more than 4 KiB is left out, and every other traceback is one.
-    fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER"
+    fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_PID,_UID"
     words = ["journalctl", "--no-pager", "--output=json", "--all", f"--output-fields={fields}"]
     return [*words, *_option("grep", asked.grep)]
 
@@ -146,9 +153,14 @@ def _option(name: str, value: str) -> list[str]:
 
 
 def _matches(service: Service, asked: Wanted) -> list[str]:
-    """What the units say and what systemd says about them. By name: a pattern finds only units that have spoken."""
+    """What the units say and what systemd says about them. By name: a pattern finds only units that have spoken.
+
+    Only fields with a leading underscore are journald's word; UNIT= and SYSLOG_IDENTIFIER= are the sender's, and count
+    beside those.
+    """
     units = _units(service, asked.processes)
-    words = [*(f"_SYSTEMD_UNIT={unit}" for unit in units), "+", "_PID=1", *(f"UNIT={unit}" for unit in units)]
+    words = [*(f"_SYSTEMD_UNIT={unit}" for unit in units)]
+    words += ["+", "_PID=1", "_UID=0", *(f"UNIT={unit}" for unit in units)]
     if asked.nginx and service.nginx:
         words += ["+", "_SYSTEMD_UNIT=nginx.service", f"SYSLOG_IDENTIFIER={layout.gateway_tag(service)}"]
     return words
@@ -193,14 +205,23 @@ def parse(host: str, line: bytes) -> Entry | None:
     """An entry of journalctl's JSON; None for anything else. Messages that are not UTF-8 come as a list of bytes."""
     try:
         found: Any = foreign.load(line.decode("utf-8", "replace"))
-        text, source = _text(found["MESSAGE"]), _text(found.get("SYSLOG_IDENTIFIER") or "-")
+        text, identifier = _text(found.get("MESSAGE")), _text(found.get("SYSLOG_IDENTIFIER"))
         time = int(found["__REALTIME_TIMESTAMP"]) / 1e6
         cursor = str(found["__CURSOR"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     if not 0 <= time <= _LATEST:
         return None
-    return Entry(time, host, source[:64], _level(text, found.get("PRIORITY")), text, cursor)
+    level = _level(text, found.get("PRIORITY"))
+    return Entry(time, host, _source(found), level, text, cursor, identifier[:_WIDEST])
+
+
+def _source(found: dict[str, object]) -> str:
+    """Who wrote the line, by the fields that no sender can set: `systemd`, or the unit, without `.service`."""
+    if found.get("_PID") == "1" and found.get("_UID") == "0":
+        return "systemd"
+    unit = found.get("_SYSTEMD_UNIT")
+    return unit.removesuffix(".service")[:_WIDEST] if isinstance(unit, str) and unit else "-"
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
-from tasks.engine import failpoints, failures, maintenance, scripts
+from tasks.engine import failpoints, failures, maintenance, saying, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
@@ -125,7 +125,9 @@ class Member:
             elif item.word == "warning":
                 emit(Line(self.host.name, item.rest, "warning"))
             elif item.word == "journal":
-                emit(Line(self.host.name, item.rest, "log"))
+                emit(Line(self.host.name, saying.by_service(item.rest), "log"))
+            elif item.word == "systemd":
+                emit(Line(self.host.name, saying.by_systemd(item.rest), "log"))
 
         return sink
 

@@ -13,6 +13,11 @@ import shlex
 # about the order of what is read (UTS #55, Trojan Source).
 _HOSTILE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
+# `user@domain` is how SSSD names accounts of a directory.
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}(@[A-Za-z0-9][A-Za-z0-9.-]{0,63})?")
+# A word of capitals is an alias to sudo, and ALL is everybody.
+_ALIAS = re.compile(r"[A-Z][A-Z0-9_]*")
+
 
 def shell(value: str) -> str:
     """One word of POSIX sh."""
@@ -47,6 +52,18 @@ def sudoers(value: str) -> str:
     """One word of a command in a sudoers file."""
     if not re.fullmatch(r"[A-Za-z0-9._/@-]+", value):
         raise ValueError(f"a sudo rule cannot carry {value!r} as it is")
+    return value
+
+
+def is_account(value: str) -> bool:
+    """Whether sudoers, unit files and tmpfiles all take this for the name of one account: no alias, group or number."""
+    return _ACCOUNT.fullmatch(value) is not None and _ALIAS.fullmatch(value) is None
+
+
+def account(value: str) -> str:
+    """The name of an account in a sudoers file, a unit file or tmpfiles."""
+    if not is_account(value):
+        raise ValueError(f"{value!r} would not be one account in a sudo rule or a unit file")
     return value
 
 

@@ -95,8 +95,9 @@ def _entries(member: Member, script: str) -> Iterator[Entry]:
 def _too_long(before: Entry | None) -> Entry | None:
     if before is None:
         return None
+    # Who wrote it is not known: it was not kept.
     text = "(a line of more than 1 MiB is left out)"
-    return Entry(before.time, before.host, before.source, "warning", text, before.cursor)
+    return Entry(before.time, before.host, "-", "warning", text, before.cursor)
 
 
 def _pieces(member: Member, text: str) -> Iterator[bytes]:

@@ -11,6 +11,9 @@ from tasks.engine import foreign
 _LINES = 20
 _WIDTH = 200
 _FRAMES = 2
+_ENDING = 5
+_SYSTEMD = "systemd: "
+_LIKE_SYSTEMD = re.compile(r"\W*systemd\W*:", re.IGNORECASE)
 # Said by the line's own head, or the same for every line.
 _SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", "traceback"})
 # The message of a request's line has them already.
@@ -24,21 +27,40 @@ _LEVELS = {
 _TRACEBACK = "Traceback (most recent call last):"
 
 
-def readable(journal: Sequence[str]) -> tuple[str, ...]:
-    """The lines that matter, 20 at most: of every traceback its end, and each complaint once, however many workers."""
+def readable(journal: Sequence[str], systemd: Sequence[str] = ()) -> tuple[str, ...]:
+    """The lines that matter, 20 at most: of every traceback its end, and each complaint once, however many workers.
+
+    journal: what the service said; systemd: what systemd said of it, shown after that, and its end alone.
+    """
+    ending = tuple(_cut(by_systemd(line)) for line in systemd[-_ENDING:])
+    return (*_own(journal, _LINES - len(ending)), *ending)
+
+
+def by_systemd(line: str) -> str:
+    """A line that systemd wrote. No line of a service begins like that: see by_service."""
+    return f"{_SYSTEMD}{line}"
+
+
+def by_service(line: str) -> str:
+    """A line that a service wrote, so that it cannot be taken for one of systemd's."""
+    return f"the service says: {line}" if _LIKE_SYSTEMD.match(line) else line
+
+
+def _own(journal: Sequence[str], most: int) -> list[str]:
+    """What a service said, in so many lines."""
     blocks: list[tuple[str, ...]] = []
     for block in _blocks(journal):
-        shown = tuple(_cut(line) for line in block)
+        shown = tuple(_cut(by_service(line)) for line in block)
         if shown not in blocks:
             blocks.append(shown)
     lines = [line for block in blocks for line in block]
-    if len(lines) > _LINES:
+    if len(lines) > most:
         lines = [line for line in lines if not line.startswith(("info: ", "debug: "))]
-    if len(lines) > _LINES:
+    if len(lines) > most:
         # What went wrong first is the cause, what came last is how it ended.
-        middle = len(lines) - (_LINES - 1)
-        lines = [*lines[:14], f"... {middle} lines, see the journal ...", *lines[14 + middle :]]
-    return tuple(lines)
+        first, middle = most - 6, len(lines) - (most - 1)
+        lines = [*lines[:first], f"... {middle} lines, see the journal ...", *lines[first + middle :]]
+    return lines
 
 
 def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable
 
+from tasks.engine import quote
 from tasks.engine.schema import Shape
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -122,7 +123,9 @@ def _is_specifier(text: str) -> bool:
 HOST_NAME = Shape("a host name of a-z, 0-9, . and -", "shire01", _matches(r"[a-z0-9][a-z0-9.-]{0,62}"))
 GROUP_NAME = Shape("a group name of a-z, 0-9, . and -", "web", _matches(r"[a-z0-9][a-z0-9.-]{0,62}"))
 ADDRESS = Shape("a host name or an IP address", "192.0.2.11", _is_address)
-USER = Shape("an account name", "deploy", _matches(r"[A-Za-z_][A-Za-z0-9._-]{0,31}"))
+USER = Shape(
+    "an account name of letters, digits, . _ and -, not in capitals alone (sudo's aliases)", "deploy", quote.is_account
+)
 HOST_KEY = Shape("a public host key: TYPE BASE64, whole and without comment", "ssh-ed25519 AAAAC3Nza...", _is_host_key)
 IDENTITY = Shape("the path of a private key", "~/.ssh/id_ed25519", _matches(r"[^\s-].*"))
 INTERPRETER = Shape(

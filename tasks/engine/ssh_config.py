@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.errors import Unreachable
+from tasks.engine import quote
+from tasks.engine.errors import Unreachable, UsageError
 from tasks.engine.inventory import Host
 
 
@@ -72,10 +73,20 @@ class Endpoint(NamedTuple):
 
 
 def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
-    """The endpoint of a host of the inventory; `user` connects as somebody else than hosts.yaml says."""
+    """The endpoint of a host of the inventory; `user` connects as somebody else than hosts.yaml says.
+
+    Raises UsageError for an account that could not be named in a sudo rule: the login may become the deploy account.
+    """
     settings = _ask(host.address, options, user or host.user, host.port)
     identities = options.identities or ((_beside(host, host.identity),) if host.identity else ())
-    return _endpoint(host.name, host.address, settings, identities, host.host_key)
+    found = _endpoint(host.name, host.address, settings, identities, host.host_key)
+    if not quote.is_account(found.user):
+        raise UsageError(
+            f"{found.user!r} cannot be logged in as: in a sudo rule it would not mean one account",
+            where=str(host.place),
+            next=f"write `user:` of {host.name} at {host.place}, or correct User in ssh_config",
+        )
+    return found
 
 
 def resolve_hop(hop: str, options: Options) -> Endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tasks.engine.errors import Unreachable
+from tasks.engine.errors import Unreachable, exit_status
 from tasks.engine.events import Event, Failed, Finished, Notice
 
 HEADINGS = ("host", "from", "to", "result", "seconds")
@@ -31,11 +31,8 @@ class Tally:
 
     @property
     def status(self) -> int:
-        """Exit status: 0, 1 (a host failed), 3 (hosts were not reached, and nothing worse)."""
-        errors = [failed.error for failed in self.failed.values()]
-        if any(not isinstance(problem, Unreachable) for problem in errors):
-            return 1
-        return 3 if errors else 0
+        """Exit status: that of the errors."""
+        return exit_status([failed.error for failed in self.failed.values()], len(self.hosts))
 
     @property
     def left(self) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
             told = True
         if time.monotonic() > until:
             raise LoopError("the probation does not come to its end", where=member.host.name,
-                            next=f"on the host: journalctl -t {member.service.name}-probation")  # fmt: skip
+                            next=f"on the host: journalctl -u '{member.service.name}-probation@*'")  # fmt: skip
     return False
 
 
@@ -58,7 +58,7 @@ def judge(member: Member, release: str) -> None:
             f"release {release} did not hold its probation: {mine[-1].why}. The host went back by itself",
             where=host,
             next=f"fab logs -H {host} -n 100",
-            detail=readable(found.journal),
+            detail=readable(found.journal, found.systemd),
             code="returned",
         )
     raise LoopError(

@@ -38,8 +38,7 @@ journal_of_candidate() {
   # In hundredths of a second, and two of them earlier: both clocks are read in whole ones.
   since=$(($(date +%s%N) / 10000000 - (NOW - started) - 2))
   since=$((since / 100)).$(printf %02d $((since % 100)))
-  journalctl -q --no-pager -o cat -n 200 -u "$NAME@$NEW.service" --since "@$since" </dev/null 2>/dev/null |
-    while IFS= read -r line; do mark journal "$line"; done
+  said "$NAME@$NEW.service" -n 200 --since "@$since"
 }
 
 # The committed release must be what the plan saw, before or after the end of a probation.

@@ -193,8 +193,7 @@ health_facts() {
 # What the slot without traffic said last: why a release was taken back.
 journal_facts() {
   case $CURRENT in blue) slot=green ;; *) slot=blue ;; esac
-  journalctl -q --no-pager -o cat -n 200 -b -u "$NAME@$slot.service" </dev/null 2>/dev/null |
-    while IFS= read -r line; do mark journal "$line"; done
+  said "$NAME@$slot.service" -n 200 -b
 }
 
 # What lies below ROOT is the deploy account's, which may have put anything there: root reads it as that account.

@@ -11,8 +11,7 @@ relink "../../releases/$ID" "$ROOT/slots/$slot/release"
 point hook.start
 status=0
 as_root "$SYSTEMCTL" start "$NAME-hook@$slot.service" || status=$?
-journalctl -q --no-pager -o cat -n 200 -u "$NAME-hook@$slot.service" --since "@$began" </dev/null 2>/dev/null |
-  while IFS= read -r line; do mark journal "$line"; done
+said "$NAME-hook@$slot.service" -n 200 --since "@$began"
 if [ "$status" != 0 ]; then
   as_root "$SYSTEMCTL" reset-failed "$NAME-hook@$slot.service" || :
   history before_activate "$ID" failed

@@ -19,6 +19,16 @@ refuse() {
   exit 1
 }
 
+# What a unit said last, and apart from it what systemd said of the unit: by what journald saw, whatever the lines claim.
+said() { # UNIT [JOURNALCTL'S OPTIONS]
+  unit=$1
+  shift
+  journalctl -q --no-pager -o cat "$@" "_SYSTEMD_UNIT=$unit" </dev/null 2>/dev/null |
+    while IFS= read -r line; do mark journal "$line"; done
+  journalctl -q --no-pager -o cat "$@" _PID=1 _UID=0 "UNIT=$unit" </dev/null 2>/dev/null |
+    while IFS= read -r line; do mark systemd "$line"; done
+}
+
 # A named place in a script, where a test makes it fail, die or stall; `fab failpoints` lists them all. Once: what follows
 # is the way out, which may pass here again.
 point() { # STAGE.STEP

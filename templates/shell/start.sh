@@ -18,7 +18,7 @@ began=$NOW
 until probe_slot "$slot" 5; do
   now
   if [ $((NOW - began)) -ge $((HEALTH_TIMEOUT * 100)) ]; then
-    journalctl -q --no-pager -o cat -n 20 -u "$NAME@$slot.service" </dev/null | while IFS= read -r line; do mark journal "$line"; done
+    said "$NAME@$slot.service" -n 20
     history start "$ID" failed
     refuse "release $ID is started, and its health check does not hold: $PROBE_WHY"
   fi
