@@ -52,12 +52,13 @@ def _front(service: Any) -> str:
 
 def _trust(c: Any, project: Any, expression: str) -> None:
     """Show the key that the host offers, and record it: at once without a terminal, after a yes with one."""
-    from tasks.engine import connection, host_keys, report
+    from tasks.engine import connection, host_keys, misread, report
     from tasks.engine.errors import LoopError, UsageError
 
     writer = report.out()
     for host in project.select(expression).hosts:
-        endpoint, key = connection.offered_key(host, invocation(c).options)
+        with misread.own(host.name):
+            endpoint, key = connection.offered_key(host, invocation(c).options)
         trust = host_keys.known(endpoint)
         writer.line(f"{host.name}  {endpoint.known_as} offers {host_keys.fingerprint(key)}")
         try:

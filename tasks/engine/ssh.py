@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.engine import channels, refusals
 from tasks.engine.connection import LINK_SECONDS
-from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.errors import Unreachable
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Reader, Transcript
 from tasks.engine.session import LinkLost, Run, Sink, command, stream
@@ -114,7 +114,7 @@ class _Feeder:
 
     def __init__(self, channel: Any, pieces: Iterable[bytes]) -> None:
         self._channel, self._pieces = channel, pieces
-        self._error: LoopError | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
@@ -125,7 +125,7 @@ class _Feeder:
             self._channel.shutdown_write()
         except OSError:
             pass  # the other end is gone: the reader sees that too, and knows more
-        except LoopError as error:
+        except Exception as error:
             self._error = error
             self._channel.close()
 
@@ -140,8 +140,8 @@ def _received(channel: Any, host: Host, script: Script) -> Iterator[bytes]:
     """Bytes until the end; a script past its limit costs the whole connection, since nothing else stops it."""
     deadline = time.monotonic() + script.seconds
     while True:
-        channel.settimeout(max(0.001, deadline - time.monotonic()))
         try:
+            channels.within(channel, deadline)
             data = channel.recv(65536)
         except TimeoutError:
             channel.get_transport().close()
