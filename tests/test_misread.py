@@ -13,14 +13,15 @@ from typing import Any, cast
 import pytest
 
 from tasks import fleet, program
-from tasks.engine import command, following, misread, rollout, runs
+from tasks.engine import command, following, misread, reading, rollout, runs, ssh
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.events import Failed, Finished, Line
 from tasks.engine.fanout import Emit, gather
 from tasks.engine.follow import follow
 from tasks.engine.journal import Wanted
 from tasks.engine.member import Member
-from tasks.engine.session import Run
+from tasks.engine.scripts import Script
+from tasks.engine.session import LinkLost, Run
 from tests.promises.words import CALM, OTHERS
 from tests.test_golden import SERVICE
 
@@ -233,3 +234,27 @@ def test_long_lines_wait_in_little_memory() -> None:
         threading.Event().wait(0.3)
         assert said <= 20
         assert sum(1 for _ in items) == 499
+
+
+class Endless(Said):
+    """A host that goes on talking, at once and for ever."""
+
+    def recv(self, size: int) -> bytes:
+        return b"x\n" * (size // 2)
+
+
+@pytest.mark.promise(CALM, "a host that answers without an end")
+@pytest.mark.parametrize(("bound", "told"), [("_SECONDS", "within 0 s"), ("_SENT", "sends more than")])
+def test_a_journal_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch, bound: str, told: str) -> None:
+    monkeypatch.setattr(reading, bound, 0.1)
+    with pytest.raises(reading.Refused, match=told):
+        reading.past(Endless("shire01", None), Wanted())
+
+
+@pytest.mark.promise(CALM, "a host that answers without an end")
+def test_a_script_without_an_end_is_given_up() -> None:
+    ends = Said("shire01", None)
+    channel = type("Channel", (Endless,), {"get_transport": lambda _: ends})("shire01", None)
+    with pytest.raises(LinkLost, match="did not end within 0 s"):
+        for _ in ssh._received(channel, ends.host, Script("facts", "", 0.1)):
+            pass

@@ -26,11 +26,8 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 def readable(journal: Sequence[str]) -> tuple[str, ...]:
     """The lines that matter, 20 at most: of every traceback its end, and each complaint once, however many workers."""
-    blocks: list[tuple[str, ...]] = []
-    for block in _blocks(journal):
-        shown = tuple(_cut(line) for line in block)
-        if shown not in blocks:
-            blocks.append(shown)
+    # Each once, in order.
+    blocks = dict.fromkeys(tuple(_cut(line) for line in block) for block in _blocks(journal))
     lines = [line for block in blocks for line in block]
     if len(lines) > _LINES:
         lines = [line for line in lines if not line.startswith(("info: ", "debug: "))]
