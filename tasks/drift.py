@@ -10,6 +10,7 @@ from tasks.program import ROOT, verb
 
 _LONGEST = 4096
 """Bytes of a path on Linux."""
+_LONGEST_VERSION = 100
 
 if TYPE_CHECKING:
     from tasks.engine.drift import Finding, Source
@@ -81,16 +82,14 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
 
 def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | None:
     """As a deploy of today would write it; another release may have had another service.yaml."""
-    from packaging.version import InvalidVersion
-
     from tasks.engine import launchers
 
     packages = record.get("packages")
     named = [str(one).partition("==") for one in (packages if isinstance(packages, list) else ())]
     versions = [version for package, _, version in named if package == "gunicorn"]
     try:
-        text = launchers.render(member.service, release, member.host.name, versions[0]).get(name)
-    except (IndexError, InvalidVersion):
+        text = launchers.render(member.service, release, member.host.name, versions[0][:_LONGEST_VERSION]).get(name)
+    except (IndexError, ValueError):
         return None
     return text.encode() if text is not None else None
 

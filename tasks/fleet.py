@@ -138,6 +138,7 @@ def _confirm(verb: str, selection: Selection) -> None:
 
 def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[str, _Answer]:
     """What each host answers, asked in parallel, in order; a member that gave none carries its error."""
+    from tasks.engine import misread
     from tasks.engine.errors import LoopError
     from tasks.engine.fanout import Emit, gather, pool
 
@@ -146,7 +147,8 @@ def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[st
     def work(member: Member) -> Callable[[Emit], None]:
         def look(_: Emit) -> None:
             try:
-                found[member.host.name] = question(member)
+                with misread.own(member.host.name):
+                    found[member.host.name] = question(member)
             except LoopError as error:
                 error.where = error.where or member.host.name
                 member.error = error
@@ -166,6 +168,15 @@ def errors(members: list[Member]) -> list[dict[str, object]]:
     return [{"host": member.host.name, **member.error.as_dict()} for member in members if member.error]
 
 
+def keep_faults(members: list[Member]) -> str | None:
+    """Write the traceback of every answer that was not understood into the log of the run; where that is."""
+    from tasks.engine import runs
+    from tasks.engine.misread import Misread
+
+    faults = {one.host.name: one.error.trace for one in members if isinstance(one.error, Misread)}
+    return runs.keep_faults(runs.folder(ROOT, os.environ), members[0].run.id, faults) if faults else None
+
+
 def leave(members: list[Member], *, bad: bool = False) -> None:
     """Show the errors of a query, and leave: 1 when something is wrong, else with the status of the errors."""
     from tasks.engine import report
@@ -176,6 +187,9 @@ def leave(members: list[Member], *, bad: bool = False) -> None:
     for problem in problems:
         for line in report.error_lines(problem):
             writer.line(line)
+    log = keep_faults(members)
+    if log:
+        writer.line(f"log of this run: {log}")
     status = 1 if bad else exit_status(problems, len(members))
     if status:
         sys.exit(status)

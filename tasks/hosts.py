@@ -82,12 +82,13 @@ def _usage(name: str) -> str:
 
 def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
     """Show the key that each host offers, and record it: if it is the one of the fingerprint, or after a yes."""
-    from tasks.engine import connection, host_keys, report
+    from tasks.engine import connection, host_keys, misread, report
     from tasks.engine.errors import LoopError
 
     writer = report.out()
     for host in hosts:
-        endpoint, key = connection.offered_key(host, invocation(c).options)
+        with misread.own(host.name):
+            endpoint, key = connection.offered_key(host, invocation(c).options)
         trust = host_keys.known(endpoint)
         writer.line(f"{host.name}  {endpoint.known_as} offers {host_keys.fingerprint(key)}")
         if fingerprint:

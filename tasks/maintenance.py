@@ -72,7 +72,7 @@ def _status(c: Any, json: bool) -> None:
     _, members = fleet.open_fleet(c)
     found = fleet.ask(members, lambda member: pages.state(member.ask(Question(history=0))))
     if json:
-        hosts = [{"host": name, "maintenance": state is not None, **(state or {})} for name, state in found.items()]
+        hosts = [{**(state or {}), "host": name, "maintenance": state is not None} for name, state in found.items()]
         report.document({"hosts": hosts, "errors": fleet.errors(members)})
     else:
         for name, state in found.items():

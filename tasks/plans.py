@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tasks import fleet
 from tasks.engine import plan as plans
 from tasks.engine import report, staging
+from tasks.engine.difference import Comparison
 from tasks.engine.events import Event, Step
 from tasks.engine.scripts import Consent
 
@@ -94,15 +94,14 @@ def _lines(planned: HostPlan) -> Iterable[str]:
 
 def _show_files(facts: Facts, planned: HostPlan) -> None:
     """The diffs of root's files."""
-    writer = report.out()
+    writer, compare = report.out(), Comparison()
     for file in planned.setup.files:
         former = (facts.contents or {}).get(file.path)
         if file.path not in planned.setup.changed or former is None:
             continue
-        before = former.decode("utf-8", "replace").splitlines()
-        for line in difflib.unified_diff(
-            before, file.text.splitlines(), f"{planned.host}:{file.path}", "new", lineterm=""
-        ):
+        name = f"{planned.host}:{file.path}"
+        found = compare.lines(former, file.text.encode(), (name, "new"))
+        for line in found if len(found) > 1 else [f"{name}: {told}" for told in found]:
             writer.line(line)
 
 

@@ -93,15 +93,16 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
             self.config["loop_invocation"] = self._invocation()
             return super().execute(*calls)
         except LoopError as problem:
-            from tasks.engine import report
-
-            report.error(problem, as_json=as_json)
-            sys.exit(problem.exit_status)
+            _leave(problem, as_json=as_json)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except KeyboardInterrupt:
             sys.exit(130)
+        except Exception as fault:
+            if type(fault).__module__.startswith("invoke"):
+                raise
+            _leave(_fault(fault), as_json=as_json)
 
     def expand_calls(self, calls: Any, apply_hosts: bool = True) -> Any:  # noqa: ARG002 - Fabric's signature
         """The calls as they are: the hosts are the task's own affair, and so is what follows `--`."""
@@ -154,15 +155,35 @@ def begin() -> None:
     """What has to be in force before Fabric acts on the command line, which is before any task is called."""
     asked = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
     for flag in _PROMPTS.keys() & asked:
-        _leave(UsageError(f"{flag} is not for these tasks", where=flag, next=_PROMPTS[flag]))
+        _leave(UsageError(f"{flag} is not for these tasks", where=flag, next=_PROMPTS[flag]), as_json=False)
     sys.excepthook = _stumbled
 
 
-def _leave(problem: LoopError) -> None:
+def _leave(problem: LoopError, *, as_json: bool) -> None:
     from tasks.engine import report
+    from tasks.engine.misread import Misread
 
-    report.error(problem, as_json=False)
+    if isinstance(problem, Misread) and (log := _kept(problem.trace)):
+        report.err().line(f"log of this run: {log}")
+    report.error(problem, as_json=as_json)
     sys.exit(problem.exit_status)
+
+
+def _fault(error: Exception) -> LoopError:
+    """A fault of ours, in words; its traceback goes into a file."""
+    import traceback
+
+    log = _kept("".join(traceback.format_exception(error)))
+    way = f"report it, with the traceback in {log}" if log else "report it"
+    return LoopError(f"a fault of fab itself: {type(error).__name__}: {str(error)[:300]}", next=way, code="fault")
+
+
+def _kept(trace: str) -> str | None:
+    import time
+
+    from tasks.engine import runs
+
+    return runs.keep_faults(runs.folder(ROOT, os.environ), f"{time.strftime('%Y%m%dT%H%M%S')}-fault", {"": trace})
 
 
 def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -69,8 +69,16 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
     from tasks.engine.scripts import Question
 
     project, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, lambda member: member.ask(Question(health=True, survey=True)))
-    lines = [standing.of(member.host.name, member.service, found.get(member.host.name)) for member in members]
+
+    def stand(member: Member) -> dict[str, Any]:
+        line = standing.of(member.host.name, member.service, member.ask(Question(health=True, survey=True)))
+        # Both are shown later, where an answer that they cannot be made of would cost all hosts.
+        standing.row(line)
+        standing.notes([line])
+        return line
+
+    found = fleet.ask(members, stand)
+    lines = [found.get(one.host.name) or standing.of(one.host.name, one.service, None) for one in members]
     standing.mark_differing(lines)
     writer = report.out()
     if json:
@@ -152,11 +160,14 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
     --verify: has each action an outcome, and does the host have what was done last? Exit status 1 if not.
     """
     from tasks import fleet
+    from tasks.engine import history as engine
     from tasks.engine import report
     from tasks.engine.scripts import Question
 
     if last and not (last.isascii() and last.isdigit()):
         raise UsageError(f"--last takes a number of lines, not {last!r}", where="--last", next="fab history --last 20")
+    if int(last or 0) > engine.LONGEST:
+        raise UsageError(f"--last takes {engine.LONGEST} lines at most", where="--last", next="fab history --last 1000")
     if verify:
         _verify(c, json)
         return
@@ -187,7 +198,7 @@ def _verify(c: Any, json: bool) -> None:
     from tasks.engine.scripts import Question
 
     def look(member: Member) -> tuple[engine.Finding, ...]:
-        facts = member.ask(Question(history=10**6))
+        facts = member.ask(Question(history=engine.LONGEST))
         return engine.verify(
             facts.actions,
             current=facts.current,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import sys
 
@@ -22,9 +23,10 @@ def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(shell_host: Sh
     python.chmod(0o755)
     extra = {f"code/{path}": data for path, data in FILES.items()}
     extra |= {"MANIFEST": manifest(FILES), "EXECUTABLE": b"", "run/web": b"#!/bin/sh\n"}
-    extra |= {"WHEELS": manifest({"a.whl": b"a"}), "wheels/a.whl": b"a"}
+    extra |= {"WHEELS": manifest({"a.whl": b"a"})}
+    coming = f"1 {hashlib.sha256(b'a').hexdigest()} a.whl\n\na".encode()
     script = scripts.stage(SERVICE, Staging(NEW, VENV, "python3", None, False))
-    assert shell_host.execute(script, archive.pack((), extra)) == 0
+    assert shell_host.execute(script, [coming, *archive.pack((), extra)]) == 0
     home = shell_host.root / "releases" / NEW / "code"
     made = {path.relative_to(home).as_posix() for path in home.rglob("*.pyc")}
     tag = sys.implementation.cache_tag

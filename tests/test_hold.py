@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
 
-from tasks.engine import history, scripts
+from tasks.engine import history, hold, scripts
 from tasks.engine.hold import Claim, Holds
 from tasks.engine.scripts import Switch
+from tasks.engine.session import LinkLost
 from tests.shell_host import NEW, OLD, RUN, SERVICE, ShellHost, shell_host
 
 __all__ = ["shell_host"]
@@ -27,6 +29,7 @@ class Host:
 
     def __init__(self, last: str) -> None:
         self.last, self.become, self.service, self.run = last, (), SERVICE, RUN
+        self.host, self.name = self, "shire01"
         self.told = b""
 
     def connect(self) -> Host:
@@ -39,6 +42,9 @@ class Host:
     def sendall(self, data: bytes) -> None:
         nonce = data.decode().splitlines()[-4]
         self.told = f"@{nonce} last {self.last}\n@{nonce} held {RUN.id}\n".encode()
+
+    def settimeout(self, seconds: float) -> None:
+        """Nothing is waited for."""
 
     def recv(self, size: int) -> bytes:
         told, self.told = self.told[:size], self.told[size:]
@@ -73,3 +79,37 @@ def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
     assert shell_host.execute(hold) == 0
     (told,) = history.parse(shell_host.transcript.all("last"))
     assert (told.action, told.release, told.state) == ("deploy", NEW, "done")
+
+
+class Endless(Host):
+    """One that goes on talking, and never gives the lock."""
+
+    def recv(self, size: int) -> bytes:
+        return b"x\n" * (size // 2)
+
+
+def test_a_host_that_talks_without_an_end_gives_no_lock() -> None:
+    with pytest.raises(LinkLost, match="or came to no end"):
+        Holds().take(cast(Any, Endless("")), Claim("deploy", NEW, ()), -30, lambda _: None)
+
+
+def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "_HEARTBEAT", 0.01)
+    beats: list[bytes] = []
+
+    class Bad(Host):
+        def send(self, data: bytes) -> None:
+            raise EOFError(data)
+
+    class Good(Host):
+        def send(self, data: bytes) -> None:
+            beats.append(data)
+
+    holds = Holds()
+    for host in (Bad(""), Good("")):
+        holds.take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
+    ends = time.monotonic() + 10
+    while len(beats) < 3 and time.monotonic() < ends:
+        time.sleep(0.01)
+    holds.release()
+    assert len(beats) >= 3

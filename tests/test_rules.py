@@ -34,7 +34,7 @@ PURE = (
         "launchers",
     ),
     *("layout", "lines", "marks", "merge", "parts", "plan", "quote", "saying", "schema", "scripts", "selection"),
-    *("session", "shapes", "standing", "tally", "target", "tree", "views", "waves"),
+    *("difference", "misread", "session", "shapes", "standing", "tally", "target", "tree", "views", "waves"),
 )
 IO = {"asyncio", "fabric", "getpass", "glob", "http", "io", "invoke", "multiprocessing", "os", "paramiko", "pathlib",
       "queue", "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",

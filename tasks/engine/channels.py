@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple
@@ -77,6 +78,14 @@ class Line:
             found.channel.close()
             return None
         return found.channel
+
+
+def within(channel: Any, deadline: float) -> None:
+    """Let the next wait of a channel end at the deadline; TimeoutError past it, however much comes without a pause."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    channel.settimeout(left)
 
 
 def _open(connection: Any, line: str | None) -> _Begun:

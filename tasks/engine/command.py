@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.engine import failures, quote, report
+from tasks.engine import failures, misread, quote, report
+from tasks.engine.channels import within
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.fanout import gather, pool
 from tasks.engine.logview import Names, coloured
@@ -66,7 +67,8 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
     def work(member: Member) -> Callable[[_Emit], None]:
         def answer(emit: _Emit) -> None:
             try:
-                found[member.host.name] = _run(member, line, emit, as_json=as_json)
+                with misread.own(member.host.name):
+                    found[member.host.name] = _run(member, line, emit, as_json=as_json)
             except LoopError as error:
                 member.error = error
             finally:
@@ -75,7 +77,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
         return answer
 
     with pool(len(members)) as executor:
-        for host, text in gather([work(member) for member in members], executor):
+        for host, text in gather([work(member) for member in members], executor, lambda item: len(item[1])):
             writer.raw(f"{names.of(host)}  {quote.terminal(text)}")
             if writer.closed:
                 # Nobody reads on, and a command may have no end of its own.
@@ -148,7 +150,7 @@ def items(reader: Reader, channel: Any, deadline: float | None = None) -> Iterat
     """What comes over a channel, in pieces no longer than a line may be; TimeoutError past the deadline."""
     while True:
         if deadline is not None:
-            channel.settimeout(max(0.001, deadline - time.monotonic()))
+            within(channel, deadline)
         data = channel.recv(65536)
         if not data:
             break

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from tasks.engine.difference import Comparison
 from tasks.engine.facts import Facts
 from tasks.engine.host_files import HostFile
+from tasks.engine.marks import TooMuch
 
 _UNITS = "/etc/systemd/system/"
 _NOTES = frozenset({"outdated", "unreadable", "absent"})
 # What an edited file was is asked of git, one by one.
 _COMPARED = 100
+_DROP_INS = 1000
+"""Files that systemd may read for the units of one service; a host that names more is not believed."""
 
 Source = Callable[[str, str], bytes | None]
 """What a file of a release was: release, path below its directory; None when nobody here knows."""
@@ -39,13 +42,16 @@ class Finding(NamedTuple):
 def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[Finding, ...]:
     """Everything on one host, by path. files: root's, as setup would write them now."""
     seen: dict[str, list[str]] = {}
+    compare = Comparison()
     for line in facts.drift:
         kind, _, rest = line.partition(" ")
         seen.setdefault(kind, []).append(rest)
     links = {rest.partition(" ")[0]: rest.partition(" ")[2] for rest in seen.get("link", [])}
     found = [
-        *_root_files(files, facts, links, frozenset(seen.get("unreadable", ())), frozenset(seen.get("missing", ()))),
-        *_units(seen.get("unit", []), facts),
+        *_root_files(
+            files, facts, links, frozenset(seen.get("unreadable", ())), frozenset(seen.get("missing", ())), compare
+        ),
+        *_units(seen.get("unit", []), facts, compare),
         *_certificate(facts, frozenset(seen.get("missing", ()))),
     ]
     known = {file.path for file in files}
@@ -55,10 +61,12 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
         if path not in known and not path.endswith("/tls/certificate.pem")
     ]
     for number, path in enumerate(seen.get("edited", ())):
-        diff = _release_diff(path, facts, source) if number < _COMPARED else ()
+        diff = _release_diff(path, facts, source, compare) if number < _COMPARED else ()
         found.append(Finding("edited", path, "it is not what its manifest says", diff))
     for path in seen.get("extra", ()):
-        found.append(Finding("extra", path, "nobody of ours wrote it", _diff(b"", _content(facts, path), path)))
+        found.append(
+            Finding("extra", path, "nobody of ours wrote it", _diff(compare, b"", _content(facts, path), path))
+        )
     for rest in seen.get("points", ()):
         path, _, target = rest.partition(" ")
         found.append(Finding("linked", path, f"it leads to {target or 'nothing'}"))
@@ -71,6 +79,7 @@ def _root_files(
     links: Mapping[str, str],
     unreadable: frozenset[str],
     missing: frozenset[str],
+    compare: Comparison,
 ) -> Iterator[Finding]:
     if facts.account is None:
         return
@@ -85,23 +94,28 @@ def _root_files(
             yield Finding("missing", file.path, "it is not there any more")
         elif there and there != recorded and there != file.sha256:
             text = "it was edited since fab setup wrote it"
-            yield Finding("edited", file.path, text, _diff(file.text.encode(), _content(facts, file.path), file.path))
+            yield Finding(
+                "edited", file.path, text, _diff(compare, file.text.encode(), _content(facts, file.path), file.path)
+            )
         elif there != file.sha256:
-            diff = _diff(_content(facts, file.path) or b"", file.text.encode(), file.path) if there else ()
+            diff = _diff(compare, _content(facts, file.path) or b"", file.text.encode(), file.path) if there else ()
             yield Finding("outdated", file.path, "as it was written, and fab setup would write it anew", diff)
 
 
-def _units(lines: list[str], facts: Facts) -> Iterator[Finding]:
+def _units(lines: list[str], facts: Facts, compare: Comparison) -> Iterator[Finding]:
     """What else systemd reads for a unit than the file that is ours."""
     added: dict[str, list[str]] = {}
     for line in lines:
         unit, name, value = (*line.split(" ", 2), "", "")[:3]
         if name == "DropInPaths":
-            for path in value.split():
-                # What a distribution or a container adds to every unit is no change of ours.
-                if path.startswith(("/usr/lib/", "/lib/")) or not _names(path, unit):
-                    continue
+            paths = value.split(maxsplit=_DROP_INS)
+            # What a distribution or a container adds to every unit is no change of ours.
+            ours = [path for path in paths if not path.startswith(("/usr/lib/", "/lib/")) and _names(path, unit)]
+            for path in ours:
                 added.setdefault(path, []).append(unit)
+            if len(paths) > _DROP_INS or len(added) > _DROP_INS:
+                raise TooMuch(f"the host names more than {_DROP_INS} files that add to units",
+                              next="look at it by hand: systemctl show -p DropInPaths UNIT")  # fmt: skip
         elif name == "FragmentPath" and value and value != "/dev/null" and not value.startswith(_UNITS):
             yield Finding("linked", value, f"systemd reads {unit} from here")
         elif name == "NeedDaemonReload" and value == "yes":
@@ -110,12 +124,13 @@ def _units(lines: list[str], facts: Facts) -> Iterator[Finding]:
             )
     for path, units in added.items():
         text = f"it adds to {', '.join(sorted(units))}"
-        yield Finding("drop-in", path, text, _diff(b"", _content(facts, path), path))
+        yield Finding("drop-in", path, text, _diff(compare, b"", _content(facts, path), path))
 
 
 def _names(path: str, unit: str) -> bool:
     """Whether a drop-in's directory means this unit, and not all services of the host."""
-    folder = path.split("/")[-2].removesuffix(".d")
+    folder = path.rpartition("/")[0].rpartition("/")[2].removesuffix(".d")
+    # Of a path that has no directory nothing is known: it is told.
     return folder not in {"service", "socket", "timer"} and unit.startswith(folder.split(".")[0].split("@")[0])
 
 
@@ -138,19 +153,15 @@ def _content(facts: Facts, path: str) -> bytes | None:
     return (facts.contents or {}).get(path)
 
 
-def _release_diff(path: str, facts: Facts, source: Source) -> tuple[str, ...]:
+def _release_diff(path: str, facts: Facts, source: Source, compare: Comparison) -> tuple[str, ...]:
     """Between what a release was and what lies there; nothing when no copy of it is at hand."""
     _, _, inner = path.partition("/releases/")
     release, _, inner = inner.partition("/")
     former = source(release, inner)
-    return _diff(former, _content(facts, path), path) if former is not None else ()
+    return _diff(compare, former, _content(facts, path), path) if former is not None else ()
 
 
-def _diff(before: bytes | None, after: bytes | None, path: str) -> tuple[str, ...]:
+def _diff(compare: Comparison, before: bytes | None, after: bytes | None, path: str) -> tuple[str, ...]:
     if before is None or after is None:
         return ()
-    try:
-        old, new = before.decode().splitlines(), after.decode().splitlines()
-    except UnicodeDecodeError:
-        return ("binary files differ",)
-    return tuple(difflib.unified_diff(old, new, "as written" if before else "/dev/null", path, lineterm=""))
+    return compare.lines(before, after, ("as written" if before else "/dev/null", path))

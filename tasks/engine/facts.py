@@ -16,6 +16,8 @@ from tasks.engine.host_files import Ground
 from tasks.engine.marks import Transcript
 from tasks.engine.target import Target
 
+_PYTHONS, _LONGEST, _OBJECT = 50, 1000, 8000
+"""Interpreters of a host, characters of one word about one, and of all words: more is not believed."""
 _RELEASE = r"[0-9a-z]{1,40}"
 _SHAPES = {
     "current": ("committed slot", "(blue|green)?"),
@@ -41,7 +43,7 @@ class Python(NamedTuple):
         """What wheels are chosen for."""
         abi = re.match(r"cpython-(\d+t?)", self.soabi)
         name, _, version = self.libc.partition(" ")
-        numbers = re.match(r"(\d+)\.(\d+)", version)
+        numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", version)
         libc = ("glibc", int(numbers[1]), int(numbers[2])) if name == "glibc" and numbers else ("musl", 1, 2)
         return Target(self.version, f"cp{abi[1]}" if abi else self.soabi, self.machine, libc, self.implementation)
 
@@ -152,7 +154,7 @@ def parse(transcript: Transcript) -> Facts:
         key, _, value = line.partition(" ")
         if key == "python":
             python = _python(value)
-            if python:
+            if python and len(pythons) < _PYTHONS:
                 pythons.setdefault(python.path, python)
         elif key in {"setup.file", "setup.tls"}:
             digest, _, path = value.partition(" ")
@@ -209,11 +211,13 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
 
 def _python(text: str) -> Python | None:
     try:
-        found: Any = foreign.load(text)
+        found: Any = foreign.load(text[:_OBJECT])
         Version(found["version"])
         keys = ("path", "version", "soabi", "machine", "libc", "implementation")
         python = Python(*(str(found[key]) for key in keys))
     except (ValueError, KeyError, TypeError, InvalidVersion):
+        return None
+    if max(map(len, python)) > _LONGEST:
         return None
     return python if re.fullmatch(r"(/[A-Za-z0-9._+@~-]+)+", python.path) else None
 

@@ -10,6 +10,9 @@ from tasks.engine.marks import Transcript
 from tasks.engine.saying import readable
 from tasks.engine.scripts import Script
 
+_LONGEST = 1000
+"""Characters of a reason that a host tells."""
+
 
 class Edited(LoopError):
     """What lies on the host differs from its manifest, so everything has to be sent. lacks: the wheels among it."""
@@ -23,16 +26,16 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
     if (holder := transcript.last("busy")) is not None:
         return busy(host, holder)
     if (now := transcript.last("moved")) is not None:
-        told = f"somebody else changed this host since it was looked at: it now serves {now or 'nothing'}"
+        told = f"somebody else changed this host since it was looked at: it now serves {now[:_LONGEST] or 'nothing'}"
         return LoopError(told, where=host, next="run the command again", code="moved")
     if (release := transcript.last("edited")) is not None:
-        edited = Edited(f"files of release {release} are not what its manifest says", where=host)
+        edited = Edited(f"files of release {release[:_LONGEST]} are not what its manifest says", where=host)
         edited.lacks = frozenset(transcript.all("lacks"))
         return edited
     if script.root and not transcript.marks:
         return _no_rights(host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
-    why = why or f"{script.stage} ended with status {transcript.exit}"
+    why = (why or f"{script.stage} ended with status {transcript.exit}")[:_LONGEST]
     words = _sudo_says(transcript)
     if words and not transcript.all("journal") and not transcript.last("refused"):
         again = f"fab setup -H {host} --as root, which writes the rules that {login} needs"
@@ -49,7 +52,7 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
 
 def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:
     """Nothing of ours ran: what the login says stands for all that is known of why."""
-    said = f"it says: {transcript.tail[-1].strip()}" if transcript.tail else "it says nothing"
+    said = f"it says: {transcript.tail[-1].strip()[:_LONGEST]}" if transcript.tail else "it says nothing"
     return LoopError(
         f"the login of {login} ran nothing of what it was asked to, and ended with status {transcript.exit}; {said}",
         where=host,
@@ -67,7 +70,7 @@ def busy(host: str, text: str) -> LoopError:
         told = (
             f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
             f"{holder['action']} of {holder['release']}"
-        )
+        )[:_LONGEST]
     except (ValueError, KeyError, TypeError, AttributeError):
         told = "another run is at work here"
     return LoopError(told, where=host, next="wait for it to end, or say --lock-wait SECONDS", code="busy")
@@ -98,7 +101,7 @@ def _sudo_says(transcript: Transcript) -> str | None:
     lines = [line for line in lines if "unable to resolve host" not in line]
     # That it cannot ask comes last, and after the reason.
     cause = [line for line in lines if "password is required" not in line] or lines
-    return cause[-1].removeprefix("sudo: ").strip() if cause else None
+    return cause[-1].removeprefix("sudo: ").strip()[:_LONGEST] if cause else None
 
 
 def _way_to_sudo(words: str, login: str) -> str | None:

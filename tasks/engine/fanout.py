@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tasks.engine.events import Event
 
@@ -71,11 +71,39 @@ class _End(Generic[_Item]):
     fault: BaseException | None = None
 
 
+def _text(item: object) -> int:
+    """The letters of an event's text: what a host says of one step may be long."""
+    return len(getattr(item, "text", ""))
+
+
+class _Weighed(queue.Queue[Any]):
+    """A queue that is full with 1000 items, or with 16 million letters of them."""
+
+    _FULL, _UNIT = 1000, 16 * 1024
+
+    def __init__(self, weigh: Callable[[Any], int]) -> None:
+        super().__init__(self._FULL)
+        self._weigh, self._units = weigh, 0
+
+    def _qsize(self) -> int:
+        return self._units
+
+    def _put(self, item: Any) -> None:
+        units = 1 + self._weigh(item) // self._UNIT
+        self._units += units
+        super()._put((units, item))
+
+    def _get(self) -> Any:
+        units, item = super()._get()
+        self._units -= units
+        return item
+
+
 class _Line(Generic[_Item]):
     """A queue with an end on both sides: who puts waits while it is full, unless nobody reads any more."""
 
-    def __init__(self) -> None:
-        self.arrived: queue.Queue[_Item | _End[_Item]] = queue.Queue(maxsize=1000)
+    def __init__(self, weigh: Callable[[_Item], int]) -> None:
+        self.arrived = _Weighed(lambda item: 0 if isinstance(item, _End) else weigh(item))
         self.abandoned = threading.Event()
 
     def put(self, item: _Item | _End[_Item]) -> None:
@@ -87,13 +115,18 @@ class _Line(Generic[_Item]):
             return
 
 
-def gather(works: Sequence[Callable[[Callable[[_Item], None]], None]], executor: Executor) -> Iterator[_Item]:
+def gather(
+    works: Sequence[Callable[[Callable[[_Item], None]], None]],
+    executor: Executor,
+    weigh: Callable[[_Item], int] = _text,
+) -> Iterator[_Item]:
     """Run all works, and yield what they emit as it comes; ends when the last work has ended.
 
     A reader that is slow slows the works down; one that goes away lets them end. A work reports its own failures as
     events; an exception that escapes one is a fault of ours, and is raised here after the others have ended.
+    weigh: the letters that an item holds, so that a host with long lines fills no memory.
     """
-    line: _Line[_Item] = _Line()
+    line: _Line[_Item] = _Line(weigh)
 
     def guarded(work: Callable[[Callable[[_Item], None]], None]) -> None:
         try:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tasks.engine import runs
-from tasks.engine.events import Event
+from tasks.engine.events import Event, Failed
+from tasks.engine.misread import Misread
 from tasks.engine.tally import Tally
 from tasks.engine.views import JsonLines, Pace, Plain, View, as_dict
 
@@ -24,7 +25,7 @@ def follow(
         for event in events:
             tally.add(event)
             if log and pace.due(event):
-                log.write(json.dumps({"time": round(time.time(), 3), **as_dict(event)}) + "\n")
+                log.write(json.dumps({"time": round(time.time(), 3), **as_dict(event), **_trace(event)}) + "\n")
             view.show(event)
     finally:
         view.close(tally, log.name if log else None)
@@ -32,6 +33,11 @@ def follow(
             log.close()
         runs.remember(place, tally.behind)
     return tally
+
+
+def _trace(event: Event) -> dict[str, str]:
+    """What the log alone has of an answer that was not understood."""
+    return {"traceback": event.error.trace} if isinstance(event, Failed) and isinstance(event.error, Misread) else {}
 
 
 def _view(hosts: Sequence[str], environ: Mapping[str, str], *, as_json: bool) -> View:

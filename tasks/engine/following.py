@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tasks.engine import reading
+from tasks.engine import misread, reading
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.fanout import gather
 from tasks.engine.journal import Entry, Wanted
 from tasks.engine.member import Member
 from tasks.engine.merge import Merge
+from tasks.engine.misread import Misread
 from tasks.engine.reading import Refused
 
 _HOLD = 0.5
@@ -26,12 +27,11 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True)
 class Note:
-    """What happened to a host's stream: lost, back, out (not tried again), dropped. text: for a person; fault: ours."""
+    """What happened to a host's stream: lost, back, out (not tried again), dropped. text: for a person."""
 
     host: str
     event: str
     text: str
-    fault: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ def follow(members: Sequence[Member], wanted: Wanted, gone: Callable[[], bool]) 
     # Followers do not end by themselves, so each needs a thread of its own.
     executor = ThreadPoolExecutor(max_workers=len(members) + 1, thread_name_prefix="host")
     try:
-        yield from _merged(gather([*works, ticker], executor), {member.host.name for member in members}, stop, gone)
+        yield from _merged(
+            gather([*works, ticker], executor, _weight), {member.host.name for member in members}, stop, gone
+        )
     finally:
         stop.set()
         for member in members:
@@ -80,8 +82,6 @@ def _merged(
         elif isinstance(item, Entry):
             merge.push(item.host, item.time, item, item.size, now, time.time())
         elif isinstance(item, Note):
-            if item.fault:
-                raise item.fault
             # It has no time of its own: it stays behind the last line of its host.
             merge.push(item.host, 0.0, item, 0, now, time.time())
             if item.event == "out":
@@ -94,6 +94,10 @@ def _merged(
         if isinstance(item, _Tick) and gone():
             return
     yield from merge.rest()
+
+
+def _weight(item: _Item) -> int:
+    return item.size if isinstance(item, Entry) else 0
 
 
 class _Host:
@@ -110,7 +114,8 @@ class _Host:
         """Until it is stopped, or the host refuses."""
         while not self._stop.is_set():
             try:
-                self._once(emit)
+                with misread.own(self._name):
+                    self._once(emit)
             except LoopError as error:
                 if self._stop.is_set():
                     return
@@ -119,9 +124,6 @@ class _Host:
                     emit(Note(self._name, "out", f"{error.message}; not followed"))
                     return
                 self._away(error, emit)
-            except Exception as fault:  # the others would follow on for ever, and it would never be seen
-                emit(Note(self._name, "out", str(fault), fault))
-                return
             finally:
                 self._member.close()
                 self._member.session = None
@@ -149,7 +151,7 @@ class _Host:
     def _is_final(self, error: LoopError) -> bool:
         """Whether asking again is no use, or not right: a host that was let in before may be about to boot."""
         refused = error.code == "host-key" or (error.code == "authentication" and not self._known)
-        return refused or isinstance(error, (Refused, UsageError))
+        return refused or isinstance(error, (Refused, Misread, UsageError))
 
     def _away(self, error: LoopError, emit: _Emit) -> None:
         if not self._lost:

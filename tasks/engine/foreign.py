@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import math
 
+SIZE = 1024 * 1024
+"""Characters of a document: brackets alone take twenty times as much memory as they have letters."""
 DEPTH = 32
 """Levels of lists and objects: deeper than that nobody means anything, and whoever writes it out again would fail."""
 
 
 def load(text: str) -> object:
-    """The value; ValueError for what is no JSON, and for what is nested too deeply.
+    """The value; ValueError for what is no JSON, and for what is too long or nested too deeply.
 
     NaN, Infinity and 1e999, which nobody could write as JSON again, come as the words they are.
     """
+    if len(text) > SIZE:
+        raise ValueError("too long")
     try:
         value: object = json.loads(text, parse_constant=str, parse_float=_number)
     except RecursionError:

@@ -7,12 +7,17 @@ something else has ended it: the next run, a stop, a shutdown.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from tasks.engine import foreign
 
 _SWITCHES = ("deploy", "rollback", "restart", "undo")
 _OPEN = ("started", "probation")
+LONGEST = 100_000
+"""Lines of a history that are asked for at most, its last."""
+# What a host says of one action is cut to so many characters, and to so many words about who.
+_TEXT, _WHY, _WORDS = 200, 2000, 20
 
 
 class Action(NamedTuple):
@@ -53,10 +58,11 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
         if not isinstance(found, dict):
             continue
         who = found.get("who")
-        texts = [str(found.get(key, "")) for key in ("time", "run", "action", "release", "state")]
-        people = {str(key): str(value) for key, value in who.items()} if isinstance(who, dict) else {}
+        texts = [str(found.get(key, ""))[:_TEXT] for key in ("time", "run", "action", "release", "state")]
+        known = islice(who.items(), _WORDS) if isinstance(who, dict) else ()
+        people = {str(key)[:_TEXT]: str(value)[:_TEXT] for key, value in known}
         time, run, action, release, state = texts
-        actions.append(Action(time, run, action, release, state, people, str(found.get("why", ""))))
+        actions.append(Action(time, run, action, release, state, people, str(found.get("why", ""))[:_WHY]))
     return tuple(actions)
 
 
@@ -68,7 +74,7 @@ def person(text: str) -> str:
         return "somebody"
     if not isinstance(who, dict):
         return "somebody"
-    return f"{who.get('git') or who.get('user')} (on {who.get('host')})"
+    return f"{who.get('git') or who.get('user')} (on {who.get('host')})"[:_TEXT]
 
 
 def stack(actions: Iterable[Action]) -> tuple[str, ...]:
@@ -78,12 +84,17 @@ def stack(actions: Iterable[Action]) -> tuple[str, ...]:
     that was rolled back from is not gone back to, and deploying and rolling back in turn never goes in a circle.
     """
     releases: list[str] = []
+    lowest: dict[str, int] = {}  # where each release lies first, so that a long history takes no longer a line
     for action in actions:
         if action.state != "done" or action.action not in _SWITCHES:
             continue
-        if action.action in ("rollback", "undo") and action.release in releases:
-            del releases[releases.index(action.release) + 1 :]
+        if action.action in ("rollback", "undo") and action.release in lowest:
+            while len(releases) > lowest[action.release] + 1:
+                taken = releases.pop()
+                if lowest[taken] == len(releases):
+                    del lowest[taken]
         elif not releases or releases[-1] != action.release:
+            lowest.setdefault(action.release, len(releases))
             releases.append(action.release)
     return tuple(releases)
 

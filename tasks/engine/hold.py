@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from tasks.engine import history, scripts
+from tasks.engine.channels import within
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.failures import busy
@@ -26,8 +28,11 @@ def _answering(member: Member) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LinkLost("the host fell silent while the lock of the run was taken", where=member.host.name,
-                       next=f"fab status -H {member.host.name}") from error  # fmt: skip
+        raise LinkLost(
+            "the host fell silent while the lock of the run was taken, or came to no end",
+            where=member.host.name,
+            next=f"fab status -H {member.host.name}",
+        ) from error
 
 
 class Claim(NamedTuple):
@@ -61,7 +66,9 @@ class Holds:
         with _answering(member):
             send(channel, stream(script, member.run, nonce, ()))
             reader, transcript = Reader(nonce), Transcript()
+            deadline = time.monotonic() + wait + 30
             while data := channel.recv(65536):
+                within(channel, deadline)
                 for item in reader.feed(data):
                     transcript.add(item)
                     if isinstance(item, Mark) and item.word == "busy" and wait:
@@ -78,6 +85,8 @@ class Holds:
             )
 
     def _keep(self, channel: Any) -> None:
+        # The thread that keeps all locks waits for no host that reads nothing.
+        channel.settimeout(0)
         with self._guard:
             self._channels.append(channel)
             if self._thread is None:
@@ -90,7 +99,7 @@ class Holds:
                 channels = tuple(self._channels)
             for channel in channels:
                 # A link that is gone is found out, and told, by whoever works on that host.
-                with suppress(OSError):
+                with suppress(Exception):
                     channel.send(b".")
 
     def release(self) -> None:

@@ -26,7 +26,7 @@ def flaw(kind: str, blob: bytes, name: str, authorities: Collection[bytes], now:
         shown: SSHCertificate = load_ssh_public_identity(f"{kind} ".encode() + base64.b64encode(blob))  # type: ignore[assignment]
         signer = _signer(shown)
         shown.verify_cert_signature()
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+    except (ValueError, TypeError, OverflowError, InvalidSignature, UnsupportedAlgorithm):
         return "it is damaged, or of a kind that is not known here"
     if signer not in authorities:
         return "another authority has signed it"

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Iterator
 
 def cut(pieces: Iterable[bytes], limit: int) -> Iterator[bytes | None]:
     """The lines, without their ends; None for one that has more than `limit` bytes, of which nothing is kept."""
-    held, dropping = b"", False
+    held, dropping = bytearray(), False
     for piece in pieces:
         *whole, rest = piece.split(b"\n")
         for line in whole:
-            line, held = held + line, b""
+            line = bytes(held) + line
+            held.clear()
             yield None if dropping or len(line) > limit else line
             dropping = False
-        held = b"" if dropping else held + rest
+        if not dropping:
+            held += rest
         if len(held) > limit:
-            held, dropping = b"", True
+            held.clear()
+            dropping = True
     if held or dropping:
-        yield None if dropping else held
+        yield None if dropping else bytes(held)

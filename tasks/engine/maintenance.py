@@ -52,7 +52,7 @@ def files(service: Service, message: str, moment: datetime, who: str) -> dict[st
 
 
 def state(facts: Facts) -> Mapping[str, object] | None:
-    """Since when and by whom it is closed; empty when a hand closed it, None when it is open."""
+    """Since when, by whom and with which message it is closed; empty when a hand closed it, None when it is open."""
     text = facts.get("maintenance")
     if not text:
         return None
@@ -60,7 +60,8 @@ def state(facts: Facts) -> Mapping[str, object] | None:
         found = foreign.load(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    # Nothing else of it: it stands in a document beside what is ours to say.
+    return {key: found[key] for key in ("since", "message", "who") if key in found} if isinstance(found, dict) else {}
 
 
 def describe(found: Mapping[str, object]) -> str:

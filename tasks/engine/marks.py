@@ -12,12 +12,18 @@ from tasks.engine.errors import LoopError
 LINE_LIMIT = 64 * 1024
 """Bytes of a foreign line that are kept; the rest of it is dropped."""
 
+TEXT_LIMIT = 1024 * 1024
+"""Bytes that one of our own lines may have."""
+
 MARK_LIMIT = 8 * 1024 * 1024
-"""Bytes that one of our own lines may have: a file's content travels in one."""
+"""Bytes that one of our own lines may have that begins with `data`: a file's content travels in it."""
 
 
 KEPT = 64 * 1024 * 1024
 """Bytes of our own lines that one script may answer in all: above that it is no answer, but an attack on memory."""
+
+MARKS = 200_000
+"""Our own lines that one script may answer: each takes time to read, however short it is."""
 
 
 class TooMuch(LoopError):
@@ -48,11 +54,13 @@ class Reader:
 
     nonce: str
     _buffer: bytearray = field(default_factory=bytearray)
+    _searched: int = 0
     _dropping: bool = False
     _deaf: bool = False
 
     def __post_init__(self) -> None:
         self._head = f"@{self.nonce} ".encode()
+        self._data = self._head + b"data "
 
     def feed(self, data: bytes) -> Iterator[Mark | Output]:
         """The lines that `data` completes."""
@@ -60,6 +68,7 @@ class Reader:
         while (end := self._end()) >= 0:
             line = bytes(self._buffer[:end])
             del self._buffer[: end + self._buffer.startswith(b"\n", end)]
+            self._searched = 0
             if not self._dropping:
                 yield self._cut(line) if len(line) > self._limit(line) else self._parse(line)
             self._dropping = self._deaf = False
@@ -70,17 +79,26 @@ class Reader:
             self._deaf = self._deaf or self._buffer.startswith(self._head)
             # A mark may have begun at its end.
             del self._buffer[: 1 - len(self._head)]
+            self._searched = 0
 
     def _end(self) -> int:
-        """Where the line ends that the buffer begins with: at its own end, or at a mark; -1 while it does not."""
-        end = self._buffer.find(b"\n")
+        """Where the line ends that the buffer begins with: at its own end, or at a mark; -1 while it does not.
+
+        What was searched before is not searched again: a line may come byte by byte.
+        """
+        start, size = self._searched, len(self._buffer)
+        # A mark may have begun at the end of what was searched.
+        self._searched = max(0, size - len(self._head) + 1)
+        end = self._buffer.find(b"\n", start)
         if self._deaf or self._buffer.startswith(self._head):
             return end
-        mark = self._buffer.find(self._head, 0, end if end >= 0 else len(self._buffer))
+        mark = self._buffer.find(self._head, start, end if end >= 0 else size)
         return mark if mark >= 0 else end
 
     def _limit(self, line: bytes | bytearray) -> int:
-        return MARK_LIMIT if line.startswith(self._head) else LINE_LIMIT
+        if line.startswith(self._data):
+            return MARK_LIMIT
+        return TEXT_LIMIT if line.startswith(self._head) else LINE_LIMIT
 
     @staticmethod
     def _cut(line: bytes | bytearray) -> Output:
@@ -109,13 +127,15 @@ class Transcript:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     exit: int = 0
     _size: int = 0
+    _count: int = 0
 
     def add(self, item: Mark | Output) -> None:
         """Keep one line; TooMuch when there is no end to them."""
         if isinstance(item, Mark):
             self._size += len(item.word) + len(item.rest) + 64
-            if self._size > KEPT:
-                raise TooMuch(f"the host answers more than {KEPT // 1024**2} MiB, which no host of ours has to say",
+            self._count += 1
+            if self._size > KEPT or self._count > MARKS:
+                raise TooMuch(f"the host answers more than {KEPT // 1024**2} MiB, or more than {MARKS} lines",
                               next="look at it by hand: fab shell -H HOST")  # fmt: skip
             self.marks.setdefault(item.word, []).append(item.rest)
         elif item.text.strip():

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
-from tasks.engine import failpoints, failures, maintenance, saying, scripts
+from tasks.engine import failpoints, failures, maintenance, misread, saying, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
@@ -20,6 +20,11 @@ from tasks.engine.service import Service
 from tasks.engine.session import Run, Sink
 from tasks.engine.ssh import SshSession
 from tasks.engine.ssh_config import Options
+
+_LOGGED = 16 * 1024 * 1024
+"""Letters of one script's output that the log of the run takes from a host."""
+_SHOWN = 4096
+"""Letters of a step or a warning that are shown."""
 
 
 @dataclass
@@ -114,20 +119,28 @@ class Member:
         raise failures.explain(script, transcript, self.host.name, self.login)
 
     def _sink(self, script: Script, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
+        room = _LOGGED
+
+        def log(text: str) -> None:
+            nonlocal room
+            if room > 0:
+                room -= len(text) + 64
+                emit(Line(self.host.name, text if room > 0 else "(more than this of one script is left out)", "log"))
+
         def sink(item: Mark | Output) -> None:
             if heard and isinstance(item, Mark):
                 heard(item.word)
             if isinstance(item, Output):
-                emit(Line(self.host.name, item.text, "log"))
+                log(item.text)
             elif item.word == "step":
-                word, _, text = item.rest.partition(" ")
+                word, _, text = item.rest[:_SHOWN].partition(" ")
                 emit(Step(self.host.name, script.stage, word, text))
             elif item.word == "warning":
-                emit(Line(self.host.name, item.rest, "warning"))
+                emit(Line(self.host.name, item.rest[:_SHOWN], "warning"))
             elif item.word == "journal":
-                emit(Line(self.host.name, saying.by_service(item.rest), "log"))
+                log(saying.by_service(item.rest))
             elif item.word == "systemd":
-                emit(Line(self.host.name, saying.by_systemd(item.rest), "log"))
+                log(saying.by_systemd(item.rest))
 
         return sink
 
@@ -148,10 +161,10 @@ class Member:
         try:
             if self.session is None:
                 return "unknown: not contacted"
-            found = self.ask(Question(health=True, history=0))
+            with misread.own(self.host.name):
+                return describe(self.ask(Question(health=True, history=0)))
         except LoopError:
             return "unknown: the host does not answer"
-        return describe(found)
 
 
 def describe(found: Facts) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tasks.engine import journal, lines
+from tasks.engine.channels import within
 from tasks.engine.errors import LoopError
 from tasks.engine.journal import Entry, Wanted
 from tasks.engine.member import Member
@@ -15,6 +17,10 @@ from tasks.engine.session import LinkLost, command, framed, send
 KEPT = 1024 * 1024
 """Bytes of a host that are kept of what is there already; older lines are counted instead."""
 _LINE = 1024 * 1024
+_SECONDS = 900
+"""How long a host may take to send what is there already."""
+_SENT = 1024 * 1024 * 1024
+"""Bytes that it may send of that."""
 
 
 class Refused(LoopError):
@@ -37,11 +43,11 @@ def past(member: Member, wanted: Wanted) -> Past:
     found = Past()
     if wanted.follow:
         # Taken before the lines are, so that none can fall between the two.
-        found.cursor = next((entry.cursor for entry in _entries(member, journal.newest())), None)
+        found.cursor = next((entry.cursor for entry in _entries(member, journal.newest(), _SECONDS)), None)
     kept: deque[Entry] = deque()
     size = 0
     newest_first, seen = wanted.last is not None, False
-    for entry in _entries(member, journal.last(member.service, wanted)):
+    for entry in _entries(member, journal.last(member.service, wanted), _SECONDS):
         if not (newest_first and seen):
             found.cursor = entry.cursor
         seen = True
@@ -67,10 +73,13 @@ def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entr
     raise LinkLost("journalctl ended", where=member.host.name)
 
 
-def _entries(member: Member, script: str) -> Iterator[Entry]:
-    """The entries that the script prints; Refused with its complaint when it fails, LinkLost without an end."""
+def _entries(member: Member, script: str, seconds: float | None = None) -> Iterator[Entry]:
+    """The entries that the script prints; Refused with its complaint when it fails, LinkLost without an end.
+
+    seconds: how long it may take in all; None for one that follows, and so has no end.
+    """
     host, status, complaint, before = member.host.name, None, "", None
-    for line in lines.cut(_pieces(member, script), _LINE):
+    for line in lines.cut(_pieces(member, script, seconds), _LINE):
         entry = _too_long(before) if line is None else journal.parse(host, line)
         if entry:
             before = entry
@@ -100,15 +109,29 @@ def _too_long(before: Entry | None) -> Entry | None:
     return Entry(before.time, before.host, "-", "warning", text, before.cursor)
 
 
-def _pieces(member: Member, text: str) -> Iterator[bytes]:
-    with member.connect().channel(command(), None) as channel:
+def _pieces(member: Member, text: str, seconds: float | None) -> Iterator[bytes]:
+    deadline = time.monotonic() + seconds if seconds else None
+    left = _SENT
+    with member.connect().channel(command(), seconds) as channel:
         try:
             send(channel, (framed(text),))
             channel.shutdown_write()
             while data := channel.recv(65536):
                 yield data
+                if deadline is None:
+                    continue
+                within(channel, deadline)
+                left -= len(data)
+                if left < 0:
+                    raise _endless(member, f"sends more than {_SENT // 1024**3} GiB")
+        except TimeoutError as error:
+            raise _endless(member, f"does not come to its end within {seconds:.0f} s") from error
         except OSError as error:
             raise LinkLost("the connection was lost", where=member.host.name) from error
+
+
+def _endless(member: Member, told: str) -> Refused:
+    return Refused(f"the journal {told}", where=member.host.name, next="ask for less of it: -n, --since, --grep")
 
 
 def merged(pasts: Sequence[Past]) -> list[Entry]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from tasks.engine import balancer, destination, scripts, watching, waves
+from tasks.engine import balancer, destination, misread, scripts, watching, waves
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
 from tasks.engine.facts import Facts
@@ -247,7 +247,8 @@ def everywhere(
     def guarded(member: Member, emit: Emit) -> None:
         try:
             if not stop:
-                work(member, emit)
+                with misread.own(member.host.name):
+                    work(member, emit)
         except LoopError as error:
             member.fail(error, emit)
 

@@ -32,6 +32,17 @@ def open_log(place: Path, run: str) -> IO[str] | None:
         return None
 
 
+def keep_faults(place: Path, run: str, faults: Mapping[str, str]) -> str | None:
+    """Write a log of nothing but tracebacks, by host: a query has no other; None where none can be written."""
+    log = open_log(place, run)
+    if log is None:
+        return None
+    with log:
+        for host, trace in faults.items():
+            log.write(json.dumps({"event": "fault", "host": host, "traceback": trace}) + "\n")
+    return log.name
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 

@@ -48,11 +48,8 @@ def by_service(line: str) -> str:
 
 def _own(journal: Sequence[str], most: int) -> list[str]:
     """What a service said, in so many lines."""
-    blocks: list[tuple[str, ...]] = []
-    for block in _blocks(journal):
-        shown = tuple(_cut(by_service(line)) for line in block)
-        if shown not in blocks:
-            blocks.append(shown)
+    # Each once, in order.
+    blocks = dict.fromkeys(tuple(_cut(by_service(line)) for line in block) for block in _blocks(journal))
     lines = [line for block in blocks for line in block]
     if len(lines) > most:
         lines = [line for line in lines if not line.startswith(("info: ", "debug: "))]

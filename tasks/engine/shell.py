@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tasks.engine import connection, quote, wheelcache
+from tasks.engine import connection, misread, quote, wheelcache
 from tasks.engine.errors import UsageError
 from tasks.engine.member import Member
 from tasks.engine.ssh_config import Endpoint, Options, resolve, resolve_hop
@@ -38,7 +38,8 @@ def open_on(member: Member, line: str) -> None:
         )
     endpoint = resolve(member.host, member.options, member.user)
     # Says in our words, with the way on, what ssh would only refuse.
-    connection.connect(endpoint, member.options).close()
+    with misread.own(member.host.name):
+        connection.connect(endpoint, member.options).close()
     words = arguments(endpoint, member.host.address, member.options, _pins(endpoint))
     sys.stdout.flush()
     sys.stderr.flush()

@@ -30,6 +30,8 @@ def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
         try:
             found = member.ask(Question(watch=_SLICE, history=0))
         except LinkLost:
+            if time.monotonic() > until:
+                raise
             member.connect().reopen()
             continue
         if found.probation is None:

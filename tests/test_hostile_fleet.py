@@ -1,0 +1,162 @@
+"""A host that lies beside one that does not: every question is answered for the honest one, and soon."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.clone import Ended
+from tests.fleet import Fleet, deployed
+from tests.hosts import MakeHosts
+from tests.promises.words import CALM, OTHERS
+
+# The login shell of the lying host. It runs what it is asked to, and puts lies before the end of each answer: NONCE
+# stands for the one of the script.
+LIAR = r"""#!/usr/bin/python3
+import os, subprocess, sys, threading
+
+if "read -r length" not in sys.argv[-1]:
+    os.execv("/bin/sh", ["sh", *sys.argv[1:]])
+source, out = sys.stdin.buffer, sys.stdout.buffer
+head = source.readline()
+script = source.read(int(head))
+journal = script.startswith(b"export TZ=UTC")
+run = b"" if journal else b"".join(source.readline() for _ in range(4))
+nonce = run.split(b"\n")[0]
+shell = subprocess.Popen(["/bin/sh", "-c", sys.argv[-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+def pump():
+    shell.stdin.write(head + script + run)
+    shell.stdin.flush()
+    while data := source.read1(65536):
+        shell.stdin.write(data)
+        shell.stdin.flush()
+    shell.stdin.close()
+
+threading.Thread(target=pump, daemon=True).start()
+for line in shell.stdout:
+    if line.startswith(b"@end" if journal else b"@" + nonce + b" end"):
+        with open("/etc/lies", "rb") as lies:
+            for lie in lies:
+                out.write(lie.replace(b"NONCE", nonce))
+    out.write(line)
+    out.flush()
+sys.exit(shell.wait())
+"""
+ID = "c" * 12
+
+
+def mark(word: str, rest: str) -> str:
+    return f"@NONCE {word} {rest}"
+
+
+def deploys(count: int) -> list[str]:
+    """Half of them deploys of something new, half rollbacks."""
+    half = count // 2
+    done = [("deploy", number) for number in range(half)] + [("rollback", half - number) for number in range(2, half)]
+    return [mark("history", f'{{"action": "{action}", "state": "done", "release": "r{one}"}}') for action, one in done]
+
+
+LIES: dict[str, list[str]] = {
+    "a drop-in without a directory": [mark("drift", "unit myapp@blue.service DropInPaths WORD")],
+    "drop-ins by the thousand": [mark("drift", "unit myapp@blue.service DropInPaths " + "/x/y/z " * 100_000)],
+    "a history of 250,000 lines": deploys(250_000),
+    "a history of 100,000 lines": deploys(100_000),
+    "numbers that are none": [
+        mark("fact", f"{key} {'9' * 20}") for key in ("time", "uptime", "probation", "free_bytes", "slot.blue.workers")
+    ],
+    "interpreters": [mark("fact", "python " + json.dumps({
+        "path": f"/usr/bin/python{number}", "version": "3.99.0", "soabi": "cpython-399", "machine": "x86_64",
+        "libc": "glibc 2." + "9" * 5000, "implementation": "cpython"})) for number in range(100)],
+    "another host's maintenance": [mark("fact", 'maintenance {"host": "shire02", "who": {"git": [[]]}, "since": {}}')],
+    "what is no JSON": [mark(word, text) for word in ("history", "release") for text in ("[" * 90_000, "null", "{}")],
+    "names that cannot be": [mark("fact", "current_release ../../etc")],
+    "a journal of nonsense": [
+        '{"MESSAGE": [999], "__REALTIME_TIMESTAMP": "1", "__CURSOR": "c"}', "[" * 200_000, '{"MESSAGE": {}}',
+        '{"MESSAGE": "m", "__REALTIME_TIMESTAMP": "%s", "__CURSOR": [[]]}' % ("9" * 4000),
+    ],
+}  # fmt: skip
+VERBS = ("drift", "status", "history", "history --verify", "releases", "health", "doctor", "plan", "logs",
+         "maintenance status", "--dry rollback -H all", "rollback -H all")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """shire01, which lies, and shire02, which does not; both serve the second release of two."""
+    made = deployed(module_hosts, tmp_path_factory.mktemp("liar"), 2)
+    made.edit()
+    made.clone.done("deploy", "-H", "all")
+    made.clone.done("deploy", "-H", "all")
+    for name, text in (("/usr/local/bin/liar", LIAR), ("/etc/lies", "")):
+        ended = made.hosts[0].sh(f"cat >{name} && chmod 0755 {name}", text.encode())
+        assert ended.returncode == 0
+    made.sh(0, "usermod -s /usr/local/bin/liar deploy")
+    return made
+
+
+def asked(fleet: Fleet, kind: str, verb: str) -> Ended:
+    """What `fab VERB` says while the first host tells these lies."""
+    text = "".join(f"{line}\n" for line in LIES[kind])
+    assert fleet.hosts[0].sh("cat >/etc/lies", text.encode()).returncode == 0
+    began = time.monotonic()
+    ended = fleet.clone.fab(*verb.split(), timeout=240)
+    assert "Traceback" not in ended.both
+    assert ended.status in {0, 1}, ended.both
+    assert "fault of fab itself" not in ended.both
+    # Generous: the tests share the machine.
+    assert time.monotonic() - began < 60
+    return ended
+
+
+@pytest.mark.promise(OTHERS, "a host that lies beside one that does not, verb by verb", part=8)
+@pytest.mark.parametrize("verb", [one for one in VERBS if "rollback" not in one])
+@pytest.mark.parametrize("kind", LIES)
+def test_what_the_honest_host_says_is_there(fleet: Fleet, kind: str, verb: str) -> None:
+    ended = asked(fleet, kind, f"{verb} --json")
+    found = ended.json()
+    if verb == "logs":
+        assert "shire02" in {one["host"] for one in found["lines"]}
+    else:
+        (honest,) = (one for one in found["hosts"] if one["host"] == "shire02")
+        assert honest.get("reachable", True)
+    assert "shire02" not in {one["host"] for one in found["errors"]}
+    told = asked(fleet, kind, verb)
+    assert "shire02" in told.both
+    assert ended.status == told.status
+
+
+@pytest.mark.promise(OTHERS, "a host that lies as another is rolled back", part=2)
+@pytest.mark.parametrize("verb", [one for one in VERBS if "rollback" in one])
+@pytest.mark.parametrize("kind", LIES)
+def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, verb: str) -> None:
+    before = fleet.answering[1]
+    ended = asked(fleet, kind, f"{verb} --max-failures 1")
+    assert "shire02" in ended.out
+    if not verb.startswith("--dry"):
+        assert fleet.answering[1] != before
+        fleet.sh(0, ":>/etc/lies")
+        fleet.clone.done("deploy", "-H", "shire02")
+
+
+@pytest.mark.promise(CALM, "a real host that answers with lies")
+@pytest.mark.parametrize(
+    ("kind", "verb", "told"),
+    [
+        ("a history of 250,000 lines", "rollback", "more than 200000 lines"),
+        ("a history of 250,000 lines", "status", "more than 200000 lines"),
+        ("drop-ins by the thousand", "drift", "more than 1000 files"),
+        ("names that cannot be", "doctor", "which cannot be"),
+    ],
+)
+def test_a_lie_is_its_hosts_error(fleet: Fleet, kind: str, verb: str, told: str) -> None:
+    ended = asked(fleet, kind, f"{verb} -H shire01")
+    assert (ended.status, told in ended.both, "next: " in ended.both) == (1, True, True), ended.both
+
+
+def test_a_drop_in_without_a_directory_is_drift(fleet: Fleet) -> None:
+    ended = asked(fleet, "a drop-in without a directory", "drift")
+    assert ended.status == 1
+    assert "shire01  DROP-IN  WORD: it adds to myapp@blue.service" in ended.out
+    assert "shire02  no drift" in ended.out
