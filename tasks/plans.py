@@ -15,7 +15,7 @@ from tasks.engine.scripts import Consent
 if TYPE_CHECKING:
     from tasks.engine.facts import Facts
     from tasks.engine.member import Member
-    from tasks.engine.plan import HostPlan
+    from tasks.engine.plan import HostPlan, Setup
     from tasks.engine.project import Project
     from tasks.engine.release import Release
     from tasks.engine.scripts import Script
@@ -67,13 +67,7 @@ def show(
 def _lines(planned: HostPlan) -> Iterable[str]:
     document = plans.as_dict(planned)
     setup = planned.setup
-    if setup.needed:
-        yield f"setup (needs root): {'; '.join(setup.reasons) or 'files of root differ'}"
-        for path in setup.changed:
-            kept = "  (edited on the host: needs --overwrite, which keeps a copy)" if path in setup.edited else ""
-            yield f"  write {path}{kept}"
-        if setup.packages:
-            yield f"  install {' '.join(setup.packages)}"
+    yield from _setup_lines(setup)
     if planned.unchanged:
         yield f"unchanged: release {planned.release} serves already"
         return
@@ -90,6 +84,19 @@ def _lines(planned: HostPlan) -> Iterable[str]:
     yield f"  {'build' if venv['build'] else 'use'} venv {venv['name']} with {venv['python']}"
     for unit in document["restart"]:
         yield f"  restart {unit}"
+
+
+def _setup_lines(setup: Setup) -> Iterable[str]:
+    if not setup.needed:
+        return
+    yield f"setup (needs root): {'; '.join(setup.reasons) or 'files of root differ'}"
+    for path in setup.changed:
+        kept = "  (edited on the host: needs --overwrite, which keeps a copy)" if path in setup.edited else ""
+        yield f"  write {path}{kept}"
+    if setup.packages:
+        yield f"  install {' '.join(setup.packages)}"
+    for warning in setup.warnings:
+        yield f"  warning: {warning}"
 
 
 def _show_files(facts: Facts, planned: HostPlan) -> None:

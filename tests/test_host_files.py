@@ -75,6 +75,10 @@ def test_each_part_of_a_service_brings_its_own_files(service: Service, there: se
 @pytest.mark.parametrize(
     ("need", "key", "closed", "opened"),
     [
+        ("host", "PrivateNetwork", ["yes"], ["no"]),
+        ("host", "IPAddressDeny", ["any"], ["any"]),
+        ("host", "IPAddressAllow", ["localhost"], ["localhost"]),
+        ("network", "PrivateNetwork", ["yes"], ["no"]),
         ("network", "IPAddressDeny", ["any"], None),
         ("jit", "MemoryDenyWriteExecute", ["yes"], ["no"]),
         ("proc", "ProcSubset", ["pid"], ["all"]),
@@ -88,7 +92,11 @@ def test_a_need_opens_one_part_of_the_sandbox(need: str, key: str, closed: list[
         path = f"/etc/systemd/system/{name}"
         before, after = unit(texts()[path]), unit(texts(change(needs=(need,)))[path])
         assert (before.get(key), after.get(key)) == (closed, opened)
-        keys = {"network": {"IPAddressDeny", "IPAddressAllow"}, "gpu": {"PrivateDevices", "DevicePolicy"}}
+        keys = {
+            "host": {"PrivateNetwork", "IPAccounting"},
+            "network": {"PrivateNetwork", "IPAddressDeny", "IPAddressAllow"},
+            "gpu": {"PrivateDevices", "DevicePolicy"},
+        }
         assert {one for one in {*before, *after} if before.get(one) != after.get(one)} <= keys.get(need, {key})
 
 

@@ -208,3 +208,10 @@ def test_missing_tools_are_packages_of_the_host(missing: tuple[str, ...], dnf: b
     changes = {f"tool__{name}": "" for name in missing}
     changes |= {"tool__apt-get": "", "tool__dnf": "/usr/bin/dnf"} if dnf else {}
     assert plan.setup(SERVICE, host(**changes), "deploy").packages == packages
+
+
+@pytest.mark.parametrize(("needs", "told"), [((), True), (("jit",), True), (("host",), False), (("network",), False)])
+def test_a_service_that_had_loopback_is_warned_unless_it_keeps_that(needs: tuple[str, ...], told: bool) -> None:
+    service = SERVICE._replace(needs=needs)
+    assert bool(plan.setup(service, host(loopback="open"), "deploy").warnings) == told
+    assert plan.setup(service, host(), "deploy").warnings == ()

@@ -142,28 +142,34 @@ def test_a_process_that_left_service_yaml_leaves_the_host(working: Clone, shire:
     assert machine.sh("grep -c worker /etc/sudoers.d/myapp").stdout == b"0\n"
 
 
+CLOSED = {
+    "PrivateNetwork": "yes",
+    "IPAccounting": "no",
+    "IPAddressDeny": "0.0.0.0/0 ::/0",
+    "MemoryDenyWriteExecute": "yes",
+    "ProcSubset": "pid",
+    "PrivateDevices": "yes",
+    "DevicePolicy": "closed",
+    "ProtectHome": "yes",
+}
 NEEDS = {
-    "network": {"IPAddressDeny": ("0.0.0.0/0 ::/0", "")},
-    "jit": {"MemoryDenyWriteExecute": ("yes", "no")},
-    "proc": {"ProcSubset": ("pid", "all")},
-    "gpu": {"PrivateDevices": ("yes", "no"), "DevicePolicy": ("closed", "auto")},
-    "home": {"ProtectHome": ("yes", "read-only")},
+    "host": {"PrivateNetwork": "no", "IPAccounting": "yes"},
+    "network": {"PrivateNetwork": "no", "IPAddressDeny": ""},
+    "jit": {"MemoryDenyWriteExecute": "no"},
+    "proc": {"ProcSubset": "all"},
+    "gpu": {"PrivateDevices": "no", "DevicePolicy": "auto"},
+    "home": {"ProtectHome": "read-only"},
 }
 
 
 @pytest.mark.parametrize("need", NEEDS)
 def test_a_need_opens_its_own_part_of_the_sandbox_and_no_other(working: Clone, shire: Hosts, need: str) -> None:
     put(working, needs=[need]).done("setup", "-H", "shire01")
-    names = [name for parts in NEEDS.values() for name in parts]
-    shown = shire[0].sh(f"systemctl show myapp@blue.service {' '.join(f'-p {name}' for name in names)}").stdout.decode()
+    asked = " ".join(f"-p {name}" for name in CLOSED)
+    shown = shire[0].sh(f"systemctl show myapp@blue.service {asked}").stdout.decode()
     seen = dict(line.split("=", 1) for line in shown.splitlines())
     seen["IPAddressDeny"] = " ".join(sorted(seen["IPAddressDeny"].split()))
-    expected = {
-        name: values[1] if opener == need else values[0]
-        for opener, parts in NEEDS.items()
-        for name, values in parts.items()
-    }
-    assert seen == expected
+    assert seen == CLOSED | NEEDS[need]
 
 
 def test_an_override_takes_effect_on_its_host_alone(clone: Clone, module_hosts: MakeHosts) -> None:

@@ -39,7 +39,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     asked = time.time()
     found = member.ask(Question(files, host.python or "", health=True, survey=True, rights=True))
     setup = plan.setup(service, found, account, staging.own(project, service), Consent())
-    findings = [*_machine(found, asked), *_rights(member, found, setup)]
+    findings = [*_machine(found, asked), *_rights(member, found, setup), *_isolation(member, found, setup)]
     try:
         reports.choose_python(found, host.python, service.python, host.name)
     except LoopError as error:
@@ -77,6 +77,27 @@ def _machine(found: Facts, asked: float) -> Iterator[Finding]:
     if found.get("selinux") == "1":
         yield Finding(False, "SELinux is enforcing: nginx may not be let through to a unix socket",
                       "setsebool -P httpd_can_network_connect on, and look for denials: ausearch -m avc")  # fmt: skip
+
+
+def _isolation(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding]:
+    """Whether the service is kept from the networks that its `needs` do not name."""
+    host, needs = member.host.name, set(member.service.needs)
+    for warning in setup.warnings:
+        yield Finding(False, warning, f"where it does not: fab setup -H {host}")
+    if "network" in needs or setup.changed:
+        return
+    if "host" not in needs and found.get("outside"):
+        yield Finding(False, "the service reaches the networks of this host: it was started before setup closed them, "
+                      "or systemd may make no network namespaces here",
+                      f"fab restart -H {host}; if that does not help, look for what forbids them to this machine, "
+                      "such as the settings of its container")  # fmt: skip
+    if "host" in needs and found.get("address_filter") == "none":
+        yield Finding(False, "`needs: [host]` opens all networks here: the kernel does not let systemd filter "
+                      "addresses (cgroups of version 1, or a container without BPF)",
+                      "use unix sockets, without `host`, or keep it from other machines by a firewall")  # fmt: skip
+    elif "host" in needs and found.current and not found.get("address_filter"):
+        yield Finding(False, "whether `needs: [host]` keeps the service from other machines shows once it was started "
+                      "with that", f"fab restart -H {host}")  # fmt: skip
 
 
 def _rights(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding]:

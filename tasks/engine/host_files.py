@@ -106,7 +106,6 @@ def _socket_group(service: Service, ground: Ground) -> str:
 
 def _hardening(needs: set[str]) -> str:
     """The sandbox, with the parts open that `needs` names."""
-    network = "" if "network" in needs else "IPAddressDeny=any\nIPAddressAllow=localhost\n"
     return templates.fill(
         "systemd/hardening.conf",
         protect_home="read-only" if "home" in needs else "yes",
@@ -114,8 +113,19 @@ def _hardening(needs: set[str]) -> str:
         device_policy="" if "gpu" in needs else "DevicePolicy=closed\n",
         proc_subset="all" if "proc" in needs else "pid",
         deny_write_execute="no" if "jit" in needs else "yes",
-        address_policy=network,
+        network_policy=_network_policy(needs),
     ).rstrip("\n")
+
+
+def _network_policy(needs: set[str]) -> str:
+    """A network of its own; with `host` that of the host, its loopback alone; with `network` all of it.
+
+    IPAccounting lets systemd say whether it can filter addresses on this host: without that there are no counters.
+    """
+    if "network" in needs:
+        return "PrivateNetwork=no\n"
+    private = "PrivateNetwork=no\nIPAccounting=yes\n" if "host" in needs else "PrivateNetwork=yes\n"
+    return f"{private}IPAddressDeny=any\nIPAddressAllow=localhost\n"
 
 
 def _tmpfiles(service: Service, ground: Ground) -> str:

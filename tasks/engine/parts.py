@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tasks.engine import schema, shapes
 from tasks.engine.tree import Mapping, Node
 
-NEEDS = ("network", "jit", "proc", "gpu", "home")
+NEEDS = ("host", "network", "jit", "proc", "gpu", "home")
 
 # NAME-probation@, NAME-listen and NAME-hook@ are units of ours.
 _RESERVED_PROCESSES = frozenset({"probation", "listen", "hook"})

@@ -40,6 +40,7 @@ class Setup(NamedTuple):
     """Root's part. files: all of them; changed: those that differ on the host; packages: what is missing.
 
     edited: those of the changed that are not as they were written there. origin: the git remote of this clone.
+    warnings: what of the change may surprise the service.
     """
 
     account: str
@@ -50,6 +51,7 @@ class Setup(NamedTuple):
     edited: tuple[str, ...] = ()
     origin: str = ""
     consent: Consent = Consent()
+    warnings: tuple[str, ...] = ()
 
     @property
     def needed(self) -> bool:
@@ -145,7 +147,9 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
     if consent.take_over and _others(facts, own.origin):
         reasons.append(f"it is taken over from the clone {_others(facts, own.origin)}")
     packages = _missing(service, facts, account)
-    return Setup(account, files, changed, packages, tuple(reasons), edited, own.origin, consent)
+    return Setup(
+        account, files, changed, packages, tuple(reasons), edited, own.origin, consent, _warnings(service, facts)
+    )
 
 
 def _require_ours(service: Service, facts: Facts, origin: str, consent: Consent) -> None:
@@ -164,6 +168,16 @@ def _others(facts: Facts, origin: str) -> str:
     """The git remote of the clone that the service is of, where that is another one than ours."""
     theirs = facts.get("setup.origin")
     return theirs if origin and theirs != origin else ""
+
+
+def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
+    """A host that a former version has set up let every service reach the host itself."""
+    if not facts.get("loopback") or {"host", "network"} & set(service.needs):
+        return ()
+    return (
+        "setup takes the host's loopback from the service, which it has had until now. If it uses that (a database at "
+        "127.0.0.1 or localhost), write `needs: [host]` into service.yaml first; unix sockets need nothing",
+    )
 
 
 def _there(facts: Facts, path: str) -> str:
@@ -283,5 +297,6 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
         "files": {"send": [] if delivery.staging.present else list(delivery.changed), "link": len(delivery.same)},
         "wheels": [] if delivery.staging.present else missing,
         "venv": {"name": delivery.staging.venv, "build": not delivery.venv_there, "python": delivery.staging.python},
+        "warnings": list(plan.setup.warnings),
         "restart": [] if plan.unchanged else list(layout.processes(plan.service)),
     }

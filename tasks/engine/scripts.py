@@ -19,7 +19,7 @@ _PACKAGES = 600
 
 STAGES = {
     "activate": ("links", "slots", "former", "recover", "venv", "gate", "door", "commit", "undo"),
-    "facts": ("links", "units", "survey"),
+    "facts": ("links", "units", "isolation", "survey"),
     "hold": (),
     "hook": ("links", "slots", "former", "recover"),
     "maintenance": (),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tasks.engine import checkout, host_files, payload, plan, scripts
 from tasks.engine import facts as reports
-from tasks.engine.events import Sent, Step
+from tasks.engine.events import Line, Sent, Step
 from tasks.engine.facts import Facts
 from tasks.engine.failures import Edited
 from tasks.engine.fanout import Emit, apart
@@ -125,6 +125,8 @@ def install(
     project: Project, member: Member, setup: plan.Setup, emit: Emit, heard: Callable[[str], None] | None = None
 ) -> None:
     """Root's part."""
+    for warning in setup.warnings:
+        emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, host_files.readme(member.service), project.root)
     member.perform(setup.script(member.service), emit, sent, heard)
 

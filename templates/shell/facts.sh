@@ -222,11 +222,13 @@ python_facts &
 health_facts &
 machine_facts
 file_facts
+loopback_fact
 unit_facts
 probation_facts
 maintenance_facts
 activity_facts
 [ "$SURVEY" = 0 ] || survey_facts
+[ "$RIGHTS" = 0 ] || isolation_facts
 wait
 [ "$SHOW" = 0 ] || shown_files
 release_facts
