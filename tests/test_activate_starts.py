@@ -71,6 +71,29 @@ def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
     assert host.state("myapp@blue.service") == "inactive"
 
 
+def bounded(script: Script) -> Script:
+    """The same with bounds of a second."""
+    text = script.text.replace("START_TIMEOUT=60", "START_TIMEOUT=-4")
+    return script._replace(text=text.replace("$((DRAIN + 15))", "1").replace("$((15 - GRACE))", "1"))
+
+
+def test_a_start_that_is_put_off_for_ever_is_ended(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "hang-myapp@green.service").touch()
+    assert host.execute(bounded(DEPLOY)) == 1
+    assert "slot green was not ready within" in (host.transcript.last("failed") or "")
+    assert (host.serves(), host.running()) == (OLD, {"blue"})
+
+
+def test_an_end_that_is_put_off_for_ever_is_made(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "hang-myapp@blue.service").touch()
+    assert host.execute(bounded(scripts.stop(SERVICE, disable=False))) == 0
+    assert "systemctl kill -s KILL myapp@blue.service" in host.calls
+    assert "and was killed" in (host.transcript.last("warning") or "")
+    assert host.running() == set()
+
+
 def interpreter(host: ShellHost, log: Path) -> Path:
     """A Python 3.11 that says when it is started, and the venv of the releases made for it; its gunicorn."""
     program = host.folder / "python3.11"
@@ -142,7 +165,7 @@ def test_the_end_of_a_slot_is_waited_for_even_if_nobody_hears_of_it(shell_host: 
     """A reader that is gone is no end of the wait: connections are counted when the drain is over, and not before."""
     host = serving(shell_host)
     (host.folder / "slow-stop").write_text("0.5")
-    parts = "".join(templates.text(f"shell/{part}.sh") for part in ("prelude", "slots"))
+    parts = "".join(templates.text(f"shell/{part}.sh") for part in ("prelude", "bounds", "slots"))
     header, _, _ = DEPLOY.text.partition("\n\n")
     script = host.moved(Script("try", f"{header}\n{parts}drain_slot blue\n", 60))
     unheard, end = os.pipe()

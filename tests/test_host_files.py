@@ -100,6 +100,27 @@ def test_a_need_opens_one_part_of_the_sandbox(need: str, key: str, closed: list[
         assert {one for one in {*before, *after} if before.get(one) != after.get(one)} <= keys.get(need, {key})
 
 
+def test_every_unit_of_the_service_is_bounded_and_keeps_its_data_to_itself() -> None:
+    for path, text in texts().items():
+        keys = unit(text) if path.endswith(".service") else {}
+        if keys.get("User") == ["myapp"] or "DynamicUser" in keys:
+            assert (keys["TasksMax"], keys["LimitCORE"]) == (["4096"], ["0"]), path
+            assert any("io_uring_setup" in value for value in keys["SystemCallFilter"]), path
+        if "StateDirectory" in keys:
+            assert keys["StateDirectoryMode"] == ["0700"], path
+
+
+def test_only_the_slots_may_put_off_their_end_which_every_wait_has_a_bound_for() -> None:
+    told = {path for path, text in texts().items() if unit(text).get("NotifyAccess", ["none"]) != ["none"]}
+    assert told == {"/etc/systemd/system/myapp@.service"}
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(5, "60"), (60, "60"), (120, "120")])
+def test_a_slot_may_take_as_long_to_start_as_its_health_check_may(timeout: int, seconds: str) -> None:
+    text = texts(change(health=SERVICE.health._replace(timeout=timeout)))["/etc/systemd/system/myapp@.service"]
+    assert unit(text)["TimeoutStartSec"] == [seconds]
+
+
 def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
     for path, text in texts().items():
         keys = unit(text) if path.endswith(".service") else {}

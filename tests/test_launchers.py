@@ -73,6 +73,17 @@ def test_one_thread_is_gunicorns_sync_worker_which_may_take_as_long_as_a_drain(d
 
 
 @pytest.mark.parametrize(
+    ("threads", "timeout", "words"), [(1, 90, "--timeout 90"), (4, 90, "--timeout 90"), (4, 5, "")]
+)
+def test_a_worker_may_take_as_long_to_import_as_the_health_check_waits(threads: int, timeout: int, words: str) -> None:
+    health = SERVICE.health._replace(timeout=timeout)
+    service = SERVICE._replace(processes=(Process("web", workers=3, threads=threads),), health=health)
+    text = launchers.render(service, RELEASE, "shire01", "27.0.1")["web"]
+    assert words in text
+    assert ("--timeout" in text) == bool(words)
+
+
+@pytest.mark.parametrize(
     ("version", "told"), [("23.0.0", False), ("25.0.3", False), ("25.1.0", True), ("27.0.1", True)]
 )
 def test_only_a_gunicorn_that_has_a_control_socket_is_told_to_open_none(version: str, told: bool) -> None:

@@ -54,6 +54,7 @@ def _units(service: Service, ground: Ground) -> dict[str, str]:
         "root": layout.root(service),
         "account": quote.account(ground.account),
         "socket_group": _socket_group(service, ground),
+        "start_timeout": str(layout.start_timeout(service)),
         "stop_timeout": str(service.drain + 5 * launchers.GRACE),
         "parts": "".join(f" {unit}" for unit in layout.parts(service)),
         "hardening": _hardening(set(service.needs)),

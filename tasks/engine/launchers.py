@@ -49,12 +49,14 @@ def _text(service: Service, name: str, release: str, host: str, words: list[str]
 def _web(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
     # On by default since 25.1, and two slots under one account would fight for its path.
     quiet = ["--no-control-socket"] if Version(gunicorn) >= Version("25.1") else []
+    # A worker that imports tells gunicorn nothing, and is taken for dead after `timeout`: 30 s where nothing is said.
+    patience = max(30, service.health.timeout)
     if process.threads > 1:
         answers = ["--worker-class", "gthread", "--workers", str(process.workers), "--threads", str(process.threads)]
+        answers += ["--timeout", str(patience)] if patience > 30 else []
     else:
-        # One request at a time needs no thread of its own. But a worker that is busy with one tells gunicorn nothing,
-        # and is taken for dead after `timeout`: 30 s where nothing is said.
+        # One request at a time needs no thread of its own. But a worker that is busy with one says nothing, either.
         answers = ["--worker-class", "sync", "--workers", str(process.workers)]
-        answers += ["--timeout", str(max(30, service.drain + GRACE))]
+        answers += ["--timeout", str(max(patience, service.drain + GRACE))]
     graceful = ["--graceful-timeout", str(service.drain + GRACE)]
     return [f"{home}/venv/bin/gunicorn", *quiet, *answers, *graceful, service.app]

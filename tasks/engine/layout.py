@@ -78,6 +78,11 @@ def units(service: Service) -> tuple[str, ...]:
     return (*stopped(service), *hooks, *jobs)
 
 
+def start_timeout(service: Service) -> int:
+    """Seconds that a slot may take until its main process says that it is ready: what it imports before included."""
+    return max(60, service.health.timeout)
+
+
 def commands(service: Service) -> tuple[tuple[str, ...], ...]:
     """The systemctl commands, word by word, that a deploy account needs as root; the sudo rules are exactly these."""
     name = service.name

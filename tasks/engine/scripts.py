@@ -18,15 +18,15 @@ _PACKAGES = 600
 """Seconds that a package manager may take, as in the host's program."""
 
 STAGES = {
-    "activate": ("links", "slots", "former", "recover", "venv", "gate", "door", "commit", "undo"),
+    "activate": ("links", "bounds", "slots", "former", "recover", "venv", "gate", "door", "commit", "undo"),
     "facts": ("links", "units", "isolation", "survey"),
     "hold": (),
-    "hook": ("links", "slots", "former", "recover"),
+    "hook": ("links", "bounds", "slots", "former", "recover"),
     "maintenance": (),
-    "probation": ("slots", "former", "gate", "commit", "undo", "retire"),
+    "probation": ("bounds", "slots", "former", "gate", "commit", "undo", "retire"),
     "stage": ("former", "venv"),
-    "start": ("slots",),
-    "stop": ("slots",),
+    "start": ("bounds", "slots"),
+    "stop": ("bounds", "slots"),
 }
 """What each stage shares with others, beside what all do."""
 
@@ -188,13 +188,13 @@ class Switch(NamedTuple):
 def activate(service: Service, switch: Switch) -> Script:
     """Recover, candidate, switch; then commit, or leave that to the probation; its script is the payload."""
     values = {**_switch(service, switch), "EXPECT": switch.expect or "", "PROBATION": probation_of(service, switch)}
-    limit = service.health.timeout + 6 * service.drain + 300
+    limit = layout.start_timeout(service) + service.health.timeout + 6 * service.drain + 300
     return _compose("activate", service, values, seconds=limit)
 
 
 def probation(service: Service, switch: Switch) -> Script:
     """What watches the new release on the host, without a controller, and commits it or goes back."""
-    limit = service.probation + 4 * service.drain + 240
+    limit = layout.start_timeout(service) + service.probation + 4 * service.drain + 240
     return _compose("probation", service, _switch(service, switch), seconds=limit)
 
 
@@ -239,7 +239,8 @@ def stop(service: Service, *, disable: bool) -> Script:
 def start(service: Service) -> Script:
     """Starts the committed release and waits for its health check."""
     values: dict[str, str | int] = {"ID": "", "ENABLED": " ".join(layout.enabled(service))}
-    return _compose("start", service, values, seconds=service.health.timeout + 2 * service.drain + 180)
+    limit = 2 * layout.start_timeout(service) + service.health.timeout + 2 * service.drain + 180
+    return _compose("start", service, values, seconds=limit)
 
 
 def maintenance(service: Service, turn: str) -> Script:
@@ -290,6 +291,7 @@ def _common(service: Service) -> dict[str, str | int]:
         "HEALTH_PAUSE": f"{pause:.2f}",
         "FRONT": front(service),
         "DOOR": layout.DOOR,
+        "START_TIMEOUT": layout.start_timeout(service),
         "FRONT_HOST": service.nginx.server_name if service.nginx else "localhost",
         "LISTEN": host_files.listen_address(service),
         "PROCESSES": " ".join(layout.processes(service)),

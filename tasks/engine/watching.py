@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tasks.engine import layout
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.facts import Facts
@@ -75,7 +76,8 @@ def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str |
     """
     emit(Step(member.host.name, "activate", "reconnect", lost.message))
     member.connect().reopen()
-    found = member.ask(Question(health=True, wait=member.service.health.timeout + 60))
+    wait = layout.start_timeout(member.service) + member.service.health.timeout + 60
+    found = member.ask(Question(health=True, wait=wait))
     # A hook of the same run has an outcome of its own.
     mine = [one.state for one in found.actions if one.run == member.run.id and one.action != "before_activate"]
     if found.live != release or not found.healthy or not {"done", "probation"} & set(mine):

@@ -78,6 +78,9 @@ venv_broken() { printf %s "the venv of release $ID does not work any more: run t
 
 # Of what fails to start, the reason that an operator can do something about.
 not_started() {
+  now
+  [ $((NOW - started)) -lt $((START_TIMEOUT * 100)) ] ||
+    fail "slot $NEW was not ready within $START_TIMEOUT s of its start: health.timeout is too short, or it hangs"
   if venv_works "$release/venv"; then fail "slot $NEW did not start"; else fail "slot $NEW did not start: $(venv_broken)"; fi
 }
 

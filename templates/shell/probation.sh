@@ -78,7 +78,7 @@ give_up() {
 start_former() {
   step recover "slot $OLD was stopped, and is started"
   forget_starts "$OLD"
-  ctl start "$NAME@$OLD.service"
+  start_in_time "$OLD" "$NAME@$OLD.service"
 }
 
 # Two misses in a row, or every second answer for a while, are too many; one of many is not.

@@ -70,9 +70,9 @@ ctl() { as_root "$SYSTEMCTL" "$@"; }
 forget_starts() { ctl reset-failed "$NAME@$1.service" "$NAME@$1.socket"; } # SLOT
 
 start_slot() { # SLOT
-  ctl start "$NAME@$1.service" && return
+  start_in_time "$1" "$NAME@$1.service" && return
   case $(systemctl show "$NAME@$1.service" "$NAME@$1.socket" --no-pager -p Result) in
-    *start-limit-hit*) forget_starts "$1" && ctl start "$NAME@$1.service" ;;
+    *start-limit-hit*) forget_starts "$1" && start_in_time "$1" "$NAME@$1.service" ;;
     *) return 1 ;;
   esac
 }
@@ -113,7 +113,8 @@ drain_slot() { # SLOT
     left=$(ss -Hx state connected src "/run/$NAME/$draining.sock" | wc -l)
     sleep 0.02
   done
-  wait "$stopping"
+  await_end "$stopping" $((15 - GRACE)) "$draining"
+  [ -z "$KILLED" ] || mark warning "slot $draining put off its end for longer than $((DRAIN + 15)) s, and was killed"
   now
   [ "$left" = 0 ] || [ $((NOW - drain_end)) -lt $((GRACE * 100)) ] ||
     mark warning "slot $draining: $left requests were still under way after $DRAIN s, and were cut off"

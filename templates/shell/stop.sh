@@ -11,7 +11,9 @@ for slot in blue green; do await_queue "$slot" "$drain_end"; done
 history stop "$(release_at "$ROOT/current")" started
 point stop.stop
 # shellcheck disable=SC2086 # lists of names
-ctl stop $UNITS
+ctl stop $UNITS &
+await_end "$!" $((DRAIN + 15)) blue green
+[ -z "$KILLED" ] || mark warning "the service put off its end for longer than $((DRAIN + 15)) s, and was killed"
 # What was about to be started again keeps the count of that.
 for slot in blue green; do forget_starts "$slot" || :; done
 point stop.stopped
