@@ -119,12 +119,17 @@ def dry(members: list[Member], texts: Callable[[Member], Sequence[Script]]) -> N
     fleet.leave(members)
 
 
-def texts(found: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0) -> list[Texts]:
+def texts(
+    found: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0, *, stop_first: bool = False
+) -> list[Texts]:
     """Every script of a deploy, host by host: what it asks first, and what it changes then."""
     by_name = {member.host.name: member for member in members}
     first = next((one.host for _, one in found if not one.unchanged), None)
     return [
-        (one.host, (_question(by_name[one.host], one), *one.scripts(hook=one.host == first, wait=wait)))
+        (
+            one.host,
+            (_question(by_name[one.host], one), *one.scripts(hook=one.host == first, wait=wait, stop_first=stop_first)),
+        )
         for _, one in found
     ]
 

@@ -24,6 +24,7 @@ _FLAGS = {
     "retry_failed": "the hosts that the last run left behind",
 }
 _WAIT = "wait for the end of the probation, wave by wave"
+_STOP_FIRST = "kill what serves before its successor starts: a few seconds of 502, and no probation"
 
 
 class _Flags(NamedTuple):
@@ -36,6 +37,7 @@ class _Flags(NamedTuple):
     on_failure: str
     lock_wait: str
     wait: bool = False
+    stop_first: bool = False
 
     def policy(self) -> Policy:
         """The flags as values; UsageError when one is not what it says."""
@@ -84,7 +86,7 @@ def plan(c: Any, script: bool = False, check: bool = False, json: bool = False) 
     fleet.leave(members, bad=check and changes)
 
 
-@verb(**_FLAGS, **CONSENT, wait=_WAIT, require_clean="refuse what no commit has")
+@verb(**_FLAGS, **CONSENT, wait=_WAIT, stop_first=_STOP_FIRST, require_clean="refuse what no commit has")
 def deploy(
     c: Any,
     canary: str = "1",
@@ -95,6 +97,7 @@ def deploy(
     lock_wait: str = "0",
     wait: bool = False,
     retry_failed: bool = False,
+    stop_first: bool = False,
     require_clean: bool = False,
     take_over: bool = False,
     overwrite: bool = False,
@@ -107,7 +110,7 @@ def deploy(
     """
     from tasks import fleet
 
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait)
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait, stop_first)
     policy, lock_seconds = flags.policy(), flags.lock_seconds()
     project, selection = fleet.choose(c, "deploy", retry=retry_failed)
     made = project.release(require_clean=require_clean)
@@ -120,16 +123,19 @@ def deploy(
 
     consent = Consent(take_over, overwrite)
     if invocation(c).dry:
-        plans.show_scripts(plans.texts(plans.make(project, made, members, consent), members, lock_seconds))
+        found = plans.make(project, made, members, consent)
+        plans.show_scripts(plans.texts(found, members, lock_seconds, stop_first=stop_first))
         fleet.leave(members)
         return
     plans.announce(project, made, as_json=json)
     again = flags.again(c, "deploy")
     carried = Delivering(project, made, lock_seconds, consent)
-    fleet.follow(members, lambda stop: _rollout("deploy", members, policy, stop, again).deploy(carried), json)
+    fleet.follow(
+        members, lambda stop: _rollout("deploy", members, policy, stop, again, stop_first).deploy(carried), json
+    )
 
 
-@verb(**_FLAGS, to="a release id, or the beginning of one")
+@verb(**_FLAGS, stop_first=_STOP_FIRST, to="a release id, or the beginning of one")
 def rollback(
     c: Any,
     to: str = "",
@@ -140,14 +146,15 @@ def rollback(
     on_failure: str = "stop",
     lock_wait: str = "0",
     retry_failed: bool = False,
+    stop_first: bool = False,
     json: bool = False,
 ) -> None:
     """Activate an earlier release: the one before, or --to ID. Nothing is sent or installed."""
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait)
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, stop_first=stop_first)
     _switch(c, "rollback", to or None, flags, retry_failed, json)
 
 
-@verb(**_FLAGS, wait=_WAIT)
+@verb(**_FLAGS, wait=_WAIT, stop_first=_STOP_FIRST)
 def restart(
     c: Any,
     canary: str = "1",
@@ -158,10 +165,11 @@ def restart(
     lock_wait: str = "0",
     wait: bool = False,
     retry_failed: bool = False,
+    stop_first: bool = False,
     json: bool = False,
 ) -> None:
     """Activate the live release again in the other slot, losing no request."""
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait)
+    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait, stop_first)
     _switch(c, "restart", None, flags, retry_failed, json)
 
 
@@ -175,16 +183,25 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool,
     from tasks.engine import destination
 
     if invocation(c).dry:
-        plans.dry(members, lambda member: destination.switch_scripts(member, action, target, wait))
+        plans.dry(members, lambda member: destination.switch_scripts(member, action, target, wait, flags.stop_first))
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
-    fleet.follow(members, lambda stop: _rollout(action, members, policy, stop, again).switch(target, wait), json)
+    fleet.follow(
+        members,
+        lambda stop: _rollout(action, members, policy, stop, again, flags.stop_first).switch(target, wait),
+        json,
+    )
 
 
 def _rollout(
-    action: str, members: list[Member], policy: Policy, stop: Stop, again: Callable[[Sequence[str]], str]
+    action: str,
+    members: list[Member],
+    policy: Policy,
+    stop: Stop,
+    again: Callable[[Sequence[str]], str],
+    stop_first: bool,
 ) -> Rollout:
     """The run, with its engine imported only now."""
     from tasks.engine.rollout import Rollout
 
-    return Rollout(action, members, policy, stop, again)
+    return Rollout(action, members, policy, stop, again, stop_first)

@@ -21,7 +21,7 @@ AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts", "sy
 def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     assert host.execute(DEPLOY) == 0
-    looks = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState"
+    looks = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState -p Result"
     asks = "curl http://myapp.example/readyz by run/myapp/green.sock"
     # Where it comes among the others is left to chance: it is done beside them.
     beside = "systemctl start myapp-probation@green.service"

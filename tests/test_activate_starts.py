@@ -18,7 +18,7 @@ __all__ = ["shell_host"]
 DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
 START = "systemctl start myapp@green.service"
 FORGET = "systemctl reset-failed myapp@green.service myapp@green.socket"
-LOOK = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState"
+LOOK = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState -p Result"
 
 
 def placed(host: ShellHost, seconds: float) -> None:
@@ -92,6 +92,45 @@ def test_an_end_that_is_put_off_for_ever_is_made(shell_host: ShellHost) -> None:
     assert "systemctl kill -s KILL myapp@blue.service" in host.calls
     assert "and was killed" in (host.transcript.last("warning") or "")
     assert host.running() == set()
+
+
+FIRST = [
+    "systemctl kill -s KILL myapp@blue.service",
+    "systemctl stop myapp@blue.service myapp@blue.socket",
+    "systemctl kill -s KILL myapp-worker.service",
+    "systemctl stop myapp-worker.service",
+]
+
+
+def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_for(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    service = SERVICE._replace(probation=30)
+    assert host.execute(scripts.activate(service, Switch("deploy", NEW, OLD, stop_first=True))) == 0
+    assert [call for call in host.calls if call in {*FIRST, START}][:5] == [*FIRST, START]
+    assert host.transcript.last("probation") is None
+    assert [one for one in host.transcript.all("step") if one.startswith("switch nobody was answered for")]
+    assert (host.serves(), host.running()) == (NEW, {"green"})
+    assert not (host.folder / "refused").exists()
+
+
+def test_what_was_ended_first_is_started_again_where_its_successor_fails(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "answers" / NEW).write_text("503")
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
+    assert host.transcript.last("killed") is None
+    assert host.calls.index("systemctl start myapp@blue.service") > host.calls.index(START)
+    assert "systemctl restart myapp-worker.service" in host.calls
+    assert (host.serves(), host.running()) == (OLD, {"blue"})
+
+
+def test_rules_of_an_older_version_stop_nothing(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    rules = (host.folder / "rules").read_text()
+    (host.folder / "rules").write_text(rules.replace("systemctl stop myapp-worker.service\n", ""))
+    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
+    assert "fab setup writes the rules" in (host.transcript.last("failed") or "")
+    assert not {*FIRST} & {*host.calls}
+    assert host.serves() == OLD
 
 
 def interpreter(host: ShellHost, log: Path) -> Path:

@@ -97,3 +97,19 @@ def test_a_login_that_ran_nothing_is_told_by_its_last_words() -> None:
     assert found.message.endswith("asked to, and ended with status 0; it says: go away")
     assert (found.detail, found.code, found.exit_status) == (("be greeted",), "login", 1)
     assert failures.unstarted(said(), "shire01", "deploy").message.endswith("; it says nothing")
+
+
+@pytest.mark.parametrize(
+    ("killed", "way"),
+    [
+        ("deploy abc", "fab deploy -H shire01 --stop-first"),
+        ("restart abc", "fab restart -H shire01 --stop-first"),
+        ("rollback abc", "fab rollback --to abc -H shire01 --stop-first"),
+        ("undo abc", "fab rollback --to abc -H shire01 --stop-first"),
+    ],
+)
+def test_a_candidate_that_something_has_ended_is_told_the_way_round_what_serves(killed: str, way: str) -> None:
+    found = failures.explain(ACTIVATE, said(("killed", killed), ("failed", "it died")), "shire01", "deploy")
+    assert found.next is not None
+    assert found.next.endswith(way)
+    assert "--stop-first" not in (failures.explain(ACTIVATE, said(("failed", "x")), "h", "deploy").next or "")

@@ -51,11 +51,13 @@ def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> 
     return before
 
 
-def switch_scripts(member: Member, action: str, target: str | None, wait: int) -> tuple[scripts.Script, ...]:
+def switch_scripts(
+    member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
+) -> tuple[scripts.Script, ...]:
     """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
     aimed = aim(member, action, target, member.ask(question(member)))
     return (
         scripts.facts(member.service, question(member)),
         scripts.hold(member.service, action, aimed.release, wait),
-        *scripts.activation(member.service, aimed.switch(action)),
+        *scripts.activation(member.service, aimed.switch(action, stop_first)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.engine import foreign
+from tasks.engine import foreign, quote
 from tasks.engine.errors import LoopError
 from tasks.engine.marks import Transcript
 from tasks.engine.saying import readable
@@ -42,12 +42,23 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         return LoopError(
             f"{why}; sudo says: {words}", where=host, next=_way_to_sudo(words, login) or again, code="rights"
         )
+    logs = f"fab logs -H {host} -n 100"
+    if killed := transcript.last("killed"):
+        logs += f". The release that serves may have ended it (both run as one account): {_stop_first(killed, host)}"
     return LoopError(
         why,
         where=host,
-        next=f"fab logs -H {host} -n 100" if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
+        next=logs if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
         detail=readable(transcript.all("journal"), transcript.all("systemd")) or tuple(transcript.tail),
     )
+
+
+def _stop_first(killed: str, host: str) -> str:
+    """The command that kills what serves first. killed: the action and its release."""
+    action, _, release = killed.partition(" ")
+    if action not in {"deploy", "restart"}:
+        action = f"rollback --to {quote.shell(release)}"
+    return f"fab {action} -H {host} --stop-first"
 
 
 def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:

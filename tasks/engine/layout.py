@@ -52,9 +52,8 @@ def watch_file(service: Service) -> str:
 
 def enabled(service: Service) -> tuple[str, ...]:
     """What a boot starts."""
-    timers = tuple(unit for unit in processes(service) if unit.endswith(".timer"))
     sockets = tuple(f"{service.name}@{slot}.socket" for slot in SLOTS)
-    return (f"{service.name}.service", *sockets, *timers)
+    return (f"{service.name}.service", *sockets, *timers(service))
 
 
 def gateway_tag(service: Service) -> str:
@@ -76,6 +75,16 @@ def units(service: Service) -> tuple[str, ...]:
     hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
     jobs = tuple(unit.removesuffix(".timer") + ".service" for unit in processes(service) if unit.endswith(".timer"))
     return (*stopped(service), *hooks, *jobs)
+
+
+def companions(service: Service) -> tuple[str, ...]:
+    """The services of the same account beside the slots: workers, and the jobs of timers."""
+    return tuple(f"{service.name}-{process.name}.service" for process in extras(service))
+
+
+def timers(service: Service) -> tuple[str, ...]:
+    """What starts the jobs."""
+    return tuple(unit for unit in processes(service) if unit.endswith(".timer"))
 
 
 def start_timeout(service: Service) -> int:
@@ -100,4 +109,6 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
         listen = f"{name}-listen.socket"
         found += [("start", listen), ("stop", listen, f"{name}-listen.service")]
     found += [("restart", unit) for unit in processes(service)]
+    if companions(service):
+        found += [("kill", "-s", "KILL", *companions(service)), ("stop", *companions(service), *timers(service))]
     return tuple(found)

@@ -106,8 +106,11 @@ class HostPlan(NamedTuple):
         """The id that the host will serve."""
         return self.delivery.staging.release
 
-    def scripts(self, *, hook: bool = False, wait: int = 0) -> tuple[Script, ...]:
-        """What changes the host, in order. hook: this one is the first of the run; wait: seconds for another run."""
+    def scripts(self, *, hook: bool = False, wait: int = 0, stop_first: bool = False) -> tuple[Script, ...]:
+        """What changes the host, in order. hook: this one is the first of the run; wait: seconds for another run.
+
+        stop_first: what serves is killed first.
+        """
         found = []
         if self.setup.needed:
             found.append(self.setup.script(self.service))
@@ -116,7 +119,8 @@ class HostPlan(NamedTuple):
             found.append(scripts.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
                 found.append(scripts.hook(self.service, self.release))
-            found += scripts.activation(self.service, Switch("deploy", self.release, self.expect, self.spare))
+            switch = Switch("deploy", self.release, self.expect, self.spare, stop_first)
+            found += scripts.activation(self.service, switch)
         return tuple(found)
 
 
@@ -293,10 +297,10 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
             "edited": list(plan.setup.edited),
             "packages": list(plan.setup.packages),
             "reasons": list(plan.setup.reasons),
+            "warnings": list(plan.setup.warnings),
         },
         "files": {"send": [] if delivery.staging.present else list(delivery.changed), "link": len(delivery.same)},
         "wheels": [] if delivery.staging.present else missing,
         "venv": {"name": delivery.staging.venv, "build": not delivery.venv_there, "python": delivery.staging.python},
-        "warnings": list(plan.setup.warnings),
         "restart": [] if plan.unchanged else list(layout.processes(plan.service)),
     }

@@ -24,6 +24,7 @@ _DONE = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted"
 class Rollout:
     """One run over a fleet. again: the command that does the same without some hosts.
 
+    stop_first: what serves is killed before its successor starts.
     done: activated; watched: what is on probation, as far as we know, by host: of this run, or found there.
     """
 
@@ -32,6 +33,7 @@ class Rollout:
     policy: Policy
     stop: Stop
     again: Callable[[Sequence[str]], str]
+    stop_first: bool = False
     holds: Holds = field(default_factory=Holds)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     done: list[Candidate] = field(default_factory=list)
@@ -121,6 +123,9 @@ class Rollout:
         ready = self._ready
         # A host that has nothing to change would make a canary that proves nothing.
         yield from self._together([one for one in ready if one.unchanged], self.action)
+        if self.stop_first and not all(one.unchanged for one in ready):
+            yield Notice("--stop-first: what serves is killed before its successor starts. Clients get 502 for some "
+                         "seconds, requests under way are cut, and there is no probation")  # fmt: skip
         parts = waves.split([one for one in ready if not one.unchanged], self.policy, len(self.members))
         # What an earlier run has put on probation is a canary, too.
         if self.watched and (parts or self.policy.wait):
@@ -176,7 +181,9 @@ class Rollout:
         with balancer.taken_out(candidate, emit):
             try:
                 member.reach("controller.activate")
-                script, *watch = scripts.activation(member.service, candidate.switch(action))
+                script, *watch = scripts.activation(
+                    member.service, candidate.switch(action, self.stop_first and action != "undo")
+                )
                 told = member.perform(script, emit, [one.text.encode() for one in watch])
                 probation = told.last("probation")
                 # What was on probation when this was planned may have been committed since.

@@ -177,12 +177,14 @@ class Switch(NamedTuple):
     """One release on its way to the traffic. action: deploy, rollback, restart or undo.
 
     expect: the releases of which the plan saw one committed, in one text; spare: one that is never pruned.
+    stop_first: what serves is killed before the release starts.
     """
 
     action: str
     release: str
     expect: str | None
     spare: str | None = None
+    stop_first: bool = False
 
 
 def activate(service: Service, switch: Switch) -> Script:
@@ -200,7 +202,7 @@ def probation(service: Service, switch: Switch) -> Script:
 
 def probation_of(service: Service, switch: Switch) -> int:
     """Seconds; 0 for who goes back, and wants to be rid of what serves: a boot must not bring that again."""
-    return service.probation if switch.action in {"deploy", "restart"} else 0
+    return service.probation if switch.action in {"deploy", "restart"} and not switch.stop_first else 0
 
 
 def activation(service: Service, switch: Switch) -> tuple[Script, ...]:
@@ -214,6 +216,9 @@ def _switch(service: Service, switch: Switch) -> dict[str, str | int]:
         "ID": switch.release,
         "KEEP": service.keep,
         "SPARE": switch.spare or "",
+        "STOP_FIRST": int(switch.stop_first),
+        "COMPANIONS": " ".join(layout.companions(service)),
+        "TIMERS": " ".join(layout.timers(service)),
         "ENABLED": " ".join(layout.enabled(service)),
     }
 
@@ -286,12 +291,12 @@ def _common(service: Service) -> dict[str, str | int]:
         "HEALTH_PATH": health.path,
         "HEALTH_STATUS": health.status,
         "HEALTH_TIMEOUT": health.timeout,
+        "START_TIMEOUT": layout.start_timeout(service),
         "HEALTH_PASSES": health.passes,
         "HEALTH_SETTLE": round(100 * health.settle),
         "HEALTH_PAUSE": f"{pause:.2f}",
         "FRONT": front(service),
         "DOOR": layout.DOOR,
-        "START_TIMEOUT": layout.start_timeout(service),
         "FRONT_HOST": service.nginx.server_name if service.nginx else "localhost",
         "LISTEN": host_files.listen_address(service),
         "PROCESSES": " ".join(layout.processes(service)),

@@ -40,9 +40,9 @@ class Candidate(NamedTuple):
     unchanged: bool = False
     trial: str | None = None
 
-    def switch(self, action: str) -> Switch:
+    def switch(self, action: str, stop_first: bool = False) -> Switch:
         """What its activation is told."""
-        return Switch(action, self.release, plan.expected(self.before, self.trial), self.spare)
+        return Switch(action, self.release, plan.expected(self.before, self.trial), self.spare, stop_first)
 
 
 class Delivering(NamedTuple):

@@ -81,6 +81,9 @@ not_started() {
   now
   [ $((NOW - started)) -lt $((START_TIMEOUT * 100)) ] ||
     fail "slot $NEW was not ready within $START_TIMEOUT s of its start: health.timeout is too short, or it hangs"
+  RESULT=
+  look_at "$NEW" || :
+  [ "$RESULT" != signal ] || ended "slot $NEW did not start"
   if venv_works "$release/venv"; then fail "slot $NEW did not start"; else fail "slot $NEW did not start: $(venv_broken)"; fi
 }
 
@@ -92,6 +95,8 @@ choose_watch() {
   elif [ "$OLD_STATE" != active ]; then
     step recover "the service is stopped, and is started by this"
     unwatched='no former release that is up'
+  elif [ "$STOP_FIRST" = 1 ]; then
+    unwatched='no former release that is still up'
   fi
   [ "$PROBATION" = 0 ] || [ -z "$unwatched" ] || {
     PROBATION=0
@@ -132,6 +137,37 @@ await_guard() {
   done
 }
 
+# Rules that an older version wrote know the slots alone.
+may_stop_companions() {
+  [ "$MY_ID" != 0 ] && [ -n "$COMPANIONS" ] || return 0
+  # shellcheck disable=SC2086 # lists of names
+  sudo -n -l "$SYSTEMCTL" stop $COMPANIONS $TIMERS </dev/null >/dev/null 2>&1
+}
+
+# Before its successor starts, which it could end: they are of one account, as are the workers and jobs of its release. The
+# guard is there by now, and starts it again should this script be killed.
+stop_former() {
+  silent=
+  [ "$STOP_FIRST" = 1 ] && [ -n "$OLD" ] || return 0
+  wait "$posting" || fail 'its guard did not start'
+  await_guard
+  may_stop_companions || fail "sudo does not know all that --stop-first needs: fab setup writes the rules. Nothing was stopped"
+  step stop "slot $OLD, before slot $NEW starts: nobody is answered until that has the traffic"
+  now
+  silent=$NOW
+  ctl kill -s KILL "$NAME@$OLD.service" || :
+  ctl stop "$NAME@$OLD.service" "$NAME@$OLD.socket"
+  if [ -n "$COMPANIONS" ]; then
+    # shellcheck disable=SC2086 # lists of names
+    ctl kill -s KILL $COMPANIONS || :
+    # shellcheck disable=SC2086
+    ctl stop $COMPANIONS $TIMERS
+  fi
+  forget_starts "$OLD" || :
+  now
+  started=$NOW
+}
+
 start_candidate() {
   step start "slot $NEW"
   now
@@ -149,6 +185,8 @@ start_candidate() {
   [ -z "$forgetting" ] || wait "$forgetting" || :
   point "$STAGE.start"
   post_guard
+  stop_former
+  point "$STAGE.posted"
   start_slot "$NEW" || not_started
   point "$STAGE.started"
 }
@@ -163,6 +201,10 @@ switch() {
   [ -z "$LISTEN" ] || ctl start "$NAME-listen.socket" ||
     fail "nothing can listen at $LISTEN: is it taken, or no address of this host?"
   probe_front 5 || fail "the front door does not answer for it: $PROBE_WHY"
+  [ -z "$silent" ] || {
+    now
+    step switch "nobody was answered for $(((NOW - silent + 99) / 100)) s"
+  }
   point "$STAGE.front"
 }
 
@@ -211,7 +253,7 @@ trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
 point "$STAGE.trapped"
 start_candidate
-wait "$posting" || fail 'its guard did not start'
+[ -n "$silent" ] || wait "$posting" || fail 'its guard did not start'
 point "$STAGE.guarded"
 hold "$NEW" "$started"
 point "$STAGE.held"

@@ -1,14 +1,15 @@
 # Whether a slot holds: it answers as it should, from one and the same set of processes.
 
-# MAIN, RESTARTS, STATE and WORKERS of a slot, as they are now.
+# MAIN, RESTARTS, STATE, RESULT and WORKERS of a slot, as they are now.
 look_at() { # SLOT
-  shown=$(systemctl show "$NAME@$1.service" --no-pager -p MainPID -p NRestarts -p ActiveState) || return 1
-  MAIN='' RESTARTS='' STATE='' WORKERS=''
+  shown=$(systemctl show "$NAME@$1.service" --no-pager -p MainPID -p NRestarts -p ActiveState -p Result) || return 1
+  MAIN='' RESTARTS='' STATE='' RESULT='' WORKERS=''
   for property in $shown; do
     case $property in
       MainPID=*) MAIN=${property#*=} ;;
       NRestarts=*) RESTARTS=${property#*=} ;;
       ActiveState=*) STATE=${property#*=} ;;
+      Result=*) RESULT=${property#*=} ;;
     esac
   done
   read_workers || :
@@ -52,8 +53,8 @@ hold() { # SLOT STARTED
     # With nobody left to hear it, this ends the script at once, not when the time is up.
     mark pass "$passes"
     { [ -n "$HELD_MAIN" ] && read_workers; } || look_at "$1"
-    case $RESTARTS$STATE in 0failed | [1-9]*) fail 'the service died while it was checked' ;; esac
-    same_processes || fail 'a worker died while it was checked'
+    case $RESTARTS$STATE in 0failed | [1-9]*) ended 'the service died while it was checked' ;; esac
+    same_processes || ended 'a worker died while it was checked'
     if probe_slot "$1" "$limit"; then
       now
       [ "$passes" != 0 ] || first=$NOW
@@ -70,8 +71,15 @@ hold() { # SLOT STARTED
     [ $((NOW - began)) -lt $((HEALTH_TIMEOUT * 100)) ] || fail "the health check did not hold in $HEALTH_TIMEOUT s: $reason"
   done
   read_workers || look_at "$1"
-  [ "$RESTARTS" = 0 ] || fail 'the service died while it was checked'
-  same_processes || fail 'a worker died while it was checked'
+  [ "$RESTARTS" = 0 ] || ended 'the service died while it was checked'
+  same_processes || ended 'a worker died while it was checked'
+}
+
+# A process of the candidate has ended. What serves is of the same account, and may have done that; nobody here has.
+ended() { # WHY
+  [ -z "$OLD" ] || [ "$STOP_FIRST" = 1 ] || mark killed "$ACTION $ID"
+  [ "$RESULT" != signal ] || fail "$1: a signal has ended it"
+  fail "$1"
 }
 
 fail() {

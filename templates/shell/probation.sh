@@ -75,16 +75,15 @@ give_up() {
   forget_starts "$NEW"
 }
 
-start_former() {
-  step recover "slot $OLD was stopped, and is started"
-  forget_starts "$OLD"
-  start_in_time "$OLD" "$NAME@$OLD.service"
-}
-
 # Two misses in a row, or every second answer for a while, are too many; one of many is not.
 miss() { # WHY
   missed=$((missed + 2))
   [ "$missed" -lt 4 ] || fail "its health check did not hold: $1"
+}
+
+# Of the account that both slots have, whoever served before may have sent it.
+by_whom() {
+  [ "$RESULT" != signal ] || printf %s ': a signal has ended it. If the release before it did that, deploy with --stop-first'
 }
 
 # To its end, and beyond it while something is in doubt: as in the beginning, for a watch that comes late.
@@ -95,7 +94,7 @@ watch_slot() {
   while now && { [ "$NOW" -lt "$until" ] || [ "$missed" != 0 ]; }; do
     point probation.watch
     if look_at "$NEW"; then
-      [ "$STATE $RESTARTS $MAIN" = "active 0 ${HELD_MAIN:-$MAIN}" ] || fail 'its main process died, or was stopped'
+      [ "$STATE $RESTARTS $MAIN" = "active 0 ${HELD_MAIN:-$MAIN}" ] || fail "its main process died, or was stopped$(by_whom)"
       same_processes || fail 'a worker died'
     else
       miss 'systemd does not answer'

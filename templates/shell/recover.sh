@@ -30,6 +30,8 @@ recover() {
   point "$STAGE.returned"
   if [ "$1" != inactive ] || [ -e "/run/$NAME/try/$NEW" ]; then
     step recover "slot $NEW is stopped"
+    # By the operator's word it gets no time to harm what comes next.
+    [ "${STOP_FIRST:-0}" = 0 ] || ctl kill -s KILL "$NAME@$NEW.service" || :
     drain_slot "$NEW"
     forget_starts "$NEW" || :
   fi

@@ -17,6 +17,7 @@ undo() {
     stop_slot "$NEW"
   fi
   shut_door
+  [ "$STOP_FIRST" = 0 ] || [ -z "$OLD" ] || systemctl is-active -q "$NAME@$OLD.service" || revive_former
   # Without a former release there is nothing to go back to: nothing runs, and nothing would at boot.
   if [ -z "$OLD" ]; then
     rm -f "/run/$NAME/ctl/live"
@@ -26,4 +27,16 @@ undo() {
   forget_starts "$NEW"
   history "$ACTION" "$ID" failed "${WHY:-interrupted}"
   point "$STAGE.failed"
+}
+
+start_former() {
+  step recover "slot $OLD was stopped, and is started"
+  forget_starts "$OLD"
+  start_in_time "$OLD" "$NAME@$OLD.service"
+}
+
+# What was to be stopped first serves again, with its workers: whoever answers is better than nobody.
+revive_former() {
+  start_former || :
+  for unit in $PROCESSES; do ctl restart "$unit" || :; done
 }

@@ -45,6 +45,7 @@ CANDIDATE = (
     "intent",
     "placed",
     "start",
+    "posted",
     "started",
     "guarded",
     "held",

@@ -1,0 +1,194 @@
+"""Releases that fight their end: one that puts it off for ever, and one that kills whatever is to take its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clone import Clone, make, quicken
+from tests.hosts import MakeHosts
+from tests.promises.words import STUCK
+from tests.site import Site
+from tests.suites import suites
+
+CONF = "service/gunicorn.conf.py"
+DRAIN, BOUND = 2, 15
+# The drain that nobody needs, the bound, and what a busy machine needs for all the rest.
+SECONDS = DRAIN + BOUND + 25
+
+# Deaf to SIGTERM, and each second it asks systemd for ten minutes more.
+STUBBORN = """
+import os, signal, socket, threading, time
+
+
+def when_ready(server):
+    def put_off():
+        way = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        while True:
+            way.sendto(b"EXTEND_TIMEOUT_USEC=600000000", os.environ.get("NOTIFY_SOCKET", "/run/systemd/notify"))
+            time.sleep(1)
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=put_off, daemon=True).start()
+"""
+# It kills every process of its account that is of another session: the other slot, the workers of another release.
+MURDEROUS = """
+import os, signal, threading, time
+
+
+def when_ready(server):
+    def hunt():
+        while True:
+            me = os.getpid()
+            for pid in range(max(2, me - 3000), me + 3000):
+                try:
+                    os.kill(pid, 0)
+                    if os.getsid(pid) != os.getsid(0):
+                        os.kill(pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
+            time.sleep(0.05)
+
+    threading.Thread(target=hunt, daemon=True).start()
+"""
+
+
+@pytest.fixture(scope="module")
+def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """One host that serves a good release, with a worker beside it."""
+    hosts = module_hosts()
+    made = Site(make(tmp_path_factory.mktemp("hostile"), hosts.inventory), hosts[0])
+    made.clone.replace("service/service.yaml", "settle: 2", "settle: 0.5")
+    made.clone.replace("service/service.yaml", "drain: 30", f"drain: {DRAIN}")
+    made.clone.replace("service/service.yaml", "threads: 1}", "threads: 1}\n  worker: {command: sleep infinity}")
+    made.done("deploy")
+    return made
+
+
+@pytest.fixture
+def site(served: Site) -> Iterator[Site]:
+    """The same; after the test a good release serves again."""
+    good = served.read(CONF)
+    yield served
+    served.clone.write(CONF, good)
+    served.edit()
+    served.done("deploy", "--stop-first")
+
+
+def hostile(site: Site, text: str) -> tuple[str, str]:
+    """Deploy a good release, and then one that does this; both."""
+    good = site.deploy()
+    with site.changed(CONF, site.read(CONF) + text):
+        return good, site.deploy()
+
+
+def killed(site: Site) -> int:
+    """How often the journal says that the end of a slot took too long."""
+    return int(site.sh("journalctl -q -o cat -t myapp-probation | grep -c 'put off its end for longer' || :"))
+
+
+@pytest.mark.promise(STUCK, "a release that puts off its end for ever", part=1)
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup"])
+def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
+    good, bad = hostile(site, STUBBORN)
+    before = killed(site)
+    began = time.monotonic()
+    if verb in {"stop", "restart"}:
+        ended = site.fab(verb)
+    else:
+        # What comes after the one that has the hostile slot for its former one, and has to wait for its end.
+        good = site.edit() if verb != "rollback" else good
+        site.clone.done("rollback" if verb == "rollback" else "deploy", "-H", "shire01")
+        ended = site.fab("setup" if verb == "setup" else "restart")
+    assert ended.status == 0, ended.both
+    assert time.monotonic() - began < SECONDS, ended.both
+    if verb == "stop":
+        assert f"the service put off its end for longer than {DRAIN + BOUND} s, and was killed" in ended.out
+        assert site.sh("pgrep -u myapp || :") == ""
+        site.done("start")
+    if verb == "restart":
+        site.drained()
+    if verb != "stop":
+        assert killed(site) == before + 1
+        assert site.answering == (bad if verb == "restart" else good)
+
+
+@pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
+def test_a_release_that_kills_its_successor_is_stopped_first_by_the_operators_word(site: Site) -> None:
+    good, bad = hostile(site, MURDEROUS)
+    worker = site.show("myapp-worker.service", "MainPID")
+    refused = site.fab("rollback")
+    assert refused.status == 1
+    assert f"fab rollback --to {good} -H shire01 --stop-first" in refused.out
+    assert site.answering == bad
+    ended = site.done("rollback", "--stop-first")
+    assert "--stop-first: what serves is killed before its successor starts" in ended.out
+    assert "nobody was answered for" in ended.out
+    site.settled()
+    assert site.answering == good
+    assert site.show("myapp-worker.service", "MainPID") not in {"0", worker}
+    assert site.sh("systemctl is-active myapp-worker.service") == "active"
+
+
+@pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
+def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
+    _, bad = hostile(site, MURDEROUS)
+    new = site.edit()
+    refused = site.fab("deploy")
+    assert refused.status == 1
+    assert "fab deploy -H shire01 --stop-first" in refused.out
+    assert site.answering == bad
+    site.done("deploy", "--stop-first")
+    site.settled()
+    assert site.answering == new
+
+
+def test_a_slot_does_not_see_the_processes_of_the_other_where_systemd_can_hide_them(
+    clone: Clone, hosts: MakeHosts
+) -> None:
+    fleet = hosts(1, "trixie" if "trixie" in suites() else None)
+    site = Site(clone, fleet[0])
+    clone.inventory = fleet.inventory
+    quicken(clone)
+    if int(site.sh("systemctl --version | sed -n '1s/systemd \\([0-9]*\\).*/\\1/p'")) < 257:
+        pytest.skip("this needs systemd 257")
+    good, bad = hostile(site, MURDEROUS)
+    site.done("rollback")
+    site.settled()
+    assert site.answering == good != bad
+    # Its main process is the first of its own, and the gate sees its workers all the same.
+    assert site.sh(f"sed -n 's/^NSpid:.*\\t//p' /proc/{site.main_pid}/status") == "1"
+    assert "4/4" in site.done("status").out
+
+
+@pytest.mark.promise(STUCK, "what was stopped first comes back where its successor fails", part=1)
+@pytest.mark.parametrize("fault", ["the release is bad", "activate.posted=die", "activate.switch=fail"])
+def test_what_was_stopped_first_serves_again_if_its_successor_fails(site: Site, fault: str) -> None:
+    old = site.answering
+    if "=" in fault:
+        site.clone.environment["FAILPOINT"] = fault
+        site.edit()
+        try:
+            ended = site.fab("deploy", "--stop-first")
+        finally:
+            del site.clone.environment["FAILPOINT"]
+    else:
+        with site.changed("service/app/broken.py", ""), site.changed(CONF, "raise RuntimeError('boom')\n"):
+            ended = site.fab("deploy", "--stop-first")
+    assert ended.status in {1, 3}, ended.both
+    site.settled()
+    assert site.answering == old
+    assert site.sh("systemctl is-active myapp-worker.service") == "active"
+
+
+def test_no_probation_follows_where_nothing_is_up_to_go_back_to(site: Site) -> None:
+    site.clone.replace("service/service.yaml", "\nprobation: 0", "\nprobation: 60")
+    try:
+        site.edit()
+        ended = site.done("deploy", "--stop-first")
+    finally:
+        site.clone.replace("service/service.yaml", "\nprobation: 60", "\nprobation: 0")
+    assert "on probation" not in ended.out
+    site.settled()
