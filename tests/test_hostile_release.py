@@ -90,13 +90,13 @@ def killed(site: Site) -> int:
 
 
 @pytest.mark.promise(STUCK, "a release that puts off its end for ever", part=1)
-@pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup"])
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup", "remove"])
 def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
     good, bad = hostile(site, STUBBORN)
     before = killed(site)
     began = time.monotonic()
-    if verb in {"stop", "restart"}:
-        ended = site.fab(verb)
+    if verb in {"stop", "restart", "remove"}:
+        ended = site.fab(verb, *(["--yes"] if verb == "remove" else []))
     else:
         # What comes after the one that has the hostile slot for its former one, and has to wait for its end.
         good = site.edit() if verb != "rollback" else good
@@ -108,6 +108,10 @@ def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
         assert f"the service put off its end for longer than {DRAIN + BOUND} s, and was killed" in ended.out
         assert site.sh("pgrep -u myapp || :") == ""
         site.done("start")
+    if verb == "remove":
+        assert f"myapp, which put off its end for longer than {DRAIN + BOUND} s" in ended.out
+        assert site.sh("pgrep -u myapp || :") == ""
+        return
     if verb == "restart":
         site.drained()
     if verb != "stop":

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 SECONDS = 90
 """How long a program may take; systemd's own limit for a unit to start or stop is as long."""
+LATE = 124
+"""The status of a program that took too long."""
 KEPT = 1 << 20
 """Bytes of a program's output that are kept."""
 
@@ -54,7 +56,7 @@ def _run(
             env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired:
-        return Ended(124, f"{words[0]} did not end within {seconds:.0f} s")
+        return Ended(LATE, f"{words[0]} did not end within {seconds:.0f} s")
     except FileNotFoundError:
         return Ended(127, f"there is no {words[0]}")
     return Ended(ended.returncode, (ended.stdout or b"")[:KEPT].decode("utf-8", "replace"))

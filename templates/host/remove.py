@@ -12,6 +12,9 @@ from . import accounts, claims, gateway, programs, record, trust
 from .record import Record
 from .run import Refused, Run
 
+_PATIENCE = 15
+"""Seconds beside the drain that a release may take to end: it can ask systemd for more of them for ever."""
+
 
 def perform(run: Run) -> None:
     """See the step's keys at `steps.remove` of the controller."""
@@ -43,8 +46,11 @@ def perform(run: Run) -> None:
 
 def _stop(run: Run, known: Record) -> None:
     name = known.name
-    # As long as the last requests may take.
-    programs.run("systemctl", "stop", *run.step["units"], seconds=run.step["drain"] + programs.SECONDS)
+    units, bound = run.step["units"], run.step["drain"] + _PATIENCE
+    if programs.ask("systemctl", "stop", *units, seconds=bound).status == programs.LATE:
+        run.say("kill", f"{name}, which put off its end for longer than {bound} s")
+        programs.systemctl("kill", "-s", "KILL", f"{name}@blue.service", f"{name}@green.service")
+        programs.systemctl("stop", *units)
     # What the record says, not service.yaml, which may have lost a process since.
     units = [os.path.basename(path) for path in known.paths if path.startswith("/etc/systemd/system/")]
     units = [unit for unit in units if "@." not in unit]
