@@ -23,6 +23,16 @@ REGRESSIONS: tuple[Regression, ...] = (
         "tests/test_stage_script.py::test_a_wheel_that_is_not_the_locked_one_is_refused",
     ),
     Regression(
+        "Staging ran code of the wheels as the deploy account: a .pth, a package called gunicorn, or a bin/python",
+        "a wheel that acts wherever a Python starts",
+        "tests/test_no_code_outside.py::test_no_verb_runs_code_of_a_release_or_its_wheels_outside_the_sandbox",
+    ),
+    Regression(
+        "A wheel could write wherever the deploy account may: its names were followed out of the venv",
+        "a wheel with names that lead out of its venv",
+        "tests/test_build_venv.py::test_a_wheel_writes_nothing_outside_of_its_venv",
+    ),
+    Regression(
         "An old slot that had to be killed made the next deploy a recovery",
         "a release that ignores SIGTERM",
         "tests/test_bad_releases.py::test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover",
