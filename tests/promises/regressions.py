@@ -33,6 +33,16 @@ REGRESSIONS: tuple[Regression, ...] = (
         "tests/test_build_venv.py::test_a_wheel_writes_nothing_outside_of_its_venv",
     ),
     Regression(
+        "A release from which a timer's job still ran was pruned with its venv",
+        "a job whose command line names no release",
+        "tests/test_jobs.py::test_a_release_that_a_job_still_runs_is_kept_with_its_venv_until_it_ends",
+    ),
+    Regression(
+        "A job that failed was seen by nobody",
+        "a job that exits with a status",
+        "tests/test_jobs.py::test_how_a_job_ended_is_shown_by_status_and_doctor",
+    ),
+    Regression(
         "An old slot that had to be killed made the next deploy a recovery",
         "a release that ignores SIGTERM",
         "tests/test_bad_releases.py::test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover",
