@@ -42,7 +42,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     setup = plan.setup(service, found, account, staging.own(project, service), Consent())
     findings = [*_machine(found, asked), *_rights(member, found, setup)]
     try:
-        reports.choose_python(found, host.python, service.python, host.name)
+        reports.choose_python(found, host.python, service.python, host.name, service.needs)
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
     if found.current and not found.healthy:

@@ -43,6 +43,11 @@ REGRESSIONS: tuple[Regression, ...] = (
         "tests/test_jobs.py::test_how_a_job_ended_is_shown_by_status_and_doctor",
     ),
     Regression(
+        "An interpreter in somebody's home was chosen, and the slot just did not start",
+        "interpreters that the service cannot run, or that others may change",
+        "tests/test_interpreters.py::test_one_that_the_service_cannot_run_is_refused_by_doctor_plan_and_deploy",
+    ),
+    Regression(
         "An old slot that had to be killed made the next deploy a recovery",
         "a release that ignores SIGTERM",
         "tests/test_bad_releases.py::test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover",
