@@ -1,4 +1,6 @@
-"""Fill a new venv with wheels, on the host, by its own Python (3.9 and newer), without pip and without an index.
+"""Fill a new venv with wheels, on the host, by the host's Python (3.9 and newer), without pip and without an index.
+
+It runs as `python -I -S`, and never as the Python of the venv: nothing that a wheel brings is imported or run.
 
 Arguments: the archive of PyPA's `installer`; the venv as it is being built; the path it will be renamed to, which is
 what its scripts have to name; the directory of wheels; the list of wheels in `sha256sum` format, already verified.
@@ -13,6 +15,7 @@ import os
 import sys
 import sysconfig
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache
 
 CHUNK, MOST = 20, 8
 """Files that are compiled in one go, and processes at most."""
@@ -30,6 +33,8 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
         def write_to_fs(self, scheme, path, stream, is_executable):  # type: ignore[no-untyped-def]
             # Two wheels may bring the same file, often a stray tests/__init__.py: the later one wins, as with pip.
             target = os.path.join(self.scheme_dict[scheme], path)
+            if not is_inside(os.path.dirname(target), venv):
+                sys.exit(f"{os.path.basename(wheel)} is refused: {path!r} lies outside of the venv")
             if os.path.lexists(target):
                 os.unlink(target)
                 replaced.add(target)
@@ -37,7 +42,9 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
                 modules.append(target)
             return super().write_to_fs(scheme, path, stream, is_executable)
 
-    paths = sysconfig.get_paths(scheme="posix_prefix", vars={"base": venv, "platbase": venv})
+    # As the module venv has it: distributions change the older name for what is installed outside of a venv.
+    scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
+    paths = sysconfig.get_paths(scheme=scheme, vars={"base": venv, "platbase": venv})
     with WheelFile.open(wheel) as source:
         # sysconfig has no place for a wheel's C headers; this is where pip puts them.
         headers = os.path.join(paths["data"], "include", "site", f"python{sys.version_info[0]}.{sys.version_info[1]}")
@@ -45,6 +52,13 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
         destination = Venv(places, interpreter=os.path.join(final, "bin/python"), script_kind="posix")
         install(source=source, destination=destination, additional_metadata={"INSTALLER": b"integrators-loop\n"})
     return modules
+
+
+@cache
+def is_inside(folder: str, venv: str) -> bool:
+    """Whether a folder lies in the venv, whatever `..` and links lead to: a wheel may name any."""
+    real, top = os.path.realpath(folder), os.path.realpath(venv)
+    return real == top or real.startswith(top + os.sep)
 
 
 def compile_files(paths: "list[str]", venv: str, final: str) -> None:

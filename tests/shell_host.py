@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ SERVICE = Service(
 )
 OLD, NEW = "a" * 12, "b" * 12
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
+_PLAIN = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 
 
@@ -103,8 +105,17 @@ class ShellHost:
         """A venv that works."""
         (self.root / "venvs" / name / "bin").mkdir(parents=True, exist_ok=True)
         python = self.root / "venvs" / name / "bin/python"
-        python.write_text("#!/bin/sh\nexit 0\n")
-        python.chmod(0o755)
+        for program in (python, python.with_name("gunicorn")):
+            program.write_text("#!/bin/sh\nexit 0\n")
+            program.chmod(0o755)
+        package = self.root / "venvs" / name / "lib/python3/site-packages/gunicorn"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "__init__.py").touch()
+
+    def list_venv(self, venv: Path) -> None:
+        """Write the list of its files, as a stage does."""
+        text = templates.text("shell/venv.sh") + '\nvenv_files "$1" >"$1/FILES"\n'
+        subprocess.run([shutil.which(self.shell) or "", "-c", text, "sh", venv], check=True, env=_PLAIN)
 
     def execute(
         self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], object] = list

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -134,34 +135,73 @@ def test_rules_of_an_older_version_stop_nothing(shell_host: ShellHost) -> None:
 
 
 def interpreter(host: ShellHost, log: Path) -> Path:
-    """A Python 3.11 that says when it is started, and the venv of the releases made for it; its gunicorn."""
+    """A Python 3.11 that says when it is started, and the venv of the releases made for it; that venv."""
     program = host.folder / "python3.11"
-    program.write_text(f"#!/bin/sh\necho started >>'{log}'\nexit \"$(cat '{host.folder}/imports')\"\n")
+    program.write_text(f"#!/bin/sh\necho started >>'{log}'\n")
     program.chmod(0o755)
-    (host.folder / "imports").write_text("0")
     venv = host.root / "venvs" / ("1" * 16)
     (venv / "bin/python").unlink()
     (venv / "bin/python").symlink_to(program)
-    package = venv / "lib/python3.11/site-packages/gunicorn"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    return package / "__init__.py"
+    (venv / "lib/python3").rename(venv / "lib/python3.11")
+    return venv
 
 
-def test_no_python_is_started_for_a_venv_that_lies_where_its_python_looks(shell_host: ShellHost) -> None:
+def broken(release: str) -> str:
+    """What is said of its venv."""
+    return f"the venv of release {release} is damaged, or its Python is gone: run the deploy of its content again"
+
+
+GUNICORN = "lib/python3.11/site-packages/gunicorn/__init__.py"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_no_python_is_started_to_see_whether_a_venv_is_whole(shell_host: ShellHost, listed: bool) -> None:
     host = serving(shell_host)
     log = host.folder / "pythons"
-    package = interpreter(host, log)
+    venv = interpreter(host, log)
+    if listed:
+        host.list_venv(venv)
     assert host.execute(DEPLOY) == 0
+    (venv / GUNICORN).unlink()
+    assert host.execute(scripts.activate(SERVICE, Switch("rollback", OLD, NEW))) == 1
+    assert host.transcript.last("refused") == broken(OLD)
+    assert (host.serves(), len(host.history())) == (NEW, 2)
     assert not log.exists()
-    # Elsewhere it may be found all the same: then the interpreter has the last word.
-    package.unlink()
-    assert host.execute(scripts.activate(SERVICE, Switch("rollback", OLD, NEW))) == 0
-    assert log.exists()
-    (host.folder / "imports").write_text("1")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda venv: (venv / GUNICORN).write_text("edited"),
+        lambda venv: os.utime(venv / GUNICORN, (1, 1)),
+        lambda venv: (venv / "by_hand.pth").write_text("import os"),
+        lambda venv: (venv / "bin/gunicorn").chmod(0o644),
+        lambda venv: (venv / "lib/python3.11").rename(venv / "lib/python3.10"),
+        lambda venv: (venv / "bin/python").unlink(),
+    ],
+)
+def test_a_venv_that_is_not_what_its_list_says_is_refused(
+    shell_host: ShellHost, damage: Callable[[Path], object]
+) -> None:
+    host = serving(shell_host)
+    venv = interpreter(host, host.folder / "pythons")
+    host.list_venv(venv)
+    damage(venv)
     assert host.execute(DEPLOY) == 1
-    assert f"the venv of release {NEW} does not work any more" in (host.transcript.last("refused") or "")
-    assert (host.serves(), len(host.history())) == (OLD, 4)
+    assert host.transcript.last("refused") == broken(NEW)
+    assert (host.serves(), host.history(), START in host.calls) == (OLD, [], False)
+
+
+def test_bytecode_and_a_restored_backup_leave_a_venv_whole(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    venv = interpreter(host, host.folder / "pythons")
+    host.list_venv(venv)
+    (venv / GUNICORN).parent.joinpath("__pycache__").mkdir()
+    (venv / GUNICORN).parent.joinpath("__pycache__/__init__.cpython-311.pyc").write_text("x")
+    # tar keeps the second of a change, and no more.
+    second = int((venv / GUNICORN).stat().st_mtime)
+    os.utime(venv / GUNICORN, (second, second))
+    assert host.execute(DEPLOY) == 0
 
 
 def test_a_venv_without_its_python_is_refused_before_anything_is_started(shell_host: ShellHost) -> None:
@@ -169,18 +209,16 @@ def test_a_venv_without_its_python_is_refused_before_anything_is_started(shell_h
     interpreter(host, host.folder / "pythons")
     (host.folder / "python3.11").unlink()
     assert host.execute(DEPLOY) == 1
-    assert f"the venv of release {NEW} does not work any more" in (host.transcript.last("refused") or "")
+    assert host.transcript.last("refused") == broken(NEW)
     assert (host.serves(), host.history(), START in host.calls) == (OLD, [], False)
 
 
 def test_a_slot_that_does_not_start_for_its_venv_says_so(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    interpreter(host, host.folder / "pythons")
-    (host.folder / "imports").write_text("1")
+    venv = interpreter(host, host.folder / "pythons")
     (host.folder / "refuse-myapp@green.service").touch()
-    assert host.execute(DEPLOY) == 1
-    told = f"the venv of release {NEW} does not work any more: run the deploy of its content again"
-    assert host.transcript.last("failed") == f"slot green did not start: {told}"
+    assert host.execute(DEPLOY, at="start", do=(venv / GUNICORN).unlink) == 1
+    assert host.transcript.last("failed") == f"slot green did not start: {broken(NEW)}"
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 

@@ -17,15 +17,13 @@ FILES = {"app.py": b"import lib\n", "lib/__init__.py": b"x = 1\n", "lib/two.py":
 
 
 def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(shell_host: ShellHost) -> None:
-    python = shell_host.root / "venvs" / VENV / "bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
+    shell_host.venv(VENV)
+    shell_host.list_venv(shell_host.root / "venvs" / VENV)
     extra = {f"code/{path}": data for path, data in FILES.items()}
     extra |= {"MANIFEST": manifest(FILES), "EXECUTABLE": b"", "run/web": b"#!/bin/sh\n"}
     extra |= {"WHEELS": manifest({"a.whl": b"a"})}
     coming = f"1 {hashlib.sha256(b'a').hexdigest()} a.whl\n\na".encode()
-    script = scripts.stage(SERVICE, Staging(NEW, VENV, "python3", None, False))
+    script = scripts.stage(SERVICE, Staging(NEW, VENV, sys.executable, None, False))
     assert shell_host.execute(script, [coming, *archive.pack((), extra)]) == 0
     home = shell_host.root / "releases" / NEW / "code"
     made = {path.relative_to(home).as_posix() for path in home.rglob("*.pyc")}

@@ -222,6 +222,32 @@ def test_no_interpreter_that_fits_is_told_with_those_that_are_there(wanted: str 
     assert (caught.value.code, caught.value.where) == ("python", "shire01")
 
 
+@pytest.mark.parametrize(
+    ("flaws", "needs", "told"),
+    [
+        ("hidden /home; open /home/bob", (), "it lies below /home, which the service's sandbox hides"),
+        ("hidden /home; open /home/bob", ("home",), "others than root and the deploy account may change /home/bob"),
+        ("hidden /tmp", ("home",), "it lies below /tmp"),
+        ("closed /opt/mine", (), "the service's user has no right to /opt/mine"),
+    ],
+)
+def test_an_interpreter_that_the_service_cannot_run_is_not_taken(flaws: str, needs: tuple[str, ...], told: str) -> None:
+    newest = python("3.12.9", "/usr/local/bin/python3.12")._replace(flaws=flaws)
+    there = THERE._replace(pythons=(newest, *THERE.pythons))
+    assert facts.choose_python(there, None, ">=3.9", "shire01", needs).path == "/usr/bin/python3.12"
+    assert facts.choose_python(there, "python3.12", ">=3.9", "shire01", needs).path == "/usr/bin/python3.12"
+    with pytest.raises(LoopError, match=r"/usr/local/bin/python3.12: ") as caught:
+        facts.choose_python(there, newest.path, ">=3.9", "shire01", needs)
+    assert told in caught.value.message
+    assert "`python:` in hosts.yaml" in (caught.value.next or "")
+    assert ("needs: [home]" in (caught.value.next or "")) == ("/home, which" in told)
+
+
+def test_a_home_that_the_sandbox_opens_is_no_flaw() -> None:
+    found = Facts({}, (python()._replace(flaws="hidden /home"),))
+    assert facts.choose_python(found, None, ">=3.9", "shire01", ("home",)) == found.pythons[0]
+
+
 def test_what_a_host_calls_itself_comes_into_files_of_root_as_a_word_that_we_know() -> None:
     found = facts.parse(told("fact web_account www-data ALL", "fact tool.systemctl ALL, /bin/sh; /usr/bin/systemctl"))
     assert found.ground("deploy") == Ground("deploy", None, False, "/usr/bin/systemctl")

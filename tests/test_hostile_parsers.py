@@ -177,6 +177,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "doctor.examine": lambda said: doctor.examine(cast(Project, type("Project", (), {"root": ENGINE})), Liar(said)),
     "drift.examine": drifted,
     "facts.choose_python": planned,
+    "facts.flaw": planned,
     "facts.parse": facts.parse,
     "failures.busy": each(lambda rest: failures.busy("shire01", rest)),
     "failures.explain": lambda said: failures.explain(Script("activate", "", 1), said, "shire01", "deploy"),
@@ -202,10 +203,15 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "plan.resend": planned,
     "plan.setup": planned,
     "reading.merged": lambda said: merged([Past(journal_of(said)), Past(journal_of(said))]),
+    "saying.by_service": each(saying.by_service),
+    "saying.by_systemd": each(saying.by_systemd),
     "saying.fields": each(saying.fields),
     "saying.level": each(saying.level),
-    "saying.readable": lambda said: saying.readable(text_of(said).split("\n")),
+    "saying.readable": lambda said: saying.readable(text_of(said).split("\n"), text_of(said).split("\n")),
     "saying.words": each(saying.words),
+    "standing.failed": stood,
+    "standing.job": stood,
+    "standing.jobs": stood,
     "standing.mark_differing": stood,
     "standing.notes": stood,
     "standing.of": stood,
@@ -257,6 +263,8 @@ KEYS = (
     "maintenance", "busy", "probation", "certificate_end", "free_bytes", "systemd", "slot.blue.ActiveState",
     "slot.blue.MemoryCurrent", "slot.blue.workers", "health.slot", "health.front", "process.myapp-worker", "nginx",
     "slot.blue.ActiveEnterTimestampMonotonic", "facade", "tries", "web_account", "tool.systemctl",
+    "job.myapp-nightly.service.Result", "job.myapp-nightly.service.ExecMainStatus", f"used.{OLD}",
+    "job.myapp-nightly.service.ExecMainExitTimestampMonotonic",
 )  # fmt: skip
 NUMBERS = st.one_of(st.integers(), st.sampled_from([10**19, 10**20, 10**4000, 2**64 - 1, -1])).map(str)
 IDS = st.sampled_from([NEW, OLD, "c", "", "$(reboot)", "a" * 41])
@@ -278,6 +286,7 @@ PYTHON = st.fixed_dictionaries({
     "soabi": st.one_of(ANY, st.just("cpython-311-x86_64-linux-gnu")),
     "libc": st.one_of(ANY, st.sampled_from(["glibc 2.36", "glibc 2." + "9" * 5000, "glibc 99999999.1"])),
     "implementation": st.one_of(ANY, st.just("cpython")),
+    "flaws": st.one_of(JSON, st.sampled_from(["", "hidden /home; open /x", "closed " + "/x" * 9999])),
 })  # fmt: skip
 UNITS = st.builds(
     "unit {} {} {}".format, st.one_of(ANY, st.just("myapp@blue.service")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -224,6 +224,59 @@ def test_a_venv_that_cannot_be_built_leaves_nothing(shell_host: ShellHost) -> No
     assert untouched(host)
     (host.folder / "no-venv").unlink()
     assert host.execute(stage(), payload()) == 0
+
+
+def listed(host: ShellHost) -> Path:
+    """A venv with the list of its files, as a stage leaves it."""
+    host.venv(VENV)
+    host.list_venv(host.root / "venvs" / VENV)
+    return host.root / "venvs" / VENV
+
+
+def steps(host: ShellHost) -> tuple[str, ...]:
+    return tuple(text for text in host.transcript.all("step") if text.startswith("venv "))
+
+
+def test_a_venv_that_is_whole_by_its_own_list_is_not_built_again(shell_host: ShellHost) -> None:
+    venv = listed(shell_host)
+    inode = venv.stat().st_ino
+    assert shell_host.execute(stage(), payload()) == 0
+    assert steps(shell_host) == ("venv is there already",)
+    assert venv.stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda venv: (venv / "FILES").unlink(),
+        lambda venv: (venv / "more.pth").touch(),
+        lambda venv: (venv / "bin/gunicorn").unlink(),
+        lambda venv: (venv / "bin/python").write_text("#!/bin/true\n\n"),
+        lambda venv: (venv / "lib/python3/site-packages/gunicorn/__init__.py").write_text("edited"),
+    ],
+)
+def test_a_venv_that_is_not_is_built_again_and_nothing_of_it_is_run(
+    shell_host: ShellHost, damage: Callable[[Path], object]
+) -> None:
+    venv, ran = listed(shell_host), shell_host.folder / "ran"
+    for program in ("python", "gunicorn"):
+        (venv / "bin" / program).write_text(f"#!/bin/sh\ntouch '{ran}'\n")
+    shell_host.list_venv(venv)
+    damage(venv)
+    assert shell_host.execute(stage(), payload()) == 0
+    assert steps(shell_host) == ("venv building with python3",)
+    assert not ran.exists()
+    assert (venv / "bin/python").read_text() == "#!/bin/sh\nexit 0\n"
+    assert (shell_host.leftovers(), (venv / "FILES").exists()) == ([], True)
+    # What it has written is what the next one reads.
+    assert shell_host.execute(stage(present=True)) == 0
+
+
+def test_a_venv_without_gunicorn_is_refused_by_its_files(shell_host: ShellHost) -> None:
+    (shell_host.folder / "no-gunicorn").touch()
+    assert shell_host.execute(stage(), payload()) == 1
+    assert shell_host.transcript.last("refused") == "no wheel of the lock brings bin/gunicorn"
+    assert (list((shell_host.root / "releases").iterdir()), shell_host.leftovers()) == ([], [])
 
 
 def test_a_payload_that_is_cut_off_leaves_nothing(shell_host: ShellHost) -> None:

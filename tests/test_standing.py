@@ -11,6 +11,7 @@ import pytest
 from tasks.engine import report, service, standing
 from tasks.engine.facts import Facts
 from tasks.engine.history import Action
+from tasks.engine.service import Process
 
 SERVICE = service.describe(service.load(Path(__file__).resolve().parent.parent / "service" / "service.yaml"))
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -52,6 +53,7 @@ def test_a_host_at_a_glance() -> None:
         "slot": "blue",
         "up": "2 h",
         "workers": "4/4",
+        "jobs": "-",
         "memory": "84 MB",
         "free": "5.0 GB",
         "cert": "30 d",
@@ -73,6 +75,33 @@ def test_memory_says_who_counted_it(changes: dict[str, Any], memory: str, counte
     assert standing.row(found)[standing.HEADINGS.index("memory")] == memory
     assert found["memory_counted"] == counted
     assert any(note.startswith("~") for note in standing.notes([found])) is (counted in {"pss", "rss"})
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "told", "result", "cell", "why"),
+    [
+        ("0", "0", "success", None, "ok", None),
+        ("0", "8940000000", "success", "success", "ok", None),
+        ("3", "8940000000", "exit-code", "exit-code", "1 FAILED", "exit-code, 3"),
+        ("0", "0", "resources", "resources", "1 FAILED", "resources"),
+        ("", "", "", None, "ok", None),
+    ],
+)
+def test_a_job_is_shown_by_how_it_ended(
+    status: str, ended: str, told: str, result: str | None, cell: str, why: str | None
+) -> None:
+    described = SERVICE._replace(processes=(*SERVICE.processes, Process("nightly", "true", "daily")))
+    unit = f"{SERVICE.name}-nightly.service"
+    values = {"Result": told, "ExecMainStatus": status, "ExecMainExitTimestampMonotonic": ended}
+    host = facts()
+    host = host._replace(values={**host.values, **{f"job.{unit}.{key}": value for key, value in values.items()}})
+    found = standing.of("shire01", described, host)
+    standing.mark_differing([found])
+    assert found["jobs"][unit]["result"] == result
+    assert standing.table([found], None)[1][standing.HEADINGS.index("jobs")] == cell
+    notes = [note for note in standing.notes([found]) if unit in note]
+    assert bool(notes) == bool(why)
+    assert not why or f"({why}): fab logs -H shire01 --process nightly" in notes[0]
 
 
 def fleet(*releases: str | None) -> list[dict[str, Any]]:
@@ -118,7 +147,8 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
     lines = fleet(*["0123456789ab"] * 3)
     shown = [len(standing.table(lines, width)[0]) for width in range(20, 160)]
     assert shown == sorted(shown)
-    assert standing.table(lines, None)[0] == standing.HEADINGS
+    # Where no host has a job there is no column for jobs.
+    assert standing.table(lines, None)[0] == tuple(name for name in standing.HEADINGS if name != "jobs")
     assert "last action" in standing.table(lines, 80)[0]
 
 

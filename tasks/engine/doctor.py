@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tasks.engine import facts as reports
-from tasks.engine import host_files, plan, staging
+from tasks.engine import host_files, layout, plan, staging, standing
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.member import Member
@@ -41,7 +42,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     setup = plan.setup(service, found, account, staging.own(project, service), Consent())
     findings = [*_machine(found, asked), *_rights(member, found, setup), *_isolation(member, found, setup)]
     try:
-        reports.choose_python(found, host.python, service.python, host.name)
+        reports.choose_python(found, host.python, service.python, host.name, service.needs)
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
     if found.current and not found.healthy:
@@ -54,7 +55,28 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
             Finding(False, f"{unit} is {state}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
             for unit, state in down
         ]
-    return tuple(findings)
+    return (*findings, *_jobs(member, found), *_used(member, found))
+
+
+def _jobs(member: Member, found: Facts) -> Iterator[Finding]:
+    name, service = member.host.name, member.service
+    told = {unit: standing.job(found, unit) for unit in standing.jobs(service)}
+    for unit, why in standing.failed(told).items():
+        process = unit.removeprefix(f"{service.name}-").removesuffix(".service")
+        mend = f"fab logs -H {name} --process {process} -n 50"
+        yield Finding(False, f"{unit} failed the last time it ran: {why}", mend)
+
+
+def _used(member: Member, found: Facts) -> Iterator[Finding]:
+    """The releases that would have been pruned, if nothing ran from them."""
+    for release in found.release_ids:
+        place, *pids = found.get(f"used.{release}").split() or ["0"]
+        if not re.fullmatch(r"[0-9]{1,6}", place) or int(place) <= member.service.keep:
+            continue
+        who = f" (pid {', '.join(pids)[:200]})" if pids else ""
+        text = f"release {release} stays beyond keep: {member.service.keep}, since something runs from it{who}"
+        path = f"{layout.root(member.service)}/releases/{release}"
+        yield Finding(False, text, f"on the host, as root, to see what: find /proc/[0-9]*/fd -lname {path}")
 
 
 def _machine(found: Facts, asked: float) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from packaging.specifiers import SpecifierSet
@@ -30,7 +30,10 @@ _SHAPES = {
 
 
 class Python(NamedTuple):
-    """An interpreter on a host."""
+    """An interpreter on a host.
+
+    flaws: why the service may not be able to run it, or should not, as kind and path: `hidden /home; open /opt/x`.
+    """
 
     path: str
     version: str
@@ -38,6 +41,7 @@ class Python(NamedTuple):
     machine: str
     libc: str
     implementation: str
+    flaws: str = ""
 
     def target(self) -> Target:
         """What wheels are chosen for."""
@@ -214,7 +218,7 @@ def _python(text: str) -> Python | None:
         found: Any = foreign.load(text[:_OBJECT])
         Version(found["version"])
         keys = ("path", "version", "soabi", "machine", "libc", "implementation")
-        python = Python(*(str(found[key]) for key in keys))
+        python = Python(*(str(found[key]) for key in keys))._replace(flaws=str(found.get("flaws", ""))[:1000])
     except (ValueError, KeyError, TypeError, InvalidVersion):
         return None
     if max(map(len, python)) > _LONGEST:
@@ -230,7 +234,24 @@ def _content(line: str) -> tuple[str, bytes]:
         return path, b""
 
 
-def choose_python(facts: Facts, wanted: str | None, specifier: str, host: str) -> Python:
+_FLAWS = {
+    "hidden": "it lies below {}, which the service's sandbox hides",
+    "open": "others than root and the deploy account may change {}",
+    "closed": "the service's user has no right to {}",
+}
+_HOMES = {"/home", "/root", "/run/user"}
+
+
+def flaw(python: Python, needs: Collection[str]) -> str:
+    """Why the service cannot run by an interpreter, in words; empty when it can. needs: of service.yaml."""
+    for text in python.flaws.split("; "):
+        kind, _, path = text.partition(" ")
+        if kind in _FLAWS and not (kind == "hidden" and path in _HOMES and "home" in needs):
+            return _FLAWS[kind].format(path)
+    return ""
+
+
+def choose_python(facts: Facts, wanted: str | None, specifier: str, host: str, needs: Collection[str] = ()) -> Python:
     """The interpreter that hosts.yaml names, else the newest that fits service.yaml; LoopError when there is none."""
     fits = [python for python in facts.pythons if Version(python.version) in SpecifierSet(specifier)]
     if wanted:
@@ -241,6 +262,17 @@ def choose_python(facts: Facts, wanted: str | None, specifier: str, host: str) -
             f"no Python on the host fits {wanted or ''}{' and ' if wanted else ''}{specifier}; it has {there}",
             where=host,
             next="install one on the host, or change `python:` in hosts.yaml or service.yaml",
+            code="python",
+        )
+    told = [f"{python.path}: {why}" for python in fits if (why := flaw(python, needs))]
+    in_home = any(f"hidden {home}" in python.flaws for python in fits for home in _HOMES) and "home" not in needs
+    fits = [python for python in fits if not flaw(python, needs)]
+    if not fits:
+        way = "install one for the whole host, as root, below /usr or /opt; or name another as `python:` in hosts.yaml"
+        raise LoopError(
+            f"no Python on the host fits that the service can run by: {'; '.join(told)}",
+            where=host,
+            next=f"{way}; or set `needs: [home]` in service.yaml" if in_home else way,
             code="python",
         )
     # A pre-release serves only where nothing else fits.

@@ -40,6 +40,9 @@ def _text(service: Service, name: str, release: str, host: str, words: list[str]
         "#!/bin/sh",
         f"# {name} of {service.name}, release {release}. It runs as the service's user, never as root.",
         f"cd {quote.shell(home + '/code')} || exit 1",
+        "# What this starts inherits the lock, which keeps the release from being pruned; it never waits for it.",
+        f"exec 7<{quote.shell(home)}",
+        "flock -n -s 7",
         *(f"export {key}={quote.shell(value)}" for key, value in variables),
         "exec " + " ".join(quote.shell(word) for word in words),
     ]

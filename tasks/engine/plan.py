@@ -248,8 +248,8 @@ def _why(release: str, facts: Facts) -> str:
 
 
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:
-    """One per set of wheels and interpreter: 16 hex digits."""
-    return hashlib.sha256(f"{wheelhouse.digest} {python.path} {python.version}".encode()).hexdigest()[:16]
+    """One per set of wheels and interpreter: 16 hex digits. Those of older versions, which had no list, had others."""
+    return hashlib.sha256(f"listed {wheelhouse.digest} {python.path} {python.version}".encode()).hexdigest()[:16]
 
 
 def _gunicorn(wheelhouse: Wheelhouse) -> str:

@@ -19,11 +19,11 @@ _PACKAGES = 600
 
 STAGES = {
     "activate": ("links", "bounds", "slots", "former", "recover", "venv", "gate", "door", "commit", "undo"),
-    "facts": ("links", "units", "isolation", "survey"),
+    "facts": ("links", "units", "isolation", "used", "survey"),
     "hold": (),
     "hook": ("links", "bounds", "slots", "former", "recover"),
     "maintenance": (),
-    "probation": ("bounds", "slots", "former", "gate", "commit", "undo", "retire"),
+    "probation": ("bounds", "slots", "former", "gate", "commit", "undo", "used", "retire"),
     "stage": ("former", "venv"),
     "start": ("bounds", "slots"),
     "stop": ("bounds", "slots"),
@@ -94,7 +94,7 @@ def facts(service: Service, question: Question) -> Script:
         "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }
-    left_out = set() if question.survey else {"survey"}
+    left_out = set() if question.survey else {"used", "survey"}
     seconds = 60 + question.wait + question.watch
     script = _compose("facts", service, values, seconds=seconds, left_out=left_out)
     return script._replace(followed=question.followed)

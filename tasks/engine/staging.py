@@ -69,7 +69,7 @@ def prepare(
     account = host.user or member.login
     found = member.ask(question(service, host, account, show=show, wanted="" if show else made.id))
     member.reach("controller.facts")
-    python = reports.choose_python(found, host.python, service.python, host.name)
+    python = reports.choose_python(found, host.python, service.python, host.name, service.needs)
     wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
     setup = plan.setup(service, found, account, own(project, service), consent)
     return found, plan.deploy(host.name, service, made, found, python, wheels, setup)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from tasks.engine import history, maintenance
+from tasks.engine import history, layout, maintenance
 from tasks.engine.facts import Facts
 from tasks.engine.service import Service
 
-HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "memory", "free", "cert", "last action")
+HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "jobs", "memory", "free", "cert", "last action")
 # What a narrow terminal does without, first of all first.
-_DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "last action", "age")
+_DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "jobs", "last action", "age")
 _CERTIFICATE_DAYS = 21
 _FREE_BYTES = 500_000_000
 
@@ -52,7 +52,35 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         "processes": {
             key.removeprefix("process."): value for key, value in facts.values.items() if key.startswith("process.")
         },
+        "jobs": {unit: job(facts, unit) for unit in jobs(service)},
         "last_action": last.as_dict() if last else None,
+    }
+
+
+def jobs(service: Service) -> tuple[str, ...]:
+    """The units that timers start."""
+    return tuple(one.removesuffix("timer") + "service" for one in layout.processes(service) if one.endswith(".timer"))
+
+
+def job(facts: Facts, unit: str) -> dict[str, Any]:
+    """How a job ended the last time: `result` as systemd calls it, None for one that has not run since the boot."""
+    ended = facts.number(f"job.{unit}.ExecMainExitTimestampMonotonic") // 1_000_000
+    result = facts.get(f"job.{unit}.Result") or None
+    # To systemd what has never run is a success.
+    return {
+        "result": result if ended or result != "success" else None,
+        "exit_status": facts.number(f"job.{unit}.ExecMainStatus") if ended else None,
+        "running": facts.get(f"job.{unit}.ActiveState") == "activating",
+        "ended_seconds": max(0, facts.number("uptime") - ended) if ended else None,
+    }
+
+
+def failed(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The jobs that failed the last time, each with why: systemd's word, and the exit status or the signal."""
+    return {
+        unit: f"{one['result']}, {one['exit_status']}" if one["exit_status"] else str(one["result"])
+        for unit, one in jobs.items()
+        if one["result"] not in {"success", None}
     }
 
 
@@ -141,11 +169,17 @@ def row(line: Mapping[str, Any]) -> tuple[str, ...]:
         line["slot"] or "-",
         _age(line["up_seconds"]),
         f"{workers}/{line['workers_wanted']}" if workers is not None else "-",
+        _jobs(line["jobs"]),
         f"{'' if line['memory_counted'] == 'systemd' else '~'}{memory // 1_000_000} MB" if memory is not None else "-",
         f"{line['disk_free_bytes'] / 1e9:.1f} GB",
         f"{days} d" if days is not None else "-",
         _last(line),
     )
+
+
+def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:
+    bad = len(failed(jobs))
+    return f"{bad} FAILED" if bad else "ok" if jobs else "-"
 
 
 def _last(line: Mapping[str, Any]) -> str:
@@ -164,7 +198,8 @@ def _person(who: Mapping[str, str]) -> str:
 def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[str, ...]]:
     """Headings and rows, with as many columns as the width has room for; None: all."""
     rows = [HEADINGS, *(row(line) for line in lines)]
-    kept = list(HEADINGS)
+    column = HEADINGS.index("jobs")
+    kept = [name for name in HEADINGS if name != "jobs" or any(cells[column] != "-" for cells in rows[1:])]
     for name in ("", *_DROPPED):
         kept = [heading for heading in kept if heading != name]
         columns = [HEADINGS.index(heading) for heading in kept]
@@ -192,6 +227,10 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         if line["disk_free_bytes"] < _FREE_BYTES:
             found.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
         found += [f"{name}: {unit} is {state}" for unit, state in line["processes"].items() if state == "failed"]
+        for unit, why in failed(line["jobs"]).items():
+            process = unit.removeprefix(f"{line['service']}-").removesuffix(".service")
+            ago = _age(line["jobs"][unit]["ended_seconds"])
+            found.append(f"{name}: {unit} failed {ago} ago ({why}): fab logs -H {name} --process {process}")
         found += _outcome(line, line["last_action"] or {"state": "done"})
     return found
 

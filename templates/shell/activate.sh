@@ -58,23 +58,25 @@ came_back() {
     probe_slot "$OLD" 5 && probe_front 5
 }
 
-# Begun early, since it only reads: what it finds is asked for by check_release. What is done beside this script never
+# Begun early, since both only read: what they find is asked for by check_release. What is done beside this script never
 # holds its lock, or whoever comes next would meet that.
 inspect() {
   release=$ROOT/releases/$ID
   [ -f "$release/MANIFEST" ] || return 0
   (cd "$release/code" && sha256sum --quiet --strict -c ../MANIFEST) </dev/null 9>&- &
   digesting=$!
+  venv_whole "$release/venv" </dev/null 9>&- &
+  trying=$!
 }
 
 check_release() {
   [ -f "$release/MANIFEST" ] || refuse "release $ID is not on this host"
   wait "$digesting" || refuse "release $ID is damaged on this host: run the deploy of its content again"
   launchers_intact "$release" || refuse "how release $ID is started was edited on this host: run the deploy of its content again"
-  venv_fits "$release/venv" || venv_works "$release/venv" || refuse "$(venv_broken)"
+  wait "$trying" || refuse "$(venv_broken)"
 }
 
-venv_broken() { printf %s "the venv of release $ID does not work any more: run the deploy of its content again"; }
+venv_broken() { printf %s "the venv of release $ID is damaged, or its Python is gone: run the deploy of its content again"; }
 
 # Of what fails to start, the reason that an operator can do something about.
 not_started() {
@@ -84,7 +86,7 @@ not_started() {
   RESULT=
   look_at "$NEW" || :
   [ "$RESULT" != signal ] || ended "slot $NEW did not start"
-  if venv_works "$release/venv"; then fail "slot $NEW did not start"; else fail "slot $NEW did not start: $(venv_broken)"; fi
+  if venv_whole "$release/venv"; then fail "slot $NEW did not start"; else fail "slot $NEW did not start: $(venv_broken)"; fi
 }
 
 # Nothing can be watched against a former release that is not there, or not up.

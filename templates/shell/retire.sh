@@ -19,13 +19,7 @@ retire() {
   point probation.drained
 }
 
-# The newest first, and nothing that is no release, whatever somebody has put between them.
-releases_by_age() {
-  find "$ROOT/releases" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{12}' \
-    -printf '%T@ %f\n' | sort -rn | cut -d ' ' -f 2
-}
-
-# Never what a slot or a process uses, nor what a rollback would go back to, nor the newest KEEP.
+# Never what a slot, a process or a job uses, nor what a rollback would go back to, nor the newest KEEP.
 prune() {
   sweep_pruned
   needed="$(release_at "$ROOT/slots/blue") $(release_at "$ROOT/slots/green") $SPARE"
@@ -34,8 +28,7 @@ prune() {
     kept=$((kept + 1))
     [ "$kept" -gt "$KEEP" ] || continue
     case " $needed " in *" $id "*) continue ;; esac
-    # The brackets keep it from finding itself.
-    ! grep -aqs "[/]releases/$id/" /proc/[0-9]*/cmdline || continue
+    ! in_use "$id" || continue
     step prune "$id"
     point probation.prune
     mv -T "$ROOT/releases/$id" "$ROOT/releases/.part-old-$id"

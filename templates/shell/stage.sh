@@ -1,7 +1,9 @@
 # Puts a release on the host, ready to run. Only makes new paths: nothing that is live is touched, and no lock is needed.
 part=$ROOT/releases/.part-$RUN
 venv_part=$ROOT/venvs/.part-$RUN
+venv_former=$ROOT/venvs/.part-old-$RUN
 compiling=
+trying=
 
 forget_parts() {
   status=$?
@@ -9,7 +11,7 @@ forget_parts() {
   set +e
   # It writes there.
   [ -z "$compiling" ] || wait "$compiling"
-  if [ -e "$part" ] || [ -e "$venv_part" ]; then rm -rf "$part" "$venv_part"; fi
+  for left in "$part" "$venv_part" "$venv_former"; do [ ! -e "$left" ] || rm -rf "$left"; done
   exit "$status"
 }
 trap forget_parts EXIT
@@ -39,11 +41,12 @@ if only_one; then forget_dead; fi
 flock -s 8
 printf '%s\n' "$GROUP" >"$ROOT/.staging"
 
-# Whether it works, and bytecode for the code, in one start of Python: a sandboxed service could never write it. As an import
-# writes it, since loading compileall takes longer than a few files do. What is no Python of this version goes without.
-works_and_compiles() { # VENV
-  "$1/bin/python" -I -c '
-import gunicorn, os, sys
+# Bytecode for the code, which a sandboxed service could never write. By the host's own Python without `site`: nothing of the
+# venv or of the code is run. As an import writes it, since loading compileall takes longer than a few files do. What is no
+# Python of this version goes without.
+compile_code() {
+  "$PYTHON" -I -S -c '
+import os, sys
 from importlib.machinery import SourceFileLoader
 for folder, _, names in os.walk(sys.argv[1]):
     for name in names:
@@ -73,7 +76,7 @@ reuse() {
   point stage.reuse
   intact "$ROOT/releases/$ID" || edited "$ID"
   launchers_intact "$ROOT/releases/$ID" || edited "$ID"
-  venv_works "$ROOT/releases/$ID/venv" || edited "$ID"
+  venv_whole "$ROOT/releases/$ID/venv" || edited "$ID"
 }
 
 # Hex SHA-256, and more in the line. openssl has what processors bring for it: a fifth of the time.
@@ -161,15 +164,17 @@ check_wheels() {
   }
 }
 
-# Beside what verifies the code: it looks at no bytecode.
-try_venv() {
-  [ -d "$ROOT/venvs/$VENV" ] || return 0
-  works_and_compiles "$ROOT/venvs/$VENV" 8>&- &
+# Both beside what verifies the code, which looks at no bytecode.
+compile_and_try_venv() {
+  compile_code 8>&- &
   compiling=$!
+  [ -f "$ROOT/venvs/$VENV/FILES" ] || return 0
+  venv_whole "$ROOT/venvs/$VENV" 8>&- &
+  trying=$!
 }
 
 build_venv() {
-  if [ -n "$compiling" ] && wait "$compiling"; then
+  if [ -n "$trying" ] && wait "$trying"; then
     step venv "is there already"
     return
   fi
@@ -177,19 +182,24 @@ build_venv() {
   step venv "building with $PYTHON"
   rm -rf "$venv_part"
   point stage.venv
-  "$PYTHON" -I -m venv --without-pip --symlinks "$venv_part" </dev/null
-  "$venv_part/bin/python" -I "$part/tool/build_venv.py" \
+  # Never by the Python in the venv, which would run what wheels put there.
+  "$PYTHON" -I -S -m venv --without-pip --symlinks "$venv_part" </dev/null
+  "$PYTHON" -I -S "$part/tool/build_venv.py" \
     "$part/tool/installer.zip" "$venv_part" "$ROOT/venvs/$VENV" "$ROOT/wheels" "$part/WHEELS" </dev/null
-  works_and_compiles "$venv_part" || refuse "the new venv cannot import gunicorn"
+  [ -x "$venv_part/bin/gunicorn" ] || refuse "no wheel of the lock brings bin/gunicorn"
+  venv_files "$venv_part" >"$venv_part/FILES"
   sync -f "$venv_part"
   point stage.built
-  # A venv that does not work any more is not what a release runs from: it makes room.
-  rm -rf "$ROOT/venvs/$VENV"
+  # A damaged one makes room, for as short a time as can be: a release may run from it.
+  [ ! -e "$ROOT/venvs/$VENV" ] || mv -T "$ROOT/venvs/$VENV" "$venv_former"
   mv -T "$venv_part" "$ROOT/venvs/$VENV"
   point stage.venvs
+  [ ! -e "$venv_former" ] || rm -rf "$venv_former"
 }
 
 finish() {
+  # Without bytecode it starts more slowly, and runs all the same.
+  wait "$compiling" || :
   ln -s "../../venvs/$VENV" "$part/venv"
   rm -rf "$part/tool" "$part/wheels" "$part/CHANGED" "$part/DROPPED" "$part/DIGEST" "$part/SAME" "$part/EXECUTABLE" \
     "$part/coming" "$part/arrived" "$part/there" "$part/checked"
@@ -219,7 +229,7 @@ else
   receive
   link_unchanged
   set_modes
-  try_venv
+  compile_and_try_venv
   verify
   check_wheels
   build_venv

@@ -15,6 +15,25 @@ survey_facts() {
   fi
   rights_facts
   for slot in blue green; do slot_processes "$slot"; done
+  used_facts
+}
+
+# The releases of no slot from which something runs: the place of each among all, the newest first, and who it is, as far
+# as this account may know.
+used_facts() {
+  place=0
+  for id in $(releases_by_age 2>/dev/null); do
+    place=$((place + 1))
+    case " $BLUE_RELEASE $GREEN_RELEASE " in *" $id "*) continue ;; esac
+    ! in_use "$id" || fact "used.$id" "$place $(users_of "$id")"
+  done
+}
+
+users_of() { # RELEASE
+  {
+    grep -als "[/]releases/$1/" /proc/[0-9]*/cmdline || :
+    find /proc/[0-9]*/fd -lname "$ROOT/releases/$1" 2>/dev/null || :
+  } | cut -d / -f 3 | sort -nu | tr '\n' ' '
 }
 
 # Asked for by doctor alone: where it is refused, sudo logs that.

@@ -1,11 +1,19 @@
 # The units of a service, asked about in one call. What later questions need of a slot is kept: STATE_*, and WATCH_* of
 # its probation.
 read_units() {
-  STATE_BLUE='' STATE_GREEN='' WATCH_BLUE='' WATCH_GREEN=''
+  STATE_BLUE='' STATE_GREEN='' WATCH_BLUE='' WATCH_GREEN='' JOBS=''
   # shellcheck disable=SC2086 # a list of names
   set -- nginx.service "$NAME.service" "$NAME@blue.service" "$NAME@green.service" \
     "$NAME-probation@blue.service" "$NAME-probation@green.service" $PROCESSES
-  if [ "$SURVEY" = 1 ]; then read_properties "$@"; else read_states "$@"; fi
+  if [ "$SURVEY" = 0 ]; then
+    read_states "$@"
+    return
+  fi
+  for unit in $PROCESSES; do
+    case $unit in *.timer) JOBS="$JOBS ${unit%.timer}.service" ;; esac
+  done
+  # shellcheck disable=SC2086 # a list of names
+  read_properties "$@" $JOBS
 }
 
 # Whether they are up is all that a run wants to know, and is told in half the time.
@@ -20,7 +28,8 @@ read_states() { # UNIT...
 # One after another as they were asked for, with an empty line between.
 read_properties() { # UNIT...
   units=$(systemctl show --no-pager -p ActiveState -p MainPID -p NRestarts \
-    -p ActiveEnterTimestampMonotonic -p MemoryCurrent "$@" 2>/dev/null) || units=
+    -p ActiveEnterTimestampMonotonic -p MemoryCurrent \
+    -p Result -p ExecMainStatus -p ExecMainExitTimestampMonotonic "$@" 2>/dev/null) || units=
   while IFS= read -r line; do
     case $line in
       '') shift ;;
@@ -32,6 +41,11 @@ EOF
 }
 
 unit_property() { # UNIT KEY VALUE
+  case " $JOBS " in *" $1 "*)
+    fact "job.$1.$2" "$3"
+    return
+    ;;
+  esac
   case $1:$2 in
     nginx.service:ActiveState) fact nginx "$3" ;;
     "$NAME.service":ActiveState) fact facade "$3" ;;

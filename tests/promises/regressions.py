@@ -23,6 +23,31 @@ REGRESSIONS: tuple[Regression, ...] = (
         "tests/test_stage_script.py::test_a_wheel_that_is_not_the_locked_one_is_refused",
     ),
     Regression(
+        "Staging ran code of the wheels as the deploy account: a .pth, a package called gunicorn, or a bin/python",
+        "a wheel that acts wherever a Python starts",
+        "tests/test_no_code_outside.py::test_no_verb_runs_code_of_a_release_or_its_wheels_outside_the_sandbox",
+    ),
+    Regression(
+        "A wheel could write wherever the deploy account may: its names were followed out of the venv",
+        "a wheel with names that lead out of its venv",
+        "tests/test_build_venv.py::test_a_wheel_writes_nothing_outside_of_its_venv",
+    ),
+    Regression(
+        "A release from which a timer's job still ran was pruned with its venv",
+        "a job whose command line names no release",
+        "tests/test_jobs.py::test_a_release_that_a_job_still_runs_is_kept_with_its_venv_until_it_ends",
+    ),
+    Regression(
+        "A job that failed was seen by nobody",
+        "a job that exits with a status",
+        "tests/test_jobs.py::test_how_a_job_ended_is_shown_by_status_and_doctor",
+    ),
+    Regression(
+        "An interpreter in somebody's home was chosen, and the slot just did not start",
+        "interpreters that the service cannot run, or that others may change",
+        "tests/test_interpreters.py::test_one_that_the_service_cannot_run_is_refused_by_doctor_plan_and_deploy",
+    ),
+    Regression(
         "An old slot that had to be killed made the next deploy a recovery",
         "a release that ignores SIGTERM",
         "tests/test_bad_releases.py::test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover",

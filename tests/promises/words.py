@@ -17,3 +17,4 @@ PLAIN = "A release holds the plain files of service/, byte for byte, and nothing
 ROOTS_OWN = "Root follows no link that another account has planted"
 NO_INJECTION = "No value from a file or a host becomes syntax of a shell, systemd, nginx, sudo or a terminal"
 STUCK = "No release keeps a host from being put right"
+SANDBOXED = "No code of a release or of its wheels runs as the deploy account or as root"
