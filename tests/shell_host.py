@@ -79,8 +79,10 @@ class ShellHost:
     def boot(self) -> None:
         """What a boot leaves: nothing of /run but what tmpfiles makes, and the committed slot started."""
         shutil.rmtree(self.run_folder.parent, ignore_errors=True)
-        for name in ("try", "ctl"):
+        for name in ("try", "ctl", "lock"):
             (self.run_folder / name).mkdir(parents=True)
+        for name in ("run", "activate", "stage", "history", "guard"):
+            (self.run_folder / "lock" / name).touch()
         (self.run_folder / "ctl/live").symlink_to(self.root / "current")
         (self.run_folder / "ctl/door").symlink_to(self.run_folder / "ctl/live")
         for unit in (self.folder / "units").iterdir():
@@ -221,7 +223,7 @@ def shell_host(request: pytest.FixtureRequest, tmp_path: Path) -> ShellHost:
 @contextmanager
 def at_work(host: ShellHost, holder: Mapping[str, object]) -> Iterator[None]:
     """Meanwhile somebody else activates there."""
-    with (host.root / ".activating").open("w") as lock:
+    with (host.run_folder / "lock/activate").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(json.dumps(holder) + "\n")
         lock.flush()

@@ -120,7 +120,7 @@ def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHos
     """It would wait for the same lock, and might lose."""
     host = killed(shell_host, good_run(shell_host.folder / "whole").index(COMMIT) + 1)
     told: list[str] = []
-    with (host.run_folder / "ctl/probation/until").open("a") as guard:
+    with (host.run_folder / "lock/guard").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
 
         def finish() -> None:

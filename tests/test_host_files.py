@@ -106,7 +106,7 @@ def test_at_boot_root_makes_and_removes_nothing_where_the_deploy_account_may_pla
     text = texts()["/etc/tmpfiles.d/myapp.conf"]
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     # Below /run, anew at each boot, where nobody could have planted one yet.
-    assert {(words[0], words[1].startswith("/run/myapp")) for words in lines} == {("d", True), ("L", True)}
+    assert {(words[0], words[1].startswith("/run/myapp")) for words in lines} == {("d", True), ("f", True), ("L", True)}
 
 
 def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain() -> None:

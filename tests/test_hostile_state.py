@@ -93,7 +93,7 @@ def test_what_cannot_be_swept_away_does_not_make_a_deploy_fail(fleet: Fleet) -> 
         release = fleet.edit()
         fleet.clone.done("deploy")
         assert fleet.answering == [release]
-        fleet.sh(0, "flock -w 60 /run/myapp/ctl/probation/until true")
+        fleet.sh(0, "flock -w 60 /run/myapp/lock/guard true")
         said = fleet.clone.done("logs", "-n", "100").out
         assert f"{ROOT}/venvs/roots is not used any more, and cannot be removed" in said
         assert fleet.sh(0, "systemctl is-failed 'myapp-probation@*' || :") in {"", "inactive"}

@@ -121,7 +121,7 @@ def test_a_controller_that_is_killed_leaves_the_host_well(site: Site, line: str)
             seen = [text for text in iter(process.stdout.readline, "") if reached(text, line, process.send_signal)]
         assert seen, f"the deploy ended before {line!r}"
         assert process.returncode == -signal.SIGKILL
-        site.sh(f"flock -w 60 {ROOT}/.activating true")
+        site.sh("flock -w 60 /run/myapp/lock/activate true")
     assert watch.seen <= {old, new}
     serving = site.answering
     assert serving == (new if site.sh(f"readlink {ROOT}/current/release").endswith(new) else old)

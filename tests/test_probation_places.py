@@ -17,7 +17,7 @@ LOCAL = "127.0.0.1:8080"
 
 def over(host: Hosts, name: str) -> None:
     """Wait until the host has decided about a service."""
-    host[0].sh(f"flock -w 60 /run/{name}/ctl/probation/until true", timeout=70)
+    host[0].sh(f"flock -w 60 /run/{name}/lock/guard true", timeout=70)
     host[0].sh(f"while systemctl is-active -q '{name}-probation@*'; do sleep 0.1; done")
 
 

@@ -228,7 +228,7 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost,
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
     until.write_text(f"{left}\n")
-    with (host.root / ".activating").open("w") as lock, until.open() as watch:
+    with (host.run_folder / "lock/activate").open("w") as lock, (host.run_folder / "lock/guard").open("w") as watch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(watch, fcntl.LOCK_EX)
         deploy = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))

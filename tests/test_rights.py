@@ -166,7 +166,7 @@ def test_the_service_reads_its_release_and_writes_nothing_of_it(fleet: Fleet) ->
 # What the account could put a link in the place of; some together, as long as one does not end the run early.
 LINKS = [
     {"README": "/etc/precious/file"},
-    {"history.jsonl": "/etc/precious/file", ".activating": "/etc/precious/file", "current": "/etc/precious",
+    {"history.jsonl": "/etc/precious/file", "current": "/etc/precious",
      "releases": "/etc/precious", "venvs": "/etc/precious", "wheels": "/etc/precious"},
     {"slots": "/etc/precious"},
     {"slots/blue": "/etc/precious"},

@@ -82,7 +82,7 @@ class Trial(Site):
 
     def over(self, seconds: int = 120) -> None:
         """Wait until the host has decided, and has done what follows."""
-        self.sh(f"flock -w {seconds} /run/myapp/ctl/probation/until true")
+        self.sh(f"flock -w {seconds} /run/myapp/lock/guard true")
         self.sh("while systemctl is-active -q 'myapp-probation@*'; do sleep 0.1; done")
 
     def returned(self, old: str, new: str) -> str:

@@ -83,18 +83,17 @@ maintenance_facts() {
 
 # Who activates at this moment: asked without taking the lock, which would be in somebody's way.
 activity_facts() {
-  held "$ROOT/.activating" || return 0
-  holder=$(tail -n 1 "$ROOT/.activating" | head -c 4000)
+  held activate 9 || return 0
+  holder=$(tail -n 1 "$LOCKS/activate" 2>/dev/null | head -c 4000)
   fact busy "$holder"
   # A run that nobody holds any more; the watch of a probation is the host's own.
   case $holder in *'"group":'[1-9]*) ;; *) return 0 ;; esac
-  held "$ROOT/.running" || { [ -s "$UNTIL" ] && ! flock -n "$UNTIL" true; } || fact adrift 1
+  held run 9 || { [ -s "$UNTIL" ] && held guard 6; } || fact adrift 1
 }
 
 # Without taking it, which a run that begins would meet. In a container /proc/locks leaves out what `flock` took and ended.
-held() { # LOCK
-  inode=$(stat -c %i "$1" 2>/dev/null) &&
-    grep -qs "[0-9]: FLOCK .*:$inode 0 EOF\$" /proc/locks /proc/[0-9]*/fdinfo/9
+held() { # LOCK DESCRIPTOR
+  find_lock "$1" && grep -qs "[0-9]: FLOCK .* $LOCK_AT 0 EOF\$" /proc/locks "/proc/"[0-9]*"/fdinfo/$2"
 }
 
 unit_facts() {
@@ -212,8 +211,8 @@ step_down() {
 [ "$STEP_DOWN" = 0 ] || step_down
 UNTIL=/run/$NAME/ctl/probation/until
 # After a lost link: whoever activates ends within seconds, and only then is there something to read.
-if [ "$WATCH" != 0 ] && [ -f "$UNTIL" ]; then flock -w "$WATCH" "$UNTIL" true || :; fi
-if [ "$WAIT" != 0 ] && [ -f "$ROOT/.activating" ]; then flock -w "$WAIT" "$ROOT/.activating" true || fact activating 1; fi
+if [ "$WATCH" != 0 ] && [ -w "$LOCKS/guard" ]; then flock -w "$WATCH" "$LOCKS/guard" true || :; fi
+if [ "$WAIT" != 0 ] && [ -w "$LOCKS/activate" ]; then flock -w "$WAIT" "$LOCKS/activate" true || fact activating 1; fi
 now
 read_links
 read_units

@@ -68,7 +68,7 @@ give_up() {
   printf 'release %s did not hold: %s. The traffic is back on %s\n' "$ID" "$WHY" "$(release_at "$ROOT/current")"
   # Who is at work already may be about to stop this watch, and must not be waited for by it.
   trap - HUP INT PIPE TERM
-  exec 9>>"$ROOT/.activating"
+  exec 9>>"$LOCKS/activate"
   flock -w 60 9 || return 0
   trap '' HUP INT PIPE TERM
   drain_slot "$NEW"
@@ -132,13 +132,13 @@ case $NEW in blue) OLD=green ;; *) OLD=blue ;; esac
 # The first release of a host comes after none.
 [ -L "$ROOT/slots/$OLD/release" ] || OLD=
 # Held for as long as this lasts: who wants to know the end waits for it.
-exec 6>>"$watch/until"
+exec 6>>"$LOCKS/guard"
 flock 6
 # A step breaks once: systemd begins this again, and then it goes on.
 [ -z "$FAILPOINT" ] || printf '%s\n' "$NONCE" "$RUN" "$WHO" '' >"$watch/run"
 trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
-exec 9>>"$ROOT/.activating"
+exec 9>>"$LOCKS/activate"
 flock 9
 group
 if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then

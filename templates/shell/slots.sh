@@ -3,7 +3,8 @@ watch=/run/$NAME/ctl/probation
 
 # One at a time on a host, and never in the middle of somebody's switch.
 alone() { # ACTION
-  exec 9>>"$ROOT/.activating"
+  lockable activate
+  exec 9>>"$LOCKS/activate"
   turn || after_the_watch || occupied
   occupy "$1" "$(release_at "$ROOT/current")" 0
 }
@@ -14,11 +15,11 @@ occupy() { # ACTION RELEASE GROUP
   time=$(date -u '+%Y-%m-%dT%H:%M:%SZ %s')
   TURN=${time#* }
   printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s,"group":%s}\n' \
-    "${time% *}" "$RUN" "$1" "$2" "$WHO" "$3" >"$ROOT/.activating"
+    "${time% *}" "$RUN" "$1" "$2" "$WHO" "$3" >"$LOCKS/activate"
 }
 
 occupied() {
-  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
+  held_by_another activate
   exit 75
 }
 
@@ -28,11 +29,11 @@ turn() {
   if [ -s "$watch/until" ] || ! guarded; then return 0; fi
   flock -u 9
   step recover 'what a run that has died left behind is put in order, which is waited for'
-  flock -w $((2 * DRAIN + GRACE + 30)) "$watch/until" true
+  flock -w $((2 * DRAIN + GRACE + 30)) "$LOCKS/guard" true
   flock -n 9
 }
 
-guarded() { [ -f "$watch/until" ] && ! flock -n 5 5<"$watch/until"; }
+guarded() { [ -f "$watch/until" ] && ! flock -n 5 5<"$LOCKS/guard"; }
 
 # Nothing is left to do for it.
 finished() { printf 'done\n' >"$watch/until" || :; }

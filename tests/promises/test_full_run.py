@@ -11,13 +11,13 @@ from tests.promises import matrix
 from tests.promises.disks import Disk
 from tests.promises.state import settled_after
 from tests.promises.words import HELD_BACK, WHOLE
-from tests.site import ROOT, Watch
+from tests.site import Watch
 from tests.trial import NEVER, Trial, trial
 
 FULL: dict[str, Callable[[Disk], None]] = {"no space": Disk.fill, "no inode": Disk.use_up_inodes}
 DEPLOY = ("deploy", "-H", "shire01")
-END = f"""
-group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}}$/\\1/p' {ROOT}/.activating)
+END = """
+group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}$/\\1/p' /run/myapp/lock/activate)
 kill -- "-$group"
 """
 """Tells the script of a run to end, as a lost link does."""
@@ -48,7 +48,7 @@ def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> 
 
     with Watch(site.machine.address) as watch:
         ended = matrix.stalled(site, DEPLOY, f"activate.{step}=stall", end)
-        site.sh(f"flock -w 60 {ROOT}/.activating true")
+        site.sh("flock -w 60 /run/myapp/lock/activate true")
     assert ended.status == 1, ended.both
     assert "Traceback" not in ended.both
     assert watch.seen <= {old, new}, ended.both
