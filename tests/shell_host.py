@@ -63,10 +63,12 @@ class ShellHost:
         self.root.mkdir()
         for path in ("releases", "venvs", "wheels", "slots/blue", "slots/green"):
             (self.root / path).mkdir(parents=True)
-        for path in ("units", "answers", "queues", "shells", "proc"):
+        for path in ("units", "answers", "queues", "shells", "proc", "check"):
             (self.folder / path).mkdir()
         (self.folder / "enabled/multi-user.target.wants").mkdir(parents=True)
         (self.folder / "enabled/multi-user.target.wants/myapp.service").symlink_to("../myapp.service")
+        for way in (*layout.SLOTS, "live"):
+            (self.folder / "check" / way).touch()
         (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
         (self.folder / "proc/self").symlink_to("/proc/self")
         program = shutil.which(self.shell)
@@ -83,11 +85,13 @@ class ShellHost:
             (self.run_folder / name).mkdir(parents=True)
         for name in ("run", "activate", "stage", "history", "guard"):
             (self.run_folder / "lock" / name).touch()
-        (self.run_folder / "ctl/live").symlink_to(self.root / "current")
-        (self.run_folder / "ctl/door").symlink_to(self.run_folder / "ctl/live")
+        for name in layout.SLOTS:
+            (self.run_folder / name).mkdir()
+            (self.run_folder / name / "http.sock").symlink_to(f"../{name}.sock")
         for unit in (self.folder / "units").iterdir():
             unit.unlink()
         if (slot := self.slot("current")) is not None:
+            (self.run_folder / "live").symlink_to(slot)
             self.unit(f"myapp@{slot}.service").write_text("active")
             self.unit("myapp.service").write_text("active")
 
@@ -157,6 +161,7 @@ class ShellHost:
         for before, after in places.items():
             assert before in text, f"{before!r} is not in the script any more: this module has to follow"
             text = text.replace(before, after)
+        text = text.replace("/etc/$NAME/check", f"{self.folder}/check")
         # Where a boot looks for what it starts; only what commits looks there.
         text = text.replace("/etc/systemd/system", f"{self.folder}/enabled")
         return script._replace(text=text)
@@ -193,7 +198,7 @@ class ShellHost:
 
     def slot(self, link: str) -> str | None:
         """The slot that `current` or `live` leads to."""
-        path = self.root / "current" if link == "current" else self.run_folder / "ctl/live"
+        path = self.root / "current" if link == "current" else self.run_folder / "live"
         return path.resolve().name if path.exists() else None
 
     def serves(self) -> str | None:
@@ -236,7 +241,6 @@ def serving(host: ShellHost) -> ShellHost:
     host.release(NEW)
     (host.root / "slots/blue/is-blue").touch()
     (host.root / "slots/blue/release").symlink_to(f"../../releases/{OLD}")
-    (host.root / "slots/blue/http.sock").symlink_to(host.run_folder / "blue.sock")
     (host.root / "current").symlink_to("slots/blue")
     host.boot()
     return host

@@ -123,7 +123,7 @@ class Site:
         self.sh("flock -w 120 /run/myapp/lock/guard true")
         self.sh("flock -w 60 /run/myapp/lock/activate true")
         assert self.sh(f"find {ROOT} /run/myapp '(' -name '.part-*' -o -name '*.new-*' -o -path '*/try/*' ')'") == ""
-        assert self.sh("readlink /run/myapp/ctl/live") == f"{ROOT}/current"
+        assert self.sh("readlink /run/myapp/live") == self.slot
         states = {slot: self.show(f"myapp@{slot}.service", "ActiveState") for slot in (self.slot, self.other)}
         assert states == {self.slot: "active", self.other: "inactive"}
         assert self.answering == self.sh(f"readlink {ROOT}/current/release").rpartition("/")[2]

@@ -173,7 +173,7 @@ def test_nothing_that_a_host_says_is_a_fault_of_ours(lines: list[tuple[str, str]
     ],
 )
 def test_settled_is_one_slot_that_serves_and_nothing_beside_it(changes: dict[str, str], settled: bool) -> None:
-    values = {"current": "blue", "live": "current", "facade": "active", "slot.blue.ActiveState": "active",
+    values = {"current": "blue", "live": "blue", "facade": "active", "slot.blue.ActiveState": "active",
               "slot.green.ActiveState": "inactive", **changes}  # fmt: skip
     assert Facts(values).settled is settled
 

@@ -24,8 +24,8 @@ NEW, OLD = "b" * 12, "a" * 12
 TOOLS = {f"tool.{name}": f"/usr/bin/{name}" for name in
          ("curl", "flock", "nginx", "openssl", "ss", "sudo", "tar", "visudo", "apt-get")}  # fmt: skip
 SERVING = {
-    **TOOLS, "setup.account": "deploy", "web_account": "www-data", "ipv6": "1",
-    "current": "blue", "current_release": NEW, "live": "current", "facade": "active",
+    **TOOLS, "setup.account": "deploy", "setup.layout": "2", "web_account": "www-data", "ipv6": "1",
+    "current": "blue", "current_release": NEW, "live": "blue", "facade": "active",
     "slot.blue.ActiveState": "active", "slot.green.ActiveState": "inactive",
     "health.slot": "ok", "health.front": "ok", "file./etc/myapp/tls/certificate.pem": "c" * 64,
 }  # fmt: skip

@@ -20,7 +20,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> T
 
 def on_host(command: str) -> str:
     """Said of the slot that is on probation."""
-    return f"live=$(basename $(readlink /run/myapp/ctl/live)); unit=myapp@$live.service; {command}"
+    return f"live=$(basename $(readlink /run/myapp/live)); unit=myapp@$live.service; {command}"
 
 
 MAIN = "$(systemctl show -p MainPID --value $unit)"

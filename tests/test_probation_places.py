@@ -23,7 +23,7 @@ def over(host: Hosts, name: str) -> None:
 
 def stop_trial(host: Hosts, name: str) -> None:
     """Kill the main process of what is on probation."""
-    live = host[0].sh(f"basename $(readlink /run/{name}/ctl/live)").stdout.decode().strip()
+    live = host[0].sh(f"basename $(readlink /run/{name}/live)").stdout.decode().strip()
     assert live in {"blue", "green"}
     host[0].sh(f"systemctl kill -s KILL --kill-who=main {name}@{live}.service")
 

@@ -30,7 +30,7 @@ def ask(host: ShellHost, question: Question = EVERYTHING) -> facts.Facts:
 
 def test_facts_of_a_host_that_serves(shell_host: ShellHost) -> None:
     found = ask(serving(shell_host))
-    assert (found.current, found.get("current"), found.get("live")) == (OLD, "blue", "current")
+    assert (found.current, found.get("current"), found.get("live")) == (OLD, "blue", "blue")
     assert (found.healthy, found.settled) == (True, True)
     assert found.manifest is not None
     assert set(found.manifest) == {"app.py"}

@@ -289,7 +289,6 @@ def _common(service: Service) -> dict[str, str | int]:
         "HEALTH_SETTLE": round(100 * health.settle),
         "HEALTH_PAUSE": f"{pause:.2f}",
         "FRONT": front(service),
-        "DOOR": layout.DOOR,
         "FRONT_HOST": service.nginx.server_name if service.nginx else "localhost",
         "LISTEN": host_files.listen_address(service),
         "PROCESSES": " ".join(layout.processes(service)),

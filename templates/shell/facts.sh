@@ -103,7 +103,7 @@ unit_facts() {
   fact slot.blue.release "$BLUE_RELEASE"
   fact slot.green.release "$GREEN_RELEASE"
   fact current "$CURRENT"
-  if [ "$LIVE_TARGET" = "$ROOT/current" ]; then fact live current; else fact live "$LIVE"; fi
+  fact live "$LIVE"
   [ -z "$CURRENT" ] || {
     look_up "$CURRENT"
     fact current_release "$RELEASE"
@@ -114,7 +114,7 @@ unit_facts() {
 probation_facts() {
   until=
   [ ! -f "$UNTIL" ] || IFS= read -r until <"$UNTIL" || :
-  if [ -z "$LIVE" ]; then
+  if [ "${LIVE:-$CURRENT}" = "$CURRENT" ]; then
     if [ -n "$CURRENT" ] && watched "$CURRENT"; then fact finishing 1; fi
     return 0
   fi

@@ -49,20 +49,12 @@ after_the_watch() {
   flock -w $((2 * DRAIN + GRACE + 30)) 9
 }
 
-# The link that leads all traffic to the committed slot was made before it is needed: a rename takes no room on a full disk.
-way_back() {
-  [ ! -L "/run/$NAME/ctl/live.new-back" ] || rm -f "/run/$NAME/ctl/live.new-back"
-  ln -s "$ROOT/current" "/run/$NAME/ctl/live.new-back"
-}
-
-lead_back() {
-  [ -L "/run/$NAME/ctl/live.new-back" ] || way_back
-  mv -T "/run/$NAME/ctl/live.new-back" "/run/$NAME/ctl/live"
-}
+# Where all traffic goes: the link is root's, who moves it by a rename; none before the first release serves.
+lead() { ctl start "$NAME-live@$1.service"; } # SLOT
 
 # Links that never came to take a place.
 forget_links() {
-  for link in "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*; do [ ! -L "$link" ] || rm -f "$link"; done
+  for link in "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-*; do [ ! -L "$link" ] || rm -f "$link"; done
 }
 
 ctl() { as_root "$SYSTEMCTL" "$@"; }
@@ -119,9 +111,3 @@ drain_slot() { # SLOT
   [ "$left" = 0 ] || [ $((NOW - drain_end)) -lt $((GRACE * 100)) ] ||
     mark warning "slot $draining: $left requests were still under way after $DRAIN s, and were cut off"
 }
-
-# The host's own way in leads where everybody's does.
-shut_door() { lead_door "/run/$NAME/ctl/live"; }
-
-# Only the one that does this comes by the door: should there be a moment without one, nobody meets it.
-lead_door() { ln -sfn "$1" "/run/$NAME/ctl/door"; }

@@ -23,7 +23,7 @@ releases() {{
   done | sort -u | tr '\\n' ' '
 }}
 flock -w 90 /run/myapp/lock/activate true
-slot=$(basename "$(readlink -f /run/myapp/ctl/live)")
+slot=$(basename "$(readlink -f /run/myapp/live)")
 live=$(readlink -f {ROOT}/slots/$slot/release)
 echo "live ${{live##*/}}"
 echo "committed $(basename "$(readlink -f {ROOT}/current/release)")"

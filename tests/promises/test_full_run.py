@@ -39,7 +39,7 @@ def run(site: Trial) -> Iterator[Disk]:
 @pytest.mark.parametrize("how", FULL)
 @pytest.mark.parametrize("step", ["checked", "switch", "front", "probation"])
 def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> None:
-    """The traffic goes back, or it stays with what answers."""
+    """The traffic goes back: what that takes was made before it came."""
     old, new = site.committed(NEVER), site.edit()
 
     def end(_: object) -> None:
@@ -52,6 +52,7 @@ def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> 
     assert ended.status == 1, ended.both
     assert "Traceback" not in ended.both
     assert watch.seen <= {old, new}, ended.both
+    assert site.answering == old
     run.mend()
     site.probation(0)
     settled_after(site, DEPLOY, site.clone.release())
@@ -68,6 +69,7 @@ def test_a_release_on_probation_is_taken_back(site: Trial, run: Disk, how: str) 
                 ' pid=$(cut -d " " -f 1 "/proc/$main/task/$main/children"); kill -9 "$pid"')  # fmt: skip
         site.over()
     assert watch.seen <= {old, new}
+    assert site.answering == old
     run.mend()
     site.probation(0)
     settled_after(site, DEPLOY, site.clone.release())

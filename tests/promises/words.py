@@ -15,5 +15,6 @@ ACCESS = "Whatever a host's access is like: it works, or one clear sentence says
 CALM = "No file and no host makes fab crash, hang or fill the memory"
 PLAIN = "A release holds the plain files of service/, byte for byte, and nothing else"
 ROOTS_OWN = "Root follows no link that another account has planted"
+OWN_SOCKETS = "The front door answers with this service alone, whatever its deploy account plants"
 UNHINDERED = "Neither the service nor another local user can block a run"
 NO_INJECTION = "No value from a file or a host becomes syntax of a shell, systemd, nginx, sudo or a terminal"
