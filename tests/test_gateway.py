@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine import host_files
 from tests.clone import make
 from tests.echo import deployed
 from tests.front import NAME, ask
@@ -124,11 +125,36 @@ def test_what_is_said_of_the_client_is_nginx_own_word(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["Forwarded", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Real-IP", "Script_Name"]
+    "headers",
+    [host_files.REFUSED_HEADERS[::2], host_files.REFUSED_HEADERS[1::2], ("Script_Name", "Remote_User", "X_Loop_Check")],
+    ids=["even", "odd", "underscores"],
 )
-def test_a_client_cannot_say_where_the_service_is(address: str, header: str) -> None:
-    given = ask(address, "/echo", headers={header: "/evil.example"}).json()["headers"]
+def test_a_client_cannot_say_who_it_is_nor_where_the_service_is(address: str, headers: tuple[str, ...]) -> None:
+    given = ask(address, "/echo", headers=dict.fromkeys(headers, "/evil.example")).json()["headers"]
     assert "evil" not in str(given)
+
+
+def answered(address: str, port: int, request: bytes) -> bytes:
+    """All that comes back for these bytes, before the connection ends."""
+    wire: socket.socket = socket.create_connection((address, port), timeout=10)
+    if port == 443:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        wire = context.wrap_socket(wire, server_hostname=NAME)
+    with wire:
+        wire.sendall(request)
+        told = b""
+        while data := wire.recv(65536):
+            told += data
+    return told
+
+
+@pytest.mark.parametrize("port", [80, 443])
+def test_without_a_host_name_nothing_is_answered(address: str, port: int) -> None:
+    named = answered(address, port, b"GET /healthz HTTP/1.0\r\nHost: %s\r\n\r\n" % NAME.encode())
+    assert named.startswith(b"HTTP/1.1 200" if port == 443 else b"HTTP/1.1 301")
+    assert answered(address, port, b"GET /healthz HTTP/1.0\r\n\r\n") == b""
+    assert answered(address, port, b"GET /healthz HTTP/1.0\r\nHost:\r\n\r\n") == b""
 
 
 def test_an_upload_of_15_mb_arrives_whole(address: str) -> None:
