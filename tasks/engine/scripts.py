@@ -134,6 +134,7 @@ def setup(service: Service, installation: Installation) -> Script:
         "units": list(layout.enabled(service)),
         "drain": service.drain,
         "grace": launchers.GRACE,
+        "layout": layout.VERSION,
         "origin": installation.origin,
         **installation.consent._asdict(),
     }
@@ -146,7 +147,6 @@ def drift(service: Service, files: Collection[str]) -> Script:
         "files": sorted(files),
         "certificate": f"/etc/{service.name}/tls/certificate.pem" if front(service) == "https" else "",
         "units": list(layout.units(service)),
-        "links": {f"slots/{slot}/http.sock": f"/run/{service.name}/{slot}.sock" for slot in layout.SLOTS},
     }
     return _step("drift", service, values, seconds=240)
 

@@ -198,7 +198,9 @@ journal_facts() {
 # What lies below ROOT is the deploy account's, which may have put anything there: root reads it as that account.
 step_down() {
   [ "$(id -u)" = 0 ] || return 0
-  account=$(sed -n 's/^account //p' "/etc/$NAME/setup" 2>/dev/null | tail -n 1)
+  # In the first layout its line began with `account`, which says something else since.
+  account=$(awk '$1 == "user" { user = $2 } $1 == "account" { former = $2 } END { print user ? user : former }' \
+    "/etc/$NAME/setup" 2>/dev/null) || account=
   case $account in '' | root) return 0 ;; esac
   id -u "$account" >/dev/null 2>&1 || return 0
   [ "$RIGHTS" = 0 ] || fact root 1
