@@ -169,6 +169,10 @@ def test_a_host_that_was_set_up_needs_nothing_of_root() -> None:
     ("changes", "reason"),
     [
         ({"setup__account": ""}, "the host was never set up for this service"),
+        (
+            {"setup__layout": "1"},
+            "it was set up by an older version, and what a run uses is moved to where this one has it",
+        ),
         ({"setup__account": "other"}, "it was set up for the account other, not deploy"),
         ({"file./etc/myapp/tls/certificate__pem": ""}, "there is no certificate"),
     ],
