@@ -43,53 +43,6 @@ def render(service: Service, ground: Ground) -> tuple[HostFile, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-REFUSED_HEADERS = (
-    *("Forwarded", "X-Forwarded", "X-Forwarded-Host", "X-Forwarded-Server", "X-Forwarded-Port", "X-Forwarded-Prefix"),
-    *("X-Forwarded-Path", "X-Forwarded-Uri", "X-Forwarded-Scheme", "X-Forwarded-Protocol", "X-Forwarded-Ssl"),
-    *(
-        "X-Forwarded-By",
-        "X-Forwarded-User",
-        "X-Forwarded-Email",
-        "X-Forwarded-Groups",
-        "X-Forwarded-Preferred-Username",
-    ),
-    *("X-Forwarded-Client-Cert", "X-Forwarded-Access-Token", "X-Url-Scheme", "X-Scheme", "Front-End-Https"),
-    *(
-        "X-Real-IP",
-        "X-Client-IP",
-        "X-Cluster-Client-IP",
-        "True-Client-IP",
-        "CF-Connecting-IP",
-        "Client-IP",
-        "Remote-Addr",
-    ),
-    *(
-        "Remote-User",
-        "X-Remote-User",
-        "Remote-Group",
-        "Remote-Groups",
-        "Remote-Email",
-        "Remote-Name",
-        "X-Auth-Request-User",
-    ),
-    *("X-Auth-Request-Email", "X-Auth-Request-Groups", "X-WebAuth-User", "Script-Name", "X-Script-Name", "Path-Info"),
-    *(
-        "X-Original-URL",
-        "X-Original-URI",
-        "X-Original-Host",
-        "X-Rewrite-URL",
-        "X-Host",
-        "X-HTTP-Host-Override",
-        "Proxy",
-    ),
-    *("SSL-Client-Cert", "SSL-Client-Verify", "SSL-Client-S-DN", "SSL-Client-S-DN-CN", "SSL-Client-I-DN"),
-    *("SSL-Client-M-Serial", "SSL-Client-Subject-DN", "X-SSL-Client-Cert", "X-SSL-Client-Verify", "X-SSL-Client-S-DN"),
-    *("X-SSL-Client-DN", "X-SSL-Client-CN", "X-Client-Cert", "X-Client-Verify", "X-Client-DN", "X-Client-Subject"),
-    *("Client-Cert", "Client-Cert-Chain"),
-)
-"""What applications and their libraries believe of a gateway, and this one does not say: it passes no client's word."""
-
-
 def readme(service: Service) -> str:
     """Ten lines for the operator who finds the directory."""
     return templates.fill("host-readme", name=service.name)
@@ -191,10 +144,7 @@ def _nginx(service: Service, ground: Ground) -> str:
     # An add_header of a location hides those of its server.
     hsts = "" if plain else '\n        add_header Strict-Transport-Security "max-age=63072000" always;'
     root = layout.root(service)
-    refused = "\n".join(f'        proxy_set_header {header} "";' for header in REFUSED_HEADERS)
-    proxy = templates.fill(
-        "nginx/proxy.conf", name=service.name, variable=variable, root=root, hsts=hsts, refused_headers=refused
-    ).rstrip("\n")
+    proxy = templates.fill("nginx/proxy.conf", name=service.name, variable=variable, root=root, hsts=hsts).rstrip("\n")
     return templates.fill(
         "nginx/plain.conf" if plain else "nginx/tls.conf",
         name=service.name,
