@@ -53,6 +53,7 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from tasks.engine.scripts import Question
 
     found = member.ask(Question(history=0))
+    member.accept(found)
     member.act_as(found.account or member.login)
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
     member.perform(scripts.maintenance(member.service, turn), emit, payload.maintenance(sent) if sent else ())

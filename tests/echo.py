@@ -27,7 +27,8 @@ def healthz():
 @app.before_request
 def echo():
     if request.path == "/echo":
-        return {"headers": dict(request.headers), "length": len(request.get_data()), "remote": request.remote_addr}
+        told = {"headers": dict(request.headers), "length": len(request.get_data()), "remote": request.remote_addr}
+        return {**told, "release": os.environ["RELEASE"]}
     return None
 
 

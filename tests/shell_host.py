@@ -65,10 +65,12 @@ class ShellHost:
         self.root.mkdir()
         for path in ("releases", "venvs", "wheels", "slots/blue", "slots/green"):
             (self.root / path).mkdir(parents=True)
-        for path in ("units", "answers", "queues", "shells", "proc"):
+        for path in ("units", "answers", "queues", "shells", "proc", "check"):
             (self.folder / path).mkdir()
         (self.folder / "enabled/multi-user.target.wants").mkdir(parents=True)
         (self.folder / "enabled/multi-user.target.wants/myapp.service").symlink_to("../myapp.service")
+        for way in (*layout.SLOTS, "live"):
+            (self.folder / "check" / way).touch()
         (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
         (self.folder / "proc/self").symlink_to("/proc/self")
         program = shutil.which(self.shell)
@@ -81,13 +83,17 @@ class ShellHost:
     def boot(self) -> None:
         """What a boot leaves: nothing of /run but what tmpfiles makes, and the committed slot started."""
         shutil.rmtree(self.run_folder.parent, ignore_errors=True)
-        for name in ("try", "ctl"):
+        for name in ("try", "ctl", "lock"):
             (self.run_folder / name).mkdir(parents=True)
-        (self.run_folder / "ctl/live").symlink_to(self.root / "current")
-        (self.run_folder / "ctl/door").symlink_to(self.run_folder / "ctl/live")
+        for name in ("run", "activate", "stage", "history", "guard"):
+            (self.run_folder / "lock" / name).touch()
+        for name in layout.SLOTS:
+            (self.run_folder / name).mkdir()
+            (self.run_folder / name / "http.sock").symlink_to(f"../{name}.sock")
         for unit in (self.folder / "units").iterdir():
             unit.unlink()
         if (slot := self.slot("current")) is not None:
+            (self.run_folder / "live").symlink_to(slot)
             self.unit(f"myapp@{slot}.service").write_text("active")
             self.unit("myapp.service").write_text("active")
 
@@ -166,6 +172,7 @@ class ShellHost:
         for before, after in places.items():
             assert before in text, f"{before!r} is not in the script any more: this module has to follow"
             text = text.replace(before, after)
+        text = text.replace("/etc/$NAME/check", f"{self.folder}/check")
         # Where a boot looks for what it starts; only what commits looks there.
         text = text.replace("/etc/systemd/system", f"{self.folder}/enabled")
         return script._replace(text=text)
@@ -202,7 +209,7 @@ class ShellHost:
 
     def slot(self, link: str) -> str | None:
         """The slot that `current` or `live` leads to."""
-        path = self.root / "current" if link == "current" else self.run_folder / "ctl/live"
+        path = self.root / "current" if link == "current" else self.run_folder / "live"
         return path.resolve().name if path.exists() else None
 
     def serves(self) -> str | None:
@@ -232,7 +239,7 @@ def shell_host(request: pytest.FixtureRequest, tmp_path: Path) -> ShellHost:
 @contextmanager
 def at_work(host: ShellHost, holder: Mapping[str, object]) -> Iterator[None]:
     """Meanwhile somebody else activates there."""
-    with (host.root / ".activating").open("w") as lock:
+    with (host.run_folder / "lock/activate").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(json.dumps(holder) + "\n")
         lock.flush()
@@ -245,7 +252,6 @@ def serving(host: ShellHost) -> ShellHost:
     host.release(NEW)
     (host.root / "slots/blue/is-blue").touch()
     (host.root / "slots/blue/release").symlink_to(f"../../releases/{OLD}")
-    (host.root / "slots/blue/http.sock").symlink_to(host.run_folder / "blue.sock")
     (host.root / "current").symlink_to("slots/blue")
     host.boot()
     return host

@@ -84,7 +84,7 @@ class Site:
     def drained(self) -> None:
         """Wait for the end of a former slot that drains, and of the prune that comes next."""
         until = "/run/myapp/ctl/probation/until"
-        self.sh(f"! grep -qs ^drain {until} || flock -w 120 {until} true")
+        self.sh(f"! grep -qs ^drain {until} || flock -w 120 /run/myapp/lock/guard true")
 
     def edit(self) -> str:
         """Make the content of the service one that never was before; its id."""
@@ -120,10 +120,10 @@ class Site:
     def settled(self) -> None:
         """Exactly the committed slot runs, nothing of a run is left, and it answers."""
         # The end of the former slot is the host's own work.
-        self.sh("[ ! -e /run/myapp/ctl/probation/until ] || flock -w 120 /run/myapp/ctl/probation/until true")
-        self.sh(f"flock -w 60 {ROOT}/.activating true")
+        self.sh("flock -w 120 /run/myapp/lock/guard true")
+        self.sh("flock -w 60 /run/myapp/lock/activate true")
         assert self.sh(f"find {ROOT} /run/myapp '(' -name '.part-*' -o -name '*.new-*' -o -path '*/try/*' ')'") == ""
-        assert self.sh("readlink /run/myapp/ctl/live") == f"{ROOT}/current"
+        assert self.sh("readlink /run/myapp/live") == self.slot
         states = {slot: self.show(f"myapp@{slot}.service", "ActiveState") for slot in (self.slot, self.other)}
         assert states == {self.slot: "active", self.other: "inactive"}
         assert self.answering == self.sh(f"readlink {ROOT}/current/release").rpartition("/")[2]

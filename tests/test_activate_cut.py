@@ -15,7 +15,7 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
-FRONT = 15
+FRONT = 12
 """The call that asks the front door once the traffic is there."""
 DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
 

@@ -28,7 +28,9 @@ def test_who_comes_second_is_told_who_is_at_work(shell_host: ShellHost) -> None:
 def test_who_works_is_written_where_the_second_one_looks(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     seen: list[str] = []
-    assert host.execute(DEPLOY, at="check", do=lambda: seen.append((host.root / ".activating").read_text())) == 0
+    assert (
+        host.execute(DEPLOY, at="check", do=lambda: seen.append((host.run_folder / "lock/activate").read_text())) == 0
+    )
     told = json.loads(seen[0])
     assert (told["action"], told["release"], told["who"]) == ("deploy", NEW, {"user": "me"})
 

@@ -29,19 +29,14 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
     assert [call for call in host.calls if call != beside] == [
         "systemctl is-active myapp@green.service myapp-probation@blue.service myapp-probation@green.service"
         " myapp@blue.service myapp.service",
-        "link apps/slots/green/http.sock -> run/myapp/green.sock",
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
         "systemctl start myapp@green.service",
         *(looks, asks, looks, asks, looks),
-        "link run/myapp/ctl/door -> apps/slots/green",
-        "curl http://myapp.example/ and https://myapp.example/readyz by the door"
-        " and https://stranger.invalid/readyz by the door",
-        "link run/myapp/ctl/door -> run/myapp/ctl/live",
-        "link run/myapp/ctl/live -> apps/slots/green",
+        "curl http://myapp.example/ and https://myapp.example/readyz as green and https://stranger.invalid/readyz",
+        "systemctl start myapp-live@green.service",
         "curl https://myapp.example/readyz",
         "link apps/current -> slots/green",
         "sync apps apps/slots/green",
-        "link run/myapp/ctl/live -> apps/current",
         "systemctl restart myapp-worker.service",
         *AFTERWARDS,
         # From here on it is the guard's.
@@ -68,7 +63,7 @@ def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost)
     (shell_host.folder / "answers" / NEW).write_text("500")
     assert shell_host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, None))) == 1
     assert not (shell_host.root / "current").exists()
-    assert not (shell_host.run_folder / "ctl/live").is_symlink()
+    assert not (shell_host.run_folder / "live").is_symlink()
     assert (shell_host.running(), shell_host.leftovers()) == (set(), [])
     (shell_host.folder / "answers" / NEW).unlink()
     assert shell_host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, None))) == 0
@@ -96,7 +91,7 @@ def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fau
         (host.folder / "answers" / (f"names-{NEW}" if value == "names" else NEW)).write_text(value)
     assert host.execute(DEPLOY) == 1
     assert told in (host.transcript.last("failed") or "")
-    assert not [call for call in host.calls if call.startswith(("link run/myapp/ctl/live", "link apps/current"))]
+    assert not [call for call in host.calls if call.startswith(("systemctl start myapp-live@", "link apps/current"))]
     assert (host.serves(), host.slot("current"), host.running()) == (OLD, "blue", {"blue"})
     assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "failed")]
     assert host.transcript.all("journal") == ("ImportError: no", "\x1b[31mred")
@@ -136,11 +131,11 @@ def test_a_worker_that_comes_while_it_is_checked_is_welcome(shell_host: ShellHos
     [
         ("front", "<html>\n502", "the front door does not answer for it: answered 502, not 200"),
         ("front", f'{{"release": "{OLD}"}}\n200', "answered for another release than bbbbbbbbbbbb"),
-        ("front-door", "curl: (52) Empty reply\n000", "the front door does not answer for it: no answer: curl: (52)"),
+        ("front-green", "curl: (52) Empty reply\n000", "the front door does not answer for it: no answer: curl: (52)"),
         ("redirect", "000 ", "plain HTTP is not redirected to HTTPS: 000"),
         ("redirect", "200 ", "plain HTTP is not redirected to HTTPS: 200"),
         ("redirect", "301 https://evil.example/", "plain HTTP is not redirected to HTTPS"),
-        ("stranger", f'{{"release" : "{NEW}"}}', "the service answers for any host name"),
+        ("stranger", f'{{"release" : "{OLD}"}}', "the service answers for any host name"),
     ],
 )
 def test_a_front_door_that_fails_for_the_candidate_never_has_the_traffic(
@@ -150,9 +145,16 @@ def test_a_front_door_that_fails_for_the_candidate_never_has_the_traffic(
     (host.folder / file).write_text(content)
     assert host.execute(DEPLOY) == 1
     assert told in (host.transcript.last("failed") or "")
-    assert not [call for call in host.calls if call.startswith("link run/myapp/ctl/live")]
-    assert host.calls.count("link run/myapp/ctl/door -> run/myapp/ctl/live") == 1
+    assert not [call for call in host.calls if call.startswith("systemctl start myapp-live@")]
     assert (host.serves(), host.slot("current"), host.running(), host.leftovers()) == (OLD, "blue", {"blue"}, [])
+
+
+def test_a_secret_that_cannot_be_read_is_named(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "check/green").unlink()
+    assert host.execute(DEPLOY) == 1
+    assert "the secret of this check, cannot be read: run fab setup" in (host.transcript.last("failed") or "")
+    assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
 
 
 def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(shell_host: ShellHost) -> None:
@@ -160,9 +162,9 @@ def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(shell_h
     (host.folder / "front-live").write_text("<html>\n502")
     assert host.execute(DEPLOY) == 1
     assert "the front door does not answer for it: answered 502" in (host.transcript.last("failed") or "")
-    moves = [call for call in host.calls if call.startswith("link run/myapp/ctl/live")]
-    assert moves == [f"link run/myapp/ctl/live -> apps/{slot}" for slot in ("slots/green", "current")]
-    assert host.calls.index("link run/myapp/ctl/live -> apps/current") < host.calls.index("ss green.sock")
+    moves = [call for call in host.calls if call.startswith("systemctl start myapp-live@")]
+    assert moves == [f"systemctl start myapp-live@{slot}.service" for slot in ("green", "blue")]
+    assert host.calls.index("systemctl start myapp-live@blue.service") < host.calls.index("ss green.sock")
     assert (host.serves(), host.slot("current"), host.running(), host.leftovers()) == (OLD, "blue", {"blue"}, [])
 
 

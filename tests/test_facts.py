@@ -130,6 +130,37 @@ def test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere(key: str, lie:
         facts.parse(told(f"fact {key} {lie}"))
 
 
+RECORD = (
+    "fact setup.layout 2",
+    "fact setup.user deploy",
+    "fact setup.account of layout 2, which needs a newer version",
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "account", "outdated"),
+    [((), None, False), (("fact setup.account deploy",), "deploy", True), (RECORD, "deploy", False)],
+    ids=["none", "of the first layout", "of this one"],
+)
+def test_a_record_says_who_deploys_and_what_lies_where(
+    record: tuple[str, ...], account: str | None, outdated: bool
+) -> None:
+    found = facts.parse(told(*record))
+    assert (found.account, found.outdated) == (account, outdated)
+
+
+@pytest.mark.parametrize("layout", ["3", "1", "x", ""])
+def test_a_layout_that_is_not_known_stops_everything(layout: str) -> None:
+    with pytest.raises(LoopError, match="a newer version of this tool has set the host up") as raised:
+        facts.parse(told(f"fact setup.layout {layout}", *RECORD[1:]))
+    assert raised.value.code == "newer"
+
+
+def test_a_version_that_knows_no_layouts_stops_at_the_account() -> None:
+    with pytest.raises(LoopError, match="says 'of layout 2, which needs a newer version' where the name of its deploy"):
+        facts.parse(told(RECORD[2]))
+
+
 @pytest.mark.parametrize("line", [*(json.dumps({"id": lie}) for lie in ("../x", "", "a b", "$(id)", 5.0, None))])
 def test_a_release_by_another_name_is_none_of_ours(line: str) -> None:
     assert facts.parse(told(f"release {line}", 'release {"id": "abc"}')).release_ids == ("abc",)
@@ -173,7 +204,7 @@ def test_nothing_that_a_host_says_is_a_fault_of_ours(lines: list[tuple[str, str]
     ],
 )
 def test_settled_is_one_slot_that_serves_and_nothing_beside_it(changes: dict[str, str], settled: bool) -> None:
-    values = {"current": "blue", "live": "current", "facade": "active", "slot.blue.ActiveState": "active",
+    values = {"current": "blue", "live": "blue", "facade": "active", "slot.blue.ActiveState": "active",
               "slot.green.ActiveState": "inactive", **changes}  # fmt: skip
     assert Facts(values).settled is settled
 

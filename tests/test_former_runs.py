@@ -19,7 +19,7 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 __all__ = ["shell_host"]
 
 DEPLOY = scripts.activate(SERVICE._replace(drain=0), Switch("deploy", NEW, OLD))
-HOLDS = "exec 9>>.activating; flock 9; {trap} printf '%s\n' '{record}' >.activating; sleep {seconds} & echo; wait"
+HOLDS = "exec 9>>activate; flock 9; {trap} printf '%s\n' '{record}' >activate; sleep {seconds} & echo; wait"
 
 
 @contextmanager
@@ -29,7 +29,9 @@ def holder(host: ShellHost, seconds: float, trap: str = "", group: bool = True) 
     text = HOLDS.format(trap=trap, seconds=seconds, record=record)
     text = text.replace('"group":0', '"group":\'"$$"\'') if group else text
     command = ["sh", "-c", text]
-    with subprocess.Popen(command, cwd=host.root, stdout=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=host.run_folder / "lock", stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         for pid in (process.pid, *children(process.pid)):
@@ -76,5 +78,5 @@ def test_a_verb_without_a_run_is_named_and_ended_by_nobody(shell_host: ShellHost
     host = serving(shell_host)
     script = scripts.start(SERVICE) if verb == "start" else scripts.stop(SERVICE, disable=False)
     assert host.execute(script) == 0
-    told = json.loads((host.root / ".activating").read_text())
+    told = json.loads((host.run_folder / "lock/activate").read_text())
     assert (told["action"], told["release"], told["group"]) == (verb, OLD, 0)

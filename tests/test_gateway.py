@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine import templates
 from tests.clone import make
 from tests.echo import deployed
 from tests.front import NAME, ask
@@ -17,6 +19,7 @@ from tests.hosts import MakeHosts
 
 UPLOAD = 15 * 1000 * 1000
 YEAR = 365 * 86400
+REFUSED = tuple(re.findall(r'proxy_set_header (\S+) "";', templates.text("nginx/proxy.conf")))
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,41 @@ def test_the_certificate_is_for_the_name_and_its_key_for_root(address: str, cert
         assert (connection.getpeercert() or {})["subjectAltName"] == (("DNS", NAME),)
 
 
+@pytest.mark.parametrize("name", ["stranger.example", None], ids=["another name", "no name"])
+def test_whoever_asks_for_no_name_of_ours_is_shown_no_certificate_of_ours(address: str, name: str | None) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(socket.create_connection((address, 443), timeout=10), server_hostname=name) as wire:
+        shown = wire.getpeercert(True) or b""
+        assert NAME.encode() not in shown
+        assert b"myapp" not in shown
+        wire.sendall(b"GET /healthz HTTP/1.0\r\nHost: stranger.example\r\n\r\n")
+        assert wire.recv(65536) == b""
+
+
+def test_a_client_without_sni_that_knows_the_name_is_served(address: str) -> None:
+    """As a balancer that checks by address does, and says the name in the request alone."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(socket.create_connection((address, 443), timeout=10)) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.0\r\nHost: %s\r\n\r\n" % NAME.encode())
+        assert wire.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_that_comes_again_needs_no_whole_handshake(address: str, version: ssl.TLSVersion) -> None:
+    context = speaking(version, "ALL")
+    with handshake(address, context) as first:
+        first.sendall(b"GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n" % NAME.encode())
+        assert first.recv(65536)
+        session = first.session
+    again = socket.create_connection((address, 443), timeout=10)
+    with context.wrap_socket(again, server_hostname=NAME, session=session) as second:
+        second.sendall(b"GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n" % NAME.encode())
+        assert second.recv(65536)
+        assert second.session_reused
+
+
 def test_what_is_said_of_the_client_is_nginx_own_word(address: str) -> None:
     spoofed = {"X-Forwarded-For": "192.0.2.99", "X-Forwarded-Proto": "http", "X-Request-ID": "spoofed-by-client"}
     answer = ask(address, "/echo", headers=spoofed).json()["headers"]
@@ -124,11 +162,39 @@ def test_what_is_said_of_the_client_is_nginx_own_word(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["Forwarded", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Real-IP", "Script_Name"]
+    "headers",
+    [REFUSED[::2], REFUSED[1::2], ("Script_Name", "Remote_User", "X_Loop_Check")],
+    ids=["even", "odd", "underscores"],
 )
-def test_a_client_cannot_say_where_the_service_is(address: str, header: str) -> None:
-    given = ask(address, "/echo", headers={header: "/evil.example"}).json()["headers"]
+def test_a_client_cannot_say_who_it_is_nor_where_the_service_is(address: str, headers: tuple[str, ...]) -> None:
+    given = ask(address, "/echo", headers=dict.fromkeys(headers, "/evil.example")).json()["headers"]
     assert "evil" not in str(given)
+
+
+def answered(address: str, port: int, request: bytes) -> bytes:
+    """All that comes back for these bytes, before the connection ends."""
+    wire: socket.socket = socket.create_connection((address, port), timeout=10)
+    if port == 443:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        wire = context.wrap_socket(wire, server_hostname=NAME)
+    with wire:
+        wire.sendall(request)
+        told = b""
+        while data := wire.recv(65536):
+            told += data
+    return told
+
+
+@pytest.mark.parametrize("port", [80, 443])
+def test_without_a_host_name_nothing_is_answered(address: str, port: int) -> None:
+    named = answered(address, port, b"GET /healthz HTTP/1.0\r\nHost: %s\r\n\r\n" % NAME.encode())
+    assert named.startswith(b"HTTP/1.1 200" if port == 443 else b"HTTP/1.1 301")
+    for host in (b"", b"Host:\r\n", b"Host: \r\n"):
+        told = answered(address, port, b"GET /healthz HTTP/1.0\r\n%s\r\n" % host)
+        # On port 80 the host has a site of its own that answers for every name.
+        assert b"release" not in told
+        assert NAME.encode() not in told
 
 
 def test_an_upload_of_15_mb_arrives_whole(address: str) -> None:

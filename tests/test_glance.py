@@ -115,7 +115,7 @@ def test_history_and_host_agree_until_somebody_meddles_or_a_run_is_cut(fleet: Fl
         assert f"was cut off before the commit: {after} is committed, as before" in ended.out
         clone.done("restart", "-H", "shire02")
         # The host lets the former slot drain by itself, and is at work until then.
-        hosts[1].sh("flock /opt/apps/myapp/.activating true; flock /run/myapp/ctl/probation/until true")
+        hosts[1].sh("flock /run/myapp/lock/activate true; flock /run/myapp/lock/guard true")
         ended = clone.fab("history", "--verify", "-H", "shire02")
         assert (ended.status, "a later run has put that right" in ended.out) == (0, True)
         hosts[1].sh(f"head -n -6 {HISTORY} >/root/less; cat /root/less >{HISTORY}")
@@ -137,8 +137,8 @@ def test_a_run_that_is_at_work_is_no_fault_of_the_history(fleet: Fleet) -> None:
     clone, hosts, _, _ = fleet
     line = '{"time":"2026-01-01T00:00:00Z","run":"y","action":"deploy","release":"feedfacecafe","state":"started"}'
     hosts[0].sh(f"cp -p {HISTORY} /root/kept; echo '{line}' >>{HISTORY}")
-    hosts[0].sh("setsid flock /opt/apps/myapp/.activating sleep 600 >/dev/null 2>&1 & until flock -n "
-                "/opt/apps/myapp/.activating true; [ $? != 0 ]; do sleep 0.05; done")  # fmt: skip
+    hosts[0].sh("setsid flock /run/myapp/lock/activate sleep 600 >/dev/null 2>&1 & until flock -n "
+                "/run/myapp/lock/activate true; [ $? != 0 ]; do sleep 0.05; done")  # fmt: skip
     try:
         ended = clone.fab("history", "--verify", "-H", "shire01")
         assert (ended.status, "is under way" in ended.out) == (0, True)

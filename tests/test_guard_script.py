@@ -51,7 +51,6 @@ def whole(host: ShellHost, at: str) -> None:
     assert (host.running(), host.leftovers()) == ({"green"} if done else {"blue"}, []), at
     assert (WORKERS in host.calls) == done, at
     assert host.history()[-1] == ("deploy", NEW, "done" if done else "failed"), at
-    assert (host.run_folder / "ctl/door").resolve() == (host.run_folder / "ctl/live").resolve(), at
 
 
 def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path) -> None:
@@ -67,7 +66,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path)
         list(pool.map(cut, range(calls.index(STARTED) + 1, len(calls) + 1)))
 
 
-@pytest.mark.parametrize("call", ["link run/myapp/ctl/live -> apps/slots/green", COMMIT])
+@pytest.mark.parametrize("call", ["systemctl start myapp-live@green.service", COMMIT])
 def test_its_guard_may_be_killed_too_and_begins_again(tmp_path: Path, call: str) -> None:
     calls = good_run(tmp_path / "whole")
     number = calls.index(call) + 1
@@ -98,7 +97,7 @@ def test_a_first_release_whose_run_is_killed_leaves_nothing_behind(
     assert shell_host.execute(FIRST[0]) == -9
     assert shell_host.serves() == NEW
     assert shell_host.execute(FIRST[1]) == 1
-    assert not (shell_host.run_folder / "ctl/live").is_symlink()
+    assert (shell_host.run_folder / "live").readlink() == Path("none")
     assert (shell_host.running(), shell_host.leftovers()) == (set(), [])
     shell_host.failpoint = ""
     assert shell_host.execute(FIRST[0]) == 0
@@ -120,7 +119,7 @@ def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHos
     """It would wait for the same lock, and might lose."""
     host = killed(shell_host, good_run(shell_host.folder / "whole").index(COMMIT) + 1)
     told: list[str] = []
-    with (host.run_folder / "ctl/probation/until").open("a") as guard:
+    with (host.run_folder / "lock/guard").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
 
         def finish() -> None:
@@ -142,12 +141,12 @@ def test_without_a_guard_there_is_no_switch(shell_host: ShellHost) -> None:
 
 
 @pytest.mark.parametrize("script", [DEPLOY, GUARD], ids=["the run", "its guard"])
-def test_without_room_in_run_the_traffic_goes_back_all_the_same(shell_host: ShellHost, script: Script) -> None:
-    """No new link can be made there from the switch on; what was made before is enough."""
+def test_traffic_that_cannot_go_back_stays_with_what_answers(shell_host: ShellHost, script: Script) -> None:
     host = serving(shell_host)
     host.failpoint = f"activate.front={'fail' if script is DEPLOY else 'die'}"
-    (host.folder / "on-ln").write_text(f"case $2 in {host.run_folder}/*) [ ! -e {host.folder}/full ] || exit 1 ;; esac")
-    host.execute(DEPLOY, at="switch", do=(host.folder / "full").touch)
+    (host.folder / "refuse-myapp-live@blue.service").touch()
+    host.execute(DEPLOY)
     if script is GUARD:
         host.execute(GUARD)
-    assert (host.serves(), host.running()) == (OLD, {"blue"})
+    assert (host.serves(), host.running()) == (NEW, {"blue", "green"})
+    assert host.history()[-1] == ("deploy", NEW, "failed")

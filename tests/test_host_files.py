@@ -126,7 +126,7 @@ def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
         keys = unit(text) if path.endswith(".service") else {}
         started = [value for key, values in keys.items() if key.startswith("Exec") for value in values]
         assert not [value for value in started if value[:1] in "+!@|-:"], path
-        if any(f"{layout.root(SERVICE)}/" in value and "! test -e" not in value for value in started):
+        if any(f"{layout.root(SERVICE)}/" in value and "test -e" not in value for value in started):
             assert keys["User"] == ["myapp"], path
         assert not {"EnvironmentFile", "LoadCredential"} & set(keys), path
 
@@ -135,7 +135,7 @@ def test_at_boot_root_makes_and_removes_nothing_where_the_deploy_account_may_pla
     text = texts()["/etc/tmpfiles.d/myapp.conf"]
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     # Below /run, anew at each boot, where nobody could have planted one yet.
-    assert {(words[0], words[1].startswith("/run/myapp")) for words in lines} == {("d", True), ("L", True)}
+    assert {(words[0], words[1].startswith("/run/myapp")) for words in lines} == {("d", True), ("f", True), ("L", True)}
 
 
 def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain() -> None:
@@ -194,3 +194,36 @@ def test_systemd_knows_every_key(tmp_path: Path) -> None:
     # Older ones leave it out.
     known = [line for line in told.splitlines() if "'PrivatePIDs'" not in line]
     assert not [line for line in known if re.search(r"Unknown|parse|nvalid|ignoring", line)], told
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("committed", ["blue", "green"])
+def test_the_traffic_is_moved_only_with_a_way_back_and_back_without_room(
+    tmp_path: Path, shell: str, committed: str
+) -> None:
+    """What root runs, in a directory of the test; there is no room in it where `ln` fails."""
+    (command,) = unit(texts()["/etc/systemd/system/myapp-live@.service"])["ExecStart"]
+    text = re.fullmatch(r"/bin/sh -c '(.*)'", command)
+    assert text
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/ln").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "full/ln").chmod(0o755)
+    (tmp_path / "current").mkdir()
+    (tmp_path / "current" / f"is-{committed}").touch()
+
+    def move(slot: str, full: bool = False) -> bool:
+        script = text[1].replace("$$", "$").replace("%i", slot).replace("/opt/apps/myapp", str(tmp_path))
+        path = f"{tmp_path}/full:/usr/bin:/bin" if full else "/usr/bin:/bin"
+        ended = subprocess.run([shell, "-c", script], cwd=tmp_path, env={"PATH": path}, check=False)
+        assert (ended.returncode == 0) == (
+            (tmp_path / "live").is_symlink() and (tmp_path / "live").readlink() == Path(slot)
+        )
+        return ended.returncode == 0
+
+    other = "green" if committed == "blue" else "blue"
+    for _ in range(2):
+        assert not move(other, full=True)
+        assert move(other)
+        assert move(committed, full=True)
+        assert move(committed)
+    assert move("none")

@@ -25,9 +25,18 @@ def test_what_is_written_is_what_is_read() -> None:
     assert again.account == "deploy"
 
 
+def test_a_record_of_this_layout_stops_a_version_that_knows_no_layouts() -> None:
+    known = Record("shop")
+    known.layout, known.values = "2", {"account": "deploy"}
+    assert known.text() == "layout 2\nuser deploy\naccount of layout 2, which needs a newer version of this tool\n"
+    again = record.parse("shop", known.text())
+    assert (again.layout, again.account, again.text()) == ("2", "deploy", known.text())
+
+
 def test_a_record_of_an_earlier_version_names_files_and_the_account() -> None:
-    known = record.parse("shop", f"account deploy\nfile {'0' * 64} /etc/x\nlayout 7\n")
+    known = record.parse("shop", f"account deploy\nfile {'0' * 64} /etc/x\nnothing 7\n")
     assert (known.there, known.account, known.paths, known.made) == (True, "deploy", ("/etc/x",), set())
+    assert (known.layout, known.text()) == (record.FIRST, f"account deploy\nfile {'0' * 64} /etc/x\n")
 
 
 def test_of_two_digests_the_former_one_is_last_for_who_reads_one() -> None:

@@ -30,9 +30,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(root: Path, links: dict[str, str] | None = None) -> set[str]:
+def told(root: Path) -> set[str]:
     lines: list[str] = []
-    release.examine(str(root), links or {}, lambda word, text: lines.append(f"{word} {text}"))
+    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"))
     return {line.replace(f"{root}/releases/abc/", "") for line in lines if line.startswith("drift")}
 
 
@@ -61,7 +61,7 @@ def test_a_manifest_leads_nowhere_else(root: Path) -> None:
     (home / "MANIFEST").write_text("".join(f"{DIGEST}  {path}\n" for path in paths))
     lines: list[str] = []
     began = time.monotonic()
-    release.examine(str(root), {}, lambda word, text: lines.append(f"{word} {text}"))
+    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"))
     assert time.monotonic() - began < 2
     assert {line for line in lines if line.startswith("data")} == {f"data {home}/code/app/a b.py Y29kZQ=="}
     assert {f"drift edited {home}/code/{path}" for path in paths} <= set(lines)
@@ -78,14 +78,6 @@ def test_a_manifest_that_is_no_file_is_none(root: Path, plant: str) -> None:
     else:
         path.mkdir()
     assert told(root) == {"drift missing MANIFEST"}
-
-
-def test_a_link_of_a_used_slot_that_leads_elsewhere_is_told(root: Path) -> None:
-    (root / "slots/blue").mkdir(parents=True)
-    links = {"slots/blue/http.sock": "/run/shop/blue.sock", "slots/green/http.sock": "/run/shop/green.sock"}
-    assert told(root, links) == set()
-    (root / "slots/blue/release").symlink_to("../../releases/abc")
-    assert told(root, links) == {f"drift points {root}/slots/blue/http.sock"}
 
 
 def test_a_list_has_only_lines_of_its_form(tmp_path: Path) -> None:

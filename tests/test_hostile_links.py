@@ -26,7 +26,7 @@ def named() -> list[str]:
     """Every path below the deploy account's directory that a script names, without what each run calls its own."""
     texts = [path.read_text() for path in SHELL.glob("*.sh")]
     found = {match.rstrip("/.-") for text in texts for match in re.findall(r'\$ROOT"?/([A-Za-z./_-]+)', text)}
-    return sorted(found | {"slots/blue/release", "slots/green/release", "slots/blue/http.sock", "slots/green/is-green"})
+    return sorted(found | {"slots/blue/release", "slots/green/release", "slots/green/is-green"})
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def plant(fleet: Fleet, path: str, kind: str) -> None:
 
 
 KINDS = ["to a file", "to a directory", "to nothing", "hard"]
-PLACES = [*(f"{ROOT}/{path}" for path in named()), "/run/myapp/try/blue", "/run/myapp/ctl/live"]
+PLACES = [*(f"{ROOT}/{path}" for path in named()), "/run/myapp/try/blue", "/run/myapp/ctl/probation"]
 
 
 @pytest.mark.promise(ROOTS_OWN, "a link planted by the deploy account, and setup as root", part=8)

@@ -57,7 +57,7 @@ def test_root_writes_only_below_what_is_roots_alone(fleet: Fleet, place: str, do
 
 @pytest.mark.promise(TWO_RUNS, "setup in the middle of a switch")
 def test_setup_waits_for_nobody_and_says_who_is_at_work(fleet: Fleet) -> None:
-    lock, who = f"{ROOT}/.activating", '{"git":"Ann","host":"desk"}'
+    lock, who = "/run/myapp/lock/activate", '{"git":"Ann","host":"desk"}'
     line = f'{{"time":"2026-01-01T00:00:00Z","run":"r","action":"deploy","release":"abc","who":{who},"group":0}}'
     fleet.sh(0, f"echo '{line}' >{lock}; flock {lock} sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/run/holder; "
                 f"while flock -n {lock} true; do :; done")  # fmt: skip
@@ -83,19 +83,22 @@ def test_a_verb_in_the_middle_of_setup_is_told_so(fleet: Fleet) -> None:
     assert "is at work here since" in ended.out
     assert ": setup of " in ended.out
     # Killed, it holds nothing.
-    fleet.sh(0, f"until flock -n {ROOT}/.activating true; do :; done")
+    fleet.sh(0, "until flock -n /run/myapp/lock/activate true; do :; done")
     fleet.clone.done(*SETUP)
 
 
-@pytest.mark.promise(ROOTS_OWN, "a link planted in the place of the lock of setup")
+@pytest.mark.promise(ROOTS_OWN, "something planted in the place of the former lock of setup")
 @pytest.mark.parametrize("plant", ["mkfifo {}", "mkdir {}", "ln -s /etc/shadow {}"], ids=["pipe", "directory", "link"])
-def test_a_lock_that_cannot_be_is_told(fleet: Fleet, plant: str) -> None:
-    lock = f"{ROOT}/.activating"
-    fleet.sh(0, f"mv {lock} {lock}.away && runuser -u deploy -- {plant.format(lock)}")
+def test_nothing_planted_where_the_lock_was_is_looked_at(fleet: Fleet, plant: str) -> None:
+    former = f"{ROOT}/.activating"
+    look = "stat -c '%s %Y %U %a' /etc/shadow"
+    before = fleet.sh(0, look)
+    fleet.sh(0, f"runuser -u deploy -- {plant.format(former)}")
     try:
-        refused(fleet, f"deploy cannot lock {lock}: remove that")
+        fleet.clone.done(*SETUP)
     finally:
-        fleet.sh(0, f"rm -rf {lock} && mv {lock}.away {lock}")
+        fleet.sh(0, f"rm -rf {former}")
+    assert fleet.sh(0, look) == before
 
 
 @pytest.mark.promise(ROOTS_OWN, "a hard link planted by an account that deploys no more")

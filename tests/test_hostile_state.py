@@ -93,7 +93,7 @@ def test_what_cannot_be_swept_away_does_not_make_a_deploy_fail(fleet: Fleet) -> 
         release = fleet.edit()
         fleet.clone.done("deploy")
         assert fleet.answering == [release]
-        fleet.sh(0, "flock -w 60 /run/myapp/ctl/probation/until true")
+        fleet.sh(0, "flock -w 60 /run/myapp/lock/guard true")
         said = fleet.clone.done("logs", "-n", "100").out
         assert f"{ROOT}/venvs/roots is not used any more, and cannot be removed" in said
         assert fleet.sh(0, "systemctl is-failed 'myapp-probation@*' || :") in {"", "inactive"}
@@ -119,12 +119,12 @@ def test_a_host_of_an_older_version_is_told_before_anything_is_begun(
     fleet.clone.done("deploy", "--wait")
     fleet.edit()
     fleet.clone.done("deploy", "--wait")
-    fleet.sh(0, f"{GONE} && sed -i /probation@/d /etc/myapp/setup")
+    fleet.sh(0, "sed -i -e /^layout/d -e /^account/d -e s/^user/account/ /etc/myapp/setup")
     before = fleet.history("shire01")
-    for words in (("restart",), ("--dry", "restart"), ("rollback",), ("--dry", "rollback")):
+    for words in (("restart",), ("--dry", "restart"), ("rollback",), ("--dry", "rollback"), ("stop",), ("start",)):
         ended = fleet.clone.fab(*words)
         assert ended.status == 1, ended.both
-        assert "set up by an older version" in ended.both
+        assert "an older version of this tool has set the host up" in ended.both
         assert "next: fab setup -H shire01" in ended.both
     assert fleet.history("shire01") == before
     fleet.clone.done("setup")

@@ -90,7 +90,7 @@ def test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun(fleet: Fle
         fleet.clone.replace("service/service.yaml", "timeout: 6 ", "timeout: 30 ")
         fleet.clone.replace("service/service.yaml", "path: /nowhere", "path: /readyz")
     # The host notices at its next line that nobody listens; until then the lock of the activation is held.
-    fleet.sh(0, "flock -w 40 /opt/apps/myapp/.activating true")
+    fleet.sh(0, "flock -w 40 /run/myapp/lock/activate true")
     assert fleet.answering == before
     assert fleet.history("shire01")[-1]["state"] == "failed"
     fleet.clone.done("deploy", "-H", "shire01")

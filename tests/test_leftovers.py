@@ -36,7 +36,7 @@ def parts(site: Site) -> None:
 
 def links(site: Site) -> None:
     """A rename that never came."""
-    site.sh(f"cd {ROOT} && for at in . slots/green slots/blue /run/myapp/ctl; do ln -s nowhere $at/link.new-x; done")
+    site.sh(f"cd {ROOT} && for at in . slots/green slots/blue; do ln -s nowhere $at/link.new-x; done")
 
 
 def marks(site: Site) -> None:
@@ -53,7 +53,7 @@ def candidate(site: Site) -> None:
 def probation(site: Site) -> None:
     """A candidate that has the traffic, and was not committed."""
     candidate(site)
-    site.sh(f"ln -s {ROOT}/slots/{site.other} /run/myapp/ctl/live.x && mv -T /run/myapp/ctl/live.x /run/myapp/ctl/live")
+    site.sh(f"systemctl start myapp-live@{site.other}.service")
 
 
 def broken_candidate(site: Site) -> None:
@@ -66,7 +66,7 @@ def broken_candidate(site: Site) -> None:
 
 def nothing_live(site: Site) -> None:
     """No link that says where traffic goes."""
-    site.sh("rm /run/myapp/ctl/live")
+    site.sh("rm /run/myapp/live")
 
 
 @pytest.mark.promise(AGAIN, "every leftover of a dead run", part=2)
@@ -121,7 +121,7 @@ def test_a_controller_that_is_killed_leaves_the_host_well(site: Site, line: str)
             seen = [text for text in iter(process.stdout.readline, "") if reached(text, line, process.send_signal)]
         assert seen, f"the deploy ended before {line!r}"
         assert process.returncode == -signal.SIGKILL
-        site.sh(f"flock -w 60 {ROOT}/.activating true")
+        site.sh("flock -w 60 /run/myapp/lock/activate true")
     assert watch.seen <= {old, new}
     serving = site.answering
     assert serving == (new if site.sh(f"readlink {ROOT}/current/release").endswith(new) else old)

@@ -62,6 +62,7 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (parts.processes, "{a: {command: 'x \"'}}", "a.command", "balanced quotes"),
         (parts.processes, "{a_b: {command: x}}", "a_b", "expected a name of a-z"),
         (parts.processes, "{listen: {command: x}}", "listen", "expected a name of a-z"),
+        (parts.processes, "{live: {command: x}}", "live", "expected a name of a-z"),
         (parts.processes, "{a: x}", "a", "expected a mapping"),
         (parts.processes, "{a: }", "a", '"a" has no value'),
         (parts.health, "{settel: 2}", "settel", 'unknown key "settel"'),

@@ -24,8 +24,8 @@ NEW, OLD = "b" * 12, "a" * 12
 TOOLS = {f"tool.{name}": f"/usr/bin/{name}" for name in
          ("curl", "flock", "nginx", "openssl", "ss", "sudo", "tar", "visudo", "apt-get")}  # fmt: skip
 SERVING = {
-    **TOOLS, "setup.account": "deploy", "web_account": "www-data", "ipv6": "1",
-    "current": "blue", "current_release": NEW, "live": "current", "facade": "active",
+    **TOOLS, "setup.account": "deploy", "setup.layout": "2", "web_account": "www-data", "ipv6": "1",
+    "current": "blue", "current_release": NEW, "live": "blue", "facade": "active",
     "slot.blue.ActiveState": "active", "slot.green.ActiveState": "inactive",
     "health.slot": "ok", "health.front": "ok", "file./etc/myapp/tls/certificate.pem": "c" * 64,
 }  # fmt: skip
@@ -169,6 +169,10 @@ def test_a_host_that_was_set_up_needs_nothing_of_root() -> None:
     ("changes", "reason"),
     [
         ({"setup__account": ""}, "the host was never set up for this service"),
+        (
+            {"setup__layout": "1"},
+            "it was set up by an older version, and what a run uses is moved to where this one has it",
+        ),
         ({"setup__account": "other"}, "it was set up for the account other, not deploy"),
         ({"file./etc/myapp/tls/certificate__pem": ""}, "there is no certificate"),
     ],

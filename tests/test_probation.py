@@ -9,7 +9,7 @@ import pytest
 from tests.hosts import MakeHosts
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK, WHOLE
-from tests.site import ROOT, Watch
+from tests.site import Watch
 from tests.trial import NEVER, Trial, trial
 
 
@@ -20,7 +20,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> T
 
 def on_host(command: str) -> str:
     """Said of the slot that is on probation."""
-    return f"live=$(basename $(readlink /run/myapp/ctl/live)); unit=myapp@$live.service; {command}"
+    return f"live=$(basename $(readlink /run/myapp/live)); unit=myapp@$live.service; {command}"
 
 
 MAIN = "$(systemctl show -p MainPID --value $unit)"
@@ -71,7 +71,7 @@ def test_a_controller_that_dies_right_after_the_switch_is_not_needed(site: Trial
         assert process.stdout
         assert any(line in text for text in iter(process.stdout.readline, ""))
         process.send_signal(signal.SIGKILL)
-    site.sh(f"flock -w 60 {ROOT}/.activating true")
+    site.sh("flock -w 60 /run/myapp/lock/activate true")
     if site.trying:
         site.fault(new, "says 500")
         site.over()

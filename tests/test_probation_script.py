@@ -16,7 +16,7 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 __all__ = ["shell_host"]
 
 WATCH = scripts.probation(SERVICE, Switch("deploy", NEW, OLD))
-BACK = "link run/myapp/ctl/live -> apps/current"
+BACK = "systemctl start myapp-live@blue.service"
 COMMIT = "link apps/current -> slots/green"
 
 
@@ -31,11 +31,9 @@ def tried(host: ShellHost, seconds: int = 3) -> ShellHost:
     serving(host)
     (host.root / "slots/green/is-green").touch()
     (host.root / "slots/green/release").symlink_to(f"../../releases/{NEW}")
-    (host.root / "slots/green/http.sock").symlink_to(host.run_folder / "green.sock")
     (host.run_folder / "try/green").touch()
-    (host.run_folder / "ctl/live").unlink()
-    (host.run_folder / "ctl/live").symlink_to(host.root / "slots/green")
-    (host.run_folder / "ctl/live.new-back").symlink_to(host.root / "current")
+    (host.run_folder / "live").unlink()
+    (host.run_folder / "live").symlink_to("green")
     host.unit("myapp@green.service").write_text("active")
     (host.run_folder / "ctl/probation").mkdir()
     (host.run_folder / "ctl/probation/until").write_text(f"{100_000 + seconds * 100}\n")
@@ -77,7 +75,6 @@ def test_what_holds_is_committed_and_then_the_former_slot_is_stopped(shell_host:
     assert changes == [
         COMMIT,
         "sync apps apps/slots/green",
-        BACK,
         "systemctl restart myapp-worker.service",
         "systemctl stop myapp@blue.service myapp@blue.socket",
     ]
@@ -160,8 +157,8 @@ def test_a_watch_that_begins_when_the_time_is_up_looks_all_the_same(shell_host: 
 
 def test_a_watch_that_finds_its_trial_ended_does_nothing(shell_host: ShellHost) -> None:
     host = tried(shell_host)
-    (host.run_folder / "ctl/live").unlink()
-    (host.run_folder / "ctl/live").symlink_to(host.root / "current")
+    (host.run_folder / "live").unlink()
+    (host.run_folder / "live").symlink_to("blue")
     assert host.execute(WATCH) == 0
     assert (host.calls, host.history()) == ([], [])
 
@@ -228,7 +225,7 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost,
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
     until.write_text(f"{left}\n")
-    with (host.root / ".activating").open("w") as lock, until.open() as watch:
+    with (host.run_folder / "lock/activate").open("w") as lock, (host.run_folder / "lock/guard").open("w") as watch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(watch, fcntl.LOCK_EX)
         deploy = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))

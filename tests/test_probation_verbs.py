@@ -11,7 +11,7 @@ import pytest
 from tests.hosts import MakeHosts
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK
-from tests.site import ROOT, Watch
+from tests.site import Watch
 from tests.trial import NEVER, YAML, Trial, trial
 
 pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=3)
@@ -231,9 +231,9 @@ def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_
 
 def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: Trial) -> None:
     new, old = site.committed(), site.committed(NEVER)
-    other, live = site.other, "/run/myapp/ctl/live"
+    other = site.other
     site.sh(f"touch /run/myapp/try/{other}; systemctl start myapp@{other}.service")
-    site.sh(f"ln -s {ROOT}/slots/{other} {live}.x; mv -T {live}.x {live}")
+    site.sh(f"systemctl start myapp-live@{other}.service")
     assert site.answering == new
     told = site.clone.fab("status")
     assert told.status == 1

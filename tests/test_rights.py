@@ -151,6 +151,8 @@ def test_the_service_reads_its_release_and_writes_nothing_of_it(fleet: Fleet) ->
     for secret in (
         "/etc/myapp/secret",
         "/etc/myapp/tls/key.pem",
+        "/etc/myapp/check/live",
+        "/etc/myapp/check/map",
         "/etc/shadow",
         "/etc/sudoers.d/myapp",
         "/home/deploy/.ssh/authorized_keys",
@@ -158,7 +160,9 @@ def test_the_service_reads_its_release_and_writes_nothing_of_it(fleet: Fleet) ->
         assert fleet.hosts[0].sh(f"test -e {secret}").returncode == 0, secret
         assert fleet.hosts[0].sh(f"{service} cat {secret}").returncode != 0, secret
     owners = fleet.sh(
-        0, f"find {ROOT} ! -user deploy; find /etc/myapp /etc/systemd/system/myapp* /etc/sudoers.d/myapp ! -user root"
+        0,
+        f"find {ROOT} ! -user deploy; find /etc/myapp /etc/systemd/system/myapp* /etc/sudoers.d/myapp ! -user root"
+        " ! '(' -path '/etc/myapp/check/*' -user deploy -perm 400 ')'",
     )
     assert owners == ""
 
@@ -166,7 +170,7 @@ def test_the_service_reads_its_release_and_writes_nothing_of_it(fleet: Fleet) ->
 # What the account could put a link in the place of; some together, as long as one does not end the run early.
 LINKS = [
     {"README": "/etc/precious/file"},
-    {"history.jsonl": "/etc/precious/file", ".activating": "/etc/precious/file", "current": "/etc/precious",
+    {"history.jsonl": "/etc/precious/file", "current": "/etc/precious",
      "releases": "/etc/precious", "venvs": "/etc/precious", "wheels": "/etc/precious"},
     {"slots": "/etc/precious"},
     {"slots/blue": "/etc/precious"},

@@ -30,7 +30,7 @@ def ask(host: ShellHost, question: Question = EVERYTHING) -> facts.Facts:
 
 def test_facts_of_a_host_that_serves(shell_host: ShellHost) -> None:
     found = ask(serving(shell_host))
-    assert (found.current, found.get("current"), found.get("live")) == (OLD, "blue", "current")
+    assert (found.current, found.get("current"), found.get("live")) == (OLD, "blue", "blue")
     assert (found.healthy, found.settled) == (True, True)
     assert found.manifest is not None
     assert set(found.manifest) == {"app.py"}
@@ -92,7 +92,7 @@ def test_facts_carry_the_history_in_order_and_no_more_than_was_asked(shell_host:
 
 def test_facts_wait_for_an_activation_that_goes_on_without_its_link(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    with (host.root / ".activating").open("w") as lock:
+    with (host.run_folder / "lock/activate").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ask(host, Question(wait=1)).get("activating") == "1"
     assert ask(host, Question(wait=30)).get("activating") == ""

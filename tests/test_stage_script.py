@@ -307,7 +307,7 @@ def test_what_a_killed_run_left_is_taken_away_by_the_next(shell_host: ShellHost)
 def test_what_another_run_is_making_is_left_alone(shell_host: ShellHost) -> None:
     theirs = shell_host.root / "releases/.part-theirs"
     theirs.mkdir()
-    with (shell_host.root / ".staging").open("w") as lock:
+    with (shell_host.run_folder / "lock/stage").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         assert shell_host.execute(stage(), payload()) == 0
     assert theirs.is_dir()
@@ -315,7 +315,7 @@ def test_what_another_run_is_making_is_left_alone(shell_host: ShellHost) -> None
 
 
 def test_who_stages_shares_with_others_who_stage_and_with_nobody_who_clears_away(shell_host: ShellHost) -> None:
-    lock = (shell_host.root / ".staging").open("a")
+    lock = (shell_host.run_folder / "lock/stage").open("a")
     seen: list[bool] = []
 
     def look() -> None:

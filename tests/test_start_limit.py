@@ -9,7 +9,7 @@ from tests.front import release_of
 from tests.hosts import Hosts, MakeHosts
 
 ROOT = "/opt/apps/myapp"
-REST = "flock /run/myapp/ctl/probation/until true"
+REST = "flock /run/myapp/lock/guard true"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 from tests.clone import make, quicken
 from tests.hosts import Hosts
 from tests.promises.state import check
-from tests.site import ROOT, Site
+from tests.site import Site
 
 YAML = "service/service.yaml"
 NEVER = 600
@@ -73,7 +73,7 @@ class Trial(Site):
     @property
     def trying(self) -> bool:
         """Whether the traffic goes somewhere else than a boot would lead it."""
-        return self.sh("readlink /run/myapp/ctl/live") != f"{ROOT}/current"
+        return self.sh("readlink /run/myapp/live") != self.slot
 
     def fault(self, release: str, words: str) -> None:
         """What goes wrong with a release from now on; nothing with no words."""
@@ -82,7 +82,7 @@ class Trial(Site):
 
     def over(self, seconds: int = 120) -> None:
         """Wait until the host has decided, and has done what follows."""
-        self.sh(f"flock -w {seconds} /run/myapp/ctl/probation/until true")
+        self.sh(f"flock -w {seconds} /run/myapp/lock/guard true")
         self.sh("while systemctl is-active -q 'myapp-probation@*'; do sleep 0.1; done")
 
     def returned(self, old: str, new: str) -> str:

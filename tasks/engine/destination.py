@@ -17,10 +17,11 @@ def question(member: Member) -> Question:
 
 def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
     """What a rollback or restart activates, what is committed, and what to go back to afterwards."""
+    member.accept(found)
     release = target_of(member, action, wanted, found)
     for path in question(member).files:
         if not found.get(f"file.{path}"):
-            told = f"the host was set up by an older version: there is no {path}, which guards a run"
+            told = f"there is no {path} on the host, which guards a run"
             raise LoopError(told, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
     spare = history.way_back(found.actions, action, release, found.release_ids)
     trial = found.live if found.live != found.current else None

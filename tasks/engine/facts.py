@@ -21,7 +21,7 @@ _PYTHONS, _LONGEST, _OBJECT = 50, 1000, 8000
 _RELEASE = r"[0-9a-z]{1,40}"
 _SHAPES = {
     "current": ("committed slot", "(blue|green)?"),
-    "live": ("live slot", "(blue|green|current)?"),
+    "live": ("live slot", "(blue|green)?"),
     "current_release": ("committed release", f"({_RELEASE})?"),
     "live_release": ("live release", f"({_RELEASE})?"),
     "setup.account": ("deploy account", r"([A-Za-z0-9_][A-Za-z0-9._@-]{0,99})?"),
@@ -97,7 +97,7 @@ class Facts(NamedTuple):
     @property
     def slot(self) -> str:
         """The slot that has the traffic; empty when no release is committed."""
-        return self.get("current") if self.get("live") in {"current", ""} else self.get("live")
+        return self.get("live") or self.get("current")
 
     @property
     def probation(self) -> int | None:
@@ -115,6 +115,11 @@ class Facts(NamedTuple):
         return self.get("setup.account") or None
 
     @property
+    def outdated(self) -> bool:
+        """Whether an older version has set the host up: what a run looks for lies elsewhere, until setup moves it."""
+        return self.account is not None and self.number("setup.layout") < layout.VERSION
+
+    @property
     def release_ids(self) -> tuple[str, ...]:
         """The releases that are there."""
         return tuple(str(release.get("id", "")) for release in self.releases)
@@ -130,7 +135,8 @@ class Facts(NamedTuple):
         slot = self.get("current")
         other = "green" if slot == "blue" else "blue"
         return (
-            self.get("live") == "current"
+            slot != ""
+            and self.get("live") == slot
             and not self.get("tries")
             and self.get("facade") == "active"
             and self.get(f"slot.{slot}.ActiveState") == "active"
@@ -165,6 +171,7 @@ def parse(transcript: Transcript) -> Facts:
             digests[path] = digest
         else:
             values[key] = value
+    _read_record(values)
     _accept(values)
     values.update({f"setup.{path}": digest for path, digest in digests.items()})
     actions = history.parse(transcript.all("history"))
@@ -180,6 +187,22 @@ def parse(transcript: Transcript) -> Facts:
         transcript.all("journal"),
         transcript.all("systemd"),
     )
+
+
+def _read_record(values: dict[str, str]) -> None:
+    """Bring the account to where the record of the first layout has it; LoopError for a layout that is not known here.
+
+    Its line `account` says since then, to versions that know of no layouts, that this one is not for them.
+    """
+    if (told := values.get("setup.layout")) is None:
+        return
+    if told != str(layout.VERSION):
+        raise LoopError(
+            f"a newer version of this tool has set the host up: its layout is {told[:20]}, and not {layout.VERSION}",
+            next="use the clone that it was set up from, or update this one",
+            code="newer",
+        )
+    values["setup.account"] = values.pop("setup.user", "")
 
 
 def _accept(values: Mapping[str, str]) -> None:

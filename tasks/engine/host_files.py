@@ -64,6 +64,8 @@ def _units(service: Service, ground: Ground) -> dict[str, str]:
         f"{name}.service": templates.fill("systemd/facade.service", **values),
         f"{name}@.service": templates.fill("systemd/slot.service", **values),
         f"{name}@.socket": templates.fill("systemd/slot.socket", **values),
+        f"{name}-live@.service": templates.fill("systemd/live.service", **values),
+        f"{name}-boot@.service": templates.fill("systemd/boot.service", **values),
         f"{name}-hook@.service": templates.fill("systemd/hook.service", **values),
         f"{name}-probation@.service": templates.fill("systemd/probation.service", **values),
     }
@@ -133,7 +135,6 @@ def _tmpfiles(service: Service, ground: Ground) -> str:
     return templates.fill(
         "systemd/tmpfiles.conf",
         name=service.name,
-        root=layout.root(service),
         account=quote.account(ground.account),
     )
 
@@ -160,7 +161,6 @@ def _nginx(service: Service, ground: Ground) -> str:
         name=service.name,
         variable=variable,
         root=root,
-        door=layout.DOOR,
         server_name=quote.nginx(service.nginx.server_name),
         tag=layout.gateway_tag(service),
         listen_80_ipv6="\n    listen [::]:80;" if ground.ipv6 else "",

@@ -8,8 +8,8 @@ from tasks.engine.service import Process, Service
 
 SLOTS = ("blue", "green")
 SYSTEMCTL = "/usr/bin/systemctl"
-DOOR = "127.0.0.83"
-"""Where the host's own check asks the front door from during maintenance: an address that nobody else asks from."""
+VERSION = 2
+"""Of what lies where on a host, as its record has it: raised when setup has to move what older scripts look for."""
 
 
 def root(service: Service) -> str:
@@ -45,6 +45,12 @@ def watches(service: Service) -> tuple[str, ...]:
     return tuple(f"{service.name}-probation@{slot}.service" for slot in SLOTS)
 
 
+def movers(service: Service) -> tuple[str, ...]:
+    """What leads all traffic to a slot, or to none; and what does so at boot."""
+    ways = (f"{service.name}-live@{way}.service" for way in (*SLOTS, "none"))
+    return (*ways, *(f"{service.name}-boot@{slot}.service" for slot in SLOTS))
+
+
 def watch_file(service: Service) -> str:
     """The unit file of what watches a release after its switch."""
     return f"/etc/systemd/system/{service.name}-probation@.service"
@@ -74,7 +80,7 @@ def units(service: Service) -> tuple[str, ...]:
     """Every unit of the service that systemd could be told something about, instances included."""
     hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
     jobs = tuple(unit.removesuffix(".timer") + ".service" for unit in processes(service) if unit.endswith(".timer"))
-    return (*stopped(service), *hooks, *jobs)
+    return (*stopped(service), *movers(service), *hooks, *jobs)
 
 
 def companions(service: Service) -> tuple[str, ...]:
@@ -102,6 +108,7 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
         found += [("kill", "-s", "KILL", unit), ("start", f"{name}-probation@{slot}.service")]
         hook = f"{name}-hook@{slot}.service"
         found += [("start", hook), ("reset-failed", hook)]
+    found += [("start", f"{name}-live@{way}.service") for way in (*SLOTS, "none")]
     found += [("stop", *watches(service)), ("reset-failed", *watches(service))]
     found += [("start", f"{name}.service"), ("stop", *stopped(service))]
     found += [("enable", *enabled(service)), ("disable", *enabled(service))]

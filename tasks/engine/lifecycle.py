@@ -34,6 +34,7 @@ def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> Non
 def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     """Drain and stop; `disable` keeps a boot from starting it."""
     found = member.ask(Question())
+    member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(scripts.stop(member.service, disable=disable), emit)
     member.finish(emit, "stopped", "a boot starts it again" if not disable else "a boot does not start it either")
@@ -42,6 +43,7 @@ def stop(member: Member, emit: Emit, *, disable: bool) -> None:
 def start(member: Member, emit: Emit) -> None:
     """Start the committed release and wait for its health check."""
     found = member.ask(Question())
+    member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(scripts.start(member.service), emit)
     member.finish(emit, "started", f"release {found.current}", release=found.current)

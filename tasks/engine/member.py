@@ -91,6 +91,16 @@ class Member:
         self.warning = maintenance.warn(found)
         return found
 
+    def accept(self, found: Facts) -> None:
+        """LoopError for a host that an older version has set up: what runs there would look for is not there yet."""
+        if found.outdated:
+            raise LoopError(
+                "an older version of this tool has set the host up, and setup moves what has moved since",
+                where=self.host.name,
+                next=f"fab setup -H {self.host.name}; it loses no request",
+                code="outdated",
+            )
+
     def act_as(self, account: str) -> None:
         """Run what follows as the deploy account: root steps down to it, nobody else may be somebody else."""
         session = self.connect()

@@ -9,8 +9,8 @@ from tasks.engine.tree import Mapping, Node
 
 NEEDS = ("host", "network", "jit", "proc", "gpu", "home")
 
-# NAME-probation@, NAME-listen and NAME-hook@ are units of ours.
-_RESERVED_PROCESSES = frozenset({"probation", "listen", "hook"})
+# NAME-probation@, NAME-live@, NAME-boot@, NAME-listen and NAME-hook@ are units of ours.
+_RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook"})
 # Set by us, or able to change which code runs or which socket it serves.
 _RESERVED_VARIABLES = frozenset(
     {"SERVICE", "RELEASE", "HOST", "PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"}

@@ -138,7 +138,9 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
     reasons = []
     if facts.account is None:
         reasons.append("the host was never set up for this service")
-    elif facts.account != account:
+    elif facts.outdated:
+        reasons.append("it was set up by an older version, and what a run uses is moved to where this one has it")
+    if facts.account and facts.account != account:
         reasons.append(f"it was set up for the account {facts.account}, not {account}")
     installed = facts.get(f"file./etc/{service.name}/tls/certificate.pem")
     if certificate is not None and installed != hashlib.sha256(certificate).hexdigest():

@@ -134,6 +134,7 @@ def setup(service: Service, installation: Installation) -> Script:
         "units": list(layout.enabled(service)),
         "drain": service.drain,
         "grace": launchers.GRACE,
+        "layout": layout.VERSION,
         "origin": installation.origin,
         **installation.consent._asdict(),
     }
@@ -146,7 +147,6 @@ def drift(service: Service, files: Collection[str]) -> Script:
         "files": sorted(files),
         "certificate": f"/etc/{service.name}/tls/certificate.pem" if front(service) == "https" else "",
         "units": list(layout.units(service)),
-        "links": {f"slots/{slot}/http.sock": f"/run/{service.name}/{slot}.sock" for slot in layout.SLOTS},
     }
     return _step("drift", service, values, seconds=240)
 
@@ -296,7 +296,6 @@ def _common(service: Service) -> dict[str, str | int]:
         "HEALTH_SETTLE": round(100 * health.settle),
         "HEALTH_PAUSE": f"{pause:.2f}",
         "FRONT": front(service),
-        "DOOR": layout.DOOR,
         "FRONT_HOST": service.nginx.server_name if service.nginx else "localhost",
         "LISTEN": host_files.listen_address(service),
         "PROCESSES": " ".join(layout.processes(service)),

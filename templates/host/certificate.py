@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from . import files, programs
 from .files import RootFiles
+from .folders import Folder
 from .record import Record
 from .run import Refused, Run
 
@@ -47,6 +48,17 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
     record.write(run.id)
     changes.replace(key, pair[key], 0o600)
     changes.replace(certificate, pair[certificate], 0o644)
+
+
+def make_nobodys(run: Run, name: str) -> None:
+    """Key and certificate, in one file, that nginx shows to those who ask for a name that no site has."""
+    path = f"/etc/{name}/tls/nobody.pem"
+    files.remove_parts(path)
+    if files.read(path) is None:
+        with Folder.open(f"/etc/{name}/tls") as folder:
+            folder.replace(
+                "nobody.pem", b"".join(_self_signed("invalid", "invalid")), 0o600, f"nobody.pem.new-{run.id}"
+            )
 
 
 def _self_signed(name: str, server_name: str) -> tuple[bytes, bytes]:

@@ -40,7 +40,7 @@ def perform(run: Run) -> None:
     for path in _extra_units(step["name"], frozenset(step["files"])):
         run.mark("drift", f"extra {path}")
         _show(run.mark, path)
-    _below(run, step["root"], step["links"])
+    _below(run, step["root"])
 
 
 def _root_file(run: Run, path: str) -> None:
@@ -88,13 +88,13 @@ def _show(tell: Tell, path: str) -> None:
         return
 
 
-def _below(run: Run, root: str, links: dict[str, str]) -> None:
+def _below(run: Run, root: str) -> None:
     try:
         owner = accounts.of_uid(os.lstat(root).st_uid)
     except FileNotFoundError:
         return
     if os.geteuid() != 0:
-        examine(root, links, run.mark)
+        examine(root, run.mark)
         return
     if owner is None:
         run.mark("drift", f"unreadable {root}")
@@ -104,7 +104,7 @@ def _below(run: Run, root: str, links: dict[str, str]) -> None:
         def tell(word: str, text: str) -> None:
             output.write(json.dumps([word, text]).encode() + b"\n")
 
-        examine(root, links, tell)
+        examine(root, tell)
 
     for line in accounts.as_account(owner, work, _SECONDS, _MOST).splitlines():
         word, text = json.loads(line)

@@ -23,8 +23,11 @@ class Gateway:
         self._name, self._front, self._server_name = (run.step[key] for key in ("name", "front", "server_name"))
         self.reloaded = False
 
-    def start(self) -> None:
-        """Check, then reload or start; Refused with the reason where nginx cannot serve us beside everybody else."""
+    def start(self, renewed: bool) -> None:
+        """Check, then reload or start; Refused with the reason where nginx cannot serve us beside everybody else.
+
+        renewed: it has to read something anew that is none of the files that `changes` knows.
+        """
         if self._front == "listen":
             if programs.active(_UNIT) and self._changes.changed("/etc/nginx/"):
                 self._check()
@@ -33,7 +36,8 @@ class Gateway:
         if not programs.ask("systemctl", "is-enabled", "-q", _UNIT).well:
             programs.systemctl("enable", "-q", _UNIT)
         up = programs.active(_UNIT)
-        if up and not self._changes.changed("/etc/nginx/") and not self._changes.changed(f"/etc/{self._name}/tls/"):
+        changed = any(map(self._changes.changed, ("/etc/nginx/", f"/etc/{self._name}/tls/")))
+        if up and not changed and not renewed:
             return
         self._run.say("nginx", "check and reload")
         self._check()

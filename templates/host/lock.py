@@ -1,9 +1,15 @@
-"""The lock of whatever changes a slot: setup never comes in the middle of a switch."""
+"""The lock of whatever changes a slot: setup never comes in the middle of a switch.
+
+It lies in a directory of root's, and is the deploy account's file. On a host of the first layout it lies in a directory
+of that account: there a process with the rights of the account holds it.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import pwd
+import re
 import select
 import signal
 import stat
@@ -15,21 +21,66 @@ from .run import Busy, Refused, Run
 
 _PATIENCE = 15
 """Seconds beyond the wait for a lock in which the process that waits has to answer."""
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+_FORMER = ".activating"
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LINE = re.compile(r"\d+: FLOCK +ADVISORY +WRITE +(\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) ")
 
 
 def hold(run: Run, root: str, name: str, seconds: float) -> None:
     """Hold the lock for as long as this program lives; Busy with the line of whoever has it.
 
-    The lock lies in a directory of the deploy account, so a process with the rights of that account holds it.
     seconds: how long the end of a probation may take, which is waited for.
     """
+    path = f"/run/{name}/lock/activate"
+    try:
+        descriptor = os.open(path, _OPEN)
+    except FileNotFoundError:
+        _hold_former(run, root, name, seconds)
+        return
+    guard, probation = f"/run/{name}/lock/guard", f"/run/{name}/ctl/probation/until"
+    busy = _lock(descriptor, guard, probation, run.holder("setup", ""), seconds)
+    if busy is None:
+        return
+    stranger = _stranger(descriptor)
+    if stranger:
+        raise Refused(f"{path} is held by {stranger}: look at it on this host, and end it")
+    raise Busy(busy)
+
+
+def _stranger(descriptor: int) -> str:
+    """A process that holds the lock and is neither root's nor of its owner; empty when there is none."""
+    found = os.fstat(descriptor)
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+    with open("/proc/locks", encoding="ascii") as file:
+        holders = [
+            match for match in map(_LINE.match, file) if match and match.groups()[1:] == (device, str(found.st_ino))
+        ]
+    for pid in (match[1] for match in holders):
+        try:
+            uid = os.stat(f"/proc/{pid}").st_uid
+        except FileNotFoundError:
+            continue
+        if uid not in {0, found.st_uid}:
+            names = [_name(one) for one in (uid, found.st_uid)]
+            return f"process {pid} of {names[0]}, which is neither root nor {names[1]}"
+    return ""
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
+    """Let a process with the rights of the directory's owner hold the lock of the first layout, if there is one."""
     try:
         owner = of_uid(os.lstat(root).st_uid)
     except FileNotFoundError:
         return
     # Of an account that is gone nobody is at work.
-    if owner is None:
+    if owner is None or not os.path.lexists(f"{root}/{_FORMER}"):
         return
     alive, ours = os.pipe()
     answer, telling = os.pipe()
@@ -51,7 +102,7 @@ def hold(run: Run, root: str, name: str, seconds: float) -> None:
     if word == "busy":
         raise Busy(rest)
     if word != "held":
-        raise Refused(f"{owner.name} cannot lock {root}/.activating: remove that, and run setup again")
+        raise Refused(f"{owner.name} cannot lock {root}/{_FORMER}: remove that, and run setup again")
     # `ours` stays open until this program ends, and tells the other process so.
 
 
@@ -61,7 +112,11 @@ def _hold_and_exit(
     """Run in the child: lock, tell, and wait for the end of the parent."""
     try:
         become(owner)
-        busy = _lock(root, probation, line, seconds)
+        with Folder.open(root) as folder:
+            descriptor = os.open(_FORMER, _OPEN, dir_fd=folder.descriptor)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no regular file")
+        busy = _lock(descriptor, probation, probation, line, seconds)
         os.write(telling, f"busy {busy}".encode() if busy is not None else b"held ")
         os.close(telling)
         if busy is None:
@@ -70,15 +125,11 @@ def _hold_and_exit(
         os._exit(0)
 
 
-def _lock(root: str, probation: str, line: str, seconds: float) -> str | None:
+def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float) -> str | None:
     """Take the lock and write our line into it; the line of whoever has it, otherwise."""
-    with Folder.open(root) as folder:
-        descriptor = os.open(".activating", _OPEN, 0o600, dir_fd=folder.descriptor)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(0, "it is no regular file")
     deadline = time.monotonic() + seconds
     while not _try(descriptor):
-        if time.monotonic() > deadline or not _on_probation(probation):
+        if time.monotonic() > deadline or not _on_probation(guard, probation):
             text = os.pread(descriptor, 4000, 0).decode("utf-8", "replace")
             return text.rstrip("\n").rpartition("\n")[2]
         time.sleep(0.05)
@@ -95,13 +146,15 @@ def _try(descriptor: int) -> bool:
     return True
 
 
-def _on_probation(path: str) -> bool:
-    """Whether the host itself is at work on the end of a probation: its file has a text, and is locked."""
+def _on_probation(guard: str, probation: str) -> bool:
+    """Whether the host itself is at work on the end of a probation: its file has a text, and its lock is held."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if os.lstat(probation).st_size == 0:
+            return False
+        descriptor = os.open(guard, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:
-        return os.fstat(descriptor).st_size > 0 and not _try(descriptor)
+        return not _try(descriptor)
     finally:
         os.close(descriptor)

@@ -4,7 +4,9 @@
     origin git@example:shop.git  the git remote of the clone that set the service up
     by {"user": "ann", ...}      who did, from where
     since 2026-01-01T00:00:00Z
-    account deploy               the deploy account; setup came to its end
+    layout 2                     what lies where on this host; setup came to its end
+    user deploy                  the deploy account
+    account of layout 2, ...     the deploy account in the first layout; clones that know no other stop at this
     file DIGEST PATH             a file of root's, as it was written
     tls DIGEST PATH              the certificate and its key
 
@@ -20,17 +22,23 @@ from .folders import Folder
 from .run import Refused
 
 LIMIT = 1 << 20
+FIRST = "1"
+"""The layout of a record that names none."""
 _SINGLE = ("origin", "by", "since", "account")
 
 
 class Record:
-    """What the record says. files: path to (word, digests); of a setup that was killed a file may have two digests."""
+    """What the record says. files: path to (word, digests); of a setup that was killed a file may have two digests.
+
+    layout: of what lies on the host.
+    """
 
     def __init__(self, name: str) -> None:
         self.name, self.there = name, False
         self.made: set[tuple[str, str]] = set()
         self.files: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.values: dict[str, str] = {}
+        self.layout = FIRST
         self._lies_there = ""
 
     @property
@@ -61,7 +69,11 @@ class Record:
     def text(self) -> str:
         """As it is written."""
         lines = [f"made {kind} {name}" for kind, name in sorted(self.made)]
-        lines += [f"{word} {self.values[word]}" for word in _SINGLE if word in self.values]
+        values = dict(self.values)
+        if self.account is not None and self.layout != FIRST:
+            lines += [f"layout {self.layout}", f"user {self.account}"]
+            values["account"] = f"of layout {self.layout}, which needs a newer version of this tool"
+        lines += [f"{word} {values[word]}" for word in _SINGLE if word in values]
         lines += [f"{word} {digest} {path}" for path, (word, found) in sorted(self.files.items()) for digest in found]
         return "".join(f"{line}\n" for line in lines)
 
@@ -95,7 +107,7 @@ def read(name: str) -> Record:
 def parse(name: str, text: str) -> Record:
     """What a record says; lines of a word that is not known are left out."""
     record = Record(name)
-    record.there = True
+    record.there, user = True, ""
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
         if word in {"file", "tls"}:
@@ -105,6 +117,12 @@ def parse(name: str, text: str) -> Record:
         elif word == "made":
             kind, _, name = rest.partition(" ")
             record.made.add((kind, name))
+        elif word == "layout":
+            record.layout = rest
+        elif word == "user":
+            user = rest
         elif word in _SINGLE:
             record.values[word] = rest
+    if user:
+        record.values["account"] = user
     return record

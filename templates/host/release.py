@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from .folders import Folder
@@ -19,14 +19,9 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _VENV = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
 
 
-def examine(root: str, links: Mapping[str, str], tell: Tell) -> None:
-    """Report every file of every release that is edited, missing or not ours, and every link that leads elsewhere.
-
-    links: a path below `root`, whose folder is a slot that is used if it has a release, to the target it should have.
-    """
+def examine(root: str, tell: Tell) -> None:
+    """Report every file of every release that is edited, missing or not ours, and every venv that leads elsewhere."""
     with Folder.open(root) as folder:
-        for path, target in sorted(links.items()):
-            _link(folder, path, target, tell)
         _releases(folder, tell)
 
 
@@ -40,15 +35,6 @@ def _opened(folder: Folder, path: str) -> Iterator[tuple[Folder, str]]:
         for part in folders:
             folder = stack.enter_context(folder.below(part))
         yield folder, name
-
-
-def _link(folder: Folder, path: str, target: str, tell: Tell) -> None:
-    try:
-        with _opened(folder, path) as (slot, name):
-            if slot.link("release") and slot.link(name) != target:
-                tell("drift", f"points {slot.path}/{name} {slot.link(name)}".rstrip())
-    except OSError:
-        return
 
 
 def _releases(folder: Folder, tell: Tell) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from . import accounts, claims, gateway, programs, record, trust
+from . import accounts, check, claims, gateway, programs, record, trust
 from .record import Record
 from .run import Refused, Run
 
@@ -90,10 +90,11 @@ def _remove_etc(run: Run, known: Record) -> None:
     if ("directory", folder) in known.made:
         _remove_tree(run, folder)
         return
-    for path in (*known.paths, known.path):
+    ours = (f"{folder}/tls/nobody.pem", *(f"{folder}/check/{name}" for name in check.NAMES))
+    for path in (*known.paths, *ours, known.path):
         if path.startswith(f"{folder}/") and os.path.lexists(path):
             os.unlink(path)
-    for path in (f"{folder}/tls", folder):
+    for path in filter(os.path.lexists, (f"{folder}/tls", f"{folder}/check", folder)):
         try:
             os.rmdir(path)
         except OSError:

@@ -7,8 +7,9 @@ import stat
 import tarfile
 from typing import BinaryIO
 
-from . import accounts, certificate, claims, gateway, handover, lock, programs, record, trust
+from . import accounts, certificate, claims, gateway, handover, lock, programs, record, traffic, trust
 from .accounts import Account
+from .check import Check
 from .files import BACKUPS, RootFiles, remove_parts
 from .folders import Folder
 from .gateway import Gateway
@@ -64,6 +65,7 @@ class Setup:
         except BaseException:
             self._put_back()
             raise
+        traffic.forget(self.name, self.root, account)
         run.point("setup.recorded")
         run.say("ready", self.name)
 
@@ -76,17 +78,25 @@ class Setup:
         # A release can be staged from now on, which takes longer than all that follows.
         run.mark("directories")
         run.point("setup.certificate")
+        check = Check(self.name, account)
+        if self.step["front"] != "listen":
+            check.make(run.id)
         if self.step["certificate"] != "off":
+            certificate.make_nobodys(run, self.name)
             certificate.install(run, self.record, self.changes, self.given, self.step["server_name"])
         run.point("setup.files")
         self._require_rules()
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
         run.point("setup.units")
         self._load_units()
+        traffic.lead(self.name, self.root)
+        traffic.lead_on(run, self.name, account)
         run.point("setup.listen")
         self._move_listen()
         run.point("setup.gateway")
-        self.gateway.start()
+        self.gateway.start(check.renewed)
+        if self.step["front"] != "listen":
+            check.hand_out(run.id)
 
     def _put_back(self) -> None:
         """The former files, and what reads them told so."""
@@ -148,11 +158,14 @@ class Setup:
         accounts.as_account(account, lambda _: _fill_root(root, run, readme), 30, 1 << 16)
         with Folder.open(root) as folder, folder.below("releases") as releases:
             _close(releases, account, service)
+        # The locks and the places in /run, which a run asks for as soon as it is told of these directories.
+        wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
+        if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
+            raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
+        self.run.point("setup.tmpfiles")
 
     def _load_units(self) -> None:
         run, units = self.run, self.step["units"]
-        programs.run("systemd-tmpfiles", "--create", f"/etc/tmpfiles.d/{self.name}.conf")
-        run.point("setup.tmpfiles")
         # A service that was told to stay down at a boot stays so, until it is started or deployed.
         state = programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip()
         if self.record.account is None or state != "disabled":
@@ -182,7 +195,7 @@ class Setup:
         tls = {path: ("tls", (found[0],)) for path, (word, found) in self.record.files.items() if word == "tls"}
         self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
         self.record.files.update(tls)
-        self.record.values["account"] = account.name
+        self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])
         self.record.write(self.run.id)
 
 

@@ -176,8 +176,6 @@ start_candidate() {
   started=$NOW
   [ -d "$ROOT/slots/$NEW" ] || mkdir -p "$ROOT/slots/$NEW"
   : >"$ROOT/slots/$NEW/is-$NEW"
-  linked "$NEW"
-  [ "$SOCKET" = "/run/$NAME/$NEW.sock" ] || relink "/run/$NAME/$NEW.sock" "$ROOT/slots/$NEW/http.sock"
   history "$ACTION" "$ID" started
   PHASE=candidate
   point "$STAGE.intent"
@@ -196,9 +194,8 @@ start_candidate() {
 switch() {
   point "$STAGE.checked"
   step switch "slot $NEW takes the traffic"
-  way_back
   PHASE=switched
-  relink "$ROOT/slots/$NEW" "/run/$NAME/ctl/live"
+  lead "$NEW" || fail "the traffic cannot be moved: see journalctl -u $NAME-live@$NEW"
   point "$STAGE.switch"
   [ -z "$LISTEN" ] || ctl start "$NAME-listen.socket" ||
     fail "nothing can listen at $LISTEN: is it taken, or no address of this host?"

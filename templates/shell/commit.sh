@@ -10,7 +10,6 @@ commit() {
 # On the disk, and where everybody sees it.
 record_commit() {
   sync "$ROOT" "$ROOT/slots/$NEW"
-  lead_back
   point "$STAGE.follow"
   case $(tail -n 1 "$ROOT/history.jsonl") in
     *"\"$RUN\""*'"state":"done"'*) ;;

@@ -1,15 +1,14 @@
 # The front door, before anybody else comes through it: nginx, TLS, the redirect, and names that are not ours.
 
-# nginx leads this host's own address to the candidate, and everybody else to the live slot.
+# nginx leads whoever shows the host's own secret to the candidate, and everybody else to the live slot.
 check_door() {
   [ "$FRONT" != listen ] || return 0
   step check 'the front door, before anybody else comes through it'
-  lead_door "$ROOT/slots/$NEW"
   point "$STAGE.door"
   gateway=probe
   [ "$FRONT" != https ] || gateway=probe_gateway
-  ask_front "$gateway" 5 --interface "$DOOR" || fail "${GATEWAY_WHY:-the front door does not answer for it: $PROBE_WHY}"
-  shut_door
+  [ -r "/etc/$NAME/check/$NEW" ] || fail "/etc/$NAME/check/$NEW, the secret of this check, cannot be read: run fab setup"
+  ask_front "$gateway" 5 --header "@/etc/$NAME/check/$NEW" || fail "${GATEWAY_WHY:-the front door does not answer for it: $PROBE_WHY}"
 }
 
 # What nginx has to do beside, in GATEWAY_WHY, and the door itself, as `probe` has it.
@@ -29,8 +28,8 @@ probe_gateway() { # SECONDS curl-arguments...
       ;;
   esac
   judge_door "$@" || return 1
-  # Names that are not ours must not reach the service, whoever else answers them.
-  case $(printf %s "$stranger" | tr -d ' ') in *'"release":"'"$ID"'"'*) ;; *) return 0 ;; esac
+  # Names that are not ours must not reach the service, whoever else answers them, and is not told the secret.
+  case $(printf %s "$stranger" | tr -d ' ') in *'"release":"'"${serves:-$ID}"'"'*) ;; *) return 0 ;; esac
   GATEWAY_WHY='the service answers for any host name'
   return 1
 }
@@ -64,6 +63,6 @@ ask_gateway() { # SECONDS curl-arguments...
   ask --fail-early -s -o /dev/null --noproxy '*' --max-time "$limit" --resolve "$FRONT_HOST:80:127.0.0.1" \
     -w '%{http_code} %{redirect_url}\n' "http://$FRONT_HOST/" \
     --next -s --globoff --path-as-is --noproxy '*' --max-time "$limit" -w "\n%{http_code}@$NONCE" "$@" \
-    --next -s -k --noproxy '*' --interface "$DOOR" --max-time "$limit" --resolve stranger.invalid:443:127.0.0.1 \
+    --next -s -k --noproxy '*' --max-time "$limit" --resolve stranger.invalid:443:127.0.0.1 \
     -w '%{http_code}' "https://stranger.invalid$HEALTH_PATH"
 }

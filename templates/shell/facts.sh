@@ -106,18 +106,17 @@ maintenance_facts() {
 
 # Who activates at this moment: asked without taking the lock, which would be in somebody's way.
 activity_facts() {
-  held "$ROOT/.activating" || return 0
-  holder=$(tail -n 1 "$ROOT/.activating" | head -c 4000)
+  held activate 9 || return 0
+  holder=$(tail -n 1 "$LOCKS/activate" 2>/dev/null | head -c 4000)
   fact busy "$holder"
   # A run that nobody holds any more; the watch of a probation is the host's own.
   case $holder in *'"group":'[1-9]*) ;; *) return 0 ;; esac
-  held "$ROOT/.running" || { [ -s "$UNTIL" ] && ! flock -n "$UNTIL" true; } || fact adrift 1
+  held run 9 || { [ -s "$UNTIL" ] && held guard 6; } || fact adrift 1
 }
 
 # Without taking it, which a run that begins would meet. In a container /proc/locks leaves out what `flock` took and ended.
-held() { # LOCK
-  inode=$(stat -c %i "$1" 2>/dev/null) &&
-    grep -qs "[0-9]: FLOCK .*:$inode 0 EOF\$" /proc/locks /proc/[0-9]*/fdinfo/9
+held() { # LOCK DESCRIPTOR
+  find_lock "$1" && grep -qs "[0-9]: FLOCK .* $LOCK_AT 0 EOF\$" /proc/locks "/proc/"[0-9]*"/fdinfo/$2"
 }
 
 unit_facts() {
@@ -127,7 +126,7 @@ unit_facts() {
   fact slot.blue.release "$BLUE_RELEASE"
   fact slot.green.release "$GREEN_RELEASE"
   fact current "$CURRENT"
-  if [ "$LIVE_TARGET" = "$ROOT/current" ]; then fact live current; else fact live "$LIVE"; fi
+  fact live "$LIVE"
   [ -z "$CURRENT" ] || {
     look_up "$CURRENT"
     fact current_release "$RELEASE"
@@ -138,7 +137,7 @@ unit_facts() {
 probation_facts() {
   until=
   [ ! -f "$UNTIL" ] || IFS= read -r until <"$UNTIL" || :
-  if [ -z "$LIVE" ]; then
+  if [ "${LIVE:-$CURRENT}" = "$CURRENT" ]; then
     if [ -n "$CURRENT" ] && watched "$CURRENT"; then fact finishing 1; fi
     return 0
   fi
@@ -222,7 +221,9 @@ journal_facts() {
 # What lies below ROOT is the deploy account's, which may have put anything there: root reads it as that account.
 step_down() {
   [ "$(id -u)" = 0 ] || return 0
-  account=$(sed -n 's/^account //p' "/etc/$NAME/setup" 2>/dev/null | tail -n 1)
+  # In the first layout its line began with `account`, which says something else since.
+  account=$(awk '$1 == "user" { user = $2 } $1 == "account" { former = $2 } END { print user ? user : former }' \
+    "/etc/$NAME/setup" 2>/dev/null) || account=
   case $account in '' | root) return 0 ;; esac
   id -u "$account" >/dev/null 2>&1 || return 0
   [ "$RIGHTS" = 0 ] || fact root 1
@@ -235,8 +236,8 @@ step_down() {
 [ "$STEP_DOWN" = 0 ] || step_down
 UNTIL=/run/$NAME/ctl/probation/until
 # After a lost link: whoever activates ends within seconds, and only then is there something to read.
-if [ "$WATCH" != 0 ] && [ -f "$UNTIL" ]; then flock -w "$WATCH" "$UNTIL" true || :; fi
-if [ "$WAIT" != 0 ] && [ -f "$ROOT/.activating" ]; then flock -w "$WAIT" "$ROOT/.activating" true || fact activating 1; fi
+if [ "$WATCH" != 0 ] && [ -w "$LOCKS/guard" ]; then flock -w "$WATCH" "$LOCKS/guard" true || :; fi
+if [ "$WAIT" != 0 ] && [ -w "$LOCKS/activate" ]; then flock -w "$WAIT" "$LOCKS/activate" true || fact activating 1; fi
 now
 read_links
 read_units

@@ -27,20 +27,21 @@ wait_for() { # DESCRIPTOR SECONDS
 
 # In place of `alone`, for a run.
 take_turn() { # ACTION
-  exec 9>>"$ROOT/.activating"
+  lockable activate
+  exec 9>>"$LOCKS/activate"
   group
   turn || after_the_watch || outlive
   occupy "$1" "$ID" "$GROUP"
 }
 
 outlive() {
-  former=$(sed -n 's/.*"group":\([1-9][0-9]*\)}$/\1/p' "$ROOT/.activating")
+  former=$(sed -n 's/.*"group":\([1-9][0-9]*\)}$/\1/p' "$LOCKS/activate")
   if [ -z "$former" ] || [ "$former" = "$GROUP" ]; then occupied; fi
   step wait 'a run whose controller is gone comes to its end'
   if wait_for 9 $((DRAIN + 15)); then return; fi
   step wait 'what it left hangs, and is ended'
-  end_former TERM "$ROOT/.activating" 9 "$former"
+  end_former TERM "$LOCKS/activate" 9 "$former"
   if wait_for 9 $((DRAIN + 15)); then return; fi
-  end_former KILL "$ROOT/.activating" 9 "$former"
+  end_former KILL "$LOCKS/activate" 9 "$former"
   wait_for 9 5 || occupied
 }

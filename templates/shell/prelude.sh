@@ -57,6 +57,42 @@ now() {
 # As the sudo rules have it: below /bin where that is a directory of its own.
 SYSTEMCTL=$(command -v systemctl) || SYSTEMCTL=/usr/bin/systemctl
 
+# The files that coordinate what is done here: root's directory, in which they have their names, and the deploy account's
+# files, which nobody else can open.
+LOCKS=/run/$NAME/lock
+
+lockable() { # LOCK
+  [ -w "$LOCKS/$1" ] || refuse "$(id -un) cannot write to $LOCKS/$1, which setup and each boot make: run fab setup"
+}
+
+# A lock as the kernel names it, in LOCK_AT: device and inode.
+find_lock() { # LOCK
+  found=$(stat -c '%D %i' "$LOCKS/$1" 2>/dev/null) || return 1
+  device=$((0x${found% *}))
+  LOCK_AT=$(printf '%02x:%02x:%s' $((device >> 8 & 0xfff)) $((device & 0xff | device >> 12 & 0xfff00)) "${found#* }")
+}
+
+# A process that holds a lock and is neither root's nor of the lock's owner, in words. It cannot have opened the file, but
+# may have inherited it open.
+stranger_at() { # LOCK
+  find_lock "$1" && [ -r /proc/locks ] || return 0
+  owner=$(stat -c %U "$LOCKS/$1")
+  while IFS=' ' read -r _ kind _ _ pid where _; do
+    [ "$kind $where" = "FLOCK $LOCK_AT" ] || continue
+    whose=$(stat -c %U "/proc/$pid" 2>/dev/null) || continue
+    case $whose in root | "$owner") continue ;; esac
+    printf 'process %s of %s, which is neither root nor %s' "$pid" "$whose" "$owner"
+    return
+  done </proc/locks
+}
+
+# Says who holds a lock, which is busy, and ends.
+held_by_another() { # LOCK
+  stranger=$(stranger_at "$1")
+  [ -z "$stranger" ] || refuse "$LOCKS/$1 is held by $stranger: look at it on this host, and end it"
+  mark busy "$(tail -n 1 "$LOCKS/$1" | head -c 4000)"
+}
+
 as_root() {
   [ -n "${MY_ID:-}" ] || MY_ID=$(id -u)
   if [ "$MY_ID" = 0 ]; then "$@"; else sudo -n "$@"; fi </dev/null
@@ -102,7 +138,7 @@ history() { # ACTION RELEASE STATE [WHY]
     sync "$ROOT/history.jsonl"
     # At the end of what was begun there is time to look at its size.
     [ "$3" = started ] || [ "$(wc -c <"$ROOT/history.jsonl")" -le 1000000 ] || shorten_history || :
-  ) 7>>"$ROOT/.history"
+  ) 7>>"$LOCKS/history"
 }
 
 # The last third as it is, and of what came before the switches that were done: what a rollback goes back through.

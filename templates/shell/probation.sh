@@ -41,11 +41,11 @@ leave() {
 on_probation() {
   IFS= read -r until <"$watch/until" || until=
   case $until in '' | *[!0-9]*) return 1 ;; esac
-  [ "$(readlink "/run/$NAME/ctl/live")" = "$ROOT/slots/$NEW" ]
+  [ "$(slot_of "/run/$NAME/live")" = "$NEW" ]
 }
 
 move_back() {
-  lead_back || return
+  lead "$OLD" || return
   point probation.returned
   rm -f "/run/$NAME/try/$NEW"
 }
@@ -63,12 +63,12 @@ give_up() {
   systemctl is-active -q "$NAME@$OLD.service" || start_former
   move_back
   # Whoever answers is better than nobody.
-  [ "$(slot_of "/run/$NAME/ctl/live")" != "$NEW" ] || return
+  [ "$(slot_of "/run/$NAME/live")" != "$NEW" ] || return
   history "$ACTION" "$ID" returned "$WHY"
   printf 'release %s did not hold: %s. The traffic is back on %s\n' "$ID" "$WHY" "$(release_at "$ROOT/current")"
   # Who is at work already may be about to stop this watch, and must not be waited for by it.
   trap - HUP INT PIPE TERM
-  exec 9>>"$ROOT/.activating"
+  exec 9>>"$LOCKS/activate"
   flock -w 60 9 || return 0
   trap '' HUP INT PIPE TERM
   drain_slot "$NEW"
@@ -119,7 +119,7 @@ take_back() {
   taken
   WHY='the script of its run was killed on this host'
   [ -n "$(slot_of "$ROOT/current")" ] || OLD=
-  case $(slot_of "/run/$NAME/ctl/live") in
+  case $(slot_of "/run/$NAME/live") in
     "$NEW") PHASE=switched ;;
     *) PHASE=candidate ;;
   esac
@@ -131,13 +131,13 @@ case $NEW in blue) OLD=green ;; *) OLD=blue ;; esac
 # The first release of a host comes after none.
 [ -L "$ROOT/slots/$OLD/release" ] || OLD=
 # Held for as long as this lasts: who wants to know the end waits for it.
-exec 6>>"$watch/until"
+exec 6>>"$LOCKS/guard"
 flock 6
 # A step breaks once: systemd begins this again, and then it goes on.
 [ -z "$FAILPOINT" ] || printf '%s\n' "$NONCE" "$RUN" "$WHO" '' >"$watch/run"
 trap leave EXIT
 trap 'exit 129' HUP INT PIPE TERM
-exec 9>>"$ROOT/.activating"
+exec 9>>"$LOCKS/activate"
 flock 9
 group
 if [ "$(slot_of "$ROOT/current")" != "$NEW" ]; then

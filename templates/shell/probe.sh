@@ -68,17 +68,12 @@ probe_slot() { # SLOT SECONDS
 }
 
 probe_front() { # SECONDS
-  # Maintenance turns everybody away but who asks from the host's own address.
+  # Maintenance turns everybody away but who shows the host's own secret.
   if [ -e "$ROOT/maintenance" ]; then
-    probe_door "$1"
+    ask_front probe "$1" --header "@/etc/$NAME/check/live"
   else
     ask_front probe "$1"
   fi
-}
-
-# As everybody comes in, but from the host's own address, to which nginx shows the candidate.
-probe_door() { # SECONDS
-  ask_front probe "$1" --interface "$DOOR"
 }
 
 ask_front() { # FUNCTION SECONDS curl-arguments...

@@ -19,9 +19,9 @@ recover() {
     ctl reset-failed "$NAME-probation@blue.service" "$NAME-probation@green.service" || :
     read_links
   fi
-  if [ -n "$OLD" ] && [ "$LIVE_TARGET" != "$ROOT/current" ]; then
-    step recover "the traffic goes back to slot $OLD"
-    lead_back
+  if [ "$LIVE" != "$OLD" ]; then
+    [ -z "$OLD" ] || step recover "the traffic goes back to slot $OLD"
+    lead "${OLD:-none}"
   elif [ -n "$OLD" ] && [ "$tried" = "$NEW" ]; then
     # A watch that was told to end has moved it back by itself.
     step recover "the probation of $(release_at "$ROOT/slots/$NEW") is ended: slot $OLD has the traffic"
@@ -37,6 +37,5 @@ recover() {
   fi
   point "$STAGE.idle"
   [ -z "$OLD" ] || [ ! -e "/run/$NAME/try/$OLD" ] || rm -f "/run/$NAME/try/$OLD"
-  [ "$DOOR_TARGET" = "/run/$NAME/ctl/live" ] || shut_door
   forget_links
 }

@@ -51,7 +51,7 @@ sweep_pruned() {
 # A venv goes with the last release that uses it, a wheel with the last that lists it; what came of a delivery that was cut
 # stays for the next one.
 prune_unused() {
-  exec 8>>"$ROOT/.staging"
+  exec 8>>"$LOCKS/stage"
   # Someone is staging, and may be about to use what no release uses yet.
   flock -n -x 8 || return 0
   used="$(readlink "$ROOT"/releases/*/venv | sed 's|.*/||')

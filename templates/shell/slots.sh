@@ -3,7 +3,8 @@ watch=/run/$NAME/ctl/probation
 
 # One at a time on a host, and never in the middle of somebody's switch.
 alone() { # ACTION
-  exec 9>>"$ROOT/.activating"
+  lockable activate
+  exec 9>>"$LOCKS/activate"
   turn || after_the_watch || occupied
   occupy "$1" "$(release_at "$ROOT/current")" 0
 }
@@ -14,11 +15,11 @@ occupy() { # ACTION RELEASE GROUP
   time=$(date -u '+%Y-%m-%dT%H:%M:%SZ %s')
   TURN=${time#* }
   printf '{"time":"%s","run":"%s","action":"%s","release":"%s","who":%s,"group":%s}\n' \
-    "${time% *}" "$RUN" "$1" "$2" "$WHO" "$3" >"$ROOT/.activating"
+    "${time% *}" "$RUN" "$1" "$2" "$WHO" "$3" >"$LOCKS/activate"
 }
 
 occupied() {
-  mark busy "$(tail -n 1 "$ROOT/.activating" | head -c 4000)"
+  held_by_another activate
   exit 75
 }
 
@@ -28,11 +29,11 @@ turn() {
   if [ -s "$watch/until" ] || ! guarded; then return 0; fi
   flock -u 9
   step recover 'what a run that has died left behind is put in order, which is waited for'
-  flock -w $((2 * DRAIN + GRACE + 30)) "$watch/until" true
+  flock -w $((2 * DRAIN + GRACE + 30)) "$LOCKS/guard" true
   flock -n 9
 }
 
-guarded() { [ -f "$watch/until" ] && ! flock -n 5 5<"$watch/until"; }
+guarded() { [ -f "$watch/until" ] && ! flock -n 5 5<"$LOCKS/guard"; }
 
 # Nothing is left to do for it.
 finished() { printf 'done\n' >"$watch/until" || :; }
@@ -48,20 +49,12 @@ after_the_watch() {
   flock -w $((2 * DRAIN + GRACE + 30)) 9
 }
 
-# The link that leads all traffic to the committed slot was made before it is needed: a rename takes no room on a full disk.
-way_back() {
-  [ ! -L "/run/$NAME/ctl/live.new-back" ] || rm -f "/run/$NAME/ctl/live.new-back"
-  ln -s "$ROOT/current" "/run/$NAME/ctl/live.new-back"
-}
-
-lead_back() {
-  [ -L "/run/$NAME/ctl/live.new-back" ] || way_back
-  mv -T "/run/$NAME/ctl/live.new-back" "/run/$NAME/ctl/live"
-}
+# Where all traffic goes: the link is root's, who moves it by a rename; none before the first release serves.
+lead() { ctl start "$NAME-live@$1.service"; } # SLOT
 
 # Links that never came to take a place.
 forget_links() {
-  for link in "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-* "/run/$NAME/ctl"/*.new-*; do [ ! -L "$link" ] || rm -f "$link"; done
+  for link in "$ROOT"/*.new-* "$ROOT"/slots/*/*.new-*; do [ ! -L "$link" ] || rm -f "$link"; done
 }
 
 ctl() { as_root "$SYSTEMCTL" "$@"; }
@@ -119,9 +112,3 @@ drain_slot() { # SLOT
   [ "$left" = 0 ] || [ $((NOW - drain_end)) -lt $((GRACE * 100)) ] ||
     mark warning "slot $draining: $left requests were still under way after $DRAIN s, and were cut off"
 }
-
-# The host's own way in leads where everybody's does.
-shut_door() { lead_door "/run/$NAME/ctl/live"; }
-
-# Only the one that does this comes by the door: should there be a moment without one, nobody meets it.
-lead_door() { ln -sfn "$1" "/run/$NAME/ctl/door"; }

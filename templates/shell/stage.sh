@@ -20,10 +20,10 @@ trap 'exit 129' HUP INT PIPE TERM
 # Everyone who stages shares this lock; who gets it alone knows that every .part-* is of a run that has died.
 only_one() {
   if flock -n -x 8; then return; fi
-  IFS= read -r former <"$ROOT/.staging" || former=
+  IFS= read -r former <"$LOCKS/stage" || former=
   for signal in TERM KILL; do
     if [ -z "$former" ] || [ "$former" = "$GROUP" ]; then return 1; fi
-    end_former "$signal" "$ROOT/.staging" 8 "$former"
+    end_former "$signal" "$LOCKS/stage" 8 "$former"
     if flock -w 5 -x 8; then return; fi
   done
   return 1
@@ -35,11 +35,12 @@ forget_dead() {
   done
 }
 
-exec 8>>"$ROOT/.staging"
+lockable stage
+exec 8>>"$LOCKS/stage"
 group
 if only_one; then forget_dead; fi
 flock -s 8
-printf '%s\n' "$GROUP" >"$ROOT/.staging"
+printf '%s\n' "$GROUP" >"$LOCKS/stage"
 
 # Bytecode for the code, which a sandboxed service could never write. By the host's own Python without `site`: nothing of the
 # venv or of the code is run. As an import writes it, since loading compileall takes longer than a few files do. What is no

@@ -3,7 +3,8 @@
 alone stop
 # What is on probation is given up: the committed release is the one that a start brings back.
 ctl stop "$NAME-probation@blue.service" "$NAME-probation@green.service"
-relink "$ROOT/current" "/run/$NAME/ctl/live"
+committed=$(slot_of "$ROOT/current")
+[ "$(slot_of "/run/$NAME/live")" = "$committed" ] || lead "$committed"
 point stop.live
 now
 drain_end=$((NOW + DRAIN * 100))

@@ -1,9 +1,9 @@
 # The way back of a run, before its commit: first the traffic, then the slot that did not hold.
 undo() {
-  if [ "$PHASE" = switched ] && [ -n "$OLD" ]; then lead_back; fi
+  if [ "$PHASE" = switched ] && [ -n "$OLD" ]; then lead "$OLD"; fi
   forget_links
   point "$STAGE.undo"
-  if [ -n "$OLD" ] && [ "$(slot_of "/run/$NAME/ctl/live")" = "$NEW" ]; then
+  if [ -n "$OLD" ] && [ "$(slot_of "/run/$NAME/live")" = "$NEW" ]; then
     # Whoever answers is better than nobody.
     WHY="${WHY:-interrupted}; the traffic could not go back, and stays with slot $NEW"
     history "$ACTION" "$ID" failed "$WHY"
@@ -16,11 +16,10 @@ undo() {
     ctl kill -s KILL "$NAME@$NEW.service"
     stop_slot "$NEW"
   fi
-  shut_door
   [ "$STOP_FIRST" = 0 ] || [ -z "$OLD" ] || systemctl is-active -q "$NAME@$OLD.service" || revive_former
   # Without a former release there is nothing to go back to: nothing runs, and nothing would at boot.
   if [ -z "$OLD" ]; then
-    rm -f "/run/$NAME/ctl/live"
+    [ "$PHASE" != switched ] || lead none
     [ -z "$LISTEN" ] || ctl stop "$NAME-listen.socket" "$NAME-listen.service"
   fi
   point "$STAGE.undone"

@@ -22,8 +22,8 @@ releases() {{
     tr '\\0' '\\n' <"/proc/$pid/environ" | sed -n 's/^RELEASE=//p'
   done | sort -u | tr '\\n' ' '
 }}
-flock -w 90 {ROOT}/.activating true
-slot=$(basename "$(readlink -f /run/myapp/ctl/live)")
+flock -w 90 /run/myapp/lock/activate true
+slot=$(basename "$(readlink -f /run/myapp/live)")
 live=$(readlink -f {ROOT}/slots/$slot/release)
 echo "live ${{live##*/}}"
 echo "committed $(basename "$(readlink -f {ROOT}/current/release)")"
@@ -177,7 +177,7 @@ def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
     if "=stall" in point:
         ended = stalled(site, words, point, killed)
         # It was held by a controller that is gone: for half a minute at most.
-        site.sh(f"[ ! -e {ROOT}/.running ] || flock -w 45 {ROOT}/.running true")
+        site.sh("[ ! -e /run/myapp/lock/run ] || flock -w 45 /run/myapp/lock/run true")
         return ended
     with failing(site, point):
         return site.clone.fab(*words)

@@ -61,8 +61,8 @@ def check(site: Site, *allowed: str) -> str:
 
     A script of a run that has died may still be at work, and a release on probation; their end is waited for.
     """
-    site.sh("[ ! -e /run/myapp/ctl/probation/until ] || flock -w 120 /run/myapp/ctl/probation/until true")
-    site.sh(f"flock -w 90 {ROOT}/.activating true")
+    site.sh("flock -w 120 /run/myapp/lock/guard true")
+    site.sh("flock -w 90 /run/myapp/lock/activate true")
     release, slot = committed(site), site.slot
     assert release in allowed, f"{release} is committed, not one of {allowed}"
     assert site.show(f"myapp@{slot}.service", "ActiveState") == "active"
@@ -109,7 +109,7 @@ def settled_after(site: Site, words: tuple[str, ...], *allowed: str) -> str:
     allowed: the releases that may serve then. Returns the one that does.
     """
     # A run whose controller is gone holds its host for half a minute at most.
-    site.sh(f"flock -w 45 {ROOT}/.running true")
+    site.sh("flock -w 45 /run/myapp/lock/run true")
     site.clone.done(*words)
     release = check(site, *allowed)
     tidy(site)
@@ -123,7 +123,6 @@ def settled_after(site: Site, words: tuple[str, ...], *allowed: str) -> str:
 def tidy(site: Site) -> None:
     """Nothing temporary is left, one slot runs, and the history agrees with its host."""
     assert site.sh(TEMPORARY) == ""
-    assert site.sh("readlink /run/myapp/ctl/door") == "/run/myapp/ctl/live"
     site.settled()
     verified = site.fab("history", "--verify", "--json")
     assert verified.status == 0, json.dumps(verified.json(), indent=1)

@@ -11,13 +11,13 @@ from tests.promises import matrix
 from tests.promises.disks import Disk
 from tests.promises.state import settled_after
 from tests.promises.words import HELD_BACK, WHOLE
-from tests.site import ROOT, Watch
+from tests.site import Watch
 from tests.trial import NEVER, Trial, trial
 
 FULL: dict[str, Callable[[Disk], None]] = {"no space": Disk.fill, "no inode": Disk.use_up_inodes}
 DEPLOY = ("deploy", "-H", "shire01")
-END = f"""
-group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}}$/\\1/p' {ROOT}/.activating)
+END = """
+group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}$/\\1/p' /run/myapp/lock/activate)
 kill -- "-$group"
 """
 """Tells the script of a run to end, as a lost link does."""
@@ -39,7 +39,7 @@ def run(site: Trial) -> Iterator[Disk]:
 @pytest.mark.parametrize("how", FULL)
 @pytest.mark.parametrize("step", ["checked", "switch", "front", "probation"])
 def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> None:
-    """The traffic goes back, or it stays with what answers."""
+    """The traffic goes back: what that takes was made before it came."""
     old, new = site.committed(NEVER), site.edit()
 
     def end(_: object) -> None:
@@ -48,10 +48,11 @@ def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> 
 
     with Watch(site.machine.address) as watch:
         ended = matrix.stalled(site, DEPLOY, f"activate.{step}=stall", end)
-        site.sh(f"flock -w 60 {ROOT}/.activating true")
+        site.sh("flock -w 60 /run/myapp/lock/activate true")
     assert ended.status == 1, ended.both
     assert "Traceback" not in ended.both
     assert watch.seen <= {old, new}, ended.both
+    assert site.answering == old
     run.mend()
     site.probation(0)
     settled_after(site, DEPLOY, site.clone.release())
@@ -68,6 +69,7 @@ def test_a_release_on_probation_is_taken_back(site: Trial, run: Disk, how: str) 
                 ' pid=$(cut -d " " -f 1 "/proc/$main/task/$main/children"); kill -9 "$pid"')  # fmt: skip
         site.over()
     assert watch.seen <= {old, new}
+    assert site.answering == old
     run.mend()
     site.probation(0)
     settled_after(site, DEPLOY, site.clone.release())

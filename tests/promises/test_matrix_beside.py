@@ -8,11 +8,10 @@ from tests.hosts import MakeHosts
 from tests.promises import matrix
 from tests.promises.matrix import HERE, YAML, Matrix, steps
 from tests.promises.words import TWO_RUNS, WHOLE
-from tests.site import ROOT
 
 DEPLOY, STOP, START = ("deploy", *HERE), ("stop", "-H", "shire01"), ("start", "-H", "shire01")
 STOPS, STARTS = steps("stop", "live", "stop", "stopped"), steps("start", "enable", "start", "started")
-AT_WORK = f"find /proc/[0-9]*/fd -lname {ROOT}/.activating 2>/dev/null | cut -d / -f 3 | sort -u"
+AT_WORK = "find /proc/[0-9]*/fd -lname /run/myapp/lock/activate 2>/dev/null | cut -d / -f 3 | sort -u"
 """The processes that hold a host."""
 
 

@@ -46,7 +46,7 @@ def nothing_or_new(site: Site, new: str) -> None:
     if site.sh(f"readlink {ROOT}/current || :"):
         matrix.serves(site, new)
     else:
-        site.sh(f"! test -e {ROOT}/.activating || flock -w 90 {ROOT}/.activating true")
+        site.sh("! test -e /run/myapp/lock/activate || flock -w 90 /run/myapp/lock/activate true")
 
 
 def hung(site: Site, step: str, end: str = ":") -> None:

@@ -53,11 +53,13 @@ def test_a_recovery_is_killed(made: Matrix, first: str, second: str) -> None:
 
 @pytest.mark.promise(AGAIN, "a dead run has left torn or empty records", part=1)
 @pytest.mark.parametrize("torn", ['{"time":"2026', '{"a":1}\n{"time"', "", "\0\0\0"])
-@pytest.mark.parametrize("name", ["history.jsonl", ".activating", ".running", ".staging"])
-def test_records_are_torn(made: Matrix, name: str, torn: str) -> None:
+@pytest.mark.parametrize(
+    "path", [f"{ROOT}/history.jsonl", *(f"/run/myapp/lock/{name}" for name in ("activate", "run", "stage"))]
+)
+def test_records_are_torn(made: Matrix, path: str, torn: str) -> None:
     site = made.site
     new = site.edit()
     matrix.broken(site, WORDS, "activate.switch=die")
     printed = torn.replace("\n", "\\n").replace("\0", "\\000")
-    site.sh(f"printf '%b' '{printed}' >>{ROOT}/{name}")
+    site.sh(f"printf '%b' '{printed}' >>{path}")
     matrix.finished(site, WORDS, new)

@@ -10,13 +10,12 @@ from tests.hosts import Hosts, MakeHosts
 from tests.promises import matrix
 from tests.promises.matrix import CANDIDATE, COMMIT, HERE, SWITCH, Matrix, steps
 from tests.promises.words import AGAIN, WHOLE
-from tests.site import ROOT
 
 STEPS = steps("undo", *CANDIDATE, *SWITCH, *COMMIT)
 POINTS = [f"{step}={action}" for step in STEPS for action in ("die", "fail")]
 POINTS += [f"controller.undo={action}" for action in ("die", "fail")]
 
-LOCK = f"{ROOT}/.activating"
+LOCK = "/run/myapp/lock/activate"
 
 
 @pytest.fixture(scope="module")

@@ -56,20 +56,15 @@ BROKEN = {
 # The same for what a run may leave.
 UNTIDY = {
     "a part": (f"mkdir {ROOT}/releases/.part-x", ".part-x", f"rmdir {ROOT}/releases/.part-x"),
-    "half a link": ("ln -s nowhere /run/myapp/ctl/live.new-x", "live.new-x", "rm /run/myapp/ctl/live.new-x"),
+    "half a link": ("ln -s nowhere /run/myapp/live.new-x", "live.new-x", "rm /run/myapp/live.new-x"),
     "a permission to start": ("touch /run/myapp/try/OTHER", "try/", "rm /run/myapp/try/OTHER"),
     "half a maintenance": (f"mkdir {ROOT}/.maintenance-x", ".maintenance-x", f"rmdir {ROOT}/.maintenance-x"),
     "a setup's directory": ("mkdir /run/integrators-loop.x", "integrators-loop.x", "rmdir /run/integrators-loop.x"),
     "half a file of root's": ("touch /etc/myapp/setup.new-x", "setup.new-x", "rm /etc/myapp/setup.new-x"),
     "traffic that does not follow the committed slot": (
-        f"ln -sfn {ROOT}/slots/SLOT /run/myapp/ctl/live",
-        f"{ROOT}/slots/SLOT",
-        f"ln -sfn {ROOT}/current /run/myapp/ctl/live",
-    ),
-    "a door of the host's own": (
-        f"ln -sfn {ROOT}/slots/SLOT /run/myapp/ctl/door",
-        f"{ROOT}/slots/SLOT",
-        "ln -sfn /run/myapp/ctl/live /run/myapp/ctl/door",
+        "systemctl start myapp-live@none.service",
+        "none",
+        "systemctl start myapp-live@SLOT.service",
     ),
     "an action without an outcome": (
         f"cp {ROOT}/history.jsonl {KEPT} && head -n -1 {KEPT} >{ROOT}/history.jsonl",
