@@ -91,7 +91,9 @@ def root(tmp_path: Path) -> Path:
 
 def record(root: Path, *commands: str) -> list[str]:
     """Run the prelude's own functions as a run would, and return the lines of the file."""
-    text = f"ROOT='{root}'\n{PRELUDE.read_text()}\n" + "\n".join(commands)
+    (root / "lock").mkdir(exist_ok=True)
+    head = f"NAME=myapp\nROOT='{root}'\n{PRELUDE.read_text()}\nLOCKS='{root}/lock'\n"
+    text = head + "\n".join(commands)
     given = 'nonce\nrun-1\n{"user":"ann"}\n\n'
     done = subprocess.run(["sh", "-c", text], input=given, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -339,7 +339,7 @@ def honest(said: Transcript) -> None:
     python = {"path": "/usr/bin/python3", "version": "3.11.2", "soabi": "cpython-311", "machine": "x86_64",
               "libc": "glibc 2.36", "implementation": "cpython"}  # fmt: skip
     watch = destination.question(Liar(said)).files[0]
-    values = {**TOOLS, "current": "blue", "current_release": NEW, "live": "current", "setup.account": "deploy",
+    values = {**TOOLS, "current": "blue", "current_release": NEW, "live": "blue", "setup.account": "deploy",
               "python": json.dumps(python), f"file.{watch}": "0" * 64}  # fmt: skip
     for key, value in values.items():
         said.add(Mark("fact", f"{key} {value}"))

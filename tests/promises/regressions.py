@@ -261,7 +261,7 @@ REGRESSIONS: tuple[Regression, ...] = (
     Regression(
         "With no inode left in /run the traffic could not go back, and the slot that had it was stopped all the same",
         "/run without inodes while a release is taken back",
-        "tests/test_guard_script.py::test_without_room_in_run_the_traffic_goes_back_all_the_same",
+        "tests/promises/test_full_run.py::test_a_switch_is_taken_back",
     ),
     Regression(
         "A watch that hung was taken for a probation, or for a commit about to end, for ever",
