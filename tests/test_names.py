@@ -76,6 +76,38 @@ def test_remove_leaves_the_data_and_its_account_and_the_next_setup_takes_them_ag
     assert clone.fab("remove", "-H", "shire01", "--yes").status == 1
 
 
+@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already")
+def test_a_process_whose_unit_is_there_already_is_refused_whatever_the_operator_says(
+    host: Hosts, tmp_path: Path
+) -> None:
+    clone = deployed(make(tmp_path, host.inventory), host, name="mill", nginx=None, listen="127.0.0.1:8083")
+    sh(host, "printf '[Service]\\nExecStart=/bin/true\\n' >/etc/systemd/system/mill-theirs.service")
+    put(clone, name="mill", nginx=None, listen="127.0.0.1:8083", processes={"theirs": {"command": "sleep infinity"}})
+    ended = clone.fab("setup", "-H", "shire01", "--overwrite")
+    assert ended.status == 1
+    assert "setup did not make it: /etc/systemd/system/mill-theirs.service" in ended.out
+    assert "/bin/true" in sh(host, "cat /etc/systemd/system/mill-theirs.service")
+
+
+APT = """#!/bin/sh
+# A mirror whose packages are known once their list was fetched.
+case "$*" in
+  *update) touch /run/fetched ;;
+  *install*) test -e /run/fetched && mv /usr/bin/curl.away /usr/bin/curl ;;
+esac
+"""
+
+
+def test_a_fresh_machine_gets_its_packages_after_the_lists_of_them(host: Hosts, tmp_path: Path) -> None:
+    host[0].sh("tee /usr/local/sbin/apt-get >/dev/null && chmod 755 /usr/local/sbin/apt-get", APT.encode())
+    sh(host, "mv /usr/bin/curl /usr/bin/curl.away")
+    try:
+        clone = put(make(tmp_path, host.inventory), name="fresh", nginx=None, listen="127.0.0.1:8084")
+        assert "packages: curl" in clone.done("setup", "-H", "shire01").out
+    finally:
+        host[0].sh("rm -f /usr/local/sbin/apt-get; test ! -e /usr/bin/curl.away || mv /usr/bin/curl.away /usr/bin/curl")
+
+
 def own_origin(clone: Clone, address: str) -> Clone:
     git(clone.root, "remote", "add", "origin", address)
     return clone

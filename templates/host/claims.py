@@ -30,9 +30,7 @@ def everything(name: str, root: str) -> set[tuple[str, str]]:
 
 def check(record: Record, step: Mapping[str, Any]) -> None:
     """Refused when the name of the service is somebody else's here; `take_over` passes another clone's service on."""
-    # What remove has left of a record, for the sake of the data, names neither files nor an account.
-    if record.account is None and not record.files:
-        _require_free(record, step)
+    _require_free(record, step)
     ours, theirs = step["origin"], record.values.get("origin", "")
     if ours and theirs and ours != theirs and not step["take_over"]:
         raise Refused(
@@ -50,29 +48,40 @@ def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
     # A record of an earlier version names files alone.
     if record.account is None or accounts.made_by_setup(name):
         record.made = everything(name, step["root"])
-    if "by" not in record.values or step["origin"] != record.values.get("origin", ""):
+    origin = step["origin"] or record.values.get("origin", "")
+    if "by" not in record.values or origin != record.values.get("origin", ""):
         record.values.update({"by": run.who, "since": utc_now()})
-    if step["origin"]:
-        record.values["origin"] = step["origin"]
+    if origin:
+        record.values["origin"] = origin
     for file in step["files"]:
         record.add("file", file["path"], file["sha256"])
     record.write(run.id)
 
 
 def _require_free(record: Record, step: Mapping[str, Any]) -> None:
+    """Refused when something that is not recorded as ours is in the way of what this setup makes."""
     name, found = record.name, list[str]()
-    if ("user", name) not in record.made and accounts.find(name) is not None:
-        found.append(f"an account {name}")
-    elif ("user", name) not in record.made and accounts.group_exists(name):
-        found.append(f"a group {name}")
-    places = [path for path in directories(name, step["root"]) if ("directory", path) not in record.made]
-    places += [place for file in step["files"] for place in _like(file["path"])]
+    new = [file["path"] for file in step["files"] if file["path"] not in record.files]
+    places = [place for path in new for place in _like(path)]
+    # What remove has left of a record, for the sake of the data, names neither files nor an account.
+    if record.account is None and not record.files:
+        places += [path for path in directories(name, step["root"]) if ("directory", path) not in record.made]
+        found += _accounts(record)
     found += [place for place in dict.fromkeys(places) if os.path.lexists(place)]
     if found:
         raise Refused(
             f"this host has something of the name {name} already, and setup did not make it: {', '.join(found[:5])}. "
-            "Give the service another name in service.yaml"
+            "Give the service, or the process, another name in service.yaml"
         )
+
+
+def _accounts(record: Record) -> list[str]:
+    """An account or a group of the service's name that setup did not make."""
+    if ("user", record.name) in record.made:
+        return []
+    if accounts.find(record.name) is not None:
+        return [f"an account {record.name}"]
+    return [f"a group {record.name}"] if accounts.group_exists(record.name) else []
 
 
 def _like(path: str) -> Iterable[str]:

@@ -127,6 +127,8 @@ name_slot() { # TARGET
 # One line, on the disk when this returns. What a power cut left half-written ends where the next line begins.
 history() { # ACTION RELEASE STATE [WHY]
   (
+    # Who did what is for the deploy account alone.
+    umask 077
     flock -w 10 7 || :
     torn=
     if [ -s "$ROOT/history.jsonl" ] && [ -n "$(tail -c 1 "$ROOT/history.jsonl")" ]; then torn='\n'; fi
