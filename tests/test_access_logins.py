@@ -172,7 +172,7 @@ MORE = ("wants more than a key of deploy", "AuthenticationMethods publickey")
 CLOSED = {
     "/etc/nologin": (
         ("echo 'down until noon' >/etc/nologin", "rm /etc/nologin"),
-        ("hung up on deploy", "down until noon"),
+        ("closed the connection during login as deploy", "down until noon"),
     ),
     "an account that has expired": (("chage -E 1 deploy", "chage -E -1 deploy"), ("Your account has expired",)),
     "DenyUsers": (sshd("DenyUsers deploy"), ("does not let deploy in with", "by hand: ssh -p 22 -i ")),

@@ -13,7 +13,7 @@ from tasks.engine.scripts import Script
 ACTIVATE, SETUP = Script("activate", "", 1), Script("setup", "", 1, root=True)
 HOLDER = {"time": "2026-01-01T00:00:00Z", "action": "deploy", "release": "abc", "who": {"git": "me@x", "host": "pc"}}
 
-MOVED = "somebody else changed this host since it was looked at: it now serves"
+MOVED = "another run changed this host since it was looked at: it now serves"
 NEEDS = "this needs root once, and"
 NO_HOST, NO_PASSWORD = "sudo: unable to resolve host shire01", "sudo: a password is required"
 NO_RIGHTS = "this needs root once, and deploy may not use sudo without a password"

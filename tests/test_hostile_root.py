@@ -99,6 +99,10 @@ def test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots(fle
             fleet.clone.done(*SETUP)
             assert fleet.sh(0, f"find {ROOT} ! -user {user}") == ""
             assert "systemd-journal" in fleet.sh(0, f"id -nG {user}")
+            # Whoever deploys now finds nothing of the former one in its way.
+            assert fleet.sh(0, f"find /run/myapp -user {former}") == ""
+            fleet.clone.done("restart")
+            fleet.clone.done("status")
     finally:
         fleet.clone.inventory = inventory
         fleet.hosts[0].sh(f"rm -rf {ROOT}/releases/race")

@@ -211,7 +211,7 @@ def _accept(values: Mapping[str, str]) -> None:
         if not re.fullmatch(shape, values.get(key, "")):
             raise LoopError(
                 f"the host says {values[key][:100]!r} where the name of its {called} belongs, which cannot be",
-                next="look at it by hand: `current`, the `release` of each slot below /opt/apps/NAME; /etc/NAME/setup",
+                next="look at `current` and slots/*/release in /opt/apps/NAME, /run/NAME/live, /etc/NAME/setup",
                 code="lies",
             )
 

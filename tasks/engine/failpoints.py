@@ -33,8 +33,8 @@ CONTROLLER = {
     "controller.undo": "before the hosts that are done are taken back",
     "controller.end": "all hosts are done",
 }
-_PROGRAM = {"setup": ("setup", "certificate", "files")}
-"""The modules of the host's program in which a step has places."""
+_PROGRAM = ("setup", "files")
+"""The modules of the host's program that have places."""
 _CALL = re.compile(r'\.point\("([\w.]+)"\)')
 _POINT = re.compile(r'^ *point "?([\w$]+\.[a-z]+)"?$', re.MULTILINE)
 
@@ -50,8 +50,7 @@ def names() -> tuple[str, ...]:
         if stage == "activate":
             # The way back of a run is an activation too, and has names of its own.
             found += [point.replace("$STAGE", "undo") for point in points if point.startswith("$STAGE")]
-    for modules in _PROGRAM.values():
-        found += [point for name in modules for point in _CALL.findall(templates.text(f"host/{name}.py"))]
+    found += [point for name in _PROGRAM for point in _CALL.findall(templates.text(f"host/{name}.py"))]
     return tuple(dict.fromkeys(found))
 
 

@@ -26,7 +26,7 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
     if (holder := transcript.last("busy")) is not None:
         return busy(host, holder)
     if (now := transcript.last("moved")) is not None:
-        told = f"somebody else changed this host since it was looked at: it now serves {now[:_LONGEST] or 'nothing'}"
+        told = f"another run changed this host since it was looked at: it now serves {now[:_LONGEST] or 'nothing'}"
         return LoopError(told, where=host, next="run the command again", code="moved")
     if (release := transcript.last("edited")) is not None:
         edited = Edited(f"files of release {release[:_LONGEST]} are not what its manifest says", where=host)
@@ -80,11 +80,13 @@ def busy(host: str, text: str) -> LoopError:
         who = holder["who"]
         told = (
             f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
-            f"{holder['action']} of {holder['release']}"
+            f"{holder['action']}{' of ' + str(holder['release']) if holder['release'] else ''}"
         )[:_LONGEST]
     except (ValueError, KeyError, TypeError, AttributeError):
         told = "another run is at work here"
-    return LoopError(told, where=host, next="wait for it to end, or say --lock-wait SECONDS", code="busy")
+    return LoopError(
+        told, where=host, next="wait for it to end (deploy, rollback and restart take --lock-wait SECONDS)", code="busy"
+    )
 
 
 def _no_rights(host: str, login: str, transcript: Transcript) -> LoopError:

@@ -51,7 +51,7 @@ def pool(size: int) -> Executor:
 
 
 def apart(work: Callable[[], _Item]) -> Future[_Item]:
-    """What becomes of work that is done in a thread of its own, which nobody has to wait for."""
+    """Run `work` in a daemon thread; return its Future."""
     made: Future[_Item] = Future()
 
     def run() -> None:

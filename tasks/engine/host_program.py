@@ -37,5 +37,5 @@ def text() -> str:
 
 @cache
 def digest() -> str:
-    """The first 12 hex digits of its SHA-256: which version a step is meant for."""
+    """The first 12 hex digits of its SHA-256, for who reads a step: the program that it is for is sent with it."""
     return hashlib.sha256(text().encode()).hexdigest()[:12]

@@ -26,7 +26,7 @@ def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> Non
     """Run root's part even if nothing seems to differ: the user asked for it explicitly."""
     found = _look(project, member, consent)
     staging.install(project, member, found, emit)
-    told = "the certificate is new" if found.reasons else "nothing had to be written"
+    told = f"done, since {'; '.join(found.reasons)}" if found.reasons else "nothing had to be written"
     told = f"{len(found.changed)} files written" if found.changed else told
     member.finish(emit, "ready", f"{told}; deploys run as {found.account}", files=list(found.changed))
 

@@ -90,7 +90,8 @@ def _not_let_in(endpoint: Endpoint, options: Options, error: BaseException, tran
         told = f"the host does not let {user} in with {files}"
         way += f"; name the key {'as IdentityFile in ssh_config' if endpoint.behind else _NAMED}"
     else:
-        told = f"the host hung up on {user}: the account is closed, or more keys were shown than it looks at"
+        cause = "account locked, or too many keys offered (MaxAuthTries)"
+        told = f"the host closed the connection during login as {user}: {cause}"
         way += "; an agent with many keys is asked for one alone when `identity:` in hosts.yaml names it"
     banner = (transport.auth_handler.banner if transport.auth_handler else None) or b""
     said = tuple(line for line in banner.decode("utf-8", "replace").splitlines() if line.strip())

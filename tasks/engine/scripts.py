@@ -55,7 +55,7 @@ class Question(NamedTuple):
 
     survey: what people want to know beside what a run needs; rights: with that, whether root is to be had. wait: how
     many seconds for an activation to end; watch: for a probation. journal: the last words of the slot without traffic.
-    wanted: the release to be deployed; whether another one is well, or what this one is made of, matters to nobody.
+    wanted: ID of the release to deploy. If set, the manifest and the health of other releases are not collected.
     followed: the answer decides what is run next. step_down: root reads with the rights of the deploy account.
     """
 
@@ -91,7 +91,6 @@ def facts(service: Service, question: Question) -> Script:
         "WATCH": question.watch,
         "JOURNAL": int(question.journal),
         "STEP_DOWN": int(question.step_down),
-        "PROCESSES": " ".join(layout.processes(service)),
         "ID": "",
     }
     left_out = set() if question.survey else {"used", "survey"}
@@ -138,7 +137,7 @@ def setup(service: Service, installation: Installation) -> Script:
         "origin": installation.origin,
         **installation.consent._asdict(),
     }
-    return _step("setup", service, values, seconds=600 + 2 * _PACKAGES * bool(installation.packages), root=True)
+    return _step("setup", service, values, seconds=600 + 3 * _PACKAGES * bool(installation.packages), root=True)
 
 
 def drift(service: Service, files: Collection[str]) -> Script:
@@ -271,13 +270,12 @@ def _compose(
     values: Mapping[str, str | int],
     *,
     seconds: float,
-    root: bool = False,
     left_out: Collection[str] = (),
 ) -> Script:
     header = [f"# {stage} of {service.name}"]
     header += [f"{key}={quote.shell(str(value))}" for key, value in {**_common(service), **values}.items()]
     body = [templates.text(f"shell/{part}") for part in parts(stage, left_out)]
-    return Script(stage, "\n".join([*header, "", *body]), seconds, root)
+    return Script(stage, "\n".join([*header, "", *body]), seconds)
 
 
 def _common(service: Service) -> dict[str, str | int]:

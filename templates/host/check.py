@@ -35,8 +35,9 @@ class Check:
             for left in folder.names():
                 if ".new-" in left:
                     folder.remove(left)
-            status = folder.status("live")
-            if found and status and status.st_uid == self._account.uid:
+            status, live = folder.status("live"), read(f"{self._folder}/live")
+            given = status and status.st_uid == self._account.uid and live and found and found[1] in live.data
+            if found and given:
                 self._token = found[1].decode()
                 return
             # 32 digits: with more of them nginx needs a larger map_hash_bucket_size.

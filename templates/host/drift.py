@@ -11,20 +11,16 @@ import glob
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from . import accounts, programs, record
 from .folders import Folder
-from .release import examine
-from .run import Run
+from .release import SHOWN, Tell, examine
+from .run import Refused, Run
 
-SHOWN = 1 << 16
-"""Bytes of a file that are shown."""
 _SECONDS, _MOST = 120, 32 << 20
 _PROPERTIES = ("DropInPaths", "FragmentPath", "NeedDaemonReload")
-Tell = Callable[[str, str], None]
-"""Report a line: its word, and the rest."""
 
 
 def perform(run: Run) -> None:
@@ -71,11 +67,19 @@ def _units(units: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _extra_units(name: str, files: frozenset[str]) -> Iterator[str]:
     """Unit files of our name that we did not write, and that are no other service's (`shop` and `shop-admin`)."""
-    others = {path for place in glob.glob("/etc/*/setup") for path in record.read(place.split("/")[2]).files}
+    others = {path for place in glob.glob("/etc/*/setup") for path in _recorded(place.split("/")[2])}
     for pattern in (f"{name}.*", f"{name}[-@]*"):
         for path in sorted(glob.glob(f"/etc/systemd/system/{pattern}")):
             if path not in files and path not in others and (os.path.isfile(path) or os.path.islink(path)):
                 yield path
+
+
+def _recorded(name: str) -> Iterable[str]:
+    """The files of another service; of what only looks like the record of one, none."""
+    try:
+        return record.read(name).files
+    except (Refused, OSError):
+        return ()
 
 
 def _show(tell: Tell, path: str) -> None:

@@ -125,16 +125,22 @@ class RootFiles:
     def put_back(self) -> None:
         """Give every file that was changed what it had before."""
         for path, former in self._former.items():
-            folder, name = os.path.split(path)
-            with Folder.open(folder) as place:
-                if former is None:
-                    place.remove(name)
-                elif former.target:
-                    place.remove(name)
-                    os.symlink(former.target, name, dir_fd=place.descriptor)
-                else:
-                    place.replace(name, former.data, former.mode, f"{name}.new-{self._run.id}")
+            try:
+                self._put_back(path, former)
+            except OSError as error:
+                self._run.mark("warning", f"{path} could not be put back: {error.strerror or error}")
         self._former.clear()
+
+    def _put_back(self, path: str, former: Former | None) -> None:
+        folder, name = os.path.split(path)
+        with Folder.open(folder) as place:
+            if former is None:
+                place.remove(name)
+            elif former.target:
+                place.remove(name)
+                os.symlink(former.target, name, dir_fd=place.descriptor)
+            else:
+                place.replace(name, former.data, former.mode, f"{name}.new-{self._run.id}")
 
     @property
     def any_changed(self) -> bool:
@@ -143,10 +149,9 @@ class RootFiles:
 
     def changed(self, part: str) -> bool:
         """Whether a file whose path has this part was changed, by this run or by one that was killed before its end."""
-        if self._record.account is None or any(part in path for path in self._former):
-            return True
-        unfinished = [path for path in self._record.files if len(self._record.digests(path)) > 1]
-        return any(part in path for path in (*unfinished, *self.leftovers))
+        first = self._record.account is None
+        unfinished = [path for path in self._record.files if first or len(self._record.digests(path)) > 1]
+        return any(part in path for path in (*self._former, *unfinished, *self.leftovers))
 
 
 def read(path: str) -> Former | None:

@@ -33,8 +33,9 @@ class Gateway:
                 self._check()
                 self._reload()
             return
-        if not programs.ask("systemctl", "is-enabled", "-q", _UNIT).well:
-            programs.systemctl("enable", "-q", _UNIT)
+        enabled = programs.ask("systemctl", "is-enabled", "-q", _UNIT).well or programs.systemctl("enable", "-q", _UNIT)
+        if not enabled:
+            raise Refused("systemd does not enable nginx: see systemctl status nginx on this host")
         up = programs.active(_UNIT)
         changed = any(map(self._changes.changed, ("/etc/nginx/", f"/etc/{self._name}/tls/")))
         if up and not changed and not renewed:

@@ -7,6 +7,7 @@ twice: a file is opened without following a link, looked at, and exactly that fi
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import time
@@ -20,6 +21,7 @@ from .run import Refused, Run
 
 SECONDS = 10
 """How long processes may take to end after SIGKILL."""
+_SOCKETS, _PLACES = ("blue.sock", "green.sock"), ("ctl", "try")
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW
 
 Links = Counter[tuple[int, int]]
@@ -38,12 +40,43 @@ def hand_over(run: Run, record: Record, root: str, account: Account) -> None:
         return
     names = " and ".join(sorted(_name(uid) for uid in former))
     run.say("account", f"{root} goes from {names} to {account.name}")
+    # Its watch would begin again as often as it is ended.
+    programs.systemctl("stop", *(f"{record.name}-probation@{slot}.service" for slot in ("blue", "green")))
     for uid in former - {0}:
         _end_processes(run, uid)
     with Folder.open(root) as folder:
         links = _look(folder, former | {account.uid}, f"neither {names}'s nor {account.name}'s")
         _give(folder, former, account, links)
         _refuse_planted(folder)
+
+
+def take_places(name: str, account: Account) -> None:
+    """Take from the former account what a run asks for in /run: a socket that is up changes its owner, the rest is new.
+
+    What is moved away here is made anew by tmpfiles, and removed by `forget_places`.
+    """
+    if not os.path.isdir(f"/run/{name}"):
+        return
+    with Folder.open(f"/run/{name}") as folder:
+        for socket in _SOCKETS:
+            found = folder.status(socket)
+            if found and stat.S_ISSOCK(found.st_mode):
+                os.chown(socket, account.uid, -1, dir_fd=folder.descriptor, follow_symlinks=False)
+        for place in _PLACES:
+            found = folder.status(place)
+            if found and found.st_uid != account.uid:
+                _remove_former(name, place)
+                folder.rename(place, f".former-{place}")
+
+
+def forget_places(name: str) -> None:
+    """Remove what the former account had in /run."""
+    for place in _PLACES:
+        _remove_former(name, place)
+
+
+def _remove_former(name: str, place: str) -> None:
+    shutil.rmtree(f"/run/{name}/.former-{place}", ignore_errors=True)
 
 
 def take_groups(record: Record, account: Account) -> None:

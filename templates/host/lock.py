@@ -17,6 +17,7 @@ import time
 
 from .accounts import Account, become, of_uid
 from .folders import Folder
+from .record import FIRST, Record
 from .run import Busy, Refused, Run
 
 _PATIENCE = 15
@@ -26,16 +27,18 @@ _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINE = re.compile(r"\d+: FLOCK +ADVISORY +WRITE +(\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) ")
 
 
-def hold(run: Run, root: str, name: str, seconds: float) -> None:
+def hold(run: Run, root: str, known: Record, seconds: float) -> None:
     """Hold the lock for as long as this program lives; Busy with the line of whoever has it.
 
     seconds: how long the end of a probation may take, which is waited for.
     """
+    name = known.name
+    if known.layout == FIRST:
+        _hold_former(run, root, name, seconds)
     path = f"/run/{name}/lock/activate"
     try:
         descriptor = os.open(path, _OPEN)
     except FileNotFoundError:
-        _hold_former(run, root, name, seconds)
         return
     guard, probation = f"/run/{name}/lock/guard", f"/run/{name}/ctl/probation/until"
     busy = _lock(descriptor, guard, probation, run.holder("setup", ""), seconds)

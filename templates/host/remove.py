@@ -67,6 +67,9 @@ def _remove_files(run: Run, known: Record) -> None:
     served = any(path.startswith("/etc/nginx/") for path in known.paths) and programs.active("nginx.service")
     if served and programs.ask("nginx", "-t", "-q").well:
         gateway.reload()
+    elif served:
+        told = "nginx refuses its own configuration, and goes on serving the site"
+        run.mark("warning", f"{told} of {known.name} until you mend that: nginx -t && systemctl reload nginx")
 
 
 def _remove_data(run: Run, known: Record) -> None:
@@ -90,11 +93,17 @@ def _remove_etc(run: Run, known: Record) -> None:
     if ("directory", folder) in known.made:
         _remove_tree(run, folder)
         return
+    _remove_ours(run, known, (known.path,), (folder,))
+
+
+def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: tuple[str, ...] = ()) -> None:
+    """What setup has written into a directory that it has not made."""
+    folder = f"/etc/{known.name}"
     ours = (f"{folder}/tls/nobody.pem", *(f"{folder}/check/{name}" for name in check.NAMES))
-    for path in (*known.paths, *ours, known.path):
+    for path in (*known.paths, *ours, *files):
         if path.startswith(f"{folder}/") and os.path.lexists(path):
             os.unlink(path)
-    for path in filter(os.path.lexists, (f"{folder}/tls", f"{folder}/check", folder)):
+    for path in filter(os.path.lexists, (f"{folder}/tls", f"{folder}/check", *folders)):
         try:
             os.rmdir(path)
         except OSError:
@@ -110,6 +119,7 @@ def _keep_record(run: Run, known: Record) -> None:
             _remove_tree(run, f"{folder}/{name}")
         elif name != "setup":
             os.unlink(f"{folder}/{name}")
+    _remove_ours(run, known)
     known.files.clear()
     known.values.pop("account", None)
     known.write(run.id)

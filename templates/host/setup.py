@@ -54,7 +54,9 @@ class Setup:
             raise Refused(f"there is no account {self.step['account']} on this host")
         run.point("setup.packages")
         self._install_packages()
-        lock.hold(run, self.root, self.name, 2 * self.step["drain"] + self.step["grace"] + 30)
+        lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30)
+        if record.read(self.name).text() != self.was:
+            raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
         handover.hand_over(run, self.record, self.root, account)
         claims.begin(run, self.record, self.step)
@@ -89,7 +91,6 @@ class Setup:
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
         run.point("setup.units")
         self._load_units()
-        traffic.lead(self.name, self.root)
         traffic.lead_on(run, self.name, account)
         run.point("setup.listen")
         self._move_listen()
@@ -141,8 +142,9 @@ class Setup:
         )
 
     def _make_directories(self, account: Account, service: Account) -> None:
-        if account.uid != 0:
-            programs.run("usermod", "-a", "-G", "systemd-journal", account.name)
+        if account.uid != 0 and not programs.run("usermod", "-a", "-G", "systemd-journal", account.name):
+            told = "could not join the group systemd-journal: fab logs shows nothing of this host"
+            self.run.mark("warning", f"{account.name} {told}")
         handover.take_groups(self.record, account)
         for path in ("/opt/apps", f"/etc/{self.name}/tls"):
             os.makedirs(path, 0o755, exist_ok=True)
@@ -159,19 +161,27 @@ class Setup:
         with Folder.open(root) as folder, folder.below("releases") as releases:
             _close(releases, account, service)
         # The locks and the places in /run, which a run asks for as soon as it is told of these directories.
+        led = os.path.islink(f"/run/{self.name}/ctl/live")
+        handover.take_places(self.name, account)
         wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
+        traffic.lead(self.name, self.root)
+        if led and not os.path.islink(f"/run/{self.name}/ctl/live"):
+            traffic.keep_former_way(self.name, self.run.id, account)
+        handover.forget_places(self.name)
         self.run.point("setup.tmpfiles")
 
     def _load_units(self) -> None:
         run, units = self.run, self.step["units"]
         # A service that was told to stay down at a boot stays so, until it is started or deployed.
         state = programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip()
-        if self.record.account is None or state != "disabled":
-            # By default it would reload, too: the longest step of all on a host with many units, and once is enough.
-            programs.systemctl("enable", "-q", "--no-reload", *units)
-        programs.systemctl("daemon-reload")
+        wanted = self.record.account is None or state != "disabled"
+        # By default it would reload, too: the longest step of all on a host with many units, and once is enough.
+        if wanted and not programs.systemctl("enable", "-q", "--no-reload", *units):
+            raise Refused(f"systemd does not enable {' '.join(units)}: see systemctl status on this host")
+        if not programs.systemctl("daemon-reload"):
+            raise Refused("systemd does not read its units again: see systemctl daemon-reload on this host")
         run.point("setup.reloaded")
         states = programs.ask("systemctl", "show", "-p", "LoadState", "--value", *units).output.split()
         for unit, loaded in zip(units, states):

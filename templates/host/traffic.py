@@ -24,10 +24,22 @@ def lead(name: str, root: str) -> None:
 
 def lead_on(run: Run, name: str, account: Account) -> None:
     """Lead the former link on to root's: for workers of nginx that end, and for the proxy of `listen:`."""
-    if not os.path.islink(f"/run/{name}/ctl/live"):
+    former = f"/run/{name}/ctl/live"
+    if not os.path.islink(former) or os.readlink(former) == f"/run/{name}/live":
         return
+    # A watch of the first layout would commit past root's link, and stop the slot that it leads to.
+    programs.systemctl("stop", *(f"{name}-probation@{slot}.service" for slot in _SLOTS))
     run.say("live", "root leads the traffic from now on")
-    part = f"live.new-{run.id}"
+    keep_former_way(name, run.id, account)
+    proxy = f"{name}-listen.service"
+    if programs.active(proxy):
+        told = f"until a reboot it goes by a link of {account.name}, or until you cut what it carries"
+        run.mark("warning", f"{proxy} was not restarted: {told}: systemctl restart {proxy}")
+
+
+def keep_former_way(name: str, run: str, account: Account) -> None:
+    """Let the link that traffic went by in the first layout lead to root's."""
+    part = f"live.new-{run}"
 
     def work(_: object) -> None:
         with Folder.open(f"/run/{name}/ctl") as folder:
@@ -36,10 +48,6 @@ def lead_on(run: Run, name: str, account: Account) -> None:
             folder.rename(part, "live")
 
     as_account(account, work, 30, 1 << 16)
-    proxy = f"{name}-listen.service"
-    if programs.active(proxy):
-        told = f"until a reboot it goes by a link of {account.name}, or until you cut what it carries"
-        run.mark("warning", f"{proxy} was not restarted: {told}: systemctl restart {proxy}")
 
 
 def _drop(folder: Folder, name: str) -> None:

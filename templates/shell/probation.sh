@@ -66,7 +66,7 @@ give_up() {
   [ "$(slot_of "/run/$NAME/live")" != "$NEW" ] || return
   history "$ACTION" "$ID" returned "$WHY"
   printf 'release %s did not hold: %s. The traffic is back on %s\n' "$ID" "$WHY" "$(release_at "$ROOT/current")"
-  # Who is at work already may be about to stop this watch, and must not be waited for by it.
+  # A run that holds the lock may be stopping this unit: keep accepting signals, or the two deadlock.
   trap - HUP INT PIPE TERM
   exec 9>>"$LOCKS/activate"
   flock -w 60 9 || return 0

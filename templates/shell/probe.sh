@@ -77,7 +77,6 @@ probe_front() { # SECONDS
 }
 
 ask_front() { # FUNCTION SECONDS curl-arguments...
-  # shellcheck disable=SC2153 # LISTEN is of the header, and not setup's LISTENED
   case $FRONT in
     https) "$@" --cacert "/etc/$NAME/tls/certificate.pem" --resolve "$FRONT_HOST:443:127.0.0.1" \
       "https://$FRONT_HOST$HEALTH_PATH" ;;

@@ -16,7 +16,7 @@ from tests.promises.moments import SIGNALS
 from tests.promises.state import check, tidy
 from tests.promises.words import AGAIN, TWO_RUNS, WHOLE
 
-OVERTAKEN = ("is at work here since", "somebody else changed this host")
+OVERTAKEN = ("is at work here since", "another run changed this host")
 """What the one is told that does not work."""
 
 
