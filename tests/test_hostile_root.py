@@ -23,6 +23,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
     """One host that serves."""
     made = deployed(module_hosts, tmp_path_factory.mktemp("root"), 1)
     made.sh(0, f"install -m 600 /dev/null /root/secret; echo '{WORDS}' >/root/secret; useradd -m other")
+    made.sh(0, "cp -r /home/deploy/.ssh /home/other/ && chown -R other: /home/other/.ssh")
     return made
 
 
