@@ -130,6 +130,23 @@ def test_a_host_that_was_moved_starts_its_slot_again(hosts: MakeHosts, tmp_path:
     assert site.answering == former.release()
 
 
+@pytest.mark.promise(MOVED, "a release on probation when a host is moved")
+def test_a_move_ends_a_probation_and_the_committed_release_serves(hosts: MakeHosts, tmp_path: Path) -> None:
+    made = hosts()
+    former = deployed(former_clone(tmp_path / "former", made), made, probation=60)
+    committed = former.release()
+    put(former, probation=60, env={"EDITION": "2"}).done("deploy", "-H", "shire01")
+    assert release_of(made[0].address) == former.release()
+    clone = put(make(tmp_path / "now", made.inventory), probation=60)
+    site = Site(clone, made[0])
+    clone.done("setup", "-H", "shire01")
+    assert site.sh("systemctl list-units --plain --no-legend --state=active 'myapp-probation@*'") == ""
+    assert site.answering == committed
+    put(clone, env={"EDITION": "3"}).done("deploy", "-H", "shire01")
+    site.settled()
+    assert site.answering == clone.release()
+
+
 def test_a_setup_of_the_former_layout_waits_for_its_lock(hosts: MakeHosts, tmp_path: Path) -> None:
     made = hosts()
     deployed(former_clone(tmp_path / "former", made), made)
