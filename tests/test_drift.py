@@ -130,6 +130,27 @@ def test_a_release_is_held_against_its_manifest_and_its_launchers(site: tuple[Cl
     assert found[f"{home}/run/web"]["diff"][-1] == "+echo hi"
 
 
+def test_what_its_owner_has_closed_or_led_elsewhere_is_drift(site: tuple[Clone, Hosts]) -> None:
+    clone, hosts = site
+    root = "/opt/apps/myapp"
+    home = f"{root}/releases/{release_of(hosts[0].address)}"
+    for path, close, reopen in (
+        (home, f"chmod 055 {home}", f"chmod 755 {home}"),
+        (f"{root}/releases", f"chmod 050 {root}/releases", f"chmod 750 {root}/releases"),
+    ):
+        sh(hosts, close)
+        try:
+            assert kinds(clone, "--as", "root") == {path: "edited"}
+        finally:
+            sh(hosts, reopen)
+    slot = sh(hosts, f"readlink {root}/current").strip()
+    sh(hosts, f"mv {root}/{slot}/release {root}/kept; ln -s /srv {root}/{slot}/release")
+    try:
+        assert kinds(clone) == {f"{root}/{slot}/release": "linked"}
+    finally:
+        sh(hosts, f"rm {root}/{slot}/release; mv {root}/kept {root}/{slot}/release")
+
+
 def test_hostile_bytes_of_an_edited_file_do_not_reach_the_terminal(site: tuple[Clone, Hosts]) -> None:
     clone, hosts = site
     sh(hosts, f"printf '# \\033[2J\\302\\233 \\342\\200\\256\\n' >>{NGINX}")

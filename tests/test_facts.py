@@ -36,6 +36,22 @@ def python(version: str = "3.11.2", path: str = "/usr/bin/python3", **values: st
     return Python(*(str(given[key]) for key in ("path", "version", "soabi", "machine", "libc", "implementation")))
 
 
+def test_of_two_words_the_first_counts_which_is_roots_own() -> None:
+    """Root tells what its part depends on, and steps down to an account that may say anything after it."""
+    path = "/etc/sudoers.d/myapp"
+    found = facts.parse(told("fact tool.systemctl /usr/bin/systemctl", f"fact setup.file {'1' * 64} {path}",
+                             "data /etc/x YQ==", "fact tool.systemctl /home/deploy/systemctl",
+                             f"fact setup.file {'2' * 64} {path}", "data /etc/x Yg=="))  # fmt: skip
+    assert found.get("tool.systemctl") == "/usr/bin/systemctl"
+    assert found.get(f"setup.{path}") == "1" * 64
+    assert found.contents == {"/etc/x": b"a"}
+
+
+@pytest.mark.parametrize("path", ["/tmp/abc/systemctl", "/home/deploy/systemctl", "/usr/bin/systemctl start x", ""])  # noqa: S108
+def test_a_sudo_rule_names_no_program_that_a_host_makes_up(path: str) -> None:
+    assert facts.parse(told(f"fact tool.systemctl {path}")).ground("deploy").systemctl == "/usr/bin/systemctl"
+
+
 def test_facts_are_read_by_their_kind() -> None:
     found = facts.parse(
         told(

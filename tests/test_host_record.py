@@ -39,12 +39,12 @@ def test_a_record_of_an_earlier_version_names_files_and_the_account() -> None:
     assert (known.layout, known.text()) == (record.FIRST, f"account deploy\nfile {'0' * 64} /etc/x\n")
 
 
-def test_of_two_digests_the_former_one_is_last_for_who_reads_one() -> None:
+def test_of_two_digests_the_former_one_is_first_for_who_reads_one() -> None:
     known = record.parse("shop", "file old /etc/x\n")
     known.add("file", "/etc/x", "new")
     known.add("file", "/etc/x", "new")
-    assert known.digests("/etc/x") == ("new", "old")
-    assert known.text().splitlines()[-1] == "file old /etc/x"
+    assert known.digests("/etc/x") == ("old", "new")
+    assert known.text().splitlines()[0] == "file old /etc/x"
 
 
 def test_a_file_counts_as_edited_unless_it_has_a_content_that_setup_gave_it(tmp_path: Path) -> None:

@@ -110,6 +110,52 @@ def test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots(fle
         fleet.clone.fab(*SETUP)
 
 
+KEPT = f"""
+import ctypes, os, struct, threading, time
+for place in ("{ROOT}/slots", "{ROOT}/venvs", "{ROOT}/releases"):
+    for folder, _, files in os.walk(place):
+        for path in (folder, *(os.path.join(folder, file) for file in files)):
+            if not os.path.islink(path):
+                os.chmod(path, 0o777)
+everybody = 0xFFFFFFFF
+entries = [(1, 7, everybody), (2, 7, os.getuid()), (4, 5, everybody), (16, 7, everybody), (32, 5, everybody)]
+rights = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+os.setxattr("{ROOT}/slots/blue", "system.posix_acl_access", rights)
+threading.Thread(target=time.sleep, args=(600,)).start()
+# The first thread ends, and the process looks like a zombie.
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+@pytest.mark.promise(ROOTS_OWN, "rights, locks and processes that a former deploy account tries to keep")
+def test_a_former_account_keeps_nothing(fleet: Fleet) -> None:
+    assert fleet.clone.inventory
+    inventory = fleet.clone.inventory
+    (host,) = entries(inventory).values()
+    fleet.hosts[0].sh("cat >/home/deploy/keep.py", KEPT.encode())
+    fleet.hosts[0].sh("runuser -u deploy -- python3 /home/deploy/keep.py >/dev/null 2>&1 </dev/null & sleep 1")
+    fleet.hosts[0].sh(
+        "runuser -u deploy -- flock /run/myapp/lock/activate sleep 600 >/dev/null 2>&1 </dev/null & sleep 1"
+    )
+    fleet.sh(0, "runuser -u deploy -- mkdir -p /run/myapp/try/green/x")
+    fleet.clone.inventory = write_inventory(inventory.with_name("kept.yaml"), {"shire01": {**host, "user": "other"}})
+    try:
+        fleet.clone.done(*SETUP)
+        assert fleet.sh(0, "ps -eLo user= | grep -cx deploy || :") == "0\n"
+        assert fleet.sh(0, f"find {ROOT} ! -type l -perm /022") == ""
+        assert fleet.sh(0, f"python3 -c 'import os; print(os.listxattr(\"{ROOT}/slots/blue\"))'") == "[]\n"
+        fleet.clone.done("restart")
+        nested = f"cd {ROOT}/wheels && i=0; while [ $i -lt 100 ]; do mkdir d && cd d || exit 1; i=$((i + 1)); done"
+        fleet.sh(0, f"runuser -u other -- sh -c '{nested}'")
+        fleet.clone.inventory = inventory
+        ended = fleet.clone.fab(*SETUP)
+        assert (ended.status, "is nested too deep to be a release: remove it" in ended.out) == (1, True)
+        fleet.sh(0, f"rm -rf {ROOT}/wheels/d")
+    finally:
+        fleet.clone.inventory = inventory
+        fleet.clone.done(*SETUP)
+
+
 @pytest.mark.promise(ROOTS_OWN, "words of the deploy account in a line that root logs")
 def test_root_logs_no_word_that_the_deploy_account_wrote(fleet: Fleet) -> None:
     plant = "mkdir \\<0\\>forged; touch \\<0\\>forged/is-blue; mv current kept; ln -s \\<0\\>forged current"

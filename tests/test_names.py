@@ -70,6 +70,8 @@ def test_remove_leaves_the_data_and_its_account_and_the_next_setup_takes_them_ag
     assert sh(host, "cat /var/lib/shop/data; id -u shop") != ""
     clone.done("deploy", "-H", "shire01")
     assert sh(host, "cat /var/lib/shop/data") == "precious\n"
+    nested = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd -P d || exit 1; i=$((i + 1)); done"
+    sh(host, f"runuser -u shop -- sh -c 'cd /var/lib/shop && {nested}'")
     clone.done("remove", "-H", "shire01", "--yes", "--data")
     assert sh(host, "ls -d /opt/apps/shop /run/shop /etc/shop /var/lib/shop 2>/dev/null || :") == ""
     assert host[0].sh("id shop").returncode != 0

@@ -146,7 +146,7 @@ class Facts(NamedTuple):
     def ground(self, account: str) -> Ground:
         """What decides about root's files."""
         systemctl = self.get("tool.systemctl")
-        if not re.fullmatch(r"/[a-z/]+/systemctl", systemctl):
+        if systemctl not in layout.SYSTEMCTLS:
             systemctl = layout.SYSTEMCTL
         # What a host says of itself comes into root's files only as one of the words that we know.
         web = self.get("web_account") if self.get("web_account") in {"www-data", "nginx"} else None
@@ -157,7 +157,7 @@ def parse(transcript: Transcript) -> Facts:
     """The facts of one host; LoopError when the script did not come to its end."""
     if not transcript.ended:
         raise LoopError("the host did not answer all questions", detail=tuple(transcript.tail))
-    values = {}
+    values: dict[str, str] = {}
     pythons: dict[str, Python] = {}
     digests: dict[str, str] = {}
     for line in transcript.all("fact"):
@@ -168,9 +168,10 @@ def parse(transcript: Transcript) -> Facts:
                 pythons.setdefault(python.path, python)
         elif key in {"setup.file", "setup.tls"}:
             digest, _, path = value.partition(" ")
-            digests[path] = digest
+            digests.setdefault(path, digest)
         else:
-            values[key] = value
+            # Root's own word comes before that of the account to which it steps down.
+            values.setdefault(key, value)
     _read_record(values)
     _accept(values)
     values.update({f"setup.{path}": digest for path, digest in digests.items()})
@@ -181,7 +182,7 @@ def parse(transcript: Transcript) -> Facts:
         tuple(_objects(transcript.all("release"))),
         actions,
         _manifest(transcript.all("same")),
-        dict(map(_content, transcript.all("data"))),
+        dict(map(_content, reversed(transcript.all("data")))),
         transcript.all("drift"),
         len(transcript.all("history")) - len(actions),
         transcript.all("journal"),

@@ -8,6 +8,8 @@ from tasks.engine.service import Process, Service
 
 SLOTS = ("blue", "green")
 SYSTEMCTL = "/usr/bin/systemctl"
+SYSTEMCTLS = frozenset({SYSTEMCTL, "/bin/systemctl"})
+"""Where a distribution puts it: a sudo rule names no other program, whatever a host says."""
 VERSION = 2
 """Of what lies where on a host, as its record has it: raised when setup has to move what older scripts look for."""
 

@@ -13,7 +13,7 @@ def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     service = member.service
     account = member.host.user or member.login
     files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    found = member.ask(Question(files))
+    found = member.ask(Question(files, roots_own=True))
     return plan.setup(service, found, account, staging.own(project, service), consent)
 
 

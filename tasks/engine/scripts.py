@@ -57,6 +57,7 @@ class Question(NamedTuple):
     many seconds for an activation to end; watch: for a probation. journal: the last words of the slot without traffic.
     wanted: ID of the release to deploy. If set, the manifest and the health of other releases are not collected.
     followed: the answer decides what is run next. step_down: root reads with the rights of the deploy account.
+    roots_own: root is asked for what root's part depends on, and nothing of the deploy account's is read.
     """
 
     files: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class Question(NamedTuple):
     wanted: str = ""
     followed: bool = False
     step_down: bool = False
+    roots_own: bool = False
 
 
 def facts(service: Service, question: Question) -> Script:
@@ -91,6 +93,7 @@ def facts(service: Service, question: Question) -> Script:
         "WATCH": question.watch,
         "JOURNAL": int(question.journal),
         "STEP_DOWN": int(question.step_down),
+        "ROOTS_OWN": int(question.roots_own),
         "ID": "",
     }
     left_out = set() if question.survey else {"used", "survey"}

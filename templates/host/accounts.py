@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import grp
+import io
 import os
 import pwd
 import select
 import signal
 import time
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from . import programs
 from .run import Refused, Run
@@ -97,7 +98,7 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _work_and_exit(account, work, writing)
+        _work_and_exit(account, work, writing, limit)
     os.close(writing)
     written = b""
     try:
@@ -113,11 +114,24 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
     raise OSError(0, f"as {account.name}: {told}")
 
 
-def _work_and_exit(account: Account, work: Callable[[BinaryIO], None], writing: int) -> None:
-    """Run in the child: a line that says how it went comes first, so an answer that was cut off is none."""
-    import io
+class _Kept(io.BytesIO):
+    """What is written, as long as it is no more than `limit` bytes; OSError for more."""
 
-    kept = io.BytesIO()
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._left = limit
+
+    def write(self, data: Any) -> int:
+        """Keep it, or refuse."""
+        self._left -= len(memoryview(data))
+        if self._left < 0:
+            raise OSError(0, "the files of the deploy account have too much to tell")
+        return super().write(data)
+
+
+def _work_and_exit(account: Account, work: Callable[[BinaryIO], None], writing: int, limit: int) -> None:
+    """Run in the child: a line that says how it went comes first, so an answer that was cut off is none."""
+    kept = _Kept(limit)
     try:
         become(account)
         work(kept)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
+DEEPEST = 64
+"""Directories below each other; a release has a few."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: a FIFO in the place of a file does not keep us waiting.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
@@ -108,7 +110,9 @@ class Folder:
             os.unlink(name, dir_fd=self.descriptor)
 
     def walk(self, prefix: str = "") -> Iterator[tuple[Folder, str, str]]:
-        """(folder, name, path) of everything below that is no directory."""
+        """(folder, name, path) of everything below that is no directory; OSError for one that is nested too deep."""
+        if prefix.count("/") > DEEPEST:
+            raise OSError(0, "it is nested too deep", self.path)
         with os.scandir(self.descriptor) as found:
             entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
         for name, is_folder in entries:

@@ -12,38 +12,51 @@ import signal
 import stat
 import time
 from collections import Counter
+from contextlib import suppress
 
 from . import programs
 from .accounts import Account, find, of_uid
-from .folders import Folder
+from .folders import DEEPEST, Folder
 from .record import Record
 from .run import Refused, Run
 
 SECONDS = 10
 """How long processes may take to end after SIGKILL."""
 _SOCKETS, _PLACES = ("blue.sock", "green.sock"), ("ctl", "try")
+_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW
 
 Links = Counter[tuple[int, int]]
 """How often a file lies below the directory, by device and inode."""
 
 
-def hand_over(run: Run, record: Record, root: str, account: Account) -> None:
-    """Give everything below `root` to the account; nothing to do where it is the account's already."""
+def formers(record: Record, root: str, account: Account) -> set[int]:
+    """The accounts, by number, that had `root` before this one; none where it is the account's already."""
     try:
         owner = os.lstat(root).st_uid
     except FileNotFoundError:
-        return
+        return set()
     recorded = find(record.account) if record.account else None
-    former = {owner, recorded.uid if recorded else owner} - {account.uid}
+    return {owner, recorded.uid if recorded else owner} - {account.uid}
+
+
+def end_formers(run: Run, record: Record, former: set[int]) -> None:
+    """End whatever runs as a former account: it could hold a lock, or a file open."""
     if not former:
         return
-    names = " and ".join(sorted(_name(uid) for uid in former))
-    run.say("account", f"{root} goes from {names} to {account.name}")
     # Its watch would begin again as often as it is ended.
     programs.systemctl("stop", *(f"{record.name}-probation@{slot}.service" for slot in ("blue", "green")))
     for uid in former - {0}:
         _end_processes(run, uid)
+
+
+def hand_over(run: Run, root: str, former: set[int], account: Account) -> None:
+    """Give everything below `root` to the account; nothing to do without a former one."""
+    if not former:
+        return
+    names = " and ".join(sorted(_name(uid) for uid in former))
+    run.say("account", f"{root} goes from {names} to {account.name}")
     with Folder.open(root) as folder:
         links = _look(folder, former | {account.uid}, f"neither {names}'s nor {account.name}'s")
         _give(folder, former, account, links)
@@ -91,7 +104,6 @@ def _name(uid: int) -> str:
 
 
 def _end_processes(run: Run, uid: int) -> None:
-    """End whatever runs as the former account: it could hold a file open, or a lock."""
     if any(uid in _uids(pid) for pid in _ancestors()):
         raise Refused(
             f"{_name(uid)} would give its own rights away and be ended by it: run this as root or as the new account"
@@ -116,7 +128,9 @@ def _uids(pid: int) -> set[int]:
             lines = dict(line.partition(":")[::2] for line in file)
     except OSError:
         return set()
-    return set() if "Z" in lines.get("State", "Z") else set(map(int, lines["Uid"].split()))
+    # Where the first thread has ended, a process looks like a zombie while its others go on.
+    over = "Z" in lines.get("State", "Z") and lines.get("Threads", "1").strip() == "1"
+    return set() if over else set(map(int, lines["Uid"].split()))
 
 
 def _ancestors() -> list[int]:
@@ -129,8 +143,10 @@ def _ancestors() -> list[int]:
     return found
 
 
-def _look(folder: Folder, allowed: set[int], whose: str) -> Links:
+def _look(folder: Folder, allowed: set[int], whose: str, depth: int = 0) -> Links:
     """Before anything changes its owner: Refused for a file of somebody else, such as a hard link to one of root's."""
+    if depth > DEEPEST:
+        raise Refused(f"{folder.path} is nested too deep to be a release: remove it (rm -rf), and run setup again")
     found: Links = Counter()
     for name in folder.names():
         status = folder.status(name)
@@ -140,7 +156,7 @@ def _look(folder: Folder, allowed: set[int], whose: str) -> Links:
             raise Refused(f"{folder.path}/{name} is {whose}: remove it, and run setup again")
         if stat.S_ISDIR(status.st_mode):
             with folder.below(name) as inner:
-                found += _look(inner, allowed, whose)
+                found.update(_look(inner, allowed, whose, depth + 1))
         else:
             found[status.st_dev, status.st_ino] += 1
     return found
@@ -172,9 +188,19 @@ def _give(folder: Folder, former: set[int], account: Account, links: Links) -> N
 
 
 def _change_owner(descriptor: int, former: set[int], account: Account) -> None:
-    """Of exactly the file that is open: the name by which it was found may mean another one by now."""
-    if os.fstat(descriptor).st_uid in former:
-        os.chown(f"/proc/self/fd/{descriptor}", account.uid, account.gid)
+    """Of exactly the file that is open: the name by which it was found may mean another one by now.
+
+    With the owner goes whatever else lets the former account write: mode bits and access control lists.
+    """
+    place = f"/proc/self/fd/{descriptor}"
+    found = os.fstat(descriptor)
+    if found.st_uid in former:
+        os.chown(place, account.uid, account.gid)
+    if stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode):
+        for name in _LISTS:
+            with suppress(OSError):
+                os.removexattr(place, name)
+        os.chmod(place, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
 
 
 def _refuse_planted(folder: Folder) -> None:

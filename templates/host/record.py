@@ -61,10 +61,10 @@ class Record:
         return self.files.get(path, ("", ()))[1]
 
     def add(self, word: str, path: str, digest: str) -> None:
-        """One more content that a file has from us; the former one stays the last, which is what others look at."""
+        """One more content that a file has from us; the former one stays the first, which is what others look at."""
         _, known = self.files.get(path, (word, ()))
         if digest not in known:
-            self.files[path] = (word, (digest, *known))
+            self.files[path] = (word, (*known, digest))
 
     def text(self) -> str:
         """As it is written."""

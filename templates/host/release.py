@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -16,13 +17,34 @@ SHOWN = 1 << 16
 """Bytes of a file that are shown."""
 _LIST_BYTES = 64 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_RELEASE = re.compile(r"\.\./\.\./releases/[0-9a-z]{1,40}")
+_LINKS = {
+    "current": re.compile("slots/(blue|green)"),
+    "slots/blue/release": _RELEASE,
+    "slots/green/release": _RELEASE,
+}
 _VENV = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
 
 
 def examine(root: str, tell: Tell) -> None:
-    """Report every file of every release that is edited, missing or not ours, and every venv that leads elsewhere."""
+    """Report every file of every release that is edited, missing or not ours, and every link that leads elsewhere."""
     with Folder.open(root) as folder:
+        for path, wanted in _LINKS.items():
+            _link(folder, path, wanted, tell)
         _releases(folder, tell)
+
+
+def _link(folder: Folder, path: str, wanted: re.Pattern[str], tell: Tell) -> None:
+    """A slot that is used leads to a release, and `current` to a slot."""
+    try:
+        with _opened(folder, path) as (place, name):
+            target = place.link(name)
+            if place.status(name) and not wanted.fullmatch(target):
+                tell("drift", f"points {folder.path}/{path} {target}".rstrip())
+    except FileNotFoundError:
+        return
+    except OSError:
+        tell("drift", f"points {folder.path}/{path}")
 
 
 @contextmanager
@@ -40,22 +62,27 @@ def _opened(folder: Folder, path: str) -> Iterator[tuple[Folder, str]]:
 def _releases(folder: Folder, tell: Tell) -> None:
     try:
         releases = folder.below("releases")
+    except FileNotFoundError:
+        return
     except OSError:
+        tell("drift", f"edited {folder.path}/releases")
         return
     with releases:
         for name in releases.names():
             found = releases.status(name)
-            if found and not name.startswith(".") and _is_folder(releases, name):
-                with releases.below(name) as release:
-                    _release(release, tell)
+            if found and stat.S_ISDIR(found.st_mode) and not name.startswith("."):
+                _release_of(releases, name, tell)
 
 
-def _is_folder(folder: Folder, name: str) -> bool:
+def _release_of(releases: Folder, name: str, tell: Tell) -> None:
     try:
-        with folder.below(name):
-            return True
+        release = releases.below(name)
     except OSError:
-        return False
+        # Its owner has closed it, or made it something else.
+        tell("drift", f"edited {releases.path}/{name}")
+        return
+    with release:
+        _release(release, tell)
 
 
 def _release(release: Folder, tell: Tell) -> None:
@@ -72,8 +99,8 @@ def _release(release: Folder, tell: Tell) -> None:
             tell("drift", f"{kind} {release.path}/{path}")
             _show(release, path, tell)
     _venv(release, tell)
-    there = [path for path in _files(release, "code") if not path.endswith(".pyc")]
-    there += _files(release, "run") if launchers is not None else []
+    there = [path for path in _files(release, "code", tell) if not path.endswith(".pyc")]
+    there += _files(release, "run", tell) if launchers is not None else []
     for path in there:
         if path not in known:
             tell("drift", f"extra {release.path}/{path}")
@@ -109,13 +136,16 @@ def _venv(release: Folder, tell: Tell) -> None:
         tell("drift", f"missing {release.path}/{target}")
 
 
-def _files(release: Folder, name: str) -> Iterator[str]:
+def _files(release: Folder, name: str, tell: Tell) -> Iterator[str]:
+    found = release.status(name)
+    if found is None:
+        return
     try:
         with release.below(name) as folder:
             for _, _, path in folder.walk():
                 yield f"{name}/{path}"
     except OSError:
-        return
+        tell("drift", f"edited {release.path}/{name}")
 
 
 def _show(release: Folder, path: str, tell: Tell) -> None:

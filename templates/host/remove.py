@@ -6,12 +6,12 @@ What is removed is what the record names, and nothing else of that name.
 from __future__ import annotations
 
 import os
-import shutil
 
 from . import accounts, check, claims, gateway, programs, record, trust
 from .record import Record
 from .run import Refused, Run
 
+_REMOVE_SECONDS = 600
 _PATIENCE = 15
 """Seconds beside the drain that a release may take to end: it can ask systemd for more of them for ever."""
 
@@ -126,13 +126,11 @@ def _keep_record(run: Run, known: Record) -> None:
 
 
 def _remove_tree(run: Run, path: str) -> None:
-    """By open directories, without following a link; what cannot be removed is told."""
+    """With everything in it, without following a link; what cannot be removed is told."""
     if not os.path.lexists(path):
         return
     if os.path.islink(path):
         raise Refused(f"{path} is a symbolic link, and none of ours: remove it, and run this again")
-
-    def tell(_: object, place: str, error: object) -> None:
-        run.mark("warning", f"{place} cannot be removed: {error[1] if isinstance(error, tuple) else error}")
-
-    shutil.rmtree(path, onerror=tell)
+    # However deep it is nested, and whatever it has in it.
+    if not programs.run("rm", "-rf", "--", path, seconds=_REMOVE_SECONDS):
+        run.mark("warning", f"{path} cannot be removed as a whole: see what is left of it")

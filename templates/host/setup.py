@@ -54,11 +54,13 @@ class Setup:
             raise Refused(f"there is no account {self.step['account']} on this host")
         run.point("setup.packages")
         self._install_packages()
+        former = handover.formers(self.record, self.root, account)
+        handover.end_formers(run, self.record, former)
         lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30)
         if record.read(self.name).text() != self.was:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
-        handover.hand_over(run, self.record, self.root, account)
+        handover.hand_over(run, self.root, former, account)
         claims.begin(run, self.record, self.step)
         try:
             self._change(account)
@@ -202,7 +204,7 @@ class Setup:
 
     def _record(self, account: Account) -> None:
         """What a deploy compares with: the account, and the digest of each file as it was written."""
-        tls = {path: ("tls", (found[0],)) for path, (word, found) in self.record.files.items() if word == "tls"}
+        tls = {path: ("tls", (found[-1],)) for path, (word, found) in self.record.files.items() if word == "tls"}
         self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
         self.record.files.update(tls)
         self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])

@@ -162,9 +162,9 @@ watched() { # SLOT
 release_facts() {
   set --
   for record in "$ROOT"/releases/*/release.json; do [ ! -f "$record" ] || set -- "$@" "$record"; done
-  # A line for each, whoever has written it, and of none more than that.
-  [ $# = 0 ] || awk -v MARK="@$NONCE release " '
-    function told() { if (text != "") print MARK text; text = "" }
+  # A line for each, whoever has written it, and of none more than that. The nonce stands in no argument, which `ps` shows.
+  [ $# = 0 ] || MARK="@$NONCE release " awk '
+    function told() { if (text != "") print ENVIRON["MARK"] text; text = "" }
     FNR == 1 { told() }
     length(text) < 65536 { text = text substr($0, 1, 65536) }
     END { told() }' "$@" 2>/dev/null || :
@@ -177,15 +177,15 @@ release_facts() {
   for wheel in "$ROOT"/wheels/*.whl; do [ ! -f "$wheel" ] || fact "wheel.${wheel##*/}" 1; done
   if [ "$HISTORY" != 0 ] && [ -f "$ROOT/history.jsonl" ]; then
     # The last of it as it is, and of what came before the switches that were done.
-    awk -v MARK="@$NONCE history " -v LAST="$HISTORY" '
+    MARK="@$NONCE history " awk -v LAST="$HISTORY" '
       {
         at = NR % LAST
         if (NR > LAST && line[at] ~ /"action":"(deploy|rollback)",.*"state":"done"/) done[count++ % 200] = line[at]
         line[at] = $0
       }
       END {
-        for (n = count > 200 ? count - 200 : 0; n < count; n++) print MARK done[n % 200]
-        for (n = NR > LAST ? NR - LAST + 1 : 1; n <= NR; n++) print MARK line[n % LAST]
+        for (n = count > 200 ? count - 200 : 0; n < count; n++) print ENVIRON["MARK"] done[n % 200]
+        for (n = NR > LAST ? NR - LAST + 1 : 1; n <= NR; n++) print ENVIRON["MARK"] line[n % LAST]
       }' "$ROOT/history.jsonl"
   fi
 }
@@ -195,7 +195,8 @@ manifest_facts() {
   [ "$MANIFEST" = 1 ] && [ -n "$CURRENT" ] || return 0
   look_up "$CURRENT"
   [ "$RELEASE" != "$WANTED" ] || return 0
-  [ ! -f "$ROOT/releases/$RELEASE/MANIFEST" ] || sed "s/^/@$NONCE same /" "$ROOT/releases/$RELEASE/MANIFEST"
+  [ ! -f "$ROOT/releases/$RELEASE/MANIFEST" ] ||
+    MARK="@$NONCE same " awk '{ print ENVIRON["MARK"] $0 }' "$ROOT/releases/$RELEASE/MANIFEST"
 }
 
 # Whether the one that has the traffic is well; for a deploy only where that is the release to be deployed.
@@ -227,6 +228,15 @@ step_down() {
   case $account in '' | root) return 0 ;; esac
   id -u "$account" >/dev/null 2>&1 || return 0
   [ "$RIGHTS" = 0 ] || fact root 1
+  # What root's part is made of is root's word: the controller believes the first of two.
+  machine_facts
+  file_facts
+  loopback_fact
+  [ "$SHOW" = 0 ] || shown_files
+  if [ "$ROOTS_OWN" = 1 ]; then
+    mark end ok
+    exit 0
+  fi
   status=0
   # The text of this script, as the login's shell has read it.
   printf '%s\n' "$NONCE" "$RUN" "$WHO" "$FAILPOINT" | runuser -u "$account" -- /bin/sh -c "$SCRIPT" || status=$?

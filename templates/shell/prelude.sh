@@ -23,9 +23,10 @@ refuse() {
 said() { # UNIT [JOURNALCTL'S OPTIONS]
   unit=$1
   shift
-  journalctl -q --no-pager -o cat "$@" "_SYSTEMD_UNIT=$unit" </dev/null 2>/dev/null |
+  # A line has no end but what is set to it, and a shell reads byte by byte.
+  journalctl -q --no-pager -o cat "$@" "_SYSTEMD_UNIT=$unit" </dev/null 2>/dev/null | cut -b -4000 |
     while IFS= read -r line; do mark journal "$line"; done
-  journalctl -q --no-pager -o cat "$@" _PID=1 _UID=0 "UNIT=$unit" </dev/null 2>/dev/null |
+  journalctl -q --no-pager -o cat "$@" _PID=1 _UID=0 "UNIT=$unit" </dev/null 2>/dev/null | cut -b -4000 |
     while IFS= read -r line; do mark systemd "$line"; done
 }
 
