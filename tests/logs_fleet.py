@@ -72,9 +72,11 @@ class Reader:
         self.err: list[str] = []
         self.sizes: list[tuple[float, int]] = []
         self._news = threading.Condition()
+        self._threads = []
         for stream, lines in ((process.stdout, self.out), (process.stderr, self.err)):
             assert stream is not None
-            threading.Thread(target=self._read, args=(stream, lines), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._read, args=(stream, lines), daemon=True))
+            self._threads[-1].start()
 
     def _read(self, stream: IO[str], lines: list[str]) -> None:
         for line in stream:
@@ -100,6 +102,9 @@ class Reader:
         """As Ctrl-C does."""
         self.process.send_signal(2)
         self.process.wait(10)
+        # What they read is closed after this.
+        for thread in self._threads:
+            thread.join(10)
 
 
 def resident(pid: int) -> int:

@@ -145,12 +145,12 @@ def test_a_former_account_keeps_nothing(fleet: Fleet) -> None:
         assert fleet.sh(0, f"find {ROOT} ! -type l -perm /022") == ""
         assert fleet.sh(0, f"python3 -c 'import os; print(os.listxattr(\"{ROOT}/slots/blue\"))'") == "[]\n"
         fleet.clone.done("restart")
-        nested = f"cd {ROOT}/wheels && i=0; while [ $i -lt 100 ]; do mkdir d && cd d || exit 1; i=$((i + 1)); done"
-        fleet.sh(0, f"runuser -u other -- sh -c '{nested}'")
+        deeper = "i=0; while [ $i -lt 100 ]; do mkdir d && cd d || exit 1; i=$((i + 1)); done"
+        fleet.sh(0, f"runuser -u other -- sh -c 'mkdir {ROOT}/nested && cd {ROOT}/nested && {deeper}'")
         fleet.clone.inventory = inventory
         ended = fleet.clone.fab(*SETUP)
         assert (ended.status, "is nested too deep to be a release: remove it" in ended.out) == (1, True)
-        fleet.sh(0, f"rm -rf {ROOT}/wheels/d")
+        fleet.sh(0, f"rm -rf {ROOT}/nested")
     finally:
         fleet.clone.inventory = inventory
         fleet.clone.done(*SETUP)

@@ -81,7 +81,7 @@ def test_a_verb_in_the_middle_of_setup_is_told_so(fleet: Fleet) -> None:
         assert process.wait(60) == 1
     assert ended.status == 1
     assert "is at work here since" in ended.out
-    assert ": setup of " in ended.out
+    assert ": setup  (" in ended.out
     # Killed, it holds nothing.
     fleet.sh(0, "until flock -n /run/myapp/lock/activate true; do :; done")
     fleet.clone.done(*SETUP)

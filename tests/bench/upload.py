@@ -28,7 +28,7 @@ from tests.stand_ins import write_inventory
 SIZE, PIECE = 200_000_000, 1 << 20
 LINKS = {"as fast as it goes": None, "1 Gbit/s": "1gbit"}
 _SERVICE = Service("upload", "app:app")
-_ROOT = "/opt/apps/upload"
+_ROOT, _LOCKS = "/opt/apps/upload", "/run/upload/lock"
 
 
 def measure(
@@ -38,7 +38,9 @@ def measure(
     folder.mkdir(parents=True)
     wheel = _wheel(folder, size)
     (machine,) = ground.machines
-    machine.sh(f"mkdir -p {_ROOT}/releases {_ROOT}/venvs && chown -R deploy: {_ROOT}")
+    # What a setup would have made of it.
+    machine.sh(f"mkdir -p {_ROOT}/releases {_ROOT}/venvs {_LOCKS} && touch {_LOCKS}/stage {_LOCKS}/history")
+    machine.sh(f"chown -R deploy: {_ROOT} {_LOCKS}")
     config = ground.ssh_config(folder)
     (host,) = inventory.load(folder, {"HOSTS": str(write_inventory(folder / "hosts.yaml", ground.inventory()))}).hosts
     found = {}
@@ -53,7 +55,7 @@ def measure(
                 took[1].append(_timed(lambda words=words: subprocess.run(words, check=True)))  # type: ignore[misc]
                 say(f"Upload, round {number}: {title:20} ours {took[0][-1]:6.2f} s, scp {took[1][-1]:6.2f} s")
         found[title] = (median(took[0]), median(took[1]))
-    machine.sh(f"rm -rf {_ROOT} /tmp/upload")
+    machine.sh(f"rm -rf {_ROOT} {_LOCKS} /tmp/upload")
     return found
 
 
