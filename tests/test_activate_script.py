@@ -83,7 +83,9 @@ def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost)
 def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fault: str, told: str) -> None:
     host = serving(shell_host)
     (host.folder / "journal").write_text("ImportError: no\n\x1b[31mred\n")
-    (host.folder / "journal.systemd").write_text("Main process exited\n")
+    (host.folder / "journal.systemd").write_text(
+        "Starting myapp@green.service - myapp\nmyapp@green.service: Main process exited\n"
+    )
     kind, _, value = fault.partition("/")
     if kind != "answers":
         (host.folder / kind).write_text("1")
@@ -102,7 +104,7 @@ def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fau
     assert [call.split()[-1] for call in asked] == [
         "_SYSTEMD_UNIT=myapp@green.service", "UNIT=myapp@green.service"
     ]  # fmt: skip
-    assert host.transcript.all("systemd") == ("Main process exited",)
+    assert host.transcript.all("systemd") == ("myapp@green.service: Main process exited",)
     assert (host.leftovers(), host.state("myapp@green.service")) == ([], "inactive")
 
 

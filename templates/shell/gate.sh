@@ -77,7 +77,14 @@ hold() { # SLOT STARTED
 
 # A process of the candidate has ended. What serves is of the same account, and may have done that; nobody here has.
 ended() { # WHY
-  [ -z "$OLD" ] || [ "$STOP_FIRST" = 1 ] || mark killed "$ACTION $ID"
+  # Where a worker cannot begin its work, all of it ends in the next moments, by itself: that was nobody else.
+  tries=0
+  while [ "$RESULT" != exit-code ] && [ "$RESULT" != signal ] && [ "$tries" -lt 20 ]; do
+    sleep 0.1
+    look_at "$NEW" || :
+    tries=$((tries + 1))
+  done
+  [ "$RESULT" = exit-code ] || [ -z "$OLD" ] || [ "$STOP_FIRST" = 1 ] || mark killed "$ACTION $ID"
   [ "$RESULT" != signal ] || fail "$1: a signal has ended it"
   fail "$1"
 }

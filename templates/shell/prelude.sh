@@ -26,8 +26,9 @@ said() { # UNIT [JOURNALCTL'S OPTIONS]
   # A line has no end but what is set to it, and a shell reads byte by byte.
   journalctl -q --no-pager -o cat "$@" "_SYSTEMD_UNIT=$unit" </dev/null 2>/dev/null | cut -b -4000 |
     while IFS= read -r line; do mark journal "$line"; done
+  # What it says of a unit's end begins with the unit's name; that a job has begun or ended tells nobody why.
   journalctl -q --no-pager -o cat "$@" _PID=1 _UID=0 "UNIT=$unit" </dev/null 2>/dev/null | cut -b -4000 |
-    while IFS= read -r line; do mark systemd "$line"; done
+    while IFS= read -r line; do case $line in "$unit: "*) mark systemd "$line" ;; esac done
 }
 
 # A named place in a script, where a test makes it fail, die or stall; `fab failpoints` lists them all. Once: what follows
