@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tests.promises.defect import Regression as Regression
+from tests.promises.regressions_attacks import ATTACKS
 from tests.promises.regressions_foreign import FOREIGN
 
 REGRESSIONS: tuple[Regression, ...] = (
+    *ATTACKS,
     *FOREIGN,
     Regression(
         "After a killed controller the host went on checking, and the next run was told to wait",

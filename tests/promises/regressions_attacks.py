@@ -1,0 +1,70 @@
+"""Defects that attacks on real hosts found: as the deploy account, the service, another local user, or a lying host."""
+
+from __future__ import annotations
+
+from tests.promises.defect import Regression
+
+_ATTACK = "an attack on a real host"
+
+ATTACKS: tuple[Regression, ...] = (
+    Regression(
+        "Drift as root wrote through a name in /tmp that the deploy account could guess, and so handed it root",
+        _ATTACK,
+        "tests/test_rules.py::test_no_temporary_name_on_a_host_is_where_everybody_may_write",
+    ),
+    Regression(
+        "A former deploy account at work while its files were given away made root change the owner of any file",
+        _ATTACK,
+        "tests/test_hostile_root.py::test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots",
+    ),
+    Regression(
+        "A former deploy account kept threads, a lock, mode bits, access lists, and what it had below /run",
+        _ATTACK,
+        "tests/test_hostile_root.py::test_a_former_account_keeps_nothing",
+    ),
+    Regression(
+        "After a change of the deploy account the new one could not deploy before the next boot",
+        "a reader of the code",
+        "tests/test_hostile_root.py::test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots",
+    ),
+    Regression(
+        "A pipe or a device that a MANIFEST named hung root's drift for good",
+        _ATTACK,
+        "tests/test_hostile_root.py::test_root_reads_what_the_deploy_account_owns_as_that_account",
+    ),
+    Regression(
+        "A path of systemctl that the deploy account told setup went into its sudo rules",
+        _ATTACK,
+        "tests/test_facts.py::test_of_two_words_the_first_counts_which_is_roots_own",
+    ),
+    Regression(
+        "With `name: apt`, remove deleted /etc/apt; with `name: getty`, setup replaced a unit of systemd",
+        _ATTACK,
+        "tests/test_names.py::test_a_name_that_the_host_has_is_refused_and_nothing_is_touched",
+    ),
+    Regression(
+        "Any local user, and the service, could hold a lock and so stop every run",
+        _ATTACK,
+        "tests/test_locks.py::test_nobody_else_can_open_a_lock",
+    ),
+    Regression(
+        "A link of the deploy account led nginx and `listen:` to the socket of another service",
+        _ATTACK,
+        "tests/test_own_sockets.py::test_no_link_of_the_deploy_account_leads_to_another_service",
+    ),
+    Regression(
+        "A line that the service wrote was shown as systemd's, nginx's or the watch's",
+        _ATTACK,
+        "tests/test_logs_sources.py::test_a_release_that_fails_cannot_say_why_in_the_name_of_systemd",
+    ),
+    Regression(
+        "A host of the first layout that was moved in a probation would have answered 502 at its end",
+        "a reader of the code",
+        "tests/test_layouts.py::test_a_move_ends_a_probation_and_the_committed_release_serves",
+    ),
+    Regression(
+        "A wheel of 200 MB took six minutes, and a torch could not be sent at all",
+        "other people's applications",
+        "tests/test_uploads.py::test_memory_does_not_grow_with_what_is_sent",
+    ),
+)
