@@ -35,7 +35,7 @@ def test_a_pristine_host_serves_after_one_deploy(clone: Clone, one_host: Hosts) 
     assert release_of(one_host[0].address) == clone.release()
     assert clone.release() in ended.out
     # For the operator who finds the directory.
-    assert "journalctl -t myapp" in one_host[0].sh(f"cat {ROOT}/README").stdout.decode()
+    assert "journalctl -u 'myapp@*'" in one_host[0].sh(f"cat {ROOT}/README").stdout.decode()
 
 
 def test_a_second_deploy_changes_nothing_and_says_so(site: Site) -> None:

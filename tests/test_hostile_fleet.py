@@ -12,8 +12,8 @@ from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
 from tests.promises.words import CALM, OTHERS
 
-# The login shell of the lying host. It runs what it is asked to, and puts lies before the end of each answer: NONCE
-# stands for the one of the script.
+# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer, since of two facts the
+# first counts: NONCE stands for the one of the script.
 LIAR = r"""#!/usr/bin/python3
 import os, subprocess, sys, threading
 
@@ -36,8 +36,10 @@ def pump():
     shell.stdin.close()
 
 threading.Thread(target=pump, daemon=True).start()
+lied = False
 for line in shell.stdout:
-    if line.startswith(b"@end" if journal else b"@" + nonce + b" end"):
+    if not lied and line.startswith(b"@end" if journal else b"@" + nonce):
+        lied = True
         with open("/etc/lies", "rb") as lies:
             for lie in lies:
                 out.write(lie.replace(b"NONCE", nonce))
