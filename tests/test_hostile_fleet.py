@@ -12,8 +12,8 @@ from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
 from tests.promises.words import CALM, OTHERS
 
-# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer, since of two facts the
-# first counts: NONCE stands for the one of the script.
+# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer, since of two facts
+# the first counts. NONCE stands for the one of the script.
 LIAR = r"""#!/usr/bin/python3
 import os, subprocess, sys, threading
 
