@@ -191,9 +191,7 @@ def test_systemd_knows_every_key(tmp_path: Path) -> None:
     told = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
     ).stderr
-    # Older ones leave it out.
-    known = [line for line in told.splitlines() if "'PrivatePIDs'" not in line]
-    assert not [line for line in known if re.search(r"Unknown|parse|nvalid|ignoring", line)], told
+    assert not [line for line in told.splitlines() if re.search(r"Unknown|parse|nvalid|ignoring", line)], told
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clone import Clone, make, quicken
+from tests.clone import make
 from tests.hosts import MakeHosts
 from tests.promises.words import STUCK
 from tests.site import Site
-from tests.suites import suites
 
 CONF = "service/gunicorn.conf.py"
 DRAIN, BOUND = 2, 15
@@ -147,24 +146,6 @@ def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
     site.done("deploy", "--stop-first")
     site.settled()
     assert site.answering == new
-
-
-def test_a_slot_does_not_see_the_processes_of_the_other_where_systemd_can_hide_them(
-    clone: Clone, hosts: MakeHosts
-) -> None:
-    fleet = hosts(1, "trixie" if "trixie" in suites() else None)
-    site = Site(clone, fleet[0])
-    clone.inventory = fleet.inventory
-    quicken(clone)
-    if int(site.sh("systemctl --version | sed -n '1s/systemd \\([0-9]*\\).*/\\1/p'")) < 257:
-        pytest.skip("this needs systemd 257")
-    good, bad = hostile(site, MURDEROUS)
-    site.done("rollback")
-    site.settled()
-    assert site.answering == good != bad
-    # Its main process is the first of its own, and the gate sees its workers all the same.
-    assert site.sh(f"sed -n 's/^NSpid:.*\\t//p' /proc/{site.main_pid}/status") == "1"
-    assert site.done("status", "--json").json()["hosts"][0]["workers"] == 4
 
 
 @pytest.mark.promise(STUCK, "what was stopped first comes back where its successor fails", part=1)

@@ -220,6 +220,9 @@ def figures(history: History, verbs: Collection[str], resting: str = "") -> dict
     for name, kinds in (("all", ()), ("quick", ("quick",)), ("slow", ("slow",))):
         for window in ("quiet", *verbs):
             seconds = history.seconds([window], kinds, hosts)
+            # A verb may take less time than one of the slow ones.
+            if not seconds:
+                continue
             three = (percentile(seconds, 0.5), percentile(seconds, 0.99), seconds[-1])
             told[f"{name}, {window}: p50 p99 max in ms"] = [round(1000 * one, 1) for one in three]
         told[f"{name}: p99 to quiet"] = round(slower(history, verbs, kinds), 3)
