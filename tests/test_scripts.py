@@ -25,7 +25,6 @@ EVERY: dict[str, Callable[[Service], Script]] = {
     "facts": lambda service: scripts.facts(service, Question(("/etc/x",), "python3.12", manifest=True)),
     "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
     "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
-    "probation": lambda service: scripts.probation(service, Switch("deploy", ID, None)),
     "hook": lambda service: scripts.hook(service, ID),
     "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
     "stop": lambda service: scripts.stop(service, disable=True),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 
 from tasks.engine import templates
 
-_START = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'loader', 'exec'))"
+_START = (
+    "import sys; stream = sys.stdin.buffer; TEXT = stream.read(int(stream.readline())); "
+    "exec(compile(TEXT, 'loader', 'exec'))"
+)
 
 LAUNCHER = f"""\
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
@@ -29,10 +33,14 @@ exit 1
 @cache
 def text() -> str:
     """The whole program: the modules, what imports them, and the call of `start`."""
-    sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
-    return (
-        f"SOURCES = {json.dumps(sources)}\n{templates.text('host/loader.py')}\nfrom host.main import start\n\nstart()\n"
-    )
+    return assemble({name: templates.text(f"host/{name}.py") for name in templates.modules("host")})
+
+
+def assemble(sources: Mapping[str, str]) -> str:
+    """The program that these modules make, by name."""
+    loader = templates.text("host/loader.py")
+    call = "from host.main import start\n\nstart(globals().get('TEXT', b''))\n"
+    return f"SOURCES = {json.dumps(sources)}\n{loader}\n{call}"
 
 
 @cache

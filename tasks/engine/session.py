@@ -68,14 +68,17 @@ def framed(text: str) -> bytes:
     return b"%d\n%s" % (len(data), data)
 
 
-def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+def stream(
+    script: Script, run: Run, nonce: str, payload: Iterable[bytes], program: tuple[str, str] | None = None
+) -> Iterator[bytes]:
     """What goes to standard input, in blocks: a script and the lines of the run; or the program, those lines, its step.
 
-    None of them waits for the payload.
+    None of them waits for the payload. program: what finds a Python for it, and its text.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     if script.program:
-        first = [framed(host_program.LAUNCHER), framed(host_program.text()), head, framed(script.text)]
+        program = program or (host_program.LAUNCHER, host_program.text())
+        first = [*map(framed, program), head, framed(script.text)]
     else:
         first = [framed(script.text), head]
     yield from blocks(first)

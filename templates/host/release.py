@@ -113,8 +113,21 @@ def listed(release: Folder, name: str) -> dict[str, str] | None:
         text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
     except OSError:
         return None
-    lines = (_LINE.fullmatch(line) for line in text.splitlines())
+    lines = (_LINE.fullmatch(line) for line in text.split("\n"))
     return {found[2]: found[1] for found in lines if found}
+
+
+def holds(release: Folder, name: str, prefix: str = "") -> bool:
+    """Whether every file of a list is there, and what the list says. prefix: of the paths in it.
+
+    The list is whole: a line of another form is damage, too.
+    """
+    try:
+        text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return False
+    lines = [_LINE.fullmatch(line) for line in text.split("\n") if line]
+    return bool(lines) and all(line and not compare(release, f"{prefix}{line[2]}", line[1]) for line in lines)
 
 
 def compare(release: Folder, path: str, digest: str) -> str:
