@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -34,10 +35,20 @@ def test_it_runs_without_a_file_and_reports() -> None:
 def test_every_module_is_sent_and_imported_at_the_start() -> None:
     names = {path.stem for path in (templates.FOLDER / "host").glob("*.py")} - {"loader"}
     assert set(templates.modules("host")) == names
-    asked = "import sys, templates.host.main; print(*sorted(n for n in sys.modules if n.startswith('templates.host.')))"
+    asked = "import importlib, sys, templates.host.main as main"
+    asked += "; [importlib.import_module(f'templates.host.{step}') for step in main.STEPS]"
+    asked += "; print(*sorted(n for n in sys.modules if n.startswith('templates.host.')))"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
-    # What is imported later, in a process that has given up root, might be somebody else's by then.
     assert {name.removeprefix("templates.host.") for name in told} == names - {"__init__"}
+
+
+def test_a_step_imports_all_that_it_needs_before_it_does_anything() -> None:
+    """What is imported later might be somebody else's by then, or gone: an upgrade comes in the middle of a probation."""
+    for path in (templates.FOLDER / "host").glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                late = [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))]
+                assert not late, f"{path.name}: {function.name}"
 
 
 def test_it_knows_nothing_but_the_standard_library() -> None:

@@ -147,7 +147,8 @@ class Run:
             while line:
                 line = line[os.write(1, line) :]
         except OSError:
-            if not self._leaving:
+            # A journal that is gone is no reason to end: nobody else guards the run.
+            if not (self._leaving or self.for_journal):
                 raise Interrupted from None
         self.heed()
 
