@@ -37,7 +37,9 @@ class LocalShell:
             stderr=subprocess.STDOUT,
             env=self.environment,
         ) as process:
-            feeder = threading.Thread(target=_feed, args=(process, stream(script, run, nonce, payload, self.program)))
+            feeder = threading.Thread(
+                target=_feed, args=(process, stream(script._replace(place=""), run, nonce, payload, self.program))
+            )
             feeder.start()
             assert process.stdout is not None
             while data := os.read(process.stdout.fileno(), 65536):

@@ -37,7 +37,8 @@ def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
 class Script(NamedTuple):
     """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has.
 
-    followed: another one comes after it, as a rule. program: text is a step of the host's program, one JSON object.
+    followed: another one comes after it, as a rule. program: text is a step of the host's program, one JSON object;
+    place: of the copy that is to run it, empty where the program is sent.
     """
 
     stage: str
@@ -46,6 +47,7 @@ class Script(NamedTuple):
     root: bool = False
     followed: bool = False
     program: bool = False
+    place: str = ""
 
 
 class Question(NamedTuple):
@@ -273,7 +275,10 @@ def remove(service: Service, *, data: bool) -> Script:
 def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> Script:
     """One JSON object, a key a line: what is printed is what the host's program gets."""
     head = {"program": host_program.digest(), "step": step, "name": service.name, "root": layout.root(service)}
-    return Script(step, json.dumps({**head, **values}, indent=2) + "\n", seconds, root, program=True)
+    text = json.dumps({**head, **values}, indent=2) + "\n"
+    # Root never runs what lies on the host.
+    place = "" if root or step == "drift" else host_program.place(layout.root(service))
+    return Script(step, text, seconds, root, program=True, place=place)
 
 
 def _compose(

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 
-from . import door, release, service, units, venv
+from . import door, program, release, service, units, venv
 from .folders import Folder
 from .gate import Gate
 from .recover import Ground
@@ -110,11 +110,13 @@ class Activation(Trial):
             self.run.say("probation", f"none: there is {missing} to go back to, so it is committed at once")
 
     def write_guard(self) -> None:
-        """What its guard runs: this program, as the unit in /etc/systemd/system calls it."""
-        folder = self.turns.folder
-        folder.overwrite("program", self.run.program, 0o644)
-        path = f"{folder.path}/program"
-        folder.overwrite("script", f"exec {sys.executable} -I -S {path}\n".encode(), 0o644)
+        """What its guard runs, as the unit in /etc/systemd/system calls it: this program, as it is kept here."""
+        try:
+            path = program.keep(self.run, self.service.root, self.run.sources)
+        except OSError:
+            # A full disk is no reason not to go back.
+            path = program.keep(self.run, self.turns.folder.path, self.run.sources)
+        self.turns.folder.overwrite("script", f"exec {sys.executable} -I -S {path}/__main__.py\n".encode(), 0o644)
 
     def go(self) -> None:
         """From the first change to the last."""

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -15,17 +16,17 @@ STEPS = ("setup", "activate", "guard", "drift", "remove")
 """Each is a module, whose `perform` does it."""
 
 
-def main(head: tuple[str, str, str, str], stream: BinaryIO, program: bytes = b"") -> int:
+def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
     """Perform one step. head: nonce, run id, who, failpoint; stream: the step's length, the step, then the payload.
 
-    program: the text of all modules.
+    sources: the modules, where the program was sent whole.
     """
     # What programs complain about keeps its place among our own lines.
     os.dup2(1, 2)
     os.umask(0o022)
     step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
     run = Run(head, step, stream)
-    run.program = program
+    run.sources = sources
     run.listen()
     try:
         if step["step"] not in STEPS:
@@ -53,12 +54,12 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, program: bytes = b""
     return 0
 
 
-def start(program: bytes) -> None:
-    """Entry point of what the loader has imported from `program`: the four lines of the run come first."""
+def start(sources: Mapping[str, str]) -> None:
+    """Entry point of what was imported, from `sources` or from a copy: the four lines of the run come first."""
     # Whatever the login or sudo has set: these are found, and speak English.
     os.environ.update({"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
     stream = sys.stdin.buffer
     nonce, run, who, failpoint = (stream.readline().decode().rstrip("\n") for _ in range(4))
-    status = main((nonce, run, who, failpoint), stream, program)
+    status = main((nonce, run, who, failpoint), stream, sources)
     # Nothing is left to close, and taking the interpreter apart takes time that a person waits for.
     os._exit(status)

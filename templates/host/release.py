@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from . import program
 from .folders import Folder
 
 Tell = Callable[[str, str], None]
@@ -32,6 +33,20 @@ def examine(root: str, tell: Tell) -> None:
         for path, wanted in _LINKS.items():
             _link(folder, path, wanted, tell)
         _releases(folder, tell)
+        _programs(folder, tell)
+
+
+def _programs(folder: Folder, tell: Tell) -> None:
+    """The copies of this program: each is what its digest says."""
+    try:
+        with folder.below(program.PLACE) as place:
+            for name in place.names():
+                if not name.startswith(".") and not program.whole(place, name):
+                    tell("drift", f"edited {place.path}/{name}")
+    except FileNotFoundError:
+        return
+    except OSError:
+        tell("drift", f"edited {folder.path}/{program.PLACE}")
 
 
 def _link(folder: Folder, path: str, wanted: re.Pattern[str], tell: Tell) -> None:

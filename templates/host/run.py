@@ -78,8 +78,8 @@ class Run:
     def __init__(self, head: tuple[str, str, str, str], step: Mapping[str, Any], payload: BinaryIO) -> None:
         self.nonce, self.id, self.who, self._failpoint = head
         self.step, self.payload = step, payload
-        self.program = b""
-        """The text that all this was loaded from; empty for the guard, which lies beside it."""
+        self.sources: Mapping[str, str] = {}
+        """The modules of this program, where it was sent whole; empty where a copy is what runs."""
         self.for_journal = False
         """Whether a journal hears it, and no controller: in words alone, without what only says that it is alive."""
         self._signalled = self._leaving = False
