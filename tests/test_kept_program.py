@@ -1,4 +1,4 @@
-"""The copy of the host's program on a real host: checked before each use, made anew where it is damaged, watched by drift."""
+"""The copy of the host's program on a real host: checked before each use, made anew if damaged, watched by drift."""
 
 from __future__ import annotations
 
