@@ -1,0 +1,96 @@
+"""What another local user does on a host that looks like the service's own, and is not taken for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tasks.engine import templates
+from tests.clone import make
+from tests.front import ask
+from tests.hosts import MakeHosts
+from tests.promises import traffic
+from tests.site import Site
+
+DRAIN = 12
+# Listens at both paths, in a /run of its own: two connections wait to be accepted at each, and one has been.
+LOOKALIKE = """
+import os, socket, time
+os.mkdir("/run/myapp")
+kept = []
+for slot in ("blue", "green"):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"/run/myapp/{slot}.sock")
+    listener.listen(5)
+    for _ in range(3):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(f"/run/myapp/{slot}.sock")
+        kept.append(client)
+    kept += [listener, *listener.accept()]
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return traffic.deployed(make(tmp_path_factory.mktemp("site")), module_hosts(), drain=DRAIN, keep=2)
+
+
+@contextmanager
+def stranger(site: Site, command: str, program: str, ready: str) -> Iterator[None]:
+    """Meanwhile `nobody` runs this Python program by COMMAND; READY is when it does."""
+    site.sh(f"cat >/tmp/program.py <<'END'\n{program}END")
+    site.sh(f"systemd-run -q --unit=stranger -p User=nobody {command} python3 /tmp/program.py")
+    try:
+        site.sh(f"timeout 20 sh -c 'until {ready}; do sleep 0.05; done'")
+        yield
+    finally:
+        site.sh("systemctl stop stranger")
+
+
+OWN_RUN = "unshare -rm sh -c 'mount -t tmpfs none /run && exec \"$@\"' sh"
+BOUND = "[ $(ss -Hx state connected src /run/myapp/green.sock | wc -l) = 1 ]"
+
+
+def test_what_waits_at_a_lookalike_of_a_socket_puts_off_no_drain(site: Site) -> None:
+    with stranger(site, OWN_RUN, LOOKALIKE, BOUND):
+        for change in (site.deploy, lambda: site.done("restart")):
+            began = time.monotonic()
+            change()
+            assert time.monotonic() - began < DRAIN
+
+
+def test_what_is_connected_to_a_lookalike_is_no_request_that_was_cut_off(site: Site) -> None:
+    traffic.put(site.clone, drain=1, keep=2)
+    slow = threading.Thread(target=ask, args=(site.machine.address, "/slow?seconds=20"), kwargs={"timeout": 60})
+    began = site.sh("date +%s")
+    slow.start()
+    time.sleep(0.5)
+    with stranger(site, OWN_RUN, LOOKALIKE, BOUND):
+        site.done("deploy")
+    slow.join()
+    told = site.sh(f"journalctl -q -o cat -t myapp-probation --since @{began}")
+    assert ": 1 requests were still under way after 1 s, and were cut off" in told
+
+
+def test_a_socket_is_known_on_any_device(site: Site) -> None:
+    """The C library and the kernel write minor numbers above 255 in two ways."""
+    site.sh("for at in $(seq 256); do mkdir -p /mnt/$at && mount -t tmpfs none /mnt/$at; done")
+    site.sh("mkdir -p /run/high && mount -t tmpfs none /run/high")
+    bind = (
+        "import socket as s, time; a = s.socket(s.AF_UNIX); a.bind('/run/high/blue.sock'); a.listen(); time.sleep(600)"
+    )
+    try:
+        site.sh(
+            f'systemd-run -q --unit=high python3 -c "{bind}"; until [ -S /run/high/blue.sock ]; do sleep 0.05; done'
+        )
+        script = f"NAME=high\n{templates.text('shell/slots.sh')}\nfind_socket blue\nsockets_of blue -l\n"
+        (line,) = site.machine.sh("sh -eu", script.encode()).stdout.decode().splitlines()
+        assert " /run/high/blue.sock " in line
+        assert "ino:" in line
+    finally:
+        site.sh("systemctl stop high; umount /run/high /mnt/*")
