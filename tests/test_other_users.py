@@ -34,6 +34,19 @@ for slot in ("blue", "green"):
 time.sleep(600)
 """
 
+# Names a release in its command line, and lets nobody look into it. Only the service can open the release itself.
+NAMES_IT = """
+import ctypes, os, sys, time
+try:
+    os.open(sys.argv[1].partition("/venv")[0], os.O_RDONLY)
+    assert sys.argv[2] == "myapp"
+except PermissionError:
+    assert sys.argv[2] == "nobody"
+ctypes.CDLL(None).prctl(4, 0)
+open("/tmp/ready", "w")
+time.sleep(600)
+"""
+
 
 @pytest.fixture(scope="module")
 def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
@@ -41,10 +54,10 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 @contextmanager
-def stranger(site: Site, command: str, program: str, ready: str) -> Iterator[None]:
-    """Meanwhile `nobody` runs this Python program by COMMAND; READY is when it does."""
+def stranger(site: Site, command: str, program: str, ready: str, account: str = "nobody") -> Iterator[None]:
+    """Meanwhile the account runs COMMAND, with this as /tmp/program.py; READY is when it does."""
     site.sh(f"cat >/tmp/program.py <<'END'\n{program}END")
-    site.sh(f"systemd-run -q --unit=stranger -p User=nobody {command} python3 /tmp/program.py")
+    site.sh(f"systemd-run -q --unit=stranger -p User={account} {command}")
     try:
         site.sh(f"timeout 20 sh -c 'until {ready}; do sleep 0.05; done'")
         yield
@@ -52,7 +65,7 @@ def stranger(site: Site, command: str, program: str, ready: str) -> Iterator[Non
         site.sh("systemctl stop stranger")
 
 
-OWN_RUN = "unshare -rm sh -c 'mount -t tmpfs none /run && exec \"$@\"' sh"
+OWN_RUN = "unshare -rm sh -c 'mount -t tmpfs none /run && exec python3 /tmp/program.py'"
 BOUND = "[ $(ss -Hx state connected src /run/myapp/green.sock | wc -l) = 1 ]"
 
 
@@ -75,6 +88,20 @@ def test_what_is_connected_to_a_lookalike_is_no_request_that_was_cut_off(site: S
     slow.join()
     told = site.sh(f"journalctl -q -o cat -t myapp-probation --since @{began}")
     assert ": 1 requests were still under way after 1 s, and were cut off" in told
+
+
+@pytest.mark.parametrize(("account", "stays"), [("nobody", False), ("myapp", True)])
+def test_only_the_services_own_processes_keep_a_release(site: Site, account: str, stays: bool) -> None:
+    traffic.put(site.clone, drain=1, keep=2)
+    old = site.deploy()
+    release = f"/opt/apps/myapp/releases/{old}"
+    command = f"python3 /tmp/program.py {release}/venv/bin/python {account}"
+    with stranger(site, command, NAMES_IT, "[ -e /tmp/ready ]", account):
+        site.sh("rm /tmp/ready")
+        for _ in range(3):
+            site.deploy()
+        assert (old in site.releases) == stays
+        assert (f"release {old} stays" in site.fab("doctor").out) == stays
 
 
 def test_a_socket_is_known_on_any_device(site: Site) -> None:

@@ -87,9 +87,9 @@ find_socket() { # SLOT
 
 # Where the kernel cannot tell ss the file, the path has to do.
 sockets_of() { # SLOT SS'S OPTIONS
-  bound=/run/$NAME/$1.sock
+  socket=/run/$NAME/$1.sock
   shift
-  ss -Hxe "$@" src "$bound" | while IFS= read -r line; do
+  ss -Hxe "$@" src "$socket" | while IFS= read -r line; do
     case "$line " in *" $SOCKET_AT "*) ;; *' ino:'*) continue ;; esac
     printf '%s\n' "$line"
   done
