@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +45,24 @@ except PermissionError:
     assert sys.argv[2] == "nobody"
 ctypes.CDLL(None).prctl(4, 0)
 open("/tmp/ready", "w")
+time.sleep(600)
+"""
+
+# All that any user can read of what runs; and, which only root and the deploy account can, the nonce of the run.
+ARGUMENTS = """
+import glob, os, time
+seen, nonces = set(), set()
+open("/tmp/ready", "w")
+while not os.path.exists("/tmp/enough"):
+    for path in [*glob.glob("/proc/[0-9]*/cmdline"), "/run/myapp/ctl/probation/run"]:
+        try:
+            told = open(path).read()
+        except OSError:
+            continue
+        (seen if "/proc/" in path else nonces).add(told)
+(nonce,) = {told.split()[0] for told in nonces if told}
+open("/tmp/nonce", "w").write(nonce)
+open("/tmp/seen", "w").write("\\n".join(seen).replace("\\0", " "))
 time.sleep(600)
 """
 
@@ -102,6 +121,16 @@ def test_only_the_services_own_processes_keep_a_release(site: Site, account: str
             site.deploy()
         assert (old in site.releases) == stays
         assert (f"release {old} stays" in site.fab("doctor").out) == stays
+
+
+def test_the_nonce_of_a_run_stands_in_no_argument(site: Site) -> None:
+    with stranger(site, "python3 /tmp/program.py", ARGUMENTS, "[ -e /tmp/ready ]", "root"):
+        site.deploy()
+        site.sh("touch /tmp/enough; until [ -s /tmp/seen ]; do sleep 0.05; done; rm /tmp/ready")
+    seen, nonce = site.sh("cat /tmp/seen"), site.sh("cat /tmp/nonce")
+    assert re.fullmatch("[0-9a-f]{16}", nonce)
+    assert "https://stranger.invalid" in seen
+    assert nonce not in seen
 
 
 def test_a_socket_is_known_on_any_device(site: Site) -> None:

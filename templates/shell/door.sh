@@ -56,13 +56,15 @@ judge_door() { # SECONDS curl-arguments...
 
 # All questions in one curl, whose start takes longer than an answer. The first that gets none is the last. Plain HTTP
 # comes first, since curl remembers whom it was told to ask by HTTPS alone. The answer of the service ends with the nonce:
-# whatever it says, it cannot have said that by chance.
+# whatever it says, it cannot have said that by chance, nor have read it among the arguments of a program.
 ask_gateway() { # SECONDS curl-arguments...
   limit=$1
   shift
   ask --fail-early -s -o /dev/null --noproxy '*' --max-time "$limit" --resolve "$FRONT_HOST:80:127.0.0.1" \
     -w '%{http_code} %{redirect_url}\n' "http://$FRONT_HOST/" \
-    --next -s --globoff --path-as-is --noproxy '*' --max-time "$limit" -w "\n%{http_code}@$NONCE" "$@" \
+    --next -s --globoff --path-as-is --noproxy '*' --max-time "$limit" -w @- "$@" \
     --next -s -k --noproxy '*' --max-time "$limit" --resolve stranger.invalid:443:127.0.0.1 \
-    -w '%{http_code}' "https://stranger.invalid$HEALTH_PATH"
+    -w '%{http_code}' "https://stranger.invalid$HEALTH_PATH" <<END
+\n%{http_code}@$NONCE
+END
 }
