@@ -17,8 +17,9 @@ Folder: Any = import_module("host.folders").Folder
 LAB = Path(os.environ["LAB"])
 CLOCK = LAB / "proc/uptime"
 os.environ["LAB_PID"] = str(os.getpid())
-# Never root: whatever needs root has to pass by sudo and its rules.
-os.geteuid = lambda: 1000
+# Never root: whatever needs root has to pass by sudo and its rules. $LAB/uid is the service's user, or that account's.
+UID = LAB / "uid"
+os.geteuid = lambda: int(UID.read_text()) if UID.exists() else 1000
 
 
 def note(words: str) -> None:

@@ -92,6 +92,8 @@ class ShellHost:
         for name in layout.SLOTS:
             (self.run_folder / name).mkdir()
             (self.run_folder / name / "http.sock").symlink_to(f"../{name}.sock")
+            (self.run_folder / f"{name}.sock").touch()
+            (self.folder / f"file-{name}.sock").write_text(said_by_ss(self.run_folder / f"{name}.sock"))
         for unit in (self.folder / "units").iterdir():
             unit.unlink()
         if (slot := self.slot("current")) is not None:
@@ -267,6 +269,13 @@ def guard_of(run: Script) -> Script:
 def shell_host(request: pytest.FixtureRequest, tmp_path: Path) -> ShellHost:
     """A make-believe host, once for each shell that is somebody's /bin/sh."""
     return ShellHost(tmp_path, request.param)
+
+
+def said_by_ss(path: Path) -> str:
+    """How ss shows the file that a socket is bound to: the kernel's number of its device, read as the C library's."""
+    found = path.stat()
+    device = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
+    return f"ino:{found.st_ino & 0xFFFFFFFF} dev:{os.major(device)}/{os.minor(device)}"
 
 
 @contextmanager

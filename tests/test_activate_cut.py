@@ -142,6 +142,7 @@ def test_a_release_that_runs_or_is_among_the_newest_is_never_pruned(shell_host: 
     process = host.folder / "proc/301"
     process.mkdir()
     (process / "cmdline").write_bytes(f"{host.root}/releases/{'c' * 12}/venv/bin/python\0-m\0jobs\0".encode())
+    (host.folder / "uid").write_text(str(os.getuid()))
     host.venv("2" * 16)
     (host.root / "wheels/old-1.whl").touch()
     assert host.execute(DEPLOY) == 0

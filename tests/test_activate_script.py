@@ -9,7 +9,7 @@ import pytest
 from tasks.engine import scripts
 from tasks.engine.parts import Health
 from tasks.engine.scripts import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, said_by_ss, serving, shell_host
 
 __all__ = ["shell_host"]
 
@@ -208,3 +208,23 @@ def test_a_queue_that_never_empties_is_given_up_after_the_drain_limit(shell_host
     assert host.execute(DEPLOY) == 0
     assert host.calls.count("ss blue.sock") == SERVICE.drain + 1
     assert (host.running(), host.serves()) == ({"green"}, NEW)
+
+
+def test_what_a_stranger_has_bound_to_the_same_path_is_not_waited_for(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    path = host.run_folder / "blue.sock"
+    own = said_by_ss(path)
+    lines = [f"u_str LISTEN 3 5 {path} 1 * 0 <-> {at} peers: 9" for at in (f"{own}0", own.replace("ino:", "ino:1"))]
+    (host.folder / "strangers").write_text("\n".join(lines) + "\n")
+    (host.folder / "queues/blue.sock").write_text("1\n0\n")
+    assert host.execute(DEPLOY) == 0
+    assert host.calls.count("ss blue.sock") == 2
+    assert (host.running(), host.serves()) == ({"green"}, NEW)
+
+
+def test_a_kernel_that_does_not_tell_the_file_leaves_the_path(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.folder / "file-blue.sock").write_text("")
+    (host.folder / "queues/blue.sock").write_text("1\n0\n")
+    assert host.execute(DEPLOY) == 0
+    assert host.calls.count("ss blue.sock") == 2

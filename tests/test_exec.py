@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.command import asked
 from tests import clone as clones
 from tests.clone import Clone
 from tests.hosts import Hosts, MakeHosts
@@ -115,3 +116,10 @@ def test_without_a_command_or_with_several_hosts_unnamed_nothing_is_contacted(fl
     assert clone.fab("exec", "-H", "shire01").status == 2
     ended = clone.fab("exec", "--", "true")
     assert (ended.status, "-H all" in ended.err) == (2, True)
+
+
+def test_the_nonce_is_in_the_script_alone() -> None:
+    """Any user of the host can read a command line."""
+    command, script = asked("uptime", "0123456789abcdef", 5)
+    assert "0123456789abcdef" in script
+    assert "0123456789abcdef" not in command

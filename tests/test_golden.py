@@ -5,16 +5,23 @@ A change that is meant is read in the diff of those files after: GOLDEN=write .v
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
 
-from tasks.engine import host_files, launchers
+import pytest
+
+from tasks.engine import host_files, launchers, layout
 from tasks.engine.host_files import Ground
 from tasks.engine.parts import Gateway, Health, Hooks, Listen
 from tasks.engine.service import Process, Service
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
+LAYOUT = GOLDEN.with_name("layout")
+"""The layout's number, and a digest of what root installs."""
+HOST = GOLDEN.parents[1] / "templates/host"
+SETS_MODES = [HOST / f"{name}.py" for name in ("certificate", "check", "files", "handover", "setup")]
 SERVICE = Service(
     "myapp",
     "app:create_app()",
@@ -29,11 +36,12 @@ SERVICE = Service(
     env=(("GREETING", "it's $HOME\nhere"),),
     hooks=Hooks(before_activate="flask db upgrade"),
 )
+GROUND = Ground("deploy", "www-data", True)
 
 
 def rendered() -> dict[str, str]:
     """Path below tests/golden to text."""
-    files = host_files.render(SERVICE, Ground("deploy", "www-data", True))
+    files = host_files.render(SERVICE, GROUND)
     texts = {f"{file.path.lstrip('/')}": file.text for file in files}
     found = launchers.render(SERVICE, "0123456789ab", "shire01", "27.0.1")
     texts |= {f"release/run/{name}": text for name, text in found.items()}
@@ -52,3 +60,31 @@ def test_every_file_is_as_it_was_read_and_approved() -> None:
     assert there == set(texts)
     for path, text in texts.items():
         assert (GOLDEN / path).read_text(encoding="utf-8") == text, path
+
+
+def installed() -> str:
+    """What root installs, comments left out: each file with its mode, and the lines of setup that set a mode."""
+    texts = [f"{file.path} {file.mode:o}\n{file.text}" for file in host_files.render(SERVICE, GROUND)]
+    texts += [line for path in SETS_MODES for line in path.read_text().splitlines() if "0o" in line]
+    lines = (line.strip() for text in texts for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
+
+
+def test_the_layout_has_a_new_number_when_an_older_host_must_be_moved() -> None:
+    line = f"{layout.VERSION} {hashlib.sha256(installed().encode()).hexdigest()}\n"
+    if os.environ.get("LAYOUT") == "write":
+        LAYOUT.write_text(line)
+    assert LAYOUT.read_text() == line, (
+        f"what root installs has changed: is it still layout {layout.VERSION}? Raise VERSION (tasks/engine/layout.py) "
+        "if setup has to move what older scripts look for. Then write the digest anew: "
+        "LAYOUT=write .venv/bin/pytest tests/test_golden.py"
+    )
+
+
+def test_a_comment_changes_no_layout_and_a_mode_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = installed()
+    files = host_files.render(SERVICE, GROUND)
+    for change, same in (({"text": f"# New.\n{files[0].text}"}, True), ({"mode": 0o600}, False)):
+        changed = (files[0]._replace(**change), *files[1:])
+        monkeypatch.setattr(host_files, "render", lambda *_, changed=changed: changed)
+        assert (installed() == before) == same

@@ -56,7 +56,7 @@ class Said(Member):
 
     def sendall(self, data: bytes) -> None:
         """The nonce of `fab exec` stands in its script."""
-        self.nonce, self.follows = data.split(b"\n", 1)[0].removeprefix(b"# "), b"--follow" in data
+        self.nonce, self.follows = data.split(b"\n", 2)[1].rpartition(b" ")[2], b"--follow" in data
 
     def shutdown_write(self) -> None:
         """Nothing more comes."""

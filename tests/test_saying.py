@@ -23,6 +23,110 @@ TRACEBACK = [
 ]
 
 
+PLACE = "/opt/apps/myapp/venvs/50867a97a3921d10/lib/python3.11/site-packages/gunicorn/arbiter.py"
+HALTED = "gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>"
+ENDED = [
+    "myapp@green.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED",
+    "myapp@green.service: Failed with result 'exit-code'.",
+    "myapp@green.service: Deactivated successfully.",
+]
+"""As systemd 252 says it."""
+
+
+def plain(pid: int, level: str, message: str) -> str:
+    """A line of gunicorn's own log."""
+    return f"[2026-11-29 03:07:52 +0000] [{pid}] [{level}] {message}"
+
+
+def structured(level: str, message: str, **more: str) -> str:
+    """The same by the logger of the template's service."""
+    return json.dumps({"time": "2026-11-29T03:07:35.487Z", "level": level, "message": message, **more})
+
+
+def worker(pid: int) -> list[str]:
+    """What a worker of gunicorn 27.0.1 says that cannot import its application."""
+    said = "No module named 'nosuchmodule'"
+    head = [plain(pid, "INFO", f"Booting worker with pid: {pid}"), plain(pid, "ERROR", "Exception in worker process")]
+    return [*head, *TRACEBACK, said, plain(pid, "INFO", f"Worker exiting (pid: {pid})")]
+
+
+PLAIN = [
+    plain(1637, "INFO", "Starting gunicorn 27.0.1"),
+    *worker(1641),
+    *worker(1642),
+    plain(1637, "ERROR", "Worker (pid:1641) exited with code 3."),
+    plain(1637, "INFO", "Worker (pid:1642) was sent SIGTERM!"),
+    "Traceback (most recent call last):",
+    f'  File "{PLACE}", line 270, in run',
+    "    handler()",
+    f'  File "{PLACE}", line 683, in reap_workers',
+    "    raise HaltServer(reason, self.WORKER_BOOT_ERROR)",
+    HALTED,
+    "During handling of the above exception, another exception occurred:",
+    "Traceback (most recent call last):",
+    f'  File "{PLACE}", line 485, in stop',
+    "    self.reap_workers()",
+    f'  File "{PLACE}", line 683, in reap_workers',
+    "    raise HaltServer(reason, self.WORKER_BOOT_ERROR)",
+    HALTED,
+]
+STRUCTURED = [
+    structured("info", "Starting gunicorn 27.0.1"),
+    structured("error", "Exception in worker process", traceback="\n".join(TRACEBACK)),
+    "No module named 'nosuchmodule'",
+    structured("info", "Worker exiting (pid: 1206)"),
+    structured("error", "Worker (pid:1205) exited with code 3."),
+    structured("error", "Shutting down: Master"),
+    structured("error", "Reason: Worker failed to boot."),
+]
+CAUSE = (
+    '  File "/code/app/__init__.py", line 3, in <module>',
+    "    import nosuchmodule",
+    "ModuleNotFoundError: No module named 'nosuchmodule'",
+    "No module named 'nosuchmodule'",
+)
+
+
+@pytest.mark.parametrize("said", [PLAIN, STRUCTURED], ids=["plain", "structured"])
+def test_of_a_worker_that_cannot_boot_the_cause_comes_last(said: list[str]) -> None:
+    found = readable(said, ENDED)
+    assert found[-4:] == CAUSE
+    assert "Starting gunicorn" in found[0]
+    assert len(found) <= 9
+
+
+def test_of_an_application_that_is_not_there_the_cause_comes_last() -> None:
+    said = [
+        plain(2535, "INFO", "Booting worker with pid: 2535"),
+        "Failed to find attribute 'nosuch' in 'traffic_app'.",
+        plain(2535, "INFO", "Worker exiting (pid: 2535)"),
+        plain(2532, "ERROR", "Worker (pid:2535) exited with code 4."),
+        plain(2532, "ERROR", "Shutting down: Master"),
+        plain(2532, "ERROR", "Reason: App failed to load."),
+    ]
+    ended = ["myapp@green.service: Main process exited, code=exited, status=4/NOPERMISSION", *ENDED[1:]]
+    assert readable(said, ended) == tuple(said[:2])
+
+
+def test_what_could_be_a_cause_stays_beside_a_worker_that_cannot_boot() -> None:
+    said = [
+        *PLAIN,
+        "Segmentation fault",
+        plain(1637, "ERROR", "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"),
+    ]
+    found = readable(said, [*ENDED, "myapp@green.service: Failed with result 'oom-kill'."])
+    assert found[0] == "systemd: myapp@green.service: Failed with result 'oom-kill'."
+    assert found[-2:] == tuple(said[-2:])
+    assert not [line for line in found if "HaltServer" in line]
+
+
+@pytest.mark.parametrize("said", [PLAIN[-14:], STRUCTURED[3:], [PLAIN[0], *PLAIN[2:3], *STRUCTURED[4:]]])
+def test_without_a_traceback_of_a_worker_gunicorns_own_end_is_all_there_is(said: list[str]) -> None:
+    found = readable(said, ENDED)
+    assert "Worker failed to boot." in found[-4]
+    assert found[-3:] == tuple(f"systemd: {line}" for line in ENDED)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import sys
@@ -108,10 +109,12 @@ def asked(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
     gets a number from it: sshd would tell of a signal in a way that looks like a lost connection.
     """
     limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
-    begin = f"# {nonce}\nprintf '@%s begin\\n' {nonce}\n"
+    # Any user of the host can read a command line, and the nonce makes a line ours.
+    first = f"# {hashlib.sha256(nonce.encode()).hexdigest()[:16]}"
+    begin = f"{first}\nprintf '@%s begin\\n' {nonce}\n"
     script = f'{begin}{limit}"${{SHELL:-/bin/sh}}" -c {quote.shell(line)}\nexit $?\n'
     # Where a login reads a part of it, the rest is not run.
-    whole = f'case $script in "# {nonce}"*) eval "$script" ;; esac'
+    whole = f'case $script in "{first}"*) eval "$script" ;; esac'
     return f"exec /bin/sh -c 'script=$(head -c {len(script.encode())}); {whole}'", script
 
 

@@ -25,15 +25,50 @@ _LEVELS = {
     **dict.fromkeys(("debug", "trace"), "debug"),
 }
 _TRACEBACK = "Traceback (most recent call last):"
+# A line of gunicorn's own log: its plain form, or the structured one as it is shown here.
+_LOGGED = r"(?:\[[^]]*\] \[\d+\] \[[A-Z]+\] |[a-z]+: )?"
+_BOOT_FAILED = re.compile(_LOGGED + r"Exception in worker process")
+_NO_APPLICATION = re.compile(r"Failed to find attribute '[^']*' in '[^']*'\.")
+# What a worker that cannot boot leads to: gunicorn ends the other workers and itself, and systemd says so of its unit.
+_SHUTDOWN = re.compile(
+    _LOGGED + r"(?:Exception in worker process|Booting worker with pid: \d+|Worker exiting \(pid: \d+\)"
+    r"|Worker \(pid:\d+\) (?:exited with code [34]\.|was sent SIGTERM!)|Handling signal: \w+|Shutting down: Master"
+    r"|Reason: (?:Worker failed to boot|App failed to load)\.)"
+    r"|gunicorn\.errors\.HaltServer: <HaltServer '(?:Worker failed to boot|App failed to load)\.' [34]>"
+    r"|During handling of the above exception, another exception occurred:"
+)
+_UNIT_ENDED = re.compile(
+    r"\S+: (?:Main process exited, code=exited, status=[134]/\w+|Failed with result 'exit-code'\."
+    r"|Deactivated successfully\.|Scheduled restart job, restart counter is at \d+\.)"
+)
 
 
 def readable(journal: Sequence[str], systemd: Sequence[str] = ()) -> tuple[str, ...]:
     """The lines that matter, 20 at most: of every traceback its end, and each complaint once, however many workers.
 
-    journal: what the service said; systemd: what systemd said of it, shown after that, and its end alone.
+    journal: what the service said; systemd: what systemd said of it, shown after that, and its end alone. Where a
+    worker could not boot, its traceback comes last, and gunicorn's own end is left out.
     """
+    blocks = list(_blocks(journal))
+    start = _boot_failure(blocks)
+    if start is not None:
+        blocks = [block for at, block in enumerate(blocks) if at < start or not _SHUTDOWN.fullmatch(block[-1])]
+        systemd = [line for line in systemd if not _UNIT_ENDED.fullmatch(line)]
     ending = tuple(_cut(by_systemd(line)) for line in systemd[-_ENDING:])
-    return (*_own(journal, _LINES - len(ending)), *ending)
+    own = _own(blocks, _LINES - len(ending))
+    return (*own, *ending) if start is None else (*ending, *own)
+
+
+def _boot_failure(blocks: Sequence[Sequence[str]]) -> int | None:
+    """Where gunicorn's report of a worker that could not boot ends; None without one."""
+    for at, block in enumerate(blocks):
+        if _NO_APPLICATION.fullmatch(block[0]):
+            return at
+        if _BOOT_FAILED.fullmatch(block[0]):
+            # Of a structured line the traceback is in the same block.
+            traceback = block if len(block) > 1 else blocks[at + 1] if at + 1 < len(blocks) else block
+            return at + 1 if len(traceback) > 1 else None
+    return None
 
 
 def by_systemd(line: str) -> str:
@@ -46,10 +81,10 @@ def by_service(line: str) -> str:
     return f"the service says: {line}" if _LIKE_SYSTEMD.match(line) else line
 
 
-def _own(journal: Sequence[str], most: int) -> list[str]:
+def _own(said: Sequence[Sequence[str]], most: int) -> list[str]:
     """What a service said, in so many lines."""
     # Each once, in order.
-    blocks = dict.fromkeys(tuple(_cut(by_service(line)) for line in block) for block in _blocks(journal))
+    blocks = dict.fromkeys(tuple(_cut(by_service(line)) for line in block) for block in said)
     lines = [line for block in blocks for line in block]
     if len(lines) > most:
         lines = [line for line in lines if not line.startswith(("info: ", "debug: "))]

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 
+from .accounts import find
 from .folders import Folder
 from .locks import PROC, Lock, take
 from .run import Run
@@ -25,7 +26,7 @@ def prune(run: Run, root: Folder) -> None:
             _sweep(run, releases, name)
         needed = {root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS} | {run.step["spare"]}
         for name in by_age(releases)[run.step["keep"] :]:
-            if name in needed or in_use(releases, name):
+            if name in needed or in_use(releases, name, run.step["name"]):
                 continue
             run.say("prune", name)
             run.point("probation.prune")
@@ -45,23 +46,28 @@ def by_age(releases: Folder) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
-def in_use(releases: Folder, name: str) -> bool:
+def in_use(releases: Folder, name: str, service: str) -> bool:
     """Whether something runs from a release: a launcher locks it, and what it starts inherits that.
 
-    Those of older versions did not: what names a release in its command line runs from it, too.
+    Those of older versions did not: what names a release in its command line runs from it, too. That counts for the
+    service's user and for this account: anybody else may write there what he likes.
     """
     with releases.below(name) as release:
         # A lock that we get ends when this closes it.
         if not take(release.descriptor):
             return True
-    return any(f"/releases/{name}/".encode() in words for words in _command_lines())
+    return any(f"/releases/{name}/".encode() in words for words in _command_lines(service))
 
 
-def _command_lines() -> Iterator[bytes]:
+def _command_lines(service: str) -> Iterator[bytes]:
+    account = find(service)
+    users = {os.geteuid(), *([account.uid] if account else [])}
     for pid in filter(str.isdigit, os.listdir(PROC)):
         try:
-            with open(f"{PROC}/{pid}/cmdline", "rb") as file:
-                yield file.read(1 << 16)
+            # Of the directory: the files below it are root's where a process lets nobody look into it.
+            if os.stat(f"{PROC}/{pid}").st_uid in users:
+                with open(f"{PROC}/{pid}/cmdline", "rb") as file:
+                    yield file.read(1 << 16)
         except OSError:
             continue
 

@@ -152,29 +152,42 @@ class Slots:
 
         What waits there would die with the socket: gthread takes it at once, sync workers do not.
         """
-        while self._waiting(slot):
+        mark = self._socket_mark(slot)
+        while self._waiting(slot, mark):
             # Nobody takes from the queue of a service that is not there.
             if now() >= end or units.states(self.service.slot(slot)) != ["active"]:
                 return
             self._run.pause(0.05)
 
-    def _waiting(self, slot: str) -> bool:
-        words = programs.ask("ss", "-Hxl", "src", self.service.socket(slot)).output.split()
-        return len(words) > 2 and words[2] != "0"
+    def _socket_mark(self, slot: str) -> str:
+        """The file of a slot's socket as ss names it: anybody can bind one to the same path in an own mount namespace.
 
-    def _connected(self, slot: str) -> int:
-        words = ("ss", "-Hx", "state", "connected", "src", self.service.socket(slot))
-        return len(programs.ask(*words).output.splitlines())
+        ss takes the kernel's number of a device, with the minor in its lowest 20 bits, for the C library's.
+        """
+        found = self._places.status(f"{slot}.sock")
+        if found is None:
+            return "none"
+        device = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
+        return f"ino:{found.st_ino & 0xFFFFFFFF} dev:{os.major(device)}/{os.minor(device)}"
+
+    def _sockets(self, slot: str, mark: str, *options: str) -> list[list[str]]:
+        """The lines of ss about its socket, as words. Where the kernel cannot tell ss the file, the path has to do."""
+        lines = programs.ask("ss", "-Hxe", *options, "src", self.service.socket(slot)).output.splitlines()
+        return [line.split() for line in lines if f" {mark} " in f"{line} " or " ino:" not in line]
+
+    def _waiting(self, slot: str, mark: str) -> bool:
+        return any(len(words) > 2 and words[2] != "0" for words in self._sockets(slot, mark, "-l"))
 
     def drain(self, slot: str) -> None:
         """Stop a slot once its last requests have ended, or `drain` seconds are over; Failed where that cannot be."""
         drain, grace = self.service.drain, self.service.grace
+        mark = self._socket_mark(slot)
         self.await_queue(slot, now() + drain)
         stopping, end, left = self.stop(slot), now() + drain, 0
         stopping.ended(self._run, drain)
         # Who is still there when the application's own patience ends is cut off: counted just before, while all are.
         while not stopping.ended(self._run, 0) and now() - end < grace - 0.1:
-            left = self._connected(slot)
+            left = len(self._sockets(slot, mark, "state", "connected"))
             self._run.pause(0.02)
         late = self.await_end(stopping, _BOUND - grace, slot)
         self.require(stopping.wait(), f"slot {slot} cannot be stopped")

@@ -2,7 +2,7 @@
 probe() { # SECONDS curl-arguments...
   probe_limit=$1
   shift
-  ask -s -S --globoff --path-as-is --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@"
+  ask -s -S --globoff --path-as-is --noproxy '*' --max-time "$probe_limit" --write-out '\n%{http_code}' "$@" </dev/null
   judge_answer
 }
 
@@ -11,7 +11,7 @@ probe() { # SECONDS curl-arguments...
 ask() { # curl-arguments...
   # bash says so where it leaves out a NUL.
   {
-    PROBE_BODY=$({ curl "$@" </dev/null 2>&1 || printf '\n000'; } | head -c 65536)
+    PROBE_BODY=$({ curl "$@" 2>&1 || printf '\n000'; } | head -c 65536)
   } 2>/dev/null
 }
 

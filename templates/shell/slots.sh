@@ -75,12 +75,33 @@ stop_slot() { # SLOT
   [ ! -e "/run/$NAME/try/$1" ] || rm -f "/run/$NAME/try/$1"
 }
 
+# The file of a slot's socket as ss names it, in SOCKET_AT: any user can bind a socket to the same path in a mount
+# namespace of his own. ss takes the kernel's number of a device, minor in the lowest 20 bits, for the C library's.
+find_socket() { # SLOT
+  SOCKET_AT=none
+  found=$(stat -c '%i %d' "/run/$NAME/$1.sock" 2>/dev/null) || return 0
+  inode=${found% *} device=${found#* }
+  device=$(((device >> 8 & 0xfff) << 20 | (device >> 12 & 0xfff00) | (device & 0xff)))
+  SOCKET_AT="ino:$((inode & 0xffffffff)) dev:$((device >> 8 & 0xfff))/$((device >> 12 & 0xfff00 | device & 0xff))"
+}
+
+# Where the kernel cannot tell ss the file, the path has to do.
+sockets_of() { # SLOT SS'S OPTIONS
+  socket=/run/$NAME/$1.sock
+  shift
+  ss -Hxe "$@" src "$socket" | while IFS= read -r line; do
+    case "$line " in *" $SOCKET_AT "*) ;; *' ino:'*) continue ;; esac
+    printf '%s\n' "$line"
+  done
+}
+
 # What waits in the accept queue would die with the socket: gthread takes it at once, sync workers do not.
 await_queue() { # SLOT DEADLINE
   queue=$1 queue_end=$2
+  find_socket "$queue"
   # The third word of what it says, if anything, is how many wait.
   # shellcheck disable=SC2046 # words
-  while set -- $(ss -Hxl src "/run/$NAME/$queue.sock") && [ "${3:-0}" != 0 ]; do
+  while set -- $(sockets_of "$queue" -l) && [ "${3:-0}" != 0 ]; do
     now
     # Nobody takes from the queue of a service that is not there.
     if [ "$NOW" -ge "$queue_end" ] || ! systemctl is-active -q "$NAME@$queue.service"; then return; fi
@@ -103,7 +124,7 @@ drain_slot() { # SLOT
   left=0
   # Who is still there when the application's own patience ends is cut off: counted just before, while all of them are.
   while kill -0 "$stopping" 2>/dev/null && now && [ $((NOW - drain_end)) -lt $((GRACE * 100 - 10)) ]; do
-    left=$(ss -Hx state connected src "/run/$NAME/$draining.sock" | wc -l)
+    left=$(sockets_of "$draining" state connected | wc -l)
     sleep 0.02
   done
   await_end "$stopping" $((15 - GRACE)) "$draining"

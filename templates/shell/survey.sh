@@ -31,7 +31,7 @@ used_facts() {
 
 users_of() { # RELEASE
   {
-    grep -als "[/]releases/$1/" /proc/[0-9]*/cmdline || :
+    named_by "$1"
     find /proc/[0-9]*/fd -lname "$ROOT/releases/$1" 2>/dev/null || :
   } | cut -d / -f 3 | sort -nu | tr '\n' ' '
 }

@@ -7,7 +7,18 @@ releases_by_age() {
 }
 
 # A launcher locks its release, and what it starts inherits that. Those of older versions did not: what names a release in
-# its command line runs from it, too. The brackets keep that from finding itself.
+# its command line runs from it, too.
 in_use() { # RELEASE
-  ! flock -n "$ROOT/releases/$1" true 2>/dev/null || grep -aqs "[/]releases/$1/" /proc/[0-9]*/cmdline
+  ! flock -n "$ROOT/releases/$1" true 2>/dev/null || [ -n "$(named_by "$1")" ]
+}
+
+# Processes of the service's user and of this account that name a release: any other user may write there what it likes.
+# The owner is read of the directory: the files below it are root's where a process lets nobody look into it. The
+# brackets keep grep from finding itself.
+named_by() { # RELEASE
+  grep -als "[/]releases/$1/" /proc/[0-9]*/cmdline | while IFS= read -r process; do
+    process=${process%/cmdline}
+    owner=$(stat -c %u "$process" 2>/dev/null) || continue
+    if [ "$owner" = "$(id -u)" ] || [ "$owner" = "$(id -u "$NAME")" ]; then printf '%s\n' "$process"; fi
+  done
 }

@@ -1,0 +1,152 @@
+"""What another local user does on a host that looks like the service's own, and is not taken for it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tasks.engine import templates
+from tests.clone import make
+from tests.front import ask
+from tests.hosts import MakeHosts
+from tests.promises import traffic
+from tests.site import Site
+
+DRAIN = 12
+# Listens at both paths, in a /run of its own: two connections wait to be accepted at each, and one has been.
+LOOKALIKE = """
+import os, socket, time
+os.mkdir("/run/myapp")
+kept = []
+for slot in ("blue", "green"):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"/run/myapp/{slot}.sock")
+    listener.listen(5)
+    for _ in range(3):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(f"/run/myapp/{slot}.sock")
+        kept.append(client)
+    kept += [listener, *listener.accept()]
+time.sleep(600)
+"""
+
+# Names a release in its command line, and lets nobody look into it. Only the service can open the release itself.
+NAMES_IT = """
+import ctypes, os, sys, time
+try:
+    os.open(sys.argv[1].partition("/venv")[0], os.O_RDONLY)
+    assert sys.argv[2] == "myapp"
+except PermissionError:
+    assert sys.argv[2] == "nobody"
+ctypes.CDLL(None).prctl(4, 0)
+open("/tmp/ready", "w")
+time.sleep(600)
+"""
+
+# All that any user can read of what runs; and, which only root and the deploy account can, the nonce of the run.
+ARGUMENTS = """
+import glob, os, time
+seen, nonces = set(), set()
+open("/tmp/ready", "w")
+while not os.path.exists("/tmp/enough"):
+    for path in [*glob.glob("/proc/[0-9]*/cmdline"), "/run/myapp/ctl/probation/run"]:
+        try:
+            told = open(path).read()
+        except OSError:
+            continue
+        (seen if "/proc/" in path else nonces).add(told)
+(nonce,) = {told.split()[0] for told in nonces if told}
+open("/tmp/nonce", "w").write(nonce)
+open("/tmp/seen", "w").write("\\n".join(seen).replace("\\0", " "))
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return traffic.deployed(make(tmp_path_factory.mktemp("site")), module_hosts(), drain=DRAIN, keep=2)
+
+
+@contextmanager
+def stranger(site: Site, command: str, program: str, ready: str, account: str = "nobody") -> Iterator[None]:
+    """Meanwhile the account runs COMMAND, with this as /tmp/program.py; READY is when it does."""
+    site.sh(f"cat >/tmp/program.py <<'END'\n{program}END")
+    site.sh(f"systemd-run -q --unit=stranger -p User={account} {command}")
+    try:
+        site.sh(f"timeout 20 sh -c 'until {ready}; do sleep 0.05; done'")
+        yield
+    finally:
+        site.sh("systemctl stop stranger")
+
+
+OWN_RUN = "unshare -rm sh -c 'mount -t tmpfs none /run && exec python3 /tmp/program.py'"
+BOUND = "[ $(ss -Hx state connected src /run/myapp/green.sock | wc -l) = 1 ]"
+
+
+def test_what_waits_at_a_lookalike_of_a_socket_puts_off_no_drain(site: Site) -> None:
+    with stranger(site, OWN_RUN, LOOKALIKE, BOUND):
+        for change in (site.deploy, lambda: site.done("restart")):
+            began = time.monotonic()
+            change()
+            assert time.monotonic() - began < DRAIN
+
+
+def test_what_is_connected_to_a_lookalike_is_no_request_that_was_cut_off(site: Site) -> None:
+    traffic.put(site.clone, drain=1, keep=2)
+    slow = threading.Thread(target=ask, args=(site.machine.address, "/slow?seconds=20"), kwargs={"timeout": 60})
+    began = site.sh("date +%s")
+    slow.start()
+    time.sleep(0.5)
+    with stranger(site, OWN_RUN, LOOKALIKE, BOUND):
+        site.done("deploy")
+    slow.join()
+    told = site.sh(f"journalctl -q -o cat -t myapp-probation --since @{began}")
+    assert ": 1 requests were still under way after 1 s, and were cut off" in told
+
+
+@pytest.mark.parametrize(("account", "stays"), [("nobody", False), ("myapp", True)])
+def test_only_the_services_own_processes_keep_a_release(site: Site, account: str, stays: bool) -> None:
+    traffic.put(site.clone, drain=1, keep=2)
+    old = site.deploy()
+    release = f"/opt/apps/myapp/releases/{old}"
+    command = f"python3 /tmp/program.py {release}/venv/bin/python {account}"
+    with stranger(site, command, NAMES_IT, "[ -e /tmp/ready ]", account):
+        site.sh("rm /tmp/ready")
+        for _ in range(3):
+            site.deploy()
+        assert (old in site.releases) == stays
+        assert (f"release {old} stays" in site.fab("doctor").out) == stays
+
+
+def test_the_nonce_of_a_run_stands_in_no_argument(site: Site) -> None:
+    with stranger(site, "python3 /tmp/program.py", ARGUMENTS, "[ -e /tmp/ready ]", "root"):
+        site.deploy()
+        site.sh("touch /tmp/enough; until [ -s /tmp/seen ]; do sleep 0.05; done; rm /tmp/ready")
+    seen, nonce = site.sh("cat /tmp/seen"), site.sh("cat /tmp/nonce")
+    assert re.fullmatch("[0-9a-f]{16}", nonce)
+    assert "https://stranger.invalid" in seen
+    assert nonce not in seen
+
+
+def test_a_socket_is_known_on_any_device(site: Site) -> None:
+    """The C library and the kernel write minor numbers above 255 in two ways."""
+    site.sh("for at in $(seq 256); do mkdir -p /mnt/$at && mount -t tmpfs none /mnt/$at; done")
+    site.sh("mkdir -p /run/high && mount -t tmpfs none /run/high")
+    bind = (
+        "import socket as s, time; a = s.socket(s.AF_UNIX); a.bind('/run/high/blue.sock'); a.listen(); time.sleep(600)"
+    )
+    try:
+        site.sh(
+            f'systemd-run -q --unit=high python3 -c "{bind}"; until [ -S /run/high/blue.sock ]; do sleep 0.05; done'
+        )
+        script = f"NAME=high\n{templates.text('shell/slots.sh')}\nfind_socket blue\nsockets_of blue -l\n"
+        (line,) = site.machine.sh("sh -eu", script.encode()).stdout.decode().splitlines()
+        assert " /run/high/blue.sock " in line
+        assert "ino:" in line
+    finally:
+        site.sh("systemctl stop high; umount /run/high /mnt/*")
