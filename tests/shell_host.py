@@ -163,7 +163,7 @@ class ShellHost:
         places = {
             "/usr/local/sbin:/usr/local/bin:": f"{STUBS}:",
             'f"/run/': f'f"{self.folder}/run/',
-            '= "/proc"': f'= "{self.folder}/proc"',
+            '= "/run", "/proc"': f'= "{self.folder}/run", "{self.folder}/proc"',
             "/etc/systemd/system/multi": f"{self.folder}/enabled/multi",
             "/etc/{name}/check": f"{self.folder}/check",
         }

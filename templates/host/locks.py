@@ -15,14 +15,14 @@ _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HELD = re.compile(r"\d+: FLOCK +ADVISORY +WRITE +(\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) ")
 _LAST = 4000
 """Bytes of a lock's file that are read: what its holder wrote."""
-PROC = "/proc"
+RUN, PROC = "/run", "/proc"
 
 
 class Lock:
     """A lock of one service. No program that is started inherits it. OSError where setup and boot have not made it."""
 
     def __init__(self, name: str, lock: str) -> None:
-        self.path = f"/run/{name}/lock/{lock}"
+        self.path = f"{RUN}/{name}/lock/{lock}"
         self._descriptor = os.open(self.path, _OPEN)
 
     def close(self) -> None:
