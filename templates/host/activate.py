@@ -5,11 +5,13 @@ Whatever ends this before, what served is put back: `Activation.leave` is the on
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import traceback
+from contextlib import suppress
 
-from . import door, program, release, service, units, venv
+from . import by_hand, door, program, release, service, units, venv
 from .folders import Folder
 from .gate import Gate
 from .recover import Ground
@@ -32,6 +34,7 @@ def perform(run: Run) -> None:
     activation.check_release()
     activation.choose_probation()
     activation.write_guard()
+    activation.keep_step()
     try:
         activation.go()
     except Exception as error:
@@ -117,6 +120,11 @@ class Activation(Trial):
             # A full disk is no reason not to go back.
             path = program.keep(self.run, self.turns.folder.path, self.run.sources)
         self.turns.folder.overwrite("script", f"exec {sys.executable} -I -S {path}/__main__.py\n".encode(), 0o644)
+
+    def keep_step(self) -> None:
+        """For who has to do the next one by hand."""
+        with suppress(OSError), Folder.open(f"{self.service.root}/{program.PLACE}") as folder:
+            folder.overwrite(by_hand.LAST, (json.dumps(self.step, indent=2) + "\n").encode(), 0o600)
 
     def go(self) -> None:
         """From the first change to the last."""

@@ -32,7 +32,7 @@ GUARDING, WATCHING, UNDOING, DRAINING, OVER = "guarding", "watching", "undoing",
 
 def perform(run: Run) -> None:
     """From before the start of the candidate to the end of the old slot."""
-    run.for_journal = True
+    run.in_words = True
     # Held for as long as this lasts: who wants to know the end waits for it.
     with Lock(run.step["name"], "guard") as lock:
         lock.wait(run, _FOREVER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
 
+from . import by_hand
 from .run import Ended, Interrupted, Run, Stopped, told
 
 STEPS = ("setup", "activate", "guard", "drift", "remove")
@@ -27,6 +29,12 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
     step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
     run = Run(head, step, stream)
     run.sources = sources
+    return perform(run)
+
+
+def perform(run: Run) -> int:
+    """Perform the step of a run; the exit status."""
+    step = run.step
     run.listen()
     try:
         if step["step"] not in STEPS:
@@ -54,10 +62,21 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
     return 0
 
 
+def _by_hand(asked: by_hand.Asked) -> int:
+    run = Run(asked.head, asked.step, io.BytesIO())
+    run.in_words = True
+    return perform(run)
+
+
 def start(sources: Mapping[str, str]) -> None:
     """Entry point of what was imported, from `sources` or from a copy: the four lines of the run come first."""
     # Whatever the login or sudo has set: these are found, and speak English.
     os.environ.update({"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
+    if sys.argv[1:]:
+        copy = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        asked = by_hand.asked(sys.argv[1:], os.path.dirname(copy))
+        sys.stdout.flush()
+        os._exit(_by_hand(asked) if asked else 0)
     stream = sys.stdin.buffer
     nonce, run, who, failpoint = (stream.readline().decode().rstrip("\n") for _ in range(4))
     status = main((nonce, run, who, failpoint), stream, sources)

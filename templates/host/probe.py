@@ -7,6 +7,7 @@ import re
 import subprocess
 from typing import NamedTuple
 
+from . import programs
 from .service import Service
 
 _LONGEST = 1 << 16
@@ -93,6 +94,7 @@ def run_curl(seconds: float, *words: str) -> tuple[str, bool]:
 
     Its last line is 000 where it failed: it may have seen a status all the same.
     """
+    programs.show(("curl", *words))
     with subprocess.Popen(
         ("curl", *words),
         stdin=subprocess.DEVNULL,

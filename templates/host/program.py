@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from .folders import Folder
 from .run import Run
 
 PLACE = ".program"
+_COPY = re.compile("[0-9a-f]{12}")
 COPIES = 3
 """That many versions are kept: controllers of several versions may take turns."""
 
@@ -57,11 +59,10 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
 
 def _sweep(place: Folder) -> None:
     """Leave the versions that were kept last, and nothing of a run that died."""
-    by_age = sorted(place.names(), key=lambda name: os.lstat(f"{place.path}/{name}").st_mtime, reverse=True)
-    kept_last = [name for name in by_age if not name.startswith(".")][:COPIES]
-    for name in by_age:
-        if name not in kept_last:
-            _remove(place, name)
+    copies = filter(_COPY.fullmatch, place.names())
+    by_age = sorted(copies, key=lambda name: os.lstat(f"{place.path}/{name}").st_mtime, reverse=True)
+    for name in (*by_age[COPIES:], *(name for name in place.names() if name.startswith(".part-"))):
+        _remove(place, name)
 
 
 def _remove(place: Folder, name: str) -> None:

@@ -80,8 +80,8 @@ class Run:
         self.step, self.payload = step, payload
         self.sources: Mapping[str, str] = {}
         """The modules of this program, where it was sent whole; empty where a copy is what runs."""
-        self.for_journal = False
-        """Whether a journal hears it, and no controller: in words alone, without what only says that it is alive."""
+        self.in_words = False
+        """Whether a journal or a person hears it, and no controller: no nonce, and no line that says it is alive."""
         self._signalled = self._leaving = False
 
     def framed(self, step: Mapping[str, Any], *, breaks: bool = True) -> bytes:
@@ -139,16 +139,16 @@ class Run:
 
     def mark(self, word: str, text: str = "") -> None:
         """Report one line; the nonce tells it from the output of programs."""
-        if self.for_journal and word in {"pass", "end"}:
+        if self.in_words and word in {"pass", "end"}:
             return
-        head = "" if self.for_journal else f"@{self.nonce} "
+        head = "" if self.in_words else f"@{self.nonce} "
         line = f"{head}{word} {text}".replace("\n", " ").encode("utf-8", "surrogateescape") + b"\n"
         try:
             while line:
                 line = line[os.write(1, line) :]
         except OSError:
             # A journal that is gone is no reason to end: nobody else guards the run.
-            if not (self._leaving or self.for_journal):
+            if not (self._leaving or self.in_words):
                 raise Interrupted from None
         self.heed()
 

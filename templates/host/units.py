@@ -20,6 +20,7 @@ class Child:
     """A program that was started, and is waited for later. It gets no input; what it says goes where we write."""
 
     def __init__(self, *words: str) -> None:
+        programs.show(words)
         # What it writes may be heard by nobody any more, which is no reason for it to end.
         self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, restore_signals=False)
 
