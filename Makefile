@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 4
-# One process for each core; a module's tests share their hosts, so they stay together.
-PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+# One process for each core; a module's tests share their hosts, so they stay together, in the order of tests/conftest.py.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup check test promises bench demo clean
 help:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +104,16 @@ class Clone:
 
 
 def make(folder: Path, inventory: Path | None = None) -> Clone:
-    """A committed clone below `folder`."""
+    """A committed clone below `folder`; its `tasks` are compiled, as after a first run of it."""
+    _compile()
     root = folder / "clone"
     root.mkdir(parents=True)
     (folder / "home").mkdir(exist_ok=True)
     for part in _PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
+            left = shutil.ignore_patterns(".*_cache", "*.pyc.*" if part == "tasks" else "__pycache__")
+            shutil.copytree(source, root / part, ignore=left)
         else:
             shutil.copy(source, root / part)
     (root / ".gitignore").write_text("__pycache__/\n/.sandbox/\n")
@@ -120,6 +124,12 @@ def make(folder: Path, inventory: Path | None = None) -> Clone:
     git(root, "add", "-A")
     git(root, "-c", "user.name=tests", "-c", "user.email=tests@example", "commit", "-q", "-m", "as cloned")
     return Clone(root, inventory)
+
+
+@cache
+def _compile() -> None:
+    """Hundreds of clones would do it again each, and at every run where PYTHONDONTWRITEBYTECODE is set."""
+    compileall.compile_dir(ROOT / "tasks", quiet=2)
 
 
 def quicken(clone: Clone) -> None:

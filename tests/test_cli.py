@@ -220,6 +220,7 @@ def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hos
 
 
 def test_the_engine_is_compiled_once(clone: Clone) -> None:
+    shutil.rmtree(clone.root / "tasks/__pycache__")
     clone.environment["PYTHONDONTWRITEBYTECODE"] = ""
     clone.done("--list")
     assert list((clone.root / "tasks").glob("__pycache__/program.*.pyc"))

@@ -150,30 +150,30 @@ def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
 
 @pytest.mark.promise(STUCK, "what was stopped first comes back where its successor fails", part=1)
 @pytest.mark.parametrize("fault", ["the release is bad", "activate.posted=die", "activate.switch=fail"])
-def test_what_was_stopped_first_serves_again_if_its_successor_fails(site: Site, fault: str) -> None:
-    old = site.answering
+def test_what_was_stopped_first_serves_again_if_its_successor_fails(served: Site, fault: str) -> None:
+    old = served.answering
     if "=" in fault:
-        site.clone.environment["FAILPOINT"] = fault
-        site.edit()
+        served.clone.environment["FAILPOINT"] = fault
+        served.edit()
         try:
-            ended = site.fab("deploy", "--stop-first")
+            ended = served.fab("deploy", "--stop-first")
         finally:
-            del site.clone.environment["FAILPOINT"]
+            del served.clone.environment["FAILPOINT"]
     else:
-        with site.changed("service/app/broken.py", ""), site.changed(CONF, "raise RuntimeError('boom')\n"):
-            ended = site.fab("deploy", "--stop-first")
+        with served.changed("service/app/broken.py", ""), served.changed(CONF, "raise RuntimeError('boom')\n"):
+            ended = served.fab("deploy", "--stop-first")
     assert ended.status in {1, 3}, ended.both
-    site.settled()
-    assert site.answering == old
-    assert site.sh("systemctl is-active myapp-worker.service") == "active"
+    served.settled()
+    assert served.answering == old
+    assert served.sh("systemctl is-active myapp-worker.service") == "active"
 
 
-def test_no_probation_follows_where_nothing_is_up_to_go_back_to(site: Site) -> None:
-    site.clone.replace("service/service.yaml", "\nprobation: 0", "\nprobation: 60")
+def test_no_probation_follows_where_nothing_is_up_to_go_back_to(served: Site) -> None:
+    served.clone.replace("service/service.yaml", "\nprobation: 0", "\nprobation: 60")
     try:
-        site.edit()
-        ended = site.done("deploy", "--stop-first")
+        served.edit()
+        ended = served.done("deploy", "--stop-first")
     finally:
-        site.clone.replace("service/service.yaml", "\nprobation: 60", "\nprobation: 0")
+        served.clone.replace("service/service.yaml", "\nprobation: 60", "\nprobation: 0")
     assert "on probation" not in ended.out
-    site.settled()
+    served.settled()

@@ -77,6 +77,8 @@ def test_a_holder_that_should_not_be_is_named(fleet: Fleet, name: str, verb: tup
         fleet.sh(0, "systemctl stop stranger")
     assert ended.status == 1
     assert f"{LOCKS}/{name} is held by process {pid} of nobody, which is neither root nor deploy" in ended.out
+    # It is no run that will end, and nobody waits for it.
+    assert "a run whose controller is gone comes to its end" not in ended.out
     assert "Traceback" not in ended.both
 
 

@@ -38,7 +38,7 @@ NAMES = {
 }
 
 
-@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already")
+@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already", part=4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_the_host_has_is_refused_and_nothing_is_touched(host: Hosts, tmp_path: Path, name: str) -> None:
     prepare, told = NAMES[name]
@@ -78,7 +78,7 @@ def test_remove_leaves_the_data_and_its_account_and_the_next_setup_takes_them_ag
     assert clone.fab("remove", "-H", "shire01", "--yes").status == 1
 
 
-@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already")
+@pytest.mark.promise(NEIGHBOURS, "a process whose unit the host has already")
 def test_a_process_whose_unit_is_there_already_is_refused_whatever_the_operator_says(
     host: Hosts, tmp_path: Path
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_rollback_is_back_at_once(site: Trial) -> None:
 
 
 def test_the_same_content_needs_nothing_and_wait_waits_for_it(site: Trial) -> None:
-    old, new = site.tried(25)
+    old, new = site.tried(15)
     said = site.done("deploy").out
     assert "UNCHANGED" in said
     assert f"release {new} serves already, on probation" in said

@@ -36,7 +36,8 @@ take_turn() { # ACTION
 
 outlive() {
   former=$(sed -n 's/.*"group":\([1-9][0-9]*\)}$/\1/p' "$LOCKS/activate")
-  if [ -z "$former" ] || [ "$former" = "$GROUP" ]; then occupied; fi
+  # Somebody else's process is no run of ours, and does not end for it.
+  if [ -z "$former" ] || [ "$former" = "$GROUP" ] || [ -n "$(stranger_at activate)" ]; then occupied; fi
   step wait 'a run whose controller is gone comes to its end'
   if wait_for 9 $((DRAIN + 15)); then return; fi
   step wait 'what it left hangs, and is ended'
