@@ -191,7 +191,7 @@ class ShellHost:
     def moved(self, script: Script) -> Script:
         """The script with its places below the temporary directory, and nothing else changed."""
         if script.program:
-            return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)))
+            return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
         places = {
             _PATH: f"PATH={shlex.quote(str(STUBS))}:/usr/sbin:/usr/bin:/sbin:/bin\nexport LAB_PID=$$\n",
             f"ROOT={layout.root(self.service)}\n": f"ROOT={shlex.quote(str(self.root))}\n",

@@ -76,10 +76,14 @@ class Lock:
 
     def refuse(self) -> Busy | Refused:
         """What to raise where another holds it."""
-        stranger = stranger_at(self._descriptor)
-        if stranger:
-            return Refused(f"{self.path} is held by {stranger}: look at it on this host, and end it")
+        if self.stranger:
+            return Refused(f"{self.path} is held by {self.stranger}: look at it on this host, and end it")
         return Busy(self.read())
+
+    @property
+    def stranger(self) -> str:
+        """Who holds it and is neither root nor its owner, in words; empty when nobody does."""
+        return stranger_at(self._descriptor)
 
     def end_holders(self, number: signal.Signals, group: int) -> None:
         """Send a signal to those of a group of processes that have it open: to nothing that got its number since."""

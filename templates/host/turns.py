@@ -130,7 +130,8 @@ class Turns:
         Whoever gets here holds the lock of the run, since then nobody else is alive.
         """
         group = _group(self.activate.read())
-        if not group or group == os.getpgrp():
+        # Somebody else's process is no run of ours, and does not end for it.
+        if not group or group == os.getpgrp() or self.activate.stranger:
             return False
         self._run.say("wait", "a run whose controller is gone comes to its end")
         if self._wait(self._service.drain + _OUTLIVED):
