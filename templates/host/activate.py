@@ -185,11 +185,12 @@ class Activation(Trial):
         self._posting = None
 
     def _await_guard(self) -> None:
-        end = now() + _PATIENCE
+        end = time.monotonic() + _PATIENCE
         while not self.turns.guarded:
-            if now() >= end:
+            if time.monotonic() >= end:
                 raise Failed("its guard did not start")
-            self.run.pause(0.02)
+            self.run.heed()
+            time.sleep(0.02)
 
     def _stop_former(self) -> None:
         """Before its successor starts, which it could end: they are of one account, as are its workers and jobs.
