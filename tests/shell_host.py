@@ -18,16 +18,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from tasks.engine import layout, scripts, templates
+from tasks.engine import host_program, layout, templates
 from tasks.engine.local import LocalShell
 from tasks.engine.marks import Mark, Output, Transcript
 from tasks.engine.parts import Gateway, Health
 from tasks.engine.scripts import Script
 from tasks.engine.service import Process, Service
-from tasks.engine.session import LinkLost, Run
+from tasks.engine.session import LinkLost, Run, Sink, command, stream
 
 STUBS = Path(__file__).resolve().parent / "stubs"
 SERVICE = Service(
@@ -44,6 +45,7 @@ OLD, NEW = "a" * 12, "b" * 12
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 _PLAIN = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+HERE = host_program.LAUNCHER.replace("exec ", f"PATH={shlex.quote(str(STUBS))}:$PATH; exec ", 1)
 
 
 @dataclass
@@ -134,36 +136,62 @@ class ShellHost:
             if isinstance(item, Mark) and item.word == "step" and item.rest.split(" ")[0] == at:
                 do()
 
-        environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
-        local = LocalShell(environment=environment, become=(str(STUBS / "as-shell"),))
         try:
-            self.transcript = local.execute(self.moved(script), RUN._replace(failpoint=self.failpoint), sink, payload)
+            self.transcript = self._execute(script, sink, payload)
         except LinkLost as lost:
             self.transcript = Transcript()
             return -int(lost.message.rpartition(" ")[2])
         if script.stage == "activate":
-            self._guard(script, local)
+            self._guard(script)
         return self.transcript.exit
 
-    def _guard(self, run: Script, local: LocalShell) -> None:
+    def _execute(self, script: Script, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+        environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
+        shell, program = (str(STUBS / "as-shell"),), (HERE, self._program())
+        local = LocalShell(environment=environment, become=shell, program=program)
+        return local.execute(self.moved(script), RUN._replace(failpoint=self.failpoint), sink, payload)
+
+    def unheard(self, script: Script, output: int) -> int:
+        """Run a step of the program with another output; its exit status."""
+        sent = b"".join(stream(self.moved(script), RUN, "n", (), (HERE, self._program())))
+        words = [str(self.folder / "shells/sh"), "-c", command()]
+        environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
+        return subprocess.run(words, input=sent, stdout=output, env=environment, timeout=60, check=False).returncode
+
+    def _program(self) -> str:
+        """The host's program with its places below the temporary directory."""
+        places = {
+            "/usr/local/sbin:/usr/local/bin:": f"{STUBS}:",
+            'f"/run/': f'f"{self.folder}/run/',
+            '= "/run", "/proc"': f'= "{self.folder}/run", "{self.folder}/proc"',
+            "/etc/systemd/system/multi": f"{self.folder}/enabled/multi",
+            "/etc/{name}/check": f"{self.folder}/check",
+        }
+        sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
+        for before, after in places.items():
+            assert any(before in text for text in sources.values()), f"{before!r} is gone: this module has to follow"
+            sources = {name: text.replace(before, after) for name, text in sources.items()}
+        sources["lab"] = Path(__file__).with_name("host_lab.py").read_text()
+        return host_program.assemble(sources).replace("from host.main", "import host.lab\nfrom host.main")
+
+    def _guard(self, run: Script) -> None:
         """What the guard of a run does with what the run has left to it, as soon as that has ended."""
         until = self.run_folder / "ctl/probation/until"
         if not until.exists() or not until.read_text().startswith("drain "):
             return
-        header, _, _ = run.text.partition("\n\n")
-        header += f"\nSLOT={self.slot('current')}\n"
-        body = "".join(templates.text(f"shell/{part}") for part in scripts.parts("probation"))
         # What cuts the run is not meant for its guard.
         self.mend()
-        guard = self.moved(Script("probation", f"{header}\n{body}", run.seconds))
 
         def sink(item: Mark | Output) -> None:
             self.guard_said += f"{item.text}\n" if isinstance(item, Output) else ""
 
-        assert local.execute(guard, RUN._replace(failpoint=self.failpoint), sink, ()).exit == 0
+        with mock.patch.dict(os.environ, SLOT=self.slot("current") or ""):
+            assert self._execute(guard_of(run), sink).exit == 0
 
     def moved(self, script: Script) -> Script:
         """The script with its places below the temporary directory, and nothing else changed."""
+        if script.program:
+            return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
         places = {
             _PATH: f"PATH={shlex.quote(str(STUBS))}:/usr/sbin:/usr/bin:/sbin:/bin\nexport LAB_PID=$$\n",
             f"ROOT={layout.root(self.service)}\n": f"ROOT={shlex.quote(str(self.root))}\n",
@@ -230,6 +258,11 @@ class ShellHost:
         found = [*self.root.rglob("*.new-*"), *self.run_folder.rglob("*.new-*"), *(self.run_folder / "try").iterdir()]
         found += [*self.root.glob("*/.part-*")]
         return [str(path.relative_to(self.folder)) for path in found]
+
+
+def guard_of(run: Script) -> Script:
+    """What systemd starts beside an activation."""
+    return run._replace(stage="guard", text=json.dumps({**json.loads(run.text), "step": "guard"}))
 
 
 @pytest.fixture(params=["dash", "bash"])

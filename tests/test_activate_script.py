@@ -15,7 +15,7 @@ __all__ = ["shell_host"]
 
 DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
 RETIRED = "systemctl show myapp@blue.service --no-pager -p ActiveState -p NRestarts"
-AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts", "systemctl is-active myapp-worker.service")
+AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts -p ActiveState",)
 
 
 def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(shell_host: ShellHost) -> None:
@@ -36,7 +36,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
         "systemctl start myapp-live@green.service",
         "curl https://myapp.example/readyz",
         "link apps/current -> slots/green",
-        "sync apps apps/slots/green",
+        *("sync apps", "sync apps/slots/green"),
         "systemctl restart myapp-worker.service",
         *AFTERWARDS,
         # From here on it is the guard's.
@@ -193,9 +193,9 @@ def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) 
     assert host.execute(DEPLOY) == 0
     assert host.calls[-7:] == [
         "ss blue.sock",
-        "systemctl is-active -q myapp@blue.service",
+        "systemctl is-active myapp@blue.service",
         "ss blue.sock",
-        "systemctl is-active -q myapp@blue.service",
+        "systemctl is-active myapp@blue.service",
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
         RETIRED,

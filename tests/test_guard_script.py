@@ -10,13 +10,14 @@ import pytest
 
 from tasks.engine import scripts
 from tasks.engine.scripts import Script, Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
 
 __all__ = ["shell_host"]
 
 SWITCH = Switch("deploy", NEW, OLD)
-DEPLOY, GUARD = scripts.activation(SERVICE, SWITCH)
-FIRST = scripts.activation(SERVICE, Switch("deploy", NEW, None))
+DEPLOY = scripts.activate(SERVICE, SWITCH)
+GUARD = guard_of(DEPLOY)
+FIRST = scripts.activate(SERVICE, Switch("deploy", NEW, None))
 COMMIT = "link apps/current -> slots/green"
 STARTED = "systemctl start myapp-probation@green.service"
 WORKERS = "systemctl restart myapp-worker.service"
@@ -94,13 +95,13 @@ def test_a_first_release_whose_run_is_killed_leaves_nothing_behind(
     monkeypatch.setenv("SLOT", "blue")
     shell_host.release(NEW)
     shell_host.failpoint = "activate.front=die"
-    assert shell_host.execute(FIRST[0]) == -9
+    assert shell_host.execute(FIRST) == -9
     assert shell_host.serves() == NEW
-    assert shell_host.execute(FIRST[1]) == 1
+    assert shell_host.execute(guard_of(FIRST)) == 1
     assert (shell_host.run_folder / "live").readlink() == Path("none")
     assert (shell_host.running(), shell_host.leftovers()) == (set(), [])
     shell_host.failpoint = ""
-    assert shell_host.execute(FIRST[0]) == 0
+    assert shell_host.execute(FIRST) == 0
     assert shell_host.serves() == NEW
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,8 @@ from tasks.engine import host_program, templates
 from tasks.engine.local import LocalShell
 from tasks.engine.scripts import Script
 from tasks.engine.session import Run
+from templates.host import program
+from templates.host.run import Run as HostRun
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 
@@ -34,10 +39,20 @@ def test_it_runs_without_a_file_and_reports() -> None:
 def test_every_module_is_sent_and_imported_at_the_start() -> None:
     names = {path.stem for path in (templates.FOLDER / "host").glob("*.py")} - {"loader"}
     assert set(templates.modules("host")) == names
-    asked = "import sys, templates.host.main; print(*sorted(n for n in sys.modules if n.startswith('templates.host.')))"
+    asked = "import importlib, sys, templates.host.main as main"
+    asked += "; [importlib.import_module(f'templates.host.{step}') for step in main.STEPS]"
+    asked += "; print(*sorted(n for n in sys.modules if n.startswith('templates.host.')))"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
-    # What is imported later, in a process that has given up root, might be somebody else's by then.
     assert {name.removeprefix("templates.host.") for name in told} == names - {"__init__"}
+
+
+def test_a_step_imports_all_that_it_needs_before_it_does_anything() -> None:
+    """What is imported later may be gone by then: an upgrade of Python comes in the middle of a probation."""
+    for path in (templates.FOLDER / "host").glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                late = [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))]
+                assert not late, f"{path.name}: {function.name}"
 
 
 def test_it_knows_nothing_but_the_standard_library() -> None:
@@ -50,10 +65,58 @@ def test_it_knows_nothing_but_the_standard_library() -> None:
 
 def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
     text = host_program.LAUNCHER.replace("/usr/bin/python3", str(tmp_path)).replace("/usr/local/bin/python3", "/none")
-    sent = f"{len(host_program.text())}\n{host_program.text()}nonce\nrun\n{{}}\n\n"
+    sent = f"\n{len(host_program.text())}\n{host_program.text()}nonce\nrun\n{{}}\n\n"
     ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
     assert ended.returncode == 1
     assert ended.stdout.startswith(b"@nonce refused no Python 3.9 or newer runs in /usr/bin")
+
+
+def kept(folder: Path) -> Path:
+    """The copy of the program that a run has kept in a service's directory."""
+    sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
+    run = HostRun(("n", RUN.id, RUN.who, ""), {}, io.BytesIO())
+    return Path(program.keep(run, str(folder), sources))
+
+
+def ask_copy(place: Path) -> tuple[int, bytes]:
+    """What comes of a step that the copy there is to do."""
+    text = f"{place}\nn\nrun\n{{}}\n\n{len(step().text)}\n{step().text}"
+    ended = subprocess.run(["sh", "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
+    return ended.returncode, ended.stdout
+
+
+def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path) -> None:
+    place = kept(tmp_path)
+    assert place == tmp_path / program.PLACE / host_program.digest()
+    assert ask_copy(place) == (0, b"@n end ok\n")
+    before = {path: path.stat().st_ino for path in place.rglob("*.py")}
+    assert kept(tmp_path) == place
+    assert {path: path.stat().st_ino for path in place.rglob("*.py")} == before
+
+
+@pytest.mark.parametrize("fault", ["edited", "extra", "missing"])
+def test_a_copy_that_is_not_what_its_digest_says_is_never_run_and_made_anew(tmp_path: Path, fault: str) -> None:
+    place = kept(tmp_path)
+    if fault == "edited":
+        (place / "host/run.py").write_text("raise SystemExit(7)\n")
+    elif fault == "extra":
+        (place / "host/json.py").write_text("raise SystemExit(7)\n")
+    else:
+        (place / "__main__.py").unlink()
+    status, told = ask_copy(place)
+    assert status == 4
+    assert told.startswith(f"@n {host_program.MISSING} ".encode())
+    if fault == "missing":
+        shutil.rmtree(place)
+    assert ask_copy(kept(tmp_path)) == (0, b"@n end ok\n")
+
+
+def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path) -> None:
+    for age, name in enumerate(["a" * 12, "b" * 12, "c" * 12, ".part-x"]):
+        (tmp_path / program.PLACE / name).mkdir(parents=True)
+        os.utime(tmp_path / program.PLACE / name, (age, age))
+    kept(tmp_path)
+    assert {path.name for path in (tmp_path / program.PLACE).iterdir()} == {"b" * 12, "c" * 12, host_program.digest()}
 
 
 @pytest.mark.parametrize("failpoint", ["setup.packages=fail", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from tasks.engine.parts import Gateway, Health, Process
 from tasks.engine.schema import Shape
 from tasks.engine.scripts import Question, Script, Staging, Switch
 from tasks.engine.service import Service
+from tasks.engine.session import framed
 from tasks.engine.yamlfile import parse
 from tests.nasty import ANY, PWNED, TEXTS, in_yaml
 from tests.promises.words import NO_INJECTION
@@ -125,7 +127,6 @@ def heads(service: Service, text: str) -> list[Script]:
     return [
         scripts.facts(service, Question((text,), text)),
         scripts.stage(service, staging),
-        scripts.activate(service, Switch(text, text, text, text)),
         scripts.hold(service, text, text, 0),
         scripts.hook(service, text),
     ]
@@ -148,7 +149,15 @@ def test_what_a_script_begins_with_are_assignments_and_nothing_else(shell: str, 
 )
 def test_any_text_in_the_head_of_a_script_is_a_value(shell: str, text: str, tmp_path: Path) -> None:
     text = text.encode("utf-8", "replace").decode()
-    _assigned(shell, scripts.activate(SERVICE, Switch(text, text, text, text)), text, tmp_path)
+    _assigned(shell, scripts.hold(SERVICE, text, text, 0), text, tmp_path)
+
+
+@given(text=ANY)
+def test_any_text_in_a_step_is_a_value(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    sent = framed(scripts.activate(SERVICE, Switch(text, text, text, text)).text)
+    told = json.loads(sent.split(b"\n", 1)[1])
+    assert (told["action"], told["release"], told["spare"]) == (text, text, text)
 
 
 def _assigned(shell: str, script: Script, text: str, folder: Path) -> None:

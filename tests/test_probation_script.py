@@ -11,11 +11,11 @@ import pytest
 
 from tasks.engine import scripts
 from tasks.engine.scripts import Question, Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
 
 __all__ = ["shell_host"]
 
-WATCH = scripts.probation(SERVICE, Switch("deploy", NEW, OLD))
+WATCH = guard_of(scripts.activate(SERVICE, Switch("deploy", NEW, OLD)))
 BACK = "systemctl start myapp-live@blue.service"
 COMMIT = "link apps/current -> slots/green"
 
@@ -74,7 +74,7 @@ def test_what_holds_is_committed_and_then_the_former_slot_is_stopped(shell_host:
     changes = [call for call in host.calls if not call.startswith(("curl", "ss", "systemctl show", "systemctl is"))]
     assert changes == [
         COMMIT,
-        "sync apps apps/slots/green",
+        *("sync apps", "sync apps/slots/green"),
         "systemctl restart myapp-worker.service",
         "systemctl stop myapp@blue.service myapp@blue.socket",
     ]

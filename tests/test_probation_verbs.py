@@ -226,7 +226,7 @@ def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_
     assert check(site, old) == old
     site.settled()
     assert site.outcomes[-1][1:] == (new, "failed")
-    assert site.history[-1]["why"] == "the script of its run was killed on this host"
+    assert site.history[-1]["why"] == "its run was killed on this host"
 
 
 def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: Trial) -> None:

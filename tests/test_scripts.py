@@ -24,8 +24,6 @@ ID = "0123456789ab"
 EVERY: dict[str, Callable[[Service], Script]] = {
     "facts": lambda service: scripts.facts(service, Question(("/etc/x",), "python3.12", manifest=True)),
     "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
-    "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
-    "probation": lambda service: scripts.probation(service, Switch("deploy", ID, None)),
     "hook": lambda service: scripts.hook(service, ID),
     "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
     "stop": lambda service: scripts.stop(service, disable=True),
@@ -35,6 +33,7 @@ EVERY: dict[str, Callable[[Service], Script]] = {
 FILES = host_files.render(SERVICE, Ground("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
     "setup": lambda service: scripts.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
+    "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
     "drift": lambda service: scripts.drift(service, ("/etc/x",)),
     "remove": lambda service: scripts.remove(service, data=False),
 }
@@ -95,7 +94,8 @@ def test_a_step_is_one_json_object_with_a_key_a_line(step: str) -> None:
 
 
 def test_the_steps_are_those_that_the_program_knows() -> None:
-    assert set(STEPS) == set(main.STEPS)
+    # A guard is told what its run was told.
+    assert {*STEPS, "guard"} == set(main.STEPS)
 
 
 def test_a_step_says_what_is_written_where_and_no_content() -> None:
@@ -109,16 +109,16 @@ def test_a_step_says_what_is_written_where_and_no_content() -> None:
 @settings(max_examples=25, deadline=None)
 def test_any_value_in_the_header_stays_a_value(path: str) -> None:
     hostile = SERVICE._replace(health=Health(path=path), nginx=Gateway(path))
-    script = scripts.activate(hostile, Switch(path, path, path))
+    script = scripts.hold(hostile, path, path, 0)
     # A line of the header that a value ends early would be the shell's own.
     words = shlex.split(script.text[: script.text.index(templates.text("shell/prelude.sh"))], comments=True)
-    for name in ("HEALTH_PATH", "FRONT_HOST", "ACTION", "ID", "EXPECT"):
+    for name in ("HEALTH_PATH", "FRONT_HOST", "ACTION", "ID"):
         assert f"{name}={path}" in words
 
 
 def test_the_header_says_what_the_service_says() -> None:
-    found = header(EVERY["activate"](SERVICE))
-    assert (found["NAME"], found["ROOT"], found["ID"], found["EXPECT"]) == ("myapp", "/opt/apps/myapp", ID, "")
+    found = header(EVERY["hook"](SERVICE))
+    assert (found["NAME"], found["ROOT"], found["ID"]) == ("myapp", "/opt/apps/myapp", ID)
     assert (found["HEALTH_PASSES"], found["HEALTH_SETTLE"], found["HEALTH_PAUSE"]) == ("3", "200", "1.00")
     assert (found["FRONT"], found["FRONT_HOST"], found["LISTEN"]) == ("https", "myapp.example", "127.0.0.1:8080")
     assert found["PROCESSES"] == "myapp-worker.service myapp-nightly.timer"
@@ -148,7 +148,7 @@ def test_the_front_door_is_what_the_service_has(nginx: Gateway | None, front: st
 
 
 def test_a_script_has_longer_than_all_that_it_may_wait_for() -> None:
-    script = EVERY["activate"](SERVICE)
+    script = STEPS["activate"](SERVICE)
     assert script.seconds > SERVICE.health.timeout + 2 * SERVICE.drain
 
 

@@ -60,5 +60,5 @@ def switch_scripts(
     return (
         scripts.facts(member.service, question(member)),
         scripts.hold(member.service, action, aimed.release, wait),
-        *scripts.activation(member.service, aimed.switch(action, stop_first)),
+        scripts.activate(member.service, aimed.switch(action, stop_first)),
     )

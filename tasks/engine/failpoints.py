@@ -33,9 +33,14 @@ CONTROLLER = {
     "controller.undo": "before the hosts that are done are taken back",
     "controller.end": "all hosts are done",
 }
-_PROGRAM = ("setup", "files")
-"""The modules of the host's program that have places."""
-_CALL = re.compile(r'\.point\("([\w.]+)"\)')
+_PROGRAM = {
+    "setup": ("setup", "files"),
+    "activate": ("activate", "recover", "gate", "door", "trial"),
+    "undo": ("activate", "recover", "gate", "door", "trial"),
+    "probation": ("guard", "trial", "prune"),
+}
+"""Where the host's program has places: the first word of their names, and the modules that have them."""
+_CALL = re.compile(r'\.point\(f?"([\w.{}]+)"\)')
 _POINT = re.compile(r'^ *point "?([\w$]+\.[a-z]+)"?$', re.MULTILINE)
 
 
@@ -47,10 +52,11 @@ def names() -> tuple[str, ...]:
     for stage in scripts.STAGES:
         points = [one for part in scripts.parts(stage) for one in _POINT.findall(templates.text(f"shell/{part}"))]
         found += [point.replace("$STAGE", stage) for point in points]
-        if stage == "activate":
-            # The way back of a run is an activation too, and has names of its own.
-            found += [point.replace("$STAGE", "undo") for point in points if point.startswith("$STAGE")]
-    found += [point for name in _PROGRAM for point in _CALL.findall(templates.text(f"host/{name}.py"))]
+    for stage, modules in _PROGRAM.items():
+        points = [point for name in modules for point in _CALL.findall(templates.text(f"host/{name}.py"))]
+        # What several share has the name of who uses it.
+        points = [re.sub(r"\{[a-z.]+\}", stage, point) for point in points]
+        found += [point for point in points if point.startswith(f"{stage}.")]
     return tuple(dict.fromkeys(found))
 
 

@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 
 from tasks.engine import templates
+from templates.host import kept
 
 _START = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'loader', 'exec'))"
+MISSING = "program"
+"""What the host says, and ends, where it does not keep this program, or a damaged copy: it has to be sent."""
 
 LAUNCHER = f"""\
+IFS= read -r place
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   if "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null >/dev/null 2>&1; then
-    exec "$python" -I -S -c "{_START}"
+    [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
+    [ ! -f "$place/__main__.py" ] || exec "$python" -I -S "$place/__main__.py"
+    IFS= read -r nonce
+    printf '@%s {MISSING} missing\\n' "$nonce"
+    exit {kept.DAMAGED}
   fi
 done
-IFS= read -r length
-head -c "$length" >/dev/null
+[ -n "$place" ] || {{
+  IFS= read -r length
+  head -c "$length" >/dev/null
+}}
 IFS= read -r nonce
 why='no Python 3.9 or newer runs in /usr/bin or /usr/local/bin of this host: install python3'
 printf '@%s refused %s\\n' "$nonce" "$why"
 exit 1
 """
-"""What a login's shell runs: the first interpreter of the system that will do, or a word of why there is none."""
+"""What a login's shell runs: the first interpreter of the system that will do, or a word of why there is none.
+
+A line says where the copy lies that is to be run; where it is empty, the program follows.
+"""
 
 
 @cache
 def text() -> str:
     """The whole program: the modules, what imports them, and the call of `start`."""
-    sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
-    return (
-        f"SOURCES = {json.dumps(sources)}\n{templates.text('host/loader.py')}\nfrom host.main import start\n\nstart()\n"
-    )
+    return assemble(_sources())
+
+
+def _sources() -> dict[str, str]:
+    return {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
+
+
+def assemble(sources: Mapping[str, str]) -> str:
+    """The program that these modules make, by name."""
+    loader = templates.text("host/loader.py")
+    call = "from host.main import start\n\nstart(SOURCES)\n"
+    return f"SOURCES = {json.dumps(sources)}\n{loader}\n{call}"
 
 
 @cache
 def digest() -> str:
-    """The first 12 hex digits of its SHA-256, for who reads a step: the program that it is for is sent with it."""
-    return hashlib.sha256(text().encode()).hexdigest()[:12]
+    """What names this version of the program: a step says which it is for, and a host keeps it under this name."""
+    return kept.digest(_sources())
+
+
+def place(root: str) -> str:
+    """Where a host keeps it. root: the service's directory."""
+    return f"{root}/.program/{digest()}"

@@ -16,11 +16,15 @@ from tasks.engine.session import LinkLost, Run, Sink, command, stream
 
 @dataclass(frozen=True)
 class LocalShell:
-    """Runs scripts here, as this user, under `shell` as a login shell would be; `become` is put before them."""
+    """Runs scripts here, as this user, under `shell` as a login shell would be; `become` is put before them.
+
+    program: in place of the host's program what finds a Python for it, and its text.
+    """
 
     shell: str = "/bin/sh"
     environment: Mapping[str, str] | None = None
     become: tuple[str, ...] = ()
+    program: tuple[str, str] | None = None
 
     def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         """See `Session`."""
@@ -33,7 +37,9 @@ class LocalShell:
             stderr=subprocess.STDOUT,
             env=self.environment,
         ) as process:
-            feeder = threading.Thread(target=_feed, args=(process, stream(script, run, nonce, payload)))
+            feeder = threading.Thread(
+                target=_feed, args=(process, stream(script._replace(place=""), run, nonce, payload, self.program))
+            )
             feeder.start()
             assert process.stdout is not None
             while data := os.read(process.stdout.fileno(), 65536):

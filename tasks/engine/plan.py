@@ -120,7 +120,7 @@ class HostPlan(NamedTuple):
             if hook and self.service.hooks.before_activate:
                 found.append(scripts.hook(self.service, self.release))
             switch = Switch("deploy", self.release, self.expect, self.spare, stop_first)
-            found += scripts.activation(self.service, switch)
+            found.append(scripts.activate(self.service, switch))
         return tuple(found)
 
 

@@ -181,10 +181,8 @@ class Rollout:
         with balancer.taken_out(candidate, emit):
             try:
                 member.reach("controller.activate")
-                script, *watch = scripts.activation(
-                    member.service, candidate.switch(action, self.stop_first and action != "undo")
-                )
-                told = member.perform(script, emit, [one.text.encode() for one in watch])
+                switch = candidate.switch(action, self.stop_first and action != "undo")
+                told = member.perform(scripts.activate(member.service, switch), emit)
                 probation = told.last("probation")
                 # What was on probation when this was planned may have been committed since.
                 candidate = candidate._replace(before=told.last("before") or None)

@@ -18,12 +18,10 @@ _PACKAGES = 600
 """Seconds that a package manager may take, as in the host's program."""
 
 STAGES = {
-    "activate": ("links", "bounds", "slots", "former", "recover", "venv", "gate", "door", "commit", "undo"),
     "facts": ("links", "units", "isolation", "used", "survey"),
     "hold": (),
     "hook": ("links", "bounds", "slots", "former", "recover"),
     "maintenance": (),
-    "probation": ("bounds", "slots", "former", "gate", "commit", "undo", "used", "retire"),
     "stage": ("former", "venv"),
     "start": ("bounds", "slots"),
     "stop": ("bounds", "slots"),
@@ -39,7 +37,8 @@ def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
 class Script(NamedTuple):
     """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has.
 
-    followed: another one comes after it, as a rule. program: text is a step of the host's program, one JSON object.
+    followed: another one comes after it, as a rule. program: text is a step of the host's program, one JSON object;
+    place: of the copy that is to run it, empty where the program is sent.
     """
 
     stage: str
@@ -48,6 +47,7 @@ class Script(NamedTuple):
     root: bool = False
     followed: bool = False
     program: bool = False
+    place: str = ""
 
 
 class Question(NamedTuple):
@@ -190,16 +190,22 @@ class Switch(NamedTuple):
 
 
 def activate(service: Service, switch: Switch) -> Script:
-    """Recover, candidate, switch; then commit, or leave that to the probation; its script is the payload."""
-    values = {**_switch(service, switch), "EXPECT": switch.expect or "", "PROBATION": probation_of(service, switch)}
+    """Recover, candidate, switch; then commit, or leave that to the probation. Its guard is told the same."""
     limit = layout.start_timeout(service) + service.health.timeout + 6 * service.drain + 300
-    return _compose("activate", service, values, seconds=limit)
-
-
-def probation(service: Service, switch: Switch) -> Script:
-    """What watches the new release on the host, without a controller, and commits it or goes back."""
-    limit = layout.start_timeout(service) + service.probation + 4 * service.drain + 240
-    return _compose("probation", service, _switch(service, switch), seconds=limit)
+    values: dict[str, object] = {
+        "action": switch.action,
+        "release": switch.release,
+        "expect": (switch.expect or "").split(" "),
+        "probation": probation_of(service, switch),
+        "stop_first": switch.stop_first,
+        "keep": service.keep,
+        "spare": switch.spare or "",
+        **_running(service),
+        "companions": list(layout.companions(service)),
+        "timers": list(layout.timers(service)),
+        "enabled": list(layout.enabled(service)),
+    }
+    return _step("activate", service, values, seconds=limit)
 
 
 def probation_of(service: Service, switch: Switch) -> int:
@@ -207,21 +213,26 @@ def probation_of(service: Service, switch: Switch) -> int:
     return service.probation if switch.action in {"deploy", "restart"} and not switch.stop_first else 0
 
 
-def activation(service: Service, switch: Switch) -> tuple[Script, ...]:
-    """What is run, and what is handed to it: its guard, and what watches the release when it has ended."""
-    return activate(service, switch), probation(service, switch)
-
-
-def _switch(service: Service, switch: Switch) -> dict[str, str | int]:
+def _running(service: Service) -> dict[str, object]:
+    """What the host's program has to know of a service that runs."""
+    health = service.health
     return {
-        "ACTION": switch.action,
-        "ID": switch.release,
-        "KEEP": service.keep,
-        "SPARE": switch.spare or "",
-        "STOP_FIRST": int(switch.stop_first),
-        "COMPANIONS": " ".join(layout.companions(service)),
-        "TIMERS": " ".join(layout.timers(service)),
-        "ENABLED": " ".join(layout.enabled(service)),
+        "drain": service.drain,
+        "grace": launchers.GRACE,
+        "health": {
+            "path": health.path,
+            "status": health.status,
+            "timeout": health.timeout,
+            "start_timeout": layout.start_timeout(service),
+            "passes": health.passes,
+            "settle": health.settle,
+        },
+        "front": {
+            "kind": front(service),
+            "host": service.nginx.server_name if service.nginx else "localhost",
+            "listen": host_files.listen_address(service),
+        },
+        "processes": list(layout.processes(service)),
     }
 
 
@@ -264,7 +275,10 @@ def remove(service: Service, *, data: bool) -> Script:
 def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> Script:
     """One JSON object, a key a line: what is printed is what the host's program gets."""
     head = {"program": host_program.digest(), "step": step, "name": service.name, "root": layout.root(service)}
-    return Script(step, json.dumps({**head, **values}, indent=2) + "\n", seconds, root, program=True)
+    text = json.dumps({**head, **values}, indent=2) + "\n"
+    # Root never runs what lies on the host.
+    place = "" if root or step == "drift" else host_program.place(layout.root(service))
+    return Script(step, text, seconds, root, program=True, place=place)
 
 
 def _compose(

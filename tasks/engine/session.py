@@ -68,14 +68,19 @@ def framed(text: str) -> bytes:
     return b"%d\n%s" % (len(data), data)
 
 
-def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+def stream(
+    script: Script, run: Run, nonce: str, payload: Iterable[bytes], program: tuple[str, str] | None = None
+) -> Iterator[bytes]:
     """What goes to standard input, in blocks: a script and the lines of the run; or the program, those lines, its step.
 
-    None of them waits for the payload.
+    None of them waits for the payload. program: what finds a Python for it, and its text; where the script has a place,
+    the copy there is run, and no text is sent.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     if script.program:
-        first = [framed(host_program.LAUNCHER), framed(host_program.text()), head, framed(script.text)]
+        launcher, text = program or (host_program.LAUNCHER, host_program.text())
+        place = [f"{script.place}\n".encode(), *([] if script.place else [framed(text)])]
+        first = [framed(launcher), *place, head, framed(script.text)]
     else:
         first = [framed(script.text), head]
     yield from blocks(first)

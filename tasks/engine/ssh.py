@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import channels, refusals
+from tasks.engine import channels, host_program, refusals
 from tasks.engine.connection import LINK_SECONDS
-from tasks.engine.errors import Unreachable
+from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Reader, Transcript
 from tasks.engine.session import LinkLost, Run, Sink, command, stream
@@ -32,6 +32,8 @@ class SshSession:
         self.host = host
         self.endpoint = resolve(host, options, user)
         self.become: tuple[str, ...] = ()
+        self.keeps_program = True
+        """Whether the host has the program, as far as is known: where it says no, that is sent."""
         self._options = options
         self._line = channels.Line(self.endpoint, options)
 
@@ -57,6 +59,17 @@ class SshSession:
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
             script = script._replace(seconds=self._options.command_timeout)
+        transcript = self._execute(script if self.keeps_program else script._replace(place=""), run, sink, payload)
+        if transcript.last(host_program.MISSING) is None:
+            return transcript
+        self.keeps_program = False
+        if payload:
+            # Some of that is gone by now.
+            raise LoopError("the program that this host kept is gone, or damaged", where=self.host.name,
+                            next="run it again: the program is sent anew", code="program")  # fmt: skip
+        return self._execute(script._replace(place=""), run, sink, payload)
+
+    def _execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
         nonce, line = secrets.token_hex(8), self._line
         reader, transcript = Reader(nonce), Transcript()
         become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become

@@ -45,6 +45,10 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def sync(self) -> None:
+        """Bring what has changed in it to the disk: names, and where links lead."""
+        os.fsync(self.descriptor)
+
     def names(self) -> list[str]:
         """Everything in it."""
         return sorted(os.listdir(self.descriptor))
@@ -93,6 +97,15 @@ class Folder:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
+
+    def overwrite(self, name: str, data: bytes, mode: int) -> None:
+        """Write a file in place, or a new one: it takes no more room, and a reader may see the half of it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(name, flags, mode, dir_fd=self.descriptor)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            os.ftruncate(descriptor, 0)
+            file.write(data)
 
     def rename(self, name: str, to: str) -> None:
         """Give something in this directory another name, in place of whatever had that."""

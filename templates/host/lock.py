@@ -6,15 +6,13 @@ of that account: there a process with the rights of the account holds it.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pwd
-import re
 import select
 import signal
 import stat
 import time
 
+from . import locks
 from .accounts import Account, become, of_uid
 from .folders import Folder
 from .record import FIRST, Record
@@ -24,7 +22,6 @@ _PATIENCE = 15
 """Seconds beyond the wait for a lock in which the process that waits has to answer."""
 _FORMER = ".activating"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LINE = re.compile(r"\d+: FLOCK +ADVISORY +WRITE +(\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) ")
 
 
 def hold(run: Run, root: str, known: Record, seconds: float) -> None:
@@ -44,36 +41,10 @@ def hold(run: Run, root: str, known: Record, seconds: float) -> None:
     busy = _lock(descriptor, guard, probation, run.holder("setup", ""), seconds)
     if busy is None:
         return
-    stranger = _stranger(descriptor)
+    stranger = locks.stranger_at(descriptor)
     if stranger:
         raise Refused(f"{path} is held by {stranger}: look at it on this host, and end it")
     raise Busy(busy)
-
-
-def _stranger(descriptor: int) -> str:
-    """A process that holds the lock and is neither root's nor of its owner; empty when there is none."""
-    found = os.fstat(descriptor)
-    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
-    with open("/proc/locks", encoding="ascii") as file:
-        holders = [
-            match for match in map(_LINE.match, file) if match and match.groups()[1:] == (device, str(found.st_ino))
-        ]
-    for pid in (match[1] for match in holders):
-        try:
-            uid = os.stat(f"/proc/{pid}").st_uid
-        except FileNotFoundError:
-            continue
-        if uid not in {0, found.st_uid}:
-            names = [_name(one) for one in (uid, found.st_uid)]
-            return f"process {pid} of {names[0]}, which is neither root nor {names[1]}"
-    return ""
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
@@ -131,22 +102,13 @@ def _hold_and_exit(
 def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float) -> str | None:
     """Take the lock and write our line into it; the line of whoever has it, otherwise."""
     deadline = time.monotonic() + seconds
-    while not _try(descriptor):
+    while not locks.take(descriptor):
         if time.monotonic() > deadline or not _on_probation(guard, probation):
             text = os.pread(descriptor, 4000, 0).decode("utf-8", "replace")
             return text.rstrip("\n").rpartition("\n")[2]
         time.sleep(0.05)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{line}\n".encode(), 0)
+    locks.write(descriptor, line)
     return None
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _on_probation(guard: str, probation: str) -> bool:
@@ -158,6 +120,6 @@ def _on_probation(guard: str, probation: str) -> bool:
     except OSError:
         return False
     try:
-        return not _try(descriptor)
+        return not locks.take(descriptor)
     finally:
         os.close(descriptor)

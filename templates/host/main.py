@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import drift, remove, setup
-from .run import Interrupted, Run, Stopped
+from . import by_hand
+from .run import Ended, Interrupted, Run, Stopped, told
 
-STEPS: Mapping[str, Callable[[Run], None]] = {
-    "setup": setup.perform,
-    "remove": remove.perform,
-    "drift": drift.perform,
-}
+STEPS = ("setup", "activate", "guard", "drift", "remove")
+"""Each is a module, whose `perform` does it."""
 
 
-def main(head: tuple[str, str, str, str], stream: BinaryIO) -> int:
-    """Perform one step. head: nonce, run id, who, failpoint; stream: the step's length, the step, then the payload."""
+def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
+    """Perform one step. head: nonce, run id, who, failpoint; stream: the step's length, the step, then the payload.
+
+    sources: the modules, where the program was sent whole.
+    """
     # What programs complain about keeps its place among our own lines.
     os.dup2(1, 2)
     os.umask(0o022)
     step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
     run = Run(head, step, stream)
+    run.sources = sources
+    return perform(run)
+
+
+def perform(run: Run) -> int:
+    """Perform the step of a run; the exit status."""
+    step = run.step
     run.listen()
     try:
-        STEPS[step["step"]](run)
+        if step["step"] not in STEPS:
+            raise ValueError(f"there is no step {step['step']!r}")
+        # With all that it needs, before it does anything: what it is imported from may change meanwhile.
+        import_module(f".{step['step']}", __package__).perform(run)
         run.mark("end", "ok")
+    except Ended as ended:
+        return ended.status
     except Interrupted:
         return 129
     except Stopped as stopped:
@@ -38,8 +52,7 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO) -> int:
         return stopped.status
     except OSError as error:
         run.leave()
-        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        run.mark("refused", f"{place}{error.strerror or error}")
+        run.mark("refused", told(error))
         return 1
     except Exception as error:
         run.leave()
@@ -49,12 +62,23 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO) -> int:
     return 0
 
 
-def start() -> None:
-    """Entry point of what the loader has imported: the four lines of the run come first."""
+def _by_hand(asked: by_hand.Asked) -> int:
+    run = Run(asked.head, asked.step, io.BytesIO())
+    run.in_words = True
+    return perform(run)
+
+
+def start(sources: Mapping[str, str]) -> None:
+    """Entry point of what was imported, from `sources` or from a copy: the four lines of the run come first."""
     # Whatever the login or sudo has set: these are found, and speak English.
     os.environ.update({"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
+    if sys.argv[1:]:
+        copy = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        asked = by_hand.asked(sys.argv[1:], os.path.dirname(copy))
+        sys.stdout.flush()
+        os._exit(_by_hand(asked) if asked else 0)
     stream = sys.stdin.buffer
     nonce, run, who, failpoint = (stream.readline().decode().rstrip("\n") for _ in range(4))
-    status = main((nonce, run, who, failpoint), stream)
+    status = main((nonce, run, who, failpoint), stream, sources)
     # Nothing is left to close, and taking the interpreter apart takes time that a person waits for.
     os._exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from typing import NamedTuple
@@ -11,6 +12,8 @@ SECONDS = 90
 """How long a program may take; systemd's own limit for a unit to start or stop is as long."""
 LATE = 124
 """The status of a program that took too long."""
+verbose = False
+"""Whether each program is shown before it starts."""
 KEPT = 1 << 20
 """Bytes of a program's output that are kept."""
 
@@ -45,6 +48,7 @@ def _run(
     errors: int | None,
     environment: dict[str, str] | None = None,
 ) -> Ended:
+    show(words)
     try:
         ended = subprocess.run(
             words,
@@ -60,6 +64,12 @@ def _run(
     except FileNotFoundError:
         return Ended(127, f"there is no {words[0]}")
     return Ended(ended.returncode, (ended.stdout or b"")[:KEPT].decode("utf-8", "replace"))
+
+
+def show(words: tuple[str, ...]) -> None:
+    """Show a program that is about to start, to who wants to see it."""
+    if verbose:
+        print("+", shlex.join(words), flush=True)  # noqa: T201
 
 
 def systemctl(*words: str) -> bool:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from . import program
 from .folders import Folder
 
 Tell = Callable[[str, str], None]
@@ -32,6 +33,20 @@ def examine(root: str, tell: Tell) -> None:
         for path, wanted in _LINKS.items():
             _link(folder, path, wanted, tell)
         _releases(folder, tell)
+        _programs(folder, tell)
+
+
+def _programs(folder: Folder, tell: Tell) -> None:
+    """The copies of this program: each is what its digest says."""
+    try:
+        with folder.below(program.PLACE) as place:
+            for name in place.names():
+                if not name.startswith(".") and not program.whole(place, name):
+                    tell("drift", f"edited {place.path}/{name}")
+    except FileNotFoundError:
+        return
+    except OSError:
+        tell("drift", f"edited {folder.path}/{program.PLACE}")
 
 
 def _link(folder: Folder, path: str, wanted: re.Pattern[str], tell: Tell) -> None:
@@ -113,8 +128,21 @@ def listed(release: Folder, name: str) -> dict[str, str] | None:
         text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
     except OSError:
         return None
-    lines = (_LINE.fullmatch(line) for line in text.splitlines())
+    lines = (_LINE.fullmatch(line) for line in text.split("\n"))
     return {found[2]: found[1] for found in lines if found}
+
+
+def holds(release: Folder, name: str, prefix: str = "") -> bool:
+    """Whether every file of a list is there, and what the list says. prefix: of the paths in it.
+
+    The list is whole: a line of another form is damage, too.
+    """
+    try:
+        text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return False
+    lines = [_LINE.fullmatch(line) for line in text.split("\n") if line]
+    return bool(lines) and all(line and not compare(release, f"{prefix}{line[2]}", line[1]) for line in lines)
 
 
 def compare(release: Folder, path: str, digest: str) -> str:

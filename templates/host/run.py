@@ -6,10 +6,16 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, NoReturn
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+def now() -> float:
+    """Seconds since boot: no clock that somebody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Stopped(Exception):
@@ -32,6 +38,32 @@ class Busy(Stopped):
     word, status = "busy", 75
 
 
+class Failed(Stopped):
+    """The release did not hold; the text says why."""
+
+    word = "failed"
+
+
+class Moved(Stopped):
+    """The host serves another release than the plan saw. text: which."""
+
+    word, status = "moved", 76
+
+
+class Edited(Stopped):
+    """What lies on the host is not what its lists say, so everything has to be sent. text: the release."""
+
+    word, status = "edited", 3
+
+
+class Ended(Exception):
+    """The step is over, and has reported how. status: the exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class Interrupted(Exception):
     """A signal arrived, or the controller reads no longer."""
 
@@ -39,14 +71,24 @@ class Interrupted(Exception):
 class Run:
     """step: the JSON object that the controller printed; who: one line of JSON; payload: what follows on stdin.
 
-    A signal only sets a flag, which `heed` looks at: at a named point and whenever something is reported. So whatever
-    has to be undone begins from a known state.
+    A signal only sets a flag, which `heed` looks at: at a named point, in a pause, and whenever something is reported.
+    So whatever has to be undone begins from a known state.
     """
 
     def __init__(self, head: tuple[str, str, str, str], step: Mapping[str, Any], payload: BinaryIO) -> None:
-        self._nonce, self.id, self.who, self._failpoint = head
+        self.nonce, self.id, self.who, self._failpoint = head
         self.step, self.payload = step, payload
+        self.sources: Mapping[str, str] = {}
+        """The modules of this program, where it was sent whole; empty where a copy is what runs."""
+        self.in_words = False
+        """Whether a journal or a person hears it, and no controller: no nonce, and no line that says it is alive."""
         self._signalled = self._leaving = False
+
+    def framed(self, step: Mapping[str, Any], *, breaks: bool = True) -> bytes:
+        """What the standard input of another process has to be, for that step of this run. breaks: at the failpoint."""
+        text = json.dumps(step, indent=2) + "\n"
+        head = "".join(f"{line}\n" for line in (self.nonce, self.id, self.who, self._failpoint if breaks else ""))
+        return f"{head}{len(text.encode())}\n{text}".encode()
 
     def listen(self) -> None:
         """Take note of signals from now on."""
@@ -61,18 +103,52 @@ class Run:
         if self._signalled and not self._leaving:
             raise Interrupted
 
+    def pause(self, seconds: float) -> None:
+        """Wait; a signal ends that within a moment."""
+        end = now() + seconds
+        self.heed()
+        while (left := end - now()) > 0:
+            time.sleep(min(left, 0.05))
+            self.heed()
+
     def leave(self) -> None:
-        """From here on the run undoes or ends: no signal and no silent controller stops it."""
+        """From here on the run undoes or ends: no signal and no silent controller stops it, or what it starts."""
         self._leaving = True
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it undoes or ends."""
+        return self._leaving
+
+    @contextmanager
+    def surely(self) -> Iterator[None]:
+        """What fails within, on the way out, is said, and keeps nothing else from being done."""
+        try:
+            yield
+        except OSError as error:
+            if not self._leaving:
+                raise
+            self.complain(error)
+
+    def complain(self, error: OSError) -> None:
+        """Say what failed, as a program would."""
+        with suppress(OSError):
+            os.write(2, f"{told(error)}\n".encode("utf-8", "surrogateescape"))
 
     def mark(self, word: str, text: str = "") -> None:
         """Report one line; the nonce tells it from the output of programs."""
-        line = f"@{self._nonce} {word} {text}".replace("\n", " ").encode("utf-8", "surrogateescape") + b"\n"
+        if self.in_words and word in {"pass", "end"}:
+            return
+        head = "" if self.in_words else f"@{self.nonce} "
+        line = f"{head}{word} {text}".replace("\n", " ").encode("utf-8", "surrogateescape") + b"\n"
         try:
             while line:
                 line = line[os.write(1, line) :]
         except OSError:
-            if not self._leaving:
+            # A journal that is gone is no reason to end: nobody else guards the run.
+            if not (self._leaving or self.in_words):
                 raise Interrupted from None
         self.heed()
 
@@ -108,10 +184,16 @@ class Run:
             self.heed()
             time.sleep(0.05)
 
-    def holder(self, action: str, release: str) -> str:
-        """The line that a lock file gets: who is at work, since when."""
+    def holder(self, action: str, release: str, group: int = 0) -> str:
+        """The line that a lock file gets: who is at work, since when. group: of the processes that may be ended."""
         line = {"time": utc_now(), "run": self.id, "action": action, "release": release, "who": json.loads(self.who)}
-        return json.dumps({**line, "group": 0}, separators=(",", ":"))
+        return json.dumps({**line, "group": group}, separators=(",", ":"))
+
+
+def told(error: OSError) -> str:
+    """An error of the system in words, its path first."""
+    place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
 
 
 def utc_now() -> str:

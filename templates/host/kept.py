@@ -1,0 +1,48 @@
+"""Run the copy of this program that a host keeps: python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py
+
+It belongs to the deploy account, and runs as that account alone: root gets the program anew each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+
+DAMAGED = 4
+"""The exit status of a copy that is not what its digest says: the controller sends it anew."""
+
+
+def digest(sources: Mapping[str, str]) -> str:
+    """What names a version of the program: the first 12 hex digits of the SHA-256 of its modules, by name."""
+    found = hashlib.sha256()
+    for name, text in sorted(sources.items()):
+        found.update(f"{name} {len(text)}\n{text}".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()[:12]
+
+
+def read(place: str) -> dict[str, str]:
+    """The modules of a copy, by name."""
+    found = {}
+    for file in os.listdir(f"{place}/host"):
+        if file.endswith(".py"):
+            with open(f"{place}/host/{file}", encoding="utf-8", errors="surrogateescape") as source:
+                found[file[:-3]] = source.read()
+    return found
+
+
+def main() -> None:
+    """Check the copy that this file lies in, and run it."""
+    place = os.path.dirname(os.path.abspath(__file__))
+    if digest(read(place)) != os.path.basename(place):
+        nonce = sys.stdin.buffer.readline().decode().rstrip("\n")
+        os.write(1, f"@{nonce} program damaged\n".encode())
+        sys.exit(DAMAGED)
+    sys.path.insert(0, place)
+    import_module("host.main").start({})
+
+
+if __name__ == "__main__":
+    main()

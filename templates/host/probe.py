@@ -1,0 +1,124 @@
+"""One question to the health check, by curl, as an operator would ask it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import NamedTuple
+
+from . import programs
+from .service import Service
+
+_LONGEST = 1 << 16
+"""Bytes of an answer; a longer one does not pass."""
+_SHOWN = 200
+_PATIENCE = 5
+"""Seconds beyond its own limit in which curl ends."""
+_REASON = re.compile(r"curl: \([0-9]*\).*")
+_RELEASE = re.compile(r'"release"\s*:\s*"([^"]*)"')
+PLAIN = ("-s", "-S", "--globoff", "--path-as-is", "--noproxy", "*")
+
+
+class Answer(NamedTuple):
+    """status: 000 without an answer; why: what is wrong with it, empty if nothing is."""
+
+    status: str
+    body: str
+    why: str
+
+    @property
+    def well(self) -> bool:
+        """Whether it is what was asked for."""
+        return not self.why
+
+
+class Probe:
+    """The health check of one release, as that release has it: service.yaml may ask for what came later."""
+
+    def __init__(self, service: Service, release: str) -> None:
+        self.service, self.release = service, release
+        self.path, self.status = _own_check(f"{service.root}/releases/{release}/health") or service.health[:2]
+
+    def slot(self, slot: str, seconds: float) -> Answer:
+        """Ask a slot at its own socket."""
+        host = self.service.front.host
+        headers = ("--header", f"Host: {host}", "--header", "X-Forwarded-Proto: https")
+        return self._ask(seconds, "--unix-socket", self.service.socket(slot), *headers, f"http://{host}{self.path}")
+
+    def front(self, seconds: float, way: str = "live") -> Answer:
+        """Ask at the front door. way: blue or green, with the secret that leads there; live, where everybody is led."""
+        return self._ask(seconds, *self.door(way))
+
+    def door(self, way: str) -> tuple[str, ...]:
+        """What curl is told to ask at the front door."""
+        name, front = self.service.name, self.service.front
+        # Maintenance turns everybody away but who shows the host's own secret.
+        secret = way != "live" or os.path.lexists(f"{self.service.root}/maintenance")
+        header = ("--header", f"@/etc/{name}/check/{way}") if secret else ()
+        if front.kind == "listen":
+            return (f"http://{front.listen}{self.path}",)
+        if front.kind == "http":
+            return (*header, "--resolve", f"{front.host}:80:127.0.0.1", f"http://{front.host}{self.path}")
+        trusted = ("--cacert", f"/etc/{name}/tls/certificate.pem", "--resolve", f"{front.host}:443:127.0.0.1")
+        return (*header, *trusted, f"https://{front.host}{self.path}")
+
+    def _ask(self, seconds: float, *words: str) -> Answer:
+        limits = ("--max-time", f"{seconds:g}", "--write-out", r"\n%{http_code}")
+        return self.judge(*run_curl(seconds, *PLAIN, *limits, *words))
+
+    def judge(self, text: str, whole: bool) -> Answer:
+        """What is wrong with what curl said: the body, and on its last line the status. whole: nothing is cut off."""
+        body, _, status = text.rpartition("\n")
+        if status == "000":
+            reasons = _REASON.findall(body)
+            return Answer("000", "", f"no answer: {reasons[-1][:_SHOWN] if reasons else ''}")
+        if not whole or not re.fullmatch("[0-9]{3}", status):
+            return Answer("000", body, "no answer: the answer is longer than 64 kB")
+        if status != str(self.status):
+            shown = " ".join(body.split("\n"))[:_SHOWN]
+            return Answer(status, body, f"answered {status}, not {self.status}: {shown}")
+        # An application that reports a release has to report this one.
+        named = _RELEASE.findall(body)
+        wrong = bool(named) and self.release not in named
+        return Answer(status, body, f"answered for another release than {self.release}" if wrong else "")
+
+
+def names(body: str, release: str) -> bool:
+    """Whether an answer reports this release."""
+    return release in _RELEASE.findall(body)
+
+
+def run_curl(seconds: float, *words: str) -> tuple[str, bool]:
+    """What curl says, and whether that is all of it.
+
+    Its last line is 000 where it failed: it may have seen a status all the same.
+    """
+    programs.show(("curl", *words))
+    with subprocess.Popen(
+        ("curl", *words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        restore_signals=False,
+    ) as curl:
+        assert curl.stdout is not None
+        data = curl.stdout.read(_LONGEST)
+        whole = len(data) < _LONGEST
+        curl.stdout.close()
+        try:
+            status = curl.wait(seconds + _PATIENCE)
+        except subprocess.TimeoutExpired:
+            curl.kill()
+            status = curl.wait()
+    text = data.decode("utf-8", "replace").replace("\0", "")
+    return (f"{text}\n000" if status and whole else text), whole
+
+
+def _own_check(path: str) -> tuple[str, int] | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read(4096).split("\n")
+        return lines[0], int(lines[1])
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,0 +1,70 @@
+"""The copies of this program on a host: kept for the next run, so that it need not be sent again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+
+from . import kept
+from .folders import Folder
+from .run import Run
+
+PLACE = ".program"
+_COPY = re.compile("[0-9a-f]{12}")
+COPIES = 3
+"""That many versions are kept: controllers of several versions may take turns."""
+
+
+def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
+    """The place of the copy of this program, made unless it is there. sources: empty where a copy is what runs."""
+    if not sources:
+        return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    name = kept.digest(sources)
+    with Folder.open(root) as folder:
+        folder.make(PLACE, 0o755)
+        with folder.below(PLACE) as place:
+            if not whole(place, name):
+                _write(place, name, f".part-{run.id}", sources)
+            os.utime(name, dir_fd=place.descriptor)
+            _sweep(place)
+            return f"{place.path}/{name}"
+
+
+def whole(place: Folder, name: str) -> bool:
+    """Whether the copy of this name is what its digest says."""
+    try:
+        sources = kept.read(f"{place.path}/{name}")
+        with place.below(name) as copy:
+            return kept.digest(sources) == name and copy.read("__main__.py", 1 << 20).decode() == sources["kept"]
+    except (OSError, ValueError):
+        return False
+
+
+def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> None:
+    """Write a copy beside its place, and give it that by a rename: no half of one is ever run."""
+    _remove(place, part)
+    place.make(part, 0o755)
+    with place.below(part) as copy:
+        copy.make("host", 0o755)
+        with copy.below("host") as modules:
+            for module, text in sources.items():
+                modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
+        copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
+    _remove(place, name)
+    place.rename(part, name)
+
+
+def _sweep(place: Folder) -> None:
+    """Leave the versions that were kept last, and nothing of a run that died."""
+    copies = filter(_COPY.fullmatch, place.names())
+    by_age = sorted(copies, key=lambda name: os.lstat(f"{place.path}/{name}").st_mtime, reverse=True)
+    for name in (*by_age[COPIES:], *(name for name in place.names() if name.startswith(".part-"))):
+        _remove(place, name)
+
+
+def _remove(place: Folder, name: str) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(f"{place.path}/{name}")

@@ -1,0 +1,112 @@
+"""Room on the disk: what no slot, process or job uses, no rollback goes back to, and is not among the newest `keep`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+
+from .accounts import find
+from .folders import Folder
+from .locks import PROC, Lock, take
+from .run import Run
+from .slots import SLOTS
+
+_RELEASE = re.compile("[0-9a-f]{12}")
+_PRUNED = re.compile(r"\.part-old-[0-9a-f]{12}")
+
+
+def prune(run: Run, root: Folder) -> None:
+    """Remove releases, and then what only they used."""
+    with root.below("releases") as releases:
+        # Of a run that ended in the middle of it: nobody else makes these.
+        for name in filter(_PRUNED.fullmatch, releases.names()):
+            _sweep(run, releases, name)
+        needed = {root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS} | {run.step["spare"]}
+        for name in by_age(releases)[run.step["keep"] :]:
+            if name in needed or in_use(releases, name, run.step["name"]):
+                continue
+            run.say("prune", name)
+            run.point("probation.prune")
+            releases.rename(name, f".part-old-{name}")
+            run.point("probation.pruned")
+            _sweep(run, releases, f".part-old-{name}")
+        _prune_unused(run, root, releases)
+
+
+def by_age(releases: Folder) -> list[str]:
+    """The newest first, and nothing that is no release, whatever somebody has put between them."""
+    found = []
+    for name in filter(_RELEASE.fullmatch, releases.names()):
+        status = releases.status(name)
+        if status and stat.S_ISDIR(status.st_mode):
+            found.append((status.st_mtime, name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def in_use(releases: Folder, name: str, service: str) -> bool:
+    """Whether something runs from a release: a launcher locks it, and what it starts inherits that.
+
+    Those of older versions did not: what names a release in its command line runs from it, too. That counts for the
+    service's user and for this account: anybody else may write there what he likes.
+    """
+    with releases.below(name) as release:
+        # A lock that we get ends when this closes it.
+        if not take(release.descriptor):
+            return True
+    return any(f"/releases/{name}/".encode() in words for words in _command_lines(service))
+
+
+def _command_lines(service: str) -> Iterator[bytes]:
+    account = find(service)
+    users = {os.geteuid(), *([account.uid] if account else [])}
+    for pid in filter(str.isdigit, os.listdir(PROC)):
+        try:
+            # Of the directory: the files below it are root's where a process lets nobody look into it.
+            if os.stat(f"{PROC}/{pid}").st_uid in users:
+                with open(f"{PROC}/{pid}/cmdline", "rb") as file:
+                    yield file.read(1 << 16)
+        except OSError:
+            continue
+
+
+def _prune_unused(run: Run, root: Folder, releases: Folder) -> None:
+    """A venv goes with the last release that uses it, a wheel with the last that lists it.
+
+    What came of a delivery that was cut stays for the next one.
+    """
+    with Lock(run.step["name"], "stage") as lock:
+        # Someone is staging, and may be about to use what no release uses yet.
+        if not lock.take():
+            return
+        used = set(_read(root, "wheels/.coming").split("\n"))
+        for name in releases.names():
+            used.add(releases.link(f"{name}/venv").rpartition("/")[2])
+            used |= {line.split(" ", 2)[-1] for line in _read(releases, f"{name}/WHEELS").split("\n")}
+        for place in ("venvs", "wheels"):
+            with root.below(place) as folder:
+                for name in folder.names():
+                    if name not in used and not name.startswith("."):
+                        run.point("probation.sweep")
+                        _sweep(run, folder, name)
+
+
+def _read(folder: Folder, path: str) -> str:
+    try:
+        return folder.read(path, 16 << 20).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def _sweep(run: Run, folder: Folder, name: str) -> None:
+    """The release serves, whatever somebody has put here that is not ours to remove."""
+    path = f"{folder.path}/{name}"
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            folder.remove(name)
+    except OSError:
+        run.mark("warning", f"{path} is not used any more, and cannot be removed: whose is it?")

@@ -1,0 +1,59 @@
+"""The first step of every run: one slot serves, and it is the committed one."""
+
+from __future__ import annotations
+
+from . import units
+from .run import Run
+from .slots import Slots, other
+from .units import systemctl
+
+
+class Ground:
+    """Where a run begins. old: the committed slot, empty before the first release; new: the idle one.
+
+    returned: whether the traffic had to come back, from a probation or from a run that died; old_state, facade_state:
+    of the old slot and of NAME.service, as systemd has them.
+    """
+
+    def __init__(self, run: Run, slots: Slots, stage: str) -> None:
+        self._run, self._slots, self._stage = run, slots, stage
+        service = slots.service
+        run.point(f"{stage}.recover")
+        self.old = slots.current
+        self.new = other(self.old)
+        tried = slots.live
+        watches = [service.watch(slot) for slot in ("blue", "green")]
+        new_state, *watching, self.old_state, self.facade_state = units.states(
+            service.slot(self.new), *watches, service.slot(self.old or "none"), f"{service.name}.service"
+        )
+        if watching != ["inactive", "inactive"]:
+            # It would take the end of its slot for a failure.
+            slots.require(systemctl("stop", *watches).wait(), "the watch of the release before cannot be stopped")
+            systemctl("reset-failed", *watches).wait()
+        self._lead_back(tried)
+        self.returned = bool(self.old) and tried == self.new
+        run.point(f"{stage}.returned")
+        if new_state != "inactive" or slots.tried(self.new):
+            self._stop_idle()
+        run.point(f"{stage}.idle")
+        if self.old:
+            slots.end_try(self.old)
+        slots.forget_links()
+
+    def _lead_back(self, tried: str) -> None:
+        if self._slots.live != self.old:
+            if self.old:
+                self._run.say("recover", f"the traffic goes back to slot {self.old}")
+            self._slots.lead(self.old or "none")
+        elif self.old and tried == self.new:
+            # A watch that was told to end has moved it back by itself.
+            ended = self._slots.release(self.new)
+            self._run.say("recover", f"the probation of {ended} is ended: slot {self.old} has the traffic")
+
+    def _stop_idle(self) -> None:
+        self._run.say("recover", f"slot {self.new} is stopped")
+        if self._run.step.get("stop_first"):
+            # By the operator's word it gets no time to harm what comes next.
+            self._slots.kill(self.new)
+        self._slots.drain(self.new)
+        self._slots.forget_starts(self.new).wait()

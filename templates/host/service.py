@@ -1,0 +1,75 @@
+"""What a step says of the service, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Health(NamedTuple):
+    """The health check: `passes` answers of exactly `status` in a row, over at least `settle` s, within `timeout` s.
+
+    start_timeout: seconds that a slot may take to start; pause: between two answers that are right.
+    """
+
+    path: str
+    status: int
+    timeout: int
+    start_timeout: int
+    passes: int
+    settle: float
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two answers that are right."""
+        return self.settle / max(1, self.passes - 1)
+
+
+class Front(NamedTuple):
+    """The front door. kind: https or http (nginx), or listen; listen: the address of that."""
+
+    kind: str
+    host: str
+    listen: str
+
+
+class Service(NamedTuple):
+    """One service. root: its directory; drain, grace: seconds; processes: units of workers, timers included.
+
+    enabled: the units that a boot starts.
+    """
+
+    name: str
+    root: str
+    drain: int
+    grace: int
+    health: Health
+    front: Front
+    processes: tuple[str, ...]
+    enabled: tuple[str, ...]
+
+    def slot(self, name: str) -> str:
+        """The unit of a slot."""
+        return f"{self.name}@{name}.service"
+
+    def watch(self, slot: str) -> str:
+        """The unit that guards a run on its way to this slot, and watches the release there."""
+        return f"{self.name}-probation@{slot}.service"
+
+    def socket(self, slot: str) -> str:
+        """Where a slot is asked."""
+        return f"/run/{self.name}/{slot}.sock"
+
+
+def of(step: Mapping[str, Any]) -> Service:
+    """The service that a step is about."""
+    return Service(
+        step["name"],
+        step["root"],
+        step["drain"],
+        step["grace"],
+        Health(**step["health"]),
+        Front(**step["front"]),
+        tuple(step["processes"]),
+        tuple(step["enabled"]),
+    )

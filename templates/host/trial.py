@@ -1,0 +1,169 @@
+"""A release on its way to the traffic: committed, or taken back. The run itself does that, and its guard."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from . import history, units
+from .folders import Folder
+from .probe import Probe
+from .run import Run, now
+from .service import Service
+from .slots import Slots
+from .turns import Turns
+from .units import systemctl
+
+BOOT_LINKS = "/etc/systemd/system/multi-user.target.wants"
+
+
+class Trial:
+    """stage: the first word of its named places. old, new: the slots of the committed release and of this one.
+
+    switched: whether the traffic may have moved; why: why it did not hold.
+    """
+
+    def __init__(self, run: Run, service: Service, stage: str) -> None:
+        self.run, self.service, self.stage = run, service, stage
+        self.step = run.step
+        self.release: str = run.step["release"]
+        self.root = Folder.open(service.root)
+        self.turns = Turns(run, service)
+        self.slots = Slots(run, service, self.root)
+        self.old = self.new = ""
+        self.facade_state = ""
+        self.switched = False
+        self.why = ""
+        self._restarted = 0.0
+
+    def judge(self) -> None:
+        """Hold the release to its own health check from now on."""
+        self.probe = Probe(self.service, self.release)
+
+    def record(self, state: str, why: str = "") -> None:
+        """Write a line into the history."""
+        with self.run.surely():
+            history.record(self.run, self.root, self.step["action"], self.release, state, why)
+
+    @property
+    def committed(self) -> bool:
+        """Whether the rename has happened, which decides, whatever came after it."""
+        return self.slots.current == self.new
+
+    # Forward
+
+    def commit(self) -> None:
+        """The point of no return."""
+        self.run.point(f"{self.stage}.commit")
+        self.slots.relink(f"slots/{self.new}", "", "current")
+        self.run.point(f"{self.stage}.committed")
+
+    def follow_up(self) -> None:
+        """What follows from a commit for everybody who uses the service. It may be done twice."""
+        self.record_commit()
+        self.run.point(f"{self.stage}.recorded")
+        self._enable()
+        facade = f"{self.service.name}.service"
+        if (self.facade_state or units.states(facade)[0]) != "active":
+            self._require(systemctl("start", facade).wait(), f"does not start {facade}")
+        self.run.point(f"{self.stage}.facade")
+        for unit in self.service.processes:
+            # What came of it is looked at in the end.
+            systemctl("restart", unit).wait()
+        self._restarted = now()
+        self.run.point(f"{self.stage}.processes")
+
+    def record_commit(self) -> None:
+        """Put it on the disk, and into the history."""
+        self._sync("", f"slots/{self.new}")
+        self.run.point(f"{self.stage}.follow")
+        if not _is_end_of(history.last(self.root), self.run.id):
+            self.record("done")
+        self.run.say("committed", self.release)
+
+    def _sync(self, *folders: str) -> None:
+        for path in folders:
+            with self.run.surely(), Folder.open(f"{self.root.path}/{path}".rstrip("/")) as folder:
+                folder.sync()
+
+    def _enable(self) -> None:
+        """Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too."""
+        if not os.path.islink(f"{BOOT_LINKS}/{self.service.name}.service"):
+            self.run.say("enable", "a boot starts it again")
+            self._require(systemctl("enable", *self.service.enabled).wait(), "does not enable it for the next boot")
+
+    def _require(self, well: bool, what: str) -> None:
+        self.slots.require(well, f"release {self.release} serves and is committed, but systemd {what}")
+
+    def watch_processes(self) -> None:
+        """To systemd a unit has started even if its command ends in the next moment: look at them after a second."""
+        if not self.service.processes:
+            return
+        self.run.pause(max(0.0, self._restarted + 1 - now()))
+        for unit in self.service.processes:
+            shown = units.show(unit, "NRestarts", "ActiveState")
+            again = shown.get("NRestarts", "0") not in {"", "0"}
+            if again or shown.get("ActiveState") in {"failed", "inactive", "activating"}:
+                self.run.mark("warning", f"{unit} does not stay up: see journalctl -u {unit}")
+
+    # Back
+
+    def undo(self) -> None:
+        """First the traffic, then the slot that did not hold."""
+        why = self.why or "interrupted"
+        if self.switched and self.old:
+            self.slots.lead(self.old)
+        with self.run.surely():
+            self.slots.forget_links()
+        self.run.point(f"{self.stage}.undo")
+        if self.old and self.slots.live == self.new:
+            # Whoever answers is better than nobody.
+            self.why = f"{why}; the traffic could not go back, and stays with slot {self.new}"
+            self.record("failed", self.why)
+            return
+        if self.switched:
+            self.slots.drain(self.new)
+        else:
+            # It has no users, and may be deaf.
+            self.slots.kill(self.new)
+            self.slots.stop(self.new).wait()
+            with self.run.surely():
+                self.slots.end_try(self.new)
+        self._revive_former()
+        if not self.old:
+            self._end_all()
+        self.run.point(f"{self.stage}.undone")
+        self.slots.forget_starts(self.new).wait()
+        self.record("failed", why)
+        self.run.point(f"{self.stage}.failed")
+
+    def start_former(self) -> None:
+        """Start what the traffic goes back to, where it is stopped."""
+        self.run.say("recover", f"slot {self.old} was stopped, and is started")
+        self.slots.forget_starts(self.old).wait()
+        self.slots.start_unit(self.old, self.service.slot(self.old))
+
+    def _revive_former(self) -> None:
+        """What was stopped first serves again, with its workers: whoever answers is better than nobody."""
+        if not self.step["stop_first"] or not self.old or units.states(self.service.slot(self.old)) == ["active"]:
+            return
+        self.start_former()
+        for unit in self.service.processes:
+            systemctl("restart", unit).wait()
+
+    def _end_all(self) -> None:
+        """Without a former release there is nothing to go back to: nothing runs, and nothing would at a boot."""
+        if self.switched:
+            self.slots.lead("none")
+        if self.service.front.listen:
+            name = self.service.name
+            systemctl("stop", f"{name}-listen.socket", f"{name}-listen.service").wait()
+
+
+def _is_end_of(line: str, run: str) -> bool:
+    """Whether a line of the history says that this run is done."""
+    try:
+        entry = json.loads(line)
+        return bool((entry["run"], entry["state"]) == (run, "done"))
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,85 @@
+"""Units of systemd, as the deploy account may change them: by sudo, with the exact words of its rules."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+
+from . import programs
+from .run import Run
+
+SYSTEMCTL = "/usr/bin/systemctl" if os.path.exists("/usr/bin/systemctl") else "/bin/systemctl"
+"""As the rules have it: below /bin where that is a directory of its own."""
+_LINE = 4000
+"""Letters of a line of the journal that are reported: a line has no end but what is set to it."""
+
+
+class Child:
+    """A program that was started, and is waited for later. It gets no input; what it says goes where we write."""
+
+    def __init__(self, *words: str) -> None:
+        programs.show(words)
+        # What it writes may be heard by nobody any more, which is no reason for it to end.
+        self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, restore_signals=False)
+
+    def wait(self) -> bool:
+        """Its end; whether it did what it was told."""
+        return self._process.wait() == 0
+
+    def ended(self, run: Run, seconds: float) -> bool:
+        """Whether it ends within so many seconds. A signal ends the wait, and not the program."""
+        end = time.monotonic() + seconds
+        while self._process.poll() is None:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                # It looks often at first, and less often later.
+                self._process.wait(min(left, 0.05))
+            except subprocess.TimeoutExpired:
+                run.heed()
+        return True
+
+
+def systemctl(*words: str) -> Child:
+    """Begin to tell systemd something."""
+    return Child(*(() if os.geteuid() == 0 else ("sudo", "-n")), SYSTEMCTL, *words)
+
+
+def allowed(*words: str) -> bool:
+    """Whether the rules of sudo know these words; nothing is done."""
+    return os.geteuid() == 0 or programs.ask("sudo", "-n", "-l", SYSTEMCTL, *words).well
+
+
+def show(unit: str, *properties: str) -> Mapping[str, str]:
+    """These properties of a unit; empty where systemd does not answer."""
+    words = (word for name in properties for word in ("-p", name))
+    told = programs.ask("systemctl", "show", unit, "--no-pager", *words)
+    pairs = (line.partition("=") for line in told.output.splitlines())
+    return {key: value for key, _, value in pairs} if told.well else {}
+
+
+def states(*units: str) -> list[str]:
+    """Whether each is active, inactive, failed or on its way; as many words as units."""
+    told = programs.ask("systemctl", "is-active", *units).output.split()
+    return [*told, *["unknown"] * len(units)][: len(units)]
+
+
+def said(run: Run, unit: str, *options: str) -> None:
+    """Report what a unit said last, and apart from it what systemd said of the unit.
+
+    Both by what journald saw, whatever the lines claim.
+    """
+    for line in _lines(*options, f"_SYSTEMD_UNIT={unit}"):
+        run.mark("journal", line)
+    for line in _lines(*options, "_PID=1", "_UID=0", f"UNIT={unit}"):
+        # What it says of a unit's end begins with the unit's name; that a job has begun or ended tells nobody why.
+        if line.startswith(f"{unit}: "):
+            run.mark("systemd", line)
+
+
+def _lines(*words: str) -> list[str]:
+    text = programs.ask("journalctl", "-q", "--no-pager", "-o", "cat", *words).output.rstrip("\n")
+    return [line[:_LINE] for line in text.split("\n")] if text else []

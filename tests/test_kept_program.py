@@ -1,0 +1,84 @@
+"""The copy of the host's program on a real host: checked before each use, made anew if damaged, watched by drift."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.engine import host_program
+from tests.clone import make, quicken
+from tests.hosts import MakeHosts
+from tests.site import ROOT, Site
+
+pytestmark = pytest.mark.sandbox
+
+PLACE = host_program.place(ROOT)
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    hosts = module_hosts()
+    made = Site(make(tmp_path_factory.mktemp("kept"), hosts.inventory), hosts[0])
+    quicken(made.clone)
+    made.deploy()
+    return made
+
+
+def test_it_is_the_deploy_accounts_and_nobody_else_can_write_there(site: Site) -> None:
+    assert set(site.sh(f"stat -c '%U %a' {ROOT}/.program {PLACE} {PLACE}/host").splitlines()) == {"deploy 755"}
+    assert site.sh(f"find {PLACE} -type f ! -perm 0644 -name '*.py'") == ""
+
+
+@pytest.mark.parametrize(
+    "fault", ["echo 'raise SystemExit(7)' >>{}/host/activate.py", "rm {}/host/turns.py", "rm -r {}"]
+)
+def test_what_is_damaged_is_never_run_and_is_sent_anew(site: Site, fault: str) -> None:
+    site.sh(fault.format(PLACE))
+    assert PLACE in site.fab("drift").out or fault == "rm -r {}"
+    site.done("restart")
+    site.sh(f"test -f {PLACE}/host/turns.py && ! grep -q SystemExit.7 {PLACE}/host/activate.py")
+    assert PLACE not in site.fab("drift").out
+
+
+def test_a_guard_runs_from_it(site: Site) -> None:
+    assert f"{PLACE}/__main__.py" in site.sh("cat /run/myapp/ctl/probation/script")
+
+
+def by_hand(site: Site, words: str) -> str:
+    return site.sh(f"sudo -u deploy python3 -I -S {PLACE}/__main__.py {words}")
+
+
+def test_an_operator_goes_back_by_hand_and_sees_what_is_run(site: Site) -> None:
+    first = site.deploy()
+    second = site.deploy()
+    site.sh("rm -f /run/myapp/ctl/probation/script")
+    step = json.loads(by_hand(site, f"plan {first}"))
+    assert (step["action"], step["release"], step["expect"]) == ("rollback", first, [second])
+    told = by_hand(site, f"activate {first} --verbose")
+    assert "+ sudo -n /usr/bin/systemctl start myapp-live@" in told
+    assert f"step committed {first}" in told
+    assert site.answering == first
+    assert site.history[-1]["who"]["user"] == "deploy"
+    site.sh(f"sudo -u deploy python3 -I -S {PLACE}/__main__.py plan {second} >/tmp/step.json")
+    assert f"step committed {second}" in by_hand(site, "run /tmp/step.json")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("python3 -I -S {}/__main__.py plan x", "sudo -u deploy"),
+        ("sudo -u deploy python3 -I -S {}/__main__.py help", "plan RELEASE"),
+        ("sudo -u deploy python3 -I -S {}/__main__.py run /etc/hostname", "this is no step"),
+        ("sudo -u deploy python3 -I -S {}/__main__.py run /none", "/none: No such file"),
+        ("sudo -u deploy python3 -I -S {}/__main__.py activate 000000000000", "is not on this host"),
+    ],
+)
+def test_a_mistake_by_hand_is_said_and_changes_nothing(site: Site, command: str, told: str) -> None:
+    before = site.outcomes
+    ended = site.machine.sh(command.format(PLACE))
+    text = (ended.stdout + ended.stderr).decode()
+    assert ended.returncode != 0
+    assert told in text
+    assert "Traceback" not in text
+    assert site.outcomes == before
