@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -72,14 +71,6 @@ class Folder:
         """The first `limit` bytes of a regular file."""
         with self.reader(name) as file:
             return file.read(limit)
-
-    def digest(self, name: str) -> str:
-        """SHA-256 of a regular file, in hex."""
-        found = hashlib.sha256()
-        with self.reader(name) as file:
-            while data := file.read(1 << 20):
-                found.update(data)
-        return found.hexdigest()
 
     def make(self, name: str, mode: int) -> None:
         """A directory, unless there is one; OSError when something else has that name."""

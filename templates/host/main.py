@@ -6,13 +6,12 @@ import io
 import json
 import os
 import sys
-import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import by_hand
-from .run import Ended, Interrupted, Run, Stopped, told
+from .run import Ended, Interrupted, Run, Stopped, told, trace
 
 STEPS = ("setup", "activate", "guard", "drift", "remove")
 """Each is a module, whose `perform` does it."""
@@ -56,7 +55,7 @@ def perform(run: Run) -> int:
         return 1
     except Exception as error:
         run.leave()
-        traceback.print_exc()
+        trace(error)
         run.mark("refused", f"the host's program failed: {type(error).__name__}: {error}")
         return 1
     return 0

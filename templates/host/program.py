@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 
-from . import kept
+from . import kept, programs
 from .folders import Folder
 from .run import Run
 
@@ -66,5 +64,5 @@ def _sweep(place: Folder) -> None:
 
 
 def _remove(place: Folder, name: str) -> None:
-    with suppress(FileNotFoundError):
-        shutil.rmtree(f"{place.path}/{name}")
+    if place.status(name) and not programs.remove_tree(f"{place.path}/{name}"):
+        raise OSError(0, "it cannot be removed", f"{place.path}/{name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 from typing import NamedTuple
 
@@ -89,4 +88,9 @@ def active(unit: str) -> bool:
 
 def there(name: str) -> bool:
     """Whether the host has a program of this name."""
-    return shutil.which(name) is not None
+    return any(os.access(f"{folder}/{name}", os.X_OK) for folder in os.environ["PATH"].split(":"))
+
+
+def remove_tree(path: str) -> bool:
+    """Remove everything at a path, however deep, and no link's target; whether it is gone."""
+    return run("rm", "-rf", "--", path)

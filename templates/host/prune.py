@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 
+from . import programs
 from .accounts import find
 from .folders import Folder
 from .locks import PROC, Lock, take
@@ -103,10 +103,5 @@ def _read(folder: Folder, path: str) -> str:
 def _sweep(run: Run, folder: Folder, name: str) -> None:
     """The release serves, whatever somebody has put here that is not ours to remove."""
     path = f"{folder.path}/{name}"
-    try:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            folder.remove(name)
-    except OSError:
+    if not programs.remove_tree(path):
         run.mark("warning", f"{path} is not used any more, and cannot be removed: whose is it?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -188,6 +189,11 @@ class Run:
         """The line that a lock file gets: who is at work, since when. group: of the processes that may be ended."""
         line = {"time": utc_now(), "run": self.id, "action": action, "release": release, "who": json.loads(self.who)}
         return json.dumps({**line, "group": group}, separators=(",", ":"))
+
+
+def trace(error: Exception) -> None:
+    """Show where a fault of ours came from, by what the interpreter itself has for that."""
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def told(error: OSError) -> str:
