@@ -48,8 +48,8 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
             there |= {name.strip('"').replace("$STAGE", stage) for stage in shared}
     for path in (ROOT / "templates/host").glob("*.py"):
         for name in re.findall(r"""point\(f?[\"']([^\"']+)""", path.read_text()):
-            # What a run and its guard share has the name of who uses it; the front door and the recovery are the run's.
-            stages = ["activate", "undo", *(["probation"] if path.stem == "trial" else [])]
+            # What a run and its guard share has the name of who uses it; so has the recovery, which a hook has too.
+            stages = ["activate", "undo", *{"trial": ["probation"], "recover": ["hook"]}.get(path.stem, [])]
             there |= {re.sub(r"\{[a-z.]+\}", stage, name) for stage in stages}
     reached = set()
     for path in (ROOT / "tasks").rglob("*.py"):
