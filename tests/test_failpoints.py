@@ -125,9 +125,9 @@ def test_a_host_may_be_named() -> None:
 
 def test_the_text_that_runs_is_the_same_with_one_and_without(clone: Clone, one_host: Hosts) -> None:
     clone.inventory = one_host.inventory
-    plain = clone.done("plan", "--script").out
+    plain = clone.done("plan", "--steps").out
     clone.environment["FAILPOINT"] = "activate.switch=die"
-    assert clone.done("plan", "--script").out == plain
+    assert clone.done("plan", "--steps").out == plain
     assert '"step": "activate"' in plain
 
 

@@ -44,7 +44,7 @@ def test_what_is_damaged_is_never_run_and_is_sent_anew(site: Site, fault: str) -
 def test_every_verb_sends_it_where_it_is_gone(site: Site) -> None:
     for words in (("maintenance", "on"), ("maintenance", "off"), ("stop",), ("start",)):
         site.sh(f"rm -rf {PLACE}")
-        site.done(*words)
+        site.clone.done(*words, "-H", "shire01")
     site.deploy()
     site.sh(f"test -f {PLACE}/host/turns.py")
 
