@@ -56,7 +56,7 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     member.accept(found)
     member.act_as(found.account or member.login)
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
-    member.perform(scripts.maintenance(member.service, turn), emit, payload.maintenance(sent) if sent else ())
+    member.perform(scripts.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
     member.warning = ""
     if turn == "on":
         member.finish(emit, "closed", f"clients get 503: {text}")

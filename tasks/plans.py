@@ -140,9 +140,9 @@ def _question(member: Member, planned: HostPlan) -> Script:
 
 
 def show_scripts(hosts: Iterable[Texts]) -> None:
-    """The exact text of every script, in the order it would run."""
+    """What each host would get, byte for byte and in that order, each with a line before it that names it."""
     writer = report.out()
     for host, found in hosts:
         for script in found:
             writer.raw(f"# ---- {host}: {script.stage} ({len(script.text.encode())} bytes)")
-            writer.raw(script.text)
+            writer.raw(script.text.removesuffix("\n"))

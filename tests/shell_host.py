@@ -153,7 +153,7 @@ class ShellHost:
 
     def unheard(self, script: Script, output: int) -> int:
         """Run a step of the program with another output; its exit status."""
-        sent = b"".join(stream(self.moved(script), RUN, "n", (), (HERE, self._program())))
+        sent = b"".join(stream(self.moved(script)._replace(place=""), RUN, "n", (), (HERE, self._program())))
         words = [str(self.folder / "shells/sh"), "-c", command()]
         environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
         return subprocess.run(words, input=sent, stdout=output, env=environment, timeout=60, check=False).returncode

@@ -48,8 +48,8 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
             there |= {name.strip('"').replace("$STAGE", stage) for stage in shared}
     for path in (ROOT / "templates/host").glob("*.py"):
         for name in re.findall(r"""point\(f?[\"']([^\"']+)""", path.read_text()):
-            # What a run and its guard share has the name of who uses it; the front door and the recovery are the run's.
-            stages = ["activate", "undo", *(["probation"] if path.stem == "trial" else [])]
+            # What a run and its guard share has the name of who uses it; so has the recovery, which a hook has too.
+            stages = ["activate", "undo", *{"trial": ["probation"], "recover": ["hook"]}.get(path.stem, [])]
             there |= {re.sub(r"\{[a-z.]+\}", stage, name) for stage in stages}
     reached = set()
     for path in (ROOT / "tasks").rglob("*.py"):
@@ -125,9 +125,9 @@ def test_a_host_may_be_named() -> None:
 
 def test_the_text_that_runs_is_the_same_with_one_and_without(clone: Clone, one_host: Hosts) -> None:
     clone.inventory = one_host.inventory
-    plain = clone.done("plan", "--script").out
+    plain = clone.done("plan", "--steps").out
     clone.environment["FAILPOINT"] = "activate.switch=die"
-    assert clone.done("plan", "--script").out == plain
+    assert clone.done("plan", "--steps").out == plain
     assert '"step": "activate"' in plain
 
 

@@ -24,16 +24,16 @@ ID = "0123456789ab"
 EVERY: dict[str, Callable[[Service], Script]] = {
     "facts": lambda service: scripts.facts(service, Question(("/etc/x",), "python3.12", manifest=True)),
     "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
-    "hook": lambda service: scripts.hook(service, ID),
-    "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
-    "stop": lambda service: scripts.stop(service, disable=True),
-    "start": scripts.start,
-    "maintenance": lambda service: scripts.maintenance(service, "on"),
 }
 FILES = host_files.render(SERVICE, Ground("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
     "setup": lambda service: scripts.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
     "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
+    "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
+    "hook": lambda service: scripts.hook(service, ID),
+    "stop": lambda service: scripts.stop(service, disable=True),
+    "start": scripts.start,
+    "maintenance": lambda service: scripts.maintenance(service, "on"),
     "drift": lambda service: scripts.drift(service, ("/etc/x",)),
     "remove": lambda service: scripts.remove(service, data=False),
 }
@@ -109,15 +109,15 @@ def test_a_step_says_what_is_written_where_and_no_content() -> None:
 @settings(max_examples=25, deadline=None)
 def test_any_value_in_the_header_stays_a_value(path: str) -> None:
     hostile = SERVICE._replace(health=Health(path=path), nginx=Gateway(path))
-    script = scripts.hold(hostile, path, path, 0)
+    script = scripts.stage(hostile, Staging(path, path, path, None, False))
     # A line of the header that a value ends early would be the shell's own.
     words = shlex.split(script.text[: script.text.index(templates.text("shell/prelude.sh"))], comments=True)
-    for name in ("HEALTH_PATH", "FRONT_HOST", "ACTION", "ID"):
+    for name in ("HEALTH_PATH", "FRONT_HOST", "VENV", "ID"):
         assert f"{name}={path}" in words
 
 
 def test_the_header_says_what_the_service_says() -> None:
-    found = header(EVERY["hook"](SERVICE))
+    found = header(EVERY["stage"](SERVICE))
     assert (found["NAME"], found["ROOT"], found["ID"]) == ("myapp", "/opt/apps/myapp", ID)
     assert (found["HEALTH_PASSES"], found["HEALTH_SETTLE"], found["HEALTH_PAUSE"]) == ("3", "200", "1.00")
     assert (found["FRONT"], found["FRONT_HOST"], found["LISTEN"]) == ("https", "myapp.example", "127.0.0.1:8080")
@@ -130,7 +130,7 @@ def test_the_header_says_what_the_service_says() -> None:
 )
 def test_the_passes_are_spread_over_the_settle_time_and_never_shorter(passes: int, settle: float, pause: str) -> None:
     service = SERVICE._replace(health=Health(passes=passes, settle=settle))
-    assert header(EVERY["start"](service))["HEALTH_PAUSE"] == pause
+    assert header(EVERY["facts"](service))["HEALTH_PAUSE"] == pause
     assert float(pause) * max(1, passes - 1) >= settle
 
 

@@ -35,9 +35,13 @@ CONTROLLER = {
 }
 _PROGRAM = {
     "setup": ("setup", "files"),
+    "hold": ("hold",),
+    "hook": ("recover", "hook"),
     "activate": ("activate", "recover", "gate", "door", "trial"),
     "undo": ("activate", "recover", "gate", "door", "trial"),
     "probation": ("guard", "trial", "prune"),
+    "stop": ("stop",),
+    "start": ("start",),
 }
 """Where the host's program has places: the first word of their names, and the modules that have them."""
 _CALL = re.compile(r'\.point\(f?"([\w.{}]+)"\)')

@@ -140,7 +140,7 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
 
 
 def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
-    """The tar that `maintenance.sh` unpacks."""
+    """The tar that maintenance unpacks."""
     return archive.pack((), files)
 
 

@@ -19,12 +19,7 @@ _PACKAGES = 600
 
 STAGES = {
     "facts": ("links", "units", "isolation", "used", "survey"),
-    "hold": (),
-    "hook": ("links", "bounds", "slots", "former", "recover"),
-    "maintenance": (),
     "stage": ("former", "venv"),
-    "start": ("bounds", "slots"),
-    "stop": ("bounds", "slots"),
 }
 """What each stage shares with others, beside what all do."""
 
@@ -203,7 +198,6 @@ def activate(service: Service, switch: Switch) -> Script:
         **_running(service),
         "companions": list(layout.companions(service)),
         "timers": list(layout.timers(service)),
-        "enabled": list(layout.enabled(service)),
     }
     return _step("activate", service, values, seconds=limit)
 
@@ -214,7 +208,7 @@ def probation_of(service: Service, switch: Switch) -> int:
 
 
 def _running(service: Service) -> dict[str, object]:
-    """What the host's program has to know of a service that runs."""
+    """What the host's program has to know of a service that runs, and of what a boot starts of it."""
     health = service.health
     return {
         "drain": service.drain,
@@ -227,43 +221,48 @@ def _running(service: Service) -> dict[str, object]:
             "passes": health.passes,
             "settle": health.settle,
         },
-        "front": {
-            "kind": front(service),
-            "host": service.nginx.server_name if service.nginx else "localhost",
-            "listen": host_files.listen_address(service),
-        },
+        "front": _front(service),
         "processes": list(layout.processes(service)),
+        "enabled": list(layout.enabled(service)),
+    }
+
+
+def _front(service: Service) -> dict[str, object]:
+    return {
+        "kind": front(service),
+        "host": service.nginx.server_name if service.nginx else "localhost",
+        "listen": host_files.listen_address(service),
     }
 
 
 def hook(service: Service, release: str) -> Script:
     """before_activate of a staged release; may take half an hour."""
-    return _compose("hook", service, {"ID": release}, seconds=1900 + 4 * service.drain)._replace(followed=True)
+    values: dict[str, object] = {"release": release, **_running(service)}
+    return _step("hook", service, values, seconds=1900 + 4 * service.drain)._replace(followed=True)
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> Script:
     """Holds the run's lock for as long as bytes come. wait: seconds for another run to end."""
-    values: dict[str, str | int] = {"ACTION": action, "ID": release, "WAIT": wait}
-    return _compose("hold", service, values, seconds=7 * 86400)
+    values: dict[str, object] = {"action": action, "release": release, "wait": wait}
+    return _step("hold", service, values, seconds=7 * 86400)
 
 
 def stop(service: Service, *, disable: bool) -> Script:
     """Stops slots, workers and timers; `disable` keeps a boot from starting them."""
-    values: dict[str, str | int] = {"UNITS": " ".join(layout.stopped(service)), "DISABLE": int(disable), "ID": ""}
-    values["ENABLED"] = " ".join(layout.enabled(service))
-    return _compose("stop", service, values, seconds=4 * service.drain + 180)
+    values: dict[str, object] = {"units": list(layout.stopped(service)), "disable": disable, **_running(service)}
+    return _step("stop", service, values, seconds=4 * service.drain + 180)
 
 
 def start(service: Service) -> Script:
     """Starts the committed release and waits for its health check."""
-    values: dict[str, str | int] = {"ID": "", "ENABLED": " ".join(layout.enabled(service))}
     limit = 2 * layout.start_timeout(service) + service.health.timeout + 2 * service.drain + 180
-    return _compose("start", service, values, seconds=limit)
+    return _step("start", service, _running(service), seconds=limit)
 
 
 def maintenance(service: Service, turn: str) -> Script:
     """Turns clients away (on) or lets them in again (off)."""
-    return _compose("maintenance", service, {"TURN": turn, "ID": ""}, seconds=60)
+    values: dict[str, object] = {"turn": turn, "path": service.health.path, "front": _front(service)}
+    return _step("maintenance", service, values, seconds=60)
 
 
 def remove(service: Service, *, data: bool) -> Script:

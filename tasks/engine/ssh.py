@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class SshSession:
         if transcript.last(host_program.MISSING) is None:
             return transcript
         self.keeps_program = False
-        if payload:
+        if payload and not isinstance(payload, Sequence):
             # Some of that is gone by now.
             raise LoopError("the program that this host kept is gone, or damaged", where=self.host.name,
                             next="run it again: the program is sent anew", code="program")  # fmt: skip

@@ -38,7 +38,7 @@ def hold(run: Run, root: str, known: Record, seconds: float) -> None:
     except FileNotFoundError:
         return
     guard, probation = f"/run/{name}/lock/guard", f"/run/{name}/ctl/probation/until"
-    busy = _lock(descriptor, guard, probation, run.holder("setup", ""), seconds)
+    busy = _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds)
     if busy is None:
         return
     stranger = locks.stranger_at(descriptor)
@@ -63,7 +63,7 @@ def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
         os.close(ours)
         os.close(answer)
         _hold_and_exit(
-            owner, root, f"/run/{name}/ctl/probation/until", run.holder("setup", ""), seconds, telling, alive
+            owner, root, f"/run/{name}/ctl/probation/until", run.holder("setup", "", 0), seconds, telling, alive
         )
     os.close(alive)
     os.close(telling)

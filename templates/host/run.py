@@ -185,10 +185,13 @@ class Run:
             self.heed()
             time.sleep(0.05)
 
-    def holder(self, action: str, release: str, group: int = 0) -> str:
-        """The line that a lock file gets: who is at work, since when. group: of the processes that may be ended."""
+    def holder(self, action: str, release: str, group: int | None = None) -> str:
+        """The line that a lock file gets: who is at work, since when.
+
+        group: of the processes that may be ended when their controller is gone; 0: they may not.
+        """
         line = {"time": utc_now(), "run": self.id, "action": action, "release": release, "who": json.loads(self.who)}
-        return json.dumps({**line, "group": group}, separators=(",", ":"))
+        return json.dumps(line if group is None else {**line, "group": group}, separators=(",", ":"))
 
 
 def trace(error: Exception) -> None:
