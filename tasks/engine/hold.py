@@ -64,6 +64,7 @@ class Holds:
         if transcript.last(host_program.MISSING) is not None:
             session.keeps_program = False
             transcript = self._ask(session, member, claim, wait, emit)
+        session.keeps_program = transcript.last("kept") is not None
         if transcript.last("held") is not None:
             return history.parse(transcript.all("last"))[-1:] != claim.seen
         told = transcript.last("busy")

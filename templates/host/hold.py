@@ -9,8 +9,9 @@ import io
 import os
 import select
 import time
+from contextlib import suppress
 
-from . import history, locks
+from . import history, locks, program
 from .folders import Folder
 from .run import Busy, Ended, Run
 
@@ -26,6 +27,7 @@ def perform(run: Run) -> None:
         _take(run, lock, run.step["wait"])
         lock.write(run.holder(run.step["action"], run.step["release"]))
         run.point("hold.taken")
+        _keep(run)
         # Who asked before it was taken sees by this whether another run has come between.
         run.mark("last", _last(run.step["root"]))
         run.mark("held", run.id)
@@ -42,6 +44,13 @@ def _take(run: Run, lock: locks.Lock, wait: float) -> None:
     run.mark(held.word, held.text)
     if not lock.wait(run, wait, aloud=True):
         raise Ended(held.status)
+
+
+def _keep(run: Run) -> None:
+    """Keep this program for the steps that follow, and say so; a disk without room for it is no reason to end."""
+    with suppress(OSError):
+        program.keep(run, run.step["root"], run.sources)
+        run.mark("kept")
 
 
 def _last(root: str) -> str:
