@@ -71,6 +71,16 @@ def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
     assert ended.stdout.startswith(b"@nonce refused no Python 3.9 or newer runs in /usr/bin")
 
 
+def test_the_names_of_files_are_utf_8_to_it_whatever_the_login_says(tmp_path: Path) -> None:
+    asks = 'import os, sys; print(os.environ["LC_ALL"], sys.getfilesystemencoding())'
+    (tmp_path / "host").mkdir()
+    (tmp_path / "__main__.py").write_text(asks)
+    words = ["sh", "-c", host_program.LAUNCHER]
+    login = {"LC_ALL": "de_DE.ISO-8859-1", "LANG": "de_DE.ISO-8859-1", "PATH": "/usr/bin:/bin"}
+    ended = subprocess.run(words, input=f"{tmp_path}\n".encode(), capture_output=True, env=login, check=True)
+    assert ended.stdout == b"C utf-8\n"
+
+
 def kept(folder: Path) -> Path:
     """The copy of the program that a run has kept in a service's directory."""
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}

@@ -14,6 +14,8 @@ MISSING = "program"
 """What the host says, and ends, where it does not keep this program, or a damaged copy: it has to be sent."""
 
 LAUNCHER = f"""\
+LC_ALL=C
+export LC_ALL
 IFS= read -r place
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   if "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null >/dev/null 2>&1; then
@@ -35,7 +37,8 @@ exit 1
 """
 """What a login's shell runs: the first interpreter of the system that will do, or a word of why there is none.
 
-A line says where the copy lies that is to be run; where it is empty, the program follows.
+A line says where the copy lies that is to be run; where it is empty, the program follows. Names of files are UTF-8 to
+it, whatever language the login has.
 """
 
 
