@@ -29,6 +29,7 @@ from tasks.engine.parts import Gateway, Health
 from tasks.engine.scripts import Script
 from tasks.engine.service import Process, Service
 from tasks.engine.session import LinkLost, Run, Sink, command, stream
+from templates.host.venv import files as venv_files
 
 STUBS = Path(__file__).resolve().parent / "stubs"
 SERVICE = Service(
@@ -43,7 +44,6 @@ SERVICE = Service(
 )
 OLD, NEW = "a" * 12, "b" * 12
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
-_PLAIN = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 HERE = host_program.LAUNCHER.replace("exec ", f"PATH={shlex.quote(str(STUBS))}:$PATH; exec ", 1)
 
@@ -124,8 +124,7 @@ class ShellHost:
 
     def list_venv(self, venv: Path) -> None:
         """Write the list of its files, as a stage does."""
-        text = templates.text("shell/venv.sh") + '\nvenv_files "$1" >"$1/FILES"\n'
-        subprocess.run([shutil.which(self.shell) or "", "-c", text, "sh", venv], check=True, env=_PLAIN)
+        (venv / "FILES").write_text("".join(f"{line}\n" for line in sorted(venv_files(str(venv)))))
 
     def execute(
         self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], object] = list

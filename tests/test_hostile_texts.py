@@ -123,10 +123,8 @@ def _is_taken(name: str) -> bool:
 
 def heads(service: Service, text: str) -> list[Script]:
     """Scripts with this text wherever one of a host or a file goes."""
-    staging = Staging(text, text, text, text, present=False)
     return [
         scripts.facts(service, Question((text,), text)),
-        scripts.stage(service, staging),
     ]
 
 
@@ -158,13 +156,15 @@ def test_any_text_in_a_step_is_a_value(text: str) -> None:
     assert (told["action"], told["release"], told["spare"]) == (text, text, text)
     told = json.loads(scripts.hold(SERVICE, text, text, 0).text)
     assert (told["action"], told["release"]) == (text, text)
+    told = json.loads(scripts.stage(SERVICE, Staging(text, text, text, text, present=False)).text)
+    assert [told[key] for key in ("release", "venv", "python", "base")] == [text] * 4
 
 
 def _assigned(shell: str, script: Script, text: str, folder: Path) -> None:
     """Run the head alone, and compare what its variables hold."""
     head = script.text[: script.text.index("# The first lines of every script")]
     names = [line.partition("=")[0] for line in head.splitlines() if line.partition("=")[0].isupper()]
-    wanted = ("ID", "ACTION", "EXPECT", "SPARE", "FILES", "PYTHON", "ACCOUNT", "PACKAGES", "VENV")
+    wanted = ("ID", "ACTION", "EXPECT", "SPARE", "FILES", "PYTHON", "ACCOUNT", "PACKAGES")
     asked = [name for name in dict.fromkeys(names) if name in wanted and not (script.stage == "facts" and name == "ID")]
     assert asked
     shown = "".join(f"printf '%s\\0' \"${name}\"\n" for name in asked)

@@ -23,11 +23,11 @@ from tests.test_golden import SERVICE
 ID = "0123456789ab"
 EVERY: dict[str, Callable[[Service], Script]] = {
     "facts": lambda service: scripts.facts(service, Question(("/etc/x",), "python3.12", manifest=True)),
-    "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
 }
 FILES = host_files.render(SERVICE, Ground("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
     "setup": lambda service: scripts.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
+    "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
     "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
     "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
     "hook": lambda service: scripts.hook(service, ID),
@@ -109,16 +109,16 @@ def test_a_step_says_what_is_written_where_and_no_content() -> None:
 @settings(max_examples=25, deadline=None)
 def test_any_value_in_the_header_stays_a_value(path: str) -> None:
     hostile = SERVICE._replace(health=Health(path=path), nginx=Gateway(path))
-    script = scripts.stage(hostile, Staging(path, path, path, None, False))
+    script = scripts.facts(hostile, Question((path,), path))
     # A line of the header that a value ends early would be the shell's own.
     words = shlex.split(script.text[: script.text.index(templates.text("shell/prelude.sh"))], comments=True)
-    for name in ("HEALTH_PATH", "FRONT_HOST", "VENV", "ID"):
+    for name in ("HEALTH_PATH", "FRONT_HOST", "PYTHON", "FILES"):
         assert f"{name}={path}" in words
 
 
 def test_the_header_says_what_the_service_says() -> None:
-    found = header(EVERY["stage"](SERVICE))
-    assert (found["NAME"], found["ROOT"], found["ID"]) == ("myapp", "/opt/apps/myapp", ID)
+    found = header(EVERY["facts"](SERVICE))
+    assert (found["NAME"], found["ROOT"], found["PYTHON"]) == ("myapp", "/opt/apps/myapp", "python3.12")
     assert (found["HEALTH_PASSES"], found["HEALTH_SETTLE"], found["HEALTH_PAUSE"]) == ("3", "200", "1.00")
     assert (found["FRONT"], found["FRONT_HOST"], found["LISTEN"]) == ("https", "myapp.example", "127.0.0.1:8080")
     assert found["PROCESSES"] == "myapp-worker.service myapp-nightly.timer"

@@ -136,17 +136,16 @@ case $* in
   *) exec /usr/bin/python3.11 "$@" ;;
 esac
 """
-RUNS = re.compile(r"[0-9a-f]{16}\n\S+\n{.*}\n\n")
+RUNS = re.compile(rb"[0-9a-f]{16}\n\S+\n{.*}\n\n")
 
 
-def step_of(text: str) -> str:
-    """The step, from all that the host's program has read; a script is whole already."""
-    data = text.encode()
-    if "\nSOURCES = " in text[:20]:
+def step_of(data: bytes) -> str:
+    """The step, from all that the host's program has read, its payload too; a script is whole already."""
+    if b"\nSOURCES = " in data[:20]:
         length, _, data = data.partition(b"\n")
         data = data[int(length) :]
-    if not RUNS.match(data.decode()):
-        return text
+    if not RUNS.match(data):
+        return data.decode("utf-8", "replace")
     length, _, rest = data.split(b"\n", 4)[4].partition(b"\n")
     return rest[: int(length)].decode()
 
@@ -170,7 +169,7 @@ def ran(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]:
     site.sh("rm -f /var/tmp/received/*")
     clone.done(*words)
     site.drained()
-    texts = [site.machine.sh(f"cat /var/tmp/received/{name}").stdout.decode()
+    texts = [site.machine.sh(f"cat /var/tmp/received/{name}").stdout
              for name in site.sh("ls /var/tmp/received").split()]  # fmt: skip
     steps = [step_of(text) for text in texts]
     steps = [text for text in steps if re.match(r'# \w+ of myapp\n|{\n  "program"', text)]

@@ -37,6 +37,7 @@ _PROGRAM = {
     "setup": ("setup", "files"),
     "hold": ("hold",),
     "hook": ("recover", "hook"),
+    "stage": ("stage", "receive", "venv_build"),
     "activate": ("activate", "recover", "gate", "door", "trial"),
     "undo": ("activate", "recover", "gate", "door", "trial"),
     "probation": ("guard", "trial", "prune"),

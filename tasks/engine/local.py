@@ -62,5 +62,7 @@ def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
         with process.stdin as pipe:
             for piece in pieces:
                 pipe.write(piece)
+                # What comes next may be a while.
+                pipe.flush()
     except BrokenPipeError:
         pass  # it ended without reading everything: its exit status says why

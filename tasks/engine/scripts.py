@@ -19,7 +19,6 @@ _PACKAGES = 600
 
 STAGES = {
     "facts": ("links", "units", "isolation", "used", "survey"),
-    "stage": ("former", "venv"),
 }
 """What each stage shares with others, beside what all do."""
 
@@ -160,14 +159,8 @@ class Staging(NamedTuple):
 
 def stage(service: Service, staging: Staging) -> Script:
     """Receives, verifies and builds; touches nothing that is live."""
-    values: dict[str, str | int] = {
-        "ID": staging.release,
-        "VENV": staging.venv,
-        "PYTHON": staging.python,
-        "BASE": staging.base or "",
-        "PRESENT": int(staging.present),
-    }
-    return _compose("stage", service, values, seconds=900)._replace(followed=True)
+    values = {**staging._asdict(), "base": staging.base or ""}
+    return _step("stage", service, values, seconds=900)._replace(followed=True)
 
 
 class Switch(NamedTuple):
