@@ -17,8 +17,9 @@ from tasks.engine import host_files, launchers, parts, scripts, shapes
 from tasks.engine.errors import UsageError
 from tasks.engine.host_files import Ground
 from tasks.engine.parts import Gateway, Health, Process
+from tasks.engine.questions import Question
 from tasks.engine.schema import Shape
-from tasks.engine.scripts import Question, Script, Staging, Switch
+from tasks.engine.scripts import Script, Staging, Switch
 from tasks.engine.service import Service
 from tasks.engine.session import framed
 from tasks.engine.yamlfile import parse
@@ -125,7 +126,6 @@ def heads(service: Service, text: str) -> list[Script]:
     """Scripts with this text wherever one of a host or a file goes."""
     staging = Staging(text, text, text, text, present=False)
     return [
-        scripts.facts(service, Question((text,), text)),
         scripts.stage(service, staging),
     ]
 
@@ -147,7 +147,7 @@ def test_what_a_script_begins_with_are_assignments_and_nothing_else(shell: str, 
 )
 def test_any_text_in_the_head_of_a_script_is_a_value(shell: str, text: str, tmp_path: Path) -> None:
     text = text.encode("utf-8", "replace").decode()
-    _assigned(shell, scripts.facts(SERVICE, Question((text,), text)), text, tmp_path)
+    _assigned(shell, scripts.stage(SERVICE, Staging(text, text, text, text, present=False)), text, tmp_path)
 
 
 @given(text=ANY)
@@ -158,6 +158,8 @@ def test_any_text_in_a_step_is_a_value(text: str) -> None:
     assert (told["action"], told["release"], told["spare"]) == (text, text, text)
     told = json.loads(scripts.hold(SERVICE, text, text, 0).text)
     assert (told["action"], told["release"]) == (text, text)
+    told = json.loads(scripts.facts(SERVICE, Question(frozenset(), (text,), text, text)).text)
+    assert (told["files"], told["python"], told["wanted"]) == ([text], text, text)
 
 
 def _assigned(shell: str, script: Script, text: str, folder: Path) -> None:
@@ -165,7 +167,7 @@ def _assigned(shell: str, script: Script, text: str, folder: Path) -> None:
     head = script.text[: script.text.index("# The first lines of every script")]
     names = [line.partition("=")[0] for line in head.splitlines() if line.partition("=")[0].isupper()]
     wanted = ("ID", "ACTION", "EXPECT", "SPARE", "FILES", "PYTHON", "ACCOUNT", "PACKAGES", "VENV")
-    asked = [name for name in dict.fromkeys(names) if name in wanted and not (script.stage == "facts" and name == "ID")]
+    asked = [name for name in dict.fromkeys(names) if name in wanted]
     assert asked
     shown = "".join(f"printf '%s\\0' \"${name}\"\n" for name in asked)
     found = run(shell, head + shown, folder).decode("utf-8", "surrogateescape").split("\0")[:-1]

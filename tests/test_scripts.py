@@ -15,19 +15,20 @@ from hypothesis import strategies as st
 from tasks.engine import host_files, host_program, scripts, templates
 from tasks.engine.host_files import Ground
 from tasks.engine.parts import Gateway, Health, Tls
-from tasks.engine.scripts import Installation, Question, Script, Staging, Switch
+from tasks.engine.questions import Question
+from tasks.engine.scripts import Installation, Script, Staging, Switch
 from tasks.engine.service import Service
 from templates.host import main
 from tests.test_golden import SERVICE
 
 ID = "0123456789ab"
 EVERY: dict[str, Callable[[Service], Script]] = {
-    "facts": lambda service: scripts.facts(service, Question(("/etc/x",), "python3.12", manifest=True)),
     "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
 }
 FILES = host_files.render(SERVICE, Ground("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
     "setup": lambda service: scripts.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
+    "facts": lambda service: scripts.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
     "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
     "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
     "hook": lambda service: scripts.hook(service, ID),
@@ -130,7 +131,7 @@ def test_the_header_says_what_the_service_says() -> None:
 )
 def test_the_passes_are_spread_over_the_settle_time_and_never_shorter(passes: int, settle: float, pause: str) -> None:
     service = SERVICE._replace(health=Health(passes=passes, settle=settle))
-    assert header(EVERY["facts"](service))["HEALTH_PAUSE"] == pause
+    assert header(EVERY["stage"](service))["HEALTH_PAUSE"] == pause
     assert float(pause) * max(1, passes - 1) >= settle
 
 

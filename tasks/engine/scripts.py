@@ -12,21 +12,21 @@ from typing import NamedTuple
 
 from tasks.engine import host_files, host_program, launchers, layout, quote, templates
 from tasks.engine.host_files import HostFile
+from tasks.engine.questions import Question
 from tasks.engine.service import Service
 
 _PACKAGES = 600
 """Seconds that a package manager may take, as in the host's program."""
 
 STAGES = {
-    "facts": ("links", "units", "isolation", "used", "survey"),
     "stage": ("former", "venv"),
 }
 """What each stage shares with others, beside what all do."""
 
 
-def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
+def parts(stage: str) -> tuple[str, ...]:
     """The files of `templates/shell` that make up a stage, in their order."""
-    return tuple(f"{name}.sh" for name in ("prelude", "probe", *STAGES[stage], stage) if name not in left_out)
+    return tuple(f"{name}.sh" for name in ("prelude", "probe", *STAGES[stage], stage))
 
 
 class Script(NamedTuple):
@@ -45,55 +45,20 @@ class Script(NamedTuple):
     place: str = ""
 
 
-class Question(NamedTuple):
-    """What the facts script looks at beside the machine.
-
-    survey: what people want to know beside what a run needs; rights: with that, whether root is to be had. wait: how
-    many seconds for an activation to end; watch: for a probation. journal: the last words of the slot without traffic.
-    wanted: ID of the release to deploy. If set, the manifest and the health of other releases are not collected.
-    followed: the answer decides what is run next. step_down: root reads with the rights of the deploy account.
-    roots_own: root is asked for what root's part depends on, and nothing of the deploy account's is read.
-    """
-
-    files: tuple[str, ...] = ()
-    python: str = ""
-    show_files: bool = False
-    manifest: bool = False
-    health: bool = False
-    history: int = 200
-    survey: bool = False
-    rights: bool = False
-    wait: int = 0
-    watch: int = 0
-    journal: bool = False
-    wanted: str = ""
-    followed: bool = False
-    step_down: bool = False
-    roots_own: bool = False
-
-
 def facts(service: Service, question: Question) -> Script:
-    """Reads only; ends in a few seconds."""
-    values: dict[str, str | int] = {
-        "FILES": " ".join(question.files),
-        "PYTHON": question.python,
-        "SHOW": int(question.show_files),
-        "MANIFEST": int(question.manifest),
-        "HEALTH": int(question.health),
-        "HISTORY": question.history,
-        "SURVEY": int(question.survey),
-        "RIGHTS": int(question.rights),
-        "WANTED": question.wanted,
-        "WAIT": question.wait,
-        "WATCH": question.watch,
-        "JOURNAL": int(question.journal),
-        "STEP_DOWN": int(question.step_down),
-        "ROOTS_OWN": int(question.roots_own),
-        "ID": "",
+    """Reads only; ends in a few seconds. What it tells is in `templates/host/told.py`."""
+    values: dict[str, object] = {
+        "wants": sorted(question.wants),
+        "files": list(question.files),
+        "python": question.python,
+        "wanted": question.release,
+        "history": question.history,
+        "wait": question.wait,
+        "watch": question.watch,
+        **_running(service),
+        "enabled": list(layout.enabled(service)),
     }
-    left_out = set() if question.survey else {"used", "survey"}
-    seconds = 60 + question.wait + question.watch
-    script = _compose("facts", service, values, seconds=seconds, left_out=left_out)
+    script = _step("facts", service, values, seconds=60 + question.wait + question.watch)
     return script._replace(followed=question.followed)
 
 
@@ -286,11 +251,10 @@ def _compose(
     values: Mapping[str, str | int],
     *,
     seconds: float,
-    left_out: Collection[str] = (),
 ) -> Script:
     header = [f"# {stage} of {service.name}"]
     header += [f"{key}={quote.shell(str(value))}" for key, value in {**_common(service), **values}.items()]
-    body = [templates.text(f"shell/{part}") for part in parts(stage, left_out)]
+    body = [templates.text(f"shell/{part}") for part in parts(stage)]
     return Script(stage, "\n".join([*header, "", *body]), seconds)
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from . import by_hand
 from .run import Ended, Interrupted, Run, Stopped, told, trace
 
-STEPS = ("setup", "hold", "hook", "activate", "guard", "stop", "start", "maintenance", "drift", "remove")
+STEPS = ("setup", "facts", "hold", "hook", "activate", "guard", "stop", "start", "maintenance", "drift", "remove")
 """Each is a module, whose `perform` does it."""
 
 
