@@ -137,6 +137,14 @@ def test_a_copy_that_is_not_what_its_digest_says_is_never_run_and_made_anew(tmp_
     assert ask_copy(kept(tmp_path)) == (0, b"@n end ok\n")
 
 
+@pytest.mark.parametrize("named", ["/none/python3\n", "", "no newline", "/etc/passwd\n"])
+def test_a_copy_runs_by_another_interpreter_where_that_which_made_it_is_gone(tmp_path: Path, named: str) -> None:
+    place = kept(tmp_path)
+    assert (place / "python").read_text() == f"{sys.executable}\n"
+    (place / "python").write_text(named)
+    assert ask_copy(place) == (0, b"@n end ok\n")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="this gives a directory away, which takes root")
 def test_a_copy_of_somebody_else_is_never_run(tmp_path: Path) -> None:
     place = kept(tmp_path)

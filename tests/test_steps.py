@@ -133,10 +133,13 @@ RECORDER = """#!/bin/sh
 # Keeps what every script's first command reads: the script.
 exec /usr/bin/head "$@" | tee "/var/tmp/received/$(date +%s%N)"
 """
-PYTHON_RECORDER = """#!/bin/sh
-# Keeps what the host's program reads: itself where it is sent, the lines of the run, and its step.
+PYTHON_RECORDER = """#!/bin/bash
+# Keeps what the host's program reads: itself where it is sent, the lines of the run, and its step. What it starts takes
+# this for itself: a copy of the program names the interpreter that made it.
 case $* in
-  *stream* | *__main__.py*) tee "/var/tmp/received/$(date +%s%N)" | /usr/bin/python3.11 "$@" ;;
+  *stream* | *__main__.py*)
+    tee "/var/tmp/received/$(date +%s%N)" | (exec -a /usr/bin/python3 /usr/bin/python3.11 "$@")
+    ;;
   *) exec /usr/bin/python3.11 "$@" ;;
 esac
 """
@@ -178,7 +181,9 @@ def ran(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]:
              for name in site.sh("ls /var/tmp/received").split()]  # fmt: skip
     steps = [step_of(text) for text in texts]
     steps = [text for text in steps if re.match(r'# \w+ of myapp\n|{\n  "program"', text)]
-    return [(json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1], text) for text in steps]
+    named = [(json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1], text) for text in steps]
+    # The guard is started by systemd, with what the activation has left to it.
+    return [(name, text) for name, text in named if name != "guard"]
 
 
 HERE = ("-H", "shire01")

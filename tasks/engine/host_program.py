@@ -18,12 +18,17 @@ LACKS = "python"
 
 LAUNCHER = f"""\
 IFS= read -r place
+# What belongs to somebody else is not run: least of all by root. The interpreter that made a copy need not be tried.
+if [ -f "$place/__main__.py" ] && [ -O "$place" ]; then
+  python=
+  [ ! -f "$place/python" ] || IFS= read -r python <"$place/python"
+  [ ! -x "$python" ] || exec "$python" -I -S "$place/__main__.py"
+fi
 found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   case $python in *-config) continue ;; esac
   if "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null >/dev/null 2>&1; then
     [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
-    # What belongs to somebody else is not run: least of all by root.
     [ ! -f "$place/__main__.py" ] || [ ! -O "$place" ] || exec "$python" -I -S "$place/__main__.py"
     IFS= read -r nonce
     printf '@%s {MISSING} missing\\n' "$nonce"
