@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks import fleet
 from tasks.engine import plan as plans
-from tasks.engine import report, staging
+from tasks.engine import questions, report, scripts, staging
 from tasks.engine.difference import Comparison
 from tasks.engine.events import Event, Step
 from tasks.engine.scripts import Consent
@@ -135,8 +135,8 @@ def texts(
 
 
 def _question(member: Member, planned: HostPlan) -> Script:
-    question = staging.question(planned.service, member.host, planned.setup.account, wanted=planned.release)
-    return member.asking(question)
+    asked = questions.deploy(planned.service, member.host, planned.setup.account, planned.release)
+    return scripts.facts(planned.service, asked)
 
 
 def show_scripts(hosts: Iterable[Texts]) -> None:

@@ -3,18 +3,13 @@ they cost nothing."""
 
 from __future__ import annotations
 
-import os
 import re
-import resource
-import shutil
-import subprocess
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tasks.engine import failpoints, scripts, templates
+from tasks.engine import failpoints, scripts
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.scripts import Switch
 from tests.clone import Clone
@@ -42,10 +37,6 @@ def activation(action: str) -> list[tuple[str, Callable[[ShellHost], None]]]:
 
 def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> None:
     there = set()
-    for path in (ROOT / "templates/shell").glob("*.sh"):
-        for name in re.findall(r"(?<![a-z])point ([^\s.]+\.[^\s]+)", path.read_text()):
-            shared = [stage for stage in scripts.STAGES if path.name in scripts.parts(stage)]
-            there |= {name.strip('"').replace("$STAGE", stage) for stage in shared}
     for path in (ROOT / "templates/host").glob("*.py"):
         for name in re.findall(r"""point\(f?[\"']([^\"']+)""", path.read_text()):
             # What a run and its guard share has the name of who uses it; so has the recovery, which a hook has too.
@@ -129,25 +120,3 @@ def test_the_text_that_runs_is_the_same_with_one_and_without(clone: Clone, one_h
     clone.environment["FAILPOINT"] = "activate.switch=die"
     assert clone.done("plan", "--steps").out == plain
     assert '"step": "activate"' in plain
-
-
-@pytest.mark.parametrize("shell", ["dash", "bash"])
-def test_unused_they_start_no_process(shell: str) -> None:
-    prelude = templates.text("shell/prelude.sh")
-    definition = prelude[prelude.index("point() {") : prelude.index("# Hundredths of a second")]
-    passed = 'i=0; while [ "$i" -lt 1000 ]; do point activate.switch; i=$((i + 1)); done; echo passed'
-    command = [shutil.which(shell) or shell, "-c"]
-
-    def said(text: str) -> bytes:
-        # The limit holds for everybody but root.
-        nobody = partial(os.setuid, 65534) if os.geteuid() == 0 else int
-
-        def limited() -> None:
-            nobody()
-            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-
-        text = f"FAILPOINT=\n{definition}\n{text}\n"
-        return subprocess.run([*command, text], capture_output=True, preexec_fn=limited).stdout
-
-    assert said(passed) == b"passed\n"
-    assert said("(true) && echo passed") == b""

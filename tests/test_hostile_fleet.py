@@ -12,38 +12,59 @@ from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
 from tests.promises.words import CALM, OTHERS
 
-# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer, since of two facts
-# the first counts. NONCE stands for the one of the script.
+# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer; what it is to lie of
+# the facts themselves it puts into them, by the way that leads there. NONCE stands for the one of the script.
 LIAR = r"""#!/usr/bin/python3
-import os, subprocess, sys, threading
+import json, os, subprocess, sys, threading
 
 if "read -r length" not in sys.argv[-1]:
     os.execv("/bin/sh", ["sh", *sys.argv[1:]])
 source, out = sys.stdin.buffer, sys.stdout.buffer
-head = source.readline()
-script = source.read(int(head))
-journal = script.startswith(b"export TZ=UTC")
-run = b"" if journal else b"".join(source.readline() for _ in range(4))
+
+def framed():
+    head = source.readline()
+    return head + source.read(int(head))
+
+script = framed()
+journal = b"export TZ=UTC" in script[:40]
+run = b""
+if b"read -r place" in script[:60]:
+    place = source.readline()
+    script += place + (framed() if place == b"\n" else b"")
+if not journal:
+    run = b"".join(source.readline() for _ in range(4))
 nonce = run.split(b"\n")[0]
 shell = subprocess.Popen(["/bin/sh", "-c", sys.argv[-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 def pump():
-    shell.stdin.write(head + script + run)
+    shell.stdin.write(script + run)
     shell.stdin.flush()
     while data := source.read1(65536):
         shell.stdin.write(data)
         shell.stdin.flush()
     shell.stdin.close()
 
+def twisted(line, lies):
+    head, text = line.split(b" ", 1)[0], json.loads(line.split(b" ", 2)[2])
+    for way, value in lies:
+        place = text
+        for key in way[:-1]:
+            place = place[key]
+        place[way[-1]] = value
+    return head + b" facts " + json.dumps(text).encode() + b"\n"
+
 threading.Thread(target=pump, daemon=True).start()
 lied = False
+with open("/etc/lies", "rb") as lies:
+    told = lies.readlines()
+within = [json.loads(one[5:]) for one in told if one.startswith(b"FACT ")]
 for line in shell.stdout:
     if not lied and line.startswith(b"@end" if journal else b"@" + nonce):
         lied = True
-        with open("/etc/lies", "rb") as lies:
-            for lie in lies:
+        for lie in told:
+            if not lie.startswith(b"FACT "):
                 out.write(lie.replace(b"NONCE", nonce))
-    out.write(line)
+    out.write(twisted(line, within) if within and line.startswith(b"@" + nonce + b" facts ") else line)
     out.flush()
 sys.exit(shell.wait())
 """
@@ -52,6 +73,11 @@ ID = "c" * 12
 
 def mark(word: str, rest: str) -> str:
     return f"@NONCE {word} {rest}"
+
+
+def fact(way: str, value: object) -> str:
+    """A lie in the facts themselves, in the place to which these words lead."""
+    return f"FACT {json.dumps([way.split(), value])}"
 
 
 def deploys(count: int) -> list[str]:
@@ -66,15 +92,18 @@ LIES: dict[str, list[str]] = {
     "drop-ins by the thousand": [mark("drift", "unit myapp@blue.service DropInPaths " + "/x/y/z " * 100_000)],
     "a history of 250,000 lines": deploys(250_000),
     "a history of 100,000 lines": deploys(100_000),
-    "numbers that are none": [
-        mark("fact", f"{key} {'9' * 20}") for key in ("time", "uptime", "probation", "free_bytes", "slot.blue.workers")
+    "numbers that are none": [fact(way, -1) for way in ("machine time", "survey uptime", "state probation")],
+    "numbers without a measure": [
+        fact(way, 2**64 - 1) for way in ("machine time", "survey uptime", "state probation", "survey free_bytes")
     ],
-    "interpreters": [mark("fact", "python " + json.dumps({
+    "interpreters": [fact("pythons", [{
         "path": f"/usr/bin/python{number}", "version": "3.99.0", "soabi": "cpython-399", "machine": "x86_64",
-        "libc": "glibc 2." + "9" * 5000, "implementation": "cpython"})) for number in range(100)],
-    "another host's maintenance": [mark("fact", 'maintenance {"host": "shire02", "who": {"git": [[]]}, "since": {}}')],
+        "libc": "glibc 2." + "9" * 5000, "implementation": "cpython", "flaws": ""} for number in range(100)])],
+    "another host's maintenance": [
+        fact("state maintenance", '{"host": "shire02", "who": {"git": [[]]}, "since": {}}')],
     "what is no JSON": [mark(word, text) for word in ("history", "release") for text in ("[" * 90_000, "null", "{}")],
-    "names that cannot be": [mark("fact", "current_release ../../etc")],
+    "names that cannot be": [fact("state current", "../../etc")],
+    "a second word": [mark("facts", "{}")],
     "a journal of nonsense": [
         '{"MESSAGE": [999], "__REALTIME_TIMESTAMP": "1", "__CURSOR": "c"}', "[" * 200_000, '{"MESSAGE": {}}',
         '{"MESSAGE": "m", "__REALTIME_TIMESTAMP": "%s", "__CURSOR": [[]]}' % ("9" * 4000),
@@ -150,6 +179,8 @@ def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, v
         ("a history of 250,000 lines", "status", "more than 200000 lines"),
         ("drop-ins by the thousand", "drift", "more than 1000 files"),
         ("names that cannot be", "doctor", "which cannot be"),
+        ("numbers that are none", "status", "facts that cannot be: machine.time is -1"),
+        ("a second word", "rollback", "facts that cannot be"),
     ],
 )
 def test_a_lie_is_its_hosts_error(fleet: Fleet, kind: str, verb: str, told: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -15,13 +15,15 @@ from tasks.engine.facts import Facts
 from tasks.engine.history import Action
 from tasks.engine.member import Member
 from tasks.engine.parts import Hooks
-from tasks.engine.scripts import Consent, Question, Script
+from tasks.engine.questions import Question
+from tasks.engine.scripts import Consent, Script
 from tasks.engine.session import Run, stream
 from tests.clone import Clone, make, quicken
 from tests.hosts import MakeHosts
 from tests.site import Site
 from tests.test_golden import SERVICE
-from tests.test_plan import NEW, OLD, host, planned
+from tests.test_plan import host, planned
+from tests.told import COMMITTED, NEW, OLD, TRIED
 
 HEADING = re.compile(r"# ---- (\S+): (\w+) \((\d+) bytes\)\n")
 
@@ -49,24 +51,26 @@ class Answering(Member):
         return self._found
 
 
-def switch(action: str, wanted: str | None = None, *, stop_first: bool = False, **facts: str) -> Sequence[Script]:
+def switch(
+    action: str, wanted: str | None = None, *, stop_first: bool = False, changes: Mapping[str, object] | None = None
+) -> Sequence[Script]:
     """What a rollback or a restart runs on a host where OLD was before NEW."""
     actions = tuple(Action("t", name, "deploy", name, "done", {}) for name in (OLD, NEW))
-    found = host(**{"file./etc/systemd/system/myapp-probation@.service": "d" * 64, **facts})._replace(actions=actions)
+    found = host(changes)._replace(actions=actions)
     return destination.switch_scripts(Answering(found), action, wanted, 5, stop_first)
 
 
 HOOKED = SERVICE._replace(hooks=Hooks(before_activate="python -m migrate"))
 SITUATIONS: dict[str, Sequence[Script]] = {
-    "first deploy": planned(host(current_release="", setup__account="")).scripts(),
-    "code change": planned(host(current_release=OLD)).scripts(),
-    "a release that is not there": planned(host(current_release=OLD)._replace(releases=({"id": OLD},))).scripts(),
-    "before_activate": planned(host(current_release=OLD))._replace(service=HOOKED).scripts(hook=True, wait=60),
-    "on probation": planned(host(current_release=OLD, live="green", live_release="d" * 12)).scripts(),
-    "what serves is killed first": planned(host(current_release=OLD)).scripts(stop_first=True),
+    "first deploy": planned(host({"state current": "", "state live": "", "record account": ""})).scripts(),
+    "code change": planned(host({COMMITTED: OLD})).scripts(),
+    "a release that is not there": planned(host({COMMITTED: OLD})._replace(releases=({"id": OLD},))).scripts(),
+    "before_activate": planned(host({COMMITTED: OLD}))._replace(service=HOOKED).scripts(hook=True, wait=60),
+    "on probation": planned(host({COMMITTED: OLD, "state live": "green", TRIED: "d" * 12})).scripts(),
+    "what serves is killed first": planned(host({COMMITTED: OLD})).scripts(stop_first=True),
     "rollback": switch("rollback"),
     "rollback to a release": switch("rollback", OLD[:4], stop_first=True),
-    "rollback from a probation": switch("rollback", live="green", live_release=OLD, probation="9"),
+    "rollback from a probation": switch("rollback", changes={"state live": "green", TRIED: OLD, "state probation": 9}),
     "restart": switch("restart"),
     "undo": (scripts.activate(SERVICE, scripts.Switch("undo", OLD, NEW)),),
     "stop": (scripts.stop(SERVICE, disable=False),),
@@ -74,7 +78,7 @@ SITUATIONS: dict[str, Sequence[Script]] = {
     "start": (scripts.start(SERVICE),),
     "maintenance on": (scripts.maintenance(SERVICE, "on"),),
     "maintenance off": (scripts.maintenance(SERVICE, "off"),),
-    "setup": (planned(host(setup__account="")).setup._replace(consent=Consent(True, True)).script(SERVICE),),
+    "setup": (planned(host({"record account": ""})).setup._replace(consent=Consent(True, True)).script(SERVICE),),
     "remove": (scripts.remove(SERVICE, data=False),),
     "remove with the data": (scripts.remove(SERVICE, data=True),),
 }
@@ -129,10 +133,13 @@ RECORDER = """#!/bin/sh
 # Keeps what every script's first command reads: the script.
 exec /usr/bin/head "$@" | tee "/var/tmp/received/$(date +%s%N)"
 """
-PYTHON_RECORDER = """#!/bin/sh
-# Keeps what the host's program reads: itself where it is sent, the lines of the run, and its step.
+PYTHON_RECORDER = """#!/bin/bash
+# Keeps what the host's program reads: itself where it is sent, the lines of the run, and its step. What it starts takes
+# this for itself: a copy of the program names the interpreter that made it.
 case $* in
-  *stream* | *__main__.py*) tee "/var/tmp/received/$(date +%s%N)" | /usr/bin/python3.11 "$@" ;;
+  *stream* | *__main__.py*)
+    tee "/var/tmp/received/$(date +%s%N)" | (exec -a /usr/bin/python3 /usr/bin/python3.11 "$@")
+    ;;
   *) exec /usr/bin/python3.11 "$@" ;;
 esac
 """
@@ -173,7 +180,9 @@ def ran(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]:
              for name in site.sh("ls /var/tmp/received").split()]  # fmt: skip
     steps = [step_of(text) for text in texts]
     steps = [text for text in steps if re.match(r'# \w+ of myapp\n|{\n  "program"', text)]
-    return [(json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1], text) for text in steps]
+    named = [(json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1], text) for text in steps]
+    # The guard is started by systemd, with what the activation has left to it.
+    return [(name, text) for name, text in named if name != "guard"]
 
 
 HERE = ("-H", "shire01")

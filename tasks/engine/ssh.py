@@ -59,7 +59,10 @@ class SshSession:
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
             script = script._replace(seconds=self._options.command_timeout)
-        transcript = self._execute(script if self.keeps_program else script._replace(place=""), run, sink, payload)
+        # Root runs nothing that another account could have written.
+        as_root = self.endpoint.user == "root" and not self.become
+        sent = script if self.keeps_program and not as_root else script._replace(place="")
+        transcript = self._execute(sent, run, sink, payload)
         if transcript.last(host_program.MISSING) is None:
             return transcript
         self.keeps_program = False

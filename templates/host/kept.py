@@ -16,17 +16,17 @@ DAMAGED = 4
 """The exit status of a copy that is not what its digest says: the controller sends it anew."""
 
 
-def _sha256() -> Any:
+def sha256(data: bytes = b"") -> Any:
     """The interpreter's own: to load OpenSSL for it takes longer, and more memory, than all the rest of a guard."""
     for name in ("_sha2", "_sha256"):
         with suppress(ImportError):
-            return import_module(name).sha256()
-    return import_module("hashlib").sha256()
+            return import_module(name).sha256(data)
+    return import_module("hashlib").sha256(data)
 
 
 def digest(sources: Mapping[str, str]) -> str:
     """What names a version of the program: the first 12 hex digits of the SHA-256 of its modules, by name."""
-    found = _sha256()
+    found = sha256()
     for name, text in sorted(sources.items()):
         found.update(f"{name} {len(text)}\n{text}".encode("utf-8", "surrogateescape"))
     return str(found.hexdigest()[:12])

@@ -13,7 +13,20 @@ from typing import Any, BinaryIO
 from . import by_hand
 from .run import Ended, Interrupted, Run, Stopped, told, trace
 
-STEPS = ("setup", "hold", "stage", "hook", "activate", "guard", "stop", "start", "maintenance", "drift", "remove")
+STEPS = (
+    "facts",
+    "setup",
+    "hold",
+    "stage",
+    "hook",
+    "activate",
+    "guard",
+    "stop",
+    "start",
+    "maintenance",
+    "drift",
+    "remove",
+)
 """Each is a module, whose `perform` does it."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 
 from . import kept, programs
@@ -51,6 +52,8 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
             for module, text in sources.items():
                 modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
         copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
+        # It has run this, so nobody has to try it first: every step begins sooner by the start of an interpreter.
+        copy.overwrite("python", f"{sys.executable}\n".encode(), 0o644)
     _remove(place, name)
     place.rename(part, name)
 

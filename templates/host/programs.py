@@ -88,7 +88,16 @@ def active(unit: str) -> bool:
 
 def there(name: str) -> bool:
     """Whether the host has a program of this name."""
-    return any(os.access(f"{folder}/{name}", os.X_OK) for folder in os.environ["PATH"].split(":"))
+    return bool(find(name))
+
+
+def find(name: str) -> str:
+    """The path of a program, as `command -v` would print it; empty where there is none."""
+    for folder in os.environ["PATH"].split(":"):
+        path = f"{folder}/{name}"
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
 
 
 def remove_tree(path: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, NoReturn
 
@@ -142,11 +142,16 @@ class Run:
         """Report one line; the nonce tells it from the output of programs."""
         if self.in_words and word in {"pass", "end"}:
             return
+        self.marks([(word, text)])
+
+    def marks(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Report many lines at once."""
         head = "" if self.in_words else f"@{self.nonce} "
-        line = f"{head}{word} {text}".replace("\n", " ").encode("utf-8", "surrogateescape") + b"\n"
+        text = "".join(f"{head}{word} {rest}".replace("\n", " ") + "\n" for word, rest in lines)
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
         try:
-            while line:
-                line = line[os.write(1, line) :]
+            while data:
+                data = data[os.write(1, data) :]
         except OSError:
             # A journal that is gone is no reason to end: nobody else guards the run.
             if not (self._leaving or self.in_words):
@@ -156,10 +161,6 @@ class Run:
     def say(self, word: str, text: str = "") -> None:
         """Report a step that begins."""
         self.mark("step", f"{word} {text}".rstrip())
-
-    def fact(self, key: str, value: str) -> None:
-        """Report a fact."""
-        self.mark("fact", f"{key} {value}")
 
     def journal(self, text: str) -> None:
         """Report the lines of a program or of a journal, as the reason of a failure."""
