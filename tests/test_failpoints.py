@@ -54,7 +54,7 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
 def test_each_step_of_an_activation_is_passed_and_breaks_there(
     tmp_path: Path, name: str, ready: Callable[[ShellHost], None]
 ) -> None:
-    host = serving(ShellHost(tmp_path, "dash"))
+    host = serving(ShellHost(tmp_path))
     ready(host)
     host.failpoint = f"{name}=fail"
     action = "undo" if name.startswith("undo.") else "deploy"

@@ -25,7 +25,7 @@ HOLDER = '{"time":"2026-01-01T00:00:00Z","run":"other","action":"deploy","releas
 
 @pytest.fixture
 def host(tmp_path: Path) -> ShellHost:
-    return ShellHost(tmp_path, "dash")
+    return ShellHost(tmp_path)
 
 
 @contextmanager

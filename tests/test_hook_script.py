@@ -19,7 +19,7 @@ STEPS = ("hook.recover", "hook.returned", "hook.idle", "hook.start", "hook.ended
 @pytest.fixture
 def host(tmp_path: Path) -> ShellHost:
     """It serves, and the release that comes has a hook."""
-    made = serving(ShellHost(tmp_path, "dash"))
+    made = serving(ShellHost(tmp_path))
     (made.root / f"releases/{NEW}/run").mkdir()
     (made.root / f"releases/{NEW}/run/hook").touch()
     return made

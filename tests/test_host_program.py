@@ -114,17 +114,18 @@ def kept(folder: Path) -> Path:
     return Path(program.keep(run, str(folder), sources))
 
 
-def ask_copy(place: Path) -> tuple[int, bytes]:
+def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
     """What comes of a step that the copy there is to do."""
     text = f"{place}\nn\nrun\n{{}}\n\n{len(step().text)}\n{step().text}"
-    ended = subprocess.run(["sh", "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
+    ended = subprocess.run([shell, "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
     return ended.returncode, ended.stdout
 
 
-def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, shell: str) -> None:
     place = kept(tmp_path)
     assert place == tmp_path / program.PLACE / host_program.digest()
-    assert ask_copy(place) == (0, b"@n end ok\n")
+    assert ask_copy(place, shell) == (0, b"@n end ok\n")
     before = {path: path.stat().st_ino for path in place.rglob("*.py")}
     assert kept(tmp_path) == place
     assert {path: path.stat().st_ino for path in place.rglob("*.py")} == before

@@ -23,7 +23,7 @@ PAGES = {"page.html": b"<p>soon", "page.json": b"{}\n", "state.json": b'{"messag
 @pytest.fixture
 def host(tmp_path: Path) -> ShellHost:
     """It serves, and its front door answers as nginx would if it is closed."""
-    made = serving(ShellHost(tmp_path, "dash"))
+    made = serving(ShellHost(tmp_path))
     (made.folder / "front").write_text("503")
     return made
 

@@ -177,7 +177,7 @@ def each_cut(folder: Path, signal: str, check: Callable[[ShellHost, str, int], N
 
     def cut(number: int) -> None:
         (folder / str(number)).mkdir()
-        host = tried(ShellHost(folder / str(number), "dash"))
+        host = tried(ShellHost(folder / str(number)))
         host.cut(number, signal)
         status = host.execute(WATCH)
         host.mend()

@@ -358,7 +358,7 @@ def test_a_damaged_release_that_serves_is_not_replaced_under_its_feet(shell_host
 @pytest.mark.parametrize("action", ["fail", "die"])
 @pytest.mark.parametrize("point", [name for name in failpoints.names() if name.startswith("stage.")])
 def test_each_place_is_passed_and_the_next_run_makes_it_whole(tmp_path: Path, point: str, action: str) -> None:
-    host = based(ShellHost(tmp_path, "dash"))
+    host = based(ShellHost(tmp_path))
     present = point == "stage.reuse"
     if present or point == "stage.replace":
         assert host.execute(stage(), payload()) == 0

@@ -53,7 +53,7 @@ STOP, START = scripts.stop(SERVICE, disable=True), scripts.start(SERVICE)
 
 @pytest.fixture
 def host(tmp_path: Path) -> ShellHost:
-    return serving(ShellHost(tmp_path, "dash"))
+    return serving(ShellHost(tmp_path))
 
 
 def without_rule(host: ShellHost, words: str) -> None:
@@ -67,7 +67,7 @@ def without_rule(host: ShellHost, words: str) -> None:
 @pytest.mark.parametrize(("script", "told"), [(STOP, "there is nothing to stop"), (START, "deploy one")])
 @pytest.mark.parametrize("there", [True, False])
 def test_without_a_committed_release_both_are_refused(tmp_path: Path, script: Script, told: str, there: bool) -> None:
-    host = ShellHost(tmp_path, "dash")
+    host = ShellHost(tmp_path)
     if not there:
         # As on a host that was never set up.
         host.root.rename(tmp_path / "elsewhere")
