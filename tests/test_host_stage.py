@@ -7,7 +7,9 @@ import hashlib
 import io
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import tarfile
 import threading
 import time
@@ -343,6 +345,32 @@ def test_a_full_disk_is_no_edit(run: Run, place: Folder, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space") as failed:
         link(run, place, FILES, (), ())
     assert failed.value.filename.startswith(f"{place.path}/part/code/a")
+
+
+def test_what_is_removed_may_be_removed_by_another_meanwhile(place: Folder) -> None:
+    top = Path(place.path) / ".part-old"
+    for _ in range(10):
+        for number in range(200):
+            (top / f"{number}/code").mkdir(parents=True)
+            (top / f"{number}/code/app.py").touch()
+        other = threading.Thread(target=shutil.rmtree, args=(top, True))
+        other.start()
+        descent.clear(place, ".part-old")
+        other.join()
+        assert names(place.path) == []
+
+
+def test_what_is_removed_may_be_deep_and_leads_nowhere_else(place: Folder) -> None:
+    outside = Path(place.path).parent / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    deep = "/".join("d" * 1500)
+    subprocess.run(["mkdir", "-p", f"{place.path}/part/{deep}"], check=True)
+    (Path(place.path) / "part/link").symlink_to(outside)
+    (Path(place.path) / "link").symlink_to(outside)
+    for name in ("part", "link", "none"):
+        descent.clear(place, name)
+    assert (names(place.path), names(outside)) == ([], ["kept"])
 
 
 def test_a_descent_leads_nowhere_else(place: Folder) -> None:

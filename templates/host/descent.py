@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from contextlib import ExitStack
 
+from . import programs
 from .folders import Folder
 
 
@@ -53,9 +53,13 @@ def link(source: Folder, target: Folder, name: str) -> None:
 
 
 def clear(folder: Folder, name: str) -> None:
-    """Remove whatever has this name, with all that is in it; nothing happens where there is nothing."""
+    """Remove whatever has this name, with all that is in it, however deep; nothing happens where there is nothing.
+
+    Somebody else may be at it, too: the guard of the run before removes what is not needed any more.
+    """
     found = folder.status(name)
     if found and stat.S_ISDIR(found.st_mode):
-        shutil.rmtree(f"{folder.path}/{name}")
+        if not programs.remove_tree(f"{folder.path}/{name}"):
+            raise OSError(0, "it cannot be removed: whose is it?", f"{folder.path}/{name}")
     elif found:
         folder.remove(name)
