@@ -52,8 +52,9 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
             for module, text in sources.items():
                 modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
         copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
-        # It has run this, so nobody has to try it first: every step begins sooner by the start of an interpreter.
-        copy.overwrite("python", f"{sys.executable}\n".encode(), 0o644)
+        # It has run this, so nobody has to try it first: every step begins sooner by the start of an interpreter. By
+        # the name that says its version: `python3` may be another one after an upgrade.
+        copy.overwrite("python", f"{os.path.realpath(sys.executable)}\n".encode(), 0o644)
     _remove(place, name)
     place.rename(part, name)
 
