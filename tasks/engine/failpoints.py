@@ -34,7 +34,7 @@ CONTROLLER = {
     "controller.end": "all hosts are done",
 }
 _PROGRAM = {
-    "setup": ("setup", "files"),
+    "setup": ("setup", "handover", "files"),
     "activate": ("activate", "recover", "gate", "door", "trial"),
     "undo": ("activate", "recover", "gate", "door", "trial"),
     "probation": ("guard", "trial", "prune"),

@@ -60,10 +60,12 @@ class Setup:
         if record.read(self.name).text() != self.was:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
-        handover.hand_over(run, self.root, former, account)
+        handover.hand_over(run, self.record, self.root, former, account)
         claims.begin(run, self.record, self.step)
         try:
             self._change(account)
+            # Its rights to log in are somebody else's business: it may have begun something meanwhile.
+            handover.end_formers(run, self.record, former)
             run.point("setup.record")
             self._record(account)
         except BaseException:
@@ -164,7 +166,7 @@ class Setup:
             _close(releases, account, service)
         # The locks and the places in /run, which a run asks for as soon as it is told of these directories.
         led = os.path.islink(f"/run/{self.name}/ctl/live")
-        handover.take_places(self.name, account)
+        handover.take_places(self.run, self.name, account)
         wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
