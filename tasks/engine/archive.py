@@ -10,7 +10,7 @@ import hashlib
 import re
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,8 +98,13 @@ def parse_manifest(text: str) -> dict[str, str]:
     return digests
 
 
-def pack(entries: Iterable[Entry], extra: Mapping[str, bytes] | None = None) -> Iterator[bytes]:
-    """A tar of the entries and of `extra` (path to content), the same bytes for the same content on any machine."""
+def pack(
+    entries: Iterable[Entry], extra: Mapping[str, bytes] | None = None, private: Collection[str] = ()
+) -> Iterator[bytes]:
+    """A tar of the entries and of `extra` (path to content), the same bytes for the same content on any machine.
+
+    private: paths of `extra` that the owner alone may read.
+    """
     members: dict[str, Entry | bytes] = dict(extra or {})
     for entry in entries:
         if entry.path in members:
@@ -111,16 +116,16 @@ def pack(entries: Iterable[Entry], extra: Mapping[str, bytes] | None = None) -> 
         members[entry.path] = entry
     written = 0
     for path, content in sorted(members.items()):
-        for chunk in _member(path, content):
+        for chunk in _member(path, content, 0o600 if path in private else 0o644):
             written += len(chunk)
             yield chunk
     yield bytes(2 * _BLOCK + -(written + 2 * _BLOCK) % _RECORD)
 
 
-def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
-    """The header, the bytes and the padding of one file."""
+def _member(path: str, content: Entry | bytes, mode: int) -> Iterator[bytes]:
+    """The header, the bytes and the padding of one file. mode: unless it is an entry, which has its own."""
     info = tarfile.TarInfo(path)
-    info.mode = content.mode if isinstance(content, Entry) else 0o644
+    info.mode = content.mode if isinstance(content, Entry) else mode
     data = content.read() if isinstance(content, Entry) else content
     info.size = len(data)
     yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")

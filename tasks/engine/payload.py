@@ -141,7 +141,7 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
 
 def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
     """The tar that `maintenance.sh` unpacks."""
-    return archive.pack((), files)
+    return archive.pack((), files, private={"state.json"})
 
 
 def certificate(service: Service, root: Path) -> bytes | None:
