@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -68,6 +71,11 @@ for line in shell.stdout:
     out.flush()
 sys.exit(shell.wait())
 """
+# A login shell that says nothing, closes all it has, and lives on.
+MUTE = """#!/bin/sh
+exec </dev/null >/dev/null 2>&1 1>&- 2>&-
+exec sleep 100000
+"""
 ID = "c" * 12
 
 
@@ -120,7 +128,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
     made.edit()
     made.clone.done("deploy", "-H", "all")
     made.clone.done("deploy", "-H", "all")
-    for name, text in (("/usr/local/bin/liar", LIAR), ("/etc/lies", "")):
+    for name, text in (("/usr/local/bin/liar", LIAR), ("/usr/local/bin/mute", MUTE), ("/etc/lies", "")):
         ended = made.hosts[0].sh(f"cat >{name} && chmod 0755 {name}", text.encode())
         assert ended.returncode == 0
     made.sh(0, "usermod -s /usr/local/bin/liar deploy")
@@ -193,3 +201,37 @@ def test_a_drop_in_without_a_directory_is_drift(fleet: Fleet) -> None:
     assert ended.status == 1
     assert "shire01  DROP-IN  WORD: it adds to myapp@blue.service" in ended.out
     assert "shire02  no drift" in ended.out
+
+
+@contextmanager
+def mute(fleet: Fleet) -> Iterator[None]:
+    """Meanwhile the first host says nothing, ends nothing, and is reached all the same."""
+    fleet.sh(0, "usermod -s /usr/local/bin/mute deploy")
+    try:
+        yield
+    finally:
+        fleet.sh(0, "usermod -s /usr/local/bin/liar deploy; pkill -u deploy -x sleep || :")
+
+
+@pytest.mark.promise(OTHERS, "a host that says nothing and does not end", part=2)
+@pytest.mark.parametrize("verb", [*(one for one in VERBS if "rollback" not in one), "exec -H all -- echo shire02",
+                                  "restart -H all --max-failures 1"])  # fmt: skip
+def test_a_host_that_closes_its_output_and_lives_on_keeps_nobody_waiting(fleet: Fleet, verb: str) -> None:
+    with mute(fleet):
+        began = time.monotonic()
+        ended = fleet.clone.fab(*verb.split(), timeout=240)
+        assert time.monotonic() - began < 60
+    assert "Traceback" not in ended.both
+    assert ended.status in {0, 1, 3}, ended.both
+    assert "shire01" in ended.both
+    assert "shire02" in ended.out
+
+
+@pytest.mark.promise(CALM, "SIGTERM while a host says nothing and does not end")
+def test_a_signal_ends_a_run_while_a_host_is_mute(fleet: Fleet) -> None:
+    with mute(fleet), fleet.clone.start("restart", "-H", "all") as process:
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode in {143, -signal.SIGTERM}, out + err
+    assert "Traceback" not in out + err

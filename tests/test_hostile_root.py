@@ -216,7 +216,15 @@ def test_releases_and_history_are_for_the_deploy_account_and_the_service(fleet: 
     fleet.sh(0, f"mv {ROOT}/history.jsonl {ROOT}/kept")
     fleet.clone.done("restart")
     fleet.sh(0, f"cat {ROOT}/history.jsonl >>{ROOT}/kept && rm {ROOT}/kept")
-    for path in (f"{ROOT}/releases", f"{ROOT}/history.jsonl"):
+    fleet.clone.done("maintenance", "on")
+    state = f"{ROOT}/maintenance/state.json"
+    assert fleet.sh(0, f"stat -c %a {state}") == "600\n"
+    # As former versions made them.
+    fleet.sh(0, f"chmod 755 {ROOT}/venvs {ROOT}/wheels; chgrp deploy {ROOT}/venvs {ROOT}/wheels; chmod 644 {state}")
+    fleet.clone.done(*SETUP)
+    for path in (f"{ROOT}/releases", f"{ROOT}/venvs", f"{ROOT}/wheels", f"{ROOT}/history.jsonl", state):
         assert (
             fleet.hosts[0].sh(f"runuser -u nobody -- ls {path}/ || runuser -u nobody -- cat {path}").returncode != 0
         ), path
+    fleet.clone.done("restart")
+    fleet.clone.done("maintenance", "off")

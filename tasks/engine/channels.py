@@ -88,6 +88,18 @@ def within(channel: Any, deadline: float) -> None:
     channel.settimeout(left)
 
 
+def status(channel: Any, deadline: float) -> int:
+    """The exit status of a command whose output has ended, -1 where the link was lost; TimeoutError where none is told.
+
+    A host that lies, or a login shell that closes its output and lives on, may never tell one: the wait ends at the
+    deadline, and LINK_SECONDS after the output at the latest. (Paramiko's own call for this has no limit.)
+    """
+    left = min(LINK_SECONDS, deadline - time.monotonic())
+    if not channel.status_event.wait(max(0.0, left)):
+        raise TimeoutError
+    return int(channel.exit_status)
+
+
 def _open(connection: Any, line: str | None) -> _Begun:
     channel = connection.transport.open_session(timeout=LINK_SECONDS)
     channel.set_combine_stderr(True)

@@ -34,7 +34,7 @@ CONTROLLER = {
     "controller.end": "all hosts are done",
 }
 _PROGRAM = {
-    "setup": ("setup", "files"),
+    "setup": ("setup", "handover", "files"),
     "hold": ("hold",),
     "hook": ("recover", "hook"),
     "stage": ("stage", "receive", "venv_build"),

@@ -40,7 +40,7 @@ def staging(
     wheels_there: frozenset[str],
     venv_there: bool,
 ) -> Iterator[bytes]:
-    """What `stage.sh` reads: the wheels that the host lacks, then a tar.
+    """What a stage reads: the wheels that the host lacks, then a tar.
 
     same: paths that the host links from an earlier release; gone: of that alone.
     """

@@ -172,9 +172,9 @@ def _require_ours(service: Service, facts: Facts, origin: str, consent: Consent)
 
 
 def _others(facts: Facts, origin: str) -> str:
-    """The git remote of the clone that the service is of, where that is another one than ours."""
+    """The git remote of the clone that the service is of, where that is another one than ours, or ours has none."""
     theirs = facts.record.origin
-    return theirs if origin and theirs != origin else ""
+    return theirs if theirs != origin else ""
 
 
 def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ class SshSession:
             for item in reader.close():
                 transcript.add(item)
                 sink(item)
-            transcript.exit = channel.recv_exit_status()
+            transcript.exit = self._status(channel, script, feeder, transcript)
         if transcript.exit == -1:
             if line.active and not transcript.tail and not transcript.marks:
                 raise self._refused("it starts no command")
@@ -116,6 +116,15 @@ class SshSession:
             yield channel
         finally:
             done.close()
+
+    def _status(self, channel: Any, script: Script, feeder: _Feeder, transcript: Transcript) -> int:
+        """How the script ended; LinkLost, and the end of the connection, where the host does not say."""
+        try:
+            return channels.status(channel, feeder.moved + script.seconds)
+        except TimeoutError as error:
+            channel.get_transport().close()
+            told = "the host closed its output and did not say how the script ended, so the connection was given up"
+            raise self._lost(told, script, transcript) from error
 
     def _refused(self, told: str) -> Unreachable:
         return Unreachable(

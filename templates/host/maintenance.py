@@ -79,7 +79,8 @@ class _Door:
             work.make("new", 0o755)
             with work.below("new") as new:
                 for name, data in pages.items():
-                    new.write(name, data, 0o644)
+                    # Who closed the door, and when, is for nobody who only reads what nginx shows.
+                    new.write(name, data, 0o600 if name == "state.json" else 0o644)
                 new.sync()
                 self._record("maintenance-on", "started")
                 self._bring(new)
