@@ -28,7 +28,7 @@ from tasks.engine.marks import Mark, Output, Transcript
 from tasks.engine.parts import Gateway, Health
 from tasks.engine.scripts import Script
 from tasks.engine.service import Process, Service
-from tasks.engine.session import LinkLost, Run, Sink, command, stream
+from tasks.engine.session import LinkLost, Run, Sink, command, opening, stream
 from templates.host.venv import files as venv_files
 
 STUBS = Path(__file__).resolve().parent / "stubs"
@@ -152,7 +152,7 @@ class ShellHost:
 
     def unheard(self, script: Script, output: int) -> int:
         """Run a step of the program with another output; its exit status."""
-        sent = b"".join(stream(self.moved(script)._replace(place=""), RUN, "n", (), (HERE, self._program())))
+        sent = b"".join((opening(self.moved(script), HERE), *stream(self.moved(script), RUN, "n", (), self._program())))
         words = [str(self.folder / "shells/sh"), "-c", command()]
         environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
         return subprocess.run(words, input=sent, stdout=output, env=environment, timeout=60, check=False).returncode

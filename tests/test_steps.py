@@ -17,7 +17,7 @@ from tasks.engine.member import Member
 from tasks.engine.parts import Hooks
 from tasks.engine.questions import Question
 from tasks.engine.scripts import Consent, Script
-from tasks.engine.session import Run, stream
+from tasks.engine.session import Run, opening, stream
 from tests.clone import Clone, make, quicken
 from tests.hosts import MakeHosts
 from tests.site import Site
@@ -86,7 +86,7 @@ SITUATIONS: dict[str, Sequence[Script]] = {
 
 def received(script: Script) -> str:
     """The step as its reader on the host has it, from all that is sent."""
-    rest = b"".join(stream(script, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
+    rest = opening(script) + b"".join(stream(script, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
 
     def frame() -> str:
         nonlocal rest
@@ -218,4 +218,5 @@ def test_what_is_printed_is_what_runs(site: Site) -> None:
         assert [name for name, _ in told if name != "facts"] == [name for name, _ in shown if name != "facts"], words
         assert [step for step in told if step[0] != "facts"] == [step for step in shown if step[0] != "facts"], words
         if any(name == "facts" for name, _ in shown):
-            assert told[0] == shown[0], words
+            # The interpreter of the next step is begun before this one is read.
+            assert shown[0] in told, words

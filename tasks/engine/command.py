@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.engine import failures, misread, quote, report
-from tasks.engine.channels import status, within
+from tasks.engine.channels import Begun, status, within
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.fanout import gather, pool
 from tasks.engine.logview import Names, coloured
@@ -130,7 +130,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     def deadline() -> float | None:
         return began + patience if patience else None if before.marks else opened + _BEGIN
 
-    with member.connect().channel(command, patience or _BEGIN) as channel:
+    with member.connect().channel(Begun(command), patience or _BEGIN) as channel:
         opened = time.monotonic()
         try:
             # A login that has ended already says why.

@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from tasks.engine import history, host_program, scripts
-from tasks.engine.channels import within
+from tasks.engine.channels import Begun, within
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.failures import busy
 from tasks.engine.fanout import Emit
 from tasks.engine.marks import Mark, Reader, Transcript
 from tasks.engine.member import Member
-from tasks.engine.session import LinkLost, command, send, stream
+from tasks.engine.session import LinkLost, command, opening, send, stream
 from tasks.engine.ssh import SshSession
 
 _HEARTBEAT = 8.0
@@ -80,8 +80,9 @@ class Holds:
         script = scripts.hold(member.service, claim.action, claim.release, wait)
         script = script if session.keeps_program else script._replace(place="")
         nonce = secrets.token_hex(8)
+        begun = Begun(command(session.become), opening(script))
         with self._guard:
-            channel = self._stack.enter_context(session.channel(command(session.become), wait + 30, followed=True))
+            channel = self._stack.enter_context(session.channel(begun, wait + 30, followed=True))
         with _answering(member):
             send(channel, stream(script, member.run, nonce, ()))
             reader, transcript = Reader(nonce), Transcript()

@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import channels, host_program, refusals
+from tasks.engine.channels import Begun
 from tasks.engine.connection import LINK_SECONDS
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Reader, Transcript
-from tasks.engine.session import LinkLost, Run, Sink, command, stream
+from tasks.engine.session import LinkLost, Run, Sink, command, opening, stream
 from tasks.engine.ssh_config import Options, resolve
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class SshSession:
         nonce, line = secrets.token_hex(8), self._line
         reader, transcript = Reader(nonce), Transcript()
         become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
-        with self.channel(command(become), script.seconds, followed=script.followed) as channel:
+        begun = Begun(command(become), opening(script))
+        with self.channel(begun, script.seconds, followed=script.followed) as channel:
             feeder = _Feeder(channel, stream(script, run, nonce, payload))
             for data in _received(channel, self.host, script, feeder):
                 for item in reader.feed(data):
@@ -94,13 +96,13 @@ class SshSession:
         return transcript
 
     @contextmanager
-    def channel(self, line: str, seconds: float | None, *, followed: bool = False) -> Iterator[Any]:
+    def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Any]:
         """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all.
 
-        followed: the same command line is wanted next, and is begun meanwhile.
+        followed: the same is wanted next, and is begun meanwhile.
         """
         try:
-            channel, done = self._line.session(line, followed=followed)
+            channel, done = self._line.session(begun, followed=followed)
             channel.settimeout(seconds)
         except Unreachable:
             raise

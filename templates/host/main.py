@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -28,6 +29,8 @@ STEPS = (
     "remove",
 )
 """Each is a module, whose `perform` does it."""
+OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
+"""Those that follow each other in a run."""
 
 
 def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
@@ -90,6 +93,10 @@ def start(sources: Mapping[str, str]) -> None:
         sys.stdout.flush()
         os._exit(_by_hand(asked) if asked else 0)
     stream = sys.stdin.buffer
+    if not (sources or select.select([stream], [], [], 0)[0]):
+        # It was begun ahead, for whatever comes next: there is time to load what that may need.
+        for step in OF_THE_ACCOUNT:
+            import_module(f".{step}", __package__)
     nonce, run, who, failpoint = (stream.readline().decode().rstrip("\n") for _ in range(4))
     status = main((nonce, run, who, failpoint), stream, sources)
     # Nothing is left to close, and taking the interpreter apart takes time that a person waits for.
