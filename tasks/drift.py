@@ -41,13 +41,12 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
 
 def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...]:
     from tasks.engine import drift as engine
-    from tasks.engine import host_files, quote, scripts
-    from tasks.engine.scripts import Question
+    from tasks.engine import host_files, questions, quote, scripts
 
     service = member.service
     account = member.host.user or member.login
-    paths = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    found = member.ask(Question(paths), scripts.drift(service, paths))
+    paths = questions.root_files(service, account)
+    found = member.ask(questions.drift(paths), scripts.drift(service, paths))
     # A host that reports what is no account is compared with what setup would write.
     recorded = found.account if found.account and quote.is_account(found.account) else account
     files = host_files.render(service, found.ground(recorded))

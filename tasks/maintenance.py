@@ -49,14 +49,13 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from datetime import datetime, timezone
 
     from tasks.engine import maintenance as pages
-    from tasks.engine import payload, scripts
-    from tasks.engine.scripts import Question
+    from tasks.engine import payload, questions, scripts
 
-    found = member.ask(Question(history=0))
+    found = member.ask(questions.standing())
     member.accept(found)
     member.act_as(found.account or member.login)
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
-    member.perform(scripts.maintenance(member.service, turn), emit, payload.maintenance(sent) if sent else ())
+    member.perform(scripts.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
     member.warning = ""
     if turn == "on":
         member.finish(emit, "closed", f"clients get 503: {text}")
@@ -67,11 +66,10 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
 def _status(c: Any, json: bool) -> None:
     from tasks import fleet
     from tasks.engine import maintenance as pages
-    from tasks.engine import report
-    from tasks.engine.scripts import Question
+    from tasks.engine import questions, report
 
     _, members = fleet.open_fleet(c)
-    found = fleet.ask(members, lambda member: pages.state(member.ask(Question(history=0))))
+    found = fleet.ask(members, lambda member: pages.state(member.ask(questions.standing())))
     if json:
         hosts = [{**(state or {}), "host": name, "maintenance": state is not None} for name, state in found.items()]
         report.document({"hosts": hosts, "errors": fleet.errors(members)})

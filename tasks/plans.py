@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks import fleet
 from tasks.engine import plan as plans
-from tasks.engine import report, staging
+from tasks.engine import questions, report, scripts, staging
 from tasks.engine.difference import Comparison
 from tasks.engine.events import Event, Step
 from tasks.engine.scripts import Consent
@@ -135,14 +135,14 @@ def texts(
 
 
 def _question(member: Member, planned: HostPlan) -> Script:
-    question = staging.question(planned.service, member.host, planned.setup.account, wanted=planned.release)
-    return member.asking(question)
+    asked = questions.deploy(planned.service, member.host, planned.setup.account, planned.release)
+    return scripts.facts(planned.service, asked)
 
 
 def show_scripts(hosts: Iterable[Texts]) -> None:
-    """The exact text of every script, in the order it would run."""
+    """What each host would get, byte for byte and in that order, each with a line before it that names it."""
     writer = report.out()
     for host, found in hosts:
         for script in found:
             writer.raw(f"# ---- {host}: {script.stage} ({len(script.text.encode())} bytes)")
-            writer.raw(script.text)
+            writer.raw(script.text.removesuffix("\n"))

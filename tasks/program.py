@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Fabric's flags that would mean something else here, or would put a secret where it can be seen.
 _REFUSED = {
-    "echo": "every step is shown as it is; the whole script: fab plan --script",
+    "echo": "every step is shown as it is; all that a host gets: fab plan --steps",
     "pty": "scripts need no terminal; for one on a host: fab shell -H HOST",
     "warn-only": "a failed host never hides the others; nothing goes on behind a failure",
 }

@@ -71,14 +71,17 @@ class _Flags(NamedTuple):
 
 
 @verb()
-def plan(c: Any, script: bool = False, check: bool = False, json: bool = False) -> None:
-    """Show what a deploy would change; --script prints the exact text that would run; --check ends with 1 if any."""
+def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False, json: bool = False) -> None:
+    """Show what a deploy would change; --steps prints what each host would get, as it is; --check ends with 1 if any.
+
+    --script is the former name of --steps.
+    """
     from tasks import fleet, plans
 
     project, members = fleet.open_fleet(c)
     made = project.release()
     found = plans.make(project, made, members)
-    if script:
+    if steps or script:
         plans.show_scripts(plans.texts(found, members))
     else:
         plans.show(project, made, members, found, as_json=json)

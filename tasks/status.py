@@ -65,13 +65,12 @@ def _look_again(c: Any, json: bool) -> bool:
 def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple[list[Member], bool]:
     """Ask all hosts, and show how they stand; the members, and whether one is not as it should be."""
     from tasks import fleet
-    from tasks.engine import report, standing
-    from tasks.engine.scripts import Question
+    from tasks.engine import questions, report, standing
 
     project, members = fleet.open_fleet(c, early=True)
 
     def stand(member: Member) -> dict[str, Any]:
-        line = standing.of(member.host.name, member.service, member.ask(Question(health=True, survey=True)))
+        line = standing.of(member.host.name, member.service, member.ask(questions.status()))
         # Both are shown later, where an answer that they cannot be made of would cost all hosts.
         standing.row(line)
         standing.notes([line])
@@ -108,14 +107,13 @@ def _width() -> int | None:
 def health(c: Any, json: bool = False) -> None:
     """Ask the health check now: on each host, through the slot's own socket and through the front door."""
     from tasks import fleet
-    from tasks.engine import report
-    from tasks.engine.scripts import Question
+    from tasks.engine import questions, report
 
     _, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, lambda member: member.ask(Question(health=True, history=0)))
+    found = fleet.ask(members, lambda member: member.ask(questions.health()))
     answers = {
-        name: {"release": facts.live, "slot": facts.get("health.slot") or "not running",
-               "front": facts.get("health.front") or "not asked", "healthy": facts.healthy}
+        name: {"release": facts.live, "slot": facts.state.health.slot or "not running",
+               "front": facts.state.health.front or "not asked", "healthy": facts.healthy}
         for name, facts in found.items()
     }  # fmt: skip
     if json:
@@ -132,11 +130,10 @@ def health(c: Any, json: bool = False) -> None:
 def releases(c: Any, json: bool = False) -> None:
     """List the releases on each host: the one that serves, and what a rollback would go back to."""
     from tasks import fleet
-    from tasks.engine import report, standing
-    from tasks.engine.scripts import Question
+    from tasks.engine import questions, report, standing
 
     _, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, lambda member: standing.releases(member.ask(Question())))
+    found = fleet.ask(members, lambda member: standing.releases(member.ask(questions.releases())))
     if json:
         hosts = [{"host": name, "releases": lines} for name, lines in found.items()]
         report.document({"hosts": hosts, "errors": fleet.errors(members)})
@@ -161,8 +158,7 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
     """
     from tasks import fleet
     from tasks.engine import history as engine
-    from tasks.engine import report
-    from tasks.engine.scripts import Question
+    from tasks.engine import questions, report
 
     if last and not (last.isascii() and last.isdigit()):
         raise UsageError(f"--last takes a number of lines, not {last!r}", where="--last", next="fab history --last 20")
@@ -172,7 +168,7 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
         _verify(c, json)
         return
     _, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, lambda member: member.ask(Question(history=int(last or 1000))).actions)
+    found = fleet.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
     if last:
         found = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in found.items()}
     if json:
@@ -194,16 +190,15 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
 def _verify(c: Any, json: bool) -> None:
     from tasks import fleet
     from tasks.engine import history as engine
-    from tasks.engine import report
-    from tasks.engine.scripts import Question
+    from tasks.engine import questions, report
 
     def look(member: Member) -> tuple[engine.Finding, ...]:
-        facts = member.ask(Question(history=engine.LONGEST))
+        facts = member.ask(questions.history(engine.LONGEST))
         return engine.verify(
             facts.actions,
             current=facts.current,
             settled=facts.settled,
-            busy=bool(facts.get("busy")) or facts.probation is not None,
+            busy=facts.state.busy is not None or facts.probation is not None,
             torn=facts.torn,
         )
 

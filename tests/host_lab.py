@@ -46,7 +46,8 @@ def noted_rename(folder: Any, name: str, to: str) -> None:
     if target:
         note(f"link {folder.path}/{to} -> {target}")
     rename(folder, name, to)
-    cut_here()
+    if target:
+        cut_here()
 
 
 def noted_sync(folder: Any) -> None:

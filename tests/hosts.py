@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +55,7 @@ def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
     if reason:
         pytest.skip(reason)
     writer = pytestconfig.get_terminal_writer()
-    _RUNS.mkdir(mode=0o700, exist_ok=True)
+    require_own(_RUNS)
     owner = _RUNS / f"{os.getpid()}.pid"
     with locked(_RUNS / "lock"):
         _sweep()
@@ -121,6 +123,15 @@ def host(one_host: Hosts) -> Machine:
 def inventory(one_host: Hosts) -> Path:
     """The hosts.yaml of `host`."""
     return one_host.inventory
+
+
+def require_own(folder: Path) -> None:
+    """Make a directory whose name anybody could have taken; it has to be ours, and closed to others."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        pytest.exit(f"{folder} is not a directory of this user's alone: look at it, and remove it", returncode=1)
 
 
 def _state_of(owner: Path) -> Path:

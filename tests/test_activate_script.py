@@ -28,7 +28,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(s
     assert beside in host.calls
     assert [call for call in host.calls if call != beside] == [
         "systemctl is-active myapp@green.service myapp-probation@blue.service myapp-probation@green.service"
-        " myapp@blue.service myapp.service",
+        " myapp@blue.service myapp.service myapp-hook@blue.service myapp-hook@green.service",
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
         "systemctl start myapp@green.service",
         *(looks, asks, looks, asks, looks),

@@ -1,4 +1,4 @@
-"""The bytecode that a stage makes of the code, with a real Python under the real shells."""
+"""The bytecode that a stage makes of the code, with a real Python."""
 
 from __future__ import annotations
 

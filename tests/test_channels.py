@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tasks.engine import channels
+from tasks.engine.channels import Begun
 from tests.clone import Clone, make, quicken
 from tests.front import release_of
 from tests.gate import gated
 from tests.hosts import Hosts, MakeHosts
 
-SHELLS = "pgrep -u deploy -f '^/bin/sh -c .*IFS= read -r length'"
-"""The shells of our scripts: those that run one, and those that wait for one, have the same command line."""
+SHELLS = "pgrep -u deploy -f '^[^ ]*python[0-9.]* -I -S /opt/apps/myapp/.program/'"
+"""The interpreters of our steps: those that do one, and those that wait for one, have the same command line."""
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +28,19 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     return hosts, clone
 
 
-def two_shells(hosts: Hosts) -> None:
+def two_interpreters(hosts: Hosts) -> None:
     """Wait for that of the lock, and for one that nothing was sent to yet."""
     waited = hosts[0].sh(f"for _ in $(seq 500); do [ $({SHELLS} -c) = 2 ] && exit; sleep 0.02; done; exit 1")
     assert waited.returncode == 0, hosts[0].sh("ps axww").stdout.decode()
 
 
-def test_the_next_shell_is_begun_while_the_last_script_is_used(served: tuple[Hosts, Clone], tmp_path: Path) -> None:
+def test_the_next_interpreter_is_begun_while_the_last_step_is_done(served: tuple[Hosts, Clone], tmp_path: Path) -> None:
     hosts, clone = served
     clone.write("service/edit.txt", "begun ahead\n")
     with gated(clone, tmp_path) as gate, clone.start("deploy", "-H", "shire01", "--json") as run:
         assert run.stdout is not None
         next(line for line in run.stdout if json.loads(line).get("phase") == "hook")
-        two_shells(hosts)
+        two_interpreters(hosts)
         gate.open()
         run.communicate(timeout=60)
         assert run.returncode == 0
@@ -62,6 +63,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
+        self.sent = b""
         self.closed = False
 
     def set_combine_stderr(self, _: bool) -> None:
@@ -69,6 +71,9 @@ class Channel:
 
     def exec_command(self, line: str) -> None:
         self.begun.append(line)
+
+    def sendall(self, data: bytes) -> None:
+        self.sent += data
 
     def close(self) -> None:
         self.closed = True
@@ -111,24 +116,24 @@ def line() -> channels.Line:
 
 def test_the_channel_that_was_begun_ahead_is_the_next(connection: Connection) -> None:
     one = line()
-    one.session("a", followed=True)
-    channel, _ = one.session("a", followed=False)
+    one.session(Begun("a"), followed=True)
+    channel, _ = one.session(Begun("a"), followed=False)
     assert channel is connection.opened[1]
     assert [opened.begun for opened in connection.opened] == [["a"], ["a"], []]
 
 
 def test_one_that_is_open_only_begins_when_it_is_needed(connection: Connection) -> None:
     one = line()
-    one.session("a", followed=False)
-    channel, _ = one.session("b", followed=False)
+    one.session(Begun("a"), followed=False)
+    channel, _ = one.session(Begun("b"), followed=False)
     assert channel is connection.opened[1]
     assert channel.begun == ["b"]
 
 
 def test_another_command_line_is_not_what_was_begun(connection: Connection) -> None:
     one = line()
-    one.session("a", followed=True)
-    channel, _ = one.session("b", followed=False)
+    one.session(Begun("a"), followed=True)
+    channel, _ = one.session(Begun("b"), followed=False)
     assert channel is connection.opened[2]
     assert (channel.begun, connection.opened[1].closed) == (["b"], True)
 
@@ -136,8 +141,8 @@ def test_another_command_line_is_not_what_was_begun(connection: Connection) -> N
 @pytest.mark.parametrize("followed", [True, False])
 def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connection, followed: bool) -> None:
     one = line()
-    one.session("a", followed=followed)
+    one.session(Begun("a"), followed=followed)
     connection.opened[1].close()
-    channel, _ = one.session("a", followed=False)
+    channel, _ = one.session(Begun("a"), followed=False)
     assert channel is connection.opened[2]
     assert channel.begun == ["a"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -13,8 +12,9 @@ import pytest
 
 from tests.clone import Clone
 from tests.fleet import Fleet, deployed
-from tests.hosts import Hosts, MakeHosts
+from tests.hosts import MakeHosts
 from tests.stand_ins import closed_port, entries, mute, write_inventory
+from tests.test_steps import HEADING
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_deploy_whose_reader_has_gone_still_finishes_its_work(fleet: Fleet) ->
 
 @pytest.mark.parametrize(
     "words",
-    [["status"], ["plan", "--script"], ["--list"], ["exec", "-H", "shire01", "--", "yes"], ["logs"]],
+    [["status"], ["plan", "--steps"], ["--list"], ["exec", "-H", "shire01", "--", "yes"], ["logs"]],
     ids=lambda words: words[0],
 )
 def test_a_closed_pipe_is_quiet_and_ends_a_query(fleet: Fleet, words: list[str]) -> None:
@@ -157,7 +157,6 @@ def test_a_closed_pipe_is_quiet_and_ends_a_query(fleet: Fleet, words: list[str])
     assert status == 0, said
 
 
-SCRIPT = re.compile(r"# ---- (\S+): (\w+) \((\d+) bytes\)\n")
 VERBS = ["deploy", "rollback", "restart", "stop", "start", "setup", "remove"]
 
 
@@ -167,56 +166,10 @@ def test_a_dry_run_prints_scripts_and_changes_nothing(fleet: Fleet, verb: str) -
     look = "find /opt/apps/myapp ! -name '*.pyc' -printf '%p %T@ %l\\n' | sort; systemctl show -p MainPID 'myapp@*'"
     before = fleet.sh(0, look)
     ended = fleet.clone.done("--dry", verb, "-H", "shire01")
-    assert SCRIPT.match(ended.out)
-    stage = {"deploy": "stage", "rollback": "activate", "restart": "activate"}.get(verb, verb)
-    begins = f'"step": "{stage}"' if stage in {"setup", "remove"} else f"# {stage} of myapp\n"
-    assert begins in ended.out
+    assert HEADING.match(ended.out)
+    stage = {"deploy": "activate", "rollback": "activate", "restart": "activate"}.get(verb, verb)
+    assert f'"step": "{stage}"' in ended.out
     assert fleet.sh(0, look) == before
-
-
-RECORDER = """#!/bin/sh
-# Keeps what every script's first command reads: the script.
-exec /usr/bin/head "$@" | tee "/var/tmp/received/$(date +%s%N)"
-"""
-PYTHON_RECORDER = """#!/bin/sh
-# Keeps what the host's program reads: itself, the lines of the run, and its step.
-case $* in
-  *stream*) tee "/var/tmp/received/$(date +%s%N)" | /usr/bin/python3.11 "$@" ;;
-  *) exec /usr/bin/python3.11 "$@" ;;
-esac
-"""
-
-
-def step_of(received: str) -> str:
-    """The step, from all that the host's program has read."""
-    length, _, rest = received.partition("\n")
-    length, _, rest = rest.encode()[int(length) :].decode().split("\n", 4)[4].partition("\n")
-    return rest.encode()[: int(length)].decode()
-
-
-def test_what_plan_prints_is_byte_for_byte_what_runs(clone: Clone, one_host: Hosts) -> None:
-    clone.inventory = one_host.inventory
-    (machine,) = one_host.machines
-    assert machine.sh("mkdir -m 1777 /var/tmp/received").returncode == 0
-    assert machine.sh("tee /usr/local/bin/head && chmod 755 /usr/local/bin/head", RECORDER.encode()).returncode == 0
-    kept = "rm /usr/bin/python3 && tee /usr/bin/python3 && chmod 755 /usr/bin/python3"
-    assert machine.sh(kept, PYTHON_RECORDER.encode()).returncode == 0
-    printed = clone.done("plan", "--script").out
-    assert clone.done("--dry", "deploy").out == printed
-    planned = [printed[at.end() : at.end() + int(at[3])] for at in SCRIPT.finditer(printed)]
-    stages = ("facts", "setup", "hold", "stage", "activate", "probation")
-    first = [json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1] for text in planned]
-    assert first == list(stages)
-
-    assert machine.sh("rm -f /var/tmp/received/*").returncode == 0
-    clone.done("deploy")
-    names = machine.sh("ls /var/tmp/received").stdout.decode().split()
-    received = [machine.sh(f"cat /var/tmp/received/{name}").stdout.decode() for name in names]
-    received = [step_of(text) if "\nSOURCES = " in text[:20] else text for text in received]
-    ran = [text for text in received if re.match(r'# \w+ of myapp\n|{\n  "program"', text)]
-    # Its guard was handed to the last of them, and is what systemd ran.
-    ran.append(machine.sh("cat /run/myapp/ctl/probation/script").stdout.decode())
-    assert ran == planned
 
 
 def test_the_engine_is_compiled_once(clone: Clone) -> None:

@@ -102,10 +102,10 @@ def test_a_person_who_says_yes_is_not_asked_again(watched: tuple[Clone, Mute]) -
 @pytest.mark.parametrize(
     ("words", "way"),
     [
-        (["-e", "deploy", "-H", "all"], "fab plan --script"),
+        (["-e", "deploy", "-H", "all"], "fab plan --steps"),
         (["-p", "deploy", "-H", "all"], "fab shell"),
         (["-w", "deploy", "-H", "all"], "never hides the others"),
-        (["deploy", "-H", "all", "--echo"], "fab plan --script"),
+        (["deploy", "-H", "all", "--echo"], "fab plan --steps"),
         (["--prompt-for-sudo-password", "setup", "-H", "all"], "--as root"),
         (["--prompt-for-login-password", "deploy", "-H", "all"], "identity:"),
         (["--prompt-for-passphrase", "deploy", "-H", "all"], "ssh-add"),

@@ -3,18 +3,13 @@ they cost nothing."""
 
 from __future__ import annotations
 
-import os
 import re
-import resource
-import shutil
-import subprocess
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tasks.engine import failpoints, scripts, templates
+from tasks.engine import failpoints, scripts
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.scripts import Switch
 from tests.clone import Clone
@@ -42,14 +37,10 @@ def activation(action: str) -> list[tuple[str, Callable[[ShellHost], None]]]:
 
 def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> None:
     there = set()
-    for path in (ROOT / "templates/shell").glob("*.sh"):
-        for name in re.findall(r"(?<![a-z])point ([^\s.]+\.[^\s]+)", path.read_text()):
-            shared = [stage for stage in scripts.STAGES if path.name in scripts.parts(stage)]
-            there |= {name.strip('"').replace("$STAGE", stage) for stage in shared}
     for path in (ROOT / "templates/host").glob("*.py"):
         for name in re.findall(r"""point\(f?[\"']([^\"']+)""", path.read_text()):
-            # What a run and its guard share has the name of who uses it; the front door and the recovery are the run's.
-            stages = ["activate", "undo", *(["probation"] if path.stem == "trial" else [])]
+            # What a run and its guard share has the name of who uses it; so has the recovery, which a hook has too.
+            stages = ["activate", "undo", *{"trial": ["probation"], "recover": ["hook"]}.get(path.stem, [])]
             there |= {re.sub(r"\{[a-z.]+\}", stage, name) for stage in stages}
     reached = set()
     for path in (ROOT / "tasks").rglob("*.py"):
@@ -63,7 +54,7 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
 def test_each_step_of_an_activation_is_passed_and_breaks_there(
     tmp_path: Path, name: str, ready: Callable[[ShellHost], None]
 ) -> None:
-    host = serving(ShellHost(tmp_path, "dash"))
+    host = serving(ShellHost(tmp_path))
     ready(host)
     host.failpoint = f"{name}=fail"
     action = "undo" if name.startswith("undo.") else "deploy"
@@ -125,29 +116,7 @@ def test_a_host_may_be_named() -> None:
 
 def test_the_text_that_runs_is_the_same_with_one_and_without(clone: Clone, one_host: Hosts) -> None:
     clone.inventory = one_host.inventory
-    plain = clone.done("plan", "--script").out
+    plain = clone.done("plan", "--steps").out
     clone.environment["FAILPOINT"] = "activate.switch=die"
-    assert clone.done("plan", "--script").out == plain
+    assert clone.done("plan", "--steps").out == plain
     assert '"step": "activate"' in plain
-
-
-@pytest.mark.parametrize("shell", ["dash", "bash"])
-def test_unused_they_start_no_process(shell: str) -> None:
-    prelude = templates.text("shell/prelude.sh")
-    definition = prelude[prelude.index("point() {") : prelude.index("# Hundredths of a second")]
-    passed = 'i=0; while [ "$i" -lt 1000 ]; do point activate.switch; i=$((i + 1)); done; echo passed'
-    command = [shutil.which(shell) or shell, "-c"]
-
-    def said(text: str) -> bytes:
-        # The limit holds for everybody but root.
-        nobody = partial(os.setuid, 65534) if os.geteuid() == 0 else int
-
-        def limited() -> None:
-            nobody()
-            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-
-        text = f"FAILPOINT=\n{definition}\n{text}\n"
-        return subprocess.run([*command, text], capture_output=True, preexec_fn=limited).stdout
-
-    assert said(passed) == b"passed\n"
-    assert said("(true) && echo passed") == b""

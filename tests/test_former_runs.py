@@ -58,7 +58,7 @@ def test_it_gets_time_to_come_to_its_end(shell_host: ShellHost) -> None:
 
 
 def test_what_hangs_is_ended_even_if_it_is_deaf(tmp_path: Path) -> None:
-    host = serving(ShellHost(tmp_path, "dash"))
+    host = serving(ShellHost(tmp_path))
     with holder(host, seconds=600, trap="trap '' TERM;") as process:
         assert host.execute(DEPLOY) == 0, host.transcript
         assert process.wait() == -signal.SIGKILL

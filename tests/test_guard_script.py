@@ -41,7 +41,7 @@ def killed(host: ShellHost, call: int) -> ShellHost:
 def good_run(folder: Path) -> list[str]:
     """What a deploy calls when nothing happens."""
     folder.mkdir()
-    return killed(ShellHost(folder, "dash"), 0).calls
+    return killed(ShellHost(folder), 0).calls
 
 
 def whole(host: ShellHost, at: str) -> None:
@@ -59,7 +59,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path)
 
     def cut(number: int) -> None:
         (tmp_path / str(number)).mkdir()
-        host = killed(ShellHost(tmp_path / str(number), "dash"), number)
+        host = killed(ShellHost(tmp_path / str(number)), number)
         assert host.execute(GUARD) in {0, 1}
         whole(host, f"{number}: {calls[number - 1]}")
 
@@ -72,13 +72,13 @@ def test_its_guard_may_be_killed_too_and_begins_again(tmp_path: Path, call: str)
     calls = good_run(tmp_path / "whole")
     number = calls.index(call) + 1
     (tmp_path / "once").mkdir()
-    once = killed(ShellHost(tmp_path / "once", "dash"), number)
+    once = killed(ShellHost(tmp_path / "once"), number)
     before = len(once.calls)
     once.execute(GUARD)
 
     def cut(further: int) -> None:
         (tmp_path / str(further)).mkdir()
-        host = killed(ShellHost(tmp_path / str(further), "dash"), number)
+        host = killed(ShellHost(tmp_path / str(further)), number)
         host.cut(before + further, "KILL")
         assert host.execute(GUARD) == -9, further
         host.mend()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tasks.engine import history
 from tasks.engine.history import Action
-
-PRELUDE = Path(__file__).resolve().parent.parent / "templates" / "shell" / "prelude.sh"
+from templates.host import history as host_history
+from templates.host import locks
+from templates.host.folders import Folder
+from templates.host.run import Run as HostRun
 
 
 def act(run: int, action: str, release: str, state: str) -> Action:
@@ -85,18 +88,20 @@ def test_a_long_history_is_gone_through_once() -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a service, whose locks lie in it."""
+    monkeypatch.setattr(locks, "RUN", str(tmp_path))
+    (tmp_path / "myapp/lock").mkdir(parents=True)
+    (tmp_path / "myapp/lock/history").touch()
     return tmp_path
 
 
-def record(root: Path, *commands: str) -> list[str]:
-    """Run the prelude's own functions as a run would, and return the lines of the file."""
-    (root / "lock").mkdir(exist_ok=True)
-    head = f"NAME=myapp\nROOT='{root}'\n{PRELUDE.read_text()}\nLOCKS='{root}/lock'\n"
-    text = head + "\n".join(commands)
-    given = 'nonce\nrun-1\n{"user":"ann"}\n\n'
-    done = subprocess.run(["sh", "-c", text], input=given, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def record(root: Path, *entries: tuple[str, str, str]) -> list[str]:
+    """Write these as one run of the host's program does, and return the lines of the file."""
+    run = HostRun(("n", "run-1", '{"user":"ann"}', ""), {"name": "myapp"}, io.BytesIO())
+    with Folder.open(str(root)) as folder:
+        for entry in entries:
+            host_history.record(run, folder, *entry)
     return (root / "history.jsonl").read_text().splitlines()
 
 
@@ -108,7 +113,7 @@ def line(action: str, release: str, state: str, pad: int = 0) -> str:
 
 def test_a_torn_line_does_not_swallow_the_next(root: Path) -> None:
     (root / "history.jsonl").write_text(line("deploy", "a", "started") + line("deploy", "a", "done")[:40])
-    lines = record(root, "history deploy b started", "history deploy b 'done'")
+    lines = record(root, ("deploy", "b", "started"), ("deploy", "b", "done"))
     assert [(one.release, one.state) for one in history.parse(lines)] == [
         ("a", "started"),
         ("b", "started"),
@@ -119,7 +124,9 @@ def test_a_torn_line_does_not_swallow_the_next(root: Path) -> None:
 
 def test_many_writers_at_once_lose_no_line_also_while_the_file_is_shortened(root: Path) -> None:
     (root / "history.jsonl").write_text(line("restart", "a", "done", pad=200) * 3500)
-    lines = record(root, "for n in 1 2 3 4 5 6 7 8; do (history deploy r$n 'done') & done; wait")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: record(root, ("deploy", f"r{n}", "done")), range(1, 9)))
+    lines = (root / "history.jsonl").read_text().splitlines()
     assert {f"r{n}" for n in range(1, 9)} <= {one.release for one in history.parse(lines)}
     assert all(json.loads(one) for one in lines)
 
@@ -128,7 +135,7 @@ def test_a_history_never_grows_without_bound_and_a_rollback_still_knows_where_to
     old = [line("deploy", name, state) for name in ("a", "b") for state in ("started", "done")]
     restarts = line("restart", "b", "done", pad=100)
     (root / "history.jsonl").write_text("".join(old) + restarts * (1_000_100 // len(restarts)))
-    lines = record(root, "history restart b started", "history restart b 'done'")
+    lines = record(root, ("restart", "b", "started"), ("restart", "b", "done"))
     assert sum(map(len, lines)) < 400_000
     actions = history.parse(lines)
     assert len(actions) == len(lines)
@@ -139,6 +146,6 @@ def test_a_history_never_grows_without_bound_and_a_rollback_still_knows_where_to
 
 def test_what_is_kept_of_the_switches_is_bounded_too(root: Path) -> None:
     (root / "history.jsonl").write_text(line("deploy", "a", "done", pad=100) * 8000)
-    lines = record(root, "history deploy b 'done'")
+    lines = record(root, ("deploy", "b", "done"))
     assert sum(map(len, lines)) < 620_000
     assert all(json.loads(one) for one in lines)

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.engine import history, hold, scripts
+from tasks.engine import history, hold, host_program, layout, scripts
+from tasks.engine.errors import LoopError
 from tasks.engine.hold import Claim, Holds
 from tasks.engine.scripts import Switch
 from tasks.engine.session import LinkLost
@@ -31,6 +32,7 @@ class Host:
         self.last, self.become, self.service, self.run = last, (), SERVICE, RUN
         self.host, self.name = self, "shire01"
         self.told = b""
+        self.keeps_program = True
 
     def connect(self) -> Host:
         return self
@@ -40,7 +42,8 @@ class Host:
         yield self
 
     def sendall(self, data: bytes) -> None:
-        nonce = data.decode().splitlines()[-4]
+        lines = data.decode().splitlines()
+        nonce = lines[lines.index(host_program.place(layout.root(SERVICE))) + 1]
         self.told = f"@{nonce} last {self.last}\n@{nonce} held {RUN.id}\n".encode()
 
     def settimeout(self, seconds: float) -> None:
@@ -79,6 +82,29 @@ def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
     assert shell_host.execute(hold) == 0
     (told,) = history.parse(shell_host.transcript.all("last"))
     assert (told.action, told.release, told.state) == ("deploy", NEW, "done")
+
+
+class Forgetful(Host):
+    """One that does not keep the program: it says so, and gives the lock to who sends it."""
+
+    def sendall(self, data: bytes) -> None:
+        lines = data.decode().splitlines()
+        place = host_program.place(layout.root(SERVICE))
+        self.sent.append(place in lines)
+        if place in lines:
+            self.told = f"@{lines[lines.index(place) + 1]} program missing\n".encode()
+
+    sent: list[bool]
+
+
+def test_the_program_is_sent_where_the_host_does_not_keep_it() -> None:
+    host = Forgetful("")
+    host.sent = []
+    with pytest.raises(LoopError, match="it said nothing of why"):
+        Holds().take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
+    assert host.sent[0]
+    assert not any(host.sent[1:])
+    assert not host.keeps_program
 
 
 class Endless(Host):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from templates.host import gate, history, locks, probe, prune, turns, units
+from templates.host import gate, history, locks, probe, turns, units, used
 from templates.host import run as running
 from templates.host.folders import Folder
 from templates.host.gate import Processes
@@ -233,11 +233,11 @@ def test_the_newest_releases_come_first_and_nothing_else_is_one(tmp_path: Path) 
         os.utime(tmp_path / name, (age, age))
     (tmp_path / ("c" * 12)).touch()
     with Folder.open(str(tmp_path)) as releases:
-        assert prune.by_age(releases) == [ID, ANOTHER]
-        assert not prune.in_use(releases, ID, "nobody")
+        assert used.by_age(releases) == [ID, ANOTHER]
+        assert not used.in_use(releases, ID, "nobody")
         descriptor = os.open(tmp_path / ID, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        assert prune.in_use(releases, ID, "nobody")
+        assert used.in_use(releases, ID, "nobody")
         os.close(descriptor)
 
 

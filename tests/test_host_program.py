@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import host_program, templates
+from tasks.engine import failures, host_program, templates
 from tasks.engine.local import LocalShell
+from tasks.engine.marks import Transcript
 from tasks.engine.scripts import Script
 from tasks.engine.session import Run
 from templates.host import program
@@ -33,7 +34,7 @@ def test_it_runs_without_a_file_and_reports() -> None:
     transcript = LocalShell().execute(step(files=["/etc/passwd", "/etc/none"]), RUN, lambda _: None)
     assert (transcript.exit, transcript.ended) == (0, True), transcript
     assert transcript.all("drift") == ("missing /etc/none",)
-    assert [line.partition(" ")[0] for line in transcript.all("fact")] == ["file./etc/passwd"]
+    assert [line.partition(" ")[0] for line in transcript.all("data")] == ["/etc/passwd"]
 
 
 def test_every_module_is_sent_and_imported_at_the_start() -> None:
@@ -68,7 +69,42 @@ def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
     sent = f"\n{len(host_program.text())}\n{host_program.text()}nonce\nrun\n{{}}\n\n"
     ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
     assert ended.returncode == 1
-    assert ended.stdout.startswith(b"@nonce refused no Python 3.9 or newer runs in /usr/bin")
+    assert ended.stdout == b"@nonce python \n"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool) -> None:
+    """An old one, one that does not run, and what only looks like one."""
+    texts = {
+        "python3": "case $1 in -V) echo Python 3.6.8 ;; *) exit 1 ;; esac",
+        "python3.8": "echo /lib/libc.so.6: version not found >&2; exit 1",
+        "python3.8-config": "echo usage",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    text = host_program.LAUNCHER.replace("/usr/bin/", f"{tmp_path}/").replace("/usr/local/bin/python3", "/none")
+    sent = f"{tmp_path}\nnonce\n" if kept else "\n4\ntextnonce\n"
+    ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
+    found = f"Python 3.6.8 ({tmp_path}/python3), /lib/libc.so.6: version not found ({tmp_path}/python3.8)"
+    assert ended.stdout.decode() == f"@nonce {host_program.LACKS} {found}\n"
+    transcript = Transcript({host_program.LACKS: [found]}, exit=1)
+    error = failures.explain(step(), transcript, "shire01", "deploy")
+    assert (error.code, found in error.message, "apt-get install python3" in (error.next or "")) == (
+        "no-python",
+        True,
+        True,
+    )
+
+
+def test_the_names_of_files_are_utf_8_to_it_whatever_the_login_says(tmp_path: Path) -> None:
+    asks = 'import os, sys; print(os.environ["LC_ALL"], sys.getfilesystemencoding())'
+    (tmp_path / "host").mkdir()
+    (tmp_path / "__main__.py").write_text(asks)
+    words = ["sh", "-c", host_program.LAUNCHER]
+    login = {"LC_ALL": "de_DE.ISO-8859-1", "LANG": "de_DE.ISO-8859-1", "PATH": "/usr/bin:/bin"}
+    ended = subprocess.run(words, input=f"{tmp_path}\n".encode(), capture_output=True, env=login, check=True)
+    assert ended.stdout == b"C utf-8\n"
 
 
 def kept(folder: Path) -> Path:
@@ -78,17 +114,18 @@ def kept(folder: Path) -> Path:
     return Path(program.keep(run, str(folder), sources))
 
 
-def ask_copy(place: Path) -> tuple[int, bytes]:
+def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
     """What comes of a step that the copy there is to do."""
     text = f"{place}\nn\nrun\n{{}}\n\n{len(step().text)}\n{step().text}"
-    ended = subprocess.run(["sh", "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
+    ended = subprocess.run([shell, "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
     return ended.returncode, ended.stdout
 
 
-def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, shell: str) -> None:
     place = kept(tmp_path)
     assert place == tmp_path / program.PLACE / host_program.digest()
-    assert ask_copy(place) == (0, b"@n end ok\n")
+    assert ask_copy(place, shell) == (0, b"@n end ok\n")
     before = {path: path.stat().st_ino for path in place.rglob("*.py")}
     assert kept(tmp_path) == place
     assert {path: path.stat().st_ino for path in place.rglob("*.py")} == before
@@ -109,6 +146,21 @@ def test_a_copy_that_is_not_what_its_digest_says_is_never_run_and_made_anew(tmp_
     if fault == "missing":
         shutil.rmtree(place)
     assert ask_copy(kept(tmp_path)) == (0, b"@n end ok\n")
+
+
+@pytest.mark.parametrize("named", ["/none/python3\n", "", "no newline", "/etc/passwd\n"])
+def test_a_copy_runs_by_another_interpreter_where_that_which_made_it_is_gone(tmp_path: Path, named: str) -> None:
+    place = kept(tmp_path)
+    assert (place / "python").read_text() == f"{Path(sys.executable).resolve()}\n"
+    (place / "python").write_text(named)
+    assert ask_copy(place) == (0, b"@n end ok\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="this gives a directory away, which takes root")
+def test_a_copy_of_somebody_else_is_never_run(tmp_path: Path) -> None:
+    place = kept(tmp_path)
+    os.chown(place, 65534, -1)
+    assert ask_copy(place) == (4, f"@n {host_program.MISSING} missing\n".encode())
 
 
 def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path) -> None:

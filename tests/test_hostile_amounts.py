@@ -27,7 +27,7 @@ def test_what_drifted_by_the_hundred_thousand_is_not_all_compared() -> None:
     def source(release: str, path: str) -> None:
         asked.append(release + path)
 
-    facts = Facts({}, drift=tuple(f"edited /opt/apps/myapp/releases/a/code/{number}" for number in range(100_000)))
+    facts = Facts(drift=tuple(f"edited /opt/apps/myapp/releases/a/code/{number}" for number in range(100_000)))
     assert len(drift.examine((), facts, source)) == 100_000
     assert len(asked) <= 100
 

@@ -15,6 +15,7 @@ from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
 from tasks.engine.marks import Mark, Transcript
 from tasks.engine.scripts import Script
+from templates.host.told import State, Told
 from tests.nasty import ANY, harmless
 from tests.promises.words import NO_INJECTION
 
@@ -90,8 +91,13 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     assert entry
     encoded(entry.as_dict())
     shown(*saying.words(entry.text), *saying.readable([entry.text]))
-    encoded({"state": maintenance.state(Facts({"maintenance": nested(depth)}))})
+    encoded({"state": maintenance.state(closed(nested(depth)))})
     shown(*report.error_lines(failures.busy("shire01", nested(depth))))
+
+
+def closed(text: str) -> Facts:
+    """A host whose front door is closed, and says why in these words."""
+    return Facts(Told(state=State(maintenance=text)))
 
 
 def record(**fields: object) -> bytes:
@@ -154,7 +160,7 @@ def test_whoever_is_at_work_is_named_or_not(text: str) -> None:
 @given(text=document("state"))
 @settings(deadline=None)
 def test_whoever_closed_a_service_is_named_or_not(text: str) -> None:
-    found = maintenance.state(Facts({"maintenance": text}))
+    found = maintenance.state(closed(text))
     if found is not None:
         shown(maintenance.describe(found))
         encoded({"maintenance": found})
@@ -195,9 +201,7 @@ def test_a_failure_is_told_whatever_the_script_said(text: str) -> None:
 @settings(deadline=None)
 def test_whatever_is_said_to_have_drifted_is_findings(lines: list[tuple[str, str]]) -> None:
     contents = {path: text.encode("utf-8", "replace") for _, path in lines for text in ("x", path)}
-    found = drift.examine(
-        (), Facts({}, contents=contents, drift=tuple(f"{kind} {path}" for kind, path in lines)), _same
-    )
+    found = drift.examine((), Facts(contents=contents, drift=tuple(f"{kind} {path}" for kind, path in lines)), _same)
     for one in found:
         shown(one.path, one.text, *one.diff)
         encoded(one.as_dict())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,46 +15,77 @@ from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
 from tests.promises.words import CALM, OTHERS
 
-# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer, since of two facts
-# the first counts. NONCE stands for the one of the script.
+# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer; what it is to lie of
+# the facts themselves it puts into them, by the way that leads there. NONCE stands for the one of the script.
 LIAR = r"""#!/usr/bin/python3
-import os, subprocess, sys, threading
+import json, os, subprocess, sys, threading
 
 if "read -r length" not in sys.argv[-1]:
     os.execv("/bin/sh", ["sh", *sys.argv[1:]])
 source, out = sys.stdin.buffer, sys.stdout.buffer
-head = source.readline()
-script = source.read(int(head))
-journal = script.startswith(b"export TZ=UTC")
-run = b"" if journal else b"".join(source.readline() for _ in range(4))
+
+def framed():
+    head = source.readline()
+    return head + source.read(int(head))
+
+script = framed()
+journal = b"export TZ=UTC" in script[:40]
+run = b""
+if b"read -r place" in script[:60]:
+    place = source.readline()
+    script += place + (framed() if place == b"\n" else b"")
+if not journal:
+    run = b"".join(source.readline() for _ in range(4))
 nonce = run.split(b"\n")[0]
 shell = subprocess.Popen(["/bin/sh", "-c", sys.argv[-1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 def pump():
-    shell.stdin.write(head + script + run)
+    shell.stdin.write(script + run)
     shell.stdin.flush()
     while data := source.read1(65536):
         shell.stdin.write(data)
         shell.stdin.flush()
     shell.stdin.close()
 
+def twisted(line, lies):
+    head, text = line.split(b" ", 1)[0], json.loads(line.split(b" ", 2)[2])
+    for way, value in lies:
+        place = text
+        for key in way[:-1]:
+            place = place[key]
+        place[way[-1]] = value
+    return head + b" facts " + json.dumps(text).encode() + b"\n"
+
 threading.Thread(target=pump, daemon=True).start()
 lied = False
+with open("/etc/lies", "rb") as lies:
+    told = lies.readlines()
+within = [json.loads(one[5:]) for one in told if one.startswith(b"FACT ")]
 for line in shell.stdout:
     if not lied and line.startswith(b"@end" if journal else b"@" + nonce):
         lied = True
-        with open("/etc/lies", "rb") as lies:
-            for lie in lies:
+        for lie in told:
+            if not lie.startswith(b"FACT "):
                 out.write(lie.replace(b"NONCE", nonce))
-    out.write(line)
+    out.write(twisted(line, within) if within and line.startswith(b"@" + nonce + b" facts ") else line)
     out.flush()
 sys.exit(shell.wait())
+"""
+# A login shell that says nothing, closes all it has, and lives on.
+MUTE = """#!/bin/sh
+exec </dev/null >/dev/null 2>&1 1>&- 2>&-
+exec sleep 100000
 """
 ID = "c" * 12
 
 
 def mark(word: str, rest: str) -> str:
     return f"@NONCE {word} {rest}"
+
+
+def fact(way: str, value: object) -> str:
+    """A lie in the facts themselves, in the place to which these words lead."""
+    return f"FACT {json.dumps([way.split(), value])}"
 
 
 def deploys(count: int) -> list[str]:
@@ -66,15 +100,18 @@ LIES: dict[str, list[str]] = {
     "drop-ins by the thousand": [mark("drift", "unit myapp@blue.service DropInPaths " + "/x/y/z " * 100_000)],
     "a history of 250,000 lines": deploys(250_000),
     "a history of 100,000 lines": deploys(100_000),
-    "numbers that are none": [
-        mark("fact", f"{key} {'9' * 20}") for key in ("time", "uptime", "probation", "free_bytes", "slot.blue.workers")
+    "numbers that are none": [fact(way, -1) for way in ("machine time", "survey uptime", "state probation")],
+    "numbers without a measure": [
+        fact(way, 2**64 - 1) for way in ("machine time", "survey uptime", "state probation", "survey free_bytes")
     ],
-    "interpreters": [mark("fact", "python " + json.dumps({
+    "interpreters": [fact("pythons", [{
         "path": f"/usr/bin/python{number}", "version": "3.99.0", "soabi": "cpython-399", "machine": "x86_64",
-        "libc": "glibc 2." + "9" * 5000, "implementation": "cpython"})) for number in range(100)],
-    "another host's maintenance": [mark("fact", 'maintenance {"host": "shire02", "who": {"git": [[]]}, "since": {}}')],
+        "libc": "glibc 2." + "9" * 5000, "implementation": "cpython", "flaws": ""} for number in range(100)])],
+    "another host's maintenance": [
+        fact("state maintenance", '{"host": "shire02", "who": {"git": [[]]}, "since": {}}')],
     "what is no JSON": [mark(word, text) for word in ("history", "release") for text in ("[" * 90_000, "null", "{}")],
-    "names that cannot be": [mark("fact", "current_release ../../etc")],
+    "names that cannot be": [fact("state current", "../../etc")],
+    "a second word": [mark("facts", "{}")],
     "a journal of nonsense": [
         '{"MESSAGE": [999], "__REALTIME_TIMESTAMP": "1", "__CURSOR": "c"}', "[" * 200_000, '{"MESSAGE": {}}',
         '{"MESSAGE": "m", "__REALTIME_TIMESTAMP": "%s", "__CURSOR": [[]]}' % ("9" * 4000),
@@ -91,7 +128,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
     made.edit()
     made.clone.done("deploy", "-H", "all")
     made.clone.done("deploy", "-H", "all")
-    for name, text in (("/usr/local/bin/liar", LIAR), ("/etc/lies", "")):
+    for name, text in (("/usr/local/bin/liar", LIAR), ("/usr/local/bin/mute", MUTE), ("/etc/lies", "")):
         ended = made.hosts[0].sh(f"cat >{name} && chmod 0755 {name}", text.encode())
         assert ended.returncode == 0
     made.sh(0, "usermod -s /usr/local/bin/liar deploy")
@@ -150,6 +187,8 @@ def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, v
         ("a history of 250,000 lines", "status", "more than 200000 lines"),
         ("drop-ins by the thousand", "drift", "more than 1000 files"),
         ("names that cannot be", "doctor", "which cannot be"),
+        ("numbers that are none", "status", "facts that cannot be: machine.time is -1"),
+        ("a second word", "rollback", "facts that cannot be"),
     ],
 )
 def test_a_lie_is_its_hosts_error(fleet: Fleet, kind: str, verb: str, told: str) -> None:
@@ -162,3 +201,37 @@ def test_a_drop_in_without_a_directory_is_drift(fleet: Fleet) -> None:
     assert ended.status == 1
     assert "shire01  DROP-IN  WORD: it adds to myapp@blue.service" in ended.out
     assert "shire02  no drift" in ended.out
+
+
+@contextmanager
+def mute(fleet: Fleet) -> Iterator[None]:
+    """Meanwhile the first host says nothing, ends nothing, and is reached all the same."""
+    fleet.sh(0, "usermod -s /usr/local/bin/mute deploy")
+    try:
+        yield
+    finally:
+        fleet.sh(0, "usermod -s /usr/local/bin/liar deploy; pkill -u deploy -x sleep || :")
+
+
+@pytest.mark.promise(OTHERS, "a host that says nothing and does not end", part=2)
+@pytest.mark.parametrize("verb", [*(one for one in VERBS if "rollback" not in one), "exec -H all -- echo shire02",
+                                  "restart -H all --max-failures 1"])  # fmt: skip
+def test_a_host_that_closes_its_output_and_lives_on_keeps_nobody_waiting(fleet: Fleet, verb: str) -> None:
+    with mute(fleet):
+        began = time.monotonic()
+        ended = fleet.clone.fab(*verb.split(), timeout=240)
+        assert time.monotonic() - began < 60
+    assert "Traceback" not in ended.both
+    assert ended.status in {0, 1, 3}, ended.both
+    assert "shire01" in ended.both
+    assert "shire02" in ended.out
+
+
+@pytest.mark.promise(CALM, "SIGTERM while a host says nothing and does not end")
+def test_a_signal_ends_a_run_while_a_host_is_mute(fleet: Fleet) -> None:
+    with mute(fleet), fleet.clone.start("restart", "-H", "all") as process:
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode in {143, -signal.SIGTERM}, out + err
+    assert "Traceback" not in out + err

@@ -6,27 +6,24 @@ on any other kernel root plants them here in its place.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
+from tasks.engine import host_program
 from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
 from tests.promises.words import ROOTS_OWN
 
 ROOT = "/opt/apps/myapp"
-SHELL = Path(__file__).resolve().parents[1] / "templates/shell"
+NAMED = (
+    *("current", "history.jsonl", ".history-new", "maintenance", "maintenance/state.json", ".maintenance"),
+    *("releases", "releases/.part", "releases/.part-old", "venvs", "venvs/.part", "venvs/.part-old"),
+    *("wheels", "wheels/.coming", "wheels/.part", ".program", f".program/{host_program.digest()}"),
+    *("slots", "slots/blue", "slots/blue/release", "slots/green", "slots/green/release", "slots/green/is-green"),
+)
+"""Every path below the deploy account's directory that the program names, without what each run calls its own."""
 PRECIOUS = "/etc/precious"
 # All that root must leave as it is: owner, mode, size, time of its content, and that content.
 LOOK = f"find {PRECIOUS} -printf '%p %u %g %m %s %T@\\n' | sort; cat {PRECIOUS}/file {PRECIOUS}/directory/inner"
-
-
-def named() -> list[str]:
-    """Every path below the deploy account's directory that a script names, without what each run calls its own."""
-    texts = [path.read_text() for path in SHELL.glob("*.sh")]
-    found = {match.rstrip("/.-") for text in texts for match in re.findall(r'\$ROOT"?/([A-Za-z./_-]+)', text)}
-    return sorted(found | {"slots/blue/release", "slots/green/release", "slots/green/is-green"})
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +57,7 @@ def plant(fleet: Fleet, path: str, kind: str) -> None:
 
 
 KINDS = ["to a file", "to a directory", "to nothing", "hard"]
-PLACES = [*(f"{ROOT}/{path}" for path in named()), "/run/myapp/try/blue", "/run/myapp/ctl/probation"]
+PLACES = [*(f"{ROOT}/{path}" for path in NAMED), "/run/myapp/try/blue", "/run/myapp/ctl/probation"]
 
 
 @pytest.mark.promise(ROOTS_OWN, "a link planted by the deploy account, and setup as root", part=8)

@@ -36,8 +36,10 @@ from tasks.engine import (
     member,
     merge,
     plan,
+    questions,
     saying,
     standing,
+    typed,
     watching,
 )
 from tasks.engine.errors import LoopError
@@ -45,12 +47,15 @@ from tasks.engine.facts import Facts
 from tasks.engine.marks import Mark, Output, Reader, Transcript
 from tasks.engine.member import Member
 from tasks.engine.project import Project
+from tasks.engine.questions import Question
 from tasks.engine.reading import Past, merged
-from tasks.engine.scripts import Question, Script
+from tasks.engine.scripts import Script
+from templates.host.told import Job, Python, State, Survey, Told, Used, plain
 from tests.nasty import ANY
 from tests.promises.words import CALM
 from tests.test_golden import SERVICE
-from tests.test_plan import TOOLS, WHEELS, release
+from tests.test_plan import WHEELS, release
+from tests.told import serving
 
 pytestmark = pytest.mark.promise(CALM, "a host that answers with lies, parser by parser")
 
@@ -134,7 +139,7 @@ def planned(said: Transcript) -> object:
     python = facts.choose_python(found, None, ">=3.9", "shire01")
     made = plan.deploy("shire01", SERVICE, release("app.py"), found, python,
                        WHEELS, plan.setup(SERVICE, found, "deploy"))  # fmt: skip
-    return python.target().identity, plan.as_dict(plan.resend(made)), made.scripts()
+    return facts.target(python).identity, plan.as_dict(plan.resend(made)), made.scripts()
 
 
 def drifted(said: Transcript) -> object:
@@ -168,6 +173,13 @@ def _refused(kind: type[Exception], call: Callable[[], object]) -> None:
         return
 
 
+def typed_read(said: Transcript) -> None:
+    """Every text that is JSON, as what the program tells."""
+    for rests in said.marks.values():
+        for rest in rests:
+            _refused(ValueError, lambda rest=rest: typed.read(Told, foreign.load(rest)))  # type: ignore[misc]
+
+
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
     "destination.aim": lambda said: destination.aim(Liar(said), "rollback", None, facts_of(said)),
@@ -179,6 +191,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "facts.choose_python": planned,
     "facts.flaw": planned,
     "facts.parse": facts.parse,
+    "facts.target": planned,
     "failures.busy": each(lambda rest: failures.busy("shire01", rest)),
     "failures.explain": lambda said: failures.explain(Script("activate", "", 1), said, "shire01", "deploy"),
     "failures.unstarted": lambda said: failures.unstarted(said, "shire01", "deploy"),
@@ -218,18 +231,19 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "standing.releases": lambda said: standing.releases(facts_of(said)),
     "standing.row": stood,
     "standing.table": stood,
+    "typed.read": typed_read,
     "watching.judge": lambda said: watching.judge(Liar(said), NEW),
 }
 """Every function and class that is given what a host said, and how it is fed with it."""
 
 # They read nothing of a host: our own texts and files, or what one of the parsers above has made.
 NO_PARSERS = {
-    "destination.question", "maintenance.accept", "maintenance.accepted", "maintenance.files", "marks.Mark",
+    "maintenance.accept", "maintenance.accepted", "maintenance.files", "marks.Mark",
     "marks.Output", "marks.TooMuch", "drift.Finding", "facts.Facts",
-    "facts.Python", "failures.Edited", "history.Action", "history.Finding",
+    "failures.Edited", "history.Action", "history.Finding",
 }  # fmt: skip
 READING = ("difference", "drift", "facts", "failures", "foreign", "history", "lines", "maintenance", "marks", "merge",
-           "saying", "standing", "destination")  # fmt: skip
+           "saying", "standing", "destination", "typed")  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Mark", "Output"}
 
 
@@ -257,15 +271,7 @@ def test_every_parser_is_in_the_table() -> None:
 
 # ---- lies of every kind
 
-WORDS = ("fact", "history", "release", "same", "data", "drift", "journal", "failed", "busy", "moved", "last")
-KEYS = (
-    "current", "live", "current_release", "live_release", "setup.account", "python", "setup.file", "time", "uptime",
-    "maintenance", "busy", "probation", "certificate_end", "free_bytes", "systemd", "slot.blue.ActiveState",
-    "slot.blue.MemoryCurrent", "slot.blue.workers", "health.slot", "health.front", "process.myapp-worker", "nginx",
-    "slot.blue.ActiveEnterTimestampMonotonic", "facade", "tries", "web_account", "tool.systemctl",
-    "job.myapp-nightly.service.Result", "job.myapp-nightly.service.ExecMainStatus", f"used.{OLD}",
-    "job.myapp-nightly.service.ExecMainExitTimestampMonotonic",
-)  # fmt: skip
+WORDS = ("facts", "history", "release", "same", "data", "drift", "journal", "failed", "busy", "moved", "last")
 NUMBERS = st.one_of(st.integers(), st.sampled_from([10**19, 10**20, 10**4000, 2**64 - 1, -1])).map(str)
 IDS = st.sampled_from([NEW, OLD, "c", "", "$(reboot)", "a" * 41])
 SLOTS = st.sampled_from(["blue", "green", "current", "", "active", "inactive", "yes", "ok"])
@@ -294,11 +300,14 @@ UNITS = st.builds(
     st.one_of(ANY, st.sampled_from(["WORD", "/", "//", "/x", "yes", "/etc/systemd/system/myapp@.service.d/x.conf a"])),
 )  # fmt: skip
 PATHS = st.one_of(ANY, st.sampled_from(["/opt/apps/myapp/releases/x/code/y", "/etc/x", "/", ""]))
+
+
+def dumped(value: object) -> str:
+    return json.dumps(value)
+
+
 RESTS: dict[str, st.SearchStrategy[str]] = {
-    "fact": st.one_of(
-        ANY, st.builds("{} {}".format, st.sampled_from(KEYS), VALUES), PYTHON.map(lambda one: f"python {dumped(one)}"),
-        JSON.map(lambda one: f"maintenance {dumped(one)}"),
-    ),
+    "facts": st.one_of(ANY, JSON.map(dumped)),
     "history": st.one_of(ANY, ACTION.map(lambda one: dumped(one)), JSON.map(lambda one: dumped(one))),
     "release": st.one_of(ANY, st.fixed_dictionaries({"id": IDS}, optional={
         "dirty": JSON, "commit": JSON, "packages": JSON}).map(lambda one: dumped(one))),
@@ -311,19 +320,62 @@ RESTS: dict[str, st.SearchStrategy[str]] = {
 }  # fmt: skip
 
 
-def dumped(value: object) -> str:
-    return json.dumps(value)
-
-
 def arrived(text: str) -> str:
     """A text as a line has it that came over a wire."""
     return text.encode("utf-8", "replace").decode().replace("\n", " ").replace("\0", "\ufffd")
+
+
+Steps = tuple[str | int, ...]
+
+
+def places(value: object, above: Steps = ()) -> Iterator[Steps]:
+    """The way to each value in a document."""
+    yield above
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from places(inner, (*above, key))
+
+
+def put(document: Any, way: Steps, value: object) -> Any:
+    """The document with this value there."""
+    if not way:
+        return value
+    place = document
+    for step in way[:-1]:
+        place = place[step]
+    place[way[-1]] = value
+    return document
+
+
+HONEST = plain(
+    serving()._replace(
+        pythons=(Python("/usr/bin/python3", "3.11.2", "cpython-311", "x86_64", "glibc 2.36", "cpython"),),
+        files={questions.switch(SERVICE).files[0]: "0" * 64},
+        survey=Survey(jobs={"myapp-nightly.service": Job()}, used={OLD: Used(9, (1, 2))}),
+    )
+)
+PLACES = [*places(HONEST)]
+LIE = st.one_of(
+    JSON, st.integers(), st.sampled_from([2**64, 2**63, 10**30, -1]), PYTHON.map(lambda one: [one]), IDS, SLOTS,
+    st.sampled_from(["3.99", "Jan 31 00:00:00 2026 GMT", "{}", "Jan 99 00:00:00 99999 GMT"]),
+)  # fmt: skip
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> str:
+    """What a host serves, but for some lies, each in the place of a value; many of the right type."""
+    document = json.loads(json.dumps(HONEST))
+    for way in draw(st.lists(st.sampled_from(PLACES), max_size=4)):
+        with contextlib.suppress(LookupError, TypeError):
+            document = put(document, way, draw(LIE))
+    return json.dumps(document)
 
 
 @st.composite
 def transcripts(draw: st.DrawFn) -> Transcript:
     """What a script may be made to say; as a rule enough of it is true to be believed."""
     said = Transcript()
+    said.add(Mark("facts", arrived(draw(documents()))))
     if draw(st.booleans()):
         honest(said)
     for word in draw(st.lists(st.sampled_from(WORDS), max_size=12)):
@@ -336,13 +388,7 @@ def transcripts(draw: st.DrawFn) -> Transcript:
 
 def honest(said: Transcript) -> None:
     """Enough to plan, roll back and judge with."""
-    python = {"path": "/usr/bin/python3", "version": "3.11.2", "soabi": "cpython-311", "machine": "x86_64",
-              "libc": "glibc 2.36", "implementation": "cpython"}  # fmt: skip
-    watch = destination.question(Liar(said)).files[0]
-    values = {**TOOLS, "current": "blue", "current_release": NEW, "live": "blue", "setup.account": "deploy",
-              "python": json.dumps(python), f"file.{watch}": "0" * 64}  # fmt: skip
-    for key, value in values.items():
-        said.add(Mark("fact", f"{key} {value}"))
+    said.add(Mark("facts", json.dumps(HONEST)))
     for name in (OLD, NEW):
         said.add(Mark("release", json.dumps({"id": name})))
         said.add(Mark("history", json.dumps({"action": "deploy", "release": name, "state": "done", "run": name})))
@@ -387,10 +433,19 @@ def _files(count: int) -> Iterator[tuple[str, str]]:
         yield "data", f"/opt/apps/myapp/releases/x/code/{number} {base64.b64encode(text).decode()}"
 
 
+def _document(**values: object) -> tuple[str, str]:
+    return "facts", json.dumps({**HONEST, **values})
+
+
 def _pythons(count: int) -> Iterator[tuple[str, str]]:
-    known = '"version": "3.11.2", "soabi": "cpython-311", "machine": "x86_64", "libc": "", "implementation": "cpython"'
-    for number in range(count):
-        yield "fact", f'python {{"path": "/{number}", {known}}}'
+    (known,) = HONEST["pythons"]
+    yield _document(pythons=[{**known, "path": f"/{number}"} for number in range(count)])
+
+
+def _units(count: int) -> Iterator[tuple[str, str]]:
+    processes = {f"{number}": f"{number}" for number in range(count)}
+    jobs = {f"{number}": HONEST["survey"]["jobs"]["myapp-nightly.service"] for number in range(count)}
+    yield _document(state={**HONEST["state"], "processes": processes}, survey={**HONEST["survey"], "jobs": jobs})
 
 
 LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
@@ -399,7 +454,7 @@ LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
     "drop-ins": _drop_ins,
     "files": _files,
     "extra files": lambda count: (("drift", f"extra /x/{number}") for number in range(count)),
-    "facts": lambda count: (("fact", f"process.{number} {number}") for number in range(count)),
+    "units": _units,
     "pythons": _pythons,
     "releases": lambda count: (("release", f'{{"id": "{number}"}}') for number in range(count)),
     "manifest": lambda count: (("same", f"{'0' * 64}  {number}") for number in range(count)),
@@ -407,7 +462,8 @@ LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
     "tracebacks": lambda count: (("journal", 'Traceback (most recent call last):\n  File "x"') for _ in range(count)),
     "journal": lambda count: (("journal", json.dumps({"MESSAGE": f"m{number}", "__CURSOR": "c",
                                "__REALTIME_TIMESTAMP": str(10**15 - number)})) for number in range(count)),
-    "one line": lambda count: iter([("fact", "maintenance " + "[" * 20 * count), ("failed", "x" * 20 * count)]),
+    "one line": lambda count: iter([
+        _document(state={**HONEST["state"], "maintenance": "[" * 10 * count}), ("failed", "x" * 20 * count)]),
     "one list": lambda count: iter([("history", '{"who": [' + "[]," * 5 * count + "0]}")] * 2),
 }  # fmt: skip
 
@@ -419,9 +475,9 @@ LIMITED = {"difference.Comparison", "drift.examine"}
 @cache
 def lie(kind: str, count: int) -> Transcript:
     said = Transcript()
-    honest(said)
     for word, rest in LIES[kind](count):
         said.add(Mark(word, rest))
+    honest(said)
     said.add(Mark("end", ""))
     vars(said)["read"] = facts.parse(said)
     return said
@@ -481,16 +537,21 @@ def test_a_line_that_comes_byte_by_byte_is_searched_once() -> None:
 @pytest.mark.parametrize("soabi", ["cpython-" + "9" * 5000, "cpython-311", "", "\0"])
 def test_an_interpreter_of_any_words_is_one_that_wheels_fit_or_none_is_asked_for(libc: str, soabi: str) -> None:
     with contextlib.suppress(LoopError):
-        assert len(facts.Python("/usr/bin/python3", "3.11.2", soabi, "x86_64", libc, "cpython").target().identity) < 200
+        python = Python("/usr/bin/python3", "3.11.2", soabi, "x86_64", libc, "cpython")
+        assert len(facts.target(python).identity) < 200
 
 
 def test_a_path_without_a_directory_is_a_drop_in_like_any_other() -> None:
-    found = drift.examine((), Facts({}, drift=("unit X DropInPaths WORD",)), lambda *_: None)
+    found = drift.examine((), Facts(drift=("unit X DropInPaths WORD",)), lambda *_: None)
     assert [(one.kind, one.path) for one in found] == [("drop-in", "WORD")]
 
 
 def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
-    said = Facts({"maintenance": json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"})})
+    said = Facts(
+        Told(
+            state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
+        )
+    )
     assert maintenance.state(said) == {"since": "x", "message": "m"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -66,6 +67,47 @@ def test_root_reads_what_the_deploy_account_owns_as_that_account(fleet: Fleet, p
         fleet.sh(0, f"runuser -u deploy -- sh -c '{undo}'")
     fleet.clone.done(*SETUP)
     assert fleet.clone.fab("drift", "--as", "root").out.endswith("no drift\n")
+
+
+@pytest.fixture
+def by_root(fleet: Fleet) -> Iterator[Fleet]:
+    """The same host, where root logs in."""
+    assert fleet.clone.inventory
+    deployers, (host,) = fleet.clone.inventory, entries(fleet.clone.inventory).values()
+    changed = write_inventory(deployers.with_name("root.yaml"), {"shire01": {**host, "user": "root"}})
+    fleet.clone.inventory = changed
+    yield fleet
+    fleet.clone.inventory = deployers
+
+
+@pytest.mark.promise(ROOTS_OWN, "a pipe or a link where root only looks", part=4)
+@pytest.mark.parametrize("plant", ["a pipe as a release.json", "a link as the history", "a link for all releases"])
+@pytest.mark.parametrize("verb", ["status", "history", "releases", "doctor", "restart --dry"])
+def test_root_that_only_looks_reads_as_the_deploy_account(by_root: Fleet, verb: str, plant: str) -> None:
+    do, undo = (text.format(R=f"{ROOT}/releases", O=ROOT) for text in PLANTS[plant])
+    by_root.sh(0, f"runuser -u deploy -- sh -c '{do}'")
+    word, _, option = verb.partition(" ")
+    try:
+        began = time.monotonic()
+        ended = by_root.clone.fab(*([option] if option else []), word, "-H", "shire01", timeout=QUICK * 2)
+        assert time.monotonic() - began < QUICK
+        assert "Traceback" not in ended.both
+        assert WORDS not in ended.both
+    finally:
+        by_root.sh(0, f"runuser -u deploy -- sh -c '{undo}'")
+    found = by_root.clone.done("status", "--json", "-H", "shire01").json()["hosts"][0]
+    assert (found["healthy"], found["slot"]) == (True, found["slot"] or "none")
+
+
+def test_root_runs_no_copy_of_the_program_that_the_deploy_account_could_write(by_root: Fleet) -> None:
+    place = by_root.sh(0, f"ls -d {ROOT}/.program/*").split()[0]
+    by_root.sh(0, f"cp {place}/__main__.py /root/kept")
+    by_root.sh(0, f'echo \'open("/root/pwned", "w")\' | runuser -u deploy -- tee {place}/__main__.py')
+    try:
+        by_root.clone.done("status", "-H", "shire01")
+        assert by_root.sh(0, "test -e /root/pwned && echo yes || echo no") == "no\n"
+    finally:
+        by_root.sh(0, f"cat /root/kept >{place}/__main__.py")
 
 
 RACE = f"""
@@ -174,7 +216,15 @@ def test_releases_and_history_are_for_the_deploy_account_and_the_service(fleet: 
     fleet.sh(0, f"mv {ROOT}/history.jsonl {ROOT}/kept")
     fleet.clone.done("restart")
     fleet.sh(0, f"cat {ROOT}/history.jsonl >>{ROOT}/kept && rm {ROOT}/kept")
-    for path in (f"{ROOT}/releases", f"{ROOT}/history.jsonl"):
+    fleet.clone.done("maintenance", "on")
+    state = f"{ROOT}/maintenance/state.json"
+    assert fleet.sh(0, f"stat -c %a {state}") == "600\n"
+    # As former versions made them.
+    fleet.sh(0, f"chmod 755 {ROOT}/venvs {ROOT}/wheels; chgrp deploy {ROOT}/venvs {ROOT}/wheels; chmod 644 {state}")
+    fleet.clone.done(*SETUP)
+    for path in (f"{ROOT}/releases", f"{ROOT}/venvs", f"{ROOT}/wheels", f"{ROOT}/history.jsonl", state):
         assert (
             fleet.hosts[0].sh(f"runuser -u nobody -- ls {path}/ || runuser -u nobody -- cat {path}").returncode != 0
         ), path
+    fleet.clone.done("restart")
+    fleet.clone.done("maintenance", "off")

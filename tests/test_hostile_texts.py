@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine import host_files, launchers, parts, scripts, shapes
 from tasks.engine.errors import UsageError
 from tasks.engine.host_files import Ground
-from tasks.engine.parts import Gateway, Health, Process
+from tasks.engine.parts import Gateway, Process
+from tasks.engine.questions import Question
 from tasks.engine.schema import Shape
-from tasks.engine.scripts import Question, Script, Staging, Switch
+from tasks.engine.scripts import Staging, Switch
 from tasks.engine.service import Service
 from tasks.engine.session import framed
 from tasks.engine.yamlfile import parse
@@ -121,55 +122,18 @@ def _is_taken(name: str) -> bool:
     return True
 
 
-def heads(service: Service, text: str) -> list[Script]:
-    """Scripts with this text wherever one of a host or a file goes."""
-    staging = Staging(text, text, text, text, present=False)
-    return [
-        scripts.facts(service, Question((text,), text)),
-        scripts.stage(service, staging),
-        scripts.hold(service, text, text, 0),
-        scripts.hook(service, text),
-    ]
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_what_a_script_begins_with_are_assignments_and_nothing_else(shell: str, tmp_path: Path) -> None:
-    for text in [text for text in TEXTS if "\0" not in text and "\ud800" not in text and len(text) <= 8192]:
-        service = SERVICE._replace(health=Health(f"/{text}"), nginx=Gateway("a.example"))
-        for script in heads(service, text):
-            _assigned(shell, script, text, tmp_path)
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-@given(text=ANY.filter(lambda text: "\0" not in text and text.isprintable() | ("\n" in text)))
-@settings(
-    max_examples=settings().max_examples // 5,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-def test_any_text_in_the_head_of_a_script_is_a_value(shell: str, text: str, tmp_path: Path) -> None:
-    text = text.encode("utf-8", "replace").decode()
-    _assigned(shell, scripts.hold(SERVICE, text, text, 0), text, tmp_path)
-
-
 @given(text=ANY)
 def test_any_text_in_a_step_is_a_value(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
     sent = framed(scripts.activate(SERVICE, Switch(text, text, text, text)).text)
     told = json.loads(sent.split(b"\n", 1)[1])
     assert (told["action"], told["release"], told["spare"]) == (text, text, text)
-
-
-def _assigned(shell: str, script: Script, text: str, folder: Path) -> None:
-    """Run the head alone, and compare what its variables hold."""
-    head = script.text[: script.text.index("# The first lines of every script")]
-    names = [line.partition("=")[0] for line in head.splitlines() if line.partition("=")[0].isupper()]
-    wanted = ("ID", "ACTION", "EXPECT", "SPARE", "FILES", "PYTHON", "ACCOUNT", "PACKAGES", "VENV")
-    asked = [name for name in dict.fromkeys(names) if name in wanted and not (script.stage == "facts" and name == "ID")]
-    assert asked
-    shown = "".join(f"printf '%s\\0' \"${name}\"\n" for name in asked)
-    found = run(shell, head + shown, folder).decode("utf-8", "surrogateescape").split("\0")[:-1]
-    assert found == [text] * len(asked)
+    told = json.loads(scripts.hold(SERVICE, text, text, 0).text)
+    assert (told["action"], told["release"]) == (text, text)
+    told = json.loads(scripts.stage(SERVICE, Staging(text, text, text, text, present=False)).text)
+    assert [told[key] for key in ("release", "venv", "python", "base")] == [text] * 4
+    told = json.loads(scripts.facts(SERVICE, Question(frozenset(), (text,), text, text)).text)
+    assert (told["files"], told["python"], told["wanted"]) == ([text], text, text)
 
 
 LISTEN = st.builds(

@@ -87,6 +87,32 @@ def test_one_that_the_service_cannot_run_is_refused_by_doctor_plan_and_deploy(
     assert clone.done("doctor", "-H", "shire01").out == "shire01  ready\n"
 
 
+OLD = "echo Python 3.6.8; exit 1"
+
+
+@pytest.mark.parametrize(("made", "told"), [
+    ("", "it has none there"),
+    (f"printf '#!/bin/sh\\n{OLD}\\n' >/usr/bin/python3; chmod 755 /usr/bin/python3", "Python 3.6.8 (/usr/bin/python3)"),
+])  # fmt: skip
+def test_a_host_without_a_python_says_what_to_do(clone: Clone, shire: Hosts, made: str, told: str) -> None:
+    """The program itself needs one, before anything can be asked; the service goes on."""
+    machine = shire[0]
+    away = "mkdir /usr/hidden && mv /usr/bin/python3* /usr/hidden/"
+    assert machine.sh(f"{away}; {made or 'true'}").returncode == 0
+    before = release_of(machine.address)
+    try:
+        for verb in ("doctor", "plan", "deploy", "setup", "status", "rollback"):
+            ended = clone.fab(verb, "-H", "shire01")
+            assert (ended.status, "Traceback" in ended.both) == (1, False), f"{verb}: {ended.both}"
+            assert "this needs Python 3.9 or newer in /usr/bin or /usr/local/bin" in ended.both, ended.both
+            assert told in ended.both
+            assert "apt-get install python3" in ended.both
+        assert release_of(machine.address) == before
+    finally:
+        machine.sh("rm -f /usr/bin/python3; mv /usr/hidden/* /usr/bin/; rmdir /usr/hidden")
+    assert clone.done("doctor", "-H", "shire01").out == "shire01  ready\n"
+
+
 def test_one_in_a_home_serves_where_the_sandbox_opens_homes(clone: Clone, shire: Hosts) -> None:
     machine = shire[0]
     machine.sh(COPY + "/home/deploy/bin/python3.11; chown -R deploy /home/deploy; chmod 0755 /home/deploy")

@@ -41,6 +41,14 @@ def test_what_is_damaged_is_never_run_and_is_sent_anew(site: Site, fault: str) -
     assert PLACE not in site.fab("drift").out
 
 
+def test_every_verb_sends_it_where_it_is_gone(site: Site) -> None:
+    for words in (("maintenance", "on"), ("maintenance", "off"), ("stop",), ("start",)):
+        site.sh(f"rm -rf {PLACE}")
+        site.clone.done(*words, "-H", "shire01")
+    site.deploy()
+    site.sh(f"test -f {PLACE}/host/turns.py")
+
+
 def test_a_guard_runs_from_it(site: Site) -> None:
     assert f"{PLACE}/__main__.py" in site.sh("cat /run/myapp/ctl/probation/script")
 

@@ -70,8 +70,14 @@ class Said(Member):
         told, self.sent = b"" if self.sent else b"@%s begin\nhello\n" % self.nonce, True
         return told
 
-    def recv_exit_status(self) -> int:
-        return 0
+    @property
+    def status_event(self) -> threading.Event:
+        """It has ended."""
+        ended = threading.Event()
+        ended.set()
+        return ended
+
+    exit_status = 0
 
 
 def pair(fault: Exception) -> list[Member]:

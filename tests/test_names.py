@@ -91,6 +91,26 @@ def test_a_process_whose_unit_is_there_already_is_refused_whatever_the_operator_
     assert "/bin/true" in sh(host, "cat /etc/systemd/system/mill-theirs.service")
 
 
+@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names")
+def test_an_account_that_cannot_be_removed_is_still_known_as_ours(host: Hosts, tmp_path: Path) -> None:
+    clone = deployed(make(tmp_path, host.inventory), host, name="inn", nginx=None, listen="127.0.0.1:8085")
+    sh(host, "mkdir -p /var/lib/systemd/linger; touch /var/lib/systemd/linger/inn")
+    sh(host, "systemd-run -q --unit=left -p User=inn sleep 600")
+    sh(host, "printf '#!/bin/sh\nexit 8\n' >/usr/local/sbin/userdel; chmod 755 /usr/local/sbin/userdel")
+    try:
+        ended = clone.done("remove", "-H", "shire01", "--yes", "--data")
+        assert "userdel did not remove the account inn" in ended.both
+        assert sh(host, "ps -U inn -o pid= || :; ls /var/lib/systemd/linger") == ""
+        assert "made user inn\n" in sh(host, "cat /etc/inn/setup")
+    finally:
+        sh(host, "rm /usr/local/sbin/userdel")
+    # Neither the next setup nor the next remove takes it for somebody else's.
+    clone.done("deploy", "-H", "shire01")
+    clone.done("remove", "-H", "shire01", "--yes", "--data")
+    assert host[0].sh("id inn").returncode != 0
+    assert sh(host, "ls -d /etc/inn /var/lib/inn 2>/dev/null || :") == ""
+
+
 APT = """#!/bin/sh
 # A mirror whose packages are known once their list was fetched.
 case "$*" in
@@ -132,3 +152,11 @@ def test_another_clone_of_that_name_is_told_whose_service_it_would_replace(host:
     other.done("deploy", "-H", "shire01", "--take-over")
     assert "origin git@git.example:other.git\n" in sh(host, "cat /etc/twice/setup")
     assert first.fab("deploy", "-H", "shire01").status == 1
+    # A clone without a remote is not the one whose remote the record names.
+    git(first.root, "remote", "remove", "origin")
+    for verb in ("plan", "deploy", "setup"):
+        ended = first.fab(verb, "-H", "shire01")
+        assert (ended.status, "the service of another clone: git@git.example:other.git" in ended.both) == (1, True)
+    first.done("setup", "-H", "shire01", "--take-over")
+    assert "origin" not in sh(host, "cat /etc/twice/setup")
+    first.done("deploy", "-H", "shire01")

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from tasks.engine import templates
+from tasks.engine import host_program
 from tests.clone import make
 from tests.front import ask
 from tests.hosts import MakeHosts
 from tests.promises import traffic
-from tests.site import Site
+from tests.site import ROOT, Site
 
 DRAIN = 12
 # Listens at both paths, in a /run of its own: two connections wait to be accepted at each, and one has been.
@@ -64,6 +64,18 @@ while not os.path.exists("/tmp/enough"):
 open("/tmp/nonce", "w").write(nonce)
 open("/tmp/seen", "w").write("\\n".join(seen).replace("\\0", " "))
 time.sleep(600)
+"""
+
+
+# By the program that the host keeps.
+SOCKETS = """
+import sys
+sys.path.insert(0, "{place}")
+from host import service, slots
+high = service.Service("high", "/none", 0, 0, None, None, (), ())
+found = slots.Slots(None, high, None)
+for words in found._sockets("blue", found._socket_mark("blue"), "-l"):
+    print(*words, "")
 """
 
 
@@ -144,8 +156,8 @@ def test_a_socket_is_known_on_any_device(site: Site) -> None:
         site.sh(
             f'systemd-run -q --unit=high python3 -c "{bind}"; until [ -S /run/high/blue.sock ]; do sleep 0.05; done'
         )
-        script = f"NAME=high\n{templates.text('shell/slots.sh')}\nfind_socket blue\nsockets_of blue -l\n"
-        (line,) = site.machine.sh("sh -eu", script.encode()).stdout.decode().splitlines()
+        program = SOCKETS.format(place=host_program.place(ROOT))
+        (line,) = site.machine.sh("python3 -I -S -", program.encode()).stdout.decode().splitlines()
         assert " /run/high/blue.sock " in line
         assert "ino:" in line
     finally:

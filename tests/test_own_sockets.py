@@ -75,7 +75,7 @@ def keep():
         file.write(repr(dict(request.headers)) + chr(10))
 """
 VERBS = (
-    ("plan", "--script"),
+    ("plan", "--steps"),
     ("drift",),
     ("drift", "--as", "root"),
     ("restart",),

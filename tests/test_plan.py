@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tasks.engine import host_files, plan
+from tasks.engine import plan
 from tasks.engine.archive import Entry, Tree
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.lock import Lock
 from tasks.engine.parts import Gateway, Tls
 from tasks.engine.release import Release
-from tasks.engine.service import Service
 from tasks.engine.wheelcache import Wheel
 from tasks.engine.wheelhouse import Wheelhouse
 from tests.test_facts import python
 from tests.test_golden import SERVICE
+from tests.told import COMMITTED, NEW, OLD, TRIED, but, serving
 
-NEW, OLD = "b" * 12, "a" * 12
-TOOLS = {f"tool.{name}": f"/usr/bin/{name}" for name in
-         ("curl", "flock", "nginx", "openssl", "ss", "sudo", "tar", "visudo", "apt-get")}  # fmt: skip
-SERVING = {
-    **TOOLS, "setup.account": "deploy", "setup.layout": "2", "web_account": "www-data", "ipv6": "1",
-    "current": "blue", "current_release": NEW, "live": "blue", "facade": "active",
-    "slot.blue.ActiveState": "active", "slot.green.ActiveState": "inactive",
-    "health.slot": "ok", "health.front": "ok", "file./etc/myapp/tls/certificate.pem": "c" * 64,
-}  # fmt: skip
 NAMES = ("Flask-3.1.0-py3-none-any.whl", "gunicorn-27.0.1-py3-none-any.whl")
 WHEELS = Wheelhouse("d" * 64, tuple(Wheel(name, Path("/nowhere"), "0" * 64, 1) for name in NAMES))
 
@@ -41,17 +33,9 @@ def release(*paths: str) -> Release:
     return Release(NEW, Tree(entries), Lock(()), "c0ffee", ())
 
 
-def host(**values: str) -> Facts:
+def host(changes: Mapping[str, object] | None = None) -> Facts:
     """A host that serves NEW as it should, but for these facts."""
-    return Facts({**SERVING, **written(), **{key.replace("__", "."): value for key, value in values.items()}},
-                 releases=({"id": NEW}, {"id": OLD}), manifest={})  # fmt: skip
-
-
-def written(service: Service = SERVICE) -> dict[str, str]:
-    """The facts of a host where setup has written everything."""
-    files = host_files.render(service, host_files.Ground("deploy", "www-data", True))
-    both = {f"file.{file.path}": file.sha256 for file in files}
-    return {**both, **{f"setup.{file.path}": file.sha256 for file in files}}
+    return Facts(but(serving(), changes or {}), releases=({"id": NEW}, {"id": OLD}), manifest={})
 
 
 def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
@@ -63,45 +47,45 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
     ("changes", "why"),
     [
         ({}, ""),
-        ({"current_release": ""}, "nothing is deployed yet"),
-        ({"current_release": OLD}, f"release {OLD} serves"),
-        ({"current_release": OLD, "live": "green", "live_release": NEW, "probation": "9"}, ""),
+        ({"state current": ""}, "nothing is deployed yet"),
+        ({COMMITTED: OLD}, f"release {OLD} serves"),
+        ({COMMITTED: OLD, "state live": "green", TRIED: NEW, "state probation": 9}, ""),
         (
-            {"live": "green", "live_release": OLD, "probation": "9"},
+            {"state live": "green", TRIED: OLD, "state probation": 9},
             f"release {OLD} serves and is not committed, {NEW} is",
         ),
         (
-            {"current_release": OLD, "live": "green", "live_release": NEW},
+            {COMMITTED: OLD, "state live": "green", TRIED: NEW},
             f"release {NEW} serves and is not committed, {OLD} is",
         ),
-        ({"slot.green.ActiveState": "active", "finishing": "1"}, ""),
-        ({"adrift": "1"}, "a run whose controller is gone is still at work there"),
-        ({"pruning": "1"}, "an earlier run did not come to its end, or the service is stopped"),
-        ({"pruning": "1", "busy": "{}"}, ""),
-        ({"facade": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
-        ({"live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
-        ({"health__front": "answered 502"}, "it does not answer as it should: ok; answered 502"),
+        ({"state slots green state": "active", "state finishing": True}, ""),
+        ({"state adrift": True}, "a run whose controller is gone is still at work there"),
+        ({"state pruning": True}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"state pruning": True, "state busy": "{}"}, ""),
+        ({"state facade": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"state live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"state health front": "answered 502"}, "it does not answer as it should: ok; answered 502"),
     ],
 )
 def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why(
-    changes: dict[str, str], why: str
+    changes: dict[str, object], why: str
 ) -> None:
-    found = planned(host(**changes))
+    found = planned(host(changes))
     assert (found.why, found.unchanged) == (why, not why)
     assert [script.stage for script in found.scripts()] == (["hold", "stage", "activate"] if why else [])
 
 
 def test_what_is_on_probation_may_be_committed_before_the_activation_comes() -> None:
     third = "d" * 12
-    there = host(current_release=OLD, live="green", live_release=third)._replace(releases=({"id": OLD},))
+    there = host({COMMITTED: OLD, "state live": "green", TRIED: third})._replace(releases=({"id": OLD},))
     assert json.loads(planned(there).scripts()[-1].text)["expect"] == [OLD, third]
-    assert json.loads(planned(host(current_release=OLD)).scripts()[-1].text)["expect"] == [OLD]
+    assert json.loads(planned(host({COMMITTED: OLD})).scripts()[-1].text)["expect"] == [OLD]
 
 
 def test_only_what_the_host_lacks_is_sent() -> None:
     made = release("a.py", "b.py", "c.py")
     digests = {entry.path: entry.sha256 for entry in made.tree.entries}
-    there = host(current_release=OLD, **{"wheel.Flask-3.1.0-py3-none-any.whl": "1"})._replace(
+    there = host({COMMITTED: OLD, "state wheels": ("Flask-3.1.0-py3-none-any.whl",)})._replace(
         manifest={"a.py": digests["a.py"], "b.py": "edited", "gone.py": "x"},
         releases=({"id": OLD},),
     )
@@ -115,7 +99,7 @@ def test_only_what_the_host_lacks_is_sent() -> None:
 
 
 def test_a_release_that_is_there_is_not_sent_again() -> None:
-    there = host(current_release=OLD)
+    there = host({COMMITTED: OLD})
     found = planned(there)
     assert found.delivery.staging.present
     shown = plan.as_dict(found)
@@ -124,7 +108,7 @@ def test_a_release_that_is_there_is_not_sent_again() -> None:
 
 
 def test_what_was_edited_is_sent_whole() -> None:
-    there = host(current_release=OLD)._replace(manifest={"app.py": release("app.py").tree.entries[0].sha256})
+    there = host({COMMITTED: OLD})._replace(manifest={"app.py": release("app.py").tree.entries[0].sha256})
     before = planned(there)
     after = plan.resend(before)
     assert before.delivery.same == {"app.py"}
@@ -153,7 +137,7 @@ def test_a_venv_is_named_by_its_wheels_and_its_interpreter() -> None:
         plan.venv_name(WHEELS, python(path="/opt/python3")),
     }
     assert len({name, *others}) == 4
-    assert planned(host(current_release="", **{f"venv.{name}": "1"})).delivery.venv_there
+    assert planned(host({"state venvs": (name,)})).delivery.venv_there
 
 
 def test_a_lock_without_gunicorn_is_told() -> None:
@@ -169,37 +153,37 @@ def test_a_host_that_was_set_up_needs_nothing_of_root() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"setup__account": ""}, "the host was never set up for this service"),
+        ({"record account": ""}, "the host was never set up for this service"),
         (
-            {"setup__layout": "1"},
+            {"record layout": "1"},
             "it was set up by an older version, and what a run uses is moved to where this one has it",
         ),
-        ({"setup__account": "other"}, "it was set up for the account other, not deploy"),
-        ({"file./etc/myapp/tls/certificate__pem": ""}, "there is no certificate"),
+        ({"record account": "other"}, "it was set up for the account other, not deploy"),
+        ({"files /etc/myapp/tls/certificate.pem": None}, "there is no certificate"),
     ],
 )
-def test_what_root_has_to_do_says_why(changes: dict[str, str], reason: str) -> None:
-    found = plan.setup(SERVICE, host(**changes), "deploy")
+def test_what_root_has_to_do_says_why(changes: dict[str, object], reason: str) -> None:
+    found = plan.setup(SERVICE, host(changes), "deploy")
     assert found.needed
     assert reason in found.reasons
 
 
 def test_a_file_that_differs_is_written_and_one_that_a_hand_changed_is_told() -> None:
     path = "/etc/systemd/system/myapp@.service"
-    edited = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64}), "deploy")
+    edited = plan.setup(SERVICE, host({f"files {path}": "0" * 64}), "deploy")
     assert (edited.changed, edited.edited) == ((path,), (path,))
-    outdated = plan.setup(SERVICE, host(**{f"file.{path}": "0" * 64, f"setup.{path}": "0" * 64}), "deploy")
+    outdated = plan.setup(SERVICE, host({f"files {path}": "0" * 64, f"record files {path}": "0" * 64}), "deploy")
     assert (outdated.changed, outdated.edited) == ((path,), ())
 
 
 def test_a_file_that_only_root_can_read_is_compared_by_what_setup_wrote() -> None:
-    found = plan.setup(SERVICE, host(**{"file./etc/sudoers.d/myapp": ""}), "deploy")
+    found = plan.setup(SERVICE, host({"files /etc/sudoers.d/myapp": None}), "deploy")
     assert found.changed == ()
 
 
 def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
     service = SERVICE._replace(nginx=Gateway("myapp.example", Tls("files", "c", "k")))
-    there = host(**{"file./etc/myapp/tls/certificate__pem": hashlib.sha256(b"mine").hexdigest()})
+    there = host({"files /etc/myapp/tls/certificate.pem": hashlib.sha256(b"mine").hexdigest()})
     assert plan.setup(service, there, "deploy", plan.Own(b"mine")).reasons == ()
     assert plan.setup(service, there, "deploy", plan.Own(b"new")).reasons == ("the certificate differs",)
 
@@ -210,13 +194,13 @@ def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
      (("sudo", "visudo"), False, ("sudo",)), ((), False, ())],
 )  # fmt: skip
 def test_missing_tools_are_packages_of_the_host(missing: tuple[str, ...], dnf: bool, packages: tuple[str, ...]) -> None:
-    changes = {f"tool__{name}": "" for name in missing}
-    changes |= {"tool__apt-get": "", "tool__dnf": "/usr/bin/dnf"} if dnf else {}
-    assert plan.setup(SERVICE, host(**changes), "deploy").packages == packages
+    changes: dict[str, object] = {f"machine tools {name}": None for name in missing}
+    changes |= {"machine tools apt-get": None, "machine tools dnf": "/usr/bin/dnf"} if dnf else {}
+    assert plan.setup(SERVICE, host(changes), "deploy").packages == packages
 
 
 @pytest.mark.parametrize(("needs", "told"), [((), True), (("jit",), True), (("host",), False), (("network",), False)])
 def test_a_service_that_had_loopback_is_warned_unless_it_keeps_that(needs: tuple[str, ...], told: bool) -> None:
     service = SERVICE._replace(needs=needs)
-    assert bool(plan.setup(service, host(loopback="open"), "deploy").warnings) == told
+    assert bool(plan.setup(service, host({"loopback": True}), "deploy").warnings) == told
     assert plan.setup(service, host(), "deploy").warnings == ()

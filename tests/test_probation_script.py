@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import scripts
-from tasks.engine.scripts import Question, Switch
+from tasks.engine import facts, questions, scripts
+from tasks.engine.scripts import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
 
 __all__ = ["shell_host"]
@@ -177,7 +177,7 @@ def each_cut(folder: Path, signal: str, check: Callable[[ShellHost, str, int], N
 
     def cut(number: int) -> None:
         (folder / str(number)).mkdir()
-        host = tried(ShellHost(folder / str(number), "dash"))
+        host = tried(ShellHost(folder / str(number)))
         host.cut(number, signal)
         status = host.execute(WATCH)
         host.mend()
@@ -239,12 +239,12 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost,
     assert host.serves() == NEW
 
 
-@pytest.mark.parametrize(("until", "left"), [(103_000, "30"), (99_000, "0"), (90_000, None)])
-def test_a_watch_that_is_long_overdue_counts_as_none(shell_host: ShellHost, until: int, left: str | None) -> None:
+@pytest.mark.parametrize(("until", "left"), [(103_000, 30), (99_000, 0), (90_000, None)])
+def test_a_watch_that_is_long_overdue_counts_as_none(shell_host: ShellHost, until: int, left: int | None) -> None:
     """The time is 100000 hundredths of a second since boot."""
     host = tried(shell_host)
     host.unit("myapp-probation@green.service").write_text("active")
     (host.run_folder / "ctl/probation/until").write_text(f"{until}\n")
-    assert host.execute(scripts.facts(SERVICE, Question())) == 0
-    facts = dict(line.partition(" ")[::2] for line in host.transcript.all("fact"))
-    assert (facts.get("live_release"), facts.get("probation")) == (NEW, left)
+    assert host.execute(scripts.facts(SERVICE, questions.releases())) == 0
+    found = facts.parse(host.transcript)
+    assert (found.live, found.probation) == (NEW, left)

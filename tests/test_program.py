@@ -13,7 +13,9 @@ from tasks.engine import destination, doctor, member
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.history import Action
-from tests.test_plan import NEW, OLD, host
+from templates.host.told import Machine, Survey, Told
+from tests.test_plan import host
+from tests.told import NEW, OLD, but, serving
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ class Named:
 
 def there(*ids: str, actions: tuple[str, ...] = ()) -> Facts:
     done = tuple(Action("t", "r", "deploy", release, "done", {}) for release in actions)
-    return Facts({"current_release": NEW}, releases=tuple({"id": one} for one in ids), actions=done)
+    return Facts(serving(), releases=tuple({"id": one} for one in ids), actions=done)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_a_rollback_aims_at_the_one_before_or_the_one_that_was_named(
 @pytest.mark.parametrize(
     ("action", "wanted", "found", "told"),
     [
-        ("restart", None, Facts({}), "no release is committed on this host"),
+        ("restart", None, Facts(), "no release is committed on this host"),
         ("rollback", "cccc", there(NEW, OLD), "release cccc is not on this host"),
         ("rollback", "a", there(NEW, "a1", "a2"), "release a fits more than one release"),
         ("rollback", None, there(NEW), f"there is no release before {NEW} to go back to"),
@@ -89,31 +91,32 @@ def test_what_cannot_be_aimed_at_is_told_with_the_way_on(
     ("changes", "told"),
     [
         ({}, f"release {NEW}, slot blue, healthy"),
-        ({"health__slot": "answered 500"}, f"release {NEW}, slot blue, NOT healthy"),
-        ({"slot__blue__ActiveState": "inactive"}, f"release {NEW}, slot blue, stopped"),
-        ({"current_release": ""}, "nothing: no release is committed"),
+        ({"state health slot": "answered 500"}, f"release {NEW}, slot blue, NOT healthy"),
+        ({"state slots blue state": "inactive"}, f"release {NEW}, slot blue, stopped"),
+        ({"state current": "", "state live": ""}, "nothing: no release is committed"),
     ],
 )
-def test_what_a_host_serves_is_said_in_words(changes: dict[str, str], told: str) -> None:
-    assert member.describe(host(**changes)) == told
+def test_what_a_host_serves_is_said_in_words(changes: dict[str, object], told: str) -> None:
+    assert member.describe(host(changes)) == told
 
 
 @pytest.mark.parametrize(
     ("changes", "stops", "told"),
     [
-        ({"systemd": "252"}, None, ""),
-        ({"systemd": "248"}, False, "systemd is older than 249"),
-        ({"systemd": "239"}, True, "systemd is 239, 247 is needed"),
-        ({"systemd": "252", "free_bytes": "1000000"}, True, "only 1 MB are free"),
-        ({"systemd": "252", "free_inodes": "10"}, True, "only 10 inodes are free"),
-        ({"systemd": "252", "time": "1100"}, False, "its clock is 100 s ahead"),
-        ({"systemd": "252", "time": "900"}, False, "its clock is 100 s behind"),
-        ({"systemd": "252", "selinux": "1"}, False, "SELinux is enforcing"),
+        ({}, None, ""),
+        ({"survey systemd": 248}, False, "systemd is older than 249"),
+        ({"survey systemd": 239}, True, "systemd is 239, 247 is needed"),
+        ({"machine tools systemctl": None, "survey systemd": 0}, True, "systemd is missing, 247 is needed"),
+        ({"survey free_bytes": 1_000_000}, True, "only 1 MB are free"),
+        ({"survey free_inodes": 10}, True, "only 10 inodes are free"),
+        ({"machine time": 1100}, False, "its clock is 100 s ahead"),
+        ({"machine time": 900}, False, "its clock is 100 s behind"),
+        ({"survey selinux": True}, False, "SELinux is enforcing"),
     ],
 )
-def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, str], stops: bool | None, told: str) -> None:
-    values = {"tool.systemctl": "/usr/bin/systemctl", "time": "1000", **changes}
-    found = list(doctor._machine(Facts(values), 1000.0))
+def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object], stops: bool | None, told: str) -> None:
+    here = Told(Machine(1000, tools={"systemctl": "/usr/bin/systemctl"}), survey=Survey(systemd=252))
+    found = list(doctor._machine(Facts(but(here, changes)), 1000.0))
     assert [finding.stops for finding in found] == ([] if stops is None else [stops])
     assert all(told in finding.text and finding.mend for finding in found)
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = sorted([ROOT / "fabfile.py", *(ROOT / "tasks").rglob("*.py")])
 PYTHON = sorted({*PRODUCT, *(ROOT / "tests").rglob("*.py"), *(ROOT / "service").rglob("*.py"),
                  *(ROOT / "templates").rglob("*.py")})  # fmt: skip
-SHELL = sorted([*(ROOT / "templates/shell").glob("*.sh"), *(ROOT / ".ci").iterdir()])
+SHELL = sorted((ROOT / ".ci").iterdir())
 
 # Decide from values alone; a clock, a random number or a file comes to them as an argument.
 PURE = (
@@ -33,8 +33,21 @@ PURE = (
         "journal",
         "launchers",
     ),
-    *("layout", "lines", "marks", "merge", "parts", "plan", "quote", "saying", "schema", "scripts", "selection"),
-    *("difference", "misread", "session", "shapes", "standing", "tally", "target", "tree", "views", "waves"),
+    *(
+        "layout",
+        "lines",
+        "marks",
+        "merge",
+        "parts",
+        "plan",
+        "questions",
+        "quote",
+        "saying",
+        "schema",
+        "scripts",
+        "selection",
+    ),
+    *("difference", "misread", "session", "shapes", "standing", "tally", "target", "tree", "typed", "views", "waves"),
 )
 IO = {"asyncio", "fabric", "getpass", "glob", "http", "io", "invoke", "multiprocessing", "os", "paramiko", "pathlib",
       "queue", "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tasks.engine import facts, scripts
-from tasks.engine.scripts import Question, Switch
+from tasks.engine.questions import WANTS, Question
+from tasks.engine.scripts import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 from tests.test_activate_cut import FRONT
 
@@ -20,7 +21,7 @@ __all__ = ["shell_host"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
-EVERYTHING = Question(health=True, manifest=True, survey=True)
+EVERYTHING = Question(frozenset(WANTS) - {"rights", "journal", "contents"})
 
 
 def ask(host: ShellHost, question: Question = EVERYTHING) -> facts.Facts:
@@ -30,14 +31,14 @@ def ask(host: ShellHost, question: Question = EVERYTHING) -> facts.Facts:
 
 def test_facts_of_a_host_that_serves(shell_host: ShellHost) -> None:
     found = ask(serving(shell_host))
-    assert (found.current, found.get("current"), found.get("live")) == (OLD, "blue", "blue")
+    assert (found.current, found.state.current, found.state.live) == (OLD, "blue", "blue")
     assert (found.healthy, found.settled) == (True, True)
     assert found.manifest is not None
     assert set(found.manifest) == {"app.py"}
-    assert found.get(f"venv.{'1' * 16}") == "1"
-    assert found.get("slot.blue.release") == OLD
-    assert found.number("time") > 1_700_000_000
-    assert found.number("free_bytes") > 0
+    assert found.state.venvs == ("1" * 16,)
+    assert found.state.slots["blue"].release == OLD
+    assert found.machine.time > 1_700_000_000
+    assert found.survey.free_bytes > 0
     assert found.pythons
 
 
@@ -54,7 +55,7 @@ def test_facts_of_a_host_that_has_nothing_yet(shell_host: ShellHost) -> None:
     shutil.rmtree(shell_host.run_folder)
     found = ask(shell_host)
     assert (found.current, found.account, found.release_ids, found.settled) == (None, None, (), False)
-    assert found.get("tool.tar")
+    assert found.machine.tools["tar"]
 
 
 def test_facts_read_no_record_that_is_none_and_of_none_more_than_a_line(shell_host: ShellHost) -> None:
@@ -72,14 +73,14 @@ def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_h
     host = serving(shell_host)
     (host.folder / "answers" / OLD).write_text("503")
     found = ask(host)
-    assert found.get("health.slot").startswith("answered 503, not 200")
+    assert found.state.health.slot.startswith("answered 503, not 200")
     host.cut(FRONT, "KILL")
     (host.folder / "answers" / OLD).unlink()
     host.forget()
     host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD)))
     host.mend()
     found = ask(host)
-    assert (found.get("live"), found.settled) == ("green", False)
+    assert (found.state.live, found.settled) == ("green", False)
 
 
 def test_facts_carry_the_history_in_order_and_no_more_than_was_asked(shell_host: ShellHost) -> None:
@@ -94,15 +95,15 @@ def test_facts_wait_for_an_activation_that_goes_on_without_its_link(shell_host: 
     host = serving(shell_host)
     with (host.run_folder / "lock/activate").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert ask(host, Question(wait=1)).get("activating") == "1"
-    assert ask(host, Question(wait=30)).get("activating") == ""
+        assert ask(host, Question(wait=1)).state.activating
+    assert not ask(host, Question(wait=30)).state.activating
 
 
 def test_files_are_told_by_digest_and_shown_when_asked(shell_host: ShellHost) -> None:
     path = shell_host.folder / "unit"
     path.write_bytes(b"text \x00\xff\n")
-    assert ask(shell_host, Question((str(path),))).contents == {}
-    assert ask(shell_host, Question((str(path),), show_files=True)).contents == {str(path): path.read_bytes()}
+    assert ask(shell_host, Question(files=(str(path),))).contents == {}
+    assert ask(shell_host, Question(frozenset({"contents"}), (str(path),))).contents == {str(path): path.read_bytes()}
 
 
 @pytest.mark.skipif(

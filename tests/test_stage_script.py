@@ -1,4 +1,4 @@
-"""stage.sh under the real shells: what arrives is verified, what is there is linked, and nothing is left half-way."""
+"""A stage on a make-believe host: what arrives is verified, what is there is linked, and nothing is left half-way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import archive, scripts
+from tasks.engine import archive, failpoints, scripts
 from tasks.engine.scripts import Script, Staging, Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
@@ -203,19 +203,6 @@ def test_a_wheel_that_came_whole_is_kept_however_the_script_ends(shell_host: She
     assert names(shell_host) == [".coming", "w0-1-py3-none-any.whl"]
 
 
-def test_a_wheel_that_the_disk_does_not_take_is_none(shell_host: ShellHost) -> None:
-    """A tee that writes nothing, as where no room is left."""
-    tee = shell_host.folder / "full/tee"
-    tee.parent.mkdir()
-    tee.write_text("#!/bin/sh\ncat\necho no space left >&2\nexit 1\n")
-    tee.chmod(0o755)
-    script = stage()
-    full = script._replace(text=script.text.replace("tee ", f"{tee} "))
-    assert shell_host.execute(full, wheels(b"one")) == 1
-    assert "did not arrive" in (shell_host.transcript.last("refused") or "")
-    assert names(shell_host) == [".coming"]
-
-
 def test_a_venv_that_cannot_be_built_leaves_nothing(shell_host: ShellHost) -> None:
     host = based(shell_host)
     (host.root / "venvs" / VENV / "bin/python").write_text("#!/bin/false\n")
@@ -366,3 +353,44 @@ def test_a_damaged_release_that_serves_is_not_replaced_under_its_feet(shell_host
     assert "it is the one that serves: roll back first" in (host.transcript.last("refused") or "")
     assert host.serves() == OLD
     assert host.leftovers() == []
+
+
+@pytest.mark.parametrize("action", ["fail", "die"])
+@pytest.mark.parametrize("point", [name for name in failpoints.names() if name.startswith("stage.")])
+def test_each_place_is_passed_and_the_next_run_makes_it_whole(tmp_path: Path, point: str, action: str) -> None:
+    host = based(ShellHost(tmp_path))
+    present = point == "stage.reuse"
+    if present or point == "stage.replace":
+        assert host.execute(stage(), payload()) == 0
+    if point == "stage.replace":
+        (host.root / "releases" / NEW / "code/app.py").write_text("edited")
+    host.failpoint = f"{point}={action}"
+    ended = host.execute(stage(present=present), [] if present else payload())
+    assert ended == (1 if action == "fail" else -9), point
+    if action == "fail":
+        assert host.transcript.last("refused") == f"failpoint {point}"
+        assert host.leftovers() == []
+    assert (host.serves(), host.history()) == (OLD, [])
+    host.failpoint = ""
+    assert host.execute(stage(), payload()) == 0
+    assert host.leftovers() == []
+    assert host.execute(stage(present=True)) == 0
+
+
+def test_a_venv_that_is_not_there_and_was_not_sent_asks_for_everything(shell_host: ShellHost) -> None:
+    whole = payload()
+    extra = {f"code/{path}": data for path, data in FILES.items()}
+    extra |= {"MANIFEST": manifest(FILES), "EXECUTABLE": b"", "run/web": b"", "WHEELS": b""}
+    assert shell_host.execute(stage(), [whole[0], *archive.pack((), extra)]) == 3
+    assert shell_host.transcript.last("edited") == NEW
+    assert (list((shell_host.root / "releases").iterdir()), shell_host.leftovers()) == ([], [])
+
+
+def test_a_release_that_came_meanwhile_is_left_as_it_is(shell_host: ShellHost) -> None:
+    assert shell_host.execute(stage(), payload()) == 0
+    home = shell_host.root / "releases" / NEW
+    inode = home.stat().st_ino
+    (shell_host.root / "venvs" / VENV / "bin/python").unlink()
+    assert shell_host.execute(stage(), payload()) == 0
+    assert steps(shell_host) == ("venv building with python3",)
+    assert (home.stat().st_ino, shell_host.leftovers()) == (inode, [])

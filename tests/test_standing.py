@@ -12,30 +12,29 @@ from tasks.engine import report, service, standing
 from tasks.engine.facts import Facts
 from tasks.engine.history import Action
 from tasks.engine.service import Process
+from templates.host.told import Health, Job, Machine, Slot, State, Survey, Told
+from tests.told import but
 
 SERVICE = service.describe(service.load(Path(__file__).resolve().parent.parent / "service" / "service.yaml"))
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
 WHO = {"user": "ann", "git": "ann@shire.example"}
-VALUES = {
-    "time": str(NOW),
-    "uptime": "9000",
-    "current": "blue",
-    "current_release": "0123456789ab",
-    "slot.blue.ActiveState": "active",
-    "slot.blue.ActiveEnterTimestampMonotonic": str((9000 - 7300) * 1_000_000),
-    "slot.blue.workers": "4",
-    "slot.blue.MemoryCurrent": "84000000",
-    "health.slot": "ok",
-    "health.front": "ok",
-    "free_bytes": "5000000000",
-    "certificate_end": "Jan 31 00:00:00 2026 GMT",
-}
+HERE = Told(
+    Machine(time=NOW),
+    state=State(
+        "blue",
+        slots={"blue": Slot("active", "0123456789ab", 9000 - 7300, 0, 84_000_000, 4), "green": Slot("inactive")},
+        health=Health("ok", "ok"),
+    ),
+    survey=Survey(9000, free_bytes=5_000_000_000, certificate_end="Jan 31 00:00:00 2026 GMT"),
+)
+LIVE = {"state live": "green", "state slots green": Slot("active", "b")}
 DONE = Action("2025-12-31T20:00:00Z", "r", "deploy", "0123456789ab", "done", WHO)
 
 
-def facts(*actions: Action, releases: tuple[Mapping[str, object], ...] = (), **changes: str) -> Facts:
-    values = {**VALUES, **{key.replace("__", "."): value for key, value in changes.items()}}
-    return Facts(values, releases=releases, actions=actions or (DONE,))
+def facts(
+    changes: Mapping[str, object] | None = None, *actions: Action, releases: tuple[Mapping[str, object], ...] = ()
+) -> Facts:
+    return Facts(but(HERE, changes or {}), releases=releases, actions=actions or (DONE,))
 
 
 def line(name: str = "shire01", found: Facts | None = None) -> dict[str, Any]:
@@ -64,14 +63,14 @@ def test_a_host_at_a_glance() -> None:
 @pytest.mark.parametrize(
     ("changes", "memory", "counted"),
     [
-        ({"slot__blue__MemoryCurrent": "[not set]", "slot__blue__pss": "61000000"}, "~61 MB", "pss"),
-        ({"slot__blue__MemoryCurrent": str(2**64 - 1), "slot__blue__rss": "99000000"}, "~99 MB", "rss"),
-        ({"slot__blue__MemoryCurrent": "[not set]"}, "-", None),
-        ({"slot__blue__rss": "99000000"}, "84 MB", "systemd"),
+        ({"state slots blue memory": None, "state slots blue pss": 61_000_000}, "~61 MB", "pss"),
+        ({"state slots blue memory": 2**64 - 1, "state slots blue rss": 99_000_000}, "~99 MB", "rss"),
+        ({"state slots blue memory": None}, "-", None),
+        ({"state slots blue rss": 99_000_000}, "84 MB", "systemd"),
     ],
 )
 def test_memory_says_who_counted_it(changes: dict[str, Any], memory: str, counted: str | None) -> None:
-    found = line(found=facts(**changes))
+    found = line(found=facts(changes))
     assert standing.row(found)[standing.HEADINGS.index("memory")] == memory
     assert found["memory_counted"] == counted
     assert any(note.startswith("~") for note in standing.notes([found])) is (counted in {"pss", "rss"})
@@ -80,21 +79,19 @@ def test_memory_says_who_counted_it(changes: dict[str, Any], memory: str, counte
 @pytest.mark.parametrize(
     ("status", "ended", "told", "result", "cell", "why"),
     [
-        ("0", "0", "success", None, "ok", None),
-        ("0", "8940000000", "success", "success", "ok", None),
-        ("3", "8940000000", "exit-code", "exit-code", "1 FAILED", "exit-code, 3"),
-        ("0", "0", "resources", "resources", "1 FAILED", "resources"),
-        ("", "", "", None, "ok", None),
+        (0, None, "success", None, "ok", None),
+        (0, 8940, "success", "success", "ok", None),
+        (3, 8940, "exit-code", "exit-code", "1 FAILED", "exit-code, 3"),
+        (0, None, "resources", "resources", "1 FAILED", "resources"),
+        (None, None, "", None, "ok", None),
     ],
 )
 def test_a_job_is_shown_by_how_it_ended(
-    status: str, ended: str, told: str, result: str | None, cell: str, why: str | None
+    status: int | None, ended: int | None, told: str, result: str | None, cell: str, why: str | None
 ) -> None:
     described = SERVICE._replace(processes=(*SERVICE.processes, Process("nightly", "true", "daily")))
     unit = f"{SERVICE.name}-nightly.service"
-    values = {"Result": told, "ExecMainStatus": status, "ExecMainExitTimestampMonotonic": ended}
-    host = facts()
-    host = host._replace(values={**host.values, **{f"job.{unit}.{key}": value for key, value in values.items()}})
+    host = facts({"survey jobs": {unit: Job("inactive", told, status, ended)}})
     found = standing.of("shire01", described, host)
     standing.mark_differing([found])
     assert found["jobs"][unit]["result"] == result
@@ -106,7 +103,9 @@ def test_a_job_is_shown_by_how_it_ended(
 
 def fleet(*releases: str | None) -> list[dict[str, Any]]:
     lines = [
-        standing.of(f"shire{number:02}", SERVICE, facts(current_release=release) if release is not None else None)
+        standing.of(
+            f"shire{number:02}", SERVICE, facts({"state slots blue release": release}) if release is not None else None
+        )
         for number, release in enumerate(releases, start=1)
     ]
     standing.mark_differing(lines)
@@ -155,21 +154,21 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (facts(certificate_end="Jan 11 00:00:00 2026 GMT"), "shire01: the certificate ends in 10 days"),
-        (facts(certificate_end="Dec 30 00:00:00 2025 GMT"), "shire01: the certificate has ended"),
-        (facts(free_bytes="400000000"), "shire01: only 400 MB are free"),
-        (facts(process__myapp_worker="failed"), "shire01: myapp_worker is failed"),
-        (facts(maintenance='{"since": "now", "message": "Soon.", "who": {"user": "ann"}}'),
+        (facts({"survey certificate_end": "Jan 11 00:00:00 2026 GMT"}), "shire01: the certificate ends in 10 days"),
+        (facts({"survey certificate_end": "Dec 30 00:00:00 2025 GMT"}), "shire01: the certificate has ended"),
+        (facts({"survey free_bytes": 400_000_000}), "shire01: only 400 MB are free"),
+        (facts({"state processes": {"myapp_worker": "failed"}}), "shire01: myapp_worker is failed"),
+        (facts({"state maintenance": '{"since": "now", "message": "Soon.", "who": {"user": "ann"}}'}),
          "shire01: maintenance is on since now, by ann: Soon."),
-        (facts(DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "started", WHO)),
+        (facts(None, DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "started", WHO)),
          "shire01: deploy has no outcome: fab history -H shire01 --verify"),
-        (facts(DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "ended", WHO)),
+        (facts(None, DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "ended", WHO)),
          "shire01: the probation of b was ended before its time; 0123456789ab serves"),
-        (facts(DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "returned", WHO, "a worker died")),
+        (facts(None, DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "returned", WHO, "a worker died")),
          "shire01: b did not hold its probation: a worker died. The host went back to 0123456789ab by itself"),
-        (facts(live="green", live_release="b", probation="7", slot__green__ActiveState="active"),
+        (facts({**LIVE, "state probation": 7}),
          "shire01: b is on probation, 7 s more; if it fails, the host goes back to 0123456789ab"),
-        (facts(live="green", live_release="b", slot__green__ActiveState="active"),
+        (facts(LIVE),
          "shire01: b serves, and nobody watches it; a boot starts 0123456789ab. "
          "To go on: fab deploy -H shire01; to go back: fab rollback -H shire01"),
     ],
@@ -179,8 +178,8 @@ def test_what_an_operator_should_not_miss_is_told_below_the_table(found: Facts, 
 
 
 def test_maintenance_stands_in_the_place_of_the_state() -> None:
-    assert standing.row(line(found=facts(maintenance="{}")))[1] == "MAINTENANCE"
-    assert standing.row(line(found=facts(maintenance="{}", health__slot="no")))[1] == "UNHEALTHY"
+    assert standing.row(line(found=facts({"state maintenance": "{}"})))[1] == "MAINTENANCE"
+    assert standing.row(line(found=facts({"state maintenance": "{}", "state health slot": "no"})))[1] == "UNHEALTHY"
 
 
 def test_releases_carry_their_marks_and_who_brought_them() -> None:
@@ -194,7 +193,7 @@ def test_releases_carry_their_marks_and_who_brought_them() -> None:
         {"id": "new", "commit": None, "dirty": 0},
     )
     actions = (act(1, "deploy", "old", "done"), act(2, "deploy", "sad", "failed"), act(3, "deploy", "now", "done"))
-    found = standing.releases(facts(*actions, releases=records, current_release="now"))
+    found = standing.releases(facts({"state slots blue release": "now"}, *actions, releases=records))
     assert {one["id"]: one["marks"] for one in found} == {
         "now": ["live", "good", "dirty"],
         "old": ["rollback", "good"],

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine import inventory, wheelcache
+from tasks.engine.channels import Begun
 from tasks.engine.fanout import apart
 from tasks.engine.marks import Mark, Output
 from tasks.engine.scripts import Script
@@ -187,7 +188,7 @@ def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
     session = SshSession(host, Options())
     script = Script("try", f"{LINES}cat >/dev/null\n", 60)
     waited = []
-    with narrow(far.site.machine, "1600kbit"), session.channel("exec cat", 60) as channel:
+    with narrow(far.site.machine, "1600kbit"), session.channel(Begun("exec cat"), 60) as channel:
         upload = apart(lambda: session.execute(script, RUN, ignore, noise(20 * MB)))
         for _ in range(3):
             time.sleep(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,11 +13,18 @@ from tasks.engine.fanout import apart
 from tasks.engine.ssh_config import Endpoint, Options
 
 
-class _Begun(NamedTuple):
-    """A channel, and the command line that runs on it: nothing as long as it is only open."""
+class Begun(NamedTuple):
+    """What runs on a channel: a command line, and what it is sent first."""
+
+    line: str
+    first: bytes = b""
+
+
+class _Opened(NamedTuple):
+    """A channel, and what has begun on it: nothing as long as it is only open."""
 
     channel: Any
-    line: str | None
+    begun: Begun | None
 
 
 class Line:
@@ -30,7 +38,7 @@ class Line:
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
         self._endpoint, self._options = endpoint, options
         self._connection = connect(endpoint, options)
-        self._next: Future[_Begun] | None = None
+        self._next: Future[_Opened] | None = None
 
     @property
     def active(self) -> bool:
@@ -41,27 +49,27 @@ class Line:
         """End the connection, and with it all its channels."""
         self._connection.close()
 
-    def session(self, line: str, *, followed: bool) -> tuple[Any, Any]:
-        """A channel on which a command line has begun, its output and errors in one stream, and what to close after it.
+    def session(self, begun: Begun, *, followed: bool) -> tuple[Any, Any]:
+        """A channel on which this has begun, its output and errors in one stream, and what to close after it.
 
-        followed: the same command line is wanted once more after this.
+        followed: the same is wanted once more after this.
         """
         from paramiko import ChannelException
 
         try:
-            channel = self._waiting(line) or _open(self._connection, line).channel
-            self._next = apart(partial(_open, self._connection, line if followed else None))
+            channel = self._waiting(begun) or _open(self._connection, begun).channel
+            self._next = apart(partial(_open, self._connection, begun if followed else None))
             return channel, channel
         except ChannelException:
             further = connect(self._endpoint, self._options)
             try:
-                return _open(further, line).channel, further
+                return _open(further, begun).channel, further
             except BaseException:
                 further.close()
                 raise
 
-    def _waiting(self, line: str) -> Any:
-        """The channel that was opened ahead, with this command line on it; None where there is none that will do."""
+    def _waiting(self, begun: Begun) -> Any:
+        """The channel that was opened ahead, with this begun on it; None where there is none that will do."""
         from paramiko import ChannelException
 
         ahead, self._next = self._next, None
@@ -72,9 +80,9 @@ class Line:
             return None
         if found is None or found.channel.closed:
             return None
-        if found.line is None:
-            _begin(found.channel, line)
-        elif found.line != line:
+        if found.begun is None:
+            _begin(found.channel, begun)
+        elif found.begun != begun:
             found.channel.close()
             return None
         return found.channel
@@ -88,19 +96,34 @@ def within(channel: Any, deadline: float) -> None:
     channel.settimeout(left)
 
 
-def _open(connection: Any, line: str | None) -> _Begun:
+def status(channel: Any, deadline: float) -> int:
+    """The exit status of a command whose output has ended, -1 where the link was lost; TimeoutError where none is told.
+
+    A host that lies, or a login shell that closes its output and lives on, may never tell one: the wait ends at the
+    deadline, and LINK_SECONDS after the output at the latest. (Paramiko's own call for this has no limit.)
+    """
+    left = min(LINK_SECONDS, deadline - time.monotonic())
+    if not channel.status_event.wait(max(0.0, left)):
+        raise TimeoutError
+    return int(channel.exit_status)
+
+
+def _open(connection: Any, begun: Begun | None) -> _Opened:
     channel = connection.transport.open_session(timeout=LINK_SECONDS)
     channel.set_combine_stderr(True)
-    if line is not None:
-        _begin(channel, line)
-    return _Begun(channel, line)
+    if begun is not None:
+        _begin(channel, begun)
+    return _Opened(channel, begun)
 
 
-def _begin(channel: Any, line: str) -> None:
+def _begin(channel: Any, begun: Begun) -> None:
     """Run a command line on a channel, without waiting to hear that it has begun: what it reads is sent at once.
 
     A refusal closes the channel, which is seen when it is read. Paramiko has no call for this: the wait is left out.
     """
     channel._wait_for_event = lambda: None
-    channel.exec_command(line)
+    channel.exec_command(begun.line)
     del channel._wait_for_event
+    # A channel that was refused meanwhile is told from one that was not when it is read.
+    with suppress(OSError):
+        channel.sendall(begun.first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 import sys
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.engine import failures, misread, quote, report
-from tasks.engine.channels import within
+from tasks.engine.channels import Begun, status, within
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.fanout import gather, pool
 from tasks.engine.logview import Names, coloured
@@ -24,6 +25,8 @@ from tasks.engine.session import LinkLost, send
 _KEPT = 1024 * 1024
 _GRACE = 5
 """Seconds that a command has to end after -T told it to, and as many again until the link counts as lost."""
+_BEGIN = 60
+"""Seconds that a host has to begin a command; without -T the command itself has no limit."""
 
 _Line = tuple[str, str]
 _Emit = Callable[[_Line], None]
@@ -123,13 +126,18 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     patience = limit + 2 * _GRACE if limit else None
     reader, before = Reader(secrets.token_hex(8)), Transcript()
     command, script = asked(line, reader.nonce, limit)
-    with member.connect().channel(command, patience) as channel:
+
+    def deadline() -> float | None:
+        return began + patience if patience else None if before.marks else opened + _BEGIN
+
+    with member.connect().channel(Begun(command), patience or _BEGIN) as channel:
+        opened = time.monotonic()
         try:
             # A login that has ended already says why.
             with suppress(OSError):
                 send(channel, (script.encode(),))
                 channel.shutdown_write()
-            for item in items(reader, channel, began + patience if patience else None):
+            for item in items(reader, channel, deadline):
                 if isinstance(item, Mark) or not before.marks:
                     # What a login prints ahead of the command is not the command's.
                     before.add(item)
@@ -137,9 +145,12 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
                     answer.keep(item.text)
                 else:
                     emit((member.host.name, item.text))
-            answer.status = before.exit = channel.recv_exit_status()
-        except TimeoutError:
-            answer.status = -1
+            answer.status = before.exit = status(channel, deadline() or math.inf)
+        except TimeoutError as error:
+            told = "the command ran, and did not say how it ended; it may go on there"
+            if not before.marks:
+                told = "the command was to begin"
+            raise LinkLost(f"the host fell silent while {told}", where=member.host.name) from error
     if answer.status == -1:
         raise LinkLost("the connection was lost while the command ran; it may go on there", where=member.host.name)
     if not before.marks:
@@ -149,11 +160,14 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     return answer
 
 
-def items(reader: Reader, channel: Any, deadline: float | None = None) -> Iterator[Mark | Output]:
-    """What comes over a channel, in pieces no longer than a line may be; TimeoutError past the deadline."""
+def items(reader: Reader, channel: Any, deadline: Callable[[], float | None]) -> Iterator[Mark | Output]:
+    """What comes over a channel, in pieces no longer than a line may be; TimeoutError past the deadline of the time."""
     while True:
-        if deadline is not None:
-            within(channel, deadline)
+        until = deadline()
+        if until is None:
+            channel.settimeout(None)
+        else:
+            within(channel, until)
         data = channel.recv(65536)
         if not data:
             break

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from tasks.engine import history, layout, scripts
+from tasks.engine import history, questions, scripts
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.member import Member
-from tasks.engine.scripts import Question
 from tasks.engine.staging import Candidate
-
-
-def question(member: Member) -> Question:
-    """What a rollback or restart asks first: also whether what guards it, and watches a probation, is there."""
-    return Question((layout.watch_file(member.service),), followed=True)
 
 
 def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
     """What a rollback or restart activates, what is committed, and what to go back to afterwards."""
     member.accept(found)
     release = target_of(member, action, wanted, found)
-    for path in question(member).files:
-        if not found.get(f"file.{path}"):
+    for path in questions.switch(member.service).files:
+        if path not in found.files:
             told = f"there is no {path} on the host, which guards a run"
             raise LoopError(told, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
     spare = history.way_back(found.actions, action, release, found.release_ids)
@@ -56,9 +50,9 @@ def switch_scripts(
     member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
 ) -> tuple[scripts.Script, ...]:
     """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
-    aimed = aim(member, action, target, member.ask(question(member)))
+    aimed = aim(member, action, target, member.ask(questions.switch(member.service)))
     return (
-        scripts.facts(member.service, question(member)),
+        scripts.facts(member.service, questions.switch(member.service)),
         scripts.hold(member.service, action, aimed.release, wait),
         scripts.activate(member.service, aimed.switch(action, stop_first)),
     )

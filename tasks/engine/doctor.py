@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tasks.engine import facts as reports
-from tasks.engine import host_files, layout, plan, staging, standing
+from tasks.engine import layout, plan, questions, staging, standing
 from tasks.engine.errors import LoopError
 from tasks.engine.facts import Facts
 from tasks.engine.member import Member
 from tasks.engine.project import Project
-from tasks.engine.scripts import Consent, Question
+from tasks.engine.scripts import Consent
 
 _SKEW_SECONDS = 30
 _FREE_BYTES = 500 * 1000 * 1000
@@ -36,9 +35,8 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     """Everything that is to be said of one host."""
     service, host = member.service, member.host
     account = host.user or member.login
-    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
     asked = time.time()
-    found = member.ask(Question(files, host.python or "", health=True, survey=True, rights=True))
+    found = member.ask(questions.doctor(service, host, account))
     setup = plan.setup(service, found, account, staging.own(project, service), Consent())
     findings = [*_machine(found, asked), *_rights(member, found, setup), *_isolation(member, found, setup)]
     try:
@@ -46,11 +44,12 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
     if found.current and not found.healthy:
-        told = found.get("health.slot") if found.get("health.slot") != "ok" else found.get("health.front")
+        health = found.state.health
+        told = health.slot if health.slot != "ok" else health.front
         text = f"release {found.live} does not answer as it should: {told or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
-    if found.get("facade") == "active":
-        down = [(unit, state) for unit, state in found.under("process.") if state != "active"]
+    if found.state.facade == "active":
+        down = [(unit, state) for unit, state in found.state.processes.items() if state != "active"]
         findings += [
             Finding(False, f"{unit} is {state}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
             for unit, state in down
@@ -70,33 +69,32 @@ def _jobs(member: Member, found: Facts) -> Iterator[Finding]:
 def _used(member: Member, found: Facts) -> Iterator[Finding]:
     """The releases that would have been pruned, if nothing ran from them."""
     for release in found.release_ids:
-        place, *pids = found.get(f"used.{release}").split() or ["0"]
-        if not re.fullmatch(r"[0-9]{1,6}", place) or int(place) <= member.service.keep:
+        used = found.survey.used.get(release)
+        if used is None or used.place <= member.service.keep:
             continue
-        who = f" (pid {', '.join(pids)[:200]})" if pids else ""
+        who = f" (pid {', '.join(map(str, used.pids))[:200]})" if used.pids else ""
         text = f"release {release} stays beyond keep: {member.service.keep}, since something runs from it{who}"
         path = f"{layout.root(member.service)}/releases/{release}"
         yield Finding(False, text, f"on the host, as root, to see what: find /proc/[0-9]*/fd -lname {path}")
 
 
 def _machine(found: Facts, asked: float) -> Iterator[Finding]:
-    if not found.get("tool.systemctl") or found.number("systemd") < 247:
-        yield Finding(True, f"systemd is {found.get('systemd') or 'missing'}, 247 is needed", "use a newer host")
-    elif found.number("systemd") < 249:
+    survey = found.survey
+    if "systemctl" not in found.machine.tools or survey.systemd < 247:
+        yield Finding(True, f"systemd is {survey.systemd or 'missing'}, 247 is needed", "use a newer host")
+    elif survey.systemd < 249:
         yield Finding(False, "systemd is older than 249: after `systemctl stop`, a request may start a slot again",
                       "stop with: fab stop")  # fmt: skip
-    if 0 < found.number("free_bytes") < _FREE_BYTES:
-        yield Finding(
-            True, f"only {found.number('free_bytes') // 1_000_000} MB are free below /opt/apps", "make room there"
-        )
-    if 0 < found.number("free_inodes") < _FREE_INODES:
-        yield Finding(True, f"only {found.number('free_inodes')} inodes are free below /opt/apps", "make room there")
-    skew = found.number("time") - asked
+    if 0 < survey.free_bytes < _FREE_BYTES:
+        yield Finding(True, f"only {survey.free_bytes // 1_000_000} MB are free below /opt/apps", "make room there")
+    if 0 < survey.free_inodes < _FREE_INODES:
+        yield Finding(True, f"only {survey.free_inodes} inodes are free below /opt/apps", "make room there")
+    skew = found.machine.time - asked
     if abs(skew) > _SKEW_SECONDS:
         yield Finding(
             False, f"its clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}", "timedatectl set-ntp on"
         )
-    if found.get("selinux") == "1":
+    if survey.selinux:
         yield Finding(False, "SELinux is enforcing: nginx may not be let through to a unix socket",
                       "setsebool -P httpd_can_network_connect on, and look for denials: ausearch -m avc")  # fmt: skip
 
@@ -108,16 +106,17 @@ def _isolation(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Find
         yield Finding(False, warning, f"where it does not: fab setup -H {host}")
     if "network" in needs or setup.changed:
         return
-    if "host" not in needs and found.get("outside"):
+    isolation = found.survey.isolation
+    if "host" not in needs and isolation.outside:
         yield Finding(False, "the service reaches the networks of this host: it was started before setup closed them, "
                       "or systemd may make no network namespaces here",
                       f"fab restart -H {host}; if that does not help, look for what forbids them to this machine, "
                       "such as the settings of its container")  # fmt: skip
-    if "host" in needs and found.get("address_filter") == "none":
+    if "host" in needs and isolation.filtered is False:
         yield Finding(False, "`needs: [host]` opens all networks here: the kernel does not let systemd filter "
                       "addresses (cgroups of version 1, or a container without BPF)",
                       "use unix sockets, without `host`, or keep it from other machines by a firewall")  # fmt: skip
-    elif "host" in needs and found.current and not found.get("address_filter"):
+    elif "host" in needs and found.current and isolation.filtered is None:
         yield Finding(False, "whether `needs: [host]` keeps the service from other machines shows once it was started "
                       "with that", f"fab restart -H {host}")  # fmt: skip
 
@@ -128,15 +127,15 @@ def _rights(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding
         yield Finding(True, f"packages are missing: {', '.join(setup.packages)}",
                       f"fab setup -H {name}, where a mirror is reached; else install them by hand")  # fmt: skip
     differs = bool(setup.changed or setup.reasons)
-    if differs and not found.get("root"):
+    if differs and not found.machine.root:
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ: {', '.join(setup.changed)}"
         yield Finding(True, f"{what}; this needs root once", f"fab setup -H {name} (full sudo), or with --as root")
     elif differs:
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ"
         yield Finding(False, f"{what}: the next deploy sets it up", f"fab setup -H {name}")
-    if not differs and not found.get("rules"):
+    if not differs and not found.survey.rules:
         yield Finding(
             True, f"sudo does not let {member.login} start and stop the service", f"fab setup -H {name} --as root"
         )
-    if member.service.nginx and found.account and found.get("nginx") != "active":
-        yield Finding(True, f"nginx is {found.get('nginx') or 'missing'}", "on the host: systemctl start nginx")
+    if member.service.nginx and found.account and found.state.nginx != "active":
+        yield Finding(True, f"nginx is {found.state.nginx or 'missing'}", "on the host: systemctl start nginx")

@@ -84,7 +84,7 @@ def _root_files(
     if facts.account is None:
         return
     for file in files:
-        there, recorded = facts.get(f"file.{file.path}"), facts.get(f"setup.{file.path}")
+        there, recorded = facts.files.get(file.path, ""), facts.record.files.get(file.path, "")
         if file.path in links:
             masked = links[file.path] == "/dev/null"
             yield Finding("masked" if masked else "linked", file.path, f"it is a link to {links[file.path]}")
@@ -135,12 +135,11 @@ def _names(path: str, unit: str) -> bool:
 
 
 def _certificate(facts: Facts, missing: frozenset[str]) -> Iterator[Finding]:
-    for path in (key.removeprefix("file.") for key in facts.values if key.endswith("/tls/certificate.pem")):
-        recorded = facts.get(f"setup.{path}")
-        if _differs(recorded, facts.get(f"file.{path}")):
+    for path in (path for path in facts.files if path.endswith("/tls/certificate.pem")):
+        if _differs(facts.record.files.get(path, ""), facts.files[path]):
             yield Finding("edited", path, "it is another certificate than fab setup put there")
     for path in missing:
-        if path.endswith("/tls/certificate.pem") and facts.get(f"setup.{path}"):
+        if path.endswith("/tls/certificate.pem") and facts.record.files.get(path):
             yield Finding("missing", path, "it is not there any more")
 
 

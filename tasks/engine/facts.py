@@ -1,55 +1,28 @@
-"""What a host reported, as values. Pure: parses the marks of the facts script, asks nobody anything."""
+"""What a host reported, as values: of the types of `templates/host/told.py`, or the host is believed nothing. Pure."""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from tasks.engine import archive, foreign, history, layout
+from tasks.engine import archive, foreign, history, layout, typed
 from tasks.engine.errors import LoopError
 from tasks.engine.host_files import Ground
 from tasks.engine.marks import Transcript
 from tasks.engine.target import Target
+from templates.host.told import SLOTS, Machine, Python, Record, State, Survey, Told
 
-_PYTHONS, _LONGEST, _OBJECT = 50, 1000, 8000
-"""Interpreters of a host, characters of one word about one, and of all words: more is not believed."""
+_PYTHONS, _LONGEST = 50, 1000
+"""Interpreters of a host, and characters of one word about one: more is not believed."""
 _RELEASE = r"[0-9a-z]{1,40}"
-_SHAPES = {
-    "current": ("committed slot", "(blue|green)?"),
-    "live": ("live slot", "(blue|green)?"),
-    "current_release": ("committed release", f"({_RELEASE})?"),
-    "live_release": ("live release", f"({_RELEASE})?"),
-    "setup.account": ("deploy account", r"([A-Za-z0-9_][A-Za-z0-9._@-]{0,99})?"),
-}
-"""What goes on into scripts and command lines: what it is called, and how it looks, or the host is believed nothing."""
-
-
-class Python(NamedTuple):
-    """An interpreter on a host.
-
-    flaws: why the service may not be able to run it, or should not, as kind and path: `hidden /home; open /opt/x`.
-    """
-
-    path: str
-    version: str
-    soabi: str
-    machine: str
-    libc: str
-    implementation: str
-    flaws: str = ""
-
-    def target(self) -> Target:
-        """What wheels are chosen for."""
-        abi = re.match(r"cpython-(\d+t?)", self.soabi)
-        name, _, version = self.libc.partition(" ")
-        numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", version)
-        libc = ("glibc", int(numbers[1]), int(numbers[2])) if name == "glibc" and numbers else ("musl", 1, 2)
-        return Target(self.version, f"cp{abi[1]}" if abi else self.soabi, self.machine, libc, self.implementation)
+_ACCOUNT = r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,99}"
+_FIRST = "1"
+"""The layout of a host whose record names none."""
 
 
 class Facts(NamedTuple):
@@ -60,8 +33,7 @@ class Facts(NamedTuple):
     journal: the last words of the slot that has no traffic; systemd: what systemd said of it.
     """
 
-    values: Mapping[str, str]
-    pythons: tuple[Python, ...] = ()
+    told: Told = Told()
     releases: tuple[Mapping[str, object], ...] = ()
     actions: tuple[history.Action, ...] = ()
     manifest: Mapping[str, str] | None = None
@@ -71,53 +43,77 @@ class Facts(NamedTuple):
     journal: tuple[str, ...] = ()
     systemd: tuple[str, ...] = ()
 
-    def get(self, key: str) -> str:
-        """The value of a fact; empty when it was not reported."""
-        return self.values.get(key, "")
+    @property
+    def machine(self) -> Machine:
+        """The machine itself."""
+        return self.told.machine
 
-    def under(self, prefix: str) -> list[tuple[str, str]]:
-        """The facts whose keys begin so, each with the rest of its key."""
-        return [(key.removeprefix(prefix), value) for key, value in self.values.items() if key.startswith(prefix)]
+    @property
+    def record(self) -> Record:
+        """What setup recorded there."""
+        return self.told.record
 
-    def number(self, key: str) -> int:
-        """A fact that is a whole number; 0 when it is not."""
-        text = self.get(key)
-        return int(text) if re.fullmatch(r"[0-9]{1,20}", text) else 0
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The digests of root's files, by path, as far as they may be read."""
+        return self.told.files
+
+    @property
+    def state(self) -> State:
+        """How the service stands."""
+        return self.told.state
+
+    @property
+    def survey(self) -> Survey:
+        """What people want to know, where they asked."""
+        return self.told.survey
+
+    @property
+    def pythons(self) -> tuple[Python, ...]:
+        """The interpreters that are there."""
+        return self.told.pythons
+
+    def slot_state(self, slot: str) -> str:
+        """Whether a slot is active, inactive, failed or on its way; empty where that is not known."""
+        return self.state.slots[slot].state if slot in self.state.slots else ""
+
+    def _release(self, slot: str) -> str | None:
+        return self.state.slots[slot].release or None if slot in self.state.slots else None
 
     @property
     def current(self) -> str | None:
         """The id of the committed release."""
-        return self.get("current_release") or None
+        return self._release(self.state.current)
 
     @property
     def live(self) -> str | None:
         """The id of the release that has the traffic: the committed one, unless another is on probation."""
-        return self.get("live_release") or self.current
+        return self._release(self.state.live) or self.current
 
     @property
     def slot(self) -> str:
         """The slot that has the traffic; empty when no release is committed."""
-        return self.get("live") or self.get("current")
+        return self.state.live or self.state.current
 
     @property
     def probation(self) -> int | None:
         """Seconds that the live release has still to prove itself, 0 while it is being committed; None otherwise."""
-        return self.number("probation") if self.get("probation") else None
+        return self.state.probation
 
     @property
     def unwatched(self) -> bool:
         """Whether a release has the traffic that is not committed, nor watched: what a run that was killed leaves."""
-        return self.live != self.current and self.probation is None and not self.get("busy")
+        return self.live != self.current and self.probation is None and self.state.busy is None
 
     @property
     def account(self) -> str | None:
         """The deploy account that setup recorded; None before setup."""
-        return self.get("setup.account") or None
+        return self.record.account or None
 
     @property
     def outdated(self) -> bool:
         """Whether an older version has set the host up: what a run looks for lies elsewhere, until setup moves it."""
-        return self.account is not None and self.number("setup.layout") < layout.VERSION
+        return self.account is not None and self.record.layout != str(layout.VERSION)
 
     @property
     def release_ids(self) -> tuple[str, ...]:
@@ -127,58 +123,43 @@ class Facts(NamedTuple):
     @property
     def healthy(self) -> bool:
         """Whether the slot that has the traffic and the front door both answered as they should."""
-        return self.get("health.slot") == "ok" and self.get("health.front") == "ok"
+        return self.state.health == ("ok", "ok")
 
     @property
     def settled(self) -> bool:
         """Whether exactly the committed slot runs, and the traffic goes there: nothing for a run to recover."""
-        slot = self.get("current")
-        other = "green" if slot == "blue" else "blue"
+        state = self.state
+        other = "green" if state.current == "blue" else "blue"
         return (
-            slot != ""
-            and self.get("live") == slot
-            and not self.get("tries")
-            and self.get("facade") == "active"
-            and self.get(f"slot.{slot}.ActiveState") == "active"
-            and self.get(f"slot.{other}.ActiveState") == "inactive"
+            state.current != ""
+            and state.live == state.current
+            and not state.tries
+            and state.facade == "active"
+            and self.slot_state(state.current) == "active"
+            and self.slot_state(other) == "inactive"
         )
 
     def ground(self, account: str) -> Ground:
         """What decides about root's files."""
-        systemctl = self.get("tool.systemctl")
+        machine = self.machine
+        systemctl = machine.tools.get("systemctl", "")
         if systemctl not in layout.SYSTEMCTLS:
             systemctl = layout.SYSTEMCTL
         # What a host says of itself comes into root's files only as one of the words that we know.
-        web = self.get("web_account") if self.get("web_account") in {"www-data", "nginx"} else None
-        return Ground(account, web, self.get("ipv6") == "1", systemctl)
+        web = next((name for name in machine.web_accounts if name in {"www-data", "nginx"}), None)
+        return Ground(account, web, machine.ipv6, systemctl)
 
 
 def parse(transcript: Transcript) -> Facts:
-    """The facts of one host; LoopError when the script did not come to its end."""
+    """The facts of one host; LoopError when the script did not come to its end, or said what cannot be."""
     if not transcript.ended:
         raise LoopError("the host did not answer all questions", detail=tuple(transcript.tail))
-    values: dict[str, str] = {}
-    pythons: dict[str, Python] = {}
-    digests: dict[str, str] = {}
-    for line in transcript.all("fact"):
-        key, _, value = line.partition(" ")
-        if key == "python":
-            python = _python(value)
-            if python and len(pythons) < _PYTHONS:
-                pythons.setdefault(python.path, python)
-        elif key in {"setup.file", "setup.tls"}:
-            digest, _, path = value.partition(" ")
-            digests.setdefault(path, digest)
-        else:
-            # Root's own word comes before that of the account to which it steps down.
-            values.setdefault(key, value)
-    _read_record(values)
-    _accept(values)
-    values.update({f"setup.{path}": digest for path, digest in digests.items()})
+    # The program says it once; what else comes is not believed.
+    told = _told(next(iter(transcript.all("facts")), ""))
+    _accept(told)
     actions = history.parse(transcript.all("history"))
     return Facts(
-        values,
-        tuple(pythons.values()),
+        told._replace(pythons=_pythons(told.pythons)),
         tuple(_objects(transcript.all("release"))),
         actions,
         _manifest(transcript.all("same")),
@@ -190,31 +171,42 @@ def parse(transcript: Transcript) -> Facts:
     )
 
 
-def _read_record(values: dict[str, str]) -> None:
-    """Bring the account to where the record of the first layout has it; LoopError for a layout that is not known here.
-
-    Its line `account` says since then, to versions that know of no layouts, that this one is not for them.
-    """
-    if (told := values.get("setup.layout")) is None:
-        return
-    if told != str(layout.VERSION):
+def _told(text: str) -> Told:
+    try:
+        return typed.read(Told, foreign.load(text))
+    except ValueError as error:
         raise LoopError(
-            f"a newer version of this tool has set the host up: its layout is {told[:20]}, and not {layout.VERSION}",
+            f"the host tells facts that cannot be: {error}",
+            next="look at the host by hand, with fab shell: who answers in the place of its deploy account?",
+            code="lies",
+        ) from None
+
+
+def _accept(told: Told) -> None:
+    """LoopError for a layout that is not known here, and for a name of ours that none of ours can be."""
+    state, record = told.state, told.record
+    if record.layout not in {"", _FIRST, str(layout.VERSION)}:
+        raise LoopError(
+            f"a newer version of this tool has set the host up: its layout is {record.layout[:20]}, "
+            f"and not {layout.VERSION}",
             next="use the clone that it was set up from, or update this one",
             code="newer",
         )
-    values["setup.account"] = values.pop("setup.user", "")
+    _require("deploy account", record.account, _ACCOUNT)
+    for slot in (state.current, state.live, *state.slots):
+        _require("slot", slot, "|".join(SLOTS))
+    for one in state.slots.values():
+        _require("release", one.release, _RELEASE)
 
 
-def _accept(values: Mapping[str, str]) -> None:
-    """LoopError for a name of ours that none of ours can be."""
-    for key, (called, shape) in _SHAPES.items():
-        if not re.fullmatch(shape, values.get(key, "")):
-            raise LoopError(
-                f"the host says {values[key][:100]!r} where the name of its {called} belongs, which cannot be",
-                next="look at `current` and slots/*/release in /opt/apps/NAME, /run/NAME/live, /etc/NAME/setup",
-                code="lies",
-            )
+def _require(called: str, text: str, shape: str) -> None:
+    """What goes on into steps and command lines looks like what it is, or is empty."""
+    if text and not re.fullmatch(shape, text):
+        raise LoopError(
+            f"the host says {text[:100]!r} where the name of its {called} belongs, which cannot be",
+            next="look at `current` and slots/*/release in /opt/apps/NAME, /run/NAME/live, /etc/NAME/setup",
+            code="lies",
+        )
 
 
 def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
@@ -237,17 +229,30 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
     return found
 
 
-def _python(text: str) -> Python | None:
+def _pythons(told: tuple[Python, ...]) -> tuple[Python, ...]:
+    """Those that can be asked for by their path, each once."""
+    found: dict[str, Python] = {}
+    for python in told:
+        if len(found) < _PYTHONS and _is_plain(python):
+            found.setdefault(python.path, python._replace(flaws=python.flaws[:_LONGEST]))
+    return tuple(found.values())
+
+
+def _is_plain(python: Python) -> bool:
     try:
-        found: Any = foreign.load(text[:_OBJECT])
-        Version(found["version"])
-        keys = ("path", "version", "soabi", "machine", "libc", "implementation")
-        python = Python(*(str(found[key]) for key in keys))._replace(flaws=str(found.get("flaws", ""))[:1000])
-    except (ValueError, KeyError, TypeError, InvalidVersion):
-        return None
-    if max(map(len, python)) > _LONGEST:
-        return None
-    return python if re.fullmatch(r"(/[A-Za-z0-9._+@~-]+)+", python.path) else None
+        Version(python.version)
+    except InvalidVersion:
+        return False
+    return max(map(len, python[:-1])) <= _LONGEST and bool(re.fullmatch(r"(/[A-Za-z0-9._+@~-]+)+", python.path))
+
+
+def target(python: Python) -> Target:
+    """What wheels are chosen for."""
+    abi = re.match(r"cpython-(\d+t?)", python.soabi)
+    name, _, version = python.libc.partition(" ")
+    numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", version)
+    libc = ("glibc", int(numbers[1]), int(numbers[2])) if name == "glibc" and numbers else ("musl", 1, 2)
+    return Target(python.version, f"cp{abi[1]}" if abi else python.soabi, python.machine, libc, python.implementation)
 
 
 def _content(line: str) -> tuple[str, bytes]:

@@ -1,7 +1,7 @@
 """Named places where a run can be made to fail, die or stall: `FAILPOINT=activate.switch=die fab deploy -H shire01`.
 
 For tests of what the promises say. The variable is the controller's own; no file can set it, and where it is not set,
-a place costs one comparison. Those of the scripts are read from the scripts.
+a place costs one comparison. Those of the host are read from its program.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ CONTROLLER = {
     "controller.end": "all hosts are done",
 }
 _PROGRAM = {
-    "setup": ("setup", "files"),
+    "setup": ("setup", "handover", "files"),
+    "hold": ("hold",),
+    "hook": ("recover", "hook"),
+    "stage": ("stage", "receive", "venv_build"),
     "activate": ("activate", "recover", "gate", "door", "trial"),
     "undo": ("activate", "recover", "gate", "door", "trial"),
     "probation": ("guard", "trial", "prune"),
+    "stop": ("stop",),
+    "start": ("start",),
 }
 """Where the host's program has places: the first word of their names, and the modules that have them."""
 _CALL = re.compile(r'\.point\(f?"([\w.{}]+)"\)')
-_POINT = re.compile(r'^ *point "?([\w$]+\.[a-z]+)"?$', re.MULTILINE)
 
 
 def names() -> tuple[str, ...]:
-    """Every place, the controller's first, then script by script in the order of their text."""
-    from tasks.engine import scripts, templates
+    """Every place, the controller's first, then step by step in the order of their text."""
+    from tasks.engine import templates
 
     found = list(CONTROLLER)
-    for stage in scripts.STAGES:
-        points = [one for part in scripts.parts(stage) for one in _POINT.findall(templates.text(f"shell/{part}"))]
-        found += [point.replace("$STAGE", stage) for point in points]
     for stage, modules in _PROGRAM.items():
         points = [point for name in modules for point in _CALL.findall(templates.text(f"host/{name}.py"))]
         # What several share has the name of who uses it.

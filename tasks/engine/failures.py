@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.engine import foreign, quote
+from tasks.engine import foreign, host_program, quote
 from tasks.engine.errors import LoopError
 from tasks.engine.marks import Transcript
 from tasks.engine.saying import readable
@@ -32,6 +32,8 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         edited = Edited(f"files of release {release[:_LONGEST]} are not what its manifest says", where=host)
         edited.lacks = frozenset(transcript.all("lacks"))
         return edited
+    if (found := transcript.last(host_program.LACKS)) is not None:
+        return _no_python(host, found)
     if script.root and not transcript.marks:
         return _no_rights(host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
@@ -50,6 +52,17 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         where=host,
         next=logs if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
         detail=readable(transcript.all("journal"), transcript.all("systemd")) or tuple(transcript.tail),
+    )
+
+
+def _no_python(host: str, found: str) -> LoopError:
+    """found: those that the host has and that will not do, in its words."""
+    there = f"it has {found[:_LONGEST]}" if found else "it has none there"
+    return LoopError(
+        f"this needs Python 3.9 or newer in /usr/bin or /usr/local/bin of the host, and {there}",
+        where=host,
+        next="on the host, as root: apt-get install python3 (dnf install python3.12), then the same command again",
+        code="no-python",
     )
 
 

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
-from tasks.engine import history, scripts
-from tasks.engine.channels import within
+from tasks.engine import history, host_program, scripts
+from tasks.engine.channels import Begun, within
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.failures import busy
 from tasks.engine.fanout import Emit
 from tasks.engine.marks import Mark, Reader, Transcript
 from tasks.engine.member import Member
-from tasks.engine.session import LinkLost, command, send, stream
+from tasks.engine.session import LinkLost, command, opening, send, stream
+from tasks.engine.ssh import SshSession
 
 _HEARTBEAT = 8.0
 """Seconds between two bytes; the host lets go after 30 without one."""
@@ -59,10 +60,29 @@ class Holds:
         True when another run has done something there meanwhile: what was known of the host before is no longer sure.
         """
         session = member.connect()
+        transcript = self._ask(session, member, claim, wait, emit)
+        if transcript.last(host_program.MISSING) is not None:
+            session.keeps_program = False
+            transcript = self._ask(session, member, claim, wait, emit)
+        session.keeps_program = transcript.last("kept") is not None
+        if transcript.last("held") is not None:
+            return history.parse(transcript.all("last"))[-1:] != claim.seen
+        told = transcript.last("busy")
+        if told is not None:
+            raise busy(member.host.name, told)
+        why = transcript.last("refused") or "it said nothing of why"
+        raise LoopError(
+            f"the lock of the run cannot be taken: {why}", where=member.host.name, detail=tuple(transcript.tail)
+        )
+
+    def _ask(self, session: SshSession, member: Member, claim: Claim, wait: int, emit: Emit) -> Transcript:
+        """What the host says until it holds the lock for us, or has ended."""
         script = scripts.hold(member.service, claim.action, claim.release, wait)
+        script = script if session.keeps_program else script._replace(place="")
         nonce = secrets.token_hex(8)
+        begun = Begun(command(session.become), opening(script))
         with self._guard:
-            channel = self._stack.enter_context(session.channel(command(session.become), wait + 30, followed=True))
+            channel = self._stack.enter_context(session.channel(begun, wait + 30, followed=True))
         with _answering(member):
             send(channel, stream(script, member.run, nonce, ()))
             reader, transcript = Reader(nonce), Transcript()
@@ -75,14 +95,8 @@ class Holds:
                         emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
                 if transcript.last("held") is not None:
                     self._keep(channel)
-                    return history.parse(transcript.all("last"))[-1:] != claim.seen
-            told = transcript.last("busy")
-            if told is not None:
-                raise busy(member.host.name, told)
-            why = transcript.last("refused") or "it said nothing of why"
-            raise LoopError(
-                f"the lock of the run cannot be taken: {why}", where=member.host.name, detail=tuple(transcript.tail)
-            )
+                    break
+        return transcript
 
     def _keep(self, channel: Any) -> None:
         # The thread that keeps all locks waits for no host that reads nothing.

@@ -13,29 +13,43 @@ _START = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(st
 MISSING = "program"
 """What the host says, and ends, where it does not keep this program, or a damaged copy: it has to be sent."""
 
+LACKS = "python"
+"""What the host says where no Python runs that will do, with those that were found and do not."""
+
 LAUNCHER = f"""\
+LC_ALL=C
+export LC_ALL
 IFS= read -r place
+# What belongs to somebody else is not run: least of all by root. The interpreter that made a copy need not be tried.
+if [ -f "$place/__main__.py" ] && [ -O "$place" ]; then
+  python=
+  [ ! -f "$place/python" ] || IFS= read -r python <"$place/python"
+  [ ! -x "$python" ] || exec "$python" -I -S "$place/__main__.py"
+fi
+found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
+  case $python in *-config) continue ;; esac
   if "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null >/dev/null 2>&1; then
     [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
-    [ ! -f "$place/__main__.py" ] || exec "$python" -I -S "$place/__main__.py"
+    [ ! -f "$place/__main__.py" ] || [ ! -O "$place" ] || exec "$python" -I -S "$place/__main__.py"
     IFS= read -r nonce
     printf '@%s {MISSING} missing\\n' "$nonce"
     exit {kept.DAMAGED}
   fi
+  [ ! -f "$python" ] || found="$found, $("$python" -V 2>&1 </dev/null | head -n 1 | head -c 100) ($python)"
 done
 [ -n "$place" ] || {{
   IFS= read -r length
   head -c "$length" >/dev/null
 }}
 IFS= read -r nonce
-why='no Python 3.9 or newer runs in /usr/bin or /usr/local/bin of this host: install python3'
-printf '@%s refused %s\\n' "$nonce" "$why"
+printf '@%s {LACKS} %s\\n' "$nonce" "${{found#, }}"
 exit 1
 """
 """What a login's shell runs: the first interpreter of the system that will do, or a word of why there is none.
 
-A line says where the copy lies that is to be run; where it is empty, the program follows.
+A line says where the copy lies that is to be run; where it is empty, the program follows. Names of files are UTF-8 to
+it, whatever language the login has.
 """
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.engine import host_files, plan, scripts, staging
+from tasks.engine import plan, questions, scripts, staging
 from tasks.engine.fanout import Emit
 from tasks.engine.member import Member
 from tasks.engine.project import Project
-from tasks.engine.scripts import Consent, Question, Script
+from tasks.engine.scripts import Consent, Script
 
 
 def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     service = member.service
     account = member.host.user or member.login
-    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    found = member.ask(Question(files, roots_own=True))
+    found = member.ask(questions.setup(service, account))
     return plan.setup(service, found, account, staging.own(project, service), consent)
 
 
@@ -33,7 +32,7 @@ def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> Non
 
 def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     """Drain and stop; `disable` keeps a boot from starting it."""
-    found = member.ask(Question())
+    found = member.ask(questions.standing())
     member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(scripts.stop(member.service, disable=disable), emit)
@@ -42,7 +41,7 @@ def stop(member: Member, emit: Emit, *, disable: bool) -> None:
 
 def start(member: Member, emit: Emit) -> None:
     """Start the committed release and wait for its health check."""
-    found = member.ask(Question())
+    found = member.ask(questions.standing())
     member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(scripts.start(member.service), emit)

@@ -6,12 +6,13 @@ import os
 import secrets
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tasks.engine import host_program
 from tasks.engine.marks import Reader, Transcript
 from tasks.engine.scripts import Script
-from tasks.engine.session import LinkLost, Run, Sink, command, stream
+from tasks.engine.session import LinkLost, Run, Sink, command, opening, stream
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class LocalShell:
             env=self.environment,
         ) as process:
             feeder = threading.Thread(
-                target=_feed, args=(process, stream(script._replace(place=""), run, nonce, payload, self.program))
+                target=_feed, args=(process, self._stream(script._replace(place=""), run, nonce, payload))
             )
             feeder.start()
             assert process.stdout is not None
@@ -55,6 +56,11 @@ class LocalShell:
         transcript.exit = process.returncode
         return transcript
 
+    def _stream(self, script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+        launcher, text = self.program or (host_program.LAUNCHER, host_program.text())
+        yield opening(script, launcher)
+        yield from stream(script, run, nonce, payload, text)
+
 
 def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
     assert process.stdin is not None
@@ -62,5 +68,7 @@ def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
         with process.stdin as pipe:
             for piece in pieces:
                 pipe.write(piece)
+                # What comes next may be a while.
+                pipe.flush()
     except BrokenPipeError:
         pass  # it ended without reading everything: its exit status says why

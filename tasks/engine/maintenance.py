@@ -53,8 +53,8 @@ def files(service: Service, message: str, moment: datetime, who: str) -> dict[st
 
 def state(facts: Facts) -> Mapping[str, object] | None:
     """Since when, by whom and with which message it is closed; empty when a hand closed it, None when it is open."""
-    text = facts.get("maintenance")
-    if not text:
+    text = facts.state.maintenance
+    if text is None:
         return None
     try:
         found = foreign.load(text)

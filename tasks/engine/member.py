@@ -8,14 +8,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from tasks.engine import facts as reports
-from tasks.engine import failpoints, failures, maintenance, misread, saying, scripts
+from tasks.engine import failpoints, failures, maintenance, misread, questions, saying, scripts
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Failed, Finished, Line, Step
 from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Mark, Output, Transcript
-from tasks.engine.scripts import Question, Script
+from tasks.engine.questions import Question
+from tasks.engine.scripts import Script
 from tasks.engine.service import Service
 from tasks.engine.session import Run, Sink
 from tasks.engine.ssh import SshSession
@@ -75,15 +76,14 @@ class Member:
         """The account that we are logged in as."""
         return self.connect().endpoint.user
 
-    def asking(self, question: Question) -> Script:
-        """The script that asks it: root reads what belongs to the deploy account with that account's rights."""
-        return scripts.facts(self.service, question._replace(step_down=self.login == "root"))
-
     def ask(self, question: Question, more: Script | None = None) -> Facts:
         """The facts of the host; more: a further script that reports some."""
-        transcript = self.connect().execute(self.asking(question), self.run, _nothing)
+        script = scripts.facts(self.service, question)
+        transcript = self.connect().execute(script, self.run, _nothing)
         if not transcript.marks:
             raise failures.unstarted(transcript, self.host.name, self.login)
+        if not transcript.ended:
+            raise failures.explain(script, transcript, self.host.name, self.login)
         if more:
             for word, lines in self.perform(more, _nowhere).marks.items():
                 transcript.marks.setdefault(word, []).extend(lines)
@@ -172,7 +172,7 @@ class Member:
             if self.session is None:
                 return "unknown: not contacted"
             with misread.own(self.host.name):
-                return describe(self.ask(Question(health=True, history=0)))
+                return describe(self.ask(questions.health()))
         except LoopError:
             return "unknown: the host does not answer"
 
@@ -183,7 +183,7 @@ def describe(found: Facts) -> str:
         return "nothing: no release is committed"
     slot = found.slot
     state = "healthy" if found.healthy else "NOT healthy"
-    if found.get(f"slot.{slot}.ActiveState") != "active":
+    if found.slot_state(slot) != "active":
         state = "stopped"
     return f"release {found.live}, slot {slot}, {state}{'' if found.probation is None else ', on probation'}"
 

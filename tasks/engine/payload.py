@@ -40,7 +40,7 @@ def staging(
     wheels_there: frozenset[str],
     venv_there: bool,
 ) -> Iterator[bytes]:
-    """What `stage.sh` reads: the wheels that the host lacks, then a tar.
+    """What a stage reads: the wheels that the host lacks, then a tar.
 
     same: paths that the host links from an earlier release; gone: of that alone.
     """
@@ -140,7 +140,7 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
 
 
 def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
-    """The tar that `maintenance.sh` unpacks."""
+    """The tar that maintenance unpacks."""
     return archive.pack((), files)
 
 

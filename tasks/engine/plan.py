@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from tasks.engine import history, host_files, launchers, layout, scripts
 from tasks.engine.errors import LoopError
-from tasks.engine.facts import Facts, Python
+from tasks.engine.facts import Facts
 from tasks.engine.host_files import HostFile
 from tasks.engine.release import Release
 from tasks.engine.scripts import Consent, Installation, Script, Staging, Switch
 from tasks.engine.service import Service
 from tasks.engine.wheelhouse import Wheelhouse
+from templates.host.told import Python
 
 _PACKAGES = {
     "curl": ("curl", "curl"),
@@ -142,13 +143,13 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
         reasons.append("it was set up by an older version, and what a run uses is moved to where this one has it")
     if facts.account and facts.account != account:
         reasons.append(f"it was set up for the account {facts.account}, not {account}")
-    installed = facts.get(f"file./etc/{service.name}/tls/certificate.pem")
+    installed = facts.files.get(f"/etc/{service.name}/tls/certificate.pem")
     if certificate is not None and installed != hashlib.sha256(certificate).hexdigest():
         reasons.append("the certificate differs")
     if scripts.front(service) == "https" and not installed and facts.account:
         reasons.append("there is no certificate")
     edited = tuple(
-        path for path in changed if (there := facts.get(f"file.{path}")) and there != facts.get(f"setup.{path}")
+        path for path in changed if (there := facts.files.get(path)) and there != facts.record.files.get(path)
     )
     if consent.take_over and _others(facts, own.origin):
         reasons.append(f"it is taken over from the clone {_others(facts, own.origin)}")
@@ -164,21 +165,21 @@ def _require_ours(service: Service, facts: Facts, origin: str, consent: Consent)
         return
     raise LoopError(
         f"{service.name} on this host is the service of another clone: {theirs}, set up by "
-        f"{history.person(facts.get('setup.by'))} at {facts.get('setup.since') or 'an unknown time'}",
+        f"{history.person(facts.record.by)} at {facts.record.since or 'an unknown time'}",
         next="give this service another name in service.yaml, or say --take-over if it is to replace that one",
         code="another-clone",
     )
 
 
 def _others(facts: Facts, origin: str) -> str:
-    """The git remote of the clone that the service is of, where that is another one than ours."""
-    theirs = facts.get("setup.origin")
-    return theirs if origin and theirs != origin else ""
+    """The git remote of the clone that the service is of, where that is another one than ours, or ours has none."""
+    theirs = facts.record.origin
+    return theirs if theirs != origin else ""
 
 
 def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
     """A host that a former version has set up let every service reach the host itself."""
-    if not facts.get("loopback") or {"host", "network"} & set(service.needs):
+    if not facts.told.loopback or {"host", "network"} & set(service.needs):
         return ()
     return (
         "setup takes the host's loopback from the service, which it has had until now. If it uses that (a database at "
@@ -188,9 +189,9 @@ def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
 
 def _there(facts: Facts, path: str) -> str:
     """The digest of a file of root's: as it is; where it may not be read, as it was written."""
-    found = facts.get(f"file.{path}")
+    found = facts.files.get(path, "")
     # Those that anybody may read are not there when they were not read.
-    return found if found or path.startswith("/etc/systemd/") else facts.get(f"setup.{path}")
+    return found if found or path.startswith("/etc/systemd/") else facts.record.files.get(path, "")
 
 
 def _missing(service: Service, facts: Facts, account: str) -> tuple[str, ...]:
@@ -199,8 +200,9 @@ def _missing(service: Service, facts: Facts, account: str) -> tuple[str, ...]:
     # Where root itself deploys there may be no sudo, and nothing for it to allow.
     spared |= {"sudo", "visudo"} if account == "root" else set()
     needed = [tool for tool in _PACKAGES if tool not in spared]
-    column = 1 if facts.get("tool.dnf") and not facts.get("tool.apt-get") else 0
-    return tuple(sorted({_PACKAGES[tool][column] for tool in needed if not facts.get(f"tool.{tool}")}))
+    tools = facts.machine.tools
+    column = 1 if "dnf" in tools and "apt-get" not in tools else 0
+    return tuple(sorted({_PACKAGES[tool][column] for tool in needed if tool not in tools}))
 
 
 def deploy(
@@ -218,8 +220,8 @@ def deploy(
         same,
         frozenset(manifest.keys() - {entry.path for entry in release.tree.entries}),
         tuple(entry.path for entry in release.tree.entries if entry.path not in same),
-        frozenset(wheel.filename for wheel in wheelhouse.wheels if facts.get(f"wheel.{wheel.filename}")),
-        bool(facts.get(f"venv.{venv}")),
+        frozenset({wheel.filename for wheel in wheelhouse.wheels} & {*facts.state.wheels}),
+        venv in facts.state.venvs,
     )
     why = _why(release.id, facts)
     spare = history.way_back(facts.actions, "deploy", release.id, facts.release_ids)
@@ -231,7 +233,7 @@ def _why(release: str, facts: Facts) -> str:
     """Why the release has to be activated; empty when it serves already, as it should."""
     if facts.current is None:
         return "nothing is deployed yet"
-    if facts.get("adrift"):
+    if facts.state.adrift:
         return "a run whose controller is gone is still at work there"
     # On probation it needs nothing more of us: the host commits it, or goes back.
     if facts.probation is not None and facts.live == release and facts.healthy:
@@ -241,11 +243,11 @@ def _why(release: str, facts: Facts) -> str:
     if facts.current != release:
         return f"release {facts.current} serves"
     # Its host is about to stop the slot before it: that needs nothing of us, either.
-    cut = facts.get("pruning") and not facts.get("busy")
-    if cut or (not facts.settled and not facts.get("finishing")):
+    cut = facts.state.pruning and facts.state.busy is None
+    if cut or (not facts.settled and not facts.state.finishing):
         return "an earlier run did not come to its end, or the service is stopped"
     if not facts.healthy:
-        return f"it does not answer as it should: {facts.get('health.slot')}; {facts.get('health.front')}"
+        return f"it does not answer as it should: {facts.state.health.slot}; {facts.state.health.front}"
     return ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tasks.engine import journal, lines
-from tasks.engine.channels import within
+from tasks.engine.channels import Begun, within
 from tasks.engine.errors import LoopError
 from tasks.engine.journal import Entry, Wanted
 from tasks.engine.member import Member
@@ -112,7 +112,7 @@ def _too_long(before: Entry | None) -> Entry | None:
 def _pieces(member: Member, text: str, seconds: float | None) -> Iterator[bytes]:
     deadline = time.monotonic() + seconds if seconds else None
     left = _SENT
-    with member.connect().channel(command(), seconds) as channel:
+    with member.connect().channel(Begun(command()), seconds) as channel:
         try:
             send(channel, (framed(text),))
             channel.shutdown_write()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from tasks.engine import balancer, destination, misread, scripts, watching, waves
+from tasks.engine import balancer, destination, misread, questions, scripts, watching, waves
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
 from tasks.engine.facts import Facts
@@ -62,7 +62,7 @@ class Rollout:
             return candidate
 
         def look(member: Member) -> tuple[Facts, Candidate]:
-            found = member.ask(destination.question(member))
+            found = member.ask(questions.switch(member.service))
             member.act_as(found.account or member.login)
             return found, destination.aim(member, self.action, target, found)
 

@@ -1,4 +1,4 @@
-"""The text that runs on a host: quoted assignments, then static files of `templates/shell`. Pure: what is printed runs.
+"""What a host is told to do: steps of its program, each one JSON object. Pure: what is printed runs.
 
 Nothing of one run is in it: nonce, run id, who and failpoint travel on standard input, ahead of the payload.
 """
@@ -6,32 +6,16 @@ Nothing of one run is in it: nonce, run id, who and failpoint travel on standard
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from tasks.engine import host_files, host_program, launchers, layout, quote, templates
+from tasks.engine import host_files, host_program, launchers, layout
 from tasks.engine.host_files import HostFile
+from tasks.engine.questions import Question
 from tasks.engine.service import Service
 
 _PACKAGES = 600
 """Seconds that a package manager may take, as in the host's program."""
-
-STAGES = {
-    "facts": ("links", "units", "isolation", "used", "survey"),
-    "hold": (),
-    "hook": ("links", "bounds", "slots", "former", "recover"),
-    "maintenance": (),
-    "stage": ("former", "venv"),
-    "start": ("bounds", "slots"),
-    "stop": ("bounds", "slots"),
-}
-"""What each stage shares with others, beside what all do."""
-
-
-def parts(stage: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
-    """The files of `templates/shell` that make up a stage, in their order."""
-    return tuple(f"{name}.sh" for name in ("prelude", "probe", *STAGES[stage], stage) if name not in left_out)
 
 
 class Script(NamedTuple):
@@ -50,55 +34,20 @@ class Script(NamedTuple):
     place: str = ""
 
 
-class Question(NamedTuple):
-    """What the facts script looks at beside the machine.
-
-    survey: what people want to know beside what a run needs; rights: with that, whether root is to be had. wait: how
-    many seconds for an activation to end; watch: for a probation. journal: the last words of the slot without traffic.
-    wanted: ID of the release to deploy. If set, the manifest and the health of other releases are not collected.
-    followed: the answer decides what is run next. step_down: root reads with the rights of the deploy account.
-    roots_own: root is asked for what root's part depends on, and nothing of the deploy account's is read.
-    """
-
-    files: tuple[str, ...] = ()
-    python: str = ""
-    show_files: bool = False
-    manifest: bool = False
-    health: bool = False
-    history: int = 200
-    survey: bool = False
-    rights: bool = False
-    wait: int = 0
-    watch: int = 0
-    journal: bool = False
-    wanted: str = ""
-    followed: bool = False
-    step_down: bool = False
-    roots_own: bool = False
-
-
 def facts(service: Service, question: Question) -> Script:
-    """Reads only; ends in a few seconds."""
-    values: dict[str, str | int] = {
-        "FILES": " ".join(question.files),
-        "PYTHON": question.python,
-        "SHOW": int(question.show_files),
-        "MANIFEST": int(question.manifest),
-        "HEALTH": int(question.health),
-        "HISTORY": question.history,
-        "SURVEY": int(question.survey),
-        "RIGHTS": int(question.rights),
-        "WANTED": question.wanted,
-        "WAIT": question.wait,
-        "WATCH": question.watch,
-        "JOURNAL": int(question.journal),
-        "STEP_DOWN": int(question.step_down),
-        "ROOTS_OWN": int(question.roots_own),
-        "ID": "",
+    """Reads only; ends in a few seconds. What it tells is in `templates/host/told.py`."""
+    values: dict[str, object] = {
+        "wants": sorted(question.wants),
+        "files": list(question.files),
+        "python": question.python,
+        "wanted": question.release,
+        "history": question.history,
+        "wait": question.wait,
+        "watch": question.watch,
+        **_running(service),
+        "enabled": list(layout.enabled(service)),
     }
-    left_out = set() if question.survey else {"used", "survey"}
-    seconds = 60 + question.wait + question.watch
-    script = _compose("facts", service, values, seconds=seconds, left_out=left_out)
+    script = _step("facts", service, values, seconds=60 + question.wait + question.watch)
     return script._replace(followed=question.followed)
 
 
@@ -165,14 +114,8 @@ class Staging(NamedTuple):
 
 def stage(service: Service, staging: Staging) -> Script:
     """Receives, verifies and builds; touches nothing that is live."""
-    values: dict[str, str | int] = {
-        "ID": staging.release,
-        "VENV": staging.venv,
-        "PYTHON": staging.python,
-        "BASE": staging.base or "",
-        "PRESENT": int(staging.present),
-    }
-    return _compose("stage", service, values, seconds=900)._replace(followed=True)
+    values = {**staging._asdict(), "base": staging.base or ""}
+    return _step("stage", service, values, seconds=900)._replace(followed=True)
 
 
 class Switch(NamedTuple):
@@ -203,7 +146,6 @@ def activate(service: Service, switch: Switch) -> Script:
         **_running(service),
         "companions": list(layout.companions(service)),
         "timers": list(layout.timers(service)),
-        "enabled": list(layout.enabled(service)),
     }
     return _step("activate", service, values, seconds=limit)
 
@@ -214,7 +156,7 @@ def probation_of(service: Service, switch: Switch) -> int:
 
 
 def _running(service: Service) -> dict[str, object]:
-    """What the host's program has to know of a service that runs."""
+    """What the host's program has to know of a service that runs, and of what a boot starts of it."""
     health = service.health
     return {
         "drain": service.drain,
@@ -227,43 +169,48 @@ def _running(service: Service) -> dict[str, object]:
             "passes": health.passes,
             "settle": health.settle,
         },
-        "front": {
-            "kind": front(service),
-            "host": service.nginx.server_name if service.nginx else "localhost",
-            "listen": host_files.listen_address(service),
-        },
+        "front": _front(service),
         "processes": list(layout.processes(service)),
+        "enabled": list(layout.enabled(service)),
+    }
+
+
+def _front(service: Service) -> dict[str, object]:
+    return {
+        "kind": front(service),
+        "host": service.nginx.server_name if service.nginx else "localhost",
+        "listen": host_files.listen_address(service),
     }
 
 
 def hook(service: Service, release: str) -> Script:
     """before_activate of a staged release; may take half an hour."""
-    return _compose("hook", service, {"ID": release}, seconds=1900 + 4 * service.drain)._replace(followed=True)
+    values: dict[str, object] = {"release": release, **_running(service)}
+    return _step("hook", service, values, seconds=1900 + 4 * service.drain)._replace(followed=True)
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> Script:
     """Holds the run's lock for as long as bytes come. wait: seconds for another run to end."""
-    values: dict[str, str | int] = {"ACTION": action, "ID": release, "WAIT": wait}
-    return _compose("hold", service, values, seconds=7 * 86400)
+    values: dict[str, object] = {"action": action, "release": release, "wait": wait}
+    return _step("hold", service, values, seconds=7 * 86400)
 
 
 def stop(service: Service, *, disable: bool) -> Script:
     """Stops slots, workers and timers; `disable` keeps a boot from starting them."""
-    values: dict[str, str | int] = {"UNITS": " ".join(layout.stopped(service)), "DISABLE": int(disable), "ID": ""}
-    values["ENABLED"] = " ".join(layout.enabled(service))
-    return _compose("stop", service, values, seconds=4 * service.drain + 180)
+    values: dict[str, object] = {"units": list(layout.stopped(service)), "disable": disable, **_running(service)}
+    return _step("stop", service, values, seconds=4 * service.drain + 180)
 
 
 def start(service: Service) -> Script:
     """Starts the committed release and waits for its health check."""
-    values: dict[str, str | int] = {"ID": "", "ENABLED": " ".join(layout.enabled(service))}
     limit = 2 * layout.start_timeout(service) + service.health.timeout + 2 * service.drain + 180
-    return _compose("start", service, values, seconds=limit)
+    return _step("start", service, _running(service), seconds=limit)
 
 
 def maintenance(service: Service, turn: str) -> Script:
     """Turns clients away (on) or lets them in again (off)."""
-    return _compose("maintenance", service, {"TURN": turn, "ID": ""}, seconds=60)
+    values: dict[str, object] = {"turn": turn, "path": service.health.path, "front": _front(service)}
+    return _step("maintenance", service, values, seconds=60)
 
 
 def remove(service: Service, *, data: bool) -> Script:
@@ -279,42 +226,6 @@ def _step(step: str, service: Service, values: Mapping[str, object], *, seconds:
     # Root never runs what lies on the host.
     place = "" if root or step == "drift" else host_program.place(layout.root(service))
     return Script(step, text, seconds, root, program=True, place=place)
-
-
-def _compose(
-    stage: str,
-    service: Service,
-    values: Mapping[str, str | int],
-    *,
-    seconds: float,
-    left_out: Collection[str] = (),
-) -> Script:
-    header = [f"# {stage} of {service.name}"]
-    header += [f"{key}={quote.shell(str(value))}" for key, value in {**_common(service), **values}.items()]
-    body = [templates.text(f"shell/{part}") for part in parts(stage, left_out)]
-    return Script(stage, "\n".join([*header, "", *body]), seconds)
-
-
-def _common(service: Service) -> dict[str, str | int]:
-    health = service.health
-    pause = math.ceil(100 * health.settle / max(1, health.passes - 1)) / 100
-    return {
-        "NAME": service.name,
-        "ROOT": layout.root(service),
-        "DRAIN": service.drain,
-        "GRACE": launchers.GRACE,
-        "HEALTH_PATH": health.path,
-        "HEALTH_STATUS": health.status,
-        "HEALTH_TIMEOUT": health.timeout,
-        "START_TIMEOUT": layout.start_timeout(service),
-        "HEALTH_PASSES": health.passes,
-        "HEALTH_SETTLE": round(100 * health.settle),
-        "HEALTH_PAUSE": f"{pause:.2f}",
-        "FRONT": front(service),
-        "FRONT_HOST": service.nginx.server_name if service.nginx else "localhost",
-        "LISTEN": host_files.listen_address(service),
-        "PROCESSES": " ".join(layout.processes(service)),
-    }
 
 
 def front(service: Service) -> str:

@@ -68,19 +68,23 @@ def framed(text: str) -> bytes:
     return b"%d\n%s" % (len(data), data)
 
 
-def stream(
-    script: Script, run: Run, nonce: str, payload: Iterable[bytes], program: tuple[str, str] | None = None
-) -> Iterator[bytes]:
-    """What goes to standard input, in blocks: a script and the lines of the run; or the program, those lines, its step.
+def opening(script: Script, launcher: str = host_program.LAUNCHER) -> bytes:
+    """What a host reads first: what finds a Python, and the place of the copy that is to be run, empty for none.
 
-    None of them waits for the payload. program: what finds a Python for it, and its text; where the script has a place,
-    the copy there is run, and no text is sent.
+    It is the same for all that one account runs of a copy, so that the interpreter of the next step can be begun before
+    that step is known.
+    """
+    return framed(launcher) + f"{script.place}\n".encode() if script.program else b""
+
+
+def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
+    """What goes to standard input after the opening, in blocks: the program unless a copy is run; the lines of the run;
+    the step; the payload. Nothing of it waits for the payload. program: its text, if not the one of this version.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     if script.program:
-        launcher, text = program or (host_program.LAUNCHER, host_program.text())
-        place = [f"{script.place}\n".encode(), *([] if script.place else [framed(text)])]
-        first = [framed(launcher), *place, head, framed(script.text)]
+        text = [] if script.place else [framed(program or host_program.text())]
+        first = [*text, head, framed(script.text)]
     else:
         first = [framed(script.text), head]
     yield from blocks(first)

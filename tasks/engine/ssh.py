@@ -5,16 +5,17 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import channels, host_program, refusals
+from tasks.engine.channels import Begun
 from tasks.engine.connection import LINK_SECONDS
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.inventory import Host
 from tasks.engine.marks import Reader, Transcript
-from tasks.engine.session import LinkLost, Run, Sink, command, stream
+from tasks.engine.session import LinkLost, Run, Sink, command, opening, stream
 from tasks.engine.ssh_config import Options, resolve
 
 if TYPE_CHECKING:
@@ -59,11 +60,14 @@ class SshSession:
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
             script = script._replace(seconds=self._options.command_timeout)
-        transcript = self._execute(script if self.keeps_program else script._replace(place=""), run, sink, payload)
+        # Root runs nothing that another account could have written.
+        as_root = self.endpoint.user == "root" and not self.become
+        sent = script if self.keeps_program and not as_root else script._replace(place="")
+        transcript = self._execute(sent, run, sink, payload)
         if transcript.last(host_program.MISSING) is None:
             return transcript
         self.keeps_program = False
-        if payload:
+        if payload and not isinstance(payload, Sequence):
             # Some of that is gone by now.
             raise LoopError("the program that this host kept is gone, or damaged", where=self.host.name,
                             next="run it again: the program is sent anew", code="program")  # fmt: skip
@@ -73,7 +77,8 @@ class SshSession:
         nonce, line = secrets.token_hex(8), self._line
         reader, transcript = Reader(nonce), Transcript()
         become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
-        with self.channel(command(become), script.seconds, followed=script.followed) as channel:
+        begun = Begun(command(become), opening(script))
+        with self.channel(begun, script.seconds, followed=script.followed) as channel:
             feeder = _Feeder(channel, stream(script, run, nonce, payload))
             for data in _received(channel, self.host, script, feeder):
                 for item in reader.feed(data):
@@ -83,7 +88,7 @@ class SshSession:
             for item in reader.close():
                 transcript.add(item)
                 sink(item)
-            transcript.exit = channel.recv_exit_status()
+            transcript.exit = self._status(channel, script, feeder, transcript)
         if transcript.exit == -1:
             if line.active and not transcript.tail and not transcript.marks:
                 raise self._refused("it starts no command")
@@ -91,13 +96,13 @@ class SshSession:
         return transcript
 
     @contextmanager
-    def channel(self, line: str, seconds: float | None, *, followed: bool = False) -> Iterator[Any]:
+    def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Any]:
         """A channel that runs one command line, its output and errors in one stream. seconds: of silence and in all.
 
-        followed: the same command line is wanted next, and is begun meanwhile.
+        followed: the same is wanted next, and is begun meanwhile.
         """
         try:
-            channel, done = self._line.session(line, followed=followed)
+            channel, done = self._line.session(begun, followed=followed)
             channel.settimeout(seconds)
         except Unreachable:
             raise
@@ -113,6 +118,15 @@ class SshSession:
             yield channel
         finally:
             done.close()
+
+    def _status(self, channel: Any, script: Script, feeder: _Feeder, transcript: Transcript) -> int:
+        """How the script ended; LinkLost, and the end of the connection, where the host does not say."""
+        try:
+            return channels.status(channel, feeder.moved + script.seconds)
+        except TimeoutError as error:
+            channel.get_transport().close()
+            told = "the host closed its output and did not say how the script ended, so the connection was given up"
+            raise self._lost(told, script, transcript) from error
 
     def _refused(self, told: str) -> Unreachable:
         return Unreachable(

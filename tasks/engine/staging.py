@@ -8,20 +8,19 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import NamedTuple
 
-from tasks.engine import checkout, host_files, payload, plan, scripts
+from tasks.engine import checkout, host_files, payload, plan, questions, scripts
 from tasks.engine import facts as reports
 from tasks.engine.events import Line, Sent, Step
 from tasks.engine.facts import Facts
 from tasks.engine.failures import Edited
 from tasks.engine.fanout import Emit, apart
 from tasks.engine.hold import Claim, Holds
-from tasks.engine.inventory import Host
 from tasks.engine.member import Member
 from tasks.engine.plan import HostPlan, Own
 from tasks.engine.progress import counted
 from tasks.engine.project import Project
 from tasks.engine.release import Release
-from tasks.engine.scripts import Consent, Question, Switch
+from tasks.engine.scripts import Consent, Switch
 from tasks.engine.service import Service
 
 _NOTHING = Consent()
@@ -67,10 +66,13 @@ def prepare(
     service, host = member.service, member.host
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
-    found = member.ask(question(service, host, account, show=show, wanted="" if show else made.id))
+    asked = questions.plan(service, host, account) if show else questions.deploy(service, host, account, made.id)
+    found = member.ask(asked)
     member.reach("controller.facts")
     python = reports.choose_python(found, host.python, service.python, host.name, service.needs)
-    wheels = project.wheelhouse(made, python.target(), lambda text: emit(Step(host.name, "plan", "wheels", text)))
+    wheels = project.wheelhouse(
+        made, reports.target(python), lambda text: emit(Step(host.name, "plan", "wheels", text))
+    )
     setup = plan.setup(service, found, account, own(project, service), consent)
     return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
 
@@ -78,12 +80,6 @@ def prepare(
 def own(project: Project, service: Service) -> Own:
     """What this clone brings along beside the release."""
     return Own(payload.certificate(service, project.root), checkout.origin(project.root))
-
-
-def question(service: Service, host: Host, account: str, *, show: bool = False, wanted: str = "") -> Question:
-    """What a deploy asks a host first; show: with the content of root's files, for their diffs."""
-    files = tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
-    return Question(files, host.python or "", show, manifest=True, health=True, wanted=wanted, followed=bool(wanted))
 
 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:

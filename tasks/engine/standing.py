@@ -10,6 +10,7 @@ from typing import Any
 from tasks.engine import history, layout, maintenance
 from tasks.engine.facts import Facts
 from tasks.engine.service import Service
+from templates.host.told import Job, Slot
 
 HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "jobs", "memory", "free", "cert", "last action")
 # What a narrow terminal does without, first of all first.
@@ -24,10 +25,9 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         return {"host": host, "reachable": False, "service": service.name, "release": None, "slot": None,
                 "healthy": False, "state": "unreachable"}  # fmt: skip
     slot = facts.slot or None
-    unit = f"slot.{slot}."
-    began = facts.number(f"{unit}ActiveEnterTimestampMonotonic") // 1_000_000
+    serves, survey = facts.state.slots.get(facts.slot, Slot()), facts.survey
     last = facts.actions[-1] if facts.actions else None
-    memory, counted = _memory(facts, unit)
+    memory, counted = _memory(serves)
     return {
         "host": host,
         "reachable": True,
@@ -39,19 +39,17 @@ def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
         "healthy": facts.healthy,
         "state": _state(facts),
         "maintenance": maintenance.state(facts),
-        "time": facts.number("time"),
+        "time": facts.machine.time,
         "age_seconds": _age_of(facts),
-        "up_seconds": facts.number("uptime") - began if began else None,
-        "restarts": facts.number(f"{unit}NRestarts"),
-        "workers": facts.number(f"{unit}workers") if facts.get(f"{unit}workers") else None,
+        "up_seconds": survey.uptime - serves.began if serves.began else None,
+        "restarts": serves.restarts or 0,
+        "workers": serves.workers,
         "workers_wanted": next((one.workers for one in service.processes if one.name == "web"), None),
         "memory_bytes": memory,
         "memory_counted": counted,
-        "disk_free_bytes": facts.number("free_bytes"),
+        "disk_free_bytes": survey.free_bytes,
         "certificate_days": _days_left(facts),
-        "processes": {
-            key.removeprefix("process."): value for key, value in facts.values.items() if key.startswith("process.")
-        },
+        "processes": dict(facts.state.processes),
         "jobs": {unit: job(facts, unit) for unit in jobs(service)},
         "last_action": last.as_dict() if last else None,
     }
@@ -64,14 +62,13 @@ def jobs(service: Service) -> tuple[str, ...]:
 
 def job(facts: Facts, unit: str) -> dict[str, Any]:
     """How a job ended the last time: `result` as systemd calls it, None for one that has not run since the boot."""
-    ended = facts.number(f"job.{unit}.ExecMainExitTimestampMonotonic") // 1_000_000
-    result = facts.get(f"job.{unit}.Result") or None
+    told = facts.survey.jobs.get(unit, Job())
     # To systemd what has never run is a success.
     return {
-        "result": result if ended or result != "success" else None,
-        "exit_status": facts.number(f"job.{unit}.ExecMainStatus") if ended else None,
-        "running": facts.get(f"job.{unit}.ActiveState") == "activating",
-        "ended_seconds": max(0, facts.number("uptime") - ended) if ended else None,
+        "result": (told.result or None) if told.ended or told.result != "success" else None,
+        "exit_status": told.exit_status or 0 if told.ended else None,
+        "running": told.state == "activating",
+        "ended_seconds": max(0, facts.survey.uptime - told.ended) if told.ended else None,
     }
 
 
@@ -84,11 +81,11 @@ def failed(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _memory(facts: Facts, unit: str) -> tuple[int | None, str | None]:
+def _memory(slot: Slot) -> tuple[int | None, str | None]:
     """Bytes, and who counted them: systemd, or the sum over its processes of their share (pss) or of all (rss)."""
-    # systemd says [not set], or 2^64 - 1, where it does not count.
-    for fact, counted in (("MemoryCurrent", "systemd"), ("pss", "pss"), ("rss", "rss")):
-        if 0 < (size := facts.number(f"{unit}{fact}")) < 2**63:
+    # systemd says 2^64 - 1 where it does not count.
+    for size, counted in ((slot.memory, "systemd"), (slot.pss, "pss"), (slot.rss, "rss")):
+        if size and size < 2**63:
             return size, counted
     return None, None
 
@@ -97,10 +94,8 @@ def _state(facts: Facts) -> str:
     slot = facts.slot
     if not slot:
         return "nothing deployed"
-    if facts.get(f"slot.{slot}.ActiveState") != "active":
-        return (
-            "stopped" if facts.get(f"slot.{slot}.ActiveState") == "inactive" else facts.get(f"slot.{slot}.ActiveState")
-        )
+    if (state := facts.slot_state(slot)) != "active":
+        return "stopped" if state == "inactive" else state
     if not facts.healthy:
         return "unhealthy"
     if facts.unwatched:
@@ -111,10 +106,10 @@ def _state(facts: Facts) -> str:
 def _days_left(facts: Facts) -> int | None:
     """Whole days until the certificate ends, by the host's own clock."""
     try:
-        end = datetime.strptime(facts.get("certificate_end"), "%b %d %H:%M:%S %Y GMT").replace(tzinfo=timezone.utc)
+        end = datetime.strptime(facts.survey.certificate_end, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=timezone.utc)
     except ValueError:
         return None
-    return int((end.timestamp() - facts.number("time")) // 86400)
+    return int((end.timestamp() - facts.machine.time) // 86400)
 
 
 def _age_of(facts: Facts) -> int | None:
@@ -126,7 +121,7 @@ def _age_of(facts: Facts) -> int | None:
     ]
     if not came:
         return None
-    return _since(came[-1].time, facts.number("time"))
+    return _since(came[-1].time, facts.machine.time)
 
 
 def _since(time: str, now: int) -> int | None:

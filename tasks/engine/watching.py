@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 
-from tasks.engine import layout
+from tasks.engine import layout, questions
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.facts import Facts
 from tasks.engine.fanout import Emit, Stop
 from tasks.engine.member import Member, describe
 from tasks.engine.saying import readable
-from tasks.engine.scripts import Question
 from tasks.engine.session import LinkLost
 
 _SLICE = 2
@@ -29,7 +28,7 @@ def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
     told = False
     while not stop:
         try:
-            found = member.ask(Question(watch=_SLICE, history=0))
+            found = member.ask(questions.probation(_SLICE))
         except LinkLost:
             if time.monotonic() > until:
                 raise
@@ -48,7 +47,7 @@ def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
 
 def judge(member: Member, release: str) -> None:
     """What became of the probation of a release, this run's or another's: LoopError unless it was committed."""
-    found = member.ask(Question(watch=_SLICE, journal=True, health=True))
+    found = member.ask(questions.verdict(_SLICE))
     # A run of this release that began later, and was refused, is not the one that was on probation.
     runs = [one.run for one in found.actions if one.release == release and one.state == "probation"]
     mine = [one for one in found.actions if one.run in runs[-1:] and one.release == release]
@@ -77,7 +76,7 @@ def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str |
     emit(Step(member.host.name, "activate", "reconnect", lost.message))
     member.connect().reopen()
     wait = layout.start_timeout(member.service) + member.service.health.timeout + 60
-    found = member.ask(Question(health=True, wait=wait))
+    found = member.ask(questions.outcome(wait))
     # A hook of the same run has an outcome of its own.
     mine = [one.state for one in found.actions if one.run == member.run.id and one.action != "before_activate"]
     if found.live != release or not found.healthy or not {"done", "probation"} & set(mine):

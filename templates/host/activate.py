@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-import traceback
 from contextlib import suppress
 
 from . import by_hand, door, program, release, service, units, venv
 from .folders import Folder
 from .gate import Gate
 from .recover import Ground
-from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now, told
+from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now, told, trace
 from .trial import Trial
 from .units import Child, systemctl
 
@@ -310,5 +309,5 @@ def _why(error: Exception) -> str:
         return error.text
     if isinstance(error, OSError):
         return told(error)
-    traceback.print_exc()
+    trace(error)
     return f"the host's program failed: {type(error).__name__}: {error}"

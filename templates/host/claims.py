@@ -31,8 +31,8 @@ def everything(name: str, root: str) -> set[tuple[str, str]]:
 def check(record: Record, step: Mapping[str, Any]) -> None:
     """Refused when the name of the service is somebody else's here; `take_over` passes another clone's service on."""
     _require_free(record, step)
-    ours, theirs = step["origin"], record.values.get("origin", "")
-    if ours and theirs and ours != theirs and not step["take_over"]:
+    theirs = record.values.get("origin", "")
+    if theirs and step["origin"] != theirs and not step["take_over"]:
         raise Refused(
             f"{step['name']} on this host is the service of another clone: {theirs}, set up by "
             f"{_person(record.values.get('by', ''))} at {record.values.get('since', 'an unknown time')}. "
@@ -48,11 +48,12 @@ def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
     # A record of an earlier version names files alone.
     if record.account is None or accounts.made_by_setup(name):
         record.made = everything(name, step["root"])
-    origin = step["origin"] or record.values.get("origin", "")
+    origin = step["origin"]
     if "by" not in record.values or origin != record.values.get("origin", ""):
         record.values.update({"by": run.who, "since": utc_now()})
-    if origin:
-        record.values["origin"] = origin
+    record.values["origin"] = origin
+    if not origin:
+        del record.values["origin"]
     for file in step["files"]:
         record.add("file", file["path"], file["sha256"])
     record.write(run.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -73,14 +72,6 @@ class Folder:
         with self.reader(name) as file:
             return file.read(limit)
 
-    def digest(self, name: str) -> str:
-        """SHA-256 of a regular file, in hex."""
-        found = hashlib.sha256()
-        with self.reader(name) as file:
-            while data := file.read(1 << 20):
-                found.update(data)
-        return found.hexdigest()
-
     def make(self, name: str, mode: int) -> None:
         """A directory, unless there is one; OSError when something else has that name."""
         try:
@@ -91,12 +82,16 @@ class Folder:
 
     def write(self, name: str, data: bytes, mode: int) -> None:
         """A new file, on the disk when this returns; FileExistsError when there is something of that name."""
-        descriptor = os.open(name, _NEW, 0o600, dir_fd=self.descriptor)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
+        with self.writer(name, mode) as file:
             file.write(data)
             file.flush()
-            os.fsync(descriptor)
+            os.fsync(file.fileno())
+
+    def writer(self, name: str, mode: int) -> BinaryIO:
+        """A new file, open to be written; FileExistsError when there is something of that name."""
+        descriptor = os.open(name, _NEW, 0o600, dir_fd=self.descriptor)
+        os.fchmod(descriptor, mode)
+        return os.fdopen(descriptor, "wb")
 
     def overwrite(self, name: str, data: bytes, mode: int) -> None:
         """Write a file in place, or a new one: it takes no more room, and a reader may see the half of it."""

@@ -8,12 +8,11 @@ well: `current` has not moved. What is to be done stands in `until` (see `turns.
 from __future__ import annotations
 
 import os
-import traceback
 
 from . import prune, service, units
 from .gate import processes
 from .locks import Lock
-from .run import Ended, Failed, Interrupted, Refused, Run, Stopped, now, told
+from .run import Ended, Failed, Interrupted, Refused, Run, Stopped, now, told, trace
 from .slots import other
 from .trial import Trial
 
@@ -221,5 +220,5 @@ def _why(error: Exception) -> str:
         return "interrupted"
     if isinstance(error, OSError):
         return told(error)
-    traceback.print_exc()
+    trace(error)
     return f"the host's program failed: {type(error).__name__}: {error}"

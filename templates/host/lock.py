@@ -15,12 +15,13 @@ import time
 from . import locks
 from .accounts import Account, become, of_uid
 from .folders import Folder
+from .processes import name_of
 from .record import FIRST, Record
 from .run import Busy, Refused, Run
 
 _PATIENCE = 15
 """Seconds beyond the wait for a lock in which the process that waits has to answer."""
-_FORMER = ".activating"
+_FORMER, _PART = ".activating", ".new-"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -37,14 +38,42 @@ def hold(run: Run, root: str, known: Record, seconds: float) -> None:
         descriptor = os.open(path, _OPEN)
     except FileNotFoundError:
         return
+    except BlockingIOError as error:
+        owner = name_of(os.lstat(path).st_uid)
+        raise Refused(
+            f"{path} cannot be opened: {owner}, whose file it is, keeps a lease on it (F_SETLEASE). End the processes "
+            f"of {owner}, and run setup again"
+        ) from error
     guard, probation = f"/run/{name}/lock/guard", f"/run/{name}/ctl/probation/until"
-    busy = _lock(descriptor, guard, probation, run.holder("setup", ""), seconds)
+    busy = _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds)
     if busy is None:
         return
     stranger = locks.stranger_at(descriptor)
     if stranger:
         raise Refused(f"{path} is held by {stranger}: look at it on this host, and end it")
     raise Busy(busy)
+
+
+def renew(run: Run, name: str, account: Account) -> None:
+    """Replace the lock files of another account by new ones: whoever has a former one open holds nothing by it.
+
+    The new lock of changes is held by this program from its first moment on.
+    """
+    if not os.path.isdir(f"/run/{name}/lock"):
+        return
+    with Folder.open(f"/run/{name}/lock") as folder:
+        for lock in folder.names():
+            found = folder.status(lock)
+            if lock.startswith(_PART) or found is None or found.st_uid == account.uid:
+                continue
+            part = f"{_PART}{lock}"
+            folder.remove(part)
+            folder.write(part, f"{run.holder('setup', '')}\n".encode() if lock == "activate" else b"", 0o600)
+            os.chown(part, account.uid, -1, dir_fd=folder.descriptor, follow_symlinks=False)
+            if lock == "activate":
+                # It stays open until this program ends.
+                locks.take(os.open(part, _OPEN, dir_fd=folder.descriptor))
+            folder.rename(part, lock)
 
 
 def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
@@ -63,7 +92,7 @@ def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
         os.close(ours)
         os.close(answer)
         _hold_and_exit(
-            owner, root, f"/run/{name}/ctl/probation/until", run.holder("setup", ""), seconds, telling, alive
+            owner, root, f"/run/{name}/ctl/probation/until", run.holder("setup", "", 0), seconds, telling, alive
         )
     os.close(alive)
     os.close(telling)

@@ -96,6 +96,16 @@ class Lock:
                 continue
 
 
+def opened(name: str, lock: str) -> Lock:
+    """A lock of a service; Refused, with what to do, where it is not there for this account."""
+    try:
+        return Lock(name, lock)
+    except (FileNotFoundError, PermissionError):
+        path = f"{RUN}/{name}/lock/{lock}"
+        told = f"this account cannot write to {path}, which setup and each boot make: run fab setup"
+        raise Refused(told) from None
+
+
 def _open_files(pid: str) -> set[tuple[int, int]]:
     found = set()
     for descriptor in os.listdir(f"{PROC}/{pid}/fd"):

@@ -5,17 +5,32 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import sys
-import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import by_hand
-from .run import Ended, Interrupted, Run, Stopped, told
+from .run import Ended, Interrupted, Run, Stopped, told, trace
 
-STEPS = ("setup", "activate", "guard", "drift", "remove")
+STEPS = (
+    "facts",
+    "setup",
+    "hold",
+    "stage",
+    "hook",
+    "activate",
+    "guard",
+    "stop",
+    "start",
+    "maintenance",
+    "drift",
+    "remove",
+)
 """Each is a module, whose `perform` does it."""
+OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
+"""Those that follow each other in a run."""
 
 
 def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
@@ -56,7 +71,7 @@ def perform(run: Run) -> int:
         return 1
     except Exception as error:
         run.leave()
-        traceback.print_exc()
+        trace(error)
         run.mark("refused", f"the host's program failed: {type(error).__name__}: {error}")
         return 1
     return 0
@@ -78,6 +93,10 @@ def start(sources: Mapping[str, str]) -> None:
         sys.stdout.flush()
         os._exit(_by_hand(asked) if asked else 0)
     stream = sys.stdin.buffer
+    if not (sources or select.select([stream], [], [], 0)[0]):
+        # It was begun ahead, for whatever comes next: there is time to load what that may need.
+        for step in OF_THE_ACCOUNT:
+            import_module(f".{step}", __package__)
     nonce, run, who, failpoint = (stream.readline().decode().rstrip("\n") for _ in range(4))
     status = main((nonce, run, who, failpoint), stream, sources)
     # Nothing is left to close, and taking the interpreter apart takes time that a person waits for.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import sys
 from collections.abc import Mapping
-from contextlib import suppress
 
-from . import kept
+from . import kept, programs
 from .folders import Folder
 from .run import Run
 
@@ -53,6 +52,9 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
             for module, text in sources.items():
                 modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
         copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
+        # It has run this, so nobody has to try it first: every step begins sooner by the start of an interpreter. By
+        # the name that says its version: `python3` may be another one after an upgrade.
+        copy.overwrite("python", f"{os.path.realpath(sys.executable)}\n".encode(), 0o644)
     _remove(place, name)
     place.rename(part, name)
 
@@ -66,5 +68,5 @@ def _sweep(place: Folder) -> None:
 
 
 def _remove(place: Folder, name: str) -> None:
-    with suppress(FileNotFoundError):
-        shutil.rmtree(f"{place.path}/{name}")
+    if place.status(name) and not programs.remove_tree(f"{place.path}/{name}"):
+        raise OSError(0, "it cannot be removed", f"{place.path}/{name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 from typing import NamedTuple
 
@@ -89,4 +88,18 @@ def active(unit: str) -> bool:
 
 def there(name: str) -> bool:
     """Whether the host has a program of this name."""
-    return shutil.which(name) is not None
+    return bool(find(name))
+
+
+def find(name: str) -> str:
+    """The path of a program, as `command -v` would print it; empty where there is none."""
+    for folder in os.environ["PATH"].split(":"):
+        path = f"{folder}/{name}"
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def remove_tree(path: str) -> bool:
+    """Remove everything at a path, however deep, and no link's target; whether it is gone."""
+    return run("rm", "-rf", "--", path)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import stat
-from collections.abc import Iterator
 
-from .accounts import find
+from . import programs
 from .folders import Folder
-from .locks import PROC, Lock, take
+from .locks import Lock
 from .run import Run
 from .slots import SLOTS
+from .used import by_age, in_use
 
-_RELEASE = re.compile("[0-9a-f]{12}")
 _PRUNED = re.compile(r"\.part-old-[0-9a-f]{12}")
 
 
@@ -34,42 +30,6 @@ def prune(run: Run, root: Folder) -> None:
             run.point("probation.pruned")
             _sweep(run, releases, f".part-old-{name}")
         _prune_unused(run, root, releases)
-
-
-def by_age(releases: Folder) -> list[str]:
-    """The newest first, and nothing that is no release, whatever somebody has put between them."""
-    found = []
-    for name in filter(_RELEASE.fullmatch, releases.names()):
-        status = releases.status(name)
-        if status and stat.S_ISDIR(status.st_mode):
-            found.append((status.st_mtime, name))
-    return [name for _, name in sorted(found, reverse=True)]
-
-
-def in_use(releases: Folder, name: str, service: str) -> bool:
-    """Whether something runs from a release: a launcher locks it, and what it starts inherits that.
-
-    Those of older versions did not: what names a release in its command line runs from it, too. That counts for the
-    service's user and for this account: anybody else may write there what he likes.
-    """
-    with releases.below(name) as release:
-        # A lock that we get ends when this closes it.
-        if not take(release.descriptor):
-            return True
-    return any(f"/releases/{name}/".encode() in words for words in _command_lines(service))
-
-
-def _command_lines(service: str) -> Iterator[bytes]:
-    account = find(service)
-    users = {os.geteuid(), *([account.uid] if account else [])}
-    for pid in filter(str.isdigit, os.listdir(PROC)):
-        try:
-            # Of the directory: the files below it are root's where a process lets nobody look into it.
-            if os.stat(f"{PROC}/{pid}").st_uid in users:
-                with open(f"{PROC}/{pid}/cmdline", "rb") as file:
-                    yield file.read(1 << 16)
-        except OSError:
-            continue
 
 
 def _prune_unused(run: Run, root: Folder, releases: Folder) -> None:
@@ -103,10 +63,5 @@ def _read(folder: Folder, path: str) -> str:
 def _sweep(run: Run, folder: Folder, name: str) -> None:
     """The release serves, whatever somebody has put here that is not ours to remove."""
     path = f"{folder.path}/{name}"
-    try:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            folder.remove(name)
-    except OSError:
+    if not programs.remove_tree(path):
         run.mark("warning", f"{path} is not used any more, and cannot be removed: whose is it?")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from . import units
-from .run import Run
-from .slots import Slots, other
+from .run import Refused, Run
+from .slots import SLOTS, Slots, other
 from .units import systemctl
 
 
@@ -22,10 +24,12 @@ class Ground:
         self.old = slots.current
         self.new = other(self.old)
         tried = slots.live
-        watches = [service.watch(slot) for slot in ("blue", "green")]
-        new_state, *watching, self.old_state, self.facade_state = units.states(
-            service.slot(self.new), *watches, service.slot(self.old or "none"), f"{service.name}.service"
+        watches = [service.watch(slot) for slot in SLOTS]
+        hooks = [service.hook(slot) for slot in SLOTS]
+        new_state, *watching, self.old_state, self.facade_state, blue_hook, green_hook = units.states(
+            service.slot(self.new), *watches, service.slot(self.old or "none"), f"{service.name}.service", *hooks
         )
+        self._require_ended(dict(zip(hooks, (blue_hook, green_hook))))
         if watching != ["inactive", "inactive"]:
             # It would take the end of its slot for a failure.
             slots.require(systemctl("stop", *watches).wait(), "the watch of the release before cannot be stopped")
@@ -39,6 +43,14 @@ class Ground:
         if self.old:
             slots.end_try(self.old)
         slots.forget_links()
+
+    @staticmethod
+    def _require_ended(hooks: Mapping[str, str]) -> None:
+        """A before_activate goes on when its run has died, and what it does to the data is not to be met halfway."""
+        for unit, state in hooks.items():
+            if state in {"activating", "deactivating"}:
+                told = f"before_activate of a run that is gone is still at work here, as {unit}"
+                raise Refused(f"{told}: wait for its end, or end it on this host: systemctl stop {unit}")
 
     def _lead_back(self, tried: str) -> None:
         if self._slots.live != self.old:

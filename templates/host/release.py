@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ SHOWN = 1 << 16
 """Bytes of a file that are shown."""
 _LIST_BYTES = 64 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_BYTECODE = re.compile(r"\.pyc$|(^|/)__pycache__/[^/]*\.pyc\.[0-9][^/]*$")
 _RELEASE = re.compile(r"\.\./\.\./releases/[0-9a-z]{1,40}")
 _LINKS = {
     "current": re.compile("slots/(blue|green)"),
@@ -122,6 +124,15 @@ def _release(release: Folder, tell: Tell) -> None:
             _show(release, path, tell)
 
 
+def digest_of(folder: Folder, name: str) -> str:
+    """SHA-256 of a regular file, in hex."""
+    found = hashlib.sha256()
+    with folder.reader(name) as file:
+        while data := file.read(1 << 20):
+            found.update(data)
+    return found.hexdigest()
+
+
 def listed(release: Folder, name: str) -> dict[str, str] | None:
     """Path to digest, as `sha256sum` lists them; None without a list. Lines of another form are left out."""
     try:
@@ -132,24 +143,46 @@ def listed(release: Folder, name: str) -> dict[str, str] | None:
     return {found[2]: found[1] for found in lines if found}
 
 
-def holds(release: Folder, name: str, prefix: str = "") -> bool:
-    """Whether every file of a list is there, and what the list says. prefix: of the paths in it.
-
-    The list is whole: a line of another form is damage, too.
-    """
+def strictly(release: Folder, name: str) -> dict[str, str] | None:
+    """The same of a list that is whole; None without one, for a line of another form and a path that it has twice."""
     try:
         text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
     except OSError:
-        return False
+        return None
     lines = [_LINE.fullmatch(line) for line in text.split("\n") if line]
-    return bool(lines) and all(line and not compare(release, f"{prefix}{line[2]}", line[1]) for line in lines)
+    found = {line[2]: line[1] for line in lines if line}
+    return found if len(found) == len(lines) else None
+
+
+def holds(release: Folder, name: str, prefix: str = "") -> bool:
+    """Whether every file of a list is there, and what the list says. prefix: of the paths in it."""
+    found = strictly(release, name)
+    return bool(found) and not any(
+        compare(release, f"{prefix}{path}", digest) for path, digest in (found or {}).items()
+    )
+
+
+def intact(release: Folder) -> bool:
+    """Whether its code is what its manifest says, and nothing else but bytecode, whole or as Python writes it."""
+    wanted = strictly(release, "MANIFEST")
+    if not wanted:
+        return False
+    try:
+        with release.below("code") as code:
+            for folder, name, path in code.walk():
+                if not _BYTECODE.search(path) and digest_of(folder, name) != wanted.pop(path, ""):
+                    return False
+    except OSError:
+        return False
+    # What is left was listed, and has not been found.
+    return not wanted
 
 
 def compare(release: Folder, path: str, digest: str) -> str:
     """`edited` or `missing` for a file that is not as it is listed; empty for one that is."""
     try:
         with _opened(release, path) as (place, name):
-            return "" if place.digest(name) == digest else "edited"
+            return "" if digest_of(place, name) == digest else "edited"
     except FileNotFoundError:
         return "missing"
     except OSError:

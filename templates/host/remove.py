@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 
-from . import accounts, check, claims, gateway, programs, record, trust
+from . import accounts, check, claims, gateway, processes, programs, record, trust
 from .record import Record
 from .run import Refused, Run
 
 _REMOVE_SECONDS = 600
+_LINGER = "/var/lib/systemd/linger"
+"""Who has a file of his name here has a systemd of his own from the boot on."""
 _PATIENCE = 15
 """Seconds beside the drain that a release may take to end: it can ask systemd for more of them for ever."""
 
@@ -73,6 +75,14 @@ def _remove_files(run: Run, known: Record) -> None:
 
 
 def _remove_data(run: Run, known: Record) -> None:
+    account = accounts.find(known.name) if ("user", known.name) in known.made else None
+    if account:
+        # What lingers would make its directories again.
+        linger = f"{_LINGER}/{account.name}"
+        if os.path.lexists(linger):
+            os.unlink(linger)
+        programs.ask("systemctl", "stop", f"user@{account.uid}.service")
+        processes.end(run, account.uid)
     for path in (f"/var/lib/{known.name}", f"/var/cache/{known.name}"):
         if os.path.lexists(path):
             if ("directory", path) not in known.made:
@@ -80,10 +90,13 @@ def _remove_data(run: Run, known: Record) -> None:
                 continue
             run.say("remove", path)
             _remove_tree(run, path)
-    if ("user", known.name) in known.made and accounts.find(known.name):
+    if account:
         run.say("remove", f"account {known.name}")
         if not programs.run("userdel", known.name):
-            run.mark("warning", f"userdel did not remove the account {known.name}")
+            told = "it stays, and the record that it is the service's: mend that, and run this again"
+            run.mark("warning", f"userdel did not remove the account {known.name}; {told}")
+            _keep_record(run, known)
+            return
     _remove_etc(run, known)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, NoReturn
 
@@ -141,11 +142,16 @@ class Run:
         """Report one line; the nonce tells it from the output of programs."""
         if self.in_words and word in {"pass", "end"}:
             return
+        self.marks([(word, text)])
+
+    def marks(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Report many lines at once."""
         head = "" if self.in_words else f"@{self.nonce} "
-        line = f"{head}{word} {text}".replace("\n", " ").encode("utf-8", "surrogateescape") + b"\n"
+        text = "".join(f"{head}{word} {rest}".replace("\n", " ") + "\n" for word, rest in lines)
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
         try:
-            while line:
-                line = line[os.write(1, line) :]
+            while data:
+                data = data[os.write(1, data) :]
         except OSError:
             # A journal that is gone is no reason to end: nobody else guards the run.
             if not (self._leaving or self.in_words):
@@ -155,10 +161,6 @@ class Run:
     def say(self, word: str, text: str = "") -> None:
         """Report a step that begins."""
         self.mark("step", f"{word} {text}".rstrip())
-
-    def fact(self, key: str, value: str) -> None:
-        """Report a fact."""
-        self.mark("fact", f"{key} {value}")
 
     def journal(self, text: str) -> None:
         """Report the lines of a program or of a journal, as the reason of a failure."""
@@ -184,10 +186,18 @@ class Run:
             self.heed()
             time.sleep(0.05)
 
-    def holder(self, action: str, release: str, group: int = 0) -> str:
-        """The line that a lock file gets: who is at work, since when. group: of the processes that may be ended."""
+    def holder(self, action: str, release: str, group: int | None = None) -> str:
+        """The line that a lock file gets: who is at work, since when.
+
+        group: of the processes that may be ended when their controller is gone; 0: they may not.
+        """
         line = {"time": utc_now(), "run": self.id, "action": action, "release": release, "who": json.loads(self.who)}
-        return json.dumps({**line, "group": group}, separators=(",", ":"))
+        return json.dumps(line if group is None else {**line, "group": group}, separators=(",", ":"))
+
+
+def trace(error: Exception) -> None:
+    """Show where a fault of ours came from, by what the interpreter itself has for that."""
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def told(error: OSError) -> str:

@@ -56,6 +56,10 @@ class Service(NamedTuple):
         """The unit that guards a run on its way to this slot, and watches the release there."""
         return f"{self.name}-probation@{slot}.service"
 
+    def hook(self, slot: str) -> str:
+        """The unit of before_activate of the release in a slot."""
+        return f"{self.name}-hook@{slot}.service"
+
     def socket(self, slot: str) -> str:
         """Where a slot is asked."""
         return f"/run/{self.name}/{slot}.sock"

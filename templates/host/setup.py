@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
+from contextlib import suppress
 from typing import BinaryIO
 
 from . import accounts, certificate, claims, gateway, handover, lock, programs, record, traffic, trust
@@ -15,6 +16,7 @@ from .folders import Folder
 from .gateway import Gateway
 from .run import Refused, Run
 
+_READ_BY_THE_SERVICE = ("releases", "venvs", "wheels")
 _MOST = 64 << 20
 """Bytes of a file that is sent."""
 _APT = ("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=60")
@@ -60,10 +62,12 @@ class Setup:
         if record.read(self.name).text() != self.was:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
-        handover.hand_over(run, self.root, former, account)
+        handover.hand_over(run, self.record, self.root, former, account)
         claims.begin(run, self.record, self.step)
         try:
             self._change(account)
+            # Its rights to log in are somebody else's business: it may have begun something meanwhile.
+            handover.end_formers(run, self.record, former)
             run.point("setup.record")
             self._record(account)
         except BaseException:
@@ -160,11 +164,13 @@ class Setup:
         root, run, readme = self.root, self.run.id, self.sent["README"]
         # What lies below belongs to the deploy account, and is made with no other rights than that account's.
         accounts.as_account(account, lambda _: _fill_root(root, run, readme), 30, 1 << 16)
-        with Folder.open(root) as folder, folder.below("releases") as releases:
-            _close(releases, account, service)
+        with Folder.open(root) as folder:
+            for name in _READ_BY_THE_SERVICE:
+                with folder.below(name) as inner:
+                    _close(inner, account, service)
         # The locks and the places in /run, which a run asks for as soon as it is told of these directories.
         led = os.path.islink(f"/run/{self.name}/ctl/live")
-        handover.take_places(self.name, account)
+        handover.take_places(self.run, self.name, account)
         wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
@@ -226,22 +232,32 @@ def _unpack(payload: BinaryIO) -> dict[str, bytes]:
 def _fill_root(root: str, run: str, readme: bytes) -> None:
     """Run as the deploy account: the directories that a first release finds."""
     with Folder.open(root) as folder:
-        for name, mode in (("releases", 0o750), ("venvs", 0o755), ("wheels", 0o755), ("slots", 0o755)):
-            folder.make(name, mode)
+        for name in _READ_BY_THE_SERVICE:
+            folder.make(name, 0o750)
+        folder.make("slots", 0o755)
         with folder.below("slots") as slots:
             slots.make("blue", 0o755)
             slots.make("green", 0o755)
-        if folder.status("history.jsonl"):
-            with folder.reader("history.jsonl") as history:
-                os.fchmod(history.fileno(), 0o600)
+        _own_alone(folder, "history.jsonl")
+        if folder.status("maintenance"):
+            # A hand may have made it, and what is in it.
+            with suppress(OSError), folder.below("maintenance") as closed:
+                _own_alone(closed, "state.json")
         folder.replace("README", readme, 0o644, f"README.new-{run}")
 
 
-def _close(releases: Folder, account: Account, service: Account) -> None:
-    """Let only the deploy account and the service read releases: code and `env` are nobody else's business."""
-    found = os.fstat(releases.descriptor)
+def _own_alone(folder: Folder, name: str) -> None:
+    """Let only the owner read a file, where there is one: former versions let everybody."""
+    if folder.status(name):
+        with folder.reader(name) as file:
+            os.fchmod(file.fileno(), 0o600)
+
+
+def _close(folder: Folder, account: Account, service: Account) -> None:
+    """Let only the deploy account and the service read it: code, `env` and packages are nobody else's business."""
+    found = os.fstat(folder.descriptor)
     if found.st_uid != account.uid:
-        raise Refused(f"{releases.path} does not belong to {account.name}: move it away, and run setup again")
+        raise Refused(f"{folder.path} does not belong to {account.name}: move it away, and run setup again")
     if (found.st_gid, stat.S_IMODE(found.st_mode)) != (service.gid, 0o750):
-        os.fchown(releases.descriptor, -1, service.gid)
-        os.fchmod(releases.descriptor, 0o750)
+        os.fchown(folder.descriptor, -1, service.gid)
+        os.fchmod(folder.descriptor, 0o750)

@@ -147,6 +147,11 @@ class Slots:
         stopping.wait()
         return late
 
+    @property
+    def bound(self) -> int:
+        """Seconds that an end may take in all: what runs longer is killed."""
+        return self.service.drain + _BOUND
+
     def await_queue(self, slot: str, end: float) -> None:
         """Wait until nobody waits at its socket, or until `end`, of `now`.
 
@@ -192,7 +197,7 @@ class Slots:
         late = self.await_end(stopping, _BOUND - grace, slot)
         self.require(stopping.wait(), f"slot {slot} cannot be stopped")
         if late:
-            told = f"slot {slot} put off its end for longer than {drain + _BOUND} s, and was killed"
+            told = f"slot {slot} put off its end for longer than {self.bound} s, and was killed"
             self._run.mark("warning", told)
         with self._run.surely():
             self.end_try(slot)

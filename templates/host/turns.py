@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from .folders import Folder
-from .locks import Lock
-from .run import Refused, Run, now
+from .locks import Lock, opened
+from .run import Run, now
 from .service import Service
 
 _GUARD_WAIT = 30
@@ -68,15 +69,7 @@ class Turns:
         self.control.make("probation", 0o755)
         self.folder = self.control.below("probation")
         self.until = Until(self.folder)
-        self.activate = self._lock("activate")
-
-    def _lock(self, name: str) -> Lock:
-        try:
-            return Lock(self._service.name, name)
-        except (FileNotFoundError, PermissionError):
-            path = f"/run/{self._service.name}/lock/{name}"
-            told = f"this account cannot write to {path}, which setup and each boot make: run fab setup"
-            raise Refused(told) from None
+        self.activate = opened(service.name, "activate")
 
     def take(self, action: str, release: str) -> None:
         """Hold the lock of whoever changes a slot; Busy with the line of who has it.
@@ -86,6 +79,12 @@ class Turns:
         if not (self._free() or self._after_the_watch() or self._outlive()):
             raise self.activate.refuse()
         self.occupy(action, release)
+
+    def take_alone(self, action: str, release: Callable[[], str]) -> None:
+        """Hold it for what belongs to no run: it ends nobody, and is ended by nobody. release: as it is by then."""
+        if not (self._free() or self._after_the_watch()):
+            raise self.activate.refuse()
+        self.activate.write(self._run.holder(action, release(), 0))
 
     def occupy(self, action: str, release: str) -> None:
         """Say who is at work here, and of which processes, which may be ended when their controller is gone."""

@@ -68,16 +68,19 @@ def states(*units: str) -> list[str]:
 
 
 def said(run: Run, unit: str, *options: str) -> None:
-    """Report what a unit said last, and apart from it what systemd said of the unit.
+    """Report what a unit said last, and apart from it what systemd said of the unit."""
+    run.marks(words(unit, *options))
+
+
+def words(unit: str, *options: str) -> list[tuple[str, str]]:
+    """A line `journal` for each that a unit said last, and `systemd` for each that systemd said of the unit.
 
     Both by what journald saw, whatever the lines claim.
     """
-    for line in _lines(*options, f"_SYSTEMD_UNIT={unit}"):
-        run.mark("journal", line)
-    for line in _lines(*options, "_PID=1", "_UID=0", f"UNIT={unit}"):
-        # What it says of a unit's end begins with the unit's name; that a job has begun or ended tells nobody why.
-        if line.startswith(f"{unit}: "):
-            run.mark("systemd", line)
+    found = [("journal", line) for line in _lines(*options, f"_SYSTEMD_UNIT={unit}")]
+    by_systemd = _lines(*options, "_PID=1", "_UID=0", f"UNIT={unit}")
+    # What it says of a unit's end begins with the unit's name; that a job has begun or ended tells nobody why.
+    return [*found, *(("systemd", line) for line in by_systemd if line.startswith(f"{unit}: "))]
 
 
 def _lines(*words: str) -> list[str]:

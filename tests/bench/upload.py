@@ -67,6 +67,8 @@ def ours(host: inventory.Host, wheel: Wheel) -> None:
         same=frozenset(), gone=frozenset(), wheels_there=frozenset(), venv_there=True,
     )  # fmt: skip
     script = scripts.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False))
+    # The host's program goes along: no run has left it there.
+    script = script._replace(place="")
     session = SshSession(host, Options())
     try:
         told = session.execute(script, Run("20260101T000000-abc123", "{}", "stage.received=fail"), _ignore, sent)

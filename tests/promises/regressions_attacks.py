@@ -67,4 +67,39 @@ ATTACKS: tuple[Regression, ...] = (
         "other people's applications",
         "tests/test_uploads.py::test_memory_does_not_grow_with_what_is_sent",
     ),
+    Regression(
+        "A host that closed its output and lived on hung the controller, and the answers of all others, for good",
+        _ATTACK,
+        "tests/test_hostile_fleet.py::test_a_host_that_closes_its_output_and_lives_on_keeps_nobody_waiting",
+    ),
+    Regression(
+        "A former deploy account kept release files and locks open for writing, in a process that was not ended",
+        _ATTACK,
+        "tests/test_handover.py::test_what_a_former_account_has_open_is_nothing_that_counts",
+    ),
+    Regression(
+        "A former deploy account kept processes under the number of a sub-uid, in a user namespace of its own",
+        _ATTACK,
+        "tests/test_handover.py::test_a_process_of_a_sub_uid_is_one_of_its_account",
+    ),
+    Regression(
+        "Directories nested 1,500 deep below /run kept a new deploy account from being set up",
+        _ATTACK,
+        "tests/test_handover.py::test_what_is_nested_without_an_end_in_run_is_removed",
+    ),
+    Regression(
+        "A service let logind start a systemd of its account, outside of its sandbox",
+        _ATTACK,
+        "tests/test_way_out.py::test_nobody_who_starts_programs_hears_the_service",
+    ),
+    Regression(
+        "A clone without a git remote replaced the service of one that has a remote",
+        _ATTACK,
+        "tests/test_names.py::test_another_clone_of_that_name_is_told_whose_service_it_would_replace",
+    ),
+    Regression(
+        "A lease on a lock made setup fail without a word of whose it was",
+        _ATTACK,
+        "tests/test_locks.py::test_a_lease_on_a_lock_is_named_with_its_file_and_its_account",
+    ),
 )

@@ -1,0 +1,165 @@
+"""Turn everybody away, or let them in again: nginx looks for one directory, which a rename brings and takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tarfile
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from . import history
+from .folders import Folder
+from .probe import run_curl
+from .run import Refused, Run
+
+_CLOSED = "maintenance"
+_SECONDS = 5
+"""Seconds in which the front door answers."""
+_PAGE = re.compile(r"[a-z]+\.(html|json)")
+_MOST = 1 << 20
+"""Bytes of a page."""
+
+
+def perform(run: Run) -> None:
+    """See the step's keys at `steps.maintenance` of the controller."""
+    try:
+        root = Folder.open(run.step["root"])
+    except FileNotFoundError:
+        raise Refused(f"{run.step['name']} is not set up on this host: fab setup") from None
+    with root:
+        door = _Door(run, root)
+        try:
+            if run.step["turn"] == "on":
+                door.close(_pages(run.payload))
+            else:
+                door.open()
+        except BaseException:
+            run.leave()
+            door.undo()
+            raise
+        finally:
+            door.sweep()
+
+
+def _pages(payload: BinaryIO) -> Mapping[str, bytes]:
+    """What clients are told, by the name of its file."""
+    found = {}
+    try:
+        with tarfile.open(fileobj=payload, mode="r|") as archive:
+            for member in archive:
+                fits = member.isreg() and member.size <= _MOST and _PAGE.fullmatch(member.name)
+                file = archive.extractfile(member) if fits else None
+                if file is None:
+                    raise Refused(f"the controller sent {member.name}, which is no page")
+                found[member.name] = file.read()
+    except tarfile.TarError as error:
+        raise Refused(f"what the controller sent is no pages, or was cut off: {error}") from None
+    return found
+
+
+class _Door:
+    """The front door of one service. Everything that is made here has its place in one directory until it is whole."""
+
+    def __init__(self, run: Run, root: Folder) -> None:
+        self._run, self._root = run, root
+        self._work = f".maintenance-{run.id}"
+        self._trying = False
+        # Of runs that have died.
+        for name in root.names():
+            if name.startswith(".maintenance-"):
+                _remove(root, name)
+        root.make(self._work, 0o755)
+
+    def close(self, pages: Mapping[str, bytes]) -> None:
+        """Turn clients away with these pages; Refused, and open as before, where that does not come out."""
+        with self._root.below(self._work) as work:
+            work.make("new", 0o755)
+            with work.below("new") as new:
+                for name, data in pages.items():
+                    # Who closed the door, and when, is for nobody who only reads what nginx shows.
+                    new.write(name, data, 0o600 if name == "state.json" else 0o644)
+                new.sync()
+                self._record("maintenance-on", "started")
+                self._bring(new)
+        self._root.sync()
+        code = self._front_code()
+        self._run.heed()
+        if code != "503":
+            self._record("maintenance-on", "failed")
+            told = f"the front door answers {code} and not 503: nginx does not run, or its file was not written by"
+            raise Refused(f"{told} this version of fab setup")
+        self._trying = False
+        self._record("maintenance-on", "done")
+        self._run.say("closed", "clients get 503")
+
+    def _bring(self, new: Folder) -> None:
+        found = self._root.status(_CLOSED)
+        if found and stat.S_ISDIR(found.st_mode) and os.access(f"{self._root.path}/{_CLOSED}", os.W_OK):
+            # It is closed already, so the page changes under it, and the door never opens.
+            with self._root.below(_CLOSED) as closed:
+                for name in new.names():
+                    os.rename(name, name, src_dir_fd=new.descriptor, dst_dir_fd=closed.descriptor)
+            return
+        if found:
+            self._take_away()
+        self._trying = True
+        self._root.rename(f"{self._work}/new", _CLOSED)
+
+    def open(self) -> None:
+        """Serve clients again."""
+        if not self._root.status(_CLOSED):
+            self._run.say("open", "it was open already")
+            return
+        self._record("maintenance-off", "started")
+        self._take_away()
+        self._record("maintenance-off", "done")
+        self._run.say("open", "clients are served")
+
+    def undo(self) -> None:
+        """Open it again, if nobody has seen yet that it is closed."""
+        if self._trying and self._root.status(_CLOSED):
+            with self._run.surely():
+                self._take_away()
+
+    def sweep(self) -> None:
+        """Leave nothing but the door."""
+        _remove(self._root, self._work)
+
+    def _take_away(self) -> None:
+        # Within one directory, so that it also takes what root made by hand; to clear that away is then root's.
+        former = f"{self._work}-former"
+        self._root.rename(_CLOSED, former)
+        self._root.sync()
+        if not _remove(self._root, former):
+            told = f"{self._root.path}/{former} is root's, and stays until root removes it"
+            self._run.mark("warning", told)
+
+    def _record(self, action: str, state: str) -> None:
+        committed = self._root.link("current/release").rpartition("/")[2]
+        history.record(self._run, self._root, action, committed, state)
+
+    def _front_code(self) -> str:
+        """What the front door answers; 000 where it does not."""
+        front = self._run.step["front"]
+        kind, host = front["kind"], front["host"]
+        port = {"https": 443}.get(kind, 80)
+        words = ("-s", "-k", "-o", "/dev/null", "--noproxy", "*", "--max-time", str(_SECONDS))
+        way = ("--resolve", f"{host}:{port}:127.0.0.1", "--write-out", "%{http_code}")
+        text, _ = run_curl(_SECONDS, *words, *way, f"{kind}://{host}{self._run.step['path']}")
+        return text.rpartition("\n")[2]
+
+
+def _remove(folder: Folder, name: str) -> bool:
+    """Remove something with all that is in it; False where that is not ours to remove."""
+    found = folder.status(name)
+    try:
+        if found and stat.S_ISDIR(found.st_mode):
+            shutil.rmtree(f"{folder.path}/{name}")
+        elif found:
+            folder.remove(name)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,195 @@
+"""Put a release on the host, ready to run. Only new paths are made: nothing that is live is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from . import receive, release, unchanged, venv, venv_build
+from .descent import clear
+from .folders import Folder
+from .locks import Lock, opened
+from .run import Edited, Refused, Run
+from .venv_build import Compiling
+
+_PLACES = ("releases", "venvs", "wheels")
+
+
+def perform(run: Run) -> None:
+    """Receive it, or see that it is there already."""
+    with Folder.open(run.step["root"]) as root, opened(run.step["name"], "stage") as lock:
+        _share(run, root, lock)
+        if run.step["present"]:
+            _check(run, root)
+        else:
+            with Staging(run, root) as staging:
+                staging.perform()
+        run.say("staged", run.step["release"])
+
+
+def _share(run: Run, root: Folder, lock: Lock) -> None:
+    """Everyone who stages shares this lock; who gets it alone knows that every .part-* is of a run that has died."""
+    if _alone(run, lock):
+        for place in _PLACES:
+            root.make(place, 0o755)
+            with root.below(place) as folder:
+                for name in folder.names():
+                    if name.startswith(".part-"):
+                        clear(folder, name)
+    lock.wait(run, float("inf"), shared=True)
+    lock.write(str(os.getpgrp()))
+
+
+def _alone(run: Run, lock: Lock) -> bool:
+    """Hold it alone, if that can be: what a run has left at work whose controller is gone is ended."""
+    if lock.take():
+        return True
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        former = lock.read()
+        if not former.isdigit() or int(former) in {0, os.getpgrp()}:
+            return False
+        lock.end_holders(number, int(former))
+        if lock.wait(run, 5):
+            return True
+    return False
+
+
+def _check(run: Run, root: Folder) -> None:
+    """It is there, whole, and can run; Edited, which has everything sent, unless that is so."""
+    name = run.step["release"]
+    run.say("check", f"release {name} is there already")
+    run.point("stage.reuse")
+    with root.below("releases") as releases:
+        if not (_intact(releases, name) and _starts(releases, name)):
+            raise Edited(name)
+
+
+def _intact(releases: Folder, name: str) -> bool:
+    try:
+        with releases.below(name) as folder:
+            return release.intact(folder)
+    except OSError:
+        return False
+
+
+def _starts(releases: Folder, name: str) -> bool:
+    with releases.below(name) as folder:
+        as_written = folder.status("LAUNCHERS") is None or release.holds(folder, "LAUNCHERS")
+        return as_written and venv.whole(f"{folder.path}/venv")
+
+
+class Staging:
+    """A release in the making: `.part-RUN`, which becomes it by a rename. However it ends, nothing half is left."""
+
+    def __init__(self, run: Run, root: Folder) -> None:
+        self._run, self._root = run, root
+        self._id, self._name, self._former = run.step["release"], f".part-{run.id}", f".part-old-{run.id}"
+        self._open = ExitStack()
+        self._releases, self._venvs, self._wheels = (self._folder(root, place) for place in _PLACES)
+        self._compiling: Compiling | None = None
+
+    def _folder(self, above: Folder, name: str) -> Folder:
+        above.make(name, 0o755)
+        return self._open.enter_context(above.below(name))
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind:
+            self._run.leave()
+        if self._compiling:
+            # It writes there.
+            self._compiling.wait()
+        for folder in (self._releases, self._venvs, self._wheels):
+            for name in (self._name, self._former):
+                with self._run.surely():
+                    clear(folder, name)
+        self._open.close()
+
+    def perform(self) -> None:
+        """Everything, in order."""
+        run = self._run
+        lists, arrived = self._receive()
+        if "CHANGED" in lists:
+            unchanged.link_from(run, self._releases, self._part, lists)
+        executable = lists.get("EXECUTABLE", b"").decode("utf-8", "surrogateescape")
+        unchanged.set_modes(run, self._code, set(executable.split("\n")))
+        # Beside what verifies the code, which looks at no bytecode.
+        self._compiling = Compiling(run.step["python"], self._code.path)
+        self._verify()
+        self._check_wheels(arrived)
+        if venv_build.is_there(self._venvs, run.step["venv"]):
+            run.say("venv", "is there already")
+        else:
+            venv_build.build(run, self._venvs, self._wheels, self._part)
+        # Another run was quicker, or nothing but the venv was broken.
+        if not _intact(self._releases, self._id):
+            self._finish()
+        # The release lists its wheels from here on.
+        self._wheels.remove(".coming")
+        run.heed()
+
+    def _receive(self) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
+        """What came: the lists that say how the release is made, and the digests of wheels by name."""
+        self._run.say("receive")
+        # Of this very run, where what came first did not do.
+        clear(self._releases, self._name)
+        self._part = self._folder(self._releases, self._name)
+        self._code = self._folder(self._part, "code")
+        self._run.point("stage.receive")
+        payload = receive.Payload(self._run)
+        arrived = receive.wheels(self._run, payload, self._wheels)
+        lists = receive.unpack(self._run, payload, self._part)
+        self._run.point("stage.received")
+        return lists, arrived
+
+    def _verify(self) -> None:
+        self._run.say("verify")
+        self._run.point("stage.verify")
+        if not release.intact(self._part):
+            raise Edited(self._run.step["base"] or self._id)
+
+    def _check_wheels(self, arrived: Mapping[str, str]) -> None:
+        """Those that were there before: one that is damaged is sent again, and no other."""
+        self._run.point("stage.wheels")
+        listed = release.strictly(self._part, "WHEELS")
+        if listed is None:
+            raise Edited(self._id)
+        there = [name for name in listed if arrived.get(name) != listed[name]]
+        lacking = [name for name in there if "/" in name or release.compare(self._wheels, name, listed[name])]
+        for name in lacking:
+            self._run.mark("lacks", name)
+        if lacking:
+            raise Edited(self._id)
+
+    def _finish(self) -> None:
+        if self._compiling:
+            self._compiling.wait()
+        part, run = self._part, self._run
+        os.symlink(f"../../venvs/{run.step['venv']}", "venv", dir_fd=part.descriptor)
+        clear(part, "tool")
+        with part.below("run") as launchers:
+            for name in launchers.names():
+                with launchers.reader(name) as file:
+                    os.fchmod(file.fileno(), 0o755)
+        venv_build.sync(part)
+        run.point("stage.finish")
+        self._make_room()
+        self._releases.rename(self._name, self._id)
+        run.point("stage.renamed")
+        self._releases.sync()
+
+    def _make_room(self) -> None:
+        """A release of this id that is there all the same was damaged."""
+        if self._releases.status(self._id) is None:
+            return
+        slot = self._root.link("current").rpartition("/")[2]
+        if self._root.link(f"slots/{slot}/release").rpartition("/")[2] == self._id:
+            told = f"release {self._id} is damaged on this host, and it is the one that serves: roll back first"
+            raise Refused(told)
+        self._releases.rename(self._id, self._former)
+        self._run.point("stage.replace")
+        clear(self._releases, self._former)

@@ -1,0 +1,61 @@
+"""Start the committed release, and let it start at boot again."""
+
+from __future__ import annotations
+
+from . import units
+from .lone import Lone
+from .probe import Probe
+from .run import Failed, Refused, Run, Stopped, now
+from .units import systemctl
+
+_ANSWER = 5
+"""Seconds that an answer may take."""
+
+
+def perform(run: Run) -> None:
+    """Until its health check holds."""
+    lone = Lone(run, "start", "deploy one")
+    # A release is held to its own health check.
+    probe = Probe(lone.service, lone.release)
+    lone.record("started")
+    run.point("start.enable")
+    enabled = systemctl("enable", *lone.service.enabled).wait()
+    lone.slots.require(enabled, "the service cannot be enabled, so a boot would not start it")
+    run.point("start.start")
+    # Mostly there is no count to forget.
+    lone.slots.forget_starts(lone.slot).wait()
+    _start(run, lone)
+    _await_health(run, lone, probe)
+    run.point("start.started")
+    lone.record("done")
+    run.say("started", lone.release)
+
+
+def _start(run: Run, lone: Lone) -> None:
+    began, slot, facade = now(), lone.slot, f"{lone.service.name}.service"
+    # The facade alone may have been stopped and started: the slots come with it, and this one is asked for by name.
+    for unit in (facade, lone.service.slot(slot)):
+        if lone.slots.start_unit(slot, unit):
+            continue
+        limit = lone.service.health.start_timeout
+        if now() - began >= limit:
+            raise _given_up(run, lone, Refused(f"release {lone.release} was not ready within {limit} s of its start"))
+        # What systemd or sudo has said stands for itself.
+        lone.record("failed")
+        raise Failed(f"{unit} did not start")
+
+
+def _await_health(run: Run, lone: Lone, probe: Probe) -> None:
+    began = now()
+    while not (answer := probe.slot(lone.slot, _ANSWER)).well:
+        if now() - began >= lone.service.health.timeout:
+            why = f"release {lone.release} is started, and its health check does not hold: {answer.why}"
+            raise _given_up(run, lone, Refused(why))
+        run.pause(0.1)
+
+
+def _given_up(run: Run, lone: Lone, why: Stopped) -> Stopped:
+    """What to raise, once the service's last words are told and the history says that it failed."""
+    units.said(run, lone.service.slot(lone.slot), "-n", "20")
+    lone.record("failed")
+    return why

@@ -1,0 +1,176 @@
+"""How a service stands on this host: what its links, its units and its locks say at this moment. Reads only."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+
+from . import activity, locks, programs
+from .beside import Beside
+from .folders import Folder
+from .probe import Probe
+from .run import now
+from .service import Service
+from .told import SLOTS, Health, Slot, State
+from .turns import Until
+
+PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonotonic", "MemoryCurrent", "ControlGroup",
+              "Result", "ExecMainStatus", "ExecMainExitTimestampMonotonic", "IPAccounting",
+              "IPIngressBytes")  # fmt: skip
+_PATIENCE = 5
+"""Seconds in which the health check has to be answered."""
+_OVERDUE = 60
+"""Seconds beyond its drains after which a watch that has not ended hangs, and watches nothing."""
+_TRIES = 20
+_SAID = 1 << 16
+"""Letters of a text that are told."""
+
+Units = Mapping[str, Mapping[str, str]]
+"""What systemd says, by unit and property; nothing of units that it does not answer for."""
+
+
+class Links:
+    """Which slot is committed, which has the traffic, and which release is in each."""
+
+    def __init__(self, service: Service) -> None:
+        root, places = service.root, f"{locks.RUN}/{service.name}"
+        self.current = _slot(_link(f"{root}/current"))
+        self.releases = {slot: _link(f"{root}/slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
+        # The second is of a host that an older version has set up.
+        self.live = _slot(_link(f"{places}/live")) or self._former(_link(f"{places}/ctl/live"), root)
+        self.tries = tuple(_names(f"{places}/try")[:_TRIES])
+
+    def _former(self, target: str, root: str) -> str:
+        return self.current if target == f"{root}/current" else _slot(target)
+
+    @property
+    def serves(self) -> str:
+        """The slot that has the traffic, or would have it."""
+        return self.live or self.current
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _slot(target: str) -> str:
+    name = target.rpartition("/")[2]
+    return name if name in SLOTS else ""
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def ask_units(service: Service, *, surveyed: bool) -> Units:
+    """All units of the service and of nginx, in one call; surveyed: more than whether each is up."""
+    slots = [service.slot(slot) for slot in SLOTS]
+    watches = [service.watch(slot) for slot in SLOTS]
+    names = ["nginx.service", f"{service.name}.service", *slots, *watches, *service.processes]
+    if surveyed:
+        return _show([*names, *jobs(service)])
+    # Whether they are up is all that a run wants to know, and is told in half the time.
+    states = programs.ask("systemctl", "is-active", *names).output.split()
+    return {name: {"ActiveState": state} for name, state in zip(names, states)}
+
+
+def jobs(service: Service) -> list[str]:
+    """The units that timers start."""
+    return [f"{name[: -len('.timer')]}.service" for name in service.processes if name.endswith(".timer")]
+
+
+def _show(names: list[str]) -> Units:
+    """One after another as they were asked for, with an empty line between."""
+    words = [word for name in PROPERTIES for word in ("-p", name)]
+    told = programs.ask("systemctl", "show", "--no-pager", *words, *names).output
+    blocks = told.split("\n\n") if told else []
+    return {name: dict(line.partition("=")[::2] for line in block.splitlines()) for name, block in zip(names, blocks)}
+
+
+class Look:
+    """One look at a service. units: what systemd said of them."""
+
+    def __init__(self, service: Service, links: Links, units: Units) -> None:
+        self.service, self.links, self._units = service, links, units
+
+    def state(self, unit: str) -> str:
+        """Whether a unit is active, inactive, failed or on its way; empty where systemd does not answer."""
+        return self._units.get(unit, {}).get("ActiveState", "")
+
+    def told(self) -> State:
+        """The state, but for what the health check and the directories say."""
+        service, links = self.service, self.links
+        probation, finishing = self._probation()
+        found = activity.look(service.name)
+        return State(
+            current=links.current,
+            live=links.live,
+            slots={slot: Slot(self.state(service.slot(slot)), links.releases[slot]) for slot in SLOTS},
+            tries=links.tries,
+            facade=self.state(f"{service.name}.service"),
+            nginx=self.state("nginx.service"),
+            processes={unit: self.state(unit) for unit in service.processes},
+            probation=probation,
+            finishing=finishing,
+            busy=found.busy,
+            adrift=found.adrift,
+            maintenance=_maintenance(service.root),
+        )
+
+    def _probation(self) -> tuple[int | None, bool]:
+        """Seconds left to what has the traffic and is not committed; or whether something was that, a moment ago."""
+        text, links = _until(self.service.name), self.links
+        if links.serves == links.current:
+            return None, bool(links.current) and self._watched(links.current, text)
+        if not text.isdigit() or not self._watched(links.live, text):
+            return None, False
+        return math.ceil(max(0.0, int(text) / 100 - now())), False
+
+    def _watched(self, slot: str, text: str) -> bool:
+        """Whether a watch is at work. Killed, it is not there for a moment, and comes back."""
+        digits = text.rpartition(" ")[2] if text.startswith(("taken ", "drain ")) else text
+        if not digits.isdigit():
+            return False
+        if now() >= int(digits) / 100 + 2 * self.service.drain + self.service.grace + _OVERDUE:
+            return False
+        return self.state(self.service.watch(slot)) in {"active", "activating"}
+
+    def ask_health(self, wanted: str) -> Health:
+        """Whether what has the traffic is well; nothing where it is not up, or is not the release that is wanted."""
+        slot = self.links.serves
+        if not slot or self.state(self.service.slot(slot)) != "active":
+            return Health()
+        release = self.links.releases[slot]
+        if wanted not in {"", release}:
+            return Health()
+        probe = Probe(self.service, release)
+        by_slot = Beside(lambda: probe.slot(slot, _PATIENCE))
+        by_front = probe.front(_PATIENCE)
+        return Health(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
+
+
+def _until(name: str) -> str:
+    """What the watch is to do, as `turns.Until` has it; empty where there is nothing."""
+    try:
+        with Folder.open(f"{locks.RUN}/{name}/ctl/probation") as folder:
+            return Until(folder).text
+    except OSError:
+        return ""
+
+
+def _maintenance(root: str) -> str | None:
+    """What the page's own file says; an empty object where a hand has closed the door."""
+    if not os.path.lexists(f"{root}/maintenance"):
+        return None
+    try:
+        with Folder.open(f"{root}/maintenance") as folder:
+            return folder.read("state.json", _SAID).decode("utf-8", "replace")
+    except OSError:
+        return "{}"

@@ -1,0 +1,48 @@
+"""Stop the service: the slots after they have drained, then everything else of it."""
+
+from __future__ import annotations
+
+from .lone import Lone
+from .run import Run, now
+from .slots import SLOTS
+from .units import systemctl
+
+
+def perform(run: Run) -> None:
+    """See the step's keys at `steps.stop` of the controller."""
+    lone = Lone(run, "stop", "there is nothing to stop")
+    _end_trial(lone)
+    run.point("stop.live")
+    end = now() + lone.service.drain
+    for slot in SLOTS:
+        lone.slots.await_queue(slot, end)
+    lone.record("started")
+    run.point("stop.stop")
+    _stop(run, lone)
+    run.point("stop.stopped")
+    if run.step["disable"]:
+        # The sockets too: the first request after a boot would start the service.
+        disabled = systemctl("disable", *lone.service.enabled).wait()
+        lone.slots.require(disabled, "the service is stopped, and a boot would start it: it cannot be disabled")
+    lone.record("done")
+    run.say("stopped", lone.service.name)
+
+
+def _end_trial(lone: Lone) -> None:
+    """Give up what is on probation: the committed release is the one that a start brings back."""
+    ended = systemctl("stop", *map(lone.service.watch, SLOTS)).wait()
+    lone.slots.require(ended, "the watch of the release on probation cannot be stopped")
+    if lone.slots.live != lone.slot:
+        lone.slots.lead(lone.slot)
+
+
+def _stop(run: Run, lone: Lone) -> None:
+    """In one transaction of systemd; what puts off its end is killed."""
+    stopping = systemctl("stop", *run.step["units"])
+    late = lone.slots.await_end(stopping, lone.slots.bound, *SLOTS)
+    lone.slots.require(stopping.wait(), "the service cannot be stopped")
+    if late:
+        run.mark("warning", f"the service put off its end for longer than {lone.slots.bound} s, and was killed")
+    for slot in SLOTS:
+        # What was about to be started again keeps the count of that. Mostly there is none to forget.
+        lone.slots.forget_starts(slot).wait()

@@ -1,0 +1,105 @@
+"""What the interpreter of a release is started for: to build a venv, and to compile the code.
+
+It is the host's own, without `site`: never the one in the venv, which would run what wheels put there.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+from . import programs, venv
+from .descent import clear
+from .folders import Folder
+from .run import Edited, Refused, Run
+
+_SECONDS = 800
+"""How long it may take to compile all files, or to install all wheels."""
+_PLAIN = ("-I", "-S")
+# As an import writes it, since loading compileall takes longer than a few files do. What is no Python of this version
+# goes without.
+_COMPILE = """
+import os, sys
+from importlib.machinery import SourceFileLoader
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        if name.endswith(".py"):
+            try:
+                SourceFileLoader("", os.path.join(folder, name)).get_code("")
+            except Exception:
+                pass
+"""
+
+
+class Compiling:
+    """Bytecode for the code, which a sandboxed service could never write. Nothing of it is run."""
+
+    def __init__(self, python: str, code: str) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            quiet = subprocess.DEVNULL
+            words = (python, *_PLAIN, "-c", _COMPILE, code)
+            self._process = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet)
+        except OSError:
+            # An interpreter that is gone is what the slot will show: without bytecode a release starts, and slowly.
+            return
+
+    def wait(self) -> None:
+        """Its end. However that came: a release without bytecode starts more slowly, and runs all the same."""
+        if self._process:
+            try:
+                self._process.wait(_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def is_there(venvs: Folder, name: str) -> bool:
+    """Whether a venv is whole by the list that was made when it was built."""
+    path = f"{venvs.path}/{name}"
+    try:
+        with venvs.below(name) as folder:
+            return folder.status(venv.LIST) is not None and venv.whole(path)
+    except OSError:
+        return False
+
+
+def build(run: Run, venvs: Folder, wheels: Folder, part: Folder) -> None:
+    """Build the venv of a release beside its place, and give it that by a rename. part: the release in the making."""
+    name, python, made, former = run.step["venv"], run.step["python"], f".part-{run.id}", f".part-old-{run.id}"
+    if part.status("tool") is None:
+        raise Edited(run.step["release"])
+    run.say("venv", f"building with {python}")
+    clear(venvs, made)
+    run.point("stage.venv")
+    _fill(run, python, f"{venvs.path}/{made}", wheels, part)
+    run.heed()
+    with venvs.below(made) as folder:
+        lines = sorted(line.encode("utf-8", "surrogateescape") for line in venv.files(folder.path))
+        folder.overwrite(venv.LIST, b"".join(line + b"\n" for line in lines), 0o644)
+        sync(folder)
+    run.point("stage.built")
+    # A damaged one makes room, for as short a time as can be: a release may run from it.
+    if venvs.status(name):
+        venvs.rename(name, former)
+    venvs.rename(made, name)
+    run.point("stage.venvs")
+    clear(venvs, former)
+
+
+def _fill(run: Run, python: str, path: str, wheels: Folder, part: Folder) -> None:
+    tool = f"{part.path}/tool"
+    final = f"{wheels.path.rpartition('/')[0]}/venvs/{run.step['venv']}"
+    install = (f"{tool}/build_venv.py", f"{tool}/installer.zip", path, final, wheels.path, f"{part.path}/WHEELS")
+    for words in (("-m", "venv", "--without-pip", "--symlinks", path), install):
+        if not programs.run(python, *_PLAIN, *words, seconds=_SECONDS):
+            raise Refused(f"{python} does not build the venv")
+    with Folder.open(path) as folder, folder.below("bin") as scripts:
+        found = scripts.status("gunicorn")
+    if not (found and found.st_mode & 0o111):
+        raise Refused("no wheel of the lock brings bin/gunicorn")
+
+
+def sync(folder: Folder) -> None:
+    """Bring everything below to the disk. Quicker than one file after the other, and Python has no call for it."""
+    if not programs.run("sync", "-f", folder.path):
+        raise Refused(f"{folder.path} cannot be brought to the disk: see sync -f of it on this host")

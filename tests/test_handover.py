@@ -1,0 +1,177 @@
+"""A former deploy account tries to keep a hold on what it owned: by an open file, a process under another number."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.fleet import Fleet, deployed
+from tests.hosts import MakeHosts
+from tests.promises.words import ROOTS_OWN
+from tests.stand_ins import entries, write_inventory
+
+ROOT = "/opt/apps/myapp"
+LOCKS = "/run/myapp/lock"
+SETUP = ("setup", "--as", "root")
+# Opens everything that the former account may write, gives its rights away, and writes when it is told to.
+KEEPS = f"""
+import fcntl, os, sys, time
+kept = []
+for top in ("{ROOT}", "{LOCKS}"):
+    for folder, _, files in os.walk(top):
+        for file in files:
+            if not os.path.islink(os.path.join(folder, file)):
+                kept.append(os.open(os.path.join(folder, file), os.O_RDWR))
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+open("/srv/tries/kept", "w")
+while not os.path.exists("/srv/tries/go"):
+    time.sleep(0.05)
+for descriptor in kept:
+    os.pwrite(descriptor, b"#FORMER", 0)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass  # another name of a file that it has locked
+open("/srv/tries/written", "w").write(str(len(kept)))
+time.sleep(600)
+"""
+# Makes a user namespace, in which it becomes one of its sub-uids; root writes the map, as newuidmap would.
+IN_A_NAMESPACE = """
+import ctypes, os, time
+assert ctypes.CDLL(None, use_errno=True).unshare(0x10000000) == 0
+open("/srv/tries/unshared", "w").write(str(os.getpid()))
+while not os.path.exists("/srv/tries/mapped"):
+    time.sleep(0.05)
+os.setgid(1)
+os.setuid(1)
+ctypes.CDLL(None).prctl(15, b"subordinate")
+time.sleep(600)
+"""
+FILES = f"find {ROOT} -type f ! -name README ! -name history.jsonl -printf '%P %s %T@ %n\\n' | sort"
+SUMS = f"find {ROOT} -type f -exec sha256sum {{}} + | sort"
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """One host that serves the second release of two, which share files, and has another account."""
+    made = deployed(module_hosts, tmp_path_factory.mktemp("handover"), 1)
+    made.edit()
+    made.clone.done("deploy")
+    made.sh(0, "install -d -m 777 /srv/tries; useradd -m other; cp -r /home/deploy/.ssh /home/other/")
+    made.sh(0, "chown -R other: /home/other/.ssh")
+    return made
+
+
+@contextmanager
+def given_to_other(fleet: Fleet) -> Iterator[None]:
+    """Meanwhile the inventory names the other account; then the first one has all of it again."""
+    inventory = fleet.clone.inventory
+    assert inventory
+    (host,) = entries(inventory).values()
+    fleet.clone.inventory = write_inventory(inventory.with_name("other.yaml"), {"shire01": {**host, "user": "other"}})
+    try:
+        yield
+    finally:
+        fleet.clone.inventory = inventory
+        fleet.clone.done(*SETUP)
+        assert fleet.sh(0, f"find {ROOT} ! -user deploy") == ""
+
+
+def started(fleet: Fleet, program: str, account: str, ready: str) -> None:
+    """The account runs the program; READY is a file that is there when it does."""
+    fleet.sh(0, f"rm -f {ready}; cat >/srv/tries/program.py <<'END'\n{program}END")
+    fleet.sh(0, f"systemd-run -q --collect --unit=former-{account} -p User={account} python3 /srv/tries/program.py")
+    fleet.sh(0, f"timeout 20 sh -c 'until [ -e {ready} ]; do sleep 0.05; done'")
+
+
+@pytest.mark.promise(ROOTS_OWN, "files that a former deploy account has open when they are given away")
+def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> None:
+    started(fleet, KEEPS, "root", "/srv/tries/kept")
+    try:
+        before = fleet.sh(0, FILES)
+        with given_to_other(fleet):
+            fleet.clone.done(*SETUP)
+            assert fleet.sh(0, f"find {ROOT} ! -user other") == ""
+            # Every file is what it was: names, sizes, times, and how many releases share it.
+            assert fleet.sh(0, FILES) == before
+            sums = fleet.sh(0, SUMS)
+            fleet.sh(0, "touch /srv/tries/go; timeout 20 sh -c 'until [ -s /srv/tries/written ]; do sleep 0.05; done'")
+            assert int(fleet.sh(0, "cat /srv/tries/written")) > 100
+            assert fleet.sh(0, SUMS) == sums
+            assert "FORMER" not in fleet.sh(0, f"cat {LOCKS}/*")
+            fleet.sh(0, f"stat -c '%n %a %U %G' {LOCKS}/* | grep -vq ' 600 other root' && exit 1 || :")
+            # No lock of the new account is held by it.
+            fleet.clone.done("restart")
+            fleet.clone.done("drift")
+    finally:
+        fleet.sh(0, "systemctl stop former-root; rm -f /srv/tries/go /srv/tries/written /srv/tries/kept")
+
+
+@pytest.mark.promise(ROOTS_OWN, "processes of a former deploy account under the number of a sub-uid")
+def test_a_process_of_a_sub_uid_is_one_of_its_account(fleet: Fleet) -> None:
+    fleet.sh(0, "printf 'deploy:700000:1000\\nother:701000:1000\\n' >/etc/subuid")
+    fleet.sh(0, "rm -f /srv/tries/mapped")
+    started(fleet, IN_A_NAMESPACE, "deploy", "/srv/tries/unshared")
+    pid = fleet.sh(0, "until [ -s /srv/tries/unshared ]; do sleep 0.05; done; cat /srv/tries/unshared")
+    maps = "printf '0 %s 1\\n1 {0} 1000\\n' $({1} deploy) >/proc/{2}/{3}_map"
+    fleet.sh(0, f"{maps.format(900000, 'id -u', pid, 'uid')}; {maps.format(900000, 'id -g', pid, 'gid')}")
+    fleet.sh(0, "touch /srv/tries/mapped; timeout 20 sh -c 'until pgrep -x subordinate; do sleep 0.05; done'")
+    for number in (700500, 701500):
+        fleet.sh(0, f"systemd-run -q --collect --unit=of-{number} setpriv --reuid={number} --clear-groups --regid=100 "
+                    f"sleep 600; timeout 20 sh -c 'until pgrep -U {number}; do sleep 0.05; done'")  # fmt: skip
+    assert fleet.sh(0, "ps -o uid= -p $(pgrep -x subordinate)").split() == ["900000"]
+    try:
+        with given_to_other(fleet):
+            fleet.clone.done(*SETUP)
+            # One in a namespace of the former account, one of its sub-uids; that of another account is left alone.
+            assert fleet.sh(0, "pgrep -x subordinate || pgrep -U 700500 || :") == ""
+            assert fleet.sh(0, "pgrep -U 701500") != ""
+    finally:
+        fleet.sh(0, "systemctl stop of-701500 former-deploy 2>/dev/null; rm -f /etc/subuid")
+
+
+@pytest.mark.promise(ROOTS_OWN, "a disk without room for the copies of a hand-over")
+def test_a_disk_without_room_is_refused_before_anything_changes_hands(fleet: Fleet) -> None:
+    fleet.sh(0, f"size=$(du -sk {ROOT} | cut -f1); mkdir -p /mnt/small && mount -t tmpfs -o size=$((size + 9000))k "
+                "none /mnt/small && cp -a /opt/apps/. /mnt/small/ && mount --bind /mnt/small /opt/apps")  # fmt: skip
+    look = f"find {ROOT} -printf '%P %u %i\\n' | sort"
+    before = fleet.sh(0, look)
+    try:
+        with given_to_other(fleet):
+            try:
+                ended = fleet.clone.fab(*SETUP)
+                assert (ended.status, "make room on that disk, and run setup again" in ended.out) == (1, True)
+                assert fleet.sh(0, look) == before
+            finally:
+                fleet.sh(0, "umount -l /opt/apps /mnt/small")
+    finally:
+        fleet.clone.done("restart")
+
+
+@pytest.mark.promise(ROOTS_OWN, "a setup that is killed while it gives everything to another account", part=2)
+@pytest.mark.parametrize("step", ["copied", "given"])
+def test_a_hand_over_that_was_killed_is_finished_by_the_next(fleet: Fleet, step: str) -> None:
+    with given_to_other(fleet):
+        fleet.clone.environment["FAILPOINT"] = f"setup.{step}=die"
+        assert fleet.clone.fab(*SETUP).status == 1
+        del fleet.clone.environment["FAILPOINT"]
+        assert fleet.sh(0, f"ls -A {ROOT} | grep handover") != ""
+        fleet.clone.done(*SETUP)
+        assert fleet.sh(0, f"find {ROOT} ! -user other; ls -A {ROOT} | grep handover || :") == ""
+        fleet.clone.done("restart")
+
+
+@pytest.mark.promise(ROOTS_OWN, "directories without an end in the place that a former account had in /run")
+def test_what_is_nested_without_an_end_in_run_is_removed(fleet: Fleet) -> None:
+    nested = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd -P d || exit 1; i=$((i + 1)); done"
+    fleet.sh(0, f"runuser -u deploy -- sh -c 'cd /run/myapp/try && {nested}'")
+    with given_to_other(fleet):
+        began = time.monotonic()
+        fleet.clone.done(*SETUP)
+        assert time.monotonic() - began < 60
+        assert fleet.sh(0, "find /run/myapp -name '.former*' -o -user deploy") == ""

@@ -1,0 +1,92 @@
+"""before_activate on a host: in the idle slot, told by its unit's words, and never beside another run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import scripts
+from tasks.engine.scripts import Switch
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving
+
+HOOK = scripts.hook(SERVICE, NEW)
+UNIT = "myapp-hook@green.service"
+STEPS = ("hook.recover", "hook.returned", "hook.idle", "hook.start", "hook.ended")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> ShellHost:
+    """It serves, and the release that comes has a hook."""
+    made = serving(ShellHost(tmp_path))
+    (made.root / f"releases/{NEW}/run").mkdir()
+    (made.root / f"releases/{NEW}/run/hook").touch()
+    return made
+
+
+def test_it_runs_in_the_idle_slot_and_what_it_says_is_told(host: ShellHost) -> None:
+    (host.folder / "journal").write_text("migrated\n")
+    assert host.execute(HOOK) == 0
+    assert (host.root / "slots/green/release").readlink() == Path(f"../../releases/{NEW}")
+    assert f"systemctl start {UNIT}" in host.calls
+    assert "migrated" in host.transcript.all("journal")
+    assert host.history() == [("before_activate", NEW, "started"), ("before_activate", NEW, "done")]
+    assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
+    told = json.loads((host.run_folder / "lock/activate").read_text())
+    assert (told["action"], told["release"]) == ("before_activate", NEW)
+    assert told["group"] > 0
+
+
+def test_where_it_fails_that_is_told_with_its_words_and_forgotten_by_systemd(host: ShellHost) -> None:
+    (host.folder / f"refuse-{UNIT}").touch()
+    (host.folder / "journal").write_text("no such table\n")
+    assert host.execute(HOOK) == 1
+    assert host.transcript.last("failed") == "before_activate failed"
+    assert "no such table" in host.transcript.all("journal")
+    assert f"systemctl reset-failed {UNIT}" in host.calls
+    assert host.history()[-1] == ("before_activate", NEW, "failed")
+    assert host.serves() == OLD
+
+
+def test_a_release_without_one_is_refused(host: ShellHost) -> None:
+    assert host.execute(scripts.hook(SERVICE, OLD)) == 1
+    assert host.transcript.last("refused") == f"release {OLD} has no before_activate"
+    assert host.history() == []
+
+
+def test_it_never_begins_beside_another_run(host: ShellHost) -> None:
+    holder = {"action": "stop", "release": NEW, "who": {"user": "you"}, "group": 0}
+    with at_work(host, holder):
+        assert host.execute(HOOK) == 75
+    assert json.loads(host.transcript.last("busy") or "") == holder
+    assert host.history() == []
+
+
+@pytest.mark.parametrize("script", [HOOK, scripts.activate(SERVICE, Switch("deploy", NEW, OLD))])
+@pytest.mark.parametrize("unit", [UNIT, "myapp-hook@blue.service"])
+def test_no_run_begins_while_that_of_a_run_that_is_gone_is_at_work(
+    host: ShellHost, script: scripts.Script, unit: str
+) -> None:
+    host.unit(unit).write_text("activating")
+    assert host.execute(script) == 1
+    assert f"still at work here, as {unit}: wait for its end" in (host.transcript.last("refused") or "")
+    assert (host.history(), host.serves()) == ([], OLD)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_broken_at_a_step_it_leaves_what_serves_and_the_next_one_goes_on(host: ShellHost, step: str) -> None:
+    for action, status in (("fail", 1), ("die", -9)):
+        host.failpoint = f"{step}={action}"
+        assert host.execute(HOOK) == status
+        assert (host.serves(), host.running()) == (OLD, {"blue"})
+    host.failpoint = ""
+    assert host.execute(HOOK) == 0
+
+
+def test_what_is_left_of_a_run_that_died_is_stopped_before(host: ShellHost) -> None:
+    host.unit("myapp@green.service").write_text("active")
+    (host.run_folder / "try/green").touch()
+    assert host.execute(HOOK) == 0
+    assert "recover slot green is stopped" in host.transcript.all("step")
+    assert (host.running(), host.leftovers()) == ({"blue"}, [])

@@ -1,0 +1,338 @@
+"""What the host's program tells of a host, part by part: who is at work, what lies there, which interpreters it has."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templates.host import activity, facts, interpreter, interpreters, locks, machine, programs, record, stores, survey
+from templates.host.folders import Folder
+from templates.host.run import Run
+from templates.host.service import Front, Health, Service
+from templates.host.state import Links, Look, ask_units
+from templates.host.told import Python, Slot, Told, plain
+
+OLD, NEW = "a" * 12, "b" * 12
+HEALTH = Health("/readyz", 200, 5, 60, 2, 1.0)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in which /run lies, with the locks of `myapp`, and the service's own directory, `apps`."""
+    (tmp_path / "myapp/lock").mkdir(parents=True)
+    (tmp_path / "myapp/ctl/probation").mkdir(parents=True)
+    for name in ("run", "activate", "guard"):
+        (tmp_path / "myapp/lock" / name).touch()
+    monkeypatch.setattr(locks, "RUN", str(tmp_path))
+    (tmp_path / "apps/releases").mkdir(parents=True)
+    return tmp_path
+
+
+def service(here: Path, *processes: str) -> Service:
+    return Service(
+        "myapp", str(here / "apps"), 3, 2, HEALTH, Front("listen", "localhost", "127.0.0.1:1"), processes, ()
+    )
+
+
+def take(here: Path, lock: str, line: object = "") -> int:
+    """Hold a lock of the service, with this line in it."""
+    descriptor = os.open(here / "myapp/lock" / lock, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.write(descriptor, f"{json.dumps(line)}\n".encode())
+    return descriptor
+
+
+# ---- who is at work
+
+
+@pytest.mark.parametrize(
+    ("line", "held", "until", "adrift"),
+    [
+        ({"group": 7}, ("activate",), "", True),
+        ({"group": 7}, ("activate", "run"), "", False),
+        ({"group": 7}, ("activate", "guard"), "1000", False),
+        ({"group": 7}, ("activate", "guard"), "", True),
+        ({"group": 7}, ("activate",), "1000", True),
+        ({"group": 0}, ("activate",), "", False),
+        ({"group": True}, ("activate",), "", False),
+        ({}, ("activate",), "", False),
+        ("[" * 900, ("activate",), "", False),
+    ],
+)
+def test_a_run_that_nobody_holds_any_more_is_adrift(
+    here: Path, line: object, held: tuple[str, ...], until: str, adrift: bool
+) -> None:
+    (here / "myapp/ctl/probation/until").write_text(until)
+    taken = [take(here, name, line if name == "activate" else "") for name in held]
+    assert activity.look("myapp") == activity.Activity(json.dumps(line), adrift)
+    for descriptor in taken:
+        os.close(descriptor)
+    # The line of the last holder stays, and nobody is at work.
+    assert activity.look("myapp") == activity.Activity(None, False)
+
+
+def test_a_lock_that_only_an_open_file_tells_of_is_held(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container /proc/locks leaves out what a process has locked that ended, though others inherited it."""
+    found = (here / "myapp/lock/activate").stat()
+    at = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} 0 EOF"
+    (here / "proc/12/fdinfo").mkdir(parents=True)
+    (here / "proc/12/fdinfo/9").write_text(f"pos: 0\nlock:\t1: FLOCK  ADVISORY  WRITE 11 {at}\n")
+    (here / "proc/locks").write_text(f"1: -> FLOCK  ADVISORY  WRITE 11 {at}\n2: POSIX  ADVISORY  WRITE 11 {at}\n")
+    monkeypatch.setattr(locks, "PROC", str(here / "proc"))
+    assert activity.held(str(here / "myapp/lock/activate"))
+    (here / "proc/12/fdinfo/9").unlink()
+    assert not activity.held(str(here / "myapp/lock/activate"))
+
+
+def test_asking_takes_no_lock(here: Path) -> None:
+    asked = take(here, "activate", {"group": 7})
+    other = os.open(here / "myapp/lock/run", os.O_RDWR)
+    activity.look("myapp")
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(asked)
+    os.close(other)
+
+
+# ---- what lies in the service's directory
+
+
+def told(here: Path, last: int) -> list[str]:
+    with Folder.open(str(here / "apps")) as root:
+        return [text for _, text in stores.history(root, last)]
+
+
+def test_the_last_lines_come_whole_and_before_them_the_switches_that_were_done(here: Path) -> None:
+    lines = [f'{{"action":"{"deploy" if number % 2 else "stop"}","n":{number},"state":"done"}}' for number in range(9)]
+    (here / "apps/history.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    assert told(here, 3) == [lines[1], lines[3], lines[5], *lines[6:]]
+    assert told(here, 100) == lines
+    with (here / "apps/history.jsonl").open("a") as file:
+        file.write('{"torn')
+    assert told(here, 1) == [lines[1], lines[3], lines[5], lines[7], '{"torn']
+    (here / "apps/history.jsonl").write_text('{"action":"deploy","state":"done"}\n' * 500)
+    assert len(told(here, 1)) == 201
+
+
+@pytest.mark.parametrize("plant", ["nothing", "a pipe", "a link", "a directory"])
+@pytest.mark.parametrize("place", ["history.jsonl", f"releases/{OLD}/MANIFEST", f"releases/{OLD}/release.json"])
+def test_what_is_no_file_of_ours_is_not_read(here: Path, plant: str, place: str) -> None:
+    path = here / "apps" / place
+    path.parent.mkdir(exist_ok=True)
+    if plant == "a pipe":
+        os.mkfifo(path)
+    elif plant == "a link":
+        path.symlink_to("/etc/passwd")
+    elif plant == "a directory":
+        path.mkdir()
+    with Folder.open(str(here / "apps")) as root:
+        assert [*stores.history(root, 5), *stores.manifest(root, OLD), *stores.releases(root)] == []
+
+
+def test_releases_by_a_link_are_none(here: Path) -> None:
+    (here / "apps/releases").rmdir()
+    (here / "apps/releases").symlink_to("/etc")
+    with Folder.open(str(here / "apps")) as root:
+        assert not stores.pruning(root)
+        assert [*stores.manifest(root, OLD)] == []
+        with pytest.raises(NotADirectoryError):
+            list(stores.releases(root))
+
+
+def test_venvs_are_directories_and_wheels_are_files(here: Path) -> None:
+    for path in ("venvs/v", "wheels/d.whl"):
+        (here / "apps" / path).mkdir(parents=True)
+    for path in ("venvs/f", "wheels/w.whl", "wheels/.coming"):
+        (here / "apps" / path).touch()
+    (here / "apps/wheels/l.whl").symlink_to("w.whl")
+    with Folder.open(str(here / "apps")) as root:
+        assert (stores.stored(root, "venvs"), stores.stored(root, "wheels")) == (("v",), ("w.whl",))
+        assert stores.stored(root, "none") == ()
+
+
+def test_a_prune_that_was_cut_is_seen(here: Path) -> None:
+    with Folder.open(str(here / "apps")) as root:
+        assert not stores.pruning(root)
+        (here / f"apps/releases/.part-old-{OLD}").mkdir()
+        assert stores.pruning(root)
+
+
+# ---- how the service stands
+
+
+def look(here: Path, live: str, until: str = "", **states: str) -> Look:
+    """OLD is committed in slot blue, and NEW lies in slot green."""
+    for slot, release in (("blue", OLD), ("green", NEW)):
+        (here / f"apps/slots/{slot}").mkdir(parents=True)
+        (here / f"apps/slots/{slot}/release").symlink_to(f"../../releases/{release}")
+    (here / "apps/current").symlink_to("slots/blue")
+    (here / "myapp/live").symlink_to(live)
+    (here / "myapp/ctl/probation/until").write_text(until)
+    units = {f"myapp-probation@{slot}.service": {"ActiveState": state} for slot, state in states.items()}
+    return Look(service(here), Links(service(here)), units)
+
+
+@pytest.mark.parametrize(
+    ("live", "left", "word", "state", "probation", "finishing"),
+    [
+        ("green", 30, "", "active", 30, False),
+        ("green", 30, "", "activating", 30, False),
+        ("green", -5, "", "active", 0, False),
+        ("green", 30, "", "inactive", None, False),
+        ("green", -90, "", "active", None, False),
+        ("green", 30, "taken ", "active", None, False),
+        ("blue", 30, "", "active", None, True),
+        ("blue", 30, "drain ", "active", None, True),
+        ("blue", 30, "done ", "active", None, False),
+        ("blue", 30, "", "failed", None, False),
+    ],
+)
+def test_a_probation_is_what_somebody_watches(
+    here: Path, live: str, left: int, word: str, state: str, probation: int | None, finishing: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("templates.host.state.now", lambda: 1000.0)
+    found = look(here, live, f"{word}{(1000 + left) * 100}\n", **{live: state}).told()
+    assert (found.probation, found.finishing) == (probation, finishing)
+    assert (found.current, found.live, found.slots["green"]) == ("blue", live, Slot("", NEW))
+
+
+@pytest.mark.parametrize(("target", "live"), [("{apps}/current", "blue"), ("../x/green", "green"), ("", "")])
+def test_a_host_of_an_older_version_has_its_link_elsewhere(here: Path, target: str, live: str) -> None:
+    (here / "apps/current").symlink_to("slots/blue")
+    if target:
+        (here / "myapp/ctl/live").symlink_to(target.format(apps=here / "apps"))
+    assert Links(service(here)).live == live
+
+
+@pytest.mark.parametrize(("plant", "told"), [(None, None), ("", ""), ('{"since": "x"}', '{"since": "x"}')])
+def test_a_door_that_is_closed_says_why(here: Path, plant: str | None, told: str | None) -> None:
+    if plant is not None:
+        (here / "apps/maintenance").mkdir()
+        (here / "apps/maintenance/state.json").write_text(plant)
+    assert look(here, "blue").told().maintenance == told
+
+
+def test_a_door_that_a_hand_has_closed_is_closed(here: Path) -> None:
+    (here / "apps/maintenance").symlink_to("/nowhere")
+    assert look(here, "blue").told().maintenance == "{}"
+
+
+@pytest.mark.parametrize("surveyed", [True, False])
+@pytest.mark.parametrize("answer", ["", "\n", "nonsense", "\n\n\n", "A=B\n\nC"])
+def test_a_systemd_that_does_not_answer_tells_nothing(
+    here: Path, surveyed: bool, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(1, answer))
+    units = ask_units(service(here, "myapp-nightly.timer"), surveyed=surveyed)
+    found = Look(service(here), Links(service(here)), units).told()
+    assert (found.facade in {"", "B", "A=B", "C"}, found.slots["blue"].state in {"", "nonsense"}) == (True, True)
+    assert survey.slot(units.get("myapp@blue.service", {}), Slot()).memory is None
+
+
+@pytest.mark.parametrize("word", ["[not set]", "", "-1", "infinity", "9" * 30, "٣"])
+def test_what_systemd_does_not_count_is_no_number(word: str) -> None:
+    told = {"MemoryCurrent": word, "NRestarts": word, "ActiveEnterTimestampMonotonic": word, "MainPID": word}
+    assert survey.slot(told, Slot("active")) == Slot("active")
+
+
+# ---- interpreters
+
+
+@pytest.fixture
+def pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only directory in which programs are found."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_each_interpreter_is_asked_once_and_the_one_that_runs_this_not_at_all(
+    pythons: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pythons / "python3").symlink_to(os.path.realpath(sys.executable))
+    (pythons / "python3.11").symlink_to("python3")
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: pytest.fail("an interpreter is started"))
+    (found,) = interpreters.ask("python3.11")
+    assert found.path == str(pythons / "python3.11")
+
+
+def test_another_process_says_the_same_of_it(pythons: Path) -> None:
+    """The text of the module is what other interpreters are given."""
+    (pythons / "pyvenv.cfg").touch()
+    (pythons / "python3").symlink_to(os.path.realpath(sys.executable))
+    (asked,) = interpreters.ask("")
+    assert asked._replace(path="") == Python(**interpreter.describe(""))
+    assert asked.path == str(pythons / "python3")
+
+
+@pytest.mark.parametrize(
+    "text", ["exit 1", "echo path /x; exit 1", "echo nonsense", "echo version 3.11.2", "exit 0", "kill -9 $$"]
+)
+def test_what_does_not_describe_itself_is_none(pythons: Path, text: str) -> None:
+    script(pythons / "python3.12", text)
+    script(pythons / "python3.13", "echo path /y; echo version 3.13.1; echo other word")
+    assert [one.path for one in interpreters.ask("")] == ["/y"]
+
+
+def test_an_interpreter_that_cannot_make_a_venv_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda _: False)
+    assert interpreter.describe("/x") == {}
+
+
+# ---- root's part
+
+
+def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the process with the account's rights says is its own part, whatever else it may be made to say."""
+    said: list[tuple[str, str]] = []
+    step = {"name": "nothing", "root": str(tmp_path), "wants": ["state"], "files": [], "wait": 0, "watch": 0}
+    run = Run(("n", "r", "{}", ""), step, io.BytesIO())
+    monkeypatch.setattr(run, "marks", said.extend)
+    answer = facts.Answer()
+    answer.told = {"machine": {"tools": {"tar": "/home/deploy/tar"}}, "files": {"/x": "y"}, "pythons": [1]}
+    monkeypatch.setattr(facts, "_look", lambda *_: answer)
+    facts.perform(run)
+    told: Mapping[str, Any] = json.loads(dict(said)["facts"])
+    assert told["machine"]["tools"].get("tar") == shutil.which("tar")
+    assert (told["files"], told["pythons"]) == ({}, [1])
+    assert told.keys() == plain(Told()).keys()
+
+
+def test_only_a_file_is_roots_file_and_only_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("text")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "large").write_text("x" * 100)
+    monkeypatch.setattr(machine, "_LARGEST", 99)
+    found = machine.contents(str(tmp_path / name) for name in ("file", "pipe", "link", "large", "none", ""))
+    assert found == {str(tmp_path / "file"): b"text", str(tmp_path / "link"): b"text"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ("1", "")),
+        ("account deploy\n", ("1", "deploy")),
+        ("layout 2\nuser deploy\naccount of layout 2, which\n", ("2", "deploy")),
+        ("made user myapp\nlayout 2\n", ("2", "")),
+    ],
+)
+def test_a_record_tells_its_layout_and_who_deploys(text: str, told: tuple[str, str]) -> None:
+    found = machine.recorded(
+        record.parse("myapp", text + f"file {'1' * 64} /x\ntls {'2' * 64} /y\n"), ["/x", "/y", "/z"]
+    )
+    assert (found.layout, found.account, found.files) == (*told, {"/x": "1" * 64, "/y": "2" * 64})
+    assert machine.recorded(record.Record("myapp"), ["/x"]).layout == ""

@@ -1,0 +1,51 @@
+"""What a host told, as tests have it: one that serves, and the same but for what a test is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.engine import host_files
+from tasks.engine.service import Service
+from templates.host.told import Health, Machine, Record, Slot, State, Told
+from tests.test_golden import SERVICE
+
+NEW, OLD = "b" * 12, "a" * 12
+TOOLS = {name: f"/usr/bin/{name}" for name in
+         ("curl", "flock", "nginx", "openssl", "ss", "sudo", "tar", "visudo", "apt-get")}  # fmt: skip
+COMMITTED, TRIED = "state slots blue release", "state slots green release"
+"""Where the release of each slot is told."""
+
+
+def written(service: Service = SERVICE) -> dict[str, str]:
+    """The digests of a host where setup has written everything."""
+    files = host_files.render(service, host_files.Ground("deploy", "www-data", True))
+    return {file.path: file.sha256 for file in files}
+
+
+def serving() -> Told:
+    """A host that serves NEW in slot blue, as it should."""
+    slots = {"blue": Slot("active", NEW), "green": Slot("inactive")}
+    return Told(
+        Machine(tools=TOOLS, web_accounts=("www-data",), ipv6=True),
+        Record("2", "deploy", files=written()),
+        {**written(), "/etc/myapp/tls/certificate.pem": "c" * 64},
+        state=State("blue", "blue", slots, facade="active", health=Health("ok", "ok")),
+    )
+
+
+def but(told: Told, changes: Mapping[str, object]) -> Told:
+    """The same host but for some values, each by the words that lead there; None takes one out of a mapping."""
+    for path, value in changes.items():
+        told = _changed(told, path.split(" "), value)
+    return told
+
+
+def _changed(value: Any, path: list[str], new: object) -> Any:
+    if not path:
+        return new
+    first, *rest = path
+    if isinstance(value, Mapping):
+        inner = new if not rest else _changed(value[first], rest, new)
+        return {key: one for key, one in {**value, first: inner}.items() if one is not None}
+    return value._replace(**{first: _changed(getattr(value, first), rest, new)})
