@@ -51,3 +51,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         for machine in [machine for node in item.listchain() for machine in node.stash.get(MACHINES, [])]:
             report.sections.append((f"journal of {machine.name}", machine.journal()))
     return report
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """What a module of the host's program does with signals ends with the test that tries it: a child inherits it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tasks.engine import history, hold, host_program, layout, scripts
+from tasks.engine.channels import Begun
 from tasks.engine.errors import LoopError
 from tasks.engine.hold import Claim, Holds
 from tasks.engine.scripts import Switch
@@ -32,18 +33,18 @@ class Host:
         self.last, self.become, self.service, self.run = last, (), SERVICE, RUN
         self.host, self.name = self, "shire01"
         self.told = b""
-        self.keeps_program = True
+        self.keeps_program = self.kept = True
 
     def connect(self) -> Host:
         return self
 
     @contextmanager
-    def channel(self, line: str, seconds: float, *, followed: bool) -> Iterator[Host]:  # noqa: ARG002 - of a session
+    def channel(self, begun: Begun, seconds: float, *, followed: bool) -> Iterator[Host]:  # noqa: ARG002 - of a session
+        self.kept = host_program.place(layout.root(SERVICE)).encode() in begun.first
         yield self
 
     def sendall(self, data: bytes) -> None:
-        lines = data.decode().splitlines()
-        nonce = lines[lines.index(host_program.place(layout.root(SERVICE))) + 1]
+        nonce = data.decode().splitlines()[0]
         self.told = f"@{nonce} last {self.last}\n@{nonce} held {RUN.id}\n".encode()
 
     def settimeout(self, seconds: float) -> None:
@@ -88,11 +89,9 @@ class Forgetful(Host):
     """One that does not keep the program: it says so, and gives the lock to who sends it."""
 
     def sendall(self, data: bytes) -> None:
-        lines = data.decode().splitlines()
-        place = host_program.place(layout.root(SERVICE))
-        self.sent.append(place in lines)
-        if place in lines:
-            self.told = f"@{lines[lines.index(place) + 1]} program missing\n".encode()
+        self.sent.append(self.kept)
+        if self.kept:
+            self.told = f"@{data.decode().splitlines()[0]} program missing\n".encode()
 
     sent: list[bool]
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.engine import host_files, launchers, parts, scripts, shapes
@@ -177,6 +177,8 @@ def lines(service: Service) -> list[str]:
 def test_a_word_in_files_of_root_changes_no_other_line(place: str, data: st.DataObject) -> None:
     shape, plain, texts = PLACES[place]
     text = data.draw(st.one_of(texts, ANY if place != "listen" else texts).filter(shape.fits))
+    # Two of one name are a fault of the file, which its reader refuses.
+    assume(place != "process" or text != "web")
     try:
         found = lines(placed(place, text))
     except ValueError:

@@ -102,7 +102,7 @@ def opened(name: str, lock: str) -> Lock:
         return Lock(name, lock)
     except (FileNotFoundError, PermissionError):
         path = f"{RUN}/{name}/lock/{lock}"
-        told = f"this account cannot write to {path}, which setup and each boot make: run fab setup"
+        told = f"{_name(os.geteuid())} cannot write to {path}, which setup and each boot make: run fab setup"
         raise Refused(told) from None
 
 
