@@ -123,6 +123,19 @@ def test_what_was_ended_first_is_started_again_where_its_successor_fails(shell_h
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 
+def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_the_disk(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.root / "history.jsonl").mkdir()
+    assert host.execute(scripts.activate(SERVICE, Switch("rollback", NEW, OLD))) == 1
+    assert host.serves() == OLD
+    assert host.execute(scripts.activate(SERVICE, Switch("rollback", NEW, OLD, stop_first=True))) == 0
+    assert "this is not in the history" in (host.transcript.last("warning") or "")
+    assert (host.serves(), host.running()) == (NEW, {"green"})
+    assert host.execute(scripts.stop(SERVICE, disable=False)) == 0
+    assert "stop, done: this is not in the history" in (host.transcript.last("warning") or "")
+    assert host.running() == set()
+
+
 def test_rules_of_an_older_version_stop_nothing(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     rules = (host.folder / "rules").read_text()

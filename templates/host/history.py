@@ -8,7 +8,7 @@ import re
 
 from .folders import Folder
 from .locks import Lock
-from .run import Run, utc_now
+from .run import Run, told, utc_now
 
 FILE = "history.jsonl"
 _LIMIT = 1_000_000
@@ -31,6 +31,14 @@ def record(run: Run, root: Folder, action: str, release: str, state: str, why: s
         # At the end of what was begun there is time to look at its size.
         if state != "started" and size > _LIMIT:
             _shorten(root)
+
+
+def attempt(run: Run, root: Folder, action: str, release: str, state: str, why: str = "") -> None:
+    """The same for what has to be done whatever fills the disk: a line that cannot be written is a warning."""
+    try:
+        record(run, root, action, release, state, why)
+    except OSError as error:
+        run.mark("warning", f"{action}, {state}: this is not in the history: {told(error)}")
 
 
 def last(root: Folder) -> str:

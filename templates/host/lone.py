@@ -30,5 +30,6 @@ class Lone:
         self.slot, self.release = self.slots.current, self.slots.committed
 
     def record(self, state: str) -> None:
-        """Write a line into the history."""
-        history.record(self.run, self.root, self._action, self.release, state)
+        """Write a line into the history. A service can be stopped whatever fills the disk: it may be that service."""
+        write = history.attempt if self._action == "stop" else history.record
+        write(self.run, self.root, self._action, self.release, state)

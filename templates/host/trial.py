@@ -43,7 +43,9 @@ class Trial:
     def record(self, state: str, why: str = "") -> None:
         """Write a line into the history."""
         with self.run.surely():
-            history.record(self.run, self.root, self.step["action"], self.release, state, why)
+            # What serves may be what fills the disk.
+            write = history.attempt if self.step["stop_first"] else history.record
+            write(self.run, self.root, self.step["action"], self.release, state, why)
 
     @property
     def committed(self) -> bool:
