@@ -102,4 +102,9 @@ ATTACKS: tuple[Regression, ...] = (
         _ATTACK,
         "tests/test_locks.py::test_a_lease_on_a_lock_is_named_with_its_file_and_its_account",
     ),
+    Regression(
+        "A release that filled the disk could be neither stopped nor taken back",
+        _ATTACK,
+        "tests/promises/test_full_disks.py::test_what_fills_the_disk_can_be_ended",
+    ),
 )

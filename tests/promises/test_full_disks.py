@@ -12,7 +12,7 @@ from tests.promises.disks import Disk, separate
 from tests.promises.moments import MOMENTS, strike
 from tests.promises.state import check, settled_after
 from tests.promises.words import WHOLE
-from tests.site import Site, Watch
+from tests.site import ROOT, Site, Watch
 
 PLACES = ("/opt/apps", "/var", "/run")
 DEPLOY = ("deploy", "-H", "shire01")
@@ -74,3 +74,23 @@ def test_a_disk_without_inodes_never_costs_the_release_that_serves(disk: tuple[S
 def test_a_read_only_disk_never_costs_the_release_that_serves(disk: tuple[Site, Disk], moment: str) -> None:
     site, broken = disk
     tried(site, broken, moment, broken.make_read_only)
+
+
+def test_what_fills_the_disk_can_be_ended(broken: tuple[Site, dict[str, Disk]]) -> None:
+    """The history has not a byte of room left: neither is the service kept from a stop, nor from --stop-first."""
+    site, disks = broken
+    old, new = site.deploy(), site.deploy()
+    page = f"n=$(stat -c %s {ROOT}/history.jsonl); printf '%*s\\n' $((4096 - n % 4096 - 1)) '' >>{ROOT}/history.jsonl"
+    site.sh(page)
+    disks["/opt/apps"].fill()
+    try:
+        told = site.clone.done("rollback", "-H", "shire01", "--to", old, "--stop-first").both
+        assert "this is not in the history" in told
+        assert site.answering == old != new
+        told = site.clone.done("stop", "-H", "shire01").both
+        assert "this is not in the history" in told
+        assert site.sh("pgrep -u myapp || :") == ""
+    finally:
+        disks["/opt/apps"].mend()
+    site.clone.done("start", "-H", "shire01")
+    assert site.answering == old
