@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
+
 from templates.host import claims, record
 from templates.host.files import RootFiles, read
 from templates.host.folders import Folder
@@ -90,3 +92,13 @@ def test_a_file_is_like_those_that_systemd_would_take_for_it() -> None:
     assert "/usr/lib/systemd/system/getty@.service" in claims._like("/etc/systemd/system/getty@.service")
     assert "/usr/lib/tmpfiles.d/tmp.conf" in claims._like("/etc/tmpfiles.d/tmp.conf")
     assert claims._like("/etc/nginx/conf.d/shop.conf") == ["/etc/nginx/conf.d/shop.conf"]
+
+
+def test_where_this_account_may_not_look_there_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program's directory of that name: facts go on, and setup refuses the name."""
+
+    def closed(path: str) -> Folder:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(Folder, "open", closed)
+    assert not record.read("wireguard").there

@@ -49,7 +49,7 @@ def test_a_name_that_the_host_has_is_refused_and_nothing_is_touched(host: Hosts,
     for verb in (("setup", "-H", "shire01", "--as", "root"), ("deploy", "-H", "shire01")):
         ended = clone.fab(*verb)
         assert ended.status == 1
-        assert "setup did not make it" in ended.out
+        assert "setup did not make it" in ended.out, ended.out[-700:]
         assert told in ended.out
         assert sh(host, look) == before
     ended = clone.fab("remove", "-H", "shire01", "--yes", "--data")

@@ -89,7 +89,10 @@ class Record:
 
 
 def read(name: str) -> Record:
-    """The record of a service; an empty one where there is none. Refused for one that root did not write."""
+    """The record of a service; an empty one where there is none. Refused for one that root did not write.
+
+    Where this account may not look there is none for it: setup makes a directory that everybody may read.
+    """
     try:
         with Folder.open(f"/etc/{name}") as folder:
             found = folder.status("setup")
@@ -100,7 +103,7 @@ def read(name: str) -> Record:
             record = parse(name, folder.read("setup", LIMIT).decode("utf-8", "replace"))
             record._lies_there = record.text()
             return record
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return Record(name)
 
 
