@@ -72,6 +72,9 @@ class Channel:
     def exec_command(self, line: str) -> None:
         self.begun.append(line)
 
+    def settimeout(self, seconds: float) -> None:
+        """Nothing is waited for."""
+
     def sendall(self, data: bytes) -> None:
         self.sent += data
 

@@ -52,8 +52,10 @@ os.setuid(1)
 ctypes.CDLL(None).prctl(15, b"subordinate")
 time.sleep(600)
 """
-FILES = f"find {ROOT} -type f ! -name README ! -name history.jsonl -printf '%P %s %T@ %n\\n' | sort"
-SUMS = f"find {ROOT} -type f -exec sha256sum {{}} + | sort"
+FILES = (
+    f"find {ROOT} -type f ! -path '*/.program/*' ! -name README ! -name history.jsonl -printf '%P %s %T@ %n\\n' | sort"
+)
+SUMS = f"find {ROOT} -type f ! -path '*/.program/*' -exec sha256sum {{}} + | sort"
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +177,19 @@ def test_what_is_nested_without_an_end_in_run_is_removed(fleet: Fleet) -> None:
         fleet.clone.done(*SETUP)
         assert time.monotonic() - began < 60
         assert fleet.sh(0, "find /run/myapp -name '.former*' -o -user deploy") == ""
+
+
+def test_a_copy_of_the_program_is_not_handed_on(fleet: Fleet) -> None:
+    """What the former account has put there would run as the next one, or as root where that deploys."""
+    fleet.clone.done("restart")
+    place = fleet.sh(0, f"ls -d {ROOT}/.program/*").split()[0]
+    script = "'#!/bin/sh\\nid >/srv/tries/ran\\nexec /usr/bin/python3 \"$@\"\\n'"
+    fleet.sh(0, f"printf {script} >/srv/tries/python; chmod 755 /srv/tries/python")
+    planted = f"echo /srv/tries/python >{place}/python; echo 'raise SystemExit(7)' >{place}/json.py"
+    fleet.sh(0, f'runuser -u deploy -- sh -c "{planted}"')
+    with given_to_other(fleet):
+        fleet.clone.done(*SETUP)
+        assert fleet.sh(0, f"ls -A {ROOT}/.program 2>/dev/null || :") == ""
+        fleet.clone.done("status")
+        fleet.clone.done("restart")
+        assert fleet.sh(0, "ls /srv/tries/ran 2>/dev/null || :") == ""

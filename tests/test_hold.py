@@ -14,7 +14,7 @@ from tasks.engine import history, hold, host_program, layout, scripts
 from tasks.engine.channels import Begun
 from tasks.engine.errors import LoopError
 from tasks.engine.hold import Claim, Holds
-from tasks.engine.scripts import Switch
+from tasks.engine.scripts import Script, Switch
 from tasks.engine.session import LinkLost
 from tests.shell_host import NEW, OLD, RUN, SERVICE, ShellHost, shell_host
 
@@ -34,6 +34,9 @@ class Host:
         self.host, self.name = self, "shire01"
         self.told = b""
         self.keeps_program = self.kept = True
+
+    def placed(self, script: Script) -> Script:
+        return script if self.keeps_program else script._replace(place="")
 
     def connect(self) -> Host:
         return self

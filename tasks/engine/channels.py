@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -74,7 +74,9 @@ class Line:
 
         ahead, self._next = self._next, None
         try:
-            found = ahead.result() if ahead else None
+            found = ahead.result(2 * LINK_SECONDS) if ahead else None
+        except FutureTimeout:
+            raise TimeoutError("no channel was opened") from None
         except ChannelException:
             # It was asked for while another was there.
             return None
@@ -110,6 +112,7 @@ def status(channel: Any, deadline: float) -> int:
 
 def _open(connection: Any, begun: Begun | None) -> _Opened:
     channel = connection.transport.open_session(timeout=LINK_SECONDS)
+    channel.settimeout(LINK_SECONDS)
     channel.set_combine_stderr(True)
     if begun is not None:
         _begin(channel, begun)
@@ -124,6 +127,11 @@ def _begin(channel: Any, begun: Begun) -> None:
     channel._wait_for_event = lambda: None
     channel.exec_command(begun.line)
     del channel._wait_for_event
-    # A channel that was refused meanwhile is told from one that was not when it is read.
-    with suppress(OSError):
+    try:
         channel.sendall(begun.first)
+    except TimeoutError:
+        # It opens channels, and takes nothing on them.
+        raise
+    except OSError:
+        # A channel that was refused meanwhile is told from one that was not when it is read.
+        return

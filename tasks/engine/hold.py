@@ -78,7 +78,7 @@ class Holds:
     def _ask(self, session: SshSession, member: Member, claim: Claim, wait: int, emit: Emit) -> Transcript:
         """What the host says until it holds the lock for us, or has ended."""
         script = scripts.hold(member.service, claim.action, claim.release, wait)
-        script = script if session.keeps_program else script._replace(place="")
+        script = session.placed(script)
         nonce = secrets.token_hex(8)
         begun = Begun(command(session.become), opening(script))
         with self._guard:

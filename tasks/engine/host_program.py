@@ -20,18 +20,21 @@ LAUNCHER = f"""\
 LC_ALL=C
 export LC_ALL
 IFS= read -r place
-# What belongs to somebody else is not run: least of all by root. The interpreter that made a copy need not be tried.
-if [ -f "$place/__main__.py" ] && [ -O "$place" ]; then
-  python=
-  [ ! -f "$place/python" ] || IFS= read -r python <"$place/python"
-  [ ! -x "$python" ] || exec "$python" -I -S "$place/__main__.py"
+# What belongs to somebody else is not run. In the directory itself: its path may lead elsewhere in the next moment.
+kept=
+if [ -n "$place" ] && cd -P "$place" 2>/dev/null && [ "$(pwd -P)" = "$place" ] &&
+  [ -O . ] && [ -O .. ] && [ -O ../.. ] && [ -f __main__.py ]; then
+  kept=1 python=
+  # The interpreter that made a copy need not be tried.
+  [ ! -f python ] || IFS= read -r python <python
+  [ ! -x "$python" ] || exec "$python" -I -S ./__main__.py
 fi
 found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   case $python in *-config) continue ;; esac
   if "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null >/dev/null 2>&1; then
     [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
-    [ ! -f "$place/__main__.py" ] || [ ! -O "$place" ] || exec "$python" -I -S "$place/__main__.py"
+    [ -z "$kept" ] || exec "$python" -I -S ./__main__.py
     IFS= read -r nonce
     printf '@%s {MISSING} missing\\n' "$nonce"
     exit {kept.DAMAGED}

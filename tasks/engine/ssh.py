@@ -35,7 +35,7 @@ class SshSession:
         self.become: tuple[str, ...] = ()
         self.keeps_program = True
         """Whether the host has the program, as far as is known: where it says no, that is sent."""
-        self._options = options
+        self._options, self._named = options, user is not None
         self._line = channels.Line(self.endpoint, options)
 
     def close(self) -> None:
@@ -52,6 +52,14 @@ class SshSession:
         former, self._line = self._line, channels.Line(self.endpoint, self._options)
         return former
 
+    def placed(self, script: Script) -> Script:
+        """The script as it is sent: a copy that the host keeps is run by the account that deploys there alone.
+
+        Neither root nor who was named for this command runs what another account could have written.
+        """
+        other = self._named or (self.endpoint.user == "root" and not self.become)
+        return script if self.keeps_program and not other else script._replace(place="")
+
     def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         """Run the script to its end; LinkLost when its end was not seen.
 
@@ -60,10 +68,7 @@ class SshSession:
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
             script = script._replace(seconds=self._options.command_timeout)
-        # Root runs nothing that another account could have written.
-        as_root = self.endpoint.user == "root" and not self.become
-        sent = script if self.keeps_program and not as_root else script._replace(place="")
-        transcript = self._execute(sent, run, sink, payload)
+        transcript = self._execute(self.placed(script), run, sink, payload)
         if transcript.last(host_program.MISSING) is None:
             return transcript
         self.keeps_program = False

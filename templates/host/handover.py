@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import copies, lock, processes, programs
+from . import copies, lock, processes, program, programs
 from .accounts import Account, find
 from .copies import Copies
 from .folders import DEEPEST, Folder
@@ -52,6 +52,7 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
     run.say("account", f"{root} goes from {names} to {account.name}")
     service = find(record.name)
     giving = _Giving(former, account, service.gid if service else account.gid)
+    _forget_program(root)
     with Folder.open(root) as folder:
         copies.forget(folder)
         sizes: dict[int, int] = {}
@@ -63,6 +64,14 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
             giving.give(folder, made)
             run.point("setup.given")
         _refuse_planted(folder)
+    # Once more: until its directory was given away the former account could make it anew.
+    _forget_program(root)
+
+
+def _forget_program(root: str) -> None:
+    """Nobody runs a copy of the program that another account has written, nor a step that it has left."""
+    if not programs.remove_tree(f"{root}/{program.PLACE}"):
+        raise Refused(f"{root}/{program.PLACE}, of the former account, cannot be removed")
 
 
 def take_places(run: Run, name: str, account: Account) -> None:

@@ -6,12 +6,15 @@ It belongs to the deploy account, and runs as that account alone: root gets the 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+_MODULES, _LARGEST = 200, 1 << 20
+"""More modules, or bytes of one, than this program will ever have."""
 DAMAGED = 4
 """The exit status of a copy that is not what its digest says: the controller sends it anew."""
 
@@ -33,19 +36,39 @@ def digest(sources: Mapping[str, str]) -> str:
 
 
 def read(place: str) -> dict[str, str]:
-    """The modules of a copy, by name."""
-    found = {}
+    """The modules of a copy, by name; OSError or ValueError where anything else lies there that could be imported."""
+    if set(os.listdir(place)) - {"host", "__main__.py", "python"}:
+        raise ValueError("there is more than a copy")
+    found: dict[str, str] = {}
     for file in os.listdir(f"{place}/host"):
-        if file.endswith(".py"):
-            with open(f"{place}/host/{file}", encoding="utf-8", errors="surrogateescape") as source:
-                found[file[:-3]] = source.read()
+        if file.endswith(".py") and len(found) < _MODULES:
+            found[file[:-3]] = _text(f"{place}/host/{file}")
+        elif file != "__pycache__":
+            raise ValueError(f"{file} is no module of ours")
     return found
+
+
+def _text(path: str) -> str:
+    """A regular file of ours: no link, no pipe, and of a bounded size."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            raise ValueError(f"{path} is no module of ours")
+        return file.read(_LARGEST).decode("utf-8", "surrogateescape")
+
+
+def _intact(place: str) -> bool:
+    try:
+        return digest(read(place)) == os.path.basename(place)
+    except (OSError, ValueError):
+        return False
 
 
 def main() -> None:
     """Check the copy that this file lies in, and run it."""
     place = os.path.dirname(os.path.abspath(__file__))
-    if digest(read(place)) != os.path.basename(place):
+    os.chdir("/")
+    if not _intact(place):
         nonce = sys.stdin.buffer.readline().decode().rstrip("\n")
         os.write(1, f"@{nonce} program damaged\n".encode())
         sys.exit(DAMAGED)
