@@ -15,7 +15,7 @@ from tests.front import release_of
 from tests.gate import gated
 from tests.hosts import Hosts, MakeHosts
 
-SHELLS = "pgrep -u deploy -f '^[^ ]*python[0-9.]* -I -S /opt/apps/myapp/.program/'"
+SHELLS = "pgrep -u deploy -f '^[^ ]*python[0-9.]* -I -S ./__main__.py$'"
 """The interpreters of our steps: those that do one, and those that wait for one, have the same command line."""
 
 
@@ -108,7 +108,7 @@ class Done:
     def __init__(self, made: object) -> None:
         self._made = made
 
-    def result(self) -> object:
+    def result(self, timeout: float = 0) -> object:  # noqa: ARG002 - as of a future
         return self._made
 
 
