@@ -10,6 +10,7 @@ import pytest
 
 from tasks.engine import channels
 from tasks.engine.channels import Begun
+from tasks.engine.connection import LINK_SECONDS
 from tests.clone import Clone, make, quicken
 from tests.front import release_of
 from tests.gate import gated
@@ -149,3 +150,18 @@ def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connect
     channel, _ = one.session(Begun("a"), followed=False)
     assert channel is connection.opened[2]
     assert channel.begun == ["a"]
+
+
+def test_a_host_that_opens_channels_and_takes_nothing_is_given_up(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Channel, data: bytes) -> None:
+        raise TimeoutError(len(data))
+
+    limits: list[float] = []
+    monkeypatch.setattr(Channel, "sendall", full)
+    monkeypatch.setattr(Channel, "settimeout", lambda _, seconds: limits.append(seconds))
+    with pytest.raises(TimeoutError):
+        line().session(Begun("a", b"first"), followed=False)
+    assert limits == [LINK_SECONDS]
+    assert connection.opened

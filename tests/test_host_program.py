@@ -163,6 +163,25 @@ def test_a_copy_of_somebody_else_is_never_run(tmp_path: Path) -> None:
     assert ask_copy(place) == (4, f"@n {host_program.MISSING} missing\n".encode())
 
 
+def test_a_copy_is_run_where_it_lies_and_nowhere_that_its_path_can_be_led(tmp_path: Path) -> None:
+    """Who may write above it could lead the path elsewhere between the look and the start."""
+    place = kept(tmp_path)
+    (tmp_path / "link").symlink_to(place)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    for led in (tmp_path / "link", tmp_path / "folder" / program.PLACE / place.name):
+        status, told = ask_copy(led)
+        assert (status, told) == (4, f"@n {host_program.MISSING} missing\n".encode())
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_copy_is_run_only_by_whom_it_and_all_around_it_belong_to(tmp_path: Path, depth: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("this has to give a directory away, which takes root")
+    place = kept(tmp_path)
+    os.chown([place, *place.parents][depth], 65534, -1)
+    assert ask_copy(place) == (4, f"@n {host_program.MISSING} missing\n".encode())
+
+
 def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path) -> None:
     for age, name in enumerate(["a" * 12, "b" * 12, "c" * 12, ".part-x"]):
         (tmp_path / program.PLACE / name).mkdir(parents=True)
