@@ -14,7 +14,7 @@ from . import by_hand, door, program, release, service, units, venv
 from .folders import Folder
 from .gate import Gate
 from .recover import Ground
-from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now, told, trace
+from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now, why
 from .trial import Trial
 from .units import Child, systemctl
 
@@ -277,7 +277,7 @@ class Activation(Trial):
         if isinstance(error, Refused):
             self.run.mark("refused", error.text)
         if not self._handed_over:
-            self.why = _why(error)
+            self.why = why(error)
             if not self._begun:
                 with self.run.surely():
                     self.slots.forget_links()
@@ -300,14 +300,3 @@ class Activation(Trial):
         # A little earlier, since two clocks are read one after the other.
         since = time.time() - (now() - self._started) - 0.02
         units.said(self.run, self.service.slot(self.new), "-n", "200", "--since", f"@{since:.2f}")
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, Interrupted):
-        return "interrupted"
-    if isinstance(error, (Failed, Refused)):
-        return error.text
-    if isinstance(error, OSError):
-        return told(error)
-    trace(error)
-    return f"the host's program failed: {type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ import os
 from . import prune, service, units
 from .gate import processes
 from .locks import Lock
-from .run import Ended, Failed, Interrupted, Refused, Run, Stopped, now, told, trace
+from .run import Ended, Failed, Interrupted, Refused, Run, now, why
 from .slots import other
 from .trial import Trial
 
@@ -157,7 +157,7 @@ class Guard(Trial):
     def leave(self, error: Exception) -> int:
         """What is committed is finished, and what is not is taken back; the exit status."""
         ended = isinstance(error, Interrupted)
-        self.why = _why(error)
+        self.why = why(error)
         if isinstance(error, Refused):
             self.run.mark("refused", self.why)
         if self.phase == GUARDING and not self._on_probation():
@@ -211,14 +211,3 @@ class Guard(Trial):
             self.run.leave()
         self.slots.drain(self.new)
         self.slots.forget_starts(self.new).wait()
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, Stopped):
-        return error.text
-    if isinstance(error, Interrupted):
-        return "interrupted"
-    if isinstance(error, OSError):
-        return told(error)
-    trace(error)
-    return f"the host's program failed: {type(error).__name__}: {error}"

@@ -206,6 +206,18 @@ def told(error: OSError) -> str:
     return f"{place}{error.strerror or error}"
 
 
+def why(error: Exception) -> str:
+    """Why something came to its end, as the history and the operator get it; a fault of ours is shown as well."""
+    if isinstance(error, Stopped):
+        return error.text
+    if isinstance(error, Interrupted):
+        return "interrupted"
+    if isinstance(error, OSError):
+        return told(error)
+    trace(error)
+    return f"the host's program failed: {type(error).__name__}: {error}"
+
+
 def utc_now() -> str:
     """The time as ISO 8601, in whole seconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
