@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,9 @@ class Host:
 
     def settimeout(self, seconds: float) -> None:
         """Nothing is waited for."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def recv(self, size: int) -> bytes:
         told, self.told = self.told[:size], self.told[size:]
@@ -141,3 +145,19 @@ def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPat
         time.sleep(0.01)
     holds.release()
     assert len(beats) >= 3
+
+
+def test_a_host_that_takes_a_byte_at_a_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "_PATIENCE", 0.05)
+    closed = threading.Event()
+
+    class Slow(Host):
+        def sendall(self, data: bytes) -> None:
+            assert closed.wait(30)
+            raise OSError(len(data))
+
+        def close(self) -> None:
+            closed.set()
+
+    with pytest.raises(LinkLost, match="or came to no end"):
+        Holds().take(cast(Any, Slow("")), Claim("deploy", NEW, ()), 0, lambda _: None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from templates.host import claims, record
+from templates.host import accounts, claims, record
 from templates.host.files import RootFiles, read
 from templates.host.folders import Folder
 from templates.host.record import Record
@@ -102,3 +105,26 @@ def test_where_this_account_may_not_look_there_is_no_record(monkeypatch: pytest.
 
     monkeypatch.setattr(Folder, "open", closed)
     assert not record.read("wireguard").there
+
+
+def test_an_answer_that_the_account_has_cut_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may end the process that reads for root at any moment."""
+    if os.geteuid() != 0:
+        pytest.skip("this has to become somebody else, which takes root")
+    nobody = accounts.find("nobody")
+    assert nobody
+
+    def work(file: BinaryIO) -> None:
+        file.write(b"whole" * 10)
+
+    assert accounts.as_account(nobody, work, 30, 100) == b"whole" * 10
+    write = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[: len(data) // 2 + 3])
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OSError, match="its reader ended"):
+        accounts.as_account(nobody, work, 30, 100)

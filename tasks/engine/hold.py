@@ -24,6 +24,10 @@ _HEARTBEAT = 8.0
 """Seconds between two bytes; the host lets go after 30 without one."""
 
 
+_PATIENCE = 30
+"""Seconds beyond the wait for another run in which a host takes what it is sent, and answers."""
+
+
 @contextmanager
 def _answering(member: Member) -> Iterator[None]:
     try:
@@ -82,11 +86,18 @@ class Holds:
         nonce = secrets.token_hex(8)
         begun = Begun(command(session.become), opening(script))
         with self._guard:
-            channel = self._stack.enter_context(session.channel(begun, wait + 30, followed=True))
+            channel = self._stack.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
         with _answering(member):
-            send(channel, stream(script, member.run, nonce, ()))
+            # The channel's own limit is for each packet, which a host that takes a byte at a time would stretch.
+            limit = threading.Timer(wait + _PATIENCE, channel.close)
+            limit.daemon = True
+            limit.start()
+            try:
+                send(channel, stream(script, member.run, nonce, ()))
+            finally:
+                limit.cancel()
             reader, transcript = Reader(nonce), Transcript()
-            deadline = time.monotonic() + wait + 30
+            deadline = time.monotonic() + wait + _PATIENCE
             while data := channel.recv(65536):
                 within(channel, deadline)
                 for item in reader.feed(data):

@@ -108,7 +108,7 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
     word, _, rest = written.partition(b"\n")
-    if word == b"ok":
+    if word == b"ok %d" % len(rest):
         return rest
     told = rest.decode("utf-8", "replace") if word == b"error" else f"its reader ended with status {status}"
     raise OSError(0, f"as {account.name}: {told}")
@@ -130,12 +130,16 @@ class _Kept(io.BytesIO):
 
 
 def _work_and_exit(account: Account, work: Callable[[BinaryIO], None], writing: int, limit: int) -> None:
-    """Run in the child: a line that says how it went comes first, so an answer that was cut off is none."""
+    """Run in the child: a line that says how it went, and how long it is, comes first: what was cut off is no answer.
+
+    The account may end this process at any moment.
+    """
     kept = _Kept(limit)
     try:
         become(account)
         work(kept)
-        answer = b"ok\n" + kept.getvalue()
+        told = kept.getvalue()
+        answer = b"ok %d\n%b" % (len(told), told)
     except BaseException as error:
         answer = b"error\n" + str(error).encode("utf-8", "replace")
     try:
