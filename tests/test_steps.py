@@ -140,7 +140,8 @@ PYTHON_RECORDER = """#!/bin/bash
 case $* in
   *stream* | *__main__.py*)
     IFS= read -r -N 1 first
-    { printf %s "$first"; cat; } | tee "/var/tmp/received/$(date +%s%N)" | (exec -a /usr/bin/python3 /usr/bin/python3.11 "$@")
+    { printf %s "$first"; cat; } | tee "/var/tmp/received/$(date +%s%N)" |
+      (exec -a /usr/bin/python3 /usr/bin/python3.11 "$@")
     ;;
   *) exec /usr/bin/python3.11 "$@" ;;
 esac
