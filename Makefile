@@ -29,6 +29,7 @@ check: setup
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	.ci/shellcheck
 
 test: setup

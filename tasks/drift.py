@@ -13,18 +13,18 @@ _LONGEST = 4096
 _LONGEST_VERSION = 100
 
 if TYPE_CHECKING:
-    from tasks.engine.drift import Finding, Source
-    from tasks.engine.facts import Facts
-    from tasks.engine.member import Member
-    from tasks.engine.project import Project
-    from tasks.engine.release import Release
+    from tasks.engine.diagnose.drift import Finding, Source
+    from tasks.engine.fleet.member import Member
+    from tasks.engine.fleet.project import Project
+    from tasks.engine.host.facts import Facts
+    from tasks.engine.release.release import Release
 
 
 @verb(as_="the account to log in as; root reads the sudo rules too")
 def drift(c: Any, as_: str = "", json: bool = False) -> None:
     """Read only: what was edited on the hosts since we wrote it, with the difference. Exit status 1 if anything was."""
     from tasks import fleet
-    from tasks.engine import report
+    from tasks.engine.report import report
 
     project, members = fleet.open_fleet(c, user=as_ or None)
     made = project.release()
@@ -40,8 +40,9 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
 
 
 def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...]:
-    from tasks.engine import drift as engine
-    from tasks.engine import host_files, questions, quote, scripts
+    from tasks.engine import quote
+    from tasks.engine.diagnose import drift as engine
+    from tasks.engine.host import host_files, questions, scripts
 
     service = member.service
     account = member.host.user or member.login
@@ -81,7 +82,7 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
 
 def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | None:
     """As a deploy of today would write it; another release may have had another service.yaml."""
-    from tasks.engine import launchers
+    from tasks.engine.host import launchers
 
     packages = record.get("packages")
     named = [str(one).partition("==") for one in (packages if isinstance(packages, list) else ())]
@@ -94,7 +95,7 @@ def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | N
 
 
 def _show(name: str, findings: tuple[Finding, ...]) -> None:
-    from tasks.engine import report
+    from tasks.engine.report import report
 
     writer = report.out()
     for finding in findings:

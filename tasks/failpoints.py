@@ -10,8 +10,8 @@ from tasks.program import verb
 @verb()
 def failpoints(c: Any, json: bool = False) -> None:
     """List the steps at which FAILPOINT=STEP=fail|die|stall[@HOST] breaks a run: to try what the promises say."""
-    from tasks.engine import failpoints as engine
-    from tasks.engine import report
+    from tasks.engine.fleet import failpoints as engine
+    from tasks.engine.report import report
 
     if json:
         report.document({"failpoints": list(engine.names()), "actions": engine.ACTIONS})

@@ -17,13 +17,13 @@ _Answer = TypeVar("_Answer")
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from tasks.engine.config.inventory import Host
+    from tasks.engine.config.selection import Selection
     from tasks.engine.events import Event
     from tasks.engine.fanout import Stop
-    from tasks.engine.inventory import Host
-    from tasks.engine.member import Member
-    from tasks.engine.project import Project
-    from tasks.engine.selection import Selection
-    from tasks.engine.ssh import SshSession
+    from tasks.engine.fleet.member import Member
+    from tasks.engine.fleet.project import Project
+    from tasks.engine.ssh.ssh import SshSession
 
 
 _BEGAN = time.monotonic()
@@ -49,7 +49,8 @@ def open_fleet(
 
 
 def _check_account(user: str | None) -> None:
-    from tasks.engine import quote, shapes
+    from tasks.engine import quote
+    from tasks.engine.config import shapes
 
     if user and not quote.is_account(user):
         raise UsageError(f"expected {shapes.USER.expected}, found {user!r}", where="--as", next="fab setup --as root")
@@ -57,15 +58,15 @@ def _check_account(user: str | None) -> None:
 
 def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple[Project, Selection]:
     """The project and the hosts that are meant. retry: those that the last run left behind, in place of -H."""
-    from tasks.engine import project as projects
-    from tasks.engine import report
-    from tasks.engine.yamlfile import shown
+    from tasks.engine.config.yamlfile import shown
+    from tasks.engine.fleet import project as projects
+    from tasks.engine.report import report
 
     asked = invocation(c)
     project = projects.load(ROOT, os.environ)
     expression = asked.hosts
     if retry:
-        from tasks.engine import runs
+        from tasks.engine.report import runs
 
         expression = ",".join(runs.left_behind(runs.folder(ROOT, os.environ)))
     selection = project.select(expression)
@@ -75,7 +76,7 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
     if changing in ("deploy", "setup"):
         for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
             if service.nginx and service.nginx.tls.mode == "files":
-                from tasks.engine import payload
+                from tasks.engine.host import payload
 
                 payload.check(service.nginx.tls, ROOT)
     return project, selection
@@ -83,8 +84,9 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
 
 def knock(c: Any, selection: Selection) -> Doors:
     """Begin to connect, as long as this machine is still busy with itself."""
-    from tasks.engine import failpoints, fanout
-    from tasks.engine.ssh import SshSession
+    from tasks.engine import fanout
+    from tasks.engine.fleet import failpoints
+    from tasks.engine.ssh.ssh import SshSession
 
     options = invocation(c).options
     points = {host.name: failpoints.setting(os.environ, host.name) for host in selection.hosts}
@@ -100,9 +102,9 @@ def members_of(
     c: Any, project: Project, selection: Selection, user: str | None = None, doors: Doors | None = None
 ) -> list[Member]:
     """The hosts as a run works on them."""
-    from tasks.engine import failpoints
-    from tasks.engine import project as projects
-    from tasks.engine.member import Member
+    from tasks.engine.fleet import failpoints
+    from tasks.engine.fleet import project as projects
+    from tasks.engine.fleet.member import Member
 
     run, options = projects.begin(ROOT), invocation(c).options
     return [
@@ -170,8 +172,8 @@ def errors(members: list[Member]) -> list[dict[str, object]]:
 
 def keep_faults(members: list[Member]) -> str | None:
     """Write the traceback of every answer that was not understood into the log of the run; where that is."""
-    from tasks.engine import runs
     from tasks.engine.misread import Misread
+    from tasks.engine.report import runs
 
     faults = {one.host.name: one.error.trace for one in members if isinstance(one.error, Misread)}
     return runs.keep_faults(runs.folder(ROOT, os.environ), members[0].run.id, faults) if faults else None
@@ -179,8 +181,8 @@ def keep_faults(members: list[Member]) -> str | None:
 
 def leave(members: list[Member], *, bad: bool = False) -> None:
     """Show the errors of a query, and leave: 1 when something is wrong, else with the status of the errors."""
-    from tasks.engine import report
     from tasks.engine.errors import exit_status
+    from tasks.engine.report import report
 
     problems = [member.error for member in members if member.error]
     writer = report.err()
@@ -197,8 +199,8 @@ def leave(members: list[Member], *, bad: bool = False) -> None:
 
 def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_json: bool) -> None:
     """Follow a run to its end, and leave with its exit status."""
-    from tasks.engine import runs
-    from tasks.engine.follow import follow as watch
+    from tasks.engine.report import runs
+    from tasks.engine.report.follow import follow as watch
 
     place = runs.folder(ROOT, os.environ)
     try:

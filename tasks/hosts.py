@@ -18,9 +18,9 @@ _SHOW = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 )
 def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) -> None:
     """Show the inventory as resolved; --trust HOST shows a host's key and records it in known_hosts."""
-    from tasks.engine import project as projects
-    from tasks.engine import report
-    from tasks.engine.yamlfile import shown
+    from tasks.engine.config.yamlfile import shown
+    from tasks.engine.fleet import project as projects
+    from tasks.engine.report import report
 
     project = projects.load(ROOT, os.environ)
     if trust or fingerprint:
@@ -49,7 +49,7 @@ def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) ->
 
 
 def _front(service: Any) -> str:
-    from tasks.engine import host_files, scripts
+    from tasks.engine.host import host_files, scripts
 
     front = scripts.front(service)
     place = host_files.listen_address(service) if front == "listen" else service.nginx.server_name
@@ -82,8 +82,10 @@ def _usage(name: str) -> str:
 
 def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
     """Show the key that each host offers, and record it: if it is the one of the fingerprint, or after a yes."""
-    from tasks.engine import connection, host_keys, misread, report
+    from tasks.engine import misread
     from tasks.engine.errors import LoopError
+    from tasks.engine.report import report
+    from tasks.engine.ssh import connection, host_keys
 
     writer = report.out()
     for host in hosts:
@@ -120,8 +122,8 @@ def _ask(name: str, problem: Exception) -> None:
 def doctor(c: Any, json: bool = False) -> None:
     """Read only: everything on a host that would stop a deploy, each with what mends it."""
     from tasks import fleet
-    from tasks.engine import report
-    from tasks.engine.doctor import examine
+    from tasks.engine.diagnose.doctor import examine
+    from tasks.engine.report import report
 
     project, members = fleet.open_fleet(c)
     found = fleet.ask(members, lambda member: examine(project, member))

@@ -10,7 +10,7 @@ from tasks.program import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.fanout import Emit
-    from tasks.engine.member import Member
+    from tasks.engine.fleet.member import Member
 
 
 @verb(**CONSENT)
@@ -20,8 +20,8 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
     --as root logs in as root, and gives the account of hosts.yaml its rights.
     """
     from tasks import fleet, plans
-    from tasks.engine import lifecycle
-    from tasks.engine.scripts import Consent
+    from tasks.engine.deploy import lifecycle
+    from tasks.engine.host.scripts import Consent
 
     consent = Consent(take_over, overwrite)
     project, members = fleet.open_fleet(c, changing="setup", user=as_ or None)
@@ -35,7 +35,8 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
 def stop(c: Any, disable: bool = False, json: bool = False) -> None:
     """Stop the service after its requests have drained; --disable keeps a boot from starting it."""
     from tasks import fleet, plans
-    from tasks.engine import lifecycle, scripts
+    from tasks.engine.deploy import lifecycle
+    from tasks.engine.host import scripts
 
     _, members = fleet.open_fleet(c, changing="stop", early=True)
     if invocation(c).dry:
@@ -48,7 +49,8 @@ def stop(c: Any, disable: bool = False, json: bool = False) -> None:
 def start(c: Any, json: bool = False) -> None:
     """Start the committed release, and wait until its health check answers."""
     from tasks import fleet, plans
-    from tasks.engine import lifecycle, scripts
+    from tasks.engine.deploy import lifecycle
+    from tasks.engine.host import scripts
 
     _, members = fleet.open_fleet(c, changing="start", early=True)
     if invocation(c).dry:
@@ -61,7 +63,8 @@ def start(c: Any, json: bool = False) -> None:
 def remove(c: Any, data: bool = False, yes: bool = False, json: bool = False) -> None:
     """Take the service off the hosts; --data takes what it has stored, too. Asks first; --yes answers."""
     from tasks import fleet, plans
-    from tasks.engine import lifecycle, scripts
+    from tasks.engine.deploy import lifecycle
+    from tasks.engine.host import scripts
 
     _, members = fleet.open_fleet(c, changing="remove")
     if invocation(c).dry:
@@ -86,6 +89,6 @@ def _ask(members: list[Member], *, data: bool) -> None:
 def _each(members: list[Member], work: Callable[[Member, Emit], None], json: bool) -> None:
     """Do it on all hosts in parallel, and leave with the run's exit status."""
     from tasks import fleet
-    from tasks.engine import rollout
+    from tasks.engine.deploy import rollout
 
     fleet.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)

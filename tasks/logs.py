@@ -20,8 +20,10 @@ def logs(
 ) -> None:  # fmt: skip
     """Show the journals of all selected hosts, merged by time; -f follows."""
     from tasks import fleet
-    from tasks.engine import following, journal, reading, report
-    from tasks.engine.logview import View
+    from tasks.engine.host import journal
+    from tasks.engine.logs import following, reading
+    from tasks.engine.logs.logview import View
+    from tasks.engine.report import report
 
     wanted = journal.wanted(
         n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f
@@ -56,8 +58,9 @@ def logs(
 def execute(c: Any, json: bool = False) -> None:
     """Run a shell command on all selected hosts: fab exec -H web -- uptime."""
     from tasks import fleet
-    from tasks.engine import command, report
     from tasks.engine.errors import UsageError
+    from tasks.engine.fleet import command
+    from tasks.engine.report import report
 
     line = invocation(c).remainder
     if not line:
@@ -84,8 +87,8 @@ def shell(c: Any) -> None:
     It becomes `ssh -t`, so what the host prints reaches your terminal as it is, not escaped.
     """
     from tasks import fleet
-    from tasks.engine import shell as terminals
     from tasks.engine.errors import UsageError
+    from tasks.engine.fleet import shell as terminals
 
     _, members = fleet.open_fleet(c)
     if len(members) != 1:

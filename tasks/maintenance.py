@@ -8,7 +8,7 @@ from tasks.program import invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.fanout import Emit
-    from tasks.engine.member import Member
+    from tasks.engine.fleet.member import Member
 
 _TURNS = ("on", "off", "status")
 
@@ -20,9 +20,10 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     --message TEXT is what the page says. A reboot and a deploy leave it as it is.
     """
     from tasks import fleet
-    from tasks.engine import maintenance as pages
-    from tasks.engine import rollout, scripts
+    from tasks.engine.deploy import rollout
     from tasks.engine.errors import UsageError
+    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import scripts
 
     if turn not in _TURNS:
         raise UsageError(f"maintenance takes on, off or status, not {turn!r}", next="fab maintenance status")
@@ -48,8 +49,8 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
 def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from datetime import datetime, timezone
 
-    from tasks.engine import maintenance as pages
-    from tasks.engine import payload, questions, scripts
+    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import payload, questions, scripts
 
     found = member.ask(questions.standing())
     member.accept(found)
@@ -65,8 +66,9 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
 
 def _status(c: Any, json: bool) -> None:
     from tasks import fleet
-    from tasks.engine import maintenance as pages
-    from tasks.engine import questions, report
+    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import questions
+    from tasks.engine.report import report
 
     _, members = fleet.open_fleet(c)
     found = fleet.ask(members, lambda member: pages.state(member.ask(questions.standing())))

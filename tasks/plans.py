@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tasks import fleet
-from tasks.engine import plan as plans
-from tasks.engine import questions, report, scripts, staging
-from tasks.engine.difference import Comparison
+from tasks.engine.deploy import plan as plans
+from tasks.engine.deploy import staging
 from tasks.engine.events import Event, Step
-from tasks.engine.scripts import Consent
+from tasks.engine.host import questions, scripts
+from tasks.engine.host.difference import Comparison
+from tasks.engine.host.scripts import Consent
+from tasks.engine.report import report
 
 if TYPE_CHECKING:
-    from tasks.engine.facts import Facts
-    from tasks.engine.member import Member
-    from tasks.engine.plan import HostPlan, Setup
-    from tasks.engine.project import Project
-    from tasks.engine.release import Release
-    from tasks.engine.scripts import Script
+    from tasks.engine.deploy.plan import HostPlan, Setup
+    from tasks.engine.fleet.member import Member
+    from tasks.engine.fleet.project import Project
+    from tasks.engine.host.facts import Facts
+    from tasks.engine.host.scripts import Script
+    from tasks.engine.release.release import Release
 
 Texts = tuple[str, "Sequence[Script]"]
 """A host, and the scripts that would run there."""

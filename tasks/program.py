@@ -17,7 +17,7 @@ from tasks.engine.errors import LoopError, UsageError
 
 if TYPE_CHECKING:
     from tasks.engine.fanout import Stop
-    from tasks.engine.ssh_config import Options
+    from tasks.engine.ssh.ssh_config import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,8 +67,8 @@ class Invocation(NamedTuple):
     @property
     def options(self) -> Options:
         """For the connections."""
-        from tasks.engine import report
-        from tasks.engine.ssh_config import Options
+        from tasks.engine.report import report
+        from tasks.engine.ssh.ssh_config import Options
 
         tell = report.err().line
         return Options(self.identities, self.ssh_config, self.connect_timeout, self.command_timeout, tell)
@@ -160,8 +160,8 @@ def begin() -> None:
 
 
 def _leave(problem: LoopError, *, as_json: bool) -> None:
-    from tasks.engine import report
     from tasks.engine.misread import Misread
+    from tasks.engine.report import report
 
     if isinstance(problem, Misread) and (log := _kept(problem.trace)):
         report.err().line(f"log of this run: {log}")
@@ -181,7 +181,7 @@ def _fault(error: Exception) -> LoopError:
 def _kept(trace: str) -> str | None:
     import time
 
-    from tasks.engine import runs
+    from tasks.engine.report import runs
 
     return runs.keep_faults(runs.folder(ROOT, os.environ), f"{time.strftime('%Y%m%dT%H%M%S')}-fault", {"": trace})
 
@@ -193,7 +193,7 @@ def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackT
     if isinstance(error, BrokenPipeError):
         os._exit(0)
     if isinstance(error, (OSError, ConfigParseError)):
-        from tasks.engine import report
+        from tasks.engine.report import report
 
         told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         problem = UsageError(f"a file of the command line cannot be read: {told}", next="correct -S or -f")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tasks.program import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
+    from tasks.engine.deploy.rollout import Rollout
+    from tasks.engine.deploy.waves import Policy
     from tasks.engine.fanout import Stop
-    from tasks.engine.member import Member
-    from tasks.engine.rollout import Rollout
-    from tasks.engine.waves import Policy
+    from tasks.engine.fleet.member import Member
 
 
 _FLAGS = {
@@ -41,13 +41,13 @@ class _Flags(NamedTuple):
 
     def policy(self) -> Policy:
         """The flags as values; UsageError when one is not what it says."""
-        from tasks.engine import waves
+        from tasks.engine.deploy import waves
 
         return waves.policy(self.canary, self.batch, self.max_failures, self.pause, self.on_failure, wait=self.wait)
 
     def lock_seconds(self) -> int:
         """Seconds to wait for another run."""
-        from tasks.engine import waves
+        from tasks.engine.deploy import waves
 
         return waves.seconds("--lock-wait", self.lock_wait)
 
@@ -121,8 +121,8 @@ def deploy(
     doors = fleet.knock(c, selection)
     members = fleet.members_of(c, project, selection, doors=doors)
     from tasks import plans
-    from tasks.engine.scripts import Consent
-    from tasks.engine.staging import Delivering
+    from tasks.engine.deploy.staging import Delivering
+    from tasks.engine.host.scripts import Consent
 
     consent = Consent(take_over, overwrite)
     if invocation(c).dry:
@@ -183,7 +183,7 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool,
     project, selection = fleet.choose(c, action, retry=retry)
     members = fleet.members_of(c, project, selection, doors=fleet.knock(c, selection))
     from tasks import plans
-    from tasks.engine import destination
+    from tasks.engine.deploy import destination
 
     if invocation(c).dry:
         plans.dry(members, lambda member: destination.switch_scripts(member, action, target, wait, flags.stop_first))
@@ -205,6 +205,6 @@ def _rollout(
     stop_first: bool,
 ) -> Rollout:
     """The run, with its engine imported only now."""
-    from tasks.engine.rollout import Rollout
+    from tasks.engine.deploy.rollout import Rollout
 
     return Rollout(action, members, policy, stop, again, stop_first)

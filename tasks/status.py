@@ -16,7 +16,7 @@ from tasks.engine.errors import UsageError
 from tasks.program import verb
 
 if TYPE_CHECKING:
-    from tasks.engine.member import Member
+    from tasks.engine.fleet.member import Member
 
 
 @verb(every="seconds between two looks of --watch")
@@ -44,7 +44,7 @@ def _seconds(every: str) -> float:
 
 def _look_again(c: Any, json: bool) -> bool:
     """One look of --watch; whether its reader has gone."""
-    from tasks.engine import report
+    from tasks.engine.report import report
 
     writer = report.out()
     if sys.stdout.isatty() and not json:
@@ -65,7 +65,9 @@ def _look_again(c: Any, json: bool) -> bool:
 def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple[list[Member], bool]:
     """Ask all hosts, and show how they stand; the members, and whether one is not as it should be."""
     from tasks import fleet
-    from tasks.engine import questions, report, standing
+    from tasks.engine.diagnose import standing
+    from tasks.engine.host import questions
+    from tasks.engine.report import report
 
     project, members = fleet.open_fleet(c, early=True)
 
@@ -107,7 +109,8 @@ def _width() -> int | None:
 def health(c: Any, json: bool = False) -> None:
     """Ask the health check now: on each host, through the slot's own socket and through the front door."""
     from tasks import fleet
-    from tasks.engine import questions, report
+    from tasks.engine.host import questions
+    from tasks.engine.report import report
 
     _, members = fleet.open_fleet(c, early=True)
     found = fleet.ask(members, lambda member: member.ask(questions.health()))
@@ -130,7 +133,9 @@ def health(c: Any, json: bool = False) -> None:
 def releases(c: Any, json: bool = False) -> None:
     """List the releases on each host: the one that serves, and what a rollback would go back to."""
     from tasks import fleet
-    from tasks.engine import questions, report, standing
+    from tasks.engine.diagnose import standing
+    from tasks.engine.host import questions
+    from tasks.engine.report import report
 
     _, members = fleet.open_fleet(c, early=True)
     found = fleet.ask(members, lambda member: standing.releases(member.ask(questions.releases())))
@@ -157,8 +162,9 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
     --verify: has each action an outcome, and does the host have what was done last? Exit status 1 if not.
     """
     from tasks import fleet
-    from tasks.engine import history as engine
-    from tasks.engine import questions, report
+    from tasks.engine.host import history as engine
+    from tasks.engine.host import questions
+    from tasks.engine.report import report
 
     if last and not (last.isascii() and last.isdigit()):
         raise UsageError(f"--last takes a number of lines, not {last!r}", where="--last", next="fab history --last 20")
@@ -189,8 +195,9 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
 
 def _verify(c: Any, json: bool) -> None:
     from tasks import fleet
-    from tasks.engine import history as engine
-    from tasks.engine import questions, report
+    from tasks.engine.host import history as engine
+    from tasks.engine.host import questions
+    from tasks.engine.report import report
 
     def look(member: Member) -> tuple[engine.Finding, ...]:
         facts = member.ask(questions.history(engine.LONGEST))

@@ -94,7 +94,7 @@ class Clone:
 
     def release(self) -> str:
         """The id that a deploy of the clone as it is now would carry."""
-        from tasks.engine import project
+        from tasks.engine.fleet import project
 
         return project.load(self.root, self.hosts()).release().id
 

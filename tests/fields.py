@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any
 
-from tasks.engine import parts
-from tasks.engine.service import Service
+from tasks.engine.config import parts
+from tasks.engine.config.service import Service
 from tests.nasty import in_yaml
 
 BASE: dict[str, Any] = {"name": "myapp", "app": "app:app", "listen": "127.0.0.1:8080"}

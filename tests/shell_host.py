@@ -22,13 +22,13 @@ from unittest import mock
 
 import pytest
 
-from tasks.engine import host_program, layout, templates
-from tasks.engine.local import LocalShell
-from tasks.engine.marks import Mark, Output, Transcript
-from tasks.engine.parts import Gateway, Health
-from tasks.engine.scripts import Script
-from tasks.engine.service import Process, Service
-from tasks.engine.session import LinkLost, Run, Sink, command, opening, stream
+from tasks.engine.config.parts import Gateway, Health
+from tasks.engine.config.service import Process, Service
+from tasks.engine.host import host_program, layout, templates
+from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.scripts import Script
+from tasks.engine.ssh.local import LocalShell
+from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 from templates.host.venv import files as venv_files
 
 STUBS = Path(__file__).resolve().parent / "stubs"

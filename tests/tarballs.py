@@ -9,8 +9,9 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from tasks.engine import archive, report
 from tasks.engine.errors import UsageError
+from tasks.engine.release import archive
+from tasks.engine.report import report
 from tests.nasty import harmless
 
 

@@ -246,7 +246,7 @@ def test_connections_are_made_in_one_place() -> None:
         for line in path.read_text().splitlines()
         if re.search(r"\b(Connection|SSHClient|ThreadingGroup|SerialGroup)\(", line)
     ]
-    assert made == ["tasks/engine/connection.py"]
+    assert made == ["tasks/engine/ssh/connection.py"]
     policies = [
         path.name for path in clones.ROOT.glob("tasks/**/*.py") if re.search("AutoAdd|WarningPolicy", path.read_text())
     ]

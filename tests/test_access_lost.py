@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import inventory
-from tasks.engine.marks import Mark, Output
-from tasks.engine.scripts import Script
-from tasks.engine.session import LinkLost, Run
-from tasks.engine.ssh import SshSession
-from tasks.engine.ssh_config import Options
+from tasks.engine.config import inventory
+from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.scripts import Script
+from tasks.engine.ssh.session import LinkLost, Run
+from tasks.engine.ssh.ssh import SshSession
+from tasks.engine.ssh.ssh_config import Options
 from tests.hosts import Hosts
 from tests.promises.link import Link, link_to
 from tests.promises.words import ACCESS

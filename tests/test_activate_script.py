@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from tasks.engine import scripts
-from tasks.engine.parts import Health
-from tasks.engine.scripts import Switch
+from tasks.engine.config.parts import Health
+from tasks.engine.host import scripts
+from tasks.engine.host.scripts import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, said_by_ss, serving, shell_host
 
 __all__ = ["shell_host"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import admission, archive
 from tasks.engine.errors import UsageError
+from tasks.engine.release import admission, archive
 from tests import repository
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import payload, templates
+from tasks.engine.host import payload, templates
 from tests import distributions
 
 

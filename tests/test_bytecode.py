@@ -6,8 +6,9 @@ import hashlib
 import struct
 import sys
 
-from tasks.engine import archive, scripts
-from tasks.engine.scripts import Staging
+from tasks.engine.host import scripts
+from tasks.engine.host.scripts import Staging
+from tasks.engine.release import archive
 from tests.shell_host import NEW, SERVICE, ShellHost, shell_host
 from tests.test_stage_script import VENV, manifest
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tasks.engine import channels
-from tasks.engine.channels import Begun
-from tasks.engine.connection import LINK_SECONDS
+from tasks.engine.ssh import channels
+from tasks.engine.ssh.channels import Begun
+from tasks.engine.ssh.connection import LINK_SECONDS
 from tests.clone import Clone, make, quicken
 from tests.front import release_of
 from tests.gate import gated

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import archive, checkout
 from tasks.engine.errors import UsageError
+from tasks.engine.release import archive, checkout
 from tests import repository
 from tests.repository import commit, git
 

@@ -8,7 +8,7 @@ import zlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.compression import Sparing
+from tasks.engine.ssh.compression import Sparing
 
 DICE = random.Random(14)
 TEXT = b"".join(b"    assert answer.status == %d, answer\n" % number for number in range(2000))

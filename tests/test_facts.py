@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import facts, report, standing
+from tasks.engine.diagnose import standing
 from tasks.engine.errors import LoopError
-from tasks.engine.facts import Facts
-from tasks.engine.host_files import Ground
-from tasks.engine.marks import Mark, Output, Transcript
+from tasks.engine.host import facts
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.host_files import Ground
+from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.report import report
 from templates.host import record
 from templates.host.told import (
     Health,

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import failpoints, scripts
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.scripts import Switch
+from tasks.engine.fleet import failpoints
+from tasks.engine.host import scripts
+from tasks.engine.host.scripts import Switch
 from tests.clone import Clone
 from tests.hosts import Hosts
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host

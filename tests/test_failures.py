@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tasks.engine import failures
-from tasks.engine.marks import Mark, Output, Transcript
-from tasks.engine.scripts import Script
+from tasks.engine.fleet import failures
+from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.scripts import Script
 
 ACTIVATE, SETUP = Script("activate", "", 1), Script("setup", "", 1, root=True)
 HOLDER = {"time": "2026-01-01T00:00:00Z", "action": "deploy", "release": "abc", "who": {"git": "me@x", "host": "pc"}}

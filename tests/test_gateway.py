@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import templates
+from tasks.engine.host import templates
 from tests.clone import make
 from tests.echo import deployed
 from tests.front import NAME, ask

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import host_files, launchers, layout
-from tasks.engine.host_files import Ground
-from tasks.engine.parts import Gateway, Health, Hooks, Listen
-from tasks.engine.service import Process, Service
+from tasks.engine.config.parts import Gateway, Health, Hooks, Listen
+from tasks.engine.config.service import Process, Service
+from tasks.engine.host import host_files, launchers, layout
+from tasks.engine.host.host_files import Ground
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 LAYOUT = GOLDEN.with_name("layout")
@@ -75,8 +75,8 @@ def test_the_layout_has_a_new_number_when_an_older_host_must_be_moved() -> None:
     if os.environ.get("LAYOUT") == "write":
         LAYOUT.write_text(line)
     assert LAYOUT.read_text() == line, (
-        f"what root installs has changed: is it still layout {layout.VERSION}? Raise VERSION (tasks/engine/layout.py) "
-        "if setup has to move what older scripts look for. Then write the digest anew: "
+        f"what root installs has changed: is it still layout {layout.VERSION}? Raise VERSION "
+        "(tasks/engine/host/layout.py) if setup has to move what older scripts look for. Then write the digest anew: "
         "LAYOUT=write .venv/bin/pytest tests/test_golden.py"
     )
 

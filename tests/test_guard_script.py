@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import scripts
-from tasks.engine.scripts import Script, Switch
+from tasks.engine.host import scripts
+from tasks.engine.host.scripts import Script, Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
 
 __all__ = ["shell_host"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import history
-from tasks.engine.history import Action
+from tasks.engine.host import history
+from tasks.engine.host.history import Action
 from templates.host import history as host_history
 from templates.host import locks
 from templates.host.folders import Folder

@@ -11,12 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.engine import history, hold, host_program, layout, scripts
-from tasks.engine.channels import Begun
+from tasks.engine.deploy import hold
+from tasks.engine.deploy.hold import Claim, Holds
 from tasks.engine.errors import LoopError
-from tasks.engine.hold import Claim, Holds
-from tasks.engine.scripts import Script, Switch
-from tasks.engine.session import LinkLost
+from tasks.engine.host import history, host_program, layout, scripts
+from tasks.engine.host.scripts import Script, Switch
+from tasks.engine.ssh.channels import Begun
+from tasks.engine.ssh.session import LinkLost
 from tests.shell_host import NEW, OLD, RUN, SERVICE, ShellHost, shell_host
 
 __all__ = ["shell_host"]

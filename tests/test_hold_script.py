@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import scripts
+from tasks.engine.host import scripts
 from templates.host import hold
 from templates.host.run import Interrupted, Run
 from tests.shell_host import NEW, RUN, SERVICE, ShellHost

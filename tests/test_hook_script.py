@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import scripts
-from tasks.engine.scripts import Switch
+from tasks.engine.host import scripts
+from tasks.engine.host.scripts import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving
 
 HOOK = scripts.hook(SERVICE, NEW)

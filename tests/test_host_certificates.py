@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import host_certificates
+from tasks.engine.ssh import host_certificates
 from tests.way import key
 
 NAME, NOW = "shire01.example", time.time()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import host_files, layout
-from tasks.engine.host_files import Ground
-from tasks.engine.parts import Gateway, Listen, Tls
-from tasks.engine.service import Process, Service
+from tasks.engine.config.parts import Gateway, Listen, Tls
+from tasks.engine.config.service import Process, Service
+from tasks.engine.host import host_files, layout
+from tasks.engine.host.host_files import Ground
 from tests.nasty import NO_ACCOUNTS
 from tests.test_golden import SERVICE
 

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from paramiko import PKey
 from paramiko.hostkeys import HostKeys
 
-from tasks.engine import host_keys
 from tasks.engine.errors import Unreachable
-from tasks.engine.ssh_config import Endpoint
+from tasks.engine.ssh import host_keys
+from tasks.engine.ssh.ssh_config import Endpoint
 
 
 def made(kind: str = "ed25519") -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import failures, host_program, templates
-from tasks.engine.local import LocalShell
-from tasks.engine.marks import Transcript
-from tasks.engine.scripts import Script
-from tasks.engine.session import Run
+from tasks.engine.fleet import failures
+from tasks.engine.host import host_program, templates
+from tasks.engine.host.marks import Transcript
+from tasks.engine.host.scripts import Script
+from tasks.engine.ssh.local import LocalShell
+from tasks.engine.ssh.session import Run
 from templates.host import program
 from templates.host.run import Run as HostRun
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine import archive
+from tasks.engine.release import archive
 from templates.host import descent, receive, release, stage, unchanged, venv_build
 from templates.host.descent import Descent
 from templates.host.folders import Folder

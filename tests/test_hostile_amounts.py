@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine import drift, foreign, journal, lines, marks, merge, report, saying
+from tasks.engine import foreign
+from tasks.engine.diagnose import drift
 from tasks.engine.errors import UsageError
-from tasks.engine.facts import Facts
-from tasks.engine.marks import KEPT, Mark, Reader, TooMuch, Transcript
-from tasks.engine.target import Target
+from tasks.engine.host import journal, marks, saying
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.marks import KEPT, Mark, Reader, TooMuch, Transcript
+from tasks.engine.logs import lines, merge
+from tasks.engine.release.target import Target
+from tasks.engine.report import report
 from tests.nasty import TEXTS
 from tests.promises.words import CALM
 

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import drift, failures, journal, maintenance, report, saying, views
+from tasks.engine.diagnose import drift
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Step
-from tasks.engine.facts import Facts
-from tasks.engine.marks import Mark, Transcript
-from tasks.engine.scripts import Script
+from tasks.engine.fleet import failures
+from tasks.engine.host import journal, maintenance, saying
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.marks import Mark, Transcript
+from tasks.engine.host.scripts import Script
+from tasks.engine.report import report, views
 from templates.host.told import State, Told
 from tests.nasty import ANY, harmless
 from tests.promises.words import NO_INJECTION

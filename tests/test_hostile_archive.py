@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import archive
+from tasks.engine.release import archive
 from tests import repository
 from tests.nasty import ANY, TEXTS
 from tests.promises.words import PLAIN

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from tasks.engine import inventory, report, service
+from tasks.engine.config import inventory, service
+from tasks.engine.config.inventory import Host
+from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.inventory import Host
-from tasks.engine.service import Service
+from tasks.engine.report import report
 from tests.fields import FIELDS, GOOD, KEYS, SMALLEST, Read, fields, written
 from tests.nasty import ANY, TEXTS, YAML, harmless, in_yaml
 from tests.promises.words import NO_INJECTION

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import admission, archive
 from tasks.engine.errors import UsageError
+from tasks.engine.release import admission, archive
 from tests import repository
 from tests.promises.words import PLAIN
 from tests.tarballs import packed, project, unpacked

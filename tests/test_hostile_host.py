@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine import shapes
+from tasks.engine.config import shapes
 from tests import clone as clones
 from tests.clone import Clone
 from tests.front import ask

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.engine import host_program
+from tasks.engine.host import host_program
 from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
 from tests.promises.words import ROOTS_OWN

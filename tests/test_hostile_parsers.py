@@ -18,38 +18,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import (
-    archive,
-    destination,
+from tasks.engine import foreign
+from tasks.engine.deploy import destination, plan, watching
+from tasks.engine.diagnose import doctor, drift, standing
+from tasks.engine.errors import LoopError
+from tasks.engine.fleet import failures, member
+from tasks.engine.fleet.member import Member
+from tasks.engine.fleet.project import Project
+from tasks.engine.host import (
     difference,
-    doctor,
-    drift,
     facts,
-    failures,
-    foreign,
     history,
     host_files,
     journal,
-    lines,
     maintenance,
     marks,
-    member,
-    merge,
-    plan,
     questions,
     saying,
-    standing,
     typed,
-    watching,
 )
-from tasks.engine.errors import LoopError
-from tasks.engine.facts import Facts
-from tasks.engine.marks import Mark, Output, Reader, Transcript
-from tasks.engine.member import Member
-from tasks.engine.project import Project
-from tasks.engine.questions import Question
-from tasks.engine.reading import Past, merged
-from tasks.engine.scripts import Script
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.marks import Mark, Output, Reader, Transcript
+from tasks.engine.host.questions import Question
+from tasks.engine.host.scripts import Script
+from tasks.engine.logs import lines, merge
+from tasks.engine.logs.reading import Past, merged
+from tasks.engine.release import archive
 from templates.host.told import Job, Python, State, Survey, Told, Used, plain
 from tests.nasty import ANY
 from tests.promises.words import CALM

@@ -13,16 +13,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import host_files, launchers, parts, scripts, shapes
+from tasks.engine.config import parts, shapes
+from tasks.engine.config.parts import Gateway, Process
+from tasks.engine.config.schema import Shape
+from tasks.engine.config.service import Service
+from tasks.engine.config.yamlfile import parse
 from tasks.engine.errors import UsageError
-from tasks.engine.host_files import Ground
-from tasks.engine.parts import Gateway, Process
-from tasks.engine.questions import Question
-from tasks.engine.schema import Shape
-from tasks.engine.scripts import Staging, Switch
-from tasks.engine.service import Service
-from tasks.engine.session import framed
-from tasks.engine.yamlfile import parse
+from tasks.engine.host import host_files, launchers, scripts
+from tasks.engine.host.host_files import Ground
+from tasks.engine.host.questions import Question
+from tasks.engine.host.scripts import Staging, Switch
+from tasks.engine.ssh.session import framed
 from tests.nasty import ANY, PWNED, TEXTS, in_yaml
 from tests.promises.words import NO_INJECTION
 from tests.test_golden import SERVICE

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import report, yamlfile
+from tasks.engine.config import yamlfile
 from tasks.engine.errors import UsageError
+from tasks.engine.report import report
 from tests.clone import Clone
 from tests.nasty import harmless
 from tests.promises.words import CALM

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import inventory
+from tasks.engine.config import inventory
+from tasks.engine.config.inventory import Inventory
 from tasks.engine.errors import UsageError
-from tasks.engine.inventory import Inventory
 
 PIN = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32).decode()
 WHOLE = f"""\

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from tasks.engine import journal, layout, saying
+from tasks.engine.config.parts import WEB, Gateway, Process
+from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.journal import Wanted
-from tasks.engine.parts import WEB, Gateway, Process
-from tasks.engine.service import Service
+from tasks.engine.host import journal, layout, saying
+from tasks.engine.host.journal import Wanted
 
 _SERVICE = Service("my-app", "app:app", processes=(WEB, Process("worker", "run"), Process("tidy", "run", "daily")))
 _BARE = {"n": "", "since": "", "until": "", "grep": "", "level": "", "process": "", "nginx": False, "follow": False}

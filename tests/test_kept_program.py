@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tasks.engine import host_program
+from tasks.engine.host import host_program
 from tests.clone import make, quicken
 from tests.hosts import MakeHosts
 from tests.site import ROOT, Site

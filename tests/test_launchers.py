@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import launchers
-from tasks.engine.service import Process
+from tasks.engine.config.service import Process
+from tasks.engine.host import launchers
 from tests.test_golden import SERVICE
 
 RELEASE = "0123456789ab"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.engine import layout
+from tasks.engine.host import layout
 from tests.test_golden import SERVICE
 
 

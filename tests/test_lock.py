@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import lock as locks
 from tasks.engine.errors import UsageError
-from tasks.engine.lock import LockedRequirement
+from tasks.engine.release import lock as locks
+from tasks.engine.release.lock import LockedRequirement
 
 A, B = "a" * 64, "b" * 64
 GOOD = f"""\

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from paramiko import AUTH_FAILED, AUTH_SUCCESSFUL, AuthenticationException, Ed25519Key, ServerInterface, Transport
 from paramiko.auth_handler import AuthHandler
 
-from tasks.engine import login
-from tasks.engine.host_keys import Trust
-from tasks.engine.wire import Wire
+from tasks.engine.ssh import login
+from tasks.engine.ssh.host_keys import Trust
+from tasks.engine.ssh.wire import Wire
 
 
 def key() -> Any:

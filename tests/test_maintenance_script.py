@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import payload, scripts
+from tasks.engine.host import payload, scripts
 from templates.host import maintenance
 from templates.host.folders import Folder
 from templates.host.run import Run

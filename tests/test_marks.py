@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.marks import LINE_LIMIT, MARK_LIMIT, Mark, Output, Reader, Transcript
+from tasks.engine.host.marks import LINE_LIMIT, MARK_LIMIT, Mark, Output, Reader, Transcript
 
 NONCE = "0123456789abcdef"
 

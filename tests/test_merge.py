@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.lines import cut
-from tasks.engine.merge import Merge
+from tasks.engine.logs.lines import cut
+from tasks.engine.logs.merge import Merge
 
 
 def test_lines_leave_by_time_after_they_were_held() -> None:

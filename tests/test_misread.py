@@ -15,15 +15,20 @@ from typing import Any, cast
 import pytest
 
 from tasks import fleet, program
-from tasks.engine import command, following, misread, reading, rollout, runs, ssh
+from tasks.engine import misread
+from tasks.engine.deploy import rollout
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.events import Failed, Finished, Line
 from tasks.engine.fanout import Emit, gather
-from tasks.engine.follow import follow
-from tasks.engine.journal import Wanted
-from tasks.engine.member import Member
-from tasks.engine.scripts import Script
-from tasks.engine.session import LinkLost, Run
+from tasks.engine.fleet import command
+from tasks.engine.fleet.member import Member
+from tasks.engine.host.journal import Wanted
+from tasks.engine.host.scripts import Script
+from tasks.engine.logs import following, reading
+from tasks.engine.report import runs
+from tasks.engine.report.follow import follow
+from tasks.engine.ssh import ssh
+from tasks.engine.ssh.session import LinkLost, Run
 from tests.promises.words import CALM, OTHERS
 from tests.test_golden import SERVICE
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tasks.engine import host_program
+from tasks.engine.host import host_program
 from tests.clone import make
 from tests.front import ask
 from tests.hosts import MakeHosts

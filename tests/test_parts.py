@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine import parts, yamlfile
+from tasks.engine.config import parts, yamlfile
+from tasks.engine.config.parts import HEALTH, WEB, Gateway, Health, Listen, Process, Tls
+from tasks.engine.config.tree import Node
 from tasks.engine.errors import UsageError
-from tasks.engine.parts import HEALTH, WEB, Gateway, Health, Listen, Process, Tls
-from tasks.engine.tree import Node
 
 Reader = Callable[[Node], object]
 

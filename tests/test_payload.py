@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import archive, host_files, payload
-from tasks.engine.archive import Entry, Tree
+from tasks.engine.config.parts import Gateway, Tls
+from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host_files import Ground
-from tasks.engine.lock import Lock
-from tasks.engine.parts import Gateway, Tls
-from tasks.engine.release import Release
-from tasks.engine.service import Service
-from tasks.engine.wheelcache import Wheel
-from tasks.engine.wheelhouse import Wheelhouse
+from tasks.engine.host import host_files, payload
+from tasks.engine.host.host_files import Ground
+from tasks.engine.release import archive
+from tasks.engine.release.archive import Entry, Tree
+from tasks.engine.release.lock import Lock
+from tasks.engine.release.release import Release
+from tasks.engine.release.wheelcache import Wheel
+from tasks.engine.release.wheelhouse import Wheelhouse
 from tests.test_golden import SERVICE
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import plan
-from tasks.engine.archive import Entry, Tree
+from tasks.engine.config.parts import Gateway, Tls
+from tasks.engine.deploy import plan
 from tasks.engine.errors import LoopError
-from tasks.engine.facts import Facts
-from tasks.engine.lock import Lock
-from tasks.engine.parts import Gateway, Tls
-from tasks.engine.release import Release
-from tasks.engine.wheelcache import Wheel
-from tasks.engine.wheelhouse import Wheelhouse
+from tasks.engine.host.facts import Facts
+from tasks.engine.release.archive import Entry, Tree
+from tasks.engine.release.lock import Lock
+from tasks.engine.release.release import Release
+from tasks.engine.release.wheelcache import Wheel
+from tasks.engine.release.wheelhouse import Wheelhouse
 from tests.test_facts import python
 from tests.test_golden import SERVICE
 from tests.told import COMMITTED, NEW, OLD, TRIED, but, serving

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from tasks import fleet, program
-from tasks.engine import destination, doctor, member
+from tasks.engine.deploy import destination
+from tasks.engine.diagnose import doctor
 from tasks.engine.errors import LoopError
-from tasks.engine.facts import Facts
-from tasks.engine.history import Action
+from tasks.engine.fleet import member
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.history import Action
 from templates.host.told import Machine, Survey, Told
 from tests.test_plan import host
 from tests.told import NEW, OLD, but, serving

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import project
 from tasks.engine.errors import UsageError
+from tasks.engine.fleet import project
 from tests import repository
 
 SERVICE = 'name: myapp\napp: "app:create_app()"\nlisten: 127.0.0.1:8080\n'

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import release
 from tasks.engine.errors import UsageError
+from tasks.engine.release import release
 from tests import repository
 from tests.repository import commit, git
 

@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from tasks.engine import report
 from tasks.engine.errors import LoopError, Unreachable, UsageError
+from tasks.engine.report import report
 
 PROBLEM = LoopError("it failed", where="shire01", next="fab doctor", code="busy", detail=("one", "\x1b[31mtwo"))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import lock as locks
-from tasks.engine import resolve
 from tasks.engine.errors import UsageError
-from tasks.engine.resolve import Change
+from tasks.engine.release import lock as locks
+from tasks.engine.release import resolve
+from tasks.engine.release.resolve import Change
 from tests import distributions
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tasks.engine import host_files
+from tasks.engine.host import host_files
 from tests.fleet import Fleet, deployed
 from tests.front import ask
 from tests.hosts import MakeHosts

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine import schema, yamlfile
+from tasks.engine.config import schema, yamlfile
+from tasks.engine.config.schema import Shape
+from tasks.engine.config.tree import Node
 from tasks.engine.errors import UsageError
-from tasks.engine.schema import Shape
-from tasks.engine.tree import Node
 
 COLOUR = Shape("a colour", "blue", str.isalpha)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine import host_files, host_program, scripts, templates
-from tasks.engine.host_files import Ground
-from tasks.engine.parts import Gateway, Health, Tls
-from tasks.engine.questions import Question
-from tasks.engine.scripts import Installation, Script, Staging, Switch
-from tasks.engine.service import Service
+from tasks.engine.config.parts import Gateway, Health, Tls
+from tasks.engine.config.service import Service
+from tasks.engine.host import host_files, host_program, scripts, templates
+from tasks.engine.host.host_files import Ground
+from tasks.engine.host.questions import Question
+from tasks.engine.host.scripts import Installation, Script, Staging, Switch
 from templates.host import main
 from templates.host import service as host_service
 from tests.test_golden import SERVICE

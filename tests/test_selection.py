@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.engine.config.inventory import Host, Inventory
+from tasks.engine.config.selection import select
+from tasks.engine.config.tree import Place
 from tasks.engine.errors import UsageError
-from tasks.engine.inventory import Host, Inventory
-from tasks.engine.selection import select
-from tasks.engine.tree import Place
 
 
 def host(name: str, *groups: str) -> Host:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import inventory, service
+from tasks.engine.config import inventory, service
+from tasks.engine.config.parts import Gateway, Health, Listen, Process, Tls
+from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.parts import Gateway, Health, Listen, Process, Tls
-from tasks.engine.service import Service
 
 SMALLEST = 'name: myapp\napp: "app:app"\nlisten: 127.0.0.1:8080\n'
 WHOLE = """\

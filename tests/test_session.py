@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine import quote
-from tasks.engine.local import LocalShell
-from tasks.engine.marks import Mark, Output
-from tasks.engine.scripts import Script
-from tasks.engine.session import BLOCK, LinkLost, Run, blocks, command, stream
+from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.scripts import Script
+from tasks.engine.ssh.local import LocalShell
+from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 PRELUDE = (

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from tasks.engine import shapes
-from tasks.engine.schema import Shape
+from tasks.engine.config import shapes
+from tasks.engine.config.schema import Shape
 from tests.nasty import ACCOUNTS, NO_ACCOUNTS
 
 

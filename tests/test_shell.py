@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import facts, scripts
-from tasks.engine.questions import WANTS, Question
-from tasks.engine.scripts import Switch
+from tasks.engine.host import facts, scripts
+from tasks.engine.host.questions import WANTS, Question
+from tasks.engine.host.scripts import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 from tests.test_activate_cut import FRONT
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import shell
+from tasks.engine.fleet import shell
 from tasks.engine.sandbox import Machine
-from tasks.engine.ssh_config import Endpoint, Options
+from tasks.engine.ssh.ssh_config import Endpoint, Options
 from tests import clone as clones
 from tests.clone import Clone
 from tests.hosts import Hosts, MakeHosts

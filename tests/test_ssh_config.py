@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.config.inventory import Host
+from tasks.engine.config.tree import Place
 from tasks.engine.errors import Unreachable, UsageError
-from tasks.engine.inventory import Host
-from tasks.engine.ssh_config import Options, resolve, resolve_hop
-from tasks.engine.tree import Place
+from tasks.engine.ssh.ssh_config import Options, resolve, resolve_hop
 
 READERS = ["paramiko", *(["ssh"] if shutil.which("ssh") else [])]
 CONFIG = """

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import archive, failpoints, scripts
-from tasks.engine.scripts import Script, Staging, Switch
+from tasks.engine.fleet import failpoints
+from tasks.engine.host import scripts
+from tasks.engine.host.scripts import Script, Staging, Switch
+from tasks.engine.release import archive
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]

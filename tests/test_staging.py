@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.engine import staging
+from tasks.engine.deploy import staging
 from tasks.engine.errors import LoopError, Unreachable
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tasks.engine import report, service, standing
-from tasks.engine.facts import Facts
-from tasks.engine.history import Action
-from tasks.engine.service import Process
+from tasks.engine.config import service
+from tasks.engine.config.service import Process
+from tasks.engine.diagnose import standing
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.history import Action
+from tasks.engine.report import report
 from templates.host.told import Health, Job, Machine, Slot, State, Survey, Told
 from tests.told import but
 

@@ -10,14 +10,15 @@ from typing import Any, cast
 import pytest
 
 from tasks import plans
-from tasks.engine import destination, host_program, scripts
-from tasks.engine.facts import Facts
-from tasks.engine.history import Action
-from tasks.engine.member import Member
-from tasks.engine.parts import Hooks
-from tasks.engine.questions import Question
-from tasks.engine.scripts import Consent, Script
-from tasks.engine.session import Run, opening, stream
+from tasks.engine.config.parts import Hooks
+from tasks.engine.deploy import destination
+from tasks.engine.fleet.member import Member
+from tasks.engine.host import host_program, scripts
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.history import Action
+from tasks.engine.host.questions import Question
+from tasks.engine.host.scripts import Consent, Script
+from tasks.engine.ssh.session import Run, opening, stream
 from tests.clone import Clone, make, quicken
 from tests.hosts import MakeHosts
 from tests.site import Site

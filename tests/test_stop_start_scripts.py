@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import layout, scripts
-from tasks.engine.scripts import Script
+from tasks.engine.host import layout, scripts
+from tasks.engine.host.scripts import Script
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving, shell_host
 
 __all__ = ["shell_host"]

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tasks.engine import yamlfile
-from tasks.engine.tree import Mapping, merge, plain
+from tasks.engine.config import yamlfile
+from tasks.engine.config.tree import Mapping, merge, plain
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import inventory, wheelcache
-from tasks.engine.channels import Begun
+from tasks.engine.config import inventory
 from tasks.engine.fanout import apart
-from tasks.engine.marks import Mark, Output
-from tasks.engine.scripts import Script
-from tasks.engine.session import LinkLost, Run
-from tasks.engine.ssh import SshSession
-from tasks.engine.ssh_config import Options
+from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.scripts import Script
+from tasks.engine.release import wheelcache
+from tasks.engine.ssh.channels import Begun
+from tasks.engine.ssh.session import LinkLost, Run
+from tasks.engine.ssh.ssh import SshSession
+from tasks.engine.ssh.ssh_config import Options
 from tests import distributions
 from tests.bench.ground import narrow
 from tests.clone import make, quicken

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.engine.deploy.waves import Policy, Share, policy, seconds, split, stops
 from tasks.engine.errors import UsageError
-from tasks.engine.waves import Policy, Share, policy, seconds, split, stops
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import wheelcache
-from tasks.engine.lock import LockedRequirement
-from tasks.engine.target import Target
-from tasks.engine.wheelcache import Wheel
+from tasks.engine.release import wheelcache
+from tasks.engine.release.lock import LockedRequirement
+from tasks.engine.release.target import Target
+from tasks.engine.release.wheelcache import Wheel
 
 TARGET = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))
 ONE = LockedRequirement("one", "1.0", None, ("a" * 64, "b" * 64))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine import lock as locks
-from tasks.engine import resolve, wheelhouse
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.lock import Lock, LockedRequirement
-from tasks.engine.target import Target
+from tasks.engine.release import lock as locks
+from tasks.engine.release import resolve, wheelhouse
+from tasks.engine.release.lock import Lock, LockedRequirement
+from tasks.engine.release.target import Target
 from tests import distributions
 
 BOOKWORM = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))

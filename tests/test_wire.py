@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.engine import wire
-from tasks.engine.wire import Wire
+from tasks.engine.ssh import wire
+from tasks.engine.ssh.wire import Wire
 
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 

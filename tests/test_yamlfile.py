@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.engine import yamlfile
+from tasks.engine.config import yamlfile
+from tasks.engine.config.tree import Mapping, Scalar, Sequence
 from tasks.engine.errors import UsageError
-from tasks.engine.tree import Mapping, Scalar, Sequence
 
 
 def refusal(data: bytes) -> UsageError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.engine import host_files
-from tasks.engine.service import Service
+from tasks.engine.config.service import Service
+from tasks.engine.host import host_files
 from templates.host.told import Health, Machine, Record, Slot, State, Told
 from tests.test_golden import SERVICE
 

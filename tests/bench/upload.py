@@ -10,18 +10,19 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
-from tasks.engine import inventory, payload, scripts
-from tasks.engine.archive import Tree
-from tasks.engine.lock import Lock
-from tasks.engine.marks import Mark, Output
-from tasks.engine.release import Release
-from tasks.engine.scripts import Staging
-from tasks.engine.service import Service
-from tasks.engine.session import Run
-from tasks.engine.ssh import SshSession
-from tasks.engine.ssh_config import Options
-from tasks.engine.wheelcache import Wheel
-from tasks.engine.wheelhouse import Wheelhouse
+from tasks.engine.config import inventory
+from tasks.engine.config.service import Service
+from tasks.engine.host import payload, scripts
+from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.scripts import Staging
+from tasks.engine.release.archive import Tree
+from tasks.engine.release.lock import Lock
+from tasks.engine.release.release import Release
+from tasks.engine.release.wheelcache import Wheel
+from tasks.engine.release.wheelhouse import Wheelhouse
+from tasks.engine.ssh.session import Run
+from tasks.engine.ssh.ssh import SshSession
+from tasks.engine.ssh.ssh_config import Options
 from tests.bench.ground import Ground, narrow
 from tests.stand_ins import write_inventory
 

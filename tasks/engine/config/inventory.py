@@ -1,0 +1,173 @@
+"""hosts.yaml: where the service goes. Read and validated whole before any connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingView
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.engine.config import schema, shapes, yamlfile
+from tasks.engine.config.tree import Mapping, Node, Place, merge, plain
+from tasks.engine.errors import UsageError
+
+_KEYS = ("address", "port", "user", "groups", "host_key", "identity", "python", "service")
+_CREATE = "create it with a line `hosts:` and, indented below, `shire01: {address: 192.0.2.11}`"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine reached over SSH. None: the file leaves it to ssh_config and the defaults.
+
+    identity: `~` not yet expanded, a relative path taken from the directory of the file. service: the overrides of
+    service.yaml with their places, defaults merged in. source: the file; place: the line that names the host.
+    """
+
+    name: str
+    address: str
+    port: int | None
+    user: str | None
+    groups: tuple[str, ...]
+    host_key: str | None
+    identity: str | None
+    python: str | None
+    service: Mapping | None = field(compare=False, repr=False)
+    source: Path = field(repr=False)
+    place: Place = field(repr=False)
+
+
+class Inventory(NamedTuple):
+    """The hosts of one file, in its order. sandbox: local hosts that count only where they are named."""
+
+    path: Path
+    hosts: tuple[Host, ...]
+    sandbox: tuple[Host, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The file as people are shown it."""
+        return yamlfile.shown(self.path)
+
+    @property
+    def groups(self) -> dict[str, tuple[Host, ...]]:
+        """The hosts of each group; sandbox hosts belong to none."""
+        names = sorted({group for host in self.hosts for group in host.groups})
+        return {name: tuple(host for host in self.hosts if name in host.groups) for name in names}
+
+
+def load(root: Path, environ: MappingView[str, str]) -> Inventory:
+    """The inventory of the project at root: the file that HOSTS names (from the current directory), else hosts.yaml.
+
+    Sandbox hosts (.sandbox/hosts.yaml) stand in for a hosts.yaml without hosts, and can be named beside one with hosts;
+    with HOSTS they are left out. Raises UsageError at the first fault.
+    """
+    chosen = environ.get("HOSTS")
+    if chosen:
+        path = Path(chosen)
+        return Inventory(path, _hosts(path, missing="set HOSTS to a file that is there, or unset it for hosts.yaml"))
+    path, local = root / "hosts.yaml", root / ".sandbox" / "hosts.yaml"
+    sandbox = _hosts(local, missing="fab sandbox.up") if _is_there(local) else ()
+    if sandbox and not _is_there(path):
+        return Inventory(local, sandbox)
+    hosts = _hosts(path, missing=_CREATE)
+    if not hosts and sandbox:
+        return Inventory(local, sandbox)
+    inventory = Inventory(path, hosts, sandbox)
+    _distinct(inventory)
+    return inventory
+
+
+def overrides_document(inventory: Inventory) -> dict[str, object]:
+    """The service overrides of all hosts as plain data, by host name in order; hosts without any are left out."""
+    overrides = {host.name: plain(host.service) for host in inventory.hosts if host.service is not None}
+    return {name: override for name, override in sorted(overrides.items()) if override}
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _hosts(path: Path, *, missing: str) -> tuple[Host, ...]:
+    document = yamlfile.read(path, missing=missing)
+    if schema.is_null(document.root):
+        return ()
+    sections = schema.sections(document.root, ("defaults", "hosts"))
+    defaults = sections.get("defaults")
+    if defaults is not None:
+        _host("defaults", defaults, defaults.place, path)
+    listed = sections.get("hosts")
+    if listed is None:
+        return ()
+    hosts = tuple(_named(name, node, defaults, place, path) for name, node, place in schema.named(listed))
+    names = {host.name for host in hosts}
+    for host in hosts:
+        if clash := names.intersection(host.groups):
+            message = f"{min(clash)} is the name of a host, and {host.name} has a group of that name"
+            raise schema.refuse(host.place, message, "rename the group or the host")
+    return hosts
+
+
+def _named(name: str, node: Node, defaults: Node | None, place: Place, path: Path) -> Host:
+    if not shapes.HOST_NAME.fits(name) or name == "all":
+        message = f"expected {shapes.HOST_NAME.expected}, found {schema.quoted(name)}"
+        raise schema.refuse(place, message, "rename it; `all` means every host" if name == "all" else "rename it")
+    if schema.is_null(node):
+        node = Mapping(place, {}, {})
+    return _host(name, merge(defaults, node) if defaults is not None else node, place, path)
+
+
+def _host(name: str, node: Node, place: Place, path: Path) -> Host:
+    fields = schema.keys(node, _KEYS)
+    if "address" not in fields and not shapes.ADDRESS.fits(name):
+        raise schema.refuse(place, f"{schema.quoted(name)} is no address, and there is no other", "add `address:`")
+    identity = _text(fields, "identity", shapes.IDENTITY)
+    if identity and not identity.startswith("~"):
+        identity = str(path.parent / identity)
+    return Host(
+        name=name,
+        address=_text(fields, "address", shapes.ADDRESS) or name,
+        port=schema.optional(fields, "port", lambda node: schema.integer(node, 1, 65535), None),
+        user=_text(fields, "user", shapes.USER),
+        groups=schema.optional(fields, "groups", _groups, ()),
+        host_key=_text(fields, "host_key", shapes.HOST_KEY),
+        identity=identity,
+        python=_text(fields, "python", shapes.INTERPRETER),
+        service=schema.optional(fields, "service", _overrides, None),
+        source=path,
+        place=place,
+    )
+
+
+def _text(fields: dict[str, Node], key: str, shape: schema.Shape) -> str | None:
+    return schema.text(fields[key], shape) if key in fields else None
+
+
+def _overrides(node: Node) -> Mapping:
+    schema.entries(node)
+    return schema.mapping(node)
+
+
+def _groups(node: Node) -> tuple[str, ...]:
+    groups: dict[str, None] = {}
+    for item in schema.items(node):
+        group = schema.text(item, shapes.GROUP_NAME)
+        if group == "all":
+            raise schema.refuse(item, "`all` always means every host", "remove it from the groups")
+        groups[group] = None
+    return tuple(groups)
+
+
+def _distinct(inventory: Inventory) -> None:
+    """No word may mean a host of the inventory and one of the sandbox."""
+    words: dict[str, Place] = {group: hosts[0].place for group, hosts in inventory.groups.items()}
+    words |= {host.name: host.place for host in inventory.hosts}
+    for local in inventory.sandbox:
+        if local.name in words:
+            raise UsageError(
+                f"{local.name} stands in two places: {words[local.name]} and {local.place}",
+                where=str(words[local.name]),
+                next="rename it there, or end the sandbox: fab sandbox.down",
+            )

@@ -1,0 +1,111 @@
+"""service.yaml: what is deployed. Validated whole, alone and with each host's overrides, before any connection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.engine.config import parts, schema, shapes, yamlfile
+from tasks.engine.config.inventory import Host
+from tasks.engine.config.parts import HEALTH, HOOKS, WEB, Gateway, Health, Hooks, Listen, Process, Tls
+from tasks.engine.config.tree import Node, merge
+from tasks.engine.config.yamlfile import Document
+from tasks.engine.errors import UsageError
+
+__all__ = ["Gateway", "Health", "Listen", "Process", "Service", "Tls", "describe", "load"]
+
+_CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
+
+# Names whose unit, account or directories below /etc and /run belong to the system.
+_TAKEN = frozenset(
+    {"bin", "cron", "daemon", "dbus", "init", "mail", "network", "nginx", "nobody", "root", "ssh", "sshd", "sudo"}
+    | {"systemd", "udev", "user"}
+)
+
+
+class Service(NamedTuple):
+    """What is deployed to one host: service.yaml with that host's overrides.
+
+    drain and probation in seconds, keep in releases.
+    """
+
+    name: str
+    app: str
+    python: str = ">=3.9"
+    processes: tuple[Process, ...] = (WEB,)
+    health: Health = HEALTH
+    drain: int = 30
+    probation: int = 30
+    listen: Listen | None = None
+    nginx: Gateway | None = None
+    needs: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    hooks: Hooks = HOOKS
+    keep: int = 5
+
+
+_USUAL = Service("", "")
+
+
+def load(path: Path) -> Document:
+    """service.yaml, valid as it stands. Raises UsageError at the first fault."""
+    document = yamlfile.read(path, missing=_CREATE)
+    _service(document.root)
+    return document
+
+
+def describe(document: Document, host: Host | None = None) -> Service:
+    """The service as this host gets it, its overrides merged in; without a host, service.yaml alone.
+
+    A fault of an override is a UsageError that names the host and points into its file.
+    """
+    if host is None or host.service is None:
+        return _service(document.root)
+    if "name" in host.service.keys:
+        place = host.service.keys["name"]
+        raise schema.refuse(place, "the name is the same on every host", "remove it; set it in service.yaml")
+    try:
+        return _service(merge(document.root, host.service))
+    except UsageError as error:
+        message = f"with the overrides of {host.name}: {error.message}"
+        raise UsageError(message, where=error.where, next=error.next) from None
+
+
+def _service(root: Node) -> Service:
+    if schema.is_null(root):
+        raise schema.refuse(root, "the service description is empty", _CREATE)
+    fields = schema.keys(root, Service._fields)
+    service = Service(
+        name=_name(schema.required(root, fields, "name", "myapp")),
+        app=schema.text(schema.required(root, fields, "app", '"app:create_app()"'), shapes.APP),
+        python=schema.optional(fields, "python", lambda node: schema.text(node, shapes.SPECIFIER), _USUAL.python),
+        processes=schema.optional(fields, "processes", parts.processes, _USUAL.processes),
+        health=schema.optional(fields, "health", parts.health, _USUAL.health),
+        drain=schema.optional(fields, "drain", lambda node: schema.integer(node, 0, 300), _USUAL.drain),
+        probation=schema.optional(fields, "probation", lambda node: schema.integer(node, 0, 3600), _USUAL.probation),
+        listen=schema.optional(fields, "listen", parts.listen, None),
+        nginx=schema.optional(fields, "nginx", parts.gateway, None),
+        needs=schema.optional(fields, "needs", parts.needs, ()),
+        env=schema.optional(fields, "env", parts.env, ()),
+        hooks=schema.optional(fields, "hooks", parts.hooks, _USUAL.hooks),
+        keep=schema.optional(fields, "keep", lambda node: schema.integer(node, 2, 100), _USUAL.keep),
+    )
+    _reachable(service, root, fields)
+    return service
+
+
+def _reachable(service: Service, root: Node, fields: dict[str, Node]) -> None:
+    """Traffic needs a way in, and only one program can have a port."""
+    if service.listen is None and service.nginx is None:
+        fix = "add `listen: 127.0.0.1:8080`, or `nginx: {server_name: myapp.example}`"
+        raise schema.refuse(root, "nothing could reach the service: it has neither nginx nor listen", fix)
+    if service.listen and service.nginx and service.listen.port in (80, 443):
+        message = f"port {service.listen.port} is the gateway's where there is nginx"
+        raise schema.refuse(fields["listen"], message, "write another port, such as listen: 127.0.0.1:8080")
+
+
+def _name(node: Node) -> str:
+    name = schema.text(node, shapes.SERVICE_NAME)
+    if name in _TAKEN:
+        raise schema.refuse(node, f"{name} is a name of the system's own", "choose another name")
+    return name

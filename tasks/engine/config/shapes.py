@@ -1,0 +1,152 @@
+"""What the texts of hosts.yaml and service.yaml may look like: pure checks, each with a noun and an example for errors.
+
+These shapes are the outer wall of "no value from a file can become shell, nginx, systemd or terminal syntax".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+import shlex
+from collections.abc import Callable
+
+from tasks.engine import quote
+from tasks.engine.config.schema import Shape
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+_SERVER = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+_DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+_KEY_FIELDS = {
+    "ssh-ed25519": 2,
+    "ecdsa-sha2-nistp256": 3,
+    "ecdsa-sha2-nistp384": 3,
+    "ecdsa-sha2-nistp521": 3,
+    "ssh-rsa": 3,
+}
+_SHELL_WORDS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+def is_ip(text: str) -> bool:
+    """Whether this is an IPv4 or IPv6 address, without a zone."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def _is_address(text: str) -> bool:
+    address, _, zone = text.partition("%")
+    if zone:
+        return ":" in address and is_ip(address) and re.fullmatch(r"[A-Za-z0-9._-]{1,15}", zone) is not None
+    # A name whose last label is a number is a mistyped IPv4 address, and resolvers take it for one.
+    numeric = text.rpartition(".")[2].isdigit()
+    return is_ip(text) or (_HOSTNAME.fullmatch(text) is not None and not numeric)
+
+
+def _is_server_name(text: str) -> bool:
+    return _SERVER.fullmatch(text) is not None and not text.rpartition(".")[2].isdigit()
+
+
+def _is_host_key(text: str) -> bool:
+    """A key type, one space, and a base64 blob of exactly the fields of that type, the type first."""
+    kind, _, encoded = text.partition(" ")
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    fields = _ssh_strings(blob)
+    return kind in _KEY_FIELDS and len(fields) == _KEY_FIELDS[kind] and fields[0] == kind.encode() and all(fields)
+
+
+def _ssh_strings(blob: bytes) -> list[bytes]:
+    """The length-prefixed fields of an SSH key blob; none if it is cut or too long."""
+    fields: list[bytes] = []
+    while blob:
+        end = 4 + int.from_bytes(blob[:4], "big")
+        if len(blob) < max(end, 4):
+            return []
+        fields.append(blob[4:end])
+        blob = blob[end:]
+    return fields
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """ADDRESS and PORT of `127.0.0.1:8080` or `[::1]:8080`; ValueError for anything else."""
+    parts = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([1-9][0-9]{0,4})", text)
+    if parts is None or int(parts[3]) > 65535:
+        raise ValueError(text)
+    address = ipaddress.IPv6Address(parts[1]) if parts[1] else ipaddress.IPv4Address(parts[2])
+    return str(address), int(parts[3])
+
+
+def _is_listen(text: str) -> bool:
+    try:
+        split_listen(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_command(text: str) -> bool:
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return False
+    return bool(words) and bool(words[0]) and not _SHELL_WORDS.intersection(words)
+
+
+def _is_schedule(text: str) -> bool:
+    # A calendar expression has at most four words; five are a line of a crontab.
+    return re.fullmatch(r"[A-Za-z0-9*.,:/~_+ -]{1,120}", text) is not None and 0 < len(text.split()) <= 4
+
+
+def _is_specifier(text: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        allowed = SpecifierSet(text)
+    except InvalidSpecifier:
+        return False
+    # Numbers longer than that are no versions, and in the end Python refuses to read them.
+    return len(text) <= 200 and any(f"3.{minor}.{patch}" in allowed for minor in range(6, 31) for patch in range(41))
+
+
+HOST_NAME = Shape("a host name of a-z, 0-9, . and -", "shire01", _matches(r"[a-z0-9][a-z0-9.-]{0,62}"))
+GROUP_NAME = Shape("a group name of a-z, 0-9, . and -", "web", _matches(r"[a-z0-9][a-z0-9.-]{0,62}"))
+ADDRESS = Shape("a host name or an IP address", "192.0.2.11", _is_address)
+USER = Shape(
+    "an account name of letters, digits, . _ and -, not in capitals alone (sudo's aliases)", "deploy", quote.is_account
+)
+HOST_KEY = Shape("a public host key: TYPE BASE64, whole and without comment", "ssh-ed25519 AAAAC3Nza...", _is_host_key)
+IDENTITY = Shape("the path of a private key", "~/.ssh/id_ed25519", _matches(r"[^\s-].*"))
+INTERPRETER = Shape(
+    "an absolute path or pythonX.Y", "python3.12", _matches(r"python3\.[0-9]{1,2}|(/(?!\.\.?(/|\Z))[A-Za-z0-9._+-]+)+")
+)
+SERVICE_NAME = Shape("a name of a-z, 0-9 and -, up to 30", "myapp", _matches(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?"))
+PROCESS_NAME = Shape("a name of a-z, 0-9 and -, up to 20", "worker", _matches(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?"))
+APP = Shape(
+    "MODULE:CALLABLE or MODULE:FACTORY()",
+    "app:create_app()",
+    _matches(rf"{_DOTTED}:{_DOTTED}(\(\))?"),
+)
+SPECIFIER = Shape("the Python versions that fit, as PEP 440 writes them", ">=3.9", _is_specifier)
+HEALTH_PATH = Shape(
+    "a path that starts with /, without spaces or quotes",
+    "/readyz",
+    _matches(r"/[A-Za-z0-9._~!$&()*+,;=:@%/?-]{0,999}"),
+)
+LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
+SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
+FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
+COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)
+SCHEDULE = Shape("a systemd calendar expression", "*-*-* 03:00:00", _is_schedule)
+VARIABLE = Shape("a variable name of A-Z, 0-9 and _", "GREETING", _matches(r"[A-Z_][A-Z0-9_]{0,99}"))

@@ -1,0 +1,62 @@
+"""`drain` and `undrain`: the operator's own commands on this machine, which take a host out of a balancer and back."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.engine.deploy.staging import Candidate
+from tasks.engine.errors import LoopError
+from tasks.engine.events import Step
+from tasks.engine.fanout import Emit
+
+_SECONDS = 600
+
+
+@contextmanager
+def taken_out(candidate: Candidate, emit: Emit) -> Iterator[None]:
+    """While this lasts the host is out; `undrain` runs however it ends, since the host serves either way."""
+    hooks = candidate.member.service.hooks
+    try:
+        if hooks.drain:
+            _run("drain", hooks.drain, candidate, emit)
+        yield
+    finally:
+        if hooks.undrain:
+            _run("undrain", hooks.undrain, candidate, emit)
+
+
+def _run(name: str, command: str, candidate: Candidate, emit: Emit) -> None:
+    member = candidate.member
+    host = member.host
+    emit(Step(host.name, "hook", name, command))
+    environment = {
+        **os.environ,
+        "HOST": host.name,
+        "ADDRESS": member.connect().endpoint.hostname,
+        "GROUPS": ",".join(host.groups),
+        "SERVICE": member.service.name,
+        "RELEASE": candidate.release,
+        "BEFORE": candidate.before or "",
+    }
+    try:
+        ended = subprocess.run(
+            shlex.split(command), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", timeout=_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _failure(name, host.name, str(error), "") from error
+    if ended.returncode:
+        raise _failure(name, host.name, f"it ended with status {ended.returncode}", ended.stdout)
+
+
+def _failure(name: str, host: str, told: str, output: str) -> LoopError:
+    return LoopError(
+        f"{name} failed on this machine: {told}",
+        where=host,
+        next=f"correct hooks.{name} in service/service.yaml; see whether the balancer still has {host}",
+        detail=tuple(output.splitlines()[-20:]),
+    )

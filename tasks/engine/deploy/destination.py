@@ -1,0 +1,58 @@
+"""Which release a rollback or restart activates on a host, and the scripts of it."""
+
+from __future__ import annotations
+
+from tasks.engine.deploy.staging import Candidate
+from tasks.engine.errors import LoopError
+from tasks.engine.fleet.member import Member
+from tasks.engine.host import history, questions, scripts
+from tasks.engine.host.facts import Facts
+
+
+def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
+    """What a rollback or restart activates, what is committed, and what to go back to afterwards."""
+    member.accept(found)
+    release = target_of(member, action, wanted, found)
+    for path in questions.switch(member.service).files:
+        if path not in found.files:
+            told = f"there is no {path} on the host, which guards a run"
+            raise LoopError(told, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
+    spare = history.way_back(found.actions, action, release, found.release_ids)
+    trial = found.live if found.live != found.current else None
+    return Candidate(member, release, found.current, spare, trial=trial)
+
+
+def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
+    """The id that a rollback or restart activates."""
+    name = member.host.name
+    if found.current is None:
+        raise LoopError("no release is committed on this host", where=name, next=f"fab deploy -H {name}")
+    # What is not committed has not come to stay: the way back from it is the committed one.
+    if action == "restart" or (found.live != found.current and not wanted):
+        return found.current
+    if wanted:
+        fits = [release for release in found.release_ids if release.startswith(wanted)]
+        if len(fits) == 1:
+            return fits[0]
+        told = "is not on this host" if not fits else "fits more than one release"
+        raise LoopError(f"release {wanted} {told}", where=name, next=f"fab releases -H {name}")
+    before = history.previous(found.actions, found.current, found.release_ids)
+    if before is None:
+        raise LoopError(
+            f"there is no release before {found.current} to go back to",
+            where=name,
+            next=f"fab releases -H {name}, then: fab rollback -H {name} --to ID",
+        )
+    return before
+
+
+def switch_scripts(
+    member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
+) -> tuple[scripts.Script, ...]:
+    """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
+    aimed = aim(member, action, target, member.ask(questions.switch(member.service)))
+    return (
+        scripts.facts(member.service, questions.switch(member.service)),
+        scripts.hold(member.service, action, aimed.release, wait),
+        scripts.activate(member.service, aimed.switch(action, stop_first)),
+    )

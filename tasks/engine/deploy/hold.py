@@ -1,0 +1,133 @@
+"""The run's lock on each host, held by a process there while it hears from us. Nothing ever needs unlocking."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple
+
+from tasks.engine.errors import LoopError
+from tasks.engine.events import Step
+from tasks.engine.fanout import Emit
+from tasks.engine.fleet.failures import busy
+from tasks.engine.fleet.member import Member
+from tasks.engine.host import history, host_program, scripts
+from tasks.engine.host.marks import Mark, Reader, Transcript
+from tasks.engine.ssh.channels import Begun, within
+from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
+from tasks.engine.ssh.ssh import SshSession
+
+_HEARTBEAT = 8.0
+"""Seconds between two bytes; the host lets go after 30 without one."""
+
+
+_PATIENCE = 30
+"""Seconds beyond the wait for another run in which a host takes what it is sent, and answers."""
+
+
+@contextmanager
+def _answering(member: Member) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LinkLost(
+            "the host fell silent while the lock of the run was taken, or came to no end",
+            where=member.host.name,
+            next=f"fab status -H {member.host.name}",
+        ) from error
+
+
+class Claim(NamedTuple):
+    """What a run is about to do on a host, and the last thing that it saw done there: nothing, or one action."""
+
+    action: str
+    release: str
+    seen: tuple[history.Action, ...]
+
+
+class Holds:
+    """The locks of one run. A thread of its own keeps them all."""
+
+    def __init__(self) -> None:
+        self._channels: list[Any] = []
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._stack = ExitStack()
+        self._thread: threading.Thread | None = None
+
+    def take(self, member: Member, claim: Claim, wait: int, emit: Emit) -> bool:
+        """Hold the lock of this host; LoopError with who holds it, when somebody else does for longer than `wait` s.
+
+        True when another run has done something there meanwhile: what was known of the host before is no longer sure.
+        """
+        session = member.connect()
+        transcript = self._ask(session, member, claim, wait, emit)
+        if transcript.last(host_program.MISSING) is not None:
+            session.keeps_program = False
+            transcript = self._ask(session, member, claim, wait, emit)
+        session.keeps_program = transcript.last("kept") is not None
+        if transcript.last("held") is not None:
+            return history.parse(transcript.all("last"))[-1:] != claim.seen
+        told = transcript.last("busy")
+        if told is not None:
+            raise busy(member.host.name, told)
+        why = transcript.last("refused") or "it said nothing of why"
+        raise LoopError(
+            f"the lock of the run cannot be taken: {why}", where=member.host.name, detail=tuple(transcript.tail)
+        )
+
+    def _ask(self, session: SshSession, member: Member, claim: Claim, wait: int, emit: Emit) -> Transcript:
+        """What the host says until it holds the lock for us, or has ended."""
+        script = scripts.hold(member.service, claim.action, claim.release, wait)
+        script = session.placed(script)
+        nonce = secrets.token_hex(8)
+        begun = Begun(command(session.become), opening(script))
+        with self._guard:
+            channel = self._stack.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
+        with _answering(member):
+            # The channel's own limit is for each packet, which a host that takes a byte at a time would stretch.
+            limit = threading.Timer(wait + _PATIENCE, channel.close)
+            limit.daemon = True
+            limit.start()
+            try:
+                send(channel, stream(script, member.run, nonce, ()))
+            finally:
+                limit.cancel()
+            reader, transcript = Reader(nonce), Transcript()
+            deadline = time.monotonic() + wait + _PATIENCE
+            while data := channel.recv(65536):
+                within(channel, deadline)
+                for item in reader.feed(data):
+                    transcript.add(item)
+                    if isinstance(item, Mark) and item.word == "busy" and wait:
+                        emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
+                if transcript.last("held") is not None:
+                    self._keep(channel)
+                    break
+        return transcript
+
+    def _keep(self, channel: Any) -> None:
+        # The thread that keeps all locks waits for no host that reads nothing.
+        channel.settimeout(0)
+        with self._guard:
+            self._channels.append(channel)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, daemon=True)
+                self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_HEARTBEAT):
+            with self._guard:
+                channels = tuple(self._channels)
+            for channel in channels:
+                # A link that is gone is found out, and told, by whoever works on that host.
+                with suppress(Exception):
+                    channel.send(b".")
+
+    def release(self) -> None:
+        """Let all hosts go."""
+        self._ended.set()
+        self._stack.close()

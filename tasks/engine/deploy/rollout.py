@@ -1,0 +1,263 @@
+"""deploy, rollback and restart over a fleet: prepared everywhere in parallel, then activated in waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from tasks.engine import misread
+from tasks.engine.deploy import balancer, destination, watching, waves
+from tasks.engine.deploy.hold import Claim, Holds
+from tasks.engine.deploy.staging import Candidate, Delivering, stage
+from tasks.engine.deploy.waves import Policy
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.events import Event, Line, Notice, Step
+from tasks.engine.fanout import Emit, Stop, gather, pool
+from tasks.engine.fleet.member import Member
+from tasks.engine.host import questions, scripts
+from tasks.engine.host.facts import Facts
+from tasks.engine.ssh.session import LinkLost
+
+_DONE = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted", "undo": "undone"}
+
+
+@dataclass
+class Rollout:
+    """One run over a fleet. again: the command that does the same without some hosts.
+
+    stop_first: what serves is killed before its successor starts.
+    done: activated; watched: what is on probation, as far as we know, by host: of this run, or found there.
+    """
+
+    action: str
+    members: Sequence[Member]
+    policy: Policy
+    stop: Stop
+    again: Callable[[Sequence[str]], str]
+    stop_first: bool = False
+    holds: Holds = field(default_factory=Holds)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    done: list[Candidate] = field(default_factory=list)
+    watched: dict[str, Candidate] = field(default_factory=dict)
+
+    def deploy(self, delivering: Delivering) -> Iterator[Event]:
+        """Stage everywhere; unless that failed on more hosts than allowed, run the hook once, and activate in waves."""
+
+        def prepare(member: Member, emit: Emit) -> Candidate:
+            return stage(delivering, member, self.holds, emit)
+
+        yield from self._run(prepare, self._hook)
+
+    def switch(self, target: str | None, lock_wait: int = 0) -> Iterator[Event]:
+        """rollback and restart: activate what is there already, with nothing sent or built."""
+
+        def prepare(member: Member, emit: Emit) -> Candidate:
+            found, candidate = look(member)
+            claim = Claim(self.action, candidate.release, found.actions[-1:])
+            moved = self.holds.take(member, claim, lock_wait, emit)
+            if self.action == "restart" and (moved or found.probation is not None):
+                moved = watching.ended(member, member.service.probation, emit, self.stop) or moved
+            if moved:
+                _, candidate = look(member)
+            emit(Step(member.host.name, "plan", self.action, candidate.release))
+            return candidate
+
+        def look(member: Member) -> tuple[Facts, Candidate]:
+            found = member.ask(questions.switch(member.service))
+            member.act_as(found.account or member.login)
+            return found, destination.aim(member, self.action, target, found)
+
+        yield from self._run(prepare, lambda: iter(()))
+
+    def _run(
+        self, prepare: Callable[[Member, Emit], Candidate], before: Callable[[], Iterator[Event]]
+    ) -> Iterator[Event]:
+        def keep(member: Member, emit: Emit) -> None:
+            self.candidates[member.host.name] = prepare(member, emit)
+
+        try:
+            yield from everywhere(self.members, keep, self.stop)
+            if not self._stopped:
+                yield from before()
+            yield from self._waves()
+            if self._failures and self.policy.undo:
+                yield from self._undo()
+            yield from self._closing()
+        finally:
+            self.holds.release()
+            for member in self.members:
+                member.close()
+
+    @property
+    def _failures(self) -> int:
+        return sum(1 for member in self.members if member.error)
+
+    @property
+    def _stopped(self) -> bool:
+        return bool(self.stop) or waves.stops(self._failures, len(self.members), self.policy)
+
+    @property
+    def _ready(self) -> list[Candidate]:
+        """The hosts that are staged and in order, as the inventory has them."""
+        found = (self.candidates.get(member.host.name) for member in self.members if not member.error)
+        return [candidate for candidate in found if candidate]
+
+    def _hook(self) -> Iterator[Event]:
+        """before_activate, once, on the first host that is to change; its failure fails that host, and ends the run."""
+        first = next((candidate for candidate in self._ready if not candidate.unchanged), None)
+        if first is None or not first.member.service.hooks.before_activate:
+            return
+
+        def work(member: Member, emit: Emit) -> None:
+            # It needs the idle slot; and what it does to data is meant for what comes after the release on probation.
+            if first.trial and not watching.ended(member, member.service.probation, emit, self.stop):
+                return
+            transcript = member.perform(scripts.hook(member.service, first.release), emit)
+            for line in transcript.all("journal"):
+                emit(Line(member.host.name, line, "hook"))
+
+        yield from everywhere([first.member], work)
+        if first.member.error:
+            self.stop.refuse()
+
+    def _waves(self) -> Iterator[Event]:
+        ready = self._ready
+        # A host that has nothing to change would make a canary that proves nothing.
+        yield from self._together([one for one in ready if one.unchanged], self.action)
+        if self.stop_first and not all(one.unchanged for one in ready):
+            yield Notice("--stop-first: what serves is killed before its successor starts. Clients get 502 for some "
+                         "seconds, requests under way are cut, and there is no probation")  # fmt: skip
+        parts = waves.split([one for one in ready if not one.unchanged], self.policy, len(self.members))
+        # What an earlier run has put on probation is a canary, too.
+        if self.watched and (parts or self.policy.wait):
+            yield from self._prove()
+        for number, wave in enumerate(parts, start=1):
+            if self._stopped:
+                return
+            if number > 1 and self.policy.pause and not self.stop.wait(self.policy.pause):
+                yield Notice(f"paused for {self.policy.pause:g} s")
+            if self.stop:
+                return
+            if len(parts) > 1:
+                yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
+            yield from self._together(wave, self.action)
+            # Of the first wave it is waited for: that is what a canary is for.
+            if self.policy.wait or (number == 1 and len(parts) > 1):
+                yield from self._prove()
+
+    def _prove(self) -> Iterator[Event]:
+        """Wait for the probations that are under way; a host that went back has failed."""
+
+        def work(member: Member, emit: Emit) -> None:
+            if not watching.ended(member, member.service.probation, emit, self.stop):
+                return
+            candidate = self.watched.pop(member.host.name)
+            try:
+                watching.judge(member, candidate.release)
+            except LoopError:
+                if candidate in self.done:
+                    self.done.remove(candidate)
+                raise
+            emit(Step(member.host.name, "probation", "committed", candidate.release))
+
+        yield from everywhere([one.member for one in self.watched.values() if not one.member.error], work, self.stop)
+
+    def _together(self, wave: Sequence[Candidate], action: str) -> Iterator[Event]:
+        by_host = {candidate.member.host.name: candidate for candidate in wave}
+
+        def work(member: Member, emit: Emit) -> None:
+            self._activate(by_host[member.host.name], action, emit)
+
+        yield from everywhere([candidate.member for candidate in wave], work)
+
+    def _activate(self, candidate: Candidate, action: str, emit: Emit) -> None:
+        member = candidate.member
+        if candidate.unchanged:
+            serves = f"release {candidate.release} serves already"
+            if candidate.trial:
+                self.watched[member.host.name] = candidate
+                serves += ", on probation"
+            member.finish(emit, "unchanged", serves, release=candidate.release)
+            return
+        with balancer.taken_out(candidate, emit):
+            try:
+                member.reach("controller.activate")
+                switch = candidate.switch(action, self.stop_first and action != "undo")
+                told = member.perform(scripts.activate(member.service, switch), emit)
+                probation = told.last("probation")
+                # What was on probation when this was planned may have been committed since.
+                candidate = candidate._replace(before=told.last("before") or None)
+            except LinkLost as lost:
+                probation = watching.read_back(member, candidate.release, lost, emit)
+            self.done.append(candidate)
+            if probation is not None:
+                self.watched[member.host.name] = candidate
+            member.reach("controller.activated")
+        came = f"{candidate.before} -> {candidate.release}" if candidate.before else candidate.release
+        member.finish(emit, _DONE[action], came, release=candidate.release, before=candidate.before)
+
+    def _undo(self) -> Iterator[Event]:
+        """Return every host that this run has activated to what it served before, in waves again."""
+        back = [
+            # Committed is the new one, or still the old one: its probation may end at any moment.
+            Candidate(one.member, one.before, one.before, trial=one.release)
+            for one in self.done
+            if one.before and one.before != one.release and not one.member.error
+        ]
+        for one in self.done:
+            if one.before is None:
+                yield Line(one.member.host.name, f"nothing served here before: {one.release} stays", "warning")
+        if back:
+            yield Notice(f"undo: {len(back)} hosts go back to what they served before")
+        for one in back[:1]:
+            one.member.reach("controller.undo")
+        for wave in waves.split(back, self.policy, len(self.members)):
+            yield from self._together(wave, "undo")
+        for one in back:
+            self.watched.pop(one.member.host.name, None)
+        undone = {candidate.member.host.name for candidate in back}
+        self.done = [one for one in self.done if one.member.host.name not in undone]
+
+    def _closing(self) -> Iterator[Event]:
+        """What is still on probation, what a stopped run leaves behind, and the command that goes on."""
+        for member in self.members[:1]:
+            member.reach("controller.end")
+        if watched := [one.member for one in self.watched.values() if not one.member.error]:
+            seconds = max(member.service.probation for member in watched)
+            names = ", ".join(member.host.name for member in watched)
+            yield Notice(f"on probation for {seconds} s: {names}. A host whose new release fails goes back by itself; "
+                         "`fab status` shows it, --wait waits for it")  # fmt: skip
+        if not self._failures and not self.stop.signal:
+            return
+        errors = [member.error for member in self.members if member.error]
+        failed = [member.host.name for member in self.members if member.error]
+        changed = [one.member.host.name for one in self.done if not one.unchanged]
+        left = [one for one in self._ready if one.member.host.name not in changed and not one.unchanged]
+        left = [one for one in left if one.before != one.release or self.action == "restart"]
+        if changed and left:
+            others = sorted({one.before or "nothing" for one in left})
+            yield Notice(f"side by side now: the new one on {', '.join(changed)}; {', '.join(others)} on the others")
+        if errors and all(isinstance(error, Unreachable) for error in errors) and left:
+            yield Notice("hosts that were not reached stopped the run; without them:", self.again(failed))
+        elif self.stop.signal:
+            yield Notice("interrupted; what was begun is finished. To go on:", self.again(()))
+        elif changed and self.action == "deploy":
+            yield Notice("to take back what this run did:", f"fab rollback -H {','.join(changed)}")
+
+
+def everywhere(
+    members: Sequence[Member], work: Callable[[Member, Emit], None], stop: Stop | None = None
+) -> Iterator[Event]:
+    """The same work on all hosts in parallel; a host that fails says so, and hides no other."""
+
+    def guarded(member: Member, emit: Emit) -> None:
+        try:
+            if not stop:
+                with misread.own(member.host.name):
+                    work(member, emit)
+        except LoopError as error:
+            member.fail(error, emit)
+
+    with pool(len(members)) as executor:
+        yield from gather([partial(guarded, member) for member in members], executor)

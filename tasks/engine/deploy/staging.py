@@ -1,0 +1,193 @@
+"""One host of a deploy, up to a staged release that nothing runs yet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import NamedTuple
+
+from tasks.engine.config.service import Service
+from tasks.engine.deploy import plan
+from tasks.engine.deploy.hold import Claim, Holds
+from tasks.engine.deploy.plan import HostPlan, Own
+from tasks.engine.deploy.progress import counted
+from tasks.engine.events import Line, Sent, Step
+from tasks.engine.fanout import Emit, apart
+from tasks.engine.fleet.failures import Edited
+from tasks.engine.fleet.member import Member
+from tasks.engine.fleet.project import Project
+from tasks.engine.host import facts as reports
+from tasks.engine.host import host_files, payload, questions, scripts
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.scripts import Consent, Switch
+from tasks.engine.release import checkout
+from tasks.engine.release.release import Release
+
+_NOTHING = Consent()
+
+
+class Candidate(NamedTuple):
+    """A host on its way through a run: the release it is to serve, what served before, what to go back to after.
+
+    trial: what is on probation there, and may be what served before; unchanged: there is nothing to do.
+    """
+
+    member: Member
+    release: str
+    before: str | None
+    spare: str | None = None
+    unchanged: bool = False
+    trial: str | None = None
+
+    def switch(self, action: str, stop_first: bool = False) -> Switch:
+        """What its activation is told."""
+        return Switch(action, self.release, plan.expected(self.before, self.trial), self.spare, stop_first)
+
+
+class Delivering(NamedTuple):
+    """What a deploy carries, how many seconds it waits for another run to end, and what the operator said to."""
+
+    project: Project
+    release: Release
+    lock_wait: int = 0
+    consent: Consent = _NOTHING
+
+
+def prepare(
+    project: Project,
+    made: Release,
+    member: Member,
+    emit: Emit,
+    consent: Consent = _NOTHING,
+    *,
+    show: bool = False,
+) -> tuple[Facts, HostPlan]:
+    """Facts, wheels and the plan of one host; changes nothing."""
+    service, host = member.service, member.host
+    emit(Step(host.name, "plan", "connect"))
+    account = host.user or member.login
+    asked = questions.plan(service, host, account) if show else questions.deploy(service, host, account, made.id)
+    found = member.ask(asked)
+    member.reach("controller.facts")
+    python = reports.choose_python(found, host.python, service.python, host.name, service.needs)
+    wheels = project.wheelhouse(
+        made, reports.target(python), lambda text: emit(Step(host.name, "plan", "wheels", text))
+    )
+    setup = plan.setup(service, found, account, own(project, service), consent)
+    return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
+
+
+def own(project: Project, service: Service) -> Own:
+    """What this clone brings along beside the release."""
+    return Own(payload.certificate(service, project.root), checkout.origin(project.root))
+
+
+def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
+    """Root's part first, and beside the end of it the lock of the run and the release, which touch nothing live."""
+    look = partial(prepare, delivering.project, delivering.release, member, emit, delivering.consent)
+    found, planned = look()
+    if not planned.unchanged:
+        emit(Step(member.host.name, "plan", "deploy", planned.why))
+    with ExitStack() as stack:
+        if planned.setup.needed:
+            emit(Step(member.host.name, "plan", "setup", f"needs root: {_why_root(planned.setup)}"))
+            stack.enter_context(_installed(delivering.project, member, planned.setup, emit))
+        member.act_as(planned.setup.account)
+        if not planned.unchanged:
+            claim = Claim("deploy", delivering.release.id, found.actions[-1:])
+            if holds.take(member, claim, delivering.lock_wait, emit):
+                _, planned = look()
+            _deliver(delivering.release, member, planned, emit)
+    return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged, planned.trial)
+
+
+def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
+    member.reach("controller.lock")
+    member.reach("controller.send")
+    try:
+        _send(made, member, planned, emit)
+    except Edited as edited:
+        emit(Step(member.host.name, "stage", "resend", "files on the host were edited: everything is sent"))
+        _send(made, member, plan.resend(planned, edited.lacks), emit)
+    member.reach("controller.staged")
+
+
+def _why_root(setup: plan.Setup) -> str:
+    missing = [f"without {' '.join(setup.packages)}"] if setup.packages else []
+    return "; ".join([*setup.reasons, *missing]) or f"not as wanted: {', '.join(setup.changed)}"
+
+
+def install(
+    project: Project, member: Member, setup: plan.Setup, emit: Emit, heard: Callable[[str], None] | None = None
+) -> None:
+    """Root's part."""
+    for warning in setup.warnings:
+        emit(Line(member.host.name, warning, "warning"))
+    sent = payload.setup(member.service, setup.files, host_files.readme(member.service), project.root)
+    member.perform(setup.script(member.service), emit, sent, heard)
+
+
+@contextmanager
+def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> Iterator[None]:
+    """Root's part; from the moment that the directories are there, what is within is done beside it."""
+    begun = threading.Event()
+
+    def heard(word: str) -> None:
+        if word == "directories":
+            begun.set()
+
+    work = apart(lambda: install(project, member, setup, emit, heard))
+    work.add_done_callback(lambda _: begun.set())
+    begun.wait()
+    if work.done():
+        work.result()
+    former = None
+    try:
+        # A new connection: the account has joined a group.
+        former = member.connect().renew()
+        yield
+    finally:
+        # It is never cut off, whatever has become of the rest.
+        try:
+            work.result()
+        finally:
+            if former:
+                former.close()
+    member.reach("controller.setup")
+
+
+def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
+    delivery, host = planned.delivery, member.host.name
+    script = scripts.stage(planned.service, delivery.staging)
+    if delivery.staging.present:
+        member.perform(script, emit)
+        return
+    record = {
+        "id": made.id,
+        "commit": made.commit,
+        "dirty": len(made.dirty),
+        "run": member.run.id,
+        "python": delivery.staging.python,
+        "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
+    }
+    sent = payload.staging(
+        made,
+        delivery.launchers,
+        delivery.wheelhouse,
+        record,
+        planned.service,
+        same=delivery.same,
+        gone=delivery.gone,
+        wheels_there=delivery.wheels_there,
+        venv_there=delivery.venv_there,
+    )
+    wheels = [wheel.size for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
+    files = [entry.size for entry in made.tree.entries if entry.path not in delivery.same]
+    plural = "" if len(wheels) == 1 else "s"
+    told = f", {len(wheels)} wheel{plural} of {sum(wheels) / 1e6:.1f} MB" if wheels else ""
+    emit(Step(host, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files{told}"))
+    total = sum(wheels) + sum(files)
+    shown = counted(sent, total, lambda gone, seconds: emit(Sent(host, "stage", gone, total, seconds)))
+    member.perform(script, emit, shown)

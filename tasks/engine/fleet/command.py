@@ -1,0 +1,177 @@
+"""A person's command on hosts: its lines as they come, each with its host, and its exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.engine import misread, quote
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.fanout import gather, pool
+from tasks.engine.fleet import failures
+from tasks.engine.fleet.member import Member
+from tasks.engine.host.marks import Mark, Output, Reader, Transcript
+from tasks.engine.report import report
+from tasks.engine.report.host_names import Names, coloured
+from tasks.engine.ssh.channels import Begun, status, within
+from tasks.engine.ssh.session import LinkLost, send
+
+_KEPT = 1024 * 1024
+_GRACE = 5
+"""Seconds that a command has to end after -T told it to, and as many again until the link counts as lost."""
+_BEGIN = 60
+"""Seconds that a host has to begin a command; without -T the command itself has no limit."""
+
+_Line = tuple[str, str]
+_Emit = Callable[[_Line], None]
+
+
+@dataclass
+class Answer:
+    """status: the command's own; lines: what it printed, kept for JSON up to 1 MiB; dropped: lines beyond that."""
+
+    status: int = 0
+    seconds: float = 0.0
+    lines: list[str] = field(default_factory=list)
+    dropped: int = 0
+    timed_out: bool = False
+    _size: int = 0
+
+    def keep(self, line: str) -> None:
+        """Keep the line while there is room."""
+        self._size += len(line) + 64
+        if self._size > _KEPT:
+            self.dropped += 1
+        else:
+            self.lines.append(line)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {
+            "exit": self.status,
+            "seconds": round(self.seconds, 3),
+            "timed_out": self.timed_out,
+            "output": self.lines,
+            "dropped_lines": self.dropped,
+        }
+
+
+def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str, Answer]:
+    """Run the shell text on all, show its lines at once or keep them for JSON; who gave no answer has an error."""
+    found: dict[str, Answer] = {}
+    writer = report.out()
+    names = Names([member.host.name for member in members], colour=coloured(sys.stdout, os.environ))
+
+    def work(member: Member) -> Callable[[_Emit], None]:
+        def answer(emit: _Emit) -> None:
+            try:
+                with misread.own(member.host.name):
+                    found[member.host.name] = _run(member, line, emit, as_json=as_json)
+            except LoopError as error:
+                member.error = error
+            finally:
+                member.close()
+
+        return answer
+
+    with pool(len(members)) as executor:
+        for host, text in gather([work(member) for member in members], executor, lambda item: len(item[1])):
+            writer.raw(f"{names.of(host)}  {quote.terminal(text)}")
+            if writer.closed:
+                # Nobody reads on, and a command may have no end of its own.
+                for member in members:
+                    member.close()
+                raise BrokenPipeError
+    return {member.host.name: found[member.host.name] for member in members if member.host.name in found}
+
+
+def rows(members: Sequence[Member], found: dict[str, Answer]) -> list[tuple[str, str, str, str]]:
+    """The table of exit codes, hosts without one included."""
+    shown = [("host", "exit", "seconds", "")]
+    for member in members:
+        answer = found.get(member.host.name)
+        if answer:
+            told = f"ended by -T {member.options.command_timeout}" if answer.timed_out else ""
+            shown.append((member.host.name, str(answer.status), f"{answer.seconds:.1f}", told))
+        else:
+            told = "unreachable" if isinstance(member.error, Unreachable) else "unknown"
+            shown.append((member.host.name, "-", "-", told))
+    return shown
+
+
+def asked(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
+    """The command line that sshd gets, the same for any login shell, and the script that it reads and runs.
+
+    The script says when it begins, lets the login shell run the text, and `timeout` end it with -T. What a signal ended
+    gets a number from it: sshd would tell of a signal in a way that looks like a lost connection.
+    """
+    limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
+    # Any user of the host can read a command line, and the nonce makes a line ours.
+    first = f"# {hashlib.sha256(nonce.encode()).hexdigest()[:16]}"
+    begin = f"{first}\nprintf '@%s begin\\n' {nonce}\n"
+    script = f'{begin}{limit}"${{SHELL:-/bin/sh}}" -c {quote.shell(line)}\nexit $?\n'
+    # Where a login reads a part of it, the rest is not run.
+    whole = f'case $script in "{first}"*) eval "$script" ;; esac'
+    return f"exec /bin/sh -c 'script=$(head -c {len(script.encode())}); {whole}'", script
+
+
+def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
+    answer, began, limit = Answer(), time.monotonic(), member.options.command_timeout
+    patience = limit + 2 * _GRACE if limit else None
+    reader, before = Reader(secrets.token_hex(8)), Transcript()
+    command, script = asked(line, reader.nonce, limit)
+
+    def deadline() -> float | None:
+        return began + patience if patience else None if before.marks else opened + _BEGIN
+
+    with member.connect().channel(Begun(command), patience or _BEGIN) as channel:
+        opened = time.monotonic()
+        try:
+            # A login that has ended already says why.
+            with suppress(OSError):
+                send(channel, (script.encode(),))
+                channel.shutdown_write()
+            for item in items(reader, channel, deadline):
+                if isinstance(item, Mark) or not before.marks:
+                    # What a login prints ahead of the command is not the command's.
+                    before.add(item)
+                elif as_json:
+                    answer.keep(item.text)
+                else:
+                    emit((member.host.name, item.text))
+            answer.status = before.exit = status(channel, deadline() or math.inf)
+        except TimeoutError as error:
+            told = "the command ran, and did not say how it ended; it may go on there"
+            if not before.marks:
+                told = "the command was to begin"
+            raise LinkLost(f"the host fell silent while {told}", where=member.host.name) from error
+    if answer.status == -1:
+        raise LinkLost("the connection was lost while the command ran; it may go on there", where=member.host.name)
+    if not before.marks:
+        raise failures.unstarted(before, member.host.name, member.login)
+    answer.seconds = time.monotonic() - began
+    answer.timed_out = bool(limit) and answer.status in {124, 137} and answer.seconds >= (limit or 0)
+    return answer
+
+
+def items(reader: Reader, channel: Any, deadline: Callable[[], float | None]) -> Iterator[Mark | Output]:
+    """What comes over a channel, in pieces no longer than a line may be; TimeoutError past the deadline of the time."""
+    while True:
+        until = deadline()
+        if until is None:
+            channel.settimeout(None)
+        else:
+            within(channel, until)
+        data = channel.recv(65536)
+        if not data:
+            break
+        yield from reader.feed(data)
+    yield from reader.close()

@@ -1,0 +1,91 @@
+"""Named places where a run can be made to fail, die or stall: `FAILPOINT=activate.switch=die fab deploy -H shire01`.
+
+For tests of what the promises say. The variable is the controller's own; no file can set it, and where it is not set,
+a place costs one comparison. Those of the host are read from its program.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Mapping
+
+from tasks.engine.config.schema import nearest
+from tasks.engine.errors import LoopError, UsageError
+
+VARIABLE = "FAILPOINT"
+ACTIONS = {
+    "fail": "it ends there with an error",
+    "die": "it is killed there (SIGKILL): no trap, no last word",
+    "stall": "it goes on for ever there, and does nothing",
+}
+CONTROLLER = {
+    "controller.connect": "before a host is connected to",
+    "controller.facts": "a host has told what is on it",
+    "controller.setup": "root's part is done",
+    "controller.lock": "the lock of the run is held",
+    "controller.send": "before the release is sent",
+    "controller.staged": "the release is on the host",
+    "controller.activate": "before a host is activated",
+    "controller.activated": "a host has been activated",
+    "controller.undo": "before the hosts that are done are taken back",
+    "controller.end": "all hosts are done",
+}
+_PROGRAM = {
+    "setup": ("setup", "handover", "files"),
+    "hold": ("hold",),
+    "hook": ("recover", "hook"),
+    "stage": ("stage", "receive", "venv_build"),
+    "activate": ("activate", "recover", "gate", "door", "trial"),
+    "undo": ("activate", "recover", "gate", "door", "trial"),
+    "probation": ("guard", "trial", "prune"),
+    "stop": ("stop",),
+    "start": ("start",),
+}
+"""Where the host's program has places: the first word of their names, and the modules that have them."""
+_CALL = re.compile(r'\.point\(f?"([\w.{}]+)"\)')
+
+
+def names() -> tuple[str, ...]:
+    """Every place, the controller's first, then step by step in the order of their text."""
+    from tasks.engine.host import templates
+
+    found = list(CONTROLLER)
+    for stage, modules in _PROGRAM.items():
+        points = [point for name in modules for point in _CALL.findall(templates.text(f"host/{name}.py"))]
+        # What several share has the name of who uses it.
+        points = [re.sub(r"\{[a-z.]+\}", stage, point) for point in points]
+        found += [point for point in points if point.startswith(f"{stage}.")]
+    return tuple(dict.fromkeys(found))
+
+
+def setting(environ: Mapping[str, str], host: str) -> str:
+    """The failpoint of one host as `STEP=ACTION`, empty where there is none; UsageError for one that does not exist."""
+    text = environ.get(VARIABLE, "")
+    if not text:
+        return ""
+    point, _, wanted = text.partition("@")
+    step, _, action = point.partition("=")
+    known = names()
+    if step not in known:
+        meant = nearest(step, known)
+        raise UsageError(f"there is no failpoint {step!r}", where=VARIABLE,
+                         next=f"{VARIABLE}={meant}=die" if meant else "fab failpoints")  # fmt: skip
+    if action not in ACTIONS:
+        raise UsageError(f"a failpoint can {', '.join(ACTIONS)}, not {action!r}", where=VARIABLE,
+                         next=f"{VARIABLE}={step}=die")  # fmt: skip
+    return point if wanted in ("", host) else ""
+
+
+def reach(failpoint: str, step: str, host: str) -> None:
+    """Do at a place of the controller what the setting says of it."""
+    reached, _, action = failpoint.partition("=")
+    if reached != step:
+        return
+    if action == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "stall":
+        threading.Event().wait()
+    raise LoopError(f"failpoint {step}", where=host, code="failpoint")

@@ -1,0 +1,142 @@
+"""Why a script failed, as a sentence with the way on. Pure: from what it said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.engine import foreign, quote
+from tasks.engine.errors import LoopError
+from tasks.engine.host import host_program
+from tasks.engine.host.marks import Transcript
+from tasks.engine.host.saying import readable
+from tasks.engine.host.scripts import Script
+
+_LONGEST = 1000
+"""Characters of a reason that a host tells."""
+
+
+class Edited(LoopError):
+    """What lies on the host differs from its manifest, so everything has to be sent. lacks: the wheels among it."""
+
+    code = "edited"
+    lacks: frozenset[str] = frozenset()
+
+
+def explain(script: Script, transcript: Transcript, host: str, login: str) -> LoopError:
+    """The failure of a script on a host, where we are logged in as `login`."""
+    if (holder := transcript.last("busy")) is not None:
+        return busy(host, holder)
+    if (now := transcript.last("moved")) is not None:
+        told = f"another run changed this host since it was looked at: it now serves {now[:_LONGEST] or 'nothing'}"
+        return LoopError(told, where=host, next="run the command again", code="moved")
+    if (release := transcript.last("edited")) is not None:
+        edited = Edited(f"files of release {release[:_LONGEST]} are not what its manifest says", where=host)
+        edited.lacks = frozenset(transcript.all("lacks"))
+        return edited
+    if (found := transcript.last(host_program.LACKS)) is not None:
+        return _no_python(host, found)
+    if script.root and not transcript.marks:
+        return _no_rights(host, login, transcript)
+    why = transcript.last("failed") or transcript.last("refused")
+    why = (why or f"{script.stage} ended with status {transcript.exit}")[:_LONGEST]
+    words = _sudo_says(transcript)
+    if words and not transcript.all("journal") and not transcript.last("refused"):
+        again = f"fab setup -H {host} --as root, which writes the rules that {login} needs"
+        return LoopError(
+            f"{why}; sudo says: {words}", where=host, next=_way_to_sudo(words, login) or again, code="rights"
+        )
+    logs = f"fab logs -H {host} -n 100"
+    if killed := transcript.last("killed"):
+        logs += f". The release that serves may have ended it (both run as one account): {_stop_first(killed, host)}"
+    return LoopError(
+        why,
+        where=host,
+        next=logs if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
+        detail=readable(transcript.all("journal"), transcript.all("systemd")) or tuple(transcript.tail),
+    )
+
+
+def _no_python(host: str, found: str) -> LoopError:
+    """found: those that the host has and that will not do, in its words."""
+    there = f"it has {found[:_LONGEST]}" if found else "it has none there"
+    return LoopError(
+        f"this needs Python 3.9 or newer in /usr/bin or /usr/local/bin of the host, and {there}",
+        where=host,
+        next="on the host, as root: apt-get install python3 (dnf install python3.12), then the same command again",
+        code="no-python",
+    )
+
+
+def _stop_first(killed: str, host: str) -> str:
+    """The command that kills what serves first. killed: the action and its release."""
+    action, _, release = killed.partition(" ")
+    if action not in {"deploy", "restart"}:
+        action = f"rollback --to {quote.shell(release)}"
+    return f"fab {action} -H {host} --stop-first"
+
+
+def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:
+    """Nothing of ours ran: what the login says stands for all that is known of why."""
+    said = f"it says: {transcript.tail[-1].strip()[:_LONGEST]}" if transcript.tail else "it says nothing"
+    return LoopError(
+        f"the login of {login} ran nothing of what it was asked to, and ended with status {transcript.exit}; {said}",
+        where=host,
+        next="see to that account on the host: its shell, password and .bashrc, or ForceCommand in sshd_config",
+        code="login",
+        detail=tuple(transcript.tail)[-5:-1],
+    )
+
+
+def busy(host: str, text: str) -> LoopError:
+    """Who is at work on a host: as that run wrote it into the lock's file."""
+    try:
+        holder: Any = foreign.load(text)
+        who = holder["who"]
+        told = (
+            f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
+            f"{holder['action']}{' of ' + str(holder['release']) if holder['release'] else ''}"
+        )[:_LONGEST]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        told = "another run is at work here"
+    return LoopError(
+        told, where=host, next="wait for it to end (deploy, rollback and restart take --lock-wait SECONDS)", code="busy"
+    )
+
+
+def _no_rights(host: str, login: str, transcript: Transcript) -> LoopError:
+    words = _sudo_says(transcript) or ""
+    told = f"sudo refuses {login}: {words}"
+    way = _way_to_sudo(words, login)
+    rule = f"let visudo add this rule on the host: {login} ALL=(ALL) NOPASSWD: ALL"
+    if transcript.exit == 127:
+        told, way = f"there is no sudo for {login}", "install sudo on the host, and run it again"
+    elif not words or "password is required" in words:
+        # Nothing more is to be had of sudo: it says the same of who stands in no rule at all.
+        told = f"{login} may not use sudo without a password"
+    return LoopError(
+        f"this needs root once, and {told}",
+        where=host,
+        next=f"either: fab setup -H {host} --as root, or {way or rule}",
+        code="rights",
+        detail=tuple(transcript.tail)[-3:],
+    )
+
+
+def _sudo_says(transcript: Transcript) -> str | None:
+    """The last thing that sudo itself has printed."""
+    lines = [line for line in transcript.tail if line.startswith(("sudo: ", "Sorry, user "))]
+    lines = [line for line in lines if "unable to resolve host" not in line]
+    # That it cannot ask comes last, and after the reason.
+    cause = [line for line in lines if "password is required" not in line] or lines
+    return cause[-1].removeprefix("sudo: ").strip()[:_LONGEST] if cause else None
+
+
+def _way_to_sudo(words: str, login: str) -> str | None:
+    """What mends it, where its words are known; None where they are of another language, or say no more than no."""
+    if "must have a tty" in words:
+        return f"let visudo add on the host: Defaults:{login} !requiretty"
+    if "expired" in words or "account validation failure" in words:
+        return f"see on the host whether that account has expired or is locked: chage -l {login}; passwd -S {login}"
+    if "setuid" in words or "nosuid" in words or "owned by uid 0" in words:
+        return "make sudo root's again, on the host: chown root:root /usr/bin/sudo && chmod 4755 /usr/bin/sudo"
+    return None

@@ -1,0 +1,198 @@
+"""One host of a run: its session, its facts, and the scripts that are run on it, as events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from tasks.engine import misread
+from tasks.engine.config.inventory import Host
+from tasks.engine.config.service import Service
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.events import Event, Failed, Finished, Line, Step
+from tasks.engine.fanout import Emit
+from tasks.engine.fleet import failpoints, failures
+from tasks.engine.host import facts as reports
+from tasks.engine.host import maintenance, questions, saying, scripts
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.questions import Question
+from tasks.engine.host.scripts import Script
+from tasks.engine.ssh.session import Run, Sink
+from tasks.engine.ssh.ssh import SshSession
+from tasks.engine.ssh.ssh_config import Options
+
+_LOGGED = 16 * 1024 * 1024
+"""Letters of one script's output that the log of the run takes from a host."""
+_SHOWN = 4096
+"""Letters of a step or a warning that are shown."""
+
+
+@dataclass
+class Member:
+    """A host while a command works on it. error: why it was left out of what follows.
+
+    opening: its session, where that is being opened already.
+    """
+
+    host: Host
+    service: Service
+    run: Run
+    options: Options
+    user: str | None = None
+    session: SshSession | None = None
+    error: LoopError | None = None
+    warning: str = ""
+    began: float = field(default_factory=time.monotonic)
+    opening: Future[SshSession] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the command began."""
+        return time.monotonic() - self.began
+
+    def connect(self) -> SshSession:
+        """The session; opened at the first call."""
+        if self.session is None:
+            opening, self.opening = self.opening, None
+            self.session = opening.result() if opening else self._open()
+        return self.session
+
+    def _open(self) -> SshSession:
+        self.reach("controller.connect")
+        return SshSession(self.host, self.options, self.user)
+
+    def reach(self, step: str) -> None:
+        """A place where a test may break the run."""
+        failpoints.reach(self.run.failpoint, step, self.host.name)
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self.session is not None:
+            self.session.close()
+
+    @property
+    def login(self) -> str:
+        """The account that we are logged in as."""
+        return self.connect().endpoint.user
+
+    def ask(self, question: Question, more: Script | None = None) -> Facts:
+        """The facts of the host; more: a further script that reports some."""
+        script = scripts.facts(self.service, question)
+        transcript = self.connect().execute(script, self.run, _nothing)
+        if not transcript.marks:
+            raise failures.unstarted(transcript, self.host.name, self.login)
+        if not transcript.ended:
+            raise failures.explain(script, transcript, self.host.name, self.login)
+        if more:
+            for word, lines in self.perform(more, _nowhere).marks.items():
+                transcript.marks.setdefault(word, []).extend(lines)
+        found = reports.parse(transcript)
+        self.warning = maintenance.warn(found)
+        return found
+
+    def accept(self, found: Facts) -> None:
+        """LoopError for a host that an older version has set up: what runs there would look for is not there yet."""
+        if found.outdated:
+            raise LoopError(
+                "an older version of this tool has set the host up, and setup moves what has moved since",
+                where=self.host.name,
+                next=f"fab setup -H {self.host.name}; it loses no request",
+                code="outdated",
+            )
+
+    def act_as(self, account: str) -> None:
+        """Run what follows as the deploy account: root steps down to it, nobody else may be somebody else."""
+        session = self.connect()
+        if self.login == account:
+            session.become = ()
+        elif self.login == "root":
+            session.become = ("runuser", "-u", account, "--")
+        else:
+            raise LoopError(
+                f"the service was set up here for the account {account}, not for {self.login}",
+                where=self.host.name,
+                next=f"set `user: {account}` in hosts.yaml, or run: fab setup -H {self.host.name}",
+                code="account",
+            )
+
+    def perform(
+        self, script: Script, emit: Emit, payload: Iterable[bytes] = (), heard: Callable[[str], None] | None = None
+    ) -> Transcript:
+        """Run a script, with its steps as events; LoopError with the last lines that matter unless it ended well.
+
+        heard: is told the word of every mark as it comes.
+        """
+        transcript = self.connect().execute(script, self.run, self._sink(script, emit, heard), payload)
+        if transcript.ended and transcript.exit == 0:
+            return transcript
+        raise failures.explain(script, transcript, self.host.name, self.login)
+
+    def _sink(self, script: Script, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
+        room = _LOGGED
+
+        def log(text: str) -> None:
+            nonlocal room
+            if room > 0:
+                room -= len(text) + 64
+                emit(Line(self.host.name, text if room > 0 else "(more than this of one script is left out)", "log"))
+
+        def sink(item: Mark | Output) -> None:
+            if heard and isinstance(item, Mark):
+                heard(item.word)
+            if isinstance(item, Output):
+                log(item.text)
+            elif item.word == "step":
+                word, _, text = item.rest[:_SHOWN].partition(" ")
+                emit(Step(self.host.name, script.stage, word, text))
+            elif item.word == "warning":
+                emit(Line(self.host.name, item.rest[:_SHOWN], "warning"))
+            elif item.word == "journal":
+                log(saying.by_service(item.rest))
+            elif item.word == "systemd":
+                log(saying.by_systemd(item.rest))
+
+        return sink
+
+    def fail(self, error: LoopError, emit: Emit) -> None:
+        """Report that the host is out, and what it serves now."""
+        self.error = error
+        serves = "unknown" if isinstance(error, Unreachable) else self.serves()
+        emit(Failed(self.host.name, error, serves, self.seconds))
+
+    def finish(self, emit: Emit, outcome: str, text: str, **facts: object) -> None:
+        """Report that the host is done, and what of it its operator may have forgotten."""
+        if self.warning:
+            emit(Line(self.host.name, self.warning, "warning"))
+        emit(Finished(self.host.name, outcome, text, self.seconds, facts))
+
+    def serves(self) -> str:
+        """What the host serves at this moment, read back from it."""
+        try:
+            if self.session is None:
+                return "unknown: not contacted"
+            with misread.own(self.host.name):
+                return describe(self.ask(questions.health()))
+        except LoopError:
+            return "unknown: the host does not answer"
+
+
+def describe(found: Facts) -> str:
+    """What a host serves, in words."""
+    if found.current is None:
+        return "nothing: no release is committed"
+    slot = found.slot
+    state = "healthy" if found.healthy else "NOT healthy"
+    if found.slot_state(slot) != "active":
+        state = "stopped"
+    return f"release {found.live}, slot {slot}, {state}{'' if found.probation is None else ', on probation'}"
+
+
+def _nothing(_: Mark | Output) -> None:
+    """Facts are read from the transcript when it is whole."""
+
+
+def _nowhere(_: Event) -> None:
+    """Nobody is told the steps of a question."""

@@ -1,0 +1,97 @@
+"""The clone that a command runs in: inventory, service description, and what is made from them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from tasks.engine.config import inventory, selection, service
+from tasks.engine.config.inventory import Host, Inventory
+from tasks.engine.config.selection import Selection
+from tasks.engine.config.service import Service
+from tasks.engine.config.yamlfile import Document
+from tasks.engine.ssh.session import Run
+
+if TYPE_CHECKING:
+    from tasks.engine.release.release import Release
+    from tasks.engine.release.target import Target
+    from tasks.engine.release.wheelhouse import Wheelhouse
+
+
+@dataclass(frozen=True)
+class Project:
+    """A clone of the template, valid as a whole: nothing is contacted before that is sure."""
+
+    root: Path
+    inventory: Inventory
+    document: Document
+    services: Mapping[str, Service]
+    _wheelhouses: dict[str, Wheelhouse] = field(default_factory=dict, compare=False)
+    _fetching: Lock = field(default_factory=Lock, compare=False)
+
+    def select(self, expression: str | None) -> Selection:
+        """The hosts that `-H` means."""
+        return selection.select(self.inventory, expression)
+
+    def service_of(self, host: Host) -> Service:
+        """The service with this host's overrides."""
+        return self.services[host.name]
+
+    def release(self, *, require_clean: bool = False) -> Release:
+        """What a deploy would carry."""
+        from tasks.engine.release import release
+
+        overrides = inventory.overrides_document(self.inventory)
+        return release.build(self.root, overrides, require_clean=require_clean)
+
+    def wheelhouse(self, made: Release, target: Target, say: Callable[[str], None]) -> Wheelhouse:
+        """The wheels for a host's Python: fetched once for all hosts that are alike."""
+        from tasks.engine.release import wheelhouse
+
+        with self._fetching:
+            if target.identity not in self._wheelhouses:
+                self._wheelhouses[target.identity] = wheelhouse.fetch(made.lock, target, say)
+            return self._wheelhouses[target.identity]
+
+
+def load(root: Path, environ: Mapping[str, str]) -> Project:
+    """Read and validate hosts.yaml and service.yaml with every host's overrides; UsageError at the first fault."""
+    hosts = inventory.load(root, environ)
+    document = service.load(root / "service" / "service.yaml")
+    services = {host.name: service.describe(document, host) for host in (*hosts.hosts, *hosts.sandbox)}
+    return Project(root, hosts, document, services)
+
+
+def begin(root: Path) -> Run:
+    """A new run: its id, and who runs it from where."""
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+    who = {"user": _user(), "host": socket.gethostname(), "git": _git_identity(root)}
+    clean = {key: "".join(c for c in value if c.isprintable())[:200] for key, value in who.items() if value}
+    return Run(f"{moment}-{secrets.token_hex(3)}", json.dumps(clean, ensure_ascii=True))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _git_identity(root: Path) -> str:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "config", "user.email"], capture_output=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.decode("utf-8", "replace").strip()

@@ -1,0 +1,170 @@
+"""What root owns on a host for a service: units, nginx file, sudo rules. The same for every release. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from tasks.engine import quote
+from tasks.engine.config.service import Process, Service
+from tasks.engine.host import launchers, layout, templates
+
+
+class HostFile(NamedTuple):
+    """One file of root's: absolute path, mode, whole text."""
+
+    path: str
+    mode: int
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class Ground(NamedTuple):
+    """What of a host decides about these files: the deploy account, nginx's account, IPv6, and where systemctl is."""
+
+    account: str
+    web_account: str | None
+    ipv6: bool
+    systemctl: str = layout.SYSTEMCTL
+
+
+def render(service: Service, ground: Ground) -> tuple[HostFile, ...]:
+    """All of them, by path."""
+    units = {f"/etc/systemd/system/{name}": text for name, text in _units(service, ground).items()}
+    texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, ground)}
+    if service.nginx:
+        texts[f"/etc/nginx/conf.d/{service.name}.conf"] = _nginx(service, ground)
+    files = [HostFile(path, 0o644, text) for path, text in texts.items()]
+    if ground.account != "root":
+        files.append(HostFile(f"/etc/sudoers.d/{service.name}", 0o440, _sudoers(service, ground)))
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def readme(service: Service) -> str:
+    """Ten lines for the operator who finds the directory."""
+    return templates.fill("host-readme", name=service.name)
+
+
+def _units(service: Service, ground: Ground) -> dict[str, str]:
+    values = {
+        "name": service.name,
+        "root": layout.root(service),
+        "account": quote.account(ground.account),
+        "socket_group": _socket_group(service, ground),
+        "start_timeout": str(layout.start_timeout(service)),
+        "stop_timeout": str(service.drain + 5 * launchers.GRACE),
+        "parts": "".join(f" {unit}" for unit in layout.parts(service)),
+        "hardening": _hardening(set(service.needs)),
+    }
+    name = service.name
+    units = {
+        f"{name}.service": templates.fill("systemd/facade.service", **values),
+        f"{name}@.service": templates.fill("systemd/slot.service", **values),
+        f"{name}@.socket": templates.fill("systemd/slot.socket", **values),
+        f"{name}-live@.service": templates.fill("systemd/live.service", **values),
+        f"{name}-boot@.service": templates.fill("systemd/boot.service", **values),
+        f"{name}-hook@.service": templates.fill("systemd/hook.service", **values),
+        f"{name}-probation@.service": templates.fill("systemd/probation.service", **values),
+    }
+    for process in layout.extras(service):
+        units.update(_process_units(service, process, values))
+    if service.listen:
+        values["listen"] = quote.systemd(listen_address(service))
+        # Its clients may be anywhere: whom `listen:` is open to, its address says.
+        values["hardening"] = _hardening({"network"})
+        # The slots' sockets are of one or the other, and change from slot to slot when nginx comes or goes.
+        values["socket_group"] = f"{name} {ground.web_account}" if ground.web_account else name
+        units[f"{name}-listen.socket"] = templates.fill("systemd/listen.socket", **values)
+        units[f"{name}-listen.service"] = templates.fill("systemd/listen.service", **values)
+    return units
+
+
+def _process_units(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:
+    unit = f"{service.name}-{process.name}"
+    values = {**values, "process": process.name}
+    if process.schedule is None:
+        return {f"{unit}.service": templates.fill("systemd/process.service", **values)}
+    values["schedule"] = quote.systemd(process.schedule)
+    return {
+        f"{unit}.service": templates.fill("systemd/job.service", **values),
+        f"{unit}.timer": templates.fill("systemd/job.timer", **values),
+    }
+
+
+def listen_address(service: Service) -> str:
+    """`listen:` as systemd and curl write it, IPv6 in brackets."""
+    if service.listen is None:
+        return ""
+    address = f"[{service.listen.address}]" if ":" in service.listen.address else service.listen.address
+    return f"{address}:{service.listen.port}"
+
+
+def _socket_group(service: Service, ground: Ground) -> str:
+    """Who may connect to a slot's socket beside the deploy account: nginx, or the proxy of `listen:`."""
+    return ground.web_account or "www-data" if service.nginx else service.name
+
+
+def _hardening(needs: set[str]) -> str:
+    """The sandbox, with the parts open that `needs` names."""
+    return templates.fill(
+        "systemd/hardening.conf",
+        protect_home="read-only" if "home" in needs else "yes",
+        private_devices="no" if "gpu" in needs else "yes",
+        device_policy="" if "gpu" in needs else "DevicePolicy=closed\n",
+        proc_subset="all" if "proc" in needs else "pid",
+        deny_write_execute="no" if "jit" in needs else "yes",
+        network_policy=_network_policy(needs),
+    ).rstrip("\n")
+
+
+def _network_policy(needs: set[str]) -> str:
+    """A network of its own; with `host` that of the host, its loopback alone; with `network` all of it.
+
+    IPAccounting lets systemd say whether it can filter addresses on this host: without that there are no counters.
+    """
+    if "network" in needs:
+        return "PrivateNetwork=no\n"
+    private = "PrivateNetwork=no\nIPAccounting=yes\n" if "host" in needs else "PrivateNetwork=yes\n"
+    return f"{private}IPAddressDeny=any\nIPAddressAllow=localhost\n"
+
+
+def _tmpfiles(service: Service, ground: Ground) -> str:
+    return templates.fill(
+        "systemd/tmpfiles.conf",
+        name=service.name,
+        account=quote.account(ground.account),
+    )
+
+
+def _sudoers(service: Service, ground: Ground) -> str:
+    account = quote.account(ground.account)
+    rules = [
+        f"{account} ALL=(root) NOPASSWD: {' '.join(map(quote.sudoers, (ground.systemctl, *words)))}"
+        for words in layout.commands(service)
+    ]
+    return templates.fill("sudoers", name=service.name, rules="\n".join(rules))
+
+
+def _nginx(service: Service, ground: Ground) -> str:
+    assert service.nginx is not None
+    variable = service.name.replace("-", "_")
+    plain = service.nginx.tls.mode == "off"
+    # An add_header of a location hides those of its server.
+    hsts = "" if plain else '\n        add_header Strict-Transport-Security "max-age=63072000" always;'
+    root = layout.root(service)
+    proxy = templates.fill("nginx/proxy.conf", name=service.name, variable=variable, root=root, hsts=hsts).rstrip("\n")
+    return templates.fill(
+        "nginx/plain.conf" if plain else "nginx/tls.conf",
+        name=service.name,
+        variable=variable,
+        root=root,
+        server_name=quote.nginx(service.nginx.server_name),
+        tag=layout.gateway_tag(service),
+        listen_80_ipv6="\n    listen [::]:80;" if ground.ipv6 else "",
+        listen_443_ipv6="\n    listen [::]:443 ssl;" if ground.ipv6 else "",
+        proxy=proxy,
+    )

@@ -1,0 +1,66 @@
+"""What a unit execs: `run/web`, `run/worker`, ... of a release, each a few readable lines of sh. Pure."""
+
+from __future__ import annotations
+
+import shlex
+
+from packaging.version import Version
+
+from tasks.engine import quote
+from tasks.engine.config.service import Process, Service
+from tasks.engine.host import layout
+
+GRACE = 2
+"""Seconds that gunicorn waits longer than `drain`, and systemd than gunicorn: the gentlest ends first."""
+
+
+def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
+    """Process name to text, and `hook` for before_activate. gunicorn: the version in the venv, such as "27.0.1"."""
+    home = f"{layout.root(service)}/releases/{release}"
+    found = {
+        process.name: _text(service, process.name, release, host, _words(service, process, home, gunicorn))
+        for process in service.processes
+    }
+    if service.hooks.before_activate:
+        found["hook"] = _text(service, "hook", release, host, shlex.split(service.hooks.before_activate))
+    return found
+
+
+def _words(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
+    return _web(service, process, home, gunicorn) if process.command is None else shlex.split(process.command)
+
+
+def _text(service: Service, name: str, release: str, host: str, words: list[str]) -> str:
+    home = f"{layout.root(service)}/releases/{release}"
+    # The proxy of `listen:` hands on what its clients say of themselves: only nginx is to be believed.
+    variables = [] if service.nginx else [("TRUSTED_PROXIES", "0")]
+    variables += [*service.env, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
+    variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
+    variables += [("PYTHONUNBUFFERED", "1")]
+    lines = [
+        "#!/bin/sh",
+        f"# {name} of {service.name}, release {release}. It runs as the service's user, never as root.",
+        f"cd {quote.shell(home + '/code')} || exit 1",
+        "# What this starts inherits the lock, which keeps the release from being pruned; it never waits for it.",
+        f"exec 7<{quote.shell(home)}",
+        "flock -n -s 7",
+        *(f"export {key}={quote.shell(value)}" for key, value in variables),
+        "exec " + " ".join(quote.shell(word) for word in words),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _web(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
+    # On by default since 25.1, and two slots under one account would fight for its path.
+    quiet = ["--no-control-socket"] if Version(gunicorn) >= Version("25.1") else []
+    # A worker that imports tells gunicorn nothing, and is taken for dead after `timeout`: 30 s where nothing is said.
+    patience = max(30, service.health.timeout)
+    if process.threads > 1:
+        answers = ["--worker-class", "gthread", "--workers", str(process.workers), "--threads", str(process.threads)]
+        answers += ["--timeout", str(patience)] if patience > 30 else []
+    else:
+        # One request at a time needs no thread of its own. But a worker that is busy with one says nothing, either.
+        answers = ["--worker-class", "sync", "--workers", str(process.workers)]
+        answers += ["--timeout", str(max(patience, service.drain + GRACE))]
+    graceful = ["--graceful-timeout", str(service.drain + GRACE)]
+    return [f"{home}/venv/bin/gunicorn", *quiet, *answers, *graceful, service.app]

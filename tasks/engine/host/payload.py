@@ -1,0 +1,182 @@
+"""What goes to a host on standard input: for staging the wheels and files it lacks, for setup the files of root's."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import json
+import ssl
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.host import templates
+from tasks.engine.release import archive
+
+if TYPE_CHECKING:
+    from tasks.engine.config.parts import Tls
+    from tasks.engine.config.service import Service
+    from tasks.engine.host.host_files import HostFile
+    from tasks.engine.release.release import Release
+    from tasks.engine.release.wheelcache import Wheel
+    from tasks.engine.release.wheelhouse import Wheelhouse
+
+_PIECE = 128 * 1024
+"""Bytes of a wheel that are in memory at a time."""
+
+
+def staging(
+    release: Release,
+    launchers: Mapping[str, str],
+    wheelhouse: Wheelhouse,
+    record: Mapping[str, object],
+    service: Service,
+    *,
+    same: frozenset[str],
+    gone: frozenset[str],
+    wheels_there: frozenset[str],
+    venv_there: bool,
+) -> Iterator[bytes]:
+    """What a stage reads: the wheels that the host lacks, then a tar.
+
+    same: paths that the host links from an earlier release; gone: of that alone.
+    """
+    extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
+    extra["LAUNCHERS"] = "".join(
+        f"{hashlib.sha256(text.encode()).hexdigest()}  run/{name}\n" for name, text in sorted(launchers.items())
+    ).encode()
+    extra["health"] = f"{service.health.path}\n{service.health.status}\n".encode()
+    extra |= _manifest(release, same, gone)
+    extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()
+    extra["release.json"] = json.dumps(record, sort_keys=True).encode() + b"\n"
+    if not venv_there:
+        extra["tool/installer.zip"] = _installer()
+        extra["tool/build_venv.py"] = templates.text("build_venv.py").encode()
+    entries = [entry._replace(path=f"code/{entry.path}") for entry in release.tree.entries if entry.path not in same]
+    yield from _sent([wheel for wheel in wheelhouse.wheels if wheel.filename not in wheels_there])
+    yield from archive.pack(entries, extra)
+
+
+def _sent(wheels: Iterable[Wheel]) -> Iterator[bytes]:
+    """Size, digest and name of each in a line, an empty line, and the wheels one after the other.
+
+    They come first and one by one, so that the host keeps those that have arrived when the rest does not.
+    """
+    wheels = tuple(wheels)
+    yield "".join(f"{wheel.size} {wheel.sha256} {wheel.filename}\n" for wheel in wheels).encode() + b"\n"
+    for wheel in wheels:
+        yield from _content(wheel)
+
+
+def _content(wheel: Wheel) -> Iterator[bytes]:
+    """The bytes of a wheel, as many as were counted; the host knows their digest."""
+    left = wheel.size
+    try:
+        with wheel.path.open("rb") as stream:
+            while left and (piece := stream.read(min(left, _PIECE))):
+                left -= len(piece)
+                yield piece
+            changed = bool(left or stream.read(1))
+    except OSError as error:
+        raise _unreadable(wheel, error.strerror or str(error)) from error
+    if changed:
+        raise _unreadable(wheel, "it changed while it was sent")
+
+
+def _unreadable(wheel: Wheel, why: str) -> LoopError:
+    return LoopError(f"a wheel cannot be sent: {why}", where=str(wheel.path), next="run the command again",
+                     code="wheel")  # fmt: skip
+
+
+def _manifest(release: Release, same: frozenset[str], gone: frozenset[str]) -> dict[str, bytes]:
+    """The manifest; where most of it is on the host, what makes it of the one there, and what it is to come to.
+
+    EXECUTABLE: a file that is linked has the mode of the release that it comes from.
+    """
+    entries = release.tree.entries
+    whole = archive.manifest(entries)
+    executable = "".join(f"{path}\n" for path in sorted(one.path for one in entries if one.executable)).encode()
+    if not same:
+        return {"MANIFEST": whole, "EXECUTABLE": executable}
+    changed = [entry for entry in entries if entry.path not in same]
+    dropped = sorted({*gone, *(entry.path for entry in changed)})
+    return {
+        "CHANGED": archive.manifest(changed),
+        "DROPPED": "".join(f"{path}\n" for path in dropped).encode(),
+        "DIGEST": f"{hashlib.sha256(whole).hexdigest()}  MANIFEST\n".encode(),
+        "EXECUTABLE": executable,
+    }
+
+
+@cache
+def _installer() -> bytes:
+    """PyPA's `installer`, zipped from where it is installed here: pure Python, so it runs on any host."""
+    found = importlib.util.find_spec("installer")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = Path(next(iter(found.submodule_search_locations)))
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(folder.rglob("*")):
+            # The launchers for Windows are most of its size.
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".exe":
+                name = zipfile.ZipInfo(str(path.relative_to(folder.parent)))
+                packed.writestr(name, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path) -> Iterator[bytes]:
+    """The tar that setup reads: root's files below their paths, and the operator's certificate."""
+    extra = {file.path.lstrip("/"): file.text.encode() for file in files}
+    extra["README"] = readme.encode()
+    tls = service.nginx.tls if service.nginx else None
+    if tls and tls.mode == "files":
+        extra["tls/certificate.pem"] = _read(root, tls.certificate)
+        extra["tls/key.pem"] = _read(root, tls.key)
+    return archive.pack((), extra)
+
+
+def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
+    """The tar that maintenance unpacks."""
+    return archive.pack((), files)
+
+
+def certificate(service: Service, root: Path) -> bytes | None:
+    """The operator's own certificate; None when the host makes one or needs none."""
+    tls = service.nginx.tls if service.nginx else None
+    return _read(root, tls.certificate) if tls and tls.mode == "files" else None
+
+
+def check(tls: Tls, root: Path) -> None:
+    """Raise UsageError unless the operator's certificate and key can be read and belong together."""
+    for name in (tls.certificate, tls.key):
+        _read(root, name)
+    certificate, key = (root / Path(name or "").expanduser() for name in (tls.certificate, tls.key))
+    try:
+        # An encrypted key would ask for its password: nginx could not, so it is refused.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLError as error:
+        mixed = error.reason == "KEY_VALUES_MISMATCH"
+        raise UsageError(
+            "the certificate and the key do not belong together"
+            if mixed
+            else f"nginx could not use this certificate and key: {error.reason or error}",
+            where=f"{tls.certificate}, {tls.key}",
+            next="correct nginx.tls in service/service.yaml; both are PEM, the key without a password",
+        ) from error
+
+
+def _read(root: Path, name: str | None) -> bytes:
+    path = root / Path(name or "").expanduser()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the certificate or key cannot be read: {error.strerror}",
+            where=str(name),
+            next="correct nginx.tls in service/service.yaml",
+        ) from error

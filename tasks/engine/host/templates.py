@@ -1,0 +1,27 @@
+"""The texts below `templates/`, filled in: `{{name}}` stands for a value, and nothing else is special."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[3] / "templates"
+_PLACE = re.compile(r"\{\{([a-z0-9_]+)\}\}")
+
+
+@cache
+def text(name: str) -> str:
+    """The template of this name (a path below `templates/`), as it stands."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+@cache
+def modules(folder: str) -> tuple[str, ...]:
+    """The names of the Python modules in a folder of `templates/`, but of the loader."""
+    return tuple(sorted(path.stem for path in (FOLDER / folder).glob("*.py") if path.stem != "loader"))
+
+
+def fill(template: str, /, **values: str) -> str:
+    """The template with each place filled in; KeyError when a place has no value."""
+    return _PLACE.sub(lambda place: values[place[1]], text(template))

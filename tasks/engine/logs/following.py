@@ -1,0 +1,169 @@
+"""Many journals followed at once: merged by time, picked up again where a host dropped out, bounded in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tasks.engine import misread
+from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.fanout import gather
+from tasks.engine.fleet.member import Member
+from tasks.engine.host.journal import Entry, Wanted
+from tasks.engine.logs import reading
+from tasks.engine.logs.merge import Merge
+from tasks.engine.logs.reading import Refused
+from tasks.engine.misread import Misread
+
+_HOLD = 0.5
+_TICK = 0.1
+_ROOM = 16 * 1024 * 1024
+_PATIENCE = 3.0
+"""Seconds for all hosts to send what is there already, so that it comes in order, too."""
+_PAUSES = (1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What happened to a host's stream: lost, back, out (not tried again), dropped. text: for a person."""
+
+    host: str
+    event: str
+    text: str
+
+
+@dataclass(frozen=True)
+class _CaughtUp:
+    host: str
+
+
+@dataclass(frozen=True)
+class _Tick:
+    pass
+
+
+_Item = Entry | Note | _CaughtUp | _Tick
+_Emit = Callable[[_Item], None]
+
+
+def follow(members: Sequence[Member], wanted: Wanted, gone: Callable[[], bool]) -> Iterator[Entry | Note]:
+    """Every line of every host once, until all hosts are out or `gone` says that nobody reads any more."""
+    stop = threading.Event()
+    works = [_Host(member, wanted, stop).run for member in members]
+
+    def ticker(emit: _Emit) -> None:
+        while not stop.wait(_TICK):
+            emit(_Tick())
+
+    # Followers do not end by themselves, so each needs a thread of its own.
+    executor = ThreadPoolExecutor(max_workers=len(members) + 1, thread_name_prefix="host")
+    try:
+        yield from _merged(
+            gather([*works, ticker], executor, _weight), {member.host.name for member in members}, stop, gone
+        )
+    finally:
+        stop.set()
+        for member in members:
+            member.close()
+        executor.shutdown(wait=False)
+
+
+def _merged(
+    items: Iterator[_Item], hosts: set[str], stop: threading.Event, gone: Callable[[], bool]
+) -> Iterator[Entry | Note]:
+    merge: Merge[Entry | Note] = Merge(_HOLD, _ROOM)
+    behind, left, began = set(hosts), set(hosts), time.monotonic()
+    for item in items:
+        now = time.monotonic()
+        if isinstance(item, _CaughtUp):
+            behind.discard(item.host)
+        elif isinstance(item, Entry):
+            merge.push(item.host, item.time, item, item.size, now, time.time())
+        elif isinstance(item, Note):
+            # It has no time of its own: it stays behind the last line of its host.
+            merge.push(item.host, 0.0, item, 0, now, time.time())
+            if item.event == "out":
+                left.discard(item.host)
+                behind.discard(item.host)
+        if not behind or now - began > _PATIENCE:
+            yield from merge.due(now)
+        if not left:
+            stop.set()
+        if isinstance(item, _Tick) and gone():
+            return
+    yield from merge.rest()
+
+
+def _weight(item: _Item) -> int:
+    return item.size if isinstance(item, Entry) else 0
+
+
+class _Host:
+    """Follows one host through all its absences."""
+
+    def __init__(self, member: Member, wanted: Wanted, stop: threading.Event) -> None:
+        self._member, self._wanted, self._stop = member, wanted, stop
+        self._name = member.host.name
+        self._cursor: str | None = None
+        self._begun = self._known = self._lost = False
+        self._tries = 0
+
+    def run(self, emit: _Emit) -> None:
+        """Until it is stopped, or the host refuses."""
+        while not self._stop.is_set():
+            try:
+                with misread.own(self._name):
+                    self._once(emit)
+            except LoopError as error:
+                if self._stop.is_set():
+                    return
+                if self._is_final(error):
+                    self._member.error = error
+                    emit(Note(self._name, "out", f"{error.message}; not followed"))
+                    return
+                self._away(error, emit)
+            finally:
+                self._member.close()
+                self._member.session = None
+
+    def _once(self, emit: _Emit) -> None:
+        """One connection, to its end."""
+        self._member.connect()
+        self._known = True
+        if not self._begun:
+            past = reading.past(self._member, self._wanted)
+            self._back(emit)
+            if past.dropped:
+                emit(Note(self._name, "dropped", f"{past.dropped} older lines are left out"))
+            for entry in past.entries:
+                emit(entry)
+            self._cursor, self._begun = past.cursor, True
+            emit(_CaughtUp(self._name))
+        self._back(emit)
+        for entry in reading.onwards(self._member, self._wanted, self._cursor):
+            self._tries = 0
+            if self._wanted.has(entry.level):
+                emit(entry)
+            self._cursor = entry.cursor
+
+    def _is_final(self, error: LoopError) -> bool:
+        """Whether asking again is no use, or not right: a host that was let in before may be about to boot."""
+        refused = error.code == "host-key" or (error.code == "authentication" and not self._known)
+        return refused or isinstance(error, (Refused, Misread, UsageError))
+
+    def _away(self, error: LoopError, emit: _Emit) -> None:
+        if not self._lost:
+            self._lost = True
+            told = "lost" if self._known else error.message
+            emit(Note(self._name, "lost", f"{told}, trying again"))
+        emit(_CaughtUp(self._name))
+        self._stop.wait(_PAUSES[min(self._tries, len(_PAUSES) - 1)])
+        self._tries += 1
+
+    def _back(self, emit: _Emit) -> None:
+        if self._lost:
+            self._lost = False
+            emit(Note(self._name, "back", "back"))

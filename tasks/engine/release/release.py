@@ -1,0 +1,75 @@
+"""A release: one immutable copy of the service, named by its content.
+
+The same files, modes and overrides have the same id on any controller, checkout, umask and file order. Commit and dirty
+paths are told beside it, and are no part of the id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.engine.errors import UsageError
+from tasks.engine.release import archive, checkout
+from tasks.engine.release import lock as locks
+from tasks.engine.release.archive import Tree
+from tasks.engine.release.lock import Lock
+
+_NEEDED = {"service.yaml": "write it: name and app are all it needs", "requirements.txt": "fab lock"}
+
+
+class Release(NamedTuple):
+    """What is carried to the hosts: id (12 hex digits), files, lock, and where they came from."""
+
+    id: str
+    tree: Tree
+    lock: Lock
+    commit: str | None
+    dirty: tuple[str, ...]
+
+
+def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = False) -> Release:
+    """The release that `root/service` and the overrides of all hosts (JSON values, by host) make.
+
+    UsageError when a file is refused, the lock is missing, stale or without gunicorn, or `require_clean` meets a tree
+    that is dirty.
+    """
+    dirty = checkout.dirty(root)
+    if require_clean and dirty:
+        raise UsageError(
+            f"{len(dirty)} file(s) in service/ differ from the commit, and --require-clean was given",
+            where="service/",
+            next="git add and commit them, or leave out --require-clean",
+            detail=tuple(f"service/{path}" for path in dirty[:20]),
+        )
+    lock = locks.read(root / "service" / "requirements.txt")
+    lock.require("gunicorn", "it runs every web process")
+    tree = archive.collect(root)
+    _require(root, tree)
+    return Release(_identify(tree, overrides), tree, lock, checkout.commit(root), dirty)
+
+
+def _require(root: Path, tree: Tree) -> None:
+    """Refuse a tree without the files that every release needs, whether missing or ignored by git."""
+    present = {entry.path for entry in tree.entries}
+    for path, remedy in _NEEDED.items():
+        if path in present:
+            continue
+        there = (root / "service" / path).exists()
+        raise UsageError(
+            f"git ignores this file, and a release needs it: {path}" if there else f"a release needs {path}",
+            where=f"service/{path}",
+            next=f"git check-ignore -v service/{path} says which rule to remove" if there else remedy,
+        )
+
+
+def _identify(tree: Tree, overrides: Mapping[str, object]) -> str:
+    """The first 12 hex digits of the SHA-256 over every mode, digest and path, and the overrides as canonical JSON."""
+    seal = hashlib.sha256()
+    for entry in tree.entries:
+        seal.update(f"{entry.mode:o} {entry.sha256}  {entry.path}\n".encode())
+    seal.update(json.dumps(overrides, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
+    return seal.hexdigest()[:12]

@@ -1,0 +1,139 @@
+"""The wheelhouse: every wheel that a lock needs on one target, fetched and checked on the controller.
+
+What the cache has is taken from it without a network; the rest is one run of pip. Only when that fails are halves
+tried, down to the requirement that has no wheel: its source is built, and the result taken when it is pure Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import Version
+
+from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.release import pip, wheelcache
+from tasks.engine.release.lock import Lock, LockedRequirement
+from tasks.engine.release.target import Target, select
+from tasks.engine.release.wheelcache import Wheel
+
+Say = Callable[[str], None]
+
+
+class Wheelhouse(NamedTuple):
+    """The wheels by file name, and their digest (hex SHA-256): what a venv made of them for this target is named by."""
+
+    digest: str
+    wheels: tuple[Wheel, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all wheels together."""
+        return sum(wheel.size for wheel in self.wheels)
+
+
+class _Order(NamedTuple):
+    """What one fetch is for: the lock to name in errors, the target, the cache, and where progress is told."""
+
+    lock: Lock
+    target: Target
+    cache: Path
+    say: Say
+
+
+def fetch(lock: Lock, target: Target, say: Say, cache: Path | None = None) -> Wheelhouse:
+    """The wheelhouse of `lock` for `target`; `say` hears what takes time.
+
+    UsageError when a requirement cannot be had for this target, LoopError when what arrives is not what was locked.
+    """
+    order = _Order(lock, target, cache or wheelcache.default_root(), say)
+    wanted = select(lock, target)
+    kept = {item.name: wheelcache.take(order.cache, item, target) for item in wanted}
+    missing = [item for item in wanted if kept[item.name] is None]
+    wheels = [wheel for wheel in kept.values() if wheel]
+    if missing:
+        say(f"fetching {len(missing)} of {len(wanted)} wheels for {target}")
+        wheels += _obtain(order, missing)
+    wheels.sort(key=lambda wheel: wheel.filename)
+    return Wheelhouse(_digest(wheels, target), tuple(wheels))
+
+
+def _digest(wheels: Sequence[Wheel], target: Target) -> str:
+    lines = [f"{wheel.sha256} {wheel.filename}\n" for wheel in wheels]
+    return hashlib.sha256("".join([*lines, target.identity]).encode()).hexdigest()
+
+
+def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5) -> list[Wheel]:
+    """Download all at once; where pip cannot, halve, and build what stands alone."""
+    with wheelcache.scratch(order.cache) as name:
+        folder = Path(name)
+        outcome = pip.download(wanted, order.target, folder, retries=retries)
+        if outcome.done:
+            return [_accept(order, item, folder) for item in wanted]
+    if len(wanted) == 1:
+        return [_build(order, wanted[0], outcome)]
+    middle = len(wanted) // 2
+    return _obtain(order, wanted[:middle], retries=1) + _obtain(order, wanted[middle:], retries=1)
+
+
+def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
+    """Keep the wheel that pip brought for a requirement, when its bytes are those the lock allows."""
+    file = _find(folder, wanted)
+    if file is None or wheelcache.digest(file) not in wanted.hashes:
+        raise LoopError(
+            f"what was fetched for {wanted} is not what the lock allows",
+            where=_place(order, wanted),
+            next="fab lock, and look at what the package index serves if this comes back",
+            code="hash",
+        )
+    return wheelcache.keep(order.cache, wanted, order.target, file)
+
+
+def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Wheel:
+    """Keep the pure wheel that the locked source of a requirement builds into."""
+    order.say(f"no wheel of {wanted} came for {order.target}: trying to build one from its source")
+    with wheelcache.scratch(order.cache) as name:
+        folder = Path(name)
+        outcome = pip.build(wanted, folder)
+        file = _find(folder, wanted)
+        if not outcome.done or file is None:
+            raise UsageError(
+                f"no wheel of {wanted} for {order.target} could be fetched, or built from source",
+                where=_place(order, wanted),
+                next=f"without a network, run this once where there is one: wheels are kept in {order.cache}; "
+                "with one, pin a version that has a wheel for this target in service/requirements.in, then: fab lock",
+                detail=(*failed.words[-3:], *outcome.words),
+            )
+        _, _, _, tags = parse_wheel_filename(file.name)
+        if not any(str(tag) in {f"py{order.target.minor[0]}-none-any", _own_tag(order.target)} for tag in tags):
+            raise UsageError(
+                f"{wanted} has no wheel for {order.target}, and its source builds only into {file.name}",
+                where=_place(order, wanted),
+                next="pin a version that has a wheel for this target, or another package, in service/requirements.in, "
+                "then: fab lock",
+            )
+        return wheelcache.keep(order.cache, wanted, order.target, file)
+
+
+def _own_tag(target: Target) -> str:
+    """The tag of a pure wheel for this one Python, such as py311-none-any."""
+    return f"py{target.minor.replace('.', '')}-none-any"
+
+
+def _find(folder: Path, wanted: LockedRequirement) -> Path | None:
+    """The wheel of a requirement among those in a directory."""
+    for file in sorted(folder.glob("*.whl")):
+        try:
+            name, version, _, _ = parse_wheel_filename(file.name)
+        except InvalidWheelFilename:
+            continue
+        if (name, version) == (wanted.name, Version(wanted.version)):
+            return file
+    return None
+
+
+def _place(order: _Order, wanted: LockedRequirement) -> str:
+    return f"{order.lock.path}:{wanted.line}:1"

@@ -1,0 +1,112 @@
+"""A run on a terminal: one live line for each host and a bar for all, and above them what is over and done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tasks.engine.events import Event, Failed, Finished, Notice, Sent, Step
+from tasks.engine.quote import terminal
+from tasks.engine.report import report, views
+from tasks.engine.report.tally import Tally
+
+_SPARE_ROWS = 6
+_COLOURS = {"failed": "bold red", "unreachable": "bold red", "warning": "yellow", "unchanged": "dim"}
+
+
+@dataclass
+class _Row:
+    """A host as it is now. began: by the monotonic clock, 0 before anything happened."""
+
+    phase: str = "waiting"
+    doing: str = ""
+    began: float = 0.0
+    seconds: float | None = None
+    style: str = ""
+
+
+class Screen:
+    """Draws a few times a second; on a terminal too low for all hosts, those under way come first."""
+
+    def __init__(self, hosts: Sequence[str], console: Console | None = None) -> None:
+        self._rows = {host: _Row() for host in hosts}
+        self._width = max((len(host) for host in hosts), default=0)
+        self.console = console or Console(highlight=False, soft_wrap=False)
+        self._live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)
+        self._live.start()
+
+    def show(self, event: Event) -> None:
+        """One event: into its host's line, or above the lines when it is to stay."""
+        if isinstance(event, Step):
+            row = self._rows[event.host]
+            row.began = row.began or time.monotonic()
+            row.phase, row.doing = event.phase, f"{event.step}{': ' if event.text else ''}{event.text}"
+        elif isinstance(event, Sent):
+            self._rows[event.host].doing = f"sent: {views.gone(event)}"
+        elif isinstance(event, Finished):
+            self._end(event.host, event.outcome, event.text, event.seconds, "green")
+        elif isinstance(event, Failed):
+            self._end(event.host, "failed", event.error.message, event.seconds, "red")
+            self._stay(event)
+        elif isinstance(event, Notice) or event.kind != "log":
+            self._stay(event)
+
+    def _end(self, host: str, phase: str, doing: str, seconds: float, style: str) -> None:
+        self._rows[host] = _Row(phase, doing, 1.0, seconds, _COLOURS.get(phase, style))
+
+    def _stay(self, event: Event) -> None:
+        style = _COLOURS.get("failed" if isinstance(event, Failed) else getattr(event, "kind", ""), "")
+        for number, line in enumerate(views.lines(event, self._width)):
+            self.console.print(Text(terminal(line), style=style if number == 0 else ""))
+
+    def close(self, tally: Tally, log: str | None) -> None:
+        """Take the live lines away, and leave what the run came to."""
+        self._live.stop()
+        if len(tally.hosts) == 1:
+            for event in tally.finished.values():
+                self._stay(event)
+        for line in views.closing(tally, log):
+            report.out().line(line)
+
+    def picture(self) -> RenderableType:
+        """The live lines as they are now."""
+        table = Table.grid(padding=(0, 2))
+        for column in ("host", "phase", "doing"):
+            table.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if column == "doing" else None)
+        table.add_column(justify="right", no_wrap=True)
+        table.expand = True
+        room = max(3, self.console.height - _SPARE_ROWS)
+        shown = self._first(room)
+        for host, row in shown:
+            seconds = row.seconds if row.seconds is not None else time.monotonic() - row.began if row.began else None
+            table.add_row(
+                Text(host),
+                Text(row.phase, style=row.style or ("cyan" if row.began else "dim")),
+                Text(terminal(row.doing)),
+                Text("" if seconds is None else f"{seconds:.0f} s"),
+            )
+        over = sum(1 for row in self._rows.values() if row.seconds is not None)
+        hidden = len(self._rows) - len(shown)
+        told = f"{over} of {len(self._rows)} hosts" + (f", {hidden} not shown" if hidden else "")
+        bar = Table.grid(padding=(0, 2))
+        bar.add_column(no_wrap=True)
+        bar.add_column(no_wrap=True, overflow="ellipsis")
+        width = min(30, self.console.width // 4)
+        bar.add_row(ProgressBar(total=len(self._rows), completed=over, width=width), Text(told))
+        return Group(table, bar)
+
+    def _first(self, room: int) -> list[tuple[str, _Row]]:
+        """The hosts under way, then those that wait, then those that are done, each in the order of the run."""
+        rows = list(self._rows.items())
+        if len(rows) <= room:
+            return rows
+        rank = {host: (2 if row.seconds is not None else 0 if row.began else 1) for host, row in rows}
+        chosen = {host for host, _ in sorted(rows, key=lambda item: rank[item[0]])[:room]}
+        return [(host, row) for host, row in rows if host in chosen]

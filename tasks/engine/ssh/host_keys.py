@@ -1,0 +1,190 @@
+"""Whether a host is who it was: pins of hosts.yaml first, else known_hosts. Nothing unknown is ever accepted.
+
+A key counts when it is written there, or when the host shows a certificate of it by an authority that is.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
+from paramiko.pkey import PKey
+from paramiko.ssh_exception import SSHException
+
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.ssh import host_certificates
+from tasks.engine.ssh.ssh_config import Endpoint
+
+
+class Trust(NamedTuple):
+    """What is known of a host: its keys, those that were revoked, where that is written, and who may vouch for it."""
+
+    keys: tuple[PKey, ...]
+    revoked: tuple[bytes, ...]
+    source: str
+    authorities: tuple[bytes, ...] = ()
+
+    def rank(self, algorithm: str) -> int:
+        """How soon to ask a host for a key of this kind: first for what can be judged."""
+        if algorithm.endswith("-cert-v01@openssh.com"):
+            return 0 if self.authorities else 3
+        kind = "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
+        return 1 if kind in {key.get_name() for key in self.keys} else 2
+
+
+def known(endpoint: Endpoint) -> Trust:
+    """A pin decides alone; without one, every known_hosts file that OpenSSH would read."""
+    if endpoint.pin:
+        return Trust((_key(*endpoint.pin.split()[:2]),), (), "host_key in hosts.yaml")
+    found: dict[str | None, list[PKey]] = {None: [], "@revoked": [], "@cert-authority": []}
+    for path in endpoint.known_hosts:
+        for marker, names, key in _entries(path):
+            # As for OpenSSH, what an authority vouches for is a host, on whatever port.
+            about = _names(names, endpoint.known_as)
+            if about or (marker == "@cert-authority" and _names(names, endpoint.alias or endpoint.hostname)):
+                found.setdefault(marker, []).append(key)
+    revoked = tuple(key.asbytes() for key in found["@revoked"])
+    return Trust(
+        tuple(key for key in found[None] if key.asbytes() not in revoked),
+        revoked,
+        " ".join(str(path) for path in endpoint.known_hosts[:1]) or "known_hosts",
+        tuple(key.asbytes() for key in found["@cert-authority"]),
+    )
+
+
+def _key(kind: str, encoded: str) -> PKey:
+    return PKey.from_type_string(kind, base64.b64decode(encoded))
+
+
+def _entries(path: Path) -> Iterable[tuple[str | None, list[str], PKey]]:
+    """Marker, names and key of each line. Paramiko knows no markers, so they are taken off here."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        marker = words.pop(0) if words[0].startswith("@") else None
+        try:
+            entry = HostKeyEntry.from_line(" ".join(words))
+        except (InvalidHostKey, SSHException, ValueError, IndexError):
+            continue
+        if entry is None or entry.key is None:
+            continue
+        yield marker, entry.hostnames, entry.key
+
+
+def _names(patterns: Iterable[str], name: str) -> bool:
+    """Whether a line is about this name, as OpenSSH reads it: paramiko knows no `*`, no `?` and no `!`."""
+    found = False
+    for pattern in patterns:
+        if pattern.startswith("|1|"):
+            fits = HostKeys.hash_host(name, pattern) == pattern
+        else:
+            plain = re.escape(pattern.removeprefix("!").lower()).replace(r"\*", ".*").replace(r"\?", ".")
+            fits = re.fullmatch(plain, name.lower()) is not None
+        if fits and pattern.startswith("!"):
+            return False
+        found = found or fits
+    return found
+
+
+def fingerprint(key: PKey) -> str:
+    """As OpenSSH shows it."""
+    digest = hashlib.sha256(key.asbytes()).digest()
+    return f"{key.get_name()} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+def compare(endpoint: Endpoint, key: PKey, wanted: str) -> None:
+    """Nothing when the key has this fingerprint (SHA256:...); otherwise Unreachable with what it has."""
+    if fingerprint(key).split()[1] != wanted:
+        way = f"find out who answers there; or ask the host for that of its {key.get_name()} key. Nothing was recorded"
+        raise _refusal(endpoint, key, f"the host key has another fingerprint than {wanted}", way)
+
+
+def judge(endpoint: Endpoint, trust: Trust, key: PKey) -> None:
+    """Nothing when the key is one we know, or is vouched for; otherwise Unreachable with what it is and the way on."""
+    if key.asbytes() in trust.revoked or any(_revokes(path, endpoint, key) for path in endpoint.revoked):
+        raise _refusal(endpoint, key, "this host key is revoked", "find out who answers there: nothing was sent")
+    if any(key.asbytes() == one.asbytes() for one in trust.keys):
+        return
+    flaw = _flaw(endpoint, trust, key)
+    if trust.authorities and not flaw:
+        return
+    trusting = f"ssh -p {endpoint.port} {endpoint.user}@{endpoint.asked}, which records it after a yes"
+    trusting = trusting if endpoint.behind else f"fab hosts --trust {endpoint.name}"
+    if trust.keys:
+        told = f"the host key has changed: {trust.source} has {', '.join(map(fingerprint, trust.keys))}"
+        forget = "change the pin" if endpoint.pin else f"ssh-keygen -R '{endpoint.known_as}'"
+        raise _refusal(endpoint, key, told, f"find out why; if it is right, {forget}, then: {trusting}")
+    if trust.authorities:
+        told = f"an authority vouches for this host, and what the host shows is not enough: {flaw}"
+        way = f"mend HostCertificate in its sshd_config, or compare the key there and take it for itself: {trusting}"
+        raise _refusal(endpoint, key, told, way)
+    raise _refusal(endpoint, key, "the host key is unknown", trusting)
+
+
+def _flaw(endpoint: Endpoint, trust: Trust, key: PKey) -> str | None:
+    """Why no authority that we know vouches for this key."""
+    shown = key.public_blob
+    if shown is None:
+        return "a key without a certificate"
+    authorities = {authority for authority in trust.authorities if authority not in trust.revoked}
+    name = endpoint.alias or endpoint.hostname
+    return host_certificates.flaw(shown.key_type, shown.key_blob, name, authorities, time.time())
+
+
+def _revokes(path: Path, endpoint: Endpoint, key: PKey) -> bool:
+    """Whether a file of RevokedHostKeys has the key, or who signed it. One that cannot be read refuses everybody."""
+    certificate = key.public_blob.key_blob if key.public_blob is not None else b""
+    try:
+        text = path.read_bytes()
+        if text.startswith(b"SSHKRL\n\0"):
+            return _in_krl(path, key)
+        lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith(b"#")]
+        listed = [base64.b64decode(words[1]) for words in lines if len(words) > 1]
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        told = f"RevokedHostKeys of ssh_config cannot be asked: {error}"
+        raise _refusal(endpoint, key, told, f"see to {path}") from error
+    # The key of who signed is a part of the certificate.
+    return any(one == key.asbytes() or one in certificate for one in listed)
+
+
+def _in_krl(path: Path, key: PKey) -> bool:
+    shown = key.public_blob
+    kind, blob = (shown.key_type, shown.key_blob) if shown is not None else (key.get_name(), key.asbytes())
+    with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:
+        file.write(f"{kind} {base64.b64encode(blob).decode()}\n")
+        file.flush()
+        asked = ["ssh-keygen", "-Q", "-f", str(path), file.name]
+        answer = subprocess.run(asked, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if answer.returncode and "REVOKED" not in answer.stdout:
+        raise subprocess.SubprocessError(answer.stderr.strip())
+    return answer.returncode != 0
+
+
+def _refusal(endpoint: Endpoint, key: PKey, told: str, way: str) -> LoopError:
+    return Unreachable(told, where=endpoint.place, next=way, code="host-key", detail=(f"offered: {fingerprint(key)}",))
+
+
+def record(endpoint: Endpoint, key: PKey) -> Path:
+    """Add the key to the user's known_hosts, and return that file."""
+    path = endpoint.known_hosts[0] if endpoint.known_hosts else Path("~/.ssh/known_hosts").expanduser()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    line = f"{endpoint.known_as} {key.get_name()} {key.get_base64()}\n"
+    before = path.read_bytes() if path.exists() else b""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write((b"\n" if before and not before.endswith(b"\n") else b"") + line.encode())
+    return path

@@ -1,0 +1,74 @@
+"""The seam over a shell of this machine: for tests of the scripts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from tasks.engine.host import host_program
+from tasks.engine.host.marks import Reader, Transcript
+from tasks.engine.host.scripts import Script
+from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
+
+
+@dataclass(frozen=True)
+class LocalShell:
+    """Runs scripts here, as this user, under `shell` as a login shell would be; `become` is put before them.
+
+    program: in place of the host's program what finds a Python for it, and its text.
+    """
+
+    shell: str = "/bin/sh"
+    environment: Mapping[str, str] | None = None
+    become: tuple[str, ...] = ()
+    program: tuple[str, str] | None = None
+
+    def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+        """See `Session`."""
+        nonce = secrets.token_hex(8)
+        reader, transcript = Reader(nonce), Transcript()
+        with subprocess.Popen(
+            [self.shell, "-c", command(self.become)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.environment,
+        ) as process:
+            feeder = threading.Thread(
+                target=_feed, args=(process, self._stream(script._replace(place=""), run, nonce, payload))
+            )
+            feeder.start()
+            assert process.stdout is not None
+            while data := os.read(process.stdout.fileno(), 65536):
+                for item in reader.feed(data):
+                    transcript.add(item)
+                    sink(item)
+            feeder.join()
+        for item in reader.close():
+            transcript.add(item)
+            sink(item)
+        if process.returncode < 0:
+            raise LinkLost(f"the local shell was ended by signal {-process.returncode}", detail=tuple(transcript.tail))
+        transcript.exit = process.returncode
+        return transcript
+
+    def _stream(self, script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+        launcher, text = self.program or (host_program.LAUNCHER, host_program.text())
+        yield opening(script, launcher)
+        yield from stream(script, run, nonce, payload, text)
+
+
+def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
+    assert process.stdin is not None
+    try:
+        with process.stdin as pipe:
+            for piece in pieces:
+                pipe.write(piece)
+                # What comes next may be a while.
+                pipe.flush()
+    except BrokenPipeError:
+        pass  # it ended without reading everything: its exit status says why

@@ -1,0 +1,202 @@
+"""Where a host really is: hosts.yaml first, then ~/.ssh/config as OpenSSH itself reads it (`ssh -G`)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.engine import quote
+from tasks.engine.config.inventory import Host
+from tasks.engine.errors import Unreachable, UsageError
+
+
+def _nobody(_: str) -> None:
+    """Nobody is told."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Fabric's core flags: -i (identities), -S (ssh_config), -t (seconds to connect), -T (seconds for a script).
+
+    tell: who hears that a connection is tried again.
+    """
+
+    identities: tuple[str, ...] = ()
+    config: str | None = None
+    connect_timeout: int = 10
+    command_timeout: int | None = None
+    tell: Callable[[str], None] = field(default=_nobody, compare=False)
+
+
+class Endpoint(NamedTuple):
+    """One hop. alias: a name of its own in known_hosts; jumps: hops before it, the first one first.
+
+    asked: what ssh_config knows it by. revoked: files of RevokedHostKeys. behind: the hosts that this one is a jump
+    host of, the last one first; none for a host of the inventory.
+    """
+
+    name: str
+    hostname: str
+    port: int
+    user: str
+    identities: tuple[Path, ...]
+    known_hosts: tuple[Path, ...]
+    alias: str | None = None
+    pin: str | None = None
+    proxy_command: str | None = None
+    jumps: tuple[str, ...] = ()
+    named_identity: bool = False
+    asked: str = ""
+    revoked: tuple[Path, ...] = ()
+    behind: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The host of the inventory, and which of its jump hosts this is."""
+        return f"{self.behind[-1]} (jump host {self.name})" if self.behind else self.name
+
+    @property
+    def known_as(self) -> str:
+        """The name as known_hosts writes it."""
+        return self.alias or self.address
+
+    @property
+    def address(self) -> str:
+        """Host name and port, as OpenSSH and paramiko write them for a host key."""
+        return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
+
+
+def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
+    """The endpoint of a host of the inventory; `user` connects as somebody else than hosts.yaml says.
+
+    Raises UsageError for an account that could not be named in a sudo rule: the login may become the deploy account.
+    """
+    settings = _ask(host.address, options, user or host.user, host.port)
+    identities = options.identities or ((_beside(host, host.identity),) if host.identity else ())
+    found = _endpoint(host.name, host.address, settings, identities, host.host_key)
+    if not quote.is_account(found.user):
+        raise UsageError(
+            f"{found.user!r} cannot be logged in as: in a sudo rule it would not mean one account",
+            where=str(host.place),
+            next=f"write `user:` of {host.name} at {host.place}, or correct User in ssh_config",
+        )
+    return found
+
+
+def resolve_hop(hop: str, options: Options) -> Endpoint:
+    """The endpoint of a jump host, as `ProxyJump` names it: [user@]host[:port]."""
+    found = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?(\[[^\]]+\]|[^:@]+)(?::(\d+))?", hop)
+    if found is None:
+        raise Unreachable(f"ssh_config names a jump host that cannot be read: {hop!r}")
+    port = int(found[3]) if found[3] else None
+    address = found[2].strip("[]")
+    return _endpoint(hop, address, _ask(address, options, found[1], port), (), None)
+
+
+def before(endpoint: Endpoint, options: Options) -> Endpoint | None:
+    """The jump host that leads to this endpoint, with those that lead to it; None where the way is direct."""
+    if not endpoint.jumps:
+        return None
+    *first, last = endpoint.jumps
+    *hops, host = endpoint.name, *endpoint.behind
+    if last in hops:
+        raise Unreachable(
+            f"its jump hosts lead in a circle: {', '.join([host, *reversed(hops), last])}",
+            where=host,
+            next=f"correct ProxyJump in ssh_config: ssh -G {last}",
+            code="ssh-config",
+        )
+    try:
+        hop = resolve_hop(last, options)
+    except Unreachable as error:
+        error.where = f"{host} (jump host {last})"
+        raise
+    return hop._replace(jumps=tuple(first) or hop.jumps, behind=(*hops, host))
+
+
+def _beside(host: Host, identity: str) -> str:
+    path = Path(identity).expanduser()
+    return str(path if path.is_absolute() else host.source.parent / path)
+
+
+def _endpoint(
+    name: str, asked: str, settings: dict[str, list[str]], identities: tuple[str, ...], pin: str | None
+) -> Endpoint:
+    def one(key: str, default: str) -> str:
+        return settings.get(key, [default])[0]
+
+    command, jump = one("proxycommand", "none"), one("proxyjump", "none")
+    files = identities or tuple(settings.get("identityfile", []))
+    known = " ".join(settings.get("userknownhostsfile", []) + settings.get("globalknownhostsfile", []))
+    hostname = one("hostname", name)
+    return Endpoint(
+        name=name,
+        hostname=hostname,
+        port=int(one("port", "22")),
+        user=one("user", "root"),
+        identities=tuple(path for path in (Path(file).expanduser() for file in files) if path.exists() or identities),
+        known_hosts=tuple(Path(word).expanduser() for word in known.split()),
+        alias=one("hostkeyalias", "") or None,
+        pin=pin,
+        proxy_command=None if command == "none" else command,
+        # ssh -G puts every address into brackets, and only IPv6 needs them.
+        jumps=() if jump == "none" else tuple(re.sub(r"\[([^]:]*)\]", r"\1", jump).split(",")),
+        named_identity=bool(identities),
+        asked=asked,
+        revoked=tuple(Path(word).expanduser() for word in one("revokedhostkeys", "none").split() if word != "none"),
+    )
+
+
+def _ask(address: str, options: Options, user: str | None, port: int | None) -> dict[str, list[str]]:
+    """What `ssh -G` prints, key to values in order; without an ssh, the few keys that paramiko understands."""
+    if shutil.which("ssh") is None:
+        return _ask_paramiko(address, options, user, port)
+    command = ["ssh", "-G", *(["-F", options.config] if options.config else [])]
+    command += [*(["-l", user] if user else []), *(["-p", str(port)] if port else []), "--", address]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL, check=False)
+    if answer.returncode:
+        raise Unreachable(
+            "ssh cannot read its configuration for this host",
+            where=address,
+            next=f"ssh -G {address}",
+            code="ssh-config",
+            detail=tuple(answer.stderr.splitlines()[-3:]),
+        )
+    settings: dict[str, list[str]] = {}
+    for line in answer.stdout.splitlines():
+        key, _, value = line.partition(" ")
+        settings.setdefault(key.lower(), []).append(value)
+    # ssh prints this one as it was written.
+    settings["proxycommand"] = [_filled(text, address, settings) for text in settings.get("proxycommand", ["none"])]
+    return settings
+
+
+def _filled(text: str, address: str, settings: dict[str, list[str]]) -> str:
+    """A ProxyCommand with its %h, %p, %r, %n and %% filled in."""
+    values = {"%": "%", "n": address}
+    values |= {sign: settings.get(key, [""])[0] for sign, key in (("h", "hostname"), ("p", "port"), ("r", "user"))}
+    return re.sub(r"%([%hprn])", lambda sign: values[sign[1]], text)
+
+
+def _ask_paramiko(address: str, options: Options, user: str | None, port: int | None) -> dict[str, list[str]]:
+    from paramiko import SSHConfig
+
+    path = Path(options.config or "~/.ssh/config").expanduser()
+    config = SSHConfig.from_path(str(path)) if path.exists() else SSHConfig()
+    found = config.lookup(address)
+    settings = {key: [value] if isinstance(value, str) else list(value) for key, value in found.items()}
+    settings.setdefault("user", [os.environ.get("USER", "root")])
+    settings.setdefault("userknownhostsfile", ["~/.ssh/known_hosts"])
+    settings.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts"])
+    settings.setdefault("identityfile", ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"])
+    if user:
+        settings["user"] = [user]
+    if port:
+        settings["port"] = [str(port)]
+    return settings
