@@ -2,17 +2,17 @@
 
 from invoke import Collection
 
-from tasks import drift, failpoints, hosts, lifecycle, lock, logs, maintenance, program, rollouts, sandbox, status
+from tasks import deploy, drift, executor, failpoints, hosts, lifecycle, lock, logs, maintenance, sandbox, status
 
-program.begin()
+executor.begin()
 namespace = Collection(
     hosts.hosts,
     hosts.doctor,
     lifecycle.setup,
-    rollouts.plan,
-    rollouts.deploy,
-    rollouts.rollback,
-    rollouts.restart,
+    deploy.plan,
+    deploy.deploy,
+    deploy.rollback,
+    deploy.restart,
     lifecycle.stop,
     lifecycle.start,
     maintenance.maintenance,

@@ -6,7 +6,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from tasks.program import ROOT, verb
+from tasks.executor import ROOT, verb
 
 _LONGEST = 4096
 """Bytes of a path on Linux."""
@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
     from tasks.engine.host.facts import Facts
-    from tasks.engine.release.release import Release
+    from tasks.engine.release.build import Release
 
 
 @verb(as_="the account to log in as; root reads the sudo rules too")
 def drift(c: Any, as_: str = "", json: bool = False) -> None:
     """Read only: what was edited on the hosts since we wrote it, with the difference. Exit status 1 if anything was."""
-    from tasks import fleet
-    from tasks.engine.report import report
+    from tasks import runner
+    from tasks.engine.report import output
 
-    project, members = fleet.open_fleet(c, user=as_ or None)
+    project, members = runner.open_fleet(c, user=as_ or None)
     made = project.release()
-    found = fleet.ask(members, lambda member: _look(project, made, member))
+    found = runner.ask(members, lambda member: _look(project, made, member))
     if json:
         hosts = [{"host": name, "drift": any(one.drifted for one in findings),
                   "findings": [one.as_dict() for one in findings]} for name, findings in found.items()]  # fmt: skip
-        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+        output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, findings in found.items():
             _show(name, findings)
-    fleet.leave(members, bad=any(one.drifted for findings in found.values() for one in findings))
+    runner.leave(members, bad=any(one.drifted for findings in found.values() for one in findings))
 
 
 def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...]:
     from tasks.engine import quote
     from tasks.engine.diagnose import drift as engine
-    from tasks.engine.host import host_files, questions, scripts
+    from tasks.engine.host import questions, steps, system_files
 
     service = member.service
     account = member.host.user or member.login
     paths = questions.root_files(service, account)
-    found = member.ask(questions.drift(paths), scripts.drift(service, paths))
+    found = member.ask(questions.drift(paths), steps.drift(service, paths))
     # A host that reports what is no account is compared with what setup would write.
     recorded = found.account if found.account and quote.is_account(found.account) else account
-    files = host_files.render(service, found.ground(recorded))
+    files = system_files.render(service, found.ground(recorded))
     examined = engine.examine(files, found, _source(made, member, found))
     if found.account is None:
         told = f"the host was never set up for {service.name}: fab setup -H {member.host.name}"
@@ -95,9 +95,9 @@ def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | N
 
 
 def _show(name: str, findings: tuple[Finding, ...]) -> None:
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
-    writer = report.out()
+    writer = output.out()
     for finding in findings:
         writer.line(
             f"{name}  {finding.kind.upper() if finding.drifted else finding.kind}  {finding.path}: {finding.text}"

@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Any
 
-from tasks.program import ROOT, invocation, verb
+from tasks.executor import ROOT, invocation, verb
 
 _SHOW = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
@@ -18,9 +18,9 @@ _SHOW = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 )
 def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) -> None:
     """Show the inventory as resolved; --trust HOST shows a host's key and records it in known_hosts."""
-    from tasks.engine.config.yamlfile import shown
+    from tasks.engine.config.yaml_reader import shown
     from tasks.engine.fleet import project as projects
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
     project = projects.load(ROOT, os.environ)
     if trust or fingerprint:
@@ -33,9 +33,9 @@ def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) ->
              "groups": list(host.groups), "pinned": host.host_key is not None, "python": host.python}
             for host in selection.hosts
         ]  # fmt: skip
-        report.document({"inventory": str(project.inventory.path), "hosts": found})
+        output.document({"inventory": str(project.inventory.path), "hosts": found})
         return
-    writer = report.out()
+    writer = output.out()
     writer.line(f"inventory {shown(project.inventory.path)}")
     rows = [("host", "address", "user", "groups", "host key", "service")]
     for host in selection.hosts:
@@ -44,15 +44,15 @@ def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) ->
             (host.name, address, host.user or "(ssh_config)", ",".join(host.groups) or "-",
              "pinned" if host.host_key else "known_hosts", _front(project.service_of(host)))
         )  # fmt: skip
-    for line in report.table(rows):
+    for line in output.table(rows):
         writer.raw(line)
 
 
 def _front(service: Any) -> str:
-    from tasks.engine.host import host_files, scripts
+    from tasks.engine.host import steps, system_files
 
-    front = scripts.front(service)
-    place = host_files.listen_address(service) if front == "listen" else service.nginx.server_name
+    front = steps.front(service)
+    place = system_files.listen_address(service) if front == "listen" else service.nginx.server_name
     return f"{service.name} at {'http' if front == 'listen' else front}://{place}"
 
 
@@ -84,10 +84,10 @@ def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
     """Show the key that each host offers, and record it: if it is the one of the fingerprint, or after a yes."""
     from tasks.engine import misread
     from tasks.engine.errors import LoopError
-    from tasks.engine.report import report
+    from tasks.engine.report import output
     from tasks.engine.ssh import connection, host_keys
 
-    writer = report.out()
+    writer = output.out()
     for host in hosts:
         with misread.own(host.name):
             endpoint, key = connection.offered_key(host, invocation(c).options)
@@ -121,17 +121,17 @@ def _ask(name: str, problem: Exception) -> None:
 @verb()
 def doctor(c: Any, json: bool = False) -> None:
     """Read only: everything on a host that would stop a deploy, each with what mends it."""
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.diagnose.doctor import examine
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
-    project, members = fleet.open_fleet(c)
-    found = fleet.ask(members, lambda member: examine(project, member))
-    writer = report.out()
+    project, members = runner.open_fleet(c)
+    found = runner.ask(members, lambda member: examine(project, member))
+    writer = output.out()
     if json:
-        report.document({"hosts": [
+        output.document({"hosts": [
             {"host": name, "findings": [finding.as_dict() for finding in findings]} for name, findings in found.items()
-        ], "errors": fleet.errors(members)})  # fmt: skip
+        ], "errors": runner.errors(members)})  # fmt: skip
     else:
         for name, findings in found.items():
             if not findings:
@@ -139,4 +139,4 @@ def doctor(c: Any, json: bool = False) -> None:
             for finding in findings:
                 writer.line(f"{name}  {'STOPS' if finding.stops else 'note '}  {finding.text}")
                 writer.line(f"{' ' * len(name)}         mend: {finding.mend}")
-    fleet.leave(members, bad=any(finding.stops for findings in found.values() for finding in findings))
+    runner.leave(members, bad=any(finding.stops for findings in found.values() for finding in findings))

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tasks.program import CONSENT, invocation, verb
+from tasks.executor import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
-    from tasks.engine.fanout import Emit
     from tasks.engine.fleet.member import Member
+    from tasks.engine.parallel import Emit
 
 
 @verb(**CONSENT)
@@ -19,14 +19,14 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
 
     --as root logs in as root, and gives the account of hosts.yaml its rights.
     """
-    from tasks import fleet, plans
+    from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
-    from tasks.engine.host.scripts import Consent
+    from tasks.engine.host.steps import Consent
 
     consent = Consent(take_over, overwrite)
-    project, members = fleet.open_fleet(c, changing="setup", user=as_ or None)
+    project, members = runner.open_fleet(c, changing="setup", user=as_ or None)
     if invocation(c).dry:
-        plans.dry(members, lambda member: (lifecycle.setup_script(project, member, consent),))
+        plan_view.dry(members, lambda member: (lifecycle.setup_script(project, member, consent),))
         return
     _each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
 
@@ -34,13 +34,13 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
 @verb()
 def stop(c: Any, disable: bool = False, json: bool = False) -> None:
     """Stop the service after its requests have drained; --disable keeps a boot from starting it."""
-    from tasks import fleet, plans
+    from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
-    from tasks.engine.host import scripts
+    from tasks.engine.host import steps
 
-    _, members = fleet.open_fleet(c, changing="stop", early=True)
+    _, members = runner.open_fleet(c, changing="stop", early=True)
     if invocation(c).dry:
-        plans.dry(members, lambda member: (scripts.stop(member.service, disable=disable),))
+        plan_view.dry(members, lambda member: (steps.stop(member.service, disable=disable),))
         return
     _each(members, lambda member, emit: lifecycle.stop(member, emit, disable=disable), json)
 
@@ -48,13 +48,13 @@ def stop(c: Any, disable: bool = False, json: bool = False) -> None:
 @verb()
 def start(c: Any, json: bool = False) -> None:
     """Start the committed release, and wait until its health check answers."""
-    from tasks import fleet, plans
+    from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
-    from tasks.engine.host import scripts
+    from tasks.engine.host import steps
 
-    _, members = fleet.open_fleet(c, changing="start", early=True)
+    _, members = runner.open_fleet(c, changing="start", early=True)
     if invocation(c).dry:
-        plans.dry(members, lambda member: (scripts.start(member.service),))
+        plan_view.dry(members, lambda member: (steps.start(member.service),))
         return
     _each(members, lifecycle.start, json)
 
@@ -62,13 +62,13 @@ def start(c: Any, json: bool = False) -> None:
 @verb()
 def remove(c: Any, data: bool = False, yes: bool = False, json: bool = False) -> None:
     """Take the service off the hosts; --data takes what it has stored, too. Asks first; --yes answers."""
-    from tasks import fleet, plans
+    from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
-    from tasks.engine.host import scripts
+    from tasks.engine.host import steps
 
-    _, members = fleet.open_fleet(c, changing="remove")
+    _, members = runner.open_fleet(c, changing="remove")
     if invocation(c).dry:
-        plans.dry(members, lambda member: (scripts.remove(member.service, data=data),))
+        plan_view.dry(members, lambda member: (steps.remove(member.service, data=data),))
         return
     if not yes:
         _ask(members, data=data)
@@ -88,7 +88,7 @@ def _ask(members: list[Member], *, data: bool) -> None:
 
 def _each(members: list[Member], work: Callable[[Member, Emit], None], json: bool) -> None:
     """Do it on all hosts in parallel, and leave with the run's exit status."""
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.deploy import rollout
 
-    fleet.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)
+    runner.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)

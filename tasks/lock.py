@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fabric import Connection, task
 
 if TYPE_CHECKING:
-    from tasks.engine.release.resolve import Change
+    from tasks.engine.release.relock import Change
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,11 +20,11 @@ def lock(c: Connection, upgrade: bool = False, package: str = "") -> None:
     --upgrade takes the newest versions that agree; --package A,B those of the named packages only.
     """
     from tasks.engine.config import service
-    from tasks.engine.release import resolve  # here, so that `fab --list` does not pay for it
+    from tasks.engine.release import relock  # here, so that `fab --list` does not pay for it
 
     described = service.describe(service.load(_ROOT / "service" / "service.yaml"))
     names = [name.strip() for name in package.split(",") if name.strip()]
-    changes = resolve.make(_ROOT, described.python, upgrade=upgrade, packages=names)
+    changes = relock.make(_ROOT, described.python, upgrade=upgrade, packages=names)
     print("\n".join(map(_line, changes)) or "service/requirements.txt: nothing to change")
 
 

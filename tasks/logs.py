@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from tasks.program import ended_by_interrupt, invocation, verb
+from tasks.executor import ended_by_interrupt, invocation, verb
 
 
 @verb(
@@ -19,65 +19,65 @@ def logs(
     process: str = "", nginx: bool = False, json: bool = False,
 ) -> None:  # fmt: skip
     """Show the journals of all selected hosts, merged by time; -f follows."""
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.host import journal
-    from tasks.engine.logs import following, reading
-    from tasks.engine.logs.logview import View
-    from tasks.engine.report import report
+    from tasks.engine.logs import follow, read
+    from tasks.engine.logs.view import View
+    from tasks.engine.report import output
 
     wanted = journal.wanted(
         n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f
     )
-    _, members = fleet.open_fleet(c)
+    _, members = runner.open_fleet(c)
     journal.check(wanted, [member.service for member in members])
     view = View([member.host.name for member in members], as_json=json)
     if f:
         with ended_by_interrupt():
-            for item in following.follow(members, wanted, view.gone):
+            for item in follow.follow(members, wanted, view.gone):
                 view.show(item)
         if view.gone():
             # Nobody reads any more, so there is nobody to wait for a host that does not answer.
             os._exit(0)
-        fleet.leave(members)
+        runner.leave(members)
         return
-    found = fleet.ask(members, lambda member: reading.past(member, wanted))
-    entries = reading.merged(list(found.values()))
+    found = runner.ask(members, lambda member: read.past(member, wanted))
+    entries = read.merged(list(found.values()))
     dropped = {name: past.dropped for name, past in found.items() if past.dropped}
     if json:
         lines = [entry.as_dict() for entry in entries]
-        report.document({"lines": lines, "dropped": dropped, "errors": fleet.errors(members)})
+        output.document({"lines": lines, "dropped": dropped, "errors": runner.errors(members)})
     else:
         for entry in entries:
             view.show(entry)
         for name, number in dropped.items():
-            report.err().line(f"{name}: {number} older lines are left out; -n, --since, --grep and --level choose")
-    fleet.leave(members)
+            output.err().line(f"{name}: {number} older lines are left out; -n, --since, --grep and --level choose")
+    runner.leave(members)
 
 
 @verb(name="exec")
 def execute(c: Any, json: bool = False) -> None:
     """Run a shell command on all selected hosts: fab exec -H web -- uptime."""
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.errors import UsageError
-    from tasks.engine.fleet import command
-    from tasks.engine.report import report
+    from tasks.engine.fleet import remote_command
+    from tasks.engine.report import output
 
     line = invocation(c).remainder
     if not line:
         raise UsageError("there is no command", where="--", next="fab exec -H shire01 -- uptime")
-    _, members = fleet.open_fleet(c, changing="exec")
+    _, members = runner.open_fleet(c, changing="exec")
     names = ", ".join(member.host.name for member in members)
     with ended_by_interrupt(f"interrupted: the command may go on on {names}\n"):
-        found = command.run_all(members, line, as_json=json)
+        found = remote_command.run_all(members, line, as_json=json)
     if json:
         hosts = [{"host": name, **answer.as_dict()} for name, answer in found.items()]
-        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+        output.document({"hosts": hosts, "errors": runner.errors(members)})
     elif len(members) > 1:
-        for text in report.table(command.rows(members, found)):
-            report.out().raw(text)
+        for text in output.table(remote_command.rows(members, found)):
+            output.out().raw(text)
     if len(found) == len(members) == 1 and not json:
         sys.exit(min(next(iter(found.values())).status, 255))
-    fleet.leave(members, bad=any(answer.status for answer in found.values()))
+    runner.leave(members, bad=any(answer.status for answer in found.values()))
 
 
 @verb()
@@ -86,11 +86,11 @@ def shell(c: Any) -> None:
 
     It becomes `ssh -t`, so what the host prints reaches your terminal as it is, not escaped.
     """
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.errors import UsageError
     from tasks.engine.fleet import shell as terminals
 
-    _, members = fleet.open_fleet(c)
+    _, members = runner.open_fleet(c)
     if len(members) != 1:
         names = ", ".join(member.host.name for member in members)
         raise UsageError(f"a terminal is on one host, and {len(members)} are selected: {names}", where="-H",

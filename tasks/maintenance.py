@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks.program import invocation, verb
+from tasks.executor import invocation, verb
 
 if TYPE_CHECKING:
-    from tasks.engine.fanout import Emit
     from tasks.engine.fleet.member import Member
+    from tasks.engine.parallel import Emit
 
 _TURNS = ("on", "off", "status")
 
@@ -19,11 +19,11 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
 
     --message TEXT is what the page says. A reboot and a deploy leave it as it is.
     """
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.deploy import rollout
     from tasks.engine.errors import UsageError
     from tasks.engine.host import maintenance as pages
-    from tasks.engine.host import scripts
+    from tasks.engine.host import steps
 
     if turn not in _TURNS:
         raise UsageError(f"maintenance takes on, off or status, not {turn!r}", next="fab maintenance status")
@@ -31,32 +31,32 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     if turn == "status":
         _status(c, json)
         return
-    _, members = fleet.open_fleet(c, changing=f"maintenance {turn}")
+    _, members = runner.open_fleet(c, changing=f"maintenance {turn}")
     for member in members:
         pages.accept(member.service, member.host.name)
     if invocation(c).dry:
-        from tasks import plans
+        from tasks import plan_view
 
-        plans.show_scripts([(one.host.name, (scripts.maintenance(one.service, turn),)) for one in members])
+        plan_view.show_scripts([(one.host.name, (steps.maintenance(one.service, turn),)) for one in members])
         return
 
     def work(member: Member, emit: Emit) -> None:
         _turn(member, turn, text, emit)
 
-    fleet.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)
+    runner.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)
 
 
 def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from datetime import datetime, timezone
 
     from tasks.engine.host import maintenance as pages
-    from tasks.engine.host import payload, questions, scripts
+    from tasks.engine.host import payload, questions, steps
 
     found = member.ask(questions.standing())
     member.accept(found)
     member.act_as(found.account or member.login)
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
-    member.perform(scripts.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
+    member.perform(steps.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
     member.warning = ""
     if turn == "on":
         member.finish(emit, "closed", f"clients get 503: {text}")
@@ -65,17 +65,17 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
 
 
 def _status(c: Any, json: bool) -> None:
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.host import maintenance as pages
     from tasks.engine.host import questions
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
-    _, members = fleet.open_fleet(c)
-    found = fleet.ask(members, lambda member: pages.state(member.ask(questions.standing())))
+    _, members = runner.open_fleet(c)
+    found = runner.ask(members, lambda member: pages.state(member.ask(questions.standing())))
     if json:
         hosts = [{**(state or {}), "host": name, "maintenance": state is not None} for name, state in found.items()]
-        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+        output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, state in found.items():
-            report.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state)}'}")
-    fleet.leave(members)
+            output.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state)}'}")
+    runner.leave(members)

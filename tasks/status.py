@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine.errors import UsageError
-from tasks.program import verb
+from tasks.executor import verb
 
 if TYPE_CHECKING:
     from tasks.engine.fleet.member import Member
@@ -25,12 +25,12 @@ def status(c: Any, watch: bool = False, every: str = "5", json: bool = False) ->
 
     --watch goes on looking; on a terminal in place.
     """
-    from tasks import fleet
+    from tasks import runner
 
     seconds = _seconds(every)
     if not watch:
         members, bad = _look(c, json, _width())
-        fleet.leave(members, bad=bad)
+        runner.leave(members, bad=bad)
         return
     while not _look_again(c, json):
         time.sleep(seconds)
@@ -44,9 +44,9 @@ def _seconds(every: str) -> float:
 
 def _look_again(c: Any, json: bool) -> bool:
     """One look of --watch; whether its reader has gone."""
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
-    writer = report.out()
+    writer = output.out()
     if sys.stdout.isatty() and not json:
         width = _width()
         held = io.StringIO()
@@ -64,35 +64,35 @@ def _look_again(c: Any, json: bool) -> bool:
 
 def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple[list[Member], bool]:
     """Ask all hosts, and show how they stand; the members, and whether one is not as it should be."""
-    from tasks import fleet
-    from tasks.engine.diagnose import standing
+    from tasks import runner
+    from tasks.engine.diagnose import status
     from tasks.engine.host import questions
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
-    project, members = fleet.open_fleet(c, early=True)
+    project, members = runner.open_fleet(c, early=True)
 
     def stand(member: Member) -> dict[str, Any]:
-        line = standing.of(member.host.name, member.service, member.ask(questions.status()))
+        line = status.of(member.host.name, member.service, member.ask(questions.status()))
         # Both are shown later, where an answer that they cannot be made of would cost all hosts.
-        standing.row(line)
-        standing.notes([line])
+        status.row(line)
+        status.notes([line])
         return line
 
-    found = fleet.ask(members, stand)
-    lines = [found.get(one.host.name) or standing.of(one.host.name, one.service, None) for one in members]
-    standing.mark_differing(lines)
-    writer = report.out()
+    found = runner.ask(members, stand)
+    lines = [found.get(one.host.name) or status.of(one.host.name, one.service, None) for one in members]
+    status.mark_differing(lines)
+    writer = output.out()
     if json:
         document: dict[str, object] = {"inventory": str(project.inventory.path), "hosts": lines}
-        document["errors"] = fleet.errors(members)
+        document["errors"] = runner.errors(members)
         if line:
-            writer.raw(report.encoded(document))
+            writer.raw(output.encoded(document))
         else:
-            report.document(document)
+            output.document(document)
     else:
-        for text in report.table(standing.table(lines, width)):
+        for text in output.table(status.table(lines, width)):
             writer.raw(text)
-        for text in standing.notes(lines):
+        for text in status.notes(lines):
             writer.line(text)
     return members, any(one["reachable"] and one["state"] not in {"healthy", "probation"} for one in lines)
 
@@ -108,12 +108,12 @@ def _width() -> int | None:
 @verb()
 def health(c: Any, json: bool = False) -> None:
     """Ask the health check now: on each host, through the slot's own socket and through the front door."""
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.host import questions
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
-    _, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, lambda member: member.ask(questions.health()))
+    _, members = runner.open_fleet(c, early=True)
+    found = runner.ask(members, lambda member: member.ask(questions.health()))
     answers = {
         name: {"release": facts.live, "slot": facts.state.health.slot or "not running",
                "front": facts.state.health.front or "not asked", "healthy": facts.healthy}
@@ -121,27 +121,27 @@ def health(c: Any, json: bool = False) -> None:
     }  # fmt: skip
     if json:
         hosts = [{"host": name, **answer} for name, answer in answers.items()]
-        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+        output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, answer in answers.items():
             told = "ok" if answer["healthy"] else f"slot: {answer['slot']}; front door: {answer['front']}"
-            report.out().line(f"{name}  {answer['release'] or 'no release'}  {told}")
-    fleet.leave(members, bad=any(not answer["healthy"] for answer in answers.values()))
+            output.out().line(f"{name}  {answer['release'] or 'no release'}  {told}")
+    runner.leave(members, bad=any(not answer["healthy"] for answer in answers.values()))
 
 
 @verb()
 def releases(c: Any, json: bool = False) -> None:
     """List the releases on each host: the one that serves, and what a rollback would go back to."""
-    from tasks import fleet
-    from tasks.engine.diagnose import standing
+    from tasks import runner
+    from tasks.engine.diagnose import status
     from tasks.engine.host import questions
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
-    _, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, lambda member: standing.releases(member.ask(questions.releases())))
+    _, members = runner.open_fleet(c, early=True)
+    found = runner.ask(members, lambda member: status.releases(member.ask(questions.releases())))
     if json:
         hosts = [{"host": name, "releases": lines} for name, lines in found.items()]
-        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+        output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         rows = [("host", "release", "marks", "deployed", "by", "commit")]
         for name, lines in found.items():
@@ -150,9 +150,9 @@ def releases(c: Any, json: bool = False) -> None:
                  str(one["commit"] or "-")[:12])
                 for one in lines
             ]  # fmt: skip
-        for line in report.table(rows):
-            report.out().raw(line)
-    fleet.leave(members)
+        for line in output.table(rows):
+            output.out().raw(line)
+    runner.leave(members)
 
 
 @verb(last="so many lines a host", verify="hold it against what the host has")
@@ -161,10 +161,10 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
 
     --verify: has each action an outcome, and does the host have what was done last? Exit status 1 if not.
     """
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.host import history as engine
     from tasks.engine.host import questions
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
     if last and not (last.isascii() and last.isdigit()):
         raise UsageError(f"--last takes a number of lines, not {last!r}", where="--last", next="fab history --last 20")
@@ -173,13 +173,13 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
     if verify:
         _verify(c, json)
         return
-    _, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
+    _, members = runner.open_fleet(c, early=True)
+    found = runner.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
     if last:
         found = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in found.items()}
     if json:
         hosts = [{"host": name, "actions": [one.as_dict() for one in actions]} for name, actions in found.items()]
-        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+        output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         rows = [("time", "host", "action", "release", "state", "by", "from")]
         rows += sorted(
@@ -188,16 +188,16 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
              for name, actions in found.items() for one in actions),
             key=lambda row: row[0],
         )  # fmt: skip
-        for text in report.table(rows):
-            report.out().raw(text)
-    fleet.leave(members)
+        for text in output.table(rows):
+            output.out().raw(text)
+    runner.leave(members)
 
 
 def _verify(c: Any, json: bool) -> None:
-    from tasks import fleet
+    from tasks import runner
     from tasks.engine.host import history as engine
     from tasks.engine.host import questions
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
     def look(member: Member) -> tuple[engine.Finding, ...]:
         facts = member.ask(questions.history(engine.LONGEST))
@@ -209,17 +209,17 @@ def _verify(c: Any, json: bool) -> None:
             torn=facts.torn,
         )
 
-    _, members = fleet.open_fleet(c, early=True)
-    found = fleet.ask(members, look)
+    _, members = runner.open_fleet(c, early=True)
+    found = runner.ask(members, look)
     if json:
         hosts = [{"host": name, "agrees": not any(one.wrong for one in findings),
                   "findings": [{"wrong": one.wrong, "text": one.text} for one in findings]}
                  for name, findings in found.items()]  # fmt: skip
-        report.document({"hosts": hosts, "errors": fleet.errors(members)})
+        output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, findings in found.items():
             for one in findings:
-                report.out().line(f"{name}  {'WRONG' if one.wrong else 'note '}  {one.text}")
+                output.out().line(f"{name}  {'WRONG' if one.wrong else 'note '}  {one.text}")
             if not any(one.wrong for one in findings):
-                report.out().line(f"{name}  the history and the host agree")
-    fleet.leave(members, bad=any(one.wrong for findings in found.values() for one in findings))
+                output.out().line(f"{name}  the history and the host agree")
+    runner.leave(members, bad=any(one.wrong for findings in found.values() for one in findings))

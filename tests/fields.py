@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any
 
-from tasks.engine.config import parts
+from tasks.engine.config import sections
 from tasks.engine.config.service import Service
 from tests.nasty import in_yaml
 
@@ -31,11 +31,11 @@ class Where:
 # Where the fields of each class stand; a field of it is written under its own name.
 CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     Service: ((), lambda found: found),
-    parts.Health: (("health",), lambda found: found.health),
-    parts.Hooks: (("hooks",), lambda found: found.hooks),
-    parts.Gateway: (("nginx",), lambda found: found.nginx),
-    parts.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
-    parts.Process: (("processes", "worker"), lambda found: found.processes[1]),
+    sections.Health: (("health",), lambda found: found.health),
+    sections.Hooks: (("hooks",), lambda found: found.hooks),
+    sections.Gateway: (("nginx",), lambda found: found.nginx),
+    sections.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
+    sections.Process: (("processes", "worker"), lambda found: found.processes[1]),
 }
 BESIDE = {
     "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),

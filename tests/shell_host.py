@@ -22,11 +22,11 @@ from unittest import mock
 
 import pytest
 
-from tasks.engine.config.parts import Gateway, Health
+from tasks.engine.config.sections import Gateway, Health
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.marks import Mark, Output, Transcript
-from tasks.engine.host.scripts import Script
+from tasks.engine.host.steps import Script
 from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 from templates.host.venv import files as venv_files

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.engine.errors import UsageError
 from tasks.engine.release import archive
-from tasks.engine.report import report
+from tasks.engine.report import output
 from tests.nasty import harmless
 
 
@@ -31,7 +31,7 @@ def packed(root: Path) -> bytes | UsageError:
         return b"".join(archive.pack(entries, {"MANIFEST": archive.manifest(entries)}))
     except UsageError as error:
         refused = error
-    told = list(report.error_lines(refused))
+    told = list(output.error_lines(refused))
     assert refused.where
     assert refused.next
     assert all(harmless(line) for line in told), told

@@ -9,10 +9,10 @@ import pytest
 
 from tasks.engine.config import inventory
 from tasks.engine.host.marks import Mark, Output
-from tasks.engine.host.scripts import Script
+from tasks.engine.host.steps import Script
 from tasks.engine.ssh.session import LinkLost, Run
-from tasks.engine.ssh.ssh import SshSession
 from tasks.engine.ssh.ssh_config import Options
+from tasks.engine.ssh.ssh_session import SshSession
 from tests.hosts import Hosts
 from tests.promises.link import Link, link_to
 from tests.promises.words import ACCESS

@@ -7,13 +7,13 @@ import json
 
 import pytest
 
-from tasks.engine.host import scripts
-from tasks.engine.host.scripts import Switch
+from tasks.engine.host import steps
+from tasks.engine.host.steps import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving, shell_host
 
 __all__ = ["shell_host"]
 
-DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
 
 
 def test_who_comes_second_is_told_who_is_at_work(shell_host: ShellHost) -> None:
@@ -37,7 +37,7 @@ def test_who_works_is_written_where_the_second_one_looks(shell_host: ShellHost) 
 
 def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, "c" * 12))) == 76
+    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, "c" * 12))) == 76
     assert host.transcript.last("moved") == OLD
     assert (host.serves(), host.running(), host.history()) == (OLD, {"blue"}, [])
 
@@ -68,7 +68,7 @@ def test_a_launcher_that_was_edited_is_never_run(shell_host: ShellHost) -> None:
     (home / "run").mkdir()
     (home / "run/web").write_text("exec true")
     (home / "LAUNCHERS").write_text(f"{hashlib.sha256(b'exec true').hexdigest()}  run/web\n")
-    assert host.execute(DEPLOY) == host.execute(scripts.activate(SERVICE, Switch("rollback", OLD, NEW))) == 0
+    assert host.execute(DEPLOY) == host.execute(steps.activate(SERVICE, Switch("rollback", OLD, NEW))) == 0
     (home / "run/web").write_text("exec false\n")
     assert host.execute(DEPLOY) == 1
     assert f"how release {NEW} is started was edited" in (host.transcript.last("refused") or "")

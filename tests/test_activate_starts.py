@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import scripts
-from tasks.engine.host.scripts import Script, Switch
+from tasks.engine.host import steps
+from tasks.engine.host.steps import Script, Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
 
 __all__ = ["shell_host"]
 
-DEPLOY = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
 START = "systemctl start myapp@green.service"
 FORGET = "systemctl reset-failed myapp@green.service myapp@green.socket"
 LOOK = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState -p Result"
@@ -65,7 +65,7 @@ def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
     host = serving(shell_host)
     (host.folder / "slow-stop").write_text(seconds)
     (host.folder / "late").write_text("a\nb\n")
-    assert host.execute(scripts.activate(SERVICE._replace(drain=drain), Switch("deploy", NEW, OLD))) == 0
+    assert host.execute(steps.activate(SERVICE._replace(drain=drain), Switch("deploy", NEW, OLD))) == 0
     told = f"slot blue: 2 requests were still under way after {drain} s, and were cut off"
     assert (told in host.guard_said) == cut_off
     assert host.state("myapp@blue.service") == "inactive"
@@ -88,7 +88,7 @@ def test_an_end_that_is_put_off_for_ever_is_made(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     (host.folder / "hang-myapp@blue.service").touch()
     # With a bound of a second.
-    assert host.execute(scripts.stop(SERVICE._replace(drain=-14), disable=False)) == 0
+    assert host.execute(steps.stop(SERVICE._replace(drain=-14), disable=False)) == 0
     assert "systemctl kill -s KILL myapp@blue.service" in host.calls
     assert "and was killed" in (host.transcript.last("warning") or "")
     assert host.running() == set()
@@ -105,7 +105,7 @@ FIRST = [
 def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_for(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     service = SERVICE._replace(probation=30)
-    assert host.execute(scripts.activate(service, Switch("deploy", NEW, OLD, stop_first=True))) == 0
+    assert host.execute(steps.activate(service, Switch("deploy", NEW, OLD, stop_first=True))) == 0
     assert [call for call in host.calls if call in {*FIRST, START}][:5] == [*FIRST, START]
     assert host.transcript.last("probation") is None
     assert [one for one in host.transcript.all("step") if one.startswith("switch nobody was answered for")]
@@ -116,7 +116,7 @@ def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_f
 def test_what_was_ended_first_is_started_again_where_its_successor_fails(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     (host.folder / "answers" / NEW).write_text("503")
-    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
+    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
     assert host.transcript.last("killed") is None
     assert host.calls.index("systemctl start myapp@blue.service") > host.calls.index(START)
     assert "systemctl restart myapp-worker.service" in host.calls
@@ -126,12 +126,12 @@ def test_what_was_ended_first_is_started_again_where_its_successor_fails(shell_h
 def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_the_disk(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     (host.root / "history.jsonl").mkdir()
-    assert host.execute(scripts.activate(SERVICE, Switch("rollback", NEW, OLD))) == 1
+    assert host.execute(steps.activate(SERVICE, Switch("rollback", NEW, OLD))) == 1
     assert host.serves() == OLD
-    assert host.execute(scripts.activate(SERVICE, Switch("rollback", NEW, OLD, stop_first=True))) == 0
+    assert host.execute(steps.activate(SERVICE, Switch("rollback", NEW, OLD, stop_first=True))) == 0
     assert "this is not in the history" in (host.transcript.last("warning") or "")
     assert (host.serves(), host.running()) == (NEW, {"green"})
-    assert host.execute(scripts.stop(SERVICE, disable=False)) == 0
+    assert host.execute(steps.stop(SERVICE, disable=False)) == 0
     assert "stop, done: this is not in the history" in (host.transcript.last("warning") or "")
     assert host.running() == set()
 
@@ -140,7 +140,7 @@ def test_rules_of_an_older_version_stop_nothing(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     rules = (host.folder / "rules").read_text()
     (host.folder / "rules").write_text(rules.replace("systemctl stop myapp-worker.service\n", ""))
-    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
+    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
     assert "fab setup writes the rules" in (host.transcript.last("failed") or "")
     assert not {*FIRST} & {*host.calls}
     assert host.serves() == OLD
@@ -175,7 +175,7 @@ def test_no_python_is_started_to_see_whether_a_venv_is_whole(shell_host: ShellHo
         host.list_venv(venv)
     assert host.execute(DEPLOY) == 0
     (venv / GUNICORN).unlink()
-    assert host.execute(scripts.activate(SERVICE, Switch("rollback", OLD, NEW))) == 1
+    assert host.execute(steps.activate(SERVICE, Switch("rollback", OLD, NEW))) == 1
     assert host.transcript.last("refused") == broken(OLD)
     assert (host.serves(), len(host.history())) == (NEW, 2)
     assert not log.exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import admission, archive
+from tasks.engine.release import archive, file_rules
 from tests import repository
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
@@ -56,7 +56,7 @@ def test_bytecode_that_was_committed_stays_out(root: Path, monkeypatch: pytest.M
         ("client.p12", "", "private key"),
         ("notes.txt", f"see\n{KEY}", "private key"),
         ("chain.pem", "certificate\n" * 1000 + KEY, "private key"),
-        ("big.bin", "x" * (admission.LIMIT + 1), "10.0 MB"),
+        ("big.bin", "x" * (file_rules.LIMIT + 1), "10.0 MB"),
         ("two\nlines", "", "invisible"),
         ("turn\u202eed", "", "invisible"),
         ("back\\slash", "", "backslash"),

@@ -6,8 +6,8 @@ import hashlib
 import struct
 import sys
 
-from tasks.engine.host import scripts
-from tasks.engine.host.scripts import Staging
+from tasks.engine.host import steps
+from tasks.engine.host.steps import Staging
 from tasks.engine.release import archive
 from tests.shell_host import NEW, SERVICE, ShellHost, shell_host
 from tests.test_stage_script import VENV, manifest
@@ -24,7 +24,7 @@ def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(shell_host: Sh
     extra |= {"MANIFEST": manifest(FILES), "EXECUTABLE": b"", "run/web": b"#!/bin/sh\n"}
     extra |= {"WHEELS": manifest({"a.whl": b"a"})}
     coming = f"1 {hashlib.sha256(b'a').hexdigest()} a.whl\n\na".encode()
-    script = scripts.stage(SERVICE, Staging(NEW, VENV, sys.executable, None, False))
+    script = steps.stage(SERVICE, Staging(NEW, VENV, sys.executable, None, False))
     assert shell_host.execute(script, [coming, *archive.pack((), extra)]) == 0
     home = shell_host.root / "releases" / NEW / "code"
     made = {path.relative_to(home).as_posix() for path in home.rglob("*.pyc")}

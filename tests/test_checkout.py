@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import archive, checkout
+from tasks.engine.release import archive, git
 from tests import repository
-from tests.repository import commit, git
+from tests.repository import commit
+from tests.repository import git as run_git
 
 
 def write(root: Path, *names: str) -> None:
@@ -32,32 +33,32 @@ def test_tracked_and_untracked_but_not_ignored_nor_deleted(root: Path) -> None:
     commit(root)
     write(root, "service/new é.py", "service/ignored")
     (root / "service" / "gone.py").unlink()
-    assert checkout.files(root) == [b"a.py", b"b.py", "new é.py".encode()]
+    assert git.files(root) == [b"a.py", b"b.py", "new é.py".encode()]
 
 
 def test_dirty_names_what_differs_from_the_commit(root: Path) -> None:
-    assert checkout.commit(root) is None
-    assert checkout.dirty(root) == ("a.py", "b.py", "gone.py")
+    assert git.commit(root) is None
+    assert git.dirty(root) == ("a.py", "b.py", "gone.py")
     commit(root)
-    assert checkout.dirty(root) == ()
-    assert len(checkout.commit(root) or "") == 40
+    assert git.dirty(root) == ()
+    assert len(git.commit(root) or "") == 40
     (root / "service" / "b.py").rename(root / "service" / "moved é.py")
     write(root, "other.py", "service/staged.py")
-    git(root, "add", "service/staged.py")
+    run_git(root, "add", "service/staged.py")
     (root / "service" / "gone.py").unlink()
-    assert checkout.dirty(root) == ("b.py", "gone.py", "moved é.py", "staged.py")
+    assert git.dirty(root) == ("b.py", "gone.py", "moved é.py", "staged.py")
 
 
 def test_outside_of_git_caches_and_venvs_stay_behind(tmp_path: Path) -> None:
     write(tmp_path, "service/a.py", "service/p/b.py", "service/p/__pycache__/b.pyc", "service/.venv/x", "service/c.pyc")
     write(tmp_path, "service/.hidden")
-    assert checkout.files(tmp_path) == [b".hidden", b"a.py", b"p/b.py"]
-    assert (checkout.commit(tmp_path), checkout.dirty(tmp_path)) == (None, ())
+    assert git.files(tmp_path) == [b".hidden", b"a.py", b"p/b.py"]
+    assert (git.commit(tmp_path), git.dirty(tmp_path)) == (None, ())
 
 
 def test_a_repository_inside_is_refused(root: Path) -> None:
     write(root, "service/inner/x.py")
-    git(root / "service" / "inner", "init", "-q")
+    run_git(root / "service" / "inner", "init", "-q")
     with pytest.raises(UsageError, match="git repository of its own"):
         archive.collect(root)
 
@@ -65,21 +66,21 @@ def test_a_repository_inside_is_refused(root: Path) -> None:
 def test_a_git_that_fails_is_never_taken_for_no_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root.parent / ".git" / "HEAD").write_text("nonsense")
     with pytest.raises(UsageError, match="git cannot read") as caught:
-        checkout.files(root)
+        git.files(root)
     assert caught.value.detail
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="there is no git"):
-        checkout.files(root)
+        git.files(root)
 
 
 def test_called_from_a_hook_of_another_repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(root)
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     monkeypatch.setenv("GIT_INDEX_FILE", "index")
-    assert checkout.files(root) == [b"a.py", b"b.py", b"gone.py"]
-    assert checkout.commit(root)
+    assert git.files(root) == [b"a.py", b"b.py", b"gone.py"]
+    assert git.commit(root)
 
 
 def test_no_service_at_all(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no service/"):
-        checkout.files(tmp_path)
+        git.files(tmp_path)

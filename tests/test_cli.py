@@ -176,7 +176,7 @@ def test_the_engine_is_compiled_once(clone: Clone) -> None:
     shutil.rmtree(clone.root / "tasks/__pycache__")
     clone.environment["PYTHONDONTWRITEBYTECODE"] = ""
     clone.done("--list")
-    assert list((clone.root / "tasks").glob("__pycache__/program.*.pyc"))
+    assert list((clone.root / "tasks").glob("__pycache__/executor.*.pyc"))
     clone.environment["PYTHONDONTWRITEBYTECODE"] = "1"
     shutil.rmtree(clone.root / "tasks/__pycache__")
     clone.done("--list")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.fleet.command import asked
+from tasks.engine.fleet.remote_command import asked
 from tests import clone as clones
 from tests.clone import Clone
 from tests.hosts import Hosts, MakeHosts

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.diagnose import standing
+from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError
 from tasks.engine.host import facts
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.host_files import Ground
 from tasks.engine.host.marks import Mark, Output, Transcript
-from tasks.engine.report import report
+from tasks.engine.host.system_files import Ground
+from tasks.engine.report import output
 from templates.host import record
 from templates.host.told import (
     Health,
@@ -256,7 +256,7 @@ def test_an_interpreter_of_a_version_that_is_none_is_none(version: str) -> None:
 def test_what_a_host_calls_a_number_can_be_written_again(word: str) -> None:
     line = f'{{"id": "abc", "commit": {word}, "packages": [{word}], "dirty": {word}}}'
     found = facts.parse(told(f"release {line}", f'history {{"release": {word}, "why": {word}}}'))
-    told_back = report.encoded({"releases": standing.releases(found), "actions": [found.actions[0].as_dict()]})
+    told_back = output.encoded({"releases": status.releases(found), "actions": [found.actions[0].as_dict()]})
     assert json.loads(told_back)["releases"][0]["commit"] == word
     assert json.loads(told_back)["actions"][0]["release"] == word
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.engine.fanout import LIMIT, Stop, gather, pool
+from tasks.engine.parallel import LIMIT, Stop, gather, pool
 
 Emit = Callable[[int], None]
 

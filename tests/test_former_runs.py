@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import scripts
-from tasks.engine.host.scripts import Switch
+from tasks.engine.host import steps
+from tasks.engine.host.steps import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]
 
-DEPLOY = scripts.activate(SERVICE._replace(drain=0), Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE._replace(drain=0), Switch("deploy", NEW, OLD))
 HOLDS = "exec 9>>activate; flock 9; {trap} printf '%s\n' '{record}' >activate; sleep {seconds} & echo; wait"
 
 
@@ -76,7 +76,7 @@ def test_who_is_of_no_run_is_left_alone_and_named(shell_host: ShellHost) -> None
 @pytest.mark.parametrize("verb", ["start", "stop"])
 def test_a_verb_without_a_run_is_named_and_ended_by_nobody(shell_host: ShellHost, verb: str) -> None:
     host = serving(shell_host)
-    script = scripts.start(SERVICE) if verb == "start" else scripts.stop(SERVICE, disable=False)
+    script = steps.start(SERVICE) if verb == "start" else steps.stop(SERVICE, disable=False)
     assert host.execute(script) == 0
     told = json.loads((host.run_folder / "lock/activate").read_text())
     assert (told["action"], told["release"], told["group"]) == (verb, OLD, 0)

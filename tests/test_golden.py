@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.parts import Gateway, Health, Hooks, Listen
+from tasks.engine.config.sections import Gateway, Health, Hooks, Listen
 from tasks.engine.config.service import Process, Service
-from tasks.engine.host import host_files, launchers, layout
-from tasks.engine.host.host_files import Ground
+from tasks.engine.host import launchers, layout, system_files
+from tasks.engine.host.system_files import Ground
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 LAYOUT = GOLDEN.with_name("layout")
@@ -41,11 +41,11 @@ GROUND = Ground("deploy", "www-data", True)
 
 def rendered() -> dict[str, str]:
     """Path below tests/golden to text."""
-    files = host_files.render(SERVICE, GROUND)
+    files = system_files.render(SERVICE, GROUND)
     texts = {f"{file.path.lstrip('/')}": file.text for file in files}
     found = launchers.render(SERVICE, "0123456789ab", "shire01", "27.0.1")
     texts |= {f"release/run/{name}": text for name, text in found.items()}
-    texts["README-on-the-host"] = host_files.readme(SERVICE)
+    texts["README-on-the-host"] = system_files.readme(SERVICE)
     return texts
 
 
@@ -64,7 +64,7 @@ def test_every_file_is_as_it_was_read_and_approved() -> None:
 
 def installed() -> str:
     """What root installs, comments left out: each file with its mode, and the lines of setup that set a mode."""
-    texts = [f"{file.path} {file.mode:o}\n{file.text}" for file in host_files.render(SERVICE, GROUND)]
+    texts = [f"{file.path} {file.mode:o}\n{file.text}" for file in system_files.render(SERVICE, GROUND)]
     texts += [line for path in SETS_MODES for line in path.read_text().splitlines() if "0o" in line]
     lines = (line.strip() for text in texts for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
@@ -83,8 +83,8 @@ def test_the_layout_has_a_new_number_when_an_older_host_must_be_moved() -> None:
 
 def test_a_comment_changes_no_layout_and_a_mode_does(monkeypatch: pytest.MonkeyPatch) -> None:
     before = installed()
-    files = host_files.render(SERVICE, GROUND)
+    files = system_files.render(SERVICE, GROUND)
     for change, same in (({"text": f"# New.\n{files[0].text}"}, True), ({"mode": 0o600}, False)):
         changed = (files[0]._replace(**change), *files[1:])
-        monkeypatch.setattr(host_files, "render", lambda *_, changed=changed: changed)
+        monkeypatch.setattr(system_files, "render", lambda *_, changed=changed: changed)
         assert (installed() == before) == same

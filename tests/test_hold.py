@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.engine.deploy import hold
-from tasks.engine.deploy.hold import Claim, Holds
+from tasks.engine.deploy import run_lock
+from tasks.engine.deploy.run_lock import Claim, Holds
 from tasks.engine.errors import LoopError
-from tasks.engine.host import history, host_program, layout, scripts
-from tasks.engine.host.scripts import Script, Switch
+from tasks.engine.host import history, host_program, layout, steps
+from tasks.engine.host.steps import Script, Switch
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
 from tests.shell_host import NEW, OLD, RUN, SERVICE, ShellHost, shell_host
@@ -84,10 +84,10 @@ def test_what_was_done_meanwhile_is_noticed(seen: tuple[str, ...], last: str, mo
 
 def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
     shell_host.release(NEW)
-    hold = scripts.hold(SERVICE, "deploy", NEW, 0)
+    hold = steps.hold(SERVICE, "deploy", NEW, 0)
     assert shell_host.execute(hold) == 0
     assert (shell_host.transcript.last("held"), shell_host.transcript.last("last")) == (RUN.id, "")
-    assert shell_host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, None))) == 0
+    assert shell_host.execute(steps.activate(SERVICE, Switch("deploy", NEW, None))) == 0
     assert shell_host.execute(hold) == 0
     (told,) = history.parse(shell_host.transcript.all("last"))
     assert (told.action, told.release, told.state) == ("deploy", NEW, "done")
@@ -127,7 +127,7 @@ def test_a_host_that_talks_without_an_end_gives_no_lock() -> None:
 
 
 def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hold, "_HEARTBEAT", 0.01)
+    monkeypatch.setattr(run_lock, "_HEARTBEAT", 0.01)
     beats: list[bytes] = []
 
     class Bad(Host):
@@ -149,7 +149,7 @@ def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_host_that_takes_a_byte_at_a_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hold, "_PATIENCE", 0.05)
+    monkeypatch.setattr(run_lock, "_PATIENCE", 0.05)
     closed = threading.Event()
 
     class Slow(Host):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import scripts
+from tasks.engine.host import steps
 from templates.host import hold
 from templates.host.run import Interrupted, Run
 from tests.shell_host import NEW, RUN, SERVICE, ShellHost
@@ -38,8 +38,8 @@ def held(host: ShellHost) -> Iterator[None]:
         yield
 
 
-def asking(wait: int) -> scripts.Script:
-    return scripts.hold(SERVICE, "deploy", NEW, wait)
+def asking(wait: int) -> steps.Script:
+    return steps.hold(SERVICE, "deploy", NEW, wait)
 
 
 def test_who_holds_it_stands_in_it(host: ShellHost) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import scripts
-from tasks.engine.host.scripts import Switch
+from tasks.engine.host import steps
+from tasks.engine.host.steps import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving
 
-HOOK = scripts.hook(SERVICE, NEW)
+HOOK = steps.hook(SERVICE, NEW)
 UNIT = "myapp-hook@green.service"
 STEPS = ("hook.recover", "hook.returned", "hook.idle", "hook.start", "hook.ended")
 
@@ -50,7 +50,7 @@ def test_where_it_fails_that_is_told_with_its_words_and_forgotten_by_systemd(hos
 
 
 def test_a_release_without_one_is_refused(host: ShellHost) -> None:
-    assert host.execute(scripts.hook(SERVICE, OLD)) == 1
+    assert host.execute(steps.hook(SERVICE, OLD)) == 1
     assert host.transcript.last("refused") == f"release {OLD} has no before_activate"
     assert host.history() == []
 
@@ -63,10 +63,10 @@ def test_it_never_begins_beside_another_run(host: ShellHost) -> None:
     assert host.history() == []
 
 
-@pytest.mark.parametrize("script", [HOOK, scripts.activate(SERVICE, Switch("deploy", NEW, OLD))])
+@pytest.mark.parametrize("script", [HOOK, steps.activate(SERVICE, Switch("deploy", NEW, OLD))])
 @pytest.mark.parametrize("unit", [UNIT, "myapp-hook@blue.service"])
 def test_no_run_begins_while_that_of_a_run_that_is_gone_is_at_work(
-    host: ShellHost, script: scripts.Script, unit: str
+    host: ShellHost, script: steps.Script, unit: str
 ) -> None:
     host.unit(unit).write_text("activating")
     assert host.execute(script) == 1

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.parts import Gateway, Listen, Tls
+from tasks.engine.config.sections import Gateway, Listen, Tls
 from tasks.engine.config.service import Process, Service
-from tasks.engine.host import host_files, layout
-from tasks.engine.host.host_files import Ground
+from tasks.engine.host import layout, system_files
+from tasks.engine.host.system_files import Ground
 from tests.nasty import NO_ACCOUNTS
 from tests.test_golden import SERVICE
 
@@ -20,7 +20,7 @@ GROUND = Ground("deploy", "www-data", True)
 
 
 def texts(service: Service = SERVICE, ground: Ground = GROUND) -> dict[str, str]:
-    return {file.path: file.text for file in host_files.render(service, ground)}
+    return {file.path: file.text for file in system_files.render(service, ground)}
 
 
 def change(**values: object) -> Service:
@@ -38,7 +38,7 @@ def unit(text: str) -> dict[str, list[str]]:
 
 
 def test_the_same_service_has_the_same_files() -> None:
-    assert host_files.render(SERVICE, GROUND) == host_files.render(change(), GROUND)
+    assert system_files.render(SERVICE, GROUND) == system_files.render(change(), GROUND)
 
 
 @pytest.mark.parametrize("path", texts())
@@ -48,7 +48,7 @@ def test_nothing_is_left_to_be_filled_in(path: str) -> None:
 
 
 def test_only_the_sudo_rules_are_hidden_from_other_accounts() -> None:
-    modes = {file.path: file.mode for file in host_files.render(SERVICE, GROUND)}
+    modes = {file.path: file.mode for file in system_files.render(SERVICE, GROUND)}
     assert modes.pop("/etc/sudoers.d/myapp") == 0o440
     assert set(modes.values()) == {0o644}
 
@@ -154,13 +154,13 @@ def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
 @pytest.mark.parametrize("account", NO_ACCOUNTS)
 def test_an_account_that_sudo_would_misread_is_refused(account: str) -> None:
     with pytest.raises(ValueError, match="would not be one account"):
-        host_files.render(SERVICE, GROUND._replace(account=account))
+        system_files.render(SERVICE, GROUND._replace(account=account))
 
 
 @pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}"])
 def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="nginx cannot carry"):
-        host_files.render(change(nginx=Gateway(name)), GROUND)
+        system_files.render(change(nginx=Gateway(name)), GROUND)
 
 
 def test_the_gateway_listens_where_the_host_has_addresses() -> None:
@@ -178,7 +178,7 @@ def test_the_gateway_listens_where_the_host_has_addresses() -> None:
     [(None, ""), (Listen("127.0.0.1", 8080), "127.0.0.1:8080"), (Listen("::1", 8080), "[::1]:8080")],
 )
 def test_an_address_is_written_as_systemd_and_curl_read_it(listen: Listen | None, written: str) -> None:
-    assert host_files.listen_address(change(listen=listen)) == written
+    assert system_files.listen_address(change(listen=listen)) == written
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd itself is asked, and it is not here")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.fleet import failures
+from tasks.engine.fleet import script_errors
 from tasks.engine.host import host_program, templates
 from tasks.engine.host.marks import Transcript
-from tasks.engine.host.scripts import Script
+from tasks.engine.host.steps import Script
 from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import Run
 from templates.host import program
@@ -90,7 +90,7 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     found = f"Python 3.6.8 ({tmp_path}/python3), /lib/libc.so.6: version not found ({tmp_path}/python3.8)"
     assert ended.stdout.decode() == f"@nonce {host_program.LACKS} {found}\n"
     transcript = Transcript({host_program.LACKS: [found]}, exit=1)
-    error = failures.explain(step(), transcript, "shire01", "deploy")
+    error = script_errors.explain(step(), transcript, "shire01", "deploy")
     assert (error.code, found in error.message, "apt-get install python3" in (error.next or "")) == (
         "no-python",
         True,

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine import foreign
+from tasks.engine import untrusted_json
 from tasks.engine.diagnose import drift
 from tasks.engine.errors import UsageError
-from tasks.engine.host import journal, marks, saying
+from tasks.engine.host import journal, log_text, marks
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.marks import KEPT, Mark, Reader, TooMuch, Transcript
 from tasks.engine.logs import lines, merge
-from tasks.engine.release.target import Target
-from tasks.engine.report import report
+from tasks.engine.release.python_target import Target
+from tasks.engine.report import output
 from tests.nasty import TEXTS
 from tests.promises.words import CALM
 
@@ -36,20 +36,26 @@ def test_what_drifted_by_the_hundred_thousand_is_not_all_compared() -> None:
     assert len(asked) <= 100
 
 
-@pytest.mark.parametrize("depth", [foreign.DEPTH, foreign.DEPTH + 1, 900, 1000, 100_000, 1_000_000])
+@pytest.mark.parametrize("depth", [untrusted_json.DEPTH, untrusted_json.DEPTH + 1, 900, 1000, 100_000, 1_000_000])
 @pytest.mark.parametrize("sign", ["[]", "{}"])
 def test_what_is_nested_too_deeply_is_no_value(depth: int, sign: str) -> None:
     opening = "[" if sign == "[]" else '{"":'
     text = opening * (depth - 1) + sign + sign[1] * (depth - 1)
-    if depth <= foreign.DEPTH:
-        json.loads(report.encoded({"value": foreign.load(text)}, 2))
+    if depth <= untrusted_json.DEPTH:
+        json.loads(output.encoded({"value": untrusted_json.load(text)}, 2))
     else:
         with pytest.raises(ValueError, match=r"nested too deeply|too long"):
-            foreign.load(text)
+            untrusted_json.load(text)
 
 
 def test_what_json_does_not_have_comes_as_words() -> None:
-    assert foreign.load("[NaN, Infinity, -Infinity, 1e999, 1e9]") == ["NaN", "Infinity", "-Infinity", "1e999", 1e9]
+    assert untrusted_json.load("[NaN, Infinity, -Infinity, 1e999, 1e9]") == [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        1e9,
+    ]
 
 
 def test_an_answer_without_an_end_is_given_up() -> None:
@@ -110,7 +116,7 @@ def test_cut_lines_are_no_longer_than_they_may_be(pieces: list[bytes], limit: in
 
 
 HUGE: dict[str, Callable[[], object]] = {
-    "a level": lambda: saying.words('{"message": "m", "level": "' + "x" * 10**6 + '"}'),
+    "a level": lambda: log_text.words('{"message": "m", "level": "' + "x" * 10**6 + '"}'),
     "a time": lambda: journal.parse("h", b'{"MESSAGE": "m", "__CURSOR": "c", "__REALTIME_TIMESTAMP": "%d"}' % 10**4000),
     "a clock": lambda: merge.Merge[str](1, 10).push("h", 1e300, "x", 1, 0, 0),
 }  # fmt: skip

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tasks.engine.diagnose import drift
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Step
-from tasks.engine.fleet import failures
-from tasks.engine.host import journal, maintenance, saying
+from tasks.engine.fleet import script_errors
+from tasks.engine.host import journal, log_text, maintenance
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.marks import Mark, Transcript
-from tasks.engine.host.scripts import Script
-from tasks.engine.report import report, views
+from tasks.engine.host.steps import Script
+from tasks.engine.report import lines, output
 from templates.host.told import State, Told
 from tests.nasty import ANY, harmless
 from tests.promises.words import NO_INJECTION
@@ -70,7 +70,7 @@ def nested(depth: int) -> str:
 def shown(*texts: str) -> None:
     """Written as a person gets it."""
     stream = io.StringIO()
-    writer = report.Writer(stream)
+    writer = output.Writer(stream)
     for text in texts:
         writer.line(text)
     written = stream.getvalue().split("\n")
@@ -81,7 +81,7 @@ def shown(*texts: str) -> None:
 def encoded(value: dict[str, object]) -> None:
     """Written as a program gets it: JSON to every reader, and printable ASCII."""
     for indent in (None, 2):
-        text = report.encoded(value, indent)
+        text = output.encoded(value, indent)
         assert text.replace("\n", "").isascii()
         assert text.replace("\n", "").isprintable()
         json.loads(text, parse_constant=_refuse)
@@ -93,9 +93,9 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     entry = journal.parse("shire01", record(MESSAGE=nested(depth)))
     assert entry
     encoded(entry.as_dict())
-    shown(*saying.words(entry.text), *saying.readable([entry.text]))
+    shown(*log_text.words(entry.text), *log_text.readable([entry.text]))
     encoded({"state": maintenance.state(closed(nested(depth)))})
-    shown(*report.error_lines(failures.busy("shire01", nested(depth))))
+    shown(*output.error_lines(script_errors.busy("shire01", nested(depth))))
 
 
 def closed(text: str) -> Facts:
@@ -111,8 +111,8 @@ def record(**fields: object) -> bytes:
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_a_number_that_json_has_not_is_written_as_a_word(word: str) -> None:
     line = f'{{"message": "m", "level": "info", "v": {word}, "w": [{word}]}}'
-    encoded({"fields": saying.fields(line)})
-    assert saying.words(line)[0].startswith(f"INFO m  v={word}")
+    encoded({"fields": log_text.fields(line)})
+    assert log_text.words(line)[0].startswith(f"INFO m  v={word}")
 
 
 @pytest.mark.parametrize("priority", [3, "9" * 5000, "٣", "-1", [], {}, None, "3\n", 1e308])
@@ -132,22 +132,22 @@ def test_a_line_of_a_journal_is_an_entry_or_none(text: str) -> None:
     entry = journal.parse("shire01", text.encode("utf-8", "surrogatepass"))
     if entry:
         encoded(entry.as_dict())
-        shown(entry.source, entry.identifier, entry.moment, *saying.words(entry.text))
+        shown(entry.source, entry.identifier, entry.moment, *log_text.words(entry.text))
 
 
 @given(text=document("line"))
 @settings(deadline=None)
 def test_a_line_of_a_service_is_words(text: str) -> None:
-    shown(*saying.words(text), *saying.readable([text, text]))
-    assert saying.level(text) in {None, *journal.LEVELS}
-    fields = saying.fields(text)
+    shown(*log_text.words(text), *log_text.readable([text, text]))
+    assert log_text.level(text) in {None, *journal.LEVELS}
+    fields = log_text.fields(text)
     encoded({"fields": fields})
 
 
 @given(texts=st.lists(document("line"), max_size=60))
 @settings(deadline=None)
 def test_what_a_service_said_last_is_twenty_short_lines(texts: list[str]) -> None:
-    found = saying.readable(texts)
+    found = log_text.readable(texts)
     assert len(found) <= 20
     assert all(len(line) <= 200 for line in found)
 
@@ -155,8 +155,8 @@ def test_what_a_service_said_last_is_twenty_short_lines(texts: list[str]) -> Non
 @given(text=document("busy"))
 @settings(deadline=None)
 def test_whoever_is_at_work_is_named_or_not(text: str) -> None:
-    error = failures.busy("shire01", text)
-    shown(*report.error_lines(error))
+    error = script_errors.busy("shire01", text)
+    shown(*output.error_lines(error))
     encoded(error.as_dict())
 
 
@@ -178,15 +178,15 @@ def test_every_event_is_lines_and_an_object(words: list[str]) -> None:
         Finished("h", words[0], words[1], 1.0, {"before": words[2]}),
         Failed("h", error, words[5], 1.0),
     ):
-        shown(*views.lines(event, 10))
-        encoded(views.as_dict(event))
+        shown(*lines.lines(event, 10))
+        encoded(lines.as_dict(event))
 
 
 @given(rows=st.lists(st.tuples(ANY, ANY, ANY), min_size=1, max_size=4))
 def test_a_table_is_lines(rows: list[tuple[str, str, str]]) -> None:
-    found = list(report.table(rows))
+    found = list(output.table(rows))
     assert all(harmless(line) and "\n" not in line for line in found)
-    assert all(len(line) < 20_000 for line in report.table([("x" * 10**6, "y" * 10**6, "z"), *rows]))
+    assert all(len(line) < 20_000 for line in output.table([("x" * 10**6, "y" * 10**6, "z"), *rows]))
 
 
 @given(text=document("state"))
@@ -195,8 +195,8 @@ def test_a_failure_is_told_whatever_the_script_said(text: str) -> None:
     for word in ("busy", "moved", "edited", "failed", "refused", "journal"):
         transcript = Transcript()
         transcript.add(Mark(word, text))
-        error = failures.explain(Script("activate", "", 1), transcript, "shire01", "deploy")
-        shown(*report.error_lines(error))
+        error = script_errors.explain(Script("activate", "", 1), transcript, "shire01", "deploy")
+        shown(*output.error_lines(error))
         encoded(error.as_dict())
 
 

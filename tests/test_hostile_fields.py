@@ -17,7 +17,7 @@ from tasks.engine.config import inventory, service
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.report import report
+from tasks.engine.report import output
 from tests.fields import FIELDS, GOOD, KEYS, SMALLEST, Read, fields, written
 from tests.nasty import ANY, TEXTS, YAML, harmless, in_yaml
 from tests.promises.words import NO_INJECTION
@@ -55,7 +55,7 @@ def hosts_of(text: str) -> Host | UsageError:
 def holds(found: Any, read: Read, text: str, file: str, path: str) -> bool:
     """Whether the value arrived; if not, that it was refused in its place, in words that a terminal can be given."""
     if isinstance(found, UsageError):
-        told = list(report.error_lines(found))
+        told = list(output.error_lines(found))
         assert found.where
         assert found.where.startswith(f"{file}:"), told
         assert path in found.where, told

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import admission, archive
+from tasks.engine.release import archive, file_rules
 from tests import repository
 from tests.promises.words import PLAIN
 from tests.tarballs import packed, project, unpacked
@@ -146,7 +146,7 @@ def test_a_hard_link_is_a_file_of_its_own(root: Path, tmp_path: Path) -> None:
 
 def grow(path: Path) -> None:
     with path.open("ab") as file:
-        file.truncate(admission.LIMIT + 1000)
+        file.truncate(file_rules.LIMIT + 1000)
 
 
 def shrink(path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_release_of_files_that_never_hold_still_is_whole_or_none(
             found = packed(root)
             if isinstance(found, bytes):
                 content = unpacked(found, tmp_path / "out").get(b"file", b"as it was")
-                assert len(content) <= admission.LIMIT
+                assert len(content) <= file_rules.LIMIT
                 assert content.strip(b"\0") in (b"as it was", b"")
     finally:
         end.set()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.config import shapes
+from tasks.engine.config import formats
 from tests import clone as clones
 from tests.clone import Clone
 from tests.front import ask
@@ -108,7 +108,7 @@ def words(dice: random.Random | None) -> list[str]:
 
 def parts(texts: list[str], count: int) -> list[list[str]]:
     """The texts that may be words of a command, dealt out to so many."""
-    fit = [text for text in texts if shapes.COMMAND.fits(shlex.join(["x", text])) and len(shlex.quote(text)) < 4000]
+    fit = [text for text in texts if formats.COMMAND.fits(shlex.join(["x", text])) and len(shlex.quote(text)) < 4000]
     return [fit[number::count] for number in range(count)]
 
 

@@ -18,31 +18,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import foreign
-from tasks.engine.deploy import destination, plan, watching
-from tasks.engine.diagnose import doctor, drift, standing
+from tasks.engine import untrusted_json
+from tasks.engine.deploy import plan, probation, rollback
+from tasks.engine.diagnose import doctor, drift, status
 from tasks.engine.errors import LoopError
-from tasks.engine.fleet import failures, member
+from tasks.engine.fleet import member, script_errors
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.host import (
     difference,
     facts,
     history,
-    host_files,
     journal,
+    log_text,
     maintenance,
     marks,
     questions,
-    saying,
+    system_files,
     typed,
 )
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.marks import Mark, Output, Reader, Transcript
 from tasks.engine.host.questions import Question
-from tasks.engine.host.scripts import Script
+from tasks.engine.host.steps import Script
 from tasks.engine.logs import lines, merge
-from tasks.engine.logs.reading import Past, merged
+from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
 from templates.host.told import Job, Python, State, Survey, Told, Used, plain
 from tests.nasty import ANY
@@ -117,10 +117,10 @@ def merge_all(said: Transcript) -> list[str]:
 
 def stood(said: Transcript) -> None:
     """As `fab status` shows a host."""
-    line = standing.of("shire01", SERVICE, facts_of(said))
-    standing.mark_differing([line])
-    standing.table([line], 80)
-    standing.notes([line])
+    line = status.of("shire01", SERVICE, facts_of(said))
+    status.mark_differing([line])
+    status.table([line], 80)
+    status.notes([line])
 
 
 def verified(said: Transcript) -> object:
@@ -138,7 +138,7 @@ def planned(said: Transcript) -> object:
 
 def drifted(said: Transcript) -> object:
     found = facts_of(said)
-    files = host_files.render(SERVICE, found.ground("deploy"))
+    files = system_files.render(SERVICE, found.ground("deploy"))
     return [one.as_dict() for one in drift.examine(files, found, lambda _, path: path.encode() * 20)]
 
 
@@ -171,73 +171,80 @@ def typed_read(said: Transcript) -> None:
     """Every text that is JSON, as what the program tells."""
     for rests in said.marks.values():
         for rest in rests:
-            _refused(ValueError, lambda rest=rest: typed.read(Told, foreign.load(rest)))  # type: ignore[misc]
+            _refused(ValueError, lambda rest=rest: typed.read(Told, untrusted_json.load(rest)))  # type: ignore[misc]
 
 
 PARSERS: dict[str, Callable[[Transcript], object]] = {
-    "archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
-    "destination.aim": lambda said: destination.aim(Liar(said), "rollback", None, facts_of(said)),
-    "destination.switch_scripts": lambda said: destination.switch_scripts(Liar(said), "restart", None, 0),
-    "destination.target_of": lambda said: destination.target_of(Liar(said), "rollback", "a", facts_of(said)),
-    "difference.Comparison": compared,
-    "doctor.examine": lambda said: doctor.examine(cast(Project, type("Project", (), {"root": ENGINE})), Liar(said)),
-    "drift.examine": drifted,
-    "facts.choose_python": planned,
-    "facts.flaw": planned,
-    "facts.parse": facts.parse,
-    "facts.target": planned,
-    "failures.busy": each(lambda rest: failures.busy("shire01", rest)),
-    "failures.explain": lambda said: failures.explain(Script("activate", "", 1), said, "shire01", "deploy"),
-    "failures.unstarted": lambda said: failures.unstarted(said, "shire01", "deploy"),
-    "foreign.load": each(foreign.load),
-    "history.parse": lambda said: history.parse(text_of(said).split("\n")),
-    "history.person": each(history.person),
-    "history.previous": lambda said: history.previous(facts_of(said).actions, NEW, [OLD]),
-    "history.stack": lambda said: history.stack(facts_of(said).actions),
-    "history.verify": verified,
-    "history.way_back": lambda said: history.way_back(facts_of(said).actions, "rollback", OLD, [NEW]),
-    "journal.parse": journal_of,
-    "lines.cut": lambda said: list(lines.cut((bytes([one]) for one in text_of(said).encode()), 1000)),
-    "maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}),
-    "maintenance.state": lambda said: maintenance.state(facts_of(said)),
-    "maintenance.warn": lambda said: maintenance.warn(facts_of(said)),
-    "marks.Reader": read,
-    "marks.Transcript": kept,
-    "member.describe": lambda said: member.describe(facts_of(said)),
-    "merge.Merge": merge_all,
-    "plan.as_dict": planned,
-    "plan.deploy": planned,
-    "plan.resend": planned,
-    "plan.setup": planned,
-    "reading.merged": lambda said: merged([Past(journal_of(said)), Past(journal_of(said))]),
-    "saying.by_service": each(saying.by_service),
-    "saying.by_systemd": each(saying.by_systemd),
-    "saying.fields": each(saying.fields),
-    "saying.level": each(saying.level),
-    "saying.readable": lambda said: saying.readable(text_of(said).split("\n"), text_of(said).split("\n")),
-    "saying.words": each(saying.words),
-    "standing.failed": stood,
-    "standing.job": stood,
-    "standing.jobs": stood,
-    "standing.mark_differing": stood,
-    "standing.notes": stood,
-    "standing.of": stood,
-    "standing.releases": lambda said: standing.releases(facts_of(said)),
-    "standing.row": stood,
-    "standing.table": stood,
-    "typed.read": typed_read,
-    "watching.judge": lambda said: watching.judge(Liar(said), NEW),
+    "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
+    "deploy.rollback.aim": lambda said: rollback.aim(Liar(said), "rollback", None, facts_of(said)),
+    "deploy.rollback.switch_scripts": lambda said: rollback.switch_scripts(Liar(said), "restart", None, 0),
+    "deploy.rollback.target_of": lambda said: rollback.target_of(Liar(said), "rollback", "a", facts_of(said)),
+    "host.difference.Comparison": compared,
+    "diagnose.doctor.examine": lambda said: doctor.examine(
+        cast(Project, type("Project", (), {"root": ENGINE})), Liar(said)
+    ),
+    "diagnose.drift.examine": drifted,
+    "host.facts.choose_python": planned,
+    "host.facts.flaw": planned,
+    "host.facts.parse": facts.parse,
+    "host.facts.target": planned,
+    "fleet.script_errors.busy": each(lambda rest: script_errors.busy("shire01", rest)),
+    "fleet.script_errors.explain": lambda said: script_errors.explain(
+        Script("activate", "", 1), said, "shire01", "deploy"
+    ),
+    "fleet.script_errors.unstarted": lambda said: script_errors.unstarted(said, "shire01", "deploy"),
+    "untrusted_json.load": each(untrusted_json.load),
+    "host.history.parse": lambda said: history.parse(text_of(said).split("\n")),
+    "host.history.person": each(history.person),
+    "host.history.previous": lambda said: history.previous(facts_of(said).actions, NEW, [OLD]),
+    "host.history.stack": lambda said: history.stack(facts_of(said).actions),
+    "host.history.verify": verified,
+    "host.history.way_back": lambda said: history.way_back(facts_of(said).actions, "rollback", OLD, [NEW]),
+    "host.journal.parse": journal_of,
+    "logs.lines.cut": lambda said: list(lines.cut((bytes([one]) for one in text_of(said).encode()), 1000)),
+    "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}),
+    "host.maintenance.state": lambda said: maintenance.state(facts_of(said)),
+    "host.maintenance.warn": lambda said: maintenance.warn(facts_of(said)),
+    "host.marks.Reader": read,
+    "host.marks.Transcript": kept,
+    "fleet.member.describe": lambda said: member.describe(facts_of(said)),
+    "logs.merge.Merge": merge_all,
+    "deploy.plan.as_dict": planned,
+    "deploy.plan.deploy": planned,
+    "deploy.plan.resend": planned,
+    "deploy.plan.setup": planned,
+    "logs.read.merged": lambda said: merged([Past(journal_of(said)), Past(journal_of(said))]),
+    "host.log_text.by_service": each(log_text.by_service),
+    "host.log_text.by_systemd": each(log_text.by_systemd),
+    "host.log_text.fields": each(log_text.fields),
+    "host.log_text.level": each(log_text.level),
+    "host.log_text.readable": lambda said: log_text.readable(text_of(said).split("\n"), text_of(said).split("\n")),
+    "host.log_text.words": each(log_text.words),
+    "diagnose.status.failed": stood,
+    "diagnose.status.job": stood,
+    "diagnose.status.jobs": stood,
+    "diagnose.status.mark_differing": stood,
+    "diagnose.status.notes": stood,
+    "diagnose.status.of": stood,
+    "diagnose.status.releases": lambda said: status.releases(facts_of(said)),
+    "diagnose.status.row": stood,
+    "diagnose.status.table": stood,
+    "host.typed.read": typed_read,
+    "deploy.probation.judge": lambda said: probation.judge(Liar(said), NEW),
 }
 """Every function and class that is given what a host said, and how it is fed with it."""
 
 # They read nothing of a host: our own texts and files, or what one of the parsers above has made.
 NO_PARSERS = {
-    "maintenance.accept", "maintenance.accepted", "maintenance.files", "marks.Mark",
-    "marks.Output", "marks.TooMuch", "drift.Finding", "facts.Facts",
-    "failures.Edited", "history.Action", "history.Finding",
+    "host.maintenance.accept", "host.maintenance.accepted", "host.maintenance.files", "host.marks.Mark",
+    "host.marks.Output", "host.marks.TooMuch", "diagnose.drift.Finding", "host.facts.Facts",
+    "fleet.script_errors.Edited", "host.history.Action", "host.history.Finding",
 }  # fmt: skip
-READING = ("difference", "drift", "facts", "failures", "foreign", "history", "lines", "maintenance", "marks", "merge",
-           "saying", "standing", "destination", "typed")  # fmt: skip
+READING = (
+    "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.script_errors", "host.difference", "host.facts",
+    "host.history", "host.log_text", "host.maintenance", "host.marks", "host.typed", "logs.lines", "logs.merge",
+    "untrusted_json",
+)  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Mark", "Output"}
 
 
@@ -256,10 +263,11 @@ def named(module: str, node: ast.FunctionDef | ast.ClassDef) -> bool:
 
 def test_every_parser_is_in_the_table() -> None:
     found = set()
-    for path in ENGINE.glob("*.py"):
+    for path in (path for path in ENGINE.rglob("*.py") if path.parent.name != "sandbox"):
+        module = ".".join(path.relative_to(ENGINE).with_suffix("").parts)
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and named(path.stem, node):
-                found.add(f"{path.stem}.{node.name}")
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and named(module, node):
+                found.add(f"{module}.{node.name}")
     assert found - PARSERS.keys() == NO_PARSERS
 
 

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.config import parts, shapes
-from tasks.engine.config.parts import Gateway, Process
+from tasks.engine.config import formats, sections
 from tasks.engine.config.schema import Shape
+from tasks.engine.config.sections import Gateway, Process
 from tasks.engine.config.service import Service
-from tasks.engine.config.yamlfile import parse
+from tasks.engine.config.yaml_reader import parse
 from tasks.engine.errors import UsageError
-from tasks.engine.host import host_files, launchers, scripts
-from tasks.engine.host.host_files import Ground
+from tasks.engine.host import launchers, steps, system_files
 from tasks.engine.host.questions import Question
-from tasks.engine.host.scripts import Staging, Switch
+from tasks.engine.host.steps import Staging, Switch
+from tasks.engine.host.system_files import Ground
 from tasks.engine.ssh.session import framed
 from tests.nasty import ANY, PWNED, TEXTS, in_yaml
 from tests.promises.words import NO_INJECTION
@@ -68,7 +68,7 @@ def test_every_value_of_the_environment_arrives_and_runs_nothing(shell: str, tmp
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_word_of_a_command_arrives_and_runs_nothing(shell: str, tmp_path: Path) -> None:
-    words = [text for text in WORDS if shapes.COMMAND.fits(shlex.join(["x", text]))]
+    words = [text for text in WORDS if formats.COMMAND.fits(shlex.join(["x", text]))]
     assert set(WORDS) - set(words) <= {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"}
     for start in range(0, len(words), 60):
         some = words[start : start + 60]
@@ -108,7 +108,7 @@ def test_a_name_that_the_shell_keeps_for_itself_is_refused_and_any_other_arrives
         "MAILPATH",
         "REPLY",
     }
-    names = sorted(name for name in known if shapes.VARIABLE.fits(name))
+    names = sorted(name for name in known if formats.VARIABLE.fits(name))
     taken = [name for name in names if _is_taken(name)]
     assert {"UID", "_", "OPTIND", "BASHOPTS", "IFS"} <= {*names} - {*taken}
     text = "".join(f"export {name}='a b'\n" for name in taken) + "exec /usr/bin/env -0\n"
@@ -117,7 +117,7 @@ def test_a_name_that_the_shell_keeps_for_itself_is_refused_and_any_other_arrives
 
 def _is_taken(name: str) -> bool:
     try:
-        parts.env(parse(f"{name}: a b\n".encode(), "f.yaml"))
+        sections.env(parse(f"{name}: a b\n".encode(), "f.yaml"))
     except UsageError:
         return False
     return True
@@ -126,14 +126,14 @@ def _is_taken(name: str) -> bool:
 @given(text=ANY)
 def test_any_text_in_a_step_is_a_value(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
-    sent = framed(scripts.activate(SERVICE, Switch(text, text, text, text)).text)
+    sent = framed(steps.activate(SERVICE, Switch(text, text, text, text)).text)
     told = json.loads(sent.split(b"\n", 1)[1])
     assert (told["action"], told["release"], told["spare"]) == (text, text, text)
-    told = json.loads(scripts.hold(SERVICE, text, text, 0).text)
+    told = json.loads(steps.hold(SERVICE, text, text, 0).text)
     assert (told["action"], told["release"]) == (text, text)
-    told = json.loads(scripts.stage(SERVICE, Staging(text, text, text, text, present=False)).text)
+    told = json.loads(steps.stage(SERVICE, Staging(text, text, text, text, present=False)).text)
     assert [told[key] for key in ("release", "venv", "python", "base")] == [text] * 4
-    told = json.loads(scripts.facts(SERVICE, Question(frozenset(), (text,), text, text)).text)
+    told = json.loads(steps.facts(SERVICE, Question(frozenset(), (text,), text, text)).text)
     assert (told["files"], told["python"], told["wanted"]) == ([text], text, text)
 
 
@@ -144,11 +144,11 @@ LISTEN = st.builds(
 )
 # Of each text that becomes a word of root's files: its shape, a plain one, and what may be in it.
 PLACES: dict[str, tuple[Shape, str, st.SearchStrategy[str]]] = {
-    "schedule": (shapes.SCHEDULE, "daily", st.text("abMon019*.,:/~_+ -", max_size=30)),
-    "server name": (shapes.SERVER_NAME, "a.example", st.text("ab019.-", max_size=30)),
-    "listen": (shapes.LISTEN, "127.0.0.9:8081", LISTEN),
-    "name": (shapes.SERVICE_NAME, "another", st.text("abz09-", max_size=30)),
-    "process": (shapes.PROCESS_NAME, "nightly", st.text("abz09-", max_size=20)),
+    "schedule": (formats.SCHEDULE, "daily", st.text("abMon019*.,:/~_+ -", max_size=30)),
+    "server name": (formats.SERVER_NAME, "a.example", st.text("ab019.-", max_size=30)),
+    "listen": (formats.LISTEN, "127.0.0.9:8081", LISTEN),
+    "name": (formats.SERVICE_NAME, "another", st.text("abz09-", max_size=30)),
+    "process": (formats.PROCESS_NAME, "nightly", st.text("abz09-", max_size=20)),
 }
 
 
@@ -160,7 +160,7 @@ def placed(place: str, text: str) -> Service:
     if place == "server name":
         return SERVICE._replace(nginx=Gateway(text))
     if place == "listen":
-        return SERVICE._replace(listen=parts.listen(parse(in_yaml(text).encode(), "f.yaml")))
+        return SERVICE._replace(listen=sections.listen(parse(in_yaml(text).encode(), "f.yaml")))
     if place == "name":
         return SERVICE._replace(name=text)
     return SERVICE._replace(processes=(web, Process(text, "x", "daily")))
@@ -168,7 +168,7 @@ def placed(place: str, text: str) -> Service:
 
 def lines(service: Service) -> list[str]:
     """Root's files, line by line, each after its path."""
-    files = host_files.render(service, Ground("deploy", "www-data", True))
+    files = system_files.render(service, Ground("deploy", "www-data", True))
     return [line for file in files for line in (file.path, *file.text.splitlines())]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config import yamlfile
+from tasks.engine.config import yaml_reader
 from tasks.engine.errors import UsageError
-from tasks.engine.report import report
+from tasks.engine.report import output
 from tests.clone import Clone
 from tests.nasty import harmless
 from tests.promises.words import CALM
@@ -88,9 +88,9 @@ TAKEN = {
 def test_a_bomb_is_refused_in_its_place(bomb: str) -> None:
     began = time.process_time()
     with pytest.raises(UsageError) as caught:
-        yamlfile.parse(REFUSED[bomb], "f.yaml")
+        yaml_reader.parse(REFUSED[bomb], "f.yaml")
     assert time.process_time() - began < SECONDS
-    told = list(report.error_lines(caught.value))
+    told = list(output.error_lines(caught.value))
     assert caught.value.next
     assert (caught.value.where or "").startswith("f.yaml:")
     assert all(harmless(line) and len(line) < 300 for line in told), told
@@ -101,7 +101,7 @@ def test_a_bomb_is_refused_in_its_place(bomb: str) -> None:
 @pytest.mark.parametrize("bomb", TAKEN)
 def test_a_text_of_any_length_is_read_in_time(bomb: str) -> None:
     began = time.process_time()
-    yamlfile.parse(TAKEN[bomb], "f.yaml")
+    yaml_reader.parse(TAKEN[bomb], "f.yaml")
     assert time.process_time() - began < SECONDS
 
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from tasks.engine.config.parts import WEB, Gateway, Process
+from tasks.engine.config.sections import WEB, Gateway, Process
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import journal, layout, saying
+from tasks.engine.host import journal, layout, log_text
 from tasks.engine.host.journal import Wanted
 
 _SERVICE = Service("my-app", "app:app", processes=(WEB, Process("worker", "run"), Process("tidy", "run", "daily")))
@@ -162,4 +162,4 @@ def test_what_is_no_entry_is_none(line: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_structured_line_is_told_in_words_and_nothing_twice(line: str, shown: list[str]) -> None:
-    assert saying.words(line) == shown
+    assert log_text.words(line) == shown

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import lock as locks
-from tasks.engine.release.lock import LockedRequirement
+from tasks.engine.release import lockfile as locks
+from tasks.engine.release.lockfile import LockedRequirement
 
 A, B = "a" * 64, "b" * 64
 GOOD = f"""\

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from paramiko import AUTH_FAILED, AUTH_SUCCESSFUL, AuthenticationException, Ed25519Key, ServerInterface, Transport
 from paramiko.auth_handler import AuthHandler
 
-from tasks.engine.ssh import login
+from tasks.engine.ssh import auth
+from tasks.engine.ssh.byte_stream import Wire
 from tasks.engine.ssh.host_keys import Trust
-from tasks.engine.ssh.wire import Wire
 
 
 def key() -> Any:
@@ -60,7 +60,7 @@ def ends() -> Iterator[tuple[Any, Server]]:
     server.add_server_key(host)
     server.auth_handler = Reluctant(server)
     server.start_server(event=threading.Event(), server=rules)
-    client = login.transport(Trust((host,), (), "here"))(Wire(ours))
+    client = auth.transport(Trust((host,), (), "here"))(Wire(ours))
     with ours, theirs:
         client.start_client(timeout=10)
         client.auth_timeout = 10

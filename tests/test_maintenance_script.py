@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import payload, scripts
+from tasks.engine.host import payload, steps
 from templates.host import maintenance
 from templates.host.folders import Folder
 from templates.host.run import Run
 from tests.shell_host import OLD, SERVICE, ShellHost, serving
 
-ON, OFF = scripts.maintenance(SERVICE, "on"), scripts.maintenance(SERVICE, "off")
+ON, OFF = steps.maintenance(SERVICE, "on"), steps.maintenance(SERVICE, "off")
 PAGES = {"page.html": b"<p>soon", "page.json": b"{}\n", "state.json": b'{"message": "soon"}\n'}
 
 

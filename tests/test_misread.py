@@ -14,20 +14,19 @@ from typing import Any, cast
 
 import pytest
 
-from tasks import fleet, program
+from tasks import executor, runner
 from tasks.engine import misread
 from tasks.engine.deploy import rollout
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.events import Failed, Finished, Line
-from tasks.engine.fanout import Emit, gather
-from tasks.engine.fleet import command
+from tasks.engine.fleet import remote_command
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.journal import Wanted
-from tasks.engine.host.scripts import Script
-from tasks.engine.logs import following, reading
-from tasks.engine.report import runs
-from tasks.engine.report.follow import follow
-from tasks.engine.ssh import ssh
+from tasks.engine.host.steps import Script
+from tasks.engine.logs import follow, read
+from tasks.engine.parallel import Emit, gather
+from tasks.engine.report import run_view, runs
+from tasks.engine.ssh import ssh_session
 from tasks.engine.ssh.session import LinkLost, Run
 from tests.promises.words import CALM, OTHERS
 from tests.test_golden import SERVICE
@@ -106,7 +105,7 @@ def checked(error: LoopError | None) -> LoopError:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_a_question_that_fails_on_one_host_is_answered_by_the_others(fault: Exception) -> None:
     members = pair(fault)
-    found = fleet.ask(members, _name)
+    found = runner.ask(members, _name)
     assert found == {"shire02": "shire02"}
     checked(members[0].error)
 
@@ -129,7 +128,7 @@ def test_a_run_that_fails_on_one_host_is_finished_by_the_others(fault: Exception
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_a_command_that_fails_on_one_host_is_run_by_the_others(fault: Exception) -> None:
     members = pair(fault)
-    found = command.run_all(members, "echo hello", as_json=True)
+    found = remote_command.run_all(members, "echo hello", as_json=True)
     assert {name: answer.lines for name, answer in found.items()} == {"shire02": ["hello"]}
     checked(members[0].error)
 
@@ -143,12 +142,12 @@ def test_a_journal_that_fails_on_one_host_is_followed_on_the_others(
     members = pair(fault)
     monkeypatch.setattr(Said, "recv", _journal(seen))
     found = []
-    for item in following.follow(members, Wanted(), seen.is_set):
+    for item in follow.follow(members, Wanted(), seen.is_set):
         found.append(item)
         if {one.host for one in found} == {"shire01", "shire02"}:
             seen.set()
-    assert [one.host for one in found if isinstance(one, following.Note) and one.event == "out"] == ["shire01"]
-    assert {one.host for one in found if not isinstance(one, following.Note)} == {"shire02"}
+    assert [one.host for one in found if isinstance(one, follow.Note) and one.event == "out"] == ["shire01"]
+    assert {one.host for one in found if not isinstance(one, follow.Note)} == {"shire02"}
     checked(members[0].error)
 
 
@@ -183,7 +182,9 @@ def test_the_log_of_a_run_has_the_traceback_and_the_terminal_has_not(
     def work(member: Member, emit: Emit) -> None:
         emit(Line(member.host.name, str(cast(Said, member).recv(1)), "log"))
 
-    tally = follow(rollout.everywhere(members, work), ["shire01", "shire02"], "run", tmp_path, {}, as_json=False)
+    tally = run_view.follow(
+        rollout.everywhere(members, work), ["shire01", "shire02"], "run", tmp_path, {}, as_json=False
+    )
     assert tally.status == 1
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
@@ -199,9 +200,9 @@ def test_a_query_keeps_the_traceback_and_says_where(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     members = pair(KeyError("the key"))
-    fleet.ask(members, lambda member: cast(Said, member).recv(1))
+    runner.ask(members, lambda member: cast(Said, member).recv(1))
     with pytest.raises(SystemExit) as left:
-        fleet.leave(members)
+        runner.leave(members)
     assert left.value.code == 1
     told = capsys.readouterr().err
     assert "error: the host said something that cannot be understood (KeyError: 'the key')" in told
@@ -216,7 +217,7 @@ def test_a_fault_of_fab_itself_is_a_sentence_and_a_file(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with pytest.raises(SystemExit) as left:
-        program._leave(program._fault(KeyError("ours")), as_json=False)
+        executor._leave(executor._fault(KeyError("ours")), as_json=False)
     told = capsys.readouterr().err
     assert left.value.code == 1
     assert "error: a fault of fab itself: KeyError: 'ours'" in told
@@ -259,16 +260,16 @@ class Endless(Said):
 @pytest.mark.promise(CALM, "a host that answers without an end")
 @pytest.mark.parametrize(("bound", "told"), [("_SECONDS", "within 0 s"), ("_SENT", "sends more than")])
 def test_a_journal_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch, bound: str, told: str) -> None:
-    monkeypatch.setattr(reading, bound, 0.1)
-    with pytest.raises(reading.Refused, match=told):
-        reading.past(Endless("shire01", None), Wanted())
+    monkeypatch.setattr(read, bound, 0.1)
+    with pytest.raises(read.Refused, match=told):
+        read.past(Endless("shire01", None), Wanted())
 
 
 @pytest.mark.promise(CALM, "a host that answers without an end")
 def test_a_script_without_an_end_is_given_up() -> None:
     ends = Said("shire01", None)
     channel = type("Channel", (Endless,), {"get_transport": lambda _: ends})("shire01", None)
-    feeder = cast(ssh._Feeder, SimpleNamespace(done=True, moved=time.monotonic()))
+    feeder = cast(ssh_session._Feeder, SimpleNamespace(done=True, moved=time.monotonic()))
     with pytest.raises(LinkLost, match="did not end within 0 s"):
-        for _ in ssh._received(channel, ends.host, Script("facts", "", 0.1), feeder):
+        for _ in ssh_session._received(channel, ends.host, Script("facts", "", 0.1), feeder):
             pass

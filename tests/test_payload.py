@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.parts import Gateway, Tls
+from tasks.engine.config.sections import Gateway, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import host_files, payload
-from tasks.engine.host.host_files import Ground
+from tasks.engine.host import payload, system_files
+from tasks.engine.host.system_files import Ground
 from tasks.engine.release import archive
 from tasks.engine.release.archive import Entry, Tree
-from tasks.engine.release.lock import Lock
-from tasks.engine.release.release import Release
-from tasks.engine.release.wheelcache import Wheel
+from tasks.engine.release.build import Release
+from tasks.engine.release.lockfile import Lock
+from tasks.engine.release.wheel_cache import Wheel
 from tasks.engine.release.wheelhouse import Wheelhouse
 from tests.test_golden import SERVICE
 
@@ -152,13 +152,13 @@ def with_tls(certificate: str, key: str) -> Service:
 
 
 def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:
-    files = host_files.render(service, Ground("deploy", "www-data", True))
+    files = system_files.render(service, Ground("deploy", "www-data", True))
     return unpacked(payload.setup(service, files, "read me\n", root))
 
 
 def test_setup_gets_every_file_that_its_step_names(tmp_path: Path) -> None:
     found = setup_files(SERVICE, tmp_path)
-    files = host_files.render(SERVICE, Ground("deploy", "www-data", True))
+    files = system_files.render(SERVICE, Ground("deploy", "www-data", True))
     assert {file.path.lstrip("/"): file.text.encode() for file in files}.items() <= {
         path: data for path, (_, data) in found.items()
     }.items()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.release import pip
-from tasks.engine.release.lock import LockedRequirement
-from tasks.engine.release.target import Target
+from tasks.engine.release.lockfile import LockedRequirement
+from tasks.engine.release.python_target import Target
 from tests import distributions
 
 TARGET = Target("3.9.2+", "cp39", "x86_64", ("glibc", 2, 31))

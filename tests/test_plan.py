@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.parts import Gateway, Tls
+from tasks.engine.config.sections import Gateway, Tls
 from tasks.engine.deploy import plan
 from tasks.engine.errors import LoopError
 from tasks.engine.host.facts import Facts
 from tasks.engine.release.archive import Entry, Tree
-from tasks.engine.release.lock import Lock
-from tasks.engine.release.release import Release
-from tasks.engine.release.wheelcache import Wheel
+from tasks.engine.release.build import Release
+from tasks.engine.release.lockfile import Lock
+from tasks.engine.release.wheel_cache import Wheel
 from tasks.engine.release.wheelhouse import Wheelhouse
 from tests.test_facts import python
 from tests.test_golden import SERVICE

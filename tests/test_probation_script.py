@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import facts, questions, scripts
-from tasks.engine.host.scripts import Switch
+from tasks.engine.host import facts, questions, steps
+from tasks.engine.host.steps import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
 
 __all__ = ["shell_host"]
 
-WATCH = guard_of(scripts.activate(SERVICE, Switch("deploy", NEW, OLD)))
+WATCH = guard_of(steps.activate(SERVICE, Switch("deploy", NEW, OLD)))
 BACK = "systemctl start myapp-live@blue.service"
 COMMIT = "link apps/current -> slots/green"
 
@@ -228,7 +228,7 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost,
     with (host.run_folder / "lock/activate").open("w") as lock, (host.run_folder / "lock/guard").open("w") as watch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(watch, fcntl.LOCK_EX)
-        deploy = scripts.activate(SERVICE, Switch("deploy", NEW, OLD))
+        deploy = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
 
         def end() -> None:
             for held in (lock, watch):
@@ -245,6 +245,6 @@ def test_a_watch_that_is_long_overdue_counts_as_none(shell_host: ShellHost, unti
     host = tried(shell_host)
     host.unit("myapp-probation@green.service").write_text("active")
     (host.run_folder / "ctl/probation/until").write_text(f"{until}\n")
-    assert host.execute(scripts.facts(SERVICE, questions.releases())) == 0
+    assert host.execute(steps.facts(SERVICE, questions.releases())) == 0
     found = facts.parse(host.transcript)
     assert (found.live, found.probation) == (NEW, left)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks import fleet, program
-from tasks.engine.deploy import destination
+from tasks import executor, runner
+from tasks.engine.deploy import rollback
 from tasks.engine.diagnose import doctor
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member
@@ -34,12 +34,12 @@ def test_one_word_is_shell_text_and_several_are_what_was_typed(
     monkeypatch: pytest.MonkeyPatch, words: list[str], text: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["fab", "-H", "x", "exec", "--", *words])
-    assert program._words_after_dashes(" ".join(words)) == text
+    assert executor._words_after_dashes(" ".join(words)) == text
 
 
 def test_without_dashes_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["fab", "exec"])
-    assert program._words_after_dashes("") == ""
+    assert executor._words_after_dashes("") == ""
 
 
 class Named:
@@ -67,7 +67,7 @@ def test_a_rollback_aims_at_the_one_before_or_the_one_that_was_named(
     action: str, wanted: str | None, found: Facts, release: str
 ) -> None:
     target: Any = Named()
-    assert destination.target_of(target, action, wanted, found) == release
+    assert rollback.target_of(target, action, wanted, found) == release
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_cannot_be_aimed_at_is_told_with_the_way_on(
 ) -> None:
     target: Any = Named()
     with pytest.raises(LoopError, match=told) as caught:
-        destination.target_of(target, action, wanted, found)
+        rollback.target_of(target, action, wanted, found)
     assert caught.value.next
 
 
@@ -127,9 +127,9 @@ def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object],
 def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dry: bool, doors: list[str]) -> None:
     """It may need none: `fab --dry stop` prints what would run on a host that is off."""
     knocked: list[str] = []
-    monkeypatch.setattr(fleet, "choose", lambda c, changing: ("project", "shire01"))  # noqa: ARG005 - its signature
-    monkeypatch.setattr(fleet, "knock", lambda c, selection: knocked.append(selection))  # noqa: ARG005 - its signature
-    monkeypatch.setattr(fleet, "members_of", lambda *_: [])
-    asked = program.Invocation(None, dry, (), None, 10, None, "")
-    fleet.open_fleet(SimpleNamespace(config={"loop_invocation": asked}), changing="stop", early=True)
+    monkeypatch.setattr(runner, "choose", lambda c, changing: ("project", "shire01"))  # noqa: ARG005 - its signature
+    monkeypatch.setattr(runner, "knock", lambda c, selection: knocked.append(selection))  # noqa: ARG005 - its signature
+    monkeypatch.setattr(runner, "members_of", lambda *_: [])
+    asked = executor.Invocation(None, dry, (), None, 10, None, "")
+    runner.open_fleet(SimpleNamespace(config={"loop_invocation": asked}), changing="stop", early=True)
     assert knocked == doors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.engine.deploy.progress import counted
 from tasks.engine.events import Sent, Step
-from tasks.engine.report.views import Pace, as_dict, lines
+from tasks.engine.report.lines import Pace, as_dict, lines
 
 
 def told(pieces: int, seconds: float) -> list[tuple[int, float]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import release
+from tasks.engine.release import build
 from tests import repository
 from tests.repository import commit, git
 
@@ -37,8 +37,8 @@ def checkout_at(root: Path, names: list[str], mask: int = 0o022) -> Path:
 def test_same_content_same_id_on_any_path_umask_order_and_mapping_order(tmp_path: Path) -> None:
     first = checkout_at(tmp_path / "one", sorted(FILES))
     second = checkout_at(tmp_path / "elsewhere" / "two", sorted(FILES, reverse=True), mask=0o077)
-    a = release.build(first, {"x": {"keep": 3, "env": {"A": "1"}}})
-    b = release.build(second, {"x": {"env": {"A": "1"}, "keep": 3}})
+    a = build.build(first, {"x": {"keep": 3, "env": {"A": "1"}}})
+    b = build.build(second, {"x": {"env": {"A": "1"}, "keep": 3}})
     assert a.id == b.id
     assert len(a.id) == 12
     assert int(a.id, 16) >= 0
@@ -47,14 +47,14 @@ def test_same_content_same_id_on_any_path_umask_order_and_mapping_order(tmp_path
 def test_any_change_of_content_changes_the_id(tmp_path: Path) -> None:
     root = checkout_at(tmp_path / "one", sorted(FILES))
     service = root / "service"
-    ids = [release.build(root, {}).id, release.build(root, {"x": {"keep": 3}}).id]
+    ids = [build.build(root, {}).id, build.build(root, {"x": {"keep": 3}}).id]
     (service / "run").chmod(0o644)
-    ids.append(release.build(root, {}).id)
+    ids.append(build.build(root, {}).id)
     for name in ("app.py", "service.yaml", "requirements.txt"):
         (service / name).write_text((service / name).read_text() + "\n")
-        ids.append(release.build(root, {}).id)
+        ids.append(build.build(root, {}).id)
     (service / "app.py").rename(service / "main.py")
-    ids.append(release.build(root, {}).id)
+    ids.append(build.build(root, {}).id)
     assert len(set(ids)) == len(ids)
 
 
@@ -63,12 +63,12 @@ def test_commit_and_dirty_paths_are_told_and_do_not_change_the_id(
 ) -> None:
     repository.create(tmp_path, monkeypatch)
     root = checkout_at(tmp_path, sorted(FILES))
-    before = release.build(root, {})
+    before = build.build(root, {})
     assert (before.commit, before.dirty) == (None, tuple(sorted(FILES)))
     with pytest.raises(UsageError, match=r"4 file\(s\).*--require-clean"):
-        release.build(root, {}, require_clean=True)
+        build.build(root, {}, require_clean=True)
     commit(root)
-    after = release.build(root, {}, require_clean=True)
+    after = build.build(root, {}, require_clean=True)
     assert (after.id, after.dirty) == (before.id, ())
     assert after.commit
 
@@ -79,20 +79,20 @@ def test_a_needed_file_that_git_ignores_is_told(tmp_path: Path, monkeypatch: pyt
     root = checkout_at(tmp_path, sorted(FILES))
     (root / ".gitignore").write_text(f"{name}\n")
     with pytest.raises(UsageError, match="git ignores this file"):
-        release.build(root, {})
+        build.build(root, {})
     git(root, "add", "-f", f"service/{name}")
-    assert release.build(root, {}).id
+    assert build.build(root, {}).id
 
 
 def test_no_gunicorn(tmp_path: Path) -> None:
     root = checkout_at(tmp_path / "one", sorted(FILES))
     (root / "service" / "requirements.txt").write_text(FILES["requirements.txt"].replace("gunicorn", "flask"))
     with pytest.raises(UsageError, match="no gunicorn, and it runs every web process"):
-        release.build(root, {})
+        build.build(root, {})
 
 
 def test_no_service_yaml(tmp_path: Path) -> None:
     root = checkout_at(tmp_path / "one", sorted(FILES))
     (root / "service" / "service.yaml").unlink()
     with pytest.raises(UsageError, match=r"needs service\.yaml"):
-        release.build(root, {})
+        build.build(root, {})

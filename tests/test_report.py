@@ -9,7 +9,7 @@ import os
 import pytest
 
 from tasks.engine.errors import LoopError, Unreachable, UsageError
-from tasks.engine.report import report
+from tasks.engine.report import output
 
 PROBLEM = LoopError("it failed", where="shire01", next="fab doctor", code="busy", detail=("one", "\x1b[31mtwo"))
 
@@ -18,7 +18,7 @@ PROBLEM = LoopError("it failed", where="shire01", next="fab doctor", code="busy"
 def test_a_line_is_written_whatever_the_terminal_can_show(encoding: str) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
-    report.Writer(stream).line("café → 漢 \ud800")
+    output.Writer(stream).line("café → 漢 \ud800")
     shown = raw.getvalue().decode(encoding)
     assert shown.startswith("caf")
     assert shown.endswith("\\ud800\n")
@@ -28,14 +28,14 @@ def test_a_line_is_written_whatever_the_terminal_can_show(encoding: str) -> None
 
 def test_a_line_never_steers_the_terminal() -> None:
     stream = io.StringIO()
-    report.Writer(stream).line("a\x1b[2Jb\nforged: line")
+    output.Writer(stream).line("a\x1b[2Jb\nforged: line")
     assert stream.getvalue() == "a\\x1b[2Jb\\x0aforged: line\n"
 
 
 def test_a_reader_that_has_gone_makes_it_silent_and_ends_nothing() -> None:
     read, write = os.pipe()
     stream = os.fdopen(write, "w")
-    writer = report.Writer(stream)
+    writer = output.Writer(stream)
     os.close(read)
     writer.line("nobody hears this")
     assert writer.closed
@@ -44,18 +44,18 @@ def test_a_reader_that_has_gone_makes_it_silent_and_ends_nothing() -> None:
 
 
 def test_an_error_says_what_where_why_and_what_next() -> None:
-    assert list(report.error_lines(PROBLEM)) == [
+    assert list(output.error_lines(PROBLEM)) == [
         "error: it failed",
         "   at: shire01",
         "    | one",
         "    | \x1b[31mtwo",
         " next: fab doctor",
     ]
-    assert list(report.error_lines(LoopError("bare"))) == ["error: bare"]
+    assert list(output.error_lines(LoopError("bare"))) == ["error: bare"]
 
 
 def test_an_error_is_one_document_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
-    report.error(PROBLEM, as_json=True)
+    output.error(PROBLEM, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told == {
         "schema": 1,
@@ -65,7 +65,7 @@ def test_an_error_is_one_document_for_a_program(capsys: pytest.CaptureFixture[st
 
 
 def test_an_error_for_a_person_goes_to_standard_error_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    report.error(PROBLEM, as_json=False)
+    output.error(PROBLEM, as_json=False)
     out, err = capsys.readouterr()
     assert out == ""
     assert "\x1b" not in err
@@ -79,5 +79,5 @@ def test_each_kind_of_error_has_its_exit_status(kind: type[LoopError], status: i
 
 def test_columns_are_as_wide_as_what_they_show() -> None:
     rows = [("host", "state"), ("shire01\x1b", "ok"), ("s", "a long last cell")]
-    assert list(report.table(rows)) == ["host         state", "shire01\\x1b  ok", "s            a long last cell"]
-    assert list(report.table([])) == []
+    assert list(output.table(rows)) == ["host         state", "shire01\\x1b  ok", "s            a long last cell"]
+    assert list(output.table([])) == []

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import lock as locks
-from tasks.engine.release import resolve
-from tasks.engine.release.resolve import Change
+from tasks.engine.release import lockfile as locks
+from tasks.engine.release import relock
+from tasks.engine.release.relock import Change
 from tests import distributions
 
 
@@ -35,7 +35,7 @@ def text(root: Path) -> str:
 
 
 def test_the_lock_is_ours_has_hashes_and_says_nothing_of_this_machine(root: Path) -> None:
-    changes = resolve.make(root, ">=3.9")
+    changes = relock.make(root, ">=3.9")
     assert changes == tuple(Change(name, (), ("1.0",)) for name in ("low", "old", "top"))
     assert text(root).startswith("# Made by `fab lock`")
     assert str(root.parent) not in text(root)
@@ -52,58 +52,58 @@ def test_the_lock_is_ours_has_hashes_and_says_nothing_of_this_machine(root: Path
 
 
 def test_pins_stay_until_an_upgrade_is_asked_for(root: Path) -> None:
-    resolve.make(root, ">=3.9")
+    relock.make(root, ">=3.9")
     first = text(root)
     for name in ("top", "low"):
         distributions.wheel(root.parent / "links", name, "2.0")
-    assert resolve.make(root, ">=3.9") == ()
+    assert relock.make(root, ">=3.9") == ()
     assert text(root) == first
-    assert resolve.make(root, ">=3.9", packages=["Low"]) == (
+    assert relock.make(root, ">=3.9", packages=["Low"]) == (
         Change("low", ("1.0",), ("2.0",)),
         Change("old", ("1.0",), ()),
     )
-    assert resolve.make(root, ">=3.9", upgrade=True) == (
+    assert relock.make(root, ">=3.9", upgrade=True) == (
         Change("low", ("2.0",), ()),
         Change("top", ("1.0",), ("2.0",)),
     )
 
 
 def test_a_stale_lock_is_mended(root: Path) -> None:
-    resolve.make(root, ">=3.9")
+    relock.make(root, ">=3.9")
     (root / "service" / "requirements.in").write_text("low\n")
     with pytest.raises(UsageError, match="changed since"):
         locks.read(root / "service" / "requirements.txt")
-    assert resolve.make(root, ">=3.10") == (Change("old", ("1.0",), ()), Change("top", ("1.0",), ()))
+    assert relock.make(root, ">=3.10") == (Change("old", ("1.0",), ()), Change("top", ("1.0",), ()))
     assert locks.read(root / "service" / "requirements.txt").lowest == "3.10"
 
 
 def test_no_versions_that_agree_leaves_the_lock_as_it_was(root: Path) -> None:
-    resolve.make(root, ">=3.9")
+    relock.make(root, ">=3.9")
     before = text(root)
     (root / "service" / "requirements.in").write_text("top>5\n")
     with pytest.raises(UsageError, match=r"Python 3\.9 and later") as caught:
-        resolve.make(root, ">=3.9")
+        relock.make(root, ">=3.9")
     assert any("top" in line for line in caught.value.detail)
     assert text(root) == before
 
 
 def test_a_broken_lock_is_replaced(root: Path) -> None:
     (root / "service" / "requirements.txt").write_text("top==1.0\n")
-    assert [change.name for change in resolve.make(root, ">=3.9")] == ["low", "old", "top"]
+    assert [change.name for change in relock.make(root, ">=3.9")] == ["low", "old", "top"]
 
 
 def test_an_address_is_refused_before_it_reaches_the_lock(root: Path) -> None:
     wheel = shutil.copy(next((root.parent / "links").glob("top-*")), root)
     (root / "service" / "requirements.in").write_text(f"top @ file://{wheel}\n")
     with pytest.raises(UsageError, match="address"):
-        resolve.make(root, ">=3.9")
+        relock.make(root, ">=3.9")
     assert not (root / "service" / "requirements.txt").exists()
 
 
 @pytest.mark.parametrize(("name", "remedy"), [("lwo", "did you mean low?"), ("numpy", "add it to")])
 def test_an_unknown_package_to_upgrade(root: Path, name: str, remedy: str) -> None:
     with pytest.raises(UsageError, match=f"does not use {name}") as caught:
-        resolve.make(root, ">=3.9", packages=[name])
+        relock.make(root, ">=3.9", packages=[name])
     assert remedy in str(caught.value.next)
 
 
@@ -116,7 +116,7 @@ def test_nothing_to_lock(root: Path, lock: str | None, where: str, remedy: str) 
     if lock:
         (root / "service" / "requirements.txt").write_text(lock)
     with pytest.raises(UsageError) as caught:
-        resolve.make(root, ">=3.9")
+        relock.make(root, ">=3.9")
     assert caught.value.where == where
     assert remedy in str(caught.value.next)
 
@@ -129,14 +129,14 @@ def test_nothing_to_lock(root: Path, lock: str | None, where: str, remedy: str) 
         ("~=3.11", "3.11"),
         ("==3.12.*", "3.12"),
         (">3.9,>=3.8", "3.9"),
-        ("<3.13", resolve.OLDEST),
-        ("", resolve.OLDEST),
+        ("<3.13", relock.OLDEST),
+        ("", relock.OLDEST),
     ],
 )
 def test_lower_bound(python: str, lowest: str) -> None:
-    assert resolve.lower_bound(python) == lowest
+    assert relock.lower_bound(python) == lowest
 
 
 def test_lower_bound_refuses_what_is_no_range() -> None:
     with pytest.raises(UsageError, match="no range"):
-        resolve.lower_bound("3.9")
+        relock.lower_bound("3.9")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tasks.engine.host import host_files
+from tasks.engine.host import system_files
 from tests.fleet import Fleet, deployed
 from tests.front import ask
 from tests.hosts import MakeHosts
@@ -208,7 +208,9 @@ def test_the_rules_of_an_account_are_that_accounts_alone(fleet: Fleet) -> None:
     )
     fleet.sh(0, f"groupadd -f wheel; {adding}; usermod -aG wheel wheeler; mkdir -p /root/rules")
     for name in sorted(set(ACCOUNTS) - {"root"}):
-        files = {file.path: file.text for file in host_files.render(SERVICE, host_files.Ground(name, "www-data", True))}
+        files = {
+            file.path: file.text for file in system_files.render(SERVICE, system_files.Ground(name, "www-data", True))
+        }
         text = files["/etc/sudoers.d/myapp"].encode()
         fleet.hosts[0].sh("install -m 440 /dev/stdin /root/rules/one", text)
         told = fleet.hosts[0].sh("visudo -c -s -f /root/rules/one")

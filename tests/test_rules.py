@@ -20,7 +20,7 @@ PYTHON = sorted({*PRODUCT, *(ROOT / "tests").rglob("*.py"), *(ROOT / "service").
 SHELL = sorted((ROOT / ".ci").iterdir())
 
 # How things look: they alone write to a person, beside the command line.
-SHOWING = {"tasks.engine.fleet.command", "tasks.engine.logs.logview"}
+SHOWING = {"tasks.engine.fleet.remote_command", "tasks.engine.logs.view"}
 
 
 def name_of(path: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.host.saying import readable
+from tasks.engine.host.log_text import readable
 
 TRACEBACK = [
     "Traceback (most recent call last):",

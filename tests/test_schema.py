@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine.config import schema, yamlfile
+from tasks.engine.config import schema, yaml_reader
+from tasks.engine.config.nodes import Node
 from tasks.engine.config.schema import Shape
-from tasks.engine.config.tree import Node
 from tasks.engine.errors import UsageError
 
 COLOUR = Shape("a colour", "blue", str.isalpha)
 
 
 def field(written: str) -> Node:
-    return schema.mapping(yamlfile.parse(f"key: {written}\n".encode(), "f.yaml")).entries["key"]
+    return schema.mapping(yaml_reader.parse(f"key: {written}\n".encode(), "f.yaml")).entries["key"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_explicit_null_is_as_if_it_were_not_there() -> None:
 
 
 def test_a_section_whose_lines_are_all_commented_out_is_none() -> None:
-    root = yamlfile.parse(b"hosts:\n#  a: b\n", "f.yaml")
+    root = yaml_reader.parse(b"hosts:\n#  a: b\n", "f.yaml")
     assert schema.sections(root, ("hosts",)) == {}
     with pytest.raises(UsageError, match="unknown key"):
         schema.sections(root, ("defaults",))

@@ -10,7 +10,7 @@ from rich.console import Console
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Notice, Sent, Step
 from tasks.engine.report.screen import Screen
-from tasks.engine.report.tally import Tally
+from tasks.engine.report.summary import Tally
 
 HOSTS = tuple(f"shire{number:02}" for number in range(1, 41))
 

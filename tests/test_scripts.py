@@ -7,30 +7,30 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine.config.parts import Gateway, Health, Tls
+from tasks.engine.config.sections import Gateway, Health, Tls
 from tasks.engine.config.service import Service
-from tasks.engine.host import host_files, host_program, scripts, templates
-from tasks.engine.host.host_files import Ground
+from tasks.engine.host import host_program, steps, system_files, templates
 from tasks.engine.host.questions import Question
-from tasks.engine.host.scripts import Installation, Script, Staging, Switch
+from tasks.engine.host.steps import Installation, Script, Staging, Switch
+from tasks.engine.host.system_files import Ground
 from templates.host import main
 from templates.host import service as host_service
 from tests.test_golden import SERVICE
 
 ID = "0123456789ab"
-FILES = host_files.render(SERVICE, Ground("deploy", "www-data", True))
+FILES = system_files.render(SERVICE, Ground("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
-    "setup": lambda service: scripts.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
-    "stage": lambda service: scripts.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
-    "facts": lambda service: scripts.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
-    "activate": lambda service: scripts.activate(service, Switch("deploy", ID, None)),
-    "hold": lambda service: scripts.hold(service, "deploy", ID, 5),
-    "hook": lambda service: scripts.hook(service, ID),
-    "stop": lambda service: scripts.stop(service, disable=True),
-    "start": scripts.start,
-    "maintenance": lambda service: scripts.maintenance(service, "on"),
-    "drift": lambda service: scripts.drift(service, ("/etc/x",)),
-    "remove": lambda service: scripts.remove(service, data=False),
+    "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
+    "stage": lambda service: steps.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
+    "facts": lambda service: steps.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
+    "activate": lambda service: steps.activate(service, Switch("deploy", ID, None)),
+    "hold": lambda service: steps.hold(service, "deploy", ID, 5),
+    "hook": lambda service: steps.hook(service, ID),
+    "stop": lambda service: steps.stop(service, disable=True),
+    "start": steps.start,
+    "maintenance": lambda service: steps.maintenance(service, "on"),
+    "drift": lambda service: steps.drift(service, ("/etc/x",)),
+    "remove": lambda service: steps.remove(service, data=False),
 }
 
 
@@ -89,7 +89,7 @@ def test_a_step_says_what_the_service_says() -> None:
     ],
 )
 def test_the_front_door_is_what_the_service_has(nginx: Gateway | None, front: str) -> None:
-    assert scripts.front(SERVICE._replace(nginx=nginx)) == front
+    assert steps.front(SERVICE._replace(nginx=nginx)) == front
 
 
 def test_a_script_has_longer_than_all_that_it_may_wait_for() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.config.inventory import Host, Inventory
+from tasks.engine.config.nodes import Place
 from tasks.engine.config.selection import select
-from tasks.engine.config.tree import Place
 from tasks.engine.errors import UsageError
 
 

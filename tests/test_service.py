@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.config import inventory, service
-from tasks.engine.config.parts import Gateway, Health, Listen, Process, Tls
+from tasks.engine.config.sections import Gateway, Health, Listen, Process, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 

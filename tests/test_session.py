@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.engine import quote
 from tasks.engine.host.marks import Mark, Output
-from tasks.engine.host.scripts import Script
+from tasks.engine.host.steps import Script
 from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
 

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from tasks.engine.config import shapes
+from tasks.engine.config import formats
 from tasks.engine.config.schema import Shape
 from tests.nasty import ACCOUNTS, NO_ACCOUNTS
 
@@ -17,13 +17,13 @@ def blob(*fields: bytes) -> str:
 
 ED25519 = blob(b"ssh-ed25519", b"k" * 32)
 ECDSA = blob(b"ecdsa-sha2-nistp256", b"nistp256", b"k" * 65)
-EVERY = [value for value in vars(shapes).values() if isinstance(value, Shape)]
+EVERY = [value for value in vars(formats).values() if isinstance(value, Shape)]
 
 CASES: list[tuple[Shape, list[str], list[str]]] = [
-    (shapes.HOST_NAME, ["shire01", "a", "1.b-c", "a" * 63], ["-a", ".a", "A", "a_b", "a" * 64, "a,b", "a*"]),
-    (shapes.GROUP_NAME, ["web", "eu-1"], ["-web", "we b", "Web"]),
+    (formats.HOST_NAME, ["shire01", "a", "1.b-c", "a" * 63], ["-a", ".a", "A", "a_b", "a" * 64, "a,b", "a*"]),
+    (formats.GROUP_NAME, ["web", "eu-1"], ["-web", "we b", "Web"]),
     (
-        shapes.ADDRESS,
+        formats.ADDRESS,
         ["192.0.2.11", "2001:db8::1", "fe80::1%eth0", "shire01.example", "Shire_01", "a" * 63],
         [
             "-oProxyCommand=x",
@@ -44,9 +44,9 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
             "a/b",
         ],
     ),
-    (shapes.USER, ACCOUNTS, NO_ACCOUNTS),
+    (formats.USER, ACCOUNTS, NO_ACCOUNTS),
     (
-        shapes.HOST_KEY,
+        formats.HOST_KEY,
         [f"ssh-ed25519 {ED25519}", f"ecdsa-sha2-nistp256 {ECDSA}"],
         [
             ED25519,
@@ -62,27 +62,27 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
             "ssh-ed25519 ",
         ],
     ),
-    (shapes.IDENTITY, ["~/.ssh/id_ed25519", "/k", "keys/a b"], ["-oX", " k"]),
+    (formats.IDENTITY, ["~/.ssh/id_ed25519", "/k", "keys/a b"], ["-oX", " k"]),
     (
-        shapes.INTERPRETER,
+        formats.INTERPRETER,
         ["python3.12", "/usr/bin/python3", "/opt/py-3.12/bin/python3.12"],
         ["python", "python3", "python3.", "python2.7", "bin/python3", "/usr/../x", "/a b", "/a;b", "/", "/a/", "/a//b"],
     ),
-    (shapes.SERVICE_NAME, ["a", "my-app2", "a" * 30], ["", "1a", "-a", "a-", "A", "a_b", "a.b", "a" * 31, "a@b"]),
-    (shapes.PROCESS_NAME, ["worker", "a" * 20], ["a-", "a" * 21, "a%i"]),
+    (formats.SERVICE_NAME, ["a", "my-app2", "a" * 30], ["", "1a", "-a", "a-", "A", "a_b", "a.b", "a" * 31, "a@b"]),
+    (formats.PROCESS_NAME, ["worker", "a" * 20], ["a-", "a" * 21, "a%i"]),
     (
-        shapes.APP,
+        formats.APP,
         ["app:app", "app:create_app()", "a.b_c:d.e"],
         ["app", "app:", ":app", "app:f(1)", "a-b:c", "app:f();x", "a:b:c", "é:a", "app:app\n"],
     ),
-    (shapes.SPECIFIER, [">=3.9", "==3.11.4", "~=3.10", ">=3.9,<3.13"], ["3.9", ">=4", ">=3.12,<3.10", "x", "==3.x"]),
+    (formats.SPECIFIER, [">=3.9", "==3.11.4", "~=3.10", ">=3.9,<3.13"], ["3.9", ">=4", ">=3.12,<3.10", "x", "==3.x"]),
     (
-        shapes.HEALTH_PATH,
+        formats.HEALTH_PATH,
         ["/", "/readyz", "/a/b?c=d&e=%20"],
         ["readyz", "/a b", '/"', "/'", "/a\\b", "/a#b", "/é", "/{a}", "/a\n", "http://h/"],
     ),
     (
-        shapes.LISTEN,
+        formats.LISTEN,
         ["127.0.0.1:8080", "0.0.0.0:1", "[::1]:65535"],
         [
             "8080",
@@ -101,7 +101,7 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ],
     ),
     (
-        shapes.SERVER_NAME,
+        formats.SERVER_NAME,
         ["myapp.example", "localhost", "xn--caf-dma.example"],
         [
             "*.example",
@@ -117,18 +117,18 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
             "",
         ],
     ),
-    (shapes.FILE, ["/etc/tls/a.pem", "tls/a.pem"], ["-a", "~/a", " a"]),
+    (formats.FILE, ["/etc/tls/a.pem", "tls/a.pem"], ["-a", "~/a", " a"]),
     (
-        shapes.COMMAND,
+        formats.COMMAND,
         ["python -m jobs", "sh -c 'a && b'", "a 'b c'"],
         ["a 'b", 'a "b', "a && b", "a | b", "a > b", "a ; b", "a &", " ", "''", "a \\"],
     ),
     (
-        shapes.SCHEDULE,
+        formats.SCHEDULE,
         ["daily", "*-*-* 03:00:00", "Mon..Fri *-*-* 12:00 Europe/Berlin", "*:0/15", "*-*~1"],
         ["0 3 * * *", "daily%i", "daily\nx", " ", "a;b", "$(x)", "é"],
     ),
-    (shapes.VARIABLE, ["GREETING", "_A1"], ["greeting", "1A", "A-B", "A B", "A=B", ""]),
+    (formats.VARIABLE, ["GREETING", "_A1"], ["greeting", "1A", "A-B", "A B", "A=B", ""]),
 ]
 
 
@@ -147,12 +147,12 @@ def test_every_shape_has_cases() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [shape for shape in EVERY if shape is not shapes.HOST_KEY], ids=lambda shape: shape.example
+    "shape", [shape for shape in EVERY if shape is not formats.HOST_KEY], ids=lambda shape: shape.example
 )
 def test_the_example_of_an_error_fits(shape: Shape) -> None:
     assert shape.fits(shape.example)
 
 
 def test_a_listen_address_comes_apart() -> None:
-    assert shapes.split_listen("127.0.0.1:8080") == ("127.0.0.1", 8080)
-    assert shapes.split_listen("[0:0::1]:80") == ("::1", 80)
+    assert formats.split_listen("127.0.0.1:8080") == ("127.0.0.1", 8080)
+    assert formats.split_listen("[0:0::1]:80") == ("::1", 80)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import facts, scripts
+from tasks.engine.host import facts, steps
 from tasks.engine.host.questions import WANTS, Question
-from tasks.engine.host.scripts import Switch
+from tasks.engine.host.steps import Switch
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 from tests.test_activate_cut import FRONT
 
@@ -25,7 +25,7 @@ EVERYTHING = Question(frozenset(WANTS) - {"rights", "journal", "contents"})
 
 
 def ask(host: ShellHost, question: Question = EVERYTHING) -> facts.Facts:
-    assert host.execute(scripts.facts(SERVICE, question)) == 0
+    assert host.execute(steps.facts(SERVICE, question)) == 0
     return facts.parse(host.transcript)
 
 
@@ -77,7 +77,7 @@ def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_h
     host.cut(FRONT, "KILL")
     (host.folder / "answers" / OLD).unlink()
     host.forget()
-    host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD)))
+    host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD)))
     host.mend()
     found = ask(host)
     assert (found.state.live, found.settled) == ("green", False)

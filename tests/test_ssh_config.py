@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.config.inventory import Host
-from tasks.engine.config.tree import Place
+from tasks.engine.config.nodes import Place
 from tasks.engine.errors import Unreachable, UsageError
 from tasks.engine.ssh.ssh_config import Options, resolve, resolve_hop
 

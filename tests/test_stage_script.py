@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.fleet import failpoints
-from tasks.engine.host import scripts
-from tasks.engine.host.scripts import Script, Staging, Switch
+from tasks.engine.host import steps
+from tasks.engine.host.steps import Script, Staging, Switch
 from tasks.engine.release import archive
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
 
@@ -54,7 +54,7 @@ def payload(
 
 
 def stage(base: str | None = None, present: bool = False, release: str = NEW) -> Script:
-    return scripts.stage(SERVICE, Staging(release, VENV, "python3", base, present))
+    return steps.stage(SERVICE, Staging(release, VENV, "python3", base, present))
 
 
 def based(host: ShellHost) -> ShellHost:
@@ -190,11 +190,11 @@ def test_wheels_that_came_whole_before_a_cut_are_kept_until_the_next_stage_has_i
     assert (host.root / "wheels" / kept[0]).read_bytes() == b"one"
     assert host.leftovers() == []
     # Another release is committed meanwhile.
-    assert host.execute(scripts.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
+    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
     assert names(host) == [".coming", *kept]
     assert host.execute(stage(release=LATER), payload()) == 0
     assert names(host) == [WHEEL[0], *kept]
-    assert host.execute(scripts.activate(SERVICE, Switch("deploy", LATER, NEW))) == 0
+    assert host.execute(steps.activate(SERVICE, Switch("deploy", LATER, NEW))) == 0
     assert names(host) == [WHEEL[0]]
 
 
@@ -222,7 +222,7 @@ def listed(host: ShellHost) -> Path:
     return host.root / "venvs" / VENV
 
 
-def steps(host: ShellHost) -> tuple[str, ...]:
+def said_steps(host: ShellHost) -> tuple[str, ...]:
     return tuple(text for text in host.transcript.all("step") if text.startswith("venv "))
 
 
@@ -230,7 +230,7 @@ def test_a_venv_that_is_whole_by_its_own_list_is_not_built_again(shell_host: She
     venv = listed(shell_host)
     inode = venv.stat().st_ino
     assert shell_host.execute(stage(), payload()) == 0
-    assert steps(shell_host) == ("venv is there already",)
+    assert said_steps(shell_host) == ("venv is there already",)
     assert venv.stat().st_ino == inode
 
 
@@ -253,7 +253,7 @@ def test_a_venv_that_is_not_is_built_again_and_nothing_of_it_is_run(
     shell_host.list_venv(venv)
     damage(venv)
     assert shell_host.execute(stage(), payload()) == 0
-    assert steps(shell_host) == ("venv building with python3",)
+    assert said_steps(shell_host) == ("venv building with python3",)
     assert not ran.exists()
     assert (venv / "bin/python").read_text() == "#!/bin/sh\nexit 0\n"
     assert (shell_host.leftovers(), (venv / "FILES").exists()) == ([], True)
@@ -349,7 +349,7 @@ def test_bytecode_beside_the_code_is_no_edit(shell_host: ShellHost) -> None:
 
 def test_a_damaged_release_that_serves_is_not_replaced_under_its_feet(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    script = scripts.stage(SERVICE, Staging(OLD, VENV, "python3", None, False))
+    script = steps.stage(SERVICE, Staging(OLD, VENV, "python3", None, False))
     (host.root / "releases" / OLD / "MANIFEST").write_text(f"{'0' * 64}  app.py\n")
     assert host.execute(script, payload()) == 1
     assert "it is the one that serves: roll back first" in (host.transcript.last("refused") or "")
@@ -394,5 +394,5 @@ def test_a_release_that_came_meanwhile_is_left_as_it_is(shell_host: ShellHost) -
     inode = home.stat().st_ino
     (shell_host.root / "venvs" / VENV / "bin/python").unlink()
     assert shell_host.execute(stage(), payload()) == 0
-    assert steps(shell_host) == ("venv building with python3",)
+    assert said_steps(shell_host) == ("venv building with python3",)
     assert (home.stat().st_ino, shell_host.leftovers()) == (inode, [])

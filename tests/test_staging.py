@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.engine.deploy import staging
+from tasks.engine.deploy import stage
 from tasks.engine.errors import LoopError, Unreachable
 
 
@@ -46,12 +46,12 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if setup:
             raise LoopError("nginx refuses the configuration", where="shire01")
 
-    monkeypatch.setattr(staging, "install", install)
+    monkeypatch.setattr(stage, "install", install)
     return found
 
 
 def beside(host: Host, *, fails: bool = False) -> Any:
-    return staging._installed(cast("Any", None), cast("Any", host), cast("Any", fails), lambda _: None)
+    return stage._installed(cast("Any", None), cast("Any", host), cast("Any", fails), lambda _: None)
 
 
 def test_what_is_beside_it_begins_before_it_ends_and_its_end_is_waited_for(ended: list[str]) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from tasks.engine.config import service
 from tasks.engine.config.service import Process
-from tasks.engine.diagnose import standing
+from tasks.engine.diagnose import status
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
-from tasks.engine.report import report
+from tasks.engine.report import output
 from templates.host.told import Health, Job, Machine, Slot, State, Survey, Told
 from tests.told import but
 
@@ -40,13 +40,13 @@ def facts(
 
 
 def line(name: str = "shire01", found: Facts | None = None) -> dict[str, Any]:
-    made = standing.of(name, SERVICE, found or facts())
-    standing.mark_differing([made])
+    made = status.of(name, SERVICE, found or facts())
+    status.mark_differing([made])
     return made
 
 
 def test_a_host_at_a_glance() -> None:
-    assert dict(zip(standing.HEADINGS, standing.row(line()), strict=True)) == {
+    assert dict(zip(status.HEADINGS, status.row(line()), strict=True)) == {
         "host": "shire01",
         "state": "healthy",
         "release": "0123456789ab",
@@ -73,13 +73,13 @@ def test_a_host_at_a_glance() -> None:
 )
 def test_memory_says_who_counted_it(changes: dict[str, Any], memory: str, counted: str | None) -> None:
     found = line(found=facts(changes))
-    assert standing.row(found)[standing.HEADINGS.index("memory")] == memory
+    assert status.row(found)[status.HEADINGS.index("memory")] == memory
     assert found["memory_counted"] == counted
-    assert any(note.startswith("~") for note in standing.notes([found])) is (counted in {"pss", "rss"})
+    assert any(note.startswith("~") for note in status.notes([found])) is (counted in {"pss", "rss"})
 
 
 @pytest.mark.parametrize(
-    ("status", "ended", "told", "result", "cell", "why"),
+    ("exit_status", "ended", "told", "result", "cell", "why"),
     [
         (0, None, "success", None, "ok", None),
         (0, 8940, "success", "success", "ok", None),
@@ -89,28 +89,28 @@ def test_memory_says_who_counted_it(changes: dict[str, Any], memory: str, counte
     ],
 )
 def test_a_job_is_shown_by_how_it_ended(
-    status: int | None, ended: int | None, told: str, result: str | None, cell: str, why: str | None
+    exit_status: int | None, ended: int | None, told: str, result: str | None, cell: str, why: str | None
 ) -> None:
     described = SERVICE._replace(processes=(*SERVICE.processes, Process("nightly", "true", "daily")))
     unit = f"{SERVICE.name}-nightly.service"
-    host = facts({"survey jobs": {unit: Job("inactive", told, status, ended)}})
-    found = standing.of("shire01", described, host)
-    standing.mark_differing([found])
+    host = facts({"survey jobs": {unit: Job("inactive", told, exit_status, ended)}})
+    found = status.of("shire01", described, host)
+    status.mark_differing([found])
     assert found["jobs"][unit]["result"] == result
-    assert standing.table([found], None)[1][standing.HEADINGS.index("jobs")] == cell
-    notes = [note for note in standing.notes([found]) if unit in note]
+    assert status.table([found], None)[1][status.HEADINGS.index("jobs")] == cell
+    notes = [note for note in status.notes([found]) if unit in note]
     assert bool(notes) == bool(why)
     assert not why or f"({why}): fab logs -H shire01 --process nightly" in notes[0]
 
 
 def fleet(*releases: str | None) -> list[dict[str, Any]]:
     lines = [
-        standing.of(
+        status.of(
             f"shire{number:02}", SERVICE, facts({"state slots blue release": release}) if release is not None else None
         )
         for number, release in enumerate(releases, start=1)
     ]
-    standing.mark_differing(lines)
+    status.mark_differing(lines)
     return lines
 
 
@@ -129,13 +129,13 @@ def fleet(*releases: str | None) -> list[dict[str, Any]]:
 def test_hosts_that_differ_from_most_are_marked(releases: tuple[str | None, ...], differ: list[str]) -> None:
     lines = fleet(*releases)
     assert [one["host"] for one in lines if one["differs"]] == differ
-    assert any("do not all serve" in note for note in standing.notes(lines)) is bool(differ)
+    assert any("do not all serve" in note for note in status.notes(lines)) is bool(differ)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
 def test_forty_hosts_fit_into_the_width_and_keep_what_matters_most(width: int) -> None:
     lines = fleet(*["0123456789ab"] * 38, "feedfacecafe", None)
-    shown = list(report.table(standing.table(lines, width)))
+    shown = list(output.table(status.table(lines, width)))
     assert len(shown) == 41
     assert max(map(len, shown)) <= width
     for heading in ("host", "state", "release"):
@@ -146,11 +146,11 @@ def test_forty_hosts_fit_into_the_width_and_keep_what_matters_most(width: int) -
 
 def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() -> None:
     lines = fleet(*["0123456789ab"] * 3)
-    shown = [len(standing.table(lines, width)[0]) for width in range(20, 160)]
+    shown = [len(status.table(lines, width)[0]) for width in range(20, 160)]
     assert shown == sorted(shown)
     # Where no host has a job there is no column for jobs.
-    assert standing.table(lines, None)[0] == tuple(name for name in standing.HEADINGS if name != "jobs")
-    assert "last action" in standing.table(lines, 80)[0]
+    assert status.table(lines, None)[0] == tuple(name for name in status.HEADINGS if name != "jobs")
+    assert "last action" in status.table(lines, 80)[0]
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,12 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
     ],
 )  # fmt: skip
 def test_what_an_operator_should_not_miss_is_told_below_the_table(found: Facts, told: str) -> None:
-    assert standing.notes([line(found=found)]) == [told]
+    assert status.notes([line(found=found)]) == [told]
 
 
 def test_maintenance_stands_in_the_place_of_the_state() -> None:
-    assert standing.row(line(found=facts({"state maintenance": "{}"})))[1] == "MAINTENANCE"
-    assert standing.row(line(found=facts({"state maintenance": "{}", "state health slot": "no"})))[1] == "UNHEALTHY"
+    assert status.row(line(found=facts({"state maintenance": "{}"})))[1] == "MAINTENANCE"
+    assert status.row(line(found=facts({"state maintenance": "{}", "state health slot": "no"})))[1] == "UNHEALTHY"
 
 
 def test_releases_carry_their_marks_and_who_brought_them() -> None:
@@ -195,7 +195,7 @@ def test_releases_carry_their_marks_and_who_brought_them() -> None:
         {"id": "new", "commit": None, "dirty": 0},
     )
     actions = (act(1, "deploy", "old", "done"), act(2, "deploy", "sad", "failed"), act(3, "deploy", "now", "done"))
-    found = standing.releases(facts({"state slots blue release": "now"}, *actions, releases=records))
+    found = status.releases(facts({"state slots blue release": "now"}, *actions, releases=records))
     assert {one["id"]: one["marks"] for one in found} == {
         "now": ["live", "good", "dirty"],
         "old": ["rollback", "good"],

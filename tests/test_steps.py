@@ -9,15 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from tasks import plans
-from tasks.engine.config.parts import Hooks
-from tasks.engine.deploy import destination
+from tasks import plan_view
+from tasks.engine.config.sections import Hooks
+from tasks.engine.deploy import rollback
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import host_program, scripts
+from tasks.engine.host import host_program, steps
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.host.questions import Question
-from tasks.engine.host.scripts import Consent, Script
+from tasks.engine.host.steps import Consent, Script
 from tasks.engine.ssh.session import Run, opening, stream
 from tests.clone import Clone, make, quicken
 from tests.hosts import MakeHosts
@@ -58,7 +58,7 @@ def switch(
     """What a rollback or a restart runs on a host where OLD was before NEW."""
     actions = tuple(Action("t", name, "deploy", name, "done", {}) for name in (OLD, NEW))
     found = host(changes)._replace(actions=actions)
-    return destination.switch_scripts(Answering(found), action, wanted, 5, stop_first)
+    return rollback.switch_scripts(Answering(found), action, wanted, 5, stop_first)
 
 
 HOOKED = SERVICE._replace(hooks=Hooks(before_activate="python -m migrate"))
@@ -73,15 +73,15 @@ SITUATIONS: dict[str, Sequence[Script]] = {
     "rollback to a release": switch("rollback", OLD[:4], stop_first=True),
     "rollback from a probation": switch("rollback", changes={"state live": "green", TRIED: OLD, "state probation": 9}),
     "restart": switch("restart"),
-    "undo": (scripts.activate(SERVICE, scripts.Switch("undo", OLD, NEW)),),
-    "stop": (scripts.stop(SERVICE, disable=False),),
-    "stop for good": (scripts.stop(SERVICE, disable=True),),
-    "start": (scripts.start(SERVICE),),
-    "maintenance on": (scripts.maintenance(SERVICE, "on"),),
-    "maintenance off": (scripts.maintenance(SERVICE, "off"),),
+    "undo": (steps.activate(SERVICE, steps.Switch("undo", OLD, NEW)),),
+    "stop": (steps.stop(SERVICE, disable=False),),
+    "stop for good": (steps.stop(SERVICE, disable=True),),
+    "start": (steps.start(SERVICE),),
+    "maintenance on": (steps.maintenance(SERVICE, "on"),),
+    "maintenance off": (steps.maintenance(SERVICE, "off"),),
     "setup": (planned(host({"record account": ""})).setup._replace(consent=Consent(True, True)).script(SERVICE),),
-    "remove": (scripts.remove(SERVICE, data=False),),
-    "remove with the data": (scripts.remove(SERVICE, data=True),),
+    "remove": (steps.remove(SERVICE, data=False),),
+    "remove with the data": (steps.remove(SERVICE, data=True),),
 }
 
 
@@ -111,7 +111,7 @@ def received(script: Script) -> str:
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_every_step_is_printed_as_it_is_sent(situation: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = SITUATIONS[situation]
-    plans.show_scripts([("shire01", found)])
+    plan_view.show_scripts([("shire01", found)])
     shown = printed(capsys.readouterr().out)
     assert [name for name, _ in shown] == [script.stage for script in found]
     for (_, text), script in zip(shown, found, strict=True):

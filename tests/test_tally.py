@@ -6,7 +6,7 @@ import pytest
 
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Failed, Finished, Notice, Step
-from tasks.engine.report.tally import Tally
+from tasks.engine.report.summary import Tally
 
 HOSTS = ("a", "b", "c")
 

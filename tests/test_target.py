@@ -9,9 +9,9 @@ import pytest
 from packaging import markers, tags
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import target as targets
-from tasks.engine.release.lock import Lock, LockedRequirement
-from tasks.engine.release.target import Target
+from tasks.engine.release import python_target as targets
+from tasks.engine.release.lockfile import Lock, LockedRequirement
+from tasks.engine.release.python_target import Target
 
 X86 = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 19))
 ARM = Target("3.13.1", "cp313", "aarch64", ("glibc", 2, 18))

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tasks.engine.config import yamlfile
-from tasks.engine.config.tree import Mapping, merge, plain
+from tasks.engine.config import yaml_reader
+from tasks.engine.config.nodes import Mapping, merge, plain
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ from tasks.engine.config.tree import Mapping, merge, plain
     ],
 )
 def test_mappings_merge_and_the_rest_replaces(lower: str, upper: str, merged: object) -> None:
-    assert plain(merge(yamlfile.parse(lower.encode(), "l"), yamlfile.parse(upper.encode(), "u"))) == merged
+    assert plain(merge(yaml_reader.parse(lower.encode(), "l"), yaml_reader.parse(upper.encode(), "u"))) == merged
 
 
 def test_a_merged_value_keeps_its_place() -> None:
-    both = merge(yamlfile.parse(b"a: {b: 1, c: 2}", "lower"), yamlfile.parse(b"a: {c: 3}", "upper"))
+    both = merge(yaml_reader.parse(b"a: {b: 1, c: 2}", "lower"), yaml_reader.parse(b"a: {c: 3}", "upper"))
     assert isinstance(both, Mapping)
     inner = both.entries["a"]
     assert isinstance(inner, Mapping)
@@ -36,6 +36,6 @@ def test_a_merged_value_keeps_its_place() -> None:
 
 
 def test_plain_data_does_not_depend_on_the_order_of_keys_or_on_quotes() -> None:
-    first = plain(yamlfile.parse(b"{b: x, a: {d: 2.5, c: [1, no]}}", "f"))
-    second = plain(yamlfile.parse(b"a:\n  c: [1, 'no']\n  d: 2.5\nb: 'x'\n", "f"))
+    first = plain(yaml_reader.parse(b"{b: x, a: {d: 2.5, c: [1, no]}}", "f"))
+    second = plain(yaml_reader.parse(b"a:\n  c: [1, 'no']\n  d: 2.5\nb: 'x'\n", "f"))
     assert json.dumps(first) == json.dumps(second) == '{"a": {"c": [1, "no"], "d": 2.5}, "b": "x"}'

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.config import inventory
-from tasks.engine.fanout import apart
 from tasks.engine.host.marks import Mark, Output
-from tasks.engine.host.scripts import Script
-from tasks.engine.release import wheelcache
+from tasks.engine.host.steps import Script
+from tasks.engine.parallel import apart
+from tasks.engine.release import wheel_cache
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost, Run
-from tasks.engine.ssh.ssh import SshSession
 from tasks.engine.ssh.ssh_config import Options
+from tasks.engine.ssh.ssh_session import SshSession
 from tests import distributions
 from tests.bench.ground import narrow
 from tests.clone import make, quicken
@@ -79,8 +79,8 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     links, cache = folder / "links", folder / "cache"
     links.mkdir()
     # What earlier tests have fetched, and not what these make.
-    if wheelcache.default_root().is_dir():
-        shutil.copytree(wheelcache.default_root(), cache / "integrators-loop/wheels")
+    if wheel_cache.default_root().is_dir():
+        shutil.copytree(wheel_cache.default_root(), cache / "integrators-loop/wheels")
     identity = str(entries(hosts.inventory)["shire01"]["identity"])
     with link_to(hosts[0].address) as link:
         there = write_inventory(folder / "hosts.yaml", {"shire01": link.entry(hosts[0], identity)})

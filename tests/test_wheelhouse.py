@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.release import lock as locks
-from tasks.engine.release import resolve, wheelhouse
-from tasks.engine.release.lock import Lock, LockedRequirement
-from tasks.engine.release.target import Target
+from tasks.engine.release import lockfile as locks
+from tasks.engine.release import relock, wheelhouse
+from tasks.engine.release.lockfile import Lock, LockedRequirement
+from tasks.engine.release.python_target import Target
 from tests import distributions
 
 BOOKWORM = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))
@@ -120,7 +120,7 @@ def test_no_half_written_thing_is_left(links: Path) -> None:
 def test_flask_and_gunicorn_from_the_configured_index(tmp_path: Path) -> None:
     (tmp_path / "service").mkdir()
     (tmp_path / "service" / "requirements.in").write_text("flask>=3.1,<4\ngunicorn>=23,<28\n")
-    resolve.make(tmp_path, ">=3.9")
+    relock.make(tmp_path, ">=3.9")
     lock = locks.read(tmp_path / "service" / "requirements.txt")
     for target, needs_metadata in ((BOOKWORM, False), (BULLSEYE, True), (ALPINE_ARM, False)):
         house = wheelhouse.fetch(lock, target, lambda _: None, tmp_path / "cache")

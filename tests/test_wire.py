@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.engine.ssh import wire
-from tasks.engine.ssh.wire import Wire
+from tasks.engine.ssh import byte_stream
+from tasks.engine.ssh.byte_stream import Wire
 
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -71,7 +71,7 @@ def test_the_other_end_sees_the_end_at_once_even_while_somebody_reads(ends: tupl
 
 
 def test_a_program_is_the_other_end_and_its_complaints_are_kept() -> None:
-    line = wire.proxied("sh -c 'echo SSH-here; echo one >&2; echo two >&2; cat; echo gone >&2'")
+    line = byte_stream.proxied("sh -c 'echo SSH-here; echo one >&2; echo two >&2; cat; echo gone >&2'")
     try:
         assert line.recv(100) == b"SSH-here\n"
         line.sendall(b"through")
@@ -84,7 +84,7 @@ def test_a_program_is_the_other_end_and_its_complaints_are_kept() -> None:
 
 
 def test_a_program_that_would_stay_is_ended() -> None:
-    line = wire.proxied("sh -c 'echo $$; exec sleep 1000'")
+    line = byte_stream.proxied("sh -c 'echo $$; exec sleep 1000'")
     pid = line.recv(100).decode().strip()
     line.close()
     assert subprocess.run(["kill", "-0", pid], capture_output=True, check=False).returncode != 0

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.engine.config import yamlfile
-from tasks.engine.config.tree import Mapping, Scalar, Sequence
+from tasks.engine.config import yaml_reader
+from tasks.engine.config.nodes import Mapping, Scalar, Sequence
 from tasks.engine.errors import UsageError
 
 
 def refusal(data: bytes) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        yamlfile.parse(data, "f.yaml")
+        yaml_reader.parse(data, "f.yaml")
     return caught.value
 
 
 def test_every_value_keeps_its_place() -> None:
-    root = yamlfile.parse(b"a:\n  b: [x, 'y']\n", "f.yaml")
+    root = yaml_reader.parse(b"a:\n  b: [x, 'y']\n", "f.yaml")
     assert isinstance(root, Mapping)
     assert str(root.keys["a"]) == "f.yaml:1:1 (a)"
     below = root.entries["a"]
@@ -54,7 +54,7 @@ def test_every_value_keeps_its_place() -> None:
     ],
 )
 def test_a_scalar_remembers_what_yaml_makes_of_it(written: str, kind: str) -> None:
-    root = yamlfile.parse(f"a: {written}\n".encode(), "f.yaml")
+    root = yaml_reader.parse(f"a: {written}\n".encode(), "f.yaml")
     assert isinstance(root, Mapping)
     value = root.entries["a"]
     assert isinstance(value, Scalar)
@@ -63,13 +63,13 @@ def test_a_scalar_remembers_what_yaml_makes_of_it(written: str, kind: str) -> No
 
 @pytest.mark.parametrize("data", [b"", b"# only a comment\n", b"---\n", b"\n\n"])
 def test_a_file_without_values_is_null(data: bytes) -> None:
-    root = yamlfile.parse(data, "f.yaml")
+    root = yaml_reader.parse(data, "f.yaml")
     assert isinstance(root, Scalar)
     assert root.kind == "null"
 
 
 def test_windows_line_ends_are_line_ends() -> None:
-    assert yamlfile.parse(b"a: x\r\nb: y\r\n", "f.yaml") == yamlfile.parse(b"a: x\nb: y\n", "f.yaml")
+    assert yaml_reader.parse(b"a: x\r\nb: y\r\n", "f.yaml") == yaml_reader.parse(b"a: x\nb: y\n", "f.yaml")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_windows_line_ends_are_line_ends() -> None:
         ("a: x\u2028b: y\n".encode(), "f.yaml:1:5", "U+2028", "delete it"),
         (b"a: x\rb: y\n", "f.yaml:1:5", "U+000D", "delete it"),
         (b'b: "\\U0010FFFD"\na: "\\UFFFFFFFF"\n', "f.yaml:2:5", "a character that does not exist", "remove it"),
-        (b"#" * (yamlfile.SIZE_LIMIT + 1), "f.yaml", "too large", "1 MiB"),
+        (b"#" * (yaml_reader.SIZE_LIMIT + 1), "f.yaml", "too large", "1 MiB"),
     ],
 )
 def test_what_could_be_misread_is_refused_where_it_stands(data: bytes, where: str, message: str, fix: str) -> None:
@@ -114,25 +114,25 @@ def test_what_could_be_misread_is_refused_where_it_stands(data: bytes, where: st
 
 def test_a_missing_file_says_what_to_create(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        yamlfile.read(tmp_path / "f.yaml", missing="create it")
+        yaml_reader.read(tmp_path / "f.yaml", missing="create it")
     assert (caught.value.where, caught.value.next) == (str(tmp_path / "f.yaml"), "create it")
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a regular file"):
-        yamlfile.read(tmp_path, missing="create it")
+        yaml_reader.read(tmp_path, missing="create it")
 
 
 def test_a_document_has_the_bytes_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "f.yaml"
     path.write_bytes(b"a: 1\r\n")
-    assert yamlfile.read(path, missing="create it").data == b"a: 1\r\n"
+    assert yaml_reader.read(path, missing="create it").data == b"a: 1\r\n"
 
 
 def test_files_below_the_current_directory_are_shown_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert yamlfile.shown(tmp_path / "service" / "service.yaml") == "service/service.yaml"
-    assert yamlfile.shown(Path("/etc/hosts")) == "/etc/hosts"
+    assert yaml_reader.shown(tmp_path / "service" / "service.yaml") == "service/service.yaml"
+    assert yaml_reader.shown(Path("/etc/hosts")) == "/etc/hosts"
 
 
 YAML_LIKE = st.text(st.sampled_from("ab:-?[]{},&*!|>'\"%@`#\\ \n\t0.1_~<=/uUx\x85é"), max_size=60)
@@ -140,7 +140,7 @@ YAML_LIKE = st.text(st.sampled_from("ab:-?[]{},&*!|>'\"%@`#\\ \n\t0.1_~<=/uUx\x8
 
 def fault(data: bytes) -> UsageError | None:
     try:
-        yamlfile.parse(data, "f.yaml")
+        yaml_reader.parse(data, "f.yaml")
     except UsageError as error:
         return error
     return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.engine.config.service import Service
-from tasks.engine.host import host_files
+from tasks.engine.host import system_files
 from templates.host.told import Health, Machine, Record, Slot, State, Told
 from tests.test_golden import SERVICE
 
@@ -19,7 +19,7 @@ COMMITTED, TRIED = "state slots blue release", "state slots green release"
 
 def written(service: Service = SERVICE) -> dict[str, str]:
     """The digests of a host where setup has written everything."""
-    files = host_files.render(service, host_files.Ground("deploy", "www-data", True))
+    files = system_files.render(service, system_files.Ground("deploy", "www-data", True))
     return {file.path: file.sha256 for file in files}
 
 

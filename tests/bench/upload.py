@@ -12,17 +12,17 @@ from statistics import median
 
 from tasks.engine.config import inventory
 from tasks.engine.config.service import Service
-from tasks.engine.host import payload, scripts
+from tasks.engine.host import payload, steps
 from tasks.engine.host.marks import Mark, Output
-from tasks.engine.host.scripts import Staging
+from tasks.engine.host.steps import Staging
 from tasks.engine.release.archive import Tree
-from tasks.engine.release.lock import Lock
-from tasks.engine.release.release import Release
-from tasks.engine.release.wheelcache import Wheel
+from tasks.engine.release.build import Release
+from tasks.engine.release.lockfile import Lock
+from tasks.engine.release.wheel_cache import Wheel
 from tasks.engine.release.wheelhouse import Wheelhouse
 from tasks.engine.ssh.session import Run
-from tasks.engine.ssh.ssh import SshSession
 from tasks.engine.ssh.ssh_config import Options
+from tasks.engine.ssh.ssh_session import SshSession
 from tests.bench.ground import Ground, narrow
 from tests.stand_ins import write_inventory
 
@@ -67,7 +67,7 @@ def ours(host: inventory.Host, wheel: Wheel) -> None:
         release, {}, Wheelhouse("d" * 64, (wheel,)), {}, _SERVICE,
         same=frozenset(), gone=frozenset(), wheels_there=frozenset(), venv_there=True,
     )  # fmt: skip
-    script = scripts.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False))
+    script = steps.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False))
     # The host's program goes along: no run has left it there.
     script = script._replace(place="")
     session = SshSession(host, Options())

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.config import schema, shapes, yamlfile
-from tasks.engine.config.tree import Mapping, Node, Place, merge, plain
+from tasks.engine.config import formats, schema, yaml_reader
+from tasks.engine.config.nodes import Mapping, Node, Place, merge, plain
 from tasks.engine.errors import UsageError
 
 _KEYS = ("address", "port", "user", "groups", "host_key", "identity", "python", "service")
@@ -46,7 +46,7 @@ class Inventory(NamedTuple):
     @property
     def label(self) -> str:
         """The file as people are shown it."""
-        return yamlfile.shown(self.path)
+        return yaml_reader.shown(self.path)
 
     @property
     def groups(self) -> dict[str, tuple[Host, ...]]:
@@ -91,7 +91,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _hosts(path: Path, *, missing: str) -> tuple[Host, ...]:
-    document = yamlfile.read(path, missing=missing)
+    document = yaml_reader.read(path, missing=missing)
     if schema.is_null(document.root):
         return ()
     sections = schema.sections(document.root, ("defaults", "hosts"))
@@ -111,8 +111,8 @@ def _hosts(path: Path, *, missing: str) -> tuple[Host, ...]:
 
 
 def _named(name: str, node: Node, defaults: Node | None, place: Place, path: Path) -> Host:
-    if not shapes.HOST_NAME.fits(name) or name == "all":
-        message = f"expected {shapes.HOST_NAME.expected}, found {schema.quoted(name)}"
+    if not formats.HOST_NAME.fits(name) or name == "all":
+        message = f"expected {formats.HOST_NAME.expected}, found {schema.quoted(name)}"
         raise schema.refuse(place, message, "rename it; `all` means every host" if name == "all" else "rename it")
     if schema.is_null(node):
         node = Mapping(place, {}, {})
@@ -121,20 +121,20 @@ def _named(name: str, node: Node, defaults: Node | None, place: Place, path: Pat
 
 def _host(name: str, node: Node, place: Place, path: Path) -> Host:
     fields = schema.keys(node, _KEYS)
-    if "address" not in fields and not shapes.ADDRESS.fits(name):
+    if "address" not in fields and not formats.ADDRESS.fits(name):
         raise schema.refuse(place, f"{schema.quoted(name)} is no address, and there is no other", "add `address:`")
-    identity = _text(fields, "identity", shapes.IDENTITY)
+    identity = _text(fields, "identity", formats.IDENTITY)
     if identity and not identity.startswith("~"):
         identity = str(path.parent / identity)
     return Host(
         name=name,
-        address=_text(fields, "address", shapes.ADDRESS) or name,
+        address=_text(fields, "address", formats.ADDRESS) or name,
         port=schema.optional(fields, "port", lambda node: schema.integer(node, 1, 65535), None),
-        user=_text(fields, "user", shapes.USER),
+        user=_text(fields, "user", formats.USER),
         groups=schema.optional(fields, "groups", _groups, ()),
-        host_key=_text(fields, "host_key", shapes.HOST_KEY),
+        host_key=_text(fields, "host_key", formats.HOST_KEY),
         identity=identity,
-        python=_text(fields, "python", shapes.INTERPRETER),
+        python=_text(fields, "python", formats.INTERPRETER),
         service=schema.optional(fields, "service", _overrides, None),
         source=path,
         place=place,
@@ -153,7 +153,7 @@ def _overrides(node: Node) -> Mapping:
 def _groups(node: Node) -> tuple[str, ...]:
     groups: dict[str, None] = {}
     for item in schema.items(node):
-        group = schema.text(item, shapes.GROUP_NAME)
+        group = schema.text(item, formats.GROUP_NAME)
         if group == "all":
             raise schema.refuse(item, "`all` always means every host", "remove it from the groups")
         groups[group] = None

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import NamedTuple, TypeVar
 
-from tasks.engine.config.tree import FRACTION, HIDDEN, Mapping, Node, Place, Scalar, Sequence
+from tasks.engine.config.nodes import FRACTION, HIDDEN, Mapping, Node, Place, Scalar, Sequence
 from tasks.engine.errors import UsageError
 
 TEXT_LIMIT = 8192

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.config import parts, schema, shapes, yamlfile
+from tasks.engine.config import formats, schema, sections, yaml_reader
 from tasks.engine.config.inventory import Host
-from tasks.engine.config.parts import HEALTH, HOOKS, WEB, Gateway, Health, Hooks, Listen, Process, Tls
-from tasks.engine.config.tree import Node, merge
-from tasks.engine.config.yamlfile import Document
+from tasks.engine.config.nodes import Node, merge
+from tasks.engine.config.sections import HEALTH, HOOKS, WEB, Gateway, Health, Hooks, Listen, Process, Tls
+from tasks.engine.config.yaml_reader import Document
 from tasks.engine.errors import UsageError
 
 __all__ = ["Gateway", "Health", "Listen", "Process", "Service", "Tls", "describe", "load"]
@@ -49,7 +49,7 @@ _USUAL = Service("", "")
 
 def load(path: Path) -> Document:
     """service.yaml, valid as it stands. Raises UsageError at the first fault."""
-    document = yamlfile.read(path, missing=_CREATE)
+    document = yaml_reader.read(path, missing=_CREATE)
     _service(document.root)
     return document
 
@@ -77,17 +77,17 @@ def _service(root: Node) -> Service:
     fields = schema.keys(root, Service._fields)
     service = Service(
         name=_name(schema.required(root, fields, "name", "myapp")),
-        app=schema.text(schema.required(root, fields, "app", '"app:create_app()"'), shapes.APP),
-        python=schema.optional(fields, "python", lambda node: schema.text(node, shapes.SPECIFIER), _USUAL.python),
-        processes=schema.optional(fields, "processes", parts.processes, _USUAL.processes),
-        health=schema.optional(fields, "health", parts.health, _USUAL.health),
+        app=schema.text(schema.required(root, fields, "app", '"app:create_app()"'), formats.APP),
+        python=schema.optional(fields, "python", lambda node: schema.text(node, formats.SPECIFIER), _USUAL.python),
+        processes=schema.optional(fields, "processes", sections.processes, _USUAL.processes),
+        health=schema.optional(fields, "health", sections.health, _USUAL.health),
         drain=schema.optional(fields, "drain", lambda node: schema.integer(node, 0, 300), _USUAL.drain),
         probation=schema.optional(fields, "probation", lambda node: schema.integer(node, 0, 3600), _USUAL.probation),
-        listen=schema.optional(fields, "listen", parts.listen, None),
-        nginx=schema.optional(fields, "nginx", parts.gateway, None),
-        needs=schema.optional(fields, "needs", parts.needs, ()),
-        env=schema.optional(fields, "env", parts.env, ()),
-        hooks=schema.optional(fields, "hooks", parts.hooks, _USUAL.hooks),
+        listen=schema.optional(fields, "listen", sections.listen, None),
+        nginx=schema.optional(fields, "nginx", sections.gateway, None),
+        needs=schema.optional(fields, "needs", sections.needs, ()),
+        env=schema.optional(fields, "env", sections.env, ()),
+        hooks=schema.optional(fields, "hooks", sections.hooks, _USUAL.hooks),
         keep=schema.optional(fields, "keep", lambda node: schema.integer(node, 2, 100), _USUAL.keep),
     )
     _reachable(service, root, fields)
@@ -105,7 +105,7 @@ def _reachable(service: Service, root: Node, fields: dict[str, Node]) -> None:
 
 
 def _name(node: Node) -> str:
-    name = schema.text(node, shapes.SERVICE_NAME)
+    name = schema.text(node, formats.SERVICE_NAME)
     if name in _TAKEN:
         raise schema.refuse(node, f"{name} is a name of the system's own", "choose another name")
     return name

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from tasks.engine.deploy import plan, staging
-from tasks.engine.fanout import Emit
+from tasks.engine.deploy import plan, stage
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
-from tasks.engine.host import questions, scripts
-from tasks.engine.host.scripts import Consent, Script
+from tasks.engine.host import questions, steps
+from tasks.engine.host.steps import Consent, Script
+from tasks.engine.parallel import Emit
 
 
 def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     service = member.service
     account = member.host.user or member.login
     found = member.ask(questions.setup(service, account))
-    return plan.setup(service, found, account, staging.own(project, service), consent)
+    return plan.setup(service, found, account, stage.own(project, service), consent)
 
 
 def setup_script(project: Project, member: Member, consent: Consent) -> Script:
@@ -25,7 +25,7 @@ def setup_script(project: Project, member: Member, consent: Consent) -> Script:
 def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> None:
     """Run root's part even if nothing seems to differ: the user asked for it explicitly."""
     found = _look(project, member, consent)
-    staging.install(project, member, found, emit)
+    stage.install(project, member, found, emit)
     told = f"done, since {'; '.join(found.reasons)}" if found.reasons else "nothing had to be written"
     told = f"{len(found.changed)} files written" if found.changed else told
     member.finish(emit, "ready", f"{told}; deploys run as {found.account}", files=list(found.changed))
@@ -36,7 +36,7 @@ def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     found = member.ask(questions.standing())
     member.accept(found)
     member.act_as(found.account or member.login)
-    member.perform(scripts.stop(member.service, disable=disable), emit)
+    member.perform(steps.stop(member.service, disable=disable), emit)
     member.finish(emit, "stopped", "a boot starts it again" if not disable else "a boot does not start it either")
 
 
@@ -45,12 +45,12 @@ def start(member: Member, emit: Emit) -> None:
     found = member.ask(questions.standing())
     member.accept(found)
     member.act_as(found.account or member.login)
-    member.perform(scripts.start(member.service), emit)
+    member.perform(steps.start(member.service), emit)
     member.finish(emit, "started", f"release {found.current}", release=found.current)
 
 
 def remove(member: Member, emit: Emit, *, data: bool) -> None:
     """Take everything of the service off the host."""
-    member.perform(scripts.remove(member.service, data=data), emit)
+    member.perform(steps.remove(member.service, data=data), emit)
     kept = "its data too" if data else f"its data stays in /var/lib/{member.service.name}"
     member.finish(emit, "removed", kept)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError
-from tasks.engine.host import history, host_files, launchers, layout, scripts
+from tasks.engine.host import history, launchers, layout, steps, system_files
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.host_files import HostFile
-from tasks.engine.host.scripts import Consent, Installation, Script, Staging, Switch
-from tasks.engine.release.release import Release
+from tasks.engine.host.steps import Consent, Installation, Script, Staging, Switch
+from tasks.engine.host.system_files import HostFile
+from tasks.engine.release.build import Release
 from tasks.engine.release.wheelhouse import Wheelhouse
 from templates.host.told import Python
 
@@ -62,7 +62,7 @@ class Setup(NamedTuple):
     def script(self, service: Service) -> Script:
         """What does it on the host."""
         parts = Installation(self.account, self.packages, self.files, self.origin, self.consent)
-        return scripts.setup(service, parts)
+        return steps.setup(service, parts)
 
 
 class Delivery(NamedTuple):
@@ -116,12 +116,12 @@ class HostPlan(NamedTuple):
         if self.setup.needed:
             found.append(self.setup.script(self.service))
         if not self.unchanged:
-            found.append(scripts.hold(self.service, "deploy", self.release, wait))
-            found.append(scripts.stage(self.service, self.delivery.staging))
+            found.append(steps.hold(self.service, "deploy", self.release, wait))
+            found.append(steps.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
-                found.append(scripts.hook(self.service, self.release))
+                found.append(steps.hook(self.service, self.release))
             switch = Switch("deploy", self.release, self.expect, self.spare, stop_first)
-            found.append(scripts.activate(self.service, switch))
+            found.append(steps.activate(self.service, switch))
         return tuple(found)
 
 
@@ -134,7 +134,7 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
     """What of root's is missing or differs; LoopError where the service is another clone's."""
     _require_ours(service, facts, own.origin, consent)
     certificate = own.certificate
-    files = host_files.render(service, facts.ground(account))
+    files = system_files.render(service, facts.ground(account))
     changed = tuple(file.path for file in files if _there(facts, file.path) != file.sha256)
     reasons = []
     if facts.account is None:
@@ -146,7 +146,7 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
     installed = facts.files.get(f"/etc/{service.name}/tls/certificate.pem")
     if certificate is not None and installed != hashlib.sha256(certificate).hexdigest():
         reasons.append("the certificate differs")
-    if scripts.front(service) == "https" and not installed and facts.account:
+    if steps.front(service) == "https" and not installed and facts.account:
         reasons.append("there is no certificate")
     edited = tuple(
         path for path in changed if (there := facts.files.get(path)) and there != facts.record.files.get(path)

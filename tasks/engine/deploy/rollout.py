@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tasks.engine import misread
-from tasks.engine.deploy import balancer, destination, watching, waves
-from tasks.engine.deploy.hold import Claim, Holds
-from tasks.engine.deploy.staging import Candidate, Delivering, stage
+from tasks.engine.deploy import load_balancer, probation, rollback, waves
+from tasks.engine.deploy.run_lock import Claim, Holds
+from tasks.engine.deploy.stage import Candidate, Delivering, stage
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
-from tasks.engine.fanout import Emit, Stop, gather, pool
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import questions, scripts
+from tasks.engine.host import questions, steps
 from tasks.engine.host.facts import Facts
+from tasks.engine.parallel import Emit, Stop, gather, pool
 from tasks.engine.ssh.session import LinkLost
 
 _DONE = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted", "undo": "undone"}
@@ -57,7 +57,7 @@ class Rollout:
             claim = Claim(self.action, candidate.release, found.actions[-1:])
             moved = self.holds.take(member, claim, lock_wait, emit)
             if self.action == "restart" and (moved or found.probation is not None):
-                moved = watching.ended(member, member.service.probation, emit, self.stop) or moved
+                moved = probation.ended(member, member.service.probation, emit, self.stop) or moved
             if moved:
                 _, candidate = look(member)
             emit(Step(member.host.name, "plan", self.action, candidate.release))
@@ -66,7 +66,7 @@ class Rollout:
         def look(member: Member) -> tuple[Facts, Candidate]:
             found = member.ask(questions.switch(member.service))
             member.act_as(found.account or member.login)
-            return found, destination.aim(member, self.action, target, found)
+            return found, rollback.aim(member, self.action, target, found)
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -111,9 +111,9 @@ class Rollout:
 
         def work(member: Member, emit: Emit) -> None:
             # It needs the idle slot; and what it does to data is meant for what comes after the release on probation.
-            if first.trial and not watching.ended(member, member.service.probation, emit, self.stop):
+            if first.trial and not probation.ended(member, member.service.probation, emit, self.stop):
                 return
-            transcript = member.perform(scripts.hook(member.service, first.release), emit)
+            transcript = member.perform(steps.hook(member.service, first.release), emit)
             for line in transcript.all("journal"):
                 emit(Line(member.host.name, line, "hook"))
 
@@ -150,11 +150,11 @@ class Rollout:
         """Wait for the probations that are under way; a host that went back has failed."""
 
         def work(member: Member, emit: Emit) -> None:
-            if not watching.ended(member, member.service.probation, emit, self.stop):
+            if not probation.ended(member, member.service.probation, emit, self.stop):
                 return
             candidate = self.watched.pop(member.host.name)
             try:
-                watching.judge(member, candidate.release)
+                probation.judge(member, candidate.release)
             except LoopError:
                 if candidate in self.done:
                     self.done.remove(candidate)
@@ -180,18 +180,18 @@ class Rollout:
                 serves += ", on probation"
             member.finish(emit, "unchanged", serves, release=candidate.release)
             return
-        with balancer.taken_out(candidate, emit):
+        with load_balancer.taken_out(candidate, emit):
             try:
                 member.reach("controller.activate")
                 switch = candidate.switch(action, self.stop_first and action != "undo")
-                told = member.perform(scripts.activate(member.service, switch), emit)
-                probation = told.last("probation")
+                told = member.perform(steps.activate(member.service, switch), emit)
+                verdict = told.last("probation")
                 # What was on probation when this was planned may have been committed since.
                 candidate = candidate._replace(before=told.last("before") or None)
             except LinkLost as lost:
-                probation = watching.read_back(member, candidate.release, lost, emit)
+                verdict = probation.read_back(member, candidate.release, lost, emit)
             self.done.append(candidate)
-            if probation is not None:
+            if verdict is not None:
                 self.watched[member.host.name] = candidate
             member.reach("controller.activated")
         came = f"{candidate.before} -> {candidate.release}" if candidate.before else candidate.release

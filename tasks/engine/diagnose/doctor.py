@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tasks.engine.deploy import plan, staging
-from tasks.engine.diagnose import standing
+from tasks.engine.deploy import plan, stage
+from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.host import facts as reports
 from tasks.engine.host import layout, questions
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.scripts import Consent
+from tasks.engine.host.steps import Consent
 
 _SKEW_SECONDS = 30
 _FREE_BYTES = 500 * 1000 * 1000
@@ -39,7 +39,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     account = host.user or member.login
     asked = time.time()
     found = member.ask(questions.doctor(service, host, account))
-    setup = plan.setup(service, found, account, staging.own(project, service), Consent())
+    setup = plan.setup(service, found, account, stage.own(project, service), Consent())
     findings = [*_machine(found, asked), *_rights(member, found, setup), *_isolation(member, found, setup)]
     try:
         reports.choose_python(found, host.python, service.python, host.name, service.needs)
@@ -61,8 +61,8 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
 
 def _jobs(member: Member, found: Facts) -> Iterator[Finding]:
     name, service = member.host.name, member.service
-    told = {unit: standing.job(found, unit) for unit in standing.jobs(service)}
-    for unit, why in standing.failed(told).items():
+    told = {unit: status.job(found, unit) for unit in status.jobs(service)}
+    for unit, why in status.failed(told).items():
         process = unit.removeprefix(f"{service.name}-").removesuffix(".service")
         mend = f"fab logs -H {name} --process {process} -n 50"
         yield Finding(False, f"{unit} failed the last time it ran: {why}", mend)

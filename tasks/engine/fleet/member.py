@@ -12,17 +12,17 @@ from tasks.engine.config.inventory import Host
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Failed, Finished, Line, Step
-from tasks.engine.fanout import Emit
-from tasks.engine.fleet import failpoints, failures
+from tasks.engine.fleet import failpoints, script_errors
 from tasks.engine.host import facts as reports
-from tasks.engine.host import maintenance, questions, saying, scripts
+from tasks.engine.host import log_text, maintenance, questions, steps
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.marks import Mark, Output, Transcript
 from tasks.engine.host.questions import Question
-from tasks.engine.host.scripts import Script
+from tasks.engine.host.steps import Script
+from tasks.engine.parallel import Emit
 from tasks.engine.ssh.session import Run, Sink
-from tasks.engine.ssh.ssh import SshSession
 from tasks.engine.ssh.ssh_config import Options
+from tasks.engine.ssh.ssh_session import SshSession
 
 _LOGGED = 16 * 1024 * 1024
 """Letters of one script's output that the log of the run takes from a host."""
@@ -80,12 +80,12 @@ class Member:
 
     def ask(self, question: Question, more: Script | None = None) -> Facts:
         """The facts of the host; more: a further script that reports some."""
-        script = scripts.facts(self.service, question)
+        script = steps.facts(self.service, question)
         transcript = self.connect().execute(script, self.run, _nothing)
         if not transcript.marks:
-            raise failures.unstarted(transcript, self.host.name, self.login)
+            raise script_errors.unstarted(transcript, self.host.name, self.login)
         if not transcript.ended:
-            raise failures.explain(script, transcript, self.host.name, self.login)
+            raise script_errors.explain(script, transcript, self.host.name, self.login)
         if more:
             for word, lines in self.perform(more, _nowhere).marks.items():
                 transcript.marks.setdefault(word, []).extend(lines)
@@ -128,7 +128,7 @@ class Member:
         transcript = self.connect().execute(script, self.run, self._sink(script, emit, heard), payload)
         if transcript.ended and transcript.exit == 0:
             return transcript
-        raise failures.explain(script, transcript, self.host.name, self.login)
+        raise script_errors.explain(script, transcript, self.host.name, self.login)
 
     def _sink(self, script: Script, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
         room = _LOGGED
@@ -150,9 +150,9 @@ class Member:
             elif item.word == "warning":
                 emit(Line(self.host.name, item.rest[:_SHOWN], "warning"))
             elif item.word == "journal":
-                log(saying.by_service(item.rest))
+                log(log_text.by_service(item.rest))
             elif item.word == "systemd":
-                log(saying.by_systemd(item.rest))
+                log(log_text.by_systemd(item.rest))
 
         return sink
 

@@ -19,12 +19,12 @@ from tasks.engine.config import inventory, selection, service
 from tasks.engine.config.inventory import Host, Inventory
 from tasks.engine.config.selection import Selection
 from tasks.engine.config.service import Service
-from tasks.engine.config.yamlfile import Document
+from tasks.engine.config.yaml_reader import Document
 from tasks.engine.ssh.session import Run
 
 if TYPE_CHECKING:
-    from tasks.engine.release.release import Release
-    from tasks.engine.release.target import Target
+    from tasks.engine.release.build import Release
+    from tasks.engine.release.python_target import Target
     from tasks.engine.release.wheelhouse import Wheelhouse
 
 
@@ -49,10 +49,10 @@ class Project:
 
     def release(self, *, require_clean: bool = False) -> Release:
         """What a deploy would carry."""
-        from tasks.engine.release import release
+        from tasks.engine.release import build
 
         overrides = inventory.overrides_document(self.inventory)
-        return release.build(self.root, overrides, require_clean=require_clean)
+        return build.build(self.root, overrides, require_clean=require_clean)
 
     def wheelhouse(self, made: Release, target: Target, say: Callable[[str], None]) -> Wheelhouse:
         """The wheels for a host's Python: fetched once for all hosts that are alike."""

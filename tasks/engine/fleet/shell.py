@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks.engine import misread, quote
 from tasks.engine.errors import UsageError
 from tasks.engine.fleet.member import Member
-from tasks.engine.release import wheelcache
+from tasks.engine.release import wheel_cache
 from tasks.engine.ssh import connection
 from tasks.engine.ssh.ssh_config import Endpoint, Options, resolve, resolve_hop
 
@@ -101,7 +101,7 @@ def _pins(endpoint: Endpoint) -> Path | None:
     if endpoint.pin is None:
         return None
     text = f"* {' '.join(endpoint.pin.split()[:2])}\n"
-    path = wheelcache.default_root().with_name("pins") / hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = wheel_cache.default_root().with_name("pins") / hashlib.sha256(text.encode()).hexdigest()[:16]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".part-{os.getpid()}")
     aside.write_text(text, encoding="ascii")

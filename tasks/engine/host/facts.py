@@ -10,13 +10,13 @@ from typing import NamedTuple
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from tasks.engine import foreign
+from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, layout, typed
-from tasks.engine.host.host_files import Ground
 from tasks.engine.host.marks import Transcript
+from tasks.engine.host.system_files import Ground
 from tasks.engine.release import archive
-from tasks.engine.release.target import Target
+from tasks.engine.release.python_target import Target
 from templates.host.told import SLOTS, Machine, Python, Record, State, Survey, Told
 
 _PYTHONS, _LONGEST = 50, 1000
@@ -175,7 +175,7 @@ def parse(transcript: Transcript) -> Facts:
 
 def _told(text: str) -> Told:
     try:
-        return typed.read(Told, foreign.load(text))
+        return typed.read(Told, untrusted_json.load(text))
     except ValueError as error:
         raise LoopError(
             f"the host tells facts that cannot be: {error}",
@@ -223,7 +223,7 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
     found: list[Mapping[str, object]] = []
     for line in lines:
         try:
-            value = foreign.load(line)
+            value = untrusted_json.load(line)
         except ValueError:
             continue
         if isinstance(value, dict) and re.fullmatch(_RELEASE, str(value.get("id", ""))):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from tasks.engine import foreign
+from tasks.engine import untrusted_json
 
 _SWITCHES = ("deploy", "rollback", "restart", "undo")
 _OPEN = ("started", "probation")
@@ -52,7 +52,7 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
     actions = []
     for line in lines:
         try:
-            found = foreign.load(line)
+            found = untrusted_json.load(line)
         except ValueError:
             continue
         if not isinstance(found, dict):
@@ -69,7 +69,7 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
 def person(text: str) -> str:
     """Who wrote a line, in words: from the JSON that a controller said of itself."""
     try:
-        who = foreign.load(text)
+        who = untrusted_json.load(text)
     except ValueError:
         return "somebody"
     if not isinstance(who, dict):

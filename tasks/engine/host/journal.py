@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from tasks.engine import foreign, quote
+from tasks.engine import quote, untrusted_json
 from tasks.engine.config.schema import nearest
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import layout, saying
+from tasks.engine.host import layout, log_text
 
 LEVELS = ("debug", "info", "warning", "error")
 _LINES = 200
@@ -82,7 +82,7 @@ class Entry(NamedTuple):
             "host": self.host, "source": self.source, "identifier": self.identifier, "level": self.level,
             "text": self.text,
         }  # fmt: skip
-        fields = saying.fields(self.text)
+        fields = log_text.fields(self.text)
         return found if fields is None else {**found, "fields": fields}
 
 
@@ -205,7 +205,7 @@ def _script(line: str) -> str:
 def parse(host: str, line: bytes) -> Entry | None:
     """An entry of journalctl's JSON; None for anything else. Messages that are not UTF-8 come as a list of bytes."""
     try:
-        found: Any = foreign.load(line.decode("utf-8", "replace"))
+        found: Any = untrusted_json.load(line.decode("utf-8", "replace"))
         text, identifier = _text(found.get("MESSAGE")), _text(found.get("SYSLOG_IDENTIFIER"))
         time = int(found["__REALTIME_TIMESTAMP"]) / 1e6
         cursor = str(found["__CURSOR"])
@@ -235,7 +235,7 @@ def _text(value: object) -> str:
 
 
 def _level(text: str, priority: object) -> str:
-    own = saying.level(text)
+    own = log_text.level(text)
     if own:
         return own
     number = int(priority) if isinstance(priority, str) and re.fullmatch("[0-7]", priority) else 6

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
-from tasks.engine import foreign
+from tasks.engine import untrusted_json
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import templates
@@ -58,7 +58,7 @@ def state(facts: Facts) -> Mapping[str, object] | None:
     if text is None:
         return None
     try:
-        found = foreign.load(text)
+        found = untrusted_json.load(text)
     except ValueError:
         return {}
     # Nothing else of it: it stands in a document beside what is ours to say.

@@ -18,11 +18,11 @@ from tasks.engine.host import templates
 from tasks.engine.release import archive
 
 if TYPE_CHECKING:
-    from tasks.engine.config.parts import Tls
+    from tasks.engine.config.sections import Tls
     from tasks.engine.config.service import Service
-    from tasks.engine.host.host_files import HostFile
-    from tasks.engine.release.release import Release
-    from tasks.engine.release.wheelcache import Wheel
+    from tasks.engine.host.system_files import HostFile
+    from tasks.engine.release.build import Release
+    from tasks.engine.release.wheel_cache import Wheel
     from tasks.engine.release.wheelhouse import Wheelhouse
 
 _PIECE = 128 * 1024

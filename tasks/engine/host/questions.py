@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.service import Service
-from tasks.engine.host import host_files, layout
+from tasks.engine.host import layout, system_files
 
 WANTS = ("state", "interpreters", "stores", "manifest", "health", "survey", "rights", "journal", "contents")
 """Parts of an answer. What root's part depends on is always told: the machine, root's files, what setup recorded.
@@ -43,7 +43,7 @@ def _wants(*names: str) -> frozenset[str]:
 
 def root_files(service: Service, account: str) -> tuple[str, ...]:
     """The paths of root's files."""
-    return tuple(file.path for file in host_files.render(service, host_files.Ground(account, None, False)))
+    return tuple(file.path for file in system_files.render(service, system_files.Ground(account, None, False)))
 
 
 def deploy(service: Service, host: Host, account: str, release: str) -> Question:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import admission, checkout
-from tasks.engine.release.admission import Refusal
+from tasks.engine.release import file_rules, git
+from tasks.engine.release.file_rules import Refusal
 
 _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     def read(self) -> bytes:
         """The bytes that were hashed; UsageError when the file has changed since."""
         try:
-            data, _ = admission.load(self.source)
+            data, _ = file_rules.load(self.source)
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -66,10 +66,10 @@ def collect(root: Path) -> Tree:
     """The files of `root/service`; UsageError names every one that cannot go into a release."""
     folder = root / "service"
     # Bytecode that somebody committed stays out: the host makes its own, under the same names.
-    found = [_examine(folder, name) for name in checkout.files(root) if not name.endswith(b".pyc")]
+    found = [_examine(folder, name) for name in git.files(root) if not name.endswith(b".pyc")]
     refused = [item for item in found if isinstance(item, Refusal)]
     entries = [item for item in found if isinstance(item, Entry)]
-    refused += admission.look_alike(entry.path for entry in entries)
+    refused += file_rules.look_alike(entry.path for entry in entries)
     if refused:
         raise _error(refused)
     if not entries:
@@ -130,19 +130,19 @@ def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
 
 def _examine(folder: Path, raw: bytes) -> Entry | Refusal:
     """The entry of one file, or why it cannot be one."""
-    refusal = admission.by_name(raw)
+    refusal = file_rules.by_name(raw)
     if refusal:
         return refusal
     path = raw.decode()
     source = folder / path
     try:
-        refusal = admission.by_kind(path, source.lstat()) or admission.by_way(folder, path)
+        refusal = file_rules.by_kind(path, source.lstat()) or file_rules.by_way(folder, path)
         if refusal:
             return refusal
-        data, status = admission.load(source)
+        data, status = file_rules.load(source)
     except OSError as error:
         return Refusal(path, f"it cannot be read: {error.strerror}", "make it readable, or run the command again")
-    refusal = admission.by_content(source.suffix, path, data)
+    refusal = file_rules.by_content(source.suffix, path, data)
     if refusal:
         return refusal
     executable = bool(status.st_mode & stat.S_IXUSR)

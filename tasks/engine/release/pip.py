@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from packaging.version import Version
 
-from tasks.engine.release.lock import LockedRequirement
-from tasks.engine.release.target import Target
+from tasks.engine.release.lockfile import LockedRequirement
+from tasks.engine.release.python_target import Target
 
 _REPRODUCIBLE = "315532800"
 """1980-01-01, the oldest time a zip can hold: the same source built twice is the same wheel."""

@@ -15,10 +15,10 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.release import pip, wheelcache
-from tasks.engine.release.lock import Lock, LockedRequirement
-from tasks.engine.release.target import Target, select
-from tasks.engine.release.wheelcache import Wheel
+from tasks.engine.release import pip, wheel_cache
+from tasks.engine.release.lockfile import Lock, LockedRequirement
+from tasks.engine.release.python_target import Target, select
+from tasks.engine.release.wheel_cache import Wheel
 
 Say = Callable[[str], None]
 
@@ -49,9 +49,9 @@ def fetch(lock: Lock, target: Target, say: Say, cache: Path | None = None) -> Wh
 
     UsageError when a requirement cannot be had for this target, LoopError when what arrives is not what was locked.
     """
-    order = _Order(lock, target, cache or wheelcache.default_root(), say)
+    order = _Order(lock, target, cache or wheel_cache.default_root(), say)
     wanted = select(lock, target)
-    kept = {item.name: wheelcache.take(order.cache, item, target) for item in wanted}
+    kept = {item.name: wheel_cache.take(order.cache, item, target) for item in wanted}
     missing = [item for item in wanted if kept[item.name] is None]
     wheels = [wheel for wheel in kept.values() if wheel]
     if missing:
@@ -68,7 +68,7 @@ def _digest(wheels: Sequence[Wheel], target: Target) -> str:
 
 def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5) -> list[Wheel]:
     """Download all at once; where pip cannot, halve, and build what stands alone."""
-    with wheelcache.scratch(order.cache) as name:
+    with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
         outcome = pip.download(wanted, order.target, folder, retries=retries)
         if outcome.done:
@@ -82,20 +82,20 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
 def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
     """Keep the wheel that pip brought for a requirement, when its bytes are those the lock allows."""
     file = _find(folder, wanted)
-    if file is None or wheelcache.digest(file) not in wanted.hashes:
+    if file is None or wheel_cache.digest(file) not in wanted.hashes:
         raise LoopError(
             f"what was fetched for {wanted} is not what the lock allows",
             where=_place(order, wanted),
             next="fab lock, and look at what the package index serves if this comes back",
             code="hash",
         )
-    return wheelcache.keep(order.cache, wanted, order.target, file)
+    return wheel_cache.keep(order.cache, wanted, order.target, file)
 
 
 def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Wheel:
     """Keep the pure wheel that the locked source of a requirement builds into."""
     order.say(f"no wheel of {wanted} came for {order.target}: trying to build one from its source")
-    with wheelcache.scratch(order.cache) as name:
+    with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
         outcome = pip.build(wanted, folder)
         file = _find(folder, wanted)
@@ -115,7 +115,7 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
                 next="pin a version that has a wheel for this target, or another package, in service/requirements.in, "
                 "then: fab lock",
             )
-        return wheelcache.keep(order.cache, wanted, order.target, file)
+        return wheel_cache.keep(order.cache, wanted, order.target, file)
 
 
 def _own_tag(target: Target) -> str:

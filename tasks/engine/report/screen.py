@@ -14,8 +14,8 @@ from rich.text import Text
 
 from tasks.engine.events import Event, Failed, Finished, Notice, Sent, Step
 from tasks.engine.quote import terminal
-from tasks.engine.report import report, views
-from tasks.engine.report.tally import Tally
+from tasks.engine.report import lines, output
+from tasks.engine.report.summary import Tally
 
 _SPARE_ROWS = 6
 _COLOURS = {"failed": "bold red", "unreachable": "bold red", "warning": "yellow", "unchanged": "dim"}
@@ -49,7 +49,7 @@ class Screen:
             row.began = row.began or time.monotonic()
             row.phase, row.doing = event.phase, f"{event.step}{': ' if event.text else ''}{event.text}"
         elif isinstance(event, Sent):
-            self._rows[event.host].doing = f"sent: {views.gone(event)}"
+            self._rows[event.host].doing = f"sent: {lines.gone(event)}"
         elif isinstance(event, Finished):
             self._end(event.host, event.outcome, event.text, event.seconds, "green")
         elif isinstance(event, Failed):
@@ -63,7 +63,7 @@ class Screen:
 
     def _stay(self, event: Event) -> None:
         style = _COLOURS.get("failed" if isinstance(event, Failed) else getattr(event, "kind", ""), "")
-        for number, line in enumerate(views.lines(event, self._width)):
+        for number, line in enumerate(lines.lines(event, self._width)):
             self.console.print(Text(terminal(line), style=style if number == 0 else ""))
 
     def close(self, tally: Tally, log: str | None) -> None:
@@ -72,8 +72,8 @@ class Screen:
         if len(tally.hosts) == 1:
             for event in tally.finished.values():
                 self._stay(event)
-        for line in views.closing(tally, log):
-            report.out().line(line)
+        for line in lines.closing(tally, log):
+            output.out().line(line)
 
     def picture(self) -> RenderableType:
         """The live lines as they are now."""

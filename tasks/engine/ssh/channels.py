@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from typing import Any, NamedTuple
 
-from tasks.engine.fanout import apart
+from tasks.engine.parallel import apart
 from tasks.engine.ssh.connection import LINK_SECONDS, connect
 from tasks.engine.ssh.ssh_config import Endpoint, Options
 

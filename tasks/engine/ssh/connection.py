@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.config.inventory import Host
 from tasks.engine.errors import Unreachable
-from tasks.engine.ssh import host_keys, login, refusals, wire
+from tasks.engine.ssh import auth, byte_stream, connect_errors, host_keys
+from tasks.engine.ssh.byte_stream import LINK_SECONDS as LINK_SECONDS
+from tasks.engine.ssh.byte_stream import Wire
 from tasks.engine.ssh.host_keys import Trust
 from tasks.engine.ssh.ssh_config import Endpoint, Options, before, resolve
-from tasks.engine.ssh.wire import LINK_SECONDS as LINK_SECONDS
-from tasks.engine.ssh.wire import Wire
 
 if TYPE_CHECKING:
     from paramiko.pkey import PKey
@@ -63,7 +63,7 @@ def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
     endpoint = resolve(host, options)
 
     def ask(line: Wire) -> PKey:
-        transport = login.transport(host_keys.known(endpoint))(line)
+        transport = auth.transport(host_keys.known(endpoint))(line)
         try:
             transport.start_client(timeout=options.connect_timeout)
             return transport.get_remote_server_key()
@@ -82,7 +82,7 @@ def _reached(endpoint: Endpoint, options: Options, shake: Callable[[Wire], _Made
             for wait in _WAITS:
                 try:
                     return _tried(endpoint, options, gateway, shake)
-                except refusals.HungUp as error:
+                except connect_errors.HungUp as error:
                     options.tell(f"{endpoint.place}: {error.message}; trying again in {wait:g} s")
                     time.sleep(wait)
             return _tried(endpoint, options, gateway, shake)
@@ -108,7 +108,7 @@ def _tried(endpoint: Endpoint, options: Options, gateway: Any, shake: Callable[[
             undo.callback(line.close)
             made = shake(line)
         except (OSError, EOFError, SSHException, ValueError) as error:
-            raise refusals.explain(endpoint, options, error, line) from error
+            raise connect_errors.explain(endpoint, options, error, line) from error
         if gateway:
             line.then(gateway.close)
         undo.pop_all()
@@ -119,7 +119,7 @@ def _line(endpoint: Endpoint, options: Options, gateway: Any) -> Wire:
     if gateway:
         to = (endpoint.hostname, endpoint.port)
         return Wire(gateway.transport.open_channel("direct-tcpip", to, ("", 0), timeout=options.connect_timeout))
-    return wire.proxied(endpoint.proxy_command) if endpoint.proxy_command else wire.tcp(endpoint, options)
+    return byte_stream.proxied(endpoint.proxy_command) if endpoint.proxy_command else byte_stream.tcp(endpoint, options)
 
 
 def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: Mapping[str, Any]) -> Any:
@@ -144,7 +144,7 @@ def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: M
             # A deploy is a hundred kilobytes of shell text: a fifth of them on the way.
             "compress": True,
             "disabled_algorithms": _DISABLED,
-            "transport_factory": login.transport(trust),
+            "transport_factory": auth.transport(trust),
             "sock": line,
             **credentials,
         },

@@ -16,7 +16,7 @@ from tasks.engine.host import host_program
 from tasks.engine.host.marks import Mark, Output, Transcript
 
 if TYPE_CHECKING:
-    from tasks.engine.host.scripts import Script
+    from tasks.engine.host.steps import Script
 
 Sink = Callable[[Mark | Output], None]
 

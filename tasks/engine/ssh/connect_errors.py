@@ -9,8 +9,8 @@ from typing import Any
 from paramiko.ssh_exception import ChannelException, PasswordRequiredException
 
 from tasks.engine.errors import Unreachable
+from tasks.engine.ssh.byte_stream import Wire
 from tasks.engine.ssh.ssh_config import Endpoint, Options
-from tasks.engine.ssh.wire import Wire
 
 # What sshd says before it hangs up: that too many are about to log in, or that too many logins failed.
 _CROWDED, _PENALTY = "MaxStartups", "Not allowed at this time"

@@ -11,8 +11,8 @@ from pathlib import Path
 from tasks.engine.events import Event, Failed
 from tasks.engine.misread import Misread
 from tasks.engine.report import runs
-from tasks.engine.report.tally import Tally
-from tasks.engine.report.views import JsonLines, Pace, Plain, View, as_dict
+from tasks.engine.report.lines import JsonLines, Pace, Plain, View, as_dict
+from tasks.engine.report.summary import Tally
 
 
 def follow(

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from tasks.engine import foreign
+from tasks.engine import untrusted_json
 
 _LINES = 20
 _WIDTH = 200
@@ -115,7 +115,7 @@ def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:
 def _structured(line: str) -> list[str]:
     """A JSON line of a logger as level, message and the end of its traceback; any other line as it is."""
     try:
-        found = foreign.load(line)
+        found = untrusted_json.load(line)
     except ValueError:
         return [line]
     if not isinstance(found, dict) or "message" not in found:
@@ -137,7 +137,7 @@ def fields(line: str) -> dict[str, object] | None:
     if not line.startswith("{"):
         return None
     try:
-        found = foreign.load(line)
+        found = untrusted_json.load(line)
     except ValueError:
         return None
     return found if isinstance(found, dict) and isinstance(found.get("message"), str) else None

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import archive, checkout
-from tasks.engine.release import lock as locks
+from tasks.engine.release import archive, git
+from tasks.engine.release import lockfile as locks
 from tasks.engine.release.archive import Tree
-from tasks.engine.release.lock import Lock
+from tasks.engine.release.lockfile import Lock
 
 _NEEDED = {"service.yaml": "write it: name and app are all it needs", "requirements.txt": "fab lock"}
 
@@ -37,7 +37,7 @@ def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = 
     UsageError when a file is refused, the lock is missing, stale or without gunicorn, or `require_clean` meets a tree
     that is dirty.
     """
-    dirty = checkout.dirty(root)
+    dirty = git.dirty(root)
     if require_clean and dirty:
         raise UsageError(
             f"{len(dirty)} file(s) in service/ differ from the commit, and --require-clean was given",
@@ -49,7 +49,7 @@ def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = 
     lock.require("gunicorn", "it runs every web process")
     tree = archive.collect(root)
     _require(root, tree)
-    return Release(_identify(tree, overrides), tree, lock, checkout.commit(root), dirty)
+    return Release(_identify(tree, overrides), tree, lock, git.commit(root), dirty)
 
 
 def _require(root: Path, tree: Tree) -> None:

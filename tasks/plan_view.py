@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tasks import fleet
+from tasks import runner
 from tasks.engine.deploy import plan as plans
-from tasks.engine.deploy import staging
+from tasks.engine.deploy import stage
 from tasks.engine.events import Event, Step
-from tasks.engine.host import questions, scripts
+from tasks.engine.host import questions, steps
 from tasks.engine.host.difference import Comparison
-from tasks.engine.host.scripts import Consent
-from tasks.engine.report import report
+from tasks.engine.host.steps import Consent
+from tasks.engine.report import output
 
 if TYPE_CHECKING:
     from tasks.engine.deploy.plan import HostPlan, Setup
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
     from tasks.engine.host.facts import Facts
-    from tasks.engine.host.scripts import Script
-    from tasks.engine.release.release import Release
+    from tasks.engine.host.steps import Script
+    from tasks.engine.release.build import Release
 
 Texts = tuple[str, "Sequence[Script]"]
 """A host, and the scripts that would run there."""
@@ -28,7 +28,7 @@ Texts = tuple[str, "Sequence[Script]"]
 
 def announce(project: Project, made: Release, *, as_json: bool) -> None:
     """Which inventory, which release, and what of it no commit has."""
-    writer = report.err() if as_json else report.out()
+    writer = output.err() if as_json else output.out()
     writer.line(f"release {made.id} of commit {(made.commit or 'none')[:12]}")
     if made.dirty:
         more = f" and {len(made.dirty) - 5} more" if len(made.dirty) > 5 else ""
@@ -42,10 +42,10 @@ def make(
 
     def say(event: Event) -> None:
         if isinstance(event, Step) and event.step == "wheels":
-            report.err().line(f"{event.host}: {event.text}")
+            output.err().line(f"{event.host}: {event.text}")
 
-    found = fleet.ask(
-        members, lambda member: staging.prepare(project, made, member, say, consent or Consent(), show=True)
+    found = runner.ask(
+        members, lambda member: stage.prepare(project, made, member, say, consent or Consent(), show=True)
     )
     return list(found.values())
 
@@ -55,15 +55,15 @@ def show(
 ) -> None:
     """The plans in words, with the diffs of root's files, or as one document."""
     if as_json:
-        report.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
+        output.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
                          "hosts": [plans.as_dict(one) for _, one in found],
-                         "errors": fleet.errors(members)})  # fmt: skip
+                         "errors": runner.errors(members)})  # fmt: skip
         return
     announce(project, made, as_json=False)
     for facts, planned in found:
         _show_files(facts, planned)
         for line in _lines(planned):
-            report.out().line(f"{planned.host}  {line}")
+            output.out().line(f"{planned.host}  {line}")
 
 
 def _lines(planned: HostPlan) -> Iterable[str]:
@@ -103,7 +103,7 @@ def _setup_lines(setup: Setup) -> Iterable[str]:
 
 def _show_files(facts: Facts, planned: HostPlan) -> None:
     """The diffs of root's files."""
-    writer, compare = report.out(), Comparison()
+    writer, compare = output.out(), Comparison()
     for file in planned.setup.files:
         former = (facts.contents or {}).get(file.path)
         if file.path not in planned.setup.changed or former is None:
@@ -116,9 +116,9 @@ def _show_files(facts: Facts, planned: HostPlan) -> None:
 
 def dry(members: list[Member], texts: Callable[[Member], Sequence[Script]]) -> None:
     """What a verb would run on each host that answers; leaves with the status of a query."""
-    found = fleet.ask(members, texts)
+    found = runner.ask(members, texts)
     show_scripts(list(found.items()))
-    fleet.leave(members)
+    runner.leave(members)
 
 
 def texts(
@@ -138,12 +138,12 @@ def texts(
 
 def _question(member: Member, planned: HostPlan) -> Script:
     asked = questions.deploy(planned.service, member.host, planned.setup.account, planned.release)
-    return scripts.facts(planned.service, asked)
+    return steps.facts(planned.service, asked)
 
 
 def show_scripts(hosts: Iterable[Texts]) -> None:
     """What each host would get, byte for byte and in that order, each with a line before it that names it."""
-    writer = report.out()
+    writer = output.out()
     for host, found in hosts:
         for script in found:
             writer.raw(f"# ---- {host}: {script.stage} ({len(script.text.encode())} bytes)")

@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.engine.deploy.staging import Candidate
+from tasks.engine.deploy.stage import Candidate
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
-from tasks.engine.fanout import Emit
+from tasks.engine.parallel import Emit
 
 _SECONDS = 600
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from tasks.engine.events import Event, Failed, Finished, Line, Notice, Sent, Step
-from tasks.engine.report import report
-from tasks.engine.report.tally import HEADINGS, Tally, outcome
+from tasks.engine.report import output
+from tasks.engine.report.summary import HEADINGS, Tally, outcome
 
 
 class View(Protocol):
@@ -51,12 +51,12 @@ class JsonLines:
     """One object a line."""
 
     def __init__(self) -> None:
-        self._writer, self._pace = report.out(), Pace()
+        self._writer, self._pace = output.out(), Pace()
 
     def show(self, event: Event) -> None:
         """One event, unless it is for the log alone."""
         if not _for_log(event) and self._pace.due(event):
-            self._writer.raw(report.encoded(as_dict(event)))
+            self._writer.raw(output.encoded(as_dict(event)))
 
     def close(self, tally: Tally, log: str | None) -> None:
         """Everything was said as it happened."""
@@ -66,7 +66,7 @@ class Plain:
     """One line for each step, with its host: for pipes, files and CI."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
-        self._writer, self._pace = report.out(), Pace()
+        self._writer, self._pace = output.out(), Pace()
         self._width = max((len(host) for host in hosts), default=0)
 
     def show(self, event: Event) -> None:
@@ -121,7 +121,7 @@ def _failure(name: str, event: Failed) -> Iterator[str]:
 def closing(tally: Tally, log: str | None) -> Iterator[str]:
     """What stands at the end of a run: for several hosts, or where something was left."""
     if len(tally.hosts) > 1:
-        yield from report.table([HEADINGS, *tally.rows()])
+        yield from output.table([HEADINGS, *tally.rows()])
     if len(tally.hosts) > 1 or tally.left:
         yield tally.sentence()
     if log and (len(tally.hosts) > 1 or tally.failed or tally.left):

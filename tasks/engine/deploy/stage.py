@@ -10,20 +10,20 @@ from typing import NamedTuple
 
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan
-from tasks.engine.deploy.hold import Claim, Holds
 from tasks.engine.deploy.plan import HostPlan, Own
 from tasks.engine.deploy.progress import counted
+from tasks.engine.deploy.run_lock import Claim, Holds
 from tasks.engine.events import Line, Sent, Step
-from tasks.engine.fanout import Emit, apart
-from tasks.engine.fleet.failures import Edited
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
+from tasks.engine.fleet.script_errors import Edited
 from tasks.engine.host import facts as reports
-from tasks.engine.host import host_files, payload, questions, scripts
+from tasks.engine.host import payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.scripts import Consent, Switch
-from tasks.engine.release import checkout
-from tasks.engine.release.release import Release
+from tasks.engine.host.steps import Consent, Switch
+from tasks.engine.parallel import Emit, apart
+from tasks.engine.release import git
+from tasks.engine.release.build import Release
 
 _NOTHING = Consent()
 
@@ -81,7 +81,7 @@ def prepare(
 
 def own(project: Project, service: Service) -> Own:
     """What this clone brings along beside the release."""
-    return Own(payload.certificate(service, project.root), checkout.origin(project.root))
+    return Own(payload.certificate(service, project.root), git.origin(project.root))
 
 
 def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
@@ -125,7 +125,7 @@ def install(
     """Root's part."""
     for warning in setup.warnings:
         emit(Line(member.host.name, warning, "warning"))
-    sent = payload.setup(member.service, setup.files, host_files.readme(member.service), project.root)
+    sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
     member.perform(setup.script(member.service), emit, sent, heard)
 
 
@@ -160,7 +160,7 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
 
 def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
     delivery, host = planned.delivery, member.host.name
-    script = scripts.stage(planned.service, delivery.staging)
+    script = steps.stage(planned.service, delivery.staging)
     if delivery.staging.present:
         member.perform(script, emit)
         return

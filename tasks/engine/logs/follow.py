@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from tasks.engine import misread
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.fanout import gather
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.journal import Entry, Wanted
-from tasks.engine.logs import reading
+from tasks.engine.logs import read
 from tasks.engine.logs.merge import Merge
-from tasks.engine.logs.reading import Refused
+from tasks.engine.logs.read import Refused
 from tasks.engine.misread import Misread
+from tasks.engine.parallel import gather
 
 _HOLD = 0.5
 _TICK = 0.1
@@ -134,7 +134,7 @@ class _Host:
         self._member.connect()
         self._known = True
         if not self._begun:
-            past = reading.past(self._member, self._wanted)
+            past = read.past(self._member, self._wanted)
             self._back(emit)
             if past.dropped:
                 emit(Note(self._name, "dropped", f"{past.dropped} older lines are left out"))
@@ -143,7 +143,7 @@ class _Host:
             self._cursor, self._begun = past.cursor, True
             emit(_CaughtUp(self._name))
         self._back(emit)
-        for entry in reading.onwards(self._member, self._wanted, self._cursor):
+        for entry in read.onwards(self._member, self._wanted, self._cursor):
             self._tries = 0
             if self._wanted.has(entry.level):
                 emit(entry)

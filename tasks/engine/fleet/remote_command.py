@@ -15,11 +15,11 @@ from typing import Any
 
 from tasks.engine import misread, quote
 from tasks.engine.errors import LoopError, Unreachable
-from tasks.engine.fanout import gather, pool
-from tasks.engine.fleet import failures
+from tasks.engine.fleet import script_errors
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.marks import Mark, Output, Reader, Transcript
-from tasks.engine.report import report
+from tasks.engine.parallel import gather, pool
+from tasks.engine.report import output
 from tasks.engine.report.host_names import Names, coloured
 from tasks.engine.ssh.channels import Begun, status, within
 from tasks.engine.ssh.session import LinkLost, send
@@ -67,7 +67,7 @@ class Answer:
 def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str, Answer]:
     """Run the shell text on all, show its lines at once or keep them for JSON; who gave no answer has an error."""
     found: dict[str, Answer] = {}
-    writer = report.out()
+    writer = output.out()
     names = Names([member.host.name for member in members], colour=coloured(sys.stdout, os.environ))
 
     def work(member: Member) -> Callable[[_Emit], None]:
@@ -156,7 +156,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     if answer.status == -1:
         raise LinkLost("the connection was lost while the command ran; it may go on there", where=member.host.name)
     if not before.marks:
-        raise failures.unstarted(before, member.host.name, member.login)
+        raise script_errors.unstarted(before, member.host.name, member.login)
     answer.seconds = time.monotonic() - began
     answer.timed_out = bool(limit) and answer.status in {124, 137} and answer.seconds >= (limit or 0)
     return answer

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.engine import foreign, quote
+from tasks.engine import quote, untrusted_json
 from tasks.engine.errors import LoopError
 from tasks.engine.host import host_program
+from tasks.engine.host.log_text import readable
 from tasks.engine.host.marks import Transcript
-from tasks.engine.host.saying import readable
-from tasks.engine.host.scripts import Script
+from tasks.engine.host.steps import Script
 
 _LONGEST = 1000
 """Characters of a reason that a host tells."""
@@ -90,7 +90,7 @@ def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:
 def busy(host: str, text: str) -> LoopError:
     """Who is at work on a host: as that run wrote it into the lock's file."""
     try:
-        holder: Any = foreign.load(text)
+        holder: Any = untrusted_json.load(text)
         who = holder["who"]
         told = (
             f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tasks.engine.config import schema, shapes
-from tasks.engine.config.tree import Mapping, Node
+from tasks.engine.config import formats, schema
+from tasks.engine.config.nodes import Mapping, Node
 
 NEEDS = ("host", "network", "jit", "proc", "gpu", "home")
 
@@ -91,7 +91,7 @@ HOOKS = Hooks()
 def hooks(node: Node) -> Hooks:
     """Any of the three, none of them needed."""
     fields = schema.keys(node, Hooks._fields)
-    return Hooks(**{name: schema.text(value, shapes.COMMAND) for name, value in fields.items()})
+    return Hooks(**{name: schema.text(value, formats.COMMAND) for name, value in fields.items()})
 
 
 def processes(node: Node) -> tuple[Process, ...]:
@@ -101,8 +101,8 @@ def processes(node: Node) -> tuple[Process, ...]:
     for name, value, place in schema.named(node):
         if name == "web":
             web = _web(value)
-        elif not shapes.PROCESS_NAME.fits(name) or name in _RESERVED_PROCESSES:
-            message = f"expected {shapes.PROCESS_NAME.expected}, found {schema.quoted(name)}"
+        elif not formats.PROCESS_NAME.fits(name) or name in _RESERVED_PROCESSES:
+            message = f"expected {formats.PROCESS_NAME.expected}, found {schema.quoted(name)}"
             fix = f"rename it; {', '.join(sorted(_RESERVED_PROCESSES))} are taken"
             raise schema.refuse(place, message, fix)
         elif not schema.is_null(value):
@@ -121,14 +121,14 @@ def _web(node: Node) -> Process:
 
 def _process(name: str, node: Node) -> Process:
     fields = schema.keys(node, ("command", "schedule"))
-    command = schema.text(schema.required(node, fields, "command", '"python -m jobs"'), shapes.COMMAND)
-    return Process(name, command, schema.text(fields["schedule"], shapes.SCHEDULE) if "schedule" in fields else None)
+    command = schema.text(schema.required(node, fields, "command", '"python -m jobs"'), formats.COMMAND)
+    return Process(name, command, schema.text(fields["schedule"], formats.SCHEDULE) if "schedule" in fields else None)
 
 
 def health(node: Node) -> Health:
     fields = schema.keys(node, Health._fields)
     health = Health(
-        path=schema.optional(fields, "path", lambda value: schema.text(value, shapes.HEALTH_PATH), HEALTH.path),
+        path=schema.optional(fields, "path", lambda value: schema.text(value, formats.HEALTH_PATH), HEALTH.path),
         status=schema.optional(fields, "status", lambda value: schema.integer(value, 200, 299), HEALTH.status),
         timeout=schema.optional(fields, "timeout", lambda value: schema.integer(value, 1, 600), HEALTH.timeout),
         passes=schema.optional(fields, "passes", lambda value: schema.integer(value, 1, 20), HEALTH.passes),
@@ -141,12 +141,12 @@ def health(node: Node) -> Health:
 
 
 def listen(node: Node) -> Listen:
-    return Listen(*shapes.split_listen(schema.text(node, shapes.LISTEN)))
+    return Listen(*formats.split_listen(schema.text(node, formats.LISTEN)))
 
 
 def gateway(node: Node) -> Gateway:
     fields = schema.keys(node, ("server_name", "tls"))
-    name = schema.text(schema.required(node, fields, "server_name", "myapp.example"), shapes.SERVER_NAME)
+    name = schema.text(schema.required(node, fields, "server_name", "myapp.example"), formats.SERVER_NAME)
     return Gateway(name, schema.optional(fields, "tls", _tls, Tls()))
 
 
@@ -154,8 +154,8 @@ def _tls(node: Node) -> Tls:
     if not isinstance(node, Mapping):
         return Tls(schema.choice(node, ("self-signed", "off")))
     fields = schema.keys(node, ("certificate", "key"))
-    certificate = schema.text(schema.required(node, fields, "certificate", "tls/myapp.pem"), shapes.FILE)
-    return Tls("files", certificate, schema.text(schema.required(node, fields, "key", "tls/myapp.key"), shapes.FILE))
+    certificate = schema.text(schema.required(node, fields, "certificate", "tls/myapp.pem"), formats.FILE)
+    return Tls("files", certificate, schema.text(schema.required(node, fields, "key", "tls/myapp.key"), formats.FILE))
 
 
 def needs(node: Node) -> tuple[str, ...]:
@@ -167,9 +167,9 @@ def needs(node: Node) -> tuple[str, ...]:
 def env(node: Node) -> tuple[tuple[str, str], ...]:
     """The variables by name, so that the order of the file changes nothing."""
     for name, _, place in schema.named(node):
-        if not shapes.VARIABLE.fits(name):
-            message = f"expected {shapes.VARIABLE.expected}, found {schema.quoted(name)}"
-            raise schema.refuse(place, message, f"write it like {shapes.VARIABLE.example}")
+        if not formats.VARIABLE.fits(name):
+            message = f"expected {formats.VARIABLE.expected}, found {schema.quoted(name)}"
+            raise schema.refuse(place, message, f"write it like {formats.VARIABLE.example}")
         if name in _RESERVED_VARIABLES or name.startswith("LD_"):
             raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
         if name in _SHELL_VARIABLES or name.startswith("BASH"):

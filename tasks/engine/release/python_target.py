@@ -10,7 +10,7 @@ from packaging.markers import Marker
 from packaging.version import Version
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release.lock import Lock, LockedRequirement
+from tasks.engine.release.lockfile import Lock, LockedRequirement
 
 _SHORT = {"cpython": "cp", "pypy": "pp"}
 _SPELLED = {"cpython": "CPython", "pypy": "PyPy"}

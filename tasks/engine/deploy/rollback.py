@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tasks.engine.deploy.staging import Candidate
+from tasks.engine.deploy.stage import Candidate
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import history, questions, scripts
+from tasks.engine.host import history, questions, steps
 from tasks.engine.host.facts import Facts
 
 
@@ -48,11 +48,11 @@ def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> 
 
 def switch_scripts(
     member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
-) -> tuple[scripts.Script, ...]:
+) -> tuple[steps.Script, ...]:
     """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
     aimed = aim(member, action, target, member.ask(questions.switch(member.service)))
     return (
-        scripts.facts(member.service, questions.switch(member.service)),
-        scripts.hold(member.service, action, aimed.release, wait),
-        scripts.activate(member.service, aimed.switch(action, stop_first)),
+        steps.facts(member.service, questions.switch(member.service)),
+        steps.hold(member.service, action, aimed.release, wait),
+        steps.activate(member.service, aimed.switch(action, stop_first)),
     )

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
-from tasks.engine.fanout import Emit
-from tasks.engine.fleet.failures import busy
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import history, host_program, scripts
+from tasks.engine.fleet.script_errors import busy
+from tasks.engine.host import history, host_program, steps
 from tasks.engine.host.marks import Mark, Reader, Transcript
+from tasks.engine.parallel import Emit
 from tasks.engine.ssh.channels import Begun, within
 from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
-from tasks.engine.ssh.ssh import SshSession
+from tasks.engine.ssh.ssh_session import SshSession
 
 _HEARTBEAT = 8.0
 """Seconds between two bytes; the host lets go after 30 without one."""
@@ -81,7 +81,7 @@ class Holds:
 
     def _ask(self, session: SshSession, member: Member, claim: Claim, wait: int, emit: Emit) -> Transcript:
         """What the host says until it holds the lock for us, or has ended."""
-        script = scripts.hold(member.service, claim.action, claim.release, wait)
+        script = steps.hold(member.service, claim.action, claim.release, wait)
         script = session.placed(script)
         nonce = secrets.token_hex(8)
         begun = Begun(command(session.become), opening(script))

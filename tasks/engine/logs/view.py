@@ -7,11 +7,11 @@ import select
 import sys
 from collections.abc import Sequence
 
-from tasks.engine.host import saying
+from tasks.engine.host import log_text
 from tasks.engine.host.journal import Entry
-from tasks.engine.logs.following import Note
+from tasks.engine.logs.follow import Note
 from tasks.engine.quote import terminal
-from tasks.engine.report import report
+from tasks.engine.report import output
 from tasks.engine.report.host_names import Names, coloured
 
 _WIDEST = 4096
@@ -22,7 +22,7 @@ class View:
     """Writes lines and notes, for a person or as JSON, one object a line."""
 
     def __init__(self, hosts: Sequence[str], *, as_json: bool) -> None:
-        self._json, self._writer, self._notes = as_json, report.out(), report.err()
+        self._json, self._writer, self._notes = as_json, output.out(), output.err()
         self._cut = _WIDEST if sys.stdout.isatty() else None
         self._names = Names(hosts, colour=coloured(sys.stdout, os.environ))
         self._poll = select.poll()
@@ -33,7 +33,7 @@ class View:
         if isinstance(item, Note):
             self._note(item)
         elif self._json:
-            self._writer.raw(report.encoded({"event": "line", **item.as_dict()}))
+            self._writer.raw(output.encoded({"event": "line", **item.as_dict()}))
         else:
             head = f"{item.moment}  {self._names.of(item.host)}  {terminal(item.source)}: "
             for text in _told(item):
@@ -46,7 +46,7 @@ class View:
     def _note(self, note: Note) -> None:
         if self._json:
             found = {"event": note.event, "host": note.host, "message": note.text}
-            self._writer.raw(report.encoded(found))
+            self._writer.raw(output.encoded(found))
         else:
             self._notes.line(f"{note.host}: {note.text}")
 
@@ -58,7 +58,7 @@ class View:
 
 def _told(entry: Entry) -> list[str]:
     """The words of a line; where nothing in it tells its weight, but journald does, that comes first."""
-    words = saying.words(entry.text)
-    if entry.level in {"error", "warning"} and saying.level(entry.text) is None:
+    words = log_text.words(entry.text)
+    if entry.level in {"error", "warning"} and log_text.level(entry.text) is None:
         words[0] = f"{entry.level.upper()} {words[0]}"
     return words

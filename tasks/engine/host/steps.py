@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from tasks.engine.config.service import Service
-from tasks.engine.host import host_files, host_program, launchers, layout
-from tasks.engine.host.host_files import HostFile
+from tasks.engine.host import host_program, launchers, layout, system_files
 from tasks.engine.host.questions import Question
+from tasks.engine.host.system_files import HostFile
 
 _PACKAGES = 600
 """Seconds that a package manager may take, as in the host's program."""
@@ -81,7 +81,7 @@ def setup(service: Service, installation: Installation) -> Script:
         "certificate": service.nginx.tls.mode if service.nginx else "off",
         "front": front(service),
         "server_name": service.nginx.server_name if service.nginx else "",
-        "listen": host_files.listen_address(service),
+        "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),
         "drain": service.drain,
         "grace": launchers.GRACE,
@@ -179,7 +179,7 @@ def _front(service: Service) -> dict[str, object]:
     return {
         "kind": front(service),
         "host": service.nginx.server_name if service.nginx else "localhost",
-        "listen": host_files.listen_address(service),
+        "listen": system_files.listen_address(service),
     }
 
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.release.lock import LockedRequirement
-from tasks.engine.release.target import Target
+from tasks.engine.release.lockfile import LockedRequirement
+from tasks.engine.release.python_target import Target
 
 
 class Wheel(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.program import CONSENT, invocation, verb
+from tasks.executor import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.deploy.rollout import Rollout
     from tasks.engine.deploy.waves import Policy
-    from tasks.engine.fanout import Stop
     from tasks.engine.fleet.member import Member
+    from tasks.engine.parallel import Stop
 
 
 _FLAGS = {
@@ -76,17 +76,17 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
 
     --script is the former name of --steps.
     """
-    from tasks import fleet, plans
+    from tasks import plan_view, runner
 
-    project, members = fleet.open_fleet(c)
+    project, members = runner.open_fleet(c)
     made = project.release()
-    found = plans.make(project, made, members)
+    found = plan_view.make(project, made, members)
     if steps or script:
-        plans.show_scripts(plans.texts(found, members))
+        plan_view.show_scripts(plan_view.texts(found, members))
     else:
-        plans.show(project, made, members, found, as_json=json)
+        plan_view.show(project, made, members, found, as_json=json)
     changes = any(not one.unchanged or one.setup.needed for _, one in found)
-    fleet.leave(members, bad=check and changes)
+    runner.leave(members, bad=check and changes)
 
 
 @verb(**_FLAGS, **CONSENT, wait=_WAIT, stop_first=_STOP_FIRST, require_clean="refuse what no commit has")
@@ -111,29 +111,29 @@ def deploy(
     For a while after the switch (`probation` in service.yaml) each host goes back by itself if the release fails.
     That of the first wave is waited for before the second begins; --wait waits for all.
     """
-    from tasks import fleet
+    from tasks import runner
 
     flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait, stop_first)
     policy, lock_seconds = flags.policy(), flags.lock_seconds()
-    project, selection = fleet.choose(c, "deploy", retry=retry_failed)
+    project, selection = runner.choose(c, "deploy", retry=retry_failed)
     made = project.release(require_clean=require_clean)
     # From here on nothing of what was given can be wrong.
-    doors = fleet.knock(c, selection)
-    members = fleet.members_of(c, project, selection, doors=doors)
-    from tasks import plans
-    from tasks.engine.deploy.staging import Delivering
-    from tasks.engine.host.scripts import Consent
+    doors = runner.knock(c, selection)
+    members = runner.members_of(c, project, selection, doors=doors)
+    from tasks import plan_view
+    from tasks.engine.deploy.stage import Delivering
+    from tasks.engine.host.steps import Consent
 
     consent = Consent(take_over, overwrite)
     if invocation(c).dry:
-        found = plans.make(project, made, members, consent)
-        plans.show_scripts(plans.texts(found, members, lock_seconds, stop_first=stop_first))
-        fleet.leave(members)
+        found = plan_view.make(project, made, members, consent)
+        plan_view.show_scripts(plan_view.texts(found, members, lock_seconds, stop_first=stop_first))
+        runner.leave(members)
         return
-    plans.announce(project, made, as_json=json)
+    plan_view.announce(project, made, as_json=json)
     again = flags.again(c, "deploy")
     carried = Delivering(project, made, lock_seconds, consent)
-    fleet.follow(
+    runner.follow(
         members, lambda stop: _rollout("deploy", members, policy, stop, again, stop_first).deploy(carried), json
     )
 
@@ -177,19 +177,19 @@ def restart(
 
 
 def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool, json: bool) -> None:
-    from tasks import fleet
+    from tasks import runner
 
     policy, wait = flags.policy(), flags.lock_seconds()
-    project, selection = fleet.choose(c, action, retry=retry)
-    members = fleet.members_of(c, project, selection, doors=fleet.knock(c, selection))
-    from tasks import plans
-    from tasks.engine.deploy import destination
+    project, selection = runner.choose(c, action, retry=retry)
+    members = runner.members_of(c, project, selection, doors=runner.knock(c, selection))
+    from tasks import plan_view
+    from tasks.engine.deploy import rollback
 
     if invocation(c).dry:
-        plans.dry(members, lambda member: destination.switch_scripts(member, action, target, wait, flags.stop_first))
+        plan_view.dry(members, lambda member: rollback.switch_scripts(member, action, target, wait, flags.stop_first))
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
-    fleet.follow(
+    runner.follow(
         members,
         lambda stop: _rollout(action, members, policy, stop, again, flags.stop_first).switch(target, wait),
         json,

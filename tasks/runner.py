@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.errors import UsageError
-from tasks.program import ROOT, ended_by_interrupt, invocation, stopped_by_signals
+from tasks.executor import ROOT, ended_by_interrupt, invocation, stopped_by_signals
 
 _Answer = TypeVar("_Answer")
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tasks.engine.config.inventory import Host
     from tasks.engine.config.selection import Selection
     from tasks.engine.events import Event
-    from tasks.engine.fanout import Stop
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
-    from tasks.engine.ssh.ssh import SshSession
+    from tasks.engine.parallel import Stop
+    from tasks.engine.ssh.ssh_session import SshSession
 
 
 _BEGAN = time.monotonic()
@@ -50,17 +50,17 @@ def open_fleet(
 
 def _check_account(user: str | None) -> None:
     from tasks.engine import quote
-    from tasks.engine.config import shapes
+    from tasks.engine.config import formats
 
     if user and not quote.is_account(user):
-        raise UsageError(f"expected {shapes.USER.expected}, found {user!r}", where="--as", next="fab setup --as root")
+        raise UsageError(f"expected {formats.USER.expected}, found {user!r}", where="--as", next="fab setup --as root")
 
 
 def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple[Project, Selection]:
     """The project and the hosts that are meant. retry: those that the last run left behind, in place of -H."""
-    from tasks.engine.config.yamlfile import shown
+    from tasks.engine.config.yaml_reader import shown
     from tasks.engine.fleet import project as projects
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
     asked = invocation(c)
     project = projects.load(ROOT, os.environ)
@@ -72,7 +72,7 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
     selection = project.select(expression)
     if changing and not asked.dry:
         _confirm(changing, selection)
-        report.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
+        output.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
     if changing in ("deploy", "setup"):
         for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
             if service.nginx and service.nginx.tls.mode == "files":
@@ -84,9 +84,9 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
 
 def knock(c: Any, selection: Selection) -> Doors:
     """Begin to connect, as long as this machine is still busy with itself."""
-    from tasks.engine import fanout
+    from tasks.engine import parallel
     from tasks.engine.fleet import failpoints
-    from tasks.engine.ssh.ssh import SshSession
+    from tasks.engine.ssh.ssh_session import SshSession
 
     options = invocation(c).options
     points = {host.name: failpoints.setting(os.environ, host.name) for host in selection.hosts}
@@ -95,7 +95,7 @@ def knock(c: Any, selection: Selection) -> Doors:
         failpoints.reach(points[host.name], "controller.connect", host.name)
         return SshSession(host, options)
 
-    return {host.name: fanout.apart(partial(door, host)) for host in selection.hosts[: fanout.LIMIT]}
+    return {host.name: parallel.apart(partial(door, host)) for host in selection.hosts[: parallel.LIMIT]}
 
 
 def members_of(
@@ -142,7 +142,7 @@ def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[st
     """What each host answers, asked in parallel, in order; a member that gave none carries its error."""
     from tasks.engine import misread
     from tasks.engine.errors import LoopError
-    from tasks.engine.fanout import Emit, gather, pool
+    from tasks.engine.parallel import Emit, gather, pool
 
     found: dict[str, _Answer] = {}
 
@@ -182,12 +182,12 @@ def keep_faults(members: list[Member]) -> str | None:
 def leave(members: list[Member], *, bad: bool = False) -> None:
     """Show the errors of a query, and leave: 1 when something is wrong, else with the status of the errors."""
     from tasks.engine.errors import exit_status
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
     problems = [member.error for member in members if member.error]
-    writer = report.err()
+    writer = output.err()
     for problem in problems:
-        for line in report.error_lines(problem):
+        for line in output.error_lines(problem):
             writer.line(line)
     log = keep_faults(members)
     if log:
@@ -200,7 +200,7 @@ def leave(members: list[Member], *, bad: bool = False) -> None:
 def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_json: bool) -> None:
     """Follow a run to its end, and leave with its exit status."""
     from tasks.engine.report import runs
-    from tasks.engine.report.follow import follow as watch
+    from tasks.engine.report.run_view import follow as watch
 
     place = runs.folder(ROOT, os.environ)
     try:

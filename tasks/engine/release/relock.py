@@ -16,7 +16,7 @@ from packaging.version import Version
 from uv import find_uv_bin
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import lock as locks
+from tasks.engine.release import lockfile as locks
 
 OLDEST = "3.9"
 """The Python to lock for when service.yaml names no lowest one."""

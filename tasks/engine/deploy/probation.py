@@ -6,11 +6,11 @@ import time
 
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
-from tasks.engine.fanout import Emit, Stop
 from tasks.engine.fleet.member import Member, describe
 from tasks.engine.host import layout, questions
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.saying import readable
+from tasks.engine.host.log_text import readable
+from tasks.engine.parallel import Emit, Stop
 from tasks.engine.ssh.session import LinkLost
 
 _SLICE = 2

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import yaml
 
-from tasks.engine.config.tree import HIDDEN, Mapping, Node, Place, Scalar, Sequence
+from tasks.engine.config.nodes import HIDDEN, Mapping, Node, Place, Scalar, Sequence
 from tasks.engine.errors import UsageError
 
 SIZE_LIMIT = 1024 * 1024

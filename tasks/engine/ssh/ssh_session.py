@@ -13,14 +13,14 @@ from tasks.engine.config.inventory import Host
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.host import host_program
 from tasks.engine.host.marks import Reader, Transcript
-from tasks.engine.ssh import channels, refusals
+from tasks.engine.ssh import channels, connect_errors
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.connection import LINK_SECONDS
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 from tasks.engine.ssh.ssh_config import Options, resolve
 
 if TYPE_CHECKING:
-    from tasks.engine.host.scripts import Script
+    from tasks.engine.host.steps import Script
 
 
 SILENCE = 120
@@ -115,11 +115,11 @@ class SshSession:
         except Exception as error:
             if isinstance(error, (EOFError, OSError)) or not self._line.active:
                 raise LinkLost(
-                    f"the connection was lost as a channel was opened: {refusals.words(error)}",
+                    f"the connection was lost as a channel was opened: {connect_errors.words(error)}",
                     where=self.host.name,
                     next="run it again: what was done before is read back from the host first",
                 ) from error
-            raise self._refused(refusals.words(error)) from error
+            raise self._refused(connect_errors.words(error)) from error
         try:
             yield channel
         finally:

@@ -16,7 +16,7 @@ from fabric import Executor
 from tasks.engine.errors import LoopError, UsageError
 
 if TYPE_CHECKING:
-    from tasks.engine.fanout import Stop
+    from tasks.engine.parallel import Stop
     from tasks.engine.ssh.ssh_config import Options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,10 +67,10 @@ class Invocation(NamedTuple):
     @property
     def options(self) -> Options:
         """For the connections."""
-        from tasks.engine.report import report
+        from tasks.engine.report import output
         from tasks.engine.ssh.ssh_config import Options
 
-        tell = report.err().line
+        tell = output.err().line
         return Options(self.identities, self.ssh_config, self.connect_timeout, self.command_timeout, tell)
 
 
@@ -161,11 +161,11 @@ def begin() -> None:
 
 def _leave(problem: LoopError, *, as_json: bool) -> None:
     from tasks.engine.misread import Misread
-    from tasks.engine.report import report
+    from tasks.engine.report import output
 
     if isinstance(problem, Misread) and (log := _kept(problem.trace)):
-        report.err().line(f"log of this run: {log}")
-    report.error(problem, as_json=as_json)
+        output.err().line(f"log of this run: {log}")
+    output.error(problem, as_json=as_json)
     sys.exit(problem.exit_status)
 
 
@@ -193,11 +193,11 @@ def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackT
     if isinstance(error, BrokenPipeError):
         os._exit(0)
     if isinstance(error, (OSError, ConfigParseError)):
-        from tasks.engine.report import report
+        from tasks.engine.report import output
 
         told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         problem = UsageError(f"a file of the command line cannot be read: {told}", next="correct -S or -f")
-        report.error(problem, as_json=False)
+        output.error(problem, as_json=False)
         os._exit(2)
     sys.__excepthook__(kind, error, trace)
 
@@ -223,7 +223,7 @@ def stopped_by_signals() -> Iterator[Stop]:
 
     A host that is cut off undoes what it had begun, or has finished: it never stays in between.
     """
-    from tasks.engine.fanout import Stop
+    from tasks.engine.parallel import Stop
 
     stop = Stop()
 

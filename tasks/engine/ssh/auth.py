@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from tasks.engine.ssh.byte_stream import Wire
 from tasks.engine.ssh.compression import Sparing
 from tasks.engine.ssh.host_keys import Trust
-from tasks.engine.ssh.wire import Wire
 
 
 def transport(trust: Trust) -> Any:
