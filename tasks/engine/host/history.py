@@ -11,8 +11,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from tasks.engine import untrusted_json
+from templates.host import switches
 
-_SWITCHES = ("deploy", "rollback", "restart", "undo")
 _OPEN = ("started", "probation")
 LONGEST = 100_000
 """Lines of a history that are asked for at most, its last."""
@@ -78,34 +78,14 @@ def person(text: str) -> str:
 
 
 def stack(actions: Iterable[Action]) -> tuple[str, ...]:
-    """The releases that a rollback goes back through, the one that serves last.
-
-    A deploy that was committed is put on top; a rollback or undo takes off whatever lies above its target. So a release
-    that was rolled back from is not gone back to, and deploying and rolling back in turn never goes in a circle.
-    """
-    releases: list[str] = []
-    lowest: dict[str, int] = {}  # where each release lies first, so that a long history takes no longer a line
-    for action in actions:
-        if action.state != "done" or action.action not in _SWITCHES:
-            continue
-        if action.action in ("rollback", "undo") and action.release in lowest:
-            while len(releases) > lowest[action.release] + 1:
-                taken = releases.pop()
-                if lowest[taken] == len(releases):
-                    del lowest[taken]
-        elif not releases or releases[-1] != action.release:
-            lowest.setdefault(action.release, len(releases))
-            releases.append(action.release)
-    return tuple(releases)
+    """The releases that a rollback goes back through, the one that serves last."""
+    done = ((one.action, one.release) for one in actions if one.state == "done" and one.action in switches.ACTIONS)
+    return tuple(switches.stack(done))
 
 
 def previous(actions: Iterable[Action], current: str, there: Iterable[str]) -> str | None:
     """What a rollback goes back to: the release before the current one that is still on the host."""
-    present = set(there)
-    passed = stack(actions)
-    if current in passed:
-        passed = passed[: len(passed) - 1 - passed[::-1].index(current)]
-    return next((release for release in reversed(passed) if release in present and release != current), None)
+    return switches.previous(list(stack(actions)), current, set(there))
 
 
 def way_back(actions: Iterable[Action], verb: str, release: str, there: Iterable[str]) -> str | None:
@@ -132,14 +112,14 @@ def verify(
     ] * bool(torn)
     ended = {_key(one) for one in actions if one.state not in _OPEN}
     places = range(len(actions))
-    done = [place for place in places if actions[place].state == "done" and actions[place].action in _SWITCHES]
+    done = [place for place in places if actions[place].state == "done" and actions[place].action in switches.ACTIONS]
     begun = [place for place in places if actions[place].state == "started"]
     cut = [place for place in begun if _key(actions[place]) not in ended]
     for place in cut:
         later, under_way = place < max(done[-1:], default=-1), busy and place == cut[-1]
         found.append(_unfinished(actions[place], current, settled=settled, busy=under_way, later=later))
     last = actions[done[-1]].release if done else None
-    committed = bool(cut) and actions[cut[-1]].action in _SWITCHES and actions[cut[-1]].release == current
+    committed = bool(cut) and actions[cut[-1]].action in switches.ACTIONS and actions[cut[-1]].release == current
     if current != last and not committed and not busy:
         told = f"the last release that was done is {last or 'none'}, and {current or 'none'} is committed"
         found.append(Finding(True, f"{told}: a hand changed it, or lines are missing"))
@@ -158,7 +138,7 @@ def _unfinished(one: Action, current: str | None, *, settled: bool, busy: bool, 
         return Finding(False, f"{what} is under way")
     if later:
         return Finding(False, f"{what} was cut off; a later run has put that right")
-    if one.action not in _SWITCHES:
+    if one.action not in switches.ACTIONS:
         return Finding(True, f"{what} was cut off: run it again")
     if one.release == current:
         return Finding(True, f"{what} was cut off after the commit: {current} serves, and what followed may be undone")
