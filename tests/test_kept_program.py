@@ -72,9 +72,45 @@ def test_an_operator_goes_back_by_hand_and_sees_what_is_run(site: Site) -> None:
     assert f"step committed {second}" in by_hand(site, "run /tmp/step.json")
 
 
+def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) -> None:
+    first = site.deploy()
+    second = site.deploy()
+    before = site.outcomes
+    told = by_hand(site, "status")
+    assert "Traceback" not in told
+    line = dict(one.split(None, 1) for one in told.splitlines())
+    assert line["live"].startswith(f"{second} on slot {site.slot} since 20")
+    assert "(deploy by " in line["live"]
+    assert (line["committed"], line["health"]) == (
+        f"{second}, which a boot starts",
+        "healthy; slot: ok; front door: ok",
+    )
+    assert (line["probation"], line["maintenance"], line["lock"]) == ("none", "off", "free")
+    assert {f"myapp@{site.slot}.service active", f"myapp@{site.other}.service inactive", "nginx.service active"} <= {
+        one.split(None, 1)[1] for one in told.splitlines() if one.startswith("unit")
+    }
+    assert line["history"].split()[1:4] == ["deploy", second, "done"]
+    assert f"kept         {first} since" in told
+    site.sh("systemctl stop nginx; mkdir /opt/apps/myapp/maintenance")
+    try:
+        assert "next         as root: systemctl start nginx" in by_hand(site, "status")
+    finally:
+        site.sh("systemctl start nginx")
+    told = by_hand(site, "status")
+    assert "maintenance  ON: clients get 503" in told
+    site.sh(dict(one.split(None, 1) for one in told.splitlines())["next"].partition(": ")[2])
+    # As it stands there, it goes back.
+    command = by_hand(site, "status").rpartition("Back to the release before: ")[2]
+    assert site.outcomes == before
+    assert f"step committed {first}" in site.sh(command)
+    assert site.answering == first
+
+
 @pytest.mark.parametrize(
     ("command", "told"),
     [
+        ("python3 -I -S {}/__main__.py status", "sudo -u deploy"),
+        ("sudo -u deploy python3 -I -S {}/__main__.py status x", "plan RELEASE"),
         ("python3 -I -S {}/__main__.py plan x", "sudo -u deploy"),
         ("sudo -u deploy python3 -I -S {}/__main__.py help", "plan RELEASE"),
         ("sudo -u deploy python3 -I -S {}/__main__.py run /etc/hostname", "this is no step"),

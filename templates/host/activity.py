@@ -24,7 +24,7 @@ def look(name: str) -> Activity:
     """The activity on a service."""
     if not held(f"{locks.RUN}/{name}/lock/activate"):
         return Activity()
-    line = _line(f"{locks.RUN}/{name}/lock/activate")
+    line = last_line(f"{locks.RUN}/{name}/lock/activate")
     # The watch of a probation is the host's own, and nobody's run.
     alone = _group(line) and not held(f"{locks.RUN}/{name}/lock/run") and not _on_probation(name)
     return Activity(line, bool(alone))
@@ -63,7 +63,7 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _line(path: str) -> str:
+def last_line(path: str) -> str:
     """The last line of a lock's file."""
     try:
         with open(path, "rb") as file:

@@ -1,5 +1,6 @@
 """The program in the hands of an operator on the host, when no controller is there:
 
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py status             how the service stands, and what to do
 python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py plan RELEASE       the step that would be run, as JSON
 python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py activate RELEASE   run it: a rollback, with checks and undo
 python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py run FILE           a step that `fab plan --steps` has printed
@@ -23,6 +24,10 @@ from .run import utc_now
 LAST = ".activate.json"
 """The step of the last activation, beside the copies of the program: what this host has to know to do one by itself."""
 _MOST = 1 << 20
+_REST = {"status": 0, "plan": 1, "activate": 1, "run": 1}
+"""How many words follow each verb."""
+_HISTORY = 200
+"""Lines of it that tell which release was there before."""
 
 
 class Asked(NamedTuple):
@@ -36,14 +41,14 @@ def asked(words: Sequence[str], place: str) -> Asked | None:
     """What the words of a command line mean; None where all is done. place: of the copies. SystemExit for a mistake."""
     programs.verbose = "--verbose" in words
     verb, *rest = [word for word in words if word != "--verbose"] or [""]
-    if verb not in {"plan", "activate", "run"} or len(rest) != 1:
+    if _REST.get(verb) != len(rest):
         sys.stderr.write(f"{__doc__}")
         sys.exit(2)
     owner = os.stat(place).st_uid
     if os.geteuid() != owner:
         # Root, too: it would run what another account can write.
         sys.exit(f"this is for the account that deploys here: sudo -u {pwd.getpwuid(owner).pw_name} ...")
-    step = _read(rest[0]) if verb == "run" else activation(place, rest[0])
+    step = _step(verb, rest, place)
     if verb == "plan":
         print(json.dumps(step, indent=2))  # noqa: T201
         return None
@@ -51,6 +56,13 @@ def asked(words: Sequence[str], place: str) -> Asked | None:
     who = json.dumps({"user": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename})
     run = f"{utc_now().translate(str.maketrans('', '', '-:Z'))}-byhand"
     return Asked(("", run, who, ""), step)
+
+
+def _step(verb: str, rest: Sequence[str], place: str) -> dict[str, Any]:
+    if verb == "status":
+        asked = {"step": "status", "wanted": "", "history": _HISTORY, "wait": 0, "watch": 0}
+        return {**_read(f"{place}/{LAST}"), **asked}
+    return _read(rest[0]) if verb == "run" else activation(place, rest[0])
 
 
 def activation(place: str, release: str) -> dict[str, Any]:

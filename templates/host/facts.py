@@ -72,9 +72,9 @@ def _look(run: Run, wants: frozenset[str], known: record.Record) -> Answer:
     """All that lies below directories of the deploy account, by who may read it."""
     account = _account(run, known) if os.geteuid() == 0 else None
     if account is None or account.uid == 0:
-        return _ask(run, wants)
+        return ask(run, wants)
     seconds = _SECONDS + run.step["wait"] + run.step["watch"]
-    return Answer().read(accounts.as_account(account, lambda output: _ask(run, wants).write(output), seconds, _MOST))
+    return Answer().read(accounts.as_account(account, lambda output: ask(run, wants).write(output), seconds, _MOST))
 
 
 def _account(run: Run, known: record.Record) -> accounts.Account | None:
@@ -86,7 +86,8 @@ def _account(run: Run, known: record.Record) -> accounts.Account | None:
     return found
 
 
-def _ask(run: Run, wants: frozenset[str]) -> Answer:
+def ask(run: Run, wants: frozenset[str]) -> Answer:
+    """What is known of the service, with the rights of who runs this."""
     step, about = run.step, service.of(run.step)
     activating = _wait(run)
     answer = Answer()

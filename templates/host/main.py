@@ -16,6 +16,7 @@ from .run import Ended, Interrupted, Run, Stopped, told, trace
 
 STEPS = (
     "facts",
+    "status",
     "setup",
     "hold",
     "stage",

@@ -1,0 +1,165 @@
+"""Say how the service stands on this host to a person who is there, and what to type next. Reads only.
+
+It is what `facts` tells a controller, in words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from . import activity, facts, locks, switches
+from .run import Run, utc_now
+
+_LAST = 5
+"""Lines of the history that are shown."""
+
+
+def perform(run: Run) -> None:
+    """The step is what any activation of this host was told, as `by_hand` has changed it."""
+    standing = Standing(run.step["name"], run.step["root"], facts.ask(run, frozenset({"health", "survey"})))
+    lines = [("service", f"{standing.name} on {os.uname().nodename}, at {utc_now()}"), *standing.lines()]
+    text = "".join(f"{word:<12} {_printable(text)}\n" for word, text in [*lines, ("next", standing.way_on())])
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+class Standing:
+    """One service, as `facts` told it. slot: that has the traffic; holders: the lines of who is at work."""
+
+    def __init__(self, name: str, root: str, answer: facts.Answer) -> None:
+        self.name, self._root = name, root
+        self._state, self._survey = answer.told["state"], answer.told["survey"]
+        history = _objects(text for word, text in answer.lines if word == "history")
+        self._history, self._switches = history, [one for one in history if one.get("action") in switches.ACTIONS]
+        self._kept = [str(one.get("id")) for one in _objects(text for word, text in answer.lines if word == "release")]
+        self.slot = self._state["live"] or self._state["current"]
+        self._serves, self._committed = self._release(self.slot), self._release(self._state["current"])
+        paths = [f"{locks.RUN}/{name}/lock/{lock}" for lock in ("activate", "run")]
+        self._holders = list(dict.fromkeys(_holder(activity.last_line(path)) for path in paths if activity.held(path)))
+
+    def _release(self, slot: str) -> str:
+        return str(self._state["slots"][slot]["release"]) if slot else ""
+
+    def lines(self) -> list[tuple[str, str]]:
+        """A word, and what there is to say of it."""
+        state, health = self._state, self._state["health"]
+        well = "healthy" if self._well else "NOT HEALTHY"
+        asked = f"{well}; slot: {health['slot']}; front door: {health['front']}" if health["slot"] else "slot is not up"
+        committed = f"{self._committed}, which a boot starts" if self._committed else "none"
+        units = {f"{self.name}@{slot}.service": one["state"] for slot, one in state["slots"].items()}
+        units = {f"{self.name}.service": state["facade"], "nginx.service": state["nginx"], **units}
+        return [
+            ("live", self._live()),
+            ("committed", committed),
+            ("health", asked),
+            ("probation", self._probation()),
+            ("maintenance", "off" if state["maintenance"] is None else "ON: clients get 503"),
+            ("lock", "; ".join(self._holders) or "free"),
+            *(("unit", f"{unit} {one or 'unknown'}") for unit, one in {**units, **state["processes"]}.items()),
+            ("disk", f"{self._survey['free_bytes'] / 1e9:.1f} GB free"),
+            *(("kept", f"{one} {self._came(one)}") for one in sorted(self._kept, key=self._came, reverse=True)),
+            *(("history", _told(one)) for one in self._history[-_LAST:]),
+        ]
+
+    @property
+    def _well(self) -> bool:
+        return bool(self._state["health"] == {"slot": "ok", "front": "ok"})
+
+    def _live(self) -> str:
+        if not self._serves:
+            return "nothing is deployed"
+        began = self._state["slots"][self.slot]["began"]
+        up = f", up for {self._survey['uptime'] - began} s" if began else ""
+        return f"{self._serves} on slot {self.slot} {self._came(self._serves)}{up}"
+
+    def _came(self, release: str) -> str:
+        """Since when a release was last where it served, and who put it there."""
+        came = [one for one in self._switches if one["release"] == release and one["state"] in {"done", "probation"}]
+        return f"since {came[-1]['time']} ({came[-1]['action']} by {_person(came[-1])})" if came else ""
+
+    def _probation(self) -> str:
+        left = self._state["probation"]
+        if left is None:
+            return (
+                "over; the host waits for the last requests to the former slot" if self._state["finishing"] else "none"
+            )
+        end = time.strftime("%H:%M:%SZ", time.gmtime(time.time() + left))
+        return f"{left} s more, until {end}; if it fails, the host goes back to {self._committed} by itself"
+
+    def way_on(self) -> str:
+        """What to type, or to wait for."""
+        state, look, back = self._state, f"journalctl -u {self.name}@{self.slot}.service -n 50", self._back()
+        deploy = "fab deploy, from a controller"
+        go = f"{_words()} activate {back}" if back else deploy
+        slot = state["slots"][self.slot]["state"] if self.slot else ""
+        if state["adrift"]:
+            return "nothing: its controller is gone, and it ends within minutes, or the next run ends it"
+        if self._holders:
+            return "wait for the end of what is at work, and look again"
+        if not self._serves:
+            return deploy
+        if slot in {"inactive", "failed"}:
+            return f"as root: systemctl start {self.name}; or: {go}"
+        if state["nginx"] in {"inactive", "failed"} and state["health"]["front"] != "ok":
+            return "as root: systemctl start nginx"
+        if state["probation"] is not None:
+            return f"nothing: the host decides by itself. Back at once: {go}"
+        if self._serves != self._committed:
+            return f"nobody watches {self._serves}, and a boot ends it. Back: {go}"
+        if not self._well:
+            return f"{look}; back to the release before: {go}"
+        if state["maintenance"] is not None:
+            return f"to let clients in: rm -r {self._root}/maintenance"
+        return f"nothing. Back to the release before: {go}" if back else "nothing"
+
+    def _back(self) -> str | None:
+        """The release that a rollback goes to."""
+        if self._serves != self._committed:
+            return self._committed
+        done = [(one["action"], one["release"]) for one in self._switches if one["state"] == "done"]
+        return switches.previous(switches.stack(done), self._committed, self._kept)
+
+
+def _words() -> str:
+    """How this was called."""
+    sudo = f"sudo -u {pwd.getpwuid(os.geteuid()).pw_name} " if "SUDO_USER" in os.environ else ""
+    return f"{sudo}{sys.executable} -I -S {sys.argv[0]}"
+
+
+def _objects(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Each line's object, with the keys of the history as texts; what is none is left out."""
+    found = []
+    for line in lines:
+        try:
+            one = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(one, dict):
+            found.append({**one, **{key: str(one.get(key, "")) for key in ("time", "action", "release", "state")}})
+    return found
+
+
+def _person(one: dict[str, Any]) -> str:
+    who = one.get("who")
+    return f"{who.get('git') or who.get('user')} on {who.get('host')}" if isinstance(who, dict) else "?"
+
+
+def _told(one: dict[str, Any]) -> str:
+    why = f": {one['why']}" if one.get("why") else ""
+    return f"{one['time']} {one['action']} {one['release']} {one['state']} by {_person(one)}{why}"
+
+
+def _holder(line: str) -> str:
+    (one,) = _objects([line]) or [{}]
+    return f"{one['action']} {one['release']} by {_person(one)}, since {one['time']}" if one else "somebody"
+
+
+def _printable(text: str) -> str:
+    """Of what others wrote a terminal gets no command."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
