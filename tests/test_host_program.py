@@ -98,6 +98,117 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     )
 
 
+def launched(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
+    """What comes of a program that the Pythons of this directory alone may run."""
+    text = host_program.LAUNCHER.replace("/usr/bin/", f"{folder}/").replace("/usr/local/bin/python3", "/none")
+    sent = sent or "print('it runs')"
+    whole = f"\n{len(sent)}\n{sent}nonce\n".encode()
+    login = {"PATH": path}
+    ended = subprocess.run(["sh", "-c", text], input=whole, stdout=subprocess.PIPE, env=login, check=False)
+    return ended.stdout.decode().rstrip("\n")
+
+
+def stand_in(folder: Path, name: str, text: str) -> None:
+    """A program of this name that is this shell script."""
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+WHOLE = f'exec {sys.executable} "$@"'
+ODD = {
+    "there is none of that name": "rm $0",
+    "its loader fails": "echo 'python3: error while loading shared libraries: libz.so.1' >&2; exit 127",
+    "it ends with a traceback": "echo 'Traceback (most recent call last):'; echo 'ImportError: no _io'; exit 1",
+    "it is too old": "case $1 in -V) echo Python 3.6.8 ;; *) exit 1 ;; esac",
+    "it is a shim that leads nowhere": "echo 'pyenv: python3: command not found' >&2; exit 127",
+    "it crashes": "kill -SEGV $$",
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd: str) -> None:
+    """Such as only `python3.12`, of a second package."""
+    stand_in(tmp_path, "python3", ODD[odd])
+    stand_in(tmp_path, "python3.12", WHOLE)
+    if ODD[odd] == "rm $0":
+        (tmp_path / "python3").unlink()
+    assert launched(tmp_path) == "it runs"
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ("its loader fails", "python3: error while loading shared libraries: libz.so.1 ({}/python3)"),
+        ("it ends with a traceback", "Traceback (most recent call last): ({}/python3: ImportError: no _io)"),
+        ("it is a shim that leads nowhere", "pyenv: python3: command not found ({}/python3)"),
+    ],
+)
+def test_a_python_that_will_not_do_is_named_with_what_is_wrong_with_it(tmp_path: Path, odd: str, told: str) -> None:
+    stand_in(tmp_path, "python3", ODD[odd])
+    assert launched(tmp_path) == f"@nonce python {told.format(tmp_path)}"
+
+
+def test_a_link_to_no_python_is_named(tmp_path: Path) -> None:
+    (tmp_path / "python3").symlink_to("python3.11")
+    assert f"not found ({tmp_path}/python3)" in launched(tmp_path)
+
+
+def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
+    """Such as a shim of pyenv, first in its PATH: root must not run what the account can write."""
+    (tmp_path / "shims").mkdir()
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "python3"):
+        stand_in(tmp_path / "shims", name, f"touch {tmp_path}/ran; {WHOLE}")
+    stand_in(tmp_path / "bin", "python3", WHOLE)
+    assert launched(tmp_path / "bin", path=f"{tmp_path}/shims:/usr/bin:/bin") == "it runs"
+    assert not (tmp_path / "ran").exists()
+
+
+def lacking(folder: Path, *modules: str) -> Path:
+    """A copy of the interpreter that runs this, without some of its standard library."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    (folder / "bin").mkdir()
+    shutil.copy2(os.path.realpath(sys.executable), folder / "bin/python3")
+    library = Path(os.__file__).parent
+    (folder / "lib" / version).mkdir(parents=True)
+    for entry in library.iterdir():
+        if entry.name not in {"__pycache__", *modules, *(f"{one}.py" for one in modules)}:
+            (folder / "lib" / version / entry.name).symlink_to(entry)
+    return folder / "bin"
+
+
+MINIMAL = ("json", "tarfile", "shutil", "shlex", "secrets")
+"""What the package python3-minimal of Debian leaves out of what is imported here."""
+
+
+@pytest.mark.parametrize(
+    ("modules", "told"), [(MINIMAL, "json"), (("encodings",), "encodings"), (("tarfile",), "tarfile")]
+)
+def test_a_python_that_lacks_modules_is_named_with_the_first(
+    tmp_path: Path, modules: tuple[str, ...], told: str
+) -> None:
+    folder = lacking(tmp_path, *modules)
+    said = launched(folder)
+    if "cannot open shared object" in said:
+        pytest.skip("this interpreter cannot be copied")
+    version = ".".join(map(str, sys.version_info[:3]))
+    assert said.startswith(f"@nonce python Python {version}")
+    assert said.endswith(f"({folder}/python3: ModuleNotFoundError: No module named '{told}')")
+    stand_in(folder, "python3.99", WHOLE)
+    assert launched(folder) == "it runs"
+
+
+def test_all_that_the_program_imports_is_tried_first() -> None:
+    found = set()
+    for path in (templates.FOLDER / "host").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(str(node.module))
+    assert found - {"__future__", "importlib", "sys"} == set(host_program.NEEDS)
+
+
 def test_the_names_of_files_are_utf_8_to_it_whatever_the_login_says(tmp_path: Path) -> None:
     asks = 'import os, sys; print(os.environ["LC_ALL"], sys.getfilesystemencoding())'
     (tmp_path / "host").mkdir()
@@ -130,6 +241,41 @@ def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, sh
     before = {path: path.stat().st_ino for path in place.rglob("*.py")}
     assert kept(tmp_path) == place
     assert {path: path.stat().st_ino for path in place.rglob("*.py")} == before
+
+
+@pytest.mark.parametrize("modules", [("json",), ("tarfile",)])
+def test_a_copy_whose_python_has_lost_modules_asks_for_the_program_anew(
+    tmp_path: Path, modules: tuple[str, ...]
+) -> None:
+    """What is sent then finds another Python, or says what is wrong with those that are there."""
+    place = kept(tmp_path)
+    python = lacking(tmp_path, *modules) / "python3"
+    (place / "python").write_text(f"{python}\n")
+    asked = step(step="stage").text
+    text = f"{place}\nn\nrun\n{{}}\n\n{len(asked)}\n{asked}"
+    ended = subprocess.run(["sh", "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
+    told = f"@n {host_program.MISSING} {python}: No module named '{modules[0]}'\n"
+    assert (ended.returncode, ended.stdout.decode()) == (4, told)
+    # By hand nobody sends it.
+    words = [str(python), "-I", "-S", str(place / "__main__.py"), "status"]
+    by_hand = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert "Traceback" not in by_hand.stderr
+    assert modules == ("tarfile",) or f"{place} cannot be run: {python}: No module named 'json'" in by_hand.stderr
+
+
+def test_a_copy_that_is_damaged_says_so_to_who_runs_it_by_hand(tmp_path: Path) -> None:
+    place = kept(tmp_path)
+    (place / "host/run.py").write_text("raise SystemExit(7)\n")
+    words = [sys.executable, "-I", "-S", str(place / "__main__.py"), "status"]
+    ended = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.returncode, f"{place} cannot be run: damaged" in ended.stderr) == (1, True)
+
+
+def test_a_copy_names_the_python_that_ran_it_last(tmp_path: Path) -> None:
+    place = kept(tmp_path)
+    (place / "python").write_text("/usr/bin/python3.8\n")
+    assert kept(tmp_path) == place
+    assert (place / "python").read_text() == f"{Path(sys.executable).resolve()}\n"
 
 
 @pytest.mark.parametrize("fault", ["edited", "extra", "missing"])

@@ -16,7 +16,7 @@ from typing import Any
 _MODULES, _LARGEST = 200, 1 << 20
 """More modules, or bytes of one, than this program will ever have."""
 DAMAGED = 4
-"""The exit status of a copy that is not what its digest says: the controller sends it anew."""
+"""The exit status of a copy that is not what its digest says, or not for this Python: the controller sends it anew."""
 
 
 def sha256(data: bytes = b"") -> Any:
@@ -57,22 +57,32 @@ def _text(path: str) -> str:
         return file.read(_LARGEST).decode("utf-8", "surrogateescape")
 
 
-def _intact(place: str) -> bool:
+def _refusal(place: str) -> str:
+    """Why the copy cannot be run; empty where it can."""
     try:
-        return digest(read(place)) == os.path.basename(place)
+        if digest(read(place)) != os.path.basename(place):
+            return "damaged"
+        sys.path.insert(0, place)
+        import_module("host.main")
+    except ImportError as error:
+        # An upgrade of the system may have taken modules away, or a part of it is not there.
+        return f"{sys.executable}: {error}"
     except (OSError, ValueError):
-        return False
+        return "damaged"
+    return ""
 
 
 def main() -> None:
     """Check the copy that this file lies in, and run it."""
     place = os.path.dirname(os.path.abspath(__file__))
     os.chdir("/")
-    if not _intact(place):
+    why = _refusal(place)
+    if why and sys.argv[1:]:
+        sys.exit(f"{place} cannot be run: {why}. Try another copy beside it, or another Python")
+    if why:
         nonce = sys.stdin.buffer.readline().decode().rstrip("\n")
-        os.write(1, f"@{nonce} program damaged\n".encode())
+        os.write(1, f"@{nonce} program {why}\n".encode())
         sys.exit(DAMAGED)
-    sys.path.insert(0, place)
     import_module("host.main").start({})
 
 

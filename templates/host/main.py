@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import by_hand
+from . import by_hand, kept
 from .run import Ended, Interrupted, Run, Stopped, told, trace
 
 STEPS = (
@@ -32,6 +32,12 @@ STEPS = (
 """Each is a module, whose `perform` does it."""
 OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
 """Those that follow each other in a run."""
+
+
+class _Unfit(Stopped):
+    """This Python cannot run the step. It is told as a copy is that cannot be run: nothing was done."""
+
+    word, status = "program", kept.DAMAGED
 
 
 def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
@@ -56,7 +62,7 @@ def perform(run: Run) -> int:
         if step["step"] not in STEPS:
             raise ValueError(f"there is no step {step['step']!r}")
         # With all that it needs, before it does anything: what it is imported from may change meanwhile.
-        import_module(f".{step['step']}", __package__).perform(run)
+        _module(step["step"]).perform(run)
         run.mark("end", "ok")
     except Ended as ended:
         return ended.status
@@ -76,6 +82,13 @@ def perform(run: Run) -> int:
         run.mark("refused", f"the host's program failed: {type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def _module(step: str) -> Any:
+    try:
+        return import_module(f".{step}", __package__)
+    except ImportError as error:
+        raise _Unfit(f"{sys.executable}: {error}") from None
 
 
 def _by_hand(asked: by_hand.Asked) -> int:

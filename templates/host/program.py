@@ -13,6 +13,8 @@ from .run import Run
 
 PLACE = ".program"
 _COPY = re.compile("[0-9a-f]{12}")
+_LONGEST = 4096
+"""Bytes of a path."""
 COPIES = 3
 """That many versions are kept: controllers of several versions may take turns."""
 
@@ -27,6 +29,7 @@ def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
         with folder.below(PLACE) as place:
             if not whole(place, name):
                 _write(place, name, f".part-{run.id}", sources)
+            _name_python(place, name)
             os.utime(name, dir_fd=place.descriptor)
             _sweep(place)
             return f"{place.path}/{name}"
@@ -52,11 +55,19 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
             for module, text in sources.items():
                 modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
         copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
-        # It has run this, so nobody has to try it first: every step begins sooner by the start of an interpreter. By
-        # the name that says its version: `python3` may be another one after an upgrade.
-        copy.overwrite("python", f"{os.path.realpath(sys.executable)}\n".encode(), 0o644)
     _remove(place, name)
     place.rename(part, name)
+
+
+def _name_python(place: Folder, name: str) -> None:
+    """Name the interpreter that runs this, which nobody has to try first: a step begins sooner by the start of one.
+
+    By the name that says its version: `python3` may be another one after an upgrade.
+    """
+    path = f"{os.path.realpath(sys.executable)}\n".encode()
+    with place.below(name) as copy:
+        if copy.status("python") is None or copy.read("python", _LONGEST) != path:
+            copy.overwrite("python", path, 0o644)
 
 
 def _sweep(place: Folder) -> None:

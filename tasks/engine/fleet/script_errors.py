@@ -62,7 +62,8 @@ def _no_python(host: str, found: str) -> LoopError:
     return LoopError(
         f"this needs Python 3.9 or newer in /usr/bin or /usr/local/bin of the host, and {there}",
         where=host,
-        next="on the host, as root: apt-get install python3 (dnf install python3.12), then the same command again",
+        next="on the host, as root: apt-get install python3 (dnf install python3.12), or what mends the one that is "
+        "there (apt-get install --reinstall; dpkg --verify names the package), then the same command again",
         code="no-python",
     )
 

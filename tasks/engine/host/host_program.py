@@ -16,6 +16,13 @@ MISSING = "program"
 LACKS = "python"
 """What the host says where no Python runs that will do, with those that were found and do not."""
 
+NEEDS = ("base64", "collections.abc", "contextlib", "errno", "fcntl", "glob", "grp", "hashlib", "importlib.machinery",
+         "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "stat", "struct",
+         "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
+"""All that the program imports: an interpreter may lack some of it (python3-minimal, an upgrade that was cut)."""
+
+_TRY = f"import sys; sys.version_info < (3, 9) and sys.exit(1); import {', '.join(NEEDS)}"
+
 LAUNCHER = f"""\
 LC_ALL=C
 export LC_ALL
@@ -32,14 +39,16 @@ fi
 found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   case $python in *-config) continue ;; esac
-  if "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 9))' </dev/null >/dev/null 2>&1; then
+  [ -f "$python" ] || [ -L "$python" ] || continue
+  if why=$("$python" -I -S -c '{_TRY}' </dev/null 2>&1); then
     [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
     [ -z "$kept" ] || exec "$python" -I -S ./__main__.py
     IFS= read -r nonce
     printf '@%s {MISSING} missing\\n' "$nonce"
     exit {kept.DAMAGED}
   fi
-  [ ! -f "$python" ] || found="$found, $("$python" -V 2>&1 </dev/null | head -n 1 | head -c 100) ($python)"
+  why=$(printf '%s\\n' "$why" | grep '^[A-Za-z]*Error: ' | tail -n 1 | head -c 100)
+  found="$found, $("$python" -V 2>&1 </dev/null | head -n 1 | head -c 100) ($python${{why:+: $why}})"
 done
 [ -n "$place" ] || {{
   IFS= read -r length

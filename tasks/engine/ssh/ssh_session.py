@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tasks.engine.host.steps import Script
 
 
+_UNSTARTED = (1, 126, 127)
+"""The statuses of an interpreter that does not start."""
 SILENCE = 120
 """Seconds for which a host may take nothing of what it is sent."""
 
@@ -69,11 +71,15 @@ class SshSession:
         # What only reads has a limit of its own, and what a run did is read back however short -T is.
         if self._options.command_timeout and script.stage != "facts":
             script = script._replace(seconds=self._options.command_timeout)
-        transcript = self._execute(self.placed(script), run, sink, payload)
-        if transcript.last(host_program.MISSING) is None:
+        placed = self.placed(script)
+        transcript = self._execute(placed, run, sink, payload)
+        sendable = not payload or isinstance(payload, Sequence)
+        # The interpreter of a copy may have been broken since: what is sent anew looks for one that works.
+        silent = placed.place and sendable and not transcript.marks and transcript.exit in _UNSTARTED
+        if transcript.last(host_program.MISSING) is None and not silent:
             return transcript
         self.keeps_program = False
-        if payload and not isinstance(payload, Sequence):
+        if not sendable:
             # Some of that is gone by now.
             raise LoopError("the program that this host kept is gone, or damaged", where=self.host.name,
                             next="run it again: the program is sent anew", code="program")  # fmt: skip
