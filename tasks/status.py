@@ -79,7 +79,7 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
         return line
 
     found = runner.ask(members, stand)
-    lines = [found.get(one.host.name) or status.of(one.host.name, one.service, None) for one in members]
+    lines = [found.get(one.host.name) or status.of(one.host.name, one.service, None, one.error) for one in members]
     status.mark_differing(lines)
     writer = output.out()
     if json:

@@ -11,6 +11,7 @@ import pytest
 from tasks.engine.config import service
 from tasks.engine.config.service import Process
 from tasks.engine.diagnose import status
+from tasks.engine.errors import LoopError, Unreachable, UsageError
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
@@ -130,6 +131,26 @@ def test_hosts_that_differ_from_most_are_marked(releases: tuple[str | None, ...]
     lines = fleet(*releases)
     assert [one["host"] for one in lines if one["differs"]] == differ
     assert any("do not all serve" in note for note in status.notes(lines)) is bool(differ)
+
+
+@pytest.mark.parametrize(
+    ("error", "cell", "reachable"),
+    [
+        (Unreachable("gone"), "UNREACHABLE", False),
+        (None, "UNREACHABLE", False),
+        (UsageError("no such user"), "UNREACHABLE", False),
+        (LoopError("it needs Python", code="no-python"), "NO PYTHON", True),
+        (LoopError("it says nothing", code="login"), "UNKNOWN", True),
+    ],
+)
+def test_a_host_that_was_reached_and_tells_nothing_is_not_called_unreachable(
+    error: LoopError | None, cell: str, reachable: bool
+) -> None:
+    told, silent = line(), status.of("shire02", SERVICE, None, error)
+    status.mark_differing([told, silent])
+    assert status.row(silent)[:3] == ("shire02", cell, "-")
+    assert (silent["reachable"], silent["differs"], silent["healthy"]) == (reachable, False, False)
+    assert status.notes([told, silent]) == status.notes([told])
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from tasks.engine.config.service import Service
+from tasks.engine.errors import LoopError, Unreachable, UsageError
 from tasks.engine.host import history, layout, maintenance
 from tasks.engine.host.facts import Facts
 from templates.host.told import Job, Slot
@@ -19,11 +20,13 @@ _CERTIFICATE_DAYS = 21
 _FREE_BYTES = 500_000_000
 
 
-def of(host: str, service: Service, facts: Facts | None) -> dict[str, Any]:
-    """One host as data; facts None: it was not reached."""
+def of(host: str, service: Service, facts: Facts | None, error: LoopError | None = None) -> dict[str, Any]:
+    """One host as data; facts None: it told nothing. error: why not, None for a host that was not reached."""
     if facts is None:
-        return {"host": host, "reachable": False, "service": service.name, "release": None, "slot": None,
-                "healthy": False, "state": "unreachable"}  # fmt: skip
+        reached = error is not None and not isinstance(error, (Unreachable, UsageError))
+        state = ("no python" if error and error.code == "no-python" else "unknown") if reached else "unreachable"
+        return {"host": host, "reachable": reached, "service": service.name, "release": None, "slot": None,
+                "healthy": False, "state": state}  # fmt: skip
     slot = facts.slot or None
     serves, survey = facts.state.slots.get(facts.slot, Slot()), facts.survey
     last = facts.actions[-1] if facts.actions else None
@@ -142,18 +145,23 @@ def _age(seconds: int | None) -> str:
     return f"{seconds} s"
 
 
+def _told(line: Mapping[str, Any]) -> bool:
+    """Whether the host told how it stands."""
+    return "time" in line
+
+
 def mark_differing(lines: Sequence[dict[str, Any]]) -> None:
-    """Say of each host that was reached whether its release differs from that of most; of equals, the first counts."""
-    counts = Counter(line["release"] for line in lines if line["reachable"])
+    """Say of each host that told it whether its release differs from that of most; of equals, the first counts."""
+    counts = Counter(line["release"] for line in lines if _told(line))
     most = counts.most_common(1)[0][0] if counts else None
     for line in lines:
-        line["differs"] = line["reachable"] and line["release"] != most
+        line["differs"] = _told(line) and line["release"] != most
 
 
 def row(line: Mapping[str, Any]) -> tuple[str, ...]:
     """One line of the table."""
-    if not line["reachable"]:
-        return (line["host"], "UNREACHABLE", *("-" for _ in HEADINGS[2:]))
+    if not _told(line):
+        return (line["host"], line["state"].upper(), *("-" for _ in HEADINGS[2:]))
     state = line["state"] if line["state"] == "healthy" else line["state"].upper()
     memory, days, workers = line["memory_bytes"], line["certificate_days"], line["workers"]
     return (
@@ -206,7 +214,7 @@ def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[s
 
 def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the table has no room for, and an operator should not miss."""
-    reached = [line for line in lines if line["reachable"]]
+    reached = [line for line in lines if _told(line)]
     found = []
     if any(line.get("differs") for line in reached):
         found.append("! the hosts do not all serve the same release")
