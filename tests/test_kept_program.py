@@ -76,7 +76,9 @@ def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) ->
     first = site.deploy()
     second = site.deploy()
     before = site.outcomes
-    told = by_hand(site, "status")
+    # As it stands in the README there.
+    command = site.sh(f"grep ^Stands: {ROOT}/README").partition(":")[2].partition("(says")[0]
+    told = site.sh(f"cd {ROOT} && {command}")
     assert "Traceback" not in told
     line = dict(one.split(None, 1) for one in told.splitlines())
     assert line["live"].startswith(f"{second} on slot {site.slot} since 20")
@@ -99,7 +101,7 @@ def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) ->
     told = by_hand(site, "status")
     assert "maintenance  ON: clients get 503" in told
     site.sh(dict(one.split(None, 1) for one in told.splitlines())["next"].partition(": ")[2])
-    # As it stands there, it goes back.
+    # What it says goes back.
     command = by_hand(site, "status").rpartition("Back to the release before: ")[2]
     assert site.outcomes == before
     assert f"step committed {first}" in site.sh(command)
