@@ -5,11 +5,13 @@ What a script did by programs of its own is noted here as those would note it, a
 
 import os
 import signal
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+main: Any = import_module("host.main")
 running: Any = import_module("host.run")
 units: Any = import_module("host.units")
 Folder: Any = import_module("host.folders").Folder
@@ -76,6 +78,19 @@ def pause(run: Any, seconds: float) -> None:
     run.heed()
 
 
+module_of = main._module
+
+
+def last_module(step: str) -> Any:
+    """The module of a step; where $LAB/sealed is, the last that can be imported, as if the rest had been removed."""
+    module = module_of(step)
+    if (LAB / "sealed").exists():
+        # What the interpreter has within itself stays.
+        sys.meta_path[:] = [one for one in sys.meta_path if one.__module__ == "_frozen_importlib"]
+    return module
+
+
+main._module = last_module
 Folder.rename, Folder.sync = noted_rename, noted_sync
 running.Run.pause = pause
 running.now = now

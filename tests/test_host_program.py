@@ -57,6 +57,15 @@ def test_a_step_imports_all_that_it_needs_before_it_does_anything() -> None:
                 assert not late, f"{path.name}: {function.name}"
 
 
+def test_no_file_is_read_in_an_encoding_that_would_be_imported_then() -> None:
+    """UTF-8 alone is loaded with every interpreter."""
+    for path in (templates.FOLDER / "host").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "encoding":
+                assert isinstance(node.value, ast.Constant), path
+                assert node.value.value == "utf-8", path
+
+
 def test_it_knows_nothing_but_the_standard_library() -> None:
     code = f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); before = set(sys.modules)"
     code += "; import templates.host.main; print(*set(sys.modules) - before)"

@@ -128,6 +128,22 @@ def test_processes_that_end_send_it_back(shell_host: ShellHost, file: str, conte
     assert returned(host) == why
 
 
+@pytest.mark.parametrize("status", [200, 500])
+def test_it_needs_nothing_of_python_that_it_has_not_loaded(shell_host: ShellHost, status: int) -> None:
+    """An upgrade of the system may take the standard library away meanwhile."""
+    host = tried(shell_host)
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 202 ")
+    answers(host, status)
+    (host.folder / "sealed").touch()
+    assert host.execute(WATCH) == (0 if status == 200 else 1)
+    if status == 200:
+        assert committed(host)
+    else:
+        assert returned(host).startswith("its health check did not hold: answered 500, not 200")
+
+
 def test_workers_that_end_after_so_many_requests_are_no_fault(shell_host: ShellHost) -> None:
     host = tried(shell_host)
     children = host.folder / "proc/101/task/101/children"

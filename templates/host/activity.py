@@ -57,7 +57,7 @@ def _locks() -> Iterator[str]:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(1 << 20).splitlines()
     except OSError:
         return []

@@ -42,7 +42,7 @@ class Processes:
 
     def _read_workers(self) -> bool:
         try:
-            with open(f"{PROC}/{self.main}/task/{self.main}/children", encoding="ascii") as file:
+            with open(f"{PROC}/{self.main}/task/{self.main}/children", encoding="utf-8") as file:
                 self._workers = set(file.read().split())
         except (OSError, ValueError):
             return False

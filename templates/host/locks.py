@@ -137,7 +137,7 @@ def stranger_at(descriptor: int) -> str:
     found = os.fstat(descriptor)
     device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
     try:
-        with open(f"{PROC}/locks", encoding="ascii") as file:
+        with open(f"{PROC}/locks", encoding="utf-8") as file:
             lines = [match for match in map(_HELD.match, file) if match]
     except OSError:
         return ""
