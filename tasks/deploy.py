@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.executor import CONSENT, invocation, verb
@@ -14,29 +16,17 @@ if TYPE_CHECKING:
     from tasks.engine.parallel import Stop
 
 
-_FLAGS = {
-    "canary": "hosts of the first wave",
-    "batch": "hosts of every further wave: N, or P% of all, rounded up",
-    "max_failures": "hosts that may fail in the whole run: N, or P%, rounded down",
-    "pause": "seconds between two waves",
-    "on_failure": "stop, or undo what this run has activated",
-    "lock_wait": "seconds to wait for another run to end",
-    "retry_failed": "the hosts that the last run left behind",
-}
-_WAIT = "wait for the end of the probation, wave by wave"
-_STOP_FIRST = "kill what serves before its successor starts: a few seconds of 502, and no probation"
-
-
 class _Flags(NamedTuple):
     """How a run goes over a fleet, as it was typed."""
 
-    canary: str
-    batch: str
-    max_failures: str
-    pause: str
-    on_failure: str
-    lock_wait: str
+    canary: str = "1"
+    batch: str = "25%"
+    max_failures: str = "0"
+    pause: str = "0"
+    on_failure: str = "stop"
+    lock_wait: str = "0"
     wait: bool = False
+    retry_failed: bool = False
     stop_first: bool = False
 
     def policy(self) -> Policy:
@@ -56,11 +46,11 @@ class _Flags(NamedTuple):
         from tasks.engine import quote
 
         expression = invocation(c).hosts or "all"
-        usual = _Flags("1", "25%", "0", "0", "stop", "0")
+        # Which hosts is for -H to say.
         flags = [
             f" --{name.replace('_', '-')}{'' if value is True else f' {value}'}"
-            for name, value in self._asdict().items()
-            if value != getattr(usual, name)
+            for name, value in self._replace(retry_failed=False)._asdict().items()
+            if value != self._field_defaults[name]
         ]
 
         def command(excluded: Sequence[str]) -> str:
@@ -68,6 +58,44 @@ class _Flags(NamedTuple):
             return f"fab {verb} -H {quote.shell(hosts)}{''.join(flags)}"
 
         return command
+
+
+_HELP = {
+    "canary": "hosts of the first wave",
+    "batch": "hosts of every further wave: N, or P% of all, rounded up",
+    "max_failures": "hosts that may fail in the whole run: N, or P%, rounded down",
+    "pause": "seconds between two waves",
+    "on_failure": "stop, or undo what this run has activated",
+    "lock_wait": "seconds to wait for another run to end",
+    "wait": "wait for the end of the probation, wave by wave",
+    "retry_failed": "the hosts that the last run left behind",
+    "stop_first": "kill what serves before its successor starts: a few seconds of 502, and no probation",
+}
+
+
+def _rolling(*without: str, **own: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The decorator of a verb that goes over a fleet: the options of `_Flags`, given as one, and its own.
+
+    without: options that it does not have; own: help of those that it alone has.
+    """
+    shared = {name: text for name, text in _HELP.items() if name not in without}
+
+    def decorate(body: Callable[..., None]) -> Callable[..., None]:
+        @wraps(body)
+        def rolling(c: Any, **given: Any) -> None:
+            flags = _Flags(**{name: given.pop(name) for name in shared})
+            body(c, flags, **given)
+
+        context, _, *others = inspect.signature(body).parameters.values()
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_Flags._field_defaults[name])
+            for name in shared
+        ]
+        others = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in others]
+        rolling.__signature__ = inspect.Signature([context, *options, *others])  # type: ignore[attr-defined]
+        return verb(**shared, **own)(rolling)
+
+    return decorate
 
 
 @verb()
@@ -89,18 +117,10 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
     runner.leave(members, bad=check and changes)
 
 
-@verb(**_FLAGS, **CONSENT, wait=_WAIT, stop_first=_STOP_FIRST, require_clean="refuse what no commit has")
+@_rolling(**CONSENT, require_clean="refuse what no commit has")
 def deploy(
     c: Any,
-    canary: str = "1",
-    batch: str = "25%",
-    max_failures: str = "0",
-    pause: str = "0",
-    on_failure: str = "stop",
-    lock_wait: str = "0",
-    wait: bool = False,
-    retry_failed: bool = False,
-    stop_first: bool = False,
+    flags: _Flags,
     require_clean: bool = False,
     take_over: bool = False,
     overwrite: bool = False,
@@ -113,9 +133,8 @@ def deploy(
     """
     from tasks import runner
 
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait, stop_first)
     policy, lock_seconds = flags.policy(), flags.lock_seconds()
-    project, selection = runner.choose(c, "deploy", retry=retry_failed)
+    project, selection = runner.choose(c, "deploy", retry=flags.retry_failed)
     made = project.release(require_clean=require_clean)
     # From here on nothing of what was given can be wrong.
     doors = runner.knock(c, selection)
@@ -127,60 +146,34 @@ def deploy(
     consent = Consent(take_over, overwrite)
     if invocation(c).dry:
         found = plan_view.make(project, made, members, consent)
-        plan_view.show_scripts(plan_view.texts(found, members, lock_seconds, stop_first=stop_first))
+        plan_view.show_scripts(plan_view.texts(found, members, lock_seconds, stop_first=flags.stop_first))
         runner.leave(members)
         return
     plan_view.announce(project, made, as_json=json)
     again = flags.again(c, "deploy")
     carried = Delivering(project, made, lock_seconds, consent)
     runner.follow(
-        members, lambda stop: _rollout("deploy", members, policy, stop, again, stop_first).deploy(carried), json
+        members, lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(carried), json
     )
 
 
-@verb(**_FLAGS, stop_first=_STOP_FIRST, to="a release id, or the beginning of one")
-def rollback(
-    c: Any,
-    to: str = "",
-    canary: str = "1",
-    batch: str = "25%",
-    max_failures: str = "0",
-    pause: str = "0",
-    on_failure: str = "stop",
-    lock_wait: str = "0",
-    retry_failed: bool = False,
-    stop_first: bool = False,
-    json: bool = False,
-) -> None:
+@_rolling("wait", to="a release id, or the beginning of one")
+def rollback(c: Any, flags: _Flags, to: str = "", json: bool = False) -> None:
     """Activate an earlier release: the one before, or --to ID. Nothing is sent or installed."""
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, stop_first=stop_first)
-    _switch(c, "rollback", to or None, flags, retry_failed, json)
+    _switch(c, "rollback", to or None, flags, json)
 
 
-@verb(**_FLAGS, wait=_WAIT, stop_first=_STOP_FIRST)
-def restart(
-    c: Any,
-    canary: str = "1",
-    batch: str = "25%",
-    max_failures: str = "0",
-    pause: str = "0",
-    on_failure: str = "stop",
-    lock_wait: str = "0",
-    wait: bool = False,
-    retry_failed: bool = False,
-    stop_first: bool = False,
-    json: bool = False,
-) -> None:
+@_rolling()
+def restart(c: Any, flags: _Flags, json: bool = False) -> None:
     """Activate the live release again in the other slot, losing no request."""
-    flags = _Flags(canary, batch, max_failures, pause, on_failure, lock_wait, wait, stop_first)
-    _switch(c, "restart", None, flags, retry_failed, json)
+    _switch(c, "restart", None, flags, json)
 
 
-def _switch(c: Any, action: str, target: str | None, flags: _Flags, retry: bool, json: bool) -> None:
+def _switch(c: Any, action: str, target: str | None, flags: _Flags, json: bool) -> None:
     from tasks import runner
 
     policy, wait = flags.policy(), flags.lock_seconds()
-    project, selection = runner.choose(c, action, retry=retry)
+    project, selection = runner.choose(c, action, retry=flags.retry_failed)
     members = runner.members_of(c, project, selection, doors=runner.knock(c, selection))
     from tasks import plan_view
     from tasks.engine.deploy import rollback

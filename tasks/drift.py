@@ -46,7 +46,7 @@ def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...
 
     service = member.service
     account = member.host.user or member.login
-    paths = questions.root_files(service, account)
+    paths = system_files.paths(service, account)
     found = member.ask(questions.drift(paths), steps.drift(service, paths))
     # A host that reports what is no account is compared with what setup would write.
     recorded = found.account if found.account and quote.is_account(found.account) else account

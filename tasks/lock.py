@@ -1,31 +1,31 @@
-"""`fab lock`: the dependencies, pinned with hashes for every Python and platform."""
+"""lock: the dependencies, pinned with hashes for every Python and platform."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fabric import Connection, task
+from tasks.executor import ROOT, verb
 
 if TYPE_CHECKING:
     from tasks.engine.release.relock import Change
 
-_ROOT = Path(__file__).resolve().parent.parent
 
-
-@task(auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def lock(c: Connection, upgrade: bool = False, package: str = "") -> None:
-    """Lock the dependencies: write service/requirements.txt from requirements.in.
-
-    --upgrade takes the newest versions that agree; --package A,B those of the named packages only.
-    """
+@verb(upgrade="take the newest versions that agree", package="the newest of these alone; several with commas")
+def lock(c: Any, upgrade: bool = False, package: str = "", json: bool = False) -> None:
+    """Lock the dependencies: write service/requirements.txt from requirements.in."""
     from tasks.engine.config import service
-    from tasks.engine.release import relock  # here, so that `fab --list` does not pay for it
+    from tasks.engine.release import relock
+    from tasks.engine.report import output
 
-    described = service.describe(service.load(_ROOT / "service" / "service.yaml"))
+    described = service.describe(service.load(ROOT / "service" / "service.yaml"))
     names = [name.strip() for name in package.split(",") if name.strip()]
-    changes = relock.make(_ROOT, described.python, upgrade=upgrade, packages=names)
-    print("\n".join(map(_line, changes)) or "service/requirements.txt: nothing to change")
+    changes = relock.make(ROOT, described.python, upgrade=upgrade, packages=names)
+    if json:
+        rows = [{"package": one.name, "from": list(one.before), "to": list(one.after)} for one in changes]
+        output.document({"changes": rows})
+        return
+    for text in map(_line, changes) if changes else ("service/requirements.txt: nothing to change",):
+        output.out().line(text)
 
 
 def _line(change: Change) -> str:

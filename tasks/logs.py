@@ -13,10 +13,11 @@ from tasks.executor import ended_by_interrupt, invocation, verb
     f="follow", n="lines a host", since="a time (UTC), as journalctl takes it", until="likewise",
     grep="a pattern, as journalctl takes it", level="error, warning, info or debug: at least",
     process="web, or another of service.yaml; several with commas", nginx="the gateway's lines, too",
+    checks="the requests of our own health checks, too",
 )  # fmt: skip
 def logs(
     c: Any, f: bool = False, n: str = "", since: str = "", until: str = "", grep: str = "", level: str = "",
-    process: str = "", nginx: bool = False, json: bool = False,
+    process: str = "", nginx: bool = False, checks: bool = False, json: bool = False,
 ) -> None:  # fmt: skip
     """Show the journals of all selected hosts, merged by time; -f follows."""
     from tasks import runner
@@ -26,7 +27,7 @@ def logs(
     from tasks.engine.report import output
 
     wanted = journal.wanted(
-        n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f
+        n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f, checks=checks
     )
     _, members = runner.open_fleet(c)
     journal.check(wanted, [member.service for member in members])

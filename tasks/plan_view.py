@@ -73,7 +73,7 @@ def _lines(planned: HostPlan) -> Iterable[str]:
     if planned.unchanged:
         yield f"unchanged: release {planned.release} serves already"
         return
-    yield f"deploy {planned.before or 'nothing'} -> {planned.release}, because {planned.why}"
+    yield f"deploy {planned.served or 'nothing'} -> {planned.release}, because {planned.why}"
     for path in document["files"]["send"][:20]:
         yield f"  send {path}"
     if len(document["files"]["send"]) > 20:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
 import shlex
 import shutil
@@ -10,67 +9,83 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-from fabric import Connection, task
+from typing import TYPE_CHECKING, Any
 
 from tasks.engine.errors import UsageError
+from tasks.executor import ROOT, verb
 
-ROOT = Path(__file__).resolve().parent.parent
-STATE = ROOT / ".sandbox"
+if TYPE_CHECKING:
+    from tasks.engine.report.output import Writer
+    from tasks.engine.sandbox import Machine
+
+_STATE = ROOT / ".sandbox"
 
 
-@task(auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def up(c: Connection, count: str = "2", suite: str = "") -> None:
+@verb(count="so many of them, 1 to 60", suite="another release of Debian or Ubuntu")
+def up(c: Any, count: str = "2", suite: str = "", json: bool = False) -> None:
     """Boot local hosts shire01, shire02, ... with systemd, sshd and nginx, and no way out.
 
-    --count N of them, 1 to 60; what runs already is left alone. --suite NAME takes another Debian or Ubuntu release.
+    What runs already is left alone.
     """
+    from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
 
     number = parse_count(count)
-    if _as_root("sandbox.up", f"--count={number}", *([f"--suite={suite}"] if suite else [])):
+    flags = [*([f"--suite={suite}"] if suite else []), *(["--json"] if json else [])]
+    if _as_root("sandbox.up", f"--count={number}", *flags):
         return
-    machines = Sandbox(STATE, suite or None).up(number, _elapsed())
+    machines = Sandbox(_STATE, suite or None).up(number, _elapsed(output.err() if json else output.out()))
+    if json:
+        output.document({"hosts": [_row(machine) for machine in machines]})
+        return
     for machine in machines:
-        _print(f"{machine.name}  {machine.address}")
-    _print(f"next: fab deploy -H {machines[0].name}")
+        output.out().line(f"{machine.name}  {machine.address}")
+    output.out().line(f"next: fab deploy -H {machines[0].name}")
 
 
-@task(name="list", auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def listing(c: Connection, json: bool = False) -> None:
-    """List the local hosts that sandbox.up made, on or off. --json prints one document."""
+@verb(name="list")
+def listing(c: Any, json: bool = False) -> None:
+    """List the local hosts that sandbox.up made, on or off."""
+    from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
 
-    machines = Sandbox(STATE).machines()
-    rows = [{"host": m.name, "address": m.address, "running": m.keeper_pid is not None} for m in machines]
+    rows = [_row(machine) for machine in Sandbox(_STATE).machines()]
     if json:
-        _print(json_format.dumps({"schema": 1, "hosts": rows}))
+        output.document({"hosts": rows})
         return
     for row in rows:
-        _print(f"{row['host']}  {row['address']}  {'running' if row['running'] else 'off'}")
+        output.out().line(f"{row['host']}  {row['address']}  {'running' if row['running'] else 'off'}")
     if not rows:
-        _print("no sandbox hosts; fab sandbox.up makes them")
+        output.out().line("no sandbox hosts; fab sandbox.up makes them")
 
 
-@task(auto_shortflags=False)  # type: ignore[untyped-decorator]  # fabric has no types
-def down(c: Connection) -> None:
+@verb()
+def down(c: Any, json: bool = False) -> None:
     """Remove the local hosts that sandbox.up made, with their disks, keys and network."""
+    from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
 
-    if not STATE.exists():
-        _print("no sandbox hosts; nothing to do")
+    there = _STATE.exists()
+    if there and _as_root("sandbox.down", *(["--json"] if json else [])):
         return
-    if _as_root("sandbox.down"):
-        return
-    gone = Sandbox(STATE).down()
-    _print(f"removed {', '.join(gone) or 'an empty sandbox'}")
+    gone = Sandbox(_STATE).down()
+    if json:
+        output.document({"removed": list(gone)})
+    else:
+        told = f"removed {', '.join(gone) or 'an empty sandbox'}" if there else "no sandbox hosts; nothing to do"
+        output.out().line(told)
+
+
+def _row(machine: Machine) -> dict[str, object]:
+    return {"host": machine.name, "address": machine.address, "running": machine.keeper_pid is not None}
 
 
 def parse_count(text: str) -> int:
     """The number of hosts on the command line, its bounds unchecked. Raises UsageError for what is no number."""
     if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"--count takes a number of hosts, not {text!r}", next="fab sandbox.up --count 2")
+        raise UsageError(
+            f"--count takes a number of hosts, not {text!r}", where="--count", next="fab sandbox.up --count 2"
+        )
     return int(text)
 
 
@@ -90,11 +105,7 @@ def _as_root(*arguments: str) -> bool:
     return True
 
 
-def _elapsed() -> Callable[[str], None]:
+def _elapsed(writer: Writer) -> Callable[[str], None]:
     """A `say` that puts the seconds since now before each step."""
     start = time.monotonic()
-    return lambda text: _print(f"{time.monotonic() - start:5.1f}s  {text}")
-
-
-def _print(text: str) -> None:
-    print(text, flush=True)
+    return lambda text: writer.line(f"{time.monotonic() - start:5.1f}s  {text}")

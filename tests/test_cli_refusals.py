@@ -118,6 +118,7 @@ def test_a_person_who_says_yes_is_not_asked_again(watched: tuple[Clone, Mute]) -
         (["-S", "/nonexistent/config", "status"], "/nonexistent/config"),
         (["exec", "-H", "all"], "fab exec -H shire01 -- uptime"),
         (["logs", "-n", "many"], "fab logs -n 100"),
+        (["sandbox.up", "--count", "x"], "fab sandbox.up --count 2"),
         (["status", "-H", "shire1"], "did you mean 'shire0"),
         (["status", "-H", "shore"], "did you mean 'shire'"),
         (["deploy", "-H", "shire,-shire"], "leaves no host"),
@@ -213,6 +214,9 @@ def test_a_missing_or_stale_lock_stops_a_deploy_before_any_contact(watched: tupl
         ["status", "--json", "-H", "nobody"],
         ["-w", "rollback", "--json", "-H", "all"],
         ["logs", "--json", "-n", "x"],
+        ["--dry", "lock", "--json"],
+        ["sandbox.up", "--json", "--count", "x"],
+        ["--dry", "sandbox.down", "--json"],
     ],
 )
 def test_with_json_an_error_is_a_document_too(watched: tuple[Clone, Mute], words: list[str]) -> None:
@@ -223,3 +227,17 @@ def test_with_json_an_error_is_a_document_too(watched: tuple[Clone, Mute], words
     assert document["schema"] == 1
     assert {"code", "message", "path", "next"} <= document["error"].keys()
     assert document["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "document"),
+    [
+        ("sandbox.list", "no sandbox hosts; fab sandbox.up makes them", {"schema": 1, "hosts": []}),
+        ("sandbox.down", "no sandbox hosts; nothing to do", {"schema": 1, "removed": []}),
+    ],
+)
+def test_without_local_hosts_there_is_nothing_to_show_or_remove(
+    plain: Clone, verb: str, words: str, document: dict[str, object]
+) -> None:
+    assert plain.done(verb).out == f"{words}\n"
+    assert plain.done(verb, "--json").json() == document

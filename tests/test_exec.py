@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.fleet.remote_command import asked
+from tasks.engine.ssh.byte_stream import LINK_SECONDS
 from tests import clone as clones
 from tests.clone import Clone
 from tests.hosts import Hosts, MakeHosts
@@ -73,6 +74,33 @@ def test_a_command_past_its_time_is_ended_on_the_host_too(fleet: Fleet) -> None:
     document = clone.fab("-T", "1", "exec", "--json", "-H", "shire01", "--", "echo before; sleep 60").json()
     (answer,) = document["hosts"]
     assert (answer["exit"], answer["timed_out"], answer["output"]) == (124, True, ["before"])
+
+
+def test_a_command_that_closes_its_output_and_goes_on_is_waited_for(fleet: Fleet) -> None:
+    clone, _ = fleet
+    began = time.monotonic()
+    line = f"exec >&- 2>&-; sleep {LINK_SECONDS + 1}; exit 3"
+    assert clone.fab("exec", "-H", "shire01", "--", line).status == 3
+    assert time.monotonic() - began > LINK_SECONDS
+
+
+def test_what_a_command_leaves_running_is_waited_for_only_while_it_may_print(fleet: Fleet) -> None:
+    clone, hosts = fleet
+    began = time.monotonic()
+    clone.done("exec", "-H", "shire01", "--", "sleep 1000 >/dev/null 2>&1 & echo left")
+    assert time.monotonic() - began < LINK_SECONDS
+    hosts[0].sh("pkill -f '[s]leep 1000'")
+    assert clone.done("exec", "-H", "shire01", "--", "(sleep 1; echo late) & echo left").out == (
+        "shire01  left\nshire01  late\n"
+    )
+
+
+def test_a_command_that_ends_its_own_session_is_an_error_with_the_way_on(fleet: Fleet) -> None:
+    clone, _ = fleet
+    ended = clone.fab("exec", "-H", "shire01", "--", "kill -9 $PPID")
+    assert ended.status == 1
+    assert "it may go on there" in ended.err
+    assert "next: see what runs there: fab shell -H shire01" in ended.err
 
 
 def test_a_host_that_is_not_reached_stands_in_the_table_and_stops_nobody(fleet: Fleet, tmp_path: Path) -> None:

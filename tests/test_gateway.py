@@ -163,7 +163,7 @@ def test_what_is_said_of_the_client_is_nginx_own_word(address: str) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [REFUSED[::2], REFUSED[1::2], ("Script_Name", "Remote_User", "X_Loop_Check")],
+    [REFUSED[::2], REFUSED[1::2], ("Script_Name", "Remote_User", "X_Loop_Check", "X-Loop-Check")],
     ids=["even", "odd", "underscores"],
 )
 def test_a_client_cannot_say_who_it_is_nor_where_the_service_is(address: str, headers: tuple[str, ...]) -> None:

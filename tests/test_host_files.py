@@ -41,6 +41,13 @@ def test_the_same_service_has_the_same_files() -> None:
     assert system_files.render(SERVICE, GROUND) == system_files.render(change(), GROUND)
 
 
+@pytest.mark.parametrize("service", [SERVICE, change(nginx=None)])
+@pytest.mark.parametrize("account", ["deploy", "root"])
+def test_where_they_lie_is_known_before_a_host_is_asked(service: Service, account: str) -> None:
+    ground = Ground(account, "www-data", True, "/usr/sbin/systemctl")
+    assert system_files.paths(service, account) == tuple(file.path for file in system_files.render(service, ground))
+
+
 @pytest.mark.parametrize("path", texts())
 def test_nothing_is_left_to_be_filled_in(path: str) -> None:
     assert "{{" not in texts()[path]

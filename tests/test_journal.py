@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.sections import WEB, Gateway, Process
+from tasks.engine.config.sections import WEB, Gateway, Listen, Process
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import journal, layout, log_text
 from tasks.engine.host.journal import Wanted
 
 _SERVICE = Service("my-app", "app:app", processes=(WEB, Process("worker", "run"), Process("tidy", "run", "daily")))
-_BARE = {"n": "", "since": "", "until": "", "grep": "", "level": "", "process": "", "nginx": False, "follow": False}
+_OPEN = _SERVICE._replace(listen=Listen("127.0.0.1", 8080))
+_BARE = {"n": "", "since": "", "until": "", "grep": "", "level": "", "process": "", "nginx": False, "follow": False,
+         "checks": False}  # fmt: skip
 
 
 def _line(**fields: object) -> bytes:
@@ -114,6 +118,60 @@ def test_the_source_is_journalds_word_and_never_the_senders(fields: dict[str, ob
     entry = journal.parse("a", _line(MESSAGE="m", **fields))
     assert entry is not None
     assert entry.source == source
+
+
+_SLOT, _NGINX = "my-app@blue.service", "nginx.service"
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "service", "hidden"),
+    [
+        (_SLOT, '{"message": "m", "logger": "access", "check": "live"}', _SERVICE, True),
+        (_SLOT, '{"message": "m", "logger": "access", "check": ""}', _SERVICE, False),
+        (_SLOT, '{"message": "m", "logger": "access"}', _SERVICE, False),
+        (_SLOT, '{"message": "m", "logger": "shop", "check": "live"}', _SERVICE, False),
+        (_SLOT, '{"message": "\\"check\\": \\"live\\"", "logger": "access"}', _SERVICE, False),
+        (_SLOT, '"logger": "access", "check": "live"', _SERVICE, False),
+        ("my-app-worker.service", '{"message": "m", "logger": "access", "check": "live"}', _SERVICE, False),
+        (_SLOT, '{"message": "m", "logger": "access", "check": "live"}', _OPEN, False),
+        (_NGINX, '{"message": "m", "check": "green"}', _OPEN, True),
+        (_NGINX, '{"message": "m", "check": ""}', _SERVICE, False),
+        ("init.scope", '{"message": "m", "check": "green"}', _SERVICE, False),
+    ],
+)
+def test_a_request_of_our_own_check_is_hidden_and_no_other(
+    unit: str, text: str, service: Service, hidden: bool
+) -> None:
+    entry = journal.parse("a", _line(MESSAGE=text, _SYSTEMD_UNIT=unit))
+    assert entry is not None
+    assert Wanted().has(entry, service) is not hidden
+    assert Wanted(checks=True).has(entry, service)
+
+
+@pytest.mark.parametrize(("status", "last"), [(0, 2), (0, 4), (1, 9)])
+def test_a_host_sends_so_many_lines_beside_those_of_checks_and_ends_as_journalctl_did(
+    tmp_path: Path, status: int, last: int
+) -> None:
+    texts = [
+        '{"check":""}',
+        '{"logger": "access", "check": "live"}',
+        "c",
+        '"check":"live',
+        '{"check":"green"}',
+        "f",
+        "g",
+    ]
+    lines = [json.dumps({"MESSAGE": text}) for text in texts]
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text("#!/bin/sh\ncat <<'.'\n" + "\n".join(lines) + f"\n.\nexit {status}\n")
+    journalctl.chmod(0o755)
+    said = subprocess.run(
+        ["sh", "-c", journal.last(_SERVICE, Wanted(lines=last))],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    surely = [line for line in lines if "live" not in line and "green" not in line]
+    end = lines.index(surely[last - 1]) + 1 if last <= len(surely) else len(lines)
+    assert said == ["@begin", *lines[:end], f"@end {status}"]
 
 
 def test_what_the_sender_calls_itself_stands_beside_it() -> None:

@@ -82,6 +82,12 @@ def test_what_is_on_probation_may_be_committed_before_the_activation_comes() -> 
     assert json.loads(planned(host({COMMITTED: OLD})).scripts()[-1].text)["expect"] == [OLD]
 
 
+def test_a_plan_starts_from_what_has_the_traffic_committed_or_not() -> None:
+    third = "d" * 12
+    on_probation = host({COMMITTED: OLD, "state live": "green", TRIED: third})
+    assert [plan.as_dict(planned(one))["from"] for one in (on_probation, host({COMMITTED: OLD}))] == [third, OLD]
+
+
 def test_only_what_the_host_lacks_is_sent() -> None:
     made = release("a.py", "b.py", "c.py")
     digests = {entry.path: entry.sha256 for entry in made.tree.entries}

@@ -82,6 +82,15 @@ def test_what_holds_is_committed_and_then_the_former_slot_is_stopped(shell_host:
     assert len([call for call in host.calls if call.startswith("curl")]) == 3
 
 
+@pytest.mark.parametrize("action", ["rollback", "undo"])
+def test_a_run_that_goes_back_says_which_release_served_and_which_was_committed(
+    shell_host: ShellHost, action: str
+) -> None:
+    host = tried(shell_host)
+    assert host.execute(steps.activate(SERVICE, Switch(action, OLD, f"{OLD} {NEW}"))) == 0
+    assert (host.transcript.last("served"), host.transcript.last("before")) == (NEW, OLD)
+
+
 @pytest.mark.parametrize("statuses", [(200, 500, 200, 200), (500, 200, 200, 500, 200)])
 def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: tuple[int, ...]) -> None:
     host = tried(shell_host, 6)

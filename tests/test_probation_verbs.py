@@ -89,6 +89,7 @@ def test_a_rollback_is_back_at_once(site: Trial) -> None:
         said = site.done("rollback").out
     took = time.monotonic() - began
     assert f"the probation of {new} is ended: slot {site.slot} has the traffic" in said
+    assert f"ROLLED BACK  {new} -> {old}  " in said
     assert watch.seen <= {new, old}
     assert check(site, old) == old
     site.settled()
@@ -131,8 +132,10 @@ def test_waiting_for_what_is_on_probation_already_tells_its_failure(site: Trial)
 def test_other_content_is_tried_against_the_committed_release(site: Trial) -> None:
     old, new = site.tried()
     other = site.edit()
+    assert f"deploy {new} -> {other}, because" in site.fab("plan").out
     said = site.done("deploy").out
     assert f"the probation of {new} is ended" in said
+    assert f"DEPLOYED  {new} -> {other}  " in said
     assert (site.answering, site.trying) == (other, True)
     assert [one[1:] for one in site.outcomes[-3:]] == [(new, "ended"), (other, "started"), (other, "probation")]
     site.fault(other, "says 500")
@@ -239,7 +242,8 @@ def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(sit
     assert told.status == 1
     assert "UNCOMMITTED" in told.out
     assert f"{new} serves, and nobody watches it; a boot starts {old}" in told.out
-    site.done("rollback")
+    finished = [one for one in site.fab("rollback", "--json").lines() if one["event"] == "finished"]
+    assert [(one["before"], one["release"]) for one in finished] == [(new, old)]
     assert check(site, old) == old
     site.settled()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks import executor, runner
+from tasks import deploy, executor, runner
 from tasks.engine.deploy import rollback
 from tasks.engine.diagnose import doctor
 from tasks.engine.errors import LoopError
@@ -133,3 +133,15 @@ def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dr
     asked = executor.Invocation(None, dry, (), None, 10, None, "")
     runner.open_fleet(SimpleNamespace(config={"loop_invocation": asked}), changing="stop", early=True)
     assert knocked == doors
+
+
+def test_verbs_that_go_over_a_fleet_have_the_same_options_and_say_what_each_means() -> None:
+    verbs: tuple[Any, ...] = (deploy.deploy, deploy.rollback, deploy.restart)
+    deployed, back, again = ({one.name: (one.default, one.help) for one in verb.get_arguments()} for verb in verbs)
+    own = {"require_clean", "take_over", "overwrite", "to"}
+    assert {name: told for name, told in deployed.items() if name not in own} == again
+    assert {name: told for name, told in again.items() if name != "wait"} == {
+        name: told for name, told in back.items() if name not in own
+    }
+    assert [name for name, (_, text) in again.items() if not text] == ["json"]
+    assert {name: default for name, (default, _) in again.items() if name != "json"} == deploy._Flags()._asdict()

@@ -13,6 +13,7 @@ from tasks.engine.release import lockfile as locks
 from tasks.engine.release import relock
 from tasks.engine.release.relock import Change
 from tests import distributions
+from tests.clone import Clone
 
 
 @pytest.fixture
@@ -140,3 +141,13 @@ def test_lower_bound(python: str, lowest: str) -> None:
 def test_lower_bound_refuses_what_is_no_range() -> None:
     with pytest.raises(UsageError, match="no range"):
         relock.lower_bound("3.9")
+
+
+def test_the_verb_tells_what_changed_in_words_and_as_one_document(root: Path, clone: Clone) -> None:
+    clone.write("service/requirements.in", "top\n")
+    clone.write("service/requirements.txt", "")
+    told = [{"package": name, "from": [], "to": ["1.0"]} for name in ("low", "old", "top")]
+    assert clone.done("lock", "--json").json() == {"schema": 1, "changes": told}
+    assert clone.done("lock").out == "service/requirements.txt: nothing to change\n"
+    distributions.wheel(root.parent / "links", "top", "2.0")
+    assert clone.done("lock", "--package", "top").out == "- low 1.0\n- old 1.0\n  top 1.0 -> 2.0\n"

@@ -12,6 +12,8 @@ from flask import Flask, Response, g, request
 from . import logs
 
 HEADER = "X-Request-ID"
+CHECK = "X-Loop-Check"
+WAYS = ("blue", "green", "live")
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 
 log = logging.getLogger("access")
@@ -39,6 +41,9 @@ def _finish(response: Response) -> Response:
         "ms": round((time.monotonic() - g.started) * 1000, 1),
         "remote": request.remote_addr or "",
     }
+    # The host's own health check, in nginx's word: `fab logs` shows it with --checks alone.
+    if (check := request.headers.get(CHECK)) in WAYS:
+        fields["check"] = check
     log.info("%s %s %s", request.method, request.path, response.status_code, extra={"fields": fields})
     return response
 

@@ -35,6 +35,12 @@ def test_one_request_is_logged_once(app: Flask, lines: Lines, method: str, path:
     }
 
 
+@pytest.mark.parametrize(("said", "kept"), [("live", True), ("green", True), ("", False), ("mine", False)])
+def test_a_health_check_of_the_host_is_marked(client: FlaskClient, lines: Lines, said: str, kept: bool) -> None:
+    client.get("/healthz", headers={"X-Loop-Check": said})
+    assert [line.get("check") for line in lines()] == [said if kept else None]
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -63,6 +63,7 @@ class Activation(Trial):
     def _expect(self) -> None:
         """The committed release must be what the plan saw, before or after the end of a probation."""
         self.run.mark("before", self.serves)
+        self.run.mark("served", self._ground.served)
         if self.serves not in self.step["expect"]:
             raise Moved(self.serves)
 

@@ -43,8 +43,10 @@ class Probe:
     def slot(self, slot: str, seconds: float) -> Answer:
         """Ask a slot at its own socket."""
         host = self.service.front.host
-        headers = ("--header", f"Host: {host}", "--header", "X-Forwarded-Proto: https")
-        return self._ask(seconds, "--unix-socket", self.service.socket(slot), *headers, f"http://{host}{self.path}")
+        # The last one marks a check of ours in the service's log, as nginx does.
+        headers = (f"Host: {host}", "X-Forwarded-Proto: https", f"X-Loop-Check: {slot}")
+        words = [word for header in headers for word in ("--header", header)]
+        return self._ask(seconds, "--unix-socket", self.service.socket(slot), *words, f"http://{host}{self.path}")
 
     def front(self, seconds: float, way: str = "live") -> Answer:
         """Ask at the front door. way: blue or green, with the secret that leads there; live, where everybody is led."""
@@ -53,9 +55,10 @@ class Probe:
     def door(self, way: str) -> tuple[str, ...]:
         """What curl is told to ask at the front door."""
         name, front = self.service.name, self.service.front
-        # Maintenance turns everybody away but who shows the host's own secret.
-        secret = way != "live" or os.path.lexists(f"{self.service.root}/maintenance")
-        header = ("--header", f"@/etc/{name}/check/{way}") if secret else ()
+        # Maintenance turns everybody away but who shows the host's own secret, which marks a check of ours in the log.
+        path = f"/etc/{name}/check/{way}"
+        secret = way != "live" or os.path.lexists(f"{self.service.root}/maintenance") or os.access(path, os.R_OK)
+        header = ("--header", f"@{path}") if secret else ()
         if front.kind == "listen":
             return (f"http://{front.listen}{self.path}",)
         if front.kind == "http":

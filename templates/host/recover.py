@@ -13,6 +13,7 @@ from .units import systemctl
 class Ground:
     """Where a run begins. old: the committed slot, empty before the first release; new: the idle one.
 
+    served: the release that had the traffic, committed or on probation; empty before the first.
     returned: whether the traffic had to come back, from a probation or from a run that died; old_state, facade_state:
     of the old slot and of NAME.service, as systemd has them.
     """
@@ -24,6 +25,7 @@ class Ground:
         self.old = slots.current
         self.new = other(self.old)
         tried = slots.live
+        self.served = slots.release(tried or self.old)
         watches = [service.watch(slot) for slot in SLOTS]
         hooks = [service.hook(slot) for slot in SLOTS]
         new_state, *watching, self.old_state, self.facade_state, blue_hook, green_hook = units.states(

@@ -40,7 +40,7 @@ def _run(name: str, command: str, candidate: Candidate, emit: Emit) -> None:
         "GROUPS": ",".join(host.groups),
         "SERVICE": member.service.name,
         "RELEASE": candidate.release,
-        "BEFORE": candidate.before or "",
+        "BEFORE": candidate.served or "",
     }
     try:
         ended = subprocess.run(

@@ -98,6 +98,11 @@ class HostPlan(NamedTuple):
     trial: str | None = None
 
     @property
+    def served(self) -> str | None:
+        """The release that has the traffic before the run."""
+        return self.trial or self.before
+
+    @property
     def expect(self) -> str | None:
         """What may be committed when the activation comes."""
         return expected(self.before, self.trial)
@@ -292,7 +297,7 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
     missing = [wheel.filename for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
     return {
         "host": plan.host,
-        "from": plan.before,
+        "from": plan.served,
         "to": plan.release,
         "unchanged": plan.unchanged,
         "why": plan.why,

@@ -180,6 +180,7 @@ class Rollout:
                 serves += ", on probation"
             member.finish(emit, "unchanged", serves, release=candidate.release)
             return
+        served = candidate.served
         with load_balancer.taken_out(candidate, emit):
             try:
                 member.reach("controller.activate")
@@ -188,17 +189,18 @@ class Rollout:
                 verdict = told.last("probation")
                 # What was on probation when this was planned may have been committed since.
                 candidate = candidate._replace(before=told.last("before") or None)
+                served = told.last("served") or None
             except LinkLost as lost:
                 verdict = probation.read_back(member, candidate.release, lost, emit)
             self.done.append(candidate)
             if verdict is not None:
                 self.watched[member.host.name] = candidate
             member.reach("controller.activated")
-        came = f"{candidate.before} -> {candidate.release}" if candidate.before else candidate.release
-        member.finish(emit, _DONE[action], came, release=candidate.release, before=candidate.before)
+        came = f"{served} -> {candidate.release}" if served else candidate.release
+        member.finish(emit, _DONE[action], came, release=candidate.release, before=served)
 
     def _undo(self) -> Iterator[Event]:
-        """Return every host that this run has activated to what it served before, in waves again."""
+        """Return every host that this run has activated to what was committed before, in waves again."""
         back = [
             # Committed is the new one, or still the old one: its probation may end at any moment.
             Candidate(one.member, one.before, one.before, trial=one.release)
@@ -209,7 +211,7 @@ class Rollout:
             if one.before is None:
                 yield Line(one.member.host.name, f"nothing served here before: {one.release} stays", "warning")
         if back:
-            yield Notice(f"undo: {len(back)} hosts go back to what they served before")
+            yield Notice(f"undo: {len(back)} hosts go back to the release that was committed before")
         for one in back[:1]:
             one.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
@@ -234,9 +236,9 @@ class Rollout:
         failed = [member.host.name for member in self.members if member.error]
         changed = [one.member.host.name for one in self.done if not one.unchanged]
         left = [one for one in self._ready if one.member.host.name not in changed and not one.unchanged]
-        left = [one for one in left if one.before != one.release or self.action == "restart"]
+        left = [one for one in left if one.served != one.release or self.action == "restart"]
         if changed and left:
-            others = sorted({one.before or "nothing" for one in left})
+            others = sorted({one.served or "nothing" for one in left})
             yield Notice(f"side by side now: the new one on {', '.join(changed)}; {', '.join(others)} on the others")
         if errors and all(isinstance(error, Unreachable) for error in errors) and left:
             yield Notice("hosts that were not reached stopped the run; without them:", self.again(failed))

@@ -29,9 +29,9 @@ _NOTHING = Consent()
 
 
 class Candidate(NamedTuple):
-    """A host on its way through a run: the release it is to serve, what served before, what to go back to after.
+    """A host on its way through a run: the release it is to serve, what is committed before, what to go back to after.
 
-    trial: what is on probation there, and may be what served before; unchanged: there is nothing to do.
+    trial: what is on probation there; it may be committed meanwhile. unchanged: there is nothing to do.
     """
 
     member: Member
@@ -40,6 +40,11 @@ class Candidate(NamedTuple):
     spare: str | None = None
     unchanged: bool = False
     trial: str | None = None
+
+    @property
+    def served(self) -> str | None:
+        """The release that had the traffic when this was planned."""
+        return self.trial or self.before
 
     def switch(self, action: str, stop_first: bool = False) -> Switch:
         """What its activation is told."""

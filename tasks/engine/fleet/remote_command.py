@@ -111,7 +111,8 @@ def asked(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
     """The command line that sshd gets, the same for any login shell, and the script that it reads and runs.
 
     The script says when it begins, lets the login shell run the text, and `timeout` end it with -T. What a signal ended
-    gets a number from it: sshd would tell of a signal in a way that looks like a lost connection.
+    gets a number from it: sshd would tell of a signal in a way that looks like a lost connection. It holds the output
+    open for as long as the command runs, whatever that closes: the wait for a status begins when the command has ended.
     """
     limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
     # Any user of the host can read a command line, and the nonce makes a line ours.
@@ -126,6 +127,7 @@ def asked(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
 def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     answer, began, limit = Answer(), time.monotonic(), member.options.command_timeout
     patience = limit + 2 * _GRACE if limit else None
+    by_hand = f"see what runs there: fab shell -H {member.host.name}"
     reader, before = Reader(secrets.token_hex(8)), Transcript()
     command, script = asked(line, reader.nonce, limit)
 
@@ -152,9 +154,10 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
             told = "the command ran, and did not say how it ended; it may go on there"
             if not before.marks:
                 told = "the command was to begin"
-            raise LinkLost(f"the host fell silent while {told}", where=member.host.name) from error
+            raise LinkLost(f"the host fell silent while {told}", where=member.host.name, next=by_hand) from error
     if answer.status == -1:
-        raise LinkLost("the connection was lost while the command ran; it may go on there", where=member.host.name)
+        lost = "the connection was lost while the command ran; it may go on there"
+        raise LinkLost(lost, where=member.host.name, next=by_hand)
     if not before.marks:
         raise script_errors.unstarted(before, member.host.name, member.login)
     answer.seconds = time.monotonic() - began

@@ -19,7 +19,15 @@ _LINES_BEFORE = 10
 # A level finds what says so itself, and what journald files under it: the numbers of syslog.
 _PRIORITIES = {"error": "0-3", "warning": "0-4"}
 _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
+# So many lines that are surely no checks, and those between; the status is journalctl's.
+_COUNTED = r"""
+/^@end / { status = $2; next }
+{ print }
+!/\\"check\\": ?\\"[bgl]/ && ++seen == last { exit }
+END { exit status }
+"""
 _LATEST = 253402300799  # the year 9999
+_WAYS = ("blue", "green", "live")
 _WIDEST = 128
 """Characters of a source or an identifier."""
 
@@ -28,6 +36,7 @@ class Wanted(NamedTuple):
     """What of the journals. lines: a host; since, until, grep: as journalctl takes them, times in UTC; level: at least.
 
     processes: those of service.yaml, none for all; nginx: the gateway's lines, too; follow: and whether to go on.
+    checks: the requests of our own health checks, too.
     """
 
     lines: int | None = None
@@ -38,10 +47,13 @@ class Wanted(NamedTuple):
     processes: tuple[str, ...] = ()
     nginx: bool = False
     follow: bool = False
+    checks: bool = False
 
-    def has(self, level: str) -> bool:
-        """Whether lines of this level are wanted."""
-        return not self.level or LEVELS.index(level) >= LEVELS.index(self.level)
+    def has(self, entry: Entry, service: Service) -> bool:
+        """Whether this line is wanted."""
+        if not self.checks and entry.is_check(service):
+            return False
+        return not self.level or LEVELS.index(entry.level) >= LEVELS.index(self.level)
 
     @property
     def last(self) -> int | None:
@@ -75,6 +87,17 @@ class Entry(NamedTuple):
         """Its time, UTC."""
         return datetime.fromtimestamp(self.time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
+    def is_check(self, service: Service) -> bool:
+        """Whether it is the request of a health check of ours, as nginx marks those that show the host's secret.
+
+        The service repeats nginx's word. With `listen:` its clients come past nginx, and could say the same.
+        """
+        by_service = self.source in {f"{service.name}@{slot}" for slot in layout.SLOTS} and not service.listen
+        if not (by_service or self.source == "nginx") or '"check"' not in self.text:
+            return False
+        found = log_text.fields(self.text) or {}
+        return found.get("check") in _WAYS and (found.get("logger") == "access" or not by_service)
+
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON; fields: the line itself, where it is structured."""
         found: dict[str, object] = {
@@ -86,7 +109,9 @@ class Entry(NamedTuple):
         return found if fields is None else {**found, "fields": fields}
 
 
-def wanted(*, n: str, since: str, until: str, grep: str, level: str, process: str, nginx: bool, follow: bool) -> Wanted:
+def wanted(
+    *, n: str, since: str, until: str, grep: str, level: str, process: str, nginx: bool, follow: bool, checks: bool
+) -> Wanted:
     """The flags of the command line; UsageError for what cannot be."""
     if n and not (n.isascii() and n.isdigit()):
         raise UsageError(f"-n takes a number of lines, not {n!r}", where="-n", next="fab logs -n 100")
@@ -97,7 +122,7 @@ def wanted(*, n: str, since: str, until: str, grep: str, level: str, process: st
     if follow and until:
         raise UsageError("-f goes on, and --until ends", where="--until", next="take one of them")
     processes = tuple(word.strip() for word in process.split(",") if word.strip())
-    return Wanted(int(n) if n else None, since, until, grep, level, processes, nginx, follow)
+    return Wanted(int(n) if n else None, since, until, grep, level, processes, nginx, follow, checks)
 
 
 def check(asked: Wanted, services: Sequence[Service]) -> None:
@@ -117,7 +142,7 @@ def last(service: Service, asked: Wanted) -> str:
     if asked.last is not None:
         words.append("--reverse")
         # Levels are told apart here, where the lines arrive, and so are counted here.
-        words += [] if asked.level else [f"--lines={asked.last}"]
+        words += [f"--lines={asked.last}"] if asked.checks and not asked.level else []
     if asked.last == 0:
         return _script("true")
     line = _shell([*words, *_matches(service, asked)])
@@ -125,6 +150,9 @@ def last(service: Service, asked: Wanted) -> str:
         numbers = f'"PRIORITY" *: *"[{_PRIORITIES[asked.level]}]"'
         # Of the whole journal, no more than may be wanted is sent; bytes that are no text are listed as numbers.
         line += " | grep -aEi " + quote.shell(f'{numbers}|"MESSAGE" *: *\\[|{_WORDS[asked.level]}')
+    elif asked.last and not (asked.level or asked.checks):
+        # Checks are told apart here, too: the host stops after so many lines that are none for certain.
+        line = f'{{ {line}; echo "@end $?"; }} | awk -v last={asked.last} {quote.shell(_COUNTED)}'
     return _script(line)
 
 

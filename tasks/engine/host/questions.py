@@ -41,32 +41,27 @@ def _wants(*names: str) -> frozenset[str]:
     return frozenset({"state", *names})
 
 
-def root_files(service: Service, account: str) -> tuple[str, ...]:
-    """The paths of root's files."""
-    return tuple(file.path for file in system_files.render(service, system_files.Ground(account, None, False)))
-
-
 def deploy(service: Service, host: Host, account: str, release: str) -> Question:
     """What a deploy asks first, and mostly the only thing."""
     wants = _wants("interpreters", "stores", "manifest", "health")
-    return Question(wants, root_files(service, account), host.python or "", release, followed=True)
+    return Question(wants, system_files.paths(service, account), host.python or "", release, followed=True)
 
 
 def plan(service: Service, host: Host, account: str) -> Question:
     """What a plan asks, which shows what would change in root's files."""
     wants = _wants("interpreters", "stores", "manifest", "health", "contents")
-    return Question(wants, root_files(service, account), host.python or "")
+    return Question(wants, system_files.paths(service, account), host.python or "")
 
 
 def setup(service: Service, account: str) -> Question:
     """What root's part depends on."""
-    return Question(frozenset(), root_files(service, account), history=0)
+    return Question(frozenset(), system_files.paths(service, account), history=0)
 
 
 def doctor(service: Service, host: Host, account: str) -> Question:
     """What could be wrong with a host."""
     wants = _wants("interpreters", "health", "survey", "rights")
-    return Question(wants, root_files(service, account), host.python or "")
+    return Question(wants, system_files.paths(service, account), host.python or "")
 
 
 def drift(paths: tuple[str, ...]) -> Question:

@@ -44,6 +44,11 @@ def render(service: Service, ground: Ground) -> tuple[HostFile, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
+def paths(service: Service, account: str) -> tuple[str, ...]:
+    """Where they lie: nothing else of a host's ground decides that."""
+    return tuple(file.path for file in render(service, Ground(account, None, False)))
+
+
 def readme(service: Service) -> str:
     """Ten lines for the operator who finds the directory."""
     return templates.fill("host-readme", name=service.name)

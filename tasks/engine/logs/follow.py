@@ -145,7 +145,7 @@ class _Host:
         self._back(emit)
         for entry in read.onwards(self._member, self._wanted, self._cursor):
             self._tries = 0
-            if self._wanted.has(entry.level):
+            if self._wanted.has(entry, self._member.service):
                 emit(entry)
             self._cursor = entry.cursor
 

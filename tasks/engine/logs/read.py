@@ -52,7 +52,7 @@ def past(member: Member, wanted: Wanted) -> Past:
         if not (newest_first and seen):
             found.cursor = entry.cursor
         seen = True
-        if not wanted.has(entry.level):
+        if not wanted.has(entry, member.service):
             continue
         kept.append(entry)
         size += entry.size
