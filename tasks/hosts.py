@@ -18,7 +18,7 @@ _SHOW = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 )
 def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) -> None:
     """Show the inventory as resolved; --trust HOST shows a host's key and records it in known_hosts."""
-    from tasks.engine.config.yaml_reader import shown
+    from tasks.engine.config.yaml_reader import display_path
     from tasks.engine.fleet import project as projects
     from tasks.engine.report import output
 
@@ -36,7 +36,7 @@ def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) ->
         output.document({"inventory": str(project.inventory.path), "hosts": found})
         return
     writer = output.out()
-    writer.line(f"inventory {shown(project.inventory.path)}")
+    writer.line(f"inventory {display_path(project.inventory.path)}")
     rows = [("host", "address", "user", "groups", "host key", "service")]
     for host in selection.hosts:
         address = f"{host.address}:{host.port}" if host.port else host.address

@@ -58,7 +58,7 @@ def _check_account(user: str | None) -> None:
 
 def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple[Project, Selection]:
     """The project and the hosts that are meant. retry: those that the last run left behind, in place of -H."""
-    from tasks.engine.config.yaml_reader import shown
+    from tasks.engine.config.yaml_reader import display_path
     from tasks.engine.fleet import project as projects
     from tasks.engine.report import output
 
@@ -72,7 +72,8 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
     selection = project.select(expression)
     if changing and not asked.dry:
         _confirm(changing, selection)
-        output.err().line(f"inventory {shown(project.inventory.path)}: {', '.join(h.name for h in selection.hosts)}")
+        names = ", ".join(host.name for host in selection.hosts)
+        output.err().line(f"inventory {display_path(project.inventory.path)}: {names}")
     if changing in ("deploy", "setup"):
         for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
             if service.nginx and service.nginx.tls.mode == "files":

@@ -131,8 +131,8 @@ def test_a_document_has_the_bytes_of_its_file(tmp_path: Path) -> None:
 
 def test_files_below_the_current_directory_are_shown_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert yaml_reader.shown(tmp_path / "service" / "service.yaml") == "service/service.yaml"
-    assert yaml_reader.shown(Path("/etc/hosts")) == "/etc/hosts"
+    assert yaml_reader.display_path(tmp_path / "service" / "service.yaml") == "service/service.yaml"
+    assert yaml_reader.display_path(Path("/etc/hosts")) == "/etc/hosts"
 
 
 YAML_LIKE = st.text(st.sampled_from("ab:-?[]{},&*!|>'\"%@`#\\ \n\t0.1_~<=/uUx\x85é"), max_size=60)

@@ -1,6 +1,6 @@
-"""What the texts of hosts.yaml and service.yaml may look like: pure checks, each with a noun and an example for errors.
+"""The forms that texts of hosts.yaml and service.yaml must have, each with a noun and an example for errors. Pure.
 
-These shapes are the outer wall of "no value from a file can become shell, nginx, systemd or terminal syntax".
+They are the first defence against a value of a file that becomes shell, nginx, systemd or terminal syntax.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 
 
 def is_ip(text: str) -> bool:
-    """Whether this is an IPv4 or IPv6 address, without a zone."""
+    """Return True for an IPv4 or IPv6 address without a zone."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -47,7 +47,7 @@ def _is_address(text: str) -> bool:
     address, _, zone = text.partition("%")
     if zone:
         return ":" in address and is_ip(address) and re.fullmatch(r"[A-Za-z0-9._-]{1,15}", zone) is not None
-    # A name whose last label is a number is a mistyped IPv4 address, and resolvers take it for one.
+    # A name whose last label is a number is a mistyped IPv4 address, and resolvers read it as one.
     numeric = text.rpartition(".")[2].isdigit()
     return is_ip(text) or (_HOSTNAME.fullmatch(text) is not None and not numeric)
 
@@ -57,7 +57,7 @@ def _is_server_name(text: str) -> bool:
 
 
 def _is_host_key(text: str) -> bool:
-    """A key type, one space, and a base64 blob of exactly the fields of that type, the type first."""
+    """Return True for a key type, one space, and a base64 blob of exactly the fields of that type, the type first."""
     kind, _, encoded = text.partition(" ")
     try:
         blob = base64.b64decode(encoded, validate=True)
@@ -68,7 +68,7 @@ def _is_host_key(text: str) -> bool:
 
 
 def _ssh_strings(blob: bytes) -> list[bytes]:
-    """The length-prefixed fields of an SSH key blob; none if it is cut or too long."""
+    """Return the length-prefixed fields of an SSH key blob; none if it is cut or too long."""
     fields: list[bytes] = []
     while blob:
         end = 4 + int.from_bytes(blob[:4], "big")
@@ -80,7 +80,7 @@ def _ssh_strings(blob: bytes) -> list[bytes]:
 
 
 def split_listen(text: str) -> tuple[str, int]:
-    """ADDRESS and PORT of `127.0.0.1:8080` or `[::1]:8080`; ValueError for anything else."""
+    """Split `127.0.0.1:8080` or `[::1]:8080` into address and port; ValueError for anything else."""
     parts = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([1-9][0-9]{0,4})", text)
     if parts is None or int(parts[3]) > 65535:
         raise ValueError(text)
@@ -105,7 +105,7 @@ def _is_command(text: str) -> bool:
 
 
 def _is_schedule(text: str) -> bool:
-    # A calendar expression has at most four words; five are a line of a crontab.
+    # A calendar expression has at most four words; a crontab line has five.
     return re.fullmatch(r"[A-Za-z0-9*.,:/~_+ -]{1,120}", text) is not None and 0 < len(text.split()) <= 4
 
 
@@ -116,7 +116,7 @@ def _is_specifier(text: str) -> bool:
         allowed = SpecifierSet(text)
     except InvalidSpecifier:
         return False
-    # Numbers longer than that are no versions, and in the end Python refuses to read them.
+    # No list of versions is that long, and Python refuses to convert very long numbers.
     return len(text) <= 200 and any(f"3.{minor}.{patch}" in allowed for minor in range(6, 31) for patch in range(41))
 
 

@@ -1,4 +1,4 @@
-"""hosts.yaml: where the service goes. Read and validated whole before any connection."""
+"""Read hosts.yaml, the hosts that get the service, and validate all of it before any connection."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _CREATE = "create it with a line `hosts:` and, indented below, `shire01: {addres
 
 @dataclass(frozen=True)
 class Host:
-    """A machine reached over SSH. None: the file leaves it to ssh_config and the defaults.
+    """A machine reached over SSH. A field is None where the file leaves it to ssh_config and the defaults.
 
-    identity: `~` not yet expanded, a relative path taken from the directory of the file. service: the overrides of
-    service.yaml with their places, defaults merged in. source: the file; place: the line that names the host.
+    identity: path of the private key, relative to the directory of the file, `~` not yet expanded
+    service: overrides of service.yaml with their places, defaults merged in
+    source, place: the file, and the line that names the host
     """
 
     name: str
@@ -37,7 +38,7 @@ class Host:
 
 
 class Inventory(NamedTuple):
-    """The hosts of one file, in its order. sandbox: local hosts that count only where they are named."""
+    """The hosts of one file, in its order. sandbox: local hosts, selected only by name."""
 
     path: Path
     hosts: tuple[Host, ...]
@@ -45,8 +46,8 @@ class Inventory(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The file as people are shown it."""
-        return yaml_reader.shown(self.path)
+        """The path of the file as messages show it."""
+        return yaml_reader.display_path(self.path)
 
     @property
     def groups(self) -> dict[str, tuple[Host, ...]]:
@@ -56,34 +57,34 @@ class Inventory(NamedTuple):
 
 
 def load(root: Path, environ: MappingView[str, str]) -> Inventory:
-    """The inventory of the project at root: the file that HOSTS names (from the current directory), else hosts.yaml.
+    """Load the inventory of the project at root: the file that HOSTS names (from the current directory), or hosts.yaml.
 
-    Sandbox hosts (.sandbox/hosts.yaml) stand in for a hosts.yaml without hosts, and can be named beside one with hosts;
-    with HOSTS they are left out. Raises UsageError at the first fault.
+    Sandbox hosts (.sandbox/hosts.yaml) replace a hosts.yaml without hosts, and can be named beside one with hosts;
+    HOSTS excludes them. Raises UsageError at the first fault.
     """
     chosen = environ.get("HOSTS")
     if chosen:
         path = Path(chosen)
         return Inventory(path, _hosts(path, missing="set HOSTS to a file that is there, or unset it for hosts.yaml"))
     path, local = root / "hosts.yaml", root / ".sandbox" / "hosts.yaml"
-    sandbox = _hosts(local, missing="fab sandbox.up") if _is_there(local) else ()
-    if sandbox and not _is_there(path):
+    sandbox = _hosts(local, missing="fab sandbox.up") if _exists(local) else ()
+    if sandbox and not _exists(path):
         return Inventory(local, sandbox)
     hosts = _hosts(path, missing=_CREATE)
     if not hosts and sandbox:
         return Inventory(local, sandbox)
     inventory = Inventory(path, hosts, sandbox)
-    _distinct(inventory)
+    _refuse_shared_names(inventory)
     return inventory
 
 
 def overrides_document(inventory: Inventory) -> dict[str, object]:
-    """The service overrides of all hosts as plain data, by host name in order; hosts without any are left out."""
+    """Return the service overrides of all hosts as plain data, sorted by host; hosts without any are left out."""
     overrides = {host.name: plain(host.service) for host in inventory.hosts if host.service is not None}
     return {name: override for name, override in sorted(overrides.items()) if override}
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
@@ -160,14 +161,14 @@ def _groups(node: Node) -> tuple[str, ...]:
     return tuple(groups)
 
 
-def _distinct(inventory: Inventory) -> None:
-    """No word may mean a host of the inventory and one of the sandbox."""
-    words: dict[str, Place] = {group: hosts[0].place for group, hosts in inventory.groups.items()}
-    words |= {host.name: host.place for host in inventory.hosts}
+def _refuse_shared_names(inventory: Inventory) -> None:
+    """Raise UsageError for a sandbox host whose name is also a host or a group of the inventory."""
+    places: dict[str, Place] = {group: hosts[0].place for group, hosts in inventory.groups.items()}
+    places |= {host.name: host.place for host in inventory.hosts}
     for local in inventory.sandbox:
-        if local.name in words:
+        if local.name in places:
             raise UsageError(
-                f"{local.name} stands in two places: {words[local.name]} and {local.place}",
-                where=str(words[local.name]),
+                f"{local.name} stands in two places: {places[local.name]} and {local.place}",
+                where=str(places[local.name]),
                 next="rename it there, or end the sandbox: fab sandbox.down",
             )

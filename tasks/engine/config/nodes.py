@@ -1,4 +1,4 @@
-"""What a configuration file holds, as data: values as written, each with its place."""
+"""The values of a configuration file as data: as written, each with its place."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping as MappingView
 from typing import NamedTuple, TypeAlias
 
-# C0 but tab and line feed, DEL, C1, line separators, bidi controls, byte order mark, surrogates: with any of these a
-# text is not what an editor or a terminal shows.
+# C0 but tab and line feed, DEL, C1, line separators, bidi controls, byte order mark, surrogates: with any of these, an
+# editor or a terminal does not show the text as it is.
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
@@ -17,7 +17,7 @@ FRACTION = re.compile(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?")
 
 
 class Place(NamedTuple):
-    """Where a value stands: file as shown to people, line and column from 1, path of keys (`hosts.shire01.port`)."""
+    """The place of a value: file as messages show it, line and column from 1, path of keys (`hosts.shire01.port`)."""
 
     file: str
     line: int
@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 class Scalar(NamedTuple):
-    """One value as written. kind: what YAML takes it for (str, null, bool, int, float, timestamp, merge, value)."""
+    """One value as written. kind: its type in YAML (str, null, bool, int, float, timestamp, merge, value)."""
 
     place: Place
     text: str
@@ -45,7 +45,7 @@ class Sequence(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """Keys and values in the order of the file; keys: where each key stands."""
+    """Keys and values in the order of the file. keys: the place of each key."""
 
     place: Place
     entries: MappingView[str, Node]
@@ -56,7 +56,7 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 
 
 def merge(lower: Node, upper: Node) -> Node:
-    """Both as one, the upper winning: mappings merge key by key, anything else replaces; each value keeps its place."""
+    """Merge mappings key by key; of anything else, take `upper`. Each value keeps its place."""
     if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
         return upper
     merged = dict(lower.entries)
@@ -66,7 +66,7 @@ def merge(lower: Node, upper: Node) -> Node:
 
 
 def plain(node: Node) -> object:
-    """The node as data for JSON: text, numbers, null, lists, and mappings in the order of their keys."""
+    """Return the node as data for JSON: text, numbers, null, lists, and mappings sorted by key."""
     if isinstance(node, Mapping):
         return {key: plain(value) for key, value in sorted(node.entries.items())}
     if isinstance(node, Sequence):

@@ -1,4 +1,4 @@
-"""The parts of a service: what service.yaml says of each, and its reader, which raises UsageError on a fault."""
+"""The sections of service.yaml, each with its reader, which raises UsageError on a fault."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tasks.engine.config.nodes import Mapping, Node
 
 NEEDS = ("host", "network", "jit", "proc", "gpu", "home")
 
-# NAME-probation@, NAME-live@, NAME-boot@, NAME-listen and NAME-hook@ are units of ours.
+# Setup installs units with the names NAME-probation@, NAME-live@, NAME-boot@, NAME-listen and NAME-hook@.
 _RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook"})
-# Set by us, or able to change which code runs or which socket it serves.
+# The deploy sets these, or they can change which code runs or which socket it serves.
 _RESERVED_VARIABLES = frozenset(
     {"SERVICE", "RELEASE", "HOST", "PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"}
     | {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
     | {"WATCHDOG_PID", "WATCHDOG_USEC"}
 )
-# Variables of the shell itself, dash or bash: what is given to them changes, or ends the launcher.
+# Variables of the shell itself, dash or bash: it changes a value given to them, or the value ends the launcher.
 _SHELL_VARIABLES = frozenset(
     {"_", "UID", "EUID", "PPID", "OPTIND", "SHLVL", "LINENO", "SECONDS", "RANDOM", "SRANDOM", "EPOCHSECONDS"}
     | {"EPOCHREALTIME", "GROUPS", "DIRSTACK", "FUNCNAME", "HISTCMD"}
@@ -25,7 +25,7 @@ _SHELL_VARIABLES = frozenset(
 
 
 class Health(NamedTuple):
-    """The gate: `passes` answers of exactly `status` in a row over at least `settle` s, within `timeout` s."""
+    """The health gate: `passes` answers of exactly `status` in a row over at least `settle` s, within `timeout` s."""
 
     path: str = "/readyz"
     status: int = 200
@@ -38,8 +38,8 @@ HEALTH = Health()
 
 
 class Process(NamedTuple):
-    """One unit. `web` has workers and threads; any other a command (an argument list in shell quoting, run without a
-    shell), and a schedule if it is a timer."""
+    """One unit. `web` has workers and threads. Any other has a command (an argument list in shell quoting, run without
+    a shell), and a timer also has a schedule."""
 
     name: str
     command: str | None = None
@@ -52,7 +52,7 @@ WEB = Process("web", workers=2, threads=4)
 
 
 class Tls(NamedTuple):
-    """mode: self-signed, files or off; certificate and key: paths on the controller, for files alone."""
+    """Certificate of nginx. mode: self-signed, files or off; certificate, key: paths on the controller, for `files`."""
 
     mode: str = "self-signed"
     certificate: str | None = None
@@ -60,14 +60,14 @@ class Tls(NamedTuple):
 
 
 class Gateway(NamedTuple):
-    """The nginx in front."""
+    """The nginx in front of the service."""
 
     server_name: str
     tls: Tls = Tls()
 
 
 class Listen(NamedTuple):
-    """A TCP address of the service itself; IPv6 without its brackets."""
+    """The TCP address on which the service itself listens; IPv6 without brackets."""
 
     address: str
     port: int
@@ -89,13 +89,13 @@ HOOKS = Hooks()
 
 
 def hooks(node: Node) -> Hooks:
-    """Any of the three, none of them needed."""
+    """Read the hooks, each of them optional."""
     fields = schema.keys(node, Hooks._fields)
     return Hooks(**{name: schema.text(value, formats.COMMAND) for name, value in fields.items()})
 
 
 def processes(node: Node) -> tuple[Process, ...]:
-    """All processes, `web` first, then in the order of the file; null takes one out, but never `web`."""
+    """Read all processes: `web` first, then in the order of the file; null removes one, but never `web`."""
     schema.entries(node)
     others, web = [], WEB
     for name, value, place in schema.named(node):
@@ -159,13 +159,13 @@ def _tls(node: Node) -> Tls:
 
 
 def needs(node: Node) -> tuple[str, ...]:
-    """In the order of NEEDS, so that the order of the file changes nothing."""
+    """Return the needs in the order of NEEDS, so that their order in the file changes nothing."""
     wanted = [schema.choice(item, NEEDS) for item in schema.items(node)]
     return tuple(need for need in NEEDS if need in wanted)
 
 
 def env(node: Node) -> tuple[tuple[str, str], ...]:
-    """The variables by name, so that the order of the file changes nothing."""
+    """Return the variables sorted by name, so that their order in the file changes nothing."""
     for name, _, place in schema.named(node):
         if not formats.VARIABLE.fits(name):
             message = f"expected {formats.VARIABLE.expected}, found {schema.quoted(name)}"

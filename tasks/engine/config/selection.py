@@ -1,4 +1,4 @@
-"""Which hosts an expression means: `web,-shire03`. Pure."""
+"""Select hosts by an expression such as `web,-shire03`. Pure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class Selection(NamedTuple):
-    """The hosts meant, in the order of the inventory. expression: as it was asked for, None if it was not."""
+    """The selected hosts, in the order of the inventory. expression: as the user gave it, or None."""
 
     hosts: tuple[Host, ...]
     expression: str | None
 
 
 def select(inventory: Inventory, expression: str | None) -> Selection:
-    """The hosts that the expression means; None means all.
+    """Return the hosts that the expression selects; None selects all.
 
     Comma-separated: host names, group names, globs over host names (* ? [..]), `all`, and any of these with a leading
-    `-` to leave them out; only such ones mean all others. Raises UsageError for a word that means no host (so that a
-    mistyped exclusion never widens a run) and for an empty result.
+    `-` to exclude them; exclusions alone select all other hosts. Raises UsageError for a word that matches no host (so
+    that a mistyped exclusion never widens a run) and for an empty result.
     """
     if not inventory.hosts and not inventory.sandbox:
         raise UsageError(
@@ -51,7 +51,7 @@ def _union(inventory: Inventory, words: Iterable[str]) -> set[str]:
 
 
 def _meaning(inventory: Inventory, word: str) -> list[str]:
-    """The names of the hosts that one word means, at least one."""
+    """Return the names of the hosts that one word selects, at least one."""
     names = [host.name for host in inventory.hosts]
     local = [host.name for host in inventory.sandbox]
     if word == "all":

@@ -1,4 +1,4 @@
-"""service.yaml: what is deployed. Validated whole, alone and with each host's overrides, before any connection."""
+"""Read service.yaml; validate it whole, alone and with each host's overrides, before any connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Gateway", "Health", "Listen", "Process", "Service", "Tls", "describe
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
-# Names whose unit, account or directories below /etc and /run belong to the system.
+# The system has a unit, an account or directories below /etc and /run of these names.
 _TAKEN = frozenset(
     {"bin", "cron", "daemon", "dbus", "init", "mail", "network", "nginx", "nobody", "root", "ssh", "sshd", "sudo"}
     | {"systemd", "udev", "user"}
@@ -24,9 +24,9 @@ _TAKEN = frozenset(
 
 
 class Service(NamedTuple):
-    """What is deployed to one host: service.yaml with that host's overrides.
+    """The service as one host gets it: service.yaml with that host's overrides.
 
-    drain and probation in seconds, keep in releases.
+    drain, probation: seconds; keep: number of releases
     """
 
     name: str
@@ -48,16 +48,16 @@ _USUAL = Service("", "")
 
 
 def load(path: Path) -> Document:
-    """service.yaml, valid as it stands. Raises UsageError at the first fault."""
+    """Read service.yaml and validate it without overrides. Raises UsageError at the first fault."""
     document = yaml_reader.read(path, missing=_CREATE)
     _service(document.root)
     return document
 
 
 def describe(document: Document, host: Host | None = None) -> Service:
-    """The service as this host gets it, its overrides merged in; without a host, service.yaml alone.
+    """Return the service as this host gets it, its overrides merged in; without a host, service.yaml alone.
 
-    A fault of an override is a UsageError that names the host and points into its file.
+    For a fault in an override, raises a UsageError that names the host and points into its file.
     """
     if host is None or host.service is None:
         return _service(document.root)
@@ -95,7 +95,7 @@ def _service(root: Node) -> Service:
 
 
 def _reachable(service: Service, root: Node, fields: dict[str, Node]) -> None:
-    """Traffic needs a way in, and only one program can have a port."""
+    """Refuse a service that no traffic can reach, or one that takes a port of nginx."""
     if service.listen is None and service.nginx is None:
         fix = "add `listen: 127.0.0.1:8080`, or `nginx: {server_name: myapp.example}`"
         raise schema.refuse(root, "nothing could reach the service: it has neither nginx nor listen", fix)

@@ -1,8 +1,7 @@
-"""A strict reader of YAML: every value keeps its place in the file, and nothing is guessed.
+"""Read YAML strictly: every value keeps its place in the file, and nothing is guessed.
 
 The tree is built from PyYAML's events, so no object is ever constructed from a file. Anchors, aliases, merge keys,
-tags, directives, several documents and duplicate keys are refused; each scalar remembers what
-YAML 1.1 would make of it.
+tags, directives, several documents and duplicate keys are refused. Each scalar keeps its type of YAML 1.1.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ DEPTH_LIMIT = 16
 VALUE_LIMIT = 20_000
 KEY_LIMIT = 100
 
-# Other readers take these for truth values or numbers; PyYAML takes them for text.
+# Other YAML readers take these for booleans or numbers; PyYAML takes them for text.
 _DISPUTED = re.compile(r"(?P<bool>[yYnN])|(?P<float>[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+)|(?P<int>0o[0-7]+)")
 
 _DIRECTIVE = re.compile("^%", re.MULTILINE)
@@ -32,7 +31,7 @@ _RESOLVER = yaml.resolver.Resolver()
 
 
 class Document(NamedTuple):
-    """A file that was read whole: its bytes, and the tree they hold."""
+    """A file that was read whole: its bytes and its tree."""
 
     path: Path
     data: bytes
@@ -40,8 +39,8 @@ class Document(NamedTuple):
 
 
 def read(path: Path, *, missing: str) -> Document:
-    """The file's tree. missing: what to do when there is no such file. Raises UsageError with the place of a fault."""
-    file = shown(path)
+    """Read and parse a file. missing: advice if there is no such file. Raises UsageError with the place of a fault."""
+    file = display_path(path)
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"{file} is not a regular file", where=file, next=missing)
@@ -55,8 +54,8 @@ def read(path: Path, *, missing: str) -> Document:
     return Document(path, data, parse(data, file))
 
 
-def shown(path: Path) -> str:
-    """The path as people are shown it: relative to the current directory where it lies below that."""
+def display_path(path: Path) -> str:
+    """Return the path as messages show it: relative to the current directory if it lies below that."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -64,7 +63,7 @@ def shown(path: Path) -> str:
 
 
 def parse(data: bytes, file: str) -> Node:
-    """The tree in these bytes; an empty document is a null scalar. Raises UsageError with the place of the fault."""
+    """Parse these bytes; an empty document is a null scalar. Raises UsageError with the place of the fault."""
     text = _decode(data, file)
     try:
         return _Builder(text, file).document()
@@ -75,14 +74,14 @@ def parse(data: bytes, file: str) -> Node:
         fix = "indent with spaces, not tabs" if "\\t" in problem else "correct the line; quote a text with : # { ["
         raise UsageError(f"not valid YAML: {problem}", where=str(place), next=fix) from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        # An impossible escape such as "\UFFFFFFFF" reaches chr() inside PyYAML, which then cannot say where.
-        found = _IMPOSSIBLE.search(text)
-        where = _spot(text[: found.start()], file) if found else file
+        # An impossible escape such as "\UFFFFFFFF" reaches chr() inside PyYAML, whose error then has no place.
+        escape = _IMPOSSIBLE.search(text)
+        where = _spot(text[: escape.start()], file) if escape else file
         raise UsageError("an escape means a character that does not exist", where=where, next="remove it") from None
 
 
 def _decode(data: bytes, file: str) -> str:
-    """The bytes as text with plain line ends; only what an editor shows may be in it."""
+    """Decode the bytes and normalize line ends; refuse characters that an editor does not show."""
     if len(data) > SIZE_LIMIT:
         raise UsageError(f"{file} is too large", where=file, next="shorten it: the limit is 1 MiB")
     if data.startswith(b"\xef\xbb\xbf"):
@@ -100,7 +99,7 @@ def _decode(data: bytes, file: str) -> str:
             where=_spot(text[: hidden.start()], file),
             next="delete it",
         )
-    # Looked for here: before a document there may be any number of them, and each takes its time.
+    # Refused before PyYAML sees them: a document may have any number of them, and each takes time.
     if directive := _DIRECTIVE.search(text):
         where = _spot(text[: directive.start()], file)
         raise UsageError("a YAML directive (%) is not used here", where=where, next="delete the line; quote a text")
@@ -112,7 +111,7 @@ def _spot(before: str, file: str) -> str:
 
 
 class _Builder:
-    """Turns one stream of events into a tree."""
+    """Build a tree from one stream of events."""
 
     def __init__(self, text: str, file: str) -> None:
         self.events: Iterator[yaml.Event] = yaml.parse(text, yaml.SafeLoader)
@@ -120,7 +119,7 @@ class _Builder:
         self.values = 0
 
     def document(self) -> Node:
-        """The only document of the stream."""
+        """Return the only document of the stream."""
         next(self.events)
         start = next(self.events)
         if not isinstance(start, yaml.DocumentStartEvent):
