@@ -37,7 +37,7 @@ def test_download_takes_the_best_tag_of_the_target_or_nothing(links: Path, tmp_p
     absent = LockedRequirement("absent", "1.0", None, ("0" * 64,))
     outcome = pip.download([absent], TARGET, into, retries=0)
     assert not outcome.done
-    assert any("absent" in line for line in outcome.words)
+    assert any("absent" in line for line in outcome.lines)
 
 
 def test_build_makes_a_wheel_of_the_locked_source_only(links: Path, tmp_path: Path) -> None:

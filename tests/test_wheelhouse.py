@@ -82,7 +82,7 @@ def test_source_alone_is_built_when_pure_and_the_same_everywhere(links: Path, tm
     )
     house, said = fetch(links, *entries, target=BULLSEYE)
     assert [wheel.filename for wheel in house.wheels] == ["one-1.0-py3-none-any.whl", "plain-1.0-py3-none-any.whl"]
-    assert said[1].startswith("no wheel of plain==1.0 came for CPython 3.9.2")
+    assert said[1].startswith("no wheel of plain==1.0 for CPython 3.9.2")
     other = wheelhouse.fetch(Lock(entries), BULLSEYE, said.append, tmp_path / "other")
     assert other.digest == house.digest
 

@@ -1,7 +1,7 @@
-"""The files of a release: which ones, what they weigh and hash to, and one reproducible tar of them.
+"""Collect the files of a release, with their sizes and digests, and pack them into one reproducible tar.
 
-What git tracks or would track under `service/` goes in; what could leak a secret or could not be rebuilt the same
-elsewhere (links, devices, odd names) is refused by name, all of it at once, before anything is contacted.
+A release holds the files that git tracks or would track under `service/`. A file that could leak a secret or could not
+be rebuilt the same elsewhere (links, devices, odd names) is refused by name, all at once, before any connection.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Entry(NamedTuple):
 
     @property
     def mode(self) -> int:
-        """0o755 or 0o644: all that is kept of the file's mode, so that no umask changes a release."""
+        """0o755 or 0o644; the rest of the file's mode is dropped, so that no umask changes a release."""
         return 0o755 if self.executable else 0o644
 
     def read(self) -> bytes:
-        """The bytes that were hashed; UsageError when the file has changed since."""
+        """Return the bytes that were hashed; UsageError when the file has changed since."""
         try:
-            data, _ = file_rules.load(self.source)
+            data, _ = file_rules.read(self.source)
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -63,13 +63,13 @@ class Tree(NamedTuple):
 
 
 def collect(root: Path) -> Tree:
-    """The files of `root/service`; UsageError names every one that cannot go into a release."""
+    """Return the files of `root/service`; UsageError names every one that cannot go into a release."""
     folder = root / "service"
-    # Bytecode that somebody committed stays out: the host makes its own, under the same names.
-    found = [_examine(folder, name) for name in git.files(root) if not name.endswith(b".pyc")]
-    refused = [item for item in found if isinstance(item, Refusal)]
-    entries = [item for item in found if isinstance(item, Entry)]
-    refused += file_rules.look_alike(entry.path for entry in entries)
+    # Committed bytecode stays out: the host makes its own, under the same names.
+    examined = [_examine(folder, name) for name in git.files(root) if not name.endswith(b".pyc")]
+    refused = [item for item in examined if isinstance(item, Refusal)]
+    entries = [item for item in examined if isinstance(item, Entry)]
+    refused += file_rules.check_distinct(entry.path for entry in entries)
     if refused:
         raise _error(refused)
     if not entries:
@@ -82,24 +82,24 @@ def collect(root: Path) -> Tree:
 
 
 def manifest(entries: Iterable[Entry]) -> bytes:
-    """The entries as `sha256sum -c` reads them, sorted by path."""
+    """Write the entries as `sha256sum -c` reads them, sorted by path."""
     lines = sorted((entry.path, entry.sha256) for entry in entries)
     return "".join(f"{sha256}  {path}\n" for path, sha256 in lines).encode()
 
 
 def parse_manifest(text: str) -> dict[str, str]:
-    """The path and hex SHA-256 of each line that `manifest` wrote; ValueError on anything else."""
+    """Return the path and hex SHA-256 of each line that `manifest` wrote; ValueError on anything else."""
     digests: dict[str, str] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
-        found = _MANIFEST_LINE.fullmatch(line)
-        if found is None or found[2] in digests:
+        match = _MANIFEST_LINE.fullmatch(line)
+        if match is None or match[2] in digests:
             raise ValueError(f"line {number} of the manifest is not a digest and a new path: {line!r}")
-        digests[found[2]] = found[1]
+        digests[match[2]] = match[1]
     return digests
 
 
 def pack(entries: Iterable[Entry], extra: Mapping[str, bytes] | None = None) -> Iterator[bytes]:
-    """A tar of the entries and of `extra` (path to content), the same bytes for the same content on any machine."""
+    """Pack the entries and `extra` (path to content) into a tar: equal content makes equal bytes on any machine."""
     members: dict[str, Entry | bytes] = dict(extra or {})
     for entry in entries:
         if entry.path in members:
@@ -118,7 +118,7 @@ def pack(entries: Iterable[Entry], extra: Mapping[str, bytes] | None = None) -> 
 
 
 def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
-    """The header, the bytes and the padding of one file."""
+    """Yield the header, the bytes and the padding of one file."""
     info = tarfile.TarInfo(path)
     info.mode = content.mode if isinstance(content, Entry) else 0o644
     data = content.read() if isinstance(content, Entry) else content
@@ -129,20 +129,20 @@ def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
 
 
 def _examine(folder: Path, raw: bytes) -> Entry | Refusal:
-    """The entry of one file, or why it cannot be one."""
-    refusal = file_rules.by_name(raw)
+    """Return the entry of one file, or the reason why it is refused."""
+    refusal = file_rules.check_name(raw)
     if refusal:
         return refusal
     path = raw.decode()
     source = folder / path
     try:
-        refusal = file_rules.by_kind(path, source.lstat()) or file_rules.by_way(folder, path)
+        refusal = file_rules.check_type(path, source.lstat()) or file_rules.check_parents(folder, path)
         if refusal:
             return refusal
-        data, status = file_rules.load(source)
+        data, status = file_rules.read(source)
     except OSError as error:
         return Refusal(path, f"it cannot be read: {error.strerror}", "make it readable, or run the command again")
-    refusal = file_rules.by_content(source.suffix, path, data)
+    refusal = file_rules.check_content(source.suffix, path, data)
     if refusal:
         return refusal
     executable = bool(status.st_mode & stat.S_IXUSR)
@@ -150,7 +150,7 @@ def _examine(folder: Path, raw: bytes) -> Entry | Refusal:
 
 
 def _error(refused: list[Refusal]) -> UsageError:
-    """One error for all that was refused: the first in full, the others as detail."""
+    """Make one error of all refusals: the first in full, the others as detail."""
     first, *others = refused
     return UsageError(
         f"this file cannot go into a release: {first.reason}",

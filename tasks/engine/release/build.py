@@ -1,7 +1,7 @@
-"""A release: one immutable copy of the service, named by its content.
+"""Build a release: one immutable copy of the service, named by its content.
 
 The same files, modes and overrides have the same id on any controller, checkout, umask and file order. Commit and dirty
-paths are told beside it, and are no part of the id.
+paths are recorded beside the id and do not change it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEEDED = {"service.yaml": "write it: name and app are all it needs", "requireme
 
 
 class Release(NamedTuple):
-    """What is carried to the hosts: id (12 hex digits), files, lock, and where they came from."""
+    """One release: id (12 hex digits), files, lock, and their origin (the commit, and paths that differ from it)."""
 
     id: str
     tree: Tree
@@ -32,10 +32,10 @@ class Release(NamedTuple):
 
 
 def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = False) -> Release:
-    """The release that `root/service` and the overrides of all hosts (JSON values, by host) make.
+    """Build the release from `root/service` and the overrides of all hosts (JSON values, by host).
 
-    UsageError when a file is refused, the lock is missing, stale or without gunicorn, or `require_clean` meets a tree
-    that is dirty.
+    UsageError when a file is refused, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of
+    `require_clean`.
     """
     dirty = git.dirty(root)
     if require_clean and dirty:
@@ -53,21 +53,21 @@ def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = 
 
 
 def _require(root: Path, tree: Tree) -> None:
-    """Refuse a tree without the files that every release needs, whether missing or ignored by git."""
+    """Refuse a tree that lacks a file that every release needs, be it missing or ignored by git."""
     present = {entry.path for entry in tree.entries}
     for path, remedy in _NEEDED.items():
         if path in present:
             continue
-        there = (root / "service" / path).exists()
+        ignored = (root / "service" / path).exists()
         raise UsageError(
-            f"git ignores this file, and a release needs it: {path}" if there else f"a release needs {path}",
+            f"git ignores this file, and a release needs it: {path}" if ignored else f"a release needs {path}",
             where=f"service/{path}",
-            next=f"git check-ignore -v service/{path} says which rule to remove" if there else remedy,
+            next=f"git check-ignore -v service/{path} says which rule to remove" if ignored else remedy,
         )
 
 
 def _identify(tree: Tree, overrides: Mapping[str, object]) -> str:
-    """The first 12 hex digits of the SHA-256 over every mode, digest and path, and the overrides as canonical JSON."""
+    """Return 12 hex digits of the SHA-256 over every mode, digest and path, and the overrides as canonical JSON."""
     seal = hashlib.sha256()
     for entry in tree.entries:
         seal.update(f"{entry.mode:o} {entry.sha256}  {entry.path}\n".encode())

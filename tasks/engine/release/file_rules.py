@@ -1,4 +1,4 @@
-"""Which files may go into a release: plain ones of a fair size, with names that mean one thing, and no secrets."""
+"""The rules for files of a release: plain ones of a fair size, with unambiguous names and without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIMIT = 10 * 1000 * 1000
-"""Bytes that one file may have."""
+"""The largest file of a release, in bytes."""
 
 _KEY_NAMES = re.compile(r"id_(rsa|dsa|ecdsa|ed25519|ecdsa_sk|ed25519_sk)|.*\.(ppk|p12|pfx)", re.IGNORECASE)
 _ENV_NAMES = re.compile(r"\.env(\..+)?")
@@ -21,15 +21,15 @@ _KEY_CONTENT = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|\APu
 
 
 class Refusal(NamedTuple):
-    """Why one file is left out, by its path below `service/`, and what to do about it."""
+    """One refused file: its path below `service/`, the reason, and what to do about it."""
 
     path: str
     reason: str
     remedy: str
 
 
-def load(source: Path) -> tuple[bytes, os.stat_result]:
-    """The bytes of a plain file; OSError for one that cannot be read, and for what took its place meanwhile."""
+def read(source: Path) -> tuple[bytes, os.stat_result]:
+    """Read a plain file; OSError if it cannot be read, or is no plain file of a fair size any more."""
     with open(source, "rb", opener=_plainly) as file:
         status = os.fstat(file.fileno())
         data = file.read(LIMIT + 1) if stat.S_ISREG(status.st_mode) else b""
@@ -43,27 +43,27 @@ def _plainly(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def by_way(folder: Path, path: str) -> Refusal | None:
-    """Why a file cannot be taken for one of this folder: git lists what it tracks behind a link, too."""
+def check_parents(folder: Path, path: str) -> Refusal | None:
+    """Refuse a file behind a symbolic link to a directory: git lists such files, too, if it tracks them."""
     for above in Path(path).parents[:-1]:
         if (folder / above).is_symlink():
             return Refusal(path, f"{above} is a symbolic link", "put a copy of the directory in its place")
     return None
 
 
-def look_alike(paths: Iterable[str]) -> list[Refusal]:
-    """The files whose names are those of others to every eye, and to some file systems."""
+def check_distinct(paths: Iterable[str]) -> list[Refusal]:
+    """Refuse each file whose name looks like that of another, and is the same to some file systems."""
     known: dict[str, str] = {}
-    found = []
+    refused = []
     for path in paths:
         first = known.setdefault(unicodedata.normalize("NFC", path), path)
         if first != path:
-            found.append(Refusal(path, "another file has the same name, in other code points", "rename one of them"))
-    return found
+            refused.append(Refusal(path, "another file has the same name, in other code points", "rename one of them"))
+    return refused
 
 
-def by_name(raw: bytes) -> Refusal | None:
-    """Why a path cannot go into a release by its name alone."""
+def check_name(raw: bytes) -> Refusal | None:
+    """Refuse a file for its name alone."""
     shown = ascii(os.fsdecode(raw))[1:-1]
     try:
         path = raw.decode()
@@ -84,8 +84,8 @@ def by_name(raw: bytes) -> Refusal | None:
     return None
 
 
-def by_kind(path: str, status: os.stat_result) -> Refusal | None:
-    """Why something that is no plain file of a fair size cannot go into a release."""
+def check_type(path: str, status: os.stat_result) -> Refusal | None:
+    """Refuse a path that is no plain file, or is too large."""
     if stat.S_ISLNK(status.st_mode):
         return Refusal(path, "it is a symbolic link", "put a copy of the file in its place")
     if stat.S_ISDIR(status.st_mode):
@@ -98,8 +98,8 @@ def by_kind(path: str, status: os.stat_result) -> Refusal | None:
     return None
 
 
-def by_content(suffix: str, path: str, data: bytes) -> Refusal | None:
-    """Why a file cannot go into a release by what is in it; in files that are called keys, all of it is looked at."""
+def check_content(suffix: str, path: str, data: bytes) -> Refusal | None:
+    """Refuse a file that holds a private key: in its first 4096 bytes, or anywhere if its suffix is that of a key."""
     if not _KEY_CONTENT.search(data if suffix in {".pem", ".key"} else data[:4096]):
         return None
     return Refusal(

@@ -1,4 +1,4 @@
-"""What git says about `service/`: its files, its commit, and what differs from it. Works without git too."""
+"""Ask git about `service/`: its files, its commit, and what differs from it. Without git, list the files alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOOK_VARIABLES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_
 
 
 def files(root: Path) -> list[bytes]:
-    """The paths below `root/service` that git tracks or would track; outside of git all but caches and venvs."""
+    """Return the paths below `root/service` that git tracks or would track; outside of git all but caches and venvs."""
     folder = root / "service"
     if not folder.is_dir():
         raise UsageError("there is no service/ here", where=str(root), next="run fab in a clone of the template")
@@ -28,7 +28,7 @@ def files(root: Path) -> list[bytes]:
 
 
 def commit(root: Path) -> str | None:
-    """The full id of the commit that is checked out; None outside of git or before the first commit."""
+    """Return the full id of the commit that is checked out; None outside of git or before the first commit."""
     folder = root / "service"
     if not _in_git(folder):
         return None
@@ -36,7 +36,7 @@ def commit(root: Path) -> str | None:
 
 
 def origin(root: Path) -> str:
-    """The address of the git remote `origin`, without a user, a password or a query; empty where there is none."""
+    """Return the address of the git remote `origin` without user, password and query; "" where there is none."""
     folder = root / "service"
     if not _in_git(folder):
         return ""
@@ -47,7 +47,7 @@ def origin(root: Path) -> str:
 
 
 def dirty(root: Path) -> tuple[str, ...]:
-    """The paths below `service/` that the commit does not have as they are: changed, added, deleted, untracked."""
+    """Return the paths below `service/` that differ from the commit: changed, added, deleted, untracked."""
     folder = root / "service"
     if not _in_git(folder):
         return ()
@@ -60,29 +60,29 @@ def dirty(root: Path) -> tuple[str, ...]:
 
 
 def _in_git(folder: Path) -> bool:
-    """Whether some directory above holds a `.git`: asked without git, so that a failing git is never taken for none."""
+    """Return True if a directory above holds `.git`. Does not ask git: a git that fails must not count as none."""
     here = folder.resolve()
     return any((above / ".git").exists() for above in (here, *here.parents))
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
-    """What a git command prints; UsageError with git's own words when it fails."""
+    """Return the output of a git command; UsageError with the last lines of git's own message when it fails."""
     done = _run(folder, *arguments)
     if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(
             "git cannot read this checkout",
             where="service/",
-            next="mend what git says here: git -C service status",
-            detail=tuple(words[-5:]),
+            next="fix what git reports: git -C service status",
+            detail=tuple(lines[-5:]),
         )
     return done.stdout
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """The outcome of one git command, run where its answers are relative to `service/`.
+    """Run one git command in `service/`, so that its paths are relative to it.
 
-    A git hook sets variables that point to its own repository; they must not point ours elsewhere.
+    Drops the variables that git sets for a hook: they point to the hook's repository.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
@@ -97,15 +97,15 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _walk(folder: bytes, prefix: bytes) -> list[bytes]:
-    """Every path below a directory that is not in git, without following links."""
-    found: list[bytes] = []
+    """Return every path below a directory that is not in git; follow no links."""
+    paths: list[bytes] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             name = os.fsdecode(entry.name)
             if name in _LEFT_OUT or name.endswith(".pyc"):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                found += _walk(entry.path, prefix + entry.name + b"/")
+                paths += _walk(entry.path, prefix + entry.name + b"/")
             else:
-                found.append(prefix + entry.name)
-    return found
+                paths.append(prefix + entry.name)
+    return paths

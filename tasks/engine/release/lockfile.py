@@ -1,7 +1,7 @@
-"""The lock: `service/requirements.txt`, every dependency at one version with its hashes, read without a network.
+"""Read the lock, `service/requirements.txt`: every dependency at one version with its hashes. Needs no network.
 
-`requirements.in` beside it is what a person writes. The lock that `fab lock` makes carries the digest of that file in
-its head, so a lock that no longer fits is seen at once.
+A person writes `requirements.in` beside it. `fab lock` records the digest of that file at the head of the lock, so a
+stale lock is found at once.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class LockedRequirement:
 
 
 class Lock(NamedTuple):
-    """The entries in the order of the file, where it stands, and the lowest Python it was made for, if known."""
+    """The entries in the order of the file, its path, and the lowest Python it was made for, if known."""
 
     entries: tuple[LockedRequirement, ...]
     path: str = "service/requirements.txt"
     lowest: str | None = None
 
     def require(self, name: str, reason: str) -> None:
-        """UsageError unless some entry has this name; `reason` says who needs it."""
+        """Raise UsageError unless some entry has this name; `reason` says what needs it."""
         if all(entry.name != canonicalize_name(name) for entry in self.entries):
             raise UsageError(
                 f"the lock has no {name}, and {reason}",
@@ -58,7 +58,7 @@ class Lock(NamedTuple):
 
 
 def read(path: Path) -> Lock:
-    """The lock at `path`; UsageError with file and line when it is missing, stale, or would install unchecked code."""
+    """Read the lock; UsageError with file and line when it is missing, stale, or would install unchecked code."""
     source = path.with_name("requirements.in")
     if not path.exists():
         remedy = "fab lock" if source.exists() else f"name the dependencies in service/{source.name}, then: fab lock"
@@ -72,15 +72,15 @@ def read(path: Path) -> Lock:
 
 
 def parse(text: str, path: Path) -> Lock:
-    """The lock that `text` is; `path` is where it stands or will stand, for the messages."""
+    """Parse the text of a lock; `path` is its present or future place, for messages."""
     source = path.with_name("requirements.in")
     relock = "fab lock" if source.exists() else f"git mv service/{path.name} service/{source.name}, then: fab lock"
-    entries = tuple(_entry(line, words, path, relock) for line, words in _logical_lines(text))
+    entries = tuple(_entry(number, line, path, relock) for number, line in _logical_lines(text))
     return Lock(entries, _place(path), _recorded(text, PYTHON_MARK))
 
 
 def digest(source: Path) -> str:
-    """The hex SHA-256 of requirements.in and of the files it includes; line endings do not count."""
+    """Return the hex SHA-256 over requirements.in and the files it includes; line endings do not count."""
     seal = hashlib.sha256()
     waiting, seen = [source], set()
     while waiting:
@@ -91,12 +91,12 @@ def digest(source: Path) -> str:
         content = current.read_bytes().replace(b"\r\n", b"\n")
         seal.update(hashlib.sha256(content).digest())
         included = map(_INCLUDE.match, content.decode(errors="replace").splitlines())
-        waiting += [current.parent / found[1] for found in included if found]
+        waiting += [current.parent / match[1] for match in included if match]
     return seal.hexdigest()
 
 
 def _refuse_stale(path: Path, source: Path, text: str) -> None:
-    """UsageError when requirements.in is not the one this lock was made from; a foreign lock has no such record."""
+    """Raise UsageError when requirements.in has changed since this lock was made; a foreign lock records nothing."""
     if not source.exists():
         return
     recorded = _recorded(text, SOURCE_MARK)
@@ -109,56 +109,56 @@ def _refuse_stale(path: Path, source: Path, text: str) -> None:
 
 
 def _recorded(text: str, mark: str) -> str | None:
-    """What `fab lock` wrote behind this mark."""
+    """Return the text that `fab lock` wrote after this mark."""
     return next((line.removeprefix(mark).strip() for line in text.splitlines() if line.startswith(mark)), None)
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Number and words of each requirement or option, its continuation lines joined, comments left out."""
-    start, words = 0, ""
+    """Yield the number and text of each requirement or option: continuation lines joined, comments left out."""
+    start, joined = 0, ""
     for number, line in enumerate([*text.splitlines(), ""], start=1):
         content = re.sub(r"(^|\s)#.*", "", line).strip()
         start = start or number
-        words = f"{words} {content.removesuffix(chr(92)).strip()}".strip()
+        joined = f"{joined} {content.removesuffix(chr(92)).strip()}".strip()
         if content.endswith("\\"):
             continue
-        if words:
-            yield start, words
-        start, words = 0, ""
+        if joined:
+            yield start, joined
+        start, joined = 0, ""
 
 
-def _entry(line: int, words: str, path: Path, relock: str) -> LockedRequirement:
-    """The pin that one logical line holds."""
-    where = f"{_place(path)}:{line}:1"
-    if _ADDRESS.match(words):
+def _entry(number: int, line: str, path: Path, relock: str) -> LockedRequirement:
+    """Return the pin of one logical line."""
+    where = f"{_place(path)}:{number}:1"
+    if _ADDRESS.match(line):
         raise UsageError(
             "a lock cannot hold an address, a directory or an editable", where=where, next=_by_name(relock)
         )
-    if words.startswith("-"):
-        option = re.split(r"[\s=]", words)[0]
+    if line.startswith("-"):
+        option = re.split(r"[\s=]", line)[0]
         raise UsageError(
             f"a lock cannot hold the option {option}",
             where=where,
             next="remove the line; indexes and mirrors belong in this machine's pip configuration",
         )
-    head, *options = re.split(r"\s+(?=--)", words)
+    head, *options = re.split(r"\s+(?=--)", line)
     try:
         requirement = Requirement(head)
     except InvalidRequirement:
         raise UsageError(f"this is no pinned requirement: {head}", where=where, next=relock) from None
     if requirement.url:
         raise UsageError("a lock cannot hold an address", where=where, next=_by_name(relock))
-    hashes = [found[1] for found in map(_HASH.fullmatch, options) if found]
+    hashes = [match[1] for match in map(_HASH.fullmatch, options) if match]
     if not hashes or len(hashes) != len(options):
         raise UsageError(f"{requirement.name} has no sha256 hash in the lock", where=where, next=relock)
     marker = str(requirement.marker) if requirement.marker else None
     return LockedRequirement(
-        canonicalize_name(requirement.name), _pin(requirement, where, relock), marker, tuple(hashes), line
+        canonicalize_name(requirement.name), _pin(requirement, where, relock), marker, tuple(hashes), number
     )
 
 
 def _pin(requirement: Requirement, where: str, relock: str) -> str:
-    """The one version a requirement allows."""
+    """Return the one version that a requirement allows."""
     specifiers = list(requirement.specifier)
     if len(specifiers) != 1 or specifiers[0].operator != "==" or specifiers[0].version.endswith("*"):
         raise UsageError(f"{requirement.name} is not pinned to one version with ==", where=where, next=relock)
@@ -170,5 +170,5 @@ def _by_name(relock: str) -> str:
 
 
 def _place(path: Path) -> str:
-    """The path as a person in the checkout writes it."""
+    """Return the path relative to the checkout."""
     return f"{path.parent.name}/{path.name}"

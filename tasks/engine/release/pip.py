@@ -1,6 +1,6 @@
-"""The two calls of pip that bring wheels: download what fits a target, build what has only its source.
+"""Get wheels by pip: download those that fit a target, build a requirement that has only its source.
 
-Indexes, mirrors and certificates are the operator's own pip configuration. What pip says is passed on, never read.
+Indexes, mirrors and certificates come from the operator's own pip configuration. Pip's output is shown, never parsed.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from tasks.engine.release.lockfile import LockedRequirement
 from tasks.engine.release.python_target import Target
 
 _REPRODUCIBLE = "315532800"
-"""1980-01-01, the oldest time a zip can hold: the same source built twice is the same wheel."""
+"""1980-01-01, the oldest time a zip can hold: two builds of one source make the same wheel."""
 
 
 class Outcome(NamedTuple):
-    """Whether pip did it, and its last lines."""
+    """The result of a run of pip: its success and the last lines of its output."""
 
     done: bool
-    words: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
 def download(requirements: Iterable[LockedRequirement], target: Target, into: Path, *, retries: int = 5) -> Outcome:
-    """Put the wheels of all the requirements that fit the target into a directory, or none of them."""
+    """Download the wheels that fit the target, of all the requirements or of none, into a directory."""
     python = Version(target.python.rstrip("+")).base_version
     options = ["--only-binary", ":all:", "--dest", str(into), "--python-version", python]
     options += ["--implementation", target.short, "--abi", target.abi, "--retries", str(retries)]
-    options += [word for tag in target.platforms for word in ("--platform", tag)]
+    options += [argument for tag in target.platforms for argument in ("--platform", tag)]
     return _run("download", requirements, options, into)
 
 
@@ -44,7 +44,7 @@ def build(requirement: LockedRequirement, into: Path) -> Outcome:
 
 
 def _run(verb: str, requirements: Iterable[LockedRequirement], options: list[str], into: Path) -> Outcome:
-    """One run of pip that accepts nothing but the hashes of the lock."""
+    """Run pip, and let it accept only files with the hashes of the lock."""
     wanted = into / "wanted.txt"
     wanted.write_text("".join(f"{_with_hashes(item)}\n" for item in requirements), encoding="utf-8")
     command = [sys.executable, "-m", "pip", verb, "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]

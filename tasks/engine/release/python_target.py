@@ -1,4 +1,4 @@
-"""What a host's Python is, and so which locked packages and which wheels it takes. Pure: asks nobody anything."""
+"""Describe a host's Python, and select the locked packages and the wheel tags that fit it. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Target:
     implementation: str = "cpython"
 
     def __post_init__(self) -> None:
-        # All of it goes into the arguments of pip, and each minor version of the libc is a tag.
+        # All of it goes into the arguments of pip, and each minor version of the libc adds a tag.
         plain = all(_WORD.fullmatch(word) for word in (self.abi, self.machine)) and _VERSION.fullmatch(self.python)
         small = all(0 <= number < 1000 for number in self.libc[1:])
         if not (plain and small) or self.implementation not in _SHORT or self.libc[0] not in {"glibc", "musl"}:
@@ -72,7 +72,7 @@ class Target:
         return f"{self.short} {self.minor} {self.abi} {name} {major}.{minor} {self.machine}"
 
     def environment(self) -> dict[str, str]:
-        """The marker variables of PEP 508; the kernel's release and version are left empty."""
+        """Return the marker variables of PEP 508; the kernel's release and version are left empty."""
         return {
             "implementation_name": self.implementation,
             "implementation_version": self.python,
@@ -89,7 +89,7 @@ class Target:
 
 
 def select(lock: Lock, target: Target) -> tuple[LockedRequirement, ...]:
-    """The entries that apply to the target, by name; UsageError when the lock was not made for it."""
+    """Return the entries that apply to the target, sorted by name; UsageError when the lock was not made for it."""
     if lock.lowest and Version(target.minor) < Version(lock.lowest):
         raise UsageError(
             f"the lock is made for Python {lock.lowest} and later, the host has {target.python}",
@@ -111,7 +111,7 @@ def select(lock: Lock, target: Target) -> tuple[LockedRequirement, ...]:
 
 
 def _manylinux(major: int, minor: int, machine: str) -> Iterator[str]:
-    """glibc tags down to the oldest that exists for the machine, each old alias after its number."""
+    """Yield the glibc tags down to the oldest that exists for the machine, each old alias after its number."""
     oldest = 5 if machine in {"x86_64", "i686"} else 17
     for step in range(minor, oldest - 1, -1):
         yield f"manylinux_{major}_{step}_{machine}"

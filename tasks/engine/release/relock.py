@@ -1,4 +1,4 @@
-"""`fab lock`: uv resolves requirements.in for every Python and platform, and the lock is replaced in one rename."""
+"""Make the lock for `fab lock`: uv resolves requirements.in for every Python and platform; a rename replaces it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.engine.errors import UsageError
 from tasks.engine.release import lockfile as locks
 
 OLDEST = "3.9"
-"""The Python to lock for when service.yaml names no lowest one."""
+"""The lowest Python to lock for when service.yaml names none."""
 
 _OPTIONS = (
     *("--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--no-emit-find-links"),
@@ -29,7 +29,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one package: its versions before and after, none when it is new or gone."""
+    """The change of one package: its versions before and after, none when it is new or gone."""
 
     name: str
     before: tuple[str, ...]
@@ -37,10 +37,10 @@ class Change:
 
 
 def make(root: Path, python: str, *, upgrade: bool = False, packages: Sequence[str] = ()) -> tuple[Change, ...]:
-    """Lock `root/service/requirements.in` for `python` (a specifier such as ">=3.9") and say what changed.
+    """Lock `root/service/requirements.in` for `python` (a specifier such as ">=3.9") and return the changes.
 
-    Pins that still fit stay, unless `upgrade` or the package is named. UsageError when there is nothing to lock or no
-    versions that agree; the old lock is untouched then.
+    Pins that still fit stay, unless `upgrade` is set or `packages` names them. UsageError when there is nothing to lock
+    or no versions agree; the old lock is untouched then.
     """
     folder = root / "service"
     source, target = folder / "requirements.in", folder / "requirements.txt"
@@ -61,7 +61,7 @@ def make(root: Path, python: str, *, upgrade: bool = False, packages: Sequence[s
 
 
 def lower_bound(python: str) -> str:
-    """The lowest Python (major.minor) that a specifier allows, "3.9" when it has no lower end."""
+    """Return the lowest Python (major.minor) that a specifier allows, "3.9" when it has no lower end."""
     try:
         specifiers = SpecifierSet(python)
     except InvalidSpecifier:
@@ -76,22 +76,22 @@ def lower_bound(python: str) -> str:
 
 
 def _compile(root: Path, draft: Path, lowest: str, choices: list[str]) -> None:
-    """Let uv write the draft, in which it finds the pins to keep."""
+    """Run uv on the draft: it reads there the pins to keep, and writes the new lock."""
     command = [find_uv_bin(), "pip", "compile", *_OPTIONS, *choices]
     command += ["--python", sys.executable, "--python-version", lowest, "--output-file", str(draft)]
     done = subprocess.run([*command, "service/requirements.in"], cwd=root, capture_output=True, check=False)
     if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(
             f"uv could not lock the dependencies for Python {lowest} and later",
             where="service/requirements.in",
-            next="mend what uv says, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror",
-            detail=tuple(words[-20:]),
+            next="fix what uv reports, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror",
+            detail=tuple(lines[-20:]),
         )
 
 
 def _refuse_unknown(packages: Sequence[str], lock: locks.Lock) -> None:
-    """UsageError for a package to upgrade that the service does not use."""
+    """Raise UsageError for a package to upgrade that the service does not use."""
     known = {entry.name for entry in lock.entries}
     for name in packages:
         if canonicalize_name(name) not in known:
@@ -112,7 +112,7 @@ def _head(source: Path, lowest: str) -> str:
 
 
 def _nothing_to_lock(target: Path) -> UsageError:
-    """The error for a service without requirements.in, which depends on what is there instead."""
+    """Return the error for a service without requirements.in, with or without a requirements.txt."""
     if not target.exists():
         return UsageError(
             "there is nothing to lock",
@@ -127,15 +127,15 @@ def _nothing_to_lock(target: Path) -> UsageError:
 
 
 def _versions(lock: locks.Lock) -> dict[str, tuple[str, ...]]:
-    """The versions of each package, one for each marker."""
-    found: dict[str, set[str]] = {}
+    """Return the versions of each package, one for each marker."""
+    by_name: dict[str, set[str]] = {}
     for entry in lock.entries:
-        found.setdefault(entry.name, set()).add(entry.version)
-    return {name: tuple(sorted(versions, key=Version)) for name, versions in found.items()}
+        by_name.setdefault(entry.name, set()).add(entry.version)
+    return {name: tuple(sorted(versions, key=Version)) for name, versions in by_name.items()}
 
 
 def _versions_before(content: bytes, target: Path) -> dict[str, tuple[str, ...]]:
-    """The versions of the lock that is replaced; none when it cannot be read as one."""
+    """Return the versions of the old lock; none when it cannot be read as a lock."""
     try:
         return _versions(locks.parse(content.decode(), target))
     except (UsageError, UnicodeDecodeError):

@@ -1,7 +1,7 @@
-"""Wheels kept on the controller between runs, each under its own SHA-256 and checked against it every time it is taken.
+"""Keep wheels on the controller between runs, each under its SHA-256, and check the digest at each use.
 
-`HEX/FILENAME` are the wheels; `index/KEY` says which of them answers a requirement for a target. Runs at the same time
-are safe: everything is written aside and renamed.
+`HEX/FILENAME` are the wheels; `index/KEY` names the wheel of a requirement for a target. Concurrent runs are safe,
+since everything is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.engine.release.python_target import Target
 
 
 class Wheel(NamedTuple):
-    """One wheel on disk: its file name, where it is, hex SHA-256, and size in bytes."""
+    """One wheel on disk: its file name, path, hex SHA-256, and size in bytes."""
 
     filename: str
     path: Path
@@ -27,30 +27,30 @@ class Wheel(NamedTuple):
 
 
 def default_root() -> Path:
-    """`$XDG_CACHE_HOME/integrators-loop/wheels`, or the same under `~/.cache`."""
+    """Return `$XDG_CACHE_HOME/integrators-loop/wheels`, or the same under `~/.cache`."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "integrators-loop" / "wheels"
 
 
 def scratch(root: Path) -> tempfile.TemporaryDirectory[str]:
-    """A directory to write aside in, on the same filesystem, gone when its `with` block ends."""
+    """Make a temporary directory on the same filesystem; the end of its `with` block removes it."""
     root.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix=".part-", dir=root)
 
 
 def take(root: Path, requirement: LockedRequirement, target: Target) -> Wheel | None:
-    """The wheel kept for a requirement; None when there is none or it is not what was kept."""
+    """Return the wheel kept for a requirement; None when there is none or its content has changed."""
     try:
         filename, sha256 = json.loads((root / "index" / _key(requirement, target)).read_text(encoding="utf-8"))
         path = root / str(sha256) / Path(str(filename)).name
-        found = digest(path)
+        actual = digest(path)
     except (OSError, ValueError, TypeError):
         return None
-    return Wheel(path.name, path, found, path.stat().st_size) if found == sha256 else None
+    return Wheel(path.name, path, actual, path.stat().st_size) if actual == sha256 else None
 
 
 def keep(root: Path, requirement: LockedRequirement, target: Target, file: Path) -> Wheel:
-    """Move a checked wheel in from `scratch`, as the answer for this requirement and target."""
+    """Move a checked wheel from `scratch` into the cache, as the wheel of this requirement and target."""
     sha256, size = digest(file), file.stat().st_size
     path = root / sha256 / file.name
     path.parent.mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ def keep(root: Path, requirement: LockedRequirement, target: Target, file: Path)
 
 
 def digest(path: Path) -> str:
-    """The hex SHA-256 of a file, read in pieces, since wheels can have gigabytes."""
+    """Return the hex SHA-256 of a file; read it in pieces, since wheels can have gigabytes."""
     seal = hashlib.sha256()
     with path.open("rb") as stream:
         while piece := stream.read(1 << 20):
@@ -73,6 +73,6 @@ def digest(path: Path) -> str:
 
 
 def _key(requirement: LockedRequirement, target: Target) -> str:
-    """What an answer depends on: the pin, the files the lock allows, and the tags of the target."""
+    """Return the key of the index: a digest of the pin, the files that the lock allows, and the target's tags."""
     parts = [str(requirement), *sorted(requirement.hashes), target.identity]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

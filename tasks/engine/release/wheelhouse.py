@@ -1,7 +1,7 @@
-"""The wheelhouse: every wheel that a lock needs on one target, fetched and checked on the controller.
+"""Fill the wheelhouse: every wheel that a lock needs on one target, fetched and checked on the controller.
 
-What the cache has is taken from it without a network; the rest is one run of pip. Only when that fails are halves
-tried, down to the requirement that has no wheel: its source is built, and the result taken when it is pure Python.
+Wheels of the cache need no network; one run of pip fetches the rest. Only if that fails, each half is tried, down to
+the requirement that has no wheel: its source is built, and the wheel is used if it is pure Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 class Wheelhouse(NamedTuple):
-    """The wheels by file name, and their digest (hex SHA-256): what a venv made of them for this target is named by."""
+    """The wheels by file name, and their digest (hex SHA-256), which names the venv made of them for this target."""
 
     digest: str
     wheels: tuple[Wheel, ...]
@@ -36,7 +36,7 @@ class Wheelhouse(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """What one fetch is for: the lock to name in errors, the target, the cache, and where progress is told."""
+    """The inputs of one fetch: the lock to name in errors, the target, the cache, and the function for progress."""
 
     lock: Lock
     target: Target
@@ -45,9 +45,9 @@ class _Order(NamedTuple):
 
 
 def fetch(lock: Lock, target: Target, say: Say, cache: Path | None = None) -> Wheelhouse:
-    """The wheelhouse of `lock` for `target`; `say` hears what takes time.
+    """Fetch the wheelhouse of `lock` for `target`; report slow work to `say`.
 
-    UsageError when a requirement cannot be had for this target, LoopError when what arrives is not what was locked.
+    UsageError when a requirement has no wheel for this target, LoopError when the lock lacks a fetched file's hash.
     """
     order = _Order(lock, target, cache or wheel_cache.default_root(), say)
     wanted = select(lock, target)
@@ -67,7 +67,7 @@ def _digest(wheels: Sequence[Wheel], target: Target) -> str:
 
 
 def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5) -> list[Wheel]:
-    """Download all at once; where pip cannot, halve, and build what stands alone."""
+    """Download all at once; if pip fails, try each half, and build a single requirement from its source."""
     with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
         outcome = pip.download(wanted, order.target, folder, retries=retries)
@@ -80,21 +80,21 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
 
 
 def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
-    """Keep the wheel that pip brought for a requirement, when its bytes are those the lock allows."""
+    """Keep the wheel that pip downloaded for a requirement, if the lock has its hash."""
     file = _find(folder, wanted)
     if file is None or wheel_cache.digest(file) not in wanted.hashes:
         raise LoopError(
-            f"what was fetched for {wanted} is not what the lock allows",
+            f"the file fetched for {wanted} is not one that the lock allows",
             where=_place(order, wanted),
-            next="fab lock, and look at what the package index serves if this comes back",
+            next="fab lock; if this comes back, look at what the package index serves",
             code="hash",
         )
     return wheel_cache.keep(order.cache, wanted, order.target, file)
 
 
 def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Wheel:
-    """Keep the pure wheel that the locked source of a requirement builds into."""
-    order.say(f"no wheel of {wanted} came for {order.target}: trying to build one from its source")
+    """Build the locked source of a requirement, and keep the wheel if it is pure Python."""
+    order.say(f"no wheel of {wanted} for {order.target}: trying to build one from its source")
     with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
         outcome = pip.build(wanted, folder)
@@ -105,7 +105,7 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
                 where=_place(order, wanted),
                 next=f"without a network, run this once where there is one: wheels are kept in {order.cache}; "
                 "with one, pin a version that has a wheel for this target in service/requirements.in, then: fab lock",
-                detail=(*failed.words[-3:], *outcome.words),
+                detail=(*failed.lines[-3:], *outcome.lines),
             )
         _, _, _, tags = parse_wheel_filename(file.name)
         if not any(str(tag) in {f"py{order.target.minor[0]}-none-any", _own_tag(order.target)} for tag in tags):
@@ -119,12 +119,12 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
 
 
 def _own_tag(target: Target) -> str:
-    """The tag of a pure wheel for this one Python, such as py311-none-any."""
+    """Return the tag of a pure wheel for this one Python, such as py311-none-any."""
     return f"py{target.minor.replace('.', '')}-none-any"
 
 
 def _find(folder: Path, wanted: LockedRequirement) -> Path | None:
-    """The wheel of a requirement among those in a directory."""
+    """Return the wheel of a requirement in a directory, if it is there."""
     for file in sorted(folder.glob("*.whl")):
         try:
             name, version, _, _ = parse_wheel_filename(file.name)
