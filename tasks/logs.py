@@ -34,9 +34,9 @@ def logs(
     view = View([member.host.name for member in members], as_json=json)
     if f:
         with ended_by_interrupt():
-            for item in follow.follow(members, wanted, view.gone):
+            for item in follow.follow(members, wanted, view.reader_gone):
                 view.show(item)
-        if view.gone():
+        if view.reader_gone():
             # Nobody reads any more, so there is nobody to wait for a host that does not answer.
             os._exit(0)
         runner.leave(members)

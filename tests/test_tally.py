@@ -38,7 +38,7 @@ def test_events_add_up(events: list[Event], status: int, behind: tuple[str, ...]
     tally = Tally(HOSTS)
     for event in events:
         tally.add(event)
-    assert (tally.status, tally.behind) == (status, behind)
+    assert (tally.status, tally.left_behind) == (status, behind)
     assert tally.sentence().removesuffix(", ") == sentence
 
 

@@ -20,7 +20,7 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.host.marks import Mark, Output, Reader, Transcript
 from tasks.engine.parallel import gather, pool
 from tasks.engine.report import output
-from tasks.engine.report.host_names import Names, coloured
+from tasks.engine.report.host_names import Names, takes_colour
 from tasks.engine.ssh.channels import Begun, status, within
 from tasks.engine.ssh.session import LinkLost, send
 
@@ -68,7 +68,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
     """Run the shell text on all, show its lines at once or keep them for JSON; who gave no answer has an error."""
     found: dict[str, Answer] = {}
     writer = output.out()
-    names = Names([member.host.name for member in members], colour=coloured(sys.stdout, os.environ))
+    names = Names([member.host.name for member in members], colour=takes_colour(sys.stdout, os.environ))
 
     def work(member: Member) -> Callable[[_Emit], None]:
         def answer(emit: _Emit) -> None:
@@ -84,7 +84,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
 
     with pool(len(members)) as executor:
         for host, text in gather([work(member) for member in members], executor, lambda item: len(item[1])):
-            writer.raw(f"{names.of(host)}  {quote.terminal(text)}")
+            writer.raw(f"{names.padded(host)}  {quote.terminal(text)}")
             if writer.closed:
                 # Nobody reads on, and a command may have no end of its own.
                 for member in members:

@@ -1,4 +1,4 @@
-"""Many journals followed at once: merged by time, picked up again where a host dropped out, bounded in memory."""
+"""Follow many journals at once: merge them by time, reconnect to lost hosts, and bound the memory."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _HOLD = 0.5
 _TICK = 0.1
 _ROOM = 16 * 1024 * 1024
 _PATIENCE = 3.0
-"""Seconds for all hosts to send what is there already, so that it comes in order, too."""
+"""Seconds in which all hosts may send their past lines, so that these are merged in order, too."""
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
 class Note:
-    """What happened to a host's stream: lost, back, out (not tried again), dropped. text: for a person."""
+    """A change of a host's stream. event: lost, back, out (not tried again), dropped; text: for a person."""
 
     host: str
     event: str
@@ -50,7 +50,7 @@ _Emit = Callable[[_Item], None]
 
 
 def follow(members: Sequence[Member], wanted: Wanted, gone: Callable[[], bool]) -> Iterator[Entry | Note]:
-    """Every line of every host once, until all hosts are out or `gone` says that nobody reads any more."""
+    """Yield every line of every host once, until all hosts are out or `gone` reports that the reader has left."""
     stop = threading.Event()
     works = [_Host(member, wanted, stop).run for member in members]
 
@@ -83,7 +83,7 @@ def _merged(
         elif isinstance(item, Entry):
             merge.push(item.host, item.time, item, item.size, now, time.time())
         elif isinstance(item, Note):
-            # It has no time of its own: it stays behind the last line of its host.
+            # A note has no time of its own: it follows the last line of its host.
             merge.push(item.host, 0.0, item, 0, now, time.time())
             if item.event == "out":
                 left.discard(item.host)
@@ -102,7 +102,7 @@ def _weight(item: _Item) -> int:
 
 
 class _Host:
-    """Follows one host through all its absences."""
+    """The follower of one host, through all losses of its connection."""
 
     def __init__(self, member: Member, wanted: Wanted, stop: threading.Event) -> None:
         self._member, self._wanted, self._stop = member, wanted, stop
@@ -112,7 +112,7 @@ class _Host:
         self._tries = 0
 
     def run(self, emit: _Emit) -> None:
-        """Until it is stopped, or the host refuses."""
+        """Follow the host until it refuses, or until `stop` is set."""
         while not self._stop.is_set():
             try:
                 with misread.own(self._name):
@@ -130,7 +130,7 @@ class _Host:
                 self._member.session = None
 
     def _once(self, emit: _Emit) -> None:
-        """One connection, to its end."""
+        """Follow the host over one connection, until that ends."""
         self._member.connect()
         self._known = True
         if not self._begun:
@@ -150,15 +150,15 @@ class _Host:
             self._cursor = entry.cursor
 
     def _is_final(self, error: LoopError) -> bool:
-        """Whether asking again is no use, or not right: a host that was let in before may be about to boot."""
+        """Return True if a retry is useless or wrong. A host that has let us in may refuse a login while it boots."""
         refused = error.code == "host-key" or (error.code == "authentication" and not self._known)
         return refused or isinstance(error, (Refused, Misread, UsageError))
 
     def _away(self, error: LoopError, emit: _Emit) -> None:
         if not self._lost:
             self._lost = True
-            told = "lost" if self._known else error.message
-            emit(Note(self._name, "lost", f"{told}, trying again"))
+            reason = "lost" if self._known else error.message
+            emit(Note(self._name, "lost", f"{reason}, trying again"))
         emit(_CaughtUp(self._name))
         self._stop.wait(_PAUSES[min(self._tries, len(_PAUSES) - 1)])
         self._tries += 1

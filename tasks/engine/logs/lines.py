@@ -1,4 +1,4 @@
-"""Bytes as they come, cut into lines. Pure."""
+"""Cut a stream of bytes into lines. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 
 def cut(pieces: Iterable[bytes], limit: int) -> Iterator[bytes | None]:
-    """The lines, without their ends; None for one that has more than `limit` bytes, of which nothing is kept."""
+    """Yield the lines without their ends; None in place of a line of more than `limit` bytes, which is dropped."""
     held, dropping = bytearray(), False
     for piece in pieces:
         *whole, rest = piece.split(b"\n")

@@ -1,4 +1,4 @@
-"""Lines of many hosts as one stream in the order of their times, each held for a moment. Pure: it is told the time."""
+"""Merge lines of many hosts into one stream by time; each is held for a moment. Pure: the caller passes the time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _Item = TypeVar("_Item")
 
 
 class Merge(Generic[_Item]):
-    """Holds each item for `hold` seconds after it came, and gives out nothing that is later than one still held.
+    """Hold each item for `hold` seconds after its arrival, and release items in the order of their times.
 
-    room: the size of all that is held; beyond it the earliest leave before their time, so that memory stays flat.
+    room: limit of the size of all held items; beyond it the earliest leave sooner, so that memory stays flat.
     """
 
     def __init__(self, hold: float, room: int) -> None:
@@ -24,10 +24,10 @@ class Merge(Generic[_Item]):
         self._last: dict[str, float] = {}
 
     def push(self, host: str, time: float, item: _Item, size: int, now: float, wall: float) -> None:
-        """An item of a host, written at `time` by its own clock. now: a clock that never jumps; wall: the time of day.
+        """Add an item that the host wrote at `time` by its own clock. now: monotonic clock; wall: time of day here.
 
-        Items of one host keep their order, whatever its clock did; one from the future counts as of now, so that a
-        clock that is fast delays nobody else's.
+        Items of one host keep their order, whatever its clock did. A time in the future counts as `wall`, so that a
+        host with a fast clock does not delay the lines of others.
         """
         stamp = max(self._last.get(host, 0.0), min(time, wall))
         self._last[host] = min(stamp, wall)
@@ -37,12 +37,12 @@ class Merge(Generic[_Item]):
         self._size += size
 
     def due(self, now: float) -> Iterator[_Item]:
-        """What may leave now, in order."""
+        """Yield the items whose time has come, in order."""
         while self._heap and (self._size > self._room or self._came[0][1] + self._hold <= now):
             yield self._leave()
 
     def rest(self) -> Iterator[_Item]:
-        """All that is held, in order."""
+        """Yield all held items, in order."""
         while self._heap:
             yield self._leave()
 

@@ -1,4 +1,4 @@
-"""One host's journal over its connection: what is there, and what comes."""
+"""Read one host's journal over its connection: past lines, and new ones as they come."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tasks.engine.ssh.channels import Begun, within
 from tasks.engine.ssh.session import LinkLost, command, framed, send
 
 KEPT = 1024 * 1024
-"""Bytes of a host that are kept of what is there already; older lines are counted instead."""
+"""Bytes of past lines that are kept for a host; older lines are only counted."""
 _LINE = 1024 * 1024
 _SECONDS = 900
-"""How long a host may take to send what is there already."""
+"""Seconds in which a host must send its past lines."""
 _SENT = 1024 * 1024 * 1024
-"""Bytes that it may send of that."""
+"""Bytes of past lines that a host may send."""
 
 
 class Refused(LoopError):
-    """The journal cannot be read like this, and asking again would not help."""
+    """The journal cannot be read in this way, and a retry would not help."""
 
     code = "journal"
 
 
 @dataclass
 class Past:
-    """What was there. dropped: lines that were too many to keep; cursor: where to follow from."""
+    """The past lines of a host. dropped: number of lines beyond the limit; cursor: the place to follow from."""
 
     entries: list[Entry] = field(default_factory=list)
     dropped: int = 0
@@ -40,34 +40,34 @@ class Past:
 
 
 def past(member: Member, wanted: Wanted) -> Past:
-    """The wanted lines that the host has, the oldest first: as many as asked for, and never more than 1 MiB."""
-    found = Past()
+    """Read the wanted lines that the host has, the oldest first: as many as asked for, and at most 1 MiB."""
+    past = Past()
     if wanted.follow:
-        # Taken before the lines are, so that none can fall between the two.
-        found.cursor = next((entry.cursor for entry in _entries(member, journal.newest(), _SECONDS)), None)
+        # Read before the lines, so that none is missed between the two.
+        past.cursor = next((entry.cursor for entry in _entries(member, journal.newest(), _SECONDS)), None)
     kept: deque[Entry] = deque()
     size = 0
     newest_first, seen = wanted.last is not None, False
     for entry in _entries(member, journal.last(member.service, wanted), _SECONDS):
         if not (newest_first and seen):
-            found.cursor = entry.cursor
+            past.cursor = entry.cursor
         seen = True
         if not wanted.has(entry, member.service):
             continue
         kept.append(entry)
         size += entry.size
-        if newest_first and len(kept) + found.dropped == wanted.last:
+        if newest_first and len(kept) + past.dropped == wanted.last:
             break
         while size > KEPT and len(kept) > 1:
-            # The oldest one, on whichever end it is.
+            # Drop the oldest.
             size -= (kept.pop() if newest_first else kept.popleft()).size
-            found.dropped += 1
-    found.entries = list(reversed(kept)) if newest_first else list(kept)
-    return found
+            past.dropped += 1
+    past.entries = list(reversed(kept)) if newest_first else list(kept)
+    return past
 
 
 def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
-    """Every line after this place as it is written, without an end of its own; LinkLost when it ends all the same."""
+    """Yield every line after this place as it is written, without end; LinkLost when journalctl ends."""
     for entry in _entries(member, journal.onwards(member.service, wanted, cursor)):
         if entry.cursor != cursor:
             yield entry
@@ -75,9 +75,9 @@ def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entr
 
 
 def _entries(member: Member, script: str, seconds: float | None = None) -> Iterator[Entry]:
-    """The entries that the script prints; Refused with its complaint when it fails, LinkLost without an end.
+    """Yield the entries that the script prints; Refused with its complaint if it fails, LinkLost if its end is missing.
 
-    seconds: how long it may take in all; None for one that follows, and so has no end.
+    seconds: limit for the whole; None for a script that follows, and so has no end.
     """
     host, status, complaint, before = member.host.name, None, "", None
     for line in lines.cut(_pieces(member, script, seconds), _LINE):
@@ -97,7 +97,7 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
             complaint = f"{complaint} {text.strip()}".strip()[:1000]
     if status is None:
         raise LinkLost("the connection was lost", where=host)
-    # It ends with 1, too, when nothing fits the pattern.
+    # journalctl also ends with status 1 when no line matches the pattern.
     if complaint and status != "0":
         raise Refused(f"journalctl: {complaint}", where=host, next="correct --since, --until or --grep")
 
@@ -105,7 +105,7 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
 def _too_long(before: Entry | None) -> Entry | None:
     if before is None:
         return None
-    # Who wrote it is not known: it was not kept.
+    # The source of the line is unknown, since the line was dropped.
     text = "(a line of more than 1 MiB is left out)"
     return Entry(before.time, before.host, "-", "warning", text, before.cursor)
 
@@ -131,12 +131,12 @@ def _pieces(member: Member, text: str, seconds: float | None) -> Iterator[bytes]
             raise LinkLost("the connection was lost", where=member.host.name) from error
 
 
-def _endless(member: Member, told: str) -> Refused:
-    return Refused(f"the journal {told}", where=member.host.name, next="ask for less of it: -n, --since, --grep")
+def _endless(member: Member, what: str) -> Refused:
+    return Refused(f"the journal {what}", where=member.host.name, next="ask for less of it: -n, --since, --grep")
 
 
 def merged(pasts: Sequence[Past]) -> list[Entry]:
-    """The lines of several hosts by time; those of one stay in the order of its journal, whatever its clock did."""
+    """Merge the lines of several hosts by time; keep the order of each journal, whatever its clock did."""
     stamped: list[tuple[float, Entry]] = []
     for past in pasts:
         latest = 0.0

@@ -1,4 +1,4 @@
-"""Two ways to look at a run: plain lines, each with its host, and JSON, one object a line. `screen` is the third."""
+"""Show a run as plain lines, each with its host, or as JSON, one object a line. `screen` is the third view."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tasks.engine.report.summary import HEADINGS, Tally, outcome
 
 
 class View(Protocol):
-    """Shows events as they come, and at the end what they came to."""
+    """A view that shows each event as it comes, and at the end their sum."""
 
     def show(self, event: Event) -> None:
-        """One event."""
+        """Show one event."""
         ...
 
     def close(self, tally: Tally, log: str | None) -> None:
-        """The end of the run; log: where all of it can be read."""
+        """Show the end of the run. log: path of its full log."""
         ...
 
 
 class Pace:
-    """Picks the words about an upload that get a line: after three seconds, every ten from then on, and at its end."""
+    """Choose the upload events that get a line: one after three seconds, one each ten from then on, and the last."""
 
     _FIRST, _EVERY = 3.0, 10.0
 
@@ -32,11 +32,11 @@ class Pace:
         self._last: dict[str, float] = {}
 
     def due(self, event: Event) -> bool:
-        """Whether this event gets a line."""
+        """Return True if this event gets a line."""
         if not isinstance(event, Sent):
             return True
         if event.seconds <= self._last.get(event.host, 0.0):
-            # The next upload to this host.
+            # Another upload to this host has begun.
             self._due.pop(event.host, None)
         self._last[event.host] = event.seconds
         if event.seconds < self._due.get(event.host, self._FIRST) and not (
@@ -48,36 +48,36 @@ class Pace:
 
 
 class JsonLines:
-    """One object a line."""
+    """A view of JSON, one object a line."""
 
     def __init__(self) -> None:
         self._writer, self._pace = output.out(), Pace()
 
     def show(self, event: Event) -> None:
-        """One event, unless it is for the log alone."""
+        """Write one event, unless it is for the log alone."""
         if not _for_log(event) and self._pace.due(event):
             self._writer.raw(output.encoded(as_dict(event)))
 
     def close(self, tally: Tally, log: str | None) -> None:
-        """Everything was said as it happened."""
+        """Write nothing: every event has been written."""
 
 
 class Plain:
-    """One line for each step, with its host: for pipes, files and CI."""
+    """A view of one line for each step, with its host: for pipes, files and CI."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._writer, self._pace = output.out(), Pace()
         self._width = max((len(host) for host in hosts), default=0)
 
     def show(self, event: Event) -> None:
-        """One event as lines."""
+        """Write one event as lines."""
         if not _for_log(event) and self._pace.due(event):
             for line in lines(event, self._width):
                 self._writer.line(line)
 
     def close(self, tally: Tally, log: str | None) -> None:
-        """The table, the sentence, and last the command that goes on."""
-        for line in closing(tally, log):
+        """Write the table, the sentence, and last the next command."""
+        for line in closing_lines(tally, log):
             self._writer.line(line)
 
 
@@ -86,7 +86,7 @@ def _for_log(event: Event) -> bool:
 
 
 def lines(event: Event, width: int) -> Iterator[str]:
-    """An event as lines of text."""
+    """Yield an event as lines of text."""
     if isinstance(event, Notice):
         if event.next is None:
             yield f"-- {event.text}"
@@ -95,7 +95,7 @@ def lines(event: Event, width: int) -> Iterator[str]:
     if isinstance(event, Step):
         yield f"{name}  {event.phase:<8}  {event.step}{': ' if event.text else ''}{event.text}"
     elif isinstance(event, Sent):
-        yield f"{name}  {event.phase:<8}  sent: {gone(event)}"
+        yield f"{name}  {event.phase:<8}  sent: {upload_progress(event)}"
     elif isinstance(event, Line):
         yield f"{name}  {event.kind}: {event.text}"
     elif isinstance(event, Finished):
@@ -104,8 +104,8 @@ def lines(event: Event, width: int) -> Iterator[str]:
         yield from _failure(name, event)
 
 
-def gone(event: Sent) -> str:
-    """An upload in words."""
+def upload_progress(event: Sent) -> str:
+    """Return the progress and speed of an upload, for a person."""
     return f"{event.sent / 1e6:.1f} of {event.total / 1e6:.1f} MB, {event.sent / 1e6 / (event.seconds or 1):.1f} MB/s"
 
 
@@ -118,20 +118,20 @@ def _failure(name: str, event: Failed) -> Iterator[str]:
         yield f"    next: {event.error.next}"
 
 
-def closing(tally: Tally, log: str | None) -> Iterator[str]:
-    """What stands at the end of a run: for several hosts, or where something was left."""
+def closing_lines(tally: Tally, log: str | None) -> Iterator[str]:
+    """Yield the lines at the end of a run: for several hosts, or if a host was not begun or failed."""
     if len(tally.hosts) > 1:
         yield from output.table([HEADINGS, *tally.rows()])
-    if len(tally.hosts) > 1 or tally.left:
+    if len(tally.hosts) > 1 or tally.not_begun:
         yield tally.sentence()
-    if log and (len(tally.hosts) > 1 or tally.failed or tally.left):
+    if log and (len(tally.hosts) > 1 or tally.failed or tally.not_begun):
         yield f"log of this run: {log}"
     for notice in tally.closing:
         yield f"{notice.text} {notice.next}"
 
 
 def as_dict(event: Event) -> dict[str, object]:
-    """An event as the JSON lines carry it."""
+    """Return an event as an object of the JSON lines."""
     if isinstance(event, Step):
         return {"event": "step", "host": event.host, "phase": event.phase, "step": event.step, "text": event.text}
     if isinstance(event, Sent):

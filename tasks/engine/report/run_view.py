@@ -1,4 +1,4 @@
-"""Follows a run to its end: every event to one view and to the log, and all of them counted."""
+"""Follow a run to its end: pass each event to one view and to the log, and count them all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.engine.report.summary import Tally
 def follow(
     events: Iterable[Event], hosts: Sequence[str], run: str, place: Path, environ: Mapping[str, str], *, as_json: bool
 ) -> Tally:
-    """Show the run as it happens, write all of it to a file below `place`, and return what it came to."""
+    """Show the run as it happens, write all of it to a file below `place`, and return its tally."""
     tally, view, log = Tally(hosts), _view(hosts, environ, as_json=as_json), runs.open_log(place, run)
     pace = Pace()
     try:
@@ -31,12 +31,12 @@ def follow(
         view.close(tally, log.name if log else None)
         if log:
             log.close()
-        runs.remember(place, tally.behind)
+        runs.save_left_behind(place, tally.left_behind)
     return tally
 
 
 def _trace(event: Event) -> dict[str, str]:
-    """What the log alone has of an answer that was not understood."""
+    """Return the traceback of a misread answer, which only the log records."""
     return {"traceback": event.error.trace} if isinstance(event, Failed) and isinstance(event.error, Misread) else {}
 
 

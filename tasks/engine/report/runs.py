@@ -1,4 +1,4 @@
-"""What this machine keeps of its runs: the full log of each, and which hosts the last one left behind."""
+"""Keep the logs of runs on this machine, and the hosts that the last run left behind."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _KEPT = 50
 
 
 def folder(root: Path, environ: Mapping[str, str]) -> Path:
-    """Below $XDG_STATE_HOME (or ~/.local/state), one for each clone."""
+    """Return the folder of this clone's runs, below $XDG_STATE_HOME or ~/.local/state."""
     base = Path(environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
     return base / "integrators-loop" / f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
 
 
 def open_log(place: Path, run: str) -> IO[str] | None:
-    """The file for the log of a run; None where this machine lets none be written. The oldest give way."""
+    """Open the log of a run, and delete the oldest logs; return None if it cannot be written here."""
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in sorted(place.glob("*.log"))[: -_KEPT + 1]:
@@ -33,7 +33,7 @@ def open_log(place: Path, run: str) -> IO[str] | None:
 
 
 def keep_faults(place: Path, run: str, faults: Mapping[str, str]) -> str | None:
-    """Write a log of nothing but tracebacks, by host: a query has no other; None where none can be written."""
+    """Write a query's log, the tracebacks by host, and return its path; None if it cannot be written."""
     log = open_log(place, run)
     if log is None:
         return None
@@ -47,8 +47,8 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def remember(place: Path, behind: Sequence[str]) -> None:
-    """Note the hosts that a run left behind, for --retry-failed."""
+def save_left_behind(place: Path, behind: Sequence[str]) -> None:
+    """Record the hosts that a run left behind, for --retry-failed."""
     try:
         part = place / ".last.part"
         part.write_text(json.dumps({"behind": list(behind)}))
@@ -58,10 +58,10 @@ def remember(place: Path, behind: Sequence[str]) -> None:
 
 
 def left_behind(place: Path) -> tuple[str, ...]:
-    """The hosts that the last run left behind; UsageError when there are none."""
+    """Return the hosts that the last run left behind; UsageError when there are none."""
     try:
-        found = json.loads((place / "last.json").read_text())
-        names = tuple(str(name) for name in found["behind"])
+        last = json.loads((place / "last.json").read_text())
+        names = tuple(str(name) for name in last["behind"])
     except (OSError, ValueError, KeyError, TypeError):
         names = ()
     if not names:

@@ -1,4 +1,4 @@
-"""A run on a terminal: one live line for each host and a bar for all, and above them what is over and done."""
+"""Show a run on a terminal: one live line for each host and a bar for all, with lasting lines above them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLOURS = {"failed": "bold red", "unreachable": "bold red", "warning": "yellow"
 
 @dataclass
 class _Row:
-    """A host as it is now. began: by the monotonic clock, 0 before anything happened."""
+    """The present state of a host. began: seconds of the monotonic clock, 0 before the first event."""
 
     phase: str = "waiting"
     doing: str = ""
@@ -33,7 +33,7 @@ class _Row:
 
 
 class Screen:
-    """Draws a few times a second; on a terminal too low for all hosts, those under way come first."""
+    """A live view, drawn a few times a second. If the terminal is too low for all hosts, running ones come first."""
 
     def __init__(self, hosts: Sequence[str], console: Console | None = None) -> None:
         self._rows = {host: _Row() for host in hosts}
@@ -43,13 +43,13 @@ class Screen:
         self._live.start()
 
     def show(self, event: Event) -> None:
-        """One event: into its host's line, or above the lines when it is to stay."""
+        """Show one event in its host's line, or above the live lines if it stays."""
         if isinstance(event, Step):
             row = self._rows[event.host]
             row.began = row.began or time.monotonic()
             row.phase, row.doing = event.phase, f"{event.step}{': ' if event.text else ''}{event.text}"
         elif isinstance(event, Sent):
-            self._rows[event.host].doing = f"sent: {lines.gone(event)}"
+            self._rows[event.host].doing = f"sent: {lines.upload_progress(event)}"
         elif isinstance(event, Finished):
             self._end(event.host, event.outcome, event.text, event.seconds, "green")
         elif isinstance(event, Failed):
@@ -67,16 +67,16 @@ class Screen:
             self.console.print(Text(terminal(line), style=style if number == 0 else ""))
 
     def close(self, tally: Tally, log: str | None) -> None:
-        """Take the live lines away, and leave what the run came to."""
+        """Replace the live lines by the summary of the run."""
         self._live.stop()
         if len(tally.hosts) == 1:
             for event in tally.finished.values():
                 self._stay(event)
-        for line in lines.closing(tally, log):
+        for line in lines.closing_lines(tally, log):
             output.out().line(line)
 
     def picture(self) -> RenderableType:
-        """The live lines as they are now."""
+        """Return the live lines as they are now."""
         table = Table.grid(padding=(0, 2))
         for column in ("host", "phase", "doing"):
             table.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if column == "doing" else None)
@@ -94,16 +94,16 @@ class Screen:
             )
         over = sum(1 for row in self._rows.values() if row.seconds is not None)
         hidden = len(self._rows) - len(shown)
-        told = f"{over} of {len(self._rows)} hosts" + (f", {hidden} not shown" if hidden else "")
+        caption = f"{over} of {len(self._rows)} hosts" + (f", {hidden} not shown" if hidden else "")
         bar = Table.grid(padding=(0, 2))
         bar.add_column(no_wrap=True)
         bar.add_column(no_wrap=True, overflow="ellipsis")
         width = min(30, self.console.width // 4)
-        bar.add_row(ProgressBar(total=len(self._rows), completed=over, width=width), Text(told))
+        bar.add_row(ProgressBar(total=len(self._rows), completed=over, width=width), Text(caption))
         return Group(table, bar)
 
     def _first(self, room: int) -> list[tuple[str, _Row]]:
-        """The hosts under way, then those that wait, then those that are done, each in the order of the run."""
+        """Choose the rows to show, running hosts before waiting and finished ones; keep the order of the run."""
         rows = list(self._rows.items())
         if len(rows) <= room:
             return rows

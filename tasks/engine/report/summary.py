@@ -1,4 +1,4 @@
-"""What a run has come to so far: counted from its events. Pure."""
+"""Sum up a run from its events. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADINGS = ("host", "from", "to", "result", "seconds")
 
 @dataclass
 class Tally:
-    """Feed it every event of a run over `hosts`."""
+    """The count of the events of a run over `hosts`. closing: notices that name the next command."""
 
     hosts: Sequence[str]
     finished: dict[str, Finished] = field(default_factory=dict)
@@ -31,22 +31,22 @@ class Tally:
 
     @property
     def status(self) -> int:
-        """Exit status: that of the errors."""
+        """Exit status of the run, from its errors."""
         return exit_status([failed.error for failed in self.failed.values()], len(self.hosts))
 
     @property
-    def left(self) -> tuple[str, ...]:
+    def not_begun(self) -> tuple[str, ...]:
         """The hosts that were not begun."""
         return tuple(host for host in self.hosts if host not in self.finished and host not in self.failed)
 
     @property
-    def behind(self) -> tuple[str, ...]:
+    def left_behind(self) -> tuple[str, ...]:
         """The hosts that the run left behind: failed, not reached, not begun, or taken back."""
         undone = {host for host, event in self.finished.items() if event.outcome == "undone"}
-        return tuple(host for host in self.hosts if host in self.failed or host in undone or host in self.left)
+        return tuple(host for host in self.hosts if host in {*self.failed, *undone, *self.not_begun})
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """The table of the run."""
+        """Yield the table of the run, a row for each host."""
         for host in self.hosts:
             if host in self.failed:
                 failed = self.failed[host]
@@ -59,17 +59,17 @@ class Tally:
                 yield host, "-", "-", "not begun", "-"
 
     def sentence(self) -> str:
-        """One line that says where everything stands."""
+        """Return one line with the number of hosts for each outcome."""
         counts: dict[str, int] = {}
         outcomes = [event.outcome for host, event in self.finished.items() if host not in self.failed]
-        for word in [*outcomes, *map(outcome, self.failed.values())]:
-            counts[word] = counts.get(word, 0) + 1
-        parts = [f"{count} {word}" for word, count in counts.items()]
-        if self.left:
-            parts.append(f"{len(self.left)} not begun ({', '.join(self.left)})")
+        for name in [*outcomes, *map(outcome, self.failed.values())]:
+            counts[name] = counts.get(name, 0) + 1
+        parts = [f"{count} {name}" for name, count in counts.items()]
+        if self.not_begun:
+            parts.append(f"{len(self.not_begun)} not begun ({', '.join(self.not_begun)})")
         return f"{len(self.hosts)} hosts: {', '.join(parts)}"
 
 
 def outcome(event: Failed) -> str:
-    """The one word for a host that did not make it."""
+    """Return the outcome of a host that failed, in one word."""
     return "unreachable" if isinstance(event.error, Unreachable) else "failed"
