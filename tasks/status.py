@@ -72,14 +72,16 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
     project, members = runner.open_fleet(c, early=True)
 
     def stand(member: Member) -> dict[str, Any]:
-        line = status.of(member.host.name, member.service, member.ask(questions.status()))
+        line = status.describe(member.host.name, member.service, member.ask(questions.status()))
         # Both are shown later, where an answer that they cannot be made of would cost all hosts.
         status.row(line)
         status.notes([line])
         return line
 
     found = runner.ask(members, stand)
-    lines = [found.get(one.host.name) or status.of(one.host.name, one.service, None, one.error) for one in members]
+    lines = [
+        found.get(one.host.name) or status.describe(one.host.name, one.service, None, one.error) for one in members
+    ]
     status.mark_differing(lines)
     writer = output.out()
     if json:

@@ -117,7 +117,7 @@ def merge_all(said: Transcript) -> list[str]:
 
 def stood(said: Transcript) -> None:
     """As `fab status` shows a host."""
-    line = status.of("shire01", SERVICE, facts_of(said))
+    line = status.describe("shire01", SERVICE, facts_of(said))
     status.mark_differing([line])
     status.table([line], 80)
     status.notes([line])
@@ -220,12 +220,12 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.log_text.level": each(log_text.level),
     "host.log_text.readable": lambda said: log_text.readable(text_of(said).split("\n"), text_of(said).split("\n")),
     "host.log_text.words": each(log_text.words),
-    "diagnose.status.failed": stood,
-    "diagnose.status.job": stood,
-    "diagnose.status.jobs": stood,
+    "diagnose.status.describe": stood,
+    "diagnose.status.failed_jobs": stood,
+    "diagnose.status.job_result": stood,
+    "diagnose.status.job_units": stood,
     "diagnose.status.mark_differing": stood,
     "diagnose.status.notes": stood,
-    "diagnose.status.of": stood,
     "diagnose.status.releases": lambda said: status.releases(facts_of(said)),
     "diagnose.status.row": stood,
     "diagnose.status.table": stood,

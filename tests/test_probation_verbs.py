@@ -241,7 +241,7 @@ def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(sit
     told = site.clone.fab("status")
     assert told.status == 1
     assert "UNCOMMITTED" in told.out
-    assert f"{new} serves, and nobody watches it; a boot starts {old}" in told.out
+    assert f"{new} serves, but no guard watches it; a boot starts {old}" in told.out
     finished = [one for one in site.fab("rollback", "--json").lines() if one["event"] == "finished"]
     assert [(one["before"], one["release"]) for one in finished] == [(new, old)]
     assert check(site, old) == old

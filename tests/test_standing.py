@@ -41,7 +41,7 @@ def facts(
 
 
 def line(name: str = "shire01", found: Facts | None = None) -> dict[str, Any]:
-    made = status.of(name, SERVICE, found or facts())
+    made = status.describe(name, SERVICE, found or facts())
     status.mark_differing([made])
     return made
 
@@ -95,7 +95,7 @@ def test_a_job_is_shown_by_how_it_ended(
     described = SERVICE._replace(processes=(*SERVICE.processes, Process("nightly", "true", "daily")))
     unit = f"{SERVICE.name}-nightly.service"
     host = facts({"survey jobs": {unit: Job("inactive", told, exit_status, ended)}})
-    found = status.of("shire01", described, host)
+    found = status.describe("shire01", described, host)
     status.mark_differing([found])
     assert found["jobs"][unit]["result"] == result
     assert status.table([found], None)[1][status.HEADINGS.index("jobs")] == cell
@@ -106,7 +106,7 @@ def test_a_job_is_shown_by_how_it_ended(
 
 def fleet(*releases: str | None) -> list[dict[str, Any]]:
     lines = [
-        status.of(
+        status.describe(
             f"shire{number:02}", SERVICE, facts({"state slots blue release": release}) if release is not None else None
         )
         for number, release in enumerate(releases, start=1)
@@ -146,7 +146,7 @@ def test_hosts_that_differ_from_most_are_marked(releases: tuple[str | None, ...]
 def test_a_host_that_was_reached_and_tells_nothing_is_not_called_unreachable(
     error: LoopError | None, cell: str, reachable: bool
 ) -> None:
-    told, silent = line(), status.of("shire02", SERVICE, None, error)
+    told, silent = line(), status.describe("shire02", SERVICE, None, error)
     status.mark_differing([told, silent])
     assert status.row(silent)[:3] == ("shire02", cell, "-")
     assert (silent["reachable"], silent["differs"], silent["healthy"]) == (reachable, False, False)
@@ -192,7 +192,7 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
         (facts({**LIVE, "state probation": 7}),
          "shire01: b is on probation, 7 s more; if it fails, the host goes back to 0123456789ab"),
         (facts(LIVE),
-         "shire01: b serves, and nobody watches it; a boot starts 0123456789ab. "
+         "shire01: b serves, but no guard watches it; a boot starts 0123456789ab. "
          "To go on: fab deploy -H shire01; to go back: fab rollback -H shire01"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What on a host would stop a deploy, or surprise its operator, each with what mends it."""
+"""Find what would stop a deploy to a host or surprise its operator, each with its fix."""
 
 from __future__ import annotations
 
@@ -22,67 +22,67 @@ _FREE_INODES = 20_000
 
 
 class Finding(NamedTuple):
-    """stops: whether a deploy would fail by it; mend: the command or edit."""
+    """One problem of a host. stops: it would make a deploy fail; mend: the command or edit that fixes it."""
 
     stops: bool
     text: str
     mend: str
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return self._asdict()
 
 
 def examine(project: Project, member: Member) -> tuple[Finding, ...]:
-    """Everything that is to be said of one host."""
+    """Return all findings of one host."""
     service, host = member.service, member.host
     account = host.user or member.login
     asked = time.time()
-    found = member.ask(questions.doctor(service, host, account))
-    setup = plan.setup(service, found, account, stage.own(project, service), Consent())
-    findings = [*_machine(found, asked), *_rights(member, found, setup), *_isolation(member, found, setup)]
+    facts = member.ask(questions.doctor(service, host, account))
+    setup = plan.setup(service, facts, account, stage.own(project, service), Consent())
+    findings = [*_machine(facts, asked), *_rights(member, facts, setup), *_isolation(member, facts, setup)]
     try:
-        reports.choose_python(found, host.python, service.python, host.name, service.needs)
+        reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
-    if found.current and not found.healthy:
-        health = found.state.health
-        told = health.slot if health.slot != "ok" else health.front
-        text = f"release {found.live} does not answer as it should: {told or 'it is stopped'}"
+    if facts.current and not facts.healthy:
+        health = facts.state.health
+        reason = health.slot if health.slot != "ok" else health.front
+        text = f"release {facts.live} does not answer as it should: {reason or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
-    if found.state.facade == "active":
-        down = [(unit, state) for unit, state in found.state.processes.items() if state != "active"]
+    if facts.state.facade == "active":
+        down = [(unit, state) for unit, state in facts.state.processes.items() if state != "active"]
         findings += [
             Finding(False, f"{unit} is {state}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
             for unit, state in down
         ]
-    return (*findings, *_jobs(member, found), *_used(member, found))
+    return (*findings, *_jobs(member, facts), *_used(member, facts))
 
 
-def _jobs(member: Member, found: Facts) -> Iterator[Finding]:
+def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
     name, service = member.host.name, member.service
-    told = {unit: status.job(found, unit) for unit in status.jobs(service)}
-    for unit, why in status.failed(told).items():
+    results = {unit: status.job_result(facts, unit) for unit in status.job_units(service)}
+    for unit, why in status.failed_jobs(results).items():
         process = unit.removeprefix(f"{service.name}-").removesuffix(".service")
         mend = f"fab logs -H {name} --process {process} -n 50"
         yield Finding(False, f"{unit} failed the last time it ran: {why}", mend)
 
 
-def _used(member: Member, found: Facts) -> Iterator[Finding]:
-    """The releases that would have been pruned, if nothing ran from them."""
-    for release in found.release_ids:
-        used = found.survey.used.get(release)
+def _used(member: Member, facts: Facts) -> Iterator[Finding]:
+    """Yield the releases that prune keeps only because something runs from them."""
+    for release in facts.release_ids:
+        used = facts.survey.used.get(release)
         if used is None or used.place <= member.service.keep:
             continue
-        who = f" (pid {', '.join(map(str, used.pids))[:200]})" if used.pids else ""
-        text = f"release {release} stays beyond keep: {member.service.keep}, since something runs from it{who}"
+        pids = f" (pid {', '.join(map(str, used.pids))[:200]})" if used.pids else ""
+        text = f"release {release} stays beyond keep: {member.service.keep}, since something runs from it{pids}"
         path = f"{layout.root(member.service)}/releases/{release}"
         yield Finding(False, text, f"on the host, as root, to see what: find /proc/[0-9]*/fd -lname {path}")
 
 
-def _machine(found: Facts, asked: float) -> Iterator[Finding]:
-    survey = found.survey
-    if "systemctl" not in found.machine.tools or survey.systemd < 247:
+def _machine(facts: Facts, asked: float) -> Iterator[Finding]:
+    survey = facts.survey
+    if "systemctl" not in facts.machine.tools or survey.systemd < 247:
         yield Finding(True, f"systemd is {survey.systemd or 'missing'}, 247 is needed", "use a newer host")
     elif survey.systemd < 249:
         yield Finding(False, "systemd is older than 249: after `systemctl stop`, a request may start a slot again",
@@ -91,7 +91,7 @@ def _machine(found: Facts, asked: float) -> Iterator[Finding]:
         yield Finding(True, f"only {survey.free_bytes // 1_000_000} MB are free below /opt/apps", "make room there")
     if 0 < survey.free_inodes < _FREE_INODES:
         yield Finding(True, f"only {survey.free_inodes} inodes are free below /opt/apps", "make room there")
-    skew = found.machine.time - asked
+    skew = facts.machine.time - asked
     if abs(skew) > _SKEW_SECONDS:
         yield Finding(
             False, f"its clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}", "timedatectl set-ntp on"
@@ -101,14 +101,14 @@ def _machine(found: Facts, asked: float) -> Iterator[Finding]:
                       "setsebool -P httpd_can_network_connect on, and look for denials: ausearch -m avc")  # fmt: skip
 
 
-def _isolation(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding]:
-    """Whether the service is kept from the networks that its `needs` do not name."""
+def _isolation(member: Member, facts: Facts, setup: plan.Setup) -> Iterator[Finding]:
+    """Yield the reasons why the service may reach networks that its `needs` do not name."""
     host, needs = member.host.name, set(member.service.needs)
     for warning in setup.warnings:
         yield Finding(False, warning, f"where it does not: fab setup -H {host}")
     if "network" in needs or setup.changed:
         return
-    isolation = found.survey.isolation
+    isolation = facts.survey.isolation
     if "host" not in needs and isolation.outside:
         yield Finding(False, "the service reaches the networks of this host: it was started before setup closed them, "
                       "or systemd may make no network namespaces here",
@@ -118,26 +118,26 @@ def _isolation(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Find
         yield Finding(False, "`needs: [host]` opens all networks here: the kernel does not let systemd filter "
                       "addresses (cgroups of version 1, or a container without BPF)",
                       "use unix sockets, without `host`, or keep it from other machines by a firewall")  # fmt: skip
-    elif "host" in needs and found.current and isolation.filtered is None:
-        yield Finding(False, "whether `needs: [host]` keeps the service from other machines shows once it was started "
-                      "with that", f"fab restart -H {host}")  # fmt: skip
+    elif "host" in needs and facts.current and isolation.filtered is None:
+        yield Finding(False, "the service has not been started with `needs: [host]`, so it is unknown whether that "
+                      "keeps it from other machines", f"fab restart -H {host}")  # fmt: skip
 
 
-def _rights(member: Member, found: Facts, setup: plan.Setup) -> Iterator[Finding]:
+def _rights(member: Member, facts: Facts, setup: plan.Setup) -> Iterator[Finding]:
     name = member.host.name
     if setup.packages:
         yield Finding(True, f"packages are missing: {', '.join(setup.packages)}",
                       f"fab setup -H {name}, where a mirror is reached; else install them by hand")  # fmt: skip
     differs = bool(setup.changed or setup.reasons)
-    if differs and not found.machine.root:
+    if differs and not facts.machine.root:
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ: {', '.join(setup.changed)}"
         yield Finding(True, f"{what}; this needs root once", f"fab setup -H {name} (full sudo), or with --as root")
     elif differs:
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ"
         yield Finding(False, f"{what}: the next deploy sets it up", f"fab setup -H {name}")
-    if not differs and not found.survey.rules:
+    if not differs and not facts.survey.rules:
         yield Finding(
             True, f"sudo does not let {member.login} start and stop the service", f"fab setup -H {name} --as root"
         )
-    if member.service.nginx and found.account and found.state.nginx != "active":
-        yield Finding(True, f"nginx is {found.state.nginx or 'missing'}", "on the host: systemctl start nginx")
+    if member.service.nginx and facts.account and facts.state.nginx != "active":
+        yield Finding(True, f"nginx is {facts.state.nginx or 'missing'}", "on the host: systemctl start nginx")

@@ -1,4 +1,4 @@
-"""What of ours on a host is not as it was written: edited, added to, masked, missing, or not ours at all. Pure."""
+"""Find files of the deploy on a host that were edited, masked or removed, and files that were added. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tasks.engine.host.system_files import HostFile
 
 _UNITS = "/etc/systemd/system/"
 _NOTES = frozenset({"outdated", "unreadable", "absent"})
-# What an edited file was is asked of git, one by one.
+# Edited files that get a diff: git is asked for the former content of each, one by one.
 _COMPARED = 100
 _DROP_INS = 1000
-"""Files that systemd may read for the units of one service; a host that names more is not believed."""
+"""Files that systemd may read for the units of one service; a host that names more is refused."""
 
 Source = Callable[[str, str], bytes | None]
-"""What a file of a release was: release, path below its directory; None when nobody here knows."""
+"""Return the former content of a file (release, path below its directory); None if it is not known here."""
 
 
 class Finding(NamedTuple):
-    """kind: edited, drop-in, masked, missing, extra, linked, stale; outdated, unreadable, absent: no drift."""
+    """A file. kind: edited, drop-in, masked, missing, extra, linked, stale; no drift: outdated, unreadable, absent."""
 
     kind: str
     path: str
@@ -31,23 +31,23 @@ class Finding(NamedTuple):
 
     @property
     def drifted(self) -> bool:
-        """Whether somebody changed it; what only the templates have moved on from, nobody did."""
+        """True if the file was changed on the host; a file that only the templates have outdated was not."""
         return self.kind not in _NOTES
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {"kind": self.kind, "path": self.path, "text": self.text, "drift": self.drifted, "diff": list(self.diff)}
 
 
 def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[Finding, ...]:
-    """Everything on one host, by path. files: root's, as setup would write them now."""
+    """Return all findings of one host, drift first, by path. files: root's, as setup would write them now."""
     seen: dict[str, list[str]] = {}
     compare = Comparison()
     for line in facts.drift:
-        kind, _, rest = line.partition(" ")
-        seen.setdefault(kind, []).append(rest)
-    links = {rest.partition(" ")[0]: rest.partition(" ")[2] for rest in seen.get("link", [])}
-    found = [
+        kind, _, detail = line.partition(" ")
+        seen.setdefault(kind, []).append(detail)
+    links = {link.partition(" ")[0]: link.partition(" ")[2] for link in seen.get("link", [])}
+    findings = [
         *_root_files(
             files, facts, links, frozenset(seen.get("unreadable", ())), frozenset(seen.get("missing", ())), compare
         ),
@@ -55,22 +55,22 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
         *_certificate(facts, frozenset(seen.get("missing", ()))),
     ]
     known = {file.path for file in files}
-    found += [
+    findings += [
         Finding("missing", path, "it is not there any more")
         for path in seen.get("missing", ())
         if path not in known and not path.endswith("/tls/certificate.pem")
     ]
     for number, path in enumerate(seen.get("edited", ())):
         diff = _release_diff(path, facts, source, compare) if number < _COMPARED else ()
-        found.append(Finding("edited", path, "it is not what its manifest says", diff))
+        findings.append(Finding("edited", path, "it is not what its manifest says", diff))
     for path in seen.get("extra", ()):
-        found.append(
-            Finding("extra", path, "nobody of ours wrote it", _diff(compare, b"", _content(facts, path), path))
+        findings.append(
+            Finding("extra", path, "the deploy did not write it", _diff(compare, b"", _content(facts, path), path))
         )
-    for rest in seen.get("points", ()):
-        path, _, target = rest.partition(" ")
-        found.append(Finding("linked", path, f"it leads to {target or 'nothing'}"))
-    return tuple(sorted(found, key=lambda finding: (not finding.drifted, finding.path)))
+    for link in seen.get("points", ()):
+        path, _, target = link.partition(" ")
+        findings.append(Finding("linked", path, f"it leads to {target or 'nothing'}"))
+    return tuple(sorted(findings, key=lambda finding: (not finding.drifted, finding.path)))
 
 
 def _root_files(
@@ -84,7 +84,7 @@ def _root_files(
     if facts.account is None:
         return
     for file in files:
-        there, recorded = facts.files.get(file.path, ""), facts.record.files.get(file.path, "")
+        actual, recorded = facts.files.get(file.path, ""), facts.record.files.get(file.path, "")
         if file.path in links:
             masked = links[file.path] == "/dev/null"
             yield Finding("masked" if masked else "linked", file.path, f"it is a link to {links[file.path]}")
@@ -92,26 +92,26 @@ def _root_files(
             yield Finding("unreadable", file.path, "this account may not read it")
         elif file.path in missing and recorded:
             yield Finding("missing", file.path, "it is not there any more")
-        elif there and there != recorded and there != file.sha256:
+        elif actual and actual != recorded and actual != file.sha256:
             text = "it was edited since fab setup wrote it"
             yield Finding(
                 "edited", file.path, text, _diff(compare, file.text.encode(), _content(facts, file.path), file.path)
             )
-        elif there != file.sha256:
-            diff = _diff(compare, _content(facts, file.path) or b"", file.text.encode(), file.path) if there else ()
-            yield Finding("outdated", file.path, "as it was written, and fab setup would write it anew", diff)
+        elif actual != file.sha256:
+            diff = _diff(compare, _content(facts, file.path) or b"", file.text.encode(), file.path) if actual else ()
+            yield Finding("outdated", file.path, "not edited, but fab setup would write another version", diff)
 
 
 def _units(lines: list[str], facts: Facts, compare: Comparison) -> Iterator[Finding]:
-    """What else systemd reads for a unit than the file that is ours."""
+    """Yield other files that systemd reads for a unit, and units that it has not reloaded."""
     added: dict[str, list[str]] = {}
     for line in lines:
         unit, name, value = (*line.split(" ", 2), "", "")[:3]
         if name == "DropInPaths":
             paths = value.split(maxsplit=_DROP_INS)
-            # What a distribution or a container adds to every unit is no change of ours.
-            ours = [path for path in paths if not path.startswith(("/usr/lib/", "/lib/")) and _names(path, unit)]
-            for path in ours:
+            # Drop-ins that a distribution or a container adds to every unit are no drift.
+            drifted = [path for path in paths if not path.startswith(("/usr/lib/", "/lib/")) and _names(path, unit)]
+            for path in drifted:
                 added.setdefault(path, []).append(unit)
             if len(paths) > _DROP_INS or len(added) > _DROP_INS:
                 raise TooMuch(f"the host names more than {_DROP_INS} files that add to units",
@@ -128,9 +128,9 @@ def _units(lines: list[str], facts: Facts, compare: Comparison) -> Iterator[Find
 
 
 def _names(path: str, unit: str) -> bool:
-    """Whether a drop-in's directory means this unit, and not all services of the host."""
+    """Return True if a drop-in's directory means this unit, and not all services of the host."""
     folder = path.rpartition("/")[0].rpartition("/")[2].removesuffix(".d")
-    # Of a path that has no directory nothing is known: it is told.
+    # A path without a directory may mean any unit, so it counts.
     return folder not in {"service", "socket", "timer"} and unit.startswith(folder.split(".")[0].split("@")[0])
 
 
@@ -143,9 +143,9 @@ def _certificate(facts: Facts, missing: frozenset[str]) -> Iterator[Finding]:
             yield Finding("missing", path, "it is not there any more")
 
 
-def _differs(recorded: str, there: str) -> bool:
-    """Whether both digests are known and are not the same."""
-    return bool(recorded and there and recorded != there)
+def _differs(recorded: str, actual: str) -> bool:
+    """Return True if both digests are known and differ."""
+    return bool(recorded and actual and recorded != actual)
 
 
 def _content(facts: Facts, path: str) -> bytes | None:
@@ -153,7 +153,7 @@ def _content(facts: Facts, path: str) -> bytes | None:
 
 
 def _release_diff(path: str, facts: Facts, source: Source, compare: Comparison) -> tuple[str, ...]:
-    """Between what a release was and what lies there; nothing when no copy of it is at hand."""
+    """Return the diff from a release's file as deployed to the file now; empty if its former content is not known."""
     _, _, inner = path.partition("/releases/")
     release, _, inner = inner.partition("/")
     former = source(release, inner)

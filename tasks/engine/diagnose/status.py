@@ -1,4 +1,4 @@
-"""How a host stands, from its facts: the rows of `fab status` and `fab releases`. Pure."""
+"""Derive the state of a host from its facts: the rows of `fab status` and `fab releases`. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tasks.engine.host.facts import Facts
 from templates.host.told import Job, Slot
 
 HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "jobs", "memory", "free", "cert", "last action")
-# What a narrow terminal does without, first of all first.
+# Columns that a narrow terminal drops, in this order.
 _DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "jobs", "last action", "age")
 _CERTIFICATE_DAYS = 21
 _FREE_BYTES = 500_000_000
 
 
-def of(host: str, service: Service, facts: Facts | None, error: LoopError | None = None) -> dict[str, Any]:
-    """One host as data; facts None: it told nothing. error: why not, None for a host that was not reached."""
+def describe(host: str, service: Service, facts: Facts | None, error: LoopError | None = None) -> dict[str, Any]:
+    """Return the state of one host as plain data. facts: None without an answer; error: its reason."""
     if facts is None:
         reached = error is not None and not isinstance(error, (Unreachable, UsageError))
         state = ("no python" if error and error.code == "no-python" else "unknown") if reached else "unreachable"
@@ -47,46 +47,47 @@ def of(host: str, service: Service, facts: Facts | None, error: LoopError | None
         "up_seconds": survey.uptime - serves.began if serves.began else None,
         "restarts": serves.restarts or 0,
         "workers": serves.workers,
-        "workers_wanted": next((one.workers for one in service.processes if one.name == "web"), None),
+        "workers_wanted": next((process.workers for process in service.processes if process.name == "web"), None),
         "memory_bytes": memory,
         "memory_counted": counted,
         "disk_free_bytes": survey.free_bytes,
         "certificate_days": _days_left(facts),
         "processes": dict(facts.state.processes),
-        "jobs": {unit: job(facts, unit) for unit in jobs(service)},
+        "jobs": {unit: job_result(facts, unit) for unit in job_units(service)},
         "last_action": last.as_dict() if last else None,
     }
 
 
-def jobs(service: Service) -> tuple[str, ...]:
-    """The units that timers start."""
-    return tuple(one.removesuffix("timer") + "service" for one in layout.processes(service) if one.endswith(".timer"))
+def job_units(service: Service) -> tuple[str, ...]:
+    """Return the units that timers start."""
+    units = layout.processes(service)
+    return tuple(unit.removesuffix("timer") + "service" for unit in units if unit.endswith(".timer"))
 
 
-def job(facts: Facts, unit: str) -> dict[str, Any]:
-    """How a job ended the last time: `result` as systemd calls it, None for one that has not run since the boot."""
-    told = facts.survey.jobs.get(unit, Job())
-    # To systemd what has never run is a success.
+def job_result(facts: Facts, unit: str) -> dict[str, Any]:
+    """Return the last result of a job: `result` in systemd's words, None for one that has not run since the boot."""
+    job = facts.survey.jobs.get(unit, Job())
+    # systemd reports success for a unit that has never run.
     return {
-        "result": (told.result or None) if told.ended or told.result != "success" else None,
-        "exit_status": told.exit_status or 0 if told.ended else None,
-        "running": told.state == "activating",
-        "ended_seconds": max(0, facts.survey.uptime - told.ended) if told.ended else None,
+        "result": (job.result or None) if job.ended or job.result != "success" else None,
+        "exit_status": job.exit_status or 0 if job.ended else None,
+        "running": job.state == "activating",
+        "ended_seconds": max(0, facts.survey.uptime - job.ended) if job.ended else None,
     }
 
 
-def failed(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The jobs that failed the last time, each with why: systemd's word, and the exit status or the signal."""
+def failed_jobs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the jobs whose last run failed, each with systemd's result and the exit status or the signal."""
     return {
-        unit: f"{one['result']}, {one['exit_status']}" if one["exit_status"] else str(one["result"])
-        for unit, one in jobs.items()
-        if one["result"] not in {"success", None}
+        unit: f"{job['result']}, {job['exit_status']}" if job["exit_status"] else str(job["result"])
+        for unit, job in jobs.items()
+        if job["result"] not in {"success", None}
     }
 
 
 def _memory(slot: Slot) -> tuple[int | None, str | None]:
-    """Bytes, and who counted them: systemd, or the sum over its processes of their share (pss) or of all (rss)."""
-    # systemd says 2^64 - 1 where it does not count.
+    """Return bytes, and their source: systemd, or the sum of the processes' pss or rss."""
+    # systemd reports 2^64 - 1 where it does not count.
     for size, counted in ((slot.memory, "systemd"), (slot.pss, "pss"), (slot.rss, "rss")):
         if size and size < 2**63:
             return size, counted
@@ -107,7 +108,7 @@ def _state(facts: Facts) -> str:
 
 
 def _days_left(facts: Facts) -> int | None:
-    """Whole days until the certificate ends, by the host's own clock."""
+    """Return the whole days until the certificate ends, by the host's own clock."""
     try:
         end = datetime.strptime(facts.survey.certificate_end, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=timezone.utc)
     except ValueError:
@@ -116,15 +117,10 @@ def _days_left(facts: Facts) -> int | None:
 
 
 def _age_of(facts: Facts) -> int | None:
-    """Seconds since the release that serves was put there, by the host's own clock."""
-    came = [
-        one
-        for one in facts.actions
-        if one.state in {"done", "probation"} and one.action in {"deploy", "rollback"} and one.release == facts.live
-    ]
-    if not came:
-        return None
-    return _since(came[-1].time, facts.machine.time)
+    """Return the seconds since the live release was activated, by the host's own clock."""
+    activated = [item for item in facts.actions if item.release == facts.live and item.action in {"deploy", "rollback"}]
+    times = [item.time for item in activated if item.state in {"done", "probation"}]
+    return _since(times[-1], facts.machine.time) if times else None
 
 
 def _since(time: str, now: int) -> int | None:
@@ -136,7 +132,7 @@ def _since(time: str, now: int) -> int | None:
 
 
 def _age(seconds: int | None) -> str:
-    """In the largest unit that says enough."""
+    """Format seconds in the largest unit that gives at least 2."""
     if seconds is None:
         return "-"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -145,22 +141,22 @@ def _age(seconds: int | None) -> str:
     return f"{seconds} s"
 
 
-def _told(line: Mapping[str, Any]) -> bool:
-    """Whether the host told how it stands."""
+def _answered(line: Mapping[str, Any]) -> bool:
+    """Return True if the host sent its facts."""
     return "time" in line
 
 
 def mark_differing(lines: Sequence[dict[str, Any]]) -> None:
-    """Say of each host that told it whether its release differs from that of most; of equals, the first counts."""
-    counts = Counter(line["release"] for line in lines if _told(line))
+    """Mark each answering host whose release differs from the most common one; the first wins among equals."""
+    counts = Counter(line["release"] for line in lines if _answered(line))
     most = counts.most_common(1)[0][0] if counts else None
     for line in lines:
-        line["differs"] = _told(line) and line["release"] != most
+        line["differs"] = _answered(line) and line["release"] != most
 
 
 def row(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """One line of the table."""
-    if not _told(line):
+    """Return one row of the table."""
+    if not _answered(line):
         return (line["host"], line["state"].upper(), *("-" for _ in HEADINGS[2:]))
     state = line["state"] if line["state"] == "healthy" else line["state"].upper()
     memory, days, workers = line["memory_bytes"], line["certificate_days"], line["workers"]
@@ -181,12 +177,12 @@ def row(line: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:
-    bad = len(failed(jobs))
+    bad = len(failed_jobs(jobs))
     return f"{bad} FAILED" if bad else "ok" if jobs else "-"
 
 
 def _last(line: Mapping[str, Any]) -> str:
-    """What was done last, how long ago, and by whom."""
+    """Format the last action with its age and its author."""
     last = line["last_action"]
     if not last:
         return "-"
@@ -199,7 +195,7 @@ def _person(who: Mapping[str, str]) -> str:
 
 
 def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[str, ...]]:
-    """Headings and rows, with as many columns as the width has room for; None: all."""
+    """Return headings and rows, with as many columns as fit the width; None: all."""
     rows = [HEADINGS, *(row(line) for line in lines)]
     column = HEADINGS.index("jobs")
     kept = [name for name in HEADINGS if name != "jobs" or any(cells[column] != "-" for cells in rows[1:])]
@@ -213,43 +209,43 @@ def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[s
 
 
 def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the table has no room for, and an operator should not miss."""
-    reached = [line for line in lines if _told(line)]
-    found = []
-    if any(line.get("differs") for line in reached):
-        found.append("! the hosts do not all serve the same release")
-    for counted, told in (("pss", "of shared pages its part"), ("rss", "shared pages in each")):
-        if any(line["memory_counted"] == counted for line in reached):
-            found.append(f"~ memory added up over the processes ({told}): systemd does not count it there")
-    for line in reached:
+    """Return the facts that an operator should not miss and that the table has no room for."""
+    answered = [line for line in lines if _answered(line)]
+    texts = []
+    if any(line.get("differs") for line in answered):
+        texts.append("! the hosts do not all serve the same release")
+    for source, pages in (("pss", "shared pages divided"), ("rss", "shared pages counted in each")):
+        if any(line["memory_counted"] == source for line in answered):
+            texts.append(f"~ memory is the sum over the processes ({pages}): systemd does not count it there")
+    for line in answered:
         days, name = line["certificate_days"], line["host"]
         if line["maintenance"] is not None:
-            found.append(f"{name}: maintenance is on {maintenance.describe(line['maintenance'])}")
+            texts.append(f"{name}: maintenance is on {maintenance.describe(line['maintenance'])}")
         if days is not None and days < _CERTIFICATE_DAYS:
-            found.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
+            texts.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
         if line["disk_free_bytes"] < _FREE_BYTES:
-            found.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
-        found += [f"{name}: {unit} is {state}" for unit, state in line["processes"].items() if state == "failed"]
-        for unit, why in failed(line["jobs"]).items():
+            texts.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
+        texts += [f"{name}: {unit} is {state}" for unit, state in line["processes"].items() if state == "failed"]
+        for unit, why in failed_jobs(line["jobs"]).items():
             process = unit.removeprefix(f"{line['service']}-").removesuffix(".service")
             ago = _age(line["jobs"][unit]["ended_seconds"])
-            found.append(f"{name}: {unit} failed {ago} ago ({why}): fab logs -H {name} --process {process}")
-        found += _outcome(line, line["last_action"] or {"state": "done"})
-    return found
+            texts.append(f"{name}: {unit} failed {ago} ago ({why}): fab logs -H {name} --process {process}")
+        texts += _outcome(line, line["last_action"] or {"state": "done"})
+    return texts
 
 
 def _outcome(line: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
-    """What became of the last action, where it did not simply end well."""
+    """Return a note about the last action, unless it simply succeeded."""
     name, left = line["host"], line["probation_seconds"]
     if left is not None:
         back = f"if it fails, the host goes back to {line['committed']}"
         return [f"{name}: {line['release']} is on probation, {left} s more; {back}"]
     if last["state"] == "returned":
-        told = f"{last['release']} did not hold its probation: {last.get('why') or 'see the journal'}"
-        return [f"{name}: {told}. The host went back to {line['committed']} by itself"]
+        failure = f"{last['release']} did not hold its probation: {last.get('why') or 'see the journal'}"
+        return [f"{name}: {failure}. The host went back to {line['committed']} by itself"]
     if line["state"] == "uncommitted":
-        told = f"{line['release']} serves, and nobody watches it; a boot starts {line['committed']}"
-        return [f"{name}: {told}. To go on: fab deploy -H {name}; to go back: fab rollback -H {name}"]
+        danger = f"{line['release']} serves, but no guard watches it; a boot starts {line['committed']}"
+        return [f"{name}: {danger}. To go on: fab deploy -H {name}; to go back: fab rollback -H {name}"]
     if last["state"] == "ended":
         return [f"{name}: the probation of {last['release']} was ended before its time; {line['committed']} serves"]
     if last["state"] in {"started", "probation"}:
@@ -258,13 +254,14 @@ def _outcome(line: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
 
 
 def releases(facts: Facts) -> list[dict[str, Any]]:
-    """The releases of a host, the one deployed last first. good: it held its check once; bad: it never did."""
-    deployed = {one.release: one for one in facts.actions if one.action == "deploy" and one.state == "done"}
-    good = {one.release for one in facts.actions if one.state == "done" and one.action in {"deploy", "rollback"}}
-    failed = {one.release for one in facts.actions if one.action == "deploy" and one.state in {"failed", "returned"}}
-    bad = failed - good
+    """Return the releases of a host, the last deployed first. good: was committed once; bad: failed, and never was."""
+    deploys = [action for action in facts.actions if action.action == "deploy"]
+    deployed = {action.release: action for action in deploys if action.state == "done"}
+    rollbacks = {action.release for action in facts.actions if action.state == "done" and action.action == "rollback"}
+    good = {*deployed, *rollbacks}
+    bad = {action.release for action in deploys if action.state in {"failed", "returned"}} - good
     back = history.previous(facts.actions, facts.current, facts.release_ids) if facts.current else None
-    # From what is not committed a rollback goes to what is.
+    # A rollback of an uncommitted release returns to the committed one.
     back = facts.current if facts.live != facts.current else back
     lines = []
     for release in facts.releases:
