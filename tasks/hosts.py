@@ -89,7 +89,7 @@ def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
 
     writer = output.out()
     for host in hosts:
-        with misread.own(host.name):
+        with misread.as_error_of(host.name):
             endpoint, key = connection.offered_key(host, invocation(c).options)
         trust = host_keys.known(endpoint)
         writer.line(f"{host.name}  {endpoint.known_as} offers {host_keys.fingerprint(key)}")

@@ -96,7 +96,7 @@ def knock(c: Any, selection: Selection) -> Doors:
         failpoints.reach(points[host.name], "controller.connect", host.name)
         return SshSession(host, options)
 
-    return {host.name: parallel.apart(partial(door, host)) for host in selection.hosts[: parallel.LIMIT]}
+    return {host.name: parallel.run_in_thread(partial(door, host)) for host in selection.hosts[: parallel.LIMIT]}
 
 
 def members_of(
@@ -150,7 +150,7 @@ def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[st
     def work(member: Member) -> Callable[[Emit], None]:
         def look(_: Emit) -> None:
             try:
-                with misread.own(member.host.name):
+                with misread.as_error_of(member.host.name):
                     found[member.host.name] = question(member)
             except LoopError as error:
                 error.where = error.where or member.host.name

@@ -99,7 +99,7 @@ class Connection:
 def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     made = Connection()
     monkeypatch.setattr(channels, "connect", lambda *_: made)
-    monkeypatch.setattr(channels, "apart", lambda work: Done(work()))
+    monkeypatch.setattr(channels, "run_in_thread", lambda work: Done(work()))
     return made
 
 

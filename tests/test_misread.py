@@ -169,7 +169,7 @@ def _journal(seen: threading.Event) -> Callable[[Said, int], bytes]:
 
 def test_an_error_of_ours_stays_what_it_is() -> None:
     for error in (LoopError("x", where="y"), UsageError("z")):
-        with pytest.raises(type(error)) as raised, misread.own("shire01"):
+        with pytest.raises(type(error)) as raised, misread.as_error_of("shire01"):
             raise error
         assert raised.value is error
 
@@ -205,7 +205,7 @@ def test_a_query_keeps_the_traceback_and_says_where(
         runner.leave(members)
     assert left.value.code == 1
     told = capsys.readouterr().err
-    assert "error: the host said something that cannot be understood (KeyError: 'the key')" in told
+    assert "error: the host's answer cannot be understood (KeyError: 'the key')" in told
     assert "Traceback" not in told
     path = Path(told.split("log of this run: ")[1].strip())
     assert json.loads(path.read_text())["host"] == "shire01"

@@ -18,7 +18,7 @@ import pytest
 from tasks.engine.config import inventory
 from tasks.engine.host.marks import Mark, Output
 from tasks.engine.host.steps import Script
-from tasks.engine.parallel import apart
+from tasks.engine.parallel import run_in_thread
 from tasks.engine.release import wheel_cache
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost, Run
@@ -190,7 +190,7 @@ def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
     script = Script("try", f"{LINES}cat >/dev/null\n", 60)
     waited = []
     with narrow(far.site.machine, "1600kbit"), session.channel(Begun("exec cat"), 60) as channel:
-        upload = apart(lambda: session.execute(script, RUN, ignore, noise(20 * MB)))
+        upload = run_in_thread(lambda: session.execute(script, RUN, ignore, noise(20 * MB)))
         for _ in range(3):
             time.sleep(1)
             asked = time.monotonic()

@@ -1,6 +1,6 @@
-"""What can go wrong, as values a person can act on.
+"""The errors of the engine: each says what failed, where, and what to do next.
 
-Every error says what failed, where, and what to do next; the command line turns it into words or JSON, and a status::
+The command line prints them as text or JSON, and exits with the status of their class::
 
     LoopError            something failed on a host, which was left safe      exit 1
     ├── UsageError       the command line or a file is wrong; nothing done    exit 2
@@ -16,7 +16,7 @@ class LoopError(Exception):
     """A failure with its place and its remedy.
 
     message: one sentence, what failed. where: file:line:column with the path of the key, or a host's name.
-    next: the command or edit that goes on. code: a stable word for machines. detail: the last lines that matter.
+    next: the command or edit to do next. code: a stable word for programs. detail: the last lines that matter.
     """
 
     exit_status = 1
@@ -39,7 +39,7 @@ class LoopError(Exception):
         self.detail = detail
 
     def as_dict(self) -> dict[str, object]:
-        """The error as the JSON documents carry it."""
+        """Return the error as an object of the JSON documents."""
         document: dict[str, object] = {
             "code": self.code,
             "message": self.message,
@@ -66,9 +66,9 @@ class Unreachable(LoopError):
 
 
 def exit_status(problems: Sequence[LoopError], asked: int) -> int:
-    """The status of a command that `asked` so many hosts, for the problems of some of them.
+    """Return the exit status of a command for `asked` hosts, some of which have problems.
 
-    1 when a host failed; 3 when hosts were only not reached; 2 when none was contacted, since a file or flag is wrong.
+    1: a host failed; 3: hosts were not reached, and none failed; 2: a wrong file or flag, and no host was contacted.
     """
     if not problems:
         return 0

@@ -1,4 +1,4 @@
-"""What happens, as data. The engine yields these; `report` decides how they look."""
+"""The events of a run, as data. The engine yields them; `report` decides how they look."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.engine.errors import LoopError
 
 
 class Step(NamedTuple):
-    """A host does something now. phase: the script, such as stage; step: a word of it; text: more, in words."""
+    """A host begins a step. phase: the script, such as stage; step: one word; text: detail for a person."""
 
     host: str
     phase: str
@@ -18,7 +18,7 @@ class Step(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """So much of what a host is sent has gone. phase: the script; sent, total: bytes; seconds: since the first."""
+    """The progress of an upload to a host. phase: the script; sent, total: bytes; seconds: since the first byte."""
 
     host: str
     phase: str
@@ -28,7 +28,7 @@ class Sent(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of output that is nobody's step. kind: warning, hook, or log, which the log of the run alone keeps."""
+    """Output that belongs to no step. kind: `warning` or `hook` (shown), `log` (written to the run log only)."""
 
     host: str
     text: str
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Finished:
-    """A host is done. outcome: one word, such as deployed or unchanged; text: the sentence of it; seconds: how long."""
+    """A host is done. outcome: one word, such as deployed or unchanged; text: one sentence; seconds: duration."""
 
     host: str
     outcome: str
@@ -47,7 +47,7 @@ class Finished:
 
 
 class Failed(NamedTuple):
-    """A host failed and was left safe; serves: what it serves now, in words."""
+    """A host failed and was left safe. serves: the release that it serves now, for a person."""
 
     host: str
     error: LoopError
@@ -56,7 +56,7 @@ class Failed(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A word about the whole run. next: the command that goes on from here; it is shown last."""
+    """A message about the whole run. next: the command to run next, shown last."""
 
     text: str
     next: str | None = None

@@ -1,4 +1,4 @@
-"""What goes wrong while the work of one host runs is that host's error, whatever the exception. Pure."""
+"""Turn every exception in the work on one host into an error of that host. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tasks.engine.errors import LoopError
 _LONGEST = 300
 """Characters of an exception that are shown; the log of the run has all of it."""
 _LOGGED = 64 * 1024
-"""Characters of a traceback that the log of the run keeps, its end: an exception may quote what the host said."""
+"""Characters at the end of a traceback that the run log keeps: an exception may quote a host's long answer."""
 
 
 class Misread(LoopError):
-    """A host's answer made our code fail; the exception is its cause, and its traceback belongs into the log."""
+    """A host's answer made our code fail. The exception is its cause; the run log gets the traceback."""
 
     code = "not-understood"
 
@@ -27,10 +27,10 @@ class Misread(LoopError):
 
 
 @contextmanager
-def own(host: str) -> Iterator[None]:
+def as_error_of(host: str) -> Iterator[None]:
     """Raise every exception of the work on `host` as a LoopError of that host.
 
-    Hosts run at the same time: the answer of one must not end the work on another, nor the command.
+    Hosts run at the same time: the answer of one must end neither the work on another nor the command.
     """
     try:
         yield
@@ -41,15 +41,15 @@ def own(host: str) -> Iterator[None]:
 
 
 def _misread(host: str, error: Exception) -> LoopError:
-    told = f"{type(error).__name__}: {error}"
-    told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]} ..."
+    cause = f"{type(error).__name__}: {error}"
+    cause = cause if len(cause) <= _LONGEST else f"{cause[:_LONGEST]} ..."
     if isinstance(error, OSError):
         # A file or a program of this machine, or a connection that ended: the host may not be at fault.
-        return Misread(f"the work on this host was broken off: {told}", where=host, code="broken-off",
+        return Misread(f"the work on this host was broken off: {cause}", where=host, code="broken-off",
                        next=f"run the command again, and check the host: fab doctor -H {host}")  # fmt: skip
-    said = "the host said more than this machine has memory for" if isinstance(error, MemoryError) else None
+    fault = "does not fit into this machine's memory" if isinstance(error, MemoryError) else "cannot be understood"
     return Misread(
-        f"{said or 'the host said something that cannot be understood'} ({told})",
+        f"the host's answer {fault} ({cause})",
         where=host,
         next=f"look at the host by hand: fab shell -H {host}; if all is well there, report this: "
         "the log of the run has the traceback",

@@ -1,4 +1,4 @@
-"""Many hosts at once: every piece of work emits events from its thread, and one generator yields them in order."""
+"""Work on many hosts at once: each work emits events from its thread, and one generator yields them as they come."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Emit = Callable[[Event], None]
 _Item = TypeVar("_Item")
 
 LIMIT = 16
-"""Threads at most: each waits for a host, so more of them would only cost memory."""
+"""The largest number of threads for hosts; more would only cost memory."""
 
 
 class Stop:
-    """Set by a signal, or by a hook that failed: what is under way ends, nothing else is begun.
+    """A request to stop, from a signal or a failed hook: running work ends, and no other work begins.
 
-    signal: its number, 0 without one.
+    signal: number of the signal, 0 for none.
     """
 
     def __init__(self) -> None:
@@ -29,16 +29,16 @@ class Stop:
         self._event = threading.Event()
 
     def set(self, signal: int) -> None:
-        """Ask for the end."""
+        """Stop the run because of a signal."""
         self.signal = self.signal or signal
         self._event.set()
 
-    def refuse(self) -> None:
-        """End the run without a signal."""
+    def end(self) -> None:
+        """Stop the run without a signal."""
         self._event.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long, or until it is set; whether it is."""
+        """Wait until it is set, for at most `seconds`; return True if it is set."""
         return self._event.wait(seconds)
 
     def __bool__(self) -> bool:
@@ -46,38 +46,38 @@ class Stop:
 
 
 def pool(size: int) -> Executor:
-    """The executor for so many hosts; anything with the interface of concurrent.futures can take its place."""
+    """Return the executor for `size` hosts; any Executor of concurrent.futures can take its place."""
     return ThreadPoolExecutor(max_workers=max(1, min(size, LIMIT)), thread_name_prefix="host")
 
 
-def apart(work: Callable[[], _Item]) -> Future[_Item]:
+def run_in_thread(work: Callable[[], _Item]) -> Future[_Item]:
     """Run `work` in a daemon thread; return its Future."""
-    made: Future[_Item] = Future()
+    future: Future[_Item] = Future()
 
     def run() -> None:
         try:
-            made.set_result(work())
-        except BaseException as error:  # for who asks for the result
-            made.set_exception(error)
+            future.set_result(work())
+        except BaseException as error:  # result() raises it
+            future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return made
+    return future
 
 
 @dataclass(frozen=True)
 class _End(Generic[_Item]):
-    """A work has ended, well or with a fault of ours."""
+    """The end of a work. fault: the exception that escaped it, a bug of this program."""
 
     fault: BaseException | None = None
 
 
-def _text(item: object) -> int:
-    """The letters of an event's text: what a host says of one step may be long."""
+def _length(item: object) -> int:
+    """Return the number of characters of an event's text, which a host can make long."""
     return len(getattr(item, "text", ""))
 
 
-class _Weighed(queue.Queue[Any]):
-    """A queue that is full with 1000 items, or with 16 million letters of them."""
+class _WeightedQueue(queue.Queue[Any]):
+    """A queue that is full at 1000 items, or at 16 million characters."""
 
     _FULL, _UNIT = 1000, 16 * 1024
 
@@ -99,11 +99,11 @@ class _Weighed(queue.Queue[Any]):
         return item
 
 
-class _Line(Generic[_Item]):
-    """A queue with an end on both sides: who puts waits while it is full, unless nobody reads any more."""
+class _Channel(Generic[_Item]):
+    """A queue that either side can close: `put` waits while it is full, but not once the reader has left."""
 
     def __init__(self, weigh: Callable[[_Item], int]) -> None:
-        self.arrived = _Weighed(lambda item: 0 if isinstance(item, _End) else weigh(item))
+        self.arrived = _WeightedQueue(lambda item: 0 if isinstance(item, _End) else weigh(item))
         self.abandoned = threading.Event()
 
     def put(self, item: _Item | _End[_Item]) -> None:
@@ -118,36 +118,36 @@ class _Line(Generic[_Item]):
 def gather(
     works: Sequence[Callable[[Callable[[_Item], None]], None]],
     executor: Executor,
-    weigh: Callable[[_Item], int] = _text,
+    weigh: Callable[[_Item], int] = _length,
 ) -> Iterator[_Item]:
-    """Run all works, and yield what they emit as it comes; ends when the last work has ended.
+    """Run all works, and yield their events as they come; end when the last work has ended.
 
-    A reader that is slow slows the works down; one that goes away lets them end. A work reports its own failures as
-    events; an exception that escapes one is a fault of ours, and is raised here after the others have ended.
-    weigh: the letters that an item holds, so that a host with long lines fills no memory.
+    A slow reader slows the works down; when the reader leaves, the works run to their ends. A work reports its failures
+    as events. An exception that escapes a work is a bug, and is raised here after the other works have ended.
+    weigh: returns the number of characters of an item, so that a host with long lines cannot fill the memory.
     """
-    line: _Line[_Item] = _Line(weigh)
+    channel: _Channel[_Item] = _Channel(weigh)
 
     def guarded(work: Callable[[Callable[[_Item], None]], None]) -> None:
         try:
-            work(line.put)
+            work(channel.put)
         except BaseException as error:  # it must reach the operator, whatever it is
-            line.put(_End(error))
+            channel.put(_End(error))
         else:
-            line.put(_End())
+            channel.put(_End())
 
     for work in works:
         executor.submit(guarded, work)
     running, fault = len(works), None
     try:
         while running:
-            item = line.arrived.get()
+            item = channel.arrived.get()
             if isinstance(item, _End):
                 running -= 1
                 fault = fault or item.fault
             else:
                 yield item
     finally:
-        line.abandoned.set()
+        channel.abandoned.set()
     if fault:
         raise fault

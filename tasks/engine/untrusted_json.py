@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: a host, a service, whoever can write into a log. Pure."""
+"""Parse JSON from a host, a service or any process that writes to a log, within limits. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 import math
 
 SIZE = 1024 * 1024
-"""Characters of a document: brackets alone take twenty times as much memory as they have letters."""
+"""Characters of a document: a document of brackets takes twenty times its size in memory."""
 DEPTH = 32
-"""Levels of lists and objects: deeper than that nobody means anything, and whoever writes it out again would fail."""
+"""Levels of lists and objects: no real document is deeper, and json.dumps fails on much deeper ones."""
 
 
 def load(text: str) -> object:
-    """The value; ValueError for what is no JSON, and for what is too long or nested too deeply.
+    """Return the value; ValueError for text that is no JSON, too long or nested too deeply.
 
-    NaN, Infinity and 1e999, which nobody could write as JSON again, come as the words they are.
+    NaN, Infinity and 1e999 are returned as text, since JSON cannot express them.
     """
     if len(text) > SIZE:
         raise ValueError("too long")
@@ -33,7 +33,7 @@ def _number(text: str) -> float | str:
 
 
 def _measure(value: object) -> None:
-    """ValueError for too many levels; one after the other, since calls within calls are what runs out."""
+    """Raise ValueError for too many levels. Not recursive, since deep values would exhaust the stack."""
     level = [value]
     for _ in range(DEPTH):
         level = [inner for outer in level for inner in _inner(outer) if isinstance(inner, dict | list)]

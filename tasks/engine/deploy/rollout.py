@@ -119,7 +119,7 @@ class Rollout:
 
         yield from everywhere([first.member], work)
         if first.member.error:
-            self.stop.refuse()
+            self.stop.end()
 
     def _waves(self) -> Iterator[Event]:
         ready = self._ready
@@ -256,7 +256,7 @@ def everywhere(
     def guarded(member: Member, emit: Emit) -> None:
         try:
             if not stop:
-                with misread.own(member.host.name):
+                with misread.as_error_of(member.host.name):
                     work(member, emit)
         except LoopError as error:
             member.fail(error, emit)

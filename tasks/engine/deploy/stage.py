@@ -21,7 +21,7 @@ from tasks.engine.host import facts as reports
 from tasks.engine.host import payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent, Switch
-from tasks.engine.parallel import Emit, apart
+from tasks.engine.parallel import Emit, run_in_thread
 from tasks.engine.release import git
 from tasks.engine.release.build import Release
 
@@ -143,7 +143,7 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
         if word == "directories":
             begun.set()
 
-    work = apart(lambda: install(project, member, setup, emit, heard))
+    work = run_in_thread(lambda: install(project, member, setup, emit, heard))
     work.add_done_callback(lambda _: begun.set())
     begun.wait()
     if work.done():

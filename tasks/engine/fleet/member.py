@@ -173,7 +173,7 @@ class Member:
         try:
             if self.session is None:
                 return "unknown: not contacted"
-            with misread.own(self.host.name):
+            with misread.as_error_of(self.host.name):
                 return describe(self.ask(questions.health()))
         except LoopError:
             return "unknown: the host does not answer"

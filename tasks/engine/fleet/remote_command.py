@@ -73,7 +73,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
     def work(member: Member) -> Callable[[_Emit], None]:
         def answer(emit: _Emit) -> None:
             try:
-                with misread.own(member.host.name):
+                with misread.as_error_of(member.host.name):
                     found[member.host.name] = _run(member, line, emit, as_json=as_json)
             except LoopError as error:
                 member.error = error

@@ -40,7 +40,7 @@ def open_on(member: Member, line: str) -> None:
         )
     endpoint = resolve(member.host, member.options, member.user)
     # Says in our words, with the way on, what ssh would only refuse.
-    with misread.own(member.host.name):
+    with misread.as_error_of(member.host.name):
         connection.connect(endpoint, member.options).close()
     words = arguments(endpoint, member.host.address, member.options, _pins(endpoint))
     sys.stdout.flush()

@@ -115,7 +115,7 @@ class _Host:
         """Follow the host until it refuses, or until `stop` is set."""
         while not self._stop.is_set():
             try:
-                with misread.own(self._name):
+                with misread.as_error_of(self._name):
                     self._once(emit)
             except LoopError as error:
                 if self._stop.is_set():

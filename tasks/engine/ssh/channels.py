@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from typing import Any, NamedTuple
 
-from tasks.engine.parallel import apart
+from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.connection import LINK_SECONDS, connect
 from tasks.engine.ssh.ssh_config import Endpoint, Options
 
@@ -58,7 +58,7 @@ class Line:
 
         try:
             channel = self._waiting(begun) or _open(self._connection, begun).channel
-            self._next = apart(partial(_open, self._connection, begun if followed else None))
+            self._next = run_in_thread(partial(_open, self._connection, begun if followed else None))
             return channel, channel
         except ChannelException:
             further = connect(self._endpoint, self._options)
