@@ -141,7 +141,7 @@ def _state_of(owner: Path) -> Path:
 def _sweep() -> None:
     """Take down the sandboxes of runs that were killed before they could."""
     for owner in _RUNS.glob("*.pid"):
-        if process.recorded(owner) is None:
+        if process.read_pid_file(owner) is None:
             for state in (_state_of(owner), *_RUNS.glob(f"{owner.stem}-*")):
                 Sandbox(state).down()
             owner.unlink(missing_ok=True)

@@ -14,14 +14,14 @@ FIND_ON_AN_OVERLAY = """
 import sys
 from pathlib import Path
 from tasks.engine.sandbox import disks
-print("found", disks.find_room(Path("root/state"), Path(sys.argv[1]), print))
+print("found", disks.choose_directory(Path("root/state"), Path(sys.argv[1]), print))
 """
 
 
 @pytest.mark.usefixtures("sandbox")
 def test_disks_lie_in_the_state_directory(tmp_path: Path) -> None:
     said: list[str] = []
-    assert disks.find_room(tmp_path / "state", tmp_path / "cache", said.append) == tmp_path / "state" / "disks"
+    assert disks.choose_directory(tmp_path / "state", tmp_path / "cache", said.append) == tmp_path / "state" / "disks"
     assert said == []
 
 

@@ -13,6 +13,6 @@ from tasks.engine.sandbox import limits
 def test_there_is_room_for_every_host(tmp_path: Path, allowed: int, hosts: int, after: int, told: bool) -> None:
     file, said = tmp_path / "limit", list[str]()
     file.write_text(f"{allowed}\n")
-    limits.make_room(hosts, said.append, file)
+    limits.raise_inotify_limit(hosts, said.append, file)
     assert int(file.read_text()) == after
     assert bool(said) is told

@@ -7,7 +7,7 @@ import pytest
 from tasks.engine.errors import UsageError
 from tasks.engine.sandbox import network
 from tasks.engine.sandbox.network import Network
-from tasks.engine.sandbox.sandbox import checked, numbered
+from tasks.engine.sandbox.sandbox import default_names, validate_names
 from tasks.sandbox import parse_count
 
 
@@ -20,17 +20,17 @@ def test_a_count_that_is_no_number_is_refused(text: str) -> None:
 @pytest.mark.parametrize("count", [0, 61])
 def test_a_count_out_of_bounds_is_refused(count: int) -> None:
     with pytest.raises(UsageError, match="1 to 60"):
-        numbered(count)
+        default_names(count)
 
 
 def test_hosts_are_numbered_in_order() -> None:
-    assert numbered(3) == ("shire01", "shire02", "shire03")
+    assert default_names(3) == ("shire01", "shire02", "shire03")
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "A", "a b", "-x", "x" * 32, "a\n"])
 def test_a_name_that_is_no_host_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="no name for a host"):
-        checked([name])
+        validate_names([name])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The cgroups of sandbox hosts on a controller without systemd; with it, each host has a scope that systemd removes."""
+"""Manage cgroups of sandbox hosts on a controller without systemd; with it, each has a scope that systemd removes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tasks.engine.errors import UsageError
 _NSPAWN = Path("/run/systemd/nspawn/propagate")
 
 
-def path(machine: str) -> str:
-    """Where a host's cgroup lies below the root of each hierarchy."""
+def relative_path(machine: str) -> str:
+    """Return the path of a host's cgroup below the root of each hierarchy."""
     return f"integrators-loop/{machine}"
 
 
-def unified() -> Path:
-    """Where the unified hierarchy is mounted. Raises UsageError where there is none."""
+def root() -> Path:
+    """Return the mount point of the unified hierarchy. Raises UsageError where there is none."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         if after.startswith("cgroup2 "):
@@ -28,18 +28,18 @@ def unified() -> Path:
 
 
 def remove(machine: str, timeout: float = 5.0) -> None:
-    """Remove what a host that is off left behind: its cgroups, and the directory through which nspawn passes mounts.
+    """Remove the leftovers of a host that is off: its cgroups, and the directory through which nspawn passes mounts.
 
-    nspawn mirrors the cgroup in the named hierarchy where the controller has a hybrid set-up.
+    On a controller with hybrid cgroups, nspawn mirrors the cgroup in the named hierarchy.
     """
-    for hierarchy in (unified(), Path("/sys/fs/cgroup/systemd")):
-        _remove_tree(hierarchy / path(machine), time.monotonic() + timeout)
+    for hierarchy in (root(), Path("/sys/fs/cgroup/systemd")):
+        _remove_tree(hierarchy / relative_path(machine), time.monotonic() + timeout)
     if (_NSPAWN / machine).is_dir():
         (_NSPAWN / machine).rmdir()
 
 
 def _remove_tree(top: Path, deadline: float) -> None:
-    """Remove a cgroup and those below it; the kernel calls one busy until its last process is reaped."""
+    """Remove a cgroup and those below it; the kernel reports one as busy until its last process is reaped."""
     for directory in [*sorted(top.rglob("*/"), reverse=True), top]:
         while directory.is_dir():
             try:

@@ -1,4 +1,4 @@
-"""Where the disks of the hosts lie: each is the upper half of an overlay, and not every file system can hold one."""
+"""Make the disks of the hosts: each is the upper half of an overlay, and not every file system can hold one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tasks.engine.errors import UsageError
 from tasks.engine.sandbox.programs import Say
 
 
-def find_room(state_dir: Path, cache: Path, say: Say) -> Path:
-    """Where the hosts' disks can lie: in the state directory, or where an overlay can be written if it cannot there."""
+def choose_directory(state_dir: Path, cache: Path, say: Say) -> Path:
+    """Return a directory for the hosts' disks: below the state directory, or elsewhere if that holds no overlay."""
     candidates = [state_dir, cache, Path("/dev/shm")]  # noqa: S108 - the last resort, root's own name
     for candidate in candidates:
         candidate.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def make(disk: Path) -> None:
 
 
 def _holds_overlay(directory: Path) -> bool:
-    """Whether an overlay mounts here and lets a directory of its lower half be replaced, which takes its own xattrs."""
+    """Return True if an overlay mounts here and can replace a directory of its lower half, which needs xattrs."""
     replace = (
         "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work root && rmdir root/x && mkdir root/x"
     )

@@ -1,4 +1,4 @@
-"""What makes a host of the base tree: its keys, names and address, as a tar archive that its first boot unpacks."""
+"""Write the files that turn the base tree into a host (keys, names, address) to a tar that its first boot unpacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEPLOY_UID = 1000
 
 @dataclass(frozen=True)
 class File:
-    """One file of a host: its path below /, and whose it is."""
+    """One file of a host: its path below /, content, mode and owner."""
 
     path: str
     content: str
@@ -25,7 +25,7 @@ class File:
 
 
 def make_key(path: Path, comment: str) -> str:
-    """Make an ed25519 key pair unless it is there; the public half as "ssh-ed25519 AAAA...", without the comment."""
+    """Make an ed25519 key pair if it is missing; return its public half, "ssh-ed25519 AAAA...", without the comment."""
     if not path.exists():
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
@@ -33,12 +33,12 @@ def make_key(path: Path, comment: str) -> str:
 
 
 def public_key(path: Path) -> str:
-    """The public half of a key pair, algorithm and base64 alone."""
+    """Return the public half of a key pair, algorithm and base64 alone."""
     return " ".join(path.with_name(f"{path.name}.pub").read_text().split()[:2])
 
 
 def identity_files(name: str, host_key: Path, authorized: str) -> Iterator[File]:
-    """The files that a host keeps for life; `authorized` is the public key that logs in as deploy and as root."""
+    """Yield the files that a host keeps for life; `authorized` is the public key that logs in as deploy and as root."""
     yield File("etc/machine-id", f"{uuid.uuid4().hex}\n", 0o444)
     yield File("etc/hostname", f"{name}\n")
     yield File("etc/hosts", f"127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost\n")
@@ -50,7 +50,7 @@ def identity_files(name: str, host_key: Path, authorized: str) -> Iterator[File]
 
 
 def network_file(address: str) -> File:
-    """The address without a gateway: the host reaches its neighbours on the bridge and nothing else.
+    """Return the network file: an address without a gateway, so the host reaches only its neighbours on the bridge.
 
     systemd ships an 80-container-host0.network that would win over a later name.
     """
@@ -59,7 +59,7 @@ def network_file(address: str) -> File:
 
 
 def write_seed(files: list[File], target: Path) -> None:
-    """Write the archive whole or not at all; directories are those of the base tree, with their own owners."""
+    """Write the archive whole or not at all. It has no directories: those of the base tree keep their owners."""
     part = target.with_name(f"{target.name}.part")
     with tarfile.open(part, "w") as archive:
         for file in files:

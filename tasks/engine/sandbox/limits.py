@@ -1,4 +1,4 @@
-"""A limit of the kernel that many systemds on one kernel run into together."""
+"""Raise a limit of the kernel that many systemds on one kernel reach together."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
-"""128 as the kernel comes: for all systemds of one user, which is root, some twenty hosts. Then boots fail."""
+"""By default 128 for each user. The systemds of some twenty hosts, all root's, use them up; then boots fail."""
 
 _EACH = 32
 
 
-def make_room(hosts: int, say: Callable[[str], None], file: Path = INSTANCES) -> None:
-    """Let so many hosts have their inotify instances, until this machine is booted again; never less than there was."""
+def raise_inotify_limit(hosts: int, say: Callable[[str], None], file: Path = INSTANCES) -> None:
+    """Allow enough inotify instances for `hosts`, until this machine boots again; never lower the limit."""
     wanted = 128 + _EACH * hosts
     allowed = int(file.read_text())
     if allowed < wanted:

@@ -1,4 +1,4 @@
-"""One at a time: an exclusive lock on a file, which the kernel frees when its holder dies."""
+"""Hold an exclusive lock on a file; the kernel frees it when its holder dies."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TextIO
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file, made with its directory where they are missing; `waiting()` is called before a wait."""
+    """Hold the lock of a file; make the file and its directory if missing. Call `waiting()` before a wait."""
     handle = _take(path, waiting)
-    while not _names(path, handle):
+    while not _is_current(path, handle):
         handle.close()
         handle = _take(path, waiting)
     with handle:
@@ -32,8 +32,8 @@ def _take(path: Path, waiting: Callable[[], None]) -> TextIO:
     return handle
 
 
-def _names(path: Path, handle: TextIO) -> bool:
-    """Whether the path is still the file we hold, and not one made after a holder removed its directory."""
+def _is_current(path: Path, handle: TextIO) -> bool:
+    """Return True if the path is still the locked file, and not one made after a holder removed its directory."""
     try:
         return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""One real host of the sandbox: booted, spoken to, cut off and booted again from the outside, without SSH."""
+"""Control one real host of the sandbox from the outside, without SSH: boot it, run commands in it, cut its power."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Machine:
     @property
     def keeper_pid(self) -> int | None:
         """The process that boots it again when it reboots; None while it is off."""
-        return process.recorded(self.directory / "pid")
+        return process.read_pid_file(self.directory / "pid")
 
     @property
     def machine_name(self) -> str:
@@ -61,12 +61,12 @@ class Machine:
         return f"{self.network.bridge}-{self.name}"
 
     def boot(self) -> None:
-        """Switch it on and wait until it is ready; nothing to do for one that runs."""
+        """Switch it on if it is off, and wait until it is ready."""
         self.start()
         self.wait_ready()
 
     def start(self) -> None:
-        """Switch it on, without waiting. Its disk is what it was when it was last on."""
+        """Switch it on with the disk of its last run; do not wait."""
         if self.keeper_pid is not None:
             return
         if not self.tree.is_dir():
@@ -78,12 +78,12 @@ class Machine:
             subprocess.run(self._boot_command(), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
 
     def _boot_command(self) -> list[str]:
-        arguments = [self.directory, self.tree, self.name, self.machine_name, self.network.bridge, cgroups.unified()]
+        arguments = [self.directory, self.tree, self.name, self.machine_name, self.network.bridge, cgroups.root()]
         command = ["unshare", "--mount", "--propagation", "private", "sh", str(BOOT), *map(str, arguments)]
         if Path("/run/systemd/system").is_dir():
             scope = ["systemd-run", "--quiet", "--scope", "--collect", "--property=Delegate=yes"]
             return ["setsid", "--fork", *scope, f"--unit={self.machine_name}", *command]
-        return ["setsid", "--fork", *command, f"/{cgroups.path(self.machine_name)}"]
+        return ["setsid", "--fork", *command, f"/{cgroups.relative_path(self.machine_name)}"]
 
     def wait_ready(self, timeout: float = READY_TIMEOUT) -> None:
         """Wait until its systemd is past boot and its sshd answers. Raises LoopError with the console's last lines."""
@@ -117,14 +117,14 @@ class Machine:
             return False
 
     def console(self) -> tuple[str, ...]:
-        """What it and nspawn wrote to its console since it was made."""
+        """Return the lines that it and nspawn have written to its console since it was made."""
         path = self.directory / "console.log"
         return tuple(path.read_text(errors="replace").splitlines()) if path.exists() else ()
 
     def sh(self, command: str, stdin: bytes = b"", timeout: float = 60.0) -> subprocess.CompletedProcess[bytes]:
-        """Run shell text inside it as root, through its namespaces; seconds. Raises LoopError when it is off.
+        """Run shell text inside it as root, through its namespaces. Raises LoopError when it is off.
 
-        A non-zero exit status is a result; the time limit raises subprocess.TimeoutExpired.
+        timeout: seconds, then subprocess.TimeoutExpired. A non-zero exit status is a result, not an error.
         """
         leader = self.leader_pid
         if leader is None:
@@ -139,13 +139,13 @@ class Machine:
         )
 
     def journal(self, lines: int = 40) -> str:
-        """The end of its journal, or of its console while it is off."""
+        """Return the end of its journal, or of its console while it is off."""
         if self.leader_pid is None:
             return "\n".join(self.console()[-lines:])
         return self.sh(f"journalctl --no-pager --output=short-precise --lines={lines}").stdout.decode(errors="replace")
 
     def reboot(self) -> None:
-        """Reboot it from the inside, in good order, and wait until it is ready."""
+        """Reboot it by `systemctl reboot`, and wait until it is ready."""
         before = self.leader_pid
         self.sh("systemctl reboot")
         if before is not None and not process.await_end(before, READY_TIMEOUT):
@@ -153,7 +153,7 @@ class Machine:
         self.wait_ready()
 
     def power_cut(self) -> None:
-        """Take its power away: every process dies at once, nothing is told and nothing is flushed."""
+        """Cut its power: kill every process at once, so that none can react and nothing is flushed."""
         keeper, leader = self.keeper_pid, self.leader_pid
         if leader is not None:
             process.kill(leader)
@@ -165,6 +165,6 @@ class Machine:
         cgroups.remove(self.machine_name)
 
     def remove(self) -> None:
-        """Switch it off and delete all that is its own."""
+        """Switch it off and delete its directory."""
         self.power_cut()
         shutil.rmtree(self.directory)

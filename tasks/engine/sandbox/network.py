@@ -1,4 +1,4 @@
-"""A bridge and a /24 of its own for each sandbox, out of 198.18.0.0/15 (set aside for tests), with no way out."""
+"""Give each sandbox a bridge and a /24 out of 198.18.0.0/15 (reserved for tests), without a route out."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Network:
         return ipaddress.IPv4Network((int(POOL.network_address) + self.number * 256, 24))
 
     def address(self, host: int) -> str:
-        """The address of host number 1 (the controller) to 254."""
+        """Return the address of host number 1 (the controller) to 254."""
         return str(self.subnet[host])
 
 
 def claim(owner: Path, preferred: int | None = None) -> Network:
-    """Take the network this owner had, or else the first free one, and bring its bridge up. Raises LoopError.
+    """Take the preferred network, or the first that is free or this owner's, and bring its bridge up. Raises LoopError.
 
     The kernel refuses a second bridge of one name, so two claims at once never get the same network.
     """
@@ -61,7 +61,7 @@ def release(network: Network, owner: Path) -> None:
 
 
 def owner_of(network: Network) -> str | None:
-    """The alias of a bridge, which names its owner; None where there is no bridge."""
+    """Return the alias of a bridge, which names its owner; None where there is no bridge."""
     try:
         return (Path("/sys/class/net") / network.bridge / "ifalias").read_text().strip()
     except OSError:
@@ -69,13 +69,13 @@ def owner_of(network: Network) -> str | None:
 
 
 def alias(owner: Path) -> str:
-    """The owner as the alias of its bridge: its path, or a digest of one that is longer than an alias may be."""
+    """Return the alias for an owner's bridge: the owner's path, or its digest if the path is too long for an alias."""
     path = os.fsencode(owner)
     return str(owner) if len(path) < ALIAS_LIMIT else hashlib.sha256(path).hexdigest()
 
 
 def overlapping(subnet: ipaddress.IPv4Network, routes: Iterable[str]) -> bool:
-    """Whether any route of this machine ("default" apart) leads into the subnet."""
+    """Return True if a route of this machine, other than "default", leads into the subnet."""
     return any(subnet.overlaps(ipaddress.IPv4Network(route, strict=False)) for route in routes if route != "default")
 
 

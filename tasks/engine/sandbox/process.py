@@ -1,4 +1,4 @@
-"""The processes of a sandbox host as /proc shows them, so that only what we started is ever signalled."""
+"""Find the processes of a sandbox host in /proc, so that only those are ever signalled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None for one that is gone or a zombie."""
+    """Return the start of a process in clock ticks since boot; None for one that is gone or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -17,8 +17,8 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def recorded(pid_file: Path) -> int | None:
-    """The process of a pid file ("PID START"), None unless it is alive and started when the file says."""
+def read_pid_file(pid_file: Path) -> int | None:
+    """Return the process of a pid file ("PID START"); None unless it is alive and has that start time."""
     try:
         pid, started = map(int, pid_file.read_text().split())
     except (OSError, ValueError):
@@ -27,7 +27,7 @@ def recorded(pid_file: Path) -> int | None:
 
 
 def children(pid: int) -> tuple[int, ...]:
-    """The direct children of a process; none for one that is gone."""
+    """Return the direct children of a process; none for one that is gone."""
     try:
         return tuple(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
     except OSError:
@@ -35,7 +35,7 @@ def children(pid: int) -> tuple[int, ...]:
 
 
 def leader(keeper: int) -> int | None:
-    """PID 1 of the host below a keeper, as the controller numbers it; None while there is none."""
+    """Return the controller's pid for PID 1 of the host below a keeper; None while there is none."""
     for nspawn in children(keeper):
         for child in children(nspawn):
             if _innermost_pid(child) == 1 and start_time(child) is not None:
@@ -61,7 +61,7 @@ def kill(pid: int) -> None:
 
 
 def await_end(pid: int, timeout: float) -> bool:
-    """Wait until a process is gone, for at most `timeout` seconds; whether it is."""
+    """Wait until a process is gone, for at most `timeout` seconds; return True if it is."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What the controller needs for a sandbox: Linux, root, and a few programs, installed here when apt can."""
+"""Check that the controller can run a sandbox (Linux, root), and install the programs that it lacks by apt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES: Mapping[str, str] = {
 
 
 def require_root() -> None:
-    """Raise UsageError unless this is Linux and we are root, which mounts, namespaces and bridges take."""
+    """Raise UsageError unless this is Linux and the user is root, as mounts, namespaces and bridges need."""
     if platform.system() != "Linux":
         raise UsageError(
             f"the sandbox boots real Linux hosts and cannot run on {platform.system()}",
@@ -36,12 +36,12 @@ def require_root() -> None:
 
 
 def missing(programs: Mapping[str, str] = PACKAGES) -> tuple[str, ...]:
-    """The Debian packages of the programs that are not on PATH, sorted, each once."""
+    """Return the Debian packages of the programs that are not on PATH, sorted, each once."""
     return tuple(sorted({package for program, package in programs.items() if shutil.which(program) is None}))
 
 
 def install(packages: tuple[str, ...], say: Say) -> None:
-    """Install Debian packages on the controller; nothing to do for none. Raises UsageError, LoopError."""
+    """Install Debian packages on the controller. Raises UsageError without apt-get, LoopError if apt-get fails."""
     if not packages:
         return
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]

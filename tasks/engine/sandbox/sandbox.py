@@ -1,4 +1,4 @@
-"""A sandbox: a state directory, the hosts in it, and the inventory that names them."""
+"""Manage a sandbox: a state directory, the hosts in it, and the inventory that names them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HEADER = "# Written by `fab sandbox.up`; gone with `fab sandbox.down`. Your own
 class Sandbox:
     """Real local hosts of one state directory. Its methods raise UsageError or LoopError, and print nothing.
 
-    state_dir: holds hosts.yaml, id_ed25519 and the hosts' disks. suite: of the base tree, default the controller's own.
+    state_dir: holds hosts.yaml, id_ed25519 and the hosts' disks. suite: of the base tree; default: the controller's.
     """
 
     def __init__(self, state_dir: Path, suite: str | None = None) -> None:
@@ -46,17 +46,17 @@ class Sandbox:
         return self.state_dir / "id_ed25519"
 
     def up(self, hosts: int | Sequence[str], say: Say = lambda _: None) -> tuple[Machine, ...]:
-        """Make what is missing and boot what is off, until these hosts answer: shire01 to shireNN, or those named."""
-        names = numbered(hosts) if isinstance(hosts, int) else checked(hosts)
+        """Make missing hosts, boot those that are off, and wait for all: shire01 to shireNN, or those named."""
+        names = default_names(hosts) if isinstance(hosts, int) else validate_names(hosts)
         programs.require_root()
         programs.install(programs.missing(), say)
         base = tree.ensure(tree.recipe(self.suite), say)
         with self._locked():
-            net, room = self._found(say)
-            there = {machine.name: machine for machine in self.machines()}
-            wanted = [there.get(name) or self._create(name, room, base, net) for name in names]
+            net, directory = self._prepare(say)
+            existing = {machine.name: machine for machine in self.machines()}
+            wanted = [existing.get(name) or self._create(name, directory, base, net) for name in names]
             off = [machine for machine in wanted if machine.keeper_pid is None]
-            limits.make_room(len({*there, *names}), say)
+            limits.raise_inotify_limit(len({*existing, *names}), say)
             for machine in off:
                 say(f"booting {machine.name} at {machine.address}")
                 machine.start()
@@ -66,7 +66,7 @@ class Sandbox:
         return tuple(wanted)
 
     def machines(self) -> tuple[Machine, ...]:
-        """Its hosts, on or off, by name."""
+        """Return its hosts, on or off, sorted by name."""
         record = self._record()
         if not record:
             return ()
@@ -77,7 +77,7 @@ class Sandbox:
         return tuple(Machine(path.name, host["number"], path, Path(host["tree"]), net) for path, host in hosts)
 
     def down(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
-        """Remove the named hosts, or all and the sandbox with them; the names of those removed."""
+        """Remove the named hosts, or all and the sandbox with them; return the names of the removed hosts."""
         if not self.state_dir.is_dir():
             return ()
         programs.require_root()
@@ -86,7 +86,7 @@ class Sandbox:
             for machine in gone:
                 machine.remove()
             if names is None:
-                self._dissolve()
+                self._delete()
             else:
                 self._write_inventory()
         return tuple(machine.name for machine in gone)
@@ -96,22 +96,23 @@ class Sandbox:
         record: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         return record
 
-    def _found(self, say: Say) -> tuple[Network, Path]:
-        """Claim a network and find room for disks, or take those of last time; the addresses follow the network."""
+    def _prepare(self, say: Say) -> tuple[Network, Path]:
+        """Claim a network and a directory for disks, the former ones if possible; readdress hosts in a new network."""
         record = self._record()
         preferred = int(record["network"]) if record else None
         net = network.claim(self.state_dir, preferred)
-        room = Path(record["disks"]) if record else disks.find_room(self.state_dir, tree.cache_directory(), say)
-        room.mkdir(parents=True, exist_ok=True)
-        record = {"network": str(net.number), "disks": str(room)}
+        cache = tree.cache_directory()
+        directory = Path(record["disks"]) if record else disks.choose_directory(self.state_dir, cache, say)
+        directory.mkdir(parents=True, exist_ok=True)
+        record = {"network": str(net.number), "disks": str(directory)}
         _replace(self.state_dir / "sandbox.json", json.dumps(record) + "\n")
         if preferred not in (None, net.number):
             for machine in self.machines():
                 guest.write_seed([guest.network_file(machine.address)], machine.directory / "seed.tar")
-        return net, room
+        return net, directory
 
-    def _create(self, name: str, room: Path, base: Path, net: Network) -> Machine:
-        machine = Machine(name, self._free_number(name), room / name, base, net)
+    def _create(self, name: str, directory: Path, base: Path, net: Network) -> Machine:
+        machine = Machine(name, self._free_number(name), directory / name, base, net)
         shutil.rmtree(machine.directory, ignore_errors=True)
         disks.make(machine.directory / "disk")
         authorized = guest.make_key(self.identity, "sandbox")
@@ -134,7 +135,7 @@ class Sandbox:
         for path in (self.state_dir, self.inventory, self.identity):
             _give_back(path)
 
-    def _dissolve(self) -> None:
+    def _delete(self) -> None:
         record = self._record()
         if record:
             network.release(Network(int(record["network"])), self.state_dir)
@@ -147,15 +148,15 @@ class Sandbox:
             yield
 
 
-def numbered(count: int) -> tuple[str, ...]:
-    """shire01 to shireNN. Raises UsageError outside 1 to 60."""
+def default_names(count: int) -> tuple[str, ...]:
+    """Return the names shire01 to shireNN. Raises UsageError outside 1 to 60."""
     if not 1 <= count <= MOST_HOSTS:
         raise UsageError(f"a sandbox has 1 to {MOST_HOSTS} hosts, not {count}", next="fab sandbox.up --count 2")
     return tuple(f"shire{number:02}" for number in range(1, count + 1))
 
 
-def checked(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once. Raises UsageError for one that is no host name."""
+def validate_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, each once. Raises UsageError for one that is no host name."""
     for name in names:
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} is no name for a host", next="use lower-case letters, digits and hyphens")
@@ -163,7 +164,7 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def inventory_text(machines: Sequence[Machine], identity: Path) -> str:
-    """The hosts.yaml of these hosts, each with its address, the sandbox's identity and its host key as a pin."""
+    """Return the hosts.yaml of these hosts, each with its address, the sandbox's identity and its host key as a pin."""
     hosts = {
         machine.name: {
             "address": machine.address,
@@ -183,6 +184,6 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _give_back(path: Path) -> None:
-    """What root wrote belongs to the person who called sudo."""
+    """Change the owner of a file of root's to the user who called sudo."""
     if "SUDO_UID" in os.environ:
         os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))

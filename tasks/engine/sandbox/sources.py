@@ -1,4 +1,4 @@
-"""The controller's own apt sources, narrowed to one suite of its distribution: text in, text out."""
+"""Read the controller's own apt sources, and rewrite them for one suite of its distribution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<
 
 @dataclass(frozen=True)
 class Source:
-    """One deb822 stanza: where packages come from and whose signature they carry."""
+    """One deb822 stanza: the origin of packages and the key that signs them."""
 
     uris: str
     suites: tuple[str, ...]
@@ -22,7 +22,7 @@ class Source:
     signed_by: str = ""
 
     def text(self) -> str:
-        """The stanza as apt reads it."""
+        """Return the stanza as apt reads it."""
         lines = [
             "Types: deb",
             f"URIs: {self.uris}",
@@ -35,7 +35,7 @@ class Source:
 
 
 def release() -> tuple[str, str]:
-    """The controller's distribution and codename, as in ("debian", "bookworm"). Raises UsageError elsewhere."""
+    """Return the controller's distribution and codename, as in ("debian", "bookworm"). Raises UsageError for others."""
     fields = {}
     path = Path("/etc/os-release")
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -52,19 +52,19 @@ def release() -> tuple[str, str]:
 
 
 def machine_sources(etc: Path = Path("/etc/apt")) -> tuple[Source, ...]:
-    """Every enabled binary source that apt on this machine knows, in the order apt reads them."""
+    """Return every enabled binary source of apt on this machine, in the order in which apt reads them."""
     lists = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    found: list[Source] = []
+    sources: list[Source] = []
     for path in lists:
         if path.suffix == ".sources":
-            found += parse_deb822(path.read_text())
+            sources += parse_deb822(path.read_text())
         elif path.suffix == ".list" and path.exists():
-            found += parse_one_line(path.read_text())
-    return tuple(found)
+            sources += parse_one_line(path.read_text())
+    return tuple(sources)
 
 
 def parse_deb822(text: str) -> Iterator[Source]:
-    """The enabled deb stanzas of a .sources file; a key block below Signed-By is kept as it is."""
+    """Yield the enabled deb stanzas of a .sources file; keep a key block below Signed-By as it is."""
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
         key = ""
@@ -87,7 +87,7 @@ def parse_deb822(text: str) -> Iterator[Source]:
 
 
 def parse_one_line(text: str) -> Iterator[Source]:
-    """The deb lines of a sources.list; deb-src and comments are left out."""
+    """Yield the deb lines of a sources.list; leave out deb-src and comments."""
     for line in text.splitlines():
         match = _ONE_LINE.fullmatch(line.partition("#")[0].strip())
         if match:
@@ -96,7 +96,7 @@ def parse_one_line(text: str) -> Iterator[Source]:
 
 
 def for_suite(sources: Iterable[Source], codename: str, suite: str) -> str:
-    """The sources of the distribution `codename`, rewritten for its sister `suite`. Raises UsageError for none."""
+    """Rewrite the sources of the distribution `codename` for its sister `suite`. Raises UsageError if none fits."""
     wanted = {codename, f"{codename}-updates", f"{codename}-security"}
     kept = [
         Source(source.uris, suites, source.components, source.signed_by)
@@ -107,6 +107,6 @@ def for_suite(sources: Iterable[Source], codename: str, suite: str) -> str:
         raise UsageError(
             f"the apt sources of this machine do not name its own suite {codename}",
             where="/etc/apt",
-            next="apt-get update, and mend the sources until it works",
+            next="apt-get update, and correct the sources until it works",
         )
     return "\n".join(source.text() for source in kept)

@@ -1,4 +1,4 @@
-"""The base tree that every sandbox host shares, read-only: made once by mmdebstrap, cached outside the project."""
+"""Build the base tree that all sandbox hosts share, read-only: mmdebstrap makes it once, in a cache of the user's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what is in a base tree, so that its digest can stand for it."""
+    """The inputs of a base tree; their digest identifies the tree."""
 
     suite: str
     sources: str
@@ -48,7 +48,7 @@ class Recipe:
 
 
 def recipe(suite: str | None = None) -> Recipe:
-    """The recipe for the controller's own suite, or for a sister suite of its distribution. Raises UsageError."""
+    """Return the recipe for the controller's own suite or a sister suite of its distribution. Raises UsageError."""
     _, codename = sources.release()
     chosen = suite or codename
     if not chosen.isalpha():
@@ -58,15 +58,15 @@ def recipe(suite: str | None = None) -> Recipe:
 
 
 def cache_directory() -> Path:
-    """Where base trees are kept: the user's cache, which for root is root's."""
+    """Return the directory of base trees, in the cache of the current user, who may be root."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "integrators-loop" / "sandbox"
 
 
 def ensure(wanted: Recipe, say: Say, cache: Path | None = None) -> Path:
-    """The finished tree for a recipe, built now if the cache lacks it. Raises LoopError when it cannot be built.
+    """Return the tree of a recipe, and build it if the cache lacks it. Raises LoopError when it cannot be built.
 
-    Builders of one recipe wait for each other; a tree appears under its name only when it is whole.
+    Builders of one recipe wait for each other; a tree gets its name only when it is complete.
     """
     cache = cache or cache_directory()
     tree = cache / wanted.name
@@ -78,7 +78,7 @@ def ensure(wanted: Recipe, say: Say, cache: Path | None = None) -> Path:
 
 
 def _build(wanted: Recipe, tree: Path, say: Say) -> None:
-    """Make the tree under another name and rename it. A leftover of a killed build goes first."""
+    """Make the tree under another name and rename it. Remove the leftover of a killed build first."""
     part = tree.with_name(f"{tree.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     listing = tree.with_name(f"{tree.name}.sources")
@@ -93,7 +93,7 @@ def _build(wanted: Recipe, tree: Path, say: Say) -> None:
 
 
 def _mmdebstrap(suite: str, target: Path, listing: Path, say: Say) -> None:
-    """Run mmdebstrap in namespaces of its own, so that it dies with us and leaves no mount behind."""
+    """Run mmdebstrap in namespaces of its own, so that it dies with this process and leaves no mount behind."""
     command = [
         *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"),
         *("--pid", "--mount-proc", "--fork", "--kill-child", "mmdebstrap", *OPTIONS),
