@@ -40,14 +40,18 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
 
 
 def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...]:
+    from hashlib import sha256
+
     from tasks.engine import quote
     from tasks.engine.diagnose import drift as engine
     from tasks.engine.host import questions, steps, system_files
+    from tasks.engine.release import archive
 
     service = member.service
     account = member.host.user or member.login
     paths = system_files.paths(service, account)
-    found = member.ask(questions.drift(paths), steps.drift(service, paths))
+    manifests = {made.id: sha256(archive.manifest(made.tree.entries)).hexdigest()}
+    found = member.ask(questions.drift(paths), steps.drift(service, paths, manifests))
     # A host that reports what is no account is compared with what setup would write.
     recorded = found.account if found.account and quote.is_account(found.account) else account
     files = system_files.render(service, found.ground(recorded))
@@ -60,6 +64,8 @@ def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...
 
 def _source(made: Release, member: Member, found: Facts) -> Source:
     """What releases were made of: the working copy for its own, the commit for those of a clean tree."""
+    from tasks.engine.release import archive
+
     records = {str(record.get("id")): record for record in found.releases}
 
     def source(release: str, path: str) -> bytes | None:
@@ -67,6 +73,8 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
         record = records.get(release, {})
         if folder == "run":
             return _launcher(member, record, release, name)
+        if made.id == release and path == "MANIFEST":
+            return archive.manifest(made.tree.entries)
         if made.id == release:
             return next((entry.read() for entry in made.tree.entries if entry.path == name), None)
         commit = str(record.get("commit") or "")

@@ -22,9 +22,11 @@ def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(shell_host: Sh
     shell_host.list_venv(shell_host.root / "venvs" / VENV)
     extra = {f"code/{path}": data for path, data in FILES.items()}
     extra |= {"MANIFEST": manifest(FILES), "EXECUTABLE": b"", "run/web": b"#!/bin/sh\n"}
+    extra["LAUNCHERS"] = manifest({"run/web": extra["run/web"]})
     extra |= {"WHEELS": manifest({"a.whl": b"a"})}
     coming = f"1 {hashlib.sha256(b'a').hexdigest()} a.whl\n\na".encode()
-    script = steps.stage(SERVICE, Staging(NEW, VENV, sys.executable, None, False))
+    lists = {name: hashlib.sha256(extra[name]).hexdigest() for name in ("MANIFEST", "LAUNCHERS")}
+    script = steps.stage(SERVICE, Staging(NEW, VENV, sys.executable, None, False, lists))
     assert shell_host.execute(script, [coming, *archive.pack((), extra)]) == 0
     home = shell_host.root / "releases" / NEW / "code"
     made = {path.relative_to(home).as_posix() for path in home.rglob("*.pyc")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests import distributions
 from tests.clone import Clone, make, quicken
 from tests.front import release_of
 from tests.hosts import Hosts, MakeHosts
+from tests.promises.words import PLAIN
 from tests.site import ROOT, Site, Watch
 
 
@@ -103,6 +105,37 @@ def test_a_release_edited_on_the_host_is_never_carried_on(site: Site) -> None:
     assert refused.status == 1
     assert "is damaged on this host" in refused.out
     assert site.answering == release
+    site.settled()
+
+
+EDIT = """
+import hashlib, sys
+path, listing = sys.argv[1:]
+text = open(path, "rb").read()
+lines = open(listing).read()
+before, after = (hashlib.sha256(one).hexdigest() for one in (text, text + b"# by hand\\n"))
+assert before in lines
+open(path, "ab").write(b"# by hand\\n")
+open(listing, "w").write(lines.replace(before, after))
+"""
+"""A program: FILE of a release LIST. The deploy account edits the file, and its line in the list."""
+
+
+@pytest.mark.promise(PLAIN, "a file of the release that serves, edited on the host together with its line")
+@pytest.mark.parametrize(("path", "listing"), [("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS")])
+def test_a_file_edited_together_with_its_line_is_no_unchanged_release(site: Site, path: str, listing: str) -> None:
+    live = site.deploy()
+    home = f"{ROOT}/releases/{live}"
+    was = site.sh(f"sha256sum <{home}/{path}")
+    site.sh(f"runuser -u deploy -- python3 -c {shlex.quote(EDIT)} {home}/{path} {home}/{listing}")
+    assert site.fab("plan", "--json").json()["hosts"][0]["unchanged"] is False
+    with Watch(site.machine.address) as watch:
+        ended = site.done("deploy")
+    assert "files on the host were edited: everything is sent" in ended.out
+    assert watch.seen == {live}
+    assert site.sh(f"sha256sum <{home}/{path}") == was
+    assert site.sh(f"ls -A {ROOT}/releases | grep part || :") == ""
+    assert site.fab("plan", "--json").json()["hosts"][0]["unchanged"] is True
     site.settled()
 
 

@@ -27,7 +27,7 @@ RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 
 def step(**values: object) -> Script:
     head = {"program": host_program.digest(), "step": "drift", "name": "nothing-of-ours", "root": "/nonexistent"}
-    rest = {"files": [], "certificate": "", "units": []}
+    rest = {"files": [], "certificate": "", "units": [], "manifests": {}}
     return Script("drift", json.dumps({**head, **rest, **values}), 60, program=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,23 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(root: Path) -> set[str]:
+def told(root: Path, manifests: Mapping[str, str] | None = None) -> set[str]:
     lines: list[str] = []
-    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"))
+    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"), manifests or {})
     return {line.replace(f"{root}/releases/abc/", "") for line in lines if line.startswith("drift")}
 
 
 def test_a_release_as_it_was_staged_has_nothing_to_tell(root: Path) -> None:
     assert told(root) == set()
+
+
+def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controllers_digest(root: Path) -> None:
+    home = root / "releases/abc"
+    known = {"abc": hashlib.sha256((home / "MANIFEST").read_bytes()).hexdigest()}
+    assert told(root, known) == set()
+    (home / "code/app/a b.py").write_text("edited")
+    (home / "MANIFEST").write_text(f"{hashlib.sha256(b'edited').hexdigest()}  app/a b.py\n")
+    assert told(root, known) == {"drift edited MANIFEST"}
 
 
 def test_what_was_edited_removed_added_or_led_elsewhere_is_told(root: Path) -> None:
@@ -61,7 +71,7 @@ def test_a_manifest_leads_nowhere_else(root: Path) -> None:
     (home / "MANIFEST").write_text("".join(f"{DIGEST}  {path}\n" for path in paths))
     lines: list[str] = []
     began = time.monotonic()
-    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"))
+    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"), {})
     assert time.monotonic() - began < 2
     assert {line for line in lines if line.startswith("data")} == {f"data {home}/code/app/a b.py Y29kZQ=="}
     assert {f"drift edited {home}/code/{path}" for path in paths} <= set(lines)

@@ -404,22 +404,33 @@ def test_a_descent_leads_nowhere_else(place: Folder) -> None:
         (lambda code: ((code / "app.py").rename(code.parent / "x"), (code / "app.py").symlink_to("../x")), False),
         (lambda code: (code.parent / "MANIFEST").write_bytes(b""), False),
         (lambda code: (code.parent / "MANIFEST").unlink(), False),
+        (lambda code: (code.parent / "run/web").write_bytes(b""), False),
+        (lambda code: (code.parent / "LAUNCHERS").unlink(), False),
         (lambda code: (code.parent / "MANIFEST").write_bytes(2 * manifest({"app.py": CODE})), False),
         (lambda code: (code.parent / "MANIFEST").write_bytes(manifest({"app.py": CODE}) + b"x\n"), False),
     ],
 )
-def test_a_release_is_intact_by_its_manifest_and_nothing_else(
+def test_a_release_is_as_its_lists_say_or_has_none(
     place: Folder, change: Callable[[Path], object], whole: bool
 ) -> None:
     code = Path(place.path) / "code"
     code.mkdir()
     (code / "app.py").write_bytes(CODE)
-    (code.parent / "MANIFEST").write_bytes(manifest({"app.py": CODE}))
+    (code.parent / "run").mkdir()
+    (code.parent / "run/web").write_bytes(CODE)
+    wanted = {"MANIFEST": manifest({"app.py": CODE}), "LAUNCHERS": manifest({"run/web": CODE})}
+    for name, data in wanted.items():
+        (code.parent / name).write_bytes(data)
     change(code)
-    assert release.intact(place) is whole
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.items()}
+    assert release.lists(place) == (digests if whole else {})
 
 
 # Who is started
+
+
+WHOLE = {"code/app.py": CODE, "MANIFEST": manifest({"app.py": CODE}), "EXECUTABLE": b"", "WHEELS": b"", "run/web": b"",
+         "LAUNCHERS": manifest({"run/web": b""}), "tool/build_venv.py": b""}  # fmt: skip
 
 
 @pytest.fixture
@@ -428,7 +439,8 @@ def host(run: Run, tmp_path: Path) -> Path:
     root = tmp_path / "root"
     root.mkdir()
     run.step = {**run.step, "root": str(root), "release": "b" * 12, "venv": "1" * 16, "base": "", "present": False}
-    run.step = {**run.step, "python": str(root / "python")}
+    lists = {name: digest(WHOLE[name]) for name in ("MANIFEST", "LAUNCHERS")}
+    run.step = {**run.step, "python": str(root / "python"), "lists": lists}
     return root
 
 
@@ -438,9 +450,7 @@ def python(root: Path, text: str) -> None:
 
 
 def whole() -> bytes:
-    files = {"code/app.py": CODE, "MANIFEST": manifest({"app.py": CODE}), "EXECUTABLE": b"", "WHEELS": b"",
-             "run/web": b"", "tool/build_venv.py": b""}  # fmt: skip
-    return b"\n" + b"".join(archive.pack((), files))
+    return b"\n" + b"".join(archive.pack((), WHOLE))
 
 
 BUILDS = """case "$*" in *' -m venv '*) for p in "$@"; do :; done

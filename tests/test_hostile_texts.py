@@ -131,7 +131,7 @@ def test_any_text_in_a_step_is_a_value(text: str) -> None:
     assert (told["action"], told["release"], told["spare"]) == (text, text, text)
     told = json.loads(steps.hold(SERVICE, text, text, 0).text)
     assert (told["action"], told["release"]) == (text, text)
-    told = json.loads(steps.stage(SERVICE, Staging(text, text, text, text, present=False)).text)
+    told = json.loads(steps.stage(SERVICE, Staging(text, text, text, text, False, {text: text})).text)
     assert [told[key] for key in ("release", "venv", "python", "base")] == [text] * 4
     told = json.loads(steps.facts(SERVICE, Question(frozenset(), (text,), text, text)).text)
     assert (told["files"], told["python"], told["wanted"]) == ([text], text, text)

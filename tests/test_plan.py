@@ -12,7 +12,9 @@ import pytest
 from tasks.engine.config.sections import Gateway, Tls
 from tasks.engine.deploy import plan
 from tasks.engine.errors import LoopError
+from tasks.engine.host import launchers
 from tasks.engine.host.facts import Facts
+from tasks.engine.release import archive
 from tasks.engine.release.archive import Entry, Tree
 from tasks.engine.release.build import Release
 from tasks.engine.release.lockfile import Lock
@@ -34,8 +36,13 @@ def release(*paths: str) -> Release:
 
 
 def host(changes: Mapping[str, object] | None = None) -> Facts:
-    """A host that serves NEW as it should, but for these facts."""
-    return Facts(but(serving(), changes or {}), releases=({"id": NEW}, {"id": OLD}), manifest={})
+    """A host that serves NEW, made of `app.py`, as it should, but for these facts."""
+    listed = {"MANIFEST": archive.manifest(release("app.py").tree.entries),
+              "LAUNCHERS": launchers.listed(launchers.render(SERVICE, NEW, "shire01", "27.0.1"))}  # fmt: skip
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in listed.items()}
+    return Facts(
+        but(serving(), {"state lists": digests, **(changes or {})}), releases=({"id": NEW}, {"id": OLD}), manifest={}
+    )
 
 
 def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
@@ -59,6 +66,13 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
             f"release {NEW} serves and is not committed, {OLD} is",
         ),
         ({"state slots green state": "active", "state finishing": True}, ""),
+        ({"state lists": {}}, "its files on the host are not what this clone sends"),
+        ({"state lists MANIFEST": "0" * 64}, "its files on the host are not what this clone sends"),
+        ({"state lists LAUNCHERS": "0" * 64}, "its files on the host are not what this clone sends"),
+        (
+            {COMMITTED: OLD, "state live": "green", TRIED: NEW, "state probation": 9, "state lists": {}},
+            f"release {NEW} serves and is not committed, {OLD} is",
+        ),
         ({"state adrift": True}, "a run whose controller is gone is still at work there"),
         ({"state pruning": True}, "an earlier run did not come to its end, or the service is stopped"),
         ({"state pruning": True, "state busy": "{}"}, ""),
@@ -72,7 +86,8 @@ def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why
 ) -> None:
     found = planned(host(changes))
     assert (found.why, found.unchanged) == (why, not why)
-    assert [script.stage for script in found.scripts()] == (["hold", "stage", "activate"] if why else [])
+    stages = [script.stage for script in found.scripts() if script.stage != "setup"]
+    assert stages == (["hold", "stage", "activate"] if why else [])
 
 
 def test_what_is_on_probation_may_be_committed_before_the_activation_comes() -> None:

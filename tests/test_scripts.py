@@ -21,7 +21,9 @@ ID = "0123456789ab"
 FILES = system_files.render(SERVICE, Ground("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
     "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
-    "stage": lambda service: steps.stage(service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False)),
+    "stage": lambda service: steps.stage(
+        service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False, {"MANIFEST": "2" * 64})
+    ),
     "facts": lambda service: steps.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
     "activate": lambda service: steps.activate(service, Switch("deploy", ID, None)),
     "hold": lambda service: steps.hold(service, "deploy", ID, 5),
@@ -29,7 +31,7 @@ STEPS: dict[str, Callable[[Service], Script]] = {
     "stop": lambda service: steps.stop(service, disable=True),
     "start": steps.start,
     "maintenance": lambda service: steps.maintenance(service, "on"),
-    "drift": lambda service: steps.drift(service, ("/etc/x",)),
+    "drift": lambda service: steps.drift(service, ("/etc/x",), {ID: "3" * 64}),
     "remove": lambda service: steps.remove(service, data=False),
 }
 

@@ -21,6 +21,7 @@ __all__ = ["shell_host"]
 VENV, LATER = "1" * 16, "c" * 12
 FILES = {"app.py": b"print('hello')\n", "pages/-odd name.html": b"<p>", "-x/y": b"1"}
 WHEEL = ("thing-1.0-py3-none-any.whl", b"wheel")
+LAUNCHER = b"#!/bin/sh\n"
 
 
 def digest(data: bytes) -> str:
@@ -29,6 +30,9 @@ def digest(data: bytes) -> str:
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
     return "".join(f"{digest(data)}  {path}\n" for path, data in sorted(files.items())).encode()
+
+
+LAUNCHERS = f"{digest(LAUNCHER)}  run/web\n".encode()
 
 
 def payload(
@@ -48,13 +52,14 @@ def payload(
     else:
         extra["MANIFEST"] = manifest(FILES)
     extra["WHEELS"] = f"{digest(WHEEL[1])}  {WHEEL[0]}\n".encode()
-    extra |= {"release.json": b"{}\n", "run/web": b"#!/bin/sh\n", "tool/build_venv.py": b""}
+    extra |= {"release.json": b"{}\n", "run/web": LAUNCHER, "LAUNCHERS": LAUNCHERS, "tool/build_venv.py": b""}
     coming = f"{len(wheel)} {digest(WHEEL[1])} {WHEEL[0]}\n\n".encode() + wheel if wheel is not None else b"\n"
     return [coming, *archive.pack((), extra)]
 
 
 def stage(base: str | None = None, present: bool = False, release: str = NEW) -> Script:
-    return steps.stage(SERVICE, Staging(release, VENV, "python3", base, present))
+    lists = {"MANIFEST": digest(manifest(FILES)), "LAUNCHERS": digest(LAUNCHERS)}
+    return steps.stage(SERVICE, Staging(release, VENV, "python3", base, present, lists))
 
 
 def based(host: ShellHost) -> ShellHost:
@@ -82,7 +87,15 @@ def test_a_release_arrives_whole(shell_host: ShellHost) -> None:
     assert {path: (home / "code" / path).read_bytes() for path in FILES} == FILES
     assert (home / "venv").readlink() == Path(f"../../venvs/{VENV}")
     assert (home / "run/web").stat().st_mode & 0o777 == 0o755
-    assert sorted(path.name for path in home.iterdir()) == ["MANIFEST", "WHEELS", "code", "release.json", "run", "venv"]
+    assert sorted(path.name for path in home.iterdir()) == [
+        "LAUNCHERS",
+        "MANIFEST",
+        "WHEELS",
+        "code",
+        "release.json",
+        "run",
+        "venv",
+    ]
     assert (shell_host.root / "wheels" / WHEEL[0]).read_bytes() == WHEEL[1]
     assert shell_host.transcript.ended
     assert shell_host.leftovers() == []
@@ -107,7 +120,15 @@ def test_what_differs_makes_the_manifest_of_the_one_that_is_there(shell_host: Sh
     made = host.root / "releases" / NEW
     assert (made / "MANIFEST").read_bytes() == manifest(FILES)
     assert {path: (made / "code" / path).read_bytes() for path in FILES} == FILES
-    assert sorted(path.name for path in made.iterdir()) == ["MANIFEST", "WHEELS", "code", "release.json", "run", "venv"]
+    assert sorted(path.name for path in made.iterdir()) == [
+        "LAUNCHERS",
+        "MANIFEST",
+        "WHEELS",
+        "code",
+        "release.json",
+        "run",
+        "venv",
+    ]
 
 
 def test_a_manifest_that_was_edited_asks_for_everything(shell_host: ShellHost) -> None:
@@ -347,14 +368,65 @@ def test_bytecode_beside_the_code_is_no_edit(shell_host: ShellHost) -> None:
     assert shell_host.execute(stage(present=True)) == 0
 
 
-def test_a_damaged_release_that_serves_is_not_replaced_under_its_feet(shell_host: ShellHost) -> None:
+def edit(home: Path, path: str, listed_in: str) -> None:
+    """Edit a file of a release together with its line in a list, as its owner can."""
+    file, listing = home / path, home / listed_in
+    before = digest(file.read_bytes())
+    file.write_bytes(file.read_bytes() + b"# edited\n")
+    listing.write_text(listing.read_text().replace(before, digest(file.read_bytes())))
+
+
+@pytest.mark.parametrize(("path", "listed_in"), [("code/app.py", "MANIFEST"), ("run/web", "LAUNCHERS")])
+def test_a_file_that_was_edited_together_with_its_line_is_sent_again(
+    shell_host: ShellHost, path: str, listed_in: str
+) -> None:
+    assert shell_host.execute(stage(), payload()) == 0
+    home = shell_host.root / "releases" / NEW
+    was = (home / path).read_bytes()
+    edit(home, path, listed_in)
+    assert shell_host.execute(stage(present=True)) == 3
+    assert shell_host.execute(stage(), payload()) == 0
+    assert (home / path).read_bytes() == was
+    assert shell_host.execute(stage(present=True)) == 0
+
+
+def test_a_venv_that_a_release_is_led_to_is_the_one_that_was_built_for_it(shell_host: ShellHost) -> None:
+    assert shell_host.execute(stage(), payload()) == 0
+    home, venvs = shell_host.root / "releases" / NEW, shell_host.root / "venvs"
+    (venvs / VENV).rename(venvs / "elsewhere")
+    (home / "venv").unlink()
+    (home / "venv").symlink_to("../../venvs/elsewhere")
+    assert shell_host.execute(stage(present=True)) == 3
+    assert shell_host.execute(stage(), payload()) == 0
+    assert (home / "venv").readlink() == Path(f"../../venvs/{VENV}")
+
+
+def test_a_damaged_release_that_serves_is_replaced_and_what_runs_keeps_its_directory(shell_host: ShellHost) -> None:
     host = serving(shell_host)
-    script = steps.stage(SERVICE, Staging(OLD, VENV, "python3", None, False))
-    (host.root / "releases" / OLD / "MANIFEST").write_text(f"{'0' * 64}  app.py\n")
-    assert host.execute(script, payload()) == 1
-    assert "it is the one that serves: roll back first" in (host.transcript.last("refused") or "")
+    home, former = host.root / "releases" / OLD, host.root / "releases" / f".part-old-{OLD}"
+    (home / "code/app.py").write_text("edited")
+    inode = home.stat().st_ino
+    assert host.execute(stage(release=OLD), payload()) == 0
+    assert ((home / "code/app.py").read_bytes(), former.stat().st_ino) == (FILES["app.py"], inode)
     assert host.serves() == OLD
-    assert host.leftovers() == []
+    # It goes when the slot that ran it has ended.
+    activate = steps.activate(SERVICE, Switch("deploy", OLD, OLD))
+    assert (host.execute(activate), host.leftovers()) == (0, [])
+
+
+def test_a_stage_that_fails_in_the_middle_of_it_leaves_the_damaged_one_where_it_was(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    home = host.root / "releases" / OLD
+    (home / "code/app.py").write_text("edited")
+    host.failpoint = "stage.replace=fail"
+    assert host.execute(stage(release=OLD), payload()) == 1
+    assert ((home / "code/app.py").read_text(), host.leftovers()) == ("edited", [])
+    # One that is killed there leaves none of that name, and the next one makes it.
+    host.failpoint = "stage.replace=die"
+    assert host.execute(stage(release=OLD), payload()) == -9
+    host.failpoint = ""
+    assert host.execute(stage(release=OLD), payload()) == 0
+    assert ((home / "code/app.py").read_bytes(), host.leftovers()) == (FILES["app.py"], [])
 
 
 @pytest.mark.parametrize("action", ["fail", "die"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack, suppress
+from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units
@@ -127,6 +128,12 @@ def _below(run: Run, wants: frozenset[str], root: Folder, links: state.Links, to
     if "manifest" in wants and current and current != step["wanted"]:
         answer.lines += stores.manifest(root, current)
     told = told._replace(pruning=stores.pruning(root))
+    asked = step["wanted"] or current
+    if "lists" in wants and asked and asked in links.releases.values():
+        # It loads OpenSSL, which nobody else here needs.
+        release = import_module(".release", __package__)
+        with suppress(OSError), root.below("releases") as releases, releases.below(asked) as place:
+            told = told._replace(lists=release.lists(place))
     if "stores" not in wants:
         return told
     return told._replace(venvs=stores.stored(root, "venvs"), wheels=stores.stored(root, "wheels"))

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from . import program
@@ -29,21 +29,26 @@ _LINKS = {
 _VENV = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
 
 
-def examine(root: str, tell: Tell) -> None:
-    """Report every file of every release that is edited, missing or not ours, and every link that leads elsewhere."""
+def examine(root: str, tell: Tell, manifests: Mapping[str, str]) -> None:
+    """Report every file of every release that is edited, missing or not ours, and every link that leads elsewhere.
+
+    manifests: by release the SHA-256 of MANIFEST, as far as the controller knows it.
+    """
     with Folder.open(root) as folder:
         for path, wanted in _LINKS.items():
             _link(folder, path, wanted, tell)
-        _releases(folder, tell)
+        _releases(folder, tell, manifests)
         _programs(folder, tell)
 
 
 def _programs(folder: Folder, tell: Tell) -> None:
-    """The copies of this program: each is what its digest says."""
+    """The copies of this program: each is what its digest says, and is run by an interpreter of the system."""
     try:
         with folder.below(program.PLACE) as place:
             for name in place.names():
-                if not name.startswith(".") and not program.whole(place, name):
+                if name.startswith("."):
+                    continue
+                if not program.whole(place, name):
                     tell("drift", f"edited {place.path}/{name}")
     except FileNotFoundError:
         return
@@ -76,7 +81,7 @@ def _opened(folder: Folder, path: str) -> Iterator[tuple[Folder, str]]:
         yield folder, name
 
 
-def _releases(folder: Folder, tell: Tell) -> None:
+def _releases(folder: Folder, tell: Tell, manifests: Mapping[str, str]) -> None:
     try:
         releases = folder.below("releases")
     except FileNotFoundError:
@@ -88,10 +93,10 @@ def _releases(folder: Folder, tell: Tell) -> None:
         for name in releases.names():
             found = releases.status(name)
             if found and stat.S_ISDIR(found.st_mode) and not name.startswith("."):
-                _release_of(releases, name, tell)
+                _release_of(releases, name, tell, manifests.get(name, ""))
 
 
-def _release_of(releases: Folder, name: str, tell: Tell) -> None:
+def _release_of(releases: Folder, name: str, tell: Tell, digest: str) -> None:
     try:
         release = releases.below(name)
     except OSError:
@@ -99,15 +104,18 @@ def _release_of(releases: Folder, name: str, tell: Tell) -> None:
         tell("drift", f"edited {releases.path}/{name}")
         return
     with release:
-        _release(release, tell)
+        _release(release, tell, digest)
 
 
-def _release(release: Folder, tell: Tell) -> None:
+def _release(release: Folder, tell: Tell, digest: str) -> None:
     manifest = listed(release, "MANIFEST")
     if manifest is None:
         tell("drift", f"missing {release.path}/MANIFEST")
         return
-    known = {f"code/{path}": digest for path, digest in manifest.items()}
+    if digest and compare(release, "MANIFEST", digest):
+        tell("drift", f"edited {release.path}/MANIFEST")
+        _show(release, "MANIFEST", tell)
+    known = {f"code/{path}": listed for path, listed in manifest.items()}
     launchers = listed(release, "LAUNCHERS")
     known.update(launchers or {})
     for path, digest in sorted(known.items()):
@@ -146,34 +154,50 @@ def listed(release: Folder, name: str) -> dict[str, str] | None:
 def strictly(release: Folder, name: str) -> dict[str, str] | None:
     """The same of a list that is whole; None without one, for a line of another form and a path that it has twice."""
     try:
-        text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
+        return _entries(release.read(name, _LIST_BYTES))
     except OSError:
         return None
-    lines = [_LINE.fullmatch(line) for line in text.split("\n") if line]
+
+
+def _entries(data: bytes) -> dict[str, str] | None:
+    lines = [_LINE.fullmatch(line) for line in data.decode("utf-8", "surrogateescape").split("\n") if line]
     found = {line[2]: line[1] for line in lines if line}
     return found if len(found) == len(lines) else None
 
 
 def holds(release: Folder, name: str, prefix: str = "") -> bool:
     """Whether every file of a list is there, and what the list says. prefix: of the paths in it."""
-    found = strictly(release, name)
-    return bool(found) and not any(
-        compare(release, f"{prefix}{path}", digest) for path, digest in (found or {}).items()
+    return _are_there(release, strictly(release, name), prefix)
+
+
+def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "") -> bool:
+    return bool(wanted) and not any(
+        compare(release, f"{prefix}{path}", digest) for path, digest in (wanted or {}).items()
     )
 
 
-def intact(release: Folder) -> bool:
-    """Whether its code is what its manifest says, and nothing else but bytecode, whole or as Python writes it."""
-    wanted = strictly(release, "MANIFEST")
+def lists(release: Folder) -> dict[str, str]:
+    """The SHA-256 of MANIFEST and of LAUNCHERS, for the controller's to be compared with: the account can edit both.
+
+    Empty unless the code and the launchers are what they say, and there is no other code but bytecode, whole or as
+    Python writes it.
+    """
+    try:
+        manifest, launchers = (release.read(name, _LIST_BYTES) for name in ("MANIFEST", "LAUNCHERS"))
+        if not (_is_all(release, _entries(manifest)) and _are_there(release, _entries(launchers))):
+            return {}
+    except OSError:
+        return {}
+    return {"MANIFEST": hashlib.sha256(manifest).hexdigest(), "LAUNCHERS": hashlib.sha256(launchers).hexdigest()}
+
+
+def _is_all(release: Folder, wanted: dict[str, str] | None) -> bool:
     if not wanted:
         return False
-    try:
-        with release.below("code") as code:
-            for folder, name, path in code.walk():
-                if not _BYTECODE.search(path) and digest_of(folder, name) != wanted.pop(path, ""):
-                    return False
-    except OSError:
-        return False
+    with release.below("code") as code:
+        for folder, name, path in code.walk():
+            if not _BYTECODE.search(path) and digest_of(folder, name) != wanted.pop(path, ""):
+                return False
     # What is left was listed, and has not been found.
     return not wanted
 

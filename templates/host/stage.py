@@ -11,7 +11,8 @@ from . import receive, release, unchanged, venv, venv_build
 from .descent import clear
 from .folders import Folder
 from .locks import Lock, opened
-from .run import Edited, Refused, Run
+from .run import Edited, Run
+from .told import SLOTS
 from .venv_build import Compiling
 
 _PLACES = ("releases", "venvs", "wheels")
@@ -62,22 +63,19 @@ def _check(run: Run, root: Folder) -> None:
     run.say("check", f"release {name} is there already")
     run.point("stage.reuse")
     with root.below("releases") as releases:
-        if not (_intact(releases, name) and _starts(releases, name)):
+        if not _runs(run, releases):
             raise Edited(name)
 
 
-def _intact(releases: Folder, name: str) -> bool:
+def _runs(run: Run, releases: Folder) -> bool:
+    """Whether the release is there as the controller knows it, with its venv; the host's own lists say nothing."""
+    step = run.step
     try:
-        with releases.below(name) as folder:
-            return release.intact(folder)
+        with releases.below(step["release"]) as folder:
+            led = folder.link("venv") == f"../../venvs/{step['venv']}"
+            return led and release.lists(folder) == step["lists"] and venv.whole(f"{folder.path}/venv")
     except OSError:
         return False
-
-
-def _starts(releases: Folder, name: str) -> bool:
-    with releases.below(name) as folder:
-        as_written = folder.status("LAUNCHERS") is None or release.holds(folder, "LAUNCHERS")
-        return as_written and venv.whole(f"{folder.path}/venv")
 
 
 class Staging:
@@ -126,7 +124,7 @@ class Staging:
         else:
             venv_build.build(run, self._venvs, self._wheels, self._part)
         # Another run was quicker, or nothing but the venv was broken.
-        if not _intact(self._releases, self._id):
+        if not _runs(run, self._releases):
             self._finish()
         # The release lists its wheels from here on.
         self._wheels.remove(".coming")
@@ -149,7 +147,7 @@ class Staging:
     def _verify(self) -> None:
         self._run.say("verify")
         self._run.point("stage.verify")
-        if not release.intact(self._part):
+        if release.lists(self._part) != self._run.step["lists"]:
             raise Edited(self._run.step["base"] or self._id)
 
     def _check_wheels(self, arrived: Mapping[str, str]) -> None:
@@ -177,19 +175,24 @@ class Staging:
                     os.fchmod(file.fileno(), 0o755)
         venv_build.sync(part)
         run.point("stage.finish")
-        self._make_room()
-        self._releases.rename(self._name, self._id)
+        if self._releases.status(self._id):
+            self._replace()
+        else:
+            self._releases.rename(self._name, self._id)
         run.point("stage.renamed")
         self._releases.sync()
 
-    def _make_room(self) -> None:
-        """A release of this id that is there all the same was damaged."""
-        if self._releases.status(self._id) is None:
-            return
-        slot = self._root.link("current").rpartition("/")[2]
-        if self._root.link(f"slots/{slot}/release").rpartition("/")[2] == self._id:
-            told = f"release {self._id} is damaged on this host, and it is the one that serves: roll back first"
-            raise Refused(told)
-        self._releases.rename(self._id, self._former)
-        self._run.point("stage.replace")
-        clear(self._releases, self._former)
+    def _replace(self) -> None:
+        """A release of this id that is there all the same was damaged; it may be the one that serves."""
+        releases, former = self._releases, f".part-old-{self._id}"
+        clear(releases, former)
+        releases.rename(self._id, former)
+        try:
+            self._run.point("stage.replace")
+            releases.rename(self._name, self._id)
+        except BaseException:
+            releases.rename(former, self._id)
+            raise
+        # What runs from it goes on in its directory, which goes when that slot has ended and the host prunes.
+        if self._id not in {self._root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}:
+            clear(releases, former)

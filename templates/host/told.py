@@ -95,6 +95,7 @@ class State(NamedTuple):
     probation: seconds left to the live release, None without one; finishing: one has ended, its watch cleans up.
     busy: the line of who activates at this moment; adrift: its controller is gone; activating: it outlasted the wait.
     maintenance: what lies in its state.json, None while the door is open; pruning: a prune was cut.
+    lists: the digests of MANIFEST and LAUNCHERS of the release that was asked for, empty where it is not as they say.
     """
 
     current: str = ""
@@ -114,6 +115,7 @@ class State(NamedTuple):
     health: Health = Health()
     venvs: tuple[str, ...] = ()
     wheels: tuple[str, ...] = ()
+    lists: Mapping[str, str] = _NONE
 
 
 class Used(NamedTuple):

@@ -67,7 +67,7 @@ def ours(host: inventory.Host, wheel: Wheel) -> None:
         release, {}, Wheelhouse("d" * 64, (wheel,)), {}, _SERVICE,
         same=frozenset(), gone=frozenset(), wheels_there=frozenset(), venv_there=True,
     )  # fmt: skip
-    script = steps.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False))
+    script = steps.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False, {}))
     # The host's program goes along: no run has left it there.
     script = script._replace(place="")
     session = SshSession(host, Options())

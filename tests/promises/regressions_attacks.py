@@ -107,4 +107,9 @@ ATTACKS: tuple[Regression, ...] = (
         _ATTACK,
         "tests/promises/test_full_disks.py::test_what_fills_the_disk_can_be_ended",
     ),
+    Regression(
+        "A file of a release, edited together with its line in MANIFEST, was UNCHANGED to the next deploy",
+        _ATTACK,
+        "tests/test_deploy.py::test_a_file_edited_together_with_its_line_is_no_unchanged_release",
+    ),
 )

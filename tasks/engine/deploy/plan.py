@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tasks.engine.config.service import Service
@@ -11,6 +12,7 @@ from tasks.engine.host import history, launchers, layout, steps, system_files
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent, Installation, Script, Staging, Switch
 from tasks.engine.host.system_files import HostFile
+from tasks.engine.release import archive
 from tasks.engine.release.build import Release
 from tasks.engine.release.wheelhouse import Wheelhouse
 from templates.host.told import Python
@@ -218,9 +220,12 @@ def deploy(
     manifest = facts.manifest or {}
     same = frozenset(entry.path for entry in release.tree.entries if manifest.get(entry.path) == entry.sha256)
     venv = venv_name(wheelhouse, python)
+    starts = launchers.render(service, release.id, host, _gunicorn(wheelhouse))
+    lists = {"MANIFEST": archive.manifest(release.tree.entries), "LAUNCHERS": launchers.listed(starts)}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in lists.items()}
     delivery = Delivery(
-        Staging(release.id, venv, python.path, facts.current if same else None, present),
-        launchers.render(service, release.id, host, _gunicorn(wheelhouse)),
+        Staging(release.id, venv, python.path, facts.current if same else None, present, digests),
+        starts,
         wheelhouse,
         same,
         frozenset(manifest.keys() - {entry.path for entry in release.tree.entries}),
@@ -228,20 +233,21 @@ def deploy(
         frozenset({wheel.filename for wheel in wheelhouse.wheels} & {*facts.state.wheels}),
         venv in facts.state.venvs,
     )
-    why = _why(release.id, facts)
+    why = _why(release.id, facts, digests)
     spare = history.way_back(facts.actions, "deploy", release.id, facts.release_ids)
     trial = facts.live if facts.live != facts.current else None
     return HostPlan(host, service, setup, delivery, facts.current, not why, why, spare, trial)
 
 
-def _why(release: str, facts: Facts) -> str:
-    """Why the release has to be activated; empty when it serves already, as it should."""
+def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
+    """Why the release has to be activated; empty when it serves already, as it should. lists: what it is made of."""
+    whole = facts.state.lists == lists
     if facts.current is None:
         return "nothing is deployed yet"
     if facts.state.adrift:
         return "a run whose controller is gone is still at work there"
     # On probation it needs nothing more of us: the host commits it, or goes back.
-    if facts.probation is not None and facts.live == release and facts.healthy:
+    if facts.probation is not None and facts.live == release and facts.healthy and whole:
         return ""
     if facts.live != facts.current:
         return f"release {facts.live} serves and is not committed, {facts.current} is"
@@ -253,7 +259,7 @@ def _why(release: str, facts: Facts) -> str:
         return "an earlier run did not come to its end, or the service is stopped"
     if not facts.healthy:
         return f"it does not answer as it should: {facts.state.health.slot}; {facts.state.health.front}"
-    return ""
+    return "" if whole else "its files on the host are not what this clone sends"
 
 
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:

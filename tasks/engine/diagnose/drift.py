@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ _NOTES = frozenset({"outdated", "unreadable", "absent"})
 _COMPARED = 100
 _DROP_INS = 1000
 """Files that systemd may read for the units of one service; a host that names more is refused."""
+
+_MANIFEST = re.compile(r"/releases/[^/]+/MANIFEST$")
 
 Source = Callable[[str, str], bytes | None]
 """Return the former content of a file (release, path below its directory); None if it is not known here."""
@@ -56,13 +59,13 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
     ]
     known = {file.path for file in files}
     findings += [
-        Finding("missing", path, "it is not there any more")
+        Finding("missing", path, _missing(path))
         for path in seen.get("missing", ())
         if path not in known and not path.endswith("/tls/certificate.pem")
     ]
     for number, path in enumerate(seen.get("edited", ())):
         diff = _release_diff(path, facts, source, compare) if number < _COMPARED else ()
-        findings.append(Finding("edited", path, "it is not what its manifest says", diff))
+        findings.append(Finding("edited", path, _edited(path), diff))
     for path in seen.get("extra", ()):
         findings.append(
             Finding("extra", path, "the deploy did not write it", _diff(compare, b"", _content(facts, path), path))
@@ -71,6 +74,18 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
         path, _, target = link.partition(" ")
         findings.append(Finding("linked", path, f"it leads to {target or 'nothing'}"))
     return tuple(sorted(findings, key=lambda finding: (not finding.drifted, finding.path)))
+
+
+def _edited(path: str) -> str:
+    if _MANIFEST.search(path):
+        return "it is not the manifest of what this clone deploys"
+    return "it is not what its manifest says"
+
+
+def _missing(path: str) -> str:
+    if _MANIFEST.search(path):
+        return "so nothing there can be compared; the deploy of its content puts all of it there anew"
+    return "it is not there any more"
 
 
 def _root_files(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+from collections.abc import Mapping
 
 from packaging.version import Version
 
@@ -24,6 +26,12 @@ def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str
     if service.hooks.before_activate:
         found["hook"] = _text(service, "hook", release, host, shlex.split(service.hooks.before_activate))
     return found
+
+
+def listed(launchers: Mapping[str, str]) -> bytes:
+    """The list that a release has of its launchers, as `sha256sum -c` reads it."""
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in launchers.items()}
+    return "".join(f"{digest}  run/{name}\n" for name, digest in sorted(digests.items())).encode()
 
 
 def _words(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.host import templates
+from tasks.engine.host.launchers import listed
 from tasks.engine.release import archive
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ def staging(
     same: paths that the host links from an earlier release; gone: of that alone.
     """
     extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
-    extra["LAUNCHERS"] = "".join(
-        f"{hashlib.sha256(text.encode()).hexdigest()}  run/{name}\n" for name, text in sorted(launchers.items())
-    ).encode()
+    extra["LAUNCHERS"] = listed(launchers)
     extra["health"] = f"{service.health.path}\n{service.health.status}\n".encode()
     extra |= _manifest(release, same, gone)
     extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()

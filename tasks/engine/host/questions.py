@@ -8,12 +8,14 @@ from tasks.engine.config.inventory import Host
 from tasks.engine.config.service import Service
 from tasks.engine.host import layout, system_files
 
-WANTS = ("state", "interpreters", "stores", "manifest", "health", "survey", "rights", "journal", "contents")
+WANTS = ("state", "interpreters", "stores", "manifest", "lists", "health", "survey", "rights", "journal",
+         "contents")  # fmt: skip
 """Parts of an answer. What root's part depends on is always told: the machine, root's files, what setup recorded.
 
 state: how the service stands; without it nothing is read of what is the deploy account's, and nothing else is told.
 interpreters: which Pythons the service could run by; stores: the venvs and wheels that are there.
-manifest: what the committed release is made of; health: whether what has the traffic answers as it should.
+manifest: what the committed release is made of; lists: whether the release to be deployed is as it was put there, where
+it serves, or else the committed one; health: whether what has the traffic answers as it should.
 survey: what people want to know, and no run; rights: whether root is to be had, and whether sudo has our rules.
 journal: the last words of the slot without traffic; contents: what lies in root's files.
 """
@@ -43,13 +45,13 @@ def _wants(*names: str) -> frozenset[str]:
 
 def deploy(service: Service, host: Host, account: str, release: str) -> Question:
     """What a deploy asks first, and mostly the only thing."""
-    wants = _wants("interpreters", "stores", "manifest", "health")
+    wants = _wants("interpreters", "stores", "manifest", "lists", "health")
     return Question(wants, system_files.paths(service, account), host.python or "", release, followed=True)
 
 
 def plan(service: Service, host: Host, account: str) -> Question:
     """What a plan asks, which shows what would change in root's files."""
-    wants = _wants("interpreters", "stores", "manifest", "health", "contents")
+    wants = _wants("interpreters", "stores", "manifest", "lists", "health", "contents")
     return Question(wants, system_files.paths(service, account), host.python or "")
 
 

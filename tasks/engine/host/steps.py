@@ -92,24 +92,32 @@ def setup(service: Service, installation: Installation) -> Script:
     return _step("setup", service, values, seconds=600 + 3 * _PACKAGES * bool(installation.packages), root=True)
 
 
-def drift(service: Service, files: Collection[str]) -> Script:
-    """Reads only: what of ours is not as it was written. files: root's, by path."""
+def drift(service: Service, files: Collection[str], manifests: Mapping[str, str]) -> Script:
+    """Reads only: what of ours is not as it was written. files: root's, by path.
+
+    manifests: by release the SHA-256 of its manifest, which the host's own is compared with; of others it is believed.
+    """
     values: dict[str, object] = {
         "files": sorted(files),
         "certificate": f"/etc/{service.name}/tls/certificate.pem" if front(service) == "https" else "",
         "units": list(layout.units(service)),
+        "manifests": dict(manifests),
     }
     return _step("drift", service, values, seconds=240)
 
 
 class Staging(NamedTuple):
-    """One release for one host. base: the release whose unchanged files are linked; present: it is there already."""
+    """One release for one host. base: the release whose unchanged files are linked; present: it is there already.
+
+    lists: the SHA-256 of MANIFEST and LAUNCHERS: those on the host are compared with these, and files with them.
+    """
 
     release: str
     venv: str
     python: str
     base: str | None
     present: bool
+    lists: Mapping[str, str]
 
 
 def stage(service: Service, staging: Staging) -> Script:
