@@ -46,7 +46,7 @@ def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(shell_host: S
     ("fault", "told"),
     [
         ("code/app.py", f"release {NEW} is damaged on this host"),
-        ("MANIFEST", f"release {NEW} is not on this host"),
+        ("MANIFEST", f"release {NEW} has no list of its files"),
         ("venv/bin/gunicorn", f"the venv of release {NEW} is damaged, or its Python is gone"),
     ],
 )
@@ -60,6 +60,17 @@ def test_a_release_that_is_not_whole_is_never_started(shell_host: ShellHost, fau
     assert host.execute(DEPLOY) == 1
     assert told in (host.transcript.last("refused") or "")
     assert (host.history(), host.running()) == ([], {"blue"})
+
+
+@pytest.mark.parametrize(("action", "status"), [("restart", 0), ("undo", 0), ("rollback", 1), ("deploy", 1)])
+def test_what_a_former_account_has_left_goes_on_serving_and_is_no_target(
+    shell_host: ShellHost, action: str, status: int
+) -> None:
+    """A hand-over takes the list of each release away."""
+    host = serving(shell_host)
+    (host.root / "releases" / OLD / "MANIFEST").unlink()
+    assert host.execute(steps.activate(SERVICE, Switch(action, OLD, OLD))) == status
+    assert host.serves() == OLD
 
 
 def test_a_launcher_that_was_edited_is_never_run(shell_host: ShellHost) -> None:

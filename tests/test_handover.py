@@ -10,7 +10,7 @@ import pytest
 
 from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
-from tests.promises.words import ROOTS_OWN
+from tests.promises.words import PLAIN, ROOTS_OWN
 from tests.stand_ins import entries, write_inventory
 
 ROOT = "/opt/apps/myapp"
@@ -53,7 +53,8 @@ ctypes.CDLL(None).prctl(15, b"subordinate")
 time.sleep(600)
 """
 FILES = (
-    f"find {ROOT} -type f ! -path '*/.program/*' ! -name README ! -name history.jsonl -printf '%P %s %T@ %n\\n' | sort"
+    f"find {ROOT} -type f ! -path '*/.program/*' ! -name README ! -name history.jsonl ! -name MANIFEST ! -name FILES "
+    "-printf '%P %s %T@ %n\\n' | sort"
 )
 SUMS = f"find {ROOT} -type f ! -path '*/.program/*' -exec sha256sum {{}} + | sort"
 
@@ -99,7 +100,7 @@ def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> 
         with given_to_other(fleet):
             fleet.clone.done(*SETUP)
             assert fleet.sh(0, f"find {ROOT} ! -user other") == ""
-            # Every file is what it was: names, sizes, times, and how many releases share it.
+            # Every file but the lists is what it was: names, sizes, times, and how many releases share it.
             assert fleet.sh(0, FILES) == before
             sums = fleet.sh(0, SUMS)
             fleet.sh(0, "touch /srv/tries/go; timeout 20 sh -c 'until [ -s /srv/tries/written ]; do sleep 0.05; done'")
@@ -109,7 +110,6 @@ def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> 
             fleet.sh(0, f"stat -c '%n %a %U %G' {LOCKS}/* | grep -vq ' 600 other root' && exit 1 || :")
             # No lock of the new account is held by it.
             fleet.clone.done("restart")
-            fleet.clone.done("drift")
     finally:
         fleet.sh(0, "systemctl stop former-root; rm -f /srv/tries/go /srv/tries/written /srv/tries/kept")
 
@@ -193,3 +193,54 @@ def test_a_copy_of_the_program_is_not_handed_on(fleet: Fleet) -> None:
         fleet.clone.done("status")
         fleet.clone.done("restart")
         assert fleet.sh(0, "ls /srv/tries/ran 2>/dev/null || :") == ""
+
+
+# Edits a file together with its line, where it has one.
+EDITS = f"""
+import hashlib, os, sys
+for path, listed in (("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS")):
+    home = os.path.realpath("{ROOT}/current/release")
+    text = open(os.path.join(home, path), "rb").read()
+    edited = text.replace(b"exec ", b": PLANTED; exec ", 1) if path == "run/web" else text + b"# PLANTED\\n"
+    lines = open(os.path.join(home, listed)).read()
+    before, after = (hashlib.sha256(one).hexdigest() for one in (text, edited))
+    assert before in lines
+    open(os.path.join(home, path), "wb").write(edited)
+    open(os.path.join(home, listed), "w").write(lines.replace(before, after))
+path = os.path.join("{ROOT}/current/release/venv/lib", os.listdir("{ROOT}/current/release/venv/lib")[0])
+path += "/site-packages/flask/__init__.py"
+status = os.stat(path)
+text = open(path, "rb").read()
+with open(path, "r+b") as file:
+    file.write(b"#PLANTED" + text[8:])
+os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+"""
+PLANTED = f"grep -rl PLANTED --include='*.py' --include=web {ROOT}/releases/{{}}/ {ROOT}/releases/{{}}/venv/ || :"
+
+
+@pytest.mark.promise(PLAIN, "files of a release and of a venv, edited with their lines by a former deploy account")
+def test_nothing_that_a_former_account_could_edit_is_taken_over(fleet: Fleet) -> None:
+    """The release that served is made anew, with its venv; no rollback leads to an older one."""
+    former = fleet.edit()
+    fleet.clone.done("deploy")
+    served = fleet.edit()
+    fleet.clone.done("deploy")
+    fleet.sh(0, f"cat >/srv/tries/edits.py <<'END'\n{EDITS}END\nrunuser -u deploy -- python3 /srv/tries/edits.py")
+    edited = fleet.sh(0, PLANTED.format(served, served)).split()
+    assert len(edited) == 3, edited
+    with given_to_other(fleet):
+        fleet.clone.done(*SETUP)
+        missing = [one["path"] for one in fleet.clone.fab("drift", "--json").json()["hosts"][0]["findings"]
+                   if one["kind"] == "missing"]  # fmt: skip
+        assert f"{ROOT}/releases/{served}/MANIFEST" in missing
+        refused = fleet.clone.fab("rollback", "--to", former)
+        assert (refused.status, "a former deploy account put it there" in refused.out) == (1, True)
+        # What serves can be restarted all the same.
+        fleet.clone.done("restart")
+        assert fleet.answering == [served]
+        fleet.clone.done("deploy")
+        assert fleet.answering == [served]
+        assert fleet.sh(0, PLANTED.format(served, served)) == ""
+        fleet.clone.done("drift")
+        ended = fleet.clone.done("deploy")
+        assert "UNCHANGED" in ended.out.upper()

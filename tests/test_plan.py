@@ -73,6 +73,7 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
             {COMMITTED: OLD, "state live": "green", TRIED: NEW, "state probation": 9, "state lists": {}},
             f"release {NEW} serves and is not committed, {OLD} is",
         ),
+        ({"record account": "former"}, "the account former put it there, and deploy deploys from now on"),
         ({"state adrift": True}, "a run whose controller is gone is still at work there"),
         ({"state pruning": True}, "an earlier run did not come to its end, or the service is stopped"),
         ({"state pruning": True, "state busy": "{}"}, ""),

@@ -86,8 +86,11 @@ class Activation(Trial):
             raise Refused(f"release {name} is not on this host") from None
         with folder:
             if folder.status("MANIFEST") is None:
-                raise Refused(f"release {name} is not on this host")
-            if not release.holds(folder, "MANIFEST", "code/"):
+                # Of a former deploy account (see `handover`): what serves goes on serving, and nothing else does.
+                if self.step["action"] not in {"restart", "undo"}:
+                    told = "has no list of its files: a former deploy account put it there, or somebody took that away"
+                    raise Refused(f"release {name} {told}; {_AGAIN}")
+            elif not release.holds(folder, "MANIFEST", "code/"):
                 raise Refused(f"release {name} is damaged on this host: {_AGAIN}")
             if folder.status("LAUNCHERS") and not release.holds(folder, "LAUNCHERS"):
                 raise Refused(f"how release {name} is started was edited on this host: {_AGAIN}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import copies, lock, processes, program, programs
+from . import copies, lock, processes, program, programs, venv
 from .accounts import Account, find
 from .copies import Copies
 from .folders import DEEPEST, Folder
@@ -62,10 +62,34 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
             made.keep()
             run.point("setup.copied")
             giving.give(folder, made)
+            _distrust(folder)
             run.point("setup.given")
         _refuse_planted(folder)
     # Once more: until its directory was given away the former account could make it anew.
     _forget_program(root)
+
+
+def _distrust(folder: Folder) -> None:
+    """Take its list from each release and each venv: the former account could edit a file together with its line.
+
+    So the next deploy sends and builds all of them anew, and no rollback leads to one.
+    """
+    for place, name in (("releases", "MANIFEST"), ("venvs", venv.LIST)):
+        if folder.status(place) is None:
+            continue
+        with folder.below(place) as above:
+            for one in above.names():
+                found = above.status(one)
+                if found and stat.S_ISDIR(found.st_mode):
+                    with above.below(one) as inner:
+                        _take(inner, name)
+
+
+def _take(folder: Folder, name: str) -> None:
+    found = folder.status(name)
+    # In a directory of that name nobody reads anything.
+    if found and not stat.S_ISDIR(found.st_mode):
+        folder.remove(name)
 
 
 def _forget_program(root: str) -> None:

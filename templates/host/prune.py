@@ -20,9 +20,13 @@ def prune(run: Run, root: Folder) -> None:
         # Of a run that ended in the middle of it: nobody else makes these.
         for name in filter(_PRUNED.fullmatch, releases.names()):
             _sweep(run, releases, name)
-        needed = {root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS} | {run.step["spare"]}
-        for name in by_age(releases)[run.step["keep"] :]:
-            if name in needed or in_use(releases, name, run.step["name"]):
+        of_slots = {root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
+        all_of_them = by_age(releases)
+        spared = {*all_of_them[: run.step["keep"]], run.step["spare"]}
+        for name in all_of_them:
+            # No rollback goes to one that has no list (see `handover`).
+            target = name in spared and releases.status(f"{name}/MANIFEST")
+            if target or name in of_slots or in_use(releases, name, run.step["name"]):
                 continue
             run.say("prune", name)
             run.point("probation.prune")

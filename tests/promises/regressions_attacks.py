@@ -112,4 +112,9 @@ ATTACKS: tuple[Regression, ...] = (
         _ATTACK,
         "tests/test_deploy.py::test_a_file_edited_together_with_its_line_is_no_unchanged_release",
     ),
+    Regression(
+        "What a former deploy account had edited in releases and venvs was taken over by the next one",
+        _ATTACK,
+        "tests/test_handover.py::test_nothing_that_a_former_account_could_edit_is_taken_over",
+    ),
 )

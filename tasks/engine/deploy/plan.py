@@ -233,10 +233,16 @@ def deploy(
         frozenset({wheel.filename for wheel in wheelhouse.wheels} & {*facts.state.wheels}),
         venv in facts.state.venvs,
     )
-    why = _why(release.id, facts, digests)
+    why = _why(release.id, facts, digests) or _handed(facts, setup)
     spare = history.way_back(facts.actions, "deploy", release.id, facts.release_ids)
     trial = facts.live if facts.live != facts.current else None
     return HostPlan(host, service, setup, delivery, facts.current, not why, why, spare, trial)
+
+
+def _handed(facts: Facts, setup: Setup) -> str:
+    """Of what a former deploy account could write the next one takes nothing over."""
+    other = facts.account is not None and facts.account != setup.account
+    return f"the account {facts.account} put it there, and {setup.account} deploys from now on" if other else ""
 
 
 def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
