@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from templates.host import release
+from tasks.engine.host import templates
+from templates.host import program, release
 from templates.host.folders import Folder
+from templates.host.run import Run
 
 DIGEST = hashlib.sha256(b"code").hexdigest()
 
@@ -48,6 +52,53 @@ def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controller
     (home / "code/app/a b.py").write_text("edited")
     (home / "MANIFEST").write_text(f"{hashlib.sha256(b'edited').hexdigest()}  app/a b.py\n")
     assert told(root, known) == {"drift edited MANIFEST"}
+
+
+def kept(root: Path) -> Path:
+    """A copy of the program, as a run keeps it that is sent the program."""
+    sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
+    return Path(program.keep(Run(("n", "run", "{}", ""), {}, io.BytesIO()), str(root), sources))
+
+
+@pytest.mark.parametrize(
+    ("line", "edited"),
+    [
+        (None, False),
+        (f"{os.path.realpath(sys.executable)}\n", False),
+        ("/usr/bin/python3.99\n", False),
+        ("/usr/local/bin/python3.9\n", False),
+        ("/home/deploy/python3.11\n", True),
+        ("/usr/bin/env\n", True),
+        ("/usr/bin/../../tmp/python3.11\n", True),
+        ("/usr/bin/python3.11\n/tmp/x\n", True),
+        ("/usr/bin/python3.11", True),
+        ("", True),
+    ],
+)
+def test_the_interpreter_that_a_copy_of_the_program_names_is_one_of_the_system(
+    root: Path, line: str | None, edited: bool
+) -> None:
+    place = kept(root)
+    (place / "python").unlink()
+    if line is not None:
+        (place / "python").write_text(line)
+    assert told(root) == ({f"drift edited {place}/python"} if edited else set())
+    # Who is sent the program makes it anew.
+    assert kept(root) == place
+    assert told(root) == set()
+
+
+@pytest.mark.parametrize("plant", ["pipe", "link", "folder"])
+def test_what_stands_in_the_place_of_that_name_is_told(root: Path, plant: str) -> None:
+    path = kept(root) / "python"
+    path.unlink()
+    if plant == "pipe":
+        os.mkfifo(path)
+    elif plant == "link":
+        path.symlink_to("/etc/shadow")
+    else:
+        path.mkdir()
+    assert told(root) == {f"drift edited {path}"}
 
 
 def test_what_was_edited_removed_added_or_led_elsewhere_is_told(root: Path) -> None:

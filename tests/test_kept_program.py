@@ -41,6 +41,21 @@ def test_what_is_damaged_is_never_run_and_is_sent_anew(site: Site, fault: str) -
     assert PLACE not in site.fab("drift").out
 
 
+def test_another_interpreter_in_its_place_is_drift(site: Site) -> None:
+    was = site.sh(f"cat {PLACE}/python")
+    script = "'#!/bin/sh\\nexec /usr/bin/python3 \"$@\"\\n'"
+    site.sh(f"printf {script} >/srv/python3.11 && chmod 755 /srv/python3.11")
+    site.sh(f"runuser -u deploy -- sh -c 'echo /srv/python3.11 >{PLACE}/python'")
+    for words in ((), ("--as", "root")):
+        ended = site.fab("drift", *words)
+        assert (ended.status, f"EDITED  {PLACE}/python: it names no interpreter" in ended.out) == (1, True)
+    # As it says.
+    site.sh(f"rm -r {PLACE}")
+    site.done("restart")
+    assert site.sh(f"cat {PLACE}/python") == was
+    assert f"{PLACE}" not in site.fab("drift").out
+
+
 def test_every_verb_sends_it_where_it_is_gone(site: Site) -> None:
     for words in (("maintenance", "on"), ("maintenance", "off"), ("stop",), ("start",)):
         site.sh(f"rm -rf {PLACE}")

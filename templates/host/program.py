@@ -15,6 +15,7 @@ PLACE = ".program"
 _COPY = re.compile("[0-9a-f]{12}")
 _LONGEST = 4096
 """Bytes of a path."""
+_PYTHON = re.compile(r"/usr/(?:local/)?bin/python3\.[0-9]+\n")
 COPIES = 3
 """That many versions are kept: controllers of several versions may take turns."""
 
@@ -27,7 +28,7 @@ def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
     with Folder.open(root) as folder:
         folder.make(PLACE, 0o755)
         with folder.below(PLACE) as place:
-            if not whole(place, name):
+            if not (whole(place, name) and names_python(place, name)):
                 _write(place, name, f".part-{run.id}", sources)
             _name_python(place, name)
             os.utime(name, dir_fd=place.descriptor)
@@ -43,6 +44,18 @@ def whole(place: Folder, name: str) -> bool:
             return kept.digest(sources) == name and copy.read("__main__.py", 1 << 20).decode() == sources["kept"]
     except (OSError, ValueError):
         return False
+
+
+def names_python(place: Folder, name: str) -> bool:
+    """Whether a copy names an interpreter of the system, or none; one that an upgrade has removed will do."""
+    try:
+        line = place.read(f"{name}/python", _LONGEST).decode()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    # This runs by the one that the launcher found, which may be a link to anywhere.
+    return line == f"{os.path.realpath(sys.executable)}\n" or bool(_PYTHON.fullmatch(line))
 
 
 def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> None:

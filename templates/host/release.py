@@ -50,6 +50,8 @@ def _programs(folder: Folder, tell: Tell) -> None:
                     continue
                 if not program.whole(place, name):
                     tell("drift", f"edited {place.path}/{name}")
+                if not program.names_python(place, name):
+                    tell("drift", f"edited {place.path}/{name}/python")
     except FileNotFoundError:
         return
     except OSError:

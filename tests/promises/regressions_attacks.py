@@ -117,4 +117,9 @@ ATTACKS: tuple[Regression, ...] = (
         _ATTACK,
         "tests/test_handover.py::test_nothing_that_a_former_account_could_edit_is_taken_over",
     ),
+    Regression(
+        "Drift did not see that a copy of the program was to be run by another interpreter",
+        _ATTACK,
+        "tests/test_kept_program.py::test_another_interpreter_in_its_place_is_drift",
+    ),
 )

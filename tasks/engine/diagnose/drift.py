@@ -19,6 +19,7 @@ _DROP_INS = 1000
 """Files that systemd may read for the units of one service; a host that names more is refused."""
 
 _MANIFEST = re.compile(r"/releases/[^/]+/MANIFEST$")
+_PYTHON = re.compile(r"/\.program/[^/]+/python$")
 
 Source = Callable[[str, str], bytes | None]
 """Return the former content of a file (release, path below its directory); None if it is not known here."""
@@ -79,6 +80,8 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
 def _edited(path: str) -> str:
     if _MANIFEST.search(path):
         return "it is not the manifest of what this clone deploys"
+    if _PYTHON.search(path):
+        return "it names no interpreter of the system; remove the directory it is in, and the next run makes that anew"
     return "it is not what its manifest says"
 
 
