@@ -125,6 +125,16 @@ def test_a_fault_of_systemd_after_the_commit_is_told_and_keeps_the_new_release(s
     assert (host.serves(), host.running(), host.leftovers()) == (NEW, {"green"}, [])
 
 
+def test_a_history_that_cannot_be_written_after_the_commit_is_named(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    history = host.root / "history.jsonl"
+    (host.folder / "on-curl").write_text(f"[ -d {history} ] || {{ rm {history}; mkdir {history}; }}\n")
+    assert host.execute(DEPLOY) == 1
+    assert (host.transcript.last("failed") or "").endswith("history.jsonl: Is a directory")
+    assert (host.serves(), host.running(), host.leftovers()) == (NEW, {"green"}, [])
+    assert "systemctl restart myapp-worker.service" in host.calls
+
+
 def test_a_worker_that_does_not_restart_is_a_warning(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     (host.folder / "refuse-myapp-worker.service").touch()

@@ -84,3 +84,12 @@ def test_a_launcher_that_was_edited_is_never_run(shell_host: ShellHost) -> None:
     assert host.execute(DEPLOY) == 1
     assert f"how release {NEW} is started was edited" in (host.transcript.last("refused") or "")
     assert host.serves() == OLD
+
+
+def test_a_history_that_cannot_be_written_is_named_before_anything_changes(shell_host: ShellHost) -> None:
+    host = serving(shell_host)
+    (host.root / "history.jsonl").mkdir()
+    assert host.execute(DEPLOY) == 1
+    assert (host.transcript.last("failed") or "").endswith("history.jsonl: Is a directory")
+    assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
+    assert not [call for call in host.calls if call.startswith("link ")]

@@ -280,24 +280,19 @@ class Activation(Trial):
         status = 129 if isinstance(error, Interrupted) else 1
         if isinstance(error, Refused):
             self.run.mark("refused", error.text)
-        if not self._handed_over:
-            self.why = why(error)
-            if not self._begun:
-                with self.run.surely():
-                    self.slots.forget_links()
-            elif self.committed:
-                # No way back: what is left to do is done, or workers would stay with the old release.
-                self.follow_up()
-                if isinstance(error, Failed):
-                    self.run.mark("failed", self.why)
-                with self.run.surely():
-                    self._hand_over()
-            else:
-                self.undo()
-                self._report_journal()
-                self.run.mark("failed", self.why)
-        if not self.turns.until.text:
+        if self._handed_over:
+            return status
+        self.why = why(error)
+        if self.committed:
+            # No way back: what is left to do is done, or workers would stay with the old release.
+            self.follow_up()
+            with self.run.surely():
+                self._hand_over()
+        elif self._begun:
+            self.undo()
+            self._report_journal()
             self.turns.until.finish()
+        self.run.mark("failed", self.why)
         return status
 
     def _report_journal(self) -> None:
