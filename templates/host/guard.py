@@ -209,5 +209,4 @@ class Guard(Trial):
                 return
         finally:
             self.run.leave()
-        self.slots.drain(self.new)
-        self.slots.forget_starts(self.new).wait()
+        self.slots.end(self.new)

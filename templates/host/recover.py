@@ -66,8 +66,5 @@ class Ground:
 
     def _stop_idle(self) -> None:
         self._run.say("recover", f"slot {self.new} is stopped")
-        if self._run.step.get("stop_first"):
-            # By the operator's word it gets no time to harm what comes next.
-            self._slots.kill(self.new)
-        self._slots.drain(self.new)
-        self._slots.forget_starts(self.new).wait()
+        # By the operator's word it gets no time to harm what comes next.
+        self._slots.end(self.new, at_once=bool(self._run.step.get("stop_first")))

@@ -204,3 +204,10 @@ class Slots:
         if left and now() - end >= grace:
             told = f"slot {slot}: {left} requests were still under way after {drain} s, and were cut off"
             self._run.mark("warning", told)
+
+    def end(self, slot: str, *, at_once: bool = False) -> None:
+        """Stop a slot that is to serve no longer, and forget its starts. at_once: kill it first."""
+        if at_once:
+            self.kill(slot)
+        self.drain(slot)
+        self.forget_starts(slot).wait()

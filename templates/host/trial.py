@@ -123,19 +123,12 @@ class Trial:
             self.why = f"{why}; the traffic could not go back, and stays with slot {self.new}"
             self.record("failed", self.why)
             return
-        if self.switched:
-            self.slots.drain(self.new)
-        else:
-            # It has no users, and may be deaf.
-            self.slots.kill(self.new)
-            self.slots.stop(self.new).wait()
-            with self.run.surely():
-                self.slots.end_try(self.new)
+        # Before the switch it has no users, and may be deaf.
+        self.slots.end(self.new, at_once=not self.switched)
         self._revive_former()
         if not self.old:
             self._end_all()
         self.run.point(f"{self.stage}.undone")
-        self.slots.forget_starts(self.new).wait()
         self.record("failed", why)
         self.run.point(f"{self.stage}.failed")
 
