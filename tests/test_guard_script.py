@@ -17,6 +17,7 @@ __all__ = ["shell_host"]
 SWITCH = Switch("deploy", NEW, OLD)
 DEPLOY = steps.activate(SERVICE, SWITCH)
 GUARD = guard_of(DEPLOY)
+TRIED = steps.activate(SERVICE._replace(probation=5), SWITCH)
 FIRST = steps.activate(SERVICE, Switch("deploy", NEW, None))
 COMMIT = "link apps/current -> slots/green"
 STARTED = "systemctl start myapp-probation@green.service"
@@ -141,13 +142,19 @@ def test_without_a_guard_there_is_no_switch(shell_host: ShellHost) -> None:
     assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
 
 
-@pytest.mark.parametrize("script", [DEPLOY, GUARD], ids=["the run", "its guard"])
+@pytest.mark.parametrize("script", [DEPLOY, GUARD, TRIED], ids=["the run", "its guard", "the watch"])
 def test_traffic_that_cannot_go_back_stays_with_what_answers(shell_host: ShellHost, script: Script) -> None:
     host = serving(shell_host)
-    host.failpoint = f"activate.front={'fail' if script is DEPLOY else 'die'}"
+    if script is not TRIED:
+        host.failpoint = f"activate.front={'fail' if script is DEPLOY else 'die'}"
     (host.folder / "refuse-myapp-live@blue.service").touch()
-    host.execute(DEPLOY)
-    if script is GUARD:
+    host.execute(DEPLOY if script is GUARD else script)
+    if script is TRIED:
+        (host.folder / "answers" / NEW).write_text("500")
+    if script is not DEPLOY:
         host.execute(GUARD)
     assert (host.serves(), host.running()) == (NEW, {"blue", "green"})
     assert host.history()[-1] == ("deploy", NEW, "failed")
+    assert "the traffic could not go back" in (host.root / "history.jsonl").read_text()
+    # Should it die, systemd starts it again.
+    assert (host.run_folder / "try/green").exists()

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from tests.hosts import MakeHosts
+from tests.promises.moments import meet
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK, WHOLE
 from tests.site import Watch
@@ -90,6 +91,30 @@ def test_a_former_slot_that_was_stopped_is_started_before_the_traffic_goes_back(
         site.returned(old, new)
     assert watch.answers[-1] == old
     assert watch.seen <= {new, old, "status 500"}
+
+
+def test_traffic_that_cannot_go_back_stays_with_what_answers_and_the_run_says_so(site: Trial) -> None:
+    _, new = site.tried()
+    slot, back = site.other, f"myapp-live@{site.slot}.service"
+
+    def fail(_: object) -> None:
+        site.sh(f"systemctl mask --runtime {back}; systemctl daemon-reload")
+        # It answers all the while.
+        site.sh(on_host(f"kill -9 $(pgrep -P {MAIN} | head -n 1)"))
+
+    ended = meet(site.clone, ("deploy", "-H", "shire01", "--wait"), "probation  wait", fail)
+    assert ended.status == 1
+    told = f"release {new} did not hold its probation: a worker died; the traffic could not go back, and stays with"
+    assert f"{told} slot {slot}" in ended.both
+    assert site.outcomes[-1] == ("deploy", new, "failed")
+    assert site.standing["state"] == "uncommitted"
+    # Should it die, it is started again.
+    main = site.show(f"myapp@{slot}.service", "MainPID")
+    site.sh(f"kill -9 {main}; until systemctl is-active -q myapp@{slot}.service; do sleep 0.1; done")
+    assert site.answering == new
+    site.sh(f"systemctl unmask --runtime {back}; systemctl daemon-reload")
+    site.committed()
+    site.settled()
 
 
 @pytest.mark.promise(HELD_BACK, "the watch itself is killed", part=1)

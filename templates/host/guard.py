@@ -179,25 +179,27 @@ class Guard(Trial):
             self.follow_up()
             self._retire()
         elif ended or self.phase == GUARDING:
+            # While the host shuts down systemd moves nothing: that is the way back as well.
             self._move_back()
             self.record("ended", "its probation was ended before its time: by another run, a stop or a reboot")
         else:
             self._give_up()
 
-    def _move_back(self) -> None:
-        self.slots.lead(self.old)
+    def _move_back(self) -> bool:
+        back = self.lead_back()
         self.run.point("probation.returned")
-        with self.run.surely():
-            self.slots.end_try(self.new)
+        if back:
+            with self.run.surely():
+                self.slots.end_try(self.new)
+        return back
 
     def _give_up(self) -> None:
         """First the traffic, which needs nobody's leave; then, unless another run has begun, the slot."""
         if units.states(self.service.slot(self.old)) != ["active"]:
             # Somebody may have stopped what this goes back to.
             self.start_former()
-        self._move_back()
-        if self.slots.live == self.new:
-            # Whoever answers is better than nobody.
+        if not self._move_back():
+            self.record("failed", self.why)
             return
         self.record("returned", self.why)
         back = self.slots.committed

@@ -110,17 +110,24 @@ class Trial:
 
     # Back
 
+    def lead_back(self) -> bool:
+        """Move the traffic to the former slot; False, which `why` says then, where it stays with this one.
+
+        This one is left as it is then: any answer is better than none.
+        """
+        self.slots.lead(self.old)
+        if self.slots.live != self.new:
+            return True
+        self.why = f"{self.why}; the traffic could not go back, and stays with slot {self.new}"
+        return False
+
     def undo(self) -> None:
         """First the traffic, then the slot that did not hold."""
-        why = self.why or "interrupted"
-        if self.switched and self.old:
-            self.slots.lead(self.old)
+        back = not (self.switched and self.old) or self.lead_back()
         with self.run.surely():
             self.slots.forget_links()
         self.run.point(f"{self.stage}.undo")
-        if self.old and self.slots.live == self.new:
-            # Whoever answers is better than nobody.
-            self.why = f"{why}; the traffic could not go back, and stays with slot {self.new}"
+        if not back:
             self.record("failed", self.why)
             return
         # Before the switch it has no users, and may be deaf.
@@ -129,7 +136,7 @@ class Trial:
         if not self.old:
             self._end_all()
         self.run.point(f"{self.stage}.undone")
-        self.record("failed", why)
+        self.record("failed", self.why)
         self.run.point(f"{self.stage}.failed")
 
     def start_former(self) -> None:

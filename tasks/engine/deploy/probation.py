@@ -55,13 +55,14 @@ def judge(member: Member, release: str) -> None:
     if state == "done":
         return
     host = member.host.name
-    if state == "returned":
+    if state in {"returned", "failed"}:
+        told = f"release {release} did not hold its probation: {mine[-1].why}"
         raise LoopError(
-            f"release {release} did not hold its probation: {mine[-1].why}. The host went back by itself",
+            f"{told}. The host went back by itself" if state == "returned" else told,
             where=host,
             next=f"fab logs -H {host} -n 100",
             detail=readable(found.journal, found.systemd),
-            code="returned",
+            code=state,
         )
     raise LoopError(
         f"the probation of {release} was cut short: {_since(found)}", where=host, next=f"fab history -H {host}"
