@@ -91,6 +91,16 @@ def test_a_run_that_goes_back_says_which_release_served_and_which_was_committed(
     assert (host.transcript.last("served"), host.transcript.last("before")) == (NEW, OLD)
 
 
+def test_a_former_slot_that_cannot_be_stopped_ends_no_worker_a_second_time(shell_host: ShellHost) -> None:
+    host = tried(shell_host)
+    rules = host.folder / "rules"
+    kept = [rule for rule in rules.read_text().splitlines(keepends=True) if "stop myapp@blue.service" not in rule]
+    rules.write_text("".join(kept))
+    assert host.execute(WATCH) == 1
+    assert (host.serves(), host.slot("current")) == (NEW, "green")
+    assert host.calls.count("systemctl restart myapp-worker.service") == 1
+
+
 @pytest.mark.parametrize("statuses", [(200, 500, 200, 200), (500, 200, 200, 500, 200)])
 def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: tuple[int, ...]) -> None:
     host = tried(shell_host, 6)

@@ -61,7 +61,12 @@ class Trial:
         self.run.point(f"{self.stage}.committed")
 
     def follow_up(self) -> None:
-        """What follows from a commit for everybody who uses the service. It may be done twice."""
+        """What follows from a commit for everybody who uses the service; nothing where this has done it already.
+
+        A guard does it once more where its run has died in the middle.
+        """
+        if self._restarted:
+            return
         self.record_commit()
         self.run.point(f"{self.stage}.recorded")
         self._enable()
