@@ -1,17 +1,17 @@
-"""gunicorn reads this file by itself, from the folder it is started in, and logs JSON like the service.
+"""Make gunicorn log JSON, like the service. gunicorn finds this file in its working directory.
 
-Workers, threads and time limits are not set here: service.yaml has them.
+Workers, threads and time limits are set in service.yaml.
 """
 
 import runpy
 from pathlib import Path
 
-# What each worker would load: loaded once, it is there when they are forked, and its memory is shared. Importing a
-# framework starts no thread and opens nothing, which is more than can be said of an application.
+# Loaded once, before the workers are forked, so that they share its memory. The application is not preloaded: importing
+# it may start threads or open connections, importing Flask does not.
 import flask  # noqa: F401
 
-# Run as a file: importing the package would run the application's code before the workers are forked.
+# Run as a file: importing the package would run the application's code before the fork.
 logconfig_dict = runpy.run_path(str(Path(__file__).with_name("app") / "logs.py"))["settings"]()
 
-# A second service of the same account would take the socket's path over. Before 25.1 gunicorn had none.
+# A second service of the same account would take over the path of the socket. gunicorn has one from 25.1 on.
 control_socket_disable = True

@@ -1,4 +1,4 @@
-"""The service: a Flask application that systemd runs, nginx fronts, and the journal remembers.
+"""The service: a Flask application, run by systemd behind nginx.
 
 Each module adds one thing to the application; `create_app` is the list of them. From the folder above this one::
 
@@ -17,7 +17,7 @@ MAX_BODY = 64 * 1024
 
 
 def create_app() -> Flask:
-    """Make the application: settings come from the environment, logs go to stdout."""
+    """Make the application. It reads its settings from the environment and logs to stdout."""
     logs.configure()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY

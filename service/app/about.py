@@ -1,4 +1,4 @@
-"""The front page: what this is and where to go, as JSON, or as a page for a browser."""
+"""The front page: the service and its endpoints, as JSON, or as HTML for a browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pages = Blueprint("about", __name__)
 
 @pages.get("/")
 def index() -> Response:
-    """What this is, and every endpoint it has."""
+    """This page: the service and its endpoints."""
     about = {**identity(), "greeting": os.environ.get("GREETING", "hello"), "endpoints": _endpoints()}
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         response = make_response(render_template("about.html", **about))
@@ -24,10 +24,10 @@ def index() -> Response:
 
 
 def _endpoints() -> list[dict[str, str]]:
-    """Every route, with the first line of its function's docstring."""
-    found = []
+    """List every route, with the first line of its function's docstring."""
+    endpoints = []
     for rule in current_app.url_map.iter_rules():
         method = min((rule.methods or set()) - {"HEAD", "OPTIONS"})
         what = (current_app.view_functions[rule.endpoint].__doc__ or "").partition("\n")[0]
-        found.append({"method": method, "path": rule.rule, "what": what})
-    return sorted(found, key=lambda endpoint: (endpoint["path"], endpoint["method"]))
+        endpoints.append({"method": method, "path": rule.rule, "what": what})
+    return sorted(endpoints, key=lambda endpoint: (endpoint["path"], endpoint["method"]))

@@ -1,4 +1,4 @@
-"""One log line for each request, and the id that ties all its lines together."""
+"""Log each request in one line, and put its id into every line that is logged meanwhile."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def _finish(response: Response) -> Response:
     response.headers[HEADER] = logs.request_id.get()
     fields = {
         "method": request.method,
-        "path": request.path,  # without its query, where people put secrets
+        "path": request.path,  # without the query, which may hold secrets
         "status": response.status_code,
         "ms": round((time.monotonic() - g.started) * 1000, 1),
         "remote": request.remote_addr or "",
     }
-    # The host's own health check, in nginx's word: `fab logs` shows it with --checks alone.
+    # nginx marks the host's own health checks; `fab logs` shows them only with --checks.
     if (check := request.headers.get(CHECK)) in WAYS:
         fields["check"] = check
     log.info("%s %s %s", request.method, request.path, response.status_code, extra={"fields": fields})

@@ -1,4 +1,4 @@
-"""The commands this service wraps, each an endpoint: POST /commands/NAME. Add yours to the list."""
+"""The wrapped commands. Each is an endpoint, POST /commands/NAME. Add yours to the list."""
 
 from __future__ import annotations
 

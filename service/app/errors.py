@@ -1,4 +1,4 @@
-"""Every error leaves as JSON: `{"error": {status, name, message, request_id}}`. Tracebacks go to the log only."""
+"""Answer every error as JSON: `{"error": {status, name, message, request_id}}`. Tracebacks go to the log only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import logs
 
 
 def install(app: Flask) -> None:
-    """Answer every HTTP error, and every exception that nobody caught (500), as JSON."""
+    """Answer every HTTP error, and every uncaught exception (500), as JSON."""
     app.register_error_handler(HTTPException, _as_json)
 
 

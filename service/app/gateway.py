@@ -1,4 +1,4 @@
-"""Whose word counts for the client's address and scheme: X-Forwarded-* is believed from the gateway alone."""
+"""Take the client's address and scheme from X-Forwarded-*, but only if the gateway sent it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class Gateway:
-    """Believe so many proxies; with None, one on a Unix socket, where nginx is, and none on TCP."""
+    """Trust the X-Forwarded-* of `hops` proxies; with None, of one on a Unix socket (nginx) and of none on TCP."""
 
     def __init__(self, app: WSGIApplication, hops: int | None) -> None:
         self.direct = app
         self.hops = hops
-        believed = 1 if hops is None else hops
-        self.proxied = ProxyFix(app, x_for=believed, x_proto=believed, x_host=0, x_port=0, x_prefix=0)
+        trusted = 1 if hops is None else hops
+        self.proxied = ProxyFix(app, x_for=trusted, x_proto=trusted, x_host=0, x_port=0, x_prefix=0)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer, after the forwarded headers took effect where they count."""
+        """Call the application, with the forwarded headers applied if they are trusted."""
         over_unix_socket = not environ.get("REMOTE_ADDR")
         if self.hops or (self.hops is None and over_unix_socket):
             return self.proxied(environ, start_response)
@@ -31,7 +31,7 @@ class Gateway:
 
 
 def install(app: Flask) -> None:
-    """Put this rule in front of the application. TRUSTED_PROXIES overrides it; ValueError when that is no number."""
+    """Wrap the application in a Gateway. TRUSTED_PROXIES sets `hops`; ValueError if it is not a number."""
     setting = os.environ.get("TRUSTED_PROXIES", "")
     if setting and not setting.isdecimal():
         raise ValueError(f"TRUSTED_PROXIES is the number of proxies to believe, not {setting!r}")

@@ -1,4 +1,4 @@
-"""Is it alive, and is it ready? The second is the gate: no release takes traffic before it says 200."""
+"""Answer /healthz (alive) and /readyz (ready). /readyz is the gate: a release gets no traffic before it answers 200."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Check = Callable[[], None]
 
 
 class CheckError(Exception):
-    """A check's verdict, in words that a stranger may read: they stand in the answer of /readyz."""
+    """A failed check; its text is shown in the answer of /readyz, so it must be fit for any client."""
 
 
 def probes(checks: Sequence[Check]) -> Blueprint:
-    """The endpoints /healthz and /readyz. A check passes by returning, has its function's name, bounds its own time."""
+    """Make /healthz and /readyz. A check passes by returning, must bound its own time, and is named by its function."""
     pages = Blueprint("health", __name__)
 
     @pages.get("/healthz")
@@ -49,14 +49,14 @@ def _result(check: Check) -> dict[str, object]:
         check()
     except Exception as error:
         log.exception("check %s failed", check.__name__)
-        told = str(error) if isinstance(error, CheckError) else f"{type(error).__name__}: the log says more"
-        result.update(ok=False, error=told)
+        reason = str(error) if isinstance(error, CheckError) else f"{type(error).__name__}: the log says more"
+        result.update(ok=False, error=reason)
     result["ms"] = round((time.monotonic() - started) * 1000, 1)
     return result
 
 
 def state_is_writable() -> None:
-    """The service's own directory takes a file; passes where systemd gave it none."""
+    """Check that the state directory takes a file; pass if systemd gave the service none."""
     directory = os.environ.get("STATE_DIRECTORY")
     if not directory:
         return
@@ -68,7 +68,7 @@ def state_is_writable() -> None:
 
 
 def programs_of(commands: Sequence[Command]) -> Check:
-    """A check that the program of every wrapped command is on this host."""
+    """Make a check that the program of every wrapped command is installed."""
 
     def programs_are_installed() -> None:
         missing = [command.argv[0] for command in commands if not shutil.which(command.argv[0])]

@@ -1,4 +1,4 @@
-"""Who answers: the service, the release and the host, as the deploy tells them through the environment."""
+"""The name of the service, the release and the host, from the environment that the deploy sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 def identity() -> dict[str, str]:
-    """SERVICE, RELEASE and HOST; on a developer's machine, where nothing sets them, names that say so."""
+    """Return SERVICE, RELEASE and HOST; where they are not set, placeholders for a developer's machine."""
     return {
         "service": os.environ.get("SERVICE", "app"),
         "release": os.environ.get("RELEASE", "development"),

@@ -1,6 +1,6 @@
-"""Logs as the journal wants them: one JSON object a line on stdout.
+"""Write logs for the journal: one JSON object a line on stdout.
 
-Standard library only, and nothing from this package: gunicorn.conf.py runs this file before there is an application.
+Only the standard library is imported: gunicorn.conf.py runs this file before the application is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-# Characters. journald cuts a line at 48 KiB, and half an object is none; escaped, a character takes up to 12 bytes.
+# In characters, each up to 12 bytes when escaped: journald cuts a line at 48 KiB, and a cut object cannot be parsed.
 LONGEST_TEXT = 600
 LONGEST_TRACEBACK = 4000
 
@@ -22,7 +22,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
-    """The text itself, or its beginning and its end (there stand the causes) around a mark."""
+    """Return the text; if it is too long, its beginning and its end (where the cause is) around a mark."""
     if len(text) <= longest:
         return text
     half = longest // 2
@@ -30,13 +30,13 @@ def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of printable ASCII: whatever a client sent, it cannot end the line or steer a terminal.
+    """Format a record as one line of printable ASCII: text from a client can neither end it nor steer a terminal.
 
     `extra={"fields": {...}}` adds keys; an exception is in `traceback`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's time (RFC 3339, UTC, milliseconds), level, message, origin and fields."""
+        """Return the time (RFC 3339, UTC, milliseconds), level, message, origin and fields as JSON."""
         time = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         entry: dict[str, object] = {
             "time": time.replace("+00:00", "Z"),
@@ -57,7 +57,7 @@ class JsonLines(logging.Formatter):
 
 
 def settings() -> dict[str, object]:
-    """What `logging.config.dictConfig` takes: everything to stdout, once. LOG_LEVEL sets the level, INFO without it."""
+    """Return the settings for `logging.config.dictConfig`. LOG_LEVEL sets the level; INFO if it is not set."""
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
     if level not in LEVELS:
         raise ValueError(f"LOG_LEVEL is one of {', '.join(LEVELS)}, not {level!r}")
@@ -70,7 +70,7 @@ def settings() -> dict[str, object]:
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
             "gunicorn.error": own,
-            # Every request is logged once, by access.py; gunicorn and `flask run` would say it again.
+            # access.py logs each request; gunicorn and `flask run` would log it a second time.
             "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
             "werkzeug": {"level": "WARNING"},
         },
@@ -78,5 +78,5 @@ def settings() -> dict[str, object]:
 
 
 def configure() -> None:
-    """Send every logger of this process to stdout as JSON; raises ValueError for a LOG_LEVEL that is none."""
+    """Send every logger of this process to stdout as JSON; raise ValueError for an unknown LOG_LEVEL."""
     logging.config.dictConfig(settings())

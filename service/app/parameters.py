@@ -1,4 +1,4 @@
-"""What a wrapped command takes: each kind turns a JSON value into one harmless argument, or says why not."""
+"""The kinds of parameters of a wrapped command. Each turns a JSON value into one safe argument, or refuses it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class ParameterError(ValueError):
-    """A value that is not allowed, with the sentence for the client."""
+    """A value that is not allowed; the text is the message for the client."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Text:
     longest: int = 255
 
     def argument(self, value: object) -> str:
-        """The value as an argument; raises ParameterError."""
+        """Return the value as an argument; raise ParameterError if it is not allowed."""
         if not isinstance(value, str):
             raise ParameterError("must be a string")
         if len(value) > self.longest:
@@ -32,7 +32,7 @@ class Text:
         return value
 
     def describe(self) -> dict[str, object]:
-        """The parameter for the list of commands."""
+        """Describe the parameter for GET /commands."""
         return {"type": "text", "about": self.about, "pattern": self.pattern, "default": self.default}
 
 
@@ -46,7 +46,7 @@ class Number:
     default: int | None = None
 
     def argument(self, value: object) -> str:
-        """The value as an argument; raises ParameterError."""
+        """Return the value as an argument; raise ParameterError if it is not allowed."""
         if not isinstance(value, int) or isinstance(value, bool):
             raise ParameterError("must be a whole number")
         if not self.least <= value <= self.most:
@@ -54,7 +54,7 @@ class Number:
         return str(value)
 
     def describe(self) -> dict[str, object]:
-        """The parameter for the list of commands."""
+        """Describe the parameter for GET /commands."""
         bounds = {"least": self.least, "most": self.most}
         return {"type": "number", "about": self.about, **bounds, "default": self.default}
 
@@ -68,11 +68,11 @@ class Choice:
     default: str | None = None
 
     def argument(self, value: object) -> str:
-        """The value as an argument; raises ParameterError."""
+        """Return the value as an argument; raise ParameterError if it is not allowed."""
         if not isinstance(value, str) or value not in self.values:
             raise ParameterError(f"must be one of {', '.join(self.values)}")
         return value
 
     def describe(self) -> dict[str, object]:
-        """The parameter for the list of commands."""
+        """Describe the parameter for GET /commands."""
         return {"type": "choice", "about": self.about, "values": list(self.values), "default": self.default}

@@ -1,4 +1,4 @@
-"""So many at once, over all worker processes of the service."""
+"""Limit how many commands run at once, over all worker processes of the service."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 
 class Places:
-    """Places that threads and processes take and give back: a file for each, and whoever has locked it has the place.
+    """A fixed number of places; a thread takes one by locking its file and gives it back by unlocking it.
 
-    The files lie in the service's own directory, which all of its workers share; without one, in a directory of this
-    process. The kernel gives back what a worker that has died had taken.
+    The files lie in the service's state directory, which all workers share; without one, in a directory of this
+    process. When a worker dies, the kernel unlocks its places.
     """
 
     def __init__(self, count: int) -> None:
@@ -28,7 +28,7 @@ class Places:
 
     @contextmanager
     def taken(self) -> Iterator[int | None]:
-        """The number of a place that is held meanwhile, or None: all are taken."""
+        """Hold a place and yield its number, or yield None if all are taken."""
         for number, file in enumerate(self._files):
             with file.open("ab") as place:
                 try:

@@ -1,4 +1,4 @@
-"""Run one program within limits: no shell, no input, a deadline, capped output, and nothing of it left behind."""
+"""Run one program within limits: no shell, no input, a deadline, capped output, no process left behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DeadlineError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the program said and how it ended: a negative exit status is the number of the signal that ended it."""
+    """The output and the exit status of a program; a negative status is the number of the signal that ended it."""
 
     exit_status: int
     stdout: str
@@ -30,9 +30,9 @@ class Outcome:
 
 
 def run(argv: Sequence[str], *, timeout: float, max_output: int) -> Outcome:
-    """Run to its end, at most `timeout` seconds; keep `max_output` bytes of stdout and of stderr; kill what it leaves.
+    """Run `argv` for at most `timeout` seconds, keep `max_output` bytes of stdout and of stderr, kill all children.
 
-    Its environment is PATH and LC_ALL=C: the secrets of the service are none of its business.
+    The environment is PATH and LC_ALL=C alone, so the program sees no secret of the service.
     Raises DeadlineError, and OSError when the program cannot be started.
     """
     started = time.monotonic()
@@ -58,9 +58,9 @@ def run(argv: Sequence[str], *, timeout: float, max_output: int) -> Outcome:
 
 
 def _follow(child: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bool, bool, list[bytearray]]:
-    """Read until the program has ended and said all, or time is up: (ended, truncated, [stdout, stderr]).
+    """Read until the program has ended and its output is read, or time is up: (ended, truncated, [stdout, stderr]).
 
-    Past the limit it reads on and throws away. A child that holds the output open does not hold up the end.
+    Output past the limit is read and thrown away. A child that keeps the output open does not delay the return.
     """
     kept = [bytearray(), bytearray()]
     ended = truncated = False
@@ -84,7 +84,7 @@ def _follow(child: subprocess.Popen[bytes], deadline: float, limit: int) -> tupl
 
 
 def _has_ended(pid: int) -> bool:
-    """Look without reaping: until the program is reaped, its group cannot become somebody else's."""
+    """Check without reaping: until the program is reaped, the kernel gives its group id to no other process."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -1,4 +1,4 @@
-"""Commands as endpoints: a request becomes the arguments of a program, and its outcome an answer."""
+"""Offer commands as endpoints: a request becomes arguments of a program, and its outcome the answer."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ from .places import Places
 
 log = logging.getLogger("commands")
 
-# Over all workers. The others stay free, so that the health check is answered however slow the commands are.
+# Commands at once, over all workers: the other workers stay free to answer the health check.
 AT_ONCE = 2
 
 
 class Parameter(Protocol):
-    """What every kind of parameter in parameters.py is."""
+    """The interface of the parameter kinds in parameters.py."""
 
     @property
     def default(self) -> object | None:
-        """The value when the client gives none; None makes the parameter required."""
+        """Return the value to use when the client sends none; None makes the parameter required."""
 
     def argument(self, value: object) -> str:
-        """The value as an argument; raises ParameterError."""
+        """Return the value as an argument; raise ParameterError if it is not allowed."""
 
     def describe(self) -> dict[str, object]:
-        """The parameter for the list of commands."""
+        """Describe the parameter for GET /commands."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A program to wrap: `argv` has a {name} for each parameter; `timeout` in seconds; `max_output` bytes a stream."""
+    """A program to wrap.
+
+    argv: the arguments, with a {name} for each parameter
+    timeout: seconds
+    max_output: bytes of stdout, and of stderr
+    """
 
     name: str
     about: str
@@ -46,7 +51,7 @@ class Command:
     max_output: int = 64 * 1024
 
     def arguments(self, given: Mapping[str, object]) -> list[str]:
-        """The argv for these values; raises ParameterError for one that is unknown, missing or not allowed."""
+        """Return the argv; raise ParameterError for a value that is unknown, missing or not allowed."""
         for name in given:
             if name not in self.parameters:
                 raise ParameterError(f"unknown parameter {name!r}; known: {', '.join(self.parameters) or 'none'}")
@@ -64,7 +69,7 @@ class Command:
             raise ParameterError(f"{name} {error}") from None
 
     def describe(self) -> dict[str, object]:
-        """The command for the list of commands."""
+        """Describe the command for GET /commands."""
         parameters = {name: parameter.describe() for name, parameter in self.parameters.items()}
         return {
             "name": self.name,
@@ -76,7 +81,7 @@ class Command:
 
 
 def endpoints(commands: Sequence[Command], at_once: int = AT_ONCE) -> Blueprint:
-    """GET /commands lists them, POST /commands/NAME with a JSON object of parameters runs one."""
+    """Make GET /commands, which lists the commands, and POST /commands/NAME, which runs one."""
     pages = Blueprint("commands", __name__)
     by_name = {command.name: command for command in commands}
     places = Places(at_once)

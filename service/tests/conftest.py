@@ -1,4 +1,4 @@
-"""What the service's tests share: the application as a client, and its log as parsed lines. No host, no network."""
+"""Fixtures of the service's tests: a client of the application, and its log as parsed lines. No host, no network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Line = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the deploy tells the service, and nothing of the developer's own shell."""
+    """Set the variables that a deploy sets, and drop those of the developer's shell."""
     for name in ("LOG_LEVEL", "TRUSTED_PROXIES", "STATE_DIRECTORY", "GREETING"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"SERVICE": "myapp", "RELEASE": "0123456789ab", "HOST": "shire01"}.items():
@@ -33,7 +33,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Give the root logger back to pytest after the application took it."""
+    """Restore the root logger, which the application takes over."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -43,26 +43,26 @@ def logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 def written() -> StringIO:
-    """What the application writes to its stdout."""
+    """Hold what the application writes to its stdout."""
     return StringIO()
 
 
 @pytest.fixture
 def app(written: StringIO) -> Flask:
-    """The application, its log going to `written`; it answers 500 like in production instead of raising."""
+    """Make the application, with its log in `written`; as in production it answers 500 instead of raising."""
     with redirect_stdout(written):
         return create_app()
 
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """A client of the application."""
+    """Make a client of the application."""
     return app.test_client()
 
 
 @pytest.fixture
 def lines(written: StringIO) -> Callable[[], list[Line]]:
-    """Read the whole log; fails when a line is not one JSON object of printable ASCII."""
+    """Return a function that reads the whole log and fails if a line is not one JSON object of printable ASCII."""
 
     def read() -> list[Line]:
         text = written.getvalue()

@@ -30,7 +30,7 @@ class OverSocket(http.client.HTTPConnection):
 
 @pytest.fixture
 def socket_path() -> Iterator[str]:
-    """A path short enough for a Unix socket."""
+    """Make a path short enough for a Unix socket."""
     with tempfile.TemporaryDirectory(prefix="service") as directory:
         yield f"{directory}/http.sock"
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.app.places import Places
 
-# A worker of its own: it takes a place, says which, and keeps it until it is killed.
+# A worker process: it takes a place, prints its number, and keeps it until it is killed.
 WORKER = """
 import sys
 from service.app.places import Places

@@ -13,7 +13,7 @@ WITNESS_SECONDS = 10
 
 
 class Witness:
-    """A pipe that a program and its children hold open: it ends when the last of them is dead."""
+    """A pipe that a program and its children hold open; it ends when the last of them is dead."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
@@ -21,7 +21,7 @@ class Witness:
         self.reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
     def read(self) -> bytes:
-        """All that was written until nobody holds the other end; fails when somebody still does."""
+        """Read until no process holds the other end; fail if one still does after WITNESS_SECONDS."""
         seen = b""
         while True:
             ready, _, _ = select.select([self.reader], [], [], WITNESS_SECONDS)
