@@ -7,13 +7,13 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-
 
 .PHONY: help setup check test promises bench demo clean
 help:
-	@echo 'make demo     two real local hosts, a deploy to both, the answer over HTTPS'
-	@echo 'make test     everything with pytest, real hosts included (as root, on Linux)'
-	@echo 'make promises every case of every promise, for hours, into docs/PROMISES.md (SEED=4)'
-	@echo 'make bench    ours, the limit made by hand and the peers, into docs/BENCHMARK.md (BENCH="--rounds 1 --series near")'
+	@echo 'make demo     boot two real local hosts, deploy to both, ask them over HTTPS'
+	@echo 'make test     all tests, on real local hosts (as root, on Linux)'
+	@echo 'make promises try every case of every promise, for hours; writes docs/PROMISES.md (SEED=4)'
+	@echo 'make bench    measure ours, the limit made by hand and the peers; writes docs/BENCHMARK.md (BENCH="--rounds 1 --series near")'
 	@echo 'make check    format, lint, types, shell scripts'
-	@echo 'make setup    the virtual environment in .venv'
-	@echo 'make clean    take away .venv and the local hosts'
+	@echo 'make setup    install the packages and make .venv'
+	@echo 'make clean    remove .venv and the local hosts'
 
 setup: .venv/ready
 
@@ -35,7 +35,7 @@ check: setup
 test: setup
 	$(PYTEST)
 
-# The traffic has the machine to itself: what it measures is time.
+# The traffic tests measure time, so they run alone.
 promises: ALL = -m promise --promises=all --seed=$(SEED)
 promises: setup
 	@status=0; \
@@ -43,7 +43,7 @@ promises: setup
 	$(PYTEST) $(ALL) --promises-log=build/promises.jsonl --ignore-glob='*/test_traffic*' || status=$$?; \
 	$(BIN)/python -m tests.promises.table build/traffic.jsonl build/promises.jsonl && exit $$status
 
-# On a machine that does nothing else: the ratios are of one run, and noise is noise.
+# Use an idle machine: other load changes the ratios.
 bench: setup
 	$(BIN)/python -m tests.bench $(BENCH)
 

@@ -1,4 +1,4 @@
-"""What `fab` loads: every verb of this project, in the order an operator meets them."""
+"""List the verbs that `fab` offers, in the order an operator meets them."""
 
 from invoke import Collection
 

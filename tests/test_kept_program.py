@@ -92,7 +92,7 @@ def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) ->
     second = site.deploy()
     before = site.outcomes
     # As it stands in the README there.
-    command = site.sh(f"grep ^Stands: {ROOT}/README").partition(":")[2].partition("(says")[0]
+    command = site.sh(f"grep ^Status: {ROOT}/README").partition(":")[2].partition("(says")[0]
     told = site.sh(f"cd {ROOT} && {command}")
     assert "Traceback" not in told
     line = dict(one.split(None, 1) for one in told.splitlines())
