@@ -1,13 +1,41 @@
-"""What stands where a host should: sockets that accept and never speak, and count who came."""
+"""What stands where a host should: sockets that never speak, and a program that does as it is told."""
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+
+from tasks.engine.host.steps import Script
+
+TOLD = """import hashlib, json, os, shutil, sys, time
+
+nonce, run, who, failpoint = (stream.readline().decode().rstrip("\\n") for _ in range(4))
+step = json.loads(stream.read(int(stream.readline())))
+print(flush=True)
+
+
+def report(word, text=""):
+    print(nonce, json.dumps({"report": word, "text": text}), flush=True)
+
+
+exec(step["do"])
+"""
+"""In the place of the host's program: it runs the Python that its step is. `stream` has the payload."""
+
+
+def told_to(do: str, seconds: float = 60) -> Script:
+    """A step of that program."""
+    return Script("try", json.dumps({"do": do}), seconds, program=True)
+
+
+def reported(nonce: str, word: str, text: str) -> bytes:
+    """A report as the host's program writes it."""
+    return f"{nonce} {json.dumps({'report': word, 'text': text}, ensure_ascii=False)}\n".encode()
 
 
 class Mute:

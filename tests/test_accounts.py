@@ -60,7 +60,8 @@ def test_an_account_without_sudo_deploys_after_root_has_set_the_host_up(hosts: M
 @pytest.mark.promise(ACCESS, "a login that prints, and sets what it likes", part=3)
 def test_a_login_shell_may_talk_and_trap_and_need_not_be_bash(hosts: MakeHosts, tmp_path: Path) -> None:
     fleet = pristine(hosts, tmp_path)
-    noise = "echo '@forged end ok'; printf 'no end of line'; trap 'echo bye' EXIT DEBUG; cd /tmp; umask 077; set -u"
+    noise = "echo 'forged {\"report\": \"end\"}'; printf 'no end of line'"
+    noise += "; trap 'echo bye' EXIT DEBUG; cd /tmp; umask 077; set -u"
     fleet.sh(0, f"cat >/home/deploy/.bashrc <<'END'\n{noise}\nEND\ncp /home/deploy/.bashrc /home/deploy/.profile")
     fleet.clone.done("deploy")
     assert fleet.answering == [fleet.clone.release()]

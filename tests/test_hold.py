@@ -19,6 +19,7 @@ from tasks.engine.host.steps import Script, Switch
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
 from tests.shell_host import NEW, OLD, RUN, SERVICE, ShellHost, shell_host
+from tests.stand_ins import reported
 
 __all__ = ["shell_host"]
 
@@ -50,7 +51,7 @@ class Host:
 
     def sendall(self, data: bytes) -> None:
         nonce = data.decode().splitlines()[0]
-        self.told = f"@{nonce} last {self.last}\n@{nonce} held {RUN.id}\n".encode()
+        self.told = reported(nonce, "last", self.last) + reported(nonce, "held", RUN.id)
 
     def settimeout(self, seconds: float) -> None:
         """Nothing is waited for."""
@@ -99,7 +100,7 @@ class Forgetful(Host):
     def sendall(self, data: bytes) -> None:
         self.sent.append(self.kept)
         if self.kept:
-            self.told = f"@{data.decode().splitlines()[0]} program missing\n".encode()
+            self.told = reported(data.decode().splitlines()[0], "program", "missing")
 
     sent: list[bool]
 

@@ -23,6 +23,8 @@ from templates.host import program
 from templates.host.run import Run as HostRun
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
+ENDED = b'\nn {"report": "end", "text": "ok"}\n'
+MISSING = f'\nn {{"report": "{host_program.MISSING}", "text": "missing"}}\n'.encode()
 
 
 def step(**values: object) -> Script:
@@ -79,7 +81,7 @@ def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
     sent = f"\n{len(host_program.text())}\n{host_program.text()}nonce\nrun\n{{}}\n\n"
     ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
     assert ended.returncode == 1
-    assert ended.stdout == b"@nonce python \n"
+    assert ended.stdout == b'\nnonce {"report": "python", "text": ""}\n'
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -97,7 +99,7 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     sent = f"{tmp_path}\nnonce\n" if kept else "\n4\ntextnonce\n"
     ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
     found = f"Python 3.6.8 ({tmp_path}/python3), /lib/libc.so.6: version not found ({tmp_path}/python3.8)"
-    assert ended.stdout.decode() == f"@nonce {host_program.LACKS} {found}\n"
+    assert ended.stdout.decode() == f'\nnonce {{"report": "{host_program.LACKS}", "text": "{found}"}}\n'
     transcript = Transcript({host_program.LACKS: [found]}, exit=1)
     error = script_errors.explain(step(), transcript, "shire01", "deploy")
     assert (error.code, found in error.message, "apt-get install python3" in (error.next or "")) == (
@@ -115,6 +117,13 @@ def launched(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
     login = {"PATH": path}
     ended = subprocess.run(["sh", "-c", text], input=whole, stdout=subprocess.PIPE, env=login, check=False)
     return ended.stdout.decode().rstrip("\n")
+
+
+def lacks(said: str) -> str:
+    """What is told of the Pythons that will not do."""
+    told = json.loads(said.removeprefix("\nnonce "))
+    assert told["report"] == host_program.LACKS
+    return str(told["text"])
 
 
 def stand_in(folder: Path, name: str, text: str) -> None:
@@ -154,7 +163,7 @@ def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd:
 )
 def test_a_python_that_will_not_do_is_named_with_what_is_wrong_with_it(tmp_path: Path, odd: str, told: str) -> None:
     stand_in(tmp_path, "python3", ODD[odd])
-    assert launched(tmp_path) == f"@nonce python {told.format(tmp_path)}"
+    assert lacks(launched(tmp_path)) == told.format(tmp_path)
 
 
 def test_a_link_to_no_python_is_named(tmp_path: Path) -> None:
@@ -201,8 +210,8 @@ def test_a_python_that_lacks_modules_is_named_with_the_first(
     if "cannot open shared object" in said:
         pytest.skip("this interpreter cannot be copied")
     version = ".".join(map(str, sys.version_info[:3]))
-    assert said.startswith(f"@nonce python Python {version}")
-    assert said.endswith(f"({folder}/python3: ModuleNotFoundError: No module named '{told}')")
+    assert lacks(said).startswith(f"Python {version}")
+    assert lacks(said).endswith(f"({folder}/python3: ModuleNotFoundError: No module named '{told}')")
     stand_in(folder, "python3.99", WHOLE)
     assert launched(folder) == "it runs"
 
@@ -246,7 +255,7 @@ def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
 def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, shell: str) -> None:
     place = kept(tmp_path)
     assert place == tmp_path / program.PLACE / host_program.digest()
-    assert ask_copy(place, shell) == (0, b"@n end ok\n")
+    assert ask_copy(place, shell) == (0, ENDED)
     before = {path: path.stat().st_ino for path in place.rglob("*.py")}
     assert kept(tmp_path) == place
     assert {path: path.stat().st_ino for path in place.rglob("*.py")} == before
@@ -263,8 +272,9 @@ def test_a_copy_whose_python_has_lost_modules_asks_for_the_program_anew(
     asked = step(step="stage").text
     text = f"{place}\nn\nrun\n{{}}\n\n{len(asked)}\n{asked}"
     ended = subprocess.run(["sh", "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
-    told = f"@n {host_program.MISSING} {python}: No module named '{modules[0]}'\n"
-    assert (ended.returncode, ended.stdout.decode()) == (4, told)
+    told = json.loads(ended.stdout.decode().removeprefix("\nn "))
+    assert told == {"report": host_program.MISSING, "text": f"{python}: No module named '{modules[0]}'"}
+    assert ended.returncode == 4
     # By hand nobody sends it.
     words = [str(python), "-I", "-S", str(place / "__main__.py"), "status"]
     by_hand = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -298,10 +308,10 @@ def test_a_copy_that_is_not_what_its_digest_says_is_never_run_and_made_anew(tmp_
         (place / "__main__.py").unlink()
     status, told = ask_copy(place)
     assert status == 4
-    assert told.startswith(f"@n {host_program.MISSING} ".encode())
+    assert told.startswith(f'\nn {{"report": "{host_program.MISSING}"'.encode())
     if fault == "missing":
         shutil.rmtree(place)
-    assert ask_copy(kept(tmp_path)) == (0, b"@n end ok\n")
+    assert ask_copy(kept(tmp_path)) == (0, ENDED)
 
 
 @pytest.mark.parametrize("named", ["/none/python3\n", "", "no newline", "/etc/passwd\n"])
@@ -309,14 +319,14 @@ def test_a_copy_runs_by_another_interpreter_where_that_which_made_it_is_gone(tmp
     place = kept(tmp_path)
     assert (place / "python").read_text() == f"{Path(sys.executable).resolve()}\n"
     (place / "python").write_text(named)
-    assert ask_copy(place) == (0, b"@n end ok\n")
+    assert ask_copy(place) == (0, ENDED)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this gives a directory away, which takes root")
 def test_a_copy_of_somebody_else_is_never_run(tmp_path: Path) -> None:
     place = kept(tmp_path)
     os.chown(place, 65534, -1)
-    assert ask_copy(place) == (4, f"@n {host_program.MISSING} missing\n".encode())
+    assert ask_copy(place) == (4, MISSING)
 
 
 def test_a_copy_is_run_where_it_lies_and_nowhere_that_its_path_can_be_led(tmp_path: Path) -> None:
@@ -326,7 +336,7 @@ def test_a_copy_is_run_where_it_lies_and_nowhere_that_its_path_can_be_led(tmp_pa
     (tmp_path / "folder").symlink_to(tmp_path)
     for led in (tmp_path / "link", tmp_path / "folder" / program.PLACE / place.name):
         status, told = ask_copy(led)
-        assert (status, told) == (4, f"@n {host_program.MISSING} missing\n".encode())
+        assert (status, told) == (4, MISSING)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
@@ -335,7 +345,7 @@ def test_a_copy_is_run_only_by_whom_it_and_all_around_it_belong_to(tmp_path: Pat
         pytest.skip("this has to give a directory away, which takes root")
     place = kept(tmp_path)
     os.chown([place, *place.parents][depth], 65534, -1)
-    assert ask_copy(place) == (4, f"@n {host_program.MISSING} missing\n".encode())
+    assert ask_copy(place) == (4, MISSING)
 
 
 def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tasks.engine.release.python_target import Target
 from tasks.engine.report import output
 from tests.nasty import TEXTS
 from tests.promises.words import CALM
+from tests.stand_ins import reported
 
 pytestmark = pytest.mark.promise(CALM, "a host that answers at any length and depth")
 
@@ -60,13 +61,13 @@ def test_what_json_does_not_have_comes_as_words() -> None:
 
 def test_an_answer_without_an_end_is_given_up() -> None:
     with pytest.raises(TooMuch, match="64 MiB"):
-        answer(b"@nonce fact " + b"x" * 65_000 + b"\n", 2 * KEPT)
+        answer(reported("nonce", "fact", "x" * 65_000), 2 * KEPT)
 
 
 def test_many_short_answers_count_as_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marks, "KEPT", 1024**2)
     with pytest.raises(TooMuch):
-        answer(b"@nonce x\n", 1024**2 // 6)
+        answer(reported("nonce", "x", ""), 1024**2 // 3 * 2)
 
 
 def answer(piece: bytes, size: int) -> None:
@@ -78,7 +79,7 @@ def answer(piece: bytes, size: int) -> None:
 
 
 def test_a_nul_of_a_host_reaches_no_further_script() -> None:
-    (mark,) = Reader("nonce").feed(b"@nonce fact current_release a\0b\n")
+    (mark,) = Reader("nonce").feed(reported("nonce", "fact", "current_release a\0b"))
     assert mark == Mark("fact", "current_release a\ufffdb")
 
 

@@ -48,13 +48,16 @@ def pump():
     shell.stdin.close()
 
 def twisted(line, lies):
-    head, text = line.split(b" ", 1)[0], json.loads(line.split(b" ", 2)[2])
+    head, report = line.split(b" ", 1)
+    report = json.loads(report)
+    text = json.loads(report["text"])
     for way, value in lies:
         place = text
         for key in way[:-1]:
             place = place[key]
         place[way[-1]] = value
-    return head + b" facts " + json.dumps(text).encode() + b"\n"
+    report["text"] = json.dumps(text)
+    return head + b" " + json.dumps(report).encode() + b"\n"
 
 threading.Thread(target=pump, daemon=True).start()
 lied = False
@@ -62,12 +65,12 @@ with open("/etc/lies", "rb") as lies:
     told = lies.readlines()
 within = [json.loads(one[5:]) for one in told if one.startswith(b"FACT ")]
 for line in shell.stdout:
-    if not lied and line.startswith(b"@end" if journal else b"@" + nonce):
+    if not lied and line.startswith(b"@end" if journal else nonce + b" "):
         lied = True
         for lie in told:
             if not lie.startswith(b"FACT "):
                 out.write(lie.replace(b"NONCE", nonce))
-    out.write(twisted(line, within) if within and line.startswith(b"@" + nonce + b" facts ") else line)
+    out.write(twisted(line, within) if within and line.startswith(nonce + b' {"report": "facts"') else line)
     out.flush()
 sys.exit(shell.wait())
 """
@@ -80,7 +83,7 @@ ID = "c" * 12
 
 
 def mark(word: str, rest: str) -> str:
-    return f"@NONCE {word} {rest}"
+    return f"NONCE {json.dumps({'report': word, 'text': rest})}"
 
 
 def fact(way: str, value: object) -> str:
@@ -112,6 +115,10 @@ LIES: dict[str, list[str]] = {
     "what is no JSON": [mark(word, text) for word in ("history", "release") for text in ("[" * 90_000, "null", "{}")],
     "names that cannot be": [fact("state current", "../../etc")],
     "a second word": [mark("facts", "{}")],
+    "reports that are none": [f"NONCE {text}" for text in (
+        "", "{", "[]", "7", '{"report": 7}', '{"report": "facts", "text": {}}', '{"report": "end", "text": NaN}',
+        '{"report": ' + "[" * 90_000, '{"report": ' + "9" * 90_000 + "}", '{"report": "end", "report": ["end"]}')],
+    "letters that are none": ['NONCE {"report": "history", "text": "\\ud800\\n\\u0000"}'],
     "a journal of nonsense": [
         '{"MESSAGE": [999], "__REALTIME_TIMESTAMP": "1", "__CURSOR": "c"}', "[" * 200_000, '{"MESSAGE": {}}',
         '{"MESSAGE": "m", "__REALTIME_TIMESTAMP": "%s", "__CURSOR": [[]]}' % ("9" * 4000),

@@ -47,6 +47,7 @@ from tasks.engine.release import archive
 from templates.host.told import Job, Python, State, Survey, Told, Used, plain
 from tests.nasty import ANY
 from tests.promises.words import CALM
+from tests.stand_ins import reported
 from tests.test_golden import SERVICE
 from tests.test_plan import WHEELS, release
 from tests.told import serving
@@ -94,8 +95,9 @@ def journal_of(said: Transcript) -> list[journal.Entry]:
 def read(said: Transcript) -> list[Mark | Output]:
     """It all again, as bytes that arrive in small pieces."""
     reader, found = Reader(NONCE), []
-    data = "".join(f"@{NONCE} {word} {rest}\nnoise {rest}\n" for word in said.marks for rest in said.marks[word])
-    raw = data.encode("utf-8", "replace")
+    raw = b"".join(
+        reported(NONCE, word, rest) + f"noise {rest}\n".encode() for word in said.marks for rest in said.marks[word]
+    )
     for start in range(0, len(raw), 50_000):
         found += list(reader.feed(raw[start : start + 50_000]))
     return [*found, *reader.close()]
@@ -529,7 +531,7 @@ def test_a_line_that_comes_byte_by_byte_is_searched_once() -> None:
     taken = []
     for size in (100_000, 400_000):
         reader, began = Reader(NONCE), time.thread_time()
-        for byte in b"@" + NONCE.encode() + b" fact x" + b"y" * size:
+        for byte in reported(NONCE, "fact", "y" * size)[:-2]:
             list(reader.feed(bytes([byte])))
         taken.append(time.thread_time() - began)
     assert taken[1] < 8 * taken[0]

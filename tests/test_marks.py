@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.host.marks import LINE_LIMIT, MARK_LIMIT, Mark, Output, Reader, Transcript
+from tasks.engine.host.marks import LINE_LIMIT, MARK_LIMIT, TEXT_LIMIT, Mark, Output, Reader, Transcript
+from tests.stand_ins import reported
 
 NONCE = "0123456789abcdef"
 
@@ -24,12 +25,15 @@ def read(data: bytes, sizes: list[int]) -> list[Mark | Output]:
     return [*found, *reader.close()]
 
 
+HEAD = f"{NONCE} ".encode()
+STEP = reported(NONCE, "step", "x")
+DATA = HEAD + b'{"report": "data", "text": "'
+
+
 LINES = st.lists(
     st.one_of(
         st.binary(max_size=30),
-        st.sampled_from(
-            [b"@" + NONCE.encode() + b" step x", b"@" + NONCE.encode(), b" @" + NONCE.encode() + b" step x"]
-        ),
+        st.sampled_from([STEP[:-1], HEAD, b" " + STEP[:-1], b"x" + STEP[:-1], STEP[:-3], b""]),
         st.sampled_from(["ü".encode(), "ü".encode()[:1], b"\r", b"\0", b"a\r"]),
     ),
     max_size=12,
@@ -45,23 +49,25 @@ def test_the_pieces_in_which_it_arrives_change_nothing(lines: list[bytes], sizes
     assert read(data, sizes) == whole
 
 
+@pytest.mark.parametrize("letter", ["x", "ü"])
 @pytest.mark.parametrize("size", [LINE_LIMIT - 1, LINE_LIMIT, LINE_LIMIT + 1, 3 * LINE_LIMIT])
-def test_a_long_line_is_the_same_in_one_piece_and_in_many(size: int) -> None:
-    data = b"x" * size + b"\nafter\n"
+def test_a_long_line_is_the_same_in_one_piece_and_in_many(size: int, letter: str) -> None:
+    data = (letter * size).encode()[:size] + b"\nafter\n"
     found = read(data, [len(data)])
     assert read(data, [4096]) == read(data, [65536]) == read(data, [1000, 7]) == found
-    kept = "x" * size if size <= LINE_LIMIT else "x" * LINE_LIMIT + " ..."
-    assert found == [Output(kept), Output("after")]
+    kept = data[: min(size, LINE_LIMIT)].decode("utf-8", "replace")
+    assert found == [Output(kept if size <= LINE_LIMIT else f"{kept} ..."), Output("after")]
 
 
 def test_a_mark_of_megabytes_arrives_whole() -> None:
-    data = b"@" + NONCE.encode() + b" data /etc/x " + b"A" * (4 * 1024 * 1024) + b"\n"
+    data = reported(NONCE, "data", "/etc/x " + "A" * (4 * 1024 * 1024))
     (mark,) = read(data, [65536])
     assert mark == Mark("data", "/etc/x " + "A" * (4 * 1024 * 1024))
 
 
-def test_a_mark_beyond_its_limit_is_no_mark() -> None:
-    data = b"@" + NONCE.encode() + b" data " + b"A" * (MARK_LIMIT + 1) + b"\nnext\n"
+@pytest.mark.parametrize(("word", "limit"), [("data", MARK_LIMIT), ("same", TEXT_LIMIT)])
+def test_a_mark_beyond_its_limit_is_no_mark(word: str, limit: int) -> None:
+    data = reported(NONCE, word, "A" * (limit + 1)) + b"next\n"
     for sizes in ([len(data)], [65536]):
         first, second = read(data, sizes)
         assert isinstance(first, Output)
@@ -83,47 +89,106 @@ def test_ten_megabytes_without_a_line_keep_memory_flat() -> None:
     assert peak < 1024 * 1024
 
 
-def test_a_line_that_was_dropped_ends_where_a_mark_begins() -> None:
-    mark = b"@" + NONCE.encode() + b" step real\n"
+@pytest.mark.parametrize("value", ["[],", '{"":0},', "0,", '"",', "[" * 50_000 + "]" * 50_000 + ","])
+def test_eight_megabytes_of_values_are_not_made(value: str) -> None:
+    data = HEAD + b'{"report": "data", "x": [' + value.encode() * (7 * 1024 * 1024 // len(value)) + b"0]}\n"
+    tracemalloc.start()
+    try:
+        (found,) = read(data, [len(data)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Output)
+    assert peak < 6 * len(data)
+
+
+def test_a_line_that_was_dropped_ends_where_it_ends() -> None:
     for noise in (LINE_LIMIT, LINE_LIMIT + 1, 3 * LINE_LIMIT + 5):
-        data = b"x" * noise + mark + b"y\n" + b"z" * noise + b"\n" + mark
+        data = b"x" * noise + b"\n" + STEP + b"y\n" + b"z" * noise + STEP + STEP
         whole = read(data, [len(data)])
         assert read(data, [4096]) == read(data, [1000, 7]) == read(data, [noise, 5]) == whole
         assert [type(one) for one in whole] == [Output, Mark, Output, Output, Mark]
 
 
 def test_what_follows_a_mark_beyond_its_limit_is_still_that_mark() -> None:
-    mark = b"@" + NONCE.encode() + b" data " + b"A" * (MARK_LIMIT + 100)
+    mark = DATA + b"A" * (MARK_LIMIT + 100)
     for sizes in ([65536], [len(mark), 9], [MARK_LIMIT + 7 + len(NONCE)]):
-        found = read(mark + b"@" + NONCE.encode() + b" step inside\n", sizes)
+        found = read(mark + STEP, sizes)
         assert [type(one) for one in found] == [Output], sizes
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        b"@ step x",
-        b"@fedcba9876543210 step x",
-        b"@" + NONCE.upper().encode() + b" step x",
-        b"@" + NONCE.encode() + b"\tstep x",
-        b"@" + NONCE.encode() + b"0 step x",
+        STEP.removeprefix(NONCE.encode()),
+        STEP.removeprefix(HEAD),
+        STEP.replace(NONCE.encode(), b"fedcba9876543210"),
+        STEP.replace(NONCE.encode(), NONCE.upper().encode()),
+        STEP.replace(b" ", b"\t", 1),
+        STEP.replace(b" ", b"0 ", 1),
+        b"@" + STEP,
     ],
 )
 def test_nothing_but_the_nonce_makes_a_mark(line: bytes) -> None:
-    (found,) = read(line + b"\n", [len(line) + 1])
+    (found,) = read(line, [len(line)])
     assert isinstance(found, Output)
 
 
-@pytest.mark.parametrize("before", [b"x", b"\r", b"\0", b"\xff", b"@", b"@" + NONCE.encode(), b"\xc3"])
-def test_a_mark_ends_the_line_that_it_stands_in(before: bytes) -> None:
+@pytest.mark.parametrize("before", [b"x", b"\r", b"\0", b"\xff", b"@", HEAD, b"\xc3", b"{"])
+def test_a_mark_begins_at_the_begin_of_a_line(before: bytes) -> None:
     for size in (1, 3, 100):
-        first, second = read(before + b"@" + NONCE.encode() + b" step x\n", [size])
+        (first,) = read(before + STEP, [size])
+        assert isinstance(first, Output)
+        first, second = read(before + b"\n" + STEP, [size])
         assert isinstance(first, Output)
         assert second == Mark("step", "x")
 
 
 def test_a_mark_that_was_cut_off_is_never_believed() -> None:
-    assert read(b"@" + NONCE.encode() + b" end o", [100]) == [Output(f"@{NONCE} end o")]
+    for end in range(1, len(STEP)):
+        assert read(STEP[:end], [100]) == [Output(STEP[:end].decode())]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "x", "{", "{}", "[]", "7", "null", '"step"', '["step"]', '{"report": "step"', '{"report": "step"} x',
+        '{"report": 7}', '{"report": null, "text": "x"}', '{"report": ["step"], "text": "x"}', '{"text": "x"}',
+        '{"report": "step", "text": 7}', '{"report": "step", "text": ["x"]}', '{"report": "step", "text": null}',
+        "{'report': 'step'}", '{"report": "step", "text": "\\x"}',
+        '{"report": "step", "report": 7}', '{"report": "step", "text": "a\0b"}', '\ufeff{"report": "step"}',
+        '{"report": "step", "x": ' + "[" * 100_000, '{"report": "step", "x": ' + "[" * 900 + "]" * 900 + "}",
+        '{"report": "step", "x": ' + '{"":' * 50_000 + "0" + "}" * 50_001,
+        '{"report": "step", "x": ' + "9" * 5000 + "}",
+    ],
+)  # fmt: skip
+def test_what_is_no_report_is_output(text: str) -> None:
+    line = f"{NONCE} {text}"
+    found = read(f"{line}\n".encode(), [65536])
+    assert found == [Output(line if len(line) <= LINE_LIMIT else found[0][0])]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"report": "step"}', Mark("step", "")),
+        ('{"text": "x", "report": "step", "more": [1, {}]}', Mark("step", "x")),
+        ('{"report": "no", "report": "step", "text": "x", "text": "y"}', Mark("step", "y")),
+        ('  {"report":"step","text":"x"}  \r', Mark("step", "x")),
+        (r'{"report": "st\u0065p", "text": "a\ud800b\udcffc"}', Mark("step", "a?b?c")),
+        (r'{"report": "step\u0000\n", "text": "a\u0000b\nc"}', Mark("step\ufffd ", "a\ufffdb c")),
+        (r'{"report": "step", "text": "\ud83d\ude00 \u001b[2J"}', Mark("step", "\U0001f600 \x1b[2J")),
+        ('{"report": "step", "text": NaN}', Mark("step", "NaN")),
+        ('{"report": "output", "text": "of a program"}', Output("of a program")),
+        ('{"report": "output", "text": "' + "x" * 70_000 + '"}', Output("x" * LINE_LIMIT + " ...")),
+    ],
+)
+def test_a_report_is_one_line_of_letters_that_can_be_written(text: str, found: Mark | Output) -> None:
+    assert read(HEAD + text.encode() + b"\n", [65536]) == [found]
+
+
+def test_bytes_that_are_no_text_come_as_what_stands_for_them() -> None:
+    assert read(HEAD + b'{"report": "same", "text": "a\xff\xfe b"}\n', [65536]) == [Mark("same", "a\ufffd\ufffd b")]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +198,8 @@ def test_a_mark_that_was_cut_off_is_never_believed() -> None:
         (b"a\0b", Output("a\0b")),
         (b"\xff\xfe", Output("\ufffd\ufffd")),
         (b"", Output("")),
-        (b"@" + NONCE.encode() + b" step", Mark("step", "")),
-        (b"@" + NONCE.encode() + b" step  two  blanks ", Mark("step", " two  blanks ")),
+        (reported(NONCE, "step", "")[:-1], Mark("step", "")),
+        (reported(NONCE, "step", " two  blanks ")[:-1], Mark("step", " two  blanks ")),
     ],
 )
 def test_bytes_become_text(line: bytes, found: Mark | Output) -> None:

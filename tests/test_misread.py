@@ -71,7 +71,7 @@ class Said(Member):
     def recv(self, size: int) -> bytes:  # noqa: ARG002 - of a channel
         if self.fault:
             raise self.fault
-        told, self.sent = b"" if self.sent else b"@%s begin\nhello\n" % self.nonce, True
+        told, self.sent = b"" if self.sent else b'\n%s {"report": "begin"}\nhello\n' % self.nonce, True
         return told
 
     @property

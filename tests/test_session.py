@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,21 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine import quote
+from tasks.engine.host import host_program
 from tasks.engine.host.marks import Mark, Output
 from tasks.engine.host.steps import Script
 from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
+from tests.stand_ins import TOLD, told_to
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
-PRELUDE = (
-    "IFS= read -r NONCE\nIFS= read -r RUN\nIFS= read -r WHO\nIFS= read -r FAILPOINT\n"
-    'mark() { printf "@%s %s\\n" "$NONCE" "$*"; }\n'
-)
-
-
-def script(text: str) -> Script:
-    return Script("try", PRELUDE + text, 60)
+PROGRAM = (host_program.LAUNCHER, TOLD)
+HEAD = "report('head', shutil.which('head') or '')"
 
 
 def ignore(_: Mark | Output) -> None:
@@ -38,20 +34,24 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     line = command(("sudo", "-n"))
     assert re.match(r"exec /usr/bin/env LC_ALL=C PATH=[a-z:/]+ sudo -n /bin/sh -c '", line)
     assert line.isascii()
-    text = script("echo ü\n").text.encode()
-    sent = b"".join(stream(script("echo ü\n"), RUN, "nonce", [b"payload"]))
-    assert sent == b"%d\n%snonce\n%s\n%s\n\npayload" % (len(text), text, RUN.id.encode(), RUN.who.encode())
+    script = Script("try", '{"text": "ü"}', 60, program=True)
+    run, step = f"nonce\n{RUN.id}\n{RUN.who}\n\n".encode(), '14\n{"text": "ü"}'.encode()
+    sent = b"".join(stream(script, RUN, "nonce", [b"payload"], "print(1)"))
+    assert sent == b"8\nprint(1)" + run + step + b"payload"
+    # Where a copy is run, nothing is sent of it.
+    sent = b"".join(stream(script._replace(place="/there"), RUN, "nonce", [b"payload"], "print(1)"))
+    assert sent == run + step + b"payload"
 
 
 @pytest.mark.parametrize("shell", [shell for shell in ("dash", "bash", "fish", "tcsh", "zsh") if shutil.which(shell)])
 def test_any_login_shell_runs_it_and_leaves_the_payload_alone(shell: str) -> None:
     program = shutil.which(shell) or shell
     payload = bytes(range(256)) * 400
-    text = "mark said 'ü $HOME \"x\"'\nmark sum \"$(sha256sum | cut -d ' ' -f 1)\"\nexit 7\n"
-    transcript = LocalShell(program).execute(script(text), RUN, ignore, [payload[:1], payload[1:]])
+    do = "report('said', 'ü $HOME \"x\"')\nreport('sum', hashlib.sha256(stream.read()).hexdigest())\nsys.exit(7)\n"
+    local = LocalShell(program, program=PROGRAM)
+    transcript = local.execute(told_to(do), RUN, ignore, [payload[:1], payload[1:]])
     assert transcript.last("said") == 'ü $HOME "x"'
-    told = subprocess.run(["sha256sum"], input=payload, capture_output=True, check=True).stdout.decode().split()[0]
-    assert transcript.last("sum") == told
+    assert transcript.last("sum") == hashlib.sha256(payload).hexdigest()
     assert transcript.exit == 7
 
 
@@ -66,58 +66,57 @@ def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tm
     sudo = tmp_path / "sudo"
     sudo.write_text('#!/bin/sh\necho "told $LC_ALL"\nexec "$@"\n')
     sudo.chmod(0o755)
-    shell = LocalShell(environment={"PATH": "/nowhere", "LC_ALL": "de_DE.UTF-8"}, become=(str(sudo),))
+    shell = LocalShell(environment={"PATH": "/nowhere", "LC_ALL": "de_DE.UTF-8"}, become=(str(sudo),), program=PROGRAM)
     seen: list[Mark | Output] = []
-    transcript = shell.execute(script("mark head $(command -v head)\n"), RUN, seen.append)
+    transcript = shell.execute(told_to(HEAD), RUN, seen.append)
     assert transcript.last("head")
     assert seen[0] == Output("told C")
 
 
 def test_who_becomes_nobody_else_starts_one_program_less_and_finds_head_all_the_same() -> None:
     assert command().startswith("exec /bin/sh -c 'PATH=")
-    transcript = LocalShell(environment={"PATH": "/nowhere"}).execute(
-        script("mark head $(command -v head)\n"), RUN, ignore
-    )
+    local = LocalShell(environment={"PATH": "/nowhere"}, program=PROGRAM)
+    transcript = local.execute(told_to(HEAD), RUN, ignore)
     assert transcript.last("head")
 
 
 def test_the_lines_of_the_run_are_read_before_the_payload() -> None:
-    transcript = LocalShell().execute(
-        script('mark run "$RUN"\nmark who "$WHO"\nmark rest "$(cat)"\n'), RUN, ignore, [b"p"]
-    )
+    do = "report('run', run)\nreport('who', who)\nreport('rest', stream.read().decode())\n"
+    transcript = LocalShell(program=PROGRAM).execute(told_to(do), RUN, ignore, [b"p"])
     assert (transcript.last("run"), transcript.last("who"), transcript.last("rest")) == (RUN.id, RUN.who, "p")
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n\r"), max_size=50))
 @settings(max_examples=20, deadline=None)
-def test_a_script_of_any_characters_arrives_as_it_is(text: str) -> None:
-    reads = 'while IFS= read -r line; do mark is "$line"; done'
-    transcript = LocalShell().execute(script(f"printf '%s\\n' {quote.shell(text)} | {reads}\n"), RUN, ignore)
+def test_a_step_of_any_characters_arrives_as_it_is(text: str) -> None:
+    transcript = LocalShell(program=PROGRAM).execute(told_to(f"report('is', {text!r})"), RUN, ignore)
     assert transcript.last("is") == text
 
 
 def test_a_payload_that_nobody_reads_does_not_hide_the_exit_status() -> None:
-    transcript = LocalShell().execute(script("exit 5\n"), RUN, ignore, [b"x" * 1_000_000] * 20)
+    transcript = LocalShell(program=PROGRAM).execute(told_to("sys.exit(5)"), RUN, ignore, [b"x" * 1_000_000] * 20)
     assert transcript.exit == 5
 
 
 def test_output_and_payload_larger_than_any_pipe_do_not_wait_for_each_other() -> None:
     seen: list[Mark | Output] = []
     payload = [(b"y" * 999 + b"\n") * 1000] * 4
-    transcript = LocalShell().execute(script("cat\nmark end ok\n"), RUN, seen.append, payload)
-    assert len(seen) == 4001
+    do = "shutil.copyfileobj(stream, sys.stdout.buffer)\nsys.stdout.flush()\nreport('end')\n"
+    transcript = LocalShell(program=PROGRAM).execute(told_to(do), RUN, seen.append, payload)
+    assert len([item for item in seen if item != Output("")]) == 4001
     assert transcript.ended
 
 
 def test_what_a_program_prints_is_never_one_of_our_marks() -> None:
-    transcript = LocalShell().execute(script('echo "@0123456789abcdef end ok"\necho "@ end ok"\n'), RUN, ignore)
+    lines = [f'{nonce}{{"report": "end"}}' for nonce in ("0123456789abcdef ", " ", "")]
+    transcript = LocalShell(program=PROGRAM).execute(told_to(f"print(*{lines}, sep='\\n')"), RUN, ignore)
     assert not transcript.ended
-    assert list(transcript.tail) == ["@0123456789abcdef end ok", "@ end ok"]
+    assert list(transcript.tail) == lines
 
 
 def test_a_shell_that_is_killed_is_a_lost_link_and_no_failure() -> None:
     with pytest.raises(LinkLost, match="signal 9"):
-        LocalShell().execute(script("echo last words\nkill -9 $$\n"), RUN, ignore)
+        LocalShell(program=PROGRAM).execute(told_to("print(1)\nos.kill(os.getpid(), 9)"), RUN, ignore)
 
 
 def test_a_shell_that_was_begun_ahead_and_gets_nothing_does_nothing() -> None:
@@ -126,9 +125,8 @@ def test_a_shell_that_was_begun_ahead_and_gets_nothing_does_nothing() -> None:
 
 
 def test_the_environment_is_the_given_one() -> None:
-    told = LocalShell(environment={"PATH": os.environ["PATH"], "A": "1"}).execute(
-        script('mark is "$A${HOME-}"\n'), RUN, ignore
-    )
+    local = LocalShell(environment={"PATH": os.environ["PATH"], "A": "1"}, program=PROGRAM)
+    told = local.execute(told_to("report('is', os.environ['A'] + os.environ.get('HOME', ''))"), RUN, ignore)
     assert told.last("is") == "1"
 
 
@@ -137,7 +135,8 @@ def test_a_payload_that_fails_while_it_is_read_ends_the_script_too() -> None:
         yield b"1" * BLOCK
         raise BrokenPipeError
 
-    transcript = LocalShell().execute(script('mark got "$(cat)"\n'), RUN, ignore, broken())
+    do = "report('got', stream.read().decode())"
+    transcript = LocalShell(program=PROGRAM).execute(told_to(do), RUN, ignore, broken())
     assert transcript.last("got") == "1" * BLOCK
 
 

@@ -31,11 +31,10 @@ from tests.hosts import MakeHosts
 from tests.promises.link import Link, link_to
 from tests.promises.words import AGAIN, CALM, OTHERS
 from tests.site import ROOT, Site
-from tests.stand_ins import entries, write_inventory
+from tests.stand_ins import TOLD, entries, told_to, write_inventory
 
 MB = 1_000_000
-LINES = "IFS= read -r NONCE\nIFS= read -r RUN\nIFS= read -r WHO\nIFS= read -r FAILPOINT\n"
-MARK = 'mark() { printf "@%s %s\\n" "$NONCE" "$*"; }\n'
+COPY = "/home/deploy/try/copy"
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 DICE = random.Random(14)
 
@@ -89,6 +88,9 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
         clone.environment["XDG_CACHE_HOME"] = str(cache)
         quicken(clone)
         clone.done("deploy", "-H", "all")
+        # What is sent, and how, is what is tried: a program that does as it is told lies where a copy of ours would.
+        lay = f"install -d -o deploy {COPY} {COPY.rpartition('/')[0]} && cat >{COPY}/__main__.py"
+        assert hosts[0].sh(lay, f"import sys\n\nstream = sys.stdin.buffer\n{TOLD}".encode()).returncode == 0
         yield Far(Site(clone, hosts[0]), link, links)
 
 
@@ -96,6 +98,11 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 def far(served: Far) -> Iterator[Far]:
     yield served
     served.link.heal()
+
+
+def told(do: str, seconds: float = 60) -> Script:
+    """A step of the program that lies on the host."""
+    return told_to(do, seconds)._replace(place=COPY)
 
 
 def ignore(_: Mark | Output) -> None:
@@ -157,7 +164,7 @@ def test_wheels_that_arrived_whole_before_the_controller_was_killed_are_not_sent
 
 @pytest.mark.promise(OTHERS, "the SSH link is stalled in the middle of an upload")
 def test_an_upload_that_stands_still_is_given_up(far: Far) -> None:
-    script = Script("try", f"{LINES}{MARK}head -c {20 * MB} >/dev/null\nmark end ok\n", 5)
+    script = told(f"stream.read({20 * MB})\nreport('end')", 5)
     session = far.session()
     far.link.after(3 * MB, far.link.stall)
     began = time.monotonic()
@@ -169,7 +176,7 @@ def test_an_upload_that_stands_still_is_given_up(far: Far) -> None:
 
 
 def test_an_upload_that_goes_on_may_take_longer_than_the_limit(far: Far) -> None:
-    script = Script("try", f'{LINES}{MARK}sum=$(head -c {8 * MB} | wc -c)\nmark sum "$sum"\n', 3)
+    script = told(f"report('sum', str(len(stream.read({8 * MB}))))", 3)
     session = far.session()
     far.link.slow(rate=MB)
     began = time.monotonic()
@@ -187,7 +194,7 @@ def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
     there = write_inventory(folder / "hosts.yaml", {"shire01": entry})
     (host,) = inventory.load(folder, {"HOSTS": str(there)}).hosts
     session = SshSession(host, Options())
-    script = Script("try", f"{LINES}cat >/dev/null\n", 60)
+    script = told("while stream.read(65536): pass")
     waited = []
     with narrow(far.site.machine, "1600kbit"), session.channel(Begun("exec cat"), 60) as channel:
         upload = run_in_thread(lambda: session.execute(script, RUN, ignore, noise(20 * MB)))
@@ -204,7 +211,7 @@ def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
 
 @pytest.mark.promise(CALM, "a host that goes on talking past the limit")
 def test_what_a_host_says_stretches_no_limit(far: Far) -> None:
-    script = Script("try", f"{LINES}while :; do echo still here; sleep 0.1; done\n", 3)
+    script = told("while True: print('still here', flush=True); time.sleep(0.1)", 3)
     session, began = far.session(), time.monotonic()
     with pytest.raises(LinkLost, match="did not end within 3 s"):
         session.execute(script, RUN, ignore)
@@ -217,10 +224,10 @@ def test_any_bytes_arrive_as_they_are_also_under_new_keys(far: Far, monkeypatch:
 
     monkeypatch.setattr(Packetizer, "REKEY_BYTES", 3 * MB)
     pieces = [piece for _ in range(5) for piece in (DICE.randbytes(2 * MB), b"plain words\n" * 100_000, b"", b"x")]
-    script = Script("try", f'{LINES}{MARK}mark sum "$(sha256sum)"\n', 60)
+    script = told("report('sum', hashlib.sha256(stream.read()).hexdigest())")
     session = far.session()
     transcript = session.execute(script, RUN, ignore, pieces)
-    assert transcript.last("sum") == f"{hashlib.sha256(b''.join(pieces)).hexdigest()}  -"
+    assert transcript.last("sum") == hashlib.sha256(b"".join(pieces)).hexdigest()
     session.close()
 
 

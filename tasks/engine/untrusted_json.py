@@ -11,12 +11,17 @@ DEPTH = 32
 """Levels of lists and objects: no real document is deeper, and json.dumps fails on much deeper ones."""
 
 
-def load(text: str) -> object:
+_FEW = 10_000
+"""Brackets, quotes and commas of a document above SIZE."""
+
+
+def load(text: str, size: int = SIZE) -> object:
     """Return the value; ValueError for text that is no JSON, too long or nested too deeply.
 
     NaN, Infinity and 1e999 are returned as text, since JSON cannot express them.
+    size: characters that are allowed; above SIZE only for a document that is one long text, and not many values.
     """
-    if len(text) > SIZE:
+    if len(text) > size or (len(text) > SIZE and sum(map(text.count, '[{",')) > _FEW):
         raise ValueError("too long")
     try:
         value: object = json.loads(text, parse_constant=str, parse_float=_number)

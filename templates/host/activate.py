@@ -14,7 +14,7 @@ from . import by_hand, door, program, release, service, units, venv
 from .folders import Folder
 from .gate import Gate
 from .recover import Ground
-from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now, why
+from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now
 from .trial import Trial
 from .units import Child, systemctl
 
@@ -282,7 +282,7 @@ class Activation(Trial):
             self.run.mark("refused", error.text)
         if self._handed_over:
             return status
-        self.why = why(error)
+        self.why = self.run.why(error)
         if self.committed:
             # No way back: what is left to do is done, or workers would stay with the old release.
             self.follow_up()

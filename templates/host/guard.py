@@ -12,7 +12,7 @@ import os
 from . import prune, service, units
 from .gate import processes
 from .locks import Lock
-from .run import Ended, Failed, Interrupted, Refused, Run, now, why
+from .run import Ended, Failed, Interrupted, Refused, Run, now
 from .slots import other
 from .trial import Trial
 
@@ -157,7 +157,7 @@ class Guard(Trial):
     def leave(self, error: Exception) -> int:
         """What is committed is finished, and what is not is taken back; the exit status."""
         ended = isinstance(error, Interrupted)
-        self.why = why(error)
+        self.why = self.run.why(error)
         if isinstance(error, Refused):
             self.run.mark("refused", self.why)
         if self.phase == GUARDING and not self._on_probation():

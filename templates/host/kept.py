@@ -81,7 +81,9 @@ def main() -> None:
         sys.exit(f"{place} cannot be run: {why}. Try another copy beside it, or another Python")
     if why:
         nonce = sys.stdin.buffer.readline().decode().rstrip("\n")
-        os.write(1, f"@{nonce} program {why}\n".encode())
+        # By hand: a module for JSON may be what is missing.
+        why = " ".join(why.split()).replace("\\", "/").replace('"', "'")
+        os.write(1, f'\n{nonce} {{"report": "program", "text": "{why}"}}\n'.encode("utf-8", "replace"))
         sys.exit(DAMAGED)
     import_module("host.main").start({})
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import by_hand, kept
-from .run import Ended, Interrupted, Run, Stopped, told, trace
+from . import by_hand, kept, programs
+from .run import Ended, Interrupted, Run, Stopped
 
 STEPS = (
     "facts",
@@ -45,8 +45,6 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
 
     sources: the modules, where the program was sent whole.
     """
-    # What programs complain about keeps its place among our own lines.
-    os.dup2(1, 2)
     os.umask(0o022)
     step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
     run = Run(head, step, stream)
@@ -57,6 +55,7 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
 def perform(run: Run) -> int:
     """Perform the step of a run; the exit status."""
     step = run.step
+    programs.tell = run.output
     run.listen()
     try:
         if step["step"] not in STEPS:
@@ -72,14 +71,9 @@ def perform(run: Run) -> int:
         run.leave()
         run.mark(stopped.word, stopped.text)
         return stopped.status
-    except OSError as error:
-        run.leave()
-        run.mark("refused", told(error))
-        return 1
     except Exception as error:
         run.leave()
-        trace(error)
-        run.mark("refused", f"the host's program failed: {type(error).__name__}: {error}")
+        run.mark("refused", run.why(error))
         return 1
     return 0
 

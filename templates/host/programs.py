@@ -1,10 +1,17 @@
-"""Programs of the system: started by name, with an empty standard input, and with an end to every wait."""
+"""Programs of the system: started by name, with an empty standard input, and with an end to every wait.
+
+None writes where this one does: its output is an answer, or is told line by line.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 SECONDS = 90
@@ -15,6 +22,10 @@ verbose = False
 """Whether each program is shown before it starts."""
 KEPT = 1 << 20
 """Bytes of a program's output that are kept."""
+tell: Callable[[str], object] = print
+"""What is done with a line of a program that was not asked for an answer. It raises nothing: the program is at work."""
+_LONGEST, _LOOK = 1 << 16, 0.05
+"""Bytes of such a line, and seconds between two looks at a program that writes nothing."""
 
 
 class Ended(NamedTuple):
@@ -31,38 +42,92 @@ class Ended(NamedTuple):
 
 def ask(*words: str, data: bytes = b"", seconds: float = SECONDS, errors: bool = False) -> Ended:
     """Run a program to its end and keep its output; errors: with what it writes to standard error."""
-    return _run(words, data, seconds, subprocess.PIPE, subprocess.STDOUT if errors else subprocess.DEVNULL)
-
-
-def run(*words: str, seconds: float = SECONDS, environment: dict[str, str] | None = None) -> bool:
-    """Run a program to its end, with its output in ours; whether it succeeded."""
-    return _run(words, b"", seconds, None, None, environment).well
-
-
-def _run(
-    words: tuple[str, ...],
-    data: bytes,
-    seconds: float,
-    output: int | None,
-    errors: int | None,
-    environment: dict[str, str] | None = None,
-) -> Ended:
     show(words)
+    said = subprocess.STDOUT if errors else subprocess.DEVNULL
     try:
-        ended = subprocess.run(
-            words,
-            input=data,
-            stdout=output,
-            stderr=errors,
-            timeout=seconds,
-            check=False,
-            env={**os.environ, **(environment or {})},
-        )
+        ended = subprocess.run(words, input=data, stdout=subprocess.PIPE, stderr=said, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return Ended(LATE, f"{words[0]} did not end within {seconds:.0f} s")
     except FileNotFoundError:
         return Ended(127, f"there is no {words[0]}")
-    return Ended(ended.returncode, (ended.stdout or b"")[:KEPT].decode("utf-8", "replace"))
+    return Ended(ended.returncode, ended.stdout[:KEPT].decode("utf-8", "replace"))
+
+
+class Started:
+    """A program at work. Its output, errors with it, is told while somebody waits for its end."""
+
+    def __init__(self, *words: str, environment: Mapping[str, str] | None = None, restore_signals: bool = True) -> None:
+        show(words)
+        self._process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            restore_signals=restore_signals,
+        )
+        assert self._process.stdout is not None
+        self._pipe, self._line = self._process.stdout, b""
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, for so many seconds at most."""
+        end = time.monotonic() + seconds
+        while self._process.poll() is None:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            self._hear(min(left, _LOOK))
+        # What it started may have the pipe, too, and live on: what is in it by now is all.
+        if not self._pipe.closed:
+            self._hear(0)
+            self._pipe.close()
+        self._cut()
+        return True
+
+    @property
+    def well(self) -> bool:
+        """Whether it has ended, and succeeded."""
+        return self._process.returncode == 0
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self.ends_within(float("inf"))
+
+    def _hear(self, seconds: float) -> None:
+        """Tell what it writes next, if that comes within so many seconds."""
+        if self._pipe.closed:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+        elif select.select([self._pipe], [], [], seconds)[0]:
+            data = os.read(self._pipe.fileno(), _LONGEST)
+            if not data:
+                self._pipe.close()
+            *lines, self._line = (self._line + data).split(b"\n")
+            for line in lines:
+                _tell(line)
+            if len(self._line) > _LONGEST:
+                self._cut()
+
+    def _cut(self) -> None:
+        if self._line:
+            _tell(self._line)
+        self._line = b""
+
+
+def _tell(line: bytes) -> None:
+    tell(line.decode("utf-8", "surrogateescape"))
+
+
+def run(*words: str, seconds: float = SECONDS, environment: Mapping[str, str] | None = None) -> bool:
+    """Run a program to its end, and tell its output; whether it succeeded."""
+    try:
+        started = Started(*words, environment=environment)
+    except FileNotFoundError:
+        return False
+    if not started.ends_within(seconds):
+        started.kill()
+    return started.well
 
 
 def show(words: tuple[str, ...]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, BinaryIO, NoReturn
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def now() -> float:
@@ -131,32 +133,59 @@ class Run:
         except OSError as error:
             if not self._leaving:
                 raise
-            self.complain(error)
-
-    def complain(self, error: OSError) -> None:
-        """Say what failed, as a program would."""
-        with suppress(OSError):
-            os.write(2, f"{told(error)}\n".encode("utf-8", "surrogateescape"))
+            self.output(told(error))
 
     def mark(self, word: str, text: str = "") -> None:
-        """Report one line; the nonce tells it from the output of programs."""
+        """Report something: a word that says what it is, and a text."""
         if self.in_words and word in {"pass", "end"}:
             return
         self.marks([(word, text)])
 
     def marks(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Report many lines at once."""
-        head = "" if self.in_words else f"@{self.nonce} "
-        text = "".join(f"{head}{word} {rest}".replace("\n", " ") + "\n" for word, rest in lines)
-        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        """Report many things at once."""
+        self._write(lines)
+        self.heed()
+
+    def output(self, line: str) -> None:
+        """Report a line of a program, which may be at work: a signal is heeded later."""
+        self._write([("output", line)])
+
+    def _write(self, lines: Iterable[tuple[str, str]]) -> None:
+        text = "".join(self._line(word, rest) for word, rest in lines)
+        # What a login has printed need not end with a line, and its errors may come between two reports.
+        head = "" if self.in_words else "\n"
+        data = memoryview(f"{head}{text}".encode("utf-8", "surrogateescape"))
         try:
             while data:
                 data = data[os.write(1, data) :]
         except OSError:
             # A journal that is gone is no reason to end: nobody else guards the run.
-            if not (self._leaving or self.in_words):
-                raise Interrupted from None
-        self.heed()
+            self._signalled = self._signalled or not self.in_words
+
+    def _line(self, word: str, text: str) -> str:
+        """One JSON object, led by the nonce, which nothing that a program prints can have."""
+        if self.in_words:
+            head = "" if word in {"output", "fault"} else f"{word} "
+            return f"{head}{text}".replace("\n", " ") + "\n"
+        return f'{self.nonce} {{"report": {_quoted(word)}, "text": {_quoted(text)}}}\n'
+
+    def trace(self, error: Exception) -> None:
+        """Report where a fault of ours came from, by what the interpreter itself has for that."""
+        shown = io.StringIO()
+        with redirect_stderr(shown):
+            sys.excepthook(type(error), error, error.__traceback__)
+        self.marks(("fault", line) for line in shown.getvalue().splitlines())
+
+    def why(self, error: Exception) -> str:
+        """Why something came to its end, as the history and the operator get it; a fault of ours is shown as well."""
+        if isinstance(error, Stopped):
+            return error.text
+        if isinstance(error, Interrupted):
+            return "interrupted"
+        if isinstance(error, OSError):
+            return told(error)
+        self.trace(error)
+        return f"the host's program failed: {type(error).__name__}: {error}"
 
     def say(self, word: str, text: str = "") -> None:
         """Report a step that begins."""
@@ -195,27 +224,10 @@ class Run:
         return json.dumps(line if group is None else {**line, "group": group}, separators=(",", ":"))
 
 
-def trace(error: Exception) -> None:
-    """Show where a fault of ours came from, by what the interpreter itself has for that."""
-    sys.excepthook(type(error), error, error.__traceback__)
-
-
 def told(error: OSError) -> str:
     """An error of the system in words, its path first."""
     place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     return f"{place}{error.strerror or error}"
-
-
-def why(error: Exception) -> str:
-    """Why something came to its end, as the history and the operator get it; a fault of ours is shown as well."""
-    if isinstance(error, Stopped):
-        return error.text
-    if isinstance(error, Interrupted):
-        return "interrupted"
-    if isinstance(error, OSError):
-        return told(error)
-    trace(error)
-    return f"the host's program failed: {type(error).__name__}: {error}"
 
 
 def utc_now() -> str:

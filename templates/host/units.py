@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Mapping
 
@@ -16,30 +15,24 @@ _LINE = 4000
 """Letters of a line of the journal that are reported: a line has no end but what is set to it."""
 
 
-class Child:
-    """A program that was started, and is waited for later. It gets no input; what it says goes where we write."""
+class Child(programs.Started):
+    """A program that was started, and is waited for later."""
 
     def __init__(self, *words: str) -> None:
-        programs.show(words)
         # What it writes may be heard by nobody any more, which is no reason for it to end.
-        self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, restore_signals=False)
+        super().__init__(*words, restore_signals=False)
 
     def wait(self) -> bool:
         """Its end; whether it did what it was told."""
-        return self._process.wait() == 0
+        return self.ends_within(float("inf")) and self.well
 
     def ended(self, run: Run, seconds: float) -> bool:
         """Whether it ends within so many seconds. A signal ends the wait, and not the program."""
         end = time.monotonic() + seconds
-        while self._process.poll() is None:
-            left = end - time.monotonic()
-            if left <= 0:
+        while not self.ends_within(min(0.05, end - time.monotonic())):
+            if time.monotonic() >= end:
                 return False
-            try:
-                # It looks often at first, and less often later.
-                self._process.wait(min(left, 0.05))
-            except subprocess.TimeoutExpired:
-                run.heed()
+            run.heed()
         return True
 
 

@@ -28,6 +28,8 @@ _LOGGED = 16 * 1024 * 1024
 """Letters of one script's output that the log of the run takes from a host."""
 _SHOWN = 4096
 """Letters of a step or a warning that are shown."""
+_LOG: dict[str, Callable[[str], str]] = {"journal": log_text.by_service, "systemd": log_text.by_systemd, "fault": str}
+"""Reports that go into the log of the run, and how they stand there."""
 
 
 @dataclass
@@ -143,16 +145,15 @@ class Member:
             if heard and isinstance(item, Mark):
                 heard(item.word)
             if isinstance(item, Output):
-                log(item.text)
+                if item.text.strip():
+                    log(item.text)
             elif item.word == "step":
                 word, _, text = item.rest[:_SHOWN].partition(" ")
                 emit(Step(self.host.name, script.stage, word, text))
             elif item.word == "warning":
                 emit(Line(self.host.name, item.rest[:_SHOWN], "warning"))
-            elif item.word == "journal":
-                log(log_text.by_service(item.rest))
-            elif item.word == "systemd":
-                log(log_text.by_systemd(item.rest))
+            elif item.word in _LOG:
+                log(_LOG[item.word](item.rest))
 
         return sink
 

@@ -117,7 +117,8 @@ def asked(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
     limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
     # Any user of the host can read a command line, and the nonce makes a line ours.
     first = f"# {hashlib.sha256(nonce.encode()).hexdigest()[:16]}"
-    begin = f"{first}\nprintf '@%s begin\\n' {nonce}\n"
+    # What a login has printed ahead of it need not end with a line.
+    begin = f'{first}\nprintf \'\\n%s {{"report": "begin"}}\\n\' {nonce}\n'
     script = f'{begin}{limit}"${{SHELL:-/bin/sh}}" -c {quote.shell(line)}\nexit $?\n'
     # Where a login reads a part of it, the rest is not run.
     whole = f'case $script in "{first}"*) eval "$script" ;; esac'

@@ -13,6 +13,8 @@ from tasks.engine.host.steps import Script
 
 _LONGEST = 1000
 """Characters of a reason that a host tells."""
+_FAULT = 20
+"""Lines of the end of a traceback."""
 
 
 class Edited(LoopError):
@@ -52,7 +54,9 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         why,
         where=host,
         next=logs if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
-        detail=readable(transcript.all("journal"), transcript.all("systemd")) or tuple(transcript.tail),
+        detail=readable(transcript.all("journal"), transcript.all("systemd"))
+        or transcript.all("fault")[-_FAULT:]
+        or tuple(transcript.tail),
     )
 
 

@@ -44,7 +44,7 @@ for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/lo
     [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
     [ -z "$kept" ] || exec "$python" -I -S ./__main__.py
     IFS= read -r nonce
-    printf '@%s {MISSING} missing\\n' "$nonce"
+    printf '\\n%s {{"report": "{MISSING}", "text": "missing"}}\\n' "$nonce"
     exit {kept.DAMAGED}
   fi
   why=$(printf '%s\\n' "$why" | grep '^[A-Za-z]*Error: ' | tail -n 1 | head -c 100)
@@ -55,7 +55,8 @@ done
   head -c "$length" >/dev/null
 }}
 IFS= read -r nonce
-printf '@%s {LACKS} %s\\n' "$nonce" "${{found#, }}"
+found=$(printf %s "${{found#, }}" | tr -d '"\\\\[:cntrl:]')
+printf '\\n%s {{"report": "{LACKS}", "text": "%s"}}\\n' "$nonce" "$found"
 exit 1
 """
 """What a login's shell runs: the first interpreter of the system that will do, or a word of why there is none.

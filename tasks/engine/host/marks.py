@@ -1,4 +1,4 @@
-"""Reads what a script prints: lines that carry the run's nonce are ours, the rest is output. No I/O in here."""
+"""Reads what a script says: one report a line, `NONCE {"report": WORD, "text": TEXT}`. The rest is output. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
 
 LINE_LIMIT = 64 * 1024
@@ -33,90 +34,88 @@ class TooMuch(LoopError):
 
 
 class Mark(NamedTuple):
-    """One of our lines: `@NONCE word rest`."""
+    """What the host's program says. word: what kind of thing it is."""
 
     word: str
     rest: str
 
 
 class Output(NamedTuple):
-    """A line of something else: the login shell's greeting, a program's complaint."""
+    """A line of something else: the login shell's greeting, or of a program that ours has started (`output`)."""
 
     text: str
 
 
 @dataclass
 class Reader:
-    """Feed it bytes as they come, in any pieces; it yields the lines that are complete.
-
-    A mark ends the line that it stands in: what a login shell or a program says need not end with one.
-    """
+    """Feed it bytes as they come, in any pieces; it yields the lines that are complete."""
 
     nonce: str
-    _buffer: bytearray = field(default_factory=bytearray)
+    _held: bytearray = field(default_factory=bytearray)
     _searched: int = 0
     _dropping: bool = False
-    _deaf: bool = False
 
     def __post_init__(self) -> None:
-        self._head = f"@{self.nonce} ".encode()
-        self._data = self._head + b"data "
+        self._head = f"{self.nonce} ".encode()
+        self._data = self._head + b'{"report": "data", '
 
     def feed(self, data: bytes) -> Iterator[Mark | Output]:
         """The lines that `data` completes."""
-        self._buffer += data
-        while (end := self._end()) >= 0:
-            line = bytes(self._buffer[:end])
-            del self._buffer[: end + self._buffer.startswith(b"\n", end)]
+        self._held += data
+        # What was searched before is not searched again: a line may come byte by byte.
+        while (end := self._held.find(b"\n", self._searched)) >= 0:
+            line = bytes(self._held[:end])
+            del self._held[: end + 1]
             self._searched = 0
             if not self._dropping:
-                yield self._cut(line) if len(line) > self._limit(line) else self._parse(line)
-            self._dropping = self._deaf = False
-        if len(self._buffer) >= self._limit(self._buffer) + len(self._head):
+                yield self._read(line)
+            self._dropping = False
+        self._searched = len(self._held)
+        if len(self._held) > self._limit(self._held):
             if not self._dropping:
-                yield self._cut(self._buffer)
-            self._dropping = True
-            self._deaf = self._deaf or self._buffer.startswith(self._head)
-            # A mark may have begun at its end.
-            del self._buffer[: 1 - len(self._head)]
-            self._searched = 0
+                yield self._read(bytes(self._held))
+            self._dropping, self._searched = True, 0
+            self._held.clear()
 
-    def _end(self) -> int:
-        """Where the line ends that the buffer begins with: at its own end, or at a mark; -1 while it does not.
-
-        What was searched before is not searched again: a line may come byte by byte.
-        """
-        start, size = self._searched, len(self._buffer)
-        # A mark may have begun at the end of what was searched.
-        self._searched = max(0, size - len(self._head) + 1)
-        end = self._buffer.find(b"\n", start)
-        if self._deaf or self._buffer.startswith(self._head):
-            return end
-        mark = self._buffer.find(self._head, start, end if end >= 0 else size)
-        return mark if mark >= 0 else end
+    def close(self) -> Iterator[Mark | Output]:
+        """What was left without an end of line: never one of our reports, which are whole or cut off."""
+        if self._held and not self._dropping:
+            yield Output(self._held.decode("utf-8", "replace"))
+        self._held.clear()
 
     def _limit(self, line: bytes | bytearray) -> int:
         if line.startswith(self._data):
             return MARK_LIMIT
         return TEXT_LIMIT if line.startswith(self._head) else LINE_LIMIT
 
-    @staticmethod
-    def _cut(line: bytes | bytearray) -> Output:
-        return Output(line[:LINE_LIMIT].decode("utf-8", "replace") + " ...")
-
-    def close(self) -> Iterator[Mark | Output]:
-        """What was left without an end of line: never one of our marks, which are whole or cut off."""
-        if self._buffer and not self._dropping:
-            yield Output(self._buffer.decode("utf-8", "replace"))
-        self._buffer.clear()
-
-    def _parse(self, line: bytes) -> Mark | Output:
+    def _read(self, line: bytes) -> Mark | Output:
+        if len(line) > self._limit(line):
+            return _cut(line)
         text = line.decode("utf-8", "replace")
-        if not line.startswith(self._head):
-            return Output(text.removesuffix("\r"))
-        word, _, rest = text[len(self._head) :].partition(" ")
-        # Part of it may go into the next script, and no shell can be given a NUL.
-        return Mark(word, rest.replace("\0", "\ufffd"))
+        found = _report(text[len(self._head) :]) if line.startswith(self._head) else None
+        return found or Output(text.removesuffix("\r"))
+
+
+def _report(text: str) -> Mark | Output | None:
+    """What a JSON object says; None for what is no report."""
+    try:
+        value = untrusted_json.load(text, MARK_LIMIT)
+    except ValueError:
+        return None
+    word, told = (value.get("report"), value.get("text", "")) if isinstance(value, dict) else (None, None)
+    if not (isinstance(word, str) and isinstance(told, str)):
+        return None
+    # One line, of letters that can be written: part of it may go into the next script, and no shell takes a NUL.
+    word, told = (
+        one.encode("utf-8", "replace").decode().replace("\0", "\ufffd").replace("\n", " ") for one in (word, told)
+    )
+    if word != "output":
+        return Mark(word, told)
+    return Output(told) if len(told) <= LINE_LIMIT else _cut(told.encode())
+
+
+def _cut(line: bytes) -> Output:
+    return Output(line[:LINE_LIMIT].decode("utf-8", "replace") + " ...")
 
 
 @dataclass
