@@ -44,7 +44,6 @@ SERVICE = Service(
 )
 OLD, NEW = "a" * 12, "b" * 12
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
-_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 HERE = host_program.LAUNCHER.replace("exec ", f"PATH={shlex.quote(str(STUBS))}:$PATH; exec ", 1)
 
 
@@ -189,22 +188,7 @@ class ShellHost:
 
     def moved(self, script: Script) -> Script:
         """The script with its places below the temporary directory, and nothing else changed."""
-        if script.program:
-            return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
-        places = {
-            _PATH: f"PATH={shlex.quote(str(STUBS))}:/usr/sbin:/usr/bin:/sbin:/bin\nexport LAB_PID=$$\n",
-            f"ROOT={layout.root(self.service)}\n": f"ROOT={shlex.quote(str(self.root))}\n",
-            "/run/$NAME": f"{self.folder}/run/$NAME",
-            "/proc/": f"{self.folder}/proc/",
-        }
-        text = script.text.replace("SYSTEMCTL=$(command -v systemctl)", "SYSTEMCTL=systemctl")
-        for before, after in places.items():
-            assert before in text, f"{before!r} is not in the script any more: this module has to follow"
-            text = text.replace(before, after)
-        text = text.replace("/etc/$NAME/check", f"{self.folder}/check")
-        # Where a boot looks for what it starts; only what commits looks there.
-        text = text.replace("/etc/systemd/system", f"{self.folder}/enabled")
-        return script._replace(text=text)
+        return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
 
     @property
     def calls(self) -> list[str]:

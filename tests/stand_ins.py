@@ -30,7 +30,7 @@ exec(step["do"])
 
 def told_to(do: str, seconds: float = 60) -> Script:
     """A step of that program."""
-    return Script("try", json.dumps({"do": do}), seconds, program=True)
+    return Script("try", json.dumps({"do": do}), seconds)
 
 
 def reported(nonce: str, word: str, text: str) -> bytes:

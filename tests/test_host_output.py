@@ -104,7 +104,7 @@ def test_what_reaches_the_controller_is_reports_and_nothing_else(shell_host: She
 
 
 def test_a_fault_of_ours_is_shown_in_reports_of_its_own() -> None:
-    stop = Script("stop", json.dumps({"step": "stop", "name": "none"}), 60, program=True)
+    stop = Script("stop", json.dumps({"step": "stop", "name": "none"}), 60)
     transcript = LocalShell().execute(stop, RUN, lambda _: None)
     trace = transcript.all("fault")
     assert trace[0] == "Traceback (most recent call last):"

@@ -30,7 +30,7 @@ MISSING = f'\nn {{"report": "{host_program.MISSING}", "text": "missing"}}\n'.enc
 def step(**values: object) -> Script:
     head = {"program": host_program.digest(), "step": "drift", "name": "nothing-of-ours", "root": "/nonexistent"}
     rest = {"files": [], "certificate": "", "units": [], "manifests": {}}
-    return Script("drift", json.dumps({**head, **rest, **values}), 60, program=True)
+    return Script("drift", json.dumps({**head, **rest, **values}), 60)
 
 
 def test_it_runs_without_a_file_and_reports() -> None:

@@ -95,8 +95,6 @@ def received(script: Script) -> str:
         found, rest = rest[: int(length)], rest[int(length) :]
         return found.decode()
 
-    if not script.program:
-        return frame()
     assert frame() == host_program.LAUNCHER
     place, _, rest = rest.partition(b"\n")
     if not place:
@@ -122,10 +120,9 @@ def test_every_step_is_printed_as_it_is_sent(situation: str, capsys: pytest.Capt
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_step_is_data_of_a_few_kb(situation: str) -> None:
     for script in SITUATIONS[situation]:
-        if script.program:
-            assert json.loads(script.text)["step"] == script.stage
-            # Root's part names each of its files.
-            assert len(script.text) < 8192 or script.stage == "setup"
+        assert json.loads(script.text)["step"] == script.stage
+        # Root's part names each of its files.
+        assert len(script.text) < 8192 or script.stage == "setup"
 
 
 # What follows needs a real host.

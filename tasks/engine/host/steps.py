@@ -21,7 +21,7 @@ _PACKAGES = 600
 class Script(NamedTuple):
     """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has.
 
-    followed: another one comes after it, as a rule. program: text is a step of the host's program, one JSON object;
+    text: a step of the host's program, one JSON object. followed: another one comes after it, as a rule.
     place: of the copy that is to run it, empty where the program is sent.
     """
 
@@ -30,7 +30,6 @@ class Script(NamedTuple):
     seconds: float
     root: bool = False
     followed: bool = False
-    program: bool = False
     place: str = ""
 
 
@@ -233,7 +232,7 @@ def _step(step: str, service: Service, values: Mapping[str, object], *, seconds:
     text = json.dumps({**head, **values}, indent=2) + "\n"
     # Root never runs what lies on the host.
     place = "" if root or step == "drift" else host_program.place(layout.root(service))
-    return Script(step, text, seconds, root, program=True, place=place)
+    return Script(step, text, seconds, root, place=place)
 
 
 def front(service: Service) -> str:

@@ -75,7 +75,7 @@ def opening(script: Script, launcher: str = host_program.LAUNCHER) -> bytes:
     It is the same for all that one account runs of a copy, so that the interpreter of the next step can be begun before
     that step is known.
     """
-    return framed(launcher) + f"{script.place}\n".encode() if script.program else b""
+    return framed(launcher) + f"{script.place}\n".encode()
 
 
 def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
@@ -83,12 +83,8 @@ def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes], progr
     the step; the payload. Nothing of it waits for the payload. program: its text, if not the one of this version.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
-    if script.program:
-        text = [] if script.place else [framed(program or host_program.text())]
-        first = [*text, head, framed(script.text)]
-    else:
-        first = [framed(script.text), head]
-    yield from blocks(first)
+    text = [] if script.place else [framed(program or host_program.text())]
+    yield from blocks([*text, head, framed(script.text)])
     yield from blocks(payload)
 
 
