@@ -25,7 +25,7 @@ import pytest
 from tasks.engine.config.sections import Gateway, Health
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import host_program, layout, templates
-from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import Script
 from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
@@ -130,8 +130,8 @@ class ShellHost:
     ) -> int:
         """Run it; the exit status, or minus the signal that ended it. do: what happens when the step `at` is told."""
 
-        def sink(item: Mark | Output) -> None:
-            if isinstance(item, Mark) and item.word == "step" and item.rest.split(" ")[0] == at:
+        def sink(item: Report | Output) -> None:
+            if isinstance(item, Report) and item.word == "step" and item.text.split(" ")[0] == at:
                 do()
 
         try:
@@ -180,7 +180,7 @@ class ShellHost:
         # What cuts the run is not meant for its guard.
         self.mend()
 
-        def sink(item: Mark | Output) -> None:
+        def sink(item: Report | Output) -> None:
             self.guard_said += f"{item.text}\n" if isinstance(item, Output) else ""
 
         with mock.patch.dict(os.environ, SLOT=self.slot("current") or ""):

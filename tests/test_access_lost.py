@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.config import inventory
-from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import Script
 from tasks.engine.ssh.session import LinkLost, Run
 from tasks.engine.ssh.ssh_config import Options
@@ -45,5 +45,5 @@ def test_a_link_that_is_lost_as_a_channel_opens_is_called_lost(linked: tuple[Ssh
     assert "MaxSessions" not in f"{caught.value.message} {caught.value.next}"
 
 
-def _ignore(_: Mark | Output) -> None:
+def _ignore(_: Report | Output) -> None:
     """It comes to nothing."""

@@ -14,7 +14,7 @@ from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError
 from tasks.engine.host import facts
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.system_files import Ground
 from tasks.engine.report import output
 from templates.host import record
@@ -48,12 +48,12 @@ def told(*lines: str, end: bool = True, **values: object) -> Transcript:
             place = place[key]
         place[last] = value
     transcript = Transcript()
-    transcript.add(Mark("facts", json.dumps(document)))
+    transcript.add(Report("facts", json.dumps(document)))
     for line in lines:
         word, _, rest = line.partition(" ")
-        transcript.add(Mark(word, rest))
+        transcript.add(Report(word, rest))
     if end:
-        transcript.add(Mark("end", "ok"))
+        transcript.add(Report("end", "ok"))
     return transcript
 
 
@@ -64,7 +64,7 @@ def python(version: str = "3.11.2", path: str = "/usr/bin/python3", **values: st
 def test_of_two_words_the_first_counts_which_is_roots_own() -> None:
     """Root tells what its part depends on; of files, too, it comes before whatever else may be said."""
     transcript = told("data /etc/x YQ==", "data /etc/x Yg==", machine__tools={"systemctl": "/usr/bin/systemctl"})
-    transcript.add(Mark("facts", json.dumps(plain(Told(Machine(tools={"systemctl": "/home/deploy/systemctl"}))))))
+    transcript.add(Report("facts", json.dumps(plain(Told(Machine(tools={"systemctl": "/home/deploy/systemctl"}))))))
     found = facts.parse(transcript)
     assert found.machine.tools["systemctl"] == "/usr/bin/systemctl"
     assert found.contents == {"/etc/x": b"a"}
@@ -167,8 +167,8 @@ def test_a_fact_of_another_type_or_amount_is_that_hosts_error(path: str, number:
 )
 def test_what_is_no_document_of_ours_is_that_hosts_error(text: str) -> None:
     transcript = Transcript()
-    transcript.add(Mark("facts", text))
-    transcript.add(Mark("end", "ok"))
+    transcript.add(Report("facts", text))
+    transcript.add(Report("end", "ok"))
     with pytest.raises(LoopError, match="facts that cannot be"):
         facts.parse(transcript)
 
@@ -187,8 +187,8 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
         (python(),),
     )  # fmt: skip
     transcript = Transcript()
-    transcript.add(Mark("facts", json.dumps(plain(whole))))
-    transcript.add(Mark("end", "ok"))
+    transcript.add(Report("facts", json.dumps(plain(whole))))
+    transcript.add(Report("end", "ok"))
     assert facts.parse(transcript).told == whole
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tasks.engine.fleet import script_errors
-from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import Script
 
 ACTIVATE, SETUP = Script("activate", "", 1), Script("setup", "", 1, root=True)
@@ -22,7 +22,7 @@ NO_RIGHTS = "this needs root once, and deploy may not use sudo without a passwor
 def said(*marks: tuple[str, str], tail: tuple[str, ...] = (), status: int = 1) -> Transcript:
     transcript = Transcript(exit=status)
     for word, rest in marks:
-        transcript.add(Mark(word, rest))
+        transcript.add(Report(word, rest))
     for line in tail:
         transcript.add(Output(line))
     return transcript

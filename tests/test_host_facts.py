@@ -300,7 +300,7 @@ def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPa
     said: list[tuple[str, str]] = []
     step = {"name": "nothing", "root": str(tmp_path), "wants": ["state"], "files": [], "wait": 0, "watch": 0}
     run = Run(("n", "r", "{}", ""), step, io.BytesIO())
-    monkeypatch.setattr(run, "marks", said.extend)
+    monkeypatch.setattr(run, "reports", said.extend)
     answer = facts.Answer()
     answer.told = {"machine": {"tools": {"tar": "/home/deploy/tar"}}, "files": {"/x": "y"}, "pythons": [1]}
     monkeypatch.setattr(facts, "_look", lambda *_: answer)

@@ -143,13 +143,13 @@ def test_a_person_gets_words(capfd: pytest.CaptureFixture[str]) -> None:
     made = run()
     made.in_words = True
     made.say("switch", "slot blue\ntakes the traffic")
-    made.mark("end", "ok")
+    made.report("end", "ok")
     made.output("  of a program")
     assert capfd.readouterr().out == "step switch slot blue takes the traffic\n  of a program\n"
 
 
 def test_words_and_texts_of_any_letters_are_one_report(capfd: pytest.CaptureFixture[str]) -> None:
     """Both may come from a process of the deploy account."""
-    run().mark('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\udcff\\')
+    run().report('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\udcff\\')
     (found,) = reports(capfd.readouterr().out.encode("utf-8", "surrogateescape"))
     assert found == ('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\ufffd\\')

@@ -37,7 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         (tmp_path / "myapp/lock" / name).touch()
     monkeypatch.setattr(locks, "RUN", str(tmp_path))
     made = Run(("n", "20260101T000000-abc123", '{"user":"me"}', ""), {"name": "myapp"}, io.BytesIO())
-    monkeypatch.setattr(made, "mark", lambda *_: made.heed())
+    monkeypatch.setattr(made, "report", lambda *_: made.heed())
     return made
 
 

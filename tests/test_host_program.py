@@ -15,7 +15,7 @@ import pytest
 
 from tasks.engine.fleet import script_errors
 from tasks.engine.host import host_program, templates
-from tasks.engine.host.marks import Transcript
+from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import Script
 from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import Run

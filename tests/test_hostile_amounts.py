@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tasks.engine import untrusted_json
 from tasks.engine.diagnose import drift
 from tasks.engine.errors import UsageError
-from tasks.engine.host import journal, log_text, marks
+from tasks.engine.host import journal, log_text, protocol
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.marks import KEPT, Mark, Reader, TooMuch, Transcript
+from tasks.engine.host.protocol import KEPT, Reader, Report, TooMuch, Transcript
 from tasks.engine.logs import lines, merge
 from tasks.engine.release.python_target import Target
 from tasks.engine.report import output
@@ -65,7 +65,7 @@ def test_an_answer_without_an_end_is_given_up() -> None:
 
 
 def test_many_short_answers_count_as_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marks, "KEPT", 1024**2)
+    monkeypatch.setattr(protocol, "KEPT", 1024**2)
     with pytest.raises(TooMuch):
         answer(reported("nonce", "x", ""), 1024**2 // 3 * 2)
 
@@ -79,8 +79,8 @@ def answer(piece: bytes, size: int) -> None:
 
 
 def test_a_nul_of_a_host_reaches_no_further_script() -> None:
-    (mark,) = Reader("nonce").feed(reported("nonce", "fact", "current_release a\0b"))
-    assert mark == Mark("fact", "current_release a\ufffdb")
+    (found,) = Reader("nonce").feed(reported("nonce", "fact", "current_release a\0b"))
+    assert found == Report("fact", "current_release a\ufffdb")
 
 
 def _refusal(**values: object) -> str | None:

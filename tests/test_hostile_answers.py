@@ -15,7 +15,7 @@ from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.fleet import script_errors
 from tasks.engine.host import journal, log_text, maintenance
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.marks import Mark, Transcript
+from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import Script
 from tasks.engine.report import lines, output
 from templates.host.told import State, Told
@@ -194,7 +194,7 @@ def test_a_table_is_lines(rows: list[tuple[str, str, str]]) -> None:
 def test_a_failure_is_told_whatever_the_script_said(text: str) -> None:
     for word in ("busy", "moved", "edited", "failed", "refused", "journal"):
         transcript = Transcript()
-        transcript.add(Mark(word, text))
+        transcript.add(Report(word, text))
         error = script_errors.explain(Script("activate", "", 1), transcript, "shire01", "deploy")
         shown(*output.error_lines(error))
         encoded(error.as_dict())

@@ -82,7 +82,7 @@ exec sleep 100000
 ID = "c" * 12
 
 
-def mark(word: str, rest: str) -> str:
+def report(word: str, rest: str) -> str:
     return f"NONCE {json.dumps({'report': word, 'text': rest})}"
 
 
@@ -95,12 +95,14 @@ def deploys(count: int) -> list[str]:
     """Half of them deploys of something new, half rollbacks."""
     half = count // 2
     done = [("deploy", number) for number in range(half)] + [("rollback", half - number) for number in range(2, half)]
-    return [mark("history", f'{{"action": "{action}", "state": "done", "release": "r{one}"}}') for action, one in done]
+    return [
+        report("history", f'{{"action": "{action}", "state": "done", "release": "r{one}"}}') for action, one in done
+    ]
 
 
 LIES: dict[str, list[str]] = {
-    "a drop-in without a directory": [mark("drift", "unit myapp@blue.service DropInPaths WORD")],
-    "drop-ins by the thousand": [mark("drift", "unit myapp@blue.service DropInPaths " + "/x/y/z " * 100_000)],
+    "a drop-in without a directory": [report("drift", "unit myapp@blue.service DropInPaths WORD")],
+    "drop-ins by the thousand": [report("drift", "unit myapp@blue.service DropInPaths " + "/x/y/z " * 100_000)],
     "a history of 250,000 lines": deploys(250_000),
     "a history of 100,000 lines": deploys(100_000),
     "numbers that are none": [fact(way, -1) for way in ("machine time", "survey uptime", "state probation")],
@@ -112,9 +114,9 @@ LIES: dict[str, list[str]] = {
         "libc": "glibc 2." + "9" * 5000, "implementation": "cpython", "flaws": ""} for number in range(100)])],
     "another host's maintenance": [
         fact("state maintenance", '{"host": "shire02", "who": {"git": [[]]}, "since": {}}')],
-    "what is no JSON": [mark(word, text) for word in ("history", "release") for text in ("[" * 90_000, "null", "{}")],
+    "what is no JSON": [report(word, text) for word in ("history", "release") for text in ("[" * 90_000, "null", "{}")],
     "names that cannot be": [fact("state current", "../../etc")],
-    "a second word": [mark("facts", "{}")],
+    "a second word": [report("facts", "{}")],
     "reports that are none": [f"NONCE {text}" for text in (
         "", "{", "[]", "7", '{"report": 7}', '{"report": "facts", "text": {}}', '{"report": "end", "text": NaN}',
         '{"report": ' + "[" * 90_000, '{"report": ' + "9" * 90_000 + "}", '{"report": "end", "report": ["end"]}')],

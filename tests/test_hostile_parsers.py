@@ -32,13 +32,13 @@ from tasks.engine.host import (
     journal,
     log_text,
     maintenance,
-    marks,
+    protocol,
     questions,
     system_files,
     typed,
 )
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.marks import Mark, Output, Reader, Transcript
+from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.host.questions import Question
 from tasks.engine.host.steps import Script
 from tasks.engine.logs import lines, merge
@@ -83,20 +83,20 @@ def facts_of(said: Transcript) -> Facts:
 
 def text_of(said: Transcript) -> str:
     """All that was said, as one text."""
-    return "\n".join(rest for rests in said.marks.values() for rest in rests)
+    return "\n".join(rest for rests in said.reports.values() for rest in rests)
 
 
 def journal_of(said: Transcript) -> list[journal.Entry]:
     """The entries among what was said."""
-    found = (journal.parse("shire01", rest.encode()) for rests in said.marks.values() for rest in rests)
+    found = (journal.parse("shire01", rest.encode()) for rests in said.reports.values() for rest in rests)
     return [entry for entry in found if entry]
 
 
-def read(said: Transcript) -> list[Mark | Output]:
+def read(said: Transcript) -> list[Report | Output]:
     """It all again, as bytes that arrive in small pieces."""
     reader, found = Reader(NONCE), []
     raw = b"".join(
-        reported(NONCE, word, rest) + f"noise {rest}\n".encode() for word in said.marks for rest in said.marks[word]
+        reported(NONCE, word, rest) + f"noise {rest}\n".encode() for word in said.reports for rest in said.reports[word]
     )
     for start in range(0, len(raw), 50_000):
         found += list(reader.feed(raw[start : start + 50_000]))
@@ -155,7 +155,7 @@ def each(read_one: Callable[[str], object]) -> Callable[[Transcript], object]:
     """A parser of one line, for all of them."""
 
     def parse(said: Transcript) -> None:
-        for rests in said.marks.values():
+        for rests in said.reports.values():
             for rest in rests:
                 _refused(ValueError, lambda rest=rest: read_one(rest))  # type: ignore[misc]
 
@@ -171,7 +171,7 @@ def _refused(kind: type[Exception], call: Callable[[], object]) -> None:
 
 def typed_read(said: Transcript) -> None:
     """Every text that is JSON, as what the program tells."""
-    for rests in said.marks.values():
+    for rests in said.reports.values():
         for rest in rests:
             _refused(ValueError, lambda rest=rest: typed.read(Told, untrusted_json.load(rest)))  # type: ignore[misc]
 
@@ -207,8 +207,8 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}),
     "host.maintenance.state": lambda said: maintenance.state(facts_of(said)),
     "host.maintenance.warn": lambda said: maintenance.warn(facts_of(said)),
-    "host.marks.Reader": read,
-    "host.marks.Transcript": kept,
+    "host.protocol.Reader": read,
+    "host.protocol.Transcript": kept,
     "fleet.member.describe": lambda said: member.describe(facts_of(said)),
     "logs.merge.Merge": merge_all,
     "deploy.plan.as_dict": planned,
@@ -238,16 +238,16 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
 
 # They read nothing of a host: our own texts and files, or what one of the parsers above has made.
 NO_PARSERS = {
-    "host.maintenance.accept", "host.maintenance.accepted", "host.maintenance.files", "host.marks.Mark",
-    "host.marks.Output", "host.marks.TooMuch", "diagnose.drift.Finding", "host.facts.Facts",
+    "host.maintenance.accept", "host.maintenance.accepted", "host.maintenance.files", "host.protocol.Report",
+    "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding", "host.facts.Facts",
     "fleet.script_errors.Edited", "host.history.Action", "host.history.Finding",
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.script_errors", "host.difference", "host.facts",
-    "host.history", "host.log_text", "host.maintenance", "host.marks", "host.typed", "logs.lines", "logs.merge",
+    "host.history", "host.log_text", "host.maintenance", "host.protocol", "host.typed", "logs.lines", "logs.merge",
     "untrusted_json",
 )  # fmt: skip
-SAID = {"Facts", "Transcript", "Action", "Mark", "Output"}
+SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
 
 
 def named(module: str, node: ast.FunctionDef | ast.ClassDef) -> bool:
@@ -379,23 +379,23 @@ def documents(draw: st.DrawFn) -> str:
 def transcripts(draw: st.DrawFn) -> Transcript:
     """What a script may be made to say; as a rule enough of it is true to be believed."""
     said = Transcript()
-    said.add(Mark("facts", arrived(draw(documents()))))
+    said.add(Report("facts", arrived(draw(documents()))))
     if draw(st.booleans()):
         honest(said)
     for word in draw(st.lists(st.sampled_from(WORDS), max_size=12)):
-        said.add(Mark(word, arrived(draw(RESTS.get(word, st.one_of(ANY, JSON.map(dumped)))))))
+        said.add(Report(word, arrived(draw(RESTS.get(word, st.one_of(ANY, JSON.map(dumped)))))))
     for text in draw(st.lists(ANY, max_size=3)):
         said.add(Output(arrived(text)))
-    said.add(Mark("end", ""))
+    said.add(Report("end", ""))
     return said
 
 
 def honest(said: Transcript) -> None:
     """Enough to plan, roll back and judge with."""
-    said.add(Mark("facts", json.dumps(HONEST)))
+    said.add(Report("facts", json.dumps(HONEST)))
     for name in (OLD, NEW):
-        said.add(Mark("release", json.dumps({"id": name})))
-        said.add(Mark("history", json.dumps({"action": "deploy", "release": name, "state": "done", "run": name})))
+        said.add(Report("release", json.dumps({"id": name})))
+        said.add(Report("history", json.dumps({"action": "deploy", "release": name, "state": "done", "run": name})))
 
 
 @pytest.mark.parametrize("name", PARSERS)
@@ -480,9 +480,9 @@ LIMITED = {"difference.Comparison", "drift.examine"}
 def lie(kind: str, count: int) -> Transcript:
     said = Transcript()
     for word, rest in LIES[kind](count):
-        said.add(Mark(word, rest))
+        said.add(Report(word, rest))
     honest(said)
-    said.add(Mark("end", ""))
+    said.add(Report("end", ""))
     vars(said)["read"] = facts.parse(said)
     return said
 
@@ -508,7 +508,7 @@ def test_four_times_as_much_takes_no_sixteen_times_as_long(name: str, kind: str)
 @pytest.mark.parametrize("kind", LIES)
 def test_what_is_made_of_much_takes_little_memory(kind: str) -> None:
     said = lie(kind, 500)
-    size = sum(len(rest) for rests in said.marks.values() for rest in rests)
+    size = sum(len(rest) for rests in said.reports.values() for rest in rests)
     for name in sorted({parse: name for name, parse in PARSERS.items()}.values()):
         tracemalloc.start()
         try:
@@ -521,10 +521,10 @@ def test_what_is_made_of_much_takes_little_memory(kind: str) -> None:
 
 def test_more_lines_than_a_host_has_to_say_are_refused() -> None:
     said = Transcript()
-    for number in range(marks.MARKS):
-        said.add(Mark("history", f"{number}"))
-    with pytest.raises(marks.TooMuch, match="200000 lines"):
-        said.add(Mark("history", "one more"))
+    for number in range(protocol.REPORTS):
+        said.add(Report("history", f"{number}"))
+    with pytest.raises(protocol.TooMuch, match="200000 lines"):
+        said.add(Report("history", "one more"))
 
 
 def test_a_line_that_comes_byte_by_byte_is_searched_once() -> None:

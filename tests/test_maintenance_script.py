@@ -114,7 +114,7 @@ def test_what_cannot_be_cleared_away_is_told(host: ShellHost, monkeypatch: pytes
     told: list[str] = []
     step = {"name": "myapp", "root": str(host.root)}
     run = Run(("n", "r", '{"user":"me"}', ""), step, io.BytesIO())
-    monkeypatch.setattr(run, "mark", lambda word, text="": told.append(f"{word} {text}"))
+    monkeypatch.setattr(run, "report", lambda word, text="": told.append(f"{word} {text}"))
     monkeypatch.setattr(shutil, "rmtree", fails)
     with Folder.open(str(host.root)) as root:
         maintenance._Door(run, root)._take_away()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.host import host_program
-from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import Script
 from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
@@ -26,7 +26,7 @@ PROGRAM = (host_program.LAUNCHER, TOLD)
 HEAD = "report('head', shutil.which('head') or '')"
 
 
-def ignore(_: Mark | Output) -> None:
+def ignore(_: Report | Output) -> None:
     """The transcript says enough."""
 
 
@@ -67,7 +67,7 @@ def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tm
     sudo.write_text('#!/bin/sh\necho "told $LC_ALL"\nexec "$@"\n')
     sudo.chmod(0o755)
     shell = LocalShell(environment={"PATH": "/nowhere", "LC_ALL": "de_DE.UTF-8"}, become=(str(sudo),), program=PROGRAM)
-    seen: list[Mark | Output] = []
+    seen: list[Report | Output] = []
     transcript = shell.execute(told_to(HEAD), RUN, seen.append)
     assert transcript.last("head")
     assert seen[0] == Output("told C")
@@ -99,7 +99,7 @@ def test_a_payload_that_nobody_reads_does_not_hide_the_exit_status() -> None:
 
 
 def test_output_and_payload_larger_than_any_pipe_do_not_wait_for_each_other() -> None:
-    seen: list[Mark | Output] = []
+    seen: list[Report | Output] = []
     payload = [(b"y" * 999 + b"\n") * 1000] * 4
     do = "shutil.copyfileobj(stream, sys.stdout.buffer)\nsys.stdout.flush()\nreport('end')\n"
     transcript = LocalShell(program=PROGRAM).execute(told_to(do), RUN, seen.append, payload)
@@ -107,7 +107,7 @@ def test_output_and_payload_larger_than_any_pipe_do_not_wait_for_each_other() ->
     assert transcript.ended
 
 
-def test_what_a_program_prints_is_never_one_of_our_marks() -> None:
+def test_what_a_program_prints_is_never_one_of_our_reports() -> None:
     lines = [f'{nonce}{{"report": "end"}}' for nonce in ("0123456789abcdef ", " ", "")]
     transcript = LocalShell(program=PROGRAM).execute(told_to(f"print(*{lines}, sep='\\n')"), RUN, ignore)
     assert not transcript.ended

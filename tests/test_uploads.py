@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.config import inventory
-from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import Script
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.release import wheel_cache
@@ -105,7 +105,7 @@ def told(do: str, seconds: float = 60) -> Script:
     return told_to(do, seconds)._replace(place=COPY)
 
 
-def ignore(_: Mark | Output) -> None:
+def ignore(_: Report | Output) -> None:
     """The transcript says enough."""
 
 

@@ -62,8 +62,8 @@ class Activation(Trial):
 
     def _expect(self) -> None:
         """The committed release must be what the plan saw, before or after the end of a probation."""
-        self.run.mark("before", self.serves)
-        self.run.mark("served", self._ground.served)
+        self.run.report("before", self.serves)
+        self.run.report("served", self._ground.served)
         if self.serves not in self.step["expect"]:
             raise Moved(self.serves)
 
@@ -263,7 +263,7 @@ class Activation(Trial):
         # It has waited for this lock, and is not to wait for a run that hangs here.
         self.turns.activate.free()
         self.run.point("activate.watching")
-        self.run.mark("probation", str(seconds))
+        self.run.report("probation", str(seconds))
 
     def _hand_over(self) -> None:
         """The release serves, and is committed. Its guard has the time to let the old slot drain, and to make room."""
@@ -279,7 +279,7 @@ class Activation(Trial):
         """What is committed is finished, and what is not is taken back; the exit status."""
         status = 129 if isinstance(error, Interrupted) else 1
         if isinstance(error, Refused):
-            self.run.mark("refused", error.text)
+            self.run.report("refused", error.text)
         if self._handed_over:
             return status
         self.why = self.run.why(error)
@@ -292,7 +292,7 @@ class Activation(Trial):
             self.undo()
             self._report_journal()
             self.turns.until.finish()
-        self.run.mark("failed", self.why)
+        self.run.report("failed", self.why)
         return status
 
     def _report_journal(self) -> None:

@@ -30,12 +30,12 @@ def perform(run: Run) -> None:
         _root_file(run, path)
     for unit, values in _units(step["units"]):
         for name in _PROPERTIES:
-            run.mark("drift", f"unit {unit} {name} {values.get(name, '')}")
+            run.report("drift", f"unit {unit} {name} {values.get(name, '')}")
         for path in values.get("DropInPaths", "").split():
-            _show(run.mark, path)
+            _show(run.report, path)
     for path in _extra_units(step["name"], frozenset(step["files"])):
-        run.mark("drift", f"extra {path}")
-        _show(run.mark, path)
+        run.report("drift", f"extra {path}")
+        _show(run.report, path)
     _below(run, step["root"], step["manifests"])
 
 
@@ -45,17 +45,17 @@ def _root_file(run: Run, path: str) -> None:
         with Folder.open(folder) as place:
             found = place.status(name)
             if found is None:
-                run.mark("drift", f"missing {path}")
+                run.report("drift", f"missing {path}")
             elif stat.S_ISLNK(found.st_mode):
-                run.mark("drift", f"link {path} {place.link(name)}")
+                run.report("drift", f"link {path} {place.link(name)}")
             else:
                 # What may not be read, or is no file, is told as that; the digest is among the facts.
                 place.reader(name).close()
-                _show(run.mark, path)
+                _show(run.report, path)
     except FileNotFoundError:
-        run.mark("drift", f"missing {path}")
+        run.report("drift", f"missing {path}")
     except OSError:
-        run.mark("drift", f"unreadable {path}")
+        run.report("drift", f"unreadable {path}")
 
 
 def _units(units: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -99,10 +99,10 @@ def _below(run: Run, root: str, manifests: Mapping[str, str]) -> None:
     except FileNotFoundError:
         return
     if os.geteuid() != 0:
-        examine(root, run.mark, manifests)
+        examine(root, run.report, manifests)
         return
     if owner is None:
-        run.mark("drift", f"unreadable {root}")
+        run.report("drift", f"unreadable {root}")
         return
 
     def work(output: BinaryIO) -> None:
@@ -113,4 +113,4 @@ def _below(run: Run, root: str, manifests: Mapping[str, str]) -> None:
 
     for line in accounts.as_account(owner, work, _SECONDS, _MOST).splitlines():
         word, text = json.loads(line)
-        run.mark(word, text)
+        run.report(word, text)

@@ -48,8 +48,9 @@ def perform(run: Run) -> None:
     if "state" in wants:
         answer = _look(run, wants, known)
     # Root's own word stands: the account adds no more than what is its to tell.
-    run.mark("facts", json.dumps({**plain(told), **{key: answer.told[key] for key in _DEPLOYERS & answer.told.keys()}}))
-    run.marks([*(machine.shown(files) if "contents" in wants else ()), *answer.lines])
+    whole = {**plain(told), **{key: answer.told[key] for key in _DEPLOYERS & answer.told.keys()}}
+    run.report("facts", json.dumps(whole))
+    run.reports([*(machine.shown(files) if "contents" in wants else ()), *answer.lines])
 
 
 class Answer:

@@ -120,7 +120,7 @@ class RootFiles:
             old = [one for one in place.names() if one.startswith(f"{name}.") and one[len(name) + 1 :].endswith("Z")]
             for one in old[:-COPIES]:
                 place.remove(one)
-        self._run.mark("warning", f"{path} is not as it was written here; what it was is kept as {folder}/{copy}")
+        self._run.report("warning", f"{path} is not as it was written here; what it was is kept as {folder}/{copy}")
 
     def put_back(self) -> None:
         """Give every file that was changed what it had before."""
@@ -128,7 +128,7 @@ class RootFiles:
             try:
                 self._put_back(path, former)
             except OSError as error:
-                self._run.mark("warning", f"{path} could not be put back: {error.strerror or error}")
+                self._run.report("warning", f"{path} could not be put back: {error.strerror or error}")
         self._former.clear()
 
     def _put_back(self, path: str, former: Former | None) -> None:

@@ -99,7 +99,7 @@ class Gate:
         limit = min(_LONGEST, 1 + int((began - started) * 2))
         while True:
             # With nobody left to hear it, this ends the run at once, not when the time is up.
-            run.mark("pass", str(passes))
+            run.report("pass", str(passes))
             self._processes.glance()
             self._require_same()
             answer = self._probe.slot(self._slot, limit)
@@ -141,6 +141,6 @@ class Gate:
             self._processes.look()
         step = self._run.step
         if self._processes.result != "exit-code" and self._former and not step["stop_first"]:
-            self._run.mark("killed", f"{step['action']} {step['release']}")
+            self._run.report("killed", f"{step['action']} {step['release']}")
         signalled = self._processes.result == "signal"
         return Failed(f"{why}: a signal has ended it" if signalled else why)

@@ -142,7 +142,7 @@ class Guard(Trial):
             failed = ended.get("ActiveState") == "failed"
             if failed:
                 told = f"slot {self.old} did not end in good order: it had failed, or it had to be killed"
-                self.run.mark("warning", told)
+                self.run.report("warning", told)
             if failed or ended.get("NRestarts", "0") not in {"", "0"}:
                 # As failed it would look like something to recover, and its restarts would count for what starts next.
                 self.slots.forget_starts(self.old).wait()
@@ -159,7 +159,7 @@ class Guard(Trial):
         ended = isinstance(error, Interrupted)
         self.why = self.run.why(error)
         if isinstance(error, Refused):
-            self.run.mark("refused", self.why)
+            self.run.report("refused", self.why)
         if self.phase == GUARDING and not self._on_probation():
             self.phase = OVER
         if self.phase == UNDOING:

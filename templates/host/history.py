@@ -38,7 +38,7 @@ def attempt(run: Run, root: Folder, action: str, release: str, state: str, why: 
     try:
         record(run, root, action, release, state, why)
     except OSError as error:
-        run.mark("warning", f"{action}, {state}: this is not in the history: {told(error)}")
+        run.report("warning", f"{action}, {state}: this is not in the history: {told(error)}")
 
 
 def last(root: Folder) -> str:

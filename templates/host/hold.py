@@ -29,8 +29,8 @@ def perform(run: Run) -> None:
         run.point("hold.taken")
         _keep(run)
         # Who asked before it was taken sees by this whether another run has come between.
-        run.mark("last", _last(run.step["root"]))
-        run.mark("held", run.id)
+        run.report("last", _last(run.step["root"]))
+        run.report("held", run.id)
         _listen(run)
 
 
@@ -41,7 +41,7 @@ def _take(run: Run, lock: locks.Lock, wait: float) -> None:
     held = lock.refuse()
     if not (wait and isinstance(held, Busy)):
         raise held
-    run.mark(held.word, held.text)
+    run.report(held.word, held.text)
     if not lock.wait(run, wait, aloud=True):
         raise Ended(held.status)
 
@@ -50,7 +50,7 @@ def _keep(run: Run) -> None:
     """Keep this program for the steps that follow, and say so; a disk without room for it is no reason to end."""
     with suppress(OSError):
         program.keep(run, run.step["root"], run.sources)
-        run.mark("kept")
+        run.report("kept")
 
 
 def _last(root: str) -> str:

@@ -62,18 +62,18 @@ def perform(run: Run) -> int:
             raise ValueError(f"there is no step {step['step']!r}")
         # With all that it needs, before it does anything: what it is imported from may change meanwhile.
         _module(step["step"]).perform(run)
-        run.mark("end", "ok")
+        run.report("end", "ok")
     except Ended as ended:
         return ended.status
     except Interrupted:
         return 129
     except Stopped as stopped:
         run.leave()
-        run.mark(stopped.word, stopped.text)
+        run.report(stopped.word, stopped.text)
         return stopped.status
     except Exception as error:
         run.leave()
-        run.mark("refused", run.why(error))
+        run.report("refused", run.why(error))
         return 1
     return 0
 

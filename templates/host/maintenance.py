@@ -135,7 +135,7 @@ class _Door:
         self._root.sync()
         if not _remove(self._root, former):
             told = f"{self._root.path}/{former} is root's, and stays until root removes it"
-            self._run.mark("warning", told)
+            self._run.report("warning", told)
 
     def _record(self, action: str, state: str) -> None:
         committed = self._root.link("current/release").rpartition("/")[2]

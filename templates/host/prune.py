@@ -68,4 +68,4 @@ def _sweep(run: Run, folder: Folder, name: str) -> None:
     """The release serves, whatever somebody has put here that is not ours to remove."""
     path = f"{folder.path}/{name}"
     if not programs.remove_tree(path):
-        run.mark("warning", f"{path} is not used any more, and cannot be removed: whose is it?")
+        run.report("warning", f"{path} is not used any more, and cannot be removed: whose is it?")

@@ -71,7 +71,7 @@ def _remove_files(run: Run, known: Record) -> None:
         gateway.reload()
     elif served:
         told = "nginx refuses its own configuration, and goes on serving the site"
-        run.mark("warning", f"{told} of {known.name} until you mend that: nginx -t && systemctl reload nginx")
+        run.report("warning", f"{told} of {known.name} until you mend that: nginx -t && systemctl reload nginx")
 
 
 def _remove_data(run: Run, known: Record) -> None:
@@ -86,7 +86,7 @@ def _remove_data(run: Run, known: Record) -> None:
     for path in (f"/var/lib/{known.name}", f"/var/cache/{known.name}"):
         if os.path.lexists(path):
             if ("directory", path) not in known.made:
-                run.mark("warning", f"{path} was there before setup, and stays")
+                run.report("warning", f"{path} was there before setup, and stays")
                 continue
             run.say("remove", path)
             _remove_tree(run, path)
@@ -94,7 +94,7 @@ def _remove_data(run: Run, known: Record) -> None:
         run.say("remove", f"account {known.name}")
         if not programs.run("userdel", known.name):
             told = "it stays, and the record that it is the service's: mend that, and run this again"
-            run.mark("warning", f"userdel did not remove the account {known.name}; {told}")
+            run.report("warning", f"userdel did not remove the account {known.name}; {told}")
             _keep_record(run, known)
             return
     _remove_etc(run, known)
@@ -120,7 +120,7 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
         try:
             os.rmdir(path)
         except OSError:
-            run.mark("warning", f"{path} has other files, and stays")
+            run.report("warning", f"{path} has other files, and stays")
 
 
 def _keep_record(run: Run, known: Record) -> None:
@@ -146,4 +146,4 @@ def _remove_tree(run: Run, path: str) -> None:
         raise Refused(f"{path} is a symbolic link, and none of ours: remove it, and run this again")
     # However deep it is nested, and whatever it has in it.
     if not programs.run("rm", "-rf", "--", path, seconds=_REMOVE_SECONDS):
-        run.mark("warning", f"{path} cannot be removed as a whole: see what is left of it")
+        run.report("warning", f"{path} cannot be removed as a whole: see what is left of it")

@@ -135,13 +135,13 @@ class Run:
                 raise
             self.output(told(error))
 
-    def mark(self, word: str, text: str = "") -> None:
+    def report(self, word: str, text: str = "") -> None:
         """Report something: a word that says what it is, and a text."""
         if self.in_words and word in {"pass", "end"}:
             return
-        self.marks([(word, text)])
+        self.reports([(word, text)])
 
-    def marks(self, lines: Iterable[tuple[str, str]]) -> None:
+    def reports(self, lines: Iterable[tuple[str, str]]) -> None:
         """Report many things at once."""
         self._write(lines)
         self.heed()
@@ -174,7 +174,7 @@ class Run:
         shown = io.StringIO()
         with redirect_stderr(shown):
             sys.excepthook(type(error), error, error.__traceback__)
-        self.marks(("fault", line) for line in shown.getvalue().splitlines())
+        self.reports(("fault", line) for line in shown.getvalue().splitlines())
 
     def why(self, error: Exception) -> str:
         """Why something came to its end, as the history and the operator get it; a fault of ours is shown as well."""
@@ -189,12 +189,12 @@ class Run:
 
     def say(self, word: str, text: str = "") -> None:
         """Report a step that begins."""
-        self.mark("step", f"{word} {text}".rstrip())
+        self.report("step", f"{word} {text}".rstrip())
 
     def journal(self, text: str) -> None:
         """Report the lines of a program or of a journal, as the reason of a failure."""
         for line in text.splitlines():
-            self.mark("journal", line)
+            self.report("journal", line)
 
     def point(self, name: str) -> None:
         """A named place between two changes of state, where a test makes the run fail, die or stall, once."""

@@ -84,7 +84,7 @@ class Setup:
         run.point("setup.directories")
         self._make_directories(account, service)
         # A release can be staged from now on, which takes longer than all that follows.
-        run.mark("directories")
+        run.report("directories")
         run.point("setup.certificate")
         check = Check(self.name, account)
         if self.step["front"] != "listen":
@@ -150,7 +150,7 @@ class Setup:
     def _make_directories(self, account: Account, service: Account) -> None:
         if account.uid != 0 and not programs.run("usermod", "-a", "-G", "systemd-journal", account.name):
             told = "could not join the group systemd-journal: fab logs shows nothing of this host"
-            self.run.mark("warning", f"{account.name} {told}")
+            self.run.report("warning", f"{account.name} {told}")
         handover.take_groups(self.record, account)
         for path in ("/opt/apps", f"/etc/{self.name}/tls"):
             os.makedirs(path, 0o755, exist_ok=True)

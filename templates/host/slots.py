@@ -198,12 +198,12 @@ class Slots:
         self.require(stopping.wait(), f"slot {slot} cannot be stopped")
         if late:
             told = f"slot {slot} put off its end for longer than {self.bound} s, and was killed"
-            self._run.mark("warning", told)
+            self._run.report("warning", told)
         with self._run.surely():
             self.end_try(slot)
         if left and now() - end >= grace:
             told = f"slot {slot}: {left} requests were still under way after {drain} s, and were cut off"
-            self._run.mark("warning", told)
+            self._run.report("warning", told)
 
     def end(self, slot: str, *, at_once: bool = False) -> None:
         """Stop a slot that is to serve no longer, and forget its starts. at_once: kill it first."""

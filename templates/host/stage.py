@@ -159,7 +159,7 @@ class Staging:
         there = [name for name in listed if arrived.get(name) != listed[name]]
         lacking = [name for name in there if "/" in name or release.compare(self._wheels, name, listed[name])]
         for name in lacking:
-            self._run.mark("lacks", name)
+            self._run.report("lacks", name)
         if lacking:
             raise Edited(self._id)
 

@@ -42,7 +42,7 @@ def _stop(run: Run, lone: Lone) -> None:
     late = lone.slots.await_end(stopping, lone.slots.bound, *SLOTS)
     lone.slots.require(stopping.wait(), "the service cannot be stopped")
     if late:
-        run.mark("warning", f"the service put off its end for longer than {lone.slots.bound} s, and was killed")
+        run.report("warning", f"the service put off its end for longer than {lone.slots.bound} s, and was killed")
     for slot in SLOTS:
         # What was about to be started again keeps the count of that. Mostly there is none to forget.
         lone.slots.forget_starts(slot).wait()

@@ -34,7 +34,7 @@ def lead_on(run: Run, name: str, account: Account) -> None:
     proxy = f"{name}-listen.service"
     if programs.active(proxy):
         told = f"until a reboot it goes by a link of {account.name}, or until you cut what it carries"
-        run.mark("warning", f"{proxy} was not restarted: {told}: systemctl restart {proxy}")
+        run.report("warning", f"{proxy} was not restarted: {told}: systemctl restart {proxy}")
 
 
 def keep_former_way(name: str, run: str, account: Account) -> None:

@@ -111,7 +111,7 @@ class Trial:
             shown = units.show(unit, "NRestarts", "ActiveState")
             again = shown.get("NRestarts", "0") not in {"", "0"}
             if again or shown.get("ActiveState") in {"failed", "inactive", "activating"}:
-                self.run.mark("warning", f"{unit} does not stay up: see journalctl -u {unit}")
+                self.run.report("warning", f"{unit} does not stay up: see journalctl -u {unit}")
 
     # Back
 

@@ -62,7 +62,7 @@ def states(*units: str) -> list[str]:
 
 def said(run: Run, unit: str, *options: str) -> None:
     """Report what a unit said last, and apart from it what systemd said of the unit."""
-    run.marks(words(unit, *options))
+    run.reports(words(unit, *options))
 
 
 def words(unit: str, *options: str) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from statistics import median
 from tasks.engine.config import inventory
 from tasks.engine.config.service import Service
 from tasks.engine.host import payload, steps
-from tasks.engine.host.marks import Mark, Output
+from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import Staging
 from tasks.engine.release.archive import Tree
 from tasks.engine.release.build import Release
@@ -95,5 +95,5 @@ def _timed(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _ignore(_: Mark | Output) -> None:
+def _ignore(_: Report | Output) -> None:
     """The transcript says enough."""

@@ -14,7 +14,7 @@ from tasks.engine.events import Step
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.script_errors import busy
 from tasks.engine.host import history, host_program, steps
-from tasks.engine.host.marks import Mark, Reader, Transcript
+from tasks.engine.host.protocol import Reader, Report, Transcript
 from tasks.engine.parallel import Emit
 from tasks.engine.ssh.channels import Begun, within
 from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
@@ -102,8 +102,8 @@ class Holds:
                 within(channel, deadline)
                 for item in reader.feed(data):
                     transcript.add(item)
-                    if isinstance(item, Mark) and item.word == "busy" and wait:
-                        emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.rest).message))
+                    if isinstance(item, Report) and item.word == "busy" and wait:
+                        emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.text).message))
                 if transcript.last("held") is not None:
                     self._keep(channel)
                     break

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tasks.engine.host.difference import Comparison
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.marks import TooMuch
+from tasks.engine.host.protocol import TooMuch
 from tasks.engine.host.system_files import HostFile
 
 _UNITS = "/etc/systemd/system/"

@@ -16,7 +16,7 @@ from tasks.engine.fleet import failpoints, script_errors
 from tasks.engine.host import facts as reports
 from tasks.engine.host import log_text, maintenance, questions, steps
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.questions import Question
 from tasks.engine.host.steps import Script
 from tasks.engine.parallel import Emit
@@ -84,13 +84,13 @@ class Member:
         """The facts of the host; more: a further script that reports some."""
         script = steps.facts(self.service, question)
         transcript = self.connect().execute(script, self.run, _nothing)
-        if not transcript.marks:
+        if not transcript.reports:
             raise script_errors.unstarted(transcript, self.host.name, self.login)
         if not transcript.ended:
             raise script_errors.explain(script, transcript, self.host.name, self.login)
         if more:
-            for word, lines in self.perform(more, _nowhere).marks.items():
-                transcript.marks.setdefault(word, []).extend(lines)
+            for word, lines in self.perform(more, _nowhere).reports.items():
+                transcript.reports.setdefault(word, []).extend(lines)
         found = reports.parse(transcript)
         self.warning = maintenance.warn(found)
         return found
@@ -125,7 +125,7 @@ class Member:
     ) -> Transcript:
         """Run a script, with its steps as events; LoopError with the last lines that matter unless it ended well.
 
-        heard: is told the word of every mark as it comes.
+        heard: is told the word of every report as it comes.
         """
         transcript = self.connect().execute(script, self.run, self._sink(script, emit, heard), payload)
         if transcript.ended and transcript.exit == 0:
@@ -141,19 +141,19 @@ class Member:
                 room -= len(text) + 64
                 emit(Line(self.host.name, text if room > 0 else "(more than this of one script is left out)", "log"))
 
-        def sink(item: Mark | Output) -> None:
-            if heard and isinstance(item, Mark):
+        def sink(item: Report | Output) -> None:
+            if heard and isinstance(item, Report):
                 heard(item.word)
             if isinstance(item, Output):
                 if item.text.strip():
                     log(item.text)
             elif item.word == "step":
-                word, _, text = item.rest[:_SHOWN].partition(" ")
+                word, _, text = item.text[:_SHOWN].partition(" ")
                 emit(Step(self.host.name, script.stage, word, text))
             elif item.word == "warning":
-                emit(Line(self.host.name, item.rest[:_SHOWN], "warning"))
+                emit(Line(self.host.name, item.text[:_SHOWN], "warning"))
             elif item.word in _LOG:
-                log(_LOG[item.word](item.rest))
+                log(_LOG[item.word](item.text))
 
         return sink
 
@@ -191,7 +191,7 @@ def describe(found: Facts) -> str:
     return f"release {found.live}, slot {slot}, {state}{'' if found.probation is None else ', on probation'}"
 
 
-def _nothing(_: Mark | Output) -> None:
+def _nothing(_: Report | Output) -> None:
     """Facts are read from the transcript when it is whole."""
 
 

@@ -17,7 +17,7 @@ from tasks.engine import misread, quote
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.fleet import script_errors
 from tasks.engine.fleet.member import Member
-from tasks.engine.host.marks import Mark, Output, Reader, Transcript
+from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.parallel import gather, pool
 from tasks.engine.report import output
 from tasks.engine.report.host_names import Names, takes_colour
@@ -133,7 +133,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     command, script = asked(line, reader.nonce, limit)
 
     def deadline() -> float | None:
-        return began + patience if patience else None if before.marks else opened + _BEGIN
+        return began + patience if patience else None if before.reports else opened + _BEGIN
 
     with member.connect().channel(Begun(command), patience or _BEGIN) as channel:
         opened = time.monotonic()
@@ -143,7 +143,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
                 send(channel, (script.encode(),))
                 channel.shutdown_write()
             for item in items(reader, channel, deadline):
-                if isinstance(item, Mark) or not before.marks:
+                if isinstance(item, Report) or not before.reports:
                     # What a login prints ahead of the command is not the command's.
                     before.add(item)
                 elif as_json:
@@ -153,20 +153,20 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
             answer.status = before.exit = status(channel, deadline() or math.inf)
         except TimeoutError as error:
             told = "the command ran, and did not say how it ended; it may go on there"
-            if not before.marks:
+            if not before.reports:
                 told = "the command was to begin"
             raise LinkLost(f"the host fell silent while {told}", where=member.host.name, next=by_hand) from error
     if answer.status == -1:
         lost = "the connection was lost while the command ran; it may go on there"
         raise LinkLost(lost, where=member.host.name, next=by_hand)
-    if not before.marks:
+    if not before.reports:
         raise script_errors.unstarted(before, member.host.name, member.login)
     answer.seconds = time.monotonic() - began
     answer.timed_out = bool(limit) and answer.status in {124, 137} and answer.seconds >= (limit or 0)
     return answer
 
 
-def items(reader: Reader, channel: Any, deadline: Callable[[], float | None]) -> Iterator[Mark | Output]:
+def items(reader: Reader, channel: Any, deadline: Callable[[], float | None]) -> Iterator[Report | Output]:
     """What comes over a channel, in pieces no longer than a line may be; TimeoutError past the deadline of the time."""
     while True:
         until = deadline()

@@ -8,7 +8,7 @@ from tasks.engine import quote, untrusted_json
 from tasks.engine.errors import LoopError
 from tasks.engine.host import host_program
 from tasks.engine.host.log_text import readable
-from tasks.engine.host.marks import Transcript
+from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import Script
 
 _LONGEST = 1000
@@ -37,7 +37,7 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         return edited
     if (found := transcript.last(host_program.LACKS)) is not None:
         return _no_python(host, found)
-    if script.root and not transcript.marks:
+    if script.root and not transcript.reports:
         return _no_rights(host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
     why = (why or f"{script.stage} ended with status {transcript.exit}")[:_LONGEST]

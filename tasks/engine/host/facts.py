@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, layout, typed
-from tasks.engine.host.marks import Transcript
+from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import Ground
 from tasks.engine.release import archive
 from tasks.engine.release.python_target import Target

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tasks.engine.host import host_program
-from tasks.engine.host.marks import Reader, Transcript
+from tasks.engine.host.protocol import Reader, Transcript
 from tasks.engine.host.steps import Script
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from tasks.engine import quote
 from tasks.engine.errors import LoopError
 from tasks.engine.host import host_program
-from tasks.engine.host.marks import Mark, Output, Transcript
+from tasks.engine.host.protocol import Output, Report, Transcript
 
 if TYPE_CHECKING:
     from tasks.engine.host.steps import Script
 
-Sink = Callable[[Mark | Output], None]
+Sink = Callable[[Report | Output], None]
 
 BLOCK = 32 * 1024 - 64
 """Bytes that go into one packet: sshd takes packets of 32 kB, and paramiko leaves room for a header."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.engine.config.inventory import Host
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.host import host_program
-from tasks.engine.host.marks import Reader, Transcript
+from tasks.engine.host.protocol import Reader, Transcript
 from tasks.engine.ssh import channels, connect_errors
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.connection import LINK_SECONDS
@@ -75,7 +75,7 @@ class SshSession:
         transcript = self._execute(placed, run, sink, payload)
         sendable = not payload or isinstance(payload, Sequence)
         # The interpreter of a copy may have been broken since: what is sent anew looks for one that works.
-        silent = placed.place and sendable and not transcript.marks and transcript.exit in _UNSTARTED
+        silent = placed.place and sendable and not transcript.reports and transcript.exit in _UNSTARTED
         if transcript.last(host_program.MISSING) is None and not silent:
             return transcript
         self.keeps_program = False
@@ -102,7 +102,7 @@ class SshSession:
                 sink(item)
             transcript.exit = self._status(channel, script, feeder, transcript)
         if transcript.exit == -1:
-            if line.active and not transcript.tail and not transcript.marks:
+            if line.active and not transcript.tail and not transcript.reports:
                 raise self._refused("it starts no command")
             raise self._lost("the connection was lost", script, transcript)
         return transcript

@@ -14,17 +14,16 @@ LINE_LIMIT = 64 * 1024
 """Bytes of a foreign line that are kept; the rest of it is dropped."""
 
 TEXT_LIMIT = 1024 * 1024
-"""Bytes that one of our own lines may have."""
+"""Bytes of the line of a report."""
 
-MARK_LIMIT = 8 * 1024 * 1024
-"""Bytes that one of our own lines may have that begins with `data`: a file's content travels in it."""
-
+DATA_LIMIT = 8 * 1024 * 1024
+"""Bytes of the line of a report `data`: a file's content travels in it."""
 
 KEPT = 64 * 1024 * 1024
-"""Bytes of our own lines that one script may answer in all: above that it is no answer, but an attack on memory."""
+"""Bytes of reports that one script may answer in all: above that it is no answer, but an attack on memory."""
 
-MARKS = 200_000
-"""Our own lines that one script may answer: each takes time to read, however short it is."""
+REPORTS = 200_000
+"""Reports that one script may answer: each takes time to read, however short it is."""
 
 
 class TooMuch(LoopError):
@@ -33,11 +32,11 @@ class TooMuch(LoopError):
     code = "too-much"
 
 
-class Mark(NamedTuple):
+class Report(NamedTuple):
     """What the host's program says. word: what kind of thing it is."""
 
     word: str
-    rest: str
+    text: str
 
 
 class Output(NamedTuple):
@@ -59,7 +58,7 @@ class Reader:
         self._head = f"{self.nonce} ".encode()
         self._data = self._head + b'{"report": "data", '
 
-    def feed(self, data: bytes) -> Iterator[Mark | Output]:
+    def feed(self, data: bytes) -> Iterator[Report | Output]:
         """The lines that `data` completes."""
         self._held += data
         # What was searched before is not searched again: a line may come byte by byte.
@@ -77,7 +76,7 @@ class Reader:
             self._dropping, self._searched = True, 0
             self._held.clear()
 
-    def close(self) -> Iterator[Mark | Output]:
+    def close(self) -> Iterator[Report | Output]:
         """What was left without an end of line: never one of our reports, which are whole or cut off."""
         if self._held and not self._dropping:
             yield Output(self._held.decode("utf-8", "replace"))
@@ -85,10 +84,10 @@ class Reader:
 
     def _limit(self, line: bytes | bytearray) -> int:
         if line.startswith(self._data):
-            return MARK_LIMIT
+            return DATA_LIMIT
         return TEXT_LIMIT if line.startswith(self._head) else LINE_LIMIT
 
-    def _read(self, line: bytes) -> Mark | Output:
+    def _read(self, line: bytes) -> Report | Output:
         if len(line) > self._limit(line):
             return _cut(line)
         text = line.decode("utf-8", "replace")
@@ -96,10 +95,10 @@ class Reader:
         return found or Output(text.removesuffix("\r"))
 
 
-def _report(text: str) -> Mark | Output | None:
+def _report(text: str) -> Report | Output | None:
     """What a JSON object says; None for what is no report."""
     try:
-        value = untrusted_json.load(text, MARK_LIMIT)
+        value = untrusted_json.load(text, DATA_LIMIT)
     except ValueError:
         return None
     word, told = (value.get("report"), value.get("text", "")) if isinstance(value, dict) else (None, None)
@@ -110,7 +109,7 @@ def _report(text: str) -> Mark | Output | None:
         one.encode("utf-8", "replace").decode().replace("\0", "\ufffd").replace("\n", " ") for one in (word, told)
     )
     if word != "output":
-        return Mark(word, told)
+        return Report(word, told)
     return Output(told) if len(told) <= LINE_LIMIT else _cut(told.encode())
 
 
@@ -120,35 +119,35 @@ def _cut(line: bytes) -> Output:
 
 @dataclass
 class Transcript:
-    """What a script said so far: its marks by word, the last lines of its other output, and its exit status."""
+    """What a script said so far: its reports by word, the last lines of its other output, and its exit status."""
 
-    marks: dict[str, list[str]] = field(default_factory=dict)
+    reports: dict[str, list[str]] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     exit: int = 0
     _size: int = 0
     _count: int = 0
 
-    def add(self, item: Mark | Output) -> None:
-        """Keep one line; TooMuch when there is no end to them."""
-        if isinstance(item, Mark):
-            self._size += len(item.word) + len(item.rest) + 64
+    def add(self, item: Report | Output) -> None:
+        """Keep it; TooMuch when there is no end to them."""
+        if isinstance(item, Report):
+            self._size += len(item.word) + len(item.text) + 64
             self._count += 1
-            if self._size > KEPT or self._count > MARKS:
-                raise TooMuch(f"the host answers more than {KEPT // 1024**2} MiB, or more than {MARKS} lines",
+            if self._size > KEPT or self._count > REPORTS:
+                raise TooMuch(f"the host answers more than {KEPT // 1024**2} MiB, or more than {REPORTS} lines",
                               next="look at it by hand: fab shell -H HOST")  # fmt: skip
-            self.marks.setdefault(item.word, []).append(item.rest)
+            self.reports.setdefault(item.word, []).append(item.text)
         elif item.text.strip():
             self.tail.append(item.text)
 
     def all(self, word: str) -> tuple[str, ...]:
-        """Everything marked with this word."""
-        return tuple(self.marks.get(word, ()))
+        """The texts of all reports of this word."""
+        return tuple(self.reports.get(word, ()))
 
     def last(self, word: str) -> str | None:
-        """The last thing marked with this word."""
-        return self.marks[word][-1] if word in self.marks else None
+        """The last of them."""
+        return self.reports[word][-1] if word in self.reports else None
 
     @property
     def ended(self) -> bool:
         """Whether the script said that it came to its end."""
-        return "end" in self.marks
+        return "end" in self.reports

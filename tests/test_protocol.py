@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.host.marks import LINE_LIMIT, MARK_LIMIT, TEXT_LIMIT, Mark, Output, Reader, Transcript
+from tasks.engine.host.protocol import DATA_LIMIT, LINE_LIMIT, TEXT_LIMIT, Output, Reader, Report, Transcript
 from tests.stand_ins import reported
 
 NONCE = "0123456789abcdef"
 
 
-def read(data: bytes, sizes: list[int]) -> list[Mark | Output]:
+def read(data: bytes, sizes: list[int]) -> list[Report | Output]:
     """What comes of the data in pieces of these sizes, again and again."""
-    found: list[Mark | Output] = []
+    found: list[Report | Output] = []
     reader, start = Reader(NONCE), 0
     while start < len(data):
         size = sizes[len(found) % len(sizes)]
@@ -59,14 +59,14 @@ def test_a_long_line_is_the_same_in_one_piece_and_in_many(size: int, letter: str
     assert found == [Output(kept if size <= LINE_LIMIT else f"{kept} ..."), Output("after")]
 
 
-def test_a_mark_of_megabytes_arrives_whole() -> None:
+def test_a_report_of_megabytes_arrives_whole() -> None:
     data = reported(NONCE, "data", "/etc/x " + "A" * (4 * 1024 * 1024))
-    (mark,) = read(data, [65536])
-    assert mark == Mark("data", "/etc/x " + "A" * (4 * 1024 * 1024))
+    (found,) = read(data, [65536])
+    assert found == Report("data", "/etc/x " + "A" * (4 * 1024 * 1024))
 
 
-@pytest.mark.parametrize(("word", "limit"), [("data", MARK_LIMIT), ("same", TEXT_LIMIT)])
-def test_a_mark_beyond_its_limit_is_no_mark(word: str, limit: int) -> None:
+@pytest.mark.parametrize(("word", "limit"), [("data", DATA_LIMIT), ("same", TEXT_LIMIT)])
+def test_a_report_beyond_its_limit_is_no_report(word: str, limit: int) -> None:
     data = reported(NONCE, word, "A" * (limit + 1)) + b"next\n"
     for sizes in ([len(data)], [65536]):
         first, second = read(data, sizes)
@@ -107,13 +107,13 @@ def test_a_line_that_was_dropped_ends_where_it_ends() -> None:
         data = b"x" * noise + b"\n" + STEP + b"y\n" + b"z" * noise + STEP + STEP
         whole = read(data, [len(data)])
         assert read(data, [4096]) == read(data, [1000, 7]) == read(data, [noise, 5]) == whole
-        assert [type(one) for one in whole] == [Output, Mark, Output, Output, Mark]
+        assert [type(one) for one in whole] == [Output, Report, Output, Output, Report]
 
 
-def test_what_follows_a_mark_beyond_its_limit_is_still_that_mark() -> None:
-    mark = DATA + b"A" * (MARK_LIMIT + 100)
-    for sizes in ([65536], [len(mark), 9], [MARK_LIMIT + 7 + len(NONCE)]):
-        found = read(mark + STEP, sizes)
+def test_what_follows_a_report_beyond_its_limit_is_still_that_report() -> None:
+    line = DATA + b"A" * (DATA_LIMIT + 100)
+    for sizes in ([65536], [len(line), 9], [DATA_LIMIT + 7 + len(NONCE)]):
+        found = read(line + STEP, sizes)
         assert [type(one) for one in found] == [Output], sizes
 
 
@@ -129,22 +129,22 @@ def test_what_follows_a_mark_beyond_its_limit_is_still_that_mark() -> None:
         b"@" + STEP,
     ],
 )
-def test_nothing_but_the_nonce_makes_a_mark(line: bytes) -> None:
+def test_nothing_but_the_nonce_makes_a_report(line: bytes) -> None:
     (found,) = read(line, [len(line)])
     assert isinstance(found, Output)
 
 
 @pytest.mark.parametrize("before", [b"x", b"\r", b"\0", b"\xff", b"@", HEAD, b"\xc3", b"{"])
-def test_a_mark_begins_at_the_begin_of_a_line(before: bytes) -> None:
+def test_a_report_begins_at_the_begin_of_a_line(before: bytes) -> None:
     for size in (1, 3, 100):
         (first,) = read(before + STEP, [size])
         assert isinstance(first, Output)
         first, second = read(before + b"\n" + STEP, [size])
         assert isinstance(first, Output)
-        assert second == Mark("step", "x")
+        assert second == Report("step", "x")
 
 
-def test_a_mark_that_was_cut_off_is_never_believed() -> None:
+def test_a_report_that_was_cut_off_is_never_believed() -> None:
     for end in range(1, len(STEP)):
         assert read(STEP[:end], [100]) == [Output(STEP[:end].decode())]
 
@@ -171,24 +171,24 @@ def test_what_is_no_report_is_output(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ('{"report": "step"}', Mark("step", "")),
-        ('{"text": "x", "report": "step", "more": [1, {}]}', Mark("step", "x")),
-        ('{"report": "no", "report": "step", "text": "x", "text": "y"}', Mark("step", "y")),
-        ('  {"report":"step","text":"x"}  \r', Mark("step", "x")),
-        (r'{"report": "st\u0065p", "text": "a\ud800b\udcffc"}', Mark("step", "a?b?c")),
-        (r'{"report": "step\u0000\n", "text": "a\u0000b\nc"}', Mark("step\ufffd ", "a\ufffdb c")),
-        (r'{"report": "step", "text": "\ud83d\ude00 \u001b[2J"}', Mark("step", "\U0001f600 \x1b[2J")),
-        ('{"report": "step", "text": NaN}', Mark("step", "NaN")),
+        ('{"report": "step"}', Report("step", "")),
+        ('{"text": "x", "report": "step", "more": [1, {}]}', Report("step", "x")),
+        ('{"report": "no", "report": "step", "text": "x", "text": "y"}', Report("step", "y")),
+        ('  {"report":"step","text":"x"}  \r', Report("step", "x")),
+        (r'{"report": "st\u0065p", "text": "a\ud800b\udcffc"}', Report("step", "a?b?c")),
+        (r'{"report": "step\u0000\n", "text": "a\u0000b\nc"}', Report("step\ufffd ", "a\ufffdb c")),
+        (r'{"report": "step", "text": "\ud83d\ude00 \u001b[2J"}', Report("step", "\U0001f600 \x1b[2J")),
+        ('{"report": "step", "text": NaN}', Report("step", "NaN")),
         ('{"report": "output", "text": "of a program"}', Output("of a program")),
         ('{"report": "output", "text": "' + "x" * 70_000 + '"}', Output("x" * LINE_LIMIT + " ...")),
     ],
 )
-def test_a_report_is_one_line_of_letters_that_can_be_written(text: str, found: Mark | Output) -> None:
+def test_a_report_is_one_line_of_letters_that_can_be_written(text: str, found: Report | Output) -> None:
     assert read(HEAD + text.encode() + b"\n", [65536]) == [found]
 
 
 def test_bytes_that_are_no_text_come_as_what_stands_for_them() -> None:
-    assert read(HEAD + b'{"report": "same", "text": "a\xff\xfe b"}\n', [65536]) == [Mark("same", "a\ufffd\ufffd b")]
+    assert read(HEAD + b'{"report": "same", "text": "a\xff\xfe b"}\n', [65536]) == [Report("same", "a\ufffd\ufffd b")]
 
 
 @pytest.mark.parametrize(
@@ -198,23 +198,23 @@ def test_bytes_that_are_no_text_come_as_what_stands_for_them() -> None:
         (b"a\0b", Output("a\0b")),
         (b"\xff\xfe", Output("\ufffd\ufffd")),
         (b"", Output("")),
-        (reported(NONCE, "step", "")[:-1], Mark("step", "")),
-        (reported(NONCE, "step", " two  blanks ")[:-1], Mark("step", " two  blanks ")),
+        (reported(NONCE, "step", "")[:-1], Report("step", "")),
+        (reported(NONCE, "step", " two  blanks ")[:-1], Report("step", " two  blanks ")),
     ],
 )
-def test_bytes_become_text(line: bytes, found: Mark | Output) -> None:
+def test_bytes_become_text(line: bytes, found: Report | Output) -> None:
     assert read(line + b"\n", [3]) == [found]
 
 
-def test_a_transcript_keeps_marks_by_word_and_the_last_of_the_rest() -> None:
+def test_a_transcript_keeps_reports_by_word_and_the_last_of_the_rest() -> None:
     transcript = Transcript()
     for number in range(100):
         transcript.add(Output(f"line {number}"))
         transcript.add(Output(" " * (number % 4)))
     for rest in ("one", "two"):
-        transcript.add(Mark("step", rest))
+        transcript.add(Report("step", rest))
     assert list(transcript.tail) == [f"line {number}" for number in range(80, 100)]
     assert (transcript.all("step"), transcript.last("step"), transcript.last("failed")) == (("one", "two"), "two", None)
     assert not transcript.ended
-    transcript.add(Mark("end", "ok"))
+    transcript.add(Report("end", "ok"))
     assert transcript.ended
