@@ -24,7 +24,7 @@ def load(text: str, size: int = SIZE) -> object:
     if len(text) > size or (len(text) > SIZE and sum(map(text.count, '[{",')) > _FEW):
         raise ValueError("too long")
     try:
-        value: object = json.loads(text, parse_constant=str, parse_float=_number)
+        value: object = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if text.count("[") + text.count("{") > DEPTH:
@@ -35,6 +35,10 @@ def load(text: str, size: int = SIZE) -> object:
 def _number(text: str) -> float | str:
     value = float(text)
     return value if math.isfinite(value) else text
+
+
+# Made once: a manifest is ten thousand documents.
+_DECODER = json.JSONDecoder(parse_constant=str, parse_float=_number)
 
 
 def _measure(value: object) -> None:
