@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from paramiko import AUTH_FAILED, AUTH_SUCCESSFUL, AuthenticationException, Ed25519Key, ServerInterface, Transport
+from paramiko import AUTH_FAILED, AUTH_SUCCESSFUL, AuthenticationException, ServerInterface, Transport
 from paramiko.auth_handler import AuthHandler
 
 from tasks.engine.ssh import auth
 from tasks.engine.ssh.byte_stream import Wire
 from tasks.engine.ssh.host_keys import Trust
-
-
-def key() -> Any:
-    """A new one."""
-    text = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    return Ed25519Key(file_obj=io.StringIO(text.decode()))
+from tests.false_sshd import key
 
 
 class Reluctant(AuthHandler):  # type: ignore[misc]  # paramiko is untyped

@@ -8,19 +8,20 @@ from typing import Any
 from tasks.engine.ssh.byte_stream import Wire
 from tasks.engine.ssh.compression import Sparing
 from tasks.engine.ssh.host_keys import Trust
+from tasks.engine.ssh.limits import Limited
 
 
 def transport(trust: Trust) -> Any:
     """The class of a transport over a wire. trust: the host keys that are known, whose types are asked for first."""
-    from paramiko import AuthenticationException, SSHException, Transport
+    from paramiko import AuthenticationException, SSHException
 
-    class Asking(Transport):  # type: ignore[misc]  # paramiko is untyped
+    class Asking(Limited):
         asked_for_more = False
         # What seals and encrypts in one comes first: it takes half of the time.
-        _preferred_ciphers = tuple(sorted(Transport._preferred_ciphers, key=lambda name: "-gcm@" not in name))
+        _preferred_ciphers = tuple(sorted(Limited._preferred_ciphers, key=lambda name: "-gcm@" not in name))
         _compression_info = {  # noqa: RUF012 - as paramiko has it
             name: (compressor and Sparing, decompressor)
-            for name, (compressor, decompressor) in Transport._compression_info.items()
+            for name, (compressor, decompressor) in Limited._compression_info.items()
         }
 
         def __init__(self, line: Wire, *arguments: Any, **named: Any) -> None:

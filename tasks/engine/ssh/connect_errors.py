@@ -16,6 +16,8 @@ from tasks.engine.ssh.ssh_config import Endpoint, Options
 _CROWDED, _PENALTY = "MaxStartups", "Not allowed at this time"
 
 
+_LONGEST = 300
+"""Letters of what a host says that are shown."""
 _NAMED = "as `identity:` in hosts.yaml, or with -i"
 
 
@@ -38,6 +40,8 @@ def explain(endpoint: Endpoint, options: Options, error: BaseException, line: Wi
         return Unreachable(told, where=endpoint.place, next="let ssh-agent hold it: ssh-add", code="authentication")
     if isinstance(error, ChannelException):
         return _no_way_through(endpoint, error)
+    if line is not None and line.transport and line.transport.breach:
+        return _no_connection(endpoint, options, str(line.transport.breach))
     if line is not None and line.transport and line.transport.initial_kex_done:
         return _not_let_in(endpoint, options, error, line.transport)
     if line is not None and not line.speaks:
@@ -78,7 +82,7 @@ def _not_let_in(endpoint: Endpoint, options: Options, error: BaseException, tran
     """It is the host that we know, and it refuses us."""
     user = endpoint.user
     files = ", ".join(str(path) for path in endpoint.identities) or "no key"
-    takes = ", ".join(getattr(error, "allowed_types", ()))
+    takes = ", ".join(getattr(error, "allowed_types", ()))[:_LONGEST]
     way = f"try by hand: {_by_hand(endpoint, options)}"
     if transport.asked_for_more:
         told = f"the host wants more than a key of {user}: a password or a code, and nobody is asked for one"
@@ -94,7 +98,7 @@ def _not_let_in(endpoint: Endpoint, options: Options, error: BaseException, tran
         told = f"the host closed the connection during login as {user}: {cause}"
         way += "; an agent with many keys is asked for one alone when `identity:` in hosts.yaml names it"
     banner = (transport.auth_handler.banner if transport.auth_handler else None) or b""
-    said = tuple(line for line in banner.decode("utf-8", "replace").splitlines() if line.strip())
+    said = tuple(line[:_LONGEST] for line in banner.decode("utf-8", "replace").splitlines() if line.strip())
     return Unreachable(told, where=endpoint.place, next=way, code="authentication", detail=said[-3:])
 
 
@@ -121,7 +125,7 @@ def words(error: BaseException) -> str:
     """What an exception on the way to a host says, in words."""
     if isinstance(error, ChannelException):
         return str(error.text)
-    text = str(error).strip()
+    text = str(error).strip()[:_LONGEST]
     if isinstance(error, TimeoutError) or not text:
         return "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
     if isinstance(error, OSError) and error.strerror:

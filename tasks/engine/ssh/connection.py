@@ -35,6 +35,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _DISABLED = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-sha1", "hmac-md5", "hmac-sha1-96", "hmac-md5-96"],
+    # It would inflate what comes before the host's key is judged.
+    "compression": ["zlib"],
 }
 _WAITS = (0.25, 0.5, 1.0)
 """Seconds before each further attempt at a port that hung up at once."""

@@ -126,10 +126,22 @@ class SshSession:
                     next="run it again: what was done before is read back from the host first",
                 ) from error
             raise self._refused(connect_errors.words(error)) from error
+        fault: Exception | None = None
         try:
             yield channel
+        except Exception as error:
+            fault = error
         finally:
             done.close()
+        breach = channel.get_transport().breach
+        if breach:
+            raise LinkLost(
+                f"the connection was given up: {breach}",
+                where=self.host.name,
+                next=f"look at its sshd by hand: fab shell -H {self.host.name}",
+            ) from fault
+        if fault:
+            raise fault
 
     def _status(self, channel: Any, script: Script, feeder: _Feeder, transcript: Transcript) -> int:
         """How the script ended; LinkLost, and the end of the connection, where the host does not say."""

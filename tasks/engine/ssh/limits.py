@@ -1,0 +1,115 @@
+"""How much a peer can make us hold. SSH and paramiko set no limit to it, and some of it comes before a key is judged.
+
+A peer that sends more ends its own connection, by a Breach.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from paramiko.channel import Channel
+from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
+from paramiko.packet import Packetizer
+from paramiko.ssh_exception import SSHException
+from paramiko.transport import Transport
+
+PACKET = 256 * 1024
+"""Bytes of a packet at most, on the wire and inflated: OpenSSH's own limit. We ask for packets of 32 kB."""
+GREETING = 64 * 1024
+"""Bytes that a server may send before SSH begins: it may say something before it names itself."""
+EXTENSIONS = 1024
+"""Extensions that a server may announce: OpenSSH's own limit. Paramiko counts up to any number that a packet names."""
+
+
+class Breach(SSHException):  # type: ignore[misc]  # paramiko is untyped
+    """The peer sent more than it may, or what cannot be read."""
+
+
+class Packets(Packetizer):  # type: ignore[misc]  # paramiko is untyped
+    """Reads packets of a limited length: paramiko reads as many bytes as the packet claims to have."""
+
+    _greeting = 0
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        """The next n bytes: all that is left of a packet, once its length is known."""
+        if n > PACKET:
+            raise Breach(f"a packet of {n} bytes was announced, and {PACKET} are allowed")
+        data: bytes = super().read_all(n, check_rekey)
+        return data
+
+    def _read_timeout(self, timeout: float) -> bytes:
+        """Some bytes of the greeting."""
+        data: bytes = super()._read_timeout(timeout)
+        self._greeting += len(data)
+        if self._greeting > GREETING:
+            raise Breach(f"more than {GREETING} bytes came before SSH began")
+        return data
+
+
+class Inflating:
+    """Inflates one packet after the other for paramiko, which would make 2 GB of a packet of 2 MB."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj()
+
+    def __call__(self, data: bytes) -> bytes:
+        """The next packet."""
+        packet = self._stream.decompress(data, PACKET + 1)
+        if len(packet) > PACKET:
+            raise Breach(f"a packet of {len(data)} bytes inflates to more than the {PACKET} that are allowed")
+        return packet
+
+
+def _within_window(take: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """A handler of a channel's data that ends the connection where more waits to be read than the window lets come."""
+
+    def taken(channel: Any, message: Any) -> None:
+        take(channel, message)
+        # Room is given only for what was read, so a peer that keeps to the window is never above it.
+        if len(channel.in_buffer) + len(channel.in_stderr_buffer) > channel.in_window_size:
+            raise Breach(f"more than the window of a channel was sent, {channel.in_window_size} bytes")
+
+    return taken
+
+
+class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
+    """Paramiko's transport within these limits. breach: why we ended it ourselves."""
+
+    breach: Breach | None = None
+    _compression_info = {  # noqa: RUF012 - as paramiko has it
+        name: (compressor, decompressor and Inflating)
+        for name, (compressor, decompressor) in Transport._compression_info.items()
+    }
+    _channel_handler_table = {  # noqa: RUF012 - as paramiko has it
+        **Transport._channel_handler_table,
+        MSG_CHANNEL_DATA: _within_window(Channel._feed),
+        MSG_CHANNEL_EXTENDED_DATA: _within_window(Channel._feed_extended),
+    }
+
+    def __init__(self, line: Any, *arguments: Any, **named: Any) -> None:
+        super().__init__(line, *arguments, packetizer_class=Packets, **named)
+
+    @property
+    def saved_exception(self) -> Exception | None:
+        """What ended it, until somebody has taken that."""
+        return self._ended_by
+
+    @saved_exception.setter
+    def saved_exception(self, error: Exception | None) -> None:
+        if error is not None and not isinstance(error, (SSHException, EOFError, OSError)):
+            error = Breach(f"a packet came that cannot be read ({type(error).__name__}: {str(error)[:100]})")
+        self._ended_by: Exception | None = error
+        if isinstance(error, Breach):
+            self.breach = error
+
+    def _parse_ext_info(self, msg: Any) -> None:
+        count = msg.get_int()
+        if count > EXTENSIONS:
+            raise Breach(f"{count} extensions were announced, and {EXTENSIONS} are allowed")
+        msg.rewind()
+        super()._parse_ext_info(msg)
+
+    def _parse_debug(self, m: Any) -> None:
+        """Nobody reads it, and paramiko takes seconds to write it down."""

@@ -1,0 +1,167 @@
+"""Servers of paramiko's own that lie below what a host says: in how they speak SSH."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from paramiko import AUTH_SUCCESSFUL, OPEN_SUCCEEDED, Ed25519Key, Message, ServerInterface, Transport
+
+MB = 1024**2
+IGNORE, EXT_INFO, DEBUG, KEXINIT, DATA, EXTENDED = 2, 7, 4, 20, 94, 95
+
+
+def key() -> Any:
+    """A new one."""
+    text = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    return Ed25519Key(file_obj=io.StringIO(text.decode()))
+
+
+class Open(ServerInterface):  # type: ignore[misc]  # paramiko is untyped
+    """It lets everybody in, and runs nothing of what it is asked to run. begun: the channels of those commands."""
+
+    def __init__(self) -> None:
+        self.begun: list[Any] = []
+        self.asked = threading.Event()
+
+    def check_auth_publickey(self, username: str, key: Any) -> int:  # noqa: ARG002 - paramiko's signature
+        return int(AUTH_SUCCESSFUL)
+
+    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002 - paramiko's signature
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002 - paramiko's signature
+        return int(OPEN_SUCCEEDED)
+
+    def check_channel_exec_request(self, channel: Any, command: bytes) -> bool:  # noqa: ARG002 - paramiko's signature
+        self.begun.append(channel)
+        self.asked.set()
+        return True
+
+
+def serve(end: socket.socket, host: Any, lie: Callable[[Any, Open], None]) -> Any:
+    """A server on this end of a connection that lies as soon as it is asked to run something."""
+    server, rules = Transport(end), Open()
+    server.use_compression(True)
+    server.add_server_key(host)
+
+    def lies() -> None:
+        if rules.asked.wait(60):
+            # The other end hangs up, as it should.
+            with suppress(Exception):
+                lie(server, rules)
+
+    server.start_server(event=threading.Event(), server=rules)
+    threading.Thread(target=lies, daemon=True).start()
+    return server
+
+
+def packet(kind: int, *parts: int | bytes) -> Any:
+    """A message: numbers, strings and truth values after its kind."""
+    made = Message()
+    made.add_byte(bytes([kind]))
+    for part in parts:
+        if isinstance(part, bool):
+            made.add_boolean(part)
+        elif isinstance(part, int):
+            made.add_int(part)
+        else:
+            made.add_string(part)
+    return made
+
+
+def bomb(size: int) -> Callable[[bytes], bytes]:
+    """What compresses any packet to one of nothing but zeros, an ignored one, of so many bytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    pieces = [packer.compress(bytes([IGNORE, 0, 0, 0, 0]))]
+    pieces += [packer.compress(bytes(MB)) for _ in range(size // MB)]
+    data = b"".join([*pieces, packer.flush(zlib.Z_FULL_FLUSH)])
+    return lambda _: data
+
+
+def inflates(server: Any, _: Open) -> None:
+    """One packet of 200 kB becomes 200 MB."""
+    server.packetizer.set_outbound_compressor(bomb(200 * MB))
+    server._send_message(packet(IGNORE))
+
+
+def overflows(kind: int) -> Callable[[Any, Open], None]:
+    """It sends as much as it can, whatever the window of the channel."""
+
+    def lie(server: Any, rules: Open) -> None:
+        server.packetizer.set_outbound_compressor(_stored)
+        code = () if kind == DATA else (1,)
+        message = packet(kind, rules.begun[0].remote_chanid, *code, bytes(30_000))
+        for _ in range(200 * MB // 30_000):
+            server._send_user_message(message)
+
+    return lie
+
+
+def _stored(data: bytes) -> bytes:
+    """In the format of zlib, without the work."""
+    return b"\0" + len(data).to_bytes(2, "little") + (len(data) ^ 0xFFFF).to_bytes(2, "little") + data
+
+
+def claims(server: Any, rules: Open) -> None:
+    """Short packets, each of which claims a string of a megabyte: paramiko fills up what is missing."""
+    message = Message()
+    message.add_byte(bytes([DATA]))
+    message.add_int(rules.begun[0].remote_chanid)
+    message.add_int(MB - 1)
+    for _ in range(200):
+        server._send_user_message(message)
+
+
+def sends(message: Any, times: int = 1) -> Callable[[Any, Open], None]:
+    """It sends this message."""
+
+    def lie(server: Any, _: Open) -> None:
+        for _number in range(times):
+            server._send_message(message)
+
+    return lie
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], object]) -> Iterator[int]:
+    """A port of this machine on which each connection gets this answer, in a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ends: list[socket.socket] = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    end, _ = server.accept()
+                    ends.append(end)
+                    threading.Thread(target=answered, args=(end,), daemon=True).start()
+
+        def answered(end: socket.socket) -> None:
+            with suppress(OSError):
+                answer(end)
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield int(server.getsockname()[1])
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for end in ends:
+                end.close()
+
+
+def endless(begin: bytes) -> Callable[[socket.socket], None]:
+    """After these bytes it sends zeros, for as long as somebody takes them."""
+
+    def answer(end: socket.socket) -> None:
+        end.sendall(begin)
+        for _ in range(400):
+            end.sendall(bytes(MB))
+
+    return answer
