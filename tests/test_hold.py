@@ -16,6 +16,7 @@ from tasks.engine.deploy.run_lock import Claim, Holds
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, host_program, layout, steps
 from tasks.engine.host.steps import Script, Switch
+from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
 from tests.shell_host import NEW, OLD, RUN, SERVICE, ShellHost, shell_host
@@ -147,6 +148,48 @@ def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPat
         time.sleep(0.01)
     holds.release()
     assert len(beats) >= 3
+
+
+def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that asks for new keys and sends none: paramiko waits for them, with every byte."""
+    monkeypatch.setattr(run_lock, "_HEARTBEAT", 0.01)
+    monkeypatch.setattr(run_lock, "LINK_SECONDS", 0.1)
+    freed, stuck, beats = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    class Stuck(Host):
+        def send(self, _: bytes) -> None:
+            stuck.set()
+            freed.wait(60)
+
+    class Good(Host):
+        def send(self, _: bytes) -> None:
+            beats.release()
+
+    class Late(Host):
+        @contextmanager
+        def channel(self, begun: Begun, seconds: float, *, followed: bool) -> Iterator[Host]:
+            freed.wait(60)
+            with super().channel(begun, seconds, followed=followed) as channel:
+                yield channel
+
+    def take(host: Host) -> None:
+        holds.take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
+
+    holds = Holds()
+    late = threading.Thread(target=take, args=(Late(""),))
+    take(Stuck(""))
+    assert stuck.wait(10)
+    late.start()
+    try:
+        taken = run_in_thread(lambda: take(Good("")))
+        taken.result(10)
+        assert all(beats.acquire(timeout=10) for _ in range(3))
+        began = time.monotonic()
+        holds.release()
+        assert time.monotonic() - began < 10
+    finally:
+        freed.set()
+        late.join(10)
 
 
 def test_a_host_that_takes_a_byte_at_a_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

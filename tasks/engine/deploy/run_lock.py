@@ -17,6 +17,7 @@ from tasks.engine.host import history, host_program, steps
 from tasks.engine.host.protocol import Reader, Report, Transcript
 from tasks.engine.parallel import Emit
 from tasks.engine.ssh.channels import Begun, within
+from tasks.engine.ssh.connection import LINK_SECONDS
 from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
 from tasks.engine.ssh.ssh_session import SshSession
 
@@ -49,14 +50,11 @@ class Claim(NamedTuple):
 
 
 class Holds:
-    """The locks of one run. A thread of its own keeps them all."""
+    """The locks of one run. Each has a thread that keeps it: a host that takes nothing holds up no other."""
 
     def __init__(self) -> None:
-        self._channels: list[Any] = []
-        self._guard = threading.Lock()
         self._ended = threading.Event()
-        self._stack = ExitStack()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def take(self, member: Member, claim: Claim, wait: int, emit: Emit) -> bool:
         """Hold the lock of this host; LoopError with who holds it, when somebody else does for longer than `wait` s.
@@ -85,9 +83,10 @@ class Holds:
         script = session.placed(script)
         nonce = secrets.token_hex(8)
         begun = Begun(command(session.become), opening(script))
-        with self._guard:
-            channel = self._stack.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
-        with _answering(member):
+        reader, transcript = Reader(nonce), Transcript()
+        with ExitStack() as undo:
+            channel = undo.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
+            undo.enter_context(_answering(member))
             # The channel's own limit is for each packet, which a host that takes a byte at a time would stretch.
             limit = threading.Timer(wait + _PATIENCE, channel.close)
             limit.daemon = True
@@ -96,7 +95,6 @@ class Holds:
                 send(channel, stream(script, member.run, nonce, ()))
             finally:
                 limit.cancel()
-            reader, transcript = Reader(nonce), Transcript()
             deadline = time.monotonic() + wait + _PATIENCE
             while data := channel.recv(65536):
                 within(channel, deadline)
@@ -105,29 +103,27 @@ class Holds:
                     if isinstance(item, Report) and item.word == "busy" and wait:
                         emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.text).message))
                 if transcript.last("held") is not None:
-                    self._keep(channel)
+                    self._keep(channel, undo.pop_all())
                     break
         return transcript
 
-    def _keep(self, channel: Any) -> None:
-        # The thread that keeps all locks waits for no host that reads nothing.
+    def _keep(self, channel: Any, opened: ExitStack) -> None:
         channel.settimeout(0)
-        with self._guard:
-            self._channels.append(channel)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._beat, daemon=True)
-                self._thread.start()
+        thread = threading.Thread(target=self._beat, args=(channel, opened), daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
-    def _beat(self) -> None:
+    def _beat(self, channel: Any, opened: ExitStack) -> None:
+        # A link that is gone is found out, and told, by whoever works on that host.
         while not self._ended.wait(_HEARTBEAT):
-            with self._guard:
-                channels = tuple(self._channels)
-            for channel in channels:
-                # A link that is gone is found out, and told, by whoever works on that host.
-                with suppress(Exception):
-                    channel.send(b".")
+            with suppress(Exception):
+                channel.send(b".")
+        with suppress(Exception):
+            opened.close()
 
     def release(self) -> None:
-        """Let all hosts go."""
+        """Let all hosts go; one that does not listen is let go by the end of its connection."""
         self._ended.set()
-        self._stack.close()
+        until = time.monotonic() + LINK_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
