@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -117,3 +119,23 @@ def test_a_stream_that_is_no_socket_is_asked_for_nothing() -> None:
     stream = Stream()
     Wire(stream).recv(8)
     assert stream.asked == []
+
+
+def test_another_end_that_takes_nothing_is_given_up(
+    ends: tuple[Wire, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paramiko tries again for ever, and what it has to say waits for that."""
+    monkeypatch.setattr(byte_stream, "STUCK_SECONDS", 0.3)
+    line, theirs = ends
+    line.settimeout(0.05)
+
+    def fill() -> None:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with suppress(TimeoutError):
+                line.send(bytes(65536))
+
+    with pytest.raises(ConnectionError, match="takes nothing"):
+        fill()
+    theirs.recv(1_000_000)
+    assert line.send(b"x") == 1

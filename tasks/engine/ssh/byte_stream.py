@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,8 @@ from tasks.engine.ssh.ssh_config import Endpoint, Options
 
 LINK_SECONDS = 15
 """How long a peer may keep silent where it has to answer."""
+STUCK_SECONDS = 120
+"""How long a peer may take nothing. TCP gives up sooner; a ProxyCommand and a channel of a jump host never do."""
 _HEARD = 1024
 _UNSENT = 256 * 1024
 """Bytes at most that wait in the kernel for their turn on the link."""
@@ -33,6 +36,7 @@ class Wire:
         self._stream, self._errors, self._prompt = stream, errors, prompt
         self._heard = b""
         self._closed = False
+        self._stuck_since = 0.0
         self._after: list[Callable[[], object]] = []
         self.ended = False
         self.transport: Any = None
@@ -55,6 +59,18 @@ class Wire:
         if len(self._heard) < _HEARD:
             self._heard += data
         return data
+
+    def send(self, data: bytes) -> int:
+        """Hand on some of these bytes; ConnectionError where the other end has taken none for too long."""
+        try:
+            sent: int = self._stream.send(data)
+        except TimeoutError:
+            self._stuck_since = self._stuck_since or time.monotonic()
+            if time.monotonic() - self._stuck_since > STUCK_SECONDS:
+                raise ConnectionError("the other end takes nothing") from None
+            raise
+        self._stuck_since = 0.0
+        return sent
 
     def close(self) -> None:
         """End it, and what was there for it alone."""
