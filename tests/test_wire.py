@@ -85,6 +85,16 @@ def test_a_program_is_the_other_end_and_its_complaints_are_kept() -> None:
         line.close()
 
 
+def test_of_complaints_without_an_end_the_last_are_kept() -> None:
+    line = byte_stream.proxied("sh -c 'head -c 20000000 /dev/zero | tr \\\\0 x >&2; echo >&2; echo the last >&2'")
+    try:
+        assert line.recv(100) == b""
+        assert line.complaint[-1] == "the last"
+        assert sum(map(len, line.complaint)) < 5000
+    finally:
+        line.close()
+
+
 def test_a_program_that_would_stay_is_ended() -> None:
     line = byte_stream.proxied("sh -c 'echo $$; exec sleep 1000'")
     pid = line.recv(100).decode().strip()

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +20,7 @@ LINK_SECONDS = 15
 """How long a peer may keep silent where it has to answer."""
 STUCK_SECONDS = 120
 """How long a peer may take nothing. TCP gives up sooner; a ProxyCommand and a channel of a jump host never do."""
-_HEARD = 1024
+_HEARD, _COMPLAINED = 1024, 4096
 _UNSENT = 256 * 1024
 """Bytes at most that wait in the kernel for their turn on the link."""
 
@@ -33,7 +33,12 @@ class Wire:
     """
 
     def __init__(self, stream: Any, errors: IO[bytes] | None = None, *, prompt: bool = False) -> None:
-        self._stream, self._errors, self._prompt = stream, errors, prompt
+        self._stream, self._prompt = stream, prompt
+        self._complained = bytearray()
+        self._listener: threading.Thread | None = None
+        if errors:
+            self._listener = threading.Thread(target=_keep_last, args=(errors, self._complained), daemon=True)
+            self._listener.start()
         self._heard = b""
         self._closed = False
         self._stuck_since = 0.0
@@ -105,10 +110,18 @@ class Wire:
     @property
     def complaint(self) -> tuple[str, ...]:
         """The last lines that a ProxyCommand wrote to its standard error."""
-        if self._errors is None or self._errors.closed:
-            return ()
-        text = os.pread(self._errors.fileno(), 65536, 0)
-        return tuple(text.decode("utf-8", "replace").splitlines()[-3:])
+        if self._listener:
+            # Of a program that has ended this is all. What it left behind may hold it open.
+            self._listener.join(1)
+        return tuple(self._complained.decode("utf-8", "replace").splitlines()[-3:])
+
+
+def _keep_last(errors: IO[bytes], kept: bytearray) -> None:
+    """Read it all, so that nobody waits for it, and keep the end: a host may be behind what a ProxyCommand says."""
+    with errors:
+        while data := os.read(errors.fileno(), 65536):
+            kept += data
+            del kept[:-_COMPLAINED]
 
 
 def tcp(endpoint: Endpoint, options: Options) -> Wire:
@@ -133,11 +146,10 @@ def proxied(command: str) -> Wire:
     In a session of its own: Ctrl-C is for us, who let a host under way finish, and a password cannot be asked for.
     """
     ours, theirs = socket.socketpair()
-    errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the wire
     with theirs:
         process = subprocess.Popen(
             [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
-            stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors, start_new_session=True,
+            stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
     def end() -> None:
@@ -146,7 +158,6 @@ def proxied(command: str) -> Wire:
         with suppress(subprocess.TimeoutExpired):
             process.wait(1)
 
-    line = Wire(ours, errors)
+    line = Wire(ours, process.stderr)
     line.then(end)
-    line.then(errors.close)
     return line
