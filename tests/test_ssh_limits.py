@@ -105,6 +105,7 @@ def test_what_breaks_the_limits_ends_the_connection(kind: str) -> None:
 
 GREETINGS = {
     "a packet without an end": (b"SSH-2.0-x\r\n" + struct.pack(">IBB", 2**32 - 4, 4, 20), "4294967[0-9]+ bytes"),
+    "a packet that takes long to read": (b"SSH-2.0-x\r\n" + struct.pack(">IBB", 199_996, 4, 20), "35000 are allowed"),
     "a line without an end": (b"", "banner"),
 }  # fmt: skip
 
@@ -126,6 +127,11 @@ def test_a_stranger_fills_no_memory_before_a_key_is_judged(kind: str) -> None:
         assert time.monotonic() - began < 20
     with pytest.raises(SSHException, match=told):
         raise transport.saved_exception
+
+
+def test_packets_are_longer_once_keys_have_been_exchanged() -> None:
+    with joined(lambda *_: None) as (transport, _):
+        assert transport.packetizer._initial_kex_done
 
 
 def test_a_peer_that_keeps_to_the_window_is_read_to_the_end() -> None:
@@ -171,6 +177,7 @@ def test_paramiko_still_has_what_the_limits_hook_into() -> None:
         assert type(made.packetizer).__name__ == "Packets"
         made.close()
     assert {"_read_timeout", "read_all", "read_message"} <= vars(Packetizer).keys()
+    assert not made.packetizer._initial_kex_done
     assert {"_parse_ext_info", "_parse_debug", "_compression_info", "_channel_handler_table"} <= vars(Transport).keys()
     table = Transport._channel_handler_table
     assert (table[DATA], table[EXTENDED]) == (Channel._feed, Channel._feed_extended)

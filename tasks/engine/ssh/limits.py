@@ -1,6 +1,6 @@
-"""How much a peer can make us hold. SSH and paramiko set no limit to it, and some of it comes before a key is judged.
+"""Limit the memory that a peer can make us use. Paramiko sets no limit, and a peer sends before its key is checked.
 
-A peer that sends more ends its own connection, by a Breach.
+A peer that exceeds a limit ends its own connection, by a Breach.
 """
 
 from __future__ import annotations
@@ -17,30 +17,34 @@ from paramiko.transport import Transport
 
 PACKET = 256 * 1024
 """Bytes of a packet at most, on the wire and inflated: OpenSSH's own limit. We ask for packets of 32 kB."""
+EARLY = 35_000
+"""Bytes of a packet before keys have been exchanged: the size that RFC 4253 demands of every implementation. Paramiko
+takes seconds to read a number of 256 kB, and the host key is not checked yet."""
 GREETING = 64 * 1024
-"""Bytes that a server may send before SSH begins: it may say something before it names itself."""
+"""Bytes that a server may send before SSH begins: lines of text, then its version."""
 EXTENSIONS = 1024
 """Extensions that a server may announce: OpenSSH's own limit. Paramiko counts up to any number that a packet names."""
 
 
 class Breach(SSHException):  # type: ignore[misc]  # paramiko is untyped
-    """The peer sent more than it may, or what cannot be read."""
+    """The peer sent more than it may, or a packet that cannot be read."""
 
 
 class Packets(Packetizer):  # type: ignore[misc]  # paramiko is untyped
-    """Reads packets of a limited length: paramiko reads as many bytes as the packet claims to have."""
+    """Read packets of a limited length. Paramiko's own class reads as many bytes as the packet claims to have."""
 
     _greeting = 0
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
-        """The next n bytes: all that is left of a packet, once its length is known."""
-        if n > PACKET:
-            raise Breach(f"a packet of {n} bytes was announced, and {PACKET} are allowed")
+        """Return the next n bytes: the rest of a packet, once its length is known."""
+        limit = PACKET if self._initial_kex_done else EARLY
+        if n > limit:
+            raise Breach(f"a packet of {n} bytes was announced, and {limit} are allowed")
         data: bytes = super().read_all(n, check_rekey)
         return data
 
     def _read_timeout(self, timeout: float) -> bytes:
-        """Some bytes of the greeting."""
+        """Return some bytes of the greeting."""
         data: bytes = super()._read_timeout(timeout)
         self._greeting += len(data)
         if self._greeting > GREETING:
@@ -49,13 +53,13 @@ class Packets(Packetizer):  # type: ignore[misc]  # paramiko is untyped
 
 
 class Inflating:
-    """Inflates one packet after the other for paramiko, which would make 2 GB of a packet of 2 MB."""
+    """Inflate one packet after the other. Paramiko's own decompressor makes 2 GB of a packet of 2 MB."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj()
 
     def __call__(self, data: bytes) -> bytes:
-        """The next packet."""
+        """Return the next packet."""
         packet = self._stream.decompress(data, PACKET + 1)
         if len(packet) > PACKET:
             raise Breach(f"a packet of {len(data)} bytes inflates to more than the {PACKET} that are allowed")
@@ -63,11 +67,11 @@ class Inflating:
 
 
 def _within_window(take: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """A handler of a channel's data that ends the connection where more waits to be read than the window lets come."""
+    """Return this handler of a channel's data; it raises Breach where more waits to be read than the window allows."""
 
     def taken(channel: Any, message: Any) -> None:
         take(channel, message)
-        # Room is given only for what was read, so a peer that keeps to the window is never above it.
+        # The window grows only by what was read, so a peer that keeps to it never exceeds this.
         if len(channel.in_buffer) + len(channel.in_stderr_buffer) > channel.in_window_size:
             raise Breach(f"more than the window of a channel was sent, {channel.in_window_size} bytes")
 
@@ -75,7 +79,7 @@ def _within_window(take: Callable[[Any, Any], None]) -> Callable[[Any, Any], Non
 
 
 class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
-    """Paramiko's transport within these limits. breach: why we ended it ourselves."""
+    """Paramiko's transport within these limits. breach: why we ended the connection, None if we did not."""
 
     breach: Breach | None = None
     _compression_info = {  # noqa: RUF012 - as paramiko has it
@@ -93,7 +97,7 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
 
     @property
     def saved_exception(self) -> Exception | None:
-        """What ended it, until somebody has taken that."""
+        """The exception that ended the connection, until get_exception() takes it."""
         return self._ended_by
 
     @saved_exception.setter
@@ -112,4 +116,4 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
         super()._parse_ext_info(msg)
 
     def _parse_debug(self, m: Any) -> None:
-        """Nobody reads it, and paramiko takes seconds to write it down."""
+        """Ignore the text. Paramiko takes seconds to format a long one for its log."""
