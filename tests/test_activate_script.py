@@ -1,4 +1,4 @@
-"""activate.sh under the real shells: the order of its steps, and what every failure leaves behind."""
+"""An activation on a make-believe host: the order of its steps, and what every failure leaves behind."""
 
 from __future__ import annotations
 
@@ -178,7 +178,6 @@ def test_one_pass_is_not_enough_before_the_settle_time_is_over(shell_host: Shell
     assert len([call for call in host.calls if call.endswith("by run/myapp/green.sock")]) == 4
 
 
-@pytest.mark.parametrize("shell_host", ["dash"], indirect=True)
 def test_an_endless_answer_is_no_answer(shell_host: ShellHost) -> None:
     host = serving(shell_host)
     (host.folder / "front").write_text("x" * 70000 + "\n200")

@@ -1,4 +1,4 @@
-"""The guard of a run, which is probation.sh before there is a probation: what it makes of a run that was killed."""
+"""The guard of a run, before there is a probation: what it makes of a run that was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""probation.sh under the real shells: what it commits, what it takes back, and what it leaves when it is cut."""
+"""The watch of a probation on a make-believe host: what it commits, takes back, and leaves when it is cut."""
 
 from __future__ import annotations
 
@@ -198,17 +198,17 @@ def test_a_watch_that_finds_its_trial_ended_does_nothing(shell_host: ShellHost) 
     assert (host.calls, host.history()) == ([], [])
 
 
-def good_run(folder: Path, shell: str) -> list[str]:
+def good_run(folder: Path) -> list[str]:
     """What it calls when nothing happens."""
     folder.mkdir()
-    host = tried(ShellHost(folder, shell))
+    host = tried(ShellHost(folder))
     assert host.execute(WATCH) == 0
     return host.calls
 
 
 def each_cut(folder: Path, signal: str, check: Callable[[ShellHost, str, int], None]) -> None:
     """Cut it after every call of a good run."""
-    whole = good_run(folder / "whole", "dash")
+    whole = good_run(folder / "whole")
 
     def cut(number: int) -> None:
         (folder / str(number)).mkdir()
@@ -236,7 +236,7 @@ def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: 
 
 def test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped(shell_host: ShellHost) -> None:
     host = tried(shell_host)
-    host.cut(good_run(host.folder / "whole", host.shell).index(COMMIT) + 1, "TERM")
+    host.cut(good_run(host.folder / "whole").index(COMMIT) + 1, "TERM")
     assert host.execute(WATCH) == 129
     assert [call for call in host.calls if call.startswith(("systemctl start", "systemctl restart"))] == []
     assert host.history() == [("deploy", NEW, "done")]
