@@ -44,6 +44,7 @@ def commits(host: ShellHost) -> bool:
 
 
 def test_a_signal_anywhere_undoes_it_or_finishes_it(tmp_path: Path) -> None:
+    """Once: cut between the commit and its end, a host kept workers of the old release."""
     for call, host, status in cut_everywhere(tmp_path, "TERM"):
         done = commits(host)
         # Before the first change there is nothing to undo, and no trap.
@@ -77,6 +78,10 @@ def test_a_broken_pipe_ends_nothing(shell_host: ShellHost) -> None:
 
 
 def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_recovers(tmp_path: Path) -> None:
+    """Once: killed right after the commit, a deploy left the further processes behind, and run again called itself
+    done.
+    """
+
     def recover(cut: tuple[str, ShellHost, int]) -> None:
         call, host, status = cut
         assert status in {-9, 0}, call

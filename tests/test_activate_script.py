@@ -81,6 +81,7 @@ def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost)
     ],
 )
 def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fault: str, told: str) -> None:
+    """Once: a start that failed told the lines of the start before it."""
     host = serving(shell_host)
     (host.folder / "journal").write_text("ImportError: no\n\x1b[31mred\n")
     (host.folder / "journal.systemd").write_text(

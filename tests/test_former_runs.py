@@ -58,6 +58,7 @@ def test_it_gets_time_to_come_to_its_end(shell_host: ShellHost) -> None:
 
 
 def test_what_hangs_is_ended_even_if_it_is_deaf(tmp_path: Path) -> None:
+    """Once: a script that hung held its host for ever once its controller was gone: each next run was told to wait."""
     host = serving(ShellHost(tmp_path))
     with holder(host, seconds=600, trap="trap '' TERM;") as process:
         assert host.execute(DEPLOY) == 0, host.transcript
@@ -75,6 +76,7 @@ def test_who_is_of_no_run_is_left_alone_and_named(shell_host: ShellHost) -> None
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
 def test_a_verb_without_a_run_is_named_and_ended_by_nobody(shell_host: ShellHost, verb: str) -> None:
+    """Once: who met a stop or a start at work was told of the deploy before it."""
     host = serving(shell_host)
     script = steps.start(SERVICE) if verb == "start" else steps.stop(SERVICE, disable=False)
     assert host.execute(script) == 0

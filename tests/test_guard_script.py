@@ -56,6 +56,9 @@ def whole(host: ShellHost, at: str) -> None:
 
 
 def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path) -> None:
+    """Once: a script that was killed after its commit left workers with the release before; killed before it, one left
+    a release that nobody watched, until the next run.
+    """
     calls = good_run(tmp_path / "whole")
 
     def cut(number: int) -> None:

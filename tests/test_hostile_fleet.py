@@ -217,6 +217,7 @@ def mute(fleet: Fleet) -> Iterator[None]:
 @pytest.mark.parametrize("verb", [*(one for one in VERBS if "rollback" not in one), "exec -H all -- echo shire02",
                                   "restart -H all --max-failures 1"])  # fmt: skip
 def test_a_host_that_closes_its_output_and_lives_on_keeps_nobody_waiting(fleet: Fleet, verb: str) -> None:
+    """Once: a host that closed its output and lived on hung the controller, and the answers of all others, for good."""
     with mute(fleet):
         began = time.monotonic()
         ended = fleet.clone.fab(*verb.split(), timeout=240)

@@ -53,6 +53,7 @@ PLANTS = {
 @pytest.mark.promise(ROOTS_OWN, "a pipe, a link or a way out where root could read", part=5)
 @pytest.mark.parametrize("plant", PLANTS)
 def test_root_reads_what_the_deploy_account_owns_as_that_account(fleet: Fleet, plant: str) -> None:
+    """Once: a pipe or a device that a MANIFEST named hung root's drift for good."""
     do, undo = (text.format(R=f"{ROOT}/releases", O=ROOT) for text in PLANTS[plant])
     fleet.sh(0, f"runuser -u deploy -- sh -c '{do}'")
     try:
@@ -121,7 +122,10 @@ while :; do mv race/etc race/kept; ln -s /etc race/etc; rm race/etc; mv race/kep
 @pytest.mark.promise(ROOTS_OWN, "a former deploy account that moves directories while root gives them away", part=1)
 @pytest.mark.parametrize("chance", ["first", "second", "third"])
 def test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots(fleet: Fleet, chance: str) -> None:
-    """A race, so `make promises` tries it more often."""
+    """A race, so `make promises` tries it more often. Once: a former deploy account at work while its files were given
+    away made root change the owner of any file; after a change of the deploy account the new one could not deploy
+    before the next boot.
+    """
     assert fleet.clone.inventory
     (host,) = entries(fleet.clone.inventory).values()
     look = "stat -c '%n %u %g %a' /etc/shadow /etc/passwd /etc"
@@ -172,6 +176,7 @@ ctypes.CDLL(None).syscall(60, 0)
 
 @pytest.mark.promise(ROOTS_OWN, "rights, locks and processes that a former deploy account tries to keep")
 def test_a_former_account_keeps_nothing(fleet: Fleet) -> None:
+    """Once: a former deploy account kept threads, a lock, mode bits, access lists, and what it had below /run."""
     assert fleet.clone.inventory
     inventory = fleet.clone.inventory
     (host,) = entries(inventory).values()

@@ -70,6 +70,7 @@ def name_python(hosts: Hosts, path: str | None) -> None:
 def test_one_that_the_service_cannot_run_is_refused_by_doctor_plan_and_deploy(
     clone: Clone, shire: Hosts, made: str, path: str, told: str
 ) -> None:
+    """Once: an interpreter in somebody's home was chosen, and the slot just did not start."""
     machine = shire[0]
     before = release_of(machine.address)
     assert machine.sh(made).returncode == 0

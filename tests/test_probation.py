@@ -84,6 +84,7 @@ def test_a_controller_that_dies_right_after_the_switch_is_not_needed(site: Trial
 
 @pytest.mark.promise(HELD_BACK, "the former slot was stopped by hand meanwhile")
 def test_a_former_slot_that_was_stopped_is_started_before_the_traffic_goes_back(site: Trial) -> None:
+    """Once: a host went back to a slot that had been stopped by hand, and nobody answered."""
     old, new = site.tried()
     site.sh(f"systemctl stop myapp@{site.slot}.service myapp@{site.slot}.socket")
     with Watch(site.machine.address) as watch:

@@ -117,6 +117,7 @@ def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: t
 def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
     shell_host: ShellHost, statuses: tuple[int, ...], asked: int
 ) -> None:
+    """Once: what began to hang in the last seconds of its probation was committed."""
     host = tried(shell_host)
     answers(host, *statuses)
     assert host.execute(WATCH) == 1
@@ -235,6 +236,7 @@ def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: 
 
 
 def test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped(shell_host: ShellHost) -> None:
+    """Once: a service that was stopped in the moment of a commit was started again by it."""
     host = tried(shell_host)
     host.cut(good_run(host.folder / "whole").index(COMMIT) + 1, "TERM")
     assert host.execute(WATCH) == 129
@@ -256,6 +258,7 @@ def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path) -> None:
     [("100", "a probation comes to its end"), ("drain 100", "the last requests to the former release")],
 )
 def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost, left: str, told: str) -> None:
+    """Once: a deploy that came while its host committed was refused."""
     host = serving(shell_host)
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
@@ -276,7 +279,9 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost,
 
 @pytest.mark.parametrize(("until", "left"), [(103_000, 30), (99_000, 0), (90_000, None)])
 def test_a_watch_that_is_long_overdue_counts_as_none(shell_host: ShellHost, until: int, left: int | None) -> None:
-    """The time is 100000 hundredths of a second since boot."""
+    """The time is 100000 hundredths of a second since boot. Once: a watch that hung was taken for a probation, or for a
+    commit about to end, for ever.
+    """
     host = tried(shell_host)
     host.unit("myapp-probation@green.service").write_text("active")
     (host.run_folder / "ctl/probation/until").write_text(f"{until}\n")

@@ -176,6 +176,7 @@ def test_what_is_not_what_its_manifest_says_never_becomes_a_release(
 
 
 def test_a_wheel_that_is_not_the_locked_one_is_refused(shell_host: ShellHost) -> None:
+    """Once: a venv broken on the host made every further deploy fail."""
     assert shell_host.execute(stage(), payload(wheel=b"tampered")) == 1
     assert f"{WHEEL[0]} did not arrive as it was sent" in (shell_host.transcript.last("refused") or "")
     assert not (shell_host.root / "wheels" / WHEEL[0]).exists()

@@ -19,6 +19,7 @@ __all__ = ["shell_host"]
 
 @pytest.mark.parametrize("script", [steps.stop(SERVICE, disable=True), steps.start(SERVICE)])
 def test_neither_begins_in_the_middle_of_somebodys_switch(shell_host: ShellHost, script: Script) -> None:
+    """Once: stop began in the middle of somebody's switch."""
     host = serving(shell_host)
     holder = {"action": "deploy", "release": NEW, "who": {"user": "you"}}
     with at_work(host, holder):

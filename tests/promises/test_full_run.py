@@ -39,7 +39,9 @@ def run(site: Trial) -> Iterator[Disk]:
 @pytest.mark.parametrize("how", FULL)
 @pytest.mark.parametrize("step", ["checked", "switch", "front", "probation"])
 def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> None:
-    """The traffic goes back: what that takes was made before it came."""
+    """The traffic goes back: what that takes was made before it came. Once: with no inode left in /run the traffic
+    could not go back, and the slot that had it was stopped all the same.
+    """
     old, new = site.committed(NEVER), site.edit()
 
     def end(_: object) -> None:

@@ -33,4 +33,5 @@ def test_the_controller_fails(made: Matrix, dice: random.Random, verb: str, step
 @pytest.mark.promise(WHOLE, "the host's script is killed at a step of it", part=2)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_script_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
+    """Once: a release that was being pruned when the script was killed stayed on the disk under another name."""
     tried(made, verb, f"{step}=die", dice)

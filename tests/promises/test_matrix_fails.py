@@ -21,4 +21,5 @@ def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> M
 @pytest.mark.promise(WHOLE, "a step of the host's script ends with an error", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_script_fails(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
+    """Once: why the lock of a run could not be taken was not told."""
     tried(made, verb, f"{step}=fail", dice)

@@ -23,4 +23,5 @@ def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> M
     ("verb", "step"), [case for case in OF_SCRIPTS if not case[1].startswith(("hold.", "probation."))]
 )
 def test_the_script_hangs_and_the_controller_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
+    """Once: a script that hung just after it had begun a probation kept the watch waiting, so that nobody watched."""
     tried(made, verb, f"{step}=stall", dice)
