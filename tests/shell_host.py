@@ -260,12 +260,6 @@ def guard_of(run: Script) -> Script:
     return run._replace(stage="guard", text=json.dumps({**json.loads(run.text), "step": "guard"}))
 
 
-@pytest.fixture
-def shell_host(tmp_path: Path) -> ShellHost:
-    """A make-believe host."""
-    return ShellHost(tmp_path)
-
-
 def said_by_ss(path: Path) -> str:
     """How ss shows the file that a socket is bound to: the kernel's number of its device, read as the C library's."""
     found = path.stat()
@@ -292,3 +286,15 @@ def serving(host: ShellHost) -> ShellHost:
     (host.root / "current").symlink_to("slots/blue")
     host.boot()
     return host
+
+
+@pytest.fixture
+def shell_host(tmp_path: Path) -> ShellHost:
+    """A make-believe host."""
+    return ShellHost(tmp_path)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> ShellHost:
+    """One that serves."""
+    return serving(ShellHost(tmp_path))

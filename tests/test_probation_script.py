@@ -11,9 +11,9 @@ import pytest
 
 from tasks.engine.host import facts, questions, steps
 from tasks.engine.host.steps import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, host, serving, shell_host
 
-__all__ = ["shell_host"]
+__all__ = ["host", "shell_host"]
 
 WATCH = guard_of(steps.activate(SERVICE, Switch("deploy", NEW, OLD)))
 BACK = "systemctl start myapp-live@blue.service"
@@ -257,9 +257,8 @@ def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path) -> None:
     ("left", "told"),
     [("100", "a probation comes to its end"), ("drain 100", "the last requests to the former release")],
 )
-def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost, left: str, told: str) -> None:
+def test_a_run_that_comes_while_it_commits_waits_for_that(host: ShellHost, left: str, told: str) -> None:
     """Once: a deploy that came while its host committed was refused."""
-    host = serving(shell_host)
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
     until.write_text(f"{left}\n")
