@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet import Fleet, deployed
-from tests.hosts import MakeHosts
+from tests.fleet import Fleet, fleet
 from tests.promises.words import ROOTS_OWN, TWO_RUNS
 from tests.stand_ins import entries, write_inventory
+
+__all__ = ["fleet"]
 
 ROOT = "/opt/apps/myapp"
 BACKUPS = "/var/backups/integrators-loop"
 SETUP = ("setup", "--as", "root")
-
-
-@pytest.fixture(scope="module")
-def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves."""
-    return deployed(module_hosts, tmp_path_factory.mktemp("setup"), 1)
 
 
 def refused(fleet: Fleet, *told: str) -> None:

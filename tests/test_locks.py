@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet import Fleet, deployed
-from tests.hosts import MakeHosts
+from tests.fleet import Fleet, fleet
 from tests.promises.words import UNHINDERED
+
+__all__ = ["fleet"]
 
 LOCKS = "/run/myapp/lock"
 NAMES = ("run", "activate", "stage", "history", "guard")
@@ -36,12 +37,6 @@ os.setuid(int(sys.argv[2]))
 print("held", flush=True)
 time.sleep(600)
 """
-
-
-@pytest.fixture(scope="module")
-def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves."""
-    return deployed(module_hosts, tmp_path_factory.mktemp("locks"), 1)
 
 
 @pytest.mark.promise(UNHINDERED, "it tries to open and to hold each lock")

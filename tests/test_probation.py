@@ -6,17 +6,13 @@ import signal
 
 import pytest
 
-from tests.hosts import MakeHosts
 from tests.promises.moments import meet
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK, WHOLE
 from tests.site import Watch
-from tests.trial import NEVER, Trial, trial
+from tests.trial import NEVER, Trial, site
 
-
-@pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return trial(module_hosts(), tmp_path_factory.mktemp("probation"))
+__all__ = ["site"]
 
 
 def on_host(command: str) -> str:

@@ -8,18 +8,14 @@ import time
 
 import pytest
 
-from tests.hosts import MakeHosts
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK
 from tests.site import Watch
-from tests.trial import NEVER, YAML, Trial, trial
+from tests.trial import NEVER, YAML, Trial, site
+
+__all__ = ["site"]
 
 pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=3)
-
-
-@pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return trial(module_hosts(), tmp_path_factory.mktemp("verbs"))
 
 
 def test_whoever_asks_is_told_the_truth_and_disturbs_nothing(site: Trial) -> None:

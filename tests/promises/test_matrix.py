@@ -6,12 +6,13 @@ import random
 
 import pytest
 
-from tests.hosts import MakeHosts
 from tests.promises import matrix
-from tests.promises.matrix import HERE, VERBS, YAML, Matrix
+from tests.promises.matrix import HERE, VERBS, YAML, Matrix, made
 from tests.promises.state import check, tidy
 from tests.promises.words import AGAIN, WHOLE
 from tests.site import ROOT
+
+__all__ = ["made"]
 
 CASES = [(verb, step) for verb in VERBS for step in VERBS[verb].steps]
 OF_CONTROLLER = [case for case in CASES if case[1].startswith("controller.")]
@@ -21,11 +22,6 @@ THOROUGH = 0.1
 """The part of the cases, drawn by lot, that end with every file read and a reboot, which is to change nothing."""
 WORDS = ("deploy", *HERE)
 UNDOING = [f"activate.{step}={action}" for step in ("undo", "undone", "failed") for action in ("die", "fail", "stall")]
-
-
-@pytest.fixture(scope="module")
-def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return matrix.served(module_hosts, tmp_path_factory.mktemp("matrix"))
 
 
 def tried(made: Matrix, verb: str, point: str, dice: random.Random) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from tests.clone import Ended
-from tests.hosts import MakeHosts
 from tests.promises import matrix
-from tests.promises.matrix import HERE, VERBS, Matrix
+from tests.promises.matrix import HERE, VERBS, Matrix, made
 from tests.promises.moments import LINES, SIGNALS, Process, meet
 from tests.promises.state import check
 from tests.promises.words import AGAIN, WHOLE
 from tests.site import Site
+
+__all__ = ["made"]
 
 BOTH = [(verb, step) for verb in ("code", "probation") for step in VERBS[verb].steps]
 CASES = [*BOTH, *((verb, step) for verb in VERBS for step in VERBS[verb].steps if step not in {one for _, one in BOTH})]
@@ -23,11 +24,6 @@ OF_SCRIPTS = [case for case in CASES if not case[1].startswith(("controller.", "
 
 What holds the lock of a run does not tell that it hangs.
 """
-
-
-@pytest.fixture(scope="module")
-def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return matrix.served(module_hosts, tmp_path_factory.mktemp("stalled"))
 
 
 def tried(

@@ -9,20 +9,16 @@ import time
 import pytest
 
 from tests.clone import Clone, make
-from tests.hosts import MakeHosts
 from tests.promises import matrix
-from tests.promises.matrix import HERE, Matrix
+from tests.promises.matrix import HERE, Matrix, made
 from tests.promises.moments import SIGNALS
 from tests.promises.state import check, tidy
 from tests.promises.words import AGAIN, TWO_RUNS, WHOLE
 
+__all__ = ["made"]
+
 OVERTAKEN = ("is at work here since", "another run changed this host")
 """What the one is told that does not work."""
-
-
-@pytest.fixture(scope="module")
-def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return matrix.served(module_hosts, tmp_path_factory.mktemp("moments"))
 
 
 @pytest.fixture(scope="module")
