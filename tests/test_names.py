@@ -38,7 +38,7 @@ NAMES = {
 }
 
 
-@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already", part=4)
+@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already", part=2)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_the_host_has_is_refused_and_nothing_is_touched(host: Hosts, tmp_path: Path, name: str) -> None:
     """Once: with `name: apt`, remove deleted /etc/apt; with `name: getty`, setup replaced a unit of systemd."""

@@ -42,7 +42,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.promise(HELD_BACK, "what serves dies, fails or hangs in its probation", part=3)
+@pytest.mark.promise(HELD_BACK, "what serves dies, fails or hangs in its probation", part=2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_fails_is_taken_back_by_the_host_alone(site: Trial, fault: str) -> None:
     old, new = site.tried()

@@ -34,7 +34,7 @@ def site(two: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return traffic.deployed(make(tmp_path_factory.mktemp("site")), two)
 
 
-@pytest.mark.promise(NO_LOSS, "deploy, rollback and restart", part=3)
+@pytest.mark.promise(NO_LOSS, "deploy, rollback and restart", part=1)
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_switch_loses_no_request_and_slows_none(
     site: Site, two: Hosts, number: int, tmp_path: Path, request: pytest.FixtureRequest
