@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 
 from tests.clone import clone
-from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox
+from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox, shire
 
 pytest_plugins = ["tests.promises.plugin"]
-__all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox"]
+__all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox", "shire"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,15 +8,9 @@ import yaml
 from tests.clone import Clone, make
 from tests.echo import description, put
 from tests.front import release_of
-from tests.hosts import Hosts, MakeHosts
+from tests.hosts import Hosts
 
 COPY = "install -D -m 0755 $(readlink -f /usr/bin/python3) "
-
-
-@pytest.fixture(scope="module")
-def shire(module_hosts: MakeHosts) -> Hosts:
-    """The host of this module."""
-    return module_hosts()
 
 
 @pytest.fixture(scope="module")

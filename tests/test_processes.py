@@ -40,12 +40,6 @@ PROCESSES = {
 
 
 @pytest.fixture(scope="module")
-def shire(module_hosts: MakeHosts) -> Hosts:
-    """The host of this module."""
-    return module_hosts()
-
-
-@pytest.fixture(scope="module")
 def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that is deployed there, with a worker, a timer and a difficult environment."""
     clone = make(tmp_path_factory.mktemp("working"))

@@ -43,12 +43,7 @@ def test_a_switch_loses_no_request_and_slows_none(
     new = site.edit()
     with sent(Load([address, resting], kept=25), tmp_path / f"log{number}") as load:
         load.quiet(QUIET)
-        with load.during("deploy", {address: (old, new)}):
-            site.done("deploy")
-        with load.during("rollback", {address: (new, old)}):
-            site.done("rollback")
-        with load.during("restart", {address: (old,)}):
-            site.done("restart")
+        traffic.switches(load, site, old, new)
         load.quiet(QUIET)
     proven(load, request, resting=resting)
     assert {one.release for one in load.history.of("stream") if one.host == address} == {old, new}
