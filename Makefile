@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 4
-# One process for each core; a module's tests share their hosts, so they stay together, in the order of tests/conftest.py.
+# Three processes for two cores; a module's tests share their hosts, so they stay together (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup check test promises bench demo clean

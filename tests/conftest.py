@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -10,10 +11,10 @@ import pytest
 from hypothesis import settings
 
 from tests.clone import clone
-from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox
+from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox, shire
 
 pytest_plugins = ["tests.promises.plugin"]
-__all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox"]
+__all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox", "shire"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, meaning in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, meaning)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three for two cores: a test on real hosts waits for a good part of its time."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests import clone as clones
 from tests.clone import Clone
 from tests.front import release_of
@@ -57,3 +59,9 @@ def deployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
     fleet = undeployed(make, folder, count)
     fleet.clone.done("deploy", "-H", "all")
     return fleet
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """One host that serves, for a module."""
+    return deployed(module_hosts, tmp_path_factory.mktemp("fleet"), 1)

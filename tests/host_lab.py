@@ -3,6 +3,7 @@
 What a script did by programs of its own is noted here as those would note it, and may be cut there.
 """
 
+import builtins
 import os
 import signal
 import sys
@@ -11,12 +12,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+LAB = Path(os.environ["LAB"])
+# What the places of the program begin with here, ahead of its modules.
+builtins.LAB = LAB  # type: ignore[attr-defined]
+
 main: Any = import_module("host.main")
 running: Any = import_module("host.run")
 units: Any = import_module("host.units")
 Folder: Any = import_module("host.folders").Folder
 
-LAB = Path(os.environ["LAB"])
 CLOCK = LAB / "proc/uptime"
 os.environ["LAB_PID"] = str(os.getpid())
 # Never root: whatever needs root has to pass by sudo and its rules. $LAB/uid is the service's user, or that account's.
@@ -95,3 +99,6 @@ Folder.rename, Folder.sync = noted_rename, noted_sync
 running.Run.pause = pause
 running.now = now
 units.SYSTEMCTL = "systemctl"
+if (LAB / "patience").exists():
+    # Of who waits for the end of a run that nobody holds: the test has none.
+    import_module("host.turns")._OUTLIVED = int((LAB / "patience").read_text())  # type: ignore[attr-defined]

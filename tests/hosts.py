@@ -87,6 +87,12 @@ def module_hosts(
         shared.down()
 
 
+@pytest.fixture(scope="module")
+def shire(module_hosts: MakeHosts) -> Hosts:
+    """One host that the tests of a module share."""
+    return module_hosts()
+
+
 def _hosts(sandbox: Sandbox, folder: Path, request: pytest.FixtureRequest) -> Iterator[MakeHosts]:
     machines: list[Machine] = request.node.stash.setdefault(MACHINES, [])
 

@@ -1,22 +1,24 @@
-"""A make-believe host for the scripts: a directory, the real shell, and small stand-ins for systemctl, curl and so on.
+"""A make-believe host: a directory, the host's program, and small stand-ins for systemctl, curl and so on.
 
-The text is what a deploy would send, byte for byte, but for its places: PATH, /run, /proc and ROOT lead below a
-temporary directory. Every program that the scripts call to change or ask something leaves a line in `calls`, and the
-run can be cut with a signal exactly there.
+The program is what a deploy would send, but for its places: PATH, /run, /proc and the service's directory lead below a
+temporary directory. Every program that it calls to change or ask something leaves a line in `calls`, and the run can be
+cut with a signal exactly there.
 """
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -44,18 +46,43 @@ SERVICE = Service(
 )
 OLD, NEW = "a" * 12, "b" * 12
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
-HERE = host_program.LAUNCHER.replace("exec ", f"PATH={shlex.quote(str(STUBS))}:$PATH; exec ", 1)
+PLACES = {
+    "/usr/local/sbin:/usr/local/bin:": f"{STUBS}:",
+    'f"/run/': 'f"{LAB}/run/',
+    '= "/run", "/proc"': '= f"{LAB}/run", f"{LAB}/proc"',
+    '"/etc/systemd/system/multi': 'f"{LAB}/enabled/multi',
+    "/etc/{name}/check": "{LAB}/check",
+}
+"""Where the program has its places, and where it has them here; LAB is set by `host_lab`."""
+
+
+@cache
+def program() -> str:
+    """The host's program with its places below a temporary directory.
+
+    Its modules lie in files, for all hosts of this process: compiled once, and not for each step.
+    """
+    sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
+    for before, after in PLACES.items():
+        assert any(before in text for text in sources.values()), f"{before!r} is gone: this module has to follow"
+        sources = {name: text.replace(before, after) for name, text in sources.items()}
+    folder = Path(tempfile.mkdtemp(prefix="lab."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "host").mkdir()
+    for name, text in {**sources, "lab": Path(__file__).with_name("host_lab.py").read_text()}.items():
+        (folder / f"host/{name}.py").write_text(text)
+    ahead = f"import sys\n\nsys.path.insert(0, {str(folder)!r})\nimport host.lab\nfrom host.main import start\n\n"
+    return f"{ahead}start({sources!r})\n"
 
 
 @dataclass
 class ShellHost:
-    """`root` is /opt/apps/myapp, `ctl` /run/myapp; `shell` is dash or bash, called as /bin/sh would be.
+    """`root` is /opt/apps/myapp, `ctl` /run/myapp.
 
     failpoint: `STEP=ACTION`, where its scripts break; guard_said: what the guard of a run wrote into the journal.
     """
 
     folder: Path
-    shell: str = "dash"
     service: Service = SERVICE
     transcript: Transcript = field(default_factory=Transcript)
     failpoint: str = ""
@@ -66,7 +93,7 @@ class ShellHost:
         self.root.mkdir()
         for path in ("releases", "venvs", "wheels", "slots/blue", "slots/green"):
             (self.root / path).mkdir(parents=True)
-        for path in ("units", "answers", "queues", "shells", "proc", "check"):
+        for path in ("units", "answers", "queues", "proc", "check"):
             (self.folder / path).mkdir()
         (self.folder / "enabled/multi-user.target.wants").mkdir(parents=True)
         (self.folder / "enabled/multi-user.target.wants/myapp.service").symlink_to("../myapp.service")
@@ -74,9 +101,6 @@ class ShellHost:
             (self.folder / "check" / way).touch()
         (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
         (self.folder / "proc/self").symlink_to("/proc/self")
-        program = shutil.which(self.shell)
-        assert program, f"{self.shell} has to be there: both are the /bin/sh of some host"
-        (self.folder / "shells/sh").symlink_to(program)
         rules = (" ".join(("systemctl", *words)) for words in layout.commands(self.service))
         (self.folder / "rules").write_text("".join(f"{rule}\n" for rule in rules))
         self.boot()
@@ -144,33 +168,21 @@ class ShellHost:
         return self.transcript.exit
 
     def _execute(self, script: Script, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
-        shell, program = (str(STUBS / "as-shell"),), (HERE, self._program())
-        local = LocalShell(environment=environment, become=shell, program=program)
+        local = LocalShell(environment=self._environment, program=(host_program.LAUNCHER, program()))
         return local.execute(self.moved(script), RUN._replace(failpoint=self.failpoint), sink, payload)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
 
     def unheard(self, script: Script, output: int) -> int:
         """Run a step of the program with another output; its exit status."""
-        sent = b"".join((opening(self.moved(script), HERE), *stream(self.moved(script), RUN, "n", (), self._program())))
-        words = [str(self.folder / "shells/sh"), "-c", command()]
-        environment = {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
-        return subprocess.run(words, input=sent, stdout=output, env=environment, timeout=60, check=False).returncode
-
-    def _program(self) -> str:
-        """The host's program with its places below the temporary directory."""
-        places = {
-            "/usr/local/sbin:/usr/local/bin:": f"{STUBS}:",
-            'f"/run/': f'f"{self.folder}/run/',
-            '= "/run", "/proc"': f'= "{self.folder}/run", "{self.folder}/proc"',
-            "/etc/systemd/system/multi": f"{self.folder}/enabled/multi",
-            "/etc/{name}/check": f"{self.folder}/check",
-        }
-        sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
-        for before, after in places.items():
-            assert any(before in text for text in sources.values()), f"{before!r} is gone: this module has to follow"
-            sources = {name: text.replace(before, after) for name, text in sources.items()}
-        sources["lab"] = Path(__file__).with_name("host_lab.py").read_text()
-        return host_program.assemble(sources).replace("from host.main", "import host.lab\nfrom host.main")
+        moved = self.moved(script)
+        sent = b"".join((opening(moved), *stream(moved, RUN, "n", (), program())))
+        words = ["/bin/sh", "-c", command()]
+        return subprocess.run(
+            words, input=sent, stdout=output, env=self._environment, timeout=60, check=False
+        ).returncode
 
     def _guard(self, run: Script) -> None:
         """What the guard of a run does with what the run has left to it, as soon as that has ended."""
@@ -187,7 +199,7 @@ class ShellHost:
             assert self._execute(guard_of(run), sink).exit == 0
 
     def moved(self, script: Script) -> Script:
-        """The script with its places below the temporary directory, and nothing else changed."""
+        """The step with its places below the temporary directory, and nothing else changed."""
         return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
 
     @property
@@ -248,12 +260,6 @@ def guard_of(run: Script) -> Script:
     return run._replace(stage="guard", text=json.dumps({**json.loads(run.text), "step": "guard"}))
 
 
-@pytest.fixture
-def shell_host(tmp_path: Path) -> ShellHost:
-    """A make-believe host."""
-    return ShellHost(tmp_path)
-
-
 def said_by_ss(path: Path) -> str:
     """How ss shows the file that a socket is bound to: the kernel's number of its device, read as the C library's."""
     found = path.stat()
@@ -280,3 +286,15 @@ def serving(host: ShellHost) -> ShellHost:
     (host.root / "current").symlink_to("slots/blue")
     host.boot()
     return host
+
+
+@pytest.fixture
+def shell_host(tmp_path: Path) -> ShellHost:
+    """A make-believe host."""
+    return ShellHost(tmp_path)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> ShellHost:
+    """One that serves."""
+    return serving(ShellHost(tmp_path))

@@ -132,6 +132,7 @@ def test_what_is_revoked_is_vouched_for_by_nobody(way: Way) -> None:
 @pytest.mark.promise(KNOWN, "its authority, or its key, is revoked", part=2)
 @pytest.mark.parametrize("form", ["keys", "a krl", "the authority"])
 def test_the_list_of_revoked_keys_in_ssh_config_counts(way: Way, form: str) -> None:
+    """Once: RevokedHostKeys of ssh_config counted for nothing."""
     listed = way.folder / "revoked"
     way.config(f"Host *\n  RevokedHostKeys {listed}")
     if form == "the authority":

@@ -89,6 +89,7 @@ def test_a_jump_host_that_is_unknown_is_named_with_a_way_to_record_it(way: Way) 
     ids=["a circle", "itself", "no such name", "a closed port", "another account", "it cannot reach on"],
 )
 def test_the_hop_that_fails_is_the_one_that_is_named(way: Way, block: str, told: str) -> None:
+    """Once: a jump host that refused us was told as if the host had; one in a circle ended in a traceback."""
     addresses = through(way, block)
     way.know(way.line(0), way.line(1), way.line(2), way.line(0, f"[{addresses[0]}]:9"))
     expected = ("jump host", told.format(*addresses))
@@ -128,7 +129,9 @@ def test_a_proxy_command_that_gives_no_way_is_shown_with_its_last_words(way: Way
 
 @pytest.mark.promise(ACCESS, "a ProxyCommand")
 def test_ctrl_c_is_for_us_and_not_for_the_proxy_command(way: Way) -> None:
-    """The first one lets a host under way finish; it would not, if the way there ended by it."""
+    """The first one lets a host under way finish; it would not, if the way there ended by it. Once: Ctrl-C cut the
+    hosts under way that are reached by a ProxyCommand.
+    """
     through(way, "Host {0}\n  ProxyCommand ssh -F {config} -W %h:%p {1}")
     with way.clone.start(*way.flags, "deploy", "-H", "shire01", start_new_session=True) as process:
         assert process.stdout is not None

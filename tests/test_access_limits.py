@@ -70,6 +70,7 @@ def hung_up(one: socket.socket) -> bool:
 
 @pytest.mark.promise(ACCESS, "MaxSessions 1")
 def test_a_run_needs_no_more_than_one_session_a_connection(way: Way) -> None:
+    """Once: where sshd allows one session a connection, nothing could be deployed."""
     sshd(way, "MaxSessions 1")
     way.clone.write("service/edition.txt", "first\n")
     first = way.clone.release()
@@ -95,6 +96,7 @@ def test_without_any_session_that_is_said(way: Way) -> None:
 @pytest.mark.promise(ACCESS, "MaxStartups 3")
 @pytest.mark.parametrize("jump", [False, True], ids=["ten hosts are one sshd", "ten hosts behind one jump host"])
 def test_a_run_over_ten_hosts_is_not_too_many_at_once(way: Way, jump: bool) -> None:
+    """Once: of ten hosts behind one sshd with MaxStartups 3, seven were reported unreachable."""
     named(way, 10)
     sshd(way, "MaxStartups 3", 1 if jump else 0)
     if jump:

@@ -97,9 +97,10 @@ NOISE = {
 }
 
 
-@pytest.mark.promise(ACCESS, "a login that prints, and sets what it likes", part=3)
+@pytest.mark.promise(ACCESS, "a login that prints, and sets what it likes", part=2)
 @pytest.mark.parametrize("noise", NOISE)
 def test_what_a_login_prints_or_sets_changes_nothing(fleet: Fleet, noise: str) -> None:
+    """Once: what a login printed without an end of line hid our first report: no lock was seen, and a slow clock."""
     write = f"tee {HOME}/.bashrc {HOME}/.profile >/dev/null <<'END'\n{NOISE[noise]}\nEND"
     with changed(fleet, write, f"rm {HOME}/.bashrc {HOME}/.profile"):
         doctor = fleet.clone.done("doctor").out
@@ -133,7 +134,7 @@ PLACES = {
 }
 
 
-@pytest.mark.promise(ACCESS, "a host that lacks what others have", part=3)
+@pytest.mark.promise(ACCESS, "a host that lacks what others have", part=2)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_host_may_lack_what_others_have(fleet: Fleet, place: str) -> None:
     with changed(fleet, *PLACES[place]):
@@ -156,9 +157,10 @@ NOTHING = {
 }
 
 
-@pytest.mark.promise(ACCESS, "a login that runs nothing", part=3)
+@pytest.mark.promise(ACCESS, "a login that runs nothing", part=2)
 @pytest.mark.parametrize("case", NOTHING)
 def test_a_login_that_runs_nothing_says_so_and_is_no_success(fleet: Fleet, case: str) -> None:
+    """Once: fab exec called a command done that had never run."""
     (do, undo), told = NOTHING[case]
     with changed(fleet, do, undo):
         expected = ("the login of deploy ran nothing", told, "ForceCommand")
@@ -186,9 +188,10 @@ CLOSED = {
 }
 
 
-@pytest.mark.promise(ACCESS, "an account that is not let in", part=3)
+@pytest.mark.promise(ACCESS, "an account that is not let in", part=2)
 @pytest.mark.parametrize("case", CLOSED)
 def test_who_is_not_let_in_is_told_what_the_host_says(fleet: Fleet, case: str) -> None:
+    """Once: a host that asks for a code beside the key made us ask for it on the terminal, of every host at once."""
     (do, undo), told = CLOSED[case]
     with changed(fleet, do, undo):
         sentence(fleet.clone, "deploy", status=3, told=told)

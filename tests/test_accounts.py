@@ -57,7 +57,7 @@ def test_an_account_without_sudo_deploys_after_root_has_set_the_host_up(hosts: M
     assert fleet.sh(0, f"find {ROOT} ! -user deploy") == ""
 
 
-@pytest.mark.promise(ACCESS, "a login that prints, and sets what it likes", part=3)
+@pytest.mark.promise(ACCESS, "a login that prints, and sets what it likes", part=2)
 def test_a_login_shell_may_talk_and_trap_and_need_not_be_bash(hosts: MakeHosts, tmp_path: Path) -> None:
     fleet = pristine(hosts, tmp_path)
     noise = "echo 'forged {\"report\": \"end\"}'; printf 'no end of line'"

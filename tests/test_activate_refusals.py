@@ -9,15 +9,14 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, host
 
-__all__ = ["shell_host"]
+__all__ = ["host"]
 
 DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
 
 
-def test_who_comes_second_is_told_who_is_at_work(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_who_comes_second_is_told_who_is_at_work(host: ShellHost) -> None:
     holder = {"action": "deploy", "release": OLD, "who": {"user": "you"}}
     with at_work(host, holder):
         assert host.execute(DEPLOY) == 75
@@ -25,8 +24,7 @@ def test_who_comes_second_is_told_who_is_at_work(shell_host: ShellHost) -> None:
     assert (host.calls, host.history()) == ([], [])
 
 
-def test_who_works_is_written_where_the_second_one_looks(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_who_works_is_written_where_the_second_one_looks(host: ShellHost) -> None:
     seen: list[str] = []
     assert (
         host.execute(DEPLOY, at="check", do=lambda: seen.append((host.run_folder / "lock/activate").read_text())) == 0
@@ -35,8 +33,7 @@ def test_who_works_is_written_where_the_second_one_looks(shell_host: ShellHost) 
     assert (told["action"], told["release"], told["who"]) == ("deploy", NEW, {"user": "me"})
 
 
-def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(host: ShellHost) -> None:
     assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, "c" * 12))) == 76
     assert host.transcript.last("moved") == OLD
     assert (host.serves(), host.running(), host.history()) == (OLD, {"blue"}, [])
@@ -50,8 +47,7 @@ def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(shell_host: S
         ("venv/bin/gunicorn", f"the venv of release {NEW} is damaged, or its Python is gone"),
     ],
 )
-def test_a_release_that_is_not_whole_is_never_started(shell_host: ShellHost, fault: str, told: str) -> None:
-    host = serving(shell_host)
+def test_a_release_that_is_not_whole_is_never_started(host: ShellHost, fault: str, told: str) -> None:
     path = host.root / "releases" / NEW / fault
     if fault in {"MANIFEST", "venv/bin/gunicorn"}:
         path.unlink()
@@ -64,17 +60,15 @@ def test_a_release_that_is_not_whole_is_never_started(shell_host: ShellHost, fau
 
 @pytest.mark.parametrize(("action", "status"), [("restart", 0), ("undo", 0), ("rollback", 1), ("deploy", 1)])
 def test_what_a_former_account_has_left_goes_on_serving_and_is_no_target(
-    shell_host: ShellHost, action: str, status: int
+    host: ShellHost, action: str, status: int
 ) -> None:
     """A hand-over takes the list of each release away."""
-    host = serving(shell_host)
     (host.root / "releases" / OLD / "MANIFEST").unlink()
     assert host.execute(steps.activate(SERVICE, Switch(action, OLD, OLD))) == status
     assert host.serves() == OLD
 
 
-def test_a_launcher_that_was_edited_is_never_run(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_launcher_that_was_edited_is_never_run(host: ShellHost) -> None:
     home = host.root / "releases" / NEW
     (home / "run").mkdir()
     (home / "run/web").write_text("exec true")
@@ -86,8 +80,7 @@ def test_a_launcher_that_was_edited_is_never_run(shell_host: ShellHost) -> None:
     assert host.serves() == OLD
 
 
-def test_a_history_that_cannot_be_written_is_named_before_anything_changes(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_history_that_cannot_be_written_is_named_before_anything_changes(host: ShellHost) -> None:
     (host.root / "history.jsonl").mkdir()
     assert host.execute(DEPLOY) == 1
     assert (host.transcript.last("failed") or "").endswith("history.jsonl: Is a directory")

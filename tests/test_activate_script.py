@@ -1,4 +1,4 @@
-"""activate.sh under the real shells: the order of its steps, and what every failure leaves behind."""
+"""An activation on a make-believe host: the order of its steps, and what every failure leaves behind."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import pytest
 from tasks.engine.config.sections import Health
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, said_by_ss, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, said_by_ss, shell_host
 
-__all__ = ["shell_host"]
+__all__ = ["host", "shell_host"]
 
 DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
 RETIRED = "systemctl show myapp@blue.service --no-pager -p ActiveState -p NRestarts"
 AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts -p ActiveState",)
 
 
-def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(host: ShellHost) -> None:
     assert host.execute(DEPLOY) == 0
     looks = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState -p Result"
     asks = "curl http://myapp.example/readyz by run/myapp/green.sock"
@@ -80,8 +79,8 @@ def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost)
         ("restarts", "the service died while it was checked"),
     ],
 )
-def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fault: str, told: str) -> None:
-    host = serving(shell_host)
+def test_a_candidate_that_fails_never_has_the_traffic(host: ShellHost, fault: str, told: str) -> None:
+    """Once: a start that failed told the lines of the start before it."""
     (host.folder / "journal").write_text("ImportError: no\n\x1b[31mred\n")
     (host.folder / "journal.systemd").write_text(
         "Starting myapp@green.service - myapp\nmyapp@green.service: Main process exited\n"
@@ -108,8 +107,7 @@ def test_a_candidate_that_fails_never_has_the_traffic(shell_host: ShellHost, fau
     assert (host.leftovers(), host.state("myapp@green.service")) == ([], "inactive")
 
 
-def test_a_worker_that_dies_while_it_is_checked_fails_the_candidate(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_worker_that_dies_while_it_is_checked_fails_the_candidate(host: ShellHost) -> None:
     children = host.folder / "proc/101/task/101/children"
     children.parent.mkdir(parents=True)
     children.write_text("201 202 ")
@@ -119,8 +117,7 @@ def test_a_worker_that_dies_while_it_is_checked_fails_the_candidate(shell_host: 
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 
-def test_a_worker_that_comes_while_it_is_checked_is_welcome(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_worker_that_comes_while_it_is_checked_is_welcome(host: ShellHost) -> None:
     children = host.folder / "proc/101/task/101/children"
     children.parent.mkdir(parents=True)
     children.write_text("201 ")
@@ -141,9 +138,8 @@ def test_a_worker_that_comes_while_it_is_checked_is_welcome(shell_host: ShellHos
     ],
 )
 def test_a_front_door_that_fails_for_the_candidate_never_has_the_traffic(
-    shell_host: ShellHost, file: str, content: str, told: str
+    host: ShellHost, file: str, content: str, told: str
 ) -> None:
-    host = serving(shell_host)
     (host.folder / file).write_text(content)
     assert host.execute(DEPLOY) == 1
     assert told in (host.transcript.last("failed") or "")
@@ -151,16 +147,14 @@ def test_a_front_door_that_fails_for_the_candidate_never_has_the_traffic(
     assert (host.serves(), host.slot("current"), host.running(), host.leftovers()) == (OLD, "blue", {"blue"}, [])
 
 
-def test_a_secret_that_cannot_be_read_is_named(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_secret_that_cannot_be_read_is_named(host: ShellHost) -> None:
     (host.folder / "check/green").unlink()
     assert host.execute(DEPLOY) == 1
     assert "the secret of this check, cannot be read: run fab setup" in (host.transcript.last("failed") or "")
     assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
 
 
-def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(host: ShellHost) -> None:
     (host.folder / "front-live").write_text("<html>\n502")
     assert host.execute(DEPLOY) == 1
     assert "the front door does not answer for it: answered 502" in (host.transcript.last("failed") or "")
@@ -170,25 +164,21 @@ def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(shell_h
     assert (host.serves(), host.slot("current"), host.running(), host.leftovers()) == (OLD, "blue", {"blue"}, [])
 
 
-def test_one_pass_is_not_enough_before_the_settle_time_is_over(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_one_pass_is_not_enough_before_the_settle_time_is_over(host: ShellHost) -> None:
     service = SERVICE._replace(health=Health("/readyz", 200, 5, 1, 3.0))
     assert host.execute(steps.activate(service, Switch("deploy", NEW, OLD))) == 0
     # A sleep is a second here, whatever it was to be: asked at 0, 1, 2 and 3.
     assert len([call for call in host.calls if call.endswith("by run/myapp/green.sock")]) == 4
 
 
-@pytest.mark.parametrize("shell_host", ["dash"], indirect=True)
-def test_an_endless_answer_is_no_answer(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_an_endless_answer_is_no_answer(host: ShellHost) -> None:
     (host.folder / "front").write_text("x" * 70000 + "\n200")
     assert host.execute(DEPLOY) == 1
     assert "the answer is longer than 64 kB" in (host.transcript.last("failed") or "")
     assert host.serves() == OLD
 
 
-def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_the_old_slot_stops_only_when_its_queue_is_empty(host: ShellHost) -> None:
     (host.folder / "queues/blue.sock").write_text("3\n1\n0\n")
     assert host.execute(DEPLOY) == 0
     assert host.calls[-7:] == [
@@ -202,16 +192,14 @@ def test_the_old_slot_stops_only_when_its_queue_is_empty(shell_host: ShellHost) 
     ]
 
 
-def test_a_queue_that_never_empties_is_given_up_after_the_drain_limit(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_queue_that_never_empties_is_given_up_after_the_drain_limit(host: ShellHost) -> None:
     (host.folder / "queues/blue.sock").write_text("3\n")
     assert host.execute(DEPLOY) == 0
     assert host.calls.count("ss blue.sock") == SERVICE.drain + 1
     assert (host.running(), host.serves()) == ({"green"}, NEW)
 
 
-def test_what_a_stranger_has_bound_to_the_same_path_is_not_waited_for(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_what_a_stranger_has_bound_to_the_same_path_is_not_waited_for(host: ShellHost) -> None:
     path = host.run_folder / "blue.sock"
     own = said_by_ss(path)
     lines = [f"u_str LISTEN 3 5 {path} 1 * 0 <-> {at} peers: 9" for at in (f"{own}0", own.replace("ino:", "ino:1"))]
@@ -222,8 +210,7 @@ def test_what_a_stranger_has_bound_to_the_same_path_is_not_waited_for(shell_host
     assert (host.running(), host.serves()) == ({"green"}, NEW)
 
 
-def test_a_kernel_that_does_not_tell_the_file_leaves_the_path(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_kernel_that_does_not_tell_the_file_leaves_the_path(host: ShellHost) -> None:
     (host.folder / "file-blue.sock").write_text("")
     (host.folder / "queues/blue.sock").write_text("1\n0\n")
     assert host.execute(DEPLOY) == 0

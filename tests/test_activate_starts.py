@@ -11,9 +11,9 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Script, Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, host
 
-__all__ = ["shell_host"]
+__all__ = ["host"]
 
 DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
 START = "systemctl start myapp@green.service"
@@ -31,10 +31,9 @@ def placed(host: ShellHost, seconds: float) -> None:
 
 @pytest.mark.parametrize(("seconds", "forgotten"), [(2, True), (-3600, True), (120, False)])
 def test_what_counts_for_the_start_limit_is_forgotten_while_it_counts(
-    shell_host: ShellHost, seconds: float, forgotten: bool
+    host: ShellHost, seconds: float, forgotten: bool
 ) -> None:
     """A clock that was set back tells nothing."""
-    host = serving(shell_host)
     placed(host, seconds)
     assert host.execute(DEPLOY) == 0
     assert (FORGET in host.calls) == forgotten
@@ -42,8 +41,7 @@ def test_what_counts_for_the_start_limit_is_forgotten_while_it_counts(
 
 
 @pytest.mark.parametrize("unit", ["myapp@green.service", "myapp@green.socket"])
-def test_a_start_that_is_refused_for_the_limit_is_asked_for_again(shell_host: ShellHost, unit: str) -> None:
-    host = serving(shell_host)
+def test_a_start_that_is_refused_for_the_limit_is_asked_for_again(host: ShellHost, unit: str) -> None:
     for name in {unit, "myapp@green.service"}:
         (host.folder / f"limit-{name}").touch()
     assert host.execute(DEPLOY) == 0
@@ -51,8 +49,7 @@ def test_a_start_that_is_refused_for_the_limit_is_asked_for_again(shell_host: Sh
     assert host.serves() == NEW
 
 
-def test_a_slot_that_systemd_had_to_start_again_is_forgotten_when_it_is_retired(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_slot_that_systemd_had_to_start_again_is_forgotten_when_it_is_retired(host: ShellHost) -> None:
     (host.folder / "restarts-myapp@blue.service").write_text("2")
     assert host.execute(DEPLOY) == 0
     assert "systemctl reset-failed myapp@blue.service myapp@blue.socket" in host.calls
@@ -60,9 +57,8 @@ def test_a_slot_that_systemd_had_to_start_again_is_forgotten_when_it_is_retired(
 
 @pytest.mark.parametrize(("drain", "seconds", "cut_off"), [(0, "0.5", True), (1, "1.5", True), (3, "0.5", False)])
 def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
-    shell_host: ShellHost, drain: int, seconds: str, cut_off: bool
+    host: ShellHost, drain: int, seconds: str, cut_off: bool
 ) -> None:
-    host = serving(shell_host)
     (host.folder / "slow-stop").write_text(seconds)
     (host.folder / "late").write_text("a\nb\n")
     assert host.execute(steps.activate(SERVICE._replace(drain=drain), Switch("deploy", NEW, OLD))) == 0
@@ -76,16 +72,14 @@ def bounded(script: Script) -> Script:
     return script._replace(text=script.text.replace('"start_timeout": 60', '"start_timeout": -4'))
 
 
-def test_a_start_that_is_put_off_for_ever_is_ended(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_start_that_is_put_off_for_ever_is_ended(host: ShellHost) -> None:
     (host.folder / "hang-myapp@green.service").touch()
     assert host.execute(bounded(DEPLOY)) == 1
     assert "slot green was not ready within" in (host.transcript.last("failed") or "")
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 
-def test_an_end_that_is_put_off_for_ever_is_made(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_an_end_that_is_put_off_for_ever_is_made(host: ShellHost) -> None:
     (host.folder / "hang-myapp@blue.service").touch()
     # With a bound of a second.
     assert host.execute(steps.stop(SERVICE._replace(drain=-14), disable=False)) == 0
@@ -102,8 +96,7 @@ FIRST = [
 ]
 
 
-def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_for(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_for(host: ShellHost) -> None:
     service = SERVICE._replace(probation=30)
     assert host.execute(steps.activate(service, Switch("deploy", NEW, OLD, stop_first=True))) == 0
     assert [call for call in host.calls if call in {*FIRST, START}][:5] == [*FIRST, START]
@@ -113,8 +106,7 @@ def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_f
     assert not (host.folder / "refused").exists()
 
 
-def test_what_was_ended_first_is_started_again_where_its_successor_fails(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_what_was_ended_first_is_started_again_where_its_successor_fails(host: ShellHost) -> None:
     (host.folder / "answers" / NEW).write_text("503")
     assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
     assert host.transcript.last("killed") is None
@@ -123,8 +115,7 @@ def test_what_was_ended_first_is_started_again_where_its_successor_fails(shell_h
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 
-def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_the_disk(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_the_disk(host: ShellHost) -> None:
     (host.root / "history.jsonl").mkdir()
     assert host.execute(steps.activate(SERVICE, Switch("rollback", NEW, OLD))) == 1
     assert host.serves() == OLD
@@ -136,8 +127,7 @@ def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_th
     assert host.running() == set()
 
 
-def test_rules_of_an_older_version_stop_nothing(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_rules_of_an_older_version_stop_nothing(host: ShellHost) -> None:
     rules = (host.folder / "rules").read_text()
     (host.folder / "rules").write_text(rules.replace("systemctl stop myapp-worker.service\n", ""))
     assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
@@ -167,8 +157,7 @@ GUNICORN = "lib/python3.11/site-packages/gunicorn/__init__.py"
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_no_python_is_started_to_see_whether_a_venv_is_whole(shell_host: ShellHost, listed: bool) -> None:
-    host = serving(shell_host)
+def test_no_python_is_started_to_see_whether_a_venv_is_whole(host: ShellHost, listed: bool) -> None:
     log = host.folder / "pythons"
     venv = interpreter(host, log)
     if listed:
@@ -192,10 +181,7 @@ def test_no_python_is_started_to_see_whether_a_venv_is_whole(shell_host: ShellHo
         lambda venv: (venv / "bin/python").unlink(),
     ],
 )
-def test_a_venv_that_is_not_what_its_list_says_is_refused(
-    shell_host: ShellHost, damage: Callable[[Path], object]
-) -> None:
-    host = serving(shell_host)
+def test_a_venv_that_is_not_what_its_list_says_is_refused(host: ShellHost, damage: Callable[[Path], object]) -> None:
     venv = interpreter(host, host.folder / "pythons")
     host.list_venv(venv)
     damage(venv)
@@ -204,8 +190,7 @@ def test_a_venv_that_is_not_what_its_list_says_is_refused(
     assert (host.serves(), host.history(), START in host.calls) == (OLD, [], False)
 
 
-def test_bytecode_and_a_restored_backup_leave_a_venv_whole(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_bytecode_and_a_restored_backup_leave_a_venv_whole(host: ShellHost) -> None:
     venv = interpreter(host, host.folder / "pythons")
     host.list_venv(venv)
     (venv / GUNICORN).parent.joinpath("__pycache__").mkdir()
@@ -216,8 +201,7 @@ def test_bytecode_and_a_restored_backup_leave_a_venv_whole(shell_host: ShellHost
     assert host.execute(DEPLOY) == 0
 
 
-def test_a_venv_without_its_python_is_refused_before_anything_is_started(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_venv_without_its_python_is_refused_before_anything_is_started(host: ShellHost) -> None:
     interpreter(host, host.folder / "pythons")
     (host.folder / "python3.11").unlink()
     assert host.execute(DEPLOY) == 1
@@ -225,8 +209,7 @@ def test_a_venv_without_its_python_is_refused_before_anything_is_started(shell_h
     assert (host.serves(), host.history(), START in host.calls) == (OLD, [], False)
 
 
-def test_a_slot_that_does_not_start_for_its_venv_says_so(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_slot_that_does_not_start_for_its_venv_says_so(host: ShellHost) -> None:
     venv = interpreter(host, host.folder / "pythons")
     (host.folder / "refuse-myapp@green.service").touch()
     assert host.execute(DEPLOY, at="start", do=(venv / GUNICORN).unlink) == 1
@@ -234,8 +217,7 @@ def test_a_slot_that_does_not_start_for_its_venv_says_so(shell_host: ShellHost) 
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 
-def test_systemd_is_asked_once_for_as_long_as_the_main_process_is_there(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_systemd_is_asked_once_for_as_long_as_the_main_process_is_there(host: ShellHost) -> None:
     children = host.folder / "proc/101/task/101/children"
     children.parent.mkdir(parents=True)
     children.write_text("201 202 ")
@@ -243,18 +225,16 @@ def test_systemd_is_asked_once_for_as_long_as_the_main_process_is_there(shell_ho
     assert host.calls.count(LOOK) == 1
 
 
-def test_a_link_that_leads_to_an_odd_name_stops_no_deploy(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_link_that_leads_to_an_odd_name_stops_no_deploy(host: ShellHost) -> None:
     (host.root / "slots/green/release").symlink_to("../../releases/a\tb\nc")
     assert host.execute(DEPLOY) == 0
     assert FORGET in host.calls
 
 
 def test_the_end_of_a_slot_is_waited_for_even_if_nobody_hears_of_it(
-    shell_host: ShellHost, monkeypatch: pytest.MonkeyPatch
+    host: ShellHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader that is gone is no end of the wait: connections are counted when the drain is over, and not before."""
-    host = serving(shell_host)
     (host.folder / "slow-stop").write_text("0.5")
     (host.root / "slots/green").mkdir(exist_ok=True)
     (host.root / "slots/green/release").symlink_to(f"../../releases/{NEW}")

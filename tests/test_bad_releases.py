@@ -157,9 +157,10 @@ def refused(site: Site, fault: str) -> str:
     return old
 
 
-@pytest.mark.promise(GATE, "a bad release of each kind", part=5)
+@pytest.mark.promise(GATE, "a bad release of each kind", part=3)
 @pytest.mark.parametrize("fault", BAD)
 def test_a_bad_release_is_refused_with_its_cause_and_never_answers(site: Site, fault: str) -> None:
+    """Once: a release that failed only behind nginx was seen by users for a moment."""
     with Watch(site.machine.address) as watch:
         old = refused(site, fault)
     assert watch.seen == {old}
@@ -184,6 +185,7 @@ def test_the_next_good_deploy_just_works(site: Site) -> None:
 
 
 def test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover(site: Site) -> None:
+    """Once: an old slot that had to be killed made the next deploy a recovery."""
     deaf = "import signal\n\n\ndef when_ready(server):\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     with site.changed("service/gunicorn.conf.py", deaf):
         site.deploy()

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts import MakeHosts
 from tests.promises.load import STOCK, Load, sent
 from tests.promises.words import HELD_BACK
-from tests.trial import Trial, trial
+from tests.trial import Trial, site
+
+__all__ = ["site"]
 
 # What is added to the release, and why it is taken back.
 LATE = {
@@ -52,11 +53,6 @@ LATE = {
         "a worker died",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return trial(module_hosts(), tmp_path_factory.mktemp("later"))
 
 
 def taken_back(site: Trial, fault: str) -> tuple[str, str]:

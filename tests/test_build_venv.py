@@ -78,6 +78,7 @@ def test_headers_have_a_place_and_of_two_equal_files_the_later_wheel_has_its_way
     ],
 )
 def test_a_wheel_writes_nothing_outside_of_its_venv(tmp_path: Path, name: str) -> None:
+    """Once: a wheel could write wherever the deploy account may: its names were followed out of the venv."""
     ended = build(tmp_path, one={"one.py": "", name.format(folder=tmp_path): "x"})
     assert ended.returncode == 1
     told = ended.stderr.decode()

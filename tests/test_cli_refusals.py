@@ -46,24 +46,20 @@ def test_several_hosts_must_be_named_where_nobody_can_be_asked(watched: tuple[Cl
     assert f"fab {verb.split()[0]} -H all" in said
 
 
-@pytest.mark.parametrize("user", ["ALL", "DEPLOY", "'%wheel'", "'#0'", "'!deploy'", "'+hosts'"])
-def test_an_account_that_sudo_would_take_for_others_is_refused_in_its_line(
-    watched: tuple[Clone, Mute], user: str
-) -> None:
+def test_an_account_that_sudo_would_take_for_others_is_refused_in_its_line(watched: tuple[Clone, Mute]) -> None:
     clone, host = watched
     assert clone.inventory
-    text = clone.inventory.read_text()
-    clone.inventory.write_text(f"defaults:\n  user: {user}\n{re.sub(' +user: .*', '', text)}")
-    for verb in ("deploy", "setup", "doctor", "logs"):
+    text = re.sub(" +user: .*", "", clone.inventory.read_text())
+    for verb, user in (("deploy", "ALL"), ("setup", "'%wheel'"), ("doctor", "'#0'"), ("logs", "'+hosts'")):
+        clone.inventory.write_text(f"defaults:\n  user: {user}\n{text}")
         said = refused(clone, host, verb, "-H", "all")
         assert "hosts.yaml:2:9 (defaults.user)" in said
         assert "an account name" in said
 
 
-@pytest.mark.parametrize("user", ["ALL", "DEPLOY", "%wheel", "#0", "!deploy"])
-@pytest.mark.parametrize("words", ["deploy", "doctor", "logs -f"])
+@pytest.mark.parametrize(("words", "user"), [("deploy", "ALL"), ("doctor", "%wheel"), ("logs -f", "!deploy")])
 def test_an_account_of_ssh_config_is_held_to_the_same(
-    watched: tuple[Clone, Mute], tmp_path: Path, user: str, words: str
+    watched: tuple[Clone, Mute], tmp_path: Path, words: str, user: str
 ) -> None:
     clone, host = watched
     assert clone.inventory

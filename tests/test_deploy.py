@@ -124,6 +124,7 @@ open(listing, "w").write(lines.replace(before, after))
 @pytest.mark.promise(PLAIN, "a file of the release that serves, edited on the host together with its line")
 @pytest.mark.parametrize(("path", "listing"), [("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS")])
 def test_a_file_edited_together_with_its_line_is_no_unchanged_release(site: Site, path: str, listing: str) -> None:
+    """Once: a file of a release, edited together with its line in MANIFEST, was UNCHANGED to the next deploy."""
     live = site.deploy()
     home = f"{ROOT}/releases/{live}"
     was = site.sh(f"sha256sum <{home}/{path}")

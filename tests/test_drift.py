@@ -159,6 +159,7 @@ def test_hostile_bytes_of_an_edited_file_do_not_reach_the_terminal(site: tuple[C
 
 
 def test_root_shows_nothing_that_the_deploy_account_has_only_linked_to(site: tuple[Clone, Hosts]) -> None:
+    """Once: fab drift --as root showed what a planted link led to, /etc/shadow among it."""
     clone, hosts = site
     hidden = "what root alone may read, and nobody else"
     sh(hosts, f"install -m 0600 /dev/null /root/secret; printf %s '{hidden}' >/root/secret")

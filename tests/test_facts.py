@@ -62,7 +62,9 @@ def python(version: str = "3.11.2", path: str = "/usr/bin/python3", **values: st
 
 
 def test_of_two_words_the_first_counts_which_is_roots_own() -> None:
-    """Root tells what its part depends on; of files, too, it comes before whatever else may be said."""
+    """Root tells what its part depends on; of files, too, it comes before whatever else may be said. Once: a path of
+    systemctl that the deploy account told setup went into its sudo rules.
+    """
     transcript = told("data /etc/x YQ==", "data /etc/x Yg==", machine__tools={"systemctl": "/usr/bin/systemctl"})
     transcript.add(Report("facts", json.dumps(plain(Told(Machine(tools={"systemctl": "/home/deploy/systemctl"}))))))
     found = facts.parse(transcript)
@@ -206,6 +208,7 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
     ],
 )
 def test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere(path: str, lie: Any) -> None:
+    """Once: what a host called its slots, releases, account and interpreters was used as it was."""
     with pytest.raises(LoopError, match=r"where the name of its .* belongs, which cannot be") as raised:
         facts.parse(told(**{path: lie}))
     assert raised.value.code == "lies"
@@ -254,6 +257,7 @@ def test_an_interpreter_of_a_version_that_is_none_is_none(version: str) -> None:
 
 @pytest.mark.parametrize("word", ["NaN", "-Infinity", "1e999"])
 def test_what_a_host_calls_a_number_can_be_written_again(word: str) -> None:
+    """Once: fab releases --json and fab history --json passed on a NaN that came from a host."""
     line = f'{{"id": "abc", "commit": {word}, "packages": [{word}], "dirty": {word}}}'
     found = facts.parse(told(f"release {line}", f'history {{"release": {word}, "why": {word}}}'))
     told_back = output.encoded({"releases": status.releases(found), "actions": [found.actions[0].as_dict()]})
@@ -362,6 +366,7 @@ def test_a_home_that_the_sandbox_opens_is_no_flaw() -> None:
 
 
 def test_what_a_host_calls_itself_comes_into_files_of_root_as_a_word_that_we_know() -> None:
+    """Once: what a host called its systemctl went into the sudo rules as it was."""
     found = facts.parse(
         told(machine__web_accounts=["www-data ALL"], machine__tools={"systemctl": "ALL, /bin/sh; /usr/bin/systemctl"})
     )

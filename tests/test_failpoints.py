@@ -15,9 +15,9 @@ from tasks.engine.host import steps
 from tasks.engine.host.steps import Switch
 from tests.clone import Clone
 from tests.hosts import Hosts
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, serving, shell_host
 
-__all__ = ["shell_host"]
+__all__ = ["host", "shell_host"]
 
 ROOT = Path(__file__).resolve().parent.parent
 OF_SCRIPTS = [name for name in failpoints.names() if not name.startswith("controller.")]
@@ -64,14 +64,12 @@ def test_each_step_of_an_activation_is_passed_and_breaks_there(
 
 
 @pytest.mark.parametrize("action", failpoints.ACTIONS)
-def test_a_step_of_another_stage_breaks_nothing(shell_host: ShellHost, action: str) -> None:
-    host = serving(shell_host)
+def test_a_step_of_another_stage_breaks_nothing(host: ShellHost, action: str) -> None:
     host.failpoint = f"undo.switch={action}"
     assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
 
 
-def test_killed_there_it_says_no_last_word_and_its_traps_do_not_run(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_killed_there_it_says_no_last_word_and_its_traps_do_not_run(host: ShellHost) -> None:
     host.failpoint = "activate.switch=die"
     assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD))) == -9
     assert (host.slot("live"), host.slot("current"), host.running()) == ("green", "blue", {"blue", "green"})

@@ -14,9 +14,9 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host
 
-__all__ = ["shell_host"]
+__all__ = ["host"]
 
 DEPLOY = steps.activate(SERVICE._replace(drain=0), Switch("deploy", NEW, OLD))
 HOLDS = "exec 9>>activate; flock 9; {trap} printf '%s\n' '{record}' >activate; sleep {seconds} & echo; wait"
@@ -48,8 +48,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 
 
-def test_it_gets_time_to_come_to_its_end(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_it_gets_time_to_come_to_its_end(host: ShellHost) -> None:
     with holder(host, seconds=2) as process:
         assert host.execute(DEPLOY) == 0, host.transcript
         assert process.wait() == 0
@@ -57,16 +56,16 @@ def test_it_gets_time_to_come_to_its_end(shell_host: ShellHost) -> None:
     assert "wait a run whose controller is gone comes to its end" in host.transcript.all("step")
 
 
-def test_what_hangs_is_ended_even_if_it_is_deaf(tmp_path: Path) -> None:
-    host = serving(ShellHost(tmp_path))
+def test_what_hangs_is_ended_even_if_it_is_deaf(host: ShellHost) -> None:
+    """Once: a script that hung held its host for ever once its controller was gone: each next run was told to wait."""
+    (host.folder / "patience").write_text("1")
     with holder(host, seconds=600, trap="trap '' TERM;") as process:
         assert host.execute(DEPLOY) == 0, host.transcript
         assert process.wait() == -signal.SIGKILL
     assert (host.serves(), host.running()) == (NEW, {"green"})
 
 
-def test_who_is_of_no_run_is_left_alone_and_named(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_who_is_of_no_run_is_left_alone_and_named(host: ShellHost) -> None:
     with holder(host, seconds=600, group=False) as process:
         assert host.execute(DEPLOY) == 75
         assert process.poll() is None
@@ -74,8 +73,8 @@ def test_who_is_of_no_run_is_left_alone_and_named(shell_host: ShellHost) -> None
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
-def test_a_verb_without_a_run_is_named_and_ended_by_nobody(shell_host: ShellHost, verb: str) -> None:
-    host = serving(shell_host)
+def test_a_verb_without_a_run_is_named_and_ended_by_nobody(host: ShellHost, verb: str) -> None:
+    """Once: who met a stop or a start at work was told of the deploy before it."""
     script = steps.start(SERVICE) if verb == "start" else steps.stop(SERVICE, disable=False)
     assert host.execute(script) == 0
     told = json.loads((host.run_folder / "lock/activate").read_text())

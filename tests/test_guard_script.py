@@ -1,4 +1,4 @@
-"""The guard of a run, which is probation.sh before there is a probation: what it makes of a run that was killed."""
+"""The guard of a run, before there is a probation: what it makes of a run that was killed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Script, Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, host, serving, shell_host
 
-__all__ = ["shell_host"]
+__all__ = ["host", "shell_host"]
 
 SWITCH = Switch("deploy", NEW, OLD)
 DEPLOY = steps.activate(SERVICE, SWITCH)
@@ -56,6 +56,9 @@ def whole(host: ShellHost, at: str) -> None:
 
 
 def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path) -> None:
+    """Once: a script that was killed after its commit left workers with the release before; killed before it, one left
+    a release that nobody watched, until the next run.
+    """
     calls = good_run(tmp_path / "whole")
 
     def cut(number: int) -> None:
@@ -107,8 +110,7 @@ def test_a_first_release_whose_run_is_killed_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("failure", [False, True])
-def test_of_a_run_that_came_to_its_end_there_is_nothing_to_do(shell_host: ShellHost, failure: bool) -> None:
-    host = serving(shell_host)
+def test_of_a_run_that_came_to_its_end_there_is_nothing_to_do(host: ShellHost, failure: bool) -> None:
     if failure:
         (host.folder / "answers" / NEW).write_text("500")
     assert host.execute(DEPLOY) == failure
@@ -134,8 +136,7 @@ def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHos
     assert any("a run that has died" in step for step in host.transcript.all("step"))
 
 
-def test_without_a_guard_there_is_no_switch(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_without_a_guard_there_is_no_switch(host: ShellHost) -> None:
     (host.folder / "refuse-myapp-probation@green.service").touch()
     assert host.execute(DEPLOY) == 1
     assert host.transcript.last("failed") == "its guard did not start"
@@ -143,8 +144,7 @@ def test_without_a_guard_there_is_no_switch(shell_host: ShellHost) -> None:
 
 
 @pytest.mark.parametrize("script", [DEPLOY, GUARD, TRIED], ids=["the run", "its guard", "the watch"])
-def test_traffic_that_cannot_go_back_stays_with_what_answers(shell_host: ShellHost, script: Script) -> None:
-    host = serving(shell_host)
+def test_traffic_that_cannot_go_back_stays_with_what_answers(host: ShellHost, script: Script) -> None:
     if script is not TRIED:
         host.failpoint = f"activate.front={'fail' if script is DEPLOY else 'die'}"
     (host.folder / "refuse-myapp-live@blue.service").touch()

@@ -81,6 +81,7 @@ class Counted(Action):
 
 
 def test_a_long_history_is_gone_through_once() -> None:
+    """Once: history --verify compared every line with every other."""
     runs = (*(("deploy", "a", "") for _ in range(300)), *GOOD)
     long = tuple(Counted(**one._asdict()) for one in lived(*runs))
     assert len(history.verify(long, current="b", settled=True, busy=False)) == 300
@@ -112,6 +113,7 @@ def line(action: str, release: str, state: str, pad: int = 0) -> str:
 
 
 def test_a_torn_line_does_not_swallow_the_next(root: Path) -> None:
+    """Once: a torn last line of the history swallowed the next one."""
     (root / "history.jsonl").write_text(line("deploy", "a", "started") + line("deploy", "a", "done")[:40])
     lines = record(root, ("deploy", "b", "started"), ("deploy", "b", "done"))
     assert [(one.release, one.state) for one in history.parse(lines)] == [

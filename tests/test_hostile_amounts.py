@@ -60,6 +60,7 @@ def test_what_json_does_not_have_comes_as_words() -> None:
 
 
 def test_an_answer_without_an_end_is_given_up() -> None:
+    """Once: a host that answered without an end filled the controller's memory."""
     with pytest.raises(TooMuch, match="64 MiB"):
         answer(reported("nonce", "fact", "x" * 65_000), 2 * KEPT)
 
@@ -104,6 +105,7 @@ def test_a_python_that_cannot_be_asks_no_index_for_wheels(field: str) -> None:
 
 @pytest.mark.parametrize("libc", [("glibc", 2, 10**9), ("glibc", 10**4000, 2), ("musl", 1, -1), ("other", 1, 1)])
 def test_a_libc_that_cannot_be_makes_no_million_tags(libc: tuple[str, int, int]) -> None:
+    """Once: a host's word of its libc made pip consider a milliard of platforms."""
     assert _refusal(libc=libc) is not None
 
 

@@ -89,6 +89,7 @@ def encoded(value: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("depth", [*range(1, 940, 50), *range(940, 1000), 2000, 100_000])
 def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
+    """Once: JSON nested a thousand deep, or a number of 5000 digits, in a journal or a history was a traceback."""
     # There is a depth that a reader can just go down to, and a writer, further in, cannot.
     entry = journal.parse("shire01", record(MESSAGE=nested(depth)))
     assert entry
@@ -110,6 +111,7 @@ def record(**fields: object) -> bytes:
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_a_number_that_json_has_not_is_written_as_a_word(word: str) -> None:
+    """Once: --json passed on NaN and Infinity, which no JSON has."""
     line = f'{{"message": "m", "level": "info", "v": {word}, "w": [{word}]}}'
     encoded({"fields": log_text.fields(line)})
     assert log_text.words(line)[0].startswith(f"INFO m  v={word}")

@@ -117,6 +117,7 @@ def service_account(root: Path) -> None:
 def test_what_is_no_plain_file_of_the_service_is_refused_by_name(
     root: Path, make: Callable[[Path], None], git: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Once: a file from outside service/ was packed, reached through an ignored link."""
     if git:
         repository.create(root, monkeypatch)
         repository.commit(root)
@@ -192,6 +193,7 @@ def test_what_changed_between_its_digest_and_its_bytes_is_not_sent(root: Path, c
 def test_a_release_of_files_that_never_hold_still_is_whole_or_none(
     root: Path, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
+    """Once: a file that vanished or grew while the release was made was a traceback, or was packed half."""
     path, end = root / "service/file", threading.Event()
 
     def fidget() -> None:

@@ -158,7 +158,7 @@ def asked(fleet: Fleet, kind: str, verb: str) -> Ended:
     return ended
 
 
-@pytest.mark.promise(OTHERS, "a host that lies beside one that does not, verb by verb", part=6)
+@pytest.mark.promise(OTHERS, "a host that lies beside one that does not, verb by verb", part=3)
 @pytest.mark.parametrize("verb", [one for one in VERBS if "rollback" not in one])
 @pytest.mark.parametrize("kind", LIES)
 def test_what_the_honest_host_says_is_there(fleet: Fleet, kind: str, verb: str) -> None:
@@ -175,7 +175,7 @@ def test_what_the_honest_host_says_is_there(fleet: Fleet, kind: str, verb: str) 
     assert ended.status == told.status
 
 
-@pytest.mark.promise(OTHERS, "a host that lies as another is rolled back", part=2)
+@pytest.mark.promise(OTHERS, "a host that lies as another is rolled back", part=1)
 @pytest.mark.parametrize("verb", [one for one in VERBS if "rollback" in one])
 @pytest.mark.parametrize("kind", LIES)
 def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, verb: str) -> None:
@@ -222,10 +222,11 @@ def mute(fleet: Fleet) -> Iterator[None]:
         fleet.sh(0, "usermod -s /usr/local/bin/liar deploy; pkill -u deploy -x sleep || :")
 
 
-@pytest.mark.promise(OTHERS, "a host that says nothing and does not end", part=2)
+@pytest.mark.promise(OTHERS, "a host that says nothing and does not end", part=1)
 @pytest.mark.parametrize("verb", [*(one for one in VERBS if "rollback" not in one), "exec -H all -- echo shire02",
                                   "restart -H all --max-failures 1"])  # fmt: skip
 def test_a_host_that_closes_its_output_and_lives_on_keeps_nobody_waiting(fleet: Fleet, verb: str) -> None:
+    """Once: a host that closed its output and lived on hung the controller, and the answers of all others, for good."""
     with mute(fleet):
         began = time.monotonic()
         ended = fleet.clone.fab(*verb.split(), timeout=240)

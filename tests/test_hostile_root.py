@@ -50,9 +50,10 @@ PLANTS = {
 }  # fmt: skip
 
 
-@pytest.mark.promise(ROOTS_OWN, "a pipe, a link or a way out where root could read", part=5)
+@pytest.mark.promise(ROOTS_OWN, "a pipe, a link or a way out where root could read", part=2)
 @pytest.mark.parametrize("plant", PLANTS)
 def test_root_reads_what_the_deploy_account_owns_as_that_account(fleet: Fleet, plant: str) -> None:
+    """Once: a pipe or a device that a MANIFEST named hung root's drift for good."""
     do, undo = (text.format(R=f"{ROOT}/releases", O=ROOT) for text in PLANTS[plant])
     fleet.sh(0, f"runuser -u deploy -- sh -c '{do}'")
     try:
@@ -80,7 +81,7 @@ def by_root(fleet: Fleet) -> Iterator[Fleet]:
     fleet.clone.inventory = deployers
 
 
-@pytest.mark.promise(ROOTS_OWN, "a pipe or a link where root only looks", part=4)
+@pytest.mark.promise(ROOTS_OWN, "a pipe or a link where root only looks", part=2)
 @pytest.mark.parametrize("plant", ["a pipe as a release.json", "a link as the history", "a link for all releases"])
 @pytest.mark.parametrize("verb", ["status", "history", "releases", "doctor", "restart --dry"])
 def test_root_that_only_looks_reads_as_the_deploy_account(by_root: Fleet, verb: str, plant: str) -> None:
@@ -121,7 +122,10 @@ while :; do mv race/etc race/kept; ln -s /etc race/etc; rm race/etc; mv race/kep
 @pytest.mark.promise(ROOTS_OWN, "a former deploy account that moves directories while root gives them away", part=1)
 @pytest.mark.parametrize("chance", ["first", "second", "third"])
 def test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots(fleet: Fleet, chance: str) -> None:
-    """A race, so `make promises` tries it more often."""
+    """A race, so `make promises` tries it more often. Once: a former deploy account at work while its files were given
+    away made root change the owner of any file; after a change of the deploy account the new one could not deploy
+    before the next boot.
+    """
     assert fleet.clone.inventory
     (host,) = entries(fleet.clone.inventory).values()
     look = "stat -c '%n %u %g %a' /etc/shadow /etc/passwd /etc"
@@ -172,6 +176,7 @@ ctypes.CDLL(None).syscall(60, 0)
 
 @pytest.mark.promise(ROOTS_OWN, "rights, locks and processes that a former deploy account tries to keep")
 def test_a_former_account_keeps_nothing(fleet: Fleet) -> None:
+    """Once: a former deploy account kept threads, a lock, mode bits, access lists, and what it had below /run."""
     assert fleet.clone.inventory
     inventory = fleet.clone.inventory
     (host,) = entries(inventory).values()

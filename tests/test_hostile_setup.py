@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet import Fleet, deployed
-from tests.hosts import MakeHosts
+from tests.fleet import Fleet, fleet
 from tests.promises.words import ROOTS_OWN, TWO_RUNS
 from tests.stand_ins import entries, write_inventory
+
+__all__ = ["fleet"]
 
 ROOT = "/opt/apps/myapp"
 BACKUPS = "/var/backups/integrators-loop"
 SETUP = ("setup", "--as", "root")
-
-
-@pytest.fixture(scope="module")
-def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves."""
-    return deployed(module_hosts, tmp_path_factory.mktemp("setup"), 1)
 
 
 def refused(fleet: Fleet, *told: str) -> None:
@@ -47,6 +42,7 @@ def refused(fleet: Fleet, *told: str) -> None:
     ids=["others", "owner", "group", "behind a link", "the copies", "a link for the copies"],
 )  # fmt: skip
 def test_root_writes_only_below_what_is_roots_alone(fleet: Fleet, place: str, do: str, undo: str) -> None:
+    """Once: setup wrote below directories that others could write in."""
     fleet.sh(0, do)
     try:
         refused(fleet, f"{place} is not root's alone", f"chown root:root {place}")
@@ -57,6 +53,7 @@ def test_root_writes_only_below_what_is_roots_alone(fleet: Fleet, place: str, do
 
 @pytest.mark.promise(TWO_RUNS, "setup in the middle of a switch")
 def test_setup_waits_for_nobody_and_says_who_is_at_work(fleet: Fleet) -> None:
+    """Once: setup ran in the middle of somebody's switch."""
     lock, who = "/run/myapp/lock/activate", '{"git":"Ann","host":"desk"}'
     line = f'{{"time":"2026-01-01T00:00:00Z","run":"r","action":"deploy","release":"abc","who":{who},"group":0}}'
     fleet.sh(0, f"echo '{line}' >{lock}; flock {lock} sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/run/holder; "
@@ -103,6 +100,7 @@ def test_nothing_planted_where_the_lock_was_is_looked_at(fleet: Fleet, plant: st
 
 @pytest.mark.promise(ROOTS_OWN, "a hard link planted by an account that deploys no more")
 def test_a_new_account_is_given_no_file_that_was_not_the_former_ones(fleet: Fleet) -> None:
+    """Once: a change of the deploy account gave the new one what the former had only linked to."""
     inventory = fleet.clone.inventory
     assert inventory
     (host,) = entries(inventory).values()

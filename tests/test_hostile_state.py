@@ -88,6 +88,7 @@ def test_every_verb_works_on_a_littered_host(fleet: Fleet, verb: str) -> None:
 
 @pytest.mark.promise(CALM, "a host on which root has left a directory among the venvs")
 def test_what_cannot_be_swept_away_does_not_make_a_deploy_fail(fleet: Fleet) -> None:
+    """Once: a deploy that was done was called failed, since root had left a directory among the venvs."""
     fleet.sh(0, f"mkdir -p {ROOT}/venvs/roots/deep")
     try:
         release = fleet.edit()
@@ -114,6 +115,7 @@ GONE = "rm /etc/systemd/system/myapp-probation@.service && systemctl daemon-relo
 def test_a_host_of_an_older_version_is_told_before_anything_is_begun(
     hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """Once: on a host that was set up by an older version a restart began, and its probation did not start."""
     fleet = undeployed(hosts, tmp_path_factory.mktemp("older"), 1)
     fleet.clone.replace("service/service.yaml", "\nprobation: 0 ", "\nprobation: 1 ")
     fleet.clone.done("deploy", "--wait")

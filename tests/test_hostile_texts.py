@@ -79,6 +79,7 @@ def test_every_word_of_a_command_arrives_and_runs_nothing(shell: str, tmp_path: 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_name_that_the_shell_keeps_for_itself_is_refused_and_any_other_arrives(shell: str, tmp_path: Path) -> None:
+    """Once: a variable that the shell keeps for itself (UID, OPTIND) arrived changed, or ended the launcher."""
     bash = subprocess.run(["bash", "--posix", "-c", "compgen -v"], capture_output=True, text=True, check=True).stdout
     dash = subprocess.run(["dash", "-c", "set"], capture_output=True, text=True, check=True).stdout
     known = {*bash.split(), *(line.partition("=")[0] for line in dash.splitlines())}

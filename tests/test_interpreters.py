@@ -8,15 +8,9 @@ import yaml
 from tests.clone import Clone, make
 from tests.echo import description, put
 from tests.front import release_of
-from tests.hosts import Hosts, MakeHosts
+from tests.hosts import Hosts
 
 COPY = "install -D -m 0755 $(readlink -f /usr/bin/python3) "
-
-
-@pytest.fixture(scope="module")
-def shire(module_hosts: MakeHosts) -> Hosts:
-    """The host of this module."""
-    return module_hosts()
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +64,7 @@ def name_python(hosts: Hosts, path: str | None) -> None:
 def test_one_that_the_service_cannot_run_is_refused_by_doctor_plan_and_deploy(
     clone: Clone, shire: Hosts, made: str, path: str, told: str
 ) -> None:
+    """Once: an interpreter in somebody's home was chosen, and the slot just did not start."""
     machine = shire[0]
     before = release_of(machine.address)
     assert machine.sh(made).returncode == 0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasks.engine.config import inventory
 from tasks.engine.config.inventory import Inventory
 from tasks.engine.errors import UsageError
+from tests.refusals import refusal, says
 
 PIN = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32).decode()
 WHOLE = f"""\
@@ -38,12 +39,6 @@ hosts:
 def loaded(folder: Path, text: str) -> Inventory:
     (folder / "hosts.yaml").write_text(text)
     return inventory.load(folder, {})
-
-
-def refusal(folder: Path, text: str) -> UsageError:
-    with pytest.raises(UsageError) as caught:
-        loaded(folder, text)
-    return caught.value
 
 
 def sandbox(folder: Path, text: str) -> Path:
@@ -133,17 +128,13 @@ def test_an_inventory_may_be_empty(tmp_path: Path, text: str) -> None:
 def test_a_wrong_inventory_is_refused_where_it_stands(
     tmp_path: Path, text: str, where: str, message: str, fix: str
 ) -> None:
-    error = refusal(tmp_path, text)
-    assert message in error.message
-    assert error.where == where
-    assert fix in (error.next or "")
+    says(refusal(loaded, tmp_path, text), message, where, fix)
 
 
 def test_no_inventory_at_all_says_what_to_create(tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        inventory.load(tmp_path, {})
-    assert caught.value.message == "hosts.yaml is missing"
-    assert "create it" in (caught.value.next or "")
+    error = refusal(inventory.load, tmp_path, {})
+    assert error.message == "hosts.yaml is missing"
+    says(error, fix="create it")
 
 
 def test_hosts_picks_another_file_and_leaves_the_sandbox_out(tmp_path: Path) -> None:
@@ -157,10 +148,9 @@ def test_hosts_picks_another_file_and_leaves_the_sandbox_out(tmp_path: Path) -> 
 
 def test_hosts_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "hosts.yaml").write_text("hosts: {a: }")
-    with pytest.raises(UsageError) as caught:
-        inventory.load(tmp_path, {"HOSTS": "stagin.yaml"})
-    assert caught.value.message == "stagin.yaml is missing"
-    assert "HOSTS" in (caught.value.next or "")
+    error = refusal(inventory.load, tmp_path, {"HOSTS": "stagin.yaml"})
+    assert error.message == "stagin.yaml is missing"
+    says(error, fix="HOSTS")
 
 
 @pytest.mark.parametrize("real", [None, "", "hosts:\n"])
@@ -186,7 +176,7 @@ def test_the_sandbox_is_no_part_of_a_real_inventory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("real", ["hosts: {a: }", "hosts: {b: {groups: [a]}}"])
 def test_a_name_in_both_is_an_error_that_names_both_places(tmp_path: Path, real: str) -> None:
     sandbox(tmp_path, "hosts: {a: }")
-    error = refusal(tmp_path, real)
+    error = refusal(loaded, tmp_path, real)
     assert "hosts.yaml:1:9" in error.message
     assert ".sandbox/hosts.yaml:1:9 (hosts.a)" in error.message
     assert "fab sandbox.down" in (error.next or "")

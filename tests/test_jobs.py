@@ -23,6 +23,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def test_a_release_that_a_job_still_runs_is_kept_with_its_venv_until_it_ends(site: Site) -> None:
+    """Once: a release from which a timer's job still ran was pruned with its venv."""
     first = site.deploy()
     venv = site.sh(f"readlink -f {ROOT}/releases/{first}/venv")
     site.sh("systemctl start --no-block myapp-long.service; until pgrep -u myapp -x sleep; do sleep 0.1; done")
@@ -69,6 +70,7 @@ def jobs(site: Site, **commands: str) -> None:
 
 
 def test_how_a_job_ended_is_shown_by_status_and_doctor(site: Site) -> None:
+    """Once: a job that failed was seen by nobody."""
     jobs(site, good="true", bad="sh -c 'exit 3'", killed="sh -c 'kill -9 $$'", idle="true")
     site.sh("systemctl reset-failed myapp-idle.service 2>/dev/null || true")
     told = site.fab("status", "--json").json()["hosts"][0]["jobs"]

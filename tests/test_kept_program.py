@@ -42,6 +42,7 @@ def test_what_is_damaged_is_never_run_and_is_sent_anew(site: Site, fault: str) -
 
 
 def test_another_interpreter_in_its_place_is_drift(site: Site) -> None:
+    """Once: drift did not see that a copy of the program was to be run by another interpreter."""
     was = site.sh(f"cat {PLACE}/python")
     script = "'#!/bin/sh\\nexec /usr/bin/python3 \"$@\"\\n'"
     site.sh(f"printf {script} >/srv/python3.11 && chmod 755 /srv/python3.11")

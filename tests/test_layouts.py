@@ -132,6 +132,7 @@ def test_a_host_that_was_moved_starts_its_slot_again(hosts: MakeHosts, tmp_path:
 
 @pytest.mark.promise(MOVED, "a release on probation when a host is moved")
 def test_a_move_ends_a_probation_and_the_committed_release_serves(hosts: MakeHosts, tmp_path: Path) -> None:
+    """Once: a host of the first layout that was moved in a probation would have answered 502 at its end."""
     made = hosts()
     former = deployed(former_clone(tmp_path / "former", made), made, probation=60)
     committed = former.release()

@@ -82,6 +82,7 @@ def nothing_live(site: Site) -> None:
     ],
 )
 def test_what_a_dead_run_left_is_put_in_order(site: Site, leave: Callable[[Site], None], again: str) -> None:
+    """Once: a mark that permits the idle slot to start outlived its run."""
     release = site.clone.release() if site.clone.release() == site.answering else site.deploy()
     leave(site)
     if again == "an edit":
@@ -113,6 +114,7 @@ def test_what_a_dead_run_left_in_the_directories_goes_with_the_next_deploy(site:
     ],
 )
 def test_a_controller_that_is_killed_leaves_the_host_well(site: Site, line: str) -> None:
+    """Once: after a killed controller the host went on checking, and the next run was told to wait."""
     old = site.answering
     new = site.edit()
     with Watch(site.machine.address) as watch:

@@ -12,15 +12,9 @@ from tasks.engine.sandbox import Machine
 from tests.clone import Clone, make
 from tests.echo import deployed, put
 from tests.front import ask, release_of
-from tests.hosts import Hosts, MakeHosts
+from tests.hosts import Hosts
 
 WORKER = {"worker": {"command": "sleep infinity"}, "nightly": {"command": "true", "schedule": "daily"}}
-
-
-@pytest.fixture(scope="module")
-def shire(module_hosts: MakeHosts) -> Hosts:
-    """The host of this module."""
-    return module_hosts()
 
 
 @pytest.fixture(scope="module")

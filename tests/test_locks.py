@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet import Fleet, deployed
-from tests.hosts import MakeHosts
+from tests.fleet import Fleet, fleet
 from tests.promises.words import UNHINDERED
+
+__all__ = ["fleet"]
 
 LOCKS = "/run/myapp/lock"
 NAMES = ("run", "activate", "stage", "history", "guard")
@@ -38,15 +39,10 @@ time.sleep(600)
 """
 
 
-@pytest.fixture(scope="module")
-def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves."""
-    return deployed(module_hosts, tmp_path_factory.mktemp("locks"), 1)
-
-
 @pytest.mark.promise(UNHINDERED, "it tries to open and to hold each lock")
 @pytest.mark.parametrize("account", ["myapp", "nobody", "www-data"])
 def test_nobody_else_can_open_a_lock(fleet: Fleet, account: str) -> None:
+    """Once: any local user, and the service, could hold a lock and so stop every run."""
     paths = " ".join(f"{LOCKS}/{name}" for name in NAMES)
     asked = f"runuser -u {account} -- python3 - {paths}"
     told = fleet.hosts[0].sh(asked, TRIES.encode())
@@ -66,6 +62,7 @@ time.sleep(600)
 
 
 def test_a_lease_on_a_lock_is_named_with_its_file_and_its_account(fleet: Fleet) -> None:
+    """Once: a lease on a lock made setup fail without a word of whose it was."""
     fleet.sh(0, f"cat >/opt/lease.py <<'END'\n{LEASE}END")
     fleet.sh(0, f"systemd-run -q --unit=lease -p User=deploy python3 /opt/lease.py {LOCKS}/activate")
     fleet.sh(0, "until [ -e /dev/shm/leased ]; do sleep 0.05; done")

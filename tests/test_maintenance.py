@@ -9,26 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.clone import Clone, make
+from tests.clone import Clone
+from tests.fleet import Fleet, fleet
 from tests.front import Answer, ask, release_of
-from tests.hosts import Hosts, MakeHosts
+from tests.hosts import Hosts
+
+__all__ = ["fleet"]
 
 HOSTILE = "back at 14:00 <script>alert('1')</script> & \"$host\" \\ {{name}} ${0} `id` %s é \U0001f600"
 
 
-@pytest.fixture(scope="module")
-def deployed(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, Hosts]:
-    hosts = module_hosts()
-    clone = make(tmp_path_factory.mktemp("maintenance"), hosts.inventory)
-    clone.replace("service/service.yaml", "settle: 2", "settle: 0.5")
-    clone.done("deploy", "-H", "shire01")
-    return clone, hosts
-
-
 @pytest.fixture
-def site(deployed: tuple[Clone, Hosts]) -> Iterator[tuple[Clone, Hosts]]:
-    yield deployed
-    deployed[0].done("maintenance", "off", "-H", "shire01")
+def site(fleet: Fleet) -> Iterator[tuple[Clone, Hosts]]:
+    yield fleet.clone, fleet.hosts
+    fleet.clone.done("maintenance", "off", "-H", "shire01")
 
 
 def closed(answer: Answer) -> bool:

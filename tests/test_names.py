@@ -38,9 +38,10 @@ NAMES = {
 }
 
 
-@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already", part=4)
+@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already", part=2)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_the_host_has_is_refused_and_nothing_is_touched(host: Hosts, tmp_path: Path, name: str) -> None:
+    """Once: with `name: apt`, remove deleted /etc/apt; with `name: getty`, setup replaced a unit of systemd."""
     prepare, told = NAMES[name]
     sh(host, prepare)
     clone = put(make(tmp_path, host.inventory), name=name)
@@ -137,6 +138,7 @@ def own_origin(clone: Clone, address: str) -> Clone:
 
 @pytest.mark.promise(NEIGHBOURS, "two clones of one name")
 def test_another_clone_of_that_name_is_told_whose_service_it_would_replace(host: Hosts, tmp_path: Path) -> None:
+    """Once: a clone without a git remote replaced the service of one that has a remote."""
     first = own_origin(make(tmp_path / "first", host.inventory), "https://ann:token@git.example/first.git?x=1")
     deployed(first, host, name="twice", nginx=None, listen="127.0.0.1:8082")
     assert "origin https://git.example/first.git\n" in sh(host, "cat /etc/twice/setup")

@@ -78,6 +78,7 @@ def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone:
 
 
 def test_a_site_that_answers_for_unknown_names_without_saying_so_keeps_them(clone: Clone, one_host: Hosts) -> None:
+    """Once: a setup that put the former nginx file back ended before nginx had it."""
     settle_in(one_host[0], default="")
     clone.inventory = one_host.inventory
     ended = put(clone).fab("setup", "-H", "shire01")

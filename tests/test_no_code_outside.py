@@ -94,6 +94,7 @@ def again(clone: Clone, failpoint: str) -> None:
 
 @pytest.mark.promise(SANDBOXED, "a wheel that acts wherever a Python starts, and every verb")
 def test_no_verb_runs_code_of_a_release_or_its_wheels_outside_the_sandbox(site: Site) -> None:
+    """Once: staging ran code of wheels as the deploy account: a .pth, a package called gunicorn, or a bin/python."""
     nobody_outside(site)
     site.edit()
     again(site.clone, "controller.staged=fail")

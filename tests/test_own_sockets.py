@@ -112,6 +112,7 @@ def inside(hosts: Hosts, path: str = "/healthz", *options: str) -> str:
 
 @pytest.mark.promise(OWN_SOCKETS, "links to another service's socket, wherever it may write")
 def test_no_link_of_the_deploy_account_leads_to_another_service(clone: Clone, shire: Hosts) -> None:
+    """Once: a link of the deploy account led nginx and `listen:` to the socket of another service."""
     address, released = shire[0].address, clone.release()
     sh(shire, f"cat >/root/another.py <<'END'\n{ANOTHER}END")
     sh(shire, "systemd-run -q --unit=another python3 /root/another.py; until [ -S /run/another/http.sock ]; do :; done")

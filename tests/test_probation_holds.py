@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hosts import MakeHosts
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK
 from tests.site import Watch
-from tests.trial import YAML, Trial, trial
+from tests.trial import YAML, Trial, site
+
+__all__ = ["site"]
 
 pytestmark = pytest.mark.promise(HELD_BACK, "workers that end as they should, a slow check: no fault", part=1)
-
-
-@pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return trial(module_hosts(), tmp_path_factory.mktemp("holds"))
 
 
 def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Trial) -> None:
@@ -35,6 +31,7 @@ def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Tr
 
 
 def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(site: Trial) -> None:
+    """Once: a health check that takes 3 s passed the gate, and was taken back by a watch that waited 2 s."""
     site.committed(8)
     new = site.edit()
     site.fault(new, "takes its time")

@@ -1,4 +1,4 @@
-"""probation.sh under the real shells: what it commits, what it takes back, and what it leaves when it is cut."""
+"""The watch of a probation on a make-believe host: what it commits, takes back, and leaves when it is cut."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from tasks.engine.host import facts, questions, steps
 from tasks.engine.host.steps import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, host, serving, shell_host
 
-__all__ = ["shell_host"]
+__all__ = ["host", "shell_host"]
 
 WATCH = guard_of(steps.activate(SERVICE, Switch("deploy", NEW, OLD)))
 BACK = "systemctl start myapp-live@blue.service"
@@ -117,6 +117,7 @@ def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: t
 def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
     shell_host: ShellHost, statuses: tuple[int, ...], asked: int
 ) -> None:
+    """Once: what began to hang in the last seconds of its probation was committed."""
     host = tried(shell_host)
     answers(host, *statuses)
     assert host.execute(WATCH) == 1
@@ -198,17 +199,17 @@ def test_a_watch_that_finds_its_trial_ended_does_nothing(shell_host: ShellHost) 
     assert (host.calls, host.history()) == ([], [])
 
 
-def good_run(folder: Path, shell: str) -> list[str]:
+def good_run(folder: Path) -> list[str]:
     """What it calls when nothing happens."""
     folder.mkdir()
-    host = tried(ShellHost(folder, shell))
+    host = tried(ShellHost(folder))
     assert host.execute(WATCH) == 0
     return host.calls
 
 
 def each_cut(folder: Path, signal: str, check: Callable[[ShellHost, str, int], None]) -> None:
     """Cut it after every call of a good run."""
-    whole = good_run(folder / "whole", "dash")
+    whole = good_run(folder / "whole")
 
     def cut(number: int) -> None:
         (folder / str(number)).mkdir()
@@ -235,8 +236,9 @@ def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: 
 
 
 def test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped(shell_host: ShellHost) -> None:
+    """Once: a service that was stopped in the moment of a commit was started again by it."""
     host = tried(shell_host)
-    host.cut(good_run(host.folder / "whole", host.shell).index(COMMIT) + 1, "TERM")
+    host.cut(good_run(host.folder / "whole").index(COMMIT) + 1, "TERM")
     assert host.execute(WATCH) == 129
     assert [call for call in host.calls if call.startswith(("systemctl start", "systemctl restart"))] == []
     assert host.history() == [("deploy", NEW, "done")]
@@ -255,8 +257,8 @@ def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path) -> None:
     ("left", "told"),
     [("100", "a probation comes to its end"), ("drain 100", "the last requests to the former release")],
 )
-def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost, left: str, told: str) -> None:
-    host = serving(shell_host)
+def test_a_run_that_comes_while_it_commits_waits_for_that(host: ShellHost, left: str, told: str) -> None:
+    """Once: a deploy that came while its host committed was refused."""
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
     until.write_text(f"{left}\n")
@@ -276,7 +278,9 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(shell_host: ShellHost,
 
 @pytest.mark.parametrize(("until", "left"), [(103_000, 30), (99_000, 0), (90_000, None)])
 def test_a_watch_that_is_long_overdue_counts_as_none(shell_host: ShellHost, until: int, left: int | None) -> None:
-    """The time is 100000 hundredths of a second since boot."""
+    """The time is 100000 hundredths of a second since boot. Once: a watch that hung was taken for a probation, or for a
+    commit about to end, for ever.
+    """
     host = tried(shell_host)
     host.unit("myapp-probation@green.service").write_text("active")
     (host.run_folder / "ctl/probation/until").write_text(f"{until}\n")

@@ -8,18 +8,14 @@ import time
 
 import pytest
 
-from tests.hosts import MakeHosts
 from tests.promises.state import check
 from tests.promises.words import HELD_BACK
 from tests.site import Watch
-from tests.trial import NEVER, YAML, Trial, trial
+from tests.trial import NEVER, YAML, Trial, site
 
-pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=3)
+__all__ = ["site"]
 
-
-@pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return trial(module_hosts(), tmp_path_factory.mktemp("verbs"))
+pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=2)
 
 
 def test_whoever_asks_is_told_the_truth_and_disturbs_nothing(site: Trial) -> None:
@@ -101,6 +97,7 @@ def test_a_rollback_is_back_at_once(site: Trial) -> None:
 
 
 def test_the_same_content_needs_nothing_and_wait_waits_for_it(site: Trial) -> None:
+    """Once: --wait did not wait for a release that was on probation already."""
     old, new = site.tried(15)
     said = site.done("deploy").out
     assert "UNCHANGED" in said
@@ -173,6 +170,7 @@ def test_a_restart_waits_for_the_end_and_is_tried_itself(site: Trial) -> None:
 
 
 def test_a_stop_gives_it_up_and_a_start_brings_the_committed_one(site: Trial) -> None:
+    """Once: a probation that a stop or a reboot had ended left no outcome, and the history was called wrong."""
     old, new = site.tried()
     site.done("stop")
     assert site.standing["state"] == "stopped"
@@ -204,6 +202,7 @@ def hooked(site: Trial) -> None:
 
 
 def test_a_hook_waits_for_the_end_of_the_probation_before(site: Trial) -> None:
+    """Once: a deploy planned in a probation and begun after its end was told that somebody else had been there."""
     _, new = site.tried(25)
     hooked(site)
     other = site.edit()
@@ -233,6 +232,9 @@ def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_
 
 
 def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: Trial) -> None:
+    """Once: a link that was lost right after the switch was taken for a success where a hook had been done; from a
+    release that nobody watched, a rollback went back by two.
+    """
     new, old = site.committed(), site.committed(NEVER)
     other = site.other
     site.sh(f"touch /run/myapp/try/{other}; systemctl start myapp@{other}.service")

@@ -40,12 +40,6 @@ PROCESSES = {
 
 
 @pytest.fixture(scope="module")
-def shire(module_hosts: MakeHosts) -> Hosts:
-    """The host of this module."""
-    return module_hosts()
-
-
-@pytest.fixture(scope="module")
 def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that is deployed there, with a worker, a timer and a difficult environment."""
     clone = make(tmp_path_factory.mktemp("working"))
@@ -66,7 +60,9 @@ def environment(found: dict[str, Any]) -> dict[str, str]:
 
 
 def test_however_quickly_deploys_come_workers_and_timers_are_up_afterwards(working: Clone, shire: Hosts) -> None:
-    """The sixth start in ten seconds is refused by systemd, if nobody says otherwise."""
+    """The sixth start in ten seconds is refused by systemd, if nobody says otherwise. Once: systemd refused the sixth
+    start of a worker or timer in ten seconds, and quick deploys left it down.
+    """
     assert working.root.exists()
     for unit in ("myapp-worker.service", "myapp-nightly.timer"):
         ended = shire[0].sh(f"for _ in 1 2 3 4 5 6 7 8; do systemctl restart {unit} || exit; done")

@@ -111,7 +111,9 @@ def test_nothing_is_left_for_later() -> None:
 
 
 def test_no_temporary_name_on_a_host_is_where_everybody_may_write() -> None:
-    """A name in /tmp can be guessed and taken, even beside one that was not."""
+    """A name in /tmp can be guessed and taken, even beside one that was not. Once: drift as root wrote through a name
+    in /tmp that the deploy account could guess, and so handed it root.
+    """
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "templates").rglob("*")
              if path.is_file() and path.suffix != ".pyc"}  # fmt: skip
     taken = re.compile(r"\bmktemp\b|\btempfile\b|/tmp\b")

@@ -14,10 +14,10 @@ import pytest
 from tasks.engine.host import facts, steps
 from tasks.engine.host.questions import WANTS, Question
 from tasks.engine.host.steps import Switch
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, serving, shell_host
 from tests.test_activate_cut import FRONT
 
-__all__ = ["shell_host"]
+__all__ = ["host", "shell_host"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,8 +42,7 @@ def test_facts_of_a_host_that_serves(shell_host: ShellHost) -> None:
     assert found.pythons
 
 
-def test_facts_change_nothing(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_facts_change_nothing(host: ShellHost) -> None:
     before = sorted((str(path), path.lstat().st_mtime_ns) for path in host.root.rglob("*"))
     ask(host)
     assert sorted((str(path), path.lstat().st_mtime_ns) for path in host.root.rglob("*")) == before
@@ -58,8 +57,7 @@ def test_facts_of_a_host_that_has_nothing_yet(shell_host: ShellHost) -> None:
     assert found.machine.tools["tar"]
 
 
-def test_facts_read_no_record_that_is_none_and_of_none_more_than_a_line(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_facts_read_no_record_that_is_none_and_of_none_more_than_a_line(host: ShellHost) -> None:
     for name in (OLD, NEW, "c" * 12):
         (host.root / "releases" / name).mkdir(exist_ok=True)
     (host.root / "releases" / OLD / "release.json").write_text(f'{{"id":\n"{OLD}"}}\n')
@@ -69,8 +67,7 @@ def test_facts_read_no_record_that_is_none_and_of_none_more_than_a_line(shell_ho
     assert max(map(len, host.transcript.all("release"))) <= 2 * 65536
 
 
-def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(host: ShellHost) -> None:
     (host.folder / "answers" / OLD).write_text("503")
     found = ask(host)
     assert found.state.health.slot.startswith("answered 503, not 200")
@@ -83,16 +80,14 @@ def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(shell_h
     assert (found.state.live, found.settled) == ("green", False)
 
 
-def test_facts_carry_the_history_in_order_and_no_more_than_was_asked(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_facts_carry_the_history_in_order_and_no_more_than_was_asked(host: ShellHost) -> None:
     lines = [json.dumps({"action": "deploy", "release": str(number), "state": "done"}) for number in range(9)]
     (host.root / "history.jsonl").write_text("\n".join([*lines, '{"torn": ']))
     found = ask(host, Question(history=4))
     assert [action.release for action in found.actions] == ["6", "7", "8"]
 
 
-def test_facts_wait_for_an_activation_that_goes_on_without_its_link(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_facts_wait_for_an_activation_that_goes_on_without_its_link(host: ShellHost) -> None:
     with (host.run_folder / "lock/activate").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ask(host, Question(wait=1)).state.activating

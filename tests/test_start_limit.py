@@ -6,16 +6,10 @@ import pytest
 
 from tests.clone import Clone, make, quicken
 from tests.front import release_of
-from tests.hosts import Hosts, MakeHosts
+from tests.hosts import Hosts
 
 ROOT = "/opt/apps/myapp"
 REST = "flock /run/myapp/lock/guard true"
-
-
-@pytest.fixture(scope="module")
-def shire(module_hosts: MakeHosts) -> Hosts:
-    """The host of this module."""
-    return module_hosts()
 
 
 @pytest.fixture(scope="module")

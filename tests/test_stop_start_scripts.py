@@ -6,20 +6,19 @@ import fcntl
 import json
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from tasks.engine.host import layout, steps
 from tasks.engine.host.steps import Script
-from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving, shell_host
+from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, host, shell_host
 
-__all__ = ["shell_host"]
+__all__ = ["host", "shell_host"]
 
 
 @pytest.mark.parametrize("script", [steps.stop(SERVICE, disable=True), steps.start(SERVICE)])
-def test_neither_begins_in_the_middle_of_somebodys_switch(shell_host: ShellHost, script: Script) -> None:
-    host = serving(shell_host)
+def test_neither_begins_in_the_middle_of_somebodys_switch(host: ShellHost, script: Script) -> None:
+    """Once: stop began in the middle of somebody's switch."""
     holder = {"action": "deploy", "release": NEW, "who": {"user": "you"}}
     with at_work(host, holder):
         assert host.execute(script) == 75
@@ -27,8 +26,7 @@ def test_neither_begins_in_the_middle_of_somebodys_switch(shell_host: ShellHost,
     assert (host.calls, host.history()) == ([], [])
 
 
-def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(host: ShellHost) -> None:
     (host.folder / "queues/blue.sock").write_text("2\n0\n")
     assert host.execute(steps.stop(SERVICE, disable=False)) == 0
     stops = [call for call in host.calls if call.startswith("systemctl stop")]
@@ -42,18 +40,12 @@ def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(shell_host:
     assert not (host.folder / "refused").exists()
 
 
-def test_stop_and_disable_keeps_a_boot_from_starting_it(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_stop_and_disable_keeps_a_boot_from_starting_it(host: ShellHost) -> None:
     assert host.execute(steps.stop(SERVICE, disable=True)) == 0
     assert host.calls[-1] == "systemctl disable " + " ".join(layout.enabled(SERVICE))
 
 
 STOP, START = steps.stop(SERVICE, disable=True), steps.start(SERVICE)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> ShellHost:
-    return serving(ShellHost(tmp_path))
 
 
 def without_rule(host: ShellHost, words: str) -> None:
@@ -66,14 +58,16 @@ def without_rule(host: ShellHost, words: str) -> None:
 
 @pytest.mark.parametrize(("script", "told"), [(STOP, "there is nothing to stop"), (START, "deploy one")])
 @pytest.mark.parametrize("there", [True, False])
-def test_without_a_committed_release_both_are_refused(tmp_path: Path, script: Script, told: str, there: bool) -> None:
-    host = ShellHost(tmp_path)
+def test_without_a_committed_release_both_are_refused(
+    shell_host: ShellHost, script: Script, told: str, there: bool
+) -> None:
+    shell_host.release(NEW)
     if not there:
         # As on a host that was never set up.
-        host.root.rename(tmp_path / "elsewhere")
-    assert host.execute(script) == 1
-    assert host.transcript.last("refused") == f"no release is committed on this host: {told}"
-    assert host.calls == []
+        shell_host.root.rename(shell_host.folder / "elsewhere")
+    assert shell_host.execute(script) == 1
+    assert shell_host.transcript.last("refused") == f"no release is committed on this host: {told}"
+    assert shell_host.calls == []
 
 
 @pytest.mark.parametrize(
@@ -181,8 +175,7 @@ def test_a_release_is_held_to_its_own_check(host: ShellHost) -> None:
     assert "curl http://myapp.example/own by run/myapp/blue.sock" in host.calls
 
 
-def test_start_brings_back_the_committed_release_and_waits_for_its_check(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_start_brings_back_the_committed_release_and_waits_for_its_check(host: ShellHost) -> None:
     assert host.execute(steps.stop(SERVICE, disable=True)) == 0
     host.forget()
     assert host.execute(steps.start(SERVICE)) == 0
@@ -192,15 +185,7 @@ def test_start_brings_back_the_committed_release_and_waits_for_its_check(shell_h
     assert not (host.folder / "refused").exists()
 
 
-def test_start_without_a_committed_release_is_refused(shell_host: ShellHost) -> None:
-    shell_host.release(NEW)
-    assert shell_host.execute(steps.start(SERVICE)) == 1
-    assert "no release is committed" in (shell_host.transcript.last("refused") or "")
-    assert shell_host.calls == []
-
-
-def test_a_release_that_does_not_answer_after_start_is_told_with_its_journal(shell_host: ShellHost) -> None:
-    host = serving(shell_host)
+def test_a_release_that_does_not_answer_after_start_is_told_with_its_journal(host: ShellHost) -> None:
     (host.folder / "answers" / OLD).write_text("503")
     (host.folder / "journal").write_text("no database\n")
     assert host.execute(steps.start(SERVICE)) == 1

@@ -56,6 +56,7 @@ def test_what_ends_within_the_drain_limit_is_answered(site: Site, tmp_path: Path
 
 @pytest.mark.promise("What outlasts the drain limit is cut, counted and logged", "requests longer than the limit")
 def test_what_outlasts_the_drain_limit_is_cut_with_a_status_that_is_logged(site: Site, tmp_path: Path) -> None:
+    """Once: of the requests that a drain had cut, only those of the last worker were counted."""
     history, _, new, told = deployed_under(site, LONGER, tmp_path / "log")
     cut = history.lost
     assert {(one.kind, one.status) for one in cut} == {("long", 502)}

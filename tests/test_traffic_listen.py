@@ -36,12 +36,7 @@ def test_a_switch_loses_no_request(site: Site, tmp_path: Path, request: pytest.F
     new = site.edit()
     with sent(Load([address], turn=CAREFUL, port=PORT), tmp_path / "log") as load:
         load.quiet(2)
-        with load.during("deploy", {address: (old, new)}):
-            site.done("deploy")
-        with load.during("rollback", {address: (new, old)}):
-            site.done("rollback")
-        with load.during("restart", {address: (old,)}):
-            site.done("restart")
+        traffic.switches(load, site, old, new)
         load.quiet(2)
     proven(load, request, retries=3 * load.kept)
 

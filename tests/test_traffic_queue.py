@@ -32,12 +32,7 @@ def test_what_waits_for_a_worker_is_answered(site: Site, number: int, tmp_path: 
     new = site.edit()
     with sent(Load([address], RATE, TURN, streams=0), tmp_path / f"log{number}") as load:
         load.quiet(1)
-        with load.during("deploy", {address: (old, new)}):
-            site.done("deploy")
-        with load.during("rollback", {address: (new, old)}):
-            site.done("rollback")
-        with load.during("restart", {address: (old,)}):
-            site.done("restart")
+        traffic.switches(load, site, old, new)
         load.quiet(1)
     assert load.history.faults() == []
     # They did wait: for longer than a quick answer ever takes by itself.

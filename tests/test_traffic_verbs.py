@@ -34,7 +34,7 @@ def site(two: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return traffic.deployed(make(tmp_path_factory.mktemp("site")), two)
 
 
-@pytest.mark.promise(NO_LOSS, "deploy, rollback and restart", part=3)
+@pytest.mark.promise(NO_LOSS, "deploy, rollback and restart", part=1)
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_switch_loses_no_request_and_slows_none(
     site: Site, two: Hosts, number: int, tmp_path: Path, request: pytest.FixtureRequest
@@ -43,12 +43,7 @@ def test_a_switch_loses_no_request_and_slows_none(
     new = site.edit()
     with sent(Load([address, resting], kept=25), tmp_path / f"log{number}") as load:
         load.quiet(QUIET)
-        with load.during("deploy", {address: (old, new)}):
-            site.done("deploy")
-        with load.during("rollback", {address: (new, old)}):
-            site.done("rollback")
-        with load.during("restart", {address: (old,)}):
-            site.done("restart")
+        traffic.switches(load, site, old, new)
         load.quiet(QUIET)
     proven(load, request, resting=resting)
     assert {one.release for one in load.history.of("stream") if one.host == address} == {old, new}

@@ -94,6 +94,7 @@ def test_a_controller_that_is_killed_leaves_no_lock_behind(
 def test_a_host_that_falls_silent_as_its_lock_is_taken_is_told_in_a_sentence(
     served: tuple[Hosts, tuple[Clone, Clone]],
 ) -> None:
+    """Once: a host that fell silent as its lock was taken ended the run in a traceback."""
     hosts, (ann, _) = served
     ann.write("service/edit.txt", "ann is not heard\n")
     ann.environment["FAILPOINT"] = "hold.taken=stall"

@@ -91,6 +91,7 @@ def shire(module_hosts: MakeHosts, request: pytest.FixtureRequest) -> Hosts:
 
 @pytest.mark.parametrize("needs", [[], ["network", "home", "gpu"]], ids=["closed", "open"])
 def test_nobody_who_starts_programs_hears_the_service(shire: Hosts, tmp_path: Path, needs: list[str]) -> None:
+    """Once: a service let logind start a systemd of its account, outside of its sandbox."""
     machine, clone = shire[0], deploy(shire, tmp_path, needs)
     assert machine.sh(MANAGER).returncode == 0
     clone.done("restart", "-H", machine.name)

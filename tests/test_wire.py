@@ -64,6 +64,7 @@ def test_what_was_there_for_it_alone_ends_with_it_and_once(ends: tuple[Wire, soc
 
 
 def test_the_other_end_sees_the_end_at_once_even_while_somebody_reads(ends: tuple[Wire, socket.socket]) -> None:
+    """Once: a port was given on before its user had hung up: three were about to log in where two may."""
     line, theirs = ends
     # As the kernel does for a thread that waits in poll.
     with line.dup():

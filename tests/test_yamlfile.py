@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from tasks.engine.config import yaml_reader
 from tasks.engine.config.nodes import Mapping, Scalar, Sequence
 from tasks.engine.errors import UsageError
-
-
-def refusal(data: bytes) -> UsageError:
-    with pytest.raises(UsageError) as caught:
-        yaml_reader.parse(data, "f.yaml")
-    return caught.value
+from tests.refusals import refusal
 
 
 def test_every_value_keeps_its_place() -> None:
@@ -106,16 +101,15 @@ def test_windows_line_ends_are_line_ends() -> None:
     ],
 )
 def test_what_could_be_misread_is_refused_where_it_stands(data: bytes, where: str, message: str, fix: str) -> None:
-    error = refusal(data)
+    error = refusal(yaml_reader.parse, data, "f.yaml")
     assert message in error.message
     assert (error.where or "").startswith(where)
     assert fix in (error.next or "")
 
 
 def test_a_missing_file_says_what_to_create(tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        yaml_reader.read(tmp_path / "f.yaml", missing="create it")
-    assert (caught.value.where, caught.value.next) == (str(tmp_path / "f.yaml"), "create it")
+    error = refusal(lambda: yaml_reader.read(tmp_path / "f.yaml", missing="create it"))
+    assert (error.where, error.next) == (str(tmp_path / "f.yaml"), "create it")
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:

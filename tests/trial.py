@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.clone import make, quicken
-from tests.hosts import Hosts
+from tests.hosts import Hosts, MakeHosts
 from tests.promises.state import check
 from tests.site import Site
 
@@ -114,3 +116,9 @@ def trial(hosts: Hosts, folder: Path) -> Trial:
     made.clone.replace(YAML, "drain: 30", "drain: 2")
     made.committed()
     return made
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """That of a module."""
+    return trial(module_hosts(), tmp_path_factory.mktemp("trial"))

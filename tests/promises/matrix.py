@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests import distributions
 from tests.clone import Ended, make, quicken
 from tests.hosts import MakeHosts
@@ -233,3 +235,9 @@ def finished(site: Site, words: tuple[str, ...], new: str) -> Ended:
     assert site.sh(TEMPORARY) == ""
     site.settled()
     return ended
+
+
+@pytest.fixture(scope="module")
+def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """That of a module."""
+    return served(module_hosts, tmp_path_factory.mktemp("matrix"))

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tests.promises import rows
-from tests.promises.regressions import REGRESSIONS, Regression
 from tests.promises.rows import Row
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/PROMISES.md"
@@ -35,14 +34,6 @@ verbs than in quiet, all and the quickest kind alone, and than in the same secon
 
 | case | requests | lost | a second | p99 to quiet | quick ones | to the host beside |
 | --- | --- | --- | --- | --- | --- | --- |
-"""
-REGRESSION_HEAD = """
-## Defects that this found
-
-Each was mended, and its test finds it again.
-
-| defect | found by | test |
-| --- | --- | --- |
 """
 
 
@@ -85,7 +76,7 @@ def promised() -> tuple[dict[Row, list[str]], dict[Row, list[str]]]:
     return rows.collected([*tried, *left_out])[0], rows.collected(tried)[0]
 
 
-def page(logs: Logs, there: Mapping[Row, Sequence[str]], regressions: Sequence[Regression]) -> str:
+def page(logs: Logs, there: Mapping[Row, Sequence[str]]) -> str:
     """The whole page. there: the rows as they are now, with their node ids; of those no log tells, it says so."""
     tried: dict[Row, list[bool]] = {}
     nodes: dict[Row, list[str]] = {row: list(ids) for row, ids in there.items()}
@@ -97,11 +88,10 @@ def page(logs: Logs, there: Mapping[Row, Sequence[str]], regressions: Sequence[R
     seeds = sorted({run["seed"] for run in logs.runs})
     lines = [_line(row, nodes[row], tried.get(row, []), seeds) for row in sorted(nodes)]
     table = "| promise | fault | cases tried | cases held | reproduce |\n| --- | --- | --- | --- | --- |\n"
-    fallen = "".join(f"| {_cell(one.defect)} | {_cell(one.found_by)} | `{one.test}` |\n" for one in regressions)
     head = HEAD + "".join(f"- {_told(run)}\n" for run in logs.runs) + f"- {_sum(tried, nodes)}\n\n"
     figures = [_measured(line) for line in logs.lines if "figures" in line]
     measured = FIGURES_HEAD + "".join(sorted(figures)) if figures else ""
-    return head + table + "".join(lines) + measured + REGRESSION_HEAD + fallen
+    return head + table + "".join(lines) + measured
 
 
 def _measured(line: Mapping[str, Any]) -> str:
@@ -140,7 +130,7 @@ def _cell(text: str) -> str:
 
 def main(paths: Sequence[str]) -> None:
     """Write the page from these logs."""
-    PAGE.write_text(page(read(map(Path, paths)), promised()[0], REGRESSIONS))
+    PAGE.write_text(page(read(map(Path, paths)), promised()[0]))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,9 @@ def test_a_read_only_disk_never_costs_the_release_that_serves(disk: tuple[Site, 
 
 
 def test_what_fills_the_disk_can_be_ended(broken: tuple[Site, dict[str, Disk]]) -> None:
-    """The history has not a byte of room left: neither is the service kept from a stop, nor from --stop-first."""
+    """The history has not a byte of room left: neither is the service kept from a stop, nor from --stop-first. Once: a
+    release that filled the disk could be neither stopped nor taken back.
+    """
     site, disks = broken
     old, new = site.deploy(), site.deploy()
     page = f"n=$(stat -c %s {ROOT}/history.jsonl); printf '%*s\\n' $((4096 - n % 4096 - 1)) '' >>{ROOT}/history.jsonl"

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.hosts import MakeHosts
 from tests.promises import matrix
 from tests.promises.disks import Disk
 from tests.promises.state import settled_after
 from tests.promises.words import HELD_BACK, WHOLE
 from tests.site import Watch
-from tests.trial import NEVER, Trial, trial
+from tests.trial import NEVER, Trial, site
+
+__all__ = ["site"]
 
 FULL: dict[str, Callable[[Disk], None]] = {"no space": Disk.fill, "no inode": Disk.use_up_inodes}
 DEPLOY = ("deploy", "-H", "shire01")
@@ -21,11 +22,6 @@ group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}$/\\1/p' /run/myapp/lock/activate)
 kill -- "-$group"
 """
 """Tells the script of a run to end, as a lost link does."""
-
-
-@pytest.fixture(scope="module")
-def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return trial(module_hosts(), tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
@@ -39,7 +35,9 @@ def run(site: Trial) -> Iterator[Disk]:
 @pytest.mark.parametrize("how", FULL)
 @pytest.mark.parametrize("step", ["checked", "switch", "front", "probation"])
 def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> None:
-    """The traffic goes back: what that takes was made before it came."""
+    """The traffic goes back: what that takes was made before it came. Once: with no inode left in /run the traffic
+    could not go back, and the slot that had it was stopped all the same.
+    """
     old, new = site.committed(NEVER), site.edit()
 
     def end(_: object) -> None:

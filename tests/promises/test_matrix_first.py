@@ -64,14 +64,18 @@ def hung(site: Site, step: str, end: str = ":") -> None:
 @pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
 @pytest.mark.parametrize("step", AFTER)
 def test_a_first_deploy_hangs(site: Site, step: str) -> None:
-    """Its controller is killed, and what it left is ended by the next run."""
+    """Its controller is killed, and what it left is ended by the next run. Once: on a host that is a container nobody
+    was told of a run at work, or of one that hung with its controller gone.
+    """
     hung(site, step)
 
 
 @pytest.mark.promise(WHOLE, "root's part of a host's first deploy hangs at a step, and is ended by hand", part=1)
 @pytest.mark.parametrize("step", steps("setup", *SETUP))
 def test_a_setup_hangs(site: Site, step: str) -> None:
-    """Its controller is killed, and nobody but an operator ends it."""
+    """Its controller is killed, and nobody but an operator ends it. Once: a setup that was killed with its files
+    written, and run again, called itself done and had told nginx nothing.
+    """
     hung(site, step, "pkill -9 -f '[s]tream = sys.stdin'")
 
 
@@ -95,7 +99,9 @@ def test_a_first_deploy_breaks(site: Site, point: str) -> None:
 @pytest.mark.promise(AGAIN, "root's part is killed, and run again", part=1)
 @pytest.mark.parametrize("step", SETUP)
 def test_setup_is_killed_and_leaves_nothing(site: Site, step: str) -> None:
-    """A site that serves, whose certificate and nginx file change with its name."""
+    """A site that serves, whose certificate and nginx file change with its name. Once: a setup that was killed left its
+    directory with a private key below /run, and half-written files below /etc.
+    """
     if not site.sh(f"readlink {ROOT}/current || :"):
         site.deploy()
     release = site.answering

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from tests.clone import Ended
-from tests.hosts import MakeHosts
 from tests.promises import matrix
-from tests.promises.matrix import HERE, VERBS, Matrix
+from tests.promises.matrix import HERE, VERBS, Matrix, made
 from tests.promises.moments import LINES, SIGNALS, Process, meet
 from tests.promises.state import check
 from tests.promises.words import AGAIN, WHOLE
 from tests.site import Site
+
+__all__ = ["made"]
 
 BOTH = [(verb, step) for verb in ("code", "probation") for step in VERBS[verb].steps]
 CASES = [*BOTH, *((verb, step) for verb in VERBS for step in VERBS[verb].steps if step not in {one for _, one in BOTH})]
@@ -23,11 +24,6 @@ OF_SCRIPTS = [case for case in CASES if not case[1].startswith(("controller.", "
 
 What holds the lock of a run does not tell that it hangs.
 """
-
-
-@pytest.fixture(scope="module")
-def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return matrix.served(module_hosts, tmp_path_factory.mktemp("stalled"))
 
 
 def tried(
@@ -72,6 +68,7 @@ def answers_one(site: Site, *allowed: str) -> None:
 @pytest.mark.promise(WHOLE, "the power is cut while the host's script hangs at a step", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_power_is_cut_at_a_step(made: Matrix, verb: str, step: str) -> None:
+    """Once: a power cut in the middle of a prune left half a release on the disk until the next one."""
     tried(made, verb, step, off_and_on)
 
 

@@ -9,20 +9,16 @@ import time
 import pytest
 
 from tests.clone import Clone, make
-from tests.hosts import MakeHosts
 from tests.promises import matrix
-from tests.promises.matrix import HERE, Matrix
+from tests.promises.matrix import HERE, Matrix, made
 from tests.promises.moments import SIGNALS
 from tests.promises.state import check, tidy
 from tests.promises.words import AGAIN, TWO_RUNS, WHOLE
 
+__all__ = ["made"]
+
 OVERTAKEN = ("is at work here since", "another run changed this host")
 """What the one is told that does not work."""
-
-
-@pytest.fixture(scope="module")
-def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    return matrix.served(module_hosts, tmp_path_factory.mktemp("moments"))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +38,7 @@ def other(made: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
-@pytest.mark.promise(WHOLE, "the controller is killed at a random moment of a deploy", part=2)
+@pytest.mark.promise(WHOLE, "the controller is killed at a random moment of a deploy", part=1)
 @pytest.mark.parametrize("number", range(200))
 def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dice: random.Random, number: int) -> None:
     site, old = made.site, made.site.answering
@@ -56,7 +52,7 @@ def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dic
         matrix.finished(site, ("deploy", *HERE), new)
 
 
-@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, once or twice, at a random moment", part=2)
+@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, once or twice, at a random moment", part=1)
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", range(10))
@@ -115,7 +111,7 @@ def test_the_host_reboots_at_any_moment(made: Matrix, length: float, dice: rando
         matrix.finished(site, ("deploy", *HERE), new)
 
 
-@pytest.mark.promise(TWO_RUNS, "another deploy, rollback, restart, stop or setup begins at a random moment", part=2)
+@pytest.mark.promise(TWO_RUNS, "another deploy, rollback, restart, stop or setup begins at a random moment", part=1)
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup", "the same"])
 @pytest.mark.parametrize("number", range(8))
 def test_two_runs_at_once(

@@ -87,6 +87,7 @@ def test_a_target_with_a_flipped_byte_is_refused(
 @pytest.mark.promise(WHOLE, "the launcher of the rollback's target is edited", part=1)
 @pytest.mark.parametrize("edit", ["s/hello/hullo/", "s/^# .*/# edited/"])
 def test_a_target_with_an_edited_launcher_is_refused(damaged: tuple[Site, str, str], edit: str) -> None:
+    """Once: a rollback started a release whose launcher somebody had edited."""
     site, target, serving = damaged
     site.sh(f"sed -i '{edit}' {ROOT}/releases/{target}/run/web")
     refused(site, target, serving)

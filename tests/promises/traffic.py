@@ -11,6 +11,7 @@ import yaml
 from tests.clone import Clone
 from tests.front import NAME
 from tests.hosts import Hosts
+from tests.promises.load import Load
 from tests.site import Site
 
 APP = Path(__file__).with_name("traffic_app.py")
@@ -51,3 +52,10 @@ def deployed(clone: Clone, hosts: Hosts, **changes: Any) -> Site:
     clone.inventory = hosts.inventory
     put(clone, **changes).done("deploy", "-H", "all", "--canary", "0", "--batch", "100%")
     return Site(clone, hosts[0])
+
+
+def switches(load: Load, site: Site, old: str, new: str) -> None:
+    """A deploy of the new one, the way back, and a restart; a window of the load each."""
+    for verb, served in (("deploy", (old, new)), ("rollback", (new, old)), ("restart", (old,))):
+        with load.during(verb, {site.machine.address: served}):
+            site.done(verb)
