@@ -29,9 +29,9 @@ from tasks.engine.config.service import Process, Service
 from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import Script
-from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 from templates.host.venv import files as venv_files
+from tests.local_session import LocalShell
 
 STUBS = Path(__file__).resolve().parent / "stubs"
 SERVICE = Service(

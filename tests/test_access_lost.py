@@ -34,6 +34,7 @@ def linked(one_host: Hosts, tmp_path: Path) -> Iterator[tuple[SshSession, Link]]
 @pytest.mark.promise(ACCESS, "a link that is lost as a channel opens")
 @pytest.mark.parametrize("passed", [0, 1, 150, 250])
 def test_a_link_that_is_lost_as_a_channel_opens_is_called_lost(linked: tuple[SshSession, Link], passed: int) -> None:
+    """Once: a link that was reset as a channel opened was told as a limit of MaxSessions."""
     session, link = linked
     if passed:
         link.after(passed, link.reset)

@@ -94,6 +94,7 @@ def started(fleet: Fleet, program: str, account: str, ready: str) -> None:
 
 @pytest.mark.promise(ROOTS_OWN, "files that a former deploy account has open when they are given away")
 def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> None:
+    """Once: a former deploy account kept release files and locks open for writing, in a process that was not ended."""
     started(fleet, KEEPS, "root", "/srv/tries/kept")
     try:
         before = fleet.sh(0, FILES)
@@ -116,6 +117,7 @@ def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> 
 
 @pytest.mark.promise(ROOTS_OWN, "processes of a former deploy account under the number of a sub-uid")
 def test_a_process_of_a_sub_uid_is_one_of_its_account(fleet: Fleet) -> None:
+    """Once: a former deploy account kept processes under the number of a sub-uid, in a user namespace of its own."""
     fleet.sh(0, "printf 'deploy:700000:1000\\nother:701000:1000\\n' >/etc/subuid")
     fleet.sh(0, "rm -f /srv/tries/mapped")
     started(fleet, IN_A_NAMESPACE, "deploy", "/srv/tries/unshared")
@@ -170,6 +172,7 @@ def test_a_hand_over_that_was_killed_is_finished_by_the_next(fleet: Fleet, step:
 
 @pytest.mark.promise(ROOTS_OWN, "directories without an end in the place that a former account had in /run")
 def test_what_is_nested_without_an_end_in_run_is_removed(fleet: Fleet) -> None:
+    """Once: directories nested 1,500 deep below /run kept a new deploy account from being set up."""
     nested = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd -P d || exit 1; i=$((i + 1)); done"
     fleet.sh(0, f"runuser -u deploy -- sh -c 'cd /run/myapp/try && {nested}'")
     with given_to_other(fleet):

@@ -14,10 +14,10 @@ import pytest
 from tasks.engine.fleet import script_errors
 from tasks.engine.host import steps, templates
 from tasks.engine.host.steps import Script
-from tasks.engine.ssh.local import LocalShell
 from templates.host import programs
 from templates.host.run import Interrupted
 from templates.host.run import Run as HostRun
+from tests.local_session import LocalShell
 from tests.shell_host import RUN, SERVICE, ShellHost, serving, shell_host
 
 __all__ = ["shell_host"]

@@ -17,10 +17,10 @@ from tasks.engine.fleet import script_errors
 from tasks.engine.host import host_program, templates
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import Script
-from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import Run
 from templates.host import program
 from templates.host.run import Run as HostRun
+from tests.local_session import LocalShell
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 ENDED = b'\nn {"report": "end", "text": "ok"}\n'

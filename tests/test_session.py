@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import Script
-from tasks.engine.ssh.local import LocalShell
 from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
+from tests.local_session import LocalShell
 from tests.stand_ins import TOLD, told_to
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
@@ -57,12 +57,16 @@ def test_any_login_shell_runs_it_and_leaves_the_payload_alone(shell: str) -> Non
 
 @pytest.mark.parametrize("account", ["a;id", "$(id)", "a b", "", "a'b", "a\n", "!x"])
 def test_an_account_that_would_be_syntax_is_no_part_of_it(account: str) -> None:
+    """Once: what a host called its deploy account stood unquoted on the command line of root."""
     with pytest.raises(ValueError, match="as a plain word"):
         command(("runuser", "-u", account, "--"))
 
 
 def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tmp_path: Path) -> None:
-    """No `head` on its PATH, and a sudo that would speak German: a stand-in, which says what it was given."""
+    """No `head` on its PATH, and a sudo that would speak German: a stand-in, which says what it was given.
+
+    Once: a sudo that speaks another language was not understood, and a login without `head` on its PATH ran nothing.
+    """
     sudo = tmp_path / "sudo"
     sudo.write_text('#!/bin/sh\necho "told $LC_ALL"\nexec "$@"\n')
     sudo.chmod(0o755)

@@ -233,6 +233,7 @@ def test_any_bytes_arrive_as_they_are_also_under_new_keys(far: Far, monkeypatch:
 
 @pytest.mark.promise(CALM, "wheels of 120 MB")
 def test_memory_does_not_grow_with_what_is_sent(far: Far) -> None:
+    """Once: a wheel of 200 MB took six minutes, and a torch could not be sent at all."""
     peaks = []
     for size in (20 * MB, 120 * MB):
         far.depend(size)

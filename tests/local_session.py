@@ -1,4 +1,4 @@
-"""The seam over a shell of this machine: for tests of the scripts."""
+"""A session over a shell of this machine, where tests need no host."""
 
 from __future__ import annotations
 
