@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
+from tasks.engine import plain_file
 from tasks.engine.config.nodes import HIDDEN, Mapping, Node, Place, Scalar, Sequence
 from tasks.engine.errors import UsageError
 
@@ -42,12 +43,12 @@ def read(path: Path, *, missing: str) -> Document:
     """Read and parse a file. missing: advice if there is no such file. Raises UsageError with the place of a fault."""
     file = display_path(path)
     try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{file} is not a regular file", where=file, next=missing)
-        with path.open("rb") as stream:
+        with plain_file.opened(path) as stream:
             data = stream.read(SIZE_LIMIT + 1)
     except FileNotFoundError:
         raise UsageError(f"{file} is missing", where=file, next=missing) from None
+    except plain_file.NotPlain:
+        raise UsageError(f"{file} is not a regular file", where=file, next=missing) from None
     except OSError as error:
         reason = error.strerror or "it cannot be opened"
         raise UsageError(f"{file} cannot be read: {reason}", where=file, next="make it readable") from None

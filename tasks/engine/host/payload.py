@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.engine import plain_file
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.host import templates
 from tasks.engine.host.launchers import listed
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tasks.engine.release.wheel_cache import Wheel
     from tasks.engine.release.wheelhouse import Wheelhouse
 
+_PEM = 1000 * 1000
+"""Bytes that a certificate with its chain, or a key, may have."""
 _PIECE = 128 * 1024
 """Bytes of a wheel that are in memory at a time."""
 
@@ -75,7 +78,7 @@ def _content(wheel: Wheel) -> Iterator[bytes]:
     """The bytes of a wheel, as many as were counted; the host knows their digest."""
     left = wheel.size
     try:
-        with wheel.path.open("rb") as stream:
+        with plain_file.opened(wheel.path) as stream:
             while left and (piece := stream.read(min(left, _PIECE))):
                 left -= len(piece)
                 yield piece
@@ -134,8 +137,8 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
     extra["README"] = readme.encode()
     tls = service.nginx.tls if service.nginx else None
     if tls and tls.mode == "files":
-        extra["tls/certificate.pem"] = _read(root, tls.certificate)
-        extra["tls/key.pem"] = _read(root, tls.key)
+        extra["tls/certificate.pem"] = _read(root, tls.certificate, "certificate")
+        extra["tls/key.pem"] = _read(root, tls.key, "key")
     return archive.pack((), extra)
 
 
@@ -147,13 +150,13 @@ def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
 def certificate(service: Service, root: Path) -> bytes | None:
     """The operator's own certificate; None when the host makes one or needs none."""
     tls = service.nginx.tls if service.nginx else None
-    return _read(root, tls.certificate) if tls and tls.mode == "files" else None
+    return _read(root, tls.certificate, "certificate") if tls and tls.mode == "files" else None
 
 
 def check(tls: Tls, root: Path) -> None:
     """Raise UsageError unless the operator's certificate and key can be read and belong together."""
-    for name in (tls.certificate, tls.key):
-        _read(root, name)
+    _read(root, tls.certificate, "certificate")
+    _read(root, tls.key, "key")
     certificate, key = (root / Path(name or "").expanduser() for name in (tls.certificate, tls.key))
     try:
         # An encrypted key would ask for its password: nginx could not, so it is refused.
@@ -169,13 +172,14 @@ def check(tls: Tls, root: Path) -> None:
         ) from error
 
 
-def _read(root: Path, name: str | None) -> bytes:
+def _read(root: Path, name: str | None, what: str) -> bytes:
+    """The certificate or the key."""
     path = root / Path(name or "").expanduser()
     try:
-        return path.read_bytes()
+        return plain_file.read(path, _PEM)
     except OSError as error:
         raise UsageError(
-            f"the certificate or key cannot be read: {error.strerror}",
+            f"the {what} cannot be read: {error.strerror}",
             where=str(name),
-            next="correct nginx.tls in service/service.yaml",
+            next=f"correct nginx.tls.{what} in service/service.yaml",
         ) from error

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
 from tasks.engine.release import file_rules, git
 from tasks.engine.release.file_rules import Refusal
@@ -39,7 +40,7 @@ class Entry(NamedTuple):
     def read(self) -> bytes:
         """Return the bytes that were hashed; UsageError when the file has changed since."""
         try:
-            data, _ = file_rules.read(self.source)
+            data = plain_file.read(self.source, follow=False)
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -139,7 +140,7 @@ def _examine(folder: Path, raw: bytes) -> Entry | Refusal:
         refusal = file_rules.check_type(path, source.lstat()) or file_rules.check_parents(folder, path)
         if refusal:
             return refusal
-        data, status = file_rules.read(source)
+        data, status = plain_file.load(source, follow=False)
     except OSError as error:
         return Refusal(path, f"it cannot be read: {error.strerror}", "make it readable, or run the command again")
     refusal = file_rules.check_content(source.suffix, path, data)

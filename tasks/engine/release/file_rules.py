@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -11,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-LIMIT = 10 * 1000 * 1000
+from tasks.engine import plain_file
+
+LIMIT = plain_file.LIMIT
 """The largest file of a release, in bytes."""
 
 _KEY_NAMES = re.compile(r"id_(rsa|dsa|ecdsa|ed25519|ecdsa_sk|ed25519_sk)|.*\.(ppk|p12|pfx)", re.IGNORECASE)
@@ -26,21 +27,6 @@ class Refusal(NamedTuple):
     path: str
     reason: str
     remedy: str
-
-
-def read(source: Path) -> tuple[bytes, os.stat_result]:
-    """Read a plain file; OSError if it cannot be read, or is no plain file of a fair size any more."""
-    with open(source, "rb", opener=_plainly) as file:
-        status = os.fstat(file.fileno())
-        data = file.read(LIMIT + 1) if stat.S_ISREG(status.st_mode) else b""
-    if len(data) > LIMIT or not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EAGAIN, "it changed while it was read")
-    return data, status
-
-
-def _plainly(path: str, flags: int) -> int:
-    # What was a file a moment ago may be a link or a pipe by now.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def check_parents(folder: Path, path: str) -> Refusal | None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
 
 SOURCE_MARK = "# requirements.in sha256: "
@@ -64,11 +65,22 @@ def read(path: Path) -> Lock:
         remedy = "fab lock" if source.exists() else f"name the dependencies in service/{source.name}, then: fab lock"
         raise UsageError("the dependencies are not locked", where=_place(path), next=remedy)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content(path).decode()
     except UnicodeDecodeError:
         raise UsageError("the lock is not UTF-8", where=_place(path), next="fab lock") from None
     _refuse_stale(path, source, text)
     return parse(text, path)
+
+
+def content(path: Path) -> bytes:
+    """Read a lock or a source of one; UsageError if it is not a regular file, or cannot be read."""
+    try:
+        return plain_file.read(path)
+    except OSError as error:
+        told = error.strerror or str(error)
+        raise UsageError(
+            f"the file cannot be read: {told}", where=_place(path), next="put a plain file of requirements in its place"
+        ) from error
 
 
 def parse(text: str, path: Path) -> Lock:
@@ -80,17 +92,20 @@ def parse(text: str, path: Path) -> Lock:
 
 
 def digest(source: Path) -> str:
-    """Return the hex SHA-256 over requirements.in and the files it includes; line endings do not count."""
+    """Return the hex SHA-256 over requirements.in and the files it includes; line endings do not count.
+
+    UsageError if one of them is no regular file.
+    """
     seal = hashlib.sha256()
     waiting, seen = [source], set()
     while waiting:
         current = waiting.pop()
-        if current in seen or not current.is_file():
+        if current in seen or not current.exists():
             continue
         seen.add(current)
-        content = current.read_bytes().replace(b"\r\n", b"\n")
-        seal.update(hashlib.sha256(content).digest())
-        included = map(_INCLUDE.match, content.decode(errors="replace").splitlines())
+        data = content(current).replace(b"\r\n", b"\n")
+        seal.update(hashlib.sha256(data).digest())
+        included = map(_INCLUDE.match, data.decode(errors="replace").splitlines())
         waiting += [current.parent / match[1] for match in included if match]
     return seal.hexdigest()
 

@@ -47,12 +47,14 @@ def make(root: Path, python: str, *, upgrade: bool = False, packages: Sequence[s
     if not source.exists():
         raise _nothing_to_lock(target)
     lowest = lower_bound(python)
-    before = target.read_bytes() if target.exists() else b""
+    before = locks.content(target) if target.exists() else b""
+    # uv would wait for a pipe, and read a device without an end.
+    sealed = locks.digest(source)
     with tempfile.TemporaryDirectory(prefix=".part-lock-", dir=root) as scratch:
         draft = Path(scratch) / target.name
         draft.write_bytes(before)
         _compile(root, draft, lowest, ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages])
-        draft.write_text(_head(source, lowest) + draft.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
+        draft.write_text(_head(sealed, lowest) + draft.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
         after = locks.parse(draft.read_text(encoding="utf-8"), target)
         _refuse_unknown(packages, after)
         if draft.read_bytes() != before:
@@ -103,10 +105,10 @@ def _refuse_unknown(packages: Sequence[str], lock: locks.Lock) -> None:
             )
 
 
-def _head(source: Path, lowest: str) -> str:
+def _head(sealed: str, lowest: str) -> str:
     return (
         "# Made by `fab lock` from requirements.in; to change it, edit that file and run `fab lock`.\n"
-        f"{locks.SOURCE_MARK}{locks.digest(source)}\n"
+        f"{locks.SOURCE_MARK}{sealed}\n"
         f"{locks.PYTHON_MARK}{lowest}\n"
     )
 

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.engine import plain_file
 from tasks.engine.release.lockfile import LockedRequirement
 from tasks.engine.release.python_target import Target
 
@@ -41,7 +42,7 @@ def scratch(root: Path) -> tempfile.TemporaryDirectory[str]:
 def take(root: Path, requirement: LockedRequirement, target: Target) -> Wheel | None:
     """Return the wheel kept for a requirement; None when there is none or its content has changed."""
     try:
-        filename, sha256 = json.loads((root / "index" / _key(requirement, target)).read_text(encoding="utf-8"))
+        filename, sha256 = json.loads(plain_file.read(root / "index" / _key(requirement, target)))
         path = root / str(sha256) / Path(str(filename)).name
         actual = digest(path)
     except (OSError, ValueError, TypeError):
@@ -66,7 +67,7 @@ def keep(root: Path, requirement: LockedRequirement, target: Target, file: Path)
 def digest(path: Path) -> str:
     """Return the hex SHA-256 of a file; read it in pieces, since wheels can have gigabytes."""
     seal = hashlib.sha256()
-    with path.open("rb") as stream:
+    with plain_file.opened(path) as stream:
         while piece := stream.read(1 << 20):
             seal.update(piece)
     return seal.hexdigest()

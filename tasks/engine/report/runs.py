@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
 
 _KEPT = 50
@@ -60,7 +61,7 @@ def save_left_behind(place: Path, behind: Sequence[str]) -> None:
 def left_behind(place: Path) -> tuple[str, ...]:
     """Return the hosts that the last run left behind; UsageError when there are none."""
     try:
-        last = json.loads((place / "last.json").read_text())
+        last = json.loads(plain_file.read(place / "last.json"))
         names = tuple(str(name) for name in last["behind"])
     except (OSError, ValueError, KeyError, TypeError):
         names = ()

@@ -12,9 +12,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks.engine import plain_file
 from tasks.engine.config.inventory import Host
 from tasks.engine.errors import Unreachable
 from tasks.engine.ssh import auth, byte_stream, connect_errors, host_keys
@@ -171,8 +172,8 @@ def _credentials(endpoint: Endpoint) -> dict[str, Any]:
     held = _agent_keys() if os.environ.get("SSH_AUTH_SOCK") else []
     for path in endpoint.identities:
         public = path.with_name(path.name + ".pub")
-        if public.exists():
-            words = public.read_text(encoding="utf-8", errors="replace").split()
+        with suppress(OSError):
+            words = plain_file.read(public).decode(errors="replace").split()
             for key in held:
                 if len(words) > 1 and key.get_base64() == words[1]:
                     return {"pkey": key}

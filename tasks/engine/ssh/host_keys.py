@@ -20,9 +20,13 @@ from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
 from paramiko.pkey import PKey
 from paramiko.ssh_exception import SSHException
 
-from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine import plain_file
+from tasks.engine.errors import LoopError, Unreachable, UsageError
 from tasks.engine.ssh import host_certificates
 from tasks.engine.ssh.ssh_config import Endpoint
+
+_LIMIT = 64 * 1000 * 1000
+"""Bytes of a file of keys: known_hosts, or those that were revoked."""
 
 
 class Trust(NamedTuple):
@@ -68,7 +72,12 @@ def _key(kind: str, encoded: str) -> PKey:
 def _entries(path: Path) -> Iterable[tuple[str | None, list[str], PKey]]:
     """Marker, names and key of each line. Paramiko knows no markers, so they are taken off here."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = plain_file.read(path, _LIMIT).decode(errors="replace").splitlines()
+    except plain_file.NotPlain as error:
+        # That is how ssh is told to know nobody.
+        if str(path) == os.devnull:
+            return
+        raise _unreadable(path, error) from error
     except OSError:
         return
     for line in lines:
@@ -83,6 +92,13 @@ def _entries(path: Path) -> Iterable[tuple[str | None, list[str], PKey]]:
         if entry is None or entry.key is None:
             continue
         yield marker, entry.hostnames, entry.key
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"known_hosts cannot be read: {error.strerror}", where=str(path),
+        next="put a file in its place, or correct UserKnownHostsFile or GlobalKnownHostsFile in ssh_config",
+    )  # fmt: skip
 
 
 def _names(patterns: Iterable[str], name: str) -> bool:
@@ -149,7 +165,7 @@ def _revokes(path: Path, endpoint: Endpoint, key: PKey) -> bool:
     """Whether a file of RevokedHostKeys has the key, or who signed it. One that cannot be read refuses everybody."""
     certificate = key.public_blob.key_blob if key.public_blob is not None else b""
     try:
-        text = path.read_bytes()
+        text = plain_file.read(path, _LIMIT)
         if text.startswith(b"SSHKRL\n\0"):
             return _in_krl(path, key)
         lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith(b"#")]
@@ -183,7 +199,10 @@ def record(endpoint: Endpoint, key: PKey) -> Path:
     path = endpoint.known_hosts[0] if endpoint.known_hosts else Path("~/.ssh/known_hosts").expanduser()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = f"{endpoint.known_as} {key.get_name()} {key.get_base64()}\n"
-    before = path.read_bytes() if path.exists() else b""
+    try:
+        before = plain_file.read(path, _LIMIT) if path.exists() else b""
+    except OSError as error:
+        raise _unreadable(path, error) from error
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write((b"\n" if before and not before.endswith(b"\n") else b"") + line.encode())

@@ -140,7 +140,7 @@ def _endpoint(
         hostname=hostname,
         port=int(one("port", "22")),
         user=one("user", "root"),
-        identities=tuple(path for path in (Path(file).expanduser() for file in files) if path.exists() or identities),
+        identities=tuple(path for path in (Path(file).expanduser() for file in files) if path.is_file() or identities),
         known_hosts=tuple(Path(word).expanduser() for word in known.split()),
         alias=one("hostkeyalias", "") or None,
         pin=pin,
