@@ -113,3 +113,9 @@ def test_a_candidate_that_something_has_ended_is_told_the_way_round_what_serves(
     assert found.next is not None
     assert found.next.endswith(way)
     assert "--stop-first" not in (script_errors.explain(ACTIVATE, said(("failed", "x")), "h", "deploy").next or "")
+
+
+@pytest.mark.parametrize("killed", ["", "undo", "undo --to x", "rollback $(reboot)", "rollback abc -H all", "deploy A"])
+def test_no_command_is_made_of_what_cannot_be_a_release(killed: str) -> None:
+    found = script_errors.explain(ACTIVATE, said(("killed", killed), ("failed", "it died")), "shire01", "deploy")
+    assert found.next == "fab logs -H shire01 -n 100"

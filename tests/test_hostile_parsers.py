@@ -36,6 +36,7 @@ from tasks.engine.host import (
     questions,
     system_files,
     typed,
+    words,
 )
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
@@ -232,6 +233,9 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "diagnose.status.row": stood,
     "diagnose.status.table": stood,
     "host.typed.read": typed_read,
+    "host.words.is_release": each(words.is_release),
+    "host.words.release": each(lambda text: words.release("a release", text, (NEW, ""))),
+    "host.words.require": each(lambda text: words.require("a release", text, words.RELEASE, "look")),
     "deploy.probation.judge": lambda said: probation.judge(Liar(said), NEW),
 }
 """Every function and class that is given what a host said, and how it is fed with it."""
@@ -244,8 +248,8 @@ NO_PARSERS = {
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.script_errors", "host.difference", "host.facts",
-    "host.history", "host.log_text", "host.maintenance", "host.protocol", "host.typed", "logs.lines", "logs.merge",
-    "untrusted_json",
+    "host.history", "host.log_text", "host.maintenance", "host.protocol", "host.typed", "host.words", "logs.lines",
+    "logs.merge", "untrusted_json",
 )  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
 
@@ -258,9 +262,9 @@ def named(module: str, node: ast.FunctionDef | ast.ClassDef) -> bool:
         return True
     if isinstance(node, ast.ClassDef):
         return False
-    words = {word.id for one in node.args.args if one.annotation for word in ast.walk(one.annotation)
+    types = {word.id for one in node.args.args if one.annotation for word in ast.walk(one.annotation)
              if isinstance(word, ast.Name)}  # fmt: skip
-    return bool(words & SAID)
+    return bool(types & SAID)
 
 
 def test_every_parser_is_in_the_table() -> None:

@@ -14,7 +14,7 @@ from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import questions, steps
+from tasks.engine.host import questions, steps, words
 from tasks.engine.host.facts import Facts
 from tasks.engine.parallel import Emit, Stop, gather, pool
 from tasks.engine.ssh.session import LinkLost
@@ -188,8 +188,10 @@ class Rollout:
                 told = member.perform(steps.activate(member.service, switch), emit)
                 verdict = told.last("probation")
                 # What was on probation when this was planned may have been committed since.
-                candidate = candidate._replace(before=told.last("before") or None)
-                served = told.last("served") or None
+                expected = (switch.expect or "").split(" ")
+                before = words.release("the release before", told.last("before"), expected)
+                served = words.release("the release that served", told.last("served"))
+                candidate = candidate._replace(before=before)
             except LinkLost as lost:
                 verdict = probation.read_back(member, candidate.release, lost, emit)
             self.done.append(candidate)

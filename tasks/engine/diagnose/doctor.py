@@ -51,7 +51,8 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         text = f"release {facts.live} does not answer as it should: {reason or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
     if facts.state.facade == "active":
-        down = [(unit, state) for unit, state in facts.state.processes.items() if state != "active"]
+        down = [(unit, state) for unit, state in facts.state.processes.items()
+                if state != "active" and unit in layout.processes(service)]  # fmt: skip
         findings += [
             Finding(False, f"{unit} is {state}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
             for unit, state in down

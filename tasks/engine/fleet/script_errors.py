@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.engine import quote, untrusted_json
+from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
-from tasks.engine.host import host_program
+from tasks.engine.host import host_program, words
 from tasks.engine.host.log_text import readable
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import Script
@@ -41,14 +41,14 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         return _no_rights(host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
     why = (why or f"{script.stage} ended with status {transcript.exit}")[:_LONGEST]
-    words = _sudo_says(transcript)
-    if words and not transcript.all("journal") and not transcript.last("refused"):
+    refusal = _sudo_says(transcript)
+    if refusal and not transcript.all("journal") and not transcript.last("refused"):
         again = f"fab setup -H {host} --as root, which writes the rules that {login} needs"
         return LoopError(
-            f"{why}; sudo says: {words}", where=host, next=_way_to_sudo(words, login) or again, code="rights"
+            f"{why}; sudo says: {refusal}", where=host, next=_way_to_sudo(refusal, login) or again, code="rights"
         )
     logs = f"fab logs -H {host} -n 100"
-    if killed := transcript.last("killed"):
+    if (killed := transcript.last("killed")) and words.is_release(killed.partition(" ")[2]):
         logs += f". The release that serves may have ended it (both run as one account): {_stop_first(killed, host)}"
     return LoopError(
         why,
@@ -76,7 +76,7 @@ def _stop_first(killed: str, host: str) -> str:
     """The command that kills what serves first. killed: the action and its release."""
     action, _, release = killed.partition(" ")
     if action not in {"deploy", "restart"}:
-        action = f"rollback --to {quote.shell(release)}"
+        action = f"rollback --to {release}"
     return f"fab {action} -H {host} --stop-first"
 
 

@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
-from tasks.engine.host import history, layout, typed
+from tasks.engine.host import history, layout, typed, words
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import Ground
 from tasks.engine.release import archive
@@ -21,8 +21,6 @@ from templates.host.told import SLOTS, Machine, Python, Record, State, Survey, T
 
 _PYTHONS, _LONGEST = 50, 1000
 """Interpreters of a host, and characters of one word about one: more is not believed."""
-_RELEASE = r"[0-9a-z]{1,40}"
-_ACCOUNT = r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,99}"
 _FIRST = "1"
 """The layout of a host whose record names none."""
 
@@ -194,21 +192,12 @@ def _accept(told: Told) -> None:
             next="use the clone that it was set up from, or update this one",
             code="newer",
         )
-    _require("deploy account", record.account, _ACCOUNT)
+    way = "look at `current` and slots/*/release in /opt/apps/NAME, /run/NAME/live, /etc/NAME/setup"
+    words.require("its deploy account", record.account, words.ACCOUNT, way)
     for slot in (state.current, state.live, *state.slots):
-        _require("slot", slot, "|".join(SLOTS))
+        words.require("its slot", slot, "|".join(SLOTS), way)
     for one in state.slots.values():
-        _require("release", one.release, _RELEASE)
-
-
-def _require(called: str, text: str, shape: str) -> None:
-    """What goes on into steps and command lines looks like what it is, or is empty."""
-    if text and not re.fullmatch(shape, text):
-        raise LoopError(
-            f"the host says {text[:100]!r} where the name of its {called} belongs, which cannot be",
-            next="look at `current` and slots/*/release in /opt/apps/NAME, /run/NAME/live, /etc/NAME/setup",
-            code="lies",
-        )
+        words.require("its release", one.release, words.RELEASE, way)
 
 
 def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
@@ -226,7 +215,7 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
             value = untrusted_json.load(line)
         except ValueError:
             continue
-        if isinstance(value, dict) and re.fullmatch(_RELEASE, str(value.get("id", ""))):
+        if isinstance(value, dict) and words.is_release(str(value.get("id", ""))):
             found.append(value)
     return found
 
