@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -33,6 +33,8 @@ _PROMPTS = {
     "--prompt-for-login-password": "use a key: `identity:` in hosts.yaml, or -i",
     "--prompt-for-passphrase": "let ssh-agent hold the key: ssh-add",
 }
+_WEEK = 7 * 86400
+_SECONDS = f"a number of seconds, 1 or more and {_WEEK} at most"
 _NO_DRY = ("lock", "exec", "shell", "sandbox.up", "sandbox.down")
 
 
@@ -90,6 +92,7 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
         as_json = any(parsed.args["json"].value for parsed in calls if "json" in parsed.args)
         try:
             self._refuse([parsed.name for parsed in calls])
+            _refuse_words(parsed.args.values() for parsed in calls)
             self.config["loop_invocation"] = self._invocation()
             return super().execute(*calls)
         except LoopError as problem:
@@ -123,8 +126,8 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
     def _invocation(self) -> Invocation:
         core = self.core[0].args
         for flag, name in (("-t", "connect-timeout"), ("-T", "command-timeout")):
-            if core[name].value is not None and core[name].value < 1:
-                raise UsageError(f"{flag} takes a number of seconds, 1 or more", where=flag, next=f"fab {flag} 30 ...")
+            if core[name].value is not None and not 1 <= core[name].value <= _WEEK:
+                raise UsageError(f"{flag} takes {_SECONDS}", where=flag, next=f"fab {flag} 30 ...")
         identities = tuple(core["identity"].value or ())
         for path in (Path(identity).expanduser() for identity in identities):
             # Of a key that an agent holds, the public half is enough.
@@ -139,6 +142,17 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
             command_timeout=core["command-timeout"].value,
             remainder=_words_after_dashes(self.core.remainder),
         )
+
+
+def _refuse_words(given: Iterable[Iterable[Any]]) -> None:
+    """Refuse words that are not UTF-8, and options with an empty value: a script's variable may be unset."""
+    if any("\udc80" <= letter <= "\udcff" for word in sys.argv for letter in word):
+        raise UsageError("a word of the command line is not UTF-8", where="the command line", next="write it in UTF-8")
+    for argument in (argument for arguments in given for argument in arguments):
+        if argument.takes_value and argument.raw_value == "":
+            name = argument.name.strip("_").replace("_", "-")
+            flag = f"--{name}" if len(name) > 1 else f"-{name}"
+            raise UsageError(f"{flag} was given an empty value", where=flag, next=f"give it one, or leave {flag} out")
 
 
 def _words_after_dashes(remainder: str) -> str:
@@ -192,14 +206,27 @@ def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackT
 
     if isinstance(error, BrokenPipeError):
         os._exit(0)
+    problem = None
     if isinstance(error, (OSError, ConfigParseError)):
-        from tasks.engine.report import output
-
         told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         problem = UsageError(f"a file of the command line cannot be read: {told}", next="correct -S or -f")
+    elif isinstance(error, ValueError) and _raised_in("invoke.parser", trace):
+        # Of Fabric's own flags these two alone are numbers.
+        problem = UsageError(f"-t and -T take {_SECONDS}: {error}", where="-t, -T", next="fab -t 30 ...")
+    if problem:
+        from tasks.engine.report import output
+
         output.error(problem, as_json=False)
         os._exit(2)
     sys.__excepthook__(kind, error, trace)
+
+
+def _raised_in(package: str, trace: TracebackType | None) -> bool:
+    """Return whether the innermost frame of a traceback is in this package."""
+    name = ""
+    while trace:
+        name, trace = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_next
+    return name == package or name.startswith(f"{package}.")
 
 
 @contextmanager

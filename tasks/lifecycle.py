@@ -59,14 +59,17 @@ def start(c: Any, json: bool = False) -> None:
     _each(members, lifecycle.start, json)
 
 
-@verb()
-def remove(c: Any, data: bool = False, yes: bool = False, json: bool = False) -> None:
-    """Take the service off the hosts; --data takes what it has stored, too. Asks first; --yes answers."""
+@verb(as_="the account to log in as: root, where the deploy account has no more than the exact sudo rules")
+def remove(c: Any, as_: str = "", data: bool = False, yes: bool = False, json: bool = False) -> None:
+    """Take the service off the hosts; --data takes what it has stored, too. Asks first; --yes answers.
+
+    It needs root: --as root logs in as root.
+    """
     from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
     from tasks.engine.host import steps
 
-    _, members = runner.open_fleet(c, changing="remove")
+    _, members = runner.open_fleet(c, changing="remove", user=as_ or None)
     if invocation(c).dry:
         plan_view.dry(members, lambda member: (steps.remove(member.service, data=data),))
         return

@@ -53,7 +53,7 @@ def _check_account(user: str | None) -> None:
     from tasks.engine.config import formats
 
     if user and not quote.is_account(user):
-        raise UsageError(f"expected {formats.USER.expected}, found {user!r}", where="--as", next="fab setup --as root")
+        raise UsageError(f"expected {formats.USER.expected}, found {user!r}", where="--as", next="--as root")
 
 
 def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple[Project, Selection]:

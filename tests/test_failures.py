@@ -10,7 +10,11 @@ from tasks.engine.fleet import script_errors
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import Script
 
-ACTIVATE, SETUP = Script("activate", "", 1), Script("setup", "", 1, root=True)
+ACTIVATE, SETUP, REMOVE = (
+    Script("activate", "", 1),
+    Script("setup", "", 1, root=True),
+    Script("remove", "", 1, root=True),
+)
 HOLDER = {"time": "2026-01-01T00:00:00Z", "action": "deploy", "release": "abc", "who": {"git": "me@x", "host": "pc"}}
 
 MOVED = "another run changed this host since it was looked at: it now serves"
@@ -90,6 +94,11 @@ def test_the_way_on_fits_what_sudo_said(words: str, way: str) -> None:
     found = script_errors.explain(SETUP, said(tail=(words,)), "shire01", "deploy")
     assert (found.next or "").startswith("either: fab setup -H shire01 --as root, or ")
     assert way in (found.next or "")
+
+
+def test_who_removes_without_rights_is_told_to_do_it_as_root() -> None:
+    found = script_errors.explain(REMOVE, said(tail=("sudo: a password is required",)), "shire01", "deploy")
+    assert (found.next or "").startswith("either: the same command with --as root, or let visudo add")
 
 
 def test_a_login_that_ran_nothing_is_told_by_its_last_words() -> None:

@@ -224,3 +224,13 @@ def test_the_rules_of_an_account_are_that_accounts_alone(fleet: Fleet) -> None:
                 assert "is not allowed to run sudo" in fleet.sh(0, f"sudo -l -U {other}")
         finally:
             fleet.sh(0, "rm /etc/sudoers.d/tried")
+
+
+def test_who_removes_by_the_exact_rules_is_told_what_lets_it(fleet: Fleet) -> None:
+    """The last one here: it takes the service off the host."""
+    refused = fleet.clone.fab("remove", "-H", "shire01", "--yes")
+    assert refused.status == 1, refused.both
+    assert "next: either: the same command with --as root, or " in refused.out
+    assert len(fleet.answering) == 1
+    fleet.clone.done("remove", "-H", "shire01", "--yes", "--as", "root")
+    assert fleet.hosts[0].sh(f"test -e {ROOT}").returncode != 0

@@ -38,7 +38,7 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
     if (found := transcript.last(host_program.LACKS)) is not None:
         return _no_python(host, found)
     if script.root and not transcript.reports:
-        return _no_rights(host, login, transcript)
+        return _no_rights(script, host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
     why = (why or f"{script.stage} ended with status {transcript.exit}")[:_LONGEST]
     refusal = _sudo_says(transcript)
@@ -108,10 +108,12 @@ def busy(host: str, text: str) -> LoopError:
     )
 
 
-def _no_rights(host: str, login: str, transcript: Transcript) -> LoopError:
+def _no_rights(script: Script, host: str, login: str, transcript: Transcript) -> LoopError:
     words = _sudo_says(transcript) or ""
     told = f"sudo refuses {login}: {words}"
     way = _way_to_sudo(words, login)
+    # The exact rules that setup writes do not let the account take them away.
+    again = "the same command with --as root" if script.stage == "remove" else f"fab setup -H {host} --as root"
     rule = f"let visudo add this rule on the host: {login} ALL=(ALL) NOPASSWD: ALL"
     if transcript.exit == 127:
         told, way = f"there is no sudo for {login}", "install sudo on the host, and run it again"
@@ -121,7 +123,7 @@ def _no_rights(host: str, login: str, transcript: Transcript) -> LoopError:
     return LoopError(
         f"this needs root once, and {told}",
         where=host,
-        next=f"either: fab setup -H {host} --as root, or {way or rule}",
+        next=f"either: {again}, or {way or rule}",
         code="rights",
         detail=tuple(transcript.tail)[-3:],
     )
