@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import stand_ins
 from tests.clone import Ended
 from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
@@ -245,3 +247,33 @@ def test_a_signal_ends_a_run_while_a_host_is_mute(fleet: Fleet) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode in {143, -signal.SIGTERM}, out + err
     assert "Traceback" not in out + err
+
+
+@pytest.mark.promise(OTHERS, "a host that lies about its processor, and a package index that says nothing")
+def test_a_lie_about_the_processor_stalls_no_other_host(fleet: Fleet) -> None:
+    """Keep this test last: it deploys a further release, to the honest host alone."""
+    python = {"path": "/usr/bin/python3", "version": "3.11.2", "soabi": "cpython-311-x86_64-linux-gnu",
+              "machine": "riscv64", "libc": "glibc 2.36", "implementation": "cpython", "flaws": ""}  # fmt: skip
+    lie = fact("pythons", [python])
+    assert fleet.hosts[0].sh("cat >/etc/lies", f"{lie}\n".encode()).returncode == 0
+    new = fleet.edit()
+    with stand_ins.mute() as index:
+        environment = dict(fleet.clone.environment)
+        fleet.clone.environment |= {
+            "PIP_INDEX_URL": f"http://127.0.0.1:{index.port}/simple",
+            "PIP_CONFIG_FILE": os.devnull,
+        }
+        try:
+            began = time.monotonic()
+            ended = fleet.clone.fab("deploy", "-H", "all", "--max-failures", "1", "--canary", "0", timeout=240)
+        finally:
+            fleet.clone.environment.clear()
+            fleet.clone.environment.update(environment)
+            fleet.hosts[0].sh(": >/etc/lies")
+    assert ended.status == 1, ended.both
+    assert "riscv64" in ended.out
+    assert "nothing came for 60 s" in ended.out
+    assert "trying to build" not in ended.out
+    assert fleet.answering[1] == new
+    # One silence of the index; the machine is shared.
+    assert time.monotonic() - began < 130

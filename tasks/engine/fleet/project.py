@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,8 +37,8 @@ class Project:
     inventory: Inventory
     document: Document
     services: Mapping[str, Service]
-    _wheelhouses: dict[str, Wheelhouse] = field(default_factory=dict, compare=False)
-    _fetching: Lock = field(default_factory=Lock, compare=False)
+    _wheelhouses: dict[str, Future[Wheelhouse]] = field(default_factory=dict, compare=False)
+    _lock: Lock = field(default_factory=Lock, compare=False)
 
     def select(self, expression: str | None) -> Selection:
         """The hosts that `-H` means."""
@@ -55,13 +56,18 @@ class Project:
         return build.build(self.root, overrides, require_clean=require_clean)
 
     def wheelhouse(self, made: Release, target: Target, say: Callable[[str], None]) -> Wheelhouse:
-        """The wheels for a host's Python: fetched once for all hosts that are alike."""
+        """Return the wheels for a target. Hosts of one target share one fetch and its failure; others do not wait."""
         from tasks.engine.release import wheelhouse
 
-        with self._fetching:
-            if target.identity not in self._wheelhouses:
-                self._wheelhouses[target.identity] = wheelhouse.fetch(made.lock, target, say)
-            return self._wheelhouses[target.identity]
+        with self._lock:
+            first = target.identity not in self._wheelhouses
+            fetched = self._wheelhouses.setdefault(target.identity, Future())
+        if first:
+            try:
+                fetched.set_result(wheelhouse.fetch(made.lock, target, say))
+            except BaseException as error:  # other hosts wait for it
+                fetched.set_exception(error)
+        return fetched.result()
 
 
 def load(root: Path, environ: Mapping[str, str]) -> Project:

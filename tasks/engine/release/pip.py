@@ -6,26 +6,42 @@ Indexes, mirrors and certificates come from the operator's own pip configuration
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from packaging.version import Version
 
 from tasks.engine.release.lockfile import LockedRequirement
 from tasks.engine.release.python_target import Target
 
+_LOOK = 0.5
+"""Seconds between two measurements of the progress."""
+_KEPT = 64 * 1024
+"""Bytes of the output that are searched for its last lines."""
 _REPRODUCIBLE = "315532800"
 """1980-01-01, the oldest time a zip can hold: two builds of one source make the same wheel."""
+_SILENT = 60.0
+"""Seconds without a byte on the disk after which pip is ended; it writes downloads 256 kB at a time.
+
+Left alone, pip retries every package at an index that does not answer.
+"""
+_MOST = 1800.0
+"""Seconds that one run of pip may take in all."""
 
 
 class Outcome(NamedTuple):
-    """The result of a run of pip: its success and the last lines of its output."""
+    """The result of a run of pip: its success and the last lines of its output. late: why we ended it, if we did."""
 
     done: bool
     lines: tuple[str, ...]
+    late: str = ""
 
 
 def download(requirements: Iterable[LockedRequirement], target: Target, into: Path, *, retries: int = 5) -> Outcome:
@@ -49,17 +65,56 @@ def _run(verb: str, requirements: Iterable[LockedRequirement], options: list[str
     wanted.write_text("".join(f"{_with_hashes(item)}\n" for item in requirements), encoding="utf-8")
     command = [sys.executable, "-m", "pip", verb, "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     command += ["--no-deps", "--require-hashes", "--requirement", str(wanted), *options]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": _REPRODUCIBLE, "NO_COLOR": "1"}
-    done = subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    lines = done.stdout.decode(errors="replace").strip().splitlines()
-    return Outcome(done.returncode == 0, tuple(lines[-10:]))
+    # pip downloads and builds below this directory, where its progress can be measured.
+    (into / "tmp").mkdir(exist_ok=True)
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": _REPRODUCIBLE, "NO_COLOR": "1", "TMPDIR": str(into / "tmp")}
+    with tempfile.TemporaryFile() as said:
+        late = _watched(command, environment, into, said)
+        said.seek(0)
+        lines = said.read()[-_KEPT:].decode(errors="replace").strip().splitlines()
+    return Outcome(late is None, tuple(lines[-10:]), late or "")
+
+
+def _watched(command: list[str], environment: Mapping[str, str], into: Path, said: IO[bytes]) -> str | None:
+    """Run pip to its end, or end it when it makes no progress.
+
+    Return None if it succeeded, else why we ended it; an empty text if it failed by itself.
+    """
+    began = moved = time.monotonic()
+    seen = _arrived(into)
+    # A build gets a session of its own, to be ended with all its children. A download has none, and gets our Ctrl-C.
+    apart = "wheel" in command
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+        start_new_session=apart,
+    ) as process:  # fmt: skip
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return "" if process.wait(_LOOK) else None
+                now = time.monotonic()
+                if (there := _arrived(into)) != seen:
+                    seen, moved = there, now
+                if now - moved > _SILENT:
+                    return f"nothing came for {_SILENT:g} s"
+                if now - began > _MOST:
+                    return f"it had not ended after {_MOST:g} s"
+        finally:
+            if process.poll() is None and apart:
+                os.killpg(process.pid, signal.SIGKILL)
+            elif process.poll() is None:
+                process.kill()
+
+
+def _arrived(folder: Path) -> tuple[int, int]:
+    """Return the number of files below a directory, and their bytes."""
+    number = size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += os.lstat(f"{place}/{name}").st_size
+            number += 1
+    return number, size
 
 
 def _with_hashes(requirement: LockedRequirement) -> str:

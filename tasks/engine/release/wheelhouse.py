@@ -1,7 +1,8 @@
 """Fill the wheelhouse: every wheel that a lock needs on one target, fetched and checked on the controller.
 
 Wheels of the cache need no network; one run of pip fetches the rest. Only if that fails, each half is tried, down to
-the requirement that has no wheel: its source is built, and the wheel is used if it is pure Python.
+the requirement that has no wheel. If the lock has only the source of it, that is built, and the wheel is used if it is
+pure Python. A silent package index ends the fetch: each further try would take as long.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
         outcome = pip.download(wanted, order.target, folder, retries=retries)
         if outcome.done:
             return [_accept(order, item, folder) for item in wanted]
+    if outcome.late:
+        raise _silent(order, wanted, outcome)
     if len(wanted) == 1:
         return [_build(order, wanted[0], outcome)]
     middle = len(wanted) // 2
@@ -93,20 +96,20 @@ def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
 
 
 def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Wheel:
-    """Build the locked source of a requirement, and keep the wheel if it is pure Python."""
+    """Build the source of a requirement that is locked as source alone; keep the wheel if it is pure Python."""
+    # A lock names no files, but a package that has wheels beside its source has more than one hash.
+    if len(wanted.hashes) > 1:
+        raise _absent(order, wanted, f"no wheel of {wanted} for {order.target} could be fetched", failed.lines)
     order.say(f"no wheel of {wanted} for {order.target}: trying to build one from its source")
     with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
         outcome = pip.build(wanted, folder)
         file = _find(folder, wanted)
+        if outcome.late:
+            raise _silent(order, [wanted], outcome)
         if not outcome.done or file is None:
-            raise UsageError(
-                f"no wheel of {wanted} for {order.target} could be fetched, or built from source",
-                where=_place(order, wanted),
-                next=f"without a network, run this once where there is one: wheels are kept in {order.cache}; "
-                "with one, pin a version that has a wheel for this target in service/requirements.in, then: fab lock",
-                detail=(*failed.lines[-3:], *outcome.lines),
-            )
+            message = f"no wheel of {wanted} for {order.target} could be fetched, or built from source"
+            raise _absent(order, wanted, message, (*failed.lines[-3:], *outcome.lines))
         _, _, _, tags = parse_wheel_filename(file.name)
         if not any(str(tag) in {f"py{order.target.minor[0]}-none-any", _own_tag(order.target)} for tag in tags):
             raise UsageError(
@@ -116,6 +119,29 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
                 "then: fab lock",
             )
         return wheel_cache.keep(order.cache, wanted, order.target, file)
+
+
+def _absent(order: _Order, wanted: LockedRequirement, message: str, lines: tuple[str, ...]) -> UsageError:
+    return UsageError(
+        message,
+        where=_place(order, wanted),
+        next=f"without a network, run this once where there is one: wheels are kept in {order.cache}; "
+        "with one, pin a version that has a wheel for this target in service/requirements.in, then: fab lock",
+        detail=lines,
+    )
+
+
+def _silent(order: _Order, wanted: Sequence[LockedRequirement], outcome: pip.Outcome) -> LoopError:
+    """Make the error of a fetch that we ended: the index may well have the locked file."""
+    names = ", ".join(map(str, wanted[:3])) + (", ..." if len(wanted) > 3 else "")
+    return LoopError(
+        f"the wheels for {order.target} cannot be fetched: {outcome.late} ({names})",
+        where=order.lock.path,
+        next="see whether the package index of this machine's pip configuration answers: pip config list. "
+        f"If the host has no such Python, look at it by hand; wheels that came once are kept in {order.cache}",
+        code="index",
+        detail=outcome.lines,
+    )
 
 
 def _own_tag(target: Target) -> str:
