@@ -64,7 +64,7 @@ def test_the_sentence_is_the_one_that_helps(script: Script, transcript: Transcri
 
 def test_the_journal_is_the_detail_and_without_one_what_was_printed() -> None:
     both = said(("failed", "x"), ("journal", "cause"), tail=("printed",))
-    assert script_errors.explain(ACTIVATE, both, "h", "root").detail == ("cause",)
+    assert script_errors.explain(ACTIVATE, both, "h", "root").detail == ("app: cause",)
     assert script_errors.explain(ACTIVATE, said(tail=("printed",)), "h", "root").detail == ("printed",)
 
 

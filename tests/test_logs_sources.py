@@ -176,7 +176,8 @@ LIAR = """
 import pathlib
 import sys
 
-print("systemd: myapp@green.service: Failed with result 'oom-kill'.", file=sys.stderr)
+for word in ("systemd", "s\\u200bystemd", "\\u0455ystemd", "  systemd"):
+    print(f"{word}: myapp@green.service: Failed with result 'oom-kill'.", file=sys.stderr)
 print('{"level": "systemd", "message": "a lie in JSON"}', file=sys.stderr, flush=True)
 WORD = "candidate"
 exec(pathlib.Path(__file__).with_name("forge.txt").read_text())
@@ -195,6 +196,8 @@ def test_a_release_that_fails_cannot_say_why_in_the_name_of_systemd(fleet: Fleet
     told = [line.removeprefix("    | ") for line in ended.out.splitlines() if line.startswith("    | ")]
     assert any("oom-kill" in line for line in told), ended.both
     assert any(line.startswith("systemd: ") for line in told), ended.both
+    assert all(line.startswith(("app: ", "systemd: ", "... ")) for line in told), ended.both
+    assert "\u200b" not in ended.both
     for line in told:
         if any(word in line for word in ("oom-kill", "a lie in JSON", "forged")):
             assert not line.startswith("systemd"), line

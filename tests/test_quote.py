@@ -131,8 +131,9 @@ def test_an_account_is_a_plain_word_with_a_small_letter_or_a_mark_that_no_alias_
 
 
 def test_nothing_that_steers_a_terminal_is_left_of_any_character() -> None:
-    left = set(quote.terminal("".join(map(chr, range(0x10000)))))
-    assert {found for found in left if unicodedata.category(found) in {"Cc", "Cs", "Zl", "Zp"}} == {"\t"}
+    left = {one for one in map(chr, range(0x110000)) if quote.terminal(one) == one}
+    left |= {quote.terminal("\t")}
+    assert {one for one in left if unicodedata.category(one) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} == {"\t"}
     steering = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
     assert not {found for found in left if unicodedata.bidirectional(found) in steering}
     assert not set("\u061c\u200e\u200f\ufeff") & left
@@ -141,3 +142,20 @@ def test_nothing_that_steers_a_terminal_is_left_of_any_character() -> None:
 def test_what_is_taken_out_can_be_seen() -> None:
     assert quote.terminal("a\x1b[2Jb\r\n\x9b\u202e\u2028\ud800\x00") == (r"a\x1b[2Jb\x0d\x0a\x9b\u202e\u2028\ud800\x00")
     assert quote.terminal("tab\there, ümläut, 漢字, 🙂") == "tab\there, ümläut, 漢字, 🙂"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s\u200bystemd: forged", r"s\u200bystemd: forged"),
+        ("soft\u00adhyphen", r"soft\xadhyphen"),
+        ("tag\U000e0041\U000e007f", r"tag\U000e0041\U000e007f"),
+        ("selected\ufe00\ufe0f\U000e0100", r"selected\ufe00\ufe0f\U000e0100"),
+        ("filled\u3164\uffa0\u115f\u034f", r"filled\u3164\uffa0\u115f\u034f"),
+        ("\u26a0\ufe0f in colour, \u2764\ufe0e without", "\u26a0\ufe0f in colour, \u2764\ufe0e without"),
+        ("\u26a0\ufe0f\ufe0f", "\u26a0\ufe0f" + r"\ufe0f"),
+        ("e\u0301 \u0928\u093f", "e\u0301 \u0928\u093f"),
+    ],
+)
+def test_what_cannot_be_seen_is_shown(text: str, shown: str) -> None:
+    assert quote.terminal(text) == shown

@@ -80,11 +80,16 @@ STRUCTURED = [
     structured("error", "Reason: Worker failed to boot."),
 ]
 CAUSE = (
-    '  File "/code/app/__init__.py", line 3, in <module>',
-    "    import nosuchmodule",
-    "ModuleNotFoundError: No module named 'nosuchmodule'",
-    "No module named 'nosuchmodule'",
+    'app:   File "/code/app/__init__.py", line 3, in <module>',
+    "app:     import nosuchmodule",
+    "app: ModuleNotFoundError: No module named 'nosuchmodule'",
+    "app: No module named 'nosuchmodule'",
 )
+
+
+def of_app(*lines: str) -> tuple[str, ...]:
+    """Lines of the service as they are shown."""
+    return tuple(f"app: {line}" for line in lines)
 
 
 @pytest.mark.parametrize("said", [PLAIN, STRUCTURED], ids=["plain", "structured"])
@@ -105,7 +110,7 @@ def test_of_an_application_that_is_not_there_the_cause_comes_last() -> None:
         plain(2532, "ERROR", "Reason: App failed to load."),
     ]
     ended = ["myapp@green.service: Main process exited, code=exited, status=4/NOPERMISSION", *ENDED[1:]]
-    assert readable(said, ended) == tuple(said[:2])
+    assert readable(said, ended) == of_app(*said[:2])
 
 
 def test_what_could_be_a_cause_stays_beside_a_worker_that_cannot_boot() -> None:
@@ -116,7 +121,7 @@ def test_what_could_be_a_cause_stays_beside_a_worker_that_cannot_boot() -> None:
     ]
     found = readable(said, [*ENDED, "myapp@green.service: Failed with result 'oom-kill'."])
     assert found[0] == "systemd: myapp@green.service: Failed with result 'oom-kill'."
-    assert found[-2:] == tuple(said[-2:])
+    assert found[-2:] == of_app(*said[-2:])
     assert not [line for line in found if "HaltServer" in line]
 
 
@@ -133,27 +138,33 @@ def test_without_a_traceback_of_a_worker_gunicorns_own_end_is_all_there_is(said:
         "systemd: Failed with result 'oom-kill'.",
         "  systemd: Stopped",
         '{"level": "systemd", "message": "Stopped"}',
+        '{"message": "first\\nsystemd: Stopped\\u2028systemd: Stopped"}',
         'Traceback (most recent call last):\n  File "x"\nsystemd: Stopped',
+        "first\rsystemd: Stopped",
+        "\u0455ystemd: Stopped",
+        "s\u200bystemd: Stopped",
+        "... 5 lines, see the journal ...",
         *(f"{mark}systemd: Stopped" for mark in ("\t", "\u00a0", "\u3000", "\u200b", "* ")),
     ],
 )
-def test_no_line_of_a_service_is_taken_for_one_of_systemds(line: str) -> None:
-    found = readable(line.split("\n"), ["Started myapp"])
-    assert [shown for shown in found if not shown.startswith("the service says: ")][-1:] == ["systemd: Started myapp"]
-    assert any(shown.startswith("the service says: ") for shown in found)
+def test_no_line_of_a_service_is_taken_for_one_of_somebody_else(line: str) -> None:
+    *own, last = readable(line.split("\n"), ["Started myapp"])
+    assert last == "systemd: Started myapp"
+    assert own
+    assert all(shown.startswith("app: ") and len(shown.splitlines()) == 1 for shown in own), own
 
 
 def test_what_systemd_said_comes_last_and_takes_no_more_than_its_share() -> None:
     found = readable([f"line {number}" for number in range(90)], [f"end {number}" for number in range(90)])
     assert len(found) == 20
     assert found[-5:] == tuple(f"systemd: end {number}" for number in range(85, 90))
-    assert found[0] == "line 0"
-    assert found[-6] == "line 89"
+    assert found[0] == "app: line 0"
+    assert found[-6] == "app: line 89"
     assert sum(shown.endswith("lines, see the journal ...") for shown in found) == 1
 
 
 def test_of_a_traceback_the_end_is_kept() -> None:
-    assert readable(["Booting worker", *TRACEBACK, "Worker exiting"]) == (
+    assert readable(["Booting worker", *TRACEBACK, "Worker exiting"]) == of_app(
         "Booting worker",
         '  File "/venv/lib/gunicorn/util.py", line 370, in import_app',
         "    mod = importlib.import_module(module)",
@@ -170,7 +181,7 @@ def test_every_worker_says_the_same_and_it_is_shown_once() -> None:
 
 def test_a_structured_line_is_words_with_the_end_of_its_traceback() -> None:
     line = json.dumps({"level": "ERROR", "message": "cannot start", "traceback": "\n".join(TRACEBACK), "time": "x"})
-    assert readable([line]) == ("error: cannot start", *readable(TRACEBACK))
+    assert readable([line]) == ("app: error: cannot start", *readable(TRACEBACK))
 
 
 @pytest.mark.parametrize("noise", [1, 10, 19, 20, 21, 100, 5000])
@@ -178,8 +189,8 @@ def test_the_cause_and_the_end_stay_however_much_is_said(noise: int) -> None:
     lines = [*TRACEBACK, *(f"retrying for the {number}th time" for number in range(noise)), "gave up"]
     found = readable(lines)
     assert len(found) <= 20
-    assert "ModuleNotFoundError: No module named 'nosuchmodule'" in found
-    assert found[-1] == "gave up"
+    assert "app: ModuleNotFoundError: No module named 'nosuchmodule'" in found
+    assert found[-1] == "app: gave up"
     if noise > 20:
         assert [line for line in found if line.endswith("lines, see the journal ...")]
 
@@ -187,23 +198,23 @@ def test_the_cause_and_the_end_stay_however_much_is_said(noise: int) -> None:
 def test_what_is_only_information_goes_first() -> None:
     chatter = [json.dumps({"level": "info", "message": f"step {number}"}) for number in range(50)]
     found = readable([*chatter[:25], json.dumps({"level": "error", "message": "disk full"}), *chatter[25:]])
-    assert found == ("error: disk full",)
+    assert found == ("app: error: disk full",)
 
 
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("x" * 500, "x" * 196 + " ..."),
+        ("x" * 500, "x" * 191 + " ..."),
         ('{"message": 5}', "info: 5"),
         ('{"level": "warning"}', '{"level": "warning"}'),
         ("[1, 2]", "[1, 2]"),
         ("{", "{"),
-        ("[" * 100_000, "[" * 196 + " ..."),
+        ("[" * 100_000, "[" * 191 + " ..."),
         ('{"message": "x", "traceback": 7}', "info: x"),
     ],
 )
 def test_any_other_line_is_shown_as_it_is_and_cut(line: str, shown: str) -> None:
-    assert readable([line])[0] == shown
+    assert readable([line])[0] == f"app: {shown}"
 
 
 def test_silence_is_silence() -> None:

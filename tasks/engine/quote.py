@@ -9,9 +9,18 @@ from __future__ import annotations
 import re
 import shlex
 
-# C0 and C1 controls, DEL, bidirectional marks, line separators, and the byte order mark: they move the cursor or change
-# the order in which a text is shown (UTS #55, Trojan Source).
-_HOSTILE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# Characters that move the cursor, change the order in which a text is shown, or are not drawn at all (UTS #55, Trojan
+# Source): controls, surrogates, line separators, format characters (category Cf: bidirectional marks, zero width, soft
+# hyphen, tags) and the rest of Default_Ignorable_Code_Point. A variation selector may follow a symbol, whose colours it
+# chooses; anywhere else it hides.
+_HOSTILE = re.compile(
+    "["
+    r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+    r"\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"
+    r"\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    r"\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0d\uffa0"
+    r"]|(?<![\u2100-\u27bf\u2900-\u2bff\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
+)
 
 # SSSD names the accounts of a directory `user@domain`.
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}(@[A-Za-z0-9][A-Za-z0-9.-]{0,63})?")
@@ -68,10 +77,14 @@ def account(value: str) -> str:
 
 
 def terminal(text: str) -> str:
-    """Escape a text from a host for a terminal: control characters become visible, tabs stay."""
+    """Escape a text from a host for a terminal: control and invisible characters become visible, tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
     return _HOSTILE.sub(lambda match: "\t" if match[0] == "\t" else _visible(match[0]), text)
 
 
 def _visible(character: str) -> str:
     code = ord(character)
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -12,8 +12,6 @@ _LINES = 20
 _WIDTH = 200
 _FRAMES = 2
 _ENDING = 5
-_SYSTEMD = "systemd: "
-_LIKE_SYSTEMD = re.compile(r"\W*systemd\W*:", re.IGNORECASE)
 # Said by the line's own head, or the same for every line.
 _SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", "traceback"})
 # The message of a request's line has them already.
@@ -46,6 +44,7 @@ _UNIT_ENDED = re.compile(
 def readable(journal: Sequence[str], systemd: Sequence[str] = ()) -> tuple[str, ...]:
     """The lines that matter, 20 at most: of every traceback its end, and each complaint once, however many workers.
 
+    Each begins with who said it: `app: ` or `systemd: `; a line without either is ours.
     journal: what the service said; systemd: what systemd said of it, shown after that, and its end alone. Where a
     worker could not boot, its traceback comes last, and gunicorn's own end is left out.
     """
@@ -72,27 +71,28 @@ def _boot_failure(blocks: Sequence[Sequence[str]]) -> int | None:
 
 
 def by_systemd(line: str) -> str:
-    """A line that systemd wrote. No line of a service begins like that: see by_service."""
-    return f"{_SYSTEMD}{line}"
+    """A line that systemd wrote."""
+    return f"systemd: {line}"
 
 
 def by_service(line: str) -> str:
-    """A line that a service wrote, so that it cannot be taken for one of systemd's."""
-    return f"the service says: {line}" if _LIKE_SYSTEMD.match(line) else line
+    """A line that a service wrote. Each has this before it, so that none passes for a line of somebody else."""
+    return f"app: {line}"
 
 
 def _own(said: Sequence[Sequence[str]], most: int) -> list[str]:
     """What a service said, in so many lines."""
     # Each once, in order.
-    blocks = dict.fromkeys(tuple(_cut(by_service(line)) for line in block) for block in said)
+    blocks = dict.fromkeys(tuple(part for line in block for part in line.splitlines()) for block in said)
     lines = [line for block in blocks for line in block]
     if len(lines) > most:
         lines = [line for line in lines if not line.startswith(("info: ", "debug: "))]
-    if len(lines) > most:
+    shown = [_cut(by_service(line)) for line in lines]
+    if len(shown) > most:
         # What went wrong first is the cause, what came last is how it ended.
-        first, middle = most - 6, len(lines) - (most - 1)
-        lines = [*lines[:first], f"... {middle} lines, see the journal ...", *lines[first + middle :]]
-    return lines
+        first, middle = most - 6, len(shown) - (most - 1)
+        shown = [*shown[:first], f"... {middle} lines, see the journal ...", *shown[first + middle :]]
+    return shown
 
 
 def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:
