@@ -12,13 +12,16 @@ again. So that is left to all processors, while the next wheel is installed.
 import compileall
 import multiprocessing
 import os
+import re
 import sys
 import sysconfig
+import zipfile
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 
 CHUNK, MOST = 20, 8
 """Files that are compiled in one go, and processes at most."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "list[str]":
@@ -33,6 +36,7 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
         def write_to_fs(self, scheme, path, stream, is_executable):  # type: ignore[no-untyped-def]
             # Two wheels may bring the same file, often a stray tests/__init__.py: the later one wins, as with pip.
             target = os.path.join(self.scheme_dict[scheme], path)
+            require_plain(wheel, path)
             if not is_inside(os.path.dirname(target), venv):
                 sys.exit(f"{os.path.basename(wheel)} is refused: {path!r} lies outside of the venv")
             if os.path.lexists(target):
@@ -45,13 +49,22 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
     # As the module venv has it: distributions change the older name for what is installed outside of a venv.
     scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
     paths = sysconfig.get_paths(scheme=scheme, vars={"base": venv, "platbase": venv})
-    with WheelFile.open(wheel) as source:
+    with zipfile.ZipFile(wheel) as packed:
+        for name in packed.namelist():
+            require_plain(wheel, name)
+        source = WheelFile(packed)
         # sysconfig has no place for a wheel's C headers; this is where pip puts them.
         headers = os.path.join(paths["data"], "include", "site", f"python{sys.version_info[0]}.{sys.version_info[1]}")
         places = {**paths, "headers": os.path.join(headers, source.distribution)}
         destination = Venv(places, interpreter=os.path.join(final, "bin/python"), script_kind="posix")
         install(source=source, destination=destination, additional_metadata={"INSTALLER": b"integrators-loop\n"})
     return modules
+
+
+def require_plain(wheel: str, name: str) -> None:
+    """Exit with a message for a name with a control character: the list of a venv has one line per file."""
+    if CONTROL.search(name):
+        sys.exit(f"{os.path.basename(wheel)} is refused: the name {name!r} holds a control character")
 
 
 @cache

@@ -88,6 +88,23 @@ def test_a_wheel_writes_nothing_outside_of_its_venv(tmp_path: Path, name: str) -
     assert not list(tmp_path.rglob("x"))
 
 
+@pytest.mark.parametrize("name", ["new\nline", "re\rturn", "one-1.0.data/data/\x7f", "one-1.0.data/scripts/\x9b"])
+def test_a_wheel_with_a_control_character_in_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    ended = build(tmp_path, one={"one.py": "", name: "x"})
+    assert ended.returncode == 1
+    told = ended.stderr.decode()
+    assert "one-1.0-py3-none-any.whl is refused: the name " in told
+    assert ascii(name.rpartition("/")[2])[1:-1] in told
+    assert "Traceback" not in told
+
+
+def test_so_is_an_entry_point(tmp_path: Path) -> None:
+    info = "[console_scripts]\na\x1bb = one:main\n"
+    ended = build(tmp_path, one={"one.py": "", "one-1.0.dist-info/entry_points.txt": info})
+    assert ended.returncode == 1
+    assert rb"the name 'a\x1bb' holds a control character" in ended.stderr
+
+
 def test_an_entry_point_writes_nothing_outside_of_its_venv(tmp_path: Path) -> None:
     info = "[console_scripts]\n../../x = one:main\n"
     ended = build(tmp_path, one={"one.py": "", "one-1.0.dist-info/entry_points.txt": info})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,29 @@ def test_bytes_that_are_not_the_locked_ones_never_arrive(links: Path) -> None:
     with pytest.raises(LoopError, match=r"one==1\.0"):
         fetch(links, pin("one", "0" * 64))
     assert not list((links.parent / "cache").rglob("*.whl"))
+
+
+@pytest.mark.parametrize("name", ["one/new\nline.txt", "one/re\rturn.txt", "one/\x1b[2J.txt", "one/\x85.txt"])
+def test_a_wheel_with_a_name_that_no_list_could_hold_is_refused_by_it(links: Path, name: str) -> None:
+    entry = pin("one", distributions.wheel(links, "one", "1.0", files={name: "x"}))
+    with pytest.raises(UsageError, match=r"wheel of one==1\.0 holds a file whose name has a control") as caught:
+        fetch(links, entry)
+    assert ascii(name)[1:-1] in caught.value.message
+    assert caught.value.where == "service/requirements.txt:7:1"
+    assert not list((links.parent / "cache").rglob("*.whl"))
+
+
+def test_names_of_other_letters_are_taken(links: Path) -> None:
+    files = {f"one/{name}.txt": "x" for name in ("ümläut", "漢字", "a b", "no\u00a0break", "back\\slash")}
+    assert len(fetch(links, pin("one", distributions.wheel(links, "one", "1.0", files=files)))[0].wheels) == 1
+
+
+def test_a_file_that_is_locked_and_no_wheel_is_told_so(links: Path) -> None:
+    distributions.wheel(links, "one", "1.0")
+    path = links / "one-1.0-py3-none-any.whl"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UsageError, match=r"one==1\.0"):
+        fetch(links, pin("one", hashlib.sha256(path.read_bytes()).hexdigest()))
 
 
 def test_no_half_written_thing_is_left(links: Path) -> None:

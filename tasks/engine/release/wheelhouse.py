@@ -8,6 +8,8 @@ pure Python. A silent package index ends the fetch: each further try would take 
 from __future__ import annotations
 
 import hashlib
+import re
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from tasks.engine.release.python_target import Target, select
 from tasks.engine.release.wheel_cache import Wheel
 
 Say = Callable[[str], None]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Wheelhouse(NamedTuple):
@@ -92,7 +95,28 @@ def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
             next="fab lock; if this comes back, look at what the package index serves",
             code="hash",
         )
+    return _keep(order, wanted, file)
+
+
+def _keep(order: _Order, wanted: LockedRequirement, file: Path) -> Wheel:
+    """Keep a wheel; UsageError if a name in it has a control character, which the list of a venv cannot hold."""
+    try:
+        with zipfile.ZipFile(file) as wheel:
+            odd = next(filter(_CONTROL.search, wheel.namelist()), None)
+    except zipfile.BadZipFile:
+        raise _unfit(order, wanted, f"what is locked as {wanted} is no wheel: {file.name}") from None
+    if odd is not None:
+        told = f"the wheel of {wanted} holds a file whose name has a control character: {odd!r}"
+        raise _unfit(order, wanted, told)
     return wheel_cache.keep(order.cache, wanted, order.target, file)
+
+
+def _unfit(order: _Order, wanted: LockedRequirement, told: str) -> UsageError:
+    return UsageError(
+        told,
+        where=_place(order, wanted),
+        next="pin another version, or another package, in service/requirements.in, then: fab lock",
+    )
 
 
 def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Wheel:
@@ -118,7 +142,7 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
                 next="pin a version that has a wheel for this target, or another package, in service/requirements.in, "
                 "then: fab lock",
             )
-        return wheel_cache.keep(order.cache, wanted, order.target, file)
+        return _keep(order, wanted, file)
 
 
 def _absent(order: _Order, wanted: LockedRequirement, message: str, lines: tuple[str, ...]) -> UsageError:
