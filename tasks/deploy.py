@@ -61,15 +61,15 @@ class _Flags(NamedTuple):
 
 
 _HELP = {
-    "canary": "hosts of the first wave",
-    "batch": "hosts of every further wave: N, or P% of all, rounded up",
+    "canary": "number of hosts in the first wave",
+    "batch": "hosts in each further wave: N, or P% of all, rounded up",
     "max_failures": "hosts that may fail in the whole run: N, or P%, rounded down",
     "pause": "seconds between two waves",
-    "on_failure": "stop, or undo what this run has activated",
-    "lock_wait": "seconds to wait for another run to end",
-    "wait": "wait for the end of the probation, wave by wave",
-    "retry_failed": "the hosts that the last run left behind",
-    "stop_first": "kill what serves before its successor starts: a few seconds of 502, and no probation",
+    "on_failure": "reaction when more hosts fail: stop, or undo what this run has activated",
+    "lock_wait": "seconds to wait for the end of another run",
+    "wait": "wait for the end of the probation in every wave",
+    "retry_failed": "select the hosts that the last run left behind, in place of -H",
+    "stop_first": "kill the old slot before the new one starts: a few seconds of 502, and no probation",
 }
 
 
@@ -98,12 +98,13 @@ def _rolling(*without: str, **own: str) -> Callable[[Callable[..., None]], Calla
     return decorate
 
 
-@verb()
+@verb(
+    steps="print the exact text that each host would get for each step",
+    script="print the same as --steps, whose former name this is",
+    check="exit with 1 if a deploy would change anything",
+)
 def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False, json: bool = False) -> None:
-    """Show what a deploy would change; --steps prints what each host would get, as it is; --check ends with 1 if any.
-
-    --script is the former name of --steps.
-    """
+    """Show what a deploy would change. Reads only."""
     from tasks import plan_view, runner
 
     project, members = runner.open_fleet(c)
@@ -117,7 +118,7 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
     runner.leave(members, bad=check and changes)
 
 
-@_rolling(**CONSENT, require_clean="refuse what no commit has")
+@_rolling(**CONSENT, require_clean="refuse a release with files that are not committed")
 def deploy(
     c: Any,
     flags: _Flags,
@@ -126,10 +127,11 @@ def deploy(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Stage the release on all selected hosts in parallel, then activate it in waves.
+    """Stage a release on all selected hosts, activate it in waves.
 
-    For a while after the switch (`probation` in service.yaml) each host goes back by itself if the release fails.
-    That of the first wave is waited for before the second begins; --wait waits for all.
+    For a while after the switch (`probation` in service.yaml) each host goes back
+    by itself if the release fails. The second wave waits for the end of the first
+    one's probation; with --wait a run waits for every probation.
     """
     from tasks import runner
 
@@ -157,15 +159,21 @@ def deploy(
     )
 
 
-@_rolling("wait", to="a release id, or the beginning of one")
+@_rolling("wait", to="ID of the release to activate, or the beginning of it")
 def rollback(c: Any, flags: _Flags, to: str = "", json: bool = False) -> None:
-    """Activate an earlier release: the one before, or --to ID. Nothing is sent or installed."""
+    """Activate an earlier release: the one before, or --to ID.
+
+    Sends and installs nothing.
+    """
     _switch(c, "rollback", to or None, flags, json)
 
 
 @_rolling()
 def restart(c: Any, flags: _Flags, json: bool = False) -> None:
-    """Activate the live release again in the other slot, losing no request."""
+    """Start the live release again in the other slot.
+
+    Loses no request, unless --stop-first.
+    """
     _switch(c, "restart", None, flags, json)
 
 

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from tasks.engine.release.build import Release
 
 
-@verb(as_="the account to log in as; root reads the sudo rules too")
+@verb(as_="account to log in as; root reads the sudo rules, too")
 def drift(c: Any, as_: str = "", json: bool = False) -> None:
-    """Read only: what was edited on the hosts since we wrote it, with the difference. Exit status 1 if anything was."""
+    """Show what was edited on the hosts since fab wrote it.
+
+    Reads only. Shows the difference, and exits with 1 if anything was edited.
+    """
     from tasks import runner
     from tasks.engine.report import output
 

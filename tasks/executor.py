@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -40,18 +41,27 @@ _NO_DRY = ("lock", "exec", "shell", "sandbox.up", "sandbox.down")
 
 CONSENT = {
     "take_over": "replace the service of another clone that has this name on the host",
-    "overwrite": "write files anew that were edited on the host; copies are kept there",
+    "overwrite": "rewrite files that were edited on the host; the host keeps copies",
 }
 """What setup, and a deploy that has to set a host up, only does when it is told to."""
+
+_JSON = "print JSON: a query one document, a run one object per line"
 
 _Body = TypeVar("_Body", bound=Callable[..., object])
 
 
 def verb(name: str | None = None, **help: str) -> Callable[[_Body], _Body]:  # noqa: A002 - Invoke's word
-    """The decorator of every task. Invoke's automatic short flags would take -l, -c and -p from `fab`."""
+    """Decorate a task. help: a text for each option but --json. `fab --list` shows the docstring's first line.
+
+    Invoke's automatic short flags would take -l, -c and -p from `fab`.
+    """
     from invoke import task
 
-    decorate: Callable[[_Body], _Body] = task(name=name, help=help, auto_shortflags=False)
+    def decorate(body: _Body) -> _Body:
+        shared = {"json": _JSON} if "json" in signature(body).parameters else {}
+        decorated: _Body = task(name=name, help={**shared, **help}, auto_shortflags=False)(body)
+        return decorated
+
     return decorate
 
 
@@ -91,6 +101,7 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
         sys.excepthook = sys.__excepthook__
         as_json = any(parsed.args["json"].value for parsed in calls if "json" in parsed.args)
         try:
+            self._help(calls)
             self._refuse([parsed.name for parsed in calls])
             _refuse_words(parsed.args.values() for parsed in calls)
             self.config["loop_invocation"] = self._invocation()
@@ -111,6 +122,15 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
         """The calls as they are: the hosts are the task's own affair, and so is what follows `--`."""
         self.core.remainder = ""
         return super().expand_calls(calls, apply_hosts=False)
+
+    def _help(self, calls: Sequence[Any]) -> None:
+        """Show a verb's help where Invoke has taken --help for the verb's own word, as in `fab maintenance --help`."""
+        for parsed in calls:
+            if any(word.value in {"--help", "-h"} for word in parsed.positional_args):
+                from fabric.main import program
+
+                program.print_task_help(parsed.name)
+                sys.exit(0)
 
     def _refuse(self, tasks: Sequence[str]) -> None:
         for name, way in _REFUSED.items():

@@ -9,7 +9,10 @@ from tasks.executor import verb
 
 @verb()
 def failpoints(c: Any, json: bool = False) -> None:
-    """List the steps at which FAILPOINT=STEP=fail|die|stall[@HOST] breaks a run: to try what the promises say."""
+    """List the steps at which a run can be broken, to try promises.
+
+    FAILPOINT=STEP=fail|die|stall[@HOST] fab deploy ... breaks it there.
+    """
     from tasks.engine.fleet import failpoints as engine
     from tasks.engine.report import output
 

@@ -13,11 +13,11 @@ _SHOW = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
 
 @verb(
-    trust="show this host's key, and record it in known_hosts after a yes",
-    fingerprint="SHA256:... as the host's own console shows it: record the key that has it, and no other; asks nothing",
+    trust="host whose key to show, and to record in known_hosts after a yes",
+    fingerprint="fingerprint (SHA256:...) from the host's own console: record only a key that has it, without asking",
 )
 def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) -> None:
-    """Show the inventory as resolved; --trust HOST shows a host's key and records it in known_hosts."""
+    """Show the inventory, or show a host's key and record it."""
     from tasks.engine.config.yaml_reader import display_path
     from tasks.engine.fleet import project as projects
     from tasks.engine.report import output
@@ -120,7 +120,10 @@ def _ask(name: str, problem: Exception) -> None:
 
 @verb()
 def doctor(c: Any, json: bool = False) -> None:
-    """Read only: everything on a host that would stop a deploy, each with what mends it."""
+    """List what would stop a deploy, and how to mend it.
+
+    Reads only. Exits with 1 if anything would stop a deploy.
+    """
     from tasks import runner
     from tasks.engine.diagnose.doctor import examine
     from tasks.engine.report import output

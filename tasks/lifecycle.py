@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from tasks.engine.parallel import Emit
 
 
-@verb(**CONSENT)
+@verb(**CONSENT, as_="account to log in as: root, or one with sudo without a password")
 def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = False, json: bool = False) -> None:
-    """Make a host ready, once, with root rights: accounts, directories, units, nginx file, exact sudo rules.
+    """Make a host ready, once, with root rights.
 
+    Writes accounts, directories, units, the nginx file and exact sudo rules.
     --as root logs in as root, and gives the account of hosts.yaml its rights.
     """
     from tasks import plan_view, runner
@@ -31,9 +32,9 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
     _each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
 
 
-@verb()
+@verb(disable="keep a boot from starting the service again")
 def stop(c: Any, disable: bool = False, json: bool = False) -> None:
-    """Stop the service after its requests have drained; --disable keeps a boot from starting it."""
+    """Stop the service after its requests have drained."""
     from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
     from tasks.engine.host import steps
@@ -47,7 +48,7 @@ def stop(c: Any, disable: bool = False, json: bool = False) -> None:
 
 @verb()
 def start(c: Any, json: bool = False) -> None:
-    """Start the committed release, and wait until its health check answers."""
+    """Start the committed release, and wait for its health check."""
     from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
     from tasks.engine.host import steps
@@ -59,12 +60,13 @@ def start(c: Any, json: bool = False) -> None:
     _each(members, lifecycle.start, json)
 
 
-@verb(as_="the account to log in as: root, where the deploy account has no more than the exact sudo rules")
+@verb(
+    as_="account to log in as: root, where the deploy account has only the exact sudo rules",
+    data="remove its data in /var/lib and its account, too",
+    yes="remove without asking",
+)
 def remove(c: Any, as_: str = "", data: bool = False, yes: bool = False, json: bool = False) -> None:
-    """Take the service off the hosts; --data takes what it has stored, too. Asks first; --yes answers.
-
-    It needs root: --as root logs in as root.
-    """
+    """Remove the service from the hosts, as root. Asks first."""
     from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
     from tasks.engine.host import steps

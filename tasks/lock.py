@@ -10,9 +10,14 @@ if TYPE_CHECKING:
     from tasks.engine.release.relock import Change
 
 
-@verb(upgrade="take the newest versions that agree", package="the newest of these alone; several with commas")
+@verb(
+    upgrade="take the newest versions that fit together", package="packages to upgrade, with commas; no others change"
+)
 def lock(c: Any, upgrade: bool = False, package: str = "", json: bool = False) -> None:
-    """Lock the dependencies: write service/requirements.txt from requirements.in."""
+    """Pin the dependencies with hashes.
+
+    Writes service/requirements.txt from service/requirements.in.
+    """
     from tasks.engine.config import service
     from tasks.engine.release import relock
     from tasks.engine.report import output

@@ -10,16 +10,19 @@ from tasks.executor import ended_by_interrupt, invocation, verb
 
 
 @verb(
-    f="follow", n="lines a host", since="a time (UTC), as journalctl takes it", until="likewise",
-    grep="a pattern, as journalctl takes it", level="error, warning, info or debug: at least",
-    process="web, or another of service.yaml; several with commas", nginx="the gateway's lines, too",
-    checks="the requests of our own health checks, too",
+    f="follow the journals until interrupted", n="number of lines of each host",
+    since="time (UTC) of the oldest line, as journalctl takes it",
+    until="time (UTC) of the newest line, as journalctl takes it",
+    grep="pattern that a line must match, as journalctl takes it",
+    level="lowest level to show: error, warning, info or debug",
+    process="processes to show, with commas: web, or others of service.yaml", nginx="show the lines of nginx, too",
+    checks="show the requests of our own health checks, too",
 )  # fmt: skip
 def logs(
     c: Any, f: bool = False, n: str = "", since: str = "", until: str = "", grep: str = "", level: str = "",
     process: str = "", nginx: bool = False, checks: bool = False, json: bool = False,
 ) -> None:  # fmt: skip
-    """Show the journals of all selected hosts, merged by time; -f follows."""
+    """Show the journals of all selected hosts, merged by time."""
     from tasks import runner
     from tasks.engine.host import journal
     from tasks.engine.logs import follow, read
@@ -57,7 +60,10 @@ def logs(
 
 @verb(name="exec")
 def execute(c: Any, json: bool = False) -> None:
-    """Run a shell command on all selected hosts: fab exec -H web -- uptime."""
+    """Run a shell command on all selected hosts.
+
+    Example: fab exec -H web -- uptime
+    """
     from tasks import runner
     from tasks.engine.errors import UsageError
     from tasks.engine.fleet import remote_command
@@ -83,9 +89,11 @@ def execute(c: Any, json: bool = False) -> None:
 
 @verb()
 def shell(c: Any) -> None:
-    """Open a terminal on one host: fab shell -H shire01; words after `--` run there instead of a login shell.
+    """Open a terminal on one host.
 
-    It becomes `ssh -t`, so what the host prints reaches your terminal as it is, not escaped.
+    Example: fab shell -H shire01
+    Words after `--` run there instead of a login shell. fab becomes `ssh -t`:
+    what the host prints reaches your terminal as it is, not escaped.
     """
     from tasks import runner
     from tasks.engine.errors import UsageError

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 _TURNS = ("on", "off", "status")
 
 
-@verb(turn="on, off or status")
+@verb(turn="state to set, on or off; or status, to show it", message="text of the page that clients get")
 def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> None:
-    """Answer 503 with a page (on), serve again (off), or say which (status); health checks on the host go on.
+    """Answer clients with 503 and a page, or serve them again.
 
-    --message TEXT is what the page says. A reboot and a deploy leave it as it is.
+    fab maintenance on      answer with 503
+    fab maintenance off     serve again
+    fab maintenance status  show which
+
+    Health checks on the host go on. A reboot and a deploy leave it as it is.
     """
     from tasks import runner
     from tasks.engine.deploy import rollout

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _STATE = ROOT / ".sandbox"
 
 
-@verb(count="so many of them, 1 to 60", suite="another release of Debian or Ubuntu")
+@verb(count="number of hosts, 1 to 60", suite="release of Debian or Ubuntu, such as bookworm; default: this machine's")
 def up(c: Any, count: str = "2", suite: str = "", json: bool = False) -> None:
-    """Boot local hosts shire01, shire02, ... with systemd, sshd and nginx, and no way out.
+    """Boot local hosts shire01, shire02, ... without internet.
 
-    What runs already is left alone.
+    They have systemd, sshd and nginx. Hosts that run already are left alone.
     """
     from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
@@ -45,7 +45,7 @@ def up(c: Any, count: str = "2", suite: str = "", json: bool = False) -> None:
 
 @verb(name="list")
 def listing(c: Any, json: bool = False) -> None:
-    """List the local hosts that sandbox.up made, on or off."""
+    """List the local hosts that sandbox.up made, running or off."""
     from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
 
@@ -61,7 +61,10 @@ def listing(c: Any, json: bool = False) -> None:
 
 @verb()
 def down(c: Any, json: bool = False) -> None:
-    """Remove the local hosts that sandbox.up made, with their disks, keys and network."""
+    """Remove the local hosts that sandbox.up made.
+
+    Removes their disks, keys and network, too.
+    """
     from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
 

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from tasks.engine.fleet.member import Member
 
 
-@verb(every="seconds between two looks of --watch")
+@verb(
+    watch="repeat until interrupted; on a terminal, in place",
+    every="seconds between two looks of --watch",
+)
 def status(c: Any, watch: bool = False, every: str = "5", json: bool = False) -> None:
-    """Show the fleet at a glance: release, age, health, workers, memory, disk, certificate, last action and who.
+    """Show the fleet at a glance.
 
-    --watch goes on looking; on a terminal in place.
+    Shows release, age, health, workers, memory, disk, certificate, and the last
+    action with its author.
     """
     from tasks import runner
 
@@ -109,7 +113,11 @@ def _width() -> int | None:
 
 @verb()
 def health(c: Any, json: bool = False) -> None:
-    """Ask the health check now: on each host, through the slot's own socket and through the front door."""
+    """Ask the health check of each host now.
+
+    Asks through the slot's own socket, and through the front door. Exits with 1
+    if an answer is wrong.
+    """
     from tasks import runner
     from tasks.engine.host import questions
     from tasks.engine.report import output
@@ -133,7 +141,10 @@ def health(c: Any, json: bool = False) -> None:
 
 @verb()
 def releases(c: Any, json: bool = False) -> None:
-    """List the releases on each host: the one that serves, and what a rollback would go back to."""
+    """List the releases on each host.
+
+    Marks the one that serves, and the one that a rollback would activate.
+    """
     from tasks import runner
     from tasks.engine.diagnose import status
     from tasks.engine.host import questions
@@ -157,11 +168,12 @@ def releases(c: Any, json: bool = False) -> None:
     runner.leave(members)
 
 
-@verb(last="so many lines a host", verify="hold it against what the host has")
+@verb(last="number of lines of each host", verify="compare the history with the host; exit with 1 if they disagree")
 def history(c: Any, last: str = "", verify: bool = False, json: bool = False) -> None:
-    """Show what was done on each host, when, and by whom, the newest last.
+    """Show what was done on each host, when, and by whom.
 
-    --verify: has each action an outcome, and does the host have what was done last? Exit status 1 if not.
+    The newest comes last. --verify checks that each action has an outcome, and
+    that the host has what was done last.
     """
     from tasks import runner
     from tasks.engine.host import history as engine

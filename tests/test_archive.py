@@ -15,6 +15,7 @@ import pytest
 from tasks.engine.errors import UsageError
 from tasks.engine.release import archive, file_rules
 from tests import repository
+from tests.clone import ROOT
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
 
@@ -99,6 +100,8 @@ def test_all_that_is_refused_is_told_at_once(root: Path) -> None:
     with pytest.raises(UsageError) as caught:
         archive.collect(root)
     assert caught.value.where == "service/.env"
+    assert "docs/SERVICE.md, Secrets" in str(caught.value.next)
+    assert "\n## Secrets\n" in (ROOT / "docs/SERVICE.md").read_text()
     assert caught.value.detail[0].startswith("service/id_rsa: ")
 
 

@@ -239,7 +239,7 @@ def test_long_lines_wait_in_little_memory() -> None:
     def work(emit: Emit) -> None:
         nonlocal said
         for _ in range(500):
-            emit(Line("shire01", "x" * 1024 * 1024))
+            emit(Line("shire01", "x" * 1024 * 1024, "log"))
             said += 1
 
     with ThreadPoolExecutor(1) as executor:

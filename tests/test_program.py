@@ -143,5 +143,4 @@ def test_verbs_that_go_over_a_fleet_have_the_same_options_and_say_what_each_mean
     assert {name: told for name, told in again.items() if name != "wait"} == {
         name: told for name, told in back.items() if name not in own
     }
-    assert [name for name, (_, text) in again.items() if not text] == ["json"]
     assert {name: default for name, (default, _) in again.items() if name != "json"} == deploy._Flags()._asdict()

@@ -53,7 +53,7 @@ def standing(
             f"as root: systemctl start nothing-of-ours; or: {{}} activate {NEW}",
         ),
         (TRIED._replace(probation=9), f"nothing: the host decides by itself. Back at once: {{}} activate {OLD}"),
-        (TRIED, f"nobody watches {NEW}, and a boot ends it. Back: {{}} activate {OLD}"),
+        (TRIED, f"no guard watches {NEW}, and a boot ends it. Back: {{}} activate {OLD}"),
         (WELL._replace(adrift=True), "nothing: its controller is gone, and it ends within minutes, or the next run "
                                      "ends it"),
         (State(slots={slot: Slot() for slot in SLOTS}), "fab deploy, from a controller"),

@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
     host: str
     text: str
-    kind: str = "output"
+    kind: str
 
 
 @dataclass(frozen=True)

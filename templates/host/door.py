@@ -1,4 +1,4 @@
-"""The front door, before anybody else comes through it: nginx, TLS, the redirect, and names that are not ours."""
+"""Check the front door before traffic moves: nginx, TLS, the redirect, and names that are not ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
     kind, name = probe.service.front.kind, probe.service.name
     if kind == "listen":
         return
-    run.say("check", "the front door, before anybody else comes through it")
+    run.say("check", "the front door, before traffic moves")
     run.point(f"{stage}.door")
     if not os.access(f"/etc/{name}/check/{slot}", os.R_OK):
         raise Failed(f"/etc/{name}/check/{slot}, the secret of this check, cannot be read: run fab setup")

@@ -111,7 +111,7 @@ class Standing:
         if state["probation"] is not None:
             return f"nothing: the host decides by itself. Back at once: {go}"
         if self._serves != self._committed:
-            return f"nobody watches {self._serves}, and a boot ends it. Back: {go}"
+            return f"no guard watches {self._serves}, and a boot ends it. Back: {go}"
         if not self._well:
             return f"{look}; back to the release before: {go}"
         if state["maintenance"] is not None:

@@ -59,7 +59,10 @@ def check_name(raw: bytes) -> Refusal | None:
         return Refusal(shown, "its name holds an invisible character or a backslash, or is a lone dash", "rename it")
     name = path.rpartition("/")[2]
     if _ENV_NAMES.fullmatch(name) and not name.endswith(_ENV_SAMPLES):
-        remedy = "give its values to `fab secrets.set` or to `env:` in service.yaml, and add it to .gitignore"
+        remedy = (
+            "add it to .gitignore; write what is no secret into `env:` of service.yaml, and put secrets on the host "
+            "by hand: docs/SERVICE.md, Secrets"
+        )
         return Refusal(path, "environment files hold secrets", remedy)
     if _KEY_NAMES.fullmatch(name):
         return Refusal(
