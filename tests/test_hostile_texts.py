@@ -22,7 +22,7 @@ from tasks.engine.errors import UsageError
 from tasks.engine.host import launchers, steps, system_files
 from tasks.engine.host.questions import Question
 from tasks.engine.host.steps import Staging, Switch
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.system_files import HostTraits
 from tasks.engine.ssh.session import framed
 from tests.nasty import ANY, PWNED, TEXTS, in_yaml
 from tests.promises.words import NO_INJECTION
@@ -169,7 +169,7 @@ def placed(place: str, text: str) -> Service:
 
 def lines(service: Service) -> list[str]:
     """Root's files, line by line, each after its path."""
-    files = system_files.render(service, Ground("deploy", "www-data", True))
+    files = system_files.render(service, HostTraits("deploy", "www-data", True))
     return [line for file in files for line in (file.path, *file.text.splitlines())]
 
 

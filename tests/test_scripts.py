@@ -12,13 +12,13 @@ from tasks.engine.config.service import Service
 from tasks.engine.host import host_program, steps, system_files, templates
 from tasks.engine.host.questions import Question
 from tasks.engine.host.steps import Installation, Script, Staging, Switch
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.system_files import HostTraits
 from templates.host import main
 from templates.host import service as host_service
 from tests.test_golden import SERVICE
 
 ID = "0123456789ab"
-FILES = system_files.render(SERVICE, Ground("deploy", "www-data", True))
+FILES = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
     "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
     "stage": lambda service: steps.stage(

@@ -33,7 +33,7 @@ def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> Non
 
 def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     """Drain and stop; `disable` keeps a boot from starting it."""
-    found = member.ask(questions.standing())
+    found = member.ask(questions.state())
     member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(steps.stop(member.service, disable=disable), emit)
@@ -42,7 +42,7 @@ def stop(member: Member, emit: Emit, *, disable: bool) -> None:
 
 def start(member: Member, emit: Emit) -> None:
     """Start the committed release and wait for its health check."""
-    found = member.ask(questions.standing())
+    found = member.ask(questions.state())
     member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(steps.start(member.service), emit)

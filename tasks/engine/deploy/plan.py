@@ -141,7 +141,7 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
     """What of root's is missing or differs; LoopError where the service is another clone's."""
     _require_ours(service, facts, own.origin, consent)
     certificate = own.certificate
-    files = system_files.render(service, facts.ground(account))
+    files = system_files.render(service, facts.traits(account))
     changed = tuple(file.path for file in files if _there(facts, file.path) != file.sha256)
     reasons = []
     if facts.account is None:

@@ -9,7 +9,7 @@ from tasks.engine.host import history, questions, steps
 from tasks.engine.host.facts import Facts
 
 
-def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
+def choose_target(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
     """What a rollback or restart activates, what is committed, and what to go back to afterwards."""
     member.accept(found)
     release = target_of(member, action, wanted, found)
@@ -50,7 +50,7 @@ def switch_scripts(
     member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
 ) -> tuple[steps.Script, ...]:
     """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
-    aimed = aim(member, action, target, member.ask(questions.switch(member.service)))
+    aimed = choose_target(member, action, target, member.ask(questions.switch(member.service)))
     return (
         steps.facts(member.service, questions.switch(member.service)),
         steps.hold(member.service, action, aimed.release, wait),

@@ -8,7 +8,7 @@ from functools import partial
 
 from tasks.engine import misread
 from tasks.engine.deploy import load_balancer, probation, rollback, waves
-from tasks.engine.deploy.run_lock import Claim, Holds
+from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.deploy.stage import Candidate, Delivering, stage
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
@@ -36,7 +36,7 @@ class Rollout:
     stop: Stop
     again: Callable[[Sequence[str]], str]
     stop_first: bool = False
-    holds: Holds = field(default_factory=Holds)
+    locks: RunLocks = field(default_factory=RunLocks)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     done: list[Candidate] = field(default_factory=list)
     watched: dict[str, Candidate] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Rollout:
         """Stage everywhere; unless that failed on more hosts than allowed, run the hook once, and activate in waves."""
 
         def prepare(member: Member, emit: Emit) -> Candidate:
-            return stage(delivering, member, self.holds, emit)
+            return stage(delivering, member, self.locks, emit)
 
         yield from self._run(prepare, self._hook)
 
@@ -55,9 +55,9 @@ class Rollout:
         def prepare(member: Member, emit: Emit) -> Candidate:
             found, candidate = look(member)
             claim = Claim(self.action, candidate.release, found.actions[-1:])
-            moved = self.holds.take(member, claim, lock_wait, emit)
+            moved = self.locks.take(member, claim, lock_wait, emit)
             if self.action == "restart" and (moved or found.probation is not None):
-                moved = probation.ended(member, member.service.probation, emit, self.stop) or moved
+                moved = probation.wait_until_over(member, member.service.probation, emit, self.stop) or moved
             if moved:
                 _, candidate = look(member)
             emit(Step(member.host.name, "plan", self.action, candidate.release))
@@ -66,7 +66,7 @@ class Rollout:
         def look(member: Member) -> tuple[Facts, Candidate]:
             found = member.ask(questions.switch(member.service))
             member.act_as(found.account or member.login)
-            return found, rollback.aim(member, self.action, target, found)
+            return found, rollback.choose_target(member, self.action, target, found)
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -85,7 +85,7 @@ class Rollout:
                 yield from self._undo()
             yield from self._closing()
         finally:
-            self.holds.release()
+            self.locks.release()
             for member in self.members:
                 member.close()
 
@@ -111,7 +111,7 @@ class Rollout:
 
         def work(member: Member, emit: Emit) -> None:
             # It needs the idle slot; and what it does to data is meant for what comes after the release on probation.
-            if first.trial and not probation.ended(member, member.service.probation, emit, self.stop):
+            if first.trial and not probation.wait_until_over(member, member.service.probation, emit, self.stop):
                 return
             transcript = member.perform(steps.hook(member.service, first.release), emit)
             for line in transcript.all("journal"):
@@ -150,11 +150,11 @@ class Rollout:
         """Wait for the probations that are under way; a host that went back has failed."""
 
         def work(member: Member, emit: Emit) -> None:
-            if not probation.ended(member, member.service.probation, emit, self.stop):
+            if not probation.wait_until_over(member, member.service.probation, emit, self.stop):
                 return
             candidate = self.watched.pop(member.host.name)
             try:
-                probation.judge(member, candidate.release)
+                probation.require_committed(member, candidate.release)
             except LoopError:
                 if candidate in self.done:
                     self.done.remove(candidate)

@@ -12,7 +12,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan
 from tasks.engine.deploy.plan import HostPlan, Own
 from tasks.engine.deploy.progress import counted
-from tasks.engine.deploy.run_lock import Claim, Holds
+from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.events import Line, Sent, Step
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
@@ -89,7 +89,7 @@ def own(project: Project, service: Service) -> Own:
     return Own(payload.certificate(service, project.root), git.origin(project.root))
 
 
-def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
+def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -> Candidate:
     """Root's part first, and beside the end of it the lock of the run and the release, which touch nothing live."""
     look = partial(prepare, delivering.project, delivering.release, member, emit, delivering.consent)
     found, planned = look()
@@ -102,7 +102,7 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
         member.act_as(planned.setup.account)
         if not planned.unchanged:
             claim = Claim("deploy", delivering.release.id, found.actions[-1:])
-            if holds.take(member, claim, delivering.lock_wait, emit):
+            if locks.take(member, claim, delivering.lock_wait, emit):
                 _, planned = look()
             _deliver(delivering.release, member, planned, emit)
     return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged, planned.trial)
