@@ -15,7 +15,7 @@ from tasks.engine.deploy import run_lock
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, host_program, layout, steps
-from tasks.engine.host.steps import Script, Switch
+from tasks.engine.host.steps import Activation, Script
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
@@ -89,7 +89,7 @@ def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
     hold = steps.hold(SERVICE, "deploy", NEW, 0)
     assert shell_host.execute(hold) == 0
     assert (shell_host.transcript.last("held"), shell_host.transcript.last("last")) == (RUN.id, "")
-    assert shell_host.execute(steps.activate(SERVICE, Switch("deploy", NEW, None))) == 0
+    assert shell_host.execute(steps.activate(SERVICE, Activation("deploy", NEW, None))) == 0
     assert shell_host.execute(hold) == 0
     (told,) = history.parse(shell_host.transcript.all("last"))
     assert (told.action, told.release, told.state) == ("deploy", NEW, "done")

@@ -212,6 +212,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.protocol.Transcript": kept,
     "fleet.member.describe": lambda said: member.describe(facts_of(said)),
     "logs.merge.Merge": merge_all,
+    "deploy.plan.activation": planned,
     "deploy.plan.as_dict": planned,
     "deploy.plan.deploy": planned,
     "deploy.plan.resend": planned,

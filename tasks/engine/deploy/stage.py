@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan
+from tasks.engine.deploy.candidate import Candidate, Progress
 from tasks.engine.deploy.plan import HostPlan, Own
 from tasks.engine.deploy.progress import counted
 from tasks.engine.deploy.run_lock import Claim, RunLocks
@@ -20,35 +21,12 @@ from tasks.engine.fleet.script_errors import Edited
 from tasks.engine.host import facts as reports
 from tasks.engine.host import payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.steps import Consent, Switch
+from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
 from tasks.engine.release import git
 from tasks.engine.release.build import Release
 
 _NOTHING = Consent()
-
-
-class Candidate(NamedTuple):
-    """A host on its way through a run: the release it is to serve, what is committed before, what to go back to after.
-
-    trial: what is on probation there; it may be committed meanwhile. unchanged: there is nothing to do.
-    """
-
-    member: Member
-    release: str
-    before: str | None
-    spare: str | None = None
-    unchanged: bool = False
-    trial: str | None = None
-
-    @property
-    def served(self) -> str | None:
-        """The release that had the traffic when this was planned."""
-        return self.trial or self.before
-
-    def switch(self, action: str, stop_first: bool = False) -> Switch:
-        """What its activation is told."""
-        return Switch(action, self.release, plan.expected(self.before, self.trial), self.spare, stop_first)
 
 
 class Delivering(NamedTuple):
@@ -105,7 +83,8 @@ def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -
             if locks.take(member, claim, delivering.lock_wait, emit):
                 _, planned = look()
             _deliver(delivering.release, member, planned, emit)
-    return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged, planned.trial)
+    serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
+    return Candidate(member, planned.activation, serves if planned.unchanged else Progress.STAGED)
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
