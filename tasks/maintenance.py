@@ -57,7 +57,6 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     member.act_as(found.account or member.login)
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
     member.perform(steps.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
-    member.warning = ""
     if turn == "on":
         member.finish(emit, "closed", f"clients get 503: {text}")
     else:

@@ -27,7 +27,7 @@ TAKE_BACK = "to take back what this run did:", "fab rollback -H shire01"
 def host(number: int, progress: Progress | None, error: LoopError | None) -> tuple[Member, Candidate | None]:
     named = cast(Any, type("Host", (), {"name": f"shire{number:02}"}))
     member = Member(named, SERVICE, Run("r", "{}"), cast(Any, None), error=error)
-    return member, progress and Candidate(member, Activation("deploy", NEW, OLD), progress)
+    return member, progress and Candidate(member, Activation("deploy", NEW, OLD), "", progress)
 
 
 def ending(*ends: tuple[Progress | None, LoopError | None]) -> list[tuple[str, str]]:

@@ -27,8 +27,9 @@ class Progress(Enum):
 
 
 class Candidate(NamedTuple):
-    """A host that is ready for its activation, or is past it."""
+    """A host that is ready for its activation, or is past it. warning: what its operator may have forgotten."""
 
     member: Member
     activation: Activation
+    warning: str
     progress: Progress = Progress.STAGED

@@ -6,7 +6,7 @@ from tasks.engine.deploy import plan
 from tasks.engine.deploy.candidate import Candidate
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import history, questions, steps
+from tasks.engine.host import history, maintenance, questions, steps
 from tasks.engine.host.facts import Facts
 
 
@@ -18,7 +18,7 @@ def choose_target(member: Member, action: str, wanted: str | None, found: Facts)
         if path not in found.files:
             told = f"there is no {path} on the host, which guards a run"
             raise LoopError(told, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
-    return Candidate(member, plan.activation(action, release, found))
+    return Candidate(member, plan.activation(action, release, found), maintenance.warn(found))
 
 
 def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:

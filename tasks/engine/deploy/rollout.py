@@ -179,7 +179,7 @@ class Rollout:
         candidate = self.candidates[member.host.name]
         release = candidate.activation.release
         more = ", on probation" if candidate.progress is Progress.FOUND_ON_PROBATION else ""
-        member.finish(emit, "unchanged", f"release {release} serves already{more}", release=release)
+        member.finish(emit, "unchanged", f"release {release} serves already{more}", candidate.warning, release=release)
 
     def _together(self, wave: Sequence[Candidate]) -> Iterator[Event]:
         by_host = {candidate.member.host.name: candidate for candidate in wave}
@@ -208,7 +208,7 @@ class Rollout:
             self._put(candidate._replace(activation=activation), progress)
             member.reach("controller.activated")
         came = f"{served} -> {release}" if served else release
-        member.finish(emit, _DONE[activation.action], came, release=release, before=served)
+        member.finish(emit, _DONE[activation.action], came, candidate.warning, release=release, before=served)
 
     def _undo(self) -> Iterator[Event]:
         """Return every host that this run has activated to what was committed before, in waves again."""

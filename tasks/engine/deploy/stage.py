@@ -19,7 +19,7 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.fleet.script_errors import Edited
 from tasks.engine.host import facts as reports
-from tasks.engine.host import payload, questions, steps, system_files
+from tasks.engine.host import maintenance, payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
@@ -81,10 +81,11 @@ def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -
         if not planned.unchanged:
             claim = Claim("deploy", delivering.release.id, found.actions[-1:])
             if locks.take(member, claim, delivering.lock_wait, emit):
-                _, planned = look()
+                found, planned = look()
             _deliver(delivering.release, member, planned, emit)
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
-    return Candidate(member, planned.activation, serves if planned.unchanged else Progress.STAGED)
+    progress = serves if planned.unchanged else Progress.STAGED
+    return Candidate(member, planned.activation, maintenance.warn(found), progress)
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:

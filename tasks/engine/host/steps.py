@@ -160,7 +160,7 @@ def activate(service: Service, activation: Activation, *, stop_first: bool = Fal
         "action": activation.action,
         "release": activation.release,
         "expect": list(activation.allowed_current),
-        # None for who goes back, or wants to be rid of what serves: a boot must not bring that again.
+        # A rollback, an undo and --stop-first are rid of what serves: a boot must not bring that back.
         "probation": service.probation if activation.action in {"deploy", "restart"} and not stop_first else 0,
         "stop_first": stop_first,
         "keep": service.keep,
