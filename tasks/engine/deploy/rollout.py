@@ -148,7 +148,7 @@ class Rollout:
                 return
             if len(parts) > 1:
                 yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
-            yield from self._together(wave)
+            yield from everywhere([one.member for one in wave], self._activate)
             # Of the first wave it is waited for: that is what a canary is for.
             if self.policy.wait or (number == 1 and len(parts) > 1):
                 yield from self._prove()
@@ -181,16 +181,9 @@ class Rollout:
         more = ", on probation" if candidate.progress is Progress.FOUND_ON_PROBATION else ""
         member.finish(emit, "unchanged", f"release {release} serves already{more}", candidate.warning, release=release)
 
-    def _together(self, wave: Sequence[Candidate]) -> Iterator[Event]:
-        by_host = {candidate.member.host.name: candidate for candidate in wave}
-
-        def work(member: Member, emit: Emit) -> None:
-            self._activate(by_host[member.host.name], emit)
-
-        yield from everywhere([candidate.member for candidate in wave], work)
-
-    def _activate(self, candidate: Candidate, emit: Emit) -> None:
-        member, activation = candidate.member, candidate.activation
+    def _activate(self, member: Member, emit: Emit) -> None:
+        candidate = self.candidates[member.host.name]
+        activation = candidate.activation
         release, served = activation.release, activation.served
         with load_balancer.taken_out(candidate, emit):
             try:
@@ -225,7 +218,9 @@ class Rollout:
         for one, _ in back[:1]:
             one.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
-            yield from self._together([one._replace(activation=undo) for one, undo in wave])
+            for one, undo in wave:
+                self._put(one._replace(activation=undo), one.progress)
+            yield from everywhere([one.member for one, _ in wave], self._activate)
         for one, _ in back:
             self._put(one, Progress.UNDONE)
 
