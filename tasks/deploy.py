@@ -139,8 +139,8 @@ def deploy(
     project, selection = runner.choose(c, "deploy", retry=flags.retry_failed)
     made = project.release(require_clean=require_clean)
     # From here on nothing of what was given can be wrong.
-    doors = runner.knock(c, selection)
-    members = runner.members_of(c, project, selection, doors=doors)
+    pending = runner.start_connecting(c, selection)
+    members = runner.members_of(c, project, selection, pending=pending)
     from tasks import plan_view
     from tasks.engine.deploy.stage import Delivering
     from tasks.engine.host.steps import Consent
@@ -182,7 +182,7 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, json: bool) 
 
     policy, wait = flags.policy(), flags.lock_seconds()
     project, selection = runner.choose(c, action, retry=flags.retry_failed)
-    members = runner.members_of(c, project, selection, doors=runner.knock(c, selection))
+    members = runner.members_of(c, project, selection, pending=runner.start_connecting(c, selection))
     from tasks import plan_view
     from tasks.engine.deploy import rollback
 

@@ -57,7 +57,7 @@ def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...
     found = member.ask(questions.drift(paths), steps.drift(service, paths, manifests))
     # A host that reports what is no account is compared with what setup would write.
     recorded = found.account if found.account and quote.is_account(found.account) else account
-    files = system_files.render(service, found.ground(recorded))
+    files = system_files.render(service, found.traits(recorded))
     examined = engine.examine(files, found, _source(made, member, found))
     if found.account is None:
         told = f"the host was never set up for {service.name}: fab setup -H {member.host.name}"

@@ -56,12 +56,11 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from tasks.engine.host import maintenance as pages
     from tasks.engine.host import payload, questions, steps
 
-    found = member.ask(questions.standing())
+    found = member.ask(questions.state())
     member.accept(found)
     member.act_as(found.account or member.login)
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
     member.perform(steps.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
-    member.warning = ""
     if turn == "on":
         member.finish(emit, "closed", f"clients get 503: {text}")
     else:
@@ -75,7 +74,7 @@ def _status(c: Any, json: bool) -> None:
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c)
-    found = runner.ask(members, lambda member: pages.state(member.ask(questions.standing())))
+    found = runner.ask(members, lambda member: pages.state(member.ask(questions.state())))
     if json:
         hosts = [{**(state or {}), "host": name, "maintenance": state is not None} for name, state in found.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})

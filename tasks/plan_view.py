@@ -71,9 +71,9 @@ def _lines(planned: HostPlan) -> Iterable[str]:
     setup = planned.setup
     yield from _setup_lines(setup)
     if planned.unchanged:
-        yield f"unchanged: release {planned.release} serves already"
+        yield f"unchanged: release {document['to']} serves already"
         return
-    yield f"deploy {planned.served or 'nothing'} -> {planned.release}, because {planned.why}"
+    yield f"deploy {document['from'] or 'nothing'} -> {document['to']}, because {planned.why}"
     for path in document["files"]["send"][:20]:
         yield f"  send {path}"
     if len(document["files"]["send"]) > 20:
@@ -137,7 +137,7 @@ def texts(
 
 
 def _question(member: Member, planned: HostPlan) -> Script:
-    asked = questions.deploy(planned.service, member.host, planned.setup.account, planned.release)
+    asked = questions.deploy(planned.service, member.host, planned.setup.account, planned.activation.release)
     return steps.facts(planned.service, asked)
 
 

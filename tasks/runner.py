@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _BEGAN = time.monotonic()
 """As this is loaded, a command has just begun."""
 
-Doors = dict[str, "Future[SshSession]"]
+PendingSessions = dict[str, "Future[SshSession]"]
 """The connections that are being opened, by host."""
 
 
@@ -44,8 +44,8 @@ def open_fleet(
     """
     _check_account(user)
     project, selection = choose(c, changing)
-    doors = knock(c, selection) if early and not invocation(c).dry else {}
-    return project, members_of(c, project, selection, user, doors)
+    pending = start_connecting(c, selection) if early and not invocation(c).dry else {}
+    return project, members_of(c, project, selection, user, pending)
 
 
 def _check_account(user: str | None) -> None:
@@ -83,7 +83,7 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
     return project, selection
 
 
-def knock(c: Any, selection: Selection) -> Doors:
+def start_connecting(c: Any, selection: Selection) -> PendingSessions:
     """Begin to connect, as long as this machine is still busy with itself."""
     from tasks.engine import parallel
     from tasks.engine.fleet import failpoints
@@ -92,15 +92,15 @@ def knock(c: Any, selection: Selection) -> Doors:
     options = invocation(c).options
     points = {host.name: failpoints.setting(os.environ, host.name) for host in selection.hosts}
 
-    def door(host: Host) -> SshSession:
+    def connect(host: Host) -> SshSession:
         failpoints.reach(points[host.name], "controller.connect", host.name)
         return SshSession(host, options)
 
-    return {host.name: parallel.run_in_thread(partial(door, host)) for host in selection.hosts[: parallel.LIMIT]}
+    return {host.name: parallel.run_in_thread(partial(connect, host)) for host in selection.hosts[: parallel.LIMIT]}
 
 
 def members_of(
-    c: Any, project: Project, selection: Selection, user: str | None = None, doors: Doors | None = None
+    c: Any, project: Project, selection: Selection, user: str | None = None, pending: PendingSessions | None = None
 ) -> list[Member]:
     """The hosts as a run works on them."""
     from tasks.engine.fleet import failpoints
@@ -115,7 +115,7 @@ def members_of(
             run._replace(failpoint=failpoints.setting(os.environ, host.name)),
             options,
             user or host.user,
-            opening=(doors or {}).get(host.name),
+            opening=(pending or {}).get(host.name),
             began=_BEGAN,
         )
         for host in selection.hosts

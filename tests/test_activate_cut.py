@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, serving
 
 __all__ = ["host"]
 
 FRONT = 12
 """The call that asks the front door once the traffic is there."""
-DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 
 
 def cut_everywhere(folder: Path, signal: str) -> list[tuple[str, ShellHost, int]]:
@@ -87,7 +87,7 @@ def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_rec
         assert (host.root / "current/release").resolve().name == committed, call
         assert host.serves() in {OLD, NEW}, call
         host.forget()
-        assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, committed))) == 0, (call, host.transcript)
+        assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, committed))) == 0, (call, host.transcript)
         assert (host.serves(), host.slot("live"), len(host.running())) == (NEW, host.slot("current"), 1), call
         assert host.leftovers() == [], call
         assert "systemctl restart myapp-worker.service" in host.calls, call

@@ -8,12 +8,12 @@ import json
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, host
 
 __all__ = ["host"]
 
-DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 
 
 def test_who_comes_second_is_told_who_is_at_work(host: ShellHost) -> None:
@@ -34,7 +34,7 @@ def test_who_works_is_written_where_the_second_one_looks(host: ShellHost) -> Non
 
 
 def test_a_host_that_somebody_changed_since_the_plan_is_left_alone(host: ShellHost) -> None:
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, "c" * 12))) == 76
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, "c" * 12))) == 76
     assert host.transcript.last("moved") == OLD
     assert (host.serves(), host.running(), host.history()) == (OLD, {"blue"}, [])
 
@@ -64,7 +64,7 @@ def test_what_a_former_account_has_left_goes_on_serving_and_is_no_target(
 ) -> None:
     """A hand-over takes the list of each release away."""
     (host.root / "releases" / OLD / "MANIFEST").unlink()
-    assert host.execute(steps.activate(SERVICE, Switch(action, OLD, OLD))) == status
+    assert host.execute(steps.activate(SERVICE, Activation(action, OLD, OLD))) == status
     assert host.serves() == OLD
 
 
@@ -73,7 +73,7 @@ def test_a_launcher_that_was_edited_is_never_run(host: ShellHost) -> None:
     (home / "run").mkdir()
     (home / "run/web").write_text("exec true")
     (home / "LAUNCHERS").write_text(f"{hashlib.sha256(b'exec true').hexdigest()}  run/web\n")
-    assert host.execute(DEPLOY) == host.execute(steps.activate(SERVICE, Switch("rollback", OLD, NEW))) == 0
+    assert host.execute(DEPLOY) == host.execute(steps.activate(SERVICE, Activation("rollback", OLD, NEW))) == 0
     (home / "run/web").write_text("exec false\n")
     assert host.execute(DEPLOY) == 1
     assert f"how release {NEW} is started was edited" in (host.transcript.last("refused") or "")

@@ -8,12 +8,12 @@ import pytest
 
 from tasks.engine.config.sections import Health
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, said_by_ss, shell_host
 
 __all__ = ["host", "shell_host"]
 
-DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 RETIRED = "systemctl show myapp@blue.service --no-pager -p ActiveState -p NRestarts"
 AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts -p ActiveState",)
 
@@ -52,7 +52,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(h
 
 def test_the_first_release_of_a_host_goes_to_slot_blue(shell_host: ShellHost) -> None:
     shell_host.release(NEW)
-    assert shell_host.execute(steps.activate(SERVICE, Switch("deploy", NEW, None))) == 0
+    assert shell_host.execute(steps.activate(SERVICE, Activation("deploy", NEW, None))) == 0
     assert (shell_host.serves(), shell_host.slot("current"), shell_host.running()) == (NEW, "blue", {"blue"})
     assert "systemctl stop" not in " ".join(shell_host.calls)
 
@@ -60,12 +60,12 @@ def test_the_first_release_of_a_host_goes_to_slot_blue(shell_host: ShellHost) ->
 def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost) -> None:
     shell_host.release(NEW)
     (shell_host.folder / "answers" / NEW).write_text("500")
-    assert shell_host.execute(steps.activate(SERVICE, Switch("deploy", NEW, None))) == 1
+    assert shell_host.execute(steps.activate(SERVICE, Activation("deploy", NEW, None))) == 1
     assert not (shell_host.root / "current").exists()
     assert not (shell_host.run_folder / "live").is_symlink()
     assert (shell_host.running(), shell_host.leftovers()) == (set(), [])
     (shell_host.folder / "answers" / NEW).unlink()
-    assert shell_host.execute(steps.activate(SERVICE, Switch("deploy", NEW, None))) == 0
+    assert shell_host.execute(steps.activate(SERVICE, Activation("deploy", NEW, None))) == 0
     assert shell_host.serves() == NEW
 
 
@@ -166,7 +166,7 @@ def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(host: S
 
 def test_one_pass_is_not_enough_before_the_settle_time_is_over(host: ShellHost) -> None:
     service = SERVICE._replace(health=Health("/readyz", 200, 5, 1, 3.0))
-    assert host.execute(steps.activate(service, Switch("deploy", NEW, OLD))) == 0
+    assert host.execute(steps.activate(service, Activation("deploy", NEW, OLD))) == 0
     # A sleep is a second here, whatever it was to be: asked at 0, 1, 2 and 3.
     assert len([call for call in host.calls if call.endswith("by run/myapp/green.sock")]) == 4
 

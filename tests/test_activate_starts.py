@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Script, Switch
+from tasks.engine.host.steps import Activation, Script
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, host
 
 __all__ = ["host"]
 
-DEPLOY = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 START = "systemctl start myapp@green.service"
 FORGET = "systemctl reset-failed myapp@green.service myapp@green.socket"
 LOOK = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState -p Result"
@@ -61,7 +61,7 @@ def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
 ) -> None:
     (host.folder / "slow-stop").write_text(seconds)
     (host.folder / "late").write_text("a\nb\n")
-    assert host.execute(steps.activate(SERVICE._replace(drain=drain), Switch("deploy", NEW, OLD))) == 0
+    assert host.execute(steps.activate(SERVICE._replace(drain=drain), Activation("deploy", NEW, OLD))) == 0
     told = f"slot blue: 2 requests were still under way after {drain} s, and were cut off"
     assert (told in host.guard_said) == cut_off
     assert host.state("myapp@blue.service") == "inactive"
@@ -98,7 +98,7 @@ FIRST = [
 
 def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_for(host: ShellHost) -> None:
     service = SERVICE._replace(probation=30)
-    assert host.execute(steps.activate(service, Switch("deploy", NEW, OLD, stop_first=True))) == 0
+    assert host.execute(steps.activate(service, Activation("deploy", NEW, OLD), stop_first=True)) == 0
     assert [call for call in host.calls if call in {*FIRST, START}][:5] == [*FIRST, START]
     assert host.transcript.last("probation") is None
     assert [one for one in host.transcript.all("step") if one.startswith("switch nobody was answered for")]
@@ -108,7 +108,7 @@ def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_f
 
 def test_what_was_ended_first_is_started_again_where_its_successor_fails(host: ShellHost) -> None:
     (host.folder / "answers" / NEW).write_text("503")
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD), stop_first=True)) == 1
     assert host.transcript.last("killed") is None
     assert host.calls.index("systemctl start myapp@blue.service") > host.calls.index(START)
     assert "systemctl restart myapp-worker.service" in host.calls
@@ -117,9 +117,9 @@ def test_what_was_ended_first_is_started_again_where_its_successor_fails(host: S
 
 def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_the_disk(host: ShellHost) -> None:
     (host.root / "history.jsonl").mkdir()
-    assert host.execute(steps.activate(SERVICE, Switch("rollback", NEW, OLD))) == 1
+    assert host.execute(steps.activate(SERVICE, Activation("rollback", NEW, OLD))) == 1
     assert host.serves() == OLD
-    assert host.execute(steps.activate(SERVICE, Switch("rollback", NEW, OLD, stop_first=True))) == 0
+    assert host.execute(steps.activate(SERVICE, Activation("rollback", NEW, OLD), stop_first=True)) == 0
     assert "this is not in the history" in (host.transcript.last("warning") or "")
     assert (host.serves(), host.running()) == (NEW, {"green"})
     assert host.execute(steps.stop(SERVICE, disable=False)) == 0
@@ -130,7 +130,7 @@ def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_th
 def test_rules_of_an_older_version_stop_nothing(host: ShellHost) -> None:
     rules = (host.folder / "rules").read_text()
     (host.folder / "rules").write_text(rules.replace("systemctl stop myapp-worker.service\n", ""))
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD, stop_first=True))) == 1
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD), stop_first=True)) == 1
     assert "fab setup writes the rules" in (host.transcript.last("failed") or "")
     assert not {*FIRST} & {*host.calls}
     assert host.serves() == OLD
@@ -164,7 +164,7 @@ def test_no_python_is_started_to_see_whether_a_venv_is_whole(host: ShellHost, li
         host.list_venv(venv)
     assert host.execute(DEPLOY) == 0
     (venv / GUNICORN).unlink()
-    assert host.execute(steps.activate(SERVICE, Switch("rollback", OLD, NEW))) == 1
+    assert host.execute(steps.activate(SERVICE, Activation("rollback", OLD, NEW))) == 1
     assert host.transcript.last("refused") == broken(OLD)
     assert (host.serves(), len(host.history())) == (NEW, 2)
     assert not log.exists()

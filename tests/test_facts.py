@@ -15,7 +15,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.host import facts
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Output, Report, Transcript
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.system_files import HostTraits
 from tasks.engine.report import output
 from templates.host import record
 from templates.host.told import (
@@ -74,7 +74,7 @@ def test_of_two_words_the_first_counts_which_is_roots_own() -> None:
 
 @pytest.mark.parametrize("path", ["/tmp/abc/systemctl", "/home/deploy/systemctl", "/usr/bin/systemctl start x", ""])  # noqa: S108
 def test_a_sudo_rule_names_no_program_that_a_host_makes_up(path: str) -> None:
-    assert facts.parse(told(machine__tools={"systemctl": path})).ground("deploy").systemctl == "/usr/bin/systemctl"
+    assert facts.parse(told(machine__tools={"systemctl": path})).traits("deploy").systemctl == "/usr/bin/systemctl"
 
 
 def test_facts_are_read_by_their_kind() -> None:
@@ -100,14 +100,14 @@ def test_facts_are_read_by_their_kind() -> None:
     assert [action.action for action in found.actions] == ["deploy"]
     assert found.manifest == {"app dir/a.py": "b" * 64}
     assert found.contents == {"/etc/x": b"bytes"}
-    assert found.ground("deploy") == Ground("deploy", "www-data", True)
+    assert found.traits("deploy") == HostTraits("deploy", "www-data", True)
 
 
 def test_a_host_that_was_never_touched_has_nothing() -> None:
     found = facts.parse(told())
     assert (found.current, found.account, found.manifest, found.release_ids) == (None, None, None, ())
     assert (found.healthy, found.settled) == (False, False)
-    assert found.ground("root") == Ground("root", None, False)
+    assert found.traits("root") == HostTraits("root", None, False)
 
 
 def test_a_script_that_did_not_come_to_its_end_gives_no_facts() -> None:
@@ -370,7 +370,7 @@ def test_what_a_host_calls_itself_comes_into_files_of_root_as_a_word_that_we_kno
     found = facts.parse(
         told(machine__web_accounts=["www-data ALL"], machine__tools={"systemctl": "ALL, /bin/sh; /usr/bin/systemctl"})
     )
-    assert found.ground("deploy") == Ground("deploy", None, False, "/usr/bin/systemctl")
+    assert found.traits("deploy") == HostTraits("deploy", None, False, "/usr/bin/systemctl")
     assert (
-        facts.parse(told(machine__tools={"systemctl": "/bin/systemctl"})).ground("deploy").systemctl == "/bin/systemctl"
+        facts.parse(told(machine__tools={"systemctl": "/bin/systemctl"})).traits("deploy").systemctl == "/bin/systemctl"
     )

@@ -12,7 +12,7 @@ import pytest
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.fleet import failpoints
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.clone import Clone
 from tests.hosts import Hosts
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, serving, shell_host
@@ -59,26 +59,26 @@ def test_each_step_of_an_activation_is_passed_and_breaks_there(
     ready(host)
     host.failpoint = f"{name}=fail"
     action = "undo" if name.startswith("undo.") else "deploy"
-    assert host.execute(steps.activate(SERVICE, Switch(action, NEW, OLD))) != 0
+    assert host.execute(steps.activate(SERVICE, Activation(action, NEW, OLD))) != 0
     assert host.transcript.last("refused") == f"failpoint {name}"
 
 
 @pytest.mark.parametrize("action", failpoints.ACTIONS)
 def test_a_step_of_another_stage_breaks_nothing(host: ShellHost, action: str) -> None:
     host.failpoint = f"undo.switch={action}"
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD))) == 0
 
 
 def test_killed_there_it_says_no_last_word_and_its_traps_do_not_run(host: ShellHost) -> None:
     host.failpoint = "activate.switch=die"
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD))) == -9
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD))) == -9
     assert (host.slot("live"), host.slot("current"), host.running()) == ("green", "blue", {"blue", "green"})
 
 
 def test_the_environment_of_a_host_sets_none(shell_host: ShellHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILPOINT", "activate.switch=die")
     host = serving(shell_host)
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD))) == 0
     assert host.serves() == NEW
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host
 
 __all__ = ["host"]
 
-DEPLOY = steps.activate(SERVICE._replace(drain=0), Switch("deploy", NEW, OLD))
+DEPLOY = steps.activate(SERVICE._replace(drain=0), Activation("deploy", NEW, OLD))
 HOLDS = "exec 9>>activate; flock 9; {trap} printf '%s\n' '{record}' >activate; sleep {seconds} & echo; wait"
 
 

@@ -15,7 +15,7 @@ import pytest
 from tasks.engine.config.sections import Gateway, Health, Hooks, Listen
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import launchers, layout, system_files
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.system_files import HostTraits
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 LAYOUT = GOLDEN.with_name("layout")
@@ -36,12 +36,12 @@ SERVICE = Service(
     env=(("GREETING", "it's $HOME\nhere"),),
     hooks=Hooks(before_activate="flask db upgrade"),
 )
-GROUND = Ground("deploy", "www-data", True)
+TRAITS = HostTraits("deploy", "www-data", True)
 
 
 def rendered() -> dict[str, str]:
     """Path below tests/golden to text."""
-    files = system_files.render(SERVICE, GROUND)
+    files = system_files.render(SERVICE, TRAITS)
     texts = {f"{file.path.lstrip('/')}": file.text for file in files}
     found = launchers.render(SERVICE, "0123456789ab", "shire01", "27.0.1")
     texts |= {f"release/run/{name}": text for name, text in found.items()}
@@ -64,7 +64,7 @@ def test_every_file_is_as_it_was_read_and_approved() -> None:
 
 def installed() -> str:
     """What root installs, comments left out: each file with its mode, and the lines of setup that set a mode."""
-    texts = [f"{file.path} {file.mode:o}\n{file.text}" for file in system_files.render(SERVICE, GROUND)]
+    texts = [f"{file.path} {file.mode:o}\n{file.text}" for file in system_files.render(SERVICE, TRAITS)]
     texts += [line for path in SETS_MODES for line in path.read_text().splitlines() if "0o" in line]
     lines = (line.strip() for text in texts for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
@@ -83,7 +83,7 @@ def test_the_layout_has_a_new_number_when_an_older_host_must_be_moved() -> None:
 
 def test_a_comment_changes_no_layout_and_a_mode_does(monkeypatch: pytest.MonkeyPatch) -> None:
     before = installed()
-    files = system_files.render(SERVICE, GROUND)
+    files = system_files.render(SERVICE, TRAITS)
     for change, same in (({"text": f"# New.\n{files[0].text}"}, True), ({"mode": 0o600}, False)):
         changed = (files[0]._replace(**change), *files[1:])
         monkeypatch.setattr(system_files, "render", lambda *_, changed=changed: changed)

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Script, Switch
+from tasks.engine.host.steps import Activation, Script
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, host, serving, shell_host
 
 __all__ = ["host", "shell_host"]
 
-SWITCH = Switch("deploy", NEW, OLD)
+SWITCH = Activation("deploy", NEW, OLD)
 DEPLOY = steps.activate(SERVICE, SWITCH)
 GUARD = guard_of(DEPLOY)
 TRIED = steps.activate(SERVICE._replace(probation=5), SWITCH)
-FIRST = steps.activate(SERVICE, Switch("deploy", NEW, None))
+FIRST = steps.activate(SERVICE, Activation("deploy", NEW, None))
 COMMIT = "link apps/current -> slots/green"
 STARTED = "systemctl start myapp-probation@green.service"
 WORKERS = "systemctl restart myapp-worker.service"
@@ -130,7 +130,7 @@ def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHos
             fcntl.flock(guard, fcntl.LOCK_UN)
             told.append("waits")
 
-        restart = steps.activate(SERVICE, Switch("restart", NEW, NEW))
+        restart = steps.activate(SERVICE, Activation("restart", NEW, NEW))
         assert host.execute(restart, at="recover", do=finish) == 0
     assert told[:1] == ["waits"]
     assert any("a run that has died" in step for step in host.transcript.all("step"))

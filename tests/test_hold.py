@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 
 from tasks.engine.deploy import run_lock
-from tasks.engine.deploy.run_lock import Claim, Holds
+from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, host_program, layout, steps
-from tasks.engine.host.steps import Script, Switch
+from tasks.engine.host.steps import Activation, Script
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
@@ -78,10 +78,10 @@ class Host:
     ],
 )
 def test_what_was_done_meanwhile_is_noticed(seen: tuple[str, ...], last: str, moved: bool) -> None:
-    holds = Holds()
+    locks = RunLocks()
     claim = Claim("restart", OLD, history.parse(seen)[-1:])
-    assert holds.take(cast("Any", Host(last)), claim, 0, lambda _: None) is moved
-    holds.release()
+    assert locks.take(cast("Any", Host(last)), claim, 0, lambda _: None) is moved
+    locks.release()
 
 
 def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
@@ -89,7 +89,7 @@ def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
     hold = steps.hold(SERVICE, "deploy", NEW, 0)
     assert shell_host.execute(hold) == 0
     assert (shell_host.transcript.last("held"), shell_host.transcript.last("last")) == (RUN.id, "")
-    assert shell_host.execute(steps.activate(SERVICE, Switch("deploy", NEW, None))) == 0
+    assert shell_host.execute(steps.activate(SERVICE, Activation("deploy", NEW, None))) == 0
     assert shell_host.execute(hold) == 0
     (told,) = history.parse(shell_host.transcript.all("last"))
     assert (told.action, told.release, told.state) == ("deploy", NEW, "done")
@@ -110,7 +110,7 @@ def test_the_program_is_sent_where_the_host_does_not_keep_it() -> None:
     host = Forgetful("")
     host.sent = []
     with pytest.raises(LoopError, match="it said nothing of why"):
-        Holds().take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
+        RunLocks().take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
     assert host.sent[0]
     assert not any(host.sent[1:])
     assert not host.keeps_program
@@ -125,7 +125,7 @@ class Endless(Host):
 
 def test_a_host_that_talks_without_an_end_gives_no_lock() -> None:
     with pytest.raises(LinkLost, match="or came to no end"):
-        Holds().take(cast(Any, Endless("")), Claim("deploy", NEW, ()), -30, lambda _: None)
+        RunLocks().take(cast(Any, Endless("")), Claim("deploy", NEW, ()), -30, lambda _: None)
 
 
 def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,13 +140,13 @@ def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPat
         def send(self, data: bytes) -> None:
             beats.append(data)
 
-    holds = Holds()
+    locks = RunLocks()
     for host in (Bad(""), Good("")):
-        holds.take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
+        locks.take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
     ends = time.monotonic() + 10
     while len(beats) < 3 and time.monotonic() < ends:
         time.sleep(0.01)
-    holds.release()
+    locks.release()
     assert len(beats) >= 3
 
 
@@ -173,9 +173,9 @@ def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(mon
                 yield channel
 
     def take(host: Host) -> None:
-        holds.take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
+        locks.take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
 
-    holds = Holds()
+    locks = RunLocks()
     late = threading.Thread(target=take, args=(Late(""),))
     take(Stuck(""))
     assert stuck.wait(10)
@@ -185,7 +185,7 @@ def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(mon
         taken.result(10)
         assert all(beats.acquire(timeout=10) for _ in range(3))
         began = time.monotonic()
-        holds.release()
+        locks.release()
         assert time.monotonic() - began < 10
     finally:
         freed.set()
@@ -205,4 +205,4 @@ def test_a_host_that_takes_a_byte_at_a_time_is_given_up(monkeypatch: pytest.Monk
             closed.set()
 
     with pytest.raises(LinkLost, match="or came to no end"):
-        Holds().take(cast(Any, Slow("")), Claim("deploy", NEW, ()), 0, lambda _: None)
+        RunLocks().take(cast(Any, Slow("")), Claim("deploy", NEW, ()), 0, lambda _: None)

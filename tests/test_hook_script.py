@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, at_work, serving
 
 HOOK = steps.hook(SERVICE, NEW)
@@ -63,7 +63,7 @@ def test_it_never_begins_beside_another_run(host: ShellHost) -> None:
     assert host.history() == []
 
 
-@pytest.mark.parametrize("script", [HOOK, steps.activate(SERVICE, Switch("deploy", NEW, OLD))])
+@pytest.mark.parametrize("script", [HOOK, steps.activate(SERVICE, Activation("deploy", NEW, OLD))])
 @pytest.mark.parametrize("unit", [UNIT, "myapp-hook@blue.service"])
 def test_no_run_begins_while_that_of_a_run_that_is_gone_is_at_work(
     host: ShellHost, script: steps.Script, unit: str

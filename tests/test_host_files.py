@@ -12,15 +12,15 @@ import pytest
 from tasks.engine.config.sections import Gateway, Listen, Tls
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, system_files
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.system_files import HostTraits
 from tests.nasty import NO_ACCOUNTS
 from tests.test_golden import SERVICE
 
-GROUND = Ground("deploy", "www-data", True)
+TRAITS = HostTraits("deploy", "www-data", True)
 
 
-def texts(service: Service = SERVICE, ground: Ground = GROUND) -> dict[str, str]:
-    return {file.path: file.text for file in system_files.render(service, ground)}
+def texts(service: Service = SERVICE, traits: HostTraits = TRAITS) -> dict[str, str]:
+    return {file.path: file.text for file in system_files.render(service, traits)}
 
 
 def change(**values: object) -> Service:
@@ -38,14 +38,14 @@ def unit(text: str) -> dict[str, list[str]]:
 
 
 def test_the_same_service_has_the_same_files() -> None:
-    assert system_files.render(SERVICE, GROUND) == system_files.render(change(), GROUND)
+    assert system_files.render(SERVICE, TRAITS) == system_files.render(change(), TRAITS)
 
 
 @pytest.mark.parametrize("service", [SERVICE, change(nginx=None)])
 @pytest.mark.parametrize("account", ["deploy", "root"])
 def test_where_they_lie_is_known_before_a_host_is_asked(service: Service, account: str) -> None:
-    ground = Ground(account, "www-data", True, "/usr/sbin/systemctl")
-    assert system_files.paths(service, account) == tuple(file.path for file in system_files.render(service, ground))
+    traits = HostTraits(account, "www-data", True, "/usr/sbin/systemctl")
+    assert system_files.paths(service, account) == tuple(file.path for file in system_files.render(service, traits))
 
 
 @pytest.mark.parametrize("path", texts())
@@ -55,7 +55,7 @@ def test_nothing_is_left_to_be_filled_in(path: str) -> None:
 
 
 def test_only_the_sudo_rules_are_hidden_from_other_accounts() -> None:
-    modes = {file.path: file.mode for file in system_files.render(SERVICE, GROUND)}
+    modes = {file.path: file.mode for file in system_files.render(SERVICE, TRAITS)}
     assert modes.pop("/etc/sudoers.d/myapp") == 0o440
     assert set(modes.values()) == {0o644}
 
@@ -161,19 +161,19 @@ def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
 @pytest.mark.parametrize("account", NO_ACCOUNTS)
 def test_an_account_that_sudo_would_misread_is_refused(account: str) -> None:
     with pytest.raises(ValueError, match="would not be one account"):
-        system_files.render(SERVICE, GROUND._replace(account=account))
+        system_files.render(SERVICE, TRAITS._replace(account=account))
 
 
 @pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}"])
 def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="nginx cannot carry"):
-        system_files.render(change(nginx=Gateway(name)), GROUND)
+        system_files.render(change(nginx=Gateway(name)), TRAITS)
 
 
 def test_the_gateway_listens_where_the_host_has_addresses() -> None:
     path = "/etc/nginx/conf.d/myapp.conf"
     assert "listen [::]:443 ssl;" in texts()[path]
-    assert "[::]" not in texts(ground=GROUND._replace(ipv6=False))[path]
+    assert "[::]" not in texts(traits=TRAITS._replace(ipv6=False))[path]
     plain = texts(change(nginx=Gateway("myapp.example", Tls("off"))))[path]
     assert "443" not in plain
     assert "ssl" not in plain

@@ -10,14 +10,14 @@ import pytest
 
 from tasks.engine.config.sections import Hooks
 from tasks.engine.config.service import Service
+from tasks.engine.deploy.candidate import Candidate
 from tasks.engine.deploy.rollout import Rollout
-from tasks.engine.deploy.stage import Candidate
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
 from tasks.engine.host import words
 from tasks.engine.host.protocol import Report, Transcript
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import Activation, Script
 from tasks.engine.parallel import Stop
 
 OLD, TRIAL, NEW = "a" * 12, "b" * 12, "c" * 12
@@ -47,7 +47,7 @@ def activated(said: dict[str, str], service: Service, before: str | None = OLD, 
     """A run that has activated one host, which said this."""
     member = Host(service, said)
     run = Rollout("deploy", [member], Policy(), Stop(), lambda _: "fab deploy")
-    run._activate(Candidate(member, NEW, before, trial=trial), "deploy", lambda _: None)
+    run._activate(Candidate(member, Activation("deploy", NEW, before, on_probation=trial)), lambda _: None)
     return run
 
 
@@ -65,7 +65,7 @@ def test_what_was_committed_before_is_one_of_those_that_the_run_expected(before:
     service = Service("myapp", "app:app")
     for told in {before or "", trial or before or ""}:
         run = activated({"before": told, "served": told}, service, before, trial)
-        assert [one.before for one in run.done] == [told or None]
+        assert [one.activation.before for one in run.candidates.values()] == [told or None]
     others = {OLD, TRIAL, "d" * 12, ""} - {before or "", trial or before or ""}
     for told in others:
         with pytest.raises(LoopError, match="the release before"):

@@ -119,7 +119,7 @@ def test_cut_lines_are_no_longer_than_they_may_be(pieces: list[bytes], limit: in
 
 
 HUGE: dict[str, Callable[[], object]] = {
-    "a level": lambda: log_text.words('{"message": "m", "level": "' + "x" * 10**6 + '"}'),
+    "a level": lambda: log_text.format_line('{"message": "m", "level": "' + "x" * 10**6 + '"}'),
     "a time": lambda: journal.parse("h", b'{"MESSAGE": "m", "__CURSOR": "c", "__REALTIME_TIMESTAMP": "%d"}' % 10**4000),
     "a clock": lambda: merge.Merge[str](1, 10).push("h", 1e300, "x", 1, 0, 0),
 }  # fmt: skip

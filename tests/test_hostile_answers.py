@@ -94,7 +94,7 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     entry = journal.parse("shire01", record(MESSAGE=nested(depth)))
     assert entry
     encoded(entry.as_dict())
-    shown(*log_text.words(entry.text), *log_text.readable([entry.text]))
+    shown(*log_text.format_line(entry.text), *log_text.summarize([entry.text]))
     encoded({"state": maintenance.state(closed(nested(depth)))})
     shown(*output.error_lines(script_errors.busy("shire01", nested(depth))))
 
@@ -114,7 +114,7 @@ def test_a_number_that_json_has_not_is_written_as_a_word(word: str) -> None:
     """Once: --json passed on NaN and Infinity, which no JSON has."""
     line = f'{{"message": "m", "level": "info", "v": {word}, "w": [{word}]}}'
     encoded({"fields": log_text.fields(line)})
-    assert log_text.words(line)[0].startswith(f"INFO m  v={word}")
+    assert log_text.format_line(line)[0].startswith(f"INFO m  v={word}")
 
 
 @pytest.mark.parametrize("priority", [3, "9" * 5000, "٣", "-1", [], {}, None, "3\n", 1e308])
@@ -134,13 +134,13 @@ def test_a_line_of_a_journal_is_an_entry_or_none(text: str) -> None:
     entry = journal.parse("shire01", text.encode("utf-8", "surrogatepass"))
     if entry:
         encoded(entry.as_dict())
-        shown(entry.source, entry.identifier, entry.moment, *log_text.words(entry.text))
+        shown(entry.source, entry.identifier, entry.moment, *log_text.format_line(entry.text))
 
 
 @given(text=document("line"))
 @settings(deadline=None)
 def test_a_line_of_a_service_is_words(text: str) -> None:
-    shown(*log_text.words(text), *log_text.readable([text, text]))
+    shown(*log_text.format_line(text), *log_text.summarize([text, text]))
     assert log_text.level(text) in {None, *journal.LEVELS}
     fields = log_text.fields(text)
     encoded({"fields": fields})
@@ -149,7 +149,7 @@ def test_a_line_of_a_service_is_words(text: str) -> None:
 @given(texts=st.lists(document("line"), max_size=60))
 @settings(deadline=None)
 def test_what_a_service_said_last_is_twenty_short_lines(texts: list[str]) -> None:
-    found = log_text.readable(texts)
+    found = log_text.summarize(texts)
     assert len(found) <= 20
     assert all(len(line) <= 200 for line in found)
 

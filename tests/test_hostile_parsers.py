@@ -141,7 +141,7 @@ def planned(said: Transcript) -> object:
 
 def drifted(said: Transcript) -> object:
     found = facts_of(said)
-    files = system_files.render(SERVICE, found.ground("deploy"))
+    files = system_files.render(SERVICE, found.traits("deploy"))
     return [one.as_dict() for one in drift.examine(files, found, lambda _, path: path.encode() * 20)]
 
 
@@ -179,7 +179,7 @@ def typed_read(said: Transcript) -> None:
 
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
-    "deploy.rollback.aim": lambda said: rollback.aim(Liar(said), "rollback", None, facts_of(said)),
+    "deploy.rollback.choose_target": lambda said: rollback.choose_target(Liar(said), "rollback", None, facts_of(said)),
     "deploy.rollback.switch_scripts": lambda said: rollback.switch_scripts(Liar(said), "restart", None, 0),
     "deploy.rollback.target_of": lambda said: rollback.target_of(Liar(said), "rollback", "a", facts_of(said)),
     "host.difference.Comparison": compared,
@@ -212,6 +212,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.protocol.Transcript": kept,
     "fleet.member.describe": lambda said: member.describe(facts_of(said)),
     "logs.merge.Merge": merge_all,
+    "deploy.plan.activation": planned,
     "deploy.plan.as_dict": planned,
     "deploy.plan.deploy": planned,
     "deploy.plan.resend": planned,
@@ -221,8 +222,8 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.log_text.by_systemd": each(log_text.by_systemd),
     "host.log_text.fields": each(log_text.fields),
     "host.log_text.level": each(log_text.level),
-    "host.log_text.readable": lambda said: log_text.readable(text_of(said).split("\n"), text_of(said).split("\n")),
-    "host.log_text.words": each(log_text.words),
+    "host.log_text.summarize": lambda said: log_text.summarize(text_of(said).split("\n"), text_of(said).split("\n")),
+    "host.log_text.format_line": each(log_text.format_line),
     "diagnose.status.describe": stood,
     "diagnose.status.failed_jobs": stood,
     "diagnose.status.job_result": stood,
@@ -236,7 +237,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.words.is_release": each(words.is_release),
     "host.words.release": each(lambda text: words.release("a release", text, (NEW, ""))),
     "host.words.require": each(lambda text: words.require("a release", text, words.RELEASE, "look")),
-    "deploy.probation.judge": lambda said: probation.judge(Liar(said), NEW),
+    "deploy.probation.require_committed": lambda said: probation.require_committed(Liar(said), NEW),
 }
 """Every function and class that is given what a host said, and how it is fed with it."""
 

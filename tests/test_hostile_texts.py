@@ -21,8 +21,8 @@ from tasks.engine.config.yaml_reader import parse
 from tasks.engine.errors import UsageError
 from tasks.engine.host import launchers, steps, system_files
 from tasks.engine.host.questions import Question
-from tasks.engine.host.steps import Staging, Switch
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.steps import Activation, Staging
+from tasks.engine.host.system_files import HostTraits
 from tasks.engine.ssh.session import framed
 from tests.nasty import ANY, PWNED, TEXTS, in_yaml
 from tests.promises.words import NO_INJECTION
@@ -127,7 +127,7 @@ def _is_taken(name: str) -> bool:
 @given(text=ANY)
 def test_any_text_in_a_step_is_a_value(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
-    sent = framed(steps.activate(SERVICE, Switch(text, text, text, text)).text)
+    sent = framed(steps.activate(SERVICE, Activation(text, text, text, text)).text)
     told = json.loads(sent.split(b"\n", 1)[1])
     assert (told["action"], told["release"], told["spare"]) == (text, text, text)
     told = json.loads(steps.hold(SERVICE, text, text, 0).text)
@@ -169,7 +169,7 @@ def placed(place: str, text: str) -> Service:
 
 def lines(service: Service) -> list[str]:
     """Root's files, line by line, each after its path."""
-    files = system_files.render(service, Ground("deploy", "www-data", True))
+    files = system_files.render(service, HostTraits("deploy", "www-data", True))
     return [line for file in files for line in (file.path, *file.text.splitlines())]
 
 

@@ -220,4 +220,4 @@ def test_what_is_no_entry_is_none(line: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_structured_line_is_told_in_words_and_nothing_twice(line: str, shown: list[str]) -> None:
-    assert log_text.words(line) == shown
+    assert log_text.format_line(line) == shown

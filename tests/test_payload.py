@@ -18,7 +18,7 @@ from tasks.engine.config.sections import Gateway, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import payload, system_files
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive
 from tasks.engine.release.archive import Entry, Tree
 from tasks.engine.release.build import Release
@@ -152,13 +152,13 @@ def with_tls(certificate: str, key: str) -> Service:
 
 
 def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:
-    files = system_files.render(service, Ground("deploy", "www-data", True))
+    files = system_files.render(service, HostTraits("deploy", "www-data", True))
     return unpacked(payload.setup(service, files, "read me\n", root))
 
 
 def test_setup_gets_every_file_that_its_step_names(tmp_path: Path) -> None:
     found = setup_files(SERVICE, tmp_path)
-    files = system_files.render(SERVICE, Ground("deploy", "www-data", True))
+    files = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
     assert {file.path.lstrip("/"): file.text.encode() for file in files}.items() <= {
         path: data for path, (_, data) in found.items()
     }.items()

@@ -136,7 +136,7 @@ def test_what_was_edited_is_sent_whole() -> None:
     assert before.delivery.same == {"app.py"}
     assert (after.delivery.same, after.delivery.changed) == (frozenset(), ("app.py",))
     assert (after.delivery.staging.base, after.delivery.staging.present) == (None, False)
-    assert after.release == before.release
+    assert after.delivery.staging.release == before.delivery.staging.release
 
 
 def test_wheels_that_the_first_attempt_has_sent_are_not_sent_again() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import facts, questions, steps
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, guard_of, host, serving, shell_host
 
 __all__ = ["host", "shell_host"]
 
-WATCH = guard_of(steps.activate(SERVICE, Switch("deploy", NEW, OLD)))
+WATCH = guard_of(steps.activate(SERVICE, Activation("deploy", NEW, OLD)))
 BACK = "systemctl start myapp-live@blue.service"
 COMMIT = "link apps/current -> slots/green"
 
@@ -87,7 +87,7 @@ def test_a_run_that_goes_back_says_which_release_served_and_which_was_committed(
     shell_host: ShellHost, action: str
 ) -> None:
     host = tried(shell_host)
-    assert host.execute(steps.activate(SERVICE, Switch(action, OLD, f"{OLD} {NEW}"))) == 0
+    assert host.execute(steps.activate(SERVICE, Activation(action, OLD, OLD, on_probation=NEW))) == 0
     assert (host.transcript.last("served"), host.transcript.last("before")) == (NEW, OLD)
 
 
@@ -265,7 +265,7 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(host: ShellHost, left:
     with (host.run_folder / "lock/activate").open("w") as lock, (host.run_folder / "lock/guard").open("w") as watch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fcntl.flock(watch, fcntl.LOCK_EX)
-        deploy = steps.activate(SERVICE, Switch("deploy", NEW, OLD))
+        deploy = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 
         def end() -> None:
             for held in (lock, watch):

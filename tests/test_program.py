@@ -123,16 +123,16 @@ def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object],
     assert all(told in finding.text and finding.mend for finding in found)
 
 
-@pytest.mark.parametrize(("dry", "doors"), [(False, ["shire01"]), (True, [])])
-def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dry: bool, doors: list[str]) -> None:
+@pytest.mark.parametrize(("dry", "pending"), [(False, ["shire01"]), (True, [])])
+def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dry: bool, pending: list[str]) -> None:
     """It may need none: `fab --dry stop` prints what would run on a host that is off."""
     knocked: list[str] = []
     monkeypatch.setattr(runner, "choose", lambda c, changing: ("project", "shire01"))  # noqa: ARG005 - its signature
-    monkeypatch.setattr(runner, "knock", lambda c, selection: knocked.append(selection))  # noqa: ARG005 - its signature
+    monkeypatch.setattr(runner, "start_connecting", lambda c, selection: knocked.append(selection))  # noqa: ARG005 - its signature
     monkeypatch.setattr(runner, "members_of", lambda *_: [])
     asked = executor.Invocation(None, dry, (), None, 10, None, "")
     runner.open_fleet(SimpleNamespace(config={"loop_invocation": asked}), changing="stop", early=True)
-    assert knocked == doors
+    assert knocked == pending
 
 
 def test_verbs_that_go_over_a_fleet_have_the_same_options_and_say_what_each_means() -> None:

@@ -209,7 +209,8 @@ def test_the_rules_of_an_account_are_that_accounts_alone(fleet: Fleet) -> None:
     fleet.sh(0, f"groupadd -f wheel; {adding}; usermod -aG wheel wheeler; mkdir -p /root/rules")
     for name in sorted(set(ACCOUNTS) - {"root"}):
         files = {
-            file.path: file.text for file in system_files.render(SERVICE, system_files.Ground(name, "www-data", True))
+            file.path: file.text
+            for file in system_files.render(SERVICE, system_files.HostTraits(name, "www-data", True))
         }
         text = files["/etc/sudoers.d/myapp"].encode()
         fleet.hosts[0].sh("install -m 440 /dev/stdin /root/rules/one", text)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.host.log_text import readable
+from tasks.engine.host.log_text import summarize
 
 TRACEBACK = [
     "Traceback (most recent call last):",
@@ -94,7 +94,7 @@ def of_app(*lines: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("said", [PLAIN, STRUCTURED], ids=["plain", "structured"])
 def test_of_a_worker_that_cannot_boot_the_cause_comes_last(said: list[str]) -> None:
-    found = readable(said, ENDED)
+    found = summarize(said, ENDED)
     assert found[-4:] == CAUSE
     assert "Starting gunicorn" in found[0]
     assert len(found) <= 9
@@ -110,7 +110,7 @@ def test_of_an_application_that_is_not_there_the_cause_comes_last() -> None:
         plain(2532, "ERROR", "Reason: App failed to load."),
     ]
     ended = ["myapp@green.service: Main process exited, code=exited, status=4/NOPERMISSION", *ENDED[1:]]
-    assert readable(said, ended) == of_app(*said[:2])
+    assert summarize(said, ended) == of_app(*said[:2])
 
 
 def test_what_could_be_a_cause_stays_beside_a_worker_that_cannot_boot() -> None:
@@ -119,7 +119,7 @@ def test_what_could_be_a_cause_stays_beside_a_worker_that_cannot_boot() -> None:
         "Segmentation fault",
         plain(1637, "ERROR", "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"),
     ]
-    found = readable(said, [*ENDED, "myapp@green.service: Failed with result 'oom-kill'."])
+    found = summarize(said, [*ENDED, "myapp@green.service: Failed with result 'oom-kill'."])
     assert found[0] == "systemd: myapp@green.service: Failed with result 'oom-kill'."
     assert found[-2:] == of_app(*said[-2:])
     assert not [line for line in found if "HaltServer" in line]
@@ -127,7 +127,7 @@ def test_what_could_be_a_cause_stays_beside_a_worker_that_cannot_boot() -> None:
 
 @pytest.mark.parametrize("said", [PLAIN[-14:], STRUCTURED[3:], [PLAIN[0], *PLAIN[2:3], *STRUCTURED[4:]]])
 def test_without_a_traceback_of_a_worker_gunicorns_own_end_is_all_there_is(said: list[str]) -> None:
-    found = readable(said, ENDED)
+    found = summarize(said, ENDED)
     assert "Worker failed to boot." in found[-4]
     assert found[-3:] == tuple(f"systemd: {line}" for line in ENDED)
 
@@ -148,14 +148,14 @@ def test_without_a_traceback_of_a_worker_gunicorns_own_end_is_all_there_is(said:
     ],
 )
 def test_no_line_of_a_service_is_taken_for_one_of_somebody_else(line: str) -> None:
-    *own, last = readable(line.split("\n"), ["Started myapp"])
+    *own, last = summarize(line.split("\n"), ["Started myapp"])
     assert last == "systemd: Started myapp"
     assert own
     assert all(shown.startswith("app: ") and len(shown.splitlines()) == 1 for shown in own), own
 
 
 def test_what_systemd_said_comes_last_and_takes_no_more_than_its_share() -> None:
-    found = readable([f"line {number}" for number in range(90)], [f"end {number}" for number in range(90)])
+    found = summarize([f"line {number}" for number in range(90)], [f"end {number}" for number in range(90)])
     assert len(found) == 20
     assert found[-5:] == tuple(f"systemd: end {number}" for number in range(85, 90))
     assert found[0] == "app: line 0"
@@ -164,7 +164,7 @@ def test_what_systemd_said_comes_last_and_takes_no_more_than_its_share() -> None
 
 
 def test_of_a_traceback_the_end_is_kept() -> None:
-    assert readable(["Booting worker", *TRACEBACK, "Worker exiting"]) == of_app(
+    assert summarize(["Booting worker", *TRACEBACK, "Worker exiting"]) == of_app(
         "Booting worker",
         '  File "/venv/lib/gunicorn/util.py", line 370, in import_app',
         "    mod = importlib.import_module(module)",
@@ -176,18 +176,18 @@ def test_of_a_traceback_the_end_is_kept() -> None:
 
 
 def test_every_worker_says_the_same_and_it_is_shown_once() -> None:
-    assert readable(TRACEBACK * 8) == readable(TRACEBACK)
+    assert summarize(TRACEBACK * 8) == summarize(TRACEBACK)
 
 
 def test_a_structured_line_is_words_with_the_end_of_its_traceback() -> None:
     line = json.dumps({"level": "ERROR", "message": "cannot start", "traceback": "\n".join(TRACEBACK), "time": "x"})
-    assert readable([line]) == ("app: error: cannot start", *readable(TRACEBACK))
+    assert summarize([line]) == ("app: error: cannot start", *summarize(TRACEBACK))
 
 
 @pytest.mark.parametrize("noise", [1, 10, 19, 20, 21, 100, 5000])
 def test_the_cause_and_the_end_stay_however_much_is_said(noise: int) -> None:
     lines = [*TRACEBACK, *(f"retrying for the {number}th time" for number in range(noise)), "gave up"]
-    found = readable(lines)
+    found = summarize(lines)
     assert len(found) <= 20
     assert "app: ModuleNotFoundError: No module named 'nosuchmodule'" in found
     assert found[-1] == "app: gave up"
@@ -197,7 +197,7 @@ def test_the_cause_and_the_end_stay_however_much_is_said(noise: int) -> None:
 
 def test_what_is_only_information_goes_first() -> None:
     chatter = [json.dumps({"level": "info", "message": f"step {number}"}) for number in range(50)]
-    found = readable([*chatter[:25], json.dumps({"level": "error", "message": "disk full"}), *chatter[25:]])
+    found = summarize([*chatter[:25], json.dumps({"level": "error", "message": "disk full"}), *chatter[25:]])
     assert found == ("app: error: disk full",)
 
 
@@ -214,17 +214,17 @@ def test_what_is_only_information_goes_first() -> None:
     ],
 )
 def test_any_other_line_is_shown_as_it_is_and_cut(line: str, shown: str) -> None:
-    assert readable([line])[0] == f"app: {shown}"
+    assert summarize([line])[0] == f"app: {shown}"
 
 
 def test_silence_is_silence() -> None:
-    assert readable([]) == ()
-    assert readable(["", "   "]) == ()
+    assert summarize([]) == ()
+    assert summarize(["", "   "]) == ()
 
 
 @given(st.lists(st.one_of(st.text(max_size=60), st.sampled_from([*TRACEBACK, '{"message": null}', "{}"])), max_size=60))
 @settings(deadline=None)
 def test_nothing_that_a_service_says_is_too_much(lines: list[str]) -> None:
-    found = readable(lines)
+    found = summarize(lines)
     assert len(found) <= 20
     assert all(len(line) <= 200 for line in found)

@@ -11,21 +11,21 @@ from tasks.engine.config.sections import Gateway, Health, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.host import host_program, steps, system_files, templates
 from tasks.engine.host.questions import Question
-from tasks.engine.host.steps import Installation, Script, Staging, Switch
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.steps import Activation, Installation, Script, Staging
+from tasks.engine.host.system_files import HostTraits
 from templates.host import main
 from templates.host import service as host_service
 from tests.test_golden import SERVICE
 
 ID = "0123456789ab"
-FILES = system_files.render(SERVICE, Ground("deploy", "www-data", True))
+FILES = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], Script]] = {
     "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
     "stage": lambda service: steps.stage(
         service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False, {"MANIFEST": "2" * 64})
     ),
     "facts": lambda service: steps.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
-    "activate": lambda service: steps.activate(service, Switch("deploy", ID, None)),
+    "activate": lambda service: steps.activate(service, Activation("deploy", ID, None)),
     "hold": lambda service: steps.hold(service, "deploy", ID, 5),
     "hook": lambda service: steps.hook(service, ID),
     "stop": lambda service: steps.stop(service, disable=True),

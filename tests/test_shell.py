@@ -13,7 +13,7 @@ import pytest
 
 from tasks.engine.host import facts, steps
 from tasks.engine.host.questions import WANTS, Question
-from tasks.engine.host.steps import Switch
+from tasks.engine.host.steps import Activation
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, serving, shell_host
 from tests.test_activate_cut import FRONT
 
@@ -74,7 +74,7 @@ def test_facts_tell_a_traffic_that_is_on_trial_and_a_release_that_is_ill(host: S
     host.cut(FRONT, "KILL")
     (host.folder / "answers" / OLD).unlink()
     host.forget()
-    host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD)))
+    host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD)))
     host.mend()
     found = ask(host)
     assert (found.state.live, found.settled) == ("green", False)

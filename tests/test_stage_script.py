@@ -12,7 +12,7 @@ import pytest
 
 from tasks.engine.fleet import failpoints
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Script, Staging, Switch
+from tasks.engine.host.steps import Activation, Script, Staging
 from tasks.engine.release import archive
 from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, serving, shell_host
 
@@ -204,11 +204,11 @@ def test_wheels_that_came_whole_before_a_cut_are_kept_until_the_next_stage_has_i
     assert (host.root / "wheels" / kept[0]).read_bytes() == b"one"
     assert host.leftovers() == []
     # Another release is committed meanwhile.
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", NEW, OLD))) == 0
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD))) == 0
     assert names(host) == [".coming", *kept]
     assert host.execute(stage(release=LATER), payload()) == 0
     assert names(host) == [WHEEL[0], *kept]
-    assert host.execute(steps.activate(SERVICE, Switch("deploy", LATER, NEW))) == 0
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", LATER, NEW))) == 0
     assert names(host) == [WHEEL[0]]
 
 
@@ -394,7 +394,7 @@ def test_a_damaged_release_that_serves_is_replaced_and_what_runs_keeps_its_direc
     assert ((home / "code/app.py").read_bytes(), former.stat().st_ino) == (FILES["app.py"], inode)
     assert host.serves() == OLD
     # It goes when the slot that ran it has ended.
-    activate = steps.activate(SERVICE, Switch("deploy", OLD, OLD))
+    activate = steps.activate(SERVICE, Activation("deploy", OLD, OLD))
     assert (host.execute(activate), host.leftovers()) == (0, [])
 
 

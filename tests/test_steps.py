@@ -73,7 +73,7 @@ SITUATIONS: dict[str, Sequence[Script]] = {
     "rollback to a release": switch("rollback", OLD[:4], stop_first=True),
     "rollback from a probation": switch("rollback", changes={"state live": "green", TRIED: OLD, "state probation": 9}),
     "restart": switch("restart"),
-    "undo": (steps.activate(SERVICE, steps.Switch("undo", OLD, NEW)),),
+    "undo": (steps.activate(SERVICE, steps.Activation("undo", OLD, NEW)),),
     "stop": (steps.stop(SERVICE, disable=False),),
     "stop for good": (steps.stop(SERVICE, disable=True),),
     "start": (steps.start(SERVICE),),

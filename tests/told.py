@@ -19,7 +19,7 @@ COMMITTED, TRIED = "state slots blue release", "state slots green release"
 
 def written(service: Service = SERVICE) -> dict[str, str]:
     """The digests of a host where setup has written everything."""
-    files = system_files.render(service, system_files.Ground("deploy", "www-data", True))
+    files = system_files.render(service, system_files.HostTraits("deploy", "www-data", True))
     return {file.path: file.sha256 for file in files}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.engine.deploy import plan, stage
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
-from tasks.engine.host import questions, steps
+from tasks.engine.host import maintenance, questions, steps
 from tasks.engine.host.steps import Consent, Script
 from tasks.engine.parallel import Emit
 
@@ -33,20 +33,21 @@ def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> Non
 
 def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     """Drain and stop; `disable` keeps a boot from starting it."""
-    found = member.ask(questions.standing())
+    found = member.ask(questions.state())
     member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(steps.stop(member.service, disable=disable), emit)
-    member.finish(emit, "stopped", "a boot starts it again" if not disable else "a boot does not start it either")
+    told = "a boot starts it again" if not disable else "a boot does not start it either"
+    member.finish(emit, "stopped", told, maintenance.warn(found))
 
 
 def start(member: Member, emit: Emit) -> None:
     """Start the committed release and wait for its health check."""
-    found = member.ask(questions.standing())
+    found = member.ask(questions.state())
     member.accept(found)
     member.act_as(found.account or member.login)
     member.perform(steps.start(member.service), emit)
-    member.finish(emit, "started", f"release {found.current}", release=found.current)
+    member.finish(emit, "started", f"release {found.current}", maintenance.warn(found), release=found.current)
 
 
 def remove(member: Member, emit: Emit, *, data: bool) -> None:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.engine.deploy.stage import Candidate
+from tasks.engine.deploy.candidate import Candidate
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.parallel import Emit
@@ -39,8 +39,8 @@ def _run(name: str, command: str, candidate: Candidate, emit: Emit) -> None:
         "ADDRESS": member.connect().endpoint.hostname,
         "GROUPS": ",".join(host.groups),
         "SERVICE": member.service.name,
-        "RELEASE": candidate.release,
-        "BEFORE": candidate.served or "",
+        "RELEASE": candidate.activation.release,
+        "BEFORE": candidate.activation.served or "",
     }
     try:
         ended = subprocess.run(

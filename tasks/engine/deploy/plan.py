@@ -10,7 +10,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, launchers, layout, steps, system_files
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.steps import Consent, Installation, Script, Staging, Switch
+from tasks.engine.host.steps import Activation, Consent, Installation, Script, Staging
 from tasks.engine.host.system_files import HostFile
 from tasks.engine.release import archive
 from tasks.engine.release.build import Release
@@ -84,35 +84,19 @@ class Delivery(NamedTuple):
 
 
 class HostPlan(NamedTuple):
-    """One host, one deploy. before: the release that is committed; unchanged: there is nothing to activate.
-
-    spare: what a rollback goes back to afterwards. trial: the release on probation, which may be committed meanwhile.
-    """
+    """One host, one deploy. why: the release has to be activated; empty where there is nothing to activate."""
 
     host: str
     service: Service
     setup: Setup
     delivery: Delivery
-    before: str | None
-    unchanged: bool
+    activation: Activation
     why: str
-    spare: str | None
-    trial: str | None = None
 
     @property
-    def served(self) -> str | None:
-        """The release that has the traffic before the run."""
-        return self.trial or self.before
-
-    @property
-    def expect(self) -> str | None:
-        """What may be committed when the activation comes."""
-        return expected(self.before, self.trial)
-
-    @property
-    def release(self) -> str:
-        """The id that the host will serve."""
-        return self.delivery.staging.release
+    def unchanged(self) -> bool:
+        """Whether the release serves already, as it should."""
+        return not self.why
 
     def scripts(self, *, hook: bool = False, wait: int = 0, stop_first: bool = False) -> tuple[Script, ...]:
         """What changes the host, in order. hook: this one is the first of the run; wait: seconds for another run.
@@ -123,25 +107,26 @@ class HostPlan(NamedTuple):
         if self.setup.needed:
             found.append(self.setup.script(self.service))
         if not self.unchanged:
-            found.append(steps.hold(self.service, "deploy", self.release, wait))
+            found.append(steps.hold(self.service, "deploy", self.activation.release, wait))
             found.append(steps.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
-                found.append(steps.hook(self.service, self.release))
-            switch = Switch("deploy", self.release, self.expect, self.spare, stop_first)
-            found.append(steps.activate(self.service, switch))
+                found.append(steps.hook(self.service, self.activation.release))
+            found.append(steps.activate(self.service, self.activation, stop_first=stop_first))
         return tuple(found)
 
 
-def expected(before: str | None, trial: str | None) -> str | None:
-    """The committed release, or this one and the one on probation, in one text: it may end at any moment."""
-    return f"{before} {trial}" if before and trial else before
+def activation(action: str, release: str, facts: Facts) -> Activation:
+    """What activates a release on a host that told these facts."""
+    keep_for_rollback = history.way_back(facts.actions, action, release, facts.release_ids)
+    on_probation = facts.live if facts.live != facts.current else None
+    return Activation(action, release, facts.current, keep_for_rollback, on_probation)
 
 
 def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consent: Consent = _SAID_NOTHING) -> Setup:
     """What of root's is missing or differs; LoopError where the service is another clone's."""
     _require_ours(service, facts, own.origin, consent)
     certificate = own.certificate
-    files = system_files.render(service, facts.ground(account))
+    files = system_files.render(service, facts.traits(account))
     changed = tuple(file.path for file in files if _there(facts, file.path) != file.sha256)
     reasons = []
     if facts.account is None:
@@ -234,9 +219,7 @@ def deploy(
         venv in facts.state.venvs,
     )
     why = _why(release.id, facts, digests) or _handed(facts, setup)
-    spare = history.way_back(facts.actions, "deploy", release.id, facts.release_ids)
-    trial = facts.live if facts.live != facts.current else None
-    return HostPlan(host, service, setup, delivery, facts.current, not why, why, spare, trial)
+    return HostPlan(host, service, setup, delivery, activation("deploy", release.id, facts), why)
 
 
 def _handed(facts: Facts, setup: Setup) -> str:
@@ -309,8 +292,8 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
     missing = [wheel.filename for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
     return {
         "host": plan.host,
-        "from": plan.served,
-        "to": plan.release,
+        "from": plan.activation.served,
+        "to": plan.activation.release,
         "unchanged": plan.unchanged,
         "why": plan.why,
         "setup": {

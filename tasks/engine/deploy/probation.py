@@ -9,7 +9,7 @@ from tasks.engine.events import Step
 from tasks.engine.fleet.member import Member, describe
 from tasks.engine.host import layout, questions
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.log_text import readable
+from tasks.engine.host.log_text import summarize
 from tasks.engine.parallel import Emit, Stop
 from tasks.engine.ssh.session import LinkLost
 
@@ -19,7 +19,7 @@ _AFTER = 120
 """Seconds beyond the probation for the commit, and for the drain of the former slot."""
 
 
-def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
+def wait_until_over(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
     """Wait until no release is on probation on this host; False when a signal came first.
 
     seconds: how long the probation is. It goes on without us, so a link that is lost is opened again.
@@ -45,7 +45,7 @@ def ended(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
     return False
 
 
-def judge(member: Member, release: str) -> None:
+def require_committed(member: Member, release: str) -> None:
     """What became of the probation of a release, this run's or another's: LoopError unless it was committed."""
     found = member.ask(questions.verdict(_SLICE))
     # A run of this release that began later, and was refused, is not the one that was on probation.
@@ -61,7 +61,7 @@ def judge(member: Member, release: str) -> None:
             f"{told}. The host went back by itself" if state == "returned" else told,
             where=host,
             next=f"fab logs -H {host} -n 100",
-            detail=readable(found.journal, found.systemd),
+            detail=summarize(found.journal, found.systemd),
             code=state,
         )
     raise LoopError(

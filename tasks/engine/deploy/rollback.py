@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from tasks.engine.deploy.stage import Candidate
+from tasks.engine.deploy import plan
+from tasks.engine.deploy.candidate import Candidate
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import history, questions, steps
+from tasks.engine.host import history, maintenance, questions, steps
 from tasks.engine.host.facts import Facts
 
 
-def aim(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
-    """What a rollback or restart activates, what is committed, and what to go back to afterwards."""
+def choose_target(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
+    """What a rollback or restart activates on a host."""
     member.accept(found)
     release = target_of(member, action, wanted, found)
     for path in questions.switch(member.service).files:
         if path not in found.files:
             told = f"there is no {path} on the host, which guards a run"
             raise LoopError(told, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
-    spare = history.way_back(found.actions, action, release, found.release_ids)
-    trial = found.live if found.live != found.current else None
-    return Candidate(member, release, found.current, spare, trial=trial)
+    return Candidate(member, plan.activation(action, release, found), maintenance.warn(found))
 
 
 def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
@@ -50,9 +49,10 @@ def switch_scripts(
     member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
 ) -> tuple[steps.Script, ...]:
     """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
-    aimed = aim(member, action, target, member.ask(questions.switch(member.service)))
+    found = member.ask(questions.switch(member.service))
+    activation = choose_target(member, action, target, found).activation
     return (
         steps.facts(member.service, questions.switch(member.service)),
-        steps.hold(member.service, action, aimed.release, wait),
-        steps.activate(member.service, aimed.switch(action, stop_first)),
+        steps.hold(member.service, action, activation.release, wait),
+        steps.activate(member.service, activation, stop_first=stop_first),
     )

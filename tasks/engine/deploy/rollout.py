@@ -8,26 +8,29 @@ from functools import partial
 
 from tasks.engine import misread
 from tasks.engine.deploy import load_balancer, probation, rollback, waves
-from tasks.engine.deploy.run_lock import Claim, Holds
-from tasks.engine.deploy.stage import Candidate, Delivering, stage
+from tasks.engine.deploy.candidate import Candidate, Progress
+from tasks.engine.deploy.run_lock import Claim, RunLocks
+from tasks.engine.deploy.stage import Delivering, stage
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
 from tasks.engine.fleet.member import Member
 from tasks.engine.host import questions, steps, words
 from tasks.engine.host.facts import Facts
+from tasks.engine.host.steps import Activation
 from tasks.engine.parallel import Emit, Stop, gather, pool
 from tasks.engine.ssh.session import LinkLost
 
 _DONE = {"deploy": "deployed", "rollback": "rolled back", "restart": "restarted", "undo": "undone"}
+_AWAITED = (Progress.ON_PROBATION, Progress.FOUND_ON_PROBATION)
+_CHANGED = (Progress.ON_PROBATION, Progress.COMMITTED)
 
 
 @dataclass
 class Rollout:
     """One run over a fleet. again: the command that does the same without some hosts.
 
-    stop_first: what serves is killed before its successor starts.
-    done: activated; watched: what is on probation, as far as we know, by host: of this run, or found there.
+    stop_first: what serves is killed before its successor starts. candidates: the hosts that are prepared, by name.
     """
 
     action: str
@@ -36,16 +39,14 @@ class Rollout:
     stop: Stop
     again: Callable[[Sequence[str]], str]
     stop_first: bool = False
-    holds: Holds = field(default_factory=Holds)
+    locks: RunLocks = field(default_factory=RunLocks)
     candidates: dict[str, Candidate] = field(default_factory=dict)
-    done: list[Candidate] = field(default_factory=list)
-    watched: dict[str, Candidate] = field(default_factory=dict)
 
     def deploy(self, delivering: Delivering) -> Iterator[Event]:
         """Stage everywhere; unless that failed on more hosts than allowed, run the hook once, and activate in waves."""
 
         def prepare(member: Member, emit: Emit) -> Candidate:
-            return stage(delivering, member, self.holds, emit)
+            return stage(delivering, member, self.locks, emit)
 
         yield from self._run(prepare, self._hook)
 
@@ -54,19 +55,19 @@ class Rollout:
 
         def prepare(member: Member, emit: Emit) -> Candidate:
             found, candidate = look(member)
-            claim = Claim(self.action, candidate.release, found.actions[-1:])
-            moved = self.holds.take(member, claim, lock_wait, emit)
+            claim = Claim(self.action, candidate.activation.release, found.actions[-1:])
+            moved = self.locks.take(member, claim, lock_wait, emit)
             if self.action == "restart" and (moved or found.probation is not None):
-                moved = probation.ended(member, member.service.probation, emit, self.stop) or moved
+                moved = self._over(member, emit) or moved
             if moved:
                 _, candidate = look(member)
-            emit(Step(member.host.name, "plan", self.action, candidate.release))
+            emit(Step(member.host.name, "plan", self.action, candidate.activation.release))
             return candidate
 
         def look(member: Member) -> tuple[Facts, Candidate]:
             found = member.ask(questions.switch(member.service))
             member.act_as(found.account or member.login)
-            return found, rollback.aim(member, self.action, target, found)
+            return found, rollback.choose_target(member, self.action, target, found)
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -74,7 +75,8 @@ class Rollout:
         self, prepare: Callable[[Member, Emit], Candidate], before: Callable[[], Iterator[Event]]
     ) -> Iterator[Event]:
         def keep(member: Member, emit: Emit) -> None:
-            self.candidates[member.host.name] = prepare(member, emit)
+            candidate = prepare(member, emit)
+            self._put(candidate, candidate.progress)
 
         try:
             yield from everywhere(self.members, keep, self.stop)
@@ -85,7 +87,7 @@ class Rollout:
                 yield from self._undo()
             yield from self._closing()
         finally:
-            self.holds.release()
+            self.locks.release()
             for member in self.members:
                 member.close()
 
@@ -97,23 +99,27 @@ class Rollout:
     def _stopped(self) -> bool:
         return bool(self.stop) or waves.stops(self._failures, len(self.members), self.policy)
 
-    @property
-    def _ready(self) -> list[Candidate]:
-        """The hosts that are staged and in order, as the inventory has them."""
-        found = (self.candidates.get(member.host.name) for member in self.members if not member.error)
-        return [candidate for candidate in found if candidate]
+    def _put(self, candidate: Candidate, progress: Progress) -> None:
+        """Keep how far the run has come on a host: the one place where that changes."""
+        self.candidates[candidate.member.host.name] = candidate._replace(progress=progress)
+
+    def _at(self, *progress: Progress, failed: bool = False) -> list[Candidate]:
+        """The hosts that have come so far, as the inventory has them. failed: also those that have failed then."""
+        found = (self.candidates.get(member.host.name) for member in self.members if failed or not member.error)
+        return [candidate for candidate in found if candidate and candidate.progress in progress]
 
     def _hook(self) -> Iterator[Event]:
         """before_activate, once, on the first host that is to change; its failure fails that host, and ends the run."""
-        first = next((candidate for candidate in self._ready if not candidate.unchanged), None)
+        first = next(iter(self._at(Progress.STAGED)), None)
         if first is None or not first.member.service.hooks.before_activate:
             return
+        coming = first.activation
 
         def work(member: Member, emit: Emit) -> None:
             # It needs the idle slot; and what it does to data is meant for what comes after the release on probation.
-            if first.trial and not probation.ended(member, member.service.probation, emit, self.stop):
+            if coming.on_probation and not self._over(member, emit):
                 return
-            transcript = member.perform(steps.hook(member.service, first.release), emit)
+            transcript = member.perform(steps.hook(member.service, coming.release), emit)
             for line in transcript.all("journal"):
                 emit(Line(member.host.name, line, "hook"))
 
@@ -122,15 +128,16 @@ class Rollout:
             self.stop.end()
 
     def _waves(self) -> Iterator[Event]:
-        ready = self._ready
         # A host that has nothing to change would make a canary that proves nothing.
-        yield from self._together([one for one in ready if one.unchanged], self.action)
-        if self.stop_first and not all(one.unchanged for one in ready):
+        unchanged = self._at(Progress.UNCHANGED, Progress.FOUND_ON_PROBATION)
+        yield from everywhere([one.member for one in unchanged], self._report_unchanged)
+        staged = self._at(Progress.STAGED)
+        if self.stop_first and staged:
             yield Notice("--stop-first: what serves is killed before its successor starts. Clients get 502 for some "
                          "seconds, requests under way are cut, and there is no probation")  # fmt: skip
-        parts = waves.split([one for one in ready if not one.unchanged], self.policy, len(self.members))
+        parts = waves.split(staged, self.policy, len(self.members))
         # What an earlier run has put on probation is a canary, too.
-        if self.watched and (parts or self.policy.wait):
+        if parts or self.policy.wait:
             yield from self._prove()
         for number, wave in enumerate(parts, start=1):
             if self._stopped:
@@ -141,7 +148,7 @@ class Rollout:
                 return
             if len(parts) > 1:
                 yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
-            yield from self._together(wave, self.action)
+            yield from everywhere([one.member for one in wave], self._activate)
             # Of the first wave it is waited for: that is what a canary is for.
             if self.policy.wait or (number == 1 and len(parts) > 1):
                 yield from self._prove()
@@ -150,100 +157,94 @@ class Rollout:
         """Wait for the probations that are under way; a host that went back has failed."""
 
         def work(member: Member, emit: Emit) -> None:
-            if not probation.ended(member, member.service.probation, emit, self.stop):
+            if not self._over(member, emit):
                 return
-            candidate = self.watched.pop(member.host.name)
+            candidate = self.candidates[member.host.name]
+            release = candidate.activation.release
             try:
-                probation.judge(member, candidate.release)
+                probation.require_committed(member, release)
             except LoopError:
-                if candidate in self.done:
-                    self.done.remove(candidate)
+                self._put(candidate, Progress.RETURNED)
                 raise
-            emit(Step(member.host.name, "probation", "committed", candidate.release))
+            ours = candidate.progress is Progress.ON_PROBATION
+            self._put(candidate, Progress.COMMITTED if ours else Progress.UNCHANGED)
+            emit(Step(member.host.name, "probation", "committed", release))
 
-        yield from everywhere([one.member for one in self.watched.values() if not one.member.error], work, self.stop)
+        yield from everywhere([one.member for one in self._at(*_AWAITED)], work, self.stop)
 
-    def _together(self, wave: Sequence[Candidate], action: str) -> Iterator[Event]:
-        by_host = {candidate.member.host.name: candidate for candidate in wave}
+    def _over(self, member: Member, emit: Emit) -> bool:
+        return probation.wait_until_over(member, member.service.probation, emit, self.stop)
 
-        def work(member: Member, emit: Emit) -> None:
-            self._activate(by_host[member.host.name], action, emit)
+    def _report_unchanged(self, member: Member, emit: Emit) -> None:
+        candidate = self.candidates[member.host.name]
+        release = candidate.activation.release
+        more = ", on probation" if candidate.progress is Progress.FOUND_ON_PROBATION else ""
+        member.finish(emit, "unchanged", f"release {release} serves already{more}", candidate.warning, release=release)
 
-        yield from everywhere([candidate.member for candidate in wave], work)
-
-    def _activate(self, candidate: Candidate, action: str, emit: Emit) -> None:
-        member = candidate.member
-        if candidate.unchanged:
-            serves = f"release {candidate.release} serves already"
-            if candidate.trial:
-                self.watched[member.host.name] = candidate
-                serves += ", on probation"
-            member.finish(emit, "unchanged", serves, release=candidate.release)
-            return
-        served = candidate.served
+    def _activate(self, member: Member, emit: Emit) -> None:
+        candidate = self.candidates[member.host.name]
+        activation = candidate.activation
+        release, served = activation.release, activation.served
         with load_balancer.taken_out(candidate, emit):
             try:
                 member.reach("controller.activate")
-                switch = candidate.switch(action, self.stop_first and action != "undo")
-                told = member.perform(steps.activate(member.service, switch), emit)
+                stop_first = self.stop_first and activation.action != "undo"
+                told = member.perform(steps.activate(member.service, activation, stop_first=stop_first), emit)
                 verdict = told.last("probation")
                 # What was on probation when this was planned may have been committed since.
-                expected = (switch.expect or "").split(" ")
-                before = words.release("the release before", told.last("before"), expected)
+                before = words.release("the release before", told.last("before"), activation.allowed_current)
                 served = words.release("the release that served", told.last("served"))
-                candidate = candidate._replace(before=before)
+                activation = activation._replace(before=before)
             except LinkLost as lost:
-                verdict = probation.read_back(member, candidate.release, lost, emit)
-            self.done.append(candidate)
-            if verdict is not None:
-                self.watched[member.host.name] = candidate
+                verdict = probation.read_back(member, release, lost, emit)
+            progress = Progress.COMMITTED if verdict is None else Progress.ON_PROBATION
+            self._put(candidate._replace(activation=activation), progress)
             member.reach("controller.activated")
-        came = f"{served} -> {candidate.release}" if served else candidate.release
-        member.finish(emit, _DONE[action], came, release=candidate.release, before=served)
+        came = f"{served} -> {release}" if served else release
+        member.finish(emit, _DONE[activation.action], came, candidate.warning, release=release, before=served)
 
     def _undo(self) -> Iterator[Event]:
         """Return every host that this run has activated to what was committed before, in waves again."""
-        back = [
-            # Committed is the new one, or still the old one: its probation may end at any moment.
-            Candidate(one.member, one.before, one.before, trial=one.release)
-            for one in self.done
-            if one.before and one.before != one.release and not one.member.error
-        ]
-        for one in self.done:
-            if one.before is None:
-                yield Line(one.member.host.name, f"nothing served here before: {one.release} stays", "warning")
+        back = []
+        for one in self._at(*_CHANGED, failed=True):
+            done = one.activation
+            if done.before is None:
+                yield Line(one.member.host.name, f"nothing served here before: {done.release} stays", "warning")
+            elif done.before != done.release and not one.member.error:
+                # Committed is the new one, or still the old one: its probation may end at any moment.
+                back.append((one, Activation("undo", done.before, done.before, on_probation=done.release)))
         if back:
             yield Notice(f"undo: {len(back)} hosts go back to the release that was committed before")
-        for one in back[:1]:
+        for one, _ in back[:1]:
             one.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
-            yield from self._together(wave, "undo")
-        for one in back:
-            self.watched.pop(one.member.host.name, None)
-        undone = {candidate.member.host.name for candidate in back}
-        self.done = [one for one in self.done if one.member.host.name not in undone]
+            for one, undo in wave:
+                self._put(one._replace(activation=undo), one.progress)
+            yield from everywhere([one.member for one, _ in wave], self._activate)
+        for one, _ in back:
+            self._put(one, Progress.UNDONE)
 
     def _closing(self) -> Iterator[Event]:
         """What is still on probation, what a stopped run leaves behind, and the command that goes on."""
         for member in self.members[:1]:
             member.reach("controller.end")
-        if watched := [one.member for one in self.watched.values() if not one.member.error]:
-            seconds = max(member.service.probation for member in watched)
-            names = ", ".join(member.host.name for member in watched)
+        if awaited := [one.member for one in self._at(*_AWAITED)]:
+            seconds = max(member.service.probation for member in awaited)
+            names = ", ".join(member.host.name for member in awaited)
             yield Notice(f"on probation for {seconds} s: {names}. A host whose new release fails goes back by itself; "
                          "`fab status` shows it, --wait waits for it")  # fmt: skip
         if not self._failures and not self.stop.signal:
             return
-        errors = [member.error for member in self.members if member.error]
-        failed = [member.host.name for member in self.members if member.error]
-        changed = [one.member.host.name for one in self.done if not one.unchanged]
-        left = [one for one in self._ready if one.member.host.name not in changed and not one.unchanged]
+        failed = [member for member in self.members if member.error]
+        changed = [one.member.host.name for one in self._at(*_CHANGED, failed=True)]
+        left = [one.activation for one in self._at(Progress.STAGED, Progress.UNDONE)]
         left = [one for one in left if one.served != one.release or self.action == "restart"]
         if changed and left:
             others = sorted({one.served or "nothing" for one in left})
             yield Notice(f"side by side now: the new one on {', '.join(changed)}; {', '.join(others)} on the others")
-        if errors and all(isinstance(error, Unreachable) for error in errors) and left:
-            yield Notice("hosts that were not reached stopped the run; without them:", self.again(failed))
+        if failed and all(isinstance(member.error, Unreachable) for member in failed) and left:
+            without = self.again([member.host.name for member in failed])
+            yield Notice("hosts that were not reached stopped the run; without them:", without)
         elif self.stop.signal:
             yield Notice("interrupted; what was begun is finished. To go on:", self.again(()))
         elif changed and self.action == "deploy":

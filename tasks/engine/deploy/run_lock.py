@@ -49,7 +49,7 @@ class Claim(NamedTuple):
     seen: tuple[history.Action, ...]
 
 
-class Holds:
+class RunLocks:
     """The locks of one run. Each has a thread that keeps it: a host that takes nothing holds up no other."""
 
     def __init__(self) -> None:

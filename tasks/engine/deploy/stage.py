@@ -10,45 +10,23 @@ from typing import NamedTuple
 
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan
+from tasks.engine.deploy.candidate import Candidate, Progress
 from tasks.engine.deploy.plan import HostPlan, Own
 from tasks.engine.deploy.progress import counted
-from tasks.engine.deploy.run_lock import Claim, Holds
+from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.events import Line, Sent, Step
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.fleet.script_errors import Edited
 from tasks.engine.host import facts as reports
-from tasks.engine.host import payload, questions, steps, system_files
+from tasks.engine.host import maintenance, payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.steps import Consent, Switch
+from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
 from tasks.engine.release import git
 from tasks.engine.release.build import Release
 
 _NOTHING = Consent()
-
-
-class Candidate(NamedTuple):
-    """A host on its way through a run: the release it is to serve, what is committed before, what to go back to after.
-
-    trial: what is on probation there; it may be committed meanwhile. unchanged: there is nothing to do.
-    """
-
-    member: Member
-    release: str
-    before: str | None
-    spare: str | None = None
-    unchanged: bool = False
-    trial: str | None = None
-
-    @property
-    def served(self) -> str | None:
-        """The release that had the traffic when this was planned."""
-        return self.trial or self.before
-
-    def switch(self, action: str, stop_first: bool = False) -> Switch:
-        """What its activation is told."""
-        return Switch(action, self.release, plan.expected(self.before, self.trial), self.spare, stop_first)
 
 
 class Delivering(NamedTuple):
@@ -89,7 +67,7 @@ def own(project: Project, service: Service) -> Own:
     return Own(payload.certificate(service, project.root), git.origin(project.root))
 
 
-def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> Candidate:
+def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -> Candidate:
     """Root's part first, and beside the end of it the lock of the run and the release, which touch nothing live."""
     look = partial(prepare, delivering.project, delivering.release, member, emit, delivering.consent)
     found, planned = look()
@@ -102,10 +80,12 @@ def stage(delivering: Delivering, member: Member, holds: Holds, emit: Emit) -> C
         member.act_as(planned.setup.account)
         if not planned.unchanged:
             claim = Claim("deploy", delivering.release.id, found.actions[-1:])
-            if holds.take(member, claim, delivering.lock_wait, emit):
-                _, planned = look()
+            if locks.take(member, claim, delivering.lock_wait, emit):
+                found, planned = look()
             _deliver(delivering.release, member, planned, emit)
-    return Candidate(member, planned.release, planned.before, planned.spare, planned.unchanged, planned.trial)
+    serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
+    progress = serves if planned.unchanged else Progress.STAGED
+    return Candidate(member, planned.activation, maintenance.warn(found), progress)
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:

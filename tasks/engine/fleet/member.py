@@ -14,7 +14,7 @@ from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Failed, Finished, Line, Step
 from tasks.engine.fleet import failpoints, script_errors
 from tasks.engine.host import facts as reports
-from tasks.engine.host import log_text, maintenance, questions, steps
+from tasks.engine.host import log_text, questions, steps
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.questions import Question
@@ -46,7 +46,6 @@ class Member:
     user: str | None = None
     session: SshSession | None = None
     error: LoopError | None = None
-    warning: str = ""
     began: float = field(default_factory=time.monotonic)
     opening: Future[SshSession] | None = None
 
@@ -91,9 +90,7 @@ class Member:
         if more:
             for word, lines in self.perform(more, _nowhere).reports.items():
                 transcript.reports.setdefault(word, []).extend(lines)
-        found = reports.parse(transcript)
-        self.warning = maintenance.warn(found)
-        return found
+        return reports.parse(transcript)
 
     def accept(self, found: Facts) -> None:
         """LoopError for a host that an older version has set up: what runs there would look for is not there yet."""
@@ -163,10 +160,10 @@ class Member:
         serves = "unknown" if isinstance(error, Unreachable) else self.serves()
         emit(Failed(self.host.name, error, serves, self.seconds))
 
-    def finish(self, emit: Emit, outcome: str, text: str, **facts: object) -> None:
-        """Report that the host is done, and what of it its operator may have forgotten."""
-        if self.warning:
-            emit(Line(self.host.name, self.warning, "warning"))
+    def finish(self, emit: Emit, outcome: str, text: str, warning: str = "", **facts: object) -> None:
+        """Report that the host is done. warning: what its operator may have forgotten."""
+        if warning:
+            emit(Line(self.host.name, warning, "warning"))
         emit(Finished(self.host.name, outcome, text, self.seconds, facts))
 
     def serves(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
 from tasks.engine.host import host_program, words
-from tasks.engine.host.log_text import readable
+from tasks.engine.host.log_text import summarize
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import Script
 
@@ -54,7 +54,7 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         why,
         where=host,
         next=logs if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
-        detail=readable(transcript.all("journal"), transcript.all("systemd"))
+        detail=summarize(transcript.all("journal"), transcript.all("systemd"))
         or transcript.all("fault")[-_FAULT:]
         or tuple(transcript.tail),
     )

@@ -14,7 +14,7 @@ from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, layout, typed, words
 from tasks.engine.host.protocol import Transcript
-from tasks.engine.host.system_files import Ground
+from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive
 from tasks.engine.release.python_target import Target
 from templates.host.told import SLOTS, Machine, Python, Record, State, Survey, Told
@@ -139,7 +139,7 @@ class Facts(NamedTuple):
             and self.slot_state(other) == "inactive"
         )
 
-    def ground(self, account: str) -> Ground:
+    def traits(self, account: str) -> HostTraits:
         """What decides about root's files."""
         machine = self.machine
         systemctl = machine.tools.get("systemctl", "")
@@ -147,7 +147,7 @@ class Facts(NamedTuple):
             systemctl = layout.SYSTEMCTL
         # What a host says of itself comes into root's files only as one of the words that we know.
         web = next((name for name in machine.web_accounts if name in {"www-data", "nginx"}), None)
-        return Ground(account, web, machine.ipv6, systemctl)
+        return HostTraits(account, web, machine.ipv6, systemctl)
 
 
 def parse(transcript: Transcript) -> Facts:

@@ -1,4 +1,4 @@
-"""What a service said, made readable: structured lines as words, tracebacks by their end, repetition once. Pure."""
+"""What a service said, summarized: structured lines as words, tracebacks by their end, repetition once. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _UNIT_ENDED = re.compile(
 )
 
 
-def readable(journal: Sequence[str], systemd: Sequence[str] = ()) -> tuple[str, ...]:
+def summarize(journal: Sequence[str], systemd: Sequence[str] = ()) -> tuple[str, ...]:
     """The lines that matter, 20 at most: of every traceback its end, and each complaint once, however many workers.
 
     Each begins with who said it: `app: ` or `systemd: `; a line without either is ours.
@@ -149,7 +149,7 @@ def level(line: str) -> str | None:
     return None if found is None else _LEVELS.get(str(found.get("level", "")).lower())
 
 
-def words(line: str) -> list[str]:
+def format_line(line: str) -> list[str]:
     """A structured line as level, message and what else it tells, a traceback below; any other line as it is."""
     found = fields(line)
     if found is None or "level" not in found:

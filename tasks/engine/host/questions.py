@@ -86,7 +86,7 @@ def health() -> Question:
     return Question(_wants("health"), history=0)
 
 
-def standing() -> Question:
+def state() -> Question:
     """Which release serves, and as which account."""
     return Question(history=0)
 

@@ -125,41 +125,51 @@ def stage(service: Service, staging: Staging) -> Script:
     return _step("stage", service, values, seconds=900)._replace(followed=True)
 
 
-class Switch(NamedTuple):
-    """One release on its way to the traffic. action: deploy, rollback, restart or undo.
+class Activation(NamedTuple):
+    """One release on its way to the traffic of a host. action: deploy, rollback, restart or undo.
 
-    expect: the releases of which the plan saw one committed, in one text; spare: one that is never pruned.
-    stop_first: what serves is killed before the release starts.
+    before: the committed release; on_probation: the one on probation, which may be committed at any moment.
+    keep_for_rollback: what a rollback goes back to afterwards; it is not pruned.
     """
 
     action: str
     release: str
-    expect: str | None
-    spare: str | None = None
-    stop_first: bool = False
+    before: str | None
+    keep_for_rollback: str | None = None
+    on_probation: str | None = None
+
+    @property
+    def served(self) -> str | None:
+        """The release that had the traffic when this was planned."""
+        return self.on_probation or self.before
+
+    @property
+    def allowed_current(self) -> tuple[str, ...]:
+        """The releases of which one must be committed when the activation begins; an empty text stands for none."""
+        before = self.before or ""
+        return (before, self.on_probation) if before and self.on_probation else (before,)
 
 
-def activate(service: Service, switch: Switch) -> Script:
-    """Recover, candidate, switch; then commit, or leave that to the probation. Its guard is told the same."""
+def activate(service: Service, activation: Activation, *, stop_first: bool = False) -> Script:
+    """Recover, candidate, switch; then commit, or leave that to the probation. Its guard is told the same.
+
+    stop_first: what serves is killed before the release starts.
+    """
     limit = layout.start_timeout(service) + service.health.timeout + 6 * service.drain + 300
     values: dict[str, object] = {
-        "action": switch.action,
-        "release": switch.release,
-        "expect": (switch.expect or "").split(" "),
-        "probation": probation_of(service, switch),
-        "stop_first": switch.stop_first,
+        "action": activation.action,
+        "release": activation.release,
+        "expect": list(activation.allowed_current),
+        # A rollback, an undo and --stop-first are rid of what serves: a boot must not bring that back.
+        "probation": service.probation if activation.action in {"deploy", "restart"} and not stop_first else 0,
+        "stop_first": stop_first,
         "keep": service.keep,
-        "spare": switch.spare or "",
+        "spare": activation.keep_for_rollback or "",
         **_running(service),
         "companions": list(layout.companions(service)),
         "timers": list(layout.timers(service)),
     }
     return _step("activate", service, values, seconds=limit)
-
-
-def probation_of(service: Service, switch: Switch) -> int:
-    """Seconds; 0 for who goes back, and wants to be rid of what serves: a boot must not bring that again."""
-    return service.probation if switch.action in {"deploy", "restart"} and not switch.stop_first else 0
 
 
 def _running(service: Service) -> dict[str, object]:

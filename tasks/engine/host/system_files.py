@@ -23,7 +23,7 @@ class HostFile(NamedTuple):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-class Ground(NamedTuple):
+class HostTraits(NamedTuple):
     """What of a host decides about these files: the deploy account, nginx's account, IPv6, and where systemctl is."""
 
     account: str
@@ -32,21 +32,21 @@ class Ground(NamedTuple):
     systemctl: str = layout.SYSTEMCTL
 
 
-def render(service: Service, ground: Ground) -> tuple[HostFile, ...]:
+def render(service: Service, traits: HostTraits) -> tuple[HostFile, ...]:
     """All of them, by path."""
-    units = {f"/etc/systemd/system/{name}": text for name, text in _units(service, ground).items()}
-    texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, ground)}
+    units = {f"/etc/systemd/system/{name}": text for name, text in _units(service, traits).items()}
+    texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, traits)}
     if service.nginx:
-        texts[f"/etc/nginx/conf.d/{service.name}.conf"] = _nginx(service, ground)
+        texts[f"/etc/nginx/conf.d/{service.name}.conf"] = _nginx(service, traits)
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
-    if ground.account != "root":
-        files.append(HostFile(f"/etc/sudoers.d/{service.name}", 0o440, _sudoers(service, ground)))
+    if traits.account != "root":
+        files.append(HostFile(f"/etc/sudoers.d/{service.name}", 0o440, _sudoers(service, traits)))
     return tuple(sorted(files, key=lambda file: file.path))
 
 
 def paths(service: Service, account: str) -> tuple[str, ...]:
-    """Where they lie: nothing else of a host's ground decides that."""
-    return tuple(file.path for file in render(service, Ground(account, None, False)))
+    """Where they lie: nothing else of a host's traits decides that."""
+    return tuple(file.path for file in render(service, HostTraits(account, None, False)))
 
 
 def readme(service: Service) -> str:
@@ -54,12 +54,12 @@ def readme(service: Service) -> str:
     return templates.fill("host-readme", name=service.name)
 
 
-def _units(service: Service, ground: Ground) -> dict[str, str]:
+def _units(service: Service, traits: HostTraits) -> dict[str, str]:
     values = {
         "name": service.name,
         "root": layout.root(service),
-        "account": quote.account(ground.account),
-        "socket_group": _socket_group(service, ground),
+        "account": quote.account(traits.account),
+        "socket_group": _socket_group(service, traits),
         "start_timeout": str(layout.start_timeout(service)),
         "stop_timeout": str(service.drain + 5 * launchers.GRACE),
         "parts": "".join(f" {unit}" for unit in layout.parts(service)),
@@ -82,7 +82,7 @@ def _units(service: Service, ground: Ground) -> dict[str, str]:
         # Its clients may be anywhere: whom `listen:` is open to, its address says.
         values["hardening"] = _hardening({"network"})
         # The slots' sockets are of one or the other, and change from slot to slot when nginx comes or goes.
-        values["socket_group"] = f"{name} {ground.web_account}" if ground.web_account else name
+        values["socket_group"] = f"{name} {traits.web_account}" if traits.web_account else name
         units[f"{name}-listen.socket"] = templates.fill("systemd/listen.socket", **values)
         units[f"{name}-listen.service"] = templates.fill("systemd/listen.service", **values)
     return units
@@ -108,9 +108,9 @@ def listen_address(service: Service) -> str:
     return f"{address}:{service.listen.port}"
 
 
-def _socket_group(service: Service, ground: Ground) -> str:
+def _socket_group(service: Service, traits: HostTraits) -> str:
     """Who may connect to a slot's socket beside the deploy account: nginx, or the proxy of `listen:`."""
-    return ground.web_account or "www-data" if service.nginx else service.name
+    return traits.web_account or "www-data" if service.nginx else service.name
 
 
 def _hardening(needs: set[str]) -> str:
@@ -137,24 +137,24 @@ def _network_policy(needs: set[str]) -> str:
     return f"{private}IPAddressDeny=any\nIPAddressAllow=localhost\n"
 
 
-def _tmpfiles(service: Service, ground: Ground) -> str:
+def _tmpfiles(service: Service, traits: HostTraits) -> str:
     return templates.fill(
         "systemd/tmpfiles.conf",
         name=service.name,
-        account=quote.account(ground.account),
+        account=quote.account(traits.account),
     )
 
 
-def _sudoers(service: Service, ground: Ground) -> str:
-    account = quote.account(ground.account)
+def _sudoers(service: Service, traits: HostTraits) -> str:
+    account = quote.account(traits.account)
     rules = [
-        f"{account} ALL=(root) NOPASSWD: {' '.join(map(quote.sudoers, (ground.systemctl, *words)))}"
+        f"{account} ALL=(root) NOPASSWD: {' '.join(map(quote.sudoers, (traits.systemctl, *words)))}"
         for words in layout.commands(service)
     ]
     return templates.fill("sudoers", name=service.name, rules="\n".join(rules))
 
 
-def _nginx(service: Service, ground: Ground) -> str:
+def _nginx(service: Service, traits: HostTraits) -> str:
     assert service.nginx is not None
     variable = service.name.replace("-", "_")
     plain = service.nginx.tls.mode == "off"
@@ -169,7 +169,7 @@ def _nginx(service: Service, ground: Ground) -> str:
         root=root,
         server_name=quote.nginx(service.nginx.server_name),
         tag=layout.gateway_tag(service),
-        listen_80_ipv6="\n    listen [::]:80;" if ground.ipv6 else "",
-        listen_443_ipv6="\n    listen [::]:443 ssl;" if ground.ipv6 else "",
+        listen_80_ipv6="\n    listen [::]:80;" if traits.ipv6 else "",
+        listen_443_ipv6="\n    listen [::]:443 ssl;" if traits.ipv6 else "",
         proxy=proxy,
     )

@@ -57,7 +57,7 @@ class View:
 
 def _lines(entry: Entry) -> list[str]:
     """Return the text of an entry as lines; put journald's level before them if the text itself has none."""
-    lines = log_text.words(entry.text)
+    lines = log_text.format_line(entry.text)
     if entry.level in {"error", "warning"} and log_text.level(entry.text) is None:
         lines[0] = f"{entry.level.upper()} {lines[0]}"
     return lines

@@ -1,0 +1,74 @@
+"""What is said at the end of a run: from how far it has come on each host, and whether that host failed."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from tasks.engine.deploy.candidate import Candidate, Progress
+from tasks.engine.deploy.rollout import Rollout
+from tasks.engine.deploy.waves import Policy
+from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine.events import Notice
+from tasks.engine.fleet.member import Member
+from tasks.engine.host.steps import Activation
+from tasks.engine.parallel import Stop
+from tasks.engine.ssh.session import Run
+from tests.test_golden import SERVICE
+from tests.told import NEW, OLD
+
+BROKEN, AWAY = LoopError("broken"), Unreachable("no answer")
+ON_PROBATION = f"on probation for {SERVICE.probation} s: "
+SIDE_BY_SIDE = "side by side now: the new one on shire01; "
+TAKE_BACK = "to take back what this run did:", "fab rollback -H shire01"
+
+
+def host(number: int, progress: Progress | None, error: LoopError | None) -> tuple[Member, Candidate | None]:
+    named = cast(Any, type("Host", (), {"name": f"shire{number:02}"}))
+    member = Member(named, SERVICE, Run("r", "{}"), cast(Any, None), error=error)
+    return member, progress and Candidate(member, Activation("deploy", NEW, OLD), "", progress)
+
+
+def ending(*ends: tuple[Progress | None, LoopError | None]) -> list[tuple[str, str]]:
+    """What a deploy says that has left its hosts so."""
+    hosts = [host(number, *end) for number, end in enumerate(ends, start=1)]
+    stop = Stop()
+    run = Rollout("deploy", [member for member, _ in hosts], Policy(), stop, lambda without: f"again but {without}")
+    run.candidates.update({member.host.name: candidate for member, candidate in hosts if candidate})
+    events = [event for event in run._closing() if isinstance(event, Notice)]
+    return [(one.text.partition(". A host")[0], one.next or "") for one in events]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([(Progress.COMMITTED, None), (Progress.UNCHANGED, None)], []),
+        (
+            [(Progress.ON_PROBATION, None), (Progress.FOUND_ON_PROBATION, None), (Progress.ON_PROBATION, BROKEN)],
+            [
+                (f"{ON_PROBATION}shire01, shire02", ""),
+                ("to take back what this run did:", "fab rollback -H shire01,shire03"),
+            ],
+        ),
+        # What has failed has no part in what is left; what went back by itself is not taken back.
+        ([(Progress.COMMITTED, None), (Progress.STAGED, BROKEN), (Progress.RETURNED, BROKEN)], [TAKE_BACK]),
+        (
+            [(Progress.COMMITTED, None), (Progress.STAGED, None), (None, BROKEN)],
+            [(f"{SIDE_BY_SIDE}{OLD} on the others", ""), TAKE_BACK],
+        ),
+        (
+            [(Progress.COMMITTED, None), (Progress.STAGED, None), (None, AWAY)],
+            [
+                (f"{SIDE_BY_SIDE}{OLD} on the others", ""),
+                ("hosts that were not reached stopped the run; without them:", "again but ['shire03']"),
+            ],
+        ),
+        # Nothing is left of a run that has taken back all that it did.
+        ([(Progress.UNDONE, None), (Progress.UNDONE, BROKEN), (Progress.UNCHANGED, None)], []),
+    ],
+)
+def test_the_end_says_what_is_left_and_how_to_go_on(
+    ends: list[tuple[Progress | None, LoopError | None]], said: list[tuple[str, str]]
+) -> None:
+    assert ending(*ends) == said
