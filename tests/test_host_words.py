@@ -47,7 +47,9 @@ def activated(said: dict[str, str], service: Service, before: str | None = OLD, 
     """A run that has activated one host, which said this."""
     member = Host(service, said)
     run = Rollout("deploy", [member], Policy(), Stop(), lambda _: "fab deploy")
-    run._activate(Candidate(member, Activation("deploy", NEW, before, on_probation=trial)), lambda _: None)
+    activation = Activation("deploy", NEW, before, on_probation=trial)
+    run.candidates["shire01"] = Candidate(member, activation, warning="")
+    run._activate(member, lambda _: None)
     return run
 
 
