@@ -76,7 +76,7 @@ def test_a_launcher_that_was_edited_is_never_run(host: ShellHost) -> None:
     assert host.execute(DEPLOY) == host.execute(steps.activate(SERVICE, Activation("rollback", OLD, NEW))) == 0
     (home / "run/web").write_text("exec false\n")
     assert host.execute(DEPLOY) == 1
-    assert f"how release {NEW} is started was edited" in (host.transcript.last("refused") or "")
+    assert f"the launchers of release {NEW} were edited" in (host.transcript.last("refused") or "")
     assert host.serves() == OLD
 
 

@@ -101,7 +101,7 @@ def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_f
     assert host.execute(steps.activate(service, Activation("deploy", NEW, OLD), stop_first=True)) == 0
     assert [call for call in host.calls if call in {*FIRST, START}][:5] == [*FIRST, START]
     assert host.transcript.last("probation") is None
-    assert [one for one in host.transcript.all("step") if one.startswith("switch nobody was answered for")]
+    assert [one for one in host.transcript.all("step") if one.startswith("switch no request was answered for")]
     assert (host.serves(), host.running()) == (NEW, {"green"})
     assert not (host.folder / "refused").exists()
 

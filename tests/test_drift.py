@@ -208,7 +208,7 @@ def test_an_edited_file_is_announced_and_kept_before_it_is_overwritten(site: tup
     ended = clone.done(verb, "-H", "shire01", "--overwrite")
     copy = hosts_copies(site).strip()
     assert copy.startswith(f"{COPIES}{NGINX}.2")
-    assert f"{NGINX} is not as it was written here; what it was is kept as {copy}" in ended.both
+    assert f"{NGINX} was not as setup wrote it; a copy is kept as {copy}" in ended.both
     assert sh(hosts, f"cat {copy}") == edited
     assert sh(hosts, f"stat -c '%a %U:%G' {copy}") == "600 root:root\n"
     assert clone.fab("drift", "-H", "shire01").status == 0

@@ -302,7 +302,7 @@ def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPa
     run = Run(("n", "r", "{}", ""), step, io.BytesIO())
     monkeypatch.setattr(run, "reports", said.extend)
     answer = facts.Answer()
-    answer.told = {"machine": {"tools": {"tar": "/home/deploy/tar"}}, "files": {"/x": "y"}, "pythons": [1]}
+    answer.members = {"machine": {"tools": {"tar": "/home/deploy/tar"}}, "files": {"/x": "y"}, "pythons": [1]}
     monkeypatch.setattr(facts, "_look", lambda *_: answer)
     facts.perform(run)
     told: Mapping[str, Any] = json.loads(dict(said)["facts"])

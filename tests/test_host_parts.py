@@ -199,7 +199,7 @@ def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, recycles: bool
     monkeypatch.setattr(gate, "PROC", str(tmp_path))
     monkeypatch.setattr(units, "show", lambda *_: shown)
     made = Processes("myapp@blue.service", recycles=recycles)
-    assert made.look()
+    assert made.ask_systemd()
     assert made.same
     return made
 
@@ -213,7 +213,7 @@ def test_a_worker_that_is_gone_is_seen(
 ) -> None:
     seen = processes(monkeypatch, tmp_path, recycles=recycles)
     (tmp_path / "101/task/101/children").write_text(children)
-    seen.glance()
+    seen.update()
     assert (seen.same, seen.same_main) == (same, True)
 
 
@@ -222,7 +222,7 @@ def test_another_main_process_is_seen_however_workers_come_and_go(
 ) -> None:
     seen = processes(monkeypatch, tmp_path, recycles=True)
     monkeypatch.setattr(units, "show", lambda *_: {"MainPID": "102", "NRestarts": "1", "ActiveState": "active"})
-    assert seen.look()
+    assert seen.ask_systemd()
     assert not seen.same_main
     assert not seen.same
 

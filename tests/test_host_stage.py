@@ -378,7 +378,7 @@ def test_a_descent_leads_nowhere_else(place: Folder) -> None:
     (Path(place.path) / "link").symlink_to("/etc")
     with Descent(place, make=True) as folders:
         for path in ("..", "here/..", "link", "here//x", "/etc", "link/x"):
-            with pytest.raises(OSError, match=r"no name of a directory|Not a directory"):
+            with pytest.raises(OSError, match=r"not a name of a directory|Not a directory"):
                 folders.at(path)
         assert folders.at("").path == place.path
         assert folders.at("here/x/y").path.endswith("here/x/y")

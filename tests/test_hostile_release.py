@@ -128,7 +128,7 @@ def test_a_release_that_kills_its_successor_is_stopped_first_by_the_operators_wo
     assert site.answering == bad
     ended = site.done("rollback", "--stop-first")
     assert "--stop-first: what serves is killed before its successor starts" in ended.out
-    assert "nobody was answered for" in ended.out
+    assert "no request was answered for" in ended.out
     site.settled()
     assert site.answering == good
     assert site.show("myapp-worker.service", "MainPID") not in {"0", worker}

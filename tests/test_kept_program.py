@@ -131,7 +131,7 @@ def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) ->
         ("sudo -u deploy python3 -I -S {}/__main__.py status x", "plan RELEASE"),
         ("python3 -I -S {}/__main__.py plan x", "sudo -u deploy"),
         ("sudo -u deploy python3 -I -S {}/__main__.py help", "plan RELEASE"),
-        ("sudo -u deploy python3 -I -S {}/__main__.py run /etc/hostname", "this is no step"),
+        ("sudo -u deploy python3 -I -S {}/__main__.py run /etc/hostname", "is not a step"),
         ("sudo -u deploy python3 -I -S {}/__main__.py run /none", "/none: No such file"),
         ("sudo -u deploy python3 -I -S {}/__main__.py activate 000000000000", "is not on this host"),
     ],

@@ -36,7 +36,7 @@ def standing(
     state: State, *history: str, kept: tuple[str, ...] = (OLD, NEW), name: str = "nothing-of-ours"
 ) -> status.Standing:
     answer = facts.Answer()
-    answer.told = {"state": plain(state), "survey": plain(Survey(uptime=1600, free_bytes=3_200_000_000))}
+    answer.members = {"state": plain(state), "survey": plain(Survey(uptime=1600, free_bytes=3_200_000_000))}
     answer.lines = [("release", json.dumps({"id": one})) for one in kept] + [("history", one) for one in history]
     return status.Standing(name, "/opt/apps/myapp", answer)
 

@@ -1,4 +1,4 @@
-"""Accounts of the host, and work that is done with the rights of one of them alone."""
+"""Find and make accounts of the host; run work with the rights of one account only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Account(NamedTuple):
 
 
 def find(name: str) -> Account | None:
-    """The account of this name; None when there is none."""
+    """Return the account of this name, or None."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -37,7 +37,7 @@ def find(name: str) -> Account | None:
 
 
 def of_uid(uid: int) -> Account | None:
-    """The account with this number; None when there is none."""
+    """Return the account with this uid, or None."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -46,7 +46,7 @@ def of_uid(uid: int) -> Account | None:
 
 
 def group_exists(name: str) -> bool:
-    """Whether the host has a group of this name."""
+    """Return True if the host has a group of this name."""
     try:
         grp.getgrnam(name)
     except KeyError:
@@ -55,7 +55,7 @@ def group_exists(name: str) -> bool:
 
 
 def made_by_setup(name: str) -> bool:
-    """Whether the account looks, to the letter, like one that `make_service_account` makes."""
+    """Return True if the account has exactly the attributes that `make_service_account` sets."""
     try:
         entry = pwd.getpwnam(name)
         group = grp.getgrgid(entry.pw_gid)
@@ -65,7 +65,7 @@ def made_by_setup(name: str) -> bool:
 
 
 def make_service_account(run: Run, name: str) -> Account:
-    """The account that the service runs as; it has no home and no shell."""
+    """Return the account that the service runs as, made if missing: without home and login shell."""
     if find(name) is None:
         run.say("account", name)
         made = programs.run(
@@ -74,14 +74,14 @@ def make_service_account(run: Run, name: str) -> Account:
         )
         if not made:
             raise Refused(f"useradd did not make the account {name}")
-    found = find(name)
-    if found is None or found.uid not in SYSTEM_UIDS:
+    account = find(name)
+    if account is None or account.uid not in SYSTEM_UIDS:
         raise Refused(f"the account {name} is a person's: give the service another name")
-    return found
+    return account
 
 
 def become(account: Account) -> None:
-    """Give up root for good: this process has the rights of the account from now on, and nobody may trace it."""
+    """Give up root for good: from now on this process has only the rights of the account, which cannot trace it."""
     os.setgroups(os.getgrouplist(account.name, account.gid))
     os.setgid(account.gid)
     os.setuid(account.uid)
@@ -89,10 +89,10 @@ def become(account: Account) -> None:
 
 
 def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: float, limit: int) -> bytes:
-    """What `work` writes, run in a process that has the rights of the account alone.
+    """Run `work` in a child process with only the rights of the account; return what it writes.
 
-    Raise OSError when it fails, or when it has not ended after `seconds` or has written more than `limit` bytes: the
-    directories it reads belong to the account, which may have put anything there.
+    Raise OSError if it fails, runs longer than `seconds` or writes more than `limit` bytes: it reads directories of
+    the account, which may have put anything there.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -107,59 +107,59 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
         os.close(reading)
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
-    word, _, rest = written.partition(b"\n")
-    if word == b"ok %d" % len(rest):
-        return rest
-    told = rest.decode("utf-8", "replace") if word == b"error" else f"its reader ended with status {status}"
-    raise OSError(0, f"as {account.name}: {told}")
+    outcome, _, output = written.partition(b"\n")
+    if outcome == b"ok %d" % len(output):
+        return output
+    reason = output.decode("utf-8", "replace") if outcome == b"error" else f"its reader ended with status {status}"
+    raise OSError(0, f"as {account.name}: {reason}")
 
 
-class _Kept(io.BytesIO):
-    """What is written, as long as it is no more than `limit` bytes; OSError for more."""
+class _Bounded(io.BytesIO):
+    """A buffer that holds at most `limit` bytes; OSError for more."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._left = limit
 
     def write(self, data: Any) -> int:
-        """Keep it, or refuse."""
+        """Append the data; OSError if it exceeds the limit."""
         self._left -= len(memoryview(data))
         if self._left < 0:
-            raise OSError(0, "the files of the deploy account have too much to tell")
+            raise OSError(0, "the deploy account's files have too much content to report")
         return super().write(data)
 
 
 def _work_and_exit(account: Account, work: Callable[[BinaryIO], None], writing: int, limit: int) -> None:
-    """Run in the child: a line that says how it went, and how long it is, comes first: what was cut off is no answer.
+    """Run `work` in the child; write its outcome and length in a first line, then its output.
 
-    The account may end this process at any moment.
+    The length shows a truncated answer: the account can kill this process at any moment.
     """
-    kept = _Kept(limit)
+    buffer = _Bounded(limit)
     try:
         become(account)
-        work(kept)
-        told = kept.getvalue()
-        answer = b"ok %d\n%b" % (len(told), told)
+        work(buffer)
+        output = buffer.getvalue()
+        answer = b"ok %d\n%b" % (len(output), output)
     except BaseException as error:
         answer = b"error\n" + str(error).encode("utf-8", "replace")
     try:
         while answer:
             answer = answer[os.write(writing, answer) :]
     finally:
-        # The parent ends it: an end of its own could be told from a cut by nothing.
+        # The status does not matter: the parent judges by the first line, and kills this process anyway.
         os.close(writing)
         os._exit(0)
 
 
 def _read(descriptor: int, deadline: float, limit: int) -> bytes:
-    kept = b""
+    received = b""
     while True:
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise OSError(0, "the files of the deploy account could not be read in time")
+            raise OSError(0, "the deploy account's files could not be read in time")
         data = os.read(descriptor, 1 << 16)
         if not data:
-            return kept
-        kept += data
-        if len(kept) > limit:
-            raise OSError(0, f"the files of the deploy account say more than {limit >> 20} MiB")
+            return received
+        received += data
+        if len(received) > limit:
+            raise OSError(0, f"reading the deploy account's files gave more than {limit >> 20} MiB")

@@ -1,6 +1,6 @@
-"""Start the staged release in the idle slot, check it, move the traffic, and commit it, or leave that to its probation.
+"""Start the staged release in the idle slot, check it, switch the traffic to it, and commit it or begin a probation.
 
-Whatever ends this before, what served is put back: `Activation.leave` is the one place where that is decided.
+If anything stops this before the commit, `Activation.leave`, and nothing else, brings the former release back.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from .trial import Trial
 from .units import Child, systemctl
 
 _COUNTED = 60
-"""Seconds for which systemd counts the starts of a unit."""
+"""Seconds: the interval in which systemd counts the starts of a unit."""
 _PATIENCE = 5
-"""Seconds in which a guard starts, and in which the front door answers."""
+"""Seconds a guard may take to start, and the front door to answer."""
 _AGAIN = "run the deploy of its content again"
 
 
 def perform(run: Run) -> None:
-    """The whole of it. From the first change on, how it ended is reported here."""
+    """Run the step. From the first change on, `leave` reports a failure."""
     activation = Activation(run)
-    if activation.came_back():
+    if activation.finish_if_serving():
         return
     activation.check_release()
     activation.choose_probation()
     activation.write_guard()
-    activation.keep_step()
+    activation.save_step()
     try:
         activation.go()
     except Exception as error:
@@ -42,7 +42,7 @@ def perform(run: Run) -> None:
 
 
 class Activation(Trial):
-    """One release on its way, as the run itself brings it there."""
+    """One activation, as the run itself performs it; its guard is the other `Trial`."""
 
     def __init__(self, run: Run) -> None:
         stage = "undo" if run.step["action"] == "undo" else "activate"
@@ -61,14 +61,14 @@ class Activation(Trial):
         self.judge()
 
     def _expect(self) -> None:
-        """The committed release must be what the plan saw, before or after the end of a probation."""
+        """Raise Moved unless the committed release is one that the plan allows: before or after a probation's end."""
         self.run.report("before", self.serves)
         self.run.report("served", self._ground.served)
         if self.serves not in self.step["expect"]:
             raise Moved(self.serves)
 
-    def came_back(self) -> bool:
-        """What was asked for is the committed release, up all the while: the traffic is back, and that is all."""
+    def finish_if_serving(self) -> bool:
+        """If returning the traffic to the committed release was all to do, record that and return True."""
         wanted = self._ground.returned and self.release == self.serves and self.step["action"] != "restart"
         if not (wanted and self.probe.slot(self.old, _PATIENCE).well and self.probe.front(_PATIENCE).well):
             return False
@@ -78,7 +78,7 @@ class Activation(Trial):
         return True
 
     def check_release(self) -> None:
-        """It is there, whole, and can run."""
+        """Raise Refused unless the release is on this host, undamaged, and able to run."""
         name = self.release
         try:
             folder = Folder.open(self._path)
@@ -86,14 +86,14 @@ class Activation(Trial):
             raise Refused(f"release {name} is not on this host") from None
         with folder:
             if folder.status("MANIFEST") is None:
-                # Of a former deploy account (see `handover`): what serves goes on serving, and nothing else does.
+                # A former deploy account put it there (see `handover`): only a restart or an undo may start it.
                 if self.step["action"] not in {"restart", "undo"}:
-                    told = "has no list of its files: a former deploy account put it there, or somebody took that away"
-                    raise Refused(f"release {name} {told}; {_AGAIN}")
+                    why = "has no list of its files: a former deploy account put it there, or the list was removed"
+                    raise Refused(f"release {name} {why}; {_AGAIN}")
             elif not release.holds(folder, "MANIFEST", "code/"):
                 raise Refused(f"release {name} is damaged on this host: {_AGAIN}")
             if folder.status("LAUNCHERS") and not release.holds(folder, "LAUNCHERS"):
-                raise Refused(f"how release {name} is started was edited on this host: {_AGAIN}")
+                raise Refused(f"the launchers of release {name} were edited on this host: {_AGAIN}")
         if not venv.whole(f"{self._path}/venv"):
             raise Refused(self._venv_broken)
 
@@ -102,12 +102,12 @@ class Activation(Trial):
         return f"the venv of release {self.release} is damaged, or its Python is gone: {_AGAIN}"
 
     def choose_probation(self) -> None:
-        """Nothing can be watched against a former release that is not there, or not up."""
+        """Set the seconds of probation: none without a former release that is up, since there is no way back."""
         missing = ""
         if not self.old:
             missing = "no former release"
         elif self._ground.old_state != "active":
-            self.run.say("recover", "the service is stopped, and is started by this")
+            self.run.say("recover", "the service is stopped; this run starts it")
             missing = "no former release that is up"
         elif self.step["stop_first"]:
             missing = "no former release that is still up"
@@ -116,27 +116,27 @@ class Activation(Trial):
             self.run.say("probation", f"none: there is {missing} to go back to, so it is committed at once")
 
     def write_guard(self) -> None:
-        """What its guard runs, as the unit in /etc/systemd/system calls it: this program, as it is kept here."""
+        """Write the script that the guard's unit in /etc/systemd/system runs: it starts a copy of this program."""
         try:
             path = program.keep(self.run, self.service.root, self.run.sources)
         except OSError:
-            # A full disk is no reason not to go back.
+            # A full disk must not prevent a rollback: use /run.
             path = program.keep(self.run, self.turns.folder.path, self.run.sources)
         self.turns.folder.overwrite("script", f"exec {sys.executable} -I -S {path}/__main__.py\n".encode(), 0o644)
 
-    def keep_step(self) -> None:
-        """For who has to do the next one by hand."""
+    def save_step(self) -> None:
+        """Save the step for `by_hand`, which repeats it without a controller."""
         with suppress(OSError), Folder.open(f"{self.service.root}/{program.PLACE}") as folder:
             folder.overwrite(by_hand.LAST, (json.dumps(self.step, indent=2) + "\n").encode(), 0o600)
 
     def go(self) -> None:
-        """From the first change to the last."""
+        """Perform the activation, from the first change to the last."""
         self.run.point(f"{self.stage}.trapped")
         gate = Gate(self.run, self.probe, self.new, former=bool(self.old))
         self._start_candidate(gate)
         self._await_posting()
         self.run.point(f"{self.stage}.guarded")
-        gate.hold(self._started)
+        gate.await_healthy(self._started)
         self.run.point(f"{self.stage}.held")
         door.check(self.run, self.probe, self.new, self.serves, self.stage)
         self._await_guard()
@@ -161,7 +161,7 @@ class Activation(Trial):
         self.record("started")
         self._begun = True
         self.run.point(f"{self.stage}.intent")
-        # What was placed in the future counts as just now.
+        # A link placed "in the future", by a clock that was set back, counts as recent.
         recent = self.slots.placed_ago(self.new) <= _COUNTED
         self.slots.relink(f"../../releases/{self.release}", f"slots/{self.new}", "release")
         self.run.point(f"{self.stage}.placed")
@@ -177,7 +177,7 @@ class Activation(Trial):
         self.run.point(f"{self.stage}.started")
 
     def _post_guard(self) -> None:
-        """Should this be killed, the host finishes what is committed, and takes back what is not."""
+        """Start the guard, which finishes a committed activation, or undoes it, if this run is killed."""
         self.turns.until.write("")
         self.turns.folder.overwrite("run", self.run.framed({**self.step, "step": "guard"}), 0o600)
         self._posting = systemctl("start", self.service.watch(self.new))
@@ -196,9 +196,9 @@ class Activation(Trial):
             time.sleep(0.02)
 
     def _stop_former(self) -> None:
-        """Before its successor starts, which it could end: they are of one account, as are its workers and jobs.
+        """If `stop_first`, stop the former release: it shares the candidate's account, so it could kill the candidate.
 
-        The guard is there by now, and starts it again should this be killed.
+        The guard runs by now, and starts the former release again if this run is killed.
         """
         if not (self.step["stop_first"] and self.old):
             return
@@ -206,12 +206,11 @@ class Activation(Trial):
         self._await_guard()
         beside, timers = self.step["companions"], self.step["timers"]
         if beside and not units.allowed("stop", *beside, *timers):
-            # Rules that an older version wrote know the slots alone.
-            told = "sudo does not know all that --stop-first needs: fab setup writes the rules. Nothing was stopped"
-            raise Failed(told)
-        self.run.say(
-            "stop", f"slot {self.old}, before slot {self.new} starts: nobody is answered until that has the traffic"
-        )
+            # The sudo rules of an older version cover only the slots.
+            why = "sudo does not allow all that --stop-first needs: fab setup writes the rules. Nothing was stopped"
+            raise Failed(why)
+        effect = f"no request is answered until slot {self.new} has the traffic"
+        self.run.say("stop", f"slot {self.old}, before slot {self.new} starts: {effect}")
         self._silent_since = now()
         self.slots.kill(self.old)
         stopped = self.slots.stop(self.old).wait()
@@ -223,15 +222,15 @@ class Activation(Trial):
         self._started = now()
 
     def _not_started(self, gate: Gate) -> Failed:
-        """Of what fails to start, the reason that an operator can do something about."""
+        """Return why the candidate did not start: the reason that an operator can act on."""
         limit = self.service.health.start_timeout
         if now() - self._started >= limit:
-            told = (
+            why = (
                 f"slot {self.new} was not ready within {limit} s of its start: health.timeout is too short, or it hangs"
             )
-            return Failed(told)
-        if gate.look() == "signal":
-            return gate.ended(f"slot {self.new} did not start")
+            return Failed(why)
+        if gate.unit_result() == "signal":
+            return gate.failure(f"slot {self.new} did not start")
         why = "" if venv.whole(f"{self._path}/venv") else f": {self._venv_broken}"
         return Failed(f"slot {self.new} did not start{why}")
 
@@ -248,27 +247,27 @@ class Activation(Trial):
             raise Failed(f"nothing can listen at {listen}: is it taken, or no address of this host?")
         door.require(self.probe.front(_PATIENCE))
         if self._silent_since:
-            self.run.say("switch", f"nobody was answered for {int(now() - self._silent_since + 0.99)} s")
+            self.run.say("switch", f"no request was answered for {int(now() - self._silent_since + 0.99)} s")
         self.run.point(f"{self.stage}.front")
 
     def _begin_probation(self) -> None:
-        """From here on the host watches by itself, and goes back by itself: nobody has to be there."""
+        """Begin the probation and end the run: the guard watches the release and goes back by itself."""
         seconds = self._probation
-        told = f"for {seconds} s slot {self.old} stays up, and the host goes back to it if this one fails"
-        self.run.say("probation", told)
+        what = f"for {seconds} s slot {self.old} stays up, and the host goes back to it if this one fails"
+        self.run.say("probation", what)
         self.record("probation")
         self.run.point("activate.probation")
         self.turns.until.begin("", seconds)
         self._handed_over = True
-        # It has waited for this lock, and is not to wait for a run that hangs here.
+        # The guard waits for this lock: free it now, in case this run hangs below.
         self.turns.activate.free()
         self.run.point("activate.watching")
         self.run.report("probation", str(seconds))
 
     def _hand_over(self) -> None:
-        """The release serves, and is committed. Its guard has the time to let the old slot drain, and to make room."""
+        """Leave it to the guard to drain the old slot and to prune."""
         if self.old:
-            self.run.say("drain", f"slot {self.old}, which the host does by itself")
+            self.run.say("drain", f"slot {self.old}: the host does this by itself")
         self.run.point(f"{self.stage}.handover")
         self.turns.until.begin("drain")
         self._handed_over = True
@@ -276,7 +275,7 @@ class Activation(Trial):
     # The way out
 
     def leave(self, error: Exception) -> int:
-        """What is committed is finished, and what is not is taken back; the exit status."""
+        """Finish what is committed, or undo what is not; return the exit status."""
         status = 129 if isinstance(error, Interrupted) else 1
         if isinstance(error, Refused):
             self.run.report("refused", error.text)
@@ -284,7 +283,7 @@ class Activation(Trial):
             return status
         self.why = self.run.why(error)
         if self.committed:
-            # No way back: what is left to do is done, or workers would stay with the old release.
+            # Committed, so no way back: finish, or the workers would keep the old release.
             self.follow_up()
             with self.run.surely():
                 self._hand_over()
@@ -296,6 +295,6 @@ class Activation(Trial):
         return status
 
     def _report_journal(self) -> None:
-        # A little earlier, since two clocks are read one after the other.
+        # 20 ms earlier: two clocks are read one after the other.
         since = time.time() - (now() - self._started) - 0.02
         units.said(self.run, self.service.slot(self.new), "-n", "200", "--since", f"@{since:.2f}")

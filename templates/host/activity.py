@@ -1,4 +1,4 @@
-"""Who is at work on a service at this moment: asked without taking a lock, which a run that begins would meet."""
+"""Find the run that is at work on a service. Takes no lock: a run that starts now would find it taken."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import NamedTuple
 from . import locks
 
 _LAST = 4000
-"""Bytes of a lock's file that are read: what its holder wrote."""
+"""Bytes read of a lock file, in which its holder wrote a line."""
 
 
 class Activity(NamedTuple):
-    """busy: the line of who holds the lock, None when nobody does; adrift: of a run that nobody holds any more."""
+    """busy: the line that the lock's holder wrote, or None; adrift: the holder is a run whose controller is gone."""
 
     busy: str | None = None
     adrift: bool = False
 
 
 def look(name: str) -> Activity:
-    """The activity on a service."""
+    """Return the activity on a service."""
     if not held(f"{locks.RUN}/{name}/lock/activate"):
         return Activity()
     line = last_line(f"{locks.RUN}/{name}/lock/activate")
-    # The watch of a probation is the host's own, and nobody's run.
-    alone = _group(line) and not held(f"{locks.RUN}/{name}/lock/run") and not _on_probation(name)
+    # The guard watches a probation without a controller: that is no run.
+    alone = _has_group(line) and not held(f"{locks.RUN}/{name}/lock/run") and not _on_probation(name)
     return Activity(line, bool(alone))
 
 
 def held(path: str) -> bool:
-    """Whether a process holds the lock of a file."""
+    """Return True if a process holds the lock of a file."""
     try:
-        found = os.stat(path, follow_symlinks=False)
+        status = os.stat(path, follow_symlinks=False)
     except OSError:
         return False
-    at = f" {os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} 0 EOF"
-    return any(": FLOCK " in line and line.endswith(at) for line in _locks())
+    file = f" {os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino} 0 EOF"
+    return any(": FLOCK " in line and line.endswith(file) for line in _locks())
 
 
 def _locks() -> Iterator[str]:
-    """The lines of /proc/locks; then those of each open file of ours.
+    """Yield the lines of /proc/locks, then those of each open file that we may read.
 
-    In a container the first leaves out what a process has locked that ended, though others inherited it.
+    In a container /proc/locks omits a lock whose taker has ended, even if other processes inherited it.
     """
     yield from _lines(f"{locks.PROC}/locks")
     for pid in filter(str.isdigit, os.listdir(locks.PROC)):
@@ -64,7 +64,7 @@ def _lines(path: str) -> list[str]:
 
 
 def last_line(path: str) -> str:
-    """The last line of a lock's file."""
+    """Return the last line of a lock file."""
     try:
         with open(path, "rb") as file:
             return file.read(_LAST).decode("utf-8", "replace").rstrip("\n").rpartition("\n")[2]
@@ -72,8 +72,8 @@ def last_line(path: str) -> str:
         return ""
 
 
-def _group(line: str) -> bool:
-    """Whether the holder named the processes that may be ended when their controller is gone."""
+def _has_group(line: str) -> bool:
+    """Return True if the holder named a process group that may be killed once its controller is gone."""
     try:
         group = json.loads(line)["group"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -83,7 +83,7 @@ def _group(line: str) -> bool:
 
 def _on_probation(name: str) -> bool:
     try:
-        there = os.lstat(f"{locks.RUN}/{name}/ctl/probation/until").st_size > 0
+        watched = os.lstat(f"{locks.RUN}/{name}/ctl/probation/until").st_size > 0
     except OSError:
         return False
-    return there and held(f"{locks.RUN}/{name}/lock/guard")
+    return watched and held(f"{locks.RUN}/{name}/lock/guard")

@@ -1,11 +1,11 @@
-"""The program in the hands of an operator on the host, when no controller is there:
+"""The host's program, run by an operator on the host without a controller:
 
-python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py status             how the service stands, and what to do
-python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py plan RELEASE       the step that would be run, as JSON
-python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py activate RELEASE   run it: a rollback, with checks and undo
-python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py run FILE           a step that `fab plan --steps` has printed
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py status             the state of the service, and what to do
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py plan RELEASE       print the step that `activate` would run
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py activate RELEASE   roll back to RELEASE, with checks and undo
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py run FILE           run a step that `fab plan --steps` printed
 
-As the deploy account: sudo -u ACCOUNT ... With --verbose each program that is started is shown first.
+Run it as the deploy account: sudo -u ACCOUNT ... With --verbose it prints each program before starting it.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ from .folders import Folder
 from .run import utc_now
 
 LAST = ".activate.json"
-"""The step of the last activation, beside the copies of the program: what this host has to know to do one by itself."""
+"""The step of the last activation, beside the copies of the program. `activate` and `status` reuse its settings."""
 _MOST = 1 << 20
-_REST = {"status": 0, "plan": 1, "activate": 1, "run": 1}
-"""How many words follow each verb."""
+_ARGUMENTS = {"status": 0, "plan": 1, "activate": 1, "run": 1}
+"""Number of arguments of each verb."""
 _HISTORY = 200
-"""Lines of it that tell which release was there before."""
+"""Lines of the history in which `status` looks for the previous release."""
 
 
-class Asked(NamedTuple):
-    """What to run: the four lines of a run, and its step. step: None where it was only to be shown."""
+class Command(NamedTuple):
+    """The four head lines of a run (see `Run`), and its step."""
 
     head: tuple[str, str, str, str]
     step: Mapping[str, Any]
 
 
-def asked(words: Sequence[str], place: str) -> Asked | None:
-    """What the words of a command line mean; None where all is done. place: of the copies. SystemExit for a mistake."""
+def parse(words: Sequence[str], place: str) -> Command | None:
+    """Return the command to run; None if `plan` has printed it; SystemExit for a mistake. place: of the copies."""
     programs.verbose = "--verbose" in words
-    verb, *rest = [word for word in words if word != "--verbose"] or [""]
-    if _REST.get(verb) != len(rest):
+    verb, *arguments = [word for word in words if word != "--verbose"] or [""]
+    if _ARGUMENTS.get(verb) != len(arguments):
         sys.stderr.write(f"{__doc__}")
         sys.exit(2)
     owner = os.stat(place).st_uid
     if os.geteuid() != owner:
-        # Root, too: it would run what another account can write.
+        # Root is refused, too: it would run a program that another account can write.
         sys.exit(f"this is for the account that deploys here: sudo -u {pwd.getpwuid(owner).pw_name} ...")
-    step = _step(verb, rest, place)
+    step = _step(verb, arguments, place)
     if verb == "plan":
         print(json.dumps(step, indent=2))  # noqa: T201
         return None
     os.umask(0o022)
     who = json.dumps({"user": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename})
     run = f"{utc_now().translate(str.maketrans('', '', '-:Z'))}-byhand"
-    return Asked(("", run, who, ""), step)
+    return Command(("", run, who, ""), step)
 
 
-def _step(verb: str, rest: Sequence[str], place: str) -> dict[str, Any]:
+def _step(verb: str, arguments: Sequence[str], place: str) -> dict[str, Any]:
     if verb == "status":
-        asked = {"step": "status", "wanted": "", "history": _HISTORY, "wait": 0, "watch": 0}
-        return {**_read(f"{place}/{LAST}"), **asked}
-    return _read(rest[0]) if verb == "run" else activation(place, rest[0])
+        status = {"step": "status", "wanted": "", "history": _HISTORY, "wait": 0, "watch": 0}
+        return {**_read(f"{place}/{LAST}"), **status}
+    return _read(arguments[0]) if verb == "run" else activation(place, arguments[0])
 
 
 def activation(place: str, release: str) -> dict[str, Any]:
-    """The step that brings the traffic to a release of this host: the last one, about another release."""
+    """Return the step that activates a release of this host: the last activation's, with this release."""
     step = _read(f"{place}/{LAST}")
     root = step["root"]
     with Folder.open(root) as folder:
@@ -82,7 +82,7 @@ def _read(path: str) -> dict[str, Any]:
     except OSError as error:
         sys.exit(f"{path}: {error.strerror}")
     except ValueError as error:
-        sys.exit(f"{path}: this is no step: {error}")
+        sys.exit(f"{path} is not a step: {error}")
     if not isinstance(step, dict) or "step" not in step:
-        sys.exit(f"{path}: this is no step")
+        sys.exit(f"{path} is not a step")
     return step

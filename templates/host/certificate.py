@@ -1,4 +1,4 @@
-"""The certificate of the front door: made here, or the operator's own."""
+"""Install the certificate of the front door: self-signed, or the operator's own."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----\n", re.DOTALL)
 
 
 def paths(name: str) -> tuple[str, str]:
-    """Where the certificate and the key lie."""
+    """Return the paths of the certificate and of its key."""
     return f"/etc/{name}/tls/certificate.pem", f"/etc/{name}/tls/key.pem"
 
 
-def own(name: str, sent: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The operator's own, by path; empty where the host makes one or needs none."""
+def operators_pair(name: str, sent: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the operator's certificate and key, by path; empty where the host makes one or needs none."""
     return {path: sent[key] for path, key in zip(paths(name), ("tls/certificate.pem", "tls/key.pem")) if key in sent}
 
 
 def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, bytes], server_name: str) -> None:
-    """Put a certificate in place, unless the one that is there is the one that is wanted."""
+    """Install the certificate, unless the installed one is right. given: see `operators_pair`."""
     name = record.name
     certificate, key = paths(name)
     for path in (certificate, key):
@@ -38,8 +38,8 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
             return
         run.say("certificate", "the operator's own")
     else:
-        there = files.read(certificate)
-        if there is not None and not there.target and _is_for(there.data, server_name):
+        former = files.read(certificate)
+        if former is not None and not former.target and _is_for(former.data, server_name):
             return
         run.say("certificate", f"self-signed, for {server_name}")
         pair = dict(zip((certificate, key), _self_signed(name, server_name)))
@@ -50,8 +50,8 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
     changes.replace(certificate, pair[certificate], 0o644)
 
 
-def make_nobodys(run: Run, name: str) -> None:
-    """Key and certificate, in one file, that nginx shows to those who ask for a name that no site has."""
+def make_default(run: Run, name: str) -> None:
+    """Make the key and certificate, one file, that nginx shows for a name that no site has."""
     path = f"/etc/{name}/tls/nobody.pem"
     files.remove_parts(path)
     if files.read(path) is None:
@@ -62,7 +62,7 @@ def make_nobodys(run: Run, name: str) -> None:
 
 
 def _self_signed(name: str, server_name: str) -> tuple[bytes, bytes]:
-    """Certificate and key. openssl writes both into its pipe to us, so the key lies nowhere before its place."""
+    """Return a new certificate and key. openssl writes both to a pipe, so the key is in no temporary file."""
     made = programs.ask(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
         *("-days", "3650", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{server_name}"),
@@ -71,7 +71,7 @@ def _self_signed(name: str, server_name: str) -> tuple[bytes, bytes]:
     blocks = {found[1]: found[0] for found in _PEM.finditer(made.output.encode())}
     key = next((block for label, block in blocks.items() if label.endswith(b"PRIVATE KEY")), None)
     if not made.well or key is None or b"CERTIFICATE" not in blocks:
-        raise Refused("openssl makes no certificate")
+        raise Refused("openssl did not make a certificate")
     return blocks[b"CERTIFICATE"], key
 
 

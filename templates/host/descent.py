@@ -1,4 +1,4 @@
-"""Trees of files: gone through in the order of their paths, so that each directory is opened once, and removed."""
+"""Walk and remove trees of files. Paths come in order, so each directory is opened once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .folders import Folder
 
 
 class Descent:
-    """The directories below one; the last that was asked for stays open. make: those that are missing are made."""
+    """The directories below `top`; the last one used stays open. make: make those that are missing."""
 
     def __init__(self, top: Folder, *, make: bool = False) -> None:
         self._top, self._make = top, make
@@ -20,7 +20,7 @@ class Descent:
 
     @property
     def path(self) -> str:
-        """The path of the uppermost, for messages."""
+        """The path of `top`, for messages."""
         return self._top.path
 
     def __enter__(self) -> Descent:
@@ -30,7 +30,7 @@ class Descent:
         self._open.close()
 
     def at(self, path: str) -> Folder:
-        """A directory, by its path from the uppermost; OSError for `..` and for a link."""
+        """Return a directory by its path below `top`; OSError for `..` and for a link."""
         if path != self._at:
             self._open.close()
             self._at, self._folder = "", self._top
@@ -41,25 +41,25 @@ class Descent:
 
     def _enter(self, name: str) -> Folder:
         if name in {"", ".", ".."}:
-            raise OSError(0, "it is no name of a directory", f"{self._folder.path}/{name}")
+            raise OSError(0, "not a name of a directory", f"{self._folder.path}/{name}")
         if self._make:
             self._folder.make(name, 0o755)
         return self._open.enter_context(self._folder.below(name))
 
 
 def link(source: Folder, target: Folder, name: str) -> None:
-    """Give a file of one directory the same name in another."""
+    """Hard-link a file into another directory, by the same name."""
     os.link(name, name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor, follow_symlinks=False)
 
 
 def clear(folder: Folder, name: str) -> None:
-    """Remove whatever has this name, with all that is in it, however deep; nothing happens where there is nothing.
+    """Remove a file or a tree, however deep, if it exists.
 
-    Somebody else may be at it, too: the guard of the run before removes what is not needed any more.
+    The guard of the previous run may be pruning the same tree at this moment.
     """
-    found = folder.status(name)
-    if found and stat.S_ISDIR(found.st_mode):
+    status = folder.status(name)
+    if status and stat.S_ISDIR(status.st_mode):
         if not programs.remove_tree(f"{folder.path}/{name}"):
-            raise OSError(0, "it cannot be removed: whose is it?", f"{folder.path}/{name}")
-    elif found:
+            raise OSError(0, "it cannot be removed: look at its owner", f"{folder.path}/{name}")
+    elif status:
         folder.remove(name)

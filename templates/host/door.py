@@ -12,9 +12,9 @@ _SECONDS = 5
 
 
 def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
-    """nginx leads whoever shows the host's own secret to the candidate, and everybody else to the live slot.
+    """Ask the candidate through nginx, which leads a request with the host's secret to it; Failed if it is not well.
 
-    serves: the release that everybody is led to; Failed with what is wrong.
+    serves: the release in the live slot, which gets all other requests.
     """
     kind, name = probe.service.front.kind, probe.service.name
     if kind == "listen":
@@ -30,16 +30,16 @@ def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
 
 
 def require(answer: probing.Answer) -> None:
-    """Failed for an answer that is wrong."""
+    """Raise Failed for a wrong answer."""
     if not answer.well:
         raise Failed(f"the front door does not answer for it: {answer.why}")
 
 
 def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
-    """All questions in one curl, whose start takes longer than an answer. The first that gets none is the last.
+    """Ask all questions with one curl, since its start takes longer than an answer; a missing answer ends it.
 
-    Plain HTTP comes first, since curl remembers whom it was told to ask by HTTPS alone. Between two answers stands a
-    word that the service cannot have said, since it is made anew each time.
+    Plain HTTP comes first, since curl remembers which hosts want HTTPS only (HSTS). The separator between two answers
+    is random, so the service cannot forge it.
     """
     host = probe.service.front.host
     between = os.urandom(8).hex()
@@ -52,19 +52,19 @@ def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
         *("--next", *each, "-k", "--resolve", "stranger.invalid:443:127.0.0.1"),
         *("-w", "%{http_code}", f"https://stranger.invalid{probe.path}"),
     )
-    redirect, _, rest = text.partition("\n")
-    service, ended, stranger = rest.partition(f"@{between}")
+    redirect, _, answers = text.partition("\n")
+    service, ended, stranger = answers.partition(f"@{between}")
     if not redirect.startswith((f"301 https://{host}/", f"308 https://{host}/")):
-        # Who answers nothing at all does not redirect either.
+        # A front door that gives no answer at all does not redirect either.
         require(probe.front(_SECONDS, slot))
         raise Failed(f"plain HTTP is not redirected to HTTPS: {redirect[:1000]}")
     if not ended:
         raise Failed("the front door does not answer for it: the answer is longer than 64 kB")
     if stranger == "\n000":
-        # It was the last question, and curl says why when it is asked alone.
+        # curl ended at the question to the service; asked alone, it prints why.
         require(probe.front(_SECONDS, slot))
         raise Failed("the front door did not answer for it at first")
     require(probe.judge(service, True))
-    # Names that are not ours must not reach the service, whoever else answers them, and is not told the secret.
+    # A foreign host name must not reach the service; another site may answer it, so it is asked without the secret.
     if probing.names(stranger, serves):
         raise Failed("the service answers for any host name")

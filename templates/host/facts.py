@@ -1,11 +1,11 @@
-"""Report what plan, doctor, status and health want to know of a host. Reads only, and ends in seconds.
+"""Report the facts that plan, doctor, status and health need. Reads only, and ends in seconds.
 
-Of a host where there is nothing to do this is the whole deploy: it starts few programs, and those side by side. What is
-told is one object, `facts {...}`, of the types in told.py; what may be much comes in lines of its own: `data`,
-`release`, `history`, `same` (of the manifest), `journal` and `systemd`.
+A deploy that changes nothing is only this step, so it starts few programs, and those in parallel. The facts are one
+object, `facts {...}`, of the types in told.py; what may be long has reports of its own: `data`, `release`, `history`,
+`same` (of the manifest), `journal` and `systemd`.
 
-Root tells what root's part depends on. What lies below directories of the deploy account is read by a process that has
-that account's rights alone.
+Root reads what the root setup depends on. What lies below directories of the deploy account is read by a process that
+has only that account's rights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units
-from .beside import Beside
+from .beside import Background
 from .folders import Folder
 from .locks import Lock
 from .run import Run
@@ -26,15 +26,15 @@ from .told import State, Told, plain
 _SECONDS, _MOST = 50, 48 << 20
 _AS_ROOT = ("sudo", "-n", "true")
 _DEPLOYERS = {"state", "survey", "pythons"}
-"""Members of what is told that are the deploy account's."""
+"""Members of `Told` that are read with the deploy account's rights."""
 
 
 def perform(run: Run) -> None:
-    """See the step's keys at `steps.facts` of the controller."""
+    """Run the step; the controller's `steps.facts` describes its keys."""
     step = run.step
     wants = frozenset(step["wants"])
-    # Where it is refused, sudo logs that: only who asks for rights is told.
-    root = Beside(lambda: "rights" in wants and (os.geteuid() == 0 or programs.ask(*_AS_ROOT).well))
+    # sudo logs each refusal, so ask it only if the rights are wanted.
+    root = Background(lambda: "rights" in wants and (os.geteuid() == 0 or programs.ask(*_AS_ROOT).well))
     known = record.read(step["name"])
     paths = [*step["files"], f"/etc/{step['name']}/tls/certificate.pem"]
     files = machine.contents(paths)
@@ -47,31 +47,31 @@ def perform(run: Run) -> None:
     answer = Answer()
     if "state" in wants:
         answer = _look(run, wants, known)
-    # Root's own word stands: the account adds no more than what is its to tell.
-    whole = {**plain(told), **{key: answer.told[key] for key in _DEPLOYERS & answer.told.keys()}}
+    # The account may add only its own members, so it cannot overwrite root's.
+    whole = {**plain(told), **{key: answer.members[key] for key in _DEPLOYERS & answer.members.keys()}}
     run.report("facts", json.dumps(whole))
     run.reports([*(machine.shown(files) if "contents" in wants else ()), *answer.lines])
 
 
 class Answer:
-    """What is known of a service: members of `Told` as JSON has them, and lines beside them."""
+    """The facts of a service. members: those of `Told`, as JSON; lines: reports beside them."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Any] = {}
+        self.members: dict[str, Any] = {}
         self.lines: list[tuple[str, str]] = []
 
     def write(self, output: BinaryIO) -> None:
-        """Hand it to another process."""
-        output.write(json.dumps([self.told, self.lines]).encode())
+        """Write it for another process."""
+        output.write(json.dumps([self.members, self.lines]).encode())
 
     def read(self, data: bytes) -> Answer:
-        """Take it from there."""
-        self.told, self.lines = json.loads(data)
+        """Read what `write` wrote."""
+        self.members, self.lines = json.loads(data)
         return self
 
 
 def _look(run: Run, wants: frozenset[str], known: record.Record) -> Answer:
-    """All that lies below directories of the deploy account, by who may read it."""
+    """Read what lies below the deploy account's directories, with that account's rights."""
     account = _account(run, known) if os.geteuid() == 0 else None
     if account is None or account.uid == 0:
         return ask(run, wants)
@@ -80,60 +80,60 @@ def _look(run: Run, wants: frozenset[str], known: record.Record) -> Answer:
 
 
 def _account(run: Run, known: record.Record) -> accounts.Account | None:
-    """Whose the service is: by the record, or by its directory where that has none."""
-    found = accounts.find(known.account) if known.account else None
-    if found is None:
+    """Return the account that owns the service: by the record, or else by its directory."""
+    owner = accounts.find(known.account) if known.account else None
+    if owner is None:
         with suppress(FileNotFoundError):
-            found = accounts.of_uid(os.lstat(run.step["root"]).st_uid)
-    return found
+            owner = accounts.of_uid(os.lstat(run.step["root"]).st_uid)
+    return owner
 
 
 def ask(run: Run, wants: frozenset[str]) -> Answer:
-    """What is known of the service, with the rights of who runs this."""
+    """Collect the facts of the service with the rights of this process."""
     step, about = run.step, service.of(run.step)
     activating = _wait(run)
     answer = Answer()
-    pythons = Beside(lambda: interpreters.ask(step["python"]) if "interpreters" in wants else ())
-    asked = survey.Questions(about, rights="rights" in wants) if "survey" in wants else None
+    pythons = Background(lambda: interpreters.ask(step["python"]) if "interpreters" in wants else ())
+    questions = survey.Questions(about, rights="rights" in wants) if "survey" in wants else None
     links = state.Links(about)
-    found = state.ask_units(about, surveyed=asked is not None)
-    look = state.Look(about, links, found)
-    health = Beside(lambda: look.ask_health(step["wanted"]) if "health" in wants else State().health)
+    shown = state.ask_units(about, surveyed=questions is not None)
+    look = state.Look(about, links, shown)
+    health = Background(lambda: look.ask_health(step["wanted"]) if "health" in wants else State().health)
     with ExitStack() as stack:
         root = None
-        # Another account may not look there: it is told whose the service is, by the record.
+        # Another account cannot open it, and learns from the record which account owns the service.
         with suppress(OSError):
             root = stack.enter_context(Folder.open(about.root))
-        told = look.told()._replace(activating=activating)
+        service_state = look.told()._replace(activating=activating)
         if root:
-            told = _below(run, wants, root, links, told, answer)
-        if asked:
-            told = told._replace(slots=asked.slots(told.slots, found))
-            answer.told["survey"] = plain(asked.told(links, found, root))
+            service_state = _below(run, wants, root, links, service_state, answer)
+        if questions:
+            service_state = service_state._replace(slots=questions.slots(service_state.slots, shown))
+            answer.members["survey"] = plain(questions.told(links, shown, root))
     if "journal" in wants:
         idle = "green" if links.current == "blue" else "blue"
         answer.lines += units.words(about.slot(idle), "-n", "200", "-b")
-    answer.told["pythons"] = plain(pythons.result())
-    answer.told["state"] = plain(told._replace(health=health.result()))
+    answer.members["pythons"] = plain(pythons.result())
+    answer.members["state"] = plain(service_state._replace(health=health.result()))
     return answer
 
 
 def _below(run: Run, wants: frozenset[str], root: Folder, links: state.Links, told: State, answer: Answer) -> State:
-    """What the directories of the service have, as far as it is wanted."""
+    """Read the wanted facts below the service's directory: add reports to `answer`, return the completed state."""
     step, current = run.step, links.releases.get(links.current, "")
     with suppress(OSError):
         answer.lines += stores.releases(root)
     if step["history"]:
         answer.lines += stores.history(root, step["history"])
-    # Of the release that is to be deployed nothing has to be compared.
+    # If the wanted release serves already, there is nothing to compare.
     if "manifest" in wants and current and current != step["wanted"]:
         answer.lines += stores.manifest(root, current)
     told = told._replace(pruning=stores.pruning(root))
-    asked = step["wanted"] or current
-    if "lists" in wants and asked and asked in links.releases.values():
-        # It loads OpenSSL, which nobody else here needs.
+    name = step["wanted"] or current
+    if "lists" in wants and name and name in links.releases.values():
+        # Imported only here, because it loads OpenSSL.
         release = import_module(".release", __package__)
-        with suppress(OSError), root.below("releases") as releases, releases.below(asked) as place:
+        with suppress(OSError), root.below("releases") as releases, releases.below(name) as place:
             told = told._replace(lists=release.lists(place))
     if "stores" not in wants:
         return told
@@ -141,16 +141,16 @@ def _below(run: Run, wants: frozenset[str], root: Folder, links: state.Links, to
 
 
 def _wait(run: Run) -> bool:
-    """After a lost link whoever activates ends within seconds, and only then is there something to read.
+    """Wait for the end of a running activation, as after a lost link; return True if it outlasts the wait.
 
-    Whether an activation goes on beyond the wait. watch: seconds for a probation.
+    The step's `watch`: seconds to wait for a probation; `wait`: for the activation itself.
     """
     name, step = run.step["name"], run.step
     late = False
     for lock, seconds in (("guard", step["watch"]), ("activate", step["wait"])):
         if not seconds:
             continue
-        # Where there is none, or it is another account's, there is nothing to wait for.
-        with suppress(OSError), Lock(name, lock) as found:
-            late = not found.wait(run, seconds) and lock == "activate"
+        # If the lock is missing, or another account's, there is nothing to wait for.
+        with suppress(OSError), Lock(name, lock) as running:
+            late = not running.wait(run, seconds) and lock == "activate"
     return late

@@ -1,4 +1,4 @@
-"""Root's files of a service: each takes its place by a rename, and the former ones are put back if the setup fails."""
+"""Write root's files of a service, each by a rename; put the former ones back if the setup fails."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .run import Refused, Run
 
 BACKUPS = "/var/backups/integrators-loop"
 COPIES = 10
-"""Of each file, the newest."""
+"""Copies kept of each edited file; older ones are removed."""
 
 
 class Former(NamedTuple):
-    """What lay in a place: a link's target, or a file's bytes and mode."""
+    """The former content of a path: a link's target, or a file's bytes and mode."""
 
     target: str
     data: bytes
@@ -35,9 +35,9 @@ class RootFiles:
         self._former: dict[str, Former | None] = {}
 
     def require_unedited(self, others: Mapping[str, bytes]) -> None:
-        """Refused, before anything is changed, when somebody edited a file that is to be written or removed.
+        """Raise Refused, before any change, if a file that setup will write or remove was edited on the host.
 
-        others: what is to be written beside the files that were asked for.
+        others: files that setup writes beside the wanted ones, by path.
         """
         wanted = {**dict.fromkeys(self.leftovers), **self._wanted, **others}
         edited = [path for path in sorted(wanted) if self._edited(path, wanted[path])]
@@ -57,13 +57,13 @@ class RootFiles:
 
     @property
     def leftovers(self) -> list[str]:
-        """Files that an earlier setup wrote and this one does not: units of processes that are gone, old sudo rules."""
+        """Files that only an earlier setup wrote, such as units of removed processes and old sudo rules."""
         return [
             path for path in self._record.paths if path not in self._wanted and self._record.files[path][0] == "file"
         ]
 
     def write(self, modes: Mapping[str, int]) -> None:
-        """Give each file its content, and remove what is left over."""
+        """Write each wanted file that differs, and remove the leftovers."""
         for path, data in sorted(self._wanted.items()):
             remove_parts(path)
             if not has(path, data):
@@ -73,7 +73,7 @@ class RootFiles:
             self.remove(path)
 
     def replace(self, path: str, data: bytes, mode: int) -> None:
-        """Give a file its content, and keep the former one until all is well."""
+        """Write a file; keep the former content for `put_back`."""
         self._keep(path, data)
         folder, name = os.path.split(path)
         os.makedirs(folder, exist_ok=True)
@@ -87,7 +87,7 @@ class RootFiles:
         self._run.point("setup.written")
 
     def remove(self, path: str) -> None:
-        """Remove a file that an earlier setup wrote, with its unit stopped."""
+        """Remove a file that an earlier setup wrote; stop its unit first."""
         if read(path) is None:
             return
         self._run.say("remove", path)
@@ -103,7 +103,7 @@ class RootFiles:
         self._former.setdefault(path, former)
 
     def _copy(self, path: str, former: Former) -> None:
-        """Keep what somebody edited, and say where."""
+        """Copy an edited file to BACKUPS, and report where."""
         folder, name = os.path.split(f"{BACKUPS}/{self._record.name}{path}")
         previous = os.umask(0o077)
         try:
@@ -117,13 +117,13 @@ class RootFiles:
                 os.symlink(former.target, copy, dir_fd=place.descriptor)
             else:
                 place.write(copy, former.data, 0o600)
-            old = [one for one in place.names() if one.startswith(f"{name}.") and one[len(name) + 1 :].endswith("Z")]
-            for one in old[:-COPIES]:
-                place.remove(one)
-        self._run.report("warning", f"{path} is not as it was written here; what it was is kept as {folder}/{copy}")
+            copies = [file for file in place.names() if file.startswith(f"{name}.") and file.endswith("Z")]
+            for file in copies[:-COPIES]:
+                place.remove(file)
+        self._run.report("warning", f"{path} was not as setup wrote it; a copy is kept as {folder}/{copy}")
 
     def put_back(self) -> None:
-        """Give every file that was changed what it had before."""
+        """Restore the former content of every file that this run changed."""
         for path, former in self._former.items():
             try:
                 self._put_back(path, former)
@@ -144,39 +144,39 @@ class RootFiles:
 
     @property
     def any_changed(self) -> bool:
-        """Whether this run has changed a file."""
+        """True if this run has changed a file."""
         return bool(self._former)
 
     def changed(self, part: str) -> bool:
-        """Whether a file whose path has this part was changed, by this run or by one that was killed before its end."""
+        """Return True if this run, or one that was killed, changed a file whose path contains `part`."""
         first = self._record.account is None
         unfinished = [path for path in self._record.files if first or len(self._record.digests(path)) > 1]
         return any(part in path for path in (*self._former, *unfinished, *self.leftovers))
 
 
 def read(path: str) -> Former | None:
-    """What lies in a place of root's; None where nothing does."""
+    """Return the content of a path below root's directories; None if it does not exist."""
     folder, name = os.path.split(path)
     try:
         with Folder.open(folder) as place:
-            found = place.status(name)
-            if found is None:
+            status = place.status(name)
+            if status is None:
                 return None
-            if stat.S_ISLNK(found.st_mode):
+            if stat.S_ISLNK(status.st_mode):
                 return Former(place.link(name), b"", 0)
-            return Former("", place.read(name, 1 << 24), stat.S_IMODE(found.st_mode))
+            return Former("", place.read(name, 1 << 24), stat.S_IMODE(status.st_mode))
     except FileNotFoundError:
         return None
 
 
 def has(path: str, data: bytes) -> bool:
-    """Whether a place has exactly this content."""
+    """Return True if a path is a regular file with exactly this content."""
     former = read(path)
     return former is not None and not former.target and former.data == data
 
 
 def remove_parts(path: str) -> None:
-    """What a setup left that was killed in the middle of a file."""
+    """Remove the temporary files that a killed setup left beside a path."""
     folder, name = os.path.split(path)
     if not os.path.isdir(folder):
         return

@@ -1,4 +1,4 @@
-"""The health gate: a slot answers as it should, several times in a row, from one and the same set of processes."""
+"""The health gate: a slot must answer correctly several times in a row, always from the same processes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .probe import Probe
 from .run import Failed, Run, now
 
 _LONGEST = 5
-"""Seconds that an answer may take."""
+"""Seconds an answer may take."""
 
 
 class Processes:
-    """The main process of a slot and its workers, as they were at the last look, and what systemd says of them."""
+    """The main process and workers of a slot, and systemd's state of its unit. recycles: workers end by themselves."""
 
     def __init__(self, unit: str, *, recycles: bool) -> None:
         self._unit, self._recycles = unit, recycles
@@ -24,8 +24,8 @@ class Processes:
         self._workers: set[str] = set()
         self.main = self.state = self.restarts = self.result = ""
 
-    def look(self) -> bool:
-        """Ask systemd; False where it does not answer."""
+    def ask_systemd(self) -> bool:
+        """Update everything; return False if systemd does not answer."""
         shown = units.show(self._unit, "MainPID", "NRestarts", "ActiveState", "Result")
         if not shown:
             return False
@@ -35,10 +35,10 @@ class Processes:
         self._read_workers()
         return True
 
-    def glance(self) -> None:
-        """As long as the workers can be read the main process is who it was, and nobody has to be asked about it."""
+    def update(self) -> None:
+        """Update the workers; ask systemd only if they cannot be read. If they can, the main process still lives."""
         if not (self._held_main and self._read_workers()):
-            self.look()
+            self.ask_systemd()
 
     def _read_workers(self) -> bool:
         try:
@@ -50,29 +50,29 @@ class Processes:
 
     @property
     def same(self) -> bool:
-        """Whether all who were there at the last look are there now. More may have come: they are forked one by one."""
-        there = {self.main, *self._workers}
-        gone = self._held - there
+        """True if every process of the previous look is there. New ones are fine: workers are forked one by one."""
+        present = {self.main, *self._workers}
+        gone = self._held - present
         if gone and (self._held_main in gone or not self._recycles):
             return False
-        self._held, self._held_main = there, self.main
+        self._held, self._held_main = present, self.main
         return True
 
     @property
     def same_main(self) -> bool:
-        """Whether it is active, was never restarted, and its main process is who it was."""
+        """True if the unit is active, was never restarted, and has its first main process."""
         return (self.state, self.restarts) == ("active", "0") and self._held_main in {"", self.main}
 
 
 def processes(probe: Probe, slot: str) -> Processes:
-    """Those of a slot, before the first look."""
+    """Return the processes of a slot, not looked at yet."""
     service = probe.service
     with Folder.open(f"{service.root}/releases/{probe.release}") as release:
         return Processes(service.slot(slot), recycles=_recycles(release))
 
 
 def _recycles(release: Folder) -> bool:
-    """Whether workers end by themselves after so many requests: then their end is no sign of anything."""
+    """Return True if workers end by themselves after a number of requests (gunicorn's max_requests)."""
     for path in ("run/web", "code/gunicorn.conf.py"):
         try:
             if re.search(b"max.requests", release.read(path, 1 << 20)):
@@ -83,24 +83,24 @@ def _recycles(release: Folder) -> bool:
 
 
 class Gate:
-    """What a candidate has to pass. former: whether something serves that may have harmed it."""
+    """The health gate of one candidate. former: whether a former release runs, which can kill the candidate."""
 
     def __init__(self, run: Run, probe: Probe, slot: str, *, former: bool) -> None:
         self._run, self._probe, self._slot, self._former = run, probe, slot, former
         self._processes = processes(probe, slot)
 
-    def hold(self, started: float) -> None:
-        """`passes` answers in a row, over at least `settle` seconds; Failed otherwise. started: when the slot was."""
+    def await_healthy(self, started: float) -> None:
+        """Wait for `passes` right answers in a row over `settle` seconds, or raise Failed. started: its start."""
         run, health = self._run, self._probe.service.health
         run.say("check", f"{self._probe.path} on slot {self._slot}")
         began, passes, first, reason = now(), 0, 0.0, "it was never asked"
-        # A socket whose service has died keeps its callers waiting: short at first, so that a dead one shows soon. But
-        # who was slow to start, on a host that has much to do, may be as slow to answer.
+        # A socket whose service has died keeps its callers waiting, so begin with a short limit. But a service that was
+        # slow to start, on a busy host, may be as slow to answer.
         limit = min(_LONGEST, 1 + int((began - started) * 2))
         while True:
-            # With nobody left to hear it, this ends the run at once, not when the time is up.
+            # If the controller is gone, this report ends the run now, not at the timeout.
             run.report("pass", str(passes))
-            self._processes.glance()
+            self._processes.update()
             self._require_same()
             answer = self._probe.slot(self._slot, limit)
             if answer.well:
@@ -114,31 +114,31 @@ class Gate:
                 run.pause(0.1)
             if now() - began >= health.timeout:
                 raise Failed(f"the health check did not hold in {health.timeout} s: {reason}")
-        self._processes.glance()
+        self._processes.update()
         self._require_same()
 
-    def look(self) -> str:
-        """How systemd says that the slot ended, such as `signal`; empty where it does not answer."""
-        return self._processes.result if self._processes.look() else ""
+    def unit_result(self) -> str:
+        """Return systemd's Result of the slot, such as `signal`; empty if systemd does not answer."""
+        return self._processes.result if self._processes.ask_systemd() else ""
 
     def _require_same(self) -> None:
         seen = self._processes
         if seen.restarts not in {"", "0"} or seen.state == "failed":
-            raise self.ended("the service died while it was checked")
+            raise self.failure("the service died while it was checked")
         if not seen.same:
-            raise self.ended("a worker died while it was checked")
+            raise self.failure("a worker died while it was checked")
 
-    def ended(self, why: str) -> Failed:
-        """A process of the candidate has ended: why, and whether somebody else may have done that.
+    def failure(self, why: str) -> Failed:
+        """Return the failure for a process that has ended; report `killed` if the former release may have killed it.
 
-        What serves is of the same account; nobody here has sent a signal.
+        It has the same account as the candidate. This run has sent no signal.
         """
         for _ in range(20):
-            # Where a worker cannot begin its work, all of it ends in the next moments, by itself: that was nobody else.
+            # If a worker fails to boot, gunicorn exits by itself in the next moments: then no other process killed it.
             if self._processes.result in {"exit-code", "signal"}:
                 break
             self._run.pause(0.1)
-            self._processes.look()
+            self._processes.ask_systemd()
         step = self._run.step
         if self._processes.result != "exit-code" and self._former and not step["stop_first"]:
             self._run.report("killed", f"{step['action']} {step['release']}")

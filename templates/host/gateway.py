@@ -1,4 +1,4 @@
-"""nginx with our site in place: it takes the file, has its ports, and answers everybody else as before."""
+"""Make nginx serve our site: check its configuration and ports, reload it, and check that other sites still answer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _UNIT = "nginx.service"
 
 
 class Gateway:
-    """nginx while a setup changes it. give_way: puts the former files back."""
+    """nginx during a setup. restore_files: puts the former files back."""
 
-    def __init__(self, run: Run, changes: RootFiles, give_way: Callable[[], None]) -> None:
-        self._run, self._changes, self._give_way = run, changes, give_way
+    def __init__(self, run: Run, changes: RootFiles, restore_files: Callable[[], None]) -> None:
+        self._run, self._changes, self._restore_files = run, changes, restore_files
         self._name, self._front, self._server_name = (run.step[key] for key in ("name", "front", "server_name"))
         self.reloaded = False
 
     def start(self, renewed: bool) -> None:
-        """Check, then reload or start; Refused with the reason where nginx cannot serve us beside everybody else.
+        """Check, then reload or start; Refused if nginx cannot serve our site beside the others.
 
-        renewed: it has to read something anew that is none of the files that `changes` knows.
+        renewed: something changed that nginx must read and `changes` does not know.
         """
         if self._front == "listen":
             if programs.active(_UNIT) and self._changes.changed("/etc/nginx/"):
@@ -54,32 +54,32 @@ class Gateway:
             raise Refused("nginx does not start")
 
     def _check(self) -> None:
-        """With everything in place. Whose fault it is shows when our files are gone again."""
+        """Check the configuration; if it fails, check it again without our files, to learn which file is at fault."""
         checked = programs.ask("nginx", "-t", errors=True)
         if checked.well:
             if f'conflicting server name "{self._server_name}"' in checked.output:
                 raise Refused(f"another site of this nginx has the name {self._server_name} already")
             return
         self._run.journal(checked.output)
-        self._give_way()
+        self._restore_files()
         if not programs.ask("nginx", "-t", "-q").well:
-            raise Refused("nginx refuses its own configuration, and not for a file of this service: mend it first")
+            raise Refused("nginx refuses its own configuration, and not for a file of this service: fix it first")
         raise Refused("nginx refuses the configuration with our file in place")
 
     def _require_port(self, port: int) -> None:
-        """`nginx -t` opens no port, and a reload that cannot have one keeps the old configuration without a word."""
+        """Refuse a port that another program has: `nginx -t` opens none, and a reload without it fails silently."""
         main = programs.unit_property(_UNIT, "MainPID")
         for line in programs.ask("ss", "-Hltnp", f"sport = :{port}").output.splitlines():
-            found = re.search(r'users:\(\("([^"]*)",pid=(\d+)', line)
-            if found and f"pid={main}," not in line:
-                raise Refused(f"port {port} is held by {found[1]} (pid {found[2]}), so nginx cannot have it")
+            holder = re.search(r'users:\(\("([^"]*)",pid=(\d+)', line)
+            if holder and f"pid={main}," not in line:
+                raise Refused(f"port {port} is held by {holder[1]} (pid {holder[2]}), so nginx cannot have it")
 
     def _reload_beside_others(self) -> None:
-        before = _statuses_of_stranger()
+        before = _unknown_name_statuses()
         self._reload()
-        after = _statuses_of_stranger()
+        after = _unknown_name_statuses()
         for port, (was, now) in zip((80, 443), zip(before, after)):
-            # The first site of a port gets the names of nobody, unless one says default_server; ours may be the first.
+            # Without default_server the first site of a port gets unknown names, and ours may become the first.
             if was != "000" and now == "000":
                 raise Refused(
                     f"a site of this nginx answers for unknown names on port {port}, and would not any more: "
@@ -94,7 +94,7 @@ class Gateway:
 
 
 def reload() -> bool:
-    """Reload nginx and wait until no worker of before takes connections; whether that came within ten seconds."""
+    """Reload nginx; return True once no old worker accepts connections, False if that takes over ten seconds."""
     former = _workers(programs.unit_property(_UNIT, "MainPID"))
     if not programs.systemctl("reload", _UNIT):
         return False
@@ -111,8 +111,8 @@ def _workers(main: str) -> list[str]:
 
 
 def _takes_connections(pid: str) -> bool:
-    words = _read(f"/proc/{pid}/cmdline")
-    return bool(words) and "shutting down" not in (words or "")
+    title = _read(f"/proc/{pid}/cmdline")
+    return bool(title) and "shutting down" not in (title or "")
 
 
 def _read(path: str) -> str | None:
@@ -132,12 +132,12 @@ def _tail(path: str, count: int) -> list[str]:
         return []
 
 
-def _statuses_of_stranger() -> tuple[str, str]:
-    """What a name that no site has is answered, by HTTP and by HTTPS; 000 for no answer."""
+def _unknown_name_statuses() -> tuple[str, str]:
+    """Return the status for a name that no site has, by HTTP and by HTTPS; 000 for no answer."""
     ask = ("-s", "-o", "/dev/null", "--noproxy", "*", "--max-time", "5", "-w", "%{http_code}\n")
-    told = programs.ask(
+    curl = programs.ask(
         *("curl", *ask, "--resolve", "stranger.invalid:80:127.0.0.1", "http://stranger.invalid/"),
         *("--next", "-k", *ask, "--resolve", "stranger.invalid:443:127.0.0.1", "https://stranger.invalid/"),
     )
-    http, https = (*told.output.split(), "000", "000")[:2]
+    http, https = (*curl.output.split(), "000", "000")[:2]
     return http, https

@@ -1,8 +1,8 @@
-"""Started by systemd beside a run, as the deploy account: first the guard of the run, then the watch of its release.
+"""Guard one activation: systemd starts this beside the run, as the deploy account.
 
-Should the run be killed, what it has committed is finished, and what it has not is taken back. On probation the former
-release is still up, and what fails is taken back to it; what holds is committed. A boot in this time is the way back as
-well: `current` has not moved. What is to be done stands in `until` (see `turns.Until`).
+If the run is killed, the guard finishes what was committed, or undoes what was not. During a probation it watches the
+release: it commits one that stays healthy, and returns the traffic to the former release, still up, if it fails. A boot
+in this time goes back, too: `current` has not moved. The file `until` says what is left to do (see `turns.Until`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from .trial import Trial
 
 _FOREVER = 7 * 86400
 _YIELDED = 60
-"""Seconds in which a run that holds the lock ends."""
+"""Seconds to wait for a run that holds the lock."""
 _PAUSE = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 _ANSWER = 5
-"""Seconds that an answer may take."""
+"""Seconds an answer may take."""
 _MOST = 4
-"""Two points for a miss, one less for an answer: two misses in a row are too many, or every second answer."""
+"""Points that fail: +2 for a miss, -1 for an answer. Two misses in a row are too many, and so is every second one."""
 
 GUARDING, WATCHING, UNDOING, DRAINING, OVER = "guarding", "watching", "undoing", "draining", "over"
 
 
 def perform(run: Run) -> None:
-    """From before the start of the candidate to the end of the old slot."""
+    """Run from before the candidate's start to the end of the old slot."""
     run.in_words = True
-    # Held for as long as this lasts: who wants to know the end waits for it.
+    # Held as long as this runs: to learn the outcome, others wait for this lock.
     with Lock(run.step["name"], "guard") as lock:
         lock.wait(run, _FOREVER)
         guard = Guard(run)
@@ -44,21 +44,21 @@ def perform(run: Run) -> None:
 
 
 class Guard(Trial):
-    """The release in one slot. phase: what is being done, which decides what the end of this means."""
+    """The guard of the release in one slot. phase: decides how `leave` ends the trial."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run, service.of(run.step), "probation")
         self.new = os.environ["SLOT"]
         self.old = other(self.new)
         if not self.slots.release(self.old):
-            # The first release of a host comes after none.
+            # The first release of this host.
             self.old = ""
         self.phase = GUARDING
 
     def perform(self) -> None:
-        """Wait for the run, and do what it has left."""
+        """Wait for the end of the run, then do what is left."""
         turns = self.turns
-        # A step breaks once: systemd begins this again, and then it goes on.
+        # Drop the failpoint: it breaks a step once, and systemd restarts the guard from this file.
         turns.folder.overwrite("run", self.run.framed(self.run.step, breaks=False), 0o600)
         turns.activate.wait(self.run, _FOREVER)
         if not self.committed:
@@ -71,7 +71,7 @@ class Guard(Trial):
             elif turns.until.text.partition(" ")[0] in {"", "taken"}:
                 self._take_back()
             else:
-                # The run undid it, or another has ended the trial.
+                # The run has undone it, or another run has ended the trial.
                 return
         turns.occupy(self.step["action"], self.release)
         if turns.until.text == "done":
@@ -79,11 +79,11 @@ class Guard(Trial):
         self._finish()
 
     def _on_probation(self) -> bool:
-        """Whether the run has done its part, and this release is to be watched."""
+        """Return True if the run has begun the probation of this release."""
         return bool(self.turns.until.time) and self.slots.live == self.new
 
     def _take_back(self) -> None:
-        """The run is dead, and had not committed."""
+        """Undo a run that was killed before its commit."""
         self.turns.occupy(self.step["action"], self.release)
         self.turns.until.begin("taken")
         if not self.slots.current:
@@ -93,16 +93,16 @@ class Guard(Trial):
         raise Failed("its run was killed on this host")
 
     def _watch(self, end: float) -> None:
-        """To the end of the probation, and beyond it while something is in doubt: as in the beginning."""
+        """Watch until the probation ends, and then until `missed` is 0; it begins at 1, so one check must pass."""
         seen, missed = processes(self.probe, self.new), 1
         while now() < end or missed:
             self.run.point("probation.watch")
-            if not seen.look():
+            if not seen.ask_systemd():
                 missed = self._miss(missed, "systemd does not answer")
             elif not seen.same_main:
-                # Of the account that both slots have, whoever served before may have sent it.
-                whom = ": a signal has ended it. If the release before it did that, deploy with --stop-first"
-                raise Failed(f"its main process died, or was stopped{whom if seen.result == 'signal' else ''}")
+                # Both slots have one account, so the former release may have sent the signal.
+                hint = ": a signal has ended it. If the release before it did that, deploy with --stop-first"
+                raise Failed(f"its main process died, or was stopped{hint if seen.result == 'signal' else ''}")
             elif not seen.same:
                 raise Failed("a worker died")
             answer = self.probe.slot(self.new, _ANSWER)
@@ -116,10 +116,10 @@ class Guard(Trial):
         return missed + 2
 
     def _finish(self) -> None:
-        """Whoever died after the commit, run or watch, is finished here."""
+        """Finish a trial that is committed, or that held: also if the run or an earlier guard was killed."""
         until = self.turns.until
         if until.text.startswith("drain"):
-            # All the rest was done by the run.
+            # The run has done all but the drain.
             self.phase = DRAINING
         else:
             if not until.text:
@@ -134,17 +134,17 @@ class Guard(Trial):
         self.turns.folder.remove("run")
 
     def _retire(self) -> None:
-        """Nobody new comes to the old slot: it may take as long as its last requests do."""
+        """Drain and stop the old slot, which gets no new requests."""
         if self.old:
             self.run.say("drain", f"slot {self.old}")
             self.slots.drain(self.old)
             ended = units.show(self.service.slot(self.old), "ActiveState", "NRestarts")
             failed = ended.get("ActiveState") == "failed"
             if failed:
-                told = f"slot {self.old} did not end in good order: it had failed, or it had to be killed"
-                self.run.report("warning", told)
+                warning = f"slot {self.old} did not end in good order: it had failed, or it had to be killed"
+                self.run.report("warning", warning)
             if failed or ended.get("NRestarts", "0") not in {"", "0"}:
-                # As failed it would look like something to recover, and its restarts would count for what starts next.
+                # Else it looks like a slot to recover, and its restarts count against the next release there.
                 self.slots.forget_starts(self.old).wait()
         self.run.point("probation.stopped")
         with self.run.surely():
@@ -155,7 +155,7 @@ class Guard(Trial):
     # The way out
 
     def leave(self, error: Exception) -> int:
-        """What is committed is finished, and what is not is taken back; the exit status."""
+        """Finish what is committed, or undo what is not; return the exit status."""
         ended = isinstance(error, Interrupted)
         self.why = self.run.why(error)
         if isinstance(error, Refused):
@@ -171,15 +171,15 @@ class Guard(Trial):
         return 129 if ended else 1
 
     def _leave_trial(self, *, ended: bool) -> None:
-        """Of a release on probation. ended: by somebody who goes on from here: the next run, a stop, or a shutdown."""
+        """End a trial. ended: a signal ended it, sent by the next run, a stop or a shutdown."""
         if self.committed and ended:
-            # Who stops the whole service must not see it started again.
+            # This may be a stop of the whole service: start nothing.
             self.record_commit()
         elif self.committed:
             self.follow_up()
             self._retire()
         elif ended or self.phase == GUARDING:
-            # While the host shuts down systemd moves nothing: that is the way back as well.
+            # During a shutdown systemd moves no link; then the boot goes back.
             self._move_back()
             self.record("ended", "its probation was ended before its time: by another run, a stop or a reboot")
         else:
@@ -194,9 +194,9 @@ class Guard(Trial):
         return back
 
     def _give_up(self) -> None:
-        """First the traffic, which needs nobody's leave; then, unless another run has begun, the slot."""
+        """Return the traffic, which needs no lock; then, unless another run has begun, stop the slot."""
         if units.states(self.service.slot(self.old)) != ["active"]:
-            # Somebody may have stopped what this goes back to.
+            # An operator may have stopped the former slot.
             self.start_former()
         if not self._move_back():
             self.record("failed", self.why)
@@ -204,7 +204,7 @@ class Guard(Trial):
         self.record("returned", self.why)
         back = self.slots.committed
         print(f"release {self.release} did not hold: {self.why}. The traffic is back on {back}", flush=True)  # noqa: T201
-        # A run that holds the lock may be stopping this unit: heed signals again, or the two wait for each other.
+        # A run that holds the lock may be stopping this unit: accept signals again, or the two deadlock.
         self.run.listen()
         try:
             if not self.turns.activate.wait(self.run, _YIELDED):

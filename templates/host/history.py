@@ -1,4 +1,4 @@
-"""What was done on this host, when and by whom: a line before and a line after, on the disk before anything goes on."""
+"""The history: a line before and after each action on this host, flushed to the disk before anything goes on."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from .run import Run, told, utc_now
 FILE = "history.jsonl"
 _LIMIT = 1_000_000
 _KEPT = 300_000
-"""Bytes that are left of a file above the limit: of its end as it is, and of the switches before that."""
+"""Bytes kept of a file above the limit: of its end, and again of the switches before that."""
 _PLAIN = re.compile(r"[^A-Za-z0-9 .,:;()/_-]")
 _SWITCHED = re.compile(rb'"action":"(deploy|rollback)",.*"state":"done"')
 
 
 def record(run: Run, root: Folder, action: str, release: str, state: str, why: str = "") -> None:
-    """Append one line. Whoever holds the lock of the file for longer than 10 s does not keep it from that."""
+    """Append one line. Write it even if another process holds the file's lock for longer than 10 s."""
     line = {"time": utc_now(), "run": run.id, "action": action, "release": release, "state": state}
     line["who"] = json.loads(run.who)
     if why:
-        # What a host or an application said goes in as plain words.
+        # `why` may quote an application: keep only plain characters.
         line["why"] = _PLAIN.sub(" ", why)[:300]
     with Lock(run.step["name"], "history") as lock:
         lock.wait(run, 10)
         size = _append(root, json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        # At the end of what was begun there is time to look at its size.
+        # Shorten only after the action, when time does not matter.
         if state != "started" and size > _LIMIT:
             _shorten(root)
 
 
-def attempt(run: Run, root: Folder, action: str, release: str, state: str, why: str = "") -> None:
-    """The same for what has to be done whatever fills the disk: a line that cannot be written is a warning."""
+def try_record(run: Run, root: Folder, action: str, release: str, state: str, why: str = "") -> None:
+    """Append one line, or warn if that fails: for actions that a full disk must not stop."""
     try:
         record(run, root, action, release, state, why)
     except OSError as error:
@@ -42,7 +42,7 @@ def attempt(run: Run, root: Folder, action: str, release: str, state: str, why: 
 
 
 def last(root: Folder) -> str:
-    """The last line; empty where there is none."""
+    """Return the last line; empty if there is none."""
     try:
         with root.reader(FILE) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4000))
@@ -57,7 +57,7 @@ def _append(root: Folder, line: bytes) -> int:
     descriptor = os.open(FILE, flags, 0o600, dir_fd=root.descriptor)
     try:
         size = os.fstat(descriptor).st_size
-        # What a power cut left half-written ends where this line begins.
+        # A power cut may have left half a line: begin a new one.
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
         written = os.write(descriptor, line)
@@ -70,7 +70,7 @@ def _append(root: Folder, line: bytes) -> int:
 
 
 def _shorten(root: Folder) -> None:
-    """Keep the end as it is, and of what came before it the switches, through which a rollback goes back."""
+    """Keep the end, and of the lines before it only the switches, which a rollback needs."""
     with root.reader(FILE) as file:
         data = file.read()
     start = data.find(b"\n", len(data) - _KEPT) + 1

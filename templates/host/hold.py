@@ -1,6 +1,6 @@
-"""Hold the run's lock while the controller says that it is there: a byte every few seconds, and the end after silence.
+"""Hold the run lock while the controller is there: it sends a byte every few seconds; after SILENCE the lock is free.
 
-Whoever comes meanwhile is told who holds it; a controller that is gone holds nothing for longer than that.
+Another run reads the holder from the lock file.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from .folders import Folder
 from .run import Busy, Ended, Run
 
 SILENCE = 30
-"""Seconds without a byte after which the controller is taken to be gone."""
+"""Seconds without a byte after which the controller counts as gone."""
 _LOOK = 1
-"""Seconds after which a signal is heeded."""
+"""Seconds between two looks for a signal."""
 
 
 def perform(run: Run) -> None:
-    """See the step's keys at `steps.hold` of the controller."""
+    """Run the step; the controller's `steps.hold` describes its keys."""
     with locks.opened(run.step["name"], "run") as lock:
         _take(run, lock, run.step["wait"])
         lock.write(run.holder(run.step["action"], run.step["release"]))
         run.point("hold.taken")
         _keep(run)
-        # Who asked before it was taken sees by this whether another run has come between.
+        # The controller asked for the facts before: by this it sees whether another run has come between.
         run.report("last", _last(run.step["root"]))
         run.report("held", run.id)
         _listen(run)
 
 
 def _take(run: Run, lock: locks.Lock, wait: float) -> None:
-    """Hold it, at the latest after `wait` seconds; who has it meanwhile is told at once."""
+    """Take the lock within `wait` seconds; report its present holder at once."""
     if lock.take():
         return
-    held = lock.refuse()
-    if not (wait and isinstance(held, Busy)):
-        raise held
-    run.report(held.word, held.text)
+    refusal = lock.refuse()
+    if not (wait and isinstance(refusal, Busy)):
+        raise refusal
+    run.report(refusal.word, refusal.text)
     if not lock.wait(run, wait, aloud=True):
-        raise Ended(held.status)
+        raise Ended(refusal.status)
 
 
 def _keep(run: Run) -> None:
-    """Keep this program for the steps that follow, and say so; a disk without room for it is no reason to end."""
+    """Keep a copy of this program for the next steps, and report that; go on without one if the disk is full."""
     with suppress(OSError):
         program.keep(run, run.step["root"], run.sources)
         run.report("kept")
 
 
 def _last(root: str) -> str:
-    """The last line of the history; empty where the service is not set up, or nothing was done."""
+    """Return the last line of the history; empty if there is none, or the service is not set up."""
     try:
         with Folder.open(root) as folder:
             return history.last(folder)
@@ -63,12 +63,12 @@ def _last(root: str) -> str:
 
 
 def _listen(run: Run) -> None:
-    """Until the controller is silent for too long, or has closed its end."""
-    # What the buffered reader holds already was said before this begins to wait; its descriptor has all that comes.
+    """Wait until the controller is silent for too long, or closes its end."""
+    # Bytes in the reader's buffer came before this wait; all new ones come by the descriptor.
     try:
         descriptor = run.payload.fileno()
     except io.UnsupportedOperation:
-        # Who does this by hand has no controller.
+        # Run by hand, without a controller.
         return
     heard = time.monotonic()
     while time.monotonic() - heard < SILENCE:

@@ -1,4 +1,4 @@
-"""Run before_activate of a staged release, once for a whole deploy, as the service's user. Nothing live is touched."""
+"""Run before_activate of a staged release, once per deploy, as the service's user. Changes nothing that serves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ACTION = "before_activate"
 
 
 def perform(run: Run) -> None:
-    """In the idle slot, which the next activation takes anyway."""
+    """Run the hook in the idle slot, which the next activation takes anyway."""
     of, release = service.of(run.step), run.step["release"]
     with Folder.open(of.root) as root:
         turns, slots = Turns(run, of), Slots(run, of, root)
@@ -33,7 +33,7 @@ def perform(run: Run) -> None:
         well = _run(run, of.hook(slot))
         units.said(run, of.hook(slot), "-n", "200", "--since", f"@{began}")
         if not well:
-            # Where there is nothing to forget, or that is refused, it has failed all the same.
+            # Ignore the result: the hook has failed either way.
             systemctl("reset-failed", of.hook(slot)).wait()
             history.record(run, root, _ACTION, release, "failed")
             raise Failed(f"{_ACTION} failed")
@@ -42,9 +42,9 @@ def perform(run: Run) -> None:
 
 
 def _run(run: Run, unit: str) -> bool:
-    """Whether it succeeded. For as long as it takes: systemd ends it after half an hour.
+    """Start the unit and wait for its end; return True if it succeeded. systemd kills it after half an hour.
 
-    A signal ends the wait, and not the hook; while that is at work `Ground` lets no other run begin.
+    A signal ends the wait, not the hook; until the hook ends, `Ground` lets no other run begin.
     """
     starting = systemctl("start", unit)
     while not starting.ended(run, 60):

@@ -1,6 +1,6 @@
-"""What the interpreter that runs this is, and what would keep a service from running by it.
+"""Describe the interpreter that runs this, and its flaws for a service.
 
-Other interpreters of the host get this as a text: it is for any Python 3, imports nothing of ours, and starts fast.
+The other interpreters of the host run this text with -c: it suits any Python 3, imports nothing of ours, starts fast.
 """
 
 import grp
@@ -13,10 +13,10 @@ _LEVELS = {"alpha": "a", "beta": "b", "candidate": "rc"}
 
 
 def describe(path: str) -> "dict[str, str]":
-    """Words by name; nothing for an interpreter that cannot make a venv. path: what it was called by."""
+    """Return its facts by name; empty if it cannot make a venv. path: the path it was started by."""
     if not os.path.isdir(os.path.join(os.path.dirname(os.__file__), "venv")):
         return {}
-    # The suffix of extensions holds SOABI; sysconfig would take three times as long.
+    # The extension suffix contains SOABI; sysconfig would take three times as long.
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0].strip(".")
     flaws = [*_flaws(os.path.realpath(sys.executable), 1), *_flaws(os.path.realpath(os.__file__), 4)]
     return {
@@ -26,37 +26,37 @@ def describe(path: str) -> "dict[str, str]":
         "machine": os.uname().machine,
         "libc": os.confstr("CS_GNU_LIBC_VERSION") or "" if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
         "implementation": sys.implementation.name,
-        "flaws": "; ".join(" ".join(one) for one in dict(reversed(flaws)).items()),
+        "flaws": "; ".join(" ".join(flaw) for flaw in dict(reversed(flaws)).items()),
     }
 
 
 def _version() -> str:
-    found = sys.version_info
-    level = _LEVELS.get(found[3])
-    return ".".join(map(str, found[:3])) + (level + str(found[4]) if level else "")
+    info = sys.version_info
+    level = _LEVELS.get(info[3])
+    return ".".join(map(str, info[:3])) + (level + str(info[4]) if level else "")
 
 
-def _others(gid: int) -> bool:
-    """Whether anybody but root and this account is in a group."""
+def _has_others(gid: int) -> bool:
+    """Return True if an account other than root and this one is in a group."""
     try:
         named = set(grp.getgrgid(gid).gr_mem)
     except KeyError:
         named = set()
     ours = (0, os.geteuid())
-    return any((one.pw_name in named or one.pw_gid == gid) and one.pw_uid not in ours for one in pwd.getpwall())
+    return any((user.pw_name in named or user.pw_gid == gid) and user.pw_uid not in ours for user in pwd.getpwall())
 
 
 def _flaws(path: str, needed: int) -> "list[tuple[str, str]]":
-    """What of a file and of the directories above it is hidden from the service, open to others, or closed to it."""
+    """List (kind, path) of a file and its parents: hidden from the service, open to other writers, or closed to it."""
     tops = ("/home", "/root", "/run/user", *(os.path.join(above, "tmp") for above in ("/", "/var")))
-    found = [("hidden", top) for top in tops if path.startswith(os.path.realpath(top) + "/")]
+    flaws = [("hidden", top) for top in tops if path.startswith(os.path.realpath(top) + "/")]
     while path != "/":
         status = os.stat(path)
         mode, group = status.st_mode, status.st_gid
-        loose = mode & 0o1002 == 2 or (mode & 0o020 and group and _others(group))
+        loose = mode & 0o1002 == 2 or (mode & 0o020 and group and _has_others(group))
         if loose or status.st_uid not in (0, os.geteuid()):
-            found.append(("open", path))
+            flaws.append(("open", path))
         if not (mode & needed or (group and mode & needed << 3)):
-            found.append(("closed", path))
+            flaws.append(("closed", path))
         path, needed = os.path.dirname(path), 1
-    return found
+    return flaws

@@ -1,6 +1,6 @@
 """Run the copy of this program that a host keeps: python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py
 
-It belongs to the deploy account, and runs as that account alone: root gets the program anew each time.
+It belongs to the deploy account and runs only as that account: root is sent the program each time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import Any
 
 _MODULES, _LARGEST = 200, 1 << 20
-"""More modules, or bytes of one, than this program will ever have."""
+"""Limits of a copy: modules, and bytes of one. The program stays far below them."""
 DAMAGED = 4
-"""The exit status of a copy that is not what its digest says, or not for this Python: the controller sends it anew."""
+"""Exit status of a copy that does not match its digest or does not load: the controller sends the program again."""
 
 
 def sha256(data: bytes = b"") -> Any:
-    """The interpreter's own: to load OpenSSL for it takes longer, and more memory, than all the rest of a guard."""
+    """Return the interpreter's own SHA-256. To load OpenSSL takes more time and memory than the rest of a guard."""
     for name in ("_sha2", "_sha256"):
         with suppress(ImportError):
             return import_module(name).sha256(data)
@@ -28,28 +28,28 @@ def sha256(data: bytes = b"") -> Any:
 
 
 def digest(sources: Mapping[str, str]) -> str:
-    """What names a version of the program: the first 12 hex digits of the SHA-256 of its modules, by name."""
-    found = sha256()
+    """Return the version of the program: 12 hex digits of the SHA-256 of its modules, by name."""
+    hashed = sha256()
     for name, text in sorted(sources.items()):
-        found.update(f"{name} {len(text)}\n{text}".encode("utf-8", "surrogateescape"))
-    return str(found.hexdigest()[:12])
+        hashed.update(f"{name} {len(text)}\n{text}".encode("utf-8", "surrogateescape"))
+    return str(hashed.hexdigest()[:12])
 
 
 def read(place: str) -> dict[str, str]:
-    """The modules of a copy, by name; OSError or ValueError where anything else lies there that could be imported."""
+    """Return the modules of a copy, by name; OSError or ValueError if it has anything else that could be imported."""
     if set(os.listdir(place)) - {"host", "__main__.py", "python"}:
         raise ValueError("there is more than a copy")
-    found: dict[str, str] = {}
+    modules: dict[str, str] = {}
     for file in os.listdir(f"{place}/host"):
-        if file.endswith(".py") and len(found) < _MODULES:
-            found[file[:-3]] = _text(f"{place}/host/{file}")
+        if file.endswith(".py") and len(modules) < _MODULES:
+            modules[file[:-3]] = _text(f"{place}/host/{file}")
         elif file != "__pycache__":
             raise ValueError(f"{file} is no module of ours")
-    return found
+    return modules
 
 
 def _text(path: str) -> str:
-    """A regular file of ours: no link, no pipe, and of a bounded size."""
+    """Return the text of a regular file of bounded size: no link and no pipe."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
@@ -58,14 +58,14 @@ def _text(path: str) -> str:
 
 
 def _refusal(place: str) -> str:
-    """Why the copy cannot be run; empty where it can."""
+    """Return why the copy cannot run; empty if it can."""
     try:
         if digest(read(place)) != os.path.basename(place):
             return "damaged"
         sys.path.insert(0, place)
         import_module("host.main")
     except ImportError as error:
-        # An upgrade of the system may have taken modules away, or a part of it is not there.
+        # An upgrade of the system may have removed modules of the standard library.
         return f"{sys.executable}: {error}"
     except (OSError, ValueError):
         return "damaged"
@@ -81,7 +81,7 @@ def main() -> None:
         sys.exit(f"{place} cannot be run: {why}. Try another copy beside it, or another Python")
     if why:
         nonce = sys.stdin.buffer.readline().decode().rstrip("\n")
-        # By hand: a module for JSON may be what is missing.
+        # Without the module json, which may be what is missing.
         why = " ".join(why.split()).replace("\\", "/").replace('"', "'")
         os.write(1, f'\n{nonce} {{"report": "program", "text": "{why}"}}\n'.encode("utf-8", "replace"))
         sys.exit(DAMAGED)

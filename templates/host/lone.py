@@ -31,5 +31,5 @@ class Lone:
 
     def record(self, state: str) -> None:
         """Write a line into the history. A service can be stopped whatever fills the disk: it may be that service."""
-        write = history.attempt if self._action == "stop" else history.record
+        write = history.try_record if self._action == "stop" else history.record
         write(self.run, self.root, self._action, self.release, state)

@@ -85,8 +85,8 @@ def _module(step: str) -> Any:
         raise _Unfit(f"{sys.executable}: {error}") from None
 
 
-def _by_hand(asked: by_hand.Asked) -> int:
-    run = Run(asked.head, asked.step, io.BytesIO())
+def _by_hand(command: by_hand.Command) -> int:
+    run = Run(command.head, command.step, io.BytesIO())
     run.in_words = True
     return perform(run)
 
@@ -97,9 +97,9 @@ def start(sources: Mapping[str, str]) -> None:
     os.environ.update({"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
     if sys.argv[1:]:
         copy = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        asked = by_hand.asked(sys.argv[1:], os.path.dirname(copy))
+        command = by_hand.parse(sys.argv[1:], os.path.dirname(copy))
         sys.stdout.flush()
-        os._exit(_by_hand(asked) if asked else 0)
+        os._exit(_by_hand(command) if command else 0)
     stream = sys.stdin.buffer
     if not (sources or select.select([stream], [], [], 0)[0]):
         # It was begun ahead, for whatever comes next: there is time to load what that may need.

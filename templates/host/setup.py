@@ -41,7 +41,7 @@ class Setup:
         self.record = record.read(self.name)
         self.was = self.record.text()
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
-        self.given = certificate.own(self.name, self.sent)
+        self.given = certificate.operators_pair(self.name, self.sent)
         self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"])
         self.gateway = Gateway(run, self.changes, self._put_back)
         self.listen_moved = False
@@ -90,7 +90,7 @@ class Setup:
         if self.step["front"] != "listen":
             check.make(run.id)
         if self.step["certificate"] != "off":
-            certificate.make_nobodys(run, self.name)
+            certificate.make_default(run, self.name)
             certificate.install(run, self.record, self.changes, self.given, self.step["server_name"])
         run.point("setup.files")
         self._require_rules()

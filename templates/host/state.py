@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from . import activity, locks, programs
-from .beside import Beside
+from .beside import Background
 from .folders import Folder
 from .probe import Probe
 from .run import now
@@ -151,7 +151,7 @@ class Look:
         if wanted not in {"", release}:
             return Health()
         probe = Probe(self.service, release)
-        by_slot = Beside(lambda: probe.slot(slot, _PATIENCE))
+        by_slot = Background(lambda: probe.slot(slot, _PATIENCE))
         by_front = probe.front(_PATIENCE)
         return Health(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
 

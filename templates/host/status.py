@@ -34,7 +34,7 @@ class Standing:
 
     def __init__(self, name: str, root: str, answer: facts.Answer) -> None:
         self.name, self._root = name, root
-        self._state, self._survey = answer.told["state"], answer.told["survey"]
+        self._state, self._survey = answer.members["state"], answer.members["survey"]
         history = _objects(text for word, text in answer.lines if word == "history")
         self._history, self._switches = history, [one for one in history if one.get("action") in switches.ACTIONS]
         self._kept = [str(one.get("id")) for one in _objects(text for word, text in answer.lines if word == "release")]

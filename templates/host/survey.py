@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from . import programs
-from .beside import Beside
+from .beside import Background
 from .folders import Folder
 from .locks import PROC
 from .run import now
@@ -30,10 +30,10 @@ class Questions:
 
     def __init__(self, service: Service, *, rights: bool) -> None:
         self._service, self._rights = service, rights
-        self._systemd = Beside(lambda: programs.ask("systemctl", "--version", seconds=_SECONDS).output)
-        self._certificate = Beside(lambda: _certificate_end(service.name))
+        self._systemd = Background(lambda: programs.ask("systemctl", "--version", seconds=_SECONDS).output)
+        self._certificate = Background(lambda: _certificate_end(service.name))
         # Asked about, and not used.
-        self._rules = Beside(lambda: rights and allowed("start", service.slot("blue")))
+        self._rules = Background(lambda: rights and allowed("start", service.slot("blue")))
 
     def told(self, links: Links, units: Units, root: Folder | None) -> Survey:
         """The answers. root: the directory of the service, if it is there."""

@@ -44,7 +44,7 @@ class Trial:
         """Write a line into the history."""
         with self.run.surely():
             # What serves may be what fills the disk.
-            write = history.attempt if self.step["stop_first"] else history.record
+            write = history.try_record if self.step["stop_first"] else history.record
             write(self.run, self.root, self.step["action"], self.release, state, why)
 
     @property
