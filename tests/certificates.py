@@ -37,7 +37,7 @@ def _openssl(*words: str | Path) -> None:
 
 
 def serial(address: str, authority: Path, name: str = NAME) -> str:
-    """The serial number of the certificate that a client sees who trusts this authority alone, and checks the name."""
+    """Return the serial number of the certificate that a client gets; it trusts this authority alone."""
     context = ssl.create_default_context(cafile=str(authority))
     with context.wrap_socket(socket.create_connection((address, 443), timeout=10), server_hostname=name) as connection:
         return str((connection.getpeercert() or {})["serialNumber"])

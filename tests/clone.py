@@ -1,4 +1,4 @@
-"""A clone of this project to change at will, and `fab` in it, as an operator has them."""
+"""A clone of this project that a test can change, and `fab` in it, as an operator uses them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PARTS = ("fabfile.py", "fabric.yaml", "hosts.yaml", "tasks", "templates", "serv
 
 @dataclass
 class Ended:
-    """What a `fab` came to. out and err as text, apart; both: in the order of a terminal is not kept."""
+    """The result of a `fab`. out, err: as text, apart; `both` loses their order on a terminal."""
 
     status: int
     out: str
@@ -37,17 +37,17 @@ class Ended:
         return self.out + self.err
 
     def json(self) -> Any:
-        """Its one document."""
+        """Parse its one document."""
         return json.loads(self.out)
 
     def lines(self) -> list[Any]:
-        """Its objects, one a line."""
+        """Parse its objects, one a line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 @dataclass
 class Clone:
-    """A working copy at `root`, committed; its `fab` sees `inventory` and nothing of the person who runs the tests."""
+    """A committed working copy at `root`. Its `fab` sees `inventory`, and nothing of the account that runs tests."""
 
     root: Path
     inventory: Path | None = None
@@ -57,7 +57,7 @@ class Clone:
         """Begin `fab WORDS` without waiting for it."""
         inherited = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
         environment = {**inherited, "HOME": str(self.root.parent / "home"), **self.environment}
-        # The wheels that earlier tests have fetched are as good as new.
+        # Wheels fetched by earlier tests are as good as new ones.
         environment.setdefault("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
         if self.inventory:
             environment["HOSTS"] = str(self.inventory)
@@ -75,7 +75,7 @@ class Clone:
         return Ended(process.returncode, out, err)
 
     def done(self, *words: str) -> Ended:
-        """Run `fab WORDS`, which has to succeed."""
+        """Run `fab WORDS`, which must succeed."""
         ended = self.fab(*words)
         assert ended.status == 0, f"fab {' '.join(words)} ended with {ended.status}:\n{ended.both}"
         return ended
@@ -87,19 +87,19 @@ class Clone:
         target.write_text(text)
 
     def replace(self, path: str, before: str, after: str) -> None:
-        """Edit a file of the clone; `before` has to be there."""
+        """Edit a file of the clone; it must contain `before`."""
         text = (self.root / path).read_text()
         assert before in text, f"{path} has no {before!r}"
         (self.root / path).write_text(text.replace(before, after))
 
     def release(self) -> str:
-        """The id that a deploy of the clone as it is now would carry."""
+        """Return the id that a deploy of the clone would have now."""
         from tasks.engine.fleet import project
 
         return project.load(self.root, self.hosts()).release().id
 
     def hosts(self) -> Mapping[str, str]:
-        """The environment that picks the inventory."""
+        """Return the environment that selects the inventory."""
         return {"HOSTS": str(self.inventory)} if self.inventory else {}
 
 
@@ -117,7 +117,7 @@ def make(folder: Path, inventory: Path | None = None) -> Clone:
         else:
             shutil.copy(source, root / part)
     (root / ".gitignore").write_text("__pycache__/\n/.sandbox/\n")
-    # One release at a time is enough for most tests; those of the probation ask for it.
+    # One release at a time is enough for most tests; those of the probation request one.
     service = root / "service/service.yaml"
     service.write_text(service.read_text().replace("\nprobation: 30", "\nprobation: 0 "))
     git(root, "init", "-q", "-b", "main")
@@ -128,12 +128,12 @@ def make(folder: Path, inventory: Path | None = None) -> Clone:
 
 @cache
 def _compile() -> None:
-    """Hundreds of clones would do it again each, and at every run where PYTHONDONTWRITEBYTECODE is set."""
+    """Compile once: otherwise each of hundreds of clones does, and every run if PYTHONDONTWRITEBYTECODE is set."""
     compileall.compile_dir(ROOT / "tasks", quiet=2)
 
 
 def quicken(clone: Clone) -> None:
-    """One right answer is enough: for tests that are about something else than the health check."""
+    """Let one good answer of the health check suffice, for tests about something else."""
     clone.replace("service/service.yaml", "settle: 2", "settle: 0")
     clone.replace("service/service.yaml", "passes: 3", "passes: 1")
 

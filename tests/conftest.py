@@ -1,4 +1,4 @@
-"""What all tests share: real hosts, and their journals in the report of a test that failed."""
+"""Fixtures that all tests share: real hosts, and their journals in the report of a failed test."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "s
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Whoever started the tests, behind nohup or in the background: signals mean to them what they mean to people.
+    """Reset signals that the caller (nohup, a background job) ignores, so that they act as on a terminal.
 
-    Where all cases of the promises are asked for, more examples are made up, too.
+    With all cases of the promises, try more generated examples, too.
     """
     settings.register_profile("all", max_examples=1000)
     if config.getoption("promises", "part") == "all":
@@ -32,15 +32,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Three for two cores: a test on real hosts waits for a good part of its time."""
+    """Use three processes for two cores: a test on real hosts mostly waits."""
     return (os.cpu_count() or 1) * 3 // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that uses real hosts, so that `-m "not sandbox"` leaves them out.
 
-    Modules with such tests begin first, those of most cases before others, whether this run tries all of them or not:
-    the short ones fill what is left of the time at the end.
+    Modules with such tests begin first, those with most cases before others, however many cases this run tries:
+    short ones fill the rest of the time at the end.
     """
     for item in items:
         if "sandbox" in getattr(item, "fixturenames", ()):
@@ -62,7 +62,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """What a module of the host's program does with signals ends with the test that tries it: a child inherits it."""
+    """Restore signal handlers after a test of the host's program: a child process inherits them."""
     before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():

@@ -48,7 +48,7 @@ def wheel(
     requires: tuple[str, ...] = (),
     files: Mapping[str, str | bytes] | None = None,
 ) -> str:
-    """Write a wheel of these files, without any if there are none; its hex SHA-256."""
+    """Write a wheel with these files (by default none); return its hex SHA-256."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {other}\n" for other in requires)
@@ -63,7 +63,7 @@ def wheel(
 
 
 def sdist(links: Path, name: str, version: str, tag: str = "py3-none-any") -> str:
-    """Write a source distribution that builds, without any tool, into a wheel with this tag; its hex SHA-256."""
+    """Write a source distribution that builds without any tool into a wheel with this tag; return its hex SHA-256."""
     project = f'[project]\nname = "{name}"\nversion = "{version}"\n'
     project += '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     files = {

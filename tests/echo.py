@@ -1,4 +1,4 @@
-"""A service that says what it was given: its environment, and the request as it came in."""
+"""A service that returns its environment and the request it got."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def healthz():
     return {"release": os.environ["RELEASE"]}
 
 
-# Before the routes, which refuse an upgrade that none of them asked for.
+# Runs before the routes, which would refuse an upgrade.
 @app.before_request
 def echo():
     if request.path == "/echo":
@@ -45,7 +45,7 @@ def slow(seconds):
 
 
 def description(**changes: Any) -> str:
-    """Its service.yaml, with a gate that is quick; a change of None takes a key out."""
+    """Return its service.yaml, with a quick health gate; a change of None removes a key."""
     service: dict[str, Any] = {
         "name": "myapp",
         "app": "echo:app",
@@ -58,14 +58,14 @@ def description(**changes: Any) -> str:
 
 
 def put(clone: Clone, **changes: Any) -> Clone:
-    """Let the clone's service be this one."""
+    """Replace the clone's service by this one."""
     clone.write("service/echo.py", APP)
     clone.write("service/service.yaml", description(**changes))
     return clone
 
 
 def deployed(clone: Clone, hosts: Hosts, **changes: Any) -> Clone:
-    """This service on the first of the hosts."""
+    """Deploy this service to the first host."""
     clone.inventory = hosts.inventory
     put(clone, **changes).done("deploy", "-H", "shire01")
     return clone

@@ -1,4 +1,4 @@
-"""Servers of paramiko's own that lie below what a host says: in how they speak SSH."""
+"""Servers by paramiko that break the SSH protocol, below any output of a host."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ IGNORE, EXT_INFO, DEBUG, KEXINIT, DATA, EXTENDED = 2, 7, 4, 20, 94, 95
 
 
 def key() -> Any:
-    """A new one."""
+    """Make a new key."""
     text = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     return Ed25519Key(file_obj=io.StringIO(text.decode()))
 
 
 class Open(ServerInterface):  # type: ignore[misc]  # paramiko is untyped
-    """It lets everybody in, and runs nothing of what it is asked to run. begun: the channels of those commands."""
+    """A server that accepts every login and runs no command. begun: the channels of those commands."""
 
     def __init__(self) -> None:
         self.begun: list[Any] = []
@@ -47,14 +47,14 @@ class Open(ServerInterface):  # type: ignore[misc]  # paramiko is untyped
 
 
 def serve(end: socket.socket, host: Any, lie: Callable[[Any, Open], None]) -> Any:
-    """A server on this end of a connection that lies as soon as it is asked to run something."""
+    """Serve this end of a connection; lie as soon as the client asks to run something."""
     server, rules = Transport(end), Open()
     server.use_compression(True)
     server.add_server_key(host)
 
     def lies() -> None:
         if rules.asked.wait(60):
-            # The other end hangs up, as it should.
+            # The peer hangs up, as it should.
             with suppress(Exception):
                 lie(server, rules)
 
@@ -64,7 +64,7 @@ def serve(end: socket.socket, host: Any, lie: Callable[[Any, Open], None]) -> An
 
 
 def packet(kind: int, *parts: int | bytes) -> Any:
-    """A message: numbers, strings and truth values after its kind."""
+    """Return a message: its kind, then numbers, strings and truth values."""
     made = Message()
     made.add_byte(bytes([kind]))
     for part in parts:
@@ -78,7 +78,7 @@ def packet(kind: int, *parts: int | bytes) -> Any:
 
 
 def bomb(size: int) -> Callable[[bytes], bytes]:
-    """What compresses any packet to one of nothing but zeros, an ignored one, of so many bytes."""
+    """Return a compressor that turns any packet into an ignored one of this many zero bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     pieces = [packer.compress(bytes([IGNORE, 0, 0, 0, 0]))]
     pieces += [packer.compress(bytes(MB)) for _ in range(size // MB)]
@@ -87,13 +87,13 @@ def bomb(size: int) -> Callable[[bytes], bytes]:
 
 
 def inflates(server: Any, _: Open) -> None:
-    """One packet of 200 kB becomes 200 MB."""
+    """Send one packet of 200 kB that inflates to 200 MB."""
     server.packetizer.set_outbound_compressor(bomb(200 * MB))
     server._send_message(packet(IGNORE))
 
 
 def overflows(kind: int) -> Callable[[Any, Open], None]:
-    """It sends as much as it can, whatever the window of the channel."""
+    """Send as much as possible, regardless of the channel's window."""
 
     def lie(server: Any, rules: Open) -> None:
         server.packetizer.set_outbound_compressor(_stored)
@@ -106,12 +106,12 @@ def overflows(kind: int) -> Callable[[Any, Open], None]:
 
 
 def _stored(data: bytes) -> bytes:
-    """In the format of zlib, without the work."""
+    """Return data in zlib's format, uncompressed."""
     return b"\0" + len(data).to_bytes(2, "little") + (len(data) ^ 0xFFFF).to_bytes(2, "little") + data
 
 
 def claims(server: Any, rules: Open) -> None:
-    """Short packets, each of which claims a string of a megabyte: paramiko fills up what is missing."""
+    """Send short packets, each of which claims a string of a megabyte: paramiko pads what is missing."""
     message = Message()
     message.add_byte(bytes([DATA]))
     message.add_int(rules.begun[0].remote_chanid)
@@ -121,7 +121,7 @@ def claims(server: Any, rules: Open) -> None:
 
 
 def sends(message: Any, times: int = 1) -> Callable[[Any, Open], None]:
-    """It sends this message."""
+    """Send this message."""
 
     def lie(server: Any, _: Open) -> None:
         for _number in range(times):
@@ -132,7 +132,7 @@ def sends(message: Any, times: int = 1) -> Callable[[Any, Open], None]:
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], object]) -> Iterator[int]:
-    """A port of this machine on which each connection gets this answer, in a thread of its own."""
+    """Listen on a port of this machine; answer each connection in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ends: list[socket.socket] = []
 
@@ -157,7 +157,7 @@ def listening(answer: Callable[[socket.socket], object]) -> Iterator[int]:
 
 
 def endless(begin: bytes) -> Callable[[socket.socket], None]:
-    """After these bytes it sends zeros, for as long as somebody takes them."""
+    """Send these bytes, then zeros for as long as the client reads them."""
 
     def answer(end: socket.socket) -> None:
         end.sendall(begin)

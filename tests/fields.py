@@ -1,4 +1,4 @@
-"""The fields of service.yaml, taken from its named tuples: where each is written, and where it is read."""
+"""The fields of service.yaml, taken from its named tuples: their place in the file and in the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Read = Callable[[Any], object]
 
 @dataclass(frozen=True)
 class Where:
-    """How a field is written and read. keys: its place below the top; beside: what else has to stand in the file."""
+    """The place of a field. keys: the path in the file; read: its reader; beside: other lines that the file needs."""
 
     keys: tuple[str, ...]
     read: Read
@@ -28,7 +28,7 @@ class Where:
     listed: bool = False
 
 
-# Where the fields of each class stand; a field of it is written under its own name.
+# The place of each class's fields; a field's key is its own name.
 CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     Service: ((), lambda found: found),
     sections.Health: (("health",), lambda found: found.health),
@@ -42,7 +42,7 @@ BESIDE = {
     "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
     "Process.schedule": ("processes.worker.command=x",),
 }
-# What is not written as it is called, or has a place of its own.
+# Fields whose key has another name, or another place.
 OTHERS = {
     "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
@@ -52,17 +52,17 @@ OTHERS = {
     "Listen.address": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),
     "Listen.port": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),
 }
-# The names that a person may choose, each with a value that goes with it.
+# Keys chosen by the operator, each with a matching value.
 KEYS = {
     "Process.name": (Where(("processes",), lambda found: found.processes[1].name), "{command: x}"),
     "env": (Where(("env",), lambda found: found.env[0][0]), "x"),
 }
-# One of them fits any field.
+# One of these values fits any field.
 GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "other")
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:
-    """Every field of a named tuple that holds a value, those of the tuples in it included."""
+    """Yield every field of a named tuple that holds a value, including those of nested tuples."""
     for name, hint in typing.get_type_hints(kind).items():
         inner = [one for one in _named(hint) if hasattr(one, "_fields")]
         if not inner:
@@ -73,7 +73,7 @@ def fields(kind: type) -> Iterator[tuple[type, str]]:
 
 
 def _named(hint: Any) -> Iterator[Any]:
-    """The classes that a type hint names."""
+    """Yield the classes that a type hint names."""
     if typing.get_origin(hint) in (UnionType, typing.Union, tuple):
         for one in typing.get_args(hint):
             yield from _named(one)
@@ -82,7 +82,7 @@ def _named(hint: Any) -> Iterator[Any]:
 
 
 def wheres() -> dict[str, Where]:
-    """Each field of service.yaml with its place; KeyError for a class that nobody has said the place of."""
+    """Return the place of each field of service.yaml; KeyError for a class without a known place."""
     found = {}
     for kind, name in fields(Service):
         label = f"{kind.__name__}.{name}"
@@ -102,7 +102,7 @@ FIELDS = wheres()
 
 
 def written(where: Where, value: str) -> str:
-    """A service.yaml with this YAML in this place, as nested flow mappings, one key of the top a line."""
+    """Return a service.yaml with this YAML in this place, as nested flow mappings, one top-level key a line."""
     tree: dict[str, Any] = {key: in_yaml(text) for key, text in BASE.items()}
     for line in where.beside:
         keys, _, text = line.partition("=")

@@ -23,31 +23,31 @@ class Fleet:
     _edits: list[int]
 
     def edit(self) -> str:
-        """Change the service, so that there is something to deploy; the id of the release that this makes."""
+        """Change the service, so that there is something to deploy; return the new release's id."""
         self._edits.append(len(self._edits))
         self.clone.write("service/edition.txt", f"{len(self._edits)}\n")
         return self.clone.release()
 
     @property
     def answering(self) -> list[str]:
-        """The release that answers on each host."""
+        """Return the release that answers on each host."""
         return [release_of(machine.address) for machine in self.hosts]
 
     def history(self, host: str) -> list[Any]:
-        """What the host says was done on it."""
+        """Return the history that the host reports."""
         (found,) = self.clone.done("history", "--json", "-H", host).json()["hosts"]
         actions: list[Any] = found["actions"]
         return actions
 
     def sh(self, number: int, command: str) -> str:
-        """What a command prints as root on a host; it has to succeed."""
+        """Run a command as root on a host, which must succeed; return its output."""
         ended = self.hosts[number].sh(command)
         assert ended.returncode == 0, f"{command}: {ended.returncode}\n{(ended.stdout + ended.stderr).decode()}"
         return ended.stdout.decode(errors="replace")
 
 
 def undeployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
-    """So many pristine hosts, and a clone whose health check holds quickly."""
+    """Boot pristine hosts, and make a clone whose health check passes quickly."""
     hosts = make(count)
     clone = clones.make(folder, hosts.inventory)
     clone.replace("service/service.yaml", "  settle: 2 ", "  settle: 0 ")
@@ -55,7 +55,7 @@ def undeployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
 
 
 def deployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
-    """The same, serving."""
+    """Do the same, and deploy."""
     fleet = undeployed(make, folder, count)
     fleet.clone.done("deploy", "-H", "all")
     return fleet
@@ -63,5 +63,5 @@ def deployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves, for a module."""
+    """Return one host that serves, for a module."""
     return deployed(module_hosts, tmp_path_factory.mktemp("fleet"), 1)

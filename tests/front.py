@@ -1,4 +1,4 @@
-"""What a client sees: the front door of a host, asked from outside by name."""
+"""The front door of a host, asked from outside by name, as a client does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
     def json(self) -> Any:
-        """Its body."""
+        """Parse its body."""
         return json.loads(self.body)
 
 
@@ -35,7 +35,7 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> Answer:
-    """GET over TLS (plain on any port but 443), to this address, for this name; OSError when nobody answers.
+    """GET over TLS (plain on any port but 443), to this address, for this name; OSError without an answer.
 
     A body makes it a POST.
     """
@@ -59,5 +59,5 @@ def ask(
 
 
 def release_of(address: str, name: str = NAME) -> str:
-    """The release that answers."""
+    """Return the release that answers."""
     return str(ask(address, "/healthz", name).json()["release"])

@@ -1,4 +1,4 @@
-"""A hook on the operator's machine that holds a run up, in front of its activation, until the test lets it go on."""
+"""A hook on the controller that stops a run before its activation until the test lets it go on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.clone import Clone
 
 @dataclass(frozen=True)
 class Gate:
-    """Who comes to it waits for one byte. end: of the pipe, held open so that what was written stays."""
+    """A pipe that each run reads one byte from. end: its write end, held open so that written bytes stay."""
 
     end: int
 
     def open(self) -> None:
-        """Let one run go on, whether it is there already or still to come."""
+        """Let one run go on, now or when it arrives."""
         os.write(self.end, b".")
 
 
 @contextmanager
 def gated(clone: Clone, folder: Path) -> Iterator[Gate]:
-    """Meanwhile every activation of this clone waits at the gate."""
+    """Stop every activation of this clone at the gate for the block."""
     pipe, service = folder / "gate", clone.root / "service/service.yaml"
     os.mkfifo(pipe)
     before = service.read_text()

@@ -1,6 +1,6 @@
-"""Imported by the host's program on a make-believe host (see `shell_host`), ahead of `start`: its clock and its calls.
+"""Loaded by the host's program on a make-believe host (see `shell_host`) before `start`: its clock and its calls.
 
-What a script did by programs of its own is noted here as those would note it, and may be cut there.
+Notes the calls that the program makes itself like those of other programs, so that a test can cut the run there.
 """
 
 import builtins
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 LAB = Path(os.environ["LAB"])
-# What the places of the program begin with here, ahead of its modules.
+# Prefix of the program's paths here; set before its modules load.
 builtins.LAB = LAB  # type: ignore[attr-defined]
 
 main: Any = import_module("host.main")
@@ -23,19 +23,19 @@ Folder: Any = import_module("host.folders").Folder
 
 CLOCK = LAB / "proc/uptime"
 os.environ["LAB_PID"] = str(os.getpid())
-# Never root: whatever needs root has to pass by sudo and its rules. $LAB/uid is the service's user, or that account's.
+# Never root: root's work must pass by sudo and its rules. $LAB/uid is the service's user, or that account's.
 UID = LAB / "uid"
 os.geteuid = lambda: int(UID.read_text()) if UID.exists() else 1000
 
 
 def note(words: str) -> None:
-    """Write down a call; then the signal that the test wants at this one."""
+    """Note a call; then send the signal that the test has set for this one."""
     with (LAB / "calls").open("a") as file:
         file.write(f"{words}\n")
 
 
 def cut_here() -> None:
-    """Send the signal that the test wants at the call that came last."""
+    """Send the signal that the test has set for the last call."""
     if not (LAB / "cut").exists():
         return
     at, number = (LAB / "cut").read_text().split()
@@ -47,7 +47,7 @@ rename, sync = Folder.rename, Folder.sync
 
 
 def noted_rename(folder: Any, name: str, to: str) -> None:
-    """The renames are what the state machine consists of."""
+    """Note it: the state machine consists of renames."""
     target = folder.link(name)
     if target:
         note(f"link {folder.path}/{to} -> {target}")
@@ -57,23 +57,23 @@ def noted_rename(folder: Any, name: str, to: str) -> None:
 
 
 def noted_sync(folder: Any) -> None:
-    """The order is what counts here, and a disk would only slow the tests down."""
+    """Note the call, skip the sync: only the order counts, and a disk would slow the tests."""
     note(f"sync {folder.path}")
     cut_here()
 
 
 def real() -> bool:
-    """Whether the test wants the real /proc, and with it the real time."""
+    """Return true if the test uses the real /proc, and with it the real time."""
     return (LAB / "proc").is_symlink()
 
 
 def now() -> float:
-    """The clock of the lab."""
+    """Return the lab's time."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if real() else float(CLOCK.read_text().split()[0])
 
 
 def pause(run: Any, seconds: float) -> None:
-    """Time passes here and nowhere else: a second, and nobody waits."""
+    """Advance the lab's clock by a second without sleeping."""
     run.heed()
     if real():
         time.sleep(seconds)
@@ -86,10 +86,10 @@ module_of = main._module
 
 
 def last_module(step: str) -> Any:
-    """The module of a step; where $LAB/sealed is, the last that can be imported, as if the rest had been removed."""
+    """Return the module of a step; with $LAB/sealed, the last import that works, as if the rest had been removed."""
     module = module_of(step)
     if (LAB / "sealed").exists():
-        # What the interpreter has within itself stays.
+        # Modules built into the interpreter stay.
         sys.meta_path[:] = [one for one in sys.meta_path if one.__module__ == "_frozen_importlib"]
     return module
 
@@ -100,5 +100,5 @@ running.Run.pause = pause
 running.now = now
 units.SYSTEMCTL = "systemctl"
 if (LAB / "patience").exists():
-    # Of who waits for the end of a run that nobody holds: the test has none.
+    # Skip waiting for a run that no process holds: the test has none.
     import_module("host.turns")._OUTLIVED = int((LAB / "patience").read_text())  # type: ignore[attr-defined]

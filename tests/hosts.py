@@ -1,4 +1,4 @@
-"""Real hosts for the tests: each one pristine, booted in under a second, gone with its test."""
+"""Real hosts for the tests: each pristine, booted in under a second, removed with its test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MakeHosts = Callable[..., Hosts]
 
 
 def why_not() -> str | None:
-    """Why real hosts cannot run here; None where they must, and then a failure to boot is a failure."""
+    """Return the reason why real hosts cannot run here, or None. In CI always None: a failed boot is a failure."""
     if os.environ.get("CI") == "true":
         return None
     if platform.system() != "Linux":
@@ -50,7 +50,7 @@ def why_not() -> str | None:
 
 @pytest.fixture(scope="session")
 def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
-    """The sandbox of this test run, empty; it goes with the run, however that ends."""
+    """The sandbox of this test run, empty; removed with the run, however it ends."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
@@ -71,7 +71,7 @@ def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def hosts(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeHosts]:
-    """A function that boots pristine hosts: hosts(3), hosts(1, suite="trixie"). A second call goes on counting."""
+    """A function that boots pristine hosts: hosts(3), hosts(1, suite="trixie"). A second call continues the numbers."""
     yield from _hosts(sandbox, tmp_path, request)
 
 
@@ -79,7 +79,7 @@ def hosts(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> I
 def module_hosts(
     sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[MakeHosts]:
-    """As `hosts`, for hosts that the tests of a module share: in a sandbox apart, which no single test empties."""
+    """Like `hosts`, for hosts shared by a module's tests: in a separate sandbox, which no single test empties."""
     shared = Sandbox(sandbox.state_dir.with_name(f"{sandbox.state_dir.name}-module"))
     try:
         yield from _hosts(shared, tmp_path_factory.mktemp("hosts"), request)
@@ -89,7 +89,7 @@ def module_hosts(
 
 @pytest.fixture(scope="module")
 def shire(module_hosts: MakeHosts) -> Hosts:
-    """One host that the tests of a module share."""
+    """One host shared by a module's tests."""
     return module_hosts()
 
 
@@ -132,7 +132,7 @@ def inventory(one_host: Hosts) -> Path:
 
 
 def require_own(folder: Path) -> None:
-    """Make a directory whose name anybody could have taken; it has to be ours, and closed to others."""
+    """Make a directory whose name is guessable; it must belong to this user and be closed to others."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
@@ -145,7 +145,7 @@ def _state_of(owner: Path) -> Path:
 
 
 def _sweep() -> None:
-    """Take down the sandboxes of runs that were killed before they could."""
+    """Take down the sandboxes of runs that were killed before they did."""
     for owner in _RUNS.glob("*.pid"):
         if process.read_pid_file(owner) is None:
             for state in (_state_of(owner), *_RUNS.glob(f"{owner.stem}-*")):

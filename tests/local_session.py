@@ -1,4 +1,4 @@
-"""A session over a shell of this machine, where tests need no host."""
+"""A session over a shell of this machine, for tests that need no host."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stre
 
 @dataclass(frozen=True)
 class LocalShell:
-    """Runs scripts here, as this user, under `shell` as a login shell would be; `become` is put before them.
+    """Runs scripts here, as this user, under `shell` like a login shell; `become` is put before them.
 
-    program: in place of the host's program what finds a Python for it, and its text.
+    program: replaces the host's program: its launcher, which finds a Python, and its text.
     """
 
     shell: str = "/bin/sh"
@@ -68,7 +68,7 @@ def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
         with process.stdin as pipe:
             for piece in pieces:
                 pipe.write(piece)
-                # What comes next may be a while.
+                # The next report may take a while.
                 pipe.flush()
     except BrokenPipeError:
         pass  # it ended without reading everything: its exit status says why

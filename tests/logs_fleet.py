@@ -1,4 +1,4 @@
-"""A fleet whose service writes what a test tells it to, and a reader that follows what `fab` says about it."""
+"""A fleet whose service logs what a test tells it to, and a reader that follows the output of `fab`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests import echo
 from tests.clone import Clone
 from tests.hosts import Hosts
 
-# A process of the service that does what lies in its state directory, once.
+# A process of the service that does, once, what a file in its state directory asks for.
 ACTOR = """
 import os
 import time
@@ -39,7 +39,7 @@ while True:
 
 
 def deployed(clone: Clone, hosts: Hosts) -> Clone:
-    """The acting service on all hosts, and journals there that take all it writes."""
+    """Deploy the acting service to all hosts, with journals that drop no lines."""
     for machine in hosts:
         machine.sh(
             "mkdir -p /etc/systemd/journald.conf.d && cd /etc/systemd/journald.conf.d && "
@@ -53,18 +53,18 @@ def deployed(clone: Clone, hosts: Hosts) -> Clone:
 
 
 def act(machine: Machine, code: str) -> None:
-    """Begin it."""
+    """Start an act."""
     machine.sh("cat >/var/lib/myapp/.go && mv /var/lib/myapp/.go /var/lib/myapp/go", stdin=code.encode())
 
 
 def acted(machine: Machine, code: str, end: str) -> None:
-    """Do it, until this word is in the journal: one that was not there before."""
+    """Act, and wait until this word is newly in the journal."""
     act(machine, f"{code}\nsay({end!r})\n")
     machine.sh(f"timeout 60 journalctl -f -n all -o cat -u myapp-actor | grep -m1 -x {end} && journalctl --sync")
 
 
 class Reader:
-    """Reads lines as they come, and knows how large the process is meanwhile."""
+    """Reads lines as they arrive, and measures the memory of the process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -85,7 +85,7 @@ class Reader:
                 self._news.notify_all()
 
     def until(self, what: Callable[[], bool], seconds: float = 60) -> None:
-        """Wait for it; what has come is in the message when it does not."""
+        """Wait for a condition; fail with the lines read so far."""
         deadline = time.monotonic() + seconds
         with self._news:
             while not what():
@@ -95,19 +95,19 @@ class Reader:
                 self.sizes.append((time.monotonic(), resident(self.process.pid)))
 
     def saw(self, word: str) -> Callable[[], bool]:
-        """Whether a line has this in it."""
+        """Return a condition: some line contains this word."""
         return lambda: any(word in line for line in [*self.out, *self.err])
 
     def stop(self) -> None:
-        """As Ctrl-C does."""
+        """Interrupt, like Ctrl-C."""
         self.process.send_signal(2)
         self.process.wait(10)
-        # What they read is closed after this.
+        # Their readers are closed after this.
         for thread in self._threads:
             thread.join(10)
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that the process has now."""
+    """Return the bytes of memory that the process has now."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))

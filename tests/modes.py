@@ -1,4 +1,4 @@
-"""`fab` as a pipe, a program and a terminal get it, byte for byte; and whether a terminal can be given that."""
+"""`fab` in a pipe, as JSON and on a terminal, byte for byte; and which bytes a terminal may get."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.clone import Clone
 from tests.nasty import harmless
 
 MODES = ("pipe", "json", "terminal")
-# What we write to a terminal ourselves: colours, and the live screen's moves over its own lines.
+# Sequences that we send to a terminal: colours, and the live screen's moves over its own lines.
 _OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[(?:\?25[lh]|[0-9]*[AKGJH])|\r(?=\x1b|\n|$)")
-# What nobody of us writes: titles and answers of a terminal, a cleared screen, and the red that the tests' hosts send.
+# Sequences that we never send: titles, queries, a cleared screen, and the red that the tests' hosts send.
 _THEIRS = re.compile(r"\x1b\]|\x1bP|\x1b\[2J|\x1b\[31mred|\x1b\[6n|\x07")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What was seen. out: standard output, or the terminal; err: standard error."""
+    """The output. out: standard output, or the terminal; err: standard error."""
 
     status: int
     out: str
@@ -31,7 +31,7 @@ class Shown:
 
 
 def show(clone: Clone, mode: str, *words: str, timeout: float = 240) -> Shown:
-    """Run `fab WORDS` in this mode to its end; AssertionError for anything in it that is not to be shown."""
+    """Run `fab WORDS` in this mode to its end; AssertionError for any byte that may not be shown."""
     shown = _at_terminal(clone, words, timeout) if mode == "terminal" else _to_files(clone, mode, words, timeout)
     assert not re.search("^Traceback", shown.err + shown.out, re.MULTILINE), shown.err[-2000:]
     assert shown.status in (0, 1, 2, 3), shown
@@ -54,7 +54,7 @@ def _check(shown: Shown, mode: str) -> None:
 
 
 def _documents(text: str) -> list[object]:
-    """One document over many lines, or one a line; by a reader that takes nothing that JSON has not."""
+    """Parse one document over many lines, or one a line; reject what JSON does not have (NaN)."""
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
@@ -85,7 +85,7 @@ def _at_terminal(clone: Clone, words: tuple[str, ...], timeout: float) -> Shown:
             while data := os.read(ours, 65536):
                 read.append(data)
         except OSError:
-            return  # Linux says so when the last one has closed the other side
+            return  # Linux raises this when the last process has closed the other side
 
     with clone.start(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)

@@ -1,6 +1,6 @@
-"""Texts that mean something to somebody: a shell, a unit file, nginx, sudo, YAML, a terminal, a file system.
+"""Texts with a meaning to a shell, a unit file, nginx, sudo, YAML, a terminal or a file system.
 
-What would run anything makes a file of the name `pwned`: it must never be there.
+A text that gets executed makes a file called `pwned`: it must never exist.
 """
 
 from __future__ import annotations
@@ -183,11 +183,11 @@ TEXTS = tuple(dict.fromkeys((*SYNTAX, *LINES, *TERMINAL, *UNICODE, *YAML, *LONG)
 
 _PIECES = st.sampled_from([*SYNTAX, *LINES, *TERMINAL, *UNICODE, *YAML])
 ANY = st.one_of(st.text(max_size=20), st.lists(st.one_of(_PIECES, st.text(max_size=3)), max_size=4).map("".join))
-"""Any text, most of them made of the pieces above."""
+"""Any text, mostly made of the pieces above."""
 
 
 def in_yaml(text: str) -> str:
-    """A double-quoted scalar of YAML that means this text, whatever is in it."""
+    """Return a double-quoted YAML scalar with this text, whatever it contains."""
     return '"' + "".join(map(_escaped, text)) + '"'
 
 
@@ -201,23 +201,23 @@ def _escaped(character: str) -> str:
 
 
 def harmless(text: str) -> bool:
-    """Whether nothing in it moves a cursor, changes the order of what is read, or begins a line."""
+    """Return true if the text moves no cursor, changes no reading order, and begins no line."""
     return not [one for one in text if unicodedata.category(one) in {"Cc", "Cs", "Zl", "Zp"} and one != "\t"] and not (
         set(text) & set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
     )
 
 
 def short(text: str) -> str:
-    """Its name in a list of tests."""
+    """Return its name in a list of tests."""
     return json.dumps(text[:20])
 
 
 ACCOUNTS = ["deploy", "root", "_www", "_WWW", "first.last", "A-1", "Deploy", "JSmith2", "a", "deploy@corp.example"]
-"""Names of accounts that real systems have, and that mean one account to sudo."""
+"""Account names that real systems have, and that mean one account to sudo."""
 
 NO_ACCOUNTS = [
     *("", "ALL", "DEPLOY", "D", "WEB_ADMINS", "A1", "%wheel", "%#0", "%:group", "+netgroup", "#0", "#1000", "!deploy"),
     *("-x", "1a", "a b", "a$(x)", "a$", "a,b", "a:b", "a=b", "a\\b", "CORP\\deploy", "a\n", "a/b", "a*", '"a"', "(a)"),
     *("a@", "@b", "a@b@c", "a@-b", "é", "a" * 33, "deploy ALL", "a%h"),
 ]
-"""What sudo takes for everybody, an alias, a group, a netgroup, a number or a negation; what a file cannot carry."""
+"""Names that sudo reads as everybody, an alias, a group, a netgroup, a number or a negation, or that no file holds."""

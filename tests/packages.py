@@ -1,4 +1,4 @@
-"""Packages of the controller's own suite that the sandbox's hosts do not have: fetched once, kept beside the trees."""
+"""Packages of the controller's suite that the sandbox's hosts lack: fetched once, kept beside the trees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.engine.sandbox.locks import locked
 
 
 def fetched(*names: str) -> list[Path]:
-    """The packages' files; apt brings those that are not there yet."""
+    """Return the packages' files; apt downloads the missing ones."""
     folder = tree.cache_directory() / f"debs-{tree.recipe().name}"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock")):
@@ -26,7 +26,7 @@ def fetched(*names: str) -> list[Path]:
 
 
 def install(machine: Machine, *names: str) -> None:
-    """Unpack and configure them there; documentation that they depend on is left out."""
+    """Unpack and configure them; their documentation packages are left out."""
     paths = " ".join(f"/root/{name}.deb" for name in names)
     for path in fetched(*names):
         machine.sh(f"cat >/root/{path.name}", path.read_bytes())

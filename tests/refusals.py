@@ -1,4 +1,4 @@
-"""What a reader refuses: the one error, and what it says."""
+"""The refusal of a reader: its one error, and the text of that."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tasks.engine.errors import UsageError
 
 
 def refusal(read: Callable[..., object], *given: object) -> UsageError:
-    """The usage error in which reading this ends."""
+    """Return the usage error that this reader raises."""
     with pytest.raises(UsageError) as caught:
         read(*given)
     return caught.value
 
 
 def says(error: UsageError, message: str = "", where: str | None = None, fix: str = "") -> None:
-    """It has these words, stands there, if that is told, and names a way on with those."""
+    """Assert these words, this place (if given), and a next step with those words."""
     assert message in error.message
     assert where is None or error.where == where
     assert fix in (error.next or "")

@@ -1,4 +1,4 @@
-"""A real git repository for tests, in which no configuration of this machine counts."""
+"""A real git repository for tests, isolated from this machine's configuration."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def commit(folder: Path) -> None:
-    """Commit all there is."""
+    """Commit every file."""
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "x")

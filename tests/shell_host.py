@@ -1,8 +1,8 @@
 """A make-believe host: a directory, the host's program, and small stand-ins for systemctl, curl and so on.
 
-The program is what a deploy would send, but for its places: PATH, /run, /proc and the service's directory lead below a
-temporary directory. Every program that it calls to change or ask something leaves a line in `calls`, and the run can be
-cut with a signal exactly there.
+The program is the one a deploy would send, except its paths: PATH, /run, /proc and the service's directory are
+below a temporary directory. Each program that it calls to change or query something leaves a line in `calls`, and a
+signal can cut the run exactly there.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ PLACES = {
     '"/etc/systemd/system/multi': 'f"{LAB}/enabled/multi',
     "/etc/{name}/check": "{LAB}/check",
 }
-"""Where the program has its places, and where it has them here; LAB is set by `host_lab`."""
+"""The program's paths, each with its replacement here; `host_lab` sets LAB."""
 
 
 @cache
 def program() -> str:
-    """The host's program with its places below a temporary directory.
+    """Return the host's program with its paths below a temporary directory.
 
-    Its modules lie in files, for all hosts of this process: compiled once, and not for each step.
+    Its modules are files shared by all hosts of this process: compiled once, not for each step.
     """
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
     for before, after in PLACES.items():
@@ -79,7 +79,7 @@ def program() -> str:
 class ShellHost:
     """`root` is /opt/apps/myapp, `ctl` /run/myapp.
 
-    failpoint: `STEP=ACTION`, where its scripts break; guard_said: what the guard of a run wrote into the journal.
+    failpoint: `STEP=ACTION`, the place where its scripts break; guard_said: output of a run's guard in the journal.
     """
 
     folder: Path
@@ -106,7 +106,7 @@ class ShellHost:
         self.boot()
 
     def boot(self) -> None:
-        """What a boot leaves: nothing of /run but what tmpfiles makes, and the committed slot started."""
+        """Do what a boot does: empty /run except what tmpfiles makes, and start the committed slot."""
         shutil.rmtree(self.run_folder.parent, ignore_errors=True)
         for name in ("try", "ctl", "lock"):
             (self.run_folder / name).mkdir(parents=True)
@@ -125,7 +125,7 @@ class ShellHost:
             self.unit("myapp.service").write_text("active")
 
     def release(self, name: str, code: str = "print('hello')\n") -> None:
-        """A release that was staged, with its venv."""
+        """Make a staged release, with its venv."""
         home = self.root / "releases" / name
         (home / "code").mkdir(parents=True)
         (home / "code/app.py").write_text(code)
@@ -135,7 +135,7 @@ class ShellHost:
         (home / "venv").symlink_to(f"../../venvs/{'1' * 16}")
 
     def venv(self, name: str) -> None:
-        """A venv that works."""
+        """Make a venv that works."""
         (self.root / "venvs" / name / "bin").mkdir(parents=True, exist_ok=True)
         python = self.root / "venvs" / name / "bin/python"
         for program in (python, python.with_name("gunicorn")):
@@ -146,13 +146,13 @@ class ShellHost:
         (package / "__init__.py").touch()
 
     def list_venv(self, venv: Path) -> None:
-        """Write the list of its files, as a stage does."""
+        """Write the list of the venv's files, as a stage does."""
         (venv / "FILES").write_text("".join(f"{line}\n" for line in sorted(venv_files(str(venv)))))
 
     def execute(
         self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], object] = list
     ) -> int:
-        """Run it; the exit status, or minus the signal that ended it. do: what happens when the step `at` is told."""
+        """Run a step; return its exit status, or minus its signal. do: called when the step `at` is reported."""
 
         def sink(item: Report | Output) -> None:
             if isinstance(item, Report) and item.word == "step" and item.text.split(" ")[0] == at:
@@ -176,7 +176,7 @@ class ShellHost:
         return {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
 
     def unheard(self, script: Script, output: int) -> int:
-        """Run a step of the program with another output; its exit status."""
+        """Run a step of the program with its output elsewhere; return its exit status."""
         moved = self.moved(script)
         sent = b"".join((opening(moved), *stream(moved, RUN, "n", (), program())))
         words = ["/bin/sh", "-c", command()]
@@ -185,11 +185,11 @@ class ShellHost:
         ).returncode
 
     def _guard(self, run: Script) -> None:
-        """What the guard of a run does with what the run has left to it, as soon as that has ended."""
+        """Run the guard's part of what the run left to it, as soon as the run has ended."""
         until = self.run_folder / "ctl/probation/until"
         if not until.exists() or not until.read_text().startswith("drain "):
             return
-        # What cuts the run is not meant for its guard.
+        # The signal that cuts the run is not meant for its guard.
         self.mend()
 
         def sink(item: Report | Output) -> None:
@@ -199,69 +199,69 @@ class ShellHost:
             assert self._execute(guard_of(run), sink).exit == 0
 
     def moved(self, script: Script) -> Script:
-        """The step with its places below the temporary directory, and nothing else changed."""
+        """Return the step with its paths below the temporary directory, otherwise unchanged."""
         return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
 
     @property
     def calls(self) -> list[str]:
-        """What the last runs called, in order, without the temporary directory."""
+        """Return the calls of the last runs, in order, without the temporary directory."""
         log = self.folder / "calls"
         return log.read_text().replace(f"{self.folder}/", "").splitlines() if log.exists() else []
 
     def forget(self) -> None:
-        """Begin a new list of calls."""
+        """Start a new list of calls."""
         (self.folder / "calls").unlink(missing_ok=True)
 
     def cut(self, call: int, signal: str) -> None:
-        """The script gets this signal once its call of that number, from 1, has ended."""
+        """Send this signal to the script once its call of that number, from 1, has ended."""
         (self.folder / "cut").write_text(f"{call} {signal}\n")
 
     def mend(self) -> None:
-        """Take the cut back."""
+        """Remove the cut."""
         (self.folder / "cut").unlink(missing_ok=True)
 
     def unit(self, name: str) -> Path:
-        """The file that holds a unit's state."""
+        """Return the file that holds a unit's state."""
         return self.folder / "units" / name
 
     def running(self) -> set[str]:
-        """The slots whose service is up."""
+        """Return the slots whose service runs."""
         return {slot for slot in layout.SLOTS if self.state(f"myapp@{slot}.service") == "active"}
 
     def state(self, name: str) -> str:
-        """A unit's state."""
+        """Return a unit's state."""
         return self.unit(name).read_text() if self.unit(name).exists() else "inactive"
 
     def slot(self, link: str) -> str | None:
-        """The slot that `current` or `live` leads to."""
+        """Return the slot that `current` or `live` leads to."""
         path = self.root / "current" if link == "current" else self.run_folder / "live"
         return path.resolve().name if path.exists() else None
 
     def serves(self) -> str | None:
-        """The release that a user gets."""
+        """Return the release that a user gets."""
         slot = self.slot("live")
         return (self.root / "slots" / slot / "release").resolve().name if slot in self.running() else None
 
     def history(self) -> list[tuple[str, str, str]]:
-        """Action, release and state of every line."""
+        """Return action, release and state of every line."""
         path = self.root / "history.jsonl"
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [(line["action"], line["release"], line["state"]) for line in lines]
 
     def leftovers(self) -> list[str]:
-        """Whatever a run should have taken away."""
+        """Return the files that a run should have removed."""
         found = [*self.root.rglob("*.new-*"), *self.run_folder.rglob("*.new-*"), *(self.run_folder / "try").iterdir()]
         found += [*self.root.glob("*/.part-*")]
         return [str(path.relative_to(self.folder)) for path in found]
 
 
 def guard_of(run: Script) -> Script:
-    """What systemd starts beside an activation."""
+    """Return the step that systemd starts beside an activation."""
     return run._replace(stage="guard", text=json.dumps({**json.loads(run.text), "step": "guard"}))
 
 
 def said_by_ss(path: Path) -> str:
-    """How ss shows the file that a socket is bound to: the kernel's number of its device, read as the C library's."""
+    """Return ss's name of a bound socket's file: the kernel's device number, decoded by the C library."""
     found = path.stat()
     device = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
     return f"ino:{found.st_ino & 0xFFFFFFFF} dev:{os.major(device)}/{os.minor(device)}"
@@ -269,7 +269,7 @@ def said_by_ss(path: Path) -> str:
 
 @contextmanager
 def at_work(host: ShellHost, holder: Mapping[str, object]) -> Iterator[None]:
-    """Meanwhile somebody else activates there."""
+    """Let another run activate there for the block."""
     with (host.run_folder / "lock/activate").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(json.dumps(holder) + "\n")
@@ -278,7 +278,7 @@ def at_work(host: ShellHost, holder: Mapping[str, object]) -> Iterator[None]:
 
 
 def serving(host: ShellHost) -> ShellHost:
-    """The host with OLD committed in slot blue and NEW staged."""
+    """Commit OLD in slot blue, and stage NEW."""
     host.release(OLD)
     host.release(NEW)
     (host.root / "slots/blue/is-blue").touch()

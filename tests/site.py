@@ -1,4 +1,4 @@
-"""A deployed clone on a host of its own, with short ways to look at both, and a client that never looks away."""
+"""A deployed clone on a host of its own, with short ways to query both, and a client that asks continuously."""
 
 from __future__ import annotations
 
@@ -27,73 +27,73 @@ class Site:
     _editions: int = 0
 
     def sh(self, command: str) -> str:
-        """What a command prints as root on the host; it has to succeed."""
+        """Run a command as root on the host, which must succeed; return its output."""
         ended = self.machine.sh(command)
         assert ended.returncode == 0, f"{command}: {ended.returncode}\n{(ended.stdout + ended.stderr).decode()}"
         return ended.stdout.decode().strip()
 
     @property
     def answering(self) -> str:
-        """The release that a client sees."""
+        """Return the release that a client gets."""
         return release_of(self.machine.address)
 
     @property
     def slot(self) -> str:
-        """The committed slot."""
+        """Return the committed slot."""
         return self.sh(f"readlink {ROOT}/current").rpartition("/")[2]
 
     @property
     def other(self) -> str:
-        """The slot that is not."""
+        """Return the other slot."""
         return "green" if self.slot == "blue" else "blue"
 
     def show(self, unit: str, name: str) -> str:
-        """A property of a unit."""
+        """Return a property of a unit."""
         return self.sh(f"systemctl show -p {name} --value {unit}")
 
     @property
     def main_pid(self) -> str:
-        """Of the committed slot."""
+        """Return the main process id of the committed slot."""
         return self.show(f"myapp@{self.slot}.service", "MainPID")
 
     @property
     def releases(self) -> set[str]:
-        """The ids on the host, and whatever else lies between them."""
+        """Return the ids of the releases on the host, with any other name among them."""
         return set(self.sh(f"ls -A {ROOT}/releases").split())
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """What was recorded on the host."""
+        """Return the history recorded on the host."""
         return [json.loads(line) for line in self.sh(f"cat {ROOT}/history.jsonl").splitlines()]
 
     @property
     def outcomes(self) -> list[tuple[str, str, str]]:
-        """Action, release and state of every line of the history."""
+        """Return action, release and state of every line of the history."""
         return [(line["action"], line["release"], line["state"]) for line in self.history]
 
     def fab(self, verb: str, *words: str) -> Ended:
-        """A verb on the host."""
+        """Run a verb on the host."""
         return self.clone.fab(verb, "-H", self.machine.name, *words)
 
     def done(self, verb: str, *words: str) -> Ended:
-        """A verb on the host that has to succeed, and what the host does by itself after a commit."""
+        """Run a verb on the host, which must succeed, and wait for the host's own work after a commit."""
         ended = self.clone.done(verb, "-H", self.machine.name, *words)
         self.drained()
         return ended
 
     def drained(self) -> None:
-        """Wait for the end of a former slot that drains, and of the prune that comes next."""
+        """Wait until a former slot has drained, and for the prune after it."""
         until = "/run/myapp/ctl/probation/until"
         self.sh(f"! grep -qs ^drain {until} || flock -w 120 /run/myapp/lock/guard true")
 
     def edit(self) -> str:
-        """Make the content of the service one that never was before; its id."""
+        """Change the service to new content; return its id."""
         self._editions += 1
         self.clone.write("service/edition.txt", f"{self._editions}\n")
         return self.clone.release()
 
     def deploy(self) -> str:
-        """Edit, and deploy; the id that answers now."""
+        """Edit and deploy; return the id that answers now."""
         release = self.edit()
         self.done("deploy")
         assert self.answering == release
@@ -101,7 +101,7 @@ class Site:
 
     @contextmanager
     def changed(self, path: str, text: str) -> Iterator[None]:
-        """A file of the clone with another text, or a new one, for a while."""
+        """Give a file of the clone another text, or make a new one, for the block."""
         target = self.clone.root / path
         before = target.read_text() if target.exists() else None
         self.clone.write(path, text)
@@ -114,12 +114,12 @@ class Site:
                 target.write_text(before)
 
     def read(self, path: str) -> str:
-        """A file of the clone."""
+        """Read a file of the clone."""
         return Path(self.clone.root / path).read_text()
 
     def settled(self) -> None:
-        """Exactly the committed slot runs, nothing of a run is left, and it answers."""
-        # The end of the former slot is the host's own work.
+        """Assert that exactly the committed slot runs and answers, and that no run has left anything."""
+        # The host itself ends the former slot.
         self.sh("flock -w 120 /run/myapp/lock/guard true")
         self.sh("flock -w 60 /run/myapp/lock/activate true")
         assert self.sh(f"find {ROOT} /run/myapp '(' -name '.part-*' -o -name '*.new-*' -o -path '*/try/*' ')'") == ""
@@ -131,7 +131,7 @@ class Site:
 
 @dataclass
 class Watch:
-    """Asks the front door again and again while its block runs; every answer is kept, in order."""
+    """Asks the front door repeatedly during its block; keeps every answer, in order."""
 
     address: str
     path: str = "/healthz"
@@ -153,7 +153,7 @@ class Watch:
 
     @property
     def seen(self) -> set[str]:
-        """The different answers."""
+        """Return the different answers."""
         return set(self.answers)
 
     def __enter__(self) -> Watch:

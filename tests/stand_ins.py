@@ -1,4 +1,4 @@
-"""What stands where a host should: sockets that never speak, and a program that does as it is told."""
+"""Stand-ins for a host: sockets that never send a byte, and a program that runs any Python."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def report(word, text=""):
 
 exec(step["do"])
 """
-"""In the place of the host's program: it runs the Python that its step is. `stream` has the payload."""
+"""Replaces the host's program: it runs the Python that its step contains. `stream` has the payload."""
 
 
 def told_to(do: str, seconds: float = 60) -> Script:
-    """A step of that program."""
+    """Return a step of that program."""
     return Script("try", json.dumps({"do": do}), seconds)
 
 
 def reported(nonce: str, word: str, text: str) -> bytes:
-    """A report as the host's program writes it."""
+    """Return a report as the host's program writes it."""
     return f"{nonce} {json.dumps({'report': word, 'text': text}, ensure_ascii=False)}\n".encode()
 
 
 class Mute:
-    """A port of this machine that takes connections and says nothing."""
+    """A port of this machine that accepts connections and sends nothing."""
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
@@ -47,7 +47,7 @@ class Mute:
 
     @property
     def called(self) -> bool:
-        """Whether anybody has connected; asked once."""
+        """Return true if a client has connected; to be asked once."""
         self._listening.setblocking(False)
         try:
             self._listening.accept()[0].close()
@@ -56,30 +56,30 @@ class Mute:
         return True
 
     def entry(self, **more: object) -> dict[str, object]:
-        """Its lines below `hosts:`."""
+        """Return its entry below `hosts:`."""
         return {"address": "127.0.0.1", "port": self.port, "user": "deploy", **more}
 
 
 @contextmanager
 def mute() -> Iterator[Mute]:
-    """A Mute, for a while."""
+    """Open a Mute for the block."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield Mute(listening)
 
 
 def closed_port() -> int:
-    """A port where nobody listens."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
 
 def write_inventory(path: Path, hosts: dict[str, dict[str, object]]) -> Path:
-    """A hosts.yaml of these hosts."""
+    """Write a hosts.yaml of these hosts."""
     path.write_text(yaml.safe_dump({"hosts": hosts}, sort_keys=False, width=1000))
     return path
 
 
 def entries(inventory: Path) -> dict[str, dict[str, object]]:
-    """The hosts of a hosts.yaml, to change and to write again."""
+    """Return the hosts of a hosts.yaml, to change and to write again."""
     found: dict[str, dict[str, object]] = yaml.safe_load(inventory.read_text())["hosts"]
     return found

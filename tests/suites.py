@@ -1,7 +1,7 @@
-"""Which suites hosts can be made of here.
+"""The suites that hosts can be made of here.
 
-Debian's stable release and its neighbours are tried on any Debian. Elsewhere, where the names and mirrors of sister
-releases are not known here, it is the machine's own.
+On any Debian: its stable release and the neighbours of that. Elsewhere only the machine's own, as names and mirrors
+of its sister releases are not known here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tasks.engine.sandbox import sources
 
 
 def suites() -> list[str | None]:
-    """Those that no other test boots; None for the controller's own."""
+    """Return those that no other test boots; None for the controller's own."""
     try:
         distribution, own = sources.release()
     except UsageError:

@@ -1,4 +1,4 @@
-"""A small project, the tar that is made of it, and what a host unpacks from that."""
+"""A small project, its tar, and the files that a host unpacks from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.nasty import harmless
 
 
 def project(folder: Path) -> Path:
-    """A project with a package in service/, and a file beside it that no release may have."""
+    """Make a project with a package in service/, and a file beside it that no release may contain."""
     (folder / "clone/service/app").mkdir(parents=True)
     (folder / "clone/service/app/__init__.py").write_text("x = 1\n")
     (folder / "outside").mkdir()
@@ -25,7 +25,7 @@ def project(folder: Path) -> Path:
 
 
 def packed(root: Path) -> bytes | UsageError:
-    """The tar of a release as a host gets it, or what is said in its place, in words that a terminal can be given."""
+    """Return the tar of a release as a host gets it, or its refusal, in words that a terminal may get."""
     try:
         entries = archive.collect(root).entries
         return b"".join(archive.pack(entries, {"MANIFEST": archive.manifest(entries)}))
@@ -39,7 +39,7 @@ def packed(root: Path) -> bytes | UsageError:
 
 
 def unpacked(data: bytes, folder: Path) -> dict[bytes, bytes]:
-    """What `tar` makes of it on a host, checked as a host does: path to content, MANIFEST aside."""
+    """Unpack with the host's checks: path to content, without MANIFEST."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "code").mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:

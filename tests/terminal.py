@@ -1,4 +1,4 @@
-"""`fab` at a terminal: a person who reads a question and types the answer."""
+"""`fab` on a terminal: a person reads a question and types the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.clone import Clone, Ended
 
 
 def answer(clone: Clone, words: Sequence[str], question: str, reply: str, timeout: float = 60) -> Ended:
-    """Run `fab WORDS` on a terminal, type `reply` once `question` has appeared; everything shown is in `out`."""
+    """Run `fab WORDS` on a terminal, type `reply` once `question` has appeared; `out` has everything shown."""
     ours, theirs = pty.openpty()
     with clone.start(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
@@ -31,7 +31,7 @@ def answer(clone: Clone, words: Sequence[str], question: str, reply: str, timeou
 
 
 def _until(terminal: int, text: str | None, timeout: float) -> str:
-    """What is shown, until `text` is; without one until everybody has left the terminal."""
+    """Read the terminal until `text` appears; without one, until every process has closed the terminal."""
     shown, deadline = b"", time.monotonic() + timeout
     while text is None or text.encode() not in shown:
         ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
@@ -39,7 +39,7 @@ def _until(terminal: int, text: str | None, timeout: float) -> str:
             raise TimeoutError(f"{text!r} did not come; shown so far: {shown.decode(errors='replace')}")
         try:
             data = os.read(terminal, 65536)
-        except OSError:  # Linux says so when the last one has closed the other side
+        except OSError:  # Linux raises this when the last process has closed the other side
             break
         if not data:
             break

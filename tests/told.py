@@ -1,4 +1,4 @@
-"""What a host told, as tests have it: one that serves, and the same but for what a test is about."""
+"""Facts of a host for tests: one that serves, and variants of it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NEW, OLD = "b" * 12, "a" * 12
 TOOLS = {name: f"/usr/bin/{name}" for name in
          ("curl", "flock", "nginx", "openssl", "ss", "sudo", "tar", "visudo", "apt-get")}  # fmt: skip
 COMMITTED, TRIED = "state slots blue release", "state slots green release"
-"""Where the release of each slot is told."""
+"""The paths of each slot's release."""
 
 
 def written(service: Service = SERVICE) -> dict[str, str]:
-    """The digests of a host where setup has written everything."""
+    """Return the digests of a host where setup has written everything."""
     files = system_files.render(service, system_files.HostTraits("deploy", "www-data", True))
     return {file.path: file.sha256 for file in files}
 
 
 def serving() -> Told:
-    """A host that serves NEW in slot blue, as it should."""
+    """Return a host that serves NEW in slot blue, as it should."""
     slots = {"blue": Slot("active", NEW), "green": Slot("inactive")}
     return Told(
         Machine(tools=TOOLS, web_accounts=("www-data",), ipv6=True),
@@ -35,7 +35,7 @@ def serving() -> Told:
 
 
 def but(told: Told, changes: Mapping[str, object]) -> Told:
-    """The same host but for some values, each by the words that lead there; None takes one out of a mapping."""
+    """Return the same host with other values, each by its path; None removes a key."""
     for path, value in changes.items():
         told = _changed(told, path.split(" "), value)
     return told

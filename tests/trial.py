@@ -1,4 +1,4 @@
-"""A site whose releases are on probation for a while, and whose application fails when a file on the host says so."""
+"""A site whose releases are on probation, with an application that fails when a file on the host asks for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.site import Site
 
 YAML = "service/service.yaml"
 NEVER = 600
-"""Seconds of a probation that no test waits for the end of."""
+"""Seconds of a probation that no test waits for."""
 APP = """
 import json, os, pathlib, time
 
@@ -43,29 +43,29 @@ def app(environ, start_response):
 
 
 class Trial(Site):
-    """The host of `deploy` is left on probation; what fails then is up to the host."""
+    """A site that `deploy` leaves on probation; the host decides about later faults."""
 
     def edit(self) -> str:
-        """As every edit, and small enough to be sent in a moment."""
+        """Edit it, small enough to be sent at once."""
         self._editions += 1
         self.clone.write("service/under_test.py", f"{APP}EDITION = {self._editions}\n")
         return self.clone.release()
 
     def probation(self, seconds: int) -> None:
-        """How long it is from the next release on."""
+        """Set the probation of the next releases."""
         text = self.read(YAML).splitlines()
         self.clone.write(YAML, "".join(f"probation: {seconds}\n" if line.startswith("probation:") else f"{line}\n"
                                        for line in text))  # fmt: skip
 
     def committed(self, seconds: int = 0) -> str:
-        """A release that is past its probation; seconds: of those that follow."""
+        """Deploy and commit a release; seconds: the probation of later ones."""
         self.probation(0)
         release = self.deploy()
         self.probation(seconds)
         return release
 
     def tried(self, seconds: int = NEVER) -> tuple[str, str]:
-        """The release that is committed, and another that has the traffic, on probation."""
+        """Return the committed release, and another one on probation with the traffic."""
         old, new = self.committed(seconds), self.edit()
         self.done("deploy")
         assert self.answering == new
@@ -74,21 +74,21 @@ class Trial(Site):
 
     @property
     def trying(self) -> bool:
-        """Whether the traffic goes somewhere else than a boot would lead it."""
+        """Return true if the traffic goes to another slot than after a boot."""
         return self.sh("readlink /run/myapp/live") != self.slot
 
     def fault(self, release: str, words: str) -> None:
-        """What goes wrong with a release from now on; nothing with no words."""
+        """Give a release a fault from now on; empty: none."""
         self.sh(f"printf %s '{words}' >/var/lib/myapp/fault-{release}.new; cd /var/lib/myapp;"
                 f" mv fault-{release}.new fault-{release}")  # fmt: skip
 
     def over(self, seconds: int = 120) -> None:
-        """Wait until the host has decided, and has done what follows."""
+        """Wait until the host has decided, and completed the consequences."""
         self.sh(f"flock -w {seconds} /run/myapp/lock/guard true")
         self.sh("while systemctl is-active -q 'myapp-probation@*'; do sleep 0.1; done")
 
     def returned(self, old: str, new: str) -> str:
-        """The host has gone back by itself, says so, and is whole; why it did."""
+        """Assert that the host went back by itself, reports it, and is whole; return the reason."""
         self.over()
         assert check(self, old) == old
         self.settled()
@@ -102,14 +102,14 @@ class Trial(Site):
 
     @property
     def standing(self) -> Mapping[str, Any]:
-        """What `fab status --json` says of the host."""
+        """Return the host's entry of `fab status --json`."""
         (line,) = self.fab("status", "--json").json()["hosts"]
         found: Mapping[str, Any] = line
         return found
 
 
 def trial(hosts: Hosts, folder: Path) -> Trial:
-    """A deployed one, committed."""
+    """Deploy and commit a release."""
     made = Trial(make(folder, hosts.inventory), hosts[0])
     quicken(made.clone)
     made.clone.replace(YAML, '"app:create_app()"', '"under_test:app"')
@@ -120,5 +120,5 @@ def trial(hosts: Hosts, folder: Path) -> Trial:
 
 @pytest.fixture(scope="module")
 def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    """That of a module."""
+    """The site of a module."""
     return trial(module_hosts(), tmp_path_factory.mktemp("trial"))

@@ -1,4 +1,4 @@
-"""Clients that ask the front doors all the time, and the log of what they got."""
+"""Clients that ask the front doors all the time, and the log of their answers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tests.front import NAME, ask
 
 @dataclass
 class Log:
-    """Every request as (address, status, release or error); status 0 where there was no answer."""
+    """Every request as (address, status, release or error); status 0 without an answer."""
 
     requests: list[tuple[str, int, str]] = field(default_factory=list)
 
     @property
     def lost(self) -> list[tuple[str, int, str]]:
-        """What was not answered with 200."""
+        """Return the requests not answered with 200."""
         return [request for request in self.requests if request[1] != 200]
 
     def releases(self) -> list[str]:
-        """The releases that answered, each once, in the order they first did."""
+        """Return the releases that answered, in order of their first answer."""
         return list(dict.fromkeys(release for _, status, release in self.requests if status == 200))
 
 
 @contextmanager
 def watched(*addresses: str, path: str = "/healthz", name: str = NAME) -> Iterator[Log]:
-    """One client for each address, a new connection for each request, twenty a second, until the block ends."""
+    """Run one client for each address, a new connection for each request, twenty a second, for the block."""
     log, over = Log(), threading.Event()
 
     def client(address: str) -> None:

@@ -1,4 +1,4 @@
-"""Ways to a host: a known_hosts and an ssh_config of a test's own, and keys to go with them."""
+"""Ways to a host: a known_hosts and an ssh_config of the test's own, with keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.hosts import Hosts, MakeHosts
 from tests.stand_ins import entries, write_inventory
 
 SECONDS = 5 + 5
-"""For a clear sentence: what the issue allows, and the start of `fab` on a busy machine."""
+"""The limit for a clear sentence: 5 s, and the start of `fab` on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -40,41 +40,41 @@ class Way:
 
     @property
     def flags(self) -> tuple[str, str]:
-        """What makes `fab` read that ssh_config."""
+        """Return the options that make `fab` read that ssh_config."""
         return "-S", str(self.folder / "config")
 
     def fab(self, *words: str) -> Ended:
-        """`fab` with it."""
+        """Run `fab` with it."""
         return self.clone.fab(*self.flags, *words)
 
     def true(self, host: str = "shire01", *flags: str) -> Ended:
-        """Whether a command runs there."""
+        """Run a command there."""
         return self.fab(*flags, "exec", "-H", host, "--", "true")
 
     def trust(self) -> Ended:
-        """`fab hosts --trust shire01`, with the fingerprint of its key."""
+        """Run `fab hosts --trust shire01`, with the fingerprint of its key."""
         return self.fab("hosts", "--trust", "shire01", "--fingerprint", self.fingerprint())
 
     def line(self, number: int = 0, name: str = "") -> str:
-        """The line of known_hosts that is right for a host."""
+        """Return the correct line of known_hosts for a host."""
         return f"{name or self.hosts[number].address} {self.hosts[number].host_key}"
 
     def fingerprint(self, number: int = 0) -> str:
-        """As the operator on the host sees it."""
+        """Return the fingerprint that the operator on the host sees."""
         path = self.folder / "key.pub"
         path.write_text(self.hosts[number].host_key + "\n")
         return print_of(path.with_suffix(""))
 
 
 def ground(make: MakeHosts, folder: Path, count: int, suite: str | None = None) -> Way:
-    """A way to so many hosts, for a module to share."""
+    """Make a way to this many hosts, shared by a module."""
     hosts = make(count, suite)
     identity = Path(str(entries(hosts.inventory)["shire01"]["identity"]))
     return Way(clones.make(folder, hosts.inventory), hosts, folder, identity)
 
 
 def unpinned(shared: Way, folder: Path) -> Way:
-    """The same with an inventory without pins, and files of a test's own."""
+    """Return the same with an inventory without pins, and files of the test's own."""
     made = replace(shared, folder=folder, clone=replace(shared.clone, environment={}))
     pins = {
         name: {key: value for key, value in entry.items() if key != "host_key"}
@@ -86,14 +86,14 @@ def unpinned(shared: Way, folder: Path) -> Way:
 
 
 def sshd(way: Way, settings: str, number: int = 0) -> None:
-    """Let an sshd have these settings before its own; without any, only its own."""
+    """Put these settings before the sshd's own; empty: remove them."""
     write = "cat >/etc/ssh/sshd_config.d/00-test.conf && systemctl reset-failed ssh && systemctl restart ssh"
     ended = way.hosts[number].sh(write, f"{settings}\n".encode())
     assert ended.returncode == 0, ended.stderr.decode()
 
 
 def sentence(clone: Clone, *words: str, status: int, told: tuple[str, ...]) -> Ended:
-    """What `fab` says of shire01 in time: one error with these words, and what to do next."""
+    """Run `fab`; assert, in time, one error about shire01 with these words and a next step."""
     began = time.monotonic()
     ended = clone.fab(*words)
     took = time.monotonic() - began
@@ -107,13 +107,13 @@ def sentence(clone: Clone, *words: str, status: int, told: tuple[str, ...]) -> E
 
 
 def print_of(key: Path) -> str:
-    """The fingerprint of a key's public half, as ssh-keygen says it."""
+    """Return the fingerprint of a key's public half, as ssh-keygen prints it."""
     shown = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], capture_output=True, text=True, check=True).stdout
     return shown.split()[1]
 
 
 def change(way: Way, **keys: object) -> None:
-    """Change keys of shire01; None takes one away."""
+    """Change keys of shire01; None removes one."""
     assert way.clone.inventory
     hosts = entries(way.clone.inventory)
     merged = {**hosts["shire01"], **keys}
@@ -129,6 +129,6 @@ def refused(ended: Ended, *told: str) -> None:
 
 
 def key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
-    """Make a key pair; its public half, as known_hosts writes it."""
+    """Make a key pair; return its public half, in known_hosts format."""
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", path], check=True, stdin=subprocess.DEVNULL)
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])

@@ -26,11 +26,11 @@ BUILD = ROOT / "build/bench"
 PEERS = ("ansible-core>=2.19,<2.20", "fujin-cli>=0.27,<0.28", "mitogen>=0.3.54,<0.4", "pyinfra>=3.10,<4")
 Make = Callable[[str, Path, Ground, Path], Contender]
 NEAREST = ("ours", "limit-uv")
-"""Who takes part in a series without peers."""
+"""The contenders of a series without peers."""
 
 
 def peers() -> Path:
-    """The bin directory of a venv that has the peers, made once."""
+    """Return the bin directory of a venv with the peers; make it on first use."""
     place = BUILD / "peers"
     if not (place / "bin/fujin").exists():
         venv.create(place, with_pip=True)
@@ -39,7 +39,7 @@ def peers() -> Path:
 
 
 def makers() -> Mapping[str, Make]:
-    """Everybody, by name; what they need beyond is found when they are made."""
+    """Return the maker of each contender by name; a maker finds its own prerequisites."""
     return {
         "ours": Ours,
         "ours-default": lambda *given: Ours(*given, held=True),
@@ -55,7 +55,7 @@ def makers() -> Mapping[str, Make]:
 
 
 def present(asked: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    """Those of them that can take part here; of one that cannot, `say` says so."""
+    """Return the contenders that can run here; report each other one through `say`."""
     if "capistrano" not in asked or shutil.which("cap"):
         return list(asked)
     say("capistrano is left out: it is no package of pip's, and there is no `cap` here (Debian has it)")
@@ -63,7 +63,7 @@ def present(asked: Sequence[str], say: Callable[[str], None]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Of what took part."""
+    """Return the versions of the programs measured."""
     found = {name: metadata.version(name) for name in ("fabric", "paramiko", "uv")}
     told = subprocess.run([peers() / "pip", "freeze"], capture_output=True, text=True, check=True).stdout
     pairs = (line.partition("==")[::2] for line in told.splitlines())
@@ -75,7 +75,7 @@ def versions() -> dict[str, str]:
 
 
 def series(name: str, who: Sequence[str], rounds: int, hosts: Ground, folder: Path, results: Results) -> None:
-    """One table, with projects and services of its own."""
+    """Measure one table, with projects and services of its own."""
     these = hosts.first(SERIES[name].hosts, direct=SERIES[name].direct)
     wheels = job.wheels(BUILD / "wheels")
     names = [one for one in who if SERIES[name].peers or one in (*NEAREST, "limit-pip")]
@@ -88,7 +88,7 @@ def series(name: str, who: Sequence[str], rounds: int, hosts: Ground, folder: Pa
 
 
 def main() -> None:
-    """Measure what is asked for, and write the page once every series has been measured: each says when."""
+    """Measure the requested series, and write the page once each series has been measured (it shows their dates)."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--series", default=",".join(EVERYTHING))

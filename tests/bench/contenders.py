@@ -1,4 +1,4 @@
-"""Who does the job: we, the limit made by hand, and the peers that pip can bring. Each in a project of its own."""
+"""The contenders: we, the limit made by hand, and the peers that pip can install. Each has a project of its own."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.stand_ins import write_inventory
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = ("first", "code", "none", "dependency", "rollback", "restart", "status")
-"""What is timed: a first deploy, a code change, a deploy without one, one that adds a dependency, and three verbs."""
+"""The actions timed: a first deploy, a code change, no change, an added dependency, and three verbs."""
 
 
 class Contender(ABC):
-    """One that does the job. name: of its service on the hosts, too; actions: those that it can do.
+    """One contender. name: also that of its service on the hosts; actions: those that it supports.
 
-    pip: whether it needs pip's own wheel.
+    pip: needs pip's own wheel.
     """
 
     actions: tuple[str, ...] = ACTIONS
@@ -36,17 +36,17 @@ class Contender(ABC):
 
     @property
     def wheels(self) -> Path:
-        """Where it finds what it installs."""
+        """Return the directory of its wheels."""
         return self.project / "wheels"
 
     @property
     def code(self) -> Path:
-        """Where its application lies."""
+        """Return the directory of its application."""
         return self.project / "code"
 
     @property
     def folder(self) -> Path:
-        """Where its command is given."""
+        """Return the directory that its command runs in."""
         return self.project
 
     def begin(self) -> None:
@@ -58,30 +58,30 @@ class Contender(ABC):
         self.lock()
 
     def edit(self) -> None:
-        """A code change."""
+        """Change the code."""
         self.edition += 1
         job.edit(self.code, self.edition)
 
     def depend(self) -> None:
-        """A dependency that nobody has seen before."""
+        """Add a release of the dependency that no host has seen."""
         self.added += 1
         job.publish(self._published, self.wheels, self.added)
         self.lock()
 
     def lock(self) -> None:
-        """Write the requirements down."""
+        """Write the requirements."""
         (self.project / "requirements.txt").write_text(job.requirements(self.wheels, self.added))
 
     def rest(self) -> None:
-        """Wait until its hosts have done what they do by themselves: it would slow down whoever comes next."""
+        """Wait until its hosts finish their background work, which would slow down the next contender."""
         self.ground.rest(self.name)
 
     def wipe(self) -> None:
-        """Take it off its hosts, and out of its own memory."""
+        """Remove it from its hosts, and forget its state."""
         self.ground.wipe(self.name)
 
     def environment(self) -> Mapping[str, str]:
-        """The environment of its command."""
+        """Return the environment of its command."""
         return {
             **{
                 key: value
@@ -93,7 +93,7 @@ class Contender(ABC):
 
     @abstractmethod
     def command(self, action: str) -> tuple[str, ...]:
-        """The words of one of the actions; all kinds of deploys are one command."""
+        """Return the command line of an action; all kinds of deploys use the same one."""
 
 
 class Ours(Contender):
@@ -106,7 +106,7 @@ class Ours(Contender):
 
     @property
     def clone(self) -> Clone:
-        """Its copy of this project."""
+        """Return its copy of this project."""
         assert self._clone, "begin comes first"
         return self._clone
 
@@ -169,7 +169,7 @@ nginx: {{server_name: {self.name}.example}}
 
 
 class Limit(Contender):
-    """deploy.sh, with uv or with pip on the host."""
+    """The limit: deploy.sh, with uv or with pip on the host."""
 
     actions = ("first", "code", "none", "dependency", "rollback", "restart")
 

@@ -1,4 +1,4 @@
-"""Fujin, as a peer: a package that is built here, and a project of its own around it."""
+"""Fujin as a peer: a package built here, and a project around it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ groupdel fujin 2>/dev/null || :"""
 
 
 class Fujin(Contender):
-    """`fujin deploy` on each host; its own verbs do the rest. Its restart asks no more than systemd."""
+    """`fujin deploy` on each host, and its own verbs. Its restart asks systemd alone."""
 
     def __init__(self, name: str, folder: Path, ground: Ground, wheels: Path, *, peers: Path) -> None:
         super().__init__(name, folder, ground, wheels)
@@ -79,7 +79,7 @@ class Fujin(Contender):
         self._number()
 
     def _number(self) -> None:
-        """It keeps a bundle of each version, and rolls back to the one before: a change has a version of its own."""
+        """Give each change a version: Fujin keeps one bundle per version, and rolls back to the one before."""
         (self.code / "pyproject.toml").write_text(_PACKAGE.format(name=self.name, edition=self.edition))
 
     def wipe(self) -> None:

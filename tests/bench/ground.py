@@ -1,4 +1,4 @@
-"""The hosts of a benchmark, each behind a link that can be made longer or narrower, and what is seen of them."""
+"""The hosts of a benchmark, each behind a link whose delay and rate can be set, and what can be read of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _VERBOSE = "echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/bench.conf && system
 
 @dataclass(frozen=True)
 class Ground:
-    """machines and links go together. identity: the key that logs in on all of them, as deploy.
+    """Machines with their links, in the same order. identity: the key that logs in to all of them, as deploy.
 
-    direct: the links are left out, where nothing is to be delayed: they take time, and hide what small packets cost.
+    direct: bypass the links where nothing is delayed: they take time, and hide the cost of small packets.
     """
 
     machines: Sequence[Machine]
@@ -29,19 +29,19 @@ class Ground:
     direct: bool = False
 
     def first(self, count: int, *, direct: bool = False) -> Ground:
-        """The first of them."""
+        """Return the first `count` of them."""
         return Ground(self.machines[:count], self.links[:count], self.identity, direct)
 
     @property
     def places(self) -> list[tuple[str, int]]:
-        """Address and port of each."""
+        """Return address and port of each."""
         if self.direct:
             return [(machine.address, 22) for machine in self.machines]
         return [("127.0.0.1", link.port) for link in self.links]
 
     @contextmanager
     def far(self, round_trip: float = 0.0, rate: float = float("inf")) -> Iterator[None]:
-        """Meanwhile every packet takes its time. round_trip: seconds; rate: bytes a second each way."""
+        """Delay every packet. round_trip: seconds; rate: bytes a second each way."""
         for link in self.links:
             link.slow(round_trip / 2, rate)
         try:
@@ -51,17 +51,17 @@ class Ground:
                 link.slow()
 
     def counted(self) -> tuple[int, int]:
-        """Bytes that all hosts have received so far, and channels that were opened on them."""
+        """Return the bytes that all hosts have received so far, and the channels opened on them."""
         told = [machine.sh(_COUNT + " || :").stdout.split() for machine in self.machines]
         return sum(int(received) for received, _ in told), sum(int(opened) for _, opened in told)
 
     def editions(self, name: str) -> set[str]:
-        """What a service answers through the front doors of all hosts."""
+        """Return the answers of a service through the front doors of all hosts."""
         ask = f"curl -sk --resolve {name}.example:443:127.0.0.1 https://{name}.example/readyz"
         return {machine.sh(ask).stdout.decode().strip() for machine in self.machines}
 
     def ssh_config(self, project: Path) -> Path:
-        """A config for ssh under which the hosts are called h1, h2 and so on."""
+        """Write an ssh_config that calls the hosts h1, h2 and so on."""
         known = project / "known_hosts"
         lines, keys = [], []
         for number, (machine, (address, port)) in enumerate(zip(self.machines, self.places, strict=True), 1):
@@ -76,7 +76,7 @@ class Ground:
         return path
 
     def inventory(self) -> dict[str, dict[str, object]]:
-        """The `hosts:` of a hosts.yaml."""
+        """Return the `hosts:` of a hosts.yaml."""
         found: dict[str, dict[str, object]] = {}
         for number, (machine, (address, port)) in enumerate(zip(self.machines, self.places, strict=True), 1):
             place = {"address": address, "port": port, "host_key": machine.host_key}
@@ -84,12 +84,12 @@ class Ground:
         return found
 
     def rest(self, name: str) -> None:
-        """Wait until no guard is at work for a service of ours."""
+        """Wait until no guard of our service is at work."""
         for machine in self.machines:
             machine.sh(f"flock /run/{shlex.quote(name)}/ctl/probation/until true 2>/dev/null || :")
 
     def wipe(self, name: str) -> None:
-        """Take a service of the limit or a peer off all hosts."""
+        """Remove a service of the limit or a peer from all hosts."""
         quoted = shlex.quote(name)
         script = f"""systemctl disable -q --now {quoted} 2>/dev/null
         rm -rf /srv/{quoted} /etc/ssl/{quoted} /etc/systemd/system/{quoted}.service /etc/nginx/conf.d/{quoted}.conf
@@ -102,7 +102,7 @@ class Ground:
 
 @contextmanager
 def narrow(machine: Machine, rate: str | None) -> Iterator[None]:
-    """Meanwhile the kernel lets no more than this, such as 1gbit, through to the hosts of this one's sandbox."""
+    """Limit the kernel's traffic to the hosts of this machine's sandbox to a rate such as 1gbit."""
     if rate is None:
         yield
         return
@@ -118,7 +118,7 @@ def narrow(machine: Machine, rate: str | None) -> Iterator[None]:
 
 @contextmanager
 def linked(machines: Sequence[Machine], identity: Path) -> Iterator[Ground]:
-    """These hosts, each behind a link, with an sshd that logs each channel."""
+    """Put each host behind a link, with an sshd that logs each channel."""
     with ExitStack() as stack:
         for machine in machines:
             machine.sh(_VERBOSE)
@@ -128,7 +128,7 @@ def linked(machines: Sequence[Machine], identity: Path) -> Iterator[Ground]:
 
 @contextmanager
 def ground(state: Path, count: int) -> Iterator[Ground]:
-    """Pristine hosts, for a while; root on Linux only."""
+    """Boot pristine hosts for the block; needs root on Linux."""
     sandbox = Sandbox(state)
     with ExitStack() as stack:
         stack.callback(sandbox.down)

@@ -1,4 +1,4 @@
-"""The job that everybody does: a small Flask application behind gunicorn, systemd and nginx, and what changes in it."""
+"""The job of each contender: a small Flask application behind gunicorn, systemd and nginx, and its changes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 MODULES = 9
-"""Besides the one that says which edition it is."""
+"""The application's modules besides the one with the edition."""
 _PACKAGES = ("flask>=3.1,<4", "gunicorn>=23,<28")
 _MORE, _VERSION = "humanize", "4.17.0"
-"""The dependency that is added."""
+"""The added dependency."""
 _APP = '''"""The application of the benchmark."""
 
 from flask import Flask
@@ -86,7 +86,7 @@ server {
 
 
 def application(code: Path) -> None:
-    """Ten files and one that says the edition, in a package `app`."""
+    """Write ten files and one with the edition, in a package `app`."""
     package = code / "app"
     package.mkdir(parents=True)
     names = [f"part{number}" for number in range(1, MODULES + 1)]
@@ -97,19 +97,19 @@ def application(code: Path) -> None:
 
 
 def edit(code: Path, edition: int) -> None:
-    """A code change."""
+    """Change the code."""
     (code / "app/edition.py").write_text(f'"""Which edition this is."""\n\nEDITION = {edition}\n')
 
 
 def setup(folder: Path, name: str) -> None:
-    """The unit and the site of a contender that has none of its own."""
+    """Write unit and site for a contender that has none of its own."""
     folder.mkdir(parents=True)
     (folder / f"{name}.service").write_text(_UNIT % {"name": name})
     (folder / f"{name}.conf").write_text(_SITE % {"name": name})
 
 
 def wheels(folder: Path) -> Path:
-    """All wheels for the hosts' Python 3.11, and pip's own; fetched once, from wherever pip is told to."""
+    """Fetch, once, all wheels for the hosts' Python 3.11 and pip's own, from the index that pip is configured for."""
     if not folder.is_dir():
         part = folder.with_name(f"{folder.name}.part")
         words = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", str(part)]
@@ -122,7 +122,7 @@ def wheels(folder: Path) -> Path:
 
 
 def publish(published: Path, wheels: Path, number: int) -> None:
-    """A release of the added dependency that no host has seen: the same files under another version."""
+    """Publish a release of the added dependency that no host has seen: the same files under another version."""
     for former in wheels.glob(f"{_MORE}-*.whl"):
         former.unlink()
     (source,) = published.glob(f"{_MORE}-{_VERSION}-*.whl")
@@ -140,19 +140,19 @@ def publish(published: Path, wheels: Path, number: int) -> None:
 
 
 def provide(published: Path, wheels: Path, *, pip: bool = False) -> None:
-    """What the application needs, without the dependency that comes later; pip: with pip's own wheel."""
+    """Copy the wheels that the application needs, without the dependency added later. pip: with pip's own wheel."""
     shutil.copytree(published, wheels, ignore=shutil.ignore_patterns(f"{_MORE}-*", *([] if pip else ["pip-*"])))
 
 
 def requirements(wheels: Path, number: int) -> str:
-    """The lock, as `name==version` lines, with that release of the added dependency; 0: without it."""
+    """Return the lock as `name==version` lines, with that release of the added dependency; 0: without it."""
     found = (wheel.name.split("-")[:2] for wheel in sorted(wheels.glob("*.whl")))
     lines = [f"{name.lower()}=={version}\n" for name, version in found if name not in {"pip", _MORE}]
     return "".join([*lines, *([f"{_MORE}=={_VERSION}.{number}\n"] if number else [])])
 
 
 def digests(wheels: Path, line: str) -> str:
-    """The hashes of a line of the requirements, as pip reads them."""
+    """Return the hashes for a line of the requirements, in pip's format."""
     name, _, version = line.partition("==")
     found = [path for path in wheels.glob("*.whl") if path.name.lower().startswith(f"{name}-{version}-")]
     return "".join(f" --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in found)

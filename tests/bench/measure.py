@@ -1,4 +1,4 @@
-"""What one command costs: on the clock, in CPU and memory of this machine, and on the wire."""
+"""The cost of one command: time, CPU and memory of this machine, and bytes on the wire."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LIMIT = 900
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds on the clock; cpu: seconds of all its processes here; memory: bytes of the largest of them.
+    """seconds: wall time; cpu: seconds of all its processes here; memory: bytes of the largest of them.
 
-    received: bytes that came to the hosts; channels: commands, shells and file transfers that were begun on them.
+    received: bytes that reached the hosts; channels: commands, shells and file transfers opened on them.
     """
 
     seconds: float
@@ -31,11 +31,11 @@ class Cost:
 
 
 class Failed(Exception):
-    """A command of a contender did not work; its output."""
+    """A contender's command that failed; its output."""
 
 
 def run(ground: Ground, words: Sequence[str], folder: Path, environment: Mapping[str, str], told: Path) -> Cost:
-    """Run a command to its end; told: where its output goes. Raises Failed when that is not a success."""
+    """Run a command to its end; told: its output goes there. Raises Failed unless it succeeds."""
     before = ground.counted()
     with told.open("wb") as output:
         began = time.perf_counter()

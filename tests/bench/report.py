@@ -1,4 +1,4 @@
-"""docs/BENCHMARK.md and its plot, from what was measured."""
+"""docs/BENCHMARK.md and its plot, from the results."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ clients, nginx and the journal share the processors with the service.
 
 
 def page(results: Results, versions: Mapping[str, str]) -> str:
-    """The whole page. versions: of what took part."""
+    """Return the whole page. versions: of the programs measured."""
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"{HEAD}Versions: {told}.\n\n![code change](benchmark.svg)\n\n{overview(results, EVERYTHING)}"
 
 
 def _throughput(results: Results) -> str:
-    """How much a service answers, as a table."""
+    """Return the table of the service's throughput."""
     rows = [f"| {title} | {one.rate:.0f} | {1000 * one.tail:.1f} |" for title, one in results.answers.items()]
     table = ["| | answers/s | p99, ms |", "| --- | --- | --- |", *rows]
     return ANSWERS + "\n".join([*table, "", _when(results, SERVICE)])
 
 
 def _starts(results: Results) -> str:
-    """How `fab` begins, as a table."""
+    """Return the table of the time that `fab` takes to start."""
     rows = [f"| {name} | {ours:.3f} ({ours / one:.2f}) | {one:.3f} |" for name, (ours, one) in results.starts.items()]
     head = ["## How `fab` begins", "", "| | ours | a fabfile of one task |", "| --- | --- | --- |"]
     return "\n".join([*head, *rows, "", _when(results, START)])
 
 
 def _uploads(results: Results) -> str:
-    """How long large wheels take, as a table."""
+    """Return the table of the time that large wheels take."""
     rows = [f"| {link} | {ours:.2f} ({ours / scp:.2f}) | {scp:.2f} |" for link, (ours, scp) in results.uploads.items()]
     head = ["## 200 MB of wheels to one host", "", "| | ours | scp |", "| --- | --- | --- |"]
     return "\n".join([*head, *rows, "", _when(results, UPLOAD)])
@@ -107,14 +107,14 @@ def _costs(results: Results, series: str, action: str, contender: str) -> str:
 
 
 def _turns(results: Results, series: str, action: str, contender: str) -> str:
-    """What more distance costs, in round trips: the slope between the two, which hides no work behind a wait."""
+    """Return what distance costs, in round trips: the slope between two series, which hides no work behind a wait."""
     far, near = results.seconds(series, action, contender), results.seconds(NEARER, action, contender)
     distance = SERIES[series].round_trip - SERIES[NEARER].round_trip
     return "" if far is None or near is None else f"{(far - near) / distance:.1f}"
 
 
 def plot(results: Results, action: str = "code") -> str:
-    """Seconds of one action near by, a bar each, as SVG."""
+    """Return a bar plot of the seconds of one action near by, as SVG."""
     who = [(name, results.seconds("near", action, name)) for name in _contenders(results, "near")]
     bars = [(name, seconds) for name, seconds in who if seconds is not None]
     longest = max(seconds for _, seconds in bars)
@@ -142,6 +142,6 @@ def _bar(number: int, name: str, seconds: float, longest: float) -> str:
 
 
 def overview(results: Results, names: Sequence[str]) -> str:
-    """The tables of some series."""
+    """Return the tables of some series."""
     special = {SERVICE: _throughput, START: _starts, UPLOAD: _uploads}
     return "\n".join(special[name](results) if name in special else _series(results, name) for name in names)

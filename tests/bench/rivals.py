@@ -1,4 +1,4 @@
-"""The peers: what else does the job, as its documentation has it."""
+"""The peers, set up as their documentation shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fabric(Contender):
 
 
 class Ansible(Contender):
-    """The playbook; with a strategy of Mitogen's where it says so. peers: the bin directory of a venv that has them."""
+    """The playbook; with a strategy of Mitogen's where it names one. peers: the bin directory of a venv with them."""
 
     actions = ("first", "code", "none", "dependency", "restart")
     pip = True
@@ -92,7 +92,7 @@ class Pyinfra(Contender):
 
 
 class Capistrano(Contender):
-    """A Capfile with its deploy.rb: releases, a venv that they share, and a restart."""
+    """A Capfile with its deploy.rb: releases, a shared venv, and a restart."""
 
     actions = ("first", "code", "none", "dependency", "rollback", "restart")
     pip = True

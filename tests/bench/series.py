@@ -1,4 +1,4 @@
-"""What is measured, in which order: everybody does each action in turn, round after round, and the median counts."""
+"""The series measured: each contender does each action in turn, round after round; the median counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.bench.service import Answers
 
 @dataclass(frozen=True)
 class Series:
-    """One table. round_trip: seconds that are added; rate: bytes a second; peers: whether all take part."""
+    """One table. round_trip: seconds added; rate: bytes a second; peers: all contenders take part."""
 
     title: str
     actions: tuple[str, ...]
@@ -28,7 +28,7 @@ class Series:
 
     @property
     def direct(self) -> bool:
-        """Whether nothing lies between this machine and the hosts."""
+        """Return true if the link to the hosts is neither delayed nor limited."""
         return self.round_trip == 0 and self.rate == float("inf")
 
 
@@ -44,16 +44,16 @@ SERIES: Mapping[str, Series] = {
 }
 
 SERVICE, START, UPLOAD = "service", "start", "upload"
-"""The series that asks the service, and not who deploys it; that of how `fab` begins; and that of large wheels."""
+"""The series that asks the service instead of deploying it; that of how `fab` starts; that of large wheels."""
 EVERYTHING = (*SERIES, SERVICE, START, UPLOAD)
 
 
 @dataclass
 class Results:
-    """costs: by series, action and contender, one of each round. answers: of the service, by its setup.
+    """costs: by series, action and contender, one per round. answers: of the service, by its setup.
 
     starts: seconds until `fab` has listed its tasks or completed a word, ours and that of a fabfile of one task.
-    uploads: seconds of ours and of scp, by the link. when: each series was measured, in words.
+    uploads: seconds of ours and of scp, by the link. when: the time of each series, as text.
     """
 
     costs: dict[tuple[str, str, str], list[Cost]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Results:
     when: dict[str, str] = field(default_factory=dict)
 
     def forget(self, series: str) -> None:
-        """It is measured anew."""
+        """Forget a series before it is measured again."""
         self.costs = {key: costs for key, costs in self.costs.items() if key[0] != series}
         self.when.pop(series, None)
         if series == SERVICE:
@@ -74,20 +74,20 @@ class Results:
             self.uploads = {}
 
     def add(self, series: str, action: str, contender: str, cost: Cost) -> None:
-        """One more."""
+        """Add one cost."""
         self.costs.setdefault((series, action, contender), []).append(cost)
 
     def of(self, series: str, action: str, contender: str) -> list[Cost]:
-        """Those of all rounds; empty where it did not take part."""
+        """Return the costs of all rounds; empty if it did not take part."""
         return self.costs.get((series, action, contender), [])
 
     def seconds(self, series: str, action: str, contender: str) -> float | None:
-        """The median on the clock."""
+        """Return the median of the wall time."""
         found = self.of(series, action, contender)
         return median(cost.seconds for cost in found) if found else None
 
     def write(self, path: Path) -> None:
-        """All of them, a line each."""
+        """Write all of them, a line each."""
         path.parent.mkdir(parents=True, exist_ok=True)
         lines: list[list[Any]] = []
         lines += [["cost", *key, asdict(cost)] for key, costs in self.costs.items() for cost in costs]
@@ -99,7 +99,7 @@ class Results:
 
 
 def read(path: Path) -> Results:
-    """Those that `write` wrote; none where it did not."""
+    """Read what `write` wrote; no results without a file."""
     results = Results()
     for line in path.read_text().splitlines() if path.exists() else ():
         kind, *said = json.loads(line)
@@ -118,13 +118,13 @@ def read(path: Path) -> Results:
 
 
 class Wrong(Exception):
-    """A contender called itself done, and its hosts answer something else."""
+    """A contender reported success, but its hosts answer something else."""
 
 
 def measure(
     name: str, ground: Ground, contenders: Sequence[Contender], rounds: int, results: Results, say: Any
 ) -> None:
-    """One series."""
+    """Measure one series."""
     series = SERIES[name]
     warm(contenders)
     for number in range(1, rounds + 1):
@@ -137,7 +137,7 @@ def measure(
 
 
 def warm(contenders: Iterable[Contender]) -> None:
-    """Caches are filled, and everybody serves."""
+    """Fill the caches, and deploy each service."""
     for contender in contenders:
         cost(contender, "code")
         # Something to roll back to.
@@ -149,7 +149,7 @@ def warm(contenders: Iterable[Contender]) -> None:
 
 
 def once(contender: Contender, action: str, series: Series, ground: Ground) -> Cost:
-    """Make ready, do it by the clock, and look whether it was done."""
+    """Prepare, time the action, and check that it was done."""
     if action == "first":
         contender.wipe()
     if action == "dependency":
@@ -173,6 +173,6 @@ def once(contender: Contender, action: str, series: Series, ground: Ground) -> C
 
 
 def cost(contender: Contender, action: str) -> Cost:
-    """One command, by the clock."""
+    """Time one command."""
     told = contender.project / "output"
     return run(contender.ground, contender.command(action), contender.folder, contender.environment(), told)

@@ -1,4 +1,4 @@
-"""What a service answers: ours, and the same application behind the same nginx as the common tutorials set it up."""
+"""The throughput of the service: ours, and the same application behind the same nginx as common tutorials set it up."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.clone import Clone, make
 from tests.stand_ins import write_inventory
 
 CONNECTIONS, SECONDS = 16, 5
-"""How many clients ask, each one request after another, and for how long."""
+"""Clients, each of which sends one request after another, and for how many seconds."""
 TEMPLATE = (4, 1)
 SIZES = (TEMPLATE, (2, 1), (2, 2), (1, 4), (2, 4), (2, 8))
-"""Workers and threads of ours: as the template has them, and others."""
+"""Workers and threads of ours: the template's, and others."""
 
 
 @dataclass(frozen=True)
 class Tutorial:
-    """gunicorn on a TCP port, with so many sync workers. own: nginx logs to a file, as its packages have it."""
+    """gunicorn on a TCP port with this many sync workers. own: nginx logs to a file, as its packages do."""
 
     number: int
     workers: int
@@ -32,17 +32,17 @@ class Tutorial:
 
     @property
     def name(self) -> str:
-        """Of its unit and its site."""
+        """Return the name of its unit and its site."""
         return f"tutorial{self.number}"
 
     @property
     def title(self) -> str:
-        """As the page calls it."""
+        """Return its title on the page."""
         return f"tutorial, {self.workers} x sync{', its own nginx site' if self.own else ''}"
 
     @property
     def port(self) -> int:
-        """Where gunicorn listens."""
+        """Return the port that gunicorn listens on."""
         return 8000 + self.number
 
 
@@ -79,14 +79,14 @@ _SITE = """server {{
 
 @dataclass(frozen=True)
 class Answers:
-    """rate: answers a second. tail: seconds that the slowest hundredth took longer than."""
+    """rate: answers a second. tail: the 99th percentile in seconds."""
 
     rate: float
     tail: float
 
 
 def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, Answers]:
-    """Everybody in turn, round after round; the medians."""
+    """Measure each in turn, round after round; return the medians."""
     folder.mkdir(parents=True)
     machine, entries = ground.machines[0], list(ground.inventory().items())[:1]
     clone = make(folder, write_inventory(folder / "hosts.yaml", dict(entries)))
@@ -96,7 +96,7 @@ def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, An
     found: dict[str, list[Answers]] = {}
     for number in range(1, rounds + 1):
         for title, name in _turns(ground, clone):
-            # What workers load late they load now.
+            # Workers that load modules late do it now.
             ask(machine.address, name, 1)
             one = ask(machine.address, name, SECONDS)
             found.setdefault(title, []).append(one)
@@ -108,7 +108,7 @@ def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, An
 
 
 def _turns(ground: Ground, clone: Clone) -> Iterator[tuple[str, str]]:
-    """Who is to be asked now, and by which name: ours in several sizes, deployed anew for each."""
+    """Yield the title and name of each service in turn: ours in several sizes, deployed anew for each."""
     usual = (clone.root / "service/service.yaml").read_text()
     for workers, threads in SIZES:
         clone.replace("service/service.yaml", _size(*TEMPLATE), _size(workers, threads))
@@ -137,7 +137,7 @@ def _set_up(machine: Machine, tutorial: Tutorial) -> None:
 
 
 def _same_site(machine: Machine, tutorial: Tutorial) -> str:
-    """Ours, which leads to a port, and not to a socket."""
+    """Return our site with a port as its upstream in place of a socket."""
     ours = machine.sh("cat /etc/nginx/conf.d/myapp.conf").stdout.decode()
     text = re.sub(r"proxy_pass http:[^;]*;", f"proxy_pass http://127.0.0.1:{tutorial.port};", ours)
     assert text != ours
@@ -145,7 +145,7 @@ def _same_site(machine: Machine, tutorial: Tutorial) -> str:
 
 
 def ask(address: str, name: str, seconds: int) -> Answers:
-    """As many clients as CONNECTIONS ask for the front page, each as soon as it has its answer."""
+    """Send requests from CONNECTIONS clients to the front page, each as soon as it has its answer."""
     words = ["wrk", "--latency", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-H", f"Host: {name}"]
     told = subprocess.run([*words, f"https://{address}/"], capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in told, told

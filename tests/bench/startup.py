@@ -1,4 +1,4 @@
-"""How long `fab` takes to begin: our verbs, beside a fabfile of one task."""
+"""The time that `fab` takes to start: our verbs, beside a fabfile of one task."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from statistics import median
 from tests.clone import FAB, ROOT
 
 WORDS: Mapping[str, tuple[str, ...]] = {"list": ("--list",), "completion": ("--complete", "--", "fab de")}
-"""What is asked of both."""
+"""The arguments of each case, for both."""
 RUNS = 9
-"""Of each, in each round, after one that does not count."""
+"""Runs of each in each round, after one that does not count."""
 _ONE = '''from fabric import task
 
 
@@ -24,7 +24,7 @@ def deploy(c):
 
 
 def measure(folder: Path, rounds: int) -> dict[str, tuple[float, float]]:
-    """Seconds of ours and of the other, in turns; the medians."""
+    """Return the medians in seconds, ours and the other's, measured in turns."""
     folder.mkdir(parents=True)
     (folder / "fabfile.py").write_text(_ONE)
     found = {}

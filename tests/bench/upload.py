@@ -1,4 +1,4 @@
-"""How long 200 MB of wheels take to a host: ours, with the digest and the place that they get there, beside scp."""
+"""The time of uploading 200 MB of wheels: ours, which verifies and places them, beside scp."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _ROOT, _LOCKS = "/opt/apps/upload", "/run/upload/lock"
 def measure(
     ground: Ground, folder: Path, rounds: int, say: Callable[[str], None], size: int = SIZE
 ) -> dict[str, tuple[float, float]]:
-    """Seconds of ours and of scp, in turns, by the link between; the medians."""
+    """Return the medians in seconds, ours and scp's, measured in turns, by link."""
     folder.mkdir(parents=True)
     wheel = _wheel(folder, size)
     (machine,) = ground.machines
-    # What a setup would have made of it.
+    # A setup would have made it.
     machine.sh(f"mkdir -p {_ROOT}/releases {_ROOT}/venvs {_LOCKS} && touch {_LOCKS}/stage {_LOCKS}/history")
     machine.sh(f"chown -R deploy: {_ROOT} {_LOCKS}")
     config = ground.ssh_config(folder)
@@ -61,7 +61,7 @@ def measure(
 
 
 def ours(host: inventory.Host, wheel: Wheel) -> None:
-    """Connect, and stage until all has been received: what comes then is no part of it."""
+    """Connect, and stage until all has been received: the rest of a stage does not count."""
     release = Release("b" * 12, Tree(()), Lock(()), None, ())
     sent = payload.staging(
         release, {}, Wheelhouse("d" * 64, (wheel,)), {}, _SERVICE,
@@ -79,7 +79,7 @@ def ours(host: inventory.Host, wheel: Wheel) -> None:
 
 
 def _wheel(folder: Path, size: int) -> Wheel:
-    """A file that no compression makes smaller, called as a wheel is."""
+    """Write an incompressible file with the name of a wheel."""
     path, seal = folder / "fat-1-py3-none-any.whl", sha256()
     with path.open("wb") as stream:
         for begin in range(0, size, PIECE):
@@ -96,4 +96,4 @@ def _timed(act: Callable[[], object]) -> float:
 
 
 def _ignore(_: Report | Output) -> None:
-    """The transcript says enough."""
+    """Ignore it: the transcript has it."""

@@ -1,4 +1,4 @@
-"""The tutorial's fabfile: one command after another, a channel each. PROJECT and HOSTS say what and where."""
+"""The tutorial's fabfile: one command after another, a channel each. Reads PROJECT and HOSTS."""
 
 import os
 import subprocess

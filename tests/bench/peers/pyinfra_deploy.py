@@ -1,4 +1,4 @@
-"""The same job as operations of pyinfra. PROJECT says what; ONLY_RESTART leaves all but that out."""
+"""The same job as operations of pyinfra. Reads PROJECT; with ONLY_RESTART it only restarts."""
 
 import os
 from pathlib import Path
