@@ -1,4 +1,4 @@
-"""File systems of a host that are full, have no inode left, or cannot be written to, for as long as a test says so."""
+"""A host's file systems that are full, have no inode left or reject writes, until the test mends them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ _ROOM = "size=1g,nr_inodes=200000,mode=755"
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system of its own below `path` of a host. Every way to break it is undone by `mend`."""
+    """A separate file system below `path` of a host. `mend` undoes each fault."""
 
     machine: Machine
     path: str
 
     def fill(self) -> None:
-        """Not one more block: "No space left on device" for whoever writes."""
+        """Leave no free block: each write fails with "No space left on device"."""
         self._limit("size", "(%b - %f) * %S")
 
     def use_up_inodes(self) -> None:
-        """Not one more file, directory or link, while what is there can grow."""
+        """Leave no free inode: no new file, directory or link, but existing ones can grow."""
         self._limit("nr_inodes", "%c - %d")
 
     def make_read_only(self) -> None:
-        """What is opened from now on cannot be written; what was open before still can, as on a disk that fails."""
-        # In one step, by way of a place where nobody can have opened a file meanwhile.
+        """Reject writes to files opened from now on; files opened before still accept them, as on a failing disk."""
+        # In one step, through a place where no process can have opened a file meanwhile.
         aside = f"/mnt{self.path}"
         self._sh(f"mkdir -p {aside} && mount --bind --make-private {self.path} {aside}")
         self._sh(f"mount -o remount,bind,ro {aside} && mount --bind {aside} {self.path} && umount {aside}")
 
     def mend(self) -> None:
-        """Room for everybody, and writable."""
-        # Whoever still has a file or a directory open there keeps it as it was.
+        """Make room, and allow writes."""
+        # A process that still has a file or directory open there keeps it as it was.
         self._sh(f"while findmnt -n -o OPTIONS {self.path} | tail -n 1 | grep -qw ro; do umount -l {self.path}; done")
         self._sh(f"mount -o remount,{_ROOM} {self.path}")
 
     def _limit(self, option: str, used: str) -> None:
         limit = f"{option}=$(($(stat -f -c '{used}' {self.path})))"
-        # Somebody may take more between the look and the limit, which is refused then.
+        # Another process may take more between the look and the limit, which is refused then.
         self._sh(f"until mount -o remount,{limit} {self.path} 2>/dev/null; do :; done")
 
     def _sh(self, command: str) -> None:
@@ -49,9 +49,9 @@ class Disk:
 
 
 def separate(machine: Machine, path: str) -> Disk:
-    """Give a path of a host, with what is in it, a file system of its own, which outlives reboots; it is rebooted now.
+    """Give a path of a host, with its content, a file system of its own that survives reboots; reboot the host.
 
-    It does not outlive a power cut: the host finds there what it had before.
+    It does not survive a power cut: the host then finds the content from before.
     """
     assert machine.keeper_pid is not None
     place = machine.directory / "disk" / "root" / path.lstrip("/")

@@ -1,6 +1,6 @@
-"""A TCP relay between the controller and a host, which can be cut, stalled, slowed or narrowed at any moment.
+"""A TCP relay between the controller and a host, which can cut, stall, slow or narrow the link at any moment.
 
-It runs in a thread of the test. What it does to bytes it does in both directions alike.
+It runs in a thread of the test, and treats both directions alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Link:
-    """What lies between this machine and an address. port: where it is reached on 127.0.0.1."""
+    """A relay to an address. port: its port on 127.0.0.1."""
 
     def __init__(self, address: str, port: int = 22) -> None:
         self._target = address, port
@@ -38,25 +38,25 @@ class Link:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def entry(self, machine: Machine, identity: str, **more: object) -> dict[str, object]:
-        """The machine's lines below `hosts:`, by way of this link."""
+        """Return the machine's entry below `hosts:`, through this link."""
         place = {"address": "127.0.0.1", "port": self.port, "host_key": machine.host_key}
         return {**place, "user": "deploy", "identity": identity, **more}
 
     def reset(self) -> None:
-        """Reset every connection, on both sides at once. New ones are taken."""
+        """Reset every connection, on both sides at once; accept new ones."""
         self._soon(self._reset)
 
     def stall(self) -> None:
-        """Let nothing pass in either direction: connections stay open, new ones are taken, and nobody is told."""
+        """Pass nothing in either direction, silently: connections stay open, and new ones are accepted."""
         self._soon(self._passing.clear)
 
     def heal(self) -> None:
-        """Let everything pass again, without delay or limit; what was held back comes first."""
+        """Pass everything again, without delay or limit, first the bytes held back."""
         self.slow()
         self._soon(self._passing.set)
 
     def slow(self, seconds: float = 0.0, rate: float = float("inf")) -> None:
-        """From now on delay by so many seconds each way, and let so many bytes a second pass each way."""
+        """Delay by this many seconds each way from now on, at this many bytes a second each way."""
 
         def slow() -> None:
             self._seconds, self._rate = seconds, rate
@@ -64,11 +64,11 @@ class Link:
         self._soon(slow)
 
     def after(self, count: int, action: Callable[[], None]) -> None:
-        """Call `action` (such as reset) as soon as so many more bytes have passed, both ways together."""
+        """Call `action` (such as reset) once this many more bytes have passed, both ways together."""
         self._soon(lambda: self._due.append((self._passed + count, action)))
 
     def close(self) -> None:
-        """Reset what is open and take no more."""
+        """Reset open connections, and accept no more."""
         self.reset()
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -79,7 +79,7 @@ class Link:
         return asyncio.run_coroutine_threadsafe(doing, self._loop).result(30)
 
     def _soon(self, action: Callable[[], None]) -> None:
-        """Do it in the relay's thread, and wait until it is done unless we are there."""
+        """Run it in the relay's thread; wait for it unless called from there."""
 
         async def doing() -> None:
             action()
@@ -91,7 +91,7 @@ class Link:
 
     def _reset(self) -> None:
         for writer in self._writers:
-            # One that has just ended by itself takes no option any more.
+            # A connection that has just ended by itself accepts no option any more.
             with suppress(OSError):
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
@@ -117,7 +117,7 @@ class Link:
         self._writers.discard(writer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction: read while the link passes, and hand on each piece when it is due."""
+        """One direction: read while the link passes, and forward each piece when it is due."""
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
         sending = asyncio.ensure_future(self._send(under_way, writer))
         data = b"-"
@@ -151,7 +151,7 @@ class Link:
 
 @contextmanager
 def link_to(address: str, port: int = 22) -> Iterator[Link]:
-    """A link, for a while."""
+    """Open a link for the block."""
     link = Link(address, port)
     try:
         yield link

@@ -1,4 +1,4 @@
-"""Load on the front doors of hosts, by a client process of its own, and the history that it leaves."""
+"""Load on the front doors of hosts, from a separate client process, and the history that it records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.front import NAME, ask
 from tests.promises.load_history import History, Window, figures, read
 
 RATE = 100
-"""Requests a second: half of it in CPU is the most that a machine of two cores carries beside other tests."""
+"""Requests a second: with the tests beside it, a machine of two cores carries no more."""
 UPLOAD = 10_000_000
 SILENCE = 5.0
 """Seconds: an event stream that ticks five times a second is never so long without one, however busy the machine."""
@@ -26,7 +26,7 @@ SILENCE = 5.0
 
 @dataclass(frozen=True)
 class Shot:
-    """One request of a turn. size: bytes of a body, which makes it a POST; fresh: on a connection of its own."""
+    """One request of a turn. size: bytes of a body, which makes it a POST; fresh: on a new connection."""
 
     kind: str
     path: str = "/healthz"
@@ -53,16 +53,16 @@ def _mix(number: int, careful: bool = False) -> Shot:
 EVERYTHING = tuple(_mix(number) for number in range(200))
 """One in ten takes a second, one in ten has a body, one in five is on a new connection, one in 200 sends 10 MB."""
 CAREFUL = tuple(_mix(number, careful=True) for number in range(200))
-"""The same where idle connections may be closed: what must not be sent twice comes on a connection of its own."""
+"""The same where idle connections may be closed: a request that must not be sent twice uses a new connection."""
 STOCK = tuple(FRESH if number % 5 == 0 else QUICK for number in range(10))
-"""What the template's own service answers."""
+"""Requests for the template's own service."""
 
 
 @dataclass
 class Load:
-    """What is being sent, and to whom; its history is whole when the block has ended.
+    """A load in progress; its history is complete when the block has ended.
 
-    kept, streams: connections kept alive and event streams held open, so many to each address.
+    kept, streams: number of connections kept alive and of event streams held open, per address.
     """
 
     addresses: Sequence[str]
@@ -77,38 +77,38 @@ class Load:
 
     @property
     def history(self) -> History:
-        """The whole of it."""
+        """Return the whole history."""
         (history,) = self._ended
         return history
 
     @contextmanager
     def during(self, name: str, served: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[None]:
-        """Name a window. served: on the hosts where that changes, the releases that serve in it, in their order."""
+        """Name a window. served: by host that changes in it, the releases that serve, in order."""
         since = time.monotonic()
         yield
         self.windows.append(Window(name, since, time.monotonic(), served or {}))
 
     def quiet(self, seconds: float) -> None:
-        """A window in which nothing happens."""
+        """Record a window in which nothing happens."""
         with self.during("quiet"):
             time.sleep(seconds)
 
     def orders(self, log: Path) -> str:
-        """What the client process is told."""
+        """Return the orders for the client process."""
         targets = [(address, self.port, NAME, self.port == 443) for address in self.addresses]
         turn = [(shot.kind, shot.path, shot.size, shot.fresh) for shot in self.turn]
         orders = {"targets": targets, "turn": turn, "rate": self.rate, "kept": self.kept, "streams": self.streams}
         return json.dumps({**orders, "log": str(log)})
 
     def end(self, log: Path, cost: str) -> None:
-        """Read what the client process has left."""
+        """Read the log of the client process."""
         made = History(read(log), self.windows, self.first, self.port != 443, json.loads(cost)["cpu"])
         self._ended.append(made)
 
 
 @contextmanager
 def sent(load: Load, log: Path) -> Iterator[Load]:
-    """Load for as long as the block lasts, logged to a file."""
+    """Send load for the block, logged to a file."""
     load.first = {address: ask(address, port=load.port).json()["release"] for address in load.addresses}
     command = [sys.executable, "-m", "tests.promises.load_client"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
@@ -126,10 +126,10 @@ def sent(load: Load, log: Path) -> Iterator[Load]:
 
 
 def proven(load: Load, request: pytest.FixtureRequest, retries: int = 0, resting: str = "") -> None:
-    """Nothing was lost or stale, and no stream was silent for long; what it took goes with the report of the test.
+    """Assert that nothing was lost or stale and no stream silent for long; attach the figures to the test's report.
 
-    retries: how many idle connections may have been closed just when they were used, as any server may. resting: a host
-    on which nothing happened.
+    retries: number of idle connections that may have been closed just as they were used, as any server may do.
+    resting: a host on which nothing happened.
     """
     history = load.history
     verbs = dict.fromkeys(window.name for window in load.windows if window.name != "quiet")

@@ -1,8 +1,8 @@
-"""The client process: sends each request at its due time, whatever has become of the others, and logs it as one line.
+"""The client process: sends each request at its due time, whatever became of the others, and logs a line for each.
 
-Run as a program. Its orders are one line of JSON on standard input (load.py writes them); it says `begun` when its
-connections stand, and ends when standard input has and every request got its answer, or waited LIMIT for it. Then it
-says what it cost: seconds of CPU, and of the clock.
+Run as a program. It reads one line of JSON with its orders from standard input (load.py writes them), and prints
+`begun` once its connections are open. It ends after the end of standard input, when each request has its answer or
+has waited LIMIT for it, and prints its cost: seconds of CPU and of wall time.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from tests.promises.load_http import Answer, Closed, Connection, Target
 LIMIT = 60.0
 """Seconds that a request may wait for its answer."""
 _RETRY = 0.1
-"""Seconds before an event stream connects again, as the service asks by `retry:`."""
+"""Seconds before an event stream reconnects, as the service requests by `retry:`."""
 _EVENTS = "/events"
 _LOOK = 0.1
-"""Seconds after which an idle client looks whether it is over."""
+"""Seconds between an idle client's checks for its end."""
 
 
 @cache
 def body(size: int) -> tuple[bytes, str]:
-    """So many bytes that do not compress, and their SHA-256; always the same."""
+    """Return this many incompressible bytes, always the same, and their SHA-256."""
     made = random.Random(size).randbytes(size)
     return made, hashlib.sha256(made).hexdigest()
 
 
 class Client:
-    """Open loop. turn: request n is turn[n % len(turn)], each a kind, path, size of its body, and if it is fresh."""
+    """Open loop. turn: request n is turn[n % len(turn)], each with its kind, path, body size, and fresh."""
 
     def __init__(self, targets: Sequence[Target], turn: Sequence[tuple[str, str, int, bool]], log: TextIO) -> None:
         self._targets, self._turn, self._log = targets, turn, log
-        # The one that has rested longest is next, so that all of them are used.
+        # The connection that has rested longest is next, so that all of them are used.
         self._idle: dict[Target, deque[Connection]] = {target: deque() for target in targets}
         self._opened = 0
 
     async def connect(self, kept: int) -> None:
-        """Open the kept connections, so many to each target; more are opened when all are in use."""
+        """Open the kept connections, this many per target; more are opened when all are in use."""
         for target in self._targets:
             for _ in range(kept):
                 self._idle[target].append(await self._open(target))
 
     async def run(self, rate: float, streams: int, over: asyncio.Event) -> None:
-        """Send until it is over; return when every request has ended."""
+        """Send until the end of the orders; return when every request has ended."""
         listening = [asyncio.create_task(self._stream(target)) for target in self._targets for _ in range(streams)]
         under_way: set[asyncio.Task[None]] = set()
         began, number = time.monotonic(), 0
@@ -63,7 +63,7 @@ class Client:
             if (left := due - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, _LOOK))
                 continue
-            # Shifted by one each turn, so that every kind comes to every target.
+            # Shifted by one each turn, so that each target gets every kind.
             target = self._targets[(number + number // len(self._turn)) % len(self._targets)]
             task = asyncio.create_task(self._request(due, target, *self._turn[number % len(self._turn)]))
             under_way.add(task)
@@ -102,7 +102,7 @@ class Client:
                 answer = await connection.ask(path, sent)
             except (Closed, asyncio.CancelledError) as error:
                 connection.close()
-                # What a browser does: a server may close what is idle, and nothing is lost by asking again.
+                # As a browser does: a server may close an idle connection, and nothing is lost by asking again.
                 idle = isinstance(error, Closed) and error.untouched and connection.used > 0
                 if not (again and idle and not sent):
                     raise
@@ -126,7 +126,7 @@ class Client:
         return await self._open(target)
 
     async def _stream(self, target: Target) -> None:
-        """As an EventSource: connects again whenever the stream ends, and gives up at any other status than 200."""
+        """Act as an EventSource: reconnect whenever the stream ends; stop at any status but 200."""
         status = 200
         while status == 200:
             start = time.monotonic()
@@ -162,7 +162,7 @@ class Client:
 
 
 def _wrong(answer: Answer, size: int) -> str:
-    """What an answer of 200 says wrongly of what was sent, or what an error says."""
+    """Return the mismatch between an answer of 200 and the body sent, or the text of an error."""
     if answer.status != 200:
         return answer.body[:200].decode("latin-1")
     if not size:
@@ -190,7 +190,7 @@ async def _serve(orders: Mapping[str, Any], log: TextIO) -> None:
 
 
 def main() -> None:
-    """Do as ordered, until standard input ends."""
+    """Follow the orders until standard input ends."""
     orders = json.loads(sys.stdin.readline())
     began, before = time.monotonic(), time.process_time()
     with Path(orders["log"]).open("w", encoding="utf-8") as log:

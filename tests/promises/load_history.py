@@ -1,4 +1,4 @@
-"""What the log of a load proves: what was lost, who answered when, and how long it took. It trusts nothing else."""
+"""The history of a load, from its log alone: lost requests, the releases that answered, and the latencies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NEVER = float("inf")
 class Request:
     """One line of the log; times in seconds, monotonic.
 
-    due: when it was to be sent; start: when it was. answered: when a stream's head came. connection: fresh or kept;
-    number: its own; opened: when it was asked for. status: 0 without a whole answer. error: why it is no good answer,
-    or nothing. retried: what became of an idle connection that it was sent on before. events, gap: of a stream, how
-    many came, and the longest wait for one.
+    due: planned time; start: actual time. answered: arrival of a stream's head. connection: fresh or kept; number: its
+    number; opened: time of its opening. status: 0 without a whole answer. error: the fault of the answer, or empty.
+    retried: the error of the idle connection that it was sent on first. events, gap: of a stream, the number of events
+    and the longest wait for one.
     """
 
     due: float
@@ -39,18 +39,18 @@ class Request:
 
     @property
     def lost(self) -> bool:
-        """Not answered as it should be. A stream that ends is not lost: its client connects again, and must succeed."""
+        """Return true without a good answer. A stream that ends is not lost: its client must reconnect, and succeed."""
         return self.status != 200 or (bool(self.error) and self.kind != "stream")
 
     @property
     def chosen(self) -> float:
-        """Until when it was open who answers."""
+        """Return the time until which either release could answer."""
         return self.answered or self.end
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the time. served: on the hosts where that changes, which releases serve in it, in this order."""
+    """A span of time. served: by host that changes in it, the releases that serve, in order."""
 
     name: str
     since: float
@@ -60,10 +60,10 @@ class Window:
 
 @dataclass(frozen=True)
 class History:
-    """What a client did, and what it was told of the time.
+    """The requests of a client, and the windows that the test named.
 
-    first: the release of each host in the beginning. pinned: a kept connection stays with the release that took it,
-    as where no gateway stands in between. cpu: seconds that the client itself used.
+    first: the release of each host at the start. pinned: a kept connection stays with the release that took it, as
+    without a gateway. cpu: seconds that the client used.
     """
 
     requests: Sequence[Request]
@@ -74,32 +74,32 @@ class History:
 
     @property
     def lost(self) -> list[Request]:
-        """What was not answered as it should be."""
+        """Return the lost requests."""
         return [one for one in self.requests if one.lost]
 
     @property
     def retried(self) -> list[Request]:
-        """What had to be sent again, since the server had closed an idle connection."""
+        """Return the requests sent again because the server had closed an idle connection."""
         return [one for one in self.requests if one.retried]
 
     def tally(self) -> dict[str, tuple[int, int]]:
-        """Of each kind, how many were lost, and of how many."""
+        """Return the lost and the sent requests of each kind."""
         sent, lost = Counter(one.kind for one in self.requests), Counter(one.kind for one in self.lost)
         return {kind: (lost[kind], sent[kind]) for kind in sorted(sent)}
 
     def of(self, *kinds: str) -> list[Request]:
-        """All of these kinds."""
+        """Return the requests of these kinds."""
         return [one for one in self.requests if one.kind in kinds]
 
     def offered(self) -> float:
-        """Requests a second that were sent in truth; streams apart."""
+        """Return the requests a second that were really sent, without streams."""
         starts = sorted(one.start for one in self.requests if one.kind != "stream")
         return (len(starts) - 1) / (starts[-1] - starts[0])
 
     def seconds(
         self, windows: Collection[str], kinds: Collection[str] = (), hosts: Collection[str] = ()
     ) -> list[float]:
-        """How long after they were due, ascending: in windows of these names; of these kinds, or all but streams."""
+        """Return latencies since the due time, ascending: in these windows; of these kinds, or of all but streams."""
         spans = [(window.since, window.until) for window in self.windows if window.name in windows]
         return sorted(
             one.end - one.due
@@ -110,7 +110,7 @@ class History:
         )
 
     def faults(self, retries: int = 0) -> list[str]:
-        """All that is wrong, as sentences. retries: how many idle connections may have been closed under a request."""
+        """Return all faults, as sentences. retries: number of idle connections that may have been closed."""
         found = []
         for kind, (lost, sent) in self.tally().items():
             if lost:
@@ -124,7 +124,7 @@ class History:
         return sorted((one for one in self.windows if host in one.served), key=lambda one: one.since)
 
     def _may_answer(self, one: Request) -> set[str]:
-        """Who served in a window that it touches, and who between the windows."""
+        """Return the releases that served in the windows that a request touches, and between them."""
         serving, since, allowed = self.first[one.host], -NEVER, set[str]()
         for window in self._changes(one.host):
             if since <= one.chosen and one.start <= window.since:
@@ -140,7 +140,7 @@ class History:
                 yield f"answered by {one.release}, not by {' or '.join(sorted(allowed))}", one
 
     def _stale(self) -> Iterator[tuple[str, Request]]:
-        """Within a window: the old release, for what was begun after the new one had answered, and not gone back."""
+        """Yield answers of the old release to requests begun after the new one had taken over for good in a window."""
         for window in self.windows:
             for host, served in window.served.items():
                 changes = self._changes(host)
@@ -170,7 +170,7 @@ class History:
                 yield f"answered by {old} after {new} had taken over", one
 
     def _mixed(self) -> Iterator[tuple[str, Request]]:
-        """On one connection the releases follow each other as on the host; where it is pinned there is only one."""
+        """Yield answers out of order: a connection's releases follow the host's; a pinned one has only one."""
         answers = defaultdict[int, list[Request]](list)
         for one in sorted(self.requests, key=lambda one: one.start):
             if one.release and one.connection == "kept":
@@ -191,20 +191,20 @@ class History:
 
 
 def read(log: Path) -> list[Request]:
-    """The lines of a log, in the order they were due."""
+    """Return the lines of a log, by due time."""
     with log.open(encoding="utf-8") as lines:
         return sorted((Request(**json.loads(line)) for line in lines), key=lambda one: one.due)
 
 
 def percentile(seconds: Sequence[float], share: float) -> float:
-    """What this share of them stayed within; seconds ascending."""
+    """Return the value that this share of the seconds (ascending) does not exceed."""
     return seconds[min(len(seconds) - 1, int(share * len(seconds)))]
 
 
 def slower(history: History, verbs: Collection[str], kinds: Collection[str] = (), resting: str = "") -> float:
-    """How many times longer 99 in 100 requests took in the windows of these verbs than in the quiet ones.
+    """Return the factor by which the 99th percentile grew from the quiet windows to those of these verbs.
 
-    resting: instead, than in the same seconds on a host beside, on which nothing happened.
+    resting: compare with this host, on which nothing happened, in the same windows instead.
     """
     hosts = set(history.first) - {resting}
     busy = history.seconds(verbs, kinds, hosts)
@@ -213,14 +213,14 @@ def slower(history: History, verbs: Collection[str], kinds: Collection[str] = ()
 
 
 def figures(history: History, verbs: Collection[str], resting: str = "") -> dict[str, object]:
-    """What to tell of it: what was sent and lost, and the times in the windows of verbs and in the quiet ones."""
+    """Return the figures for the report: requests sent and lost, and the latencies in the windows."""
     told: dict[str, object] = {"lost of sent": history.tally(), "sent again": len(history.retried)}
     told |= {"sent a second": round(history.offered(), 1), "CPU seconds of the client": round(history.cpu, 2)}
     hosts = set(history.first) - {resting}
     for name, kinds in (("all", ()), ("quick", ("quick",)), ("slow", ("slow",))):
         for window in ("quiet", *verbs):
             seconds = history.seconds([window], kinds, hosts)
-            # A verb may take less time than one of the slow ones.
+            # A verb may take less time than a slow request.
             if not seconds:
                 continue
             three = (percentile(seconds, 0.5), percentile(seconds, 0.99), seconds[-1])

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the client of the load speaks it: cheap, and exact about what came back and what did not."""
+"""HTTP/1.1 for the load's client: cheap, and exact about which bytes came back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK = 1 << 18
 
 
 class Closed(Exception):
-    """The other side ended the connection. untouched: before a single byte of an answer."""
+    """The peer ended the connection. untouched: before any byte of an answer."""
 
     def __init__(self, told: str, untouched: bool) -> None:
         super().__init__(told)
@@ -24,7 +24,7 @@ class Closed(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """A host: its address and port, the name it is asked for, and whether by TLS."""
+    """A host: its address and port, the name in the request, and tls."""
 
     address: str
     port: int
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. release: what its body says, or nothing."""
+    """A whole answer. release: the one its body names, or empty."""
 
     status: int
     body: bytes
@@ -42,14 +42,14 @@ class Answer:
 
 
 def release_in(text: bytes) -> str:
-    """The release that a body names."""
+    """Return the release that a body names."""
     found = _RELEASE.search(text)
     return found[1].decode() if found else ""
 
 
 def _trusting() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    # The tests of TLS look at the certificate; here it is the answers that count.
+    # The tests of TLS look at the certificate; here only the answers count.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
@@ -58,7 +58,7 @@ _TRUSTING = _trusting()
 
 
 class Connection:
-    """One connection, used by one request at a time. opened: when it was asked for, monotonic; number: its own."""
+    """A connection for one request at a time. opened: time of its opening, monotonic; number: its own."""
 
     def __init__(self, number: int, target: Target) -> None:
         self.number, self.opened, self.used = number, time.monotonic(), 0
@@ -69,7 +69,7 @@ class Connection:
 
     @classmethod
     async def open(cls, number: int, target: Target) -> Connection:
-        """Connect; OSError where that is refused."""
+        """Connect; OSError if refused."""
         made = cls(number, target)
         tls, name = (_TRUSTING, target.name) if target.tls else (None, None)
         made._reader, made._writer = await asyncio.open_connection(
@@ -79,15 +79,15 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """Whether a client would send another request on it: nobody has ended it so far."""
+        """Return true if a client would send another request on it: neither side has ended it so far."""
         return not (self._ends or self._reader.at_eof() or self._writer.is_closing())
 
     def close(self) -> None:
-        """End it at once."""
+        """Abort it."""
         self._writer.transport.abort()
 
     async def ask(self, path: str, body: bytes) -> Answer:
-        """One request, a POST when it has a body, and its answer; Closed where the answer did not come whole."""
+        """Send one request, a POST if it has a body, and return its answer; Closed if the answer is incomplete."""
         await self._send(path, body)
         head = await self._head()
         found = _LENGTH.search(head)
@@ -102,7 +102,7 @@ class Connection:
         return Answer(int(head[9:12]), answer, release_in(answer))
 
     async def events(self, path: str) -> AsyncIterator[Answer]:
-        """The answer's head, then each event of its stream as it comes, until the other side ends it."""
+        """Yield the answer's head, then each event of its stream as it arrives, until the peer ends it."""
         await self._send(path, b"")
         head = await self._head()
         yield Answer(int(head[9:12]), b"", "")

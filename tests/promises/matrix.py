@@ -1,4 +1,4 @@
-"""Each verb, the steps that it passes on its way, and how a run of it is broken at one of them."""
+"""Each verb, the steps that it passes, and ways to break a run at one of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ cd "$live/code" && sha256sum --quiet --strict -c ../MANIFEST >&2 && nginx -t -q 
 """
 YAML = "service/service.yaml"
 HERE = ("-H", "shire01", "--lock-wait", "45")
-"""The very next command waits so long at most, and for nobody else."""
+"""Options for the next command: the longest wait for the lock."""
 
 _CONTROLLER = ("connect", "facts", "lock", "send", "staged", "activate", "activated", "end")
 _STAGE = ("receive", "received", "verify", "wheels", "venv", "finish", "renamed")
@@ -61,11 +61,11 @@ COMMIT = (*_FOLLOW, "handover")
 
 
 def steps(stage: str, *names: str) -> tuple[str, ...]:
-    """The full names of a stage's steps."""
+    """Return the full names of a stage's steps."""
     return tuple(f"{stage}.{name}" for name in names)
 
 
-# The end of the former slot is the host's own.
+# The host itself ends the former slot.
 _ACTIVATE = (*steps("activate", *CANDIDATE, *SWITCH, *COMMIT), *steps("probation", *_RETIRE))
 _DEPLOY = (*steps("controller", *_CONTROLLER), "hold.taken", *steps("stage", *(one for one in _STAGE if one != "venv")))
 SWITCHED = (*steps("controller", "connect", "activate", "activated", "end"), "hold.taken", *_ACTIVATE)
@@ -73,14 +73,14 @@ SWITCHED = (*steps("controller", "connect", "activate", "activated", "end"), "ho
 
 @dataclass
 class Matrix:
-    """A site with a further process, which keeps three releases, and whose next edit or venv is always a new one."""
+    """A site with a further process, which keeps three releases; each edit or venv is new."""
 
     site: Site
     links: Path
     editions: int = 0
 
     def dependency(self) -> str:
-        """Ask for a wheel that never was there before; the id of the release that this makes."""
+        """Depend on a wheel that never existed before; return the id of the release with it."""
         self.editions += 1
         digest = distributions.wheel(self.links, "mithril", f"1.{self.editions}")
         lines = self.site.read("service/requirements.txt").partition("mithril")[0]
@@ -89,14 +89,14 @@ class Matrix:
         return self.site.edit()
 
     def earlier(self) -> str:
-        """A release that is on the host and does not serve."""
+        """Return a release on the host that does not serve."""
         there = self.site.sh(f"ls -t {ROOT}/releases").split()
         return next(release for release in there if release != self.site.answering)
 
 
 @dataclass(frozen=True)
 class Verb:
-    """begin: makes ready, and gives the command with the release that it leads to; setting: lines of service.yaml."""
+    """begin: prepares, and returns the command with the release that it leads to; setting: lines of service.yaml."""
 
     steps: tuple[str, ...]
     begin: Callable[[Matrix], tuple[tuple[str, ...], str]]
@@ -134,7 +134,7 @@ VERBS = {
 
 
 def undeployed(hosts: MakeHosts, folder: Path) -> Site:
-    """A pristine host, and a clone with a further process whose check and drain are quick."""
+    """Boot a pristine host, and make a clone with a further process and a quick check and drain."""
     made = hosts()
     site = Site(make(folder, made.inventory), made[0])
     quicken(site.clone)
@@ -145,7 +145,7 @@ def undeployed(hosts: MakeHosts, folder: Path) -> Site:
 
 
 def served(hosts: MakeHosts, folder: Path, where: str = "shire01") -> Matrix:
-    """The same, serving, with three releases on it."""
+    """Do the same, deploy, and keep three releases on it."""
     site = undeployed(hosts, folder)
     links = folder / "links"
     links.mkdir()
@@ -159,14 +159,14 @@ def served(hosts: MakeHosts, folder: Path, where: str = "shire01") -> Matrix:
 
 @contextmanager
 def with_probation(site: Site, seconds: int) -> Iterator[None]:
-    """For a while, a service.yaml with this probation."""
+    """Use a service.yaml with this probation for the block."""
     with site.changed(YAML, site.read(YAML).replace("probation: 0", f"probation: {seconds}")):
         yield
 
 
 @contextmanager
 def failing(site: Site, point: str) -> Iterator[None]:
-    """Runs of the clone break at a step meanwhile."""
+    """Break the clone's runs at a step for the block."""
     site.clone.environment["FAILPOINT"] = point
     try:
         yield
@@ -175,10 +175,10 @@ def failing(site: Site, point: str) -> Iterator[None]:
 
 
 def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
-    """The command with this failpoint; one that hangs is killed (SIGKILL) as soon as it says that it does."""
+    """Run the command with this failpoint; kill it (SIGKILL) as soon as it reports that it hangs."""
     if "=stall" in point:
         ended = stalled(site, words, point, killed)
-        # It was held by a controller that is gone: for half a minute at most.
+        # A dead controller held it: for half a minute at most.
         site.sh("[ ! -e /run/myapp/lock/run ] || flock -w 45 /run/myapp/lock/run true")
         return ended
     with failing(site, point):
@@ -186,15 +186,15 @@ def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
 
 
 def killed(process: Process | None) -> None:
-    """By SIGKILL; nothing is left to do where the command has ended already."""
+    """Send SIGKILL, unless the command has ended already."""
     if process:
         process.kill()
 
 
 def stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[Process | None], object]) -> Ended:
-    """The command hangs at this step; as soon as that is told, act on it, which has to bring its end.
+    """Run the command, which hangs at this step; then call `act`, which must end it.
 
-    A probation hangs on the host alone, which tells it in its journal; the command has come to its end before.
+    A probation hangs on the host alone and reports it in the journal; the command has ended before.
     """
     with failing(site, point):
         if not point.startswith("probation."):
@@ -208,9 +208,9 @@ def stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[Proce
 
 
 def serves(site: Site, *allowed: str) -> None:
-    """One of these releases serves, whole and alone, and is committed; in one look, since there are hundreds of cases.
+    """Assert that one of these releases serves, whole, alone and committed; in one look, for hundreds of cases.
 
-    Where the script died, the guard of its run is at work, and waited for.
+    If the script died, wait first for the guard of its run.
     """
     at_rest(site)
     told = site.sh(f"{{ {_GLANCE} }} 2>&1")
@@ -223,12 +223,12 @@ def serves(site: Site, *allowed: str) -> None:
 
 
 def at_rest(site: Site) -> None:
-    """Wait until the host's own watch has come to its end."""
+    """Wait for the end of the host's own watch."""
     site.sh("while systemctl is-active 'myapp-probation@*' | grep -qE '^(de)?activ'; do sleep 0.1; done")
 
 
 def finished(site: Site, words: tuple[str, ...], new: str) -> Ended:
-    """The same command once more, at once: it works, it is the new release that serves, and nothing is left."""
+    """Repeat the command at once: it works, the new release serves, and nothing is left."""
     ended = site.clone.done(*words)
     at_rest(site)
     serves(site, new)
@@ -239,5 +239,5 @@ def finished(site: Site, words: tuple[str, ...], new: str) -> Ended:
 
 @pytest.fixture(scope="module")
 def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    """That of a module."""
+    """The matrix of a module."""
     return served(module_hosts, tmp_path_factory.mktemp("matrix"))

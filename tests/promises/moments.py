@@ -1,4 +1,4 @@
-"""A fault at a moment: when `fab` has said that it is there."""
+"""Faults at a moment: as soon as `fab` has printed a given line."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LINES = (
     "activate  switch",
     "activate  committed",
 )
-"""What a deploy says of a host, line by line; `drain`, which comes next, is its end."""
+"""The lines of a deploy for one host; its last one, `drain`, is left out."""
 MOMENTS = tuple(line for line in LINES if line.split()[1] not in {"link", "verify"})
-"""Those that last for more than a blink."""
+"""The lines of steps that last for a measurable time."""
 SIGNALS = {"INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143), "HUP": (signal.SIGHUP, 129)}
 
 Process = subprocess.Popen[str]
@@ -34,13 +34,13 @@ Process = subprocess.Popen[str]
 
 @dataclass
 class Struck(Ended):
-    """What a `fab` came to that something was done to. seconds: from then to its end."""
+    """The result of a `fab` with a fault. seconds: from the fault to its end."""
 
     seconds: float
 
 
 def strike(clone: Clone, words: tuple[str, ...], line: str, act: Callable[[], object], timeout: float = 300) -> Struck:
-    """Run `fab WORDS` and act at the first line that holds `line`; it has to come. err is in out, in its order."""
+    """Run `fab WORDS` and act at the first line with `line`, which must come. out holds err, too, in order."""
     return meet(clone, words, line, lambda _: act(), timeout)
 
 
@@ -51,7 +51,7 @@ def meet(
     act: Callable[[Process], object],
     timeout: float = 300,
 ) -> Struck:
-    """The same, for what is done to `fab` itself."""
+    """Do the same with `fab` itself: `act` gets its process."""
     with clone.start(*words, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         shown = ""

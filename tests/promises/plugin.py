@@ -1,4 +1,4 @@
-"""The marker `promise`: which cases of it a run tries, and a log of those that held.
+"""The marker `promise`: selects the cases that a run tries, and logs those that held.
 
 `@pytest.mark.promise("<promise, a sentence>", "<fault>", part=N)` makes each test item a case of the row (promise,
 fault). part: how many cases of the row a short run tries; left out, all. Without `--promises all` a run is short.
@@ -18,15 +18,15 @@ import pytest
 from tests.promises.rows import Row, chosen, collected, rows_of
 from tests.promises.versions import of_hosts
 
-# What asserts for tests tells as much as they do.
+# Asserts of test helpers report as much as those of tests.
 pytest.register_assert_rewrite("tests.site", "tests.promises.state")
 
 SEED = 4
-"""What chance is drawn from where nobody says otherwise."""
+"""The default seed."""
 
 
 class Ledger:
-    """What became of the cases of a run, told at its end; with a log, a line of JSON for each and one for the run."""
+    """The outcomes of a run's cases, printed at its end. With a log: a line of JSON per case, and one for the run."""
 
     def __init__(self, log: Path | None) -> None:
         self._held: dict[tuple[Row, str], bool] = {}
@@ -37,7 +37,7 @@ class Ledger:
             log.write_text("")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A phase of a test has ended. A case that failed in any has not held; one that was skipped was not tried."""
+        """Record a phase of a test. A case that failed in any phase has not held; a skipped one was not tried."""
         phases = self._phases.setdefault(report.nodeid, [])
         phases.append(report)
         if report.when != "teardown":
@@ -54,14 +54,14 @@ class Ledger:
             self._write({**row._asdict(), "node": report.nodeid, "held": held, "seconds": seconds, **measured})
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """On what, from which seed and when."""
+        """Log versions, seed and time."""
         options = session.config.option
         date = time.strftime("%Y-%m-%d", time.gmtime())
         run = {"promises": options.promises, "seed": options.seed, "date": date, "cores": os.cpu_count()}
         self._write({"run": {**run, "versions": of_hosts()}})
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """One line, where a promise was touched."""
+        """Print one line if a promise was touched."""
         if self._held:
             rows = len({row for row, _ in self._held})
             told = f"promises: {rows} rows, {sum(self._held.values())} of {len(self._held)} cases held"
@@ -74,7 +74,7 @@ class Ledger:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the promises."""
+    """Add the options of the promises."""
     group = parser.getgroup("promises")
     group.addoption("--promises", choices=("all", "part"), default="part", help="all cases of each promise, or a part")
     group.addoption("--seed", type=int, default=SEED, metavar="N", help=f"what chance is drawn from (default {SEED})")
@@ -82,14 +82,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One process keeps the ledger, whichever run the tests."""
+    """Keep the ledger in one process, whichever processes run the tests."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Ledger(config.option.promises_log), "promises-ledger")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of what -k and -m have left, deselect what a short run leaves out; let each report name its rows."""
+    """Deselect the cases that a short run leaves out of those that -k and -m left; attach its rows to each report."""
     cases, parts = collected(items)
     if config.option.promises == "part":
         out = {node for ids in cases.values() for node in ids} - chosen(cases, parts, config.option.seed)
@@ -101,5 +101,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest) -> random.Random:
-    """Chance that a seed and the name of the case repeat."""
+    """A random generator, seeded by the run's seed and the name of the case, so that a case can be repeated."""
     return random.Random(f"{request.config.option.seed} {request.node.nodeid}")

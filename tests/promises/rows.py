@@ -1,4 +1,4 @@
-"""Which promises there are, which tests are cases of which, and the seeded choice of those that a short run tries."""
+"""The promises, their cases among the tests, and the seeded choice of the cases in a short run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 
 class Row(NamedTuple):
-    """One line of the table: what is promised, and what happens meanwhile."""
+    """One row of the table: a promise, and a fault."""
 
     promise: str
     fault: str
 
 
 def rows_of(item: pytest.Item) -> dict[Row, int | None]:
-    """The rows that a test is a case of, each with its `part` (None: all). Raises UsageError for a wrong mark."""
+    """Return the rows of a test, each with its `part` (None: all). Raises UsageError for a wrong marker."""
     found: dict[Row, int | None] = {}
     for mark in item.iter_markers("promise"):
         part = mark.kwargs.get("part")
@@ -29,7 +29,7 @@ def rows_of(item: pytest.Item) -> dict[Row, int | None]:
 
 
 def collected(items: Iterable[pytest.Item]) -> tuple[dict[Row, list[str]], dict[Row, int]]:
-    """The node ids of each row in their order, and the parts of rows that have one. Raises UsageError for two parts."""
+    """Return each row's node ids in order, and the parts of rows that have one. Raises UsageError for two parts."""
     cases: dict[Row, list[str]] = {}
     parts: dict[Row, set[int | None]] = {}
     for item in items:
@@ -43,7 +43,7 @@ def collected(items: Iterable[pytest.Item]) -> tuple[dict[Row, list[str]], dict[
 
 
 def chosen(cases: Mapping[Row, Sequence[str]], parts: Mapping[Row, int], seed: int) -> set[str]:
-    """The node ids that a short run keeps: of each row its part, one from each equal stretch of its cases."""
+    """Return the node ids of a short run: of each row its part, one from each equal stretch of its cases."""
     kept: set[str] = set()
     for row, ids in cases.items():
         stretches = min(parts.get(row, len(ids)), len(ids))

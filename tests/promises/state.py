@@ -1,6 +1,6 @@
-"""The state check: what has to be true of a host after any fault, and after the same command was run again.
+"""The state check: conditions on a host after any fault, and after the same command was repeated.
 
-Everything is read on the host as root and through its front door; nothing that `fab` says is believed.
+It reads everything on the host as root and through its front door, and relies on no output of `fab`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ for found in importlib.metadata.distributions():
                 print(f"{path} is not what its RECORD says")
 END
 """
-"""What is wrong with the committed release, a line each; nothing when it is whole."""
+"""Prints each fault of the committed release on a line; nothing if it is whole."""
 
 _PROCESSES = r"""
 below() { for pid in "$@"; do echo "$pid"; below $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); done; }
@@ -47,7 +47,7 @@ for unit in $(printf '%s\n' "$running" | cut -d ' ' -f 1); do
   done
 done
 """
-"""Each process of the committed slot and of the further units: its unit, pid, RELEASE and working directory."""
+"""Prints each process of the committed slot and of the further units: unit, pid, RELEASE and working directory."""
 
 TEMPORARY = (
     f"find {ROOT} /run/myapp /etc/myapp /etc/nginx /etc/systemd/system /etc/sudoers.d /etc/tmpfiles.d"
@@ -57,9 +57,9 @@ TEMPORARY = (
 
 
 def check(site: Site, *allowed: str) -> str:
-    """The release that the host serves: one of those allowed, whole, healthy and alone. AssertionError otherwise.
+    """Return the release that the host serves: an allowed one, whole, healthy and alone. AssertionError otherwise.
 
-    A script of a run that has died may still be at work, and a release on probation; their end is waited for.
+    Waits first for the script of a dead run, and for the end of a probation.
     """
     site.sh("flock -w 120 /run/myapp/lock/guard true")
     site.sh("flock -w 90 /run/myapp/lock/activate true")
@@ -74,12 +74,12 @@ def check(site: Site, *allowed: str) -> str:
 
 
 def committed(site: Site) -> str:
-    """The release that a boot would start."""
+    """Return the release that a boot would start."""
     return site.sh(f"readlink {ROOT}/current/release").rpartition("/")[2]
 
 
 def answers(site: Site) -> set[str]:
-    """What six new connections to the front door are told, by the health check too: a release, or what was wrong."""
+    """Return the answers of six new connections to the front door, also to the health check: release or fault."""
     told = set()
     for path in ("/healthz", "/readyz") * 3:
         answer = ask(site.machine.address, path)
@@ -88,27 +88,27 @@ def answers(site: Site) -> set[str]:
 
 
 def faults(site: Site) -> str:
-    """What is wrong with the files of the committed release; empty when it is whole."""
+    """Return the faults in the files of the committed release; empty if it is whole."""
     ended = site.machine.sh(f"sh -s {ROOT}", _LOOK.encode())
     return (ended.stdout + ended.stderr).decode()
 
 
 def strangers(site: Site) -> list[str]:
-    """The processes of the committed slot and of the further units that are not of the committed release."""
+    """Return the processes of the committed slot and of the further units that belong to another release."""
     release = committed(site)
     ended = site.machine.sh(f"sh -s {site.slot}", _PROCESSES.encode())
     processes = ended.stdout.decode().splitlines()
     assert any(line.startswith(f"myapp@{site.slot}.service ") for line in processes), "the slot has no process"
-    # Without the root: of a file system that was taken away below a process, /proc shows what is left of the path.
+    # Without the root: for a file system taken away below a process, /proc shows only the rest of the path.
     return [line for line in processes if not re.search(f" {release} .*/releases/{release}/code$", line)]
 
 
 def settled_after(site: Site, words: tuple[str, ...], *allowed: str) -> str:
-    """Run the same command once more, which has to work; then nothing is left of any run, and a reboot changes nothing.
+    """Repeat the command, which must work; then no run has left anything, and a reboot changes nothing.
 
-    allowed: the releases that may serve then. Returns the one that does.
+    allowed: releases that may serve then. Returns the one that does.
     """
-    # A run whose controller is gone holds its host for half a minute at most.
+    # A run whose controller has gone holds its host for half a minute at most.
     site.sh("flock -w 45 /run/myapp/lock/run true")
     site.clone.done(*words)
     release = check(site, *allowed)
@@ -121,7 +121,7 @@ def settled_after(site: Site, words: tuple[str, ...], *allowed: str) -> str:
 
 
 def tidy(site: Site) -> None:
-    """Nothing temporary is left, one slot runs, and the history agrees with its host."""
+    """Assert that nothing temporary is left, one slot runs, and the history agrees with its host."""
     assert site.sh(TEMPORARY) == ""
     site.settled()
     verified = site.fab("history", "--verify", "--json")

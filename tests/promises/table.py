@@ -1,4 +1,4 @@
-"""docs/PROMISES.md from the logs of runs: `python -m tests.promises.table LOG...`, from the root of the project."""
+"""Write docs/PROMISES.md from the logs of runs: `python -m tests.promises.table LOG...`, in the root of the project."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ verbs than in quiet, all and the quickest kind alone, and than in the same secon
 
 @dataclass
 class Logs:
-    """Some logs, read. lines: each case that was tried. runs: what each log says of its run."""
+    """The content of some logs. lines: each case tried. runs: each run's summary."""
 
     lines: list[Mapping[str, Any]] = field(default_factory=list)
     runs: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 def read(paths: Iterable[Path]) -> Logs:
-    """All lines of the logs."""
+    """Read all lines of the logs."""
     logs = Logs()
     for line in (json.loads(text) for path in paths for text in path.read_text().splitlines()):
         if "run" in line:
@@ -57,7 +57,7 @@ def read(paths: Iterable[Path]) -> Logs:
 
 
 def promised() -> tuple[dict[Row, list[str]], dict[Row, list[str]]]:
-    """The node ids of each row, all of them and those of a short run. Raises ValueError when pytest cannot collect."""
+    """Return the node ids of each row: all, and those of a short run. Raises ValueError if pytest cannot collect."""
     tried: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
 
@@ -77,7 +77,7 @@ def promised() -> tuple[dict[Row, list[str]], dict[Row, list[str]]]:
 
 
 def page(logs: Logs, there: Mapping[Row, Sequence[str]]) -> str:
-    """The whole page. there: the rows as they are now, with their node ids; of those no log tells, it says so."""
+    """Return the whole page. there: the current rows with their node ids; rows in no log are shown as such."""
     tried: dict[Row, list[bool]] = {}
     nodes: dict[Row, list[str]] = {row: list(ids) for row, ids in there.items()}
     for line in logs.lines:

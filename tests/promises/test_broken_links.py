@@ -1,4 +1,4 @@
-"""A link that is cut or goes dead in the middle of a deploy, to one of two hosts."""
+"""A link that is cut or stalls in the middle of a deploy, to one of two hosts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DEPLOY = ("deploy", "-H", "all", "--canary", "2", "--max-failures", "1")
 
 @dataclass(frozen=True)
 class Pair:
-    """One clone, a host that is reached directly, and one by way of a link."""
+    """One clone, a host reached directly, and one through a link."""
 
     direct: Site
     linked: Site
     link: Link
 
     def edit(self) -> tuple[str, str]:
-        """What both serve, and what a deploy would bring."""
+        """Edit the service; return the release that both serve, and the new one."""
         return self.linked.answering, self.linked.edit()
 
 
@@ -56,7 +56,7 @@ def healed(pair: Pair) -> Iterator[Pair]:
 
 
 def told_well(ended: Struck, pair: Pair, *allowed: str) -> None:
-    """The other host is done, and what the run says of this one is so."""
+    """Assert that the other host is done, and that the run's report on this one is true."""
     assert "Traceback" not in ended.out
     assert check(pair.direct, allowed[-1]) == allowed[-1]
     serves = check(pair.linked, *allowed)

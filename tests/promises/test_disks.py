@@ -1,4 +1,4 @@
-"""A disk that is full is full, and is well again when it was mended."""
+"""The faults of a disk take effect, and end when it is mended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACES = ("/opt/apps", "/var", "/run")
 
 @pytest.fixture(scope="module")
 def disks(module_hosts: MakeHosts) -> dict[str, Disk]:
-    """Two that were made for it, and the one for /run that every host has."""
+    """Two disks made for the test, and /run, which every host has."""
     machine = module_hosts()[0]
     machine.sh("mkdir -p /opt/apps/kept && echo text >/opt/apps/kept/file")
     return {path: Disk(machine, path) if path == "/run" else separate(machine, path) for path in PLACES}

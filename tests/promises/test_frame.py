@@ -1,4 +1,4 @@
-"""The frame itself: what a short run tries, what the log holds, and what the page makes of it."""
+"""The framework of the promises: the choice of a short run, the log, and the page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_without():
 
 
 def run(folder: Path, *options: str, text: str = TESTS) -> tuple[int, str, Logs]:
-    """Run these tests with the plugin in a process of their own."""
+    """Run these tests with the plugin in a separate process."""
     folder.joinpath("test_rows.py").write_text(text)
     log = folder / "log.jsonl"
     words = ["-p", "tests.promises.plugin", "-p", "no:cacheprovider", "--rootdir", str(folder), f"--promises-log={log}"]

@@ -1,4 +1,4 @@
-"""A deploy to a host whose disk is full, has no inode left, or cannot be written to, from one moment on."""
+"""A deploy to a host whose disk becomes full, runs out of inodes, or rejects writes, at one moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPLOY = ("deploy", "-H", "shire01")
 
 @pytest.fixture(scope="module")
 def broken(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, Disk]]:
-    """A host that serves, and those of its disks that can be broken."""
+    """A host that serves, and those of its disks that the tests break."""
     hosts = module_hosts()
     disks = {path: Disk(hosts[0], path) if path == "/run" else separate(hosts[0], path) for path in PLACES}
     site = Site(make(tmp_path_factory.mktemp("disks"), hosts.inventory), hosts[0])
@@ -38,12 +38,12 @@ def disk(broken: tuple[Site, dict[str, Disk]], request: pytest.FixtureRequest) -
 
 
 def tried(site: Site, disk: Disk, moment: str, fault: Callable[[], None]) -> None:
-    """Deploy, with a disk that breaks at a moment; then mend it, and deploy again."""
+    """Deploy with a disk that breaks at a moment; then mend it, and deploy again."""
     old, new = site.answering, site.edit()
     with Watch(site.machine.address) as watch:
         ended = strike(site.clone, DEPLOY, moment, fault)
     assert "Traceback" not in ended.out
-    # While it is broken it serves all the same, and says so.
+    # With a broken disk the host still serves, and the run reports that.
     assert watch.seen <= {old, new}, ended.out
     assert site.answering in {old, new}
     if ended.status == 0:
@@ -77,8 +77,8 @@ def test_a_read_only_disk_never_costs_the_release_that_serves(disk: tuple[Site, 
 
 
 def test_what_fills_the_disk_can_be_ended(broken: tuple[Site, dict[str, Disk]]) -> None:
-    """The history has not a byte of room left: neither is the service kept from a stop, nor from --stop-first. Once: a
-    release that filled the disk could be neither stopped nor taken back.
+    """With no byte of room left for the history, a stop and --stop-first still work. Once: a release that filled the
+    disk could be neither stopped nor taken back.
     """
     site, disks = broken
     old, new = site.deploy(), site.deploy()

@@ -1,4 +1,4 @@
-"""/run of a host is full, or has no inode left, in the moment when the traffic has to go back."""
+"""/run of a host is full, or has no inode left, in the moment when the traffic goes back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ END = """
 group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}$/\\1/p' /run/myapp/lock/activate)
 kill -- "-$group"
 """
-"""Tells the script of a run to end, as a lost link does."""
+"""Ends the script of a run, as a lost link does."""
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def run(site: Trial) -> Iterator[Disk]:
 @pytest.mark.parametrize("how", FULL)
 @pytest.mark.parametrize("step", ["checked", "switch", "front", "probation"])
 def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> None:
-    """The traffic goes back: what that takes was made before it came. Once: with no inode left in /run the traffic
-    could not go back, and the slot that had it was stopped all the same.
+    """The traffic goes back, with files made before it came. Once: with no inode left in /run the traffic could not go
+    back, and the slot that had it was stopped all the same.
     """
     old, new = site.committed(NEVER), site.edit()
 
@@ -59,7 +59,7 @@ def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> 
 @pytest.mark.promise(HELD_BACK, "/run is full when a release has to go back", part=1)
 @pytest.mark.parametrize("how", FULL)
 def test_a_release_on_probation_is_taken_back(site: Trial, run: Disk, how: str) -> None:
-    """Of which a worker dies, so that it answers all the while: somebody always does."""
+    """One of its workers dies, so the other one answers throughout."""
     old, new = site.tried()
     FULL[how](run)
     with Watch(site.machine.address) as watch:

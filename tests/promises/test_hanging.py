@@ -1,4 +1,4 @@
-"""An old release that does not want to end when the new one has taken its place."""
+"""An old release that does not end after the new one has taken its place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if os.fork() == 0:
         time.sleep(60)
 """
 
-# The file of the old release that is changed, and what is added to it.
+# The old release's file that is changed, and the addition.
 HANGING = {
     "its main process is deaf": (
         "service/gunicorn.conf.py",
@@ -65,5 +65,5 @@ def test_an_old_release_that_hangs_is_ended_and_the_new_one_serves(site: Site, h
     assert watch.seen == {old, new}
     assert check(site, new) == new
     tidy(site)
-    # Nothing of the old release is left running.
+    # No process of the old release is left.
     assert old not in site.sh("cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep ^RELEASE= || true")

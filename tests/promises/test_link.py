@@ -1,4 +1,4 @@
-"""The relay does to a connection what its words say."""
+"""The relay does to a connection what its methods promise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.stand_ins import entries, write_inventory
 
 
 class Echo:
-    """A port that sends back what it gets. ends: how each of its connections ended, as it comes."""
+    """A port that sends back each byte. ends: the end of each of its connections, in order."""
 
     def __init__(self, listening: socket.socket) -> None:
         self.port: int = listening.getsockname()[1]
@@ -26,7 +26,7 @@ class Echo:
         self._listening = listening
 
     def serve(self) -> None:
-        """Until the port is shut."""
+        """Serve until the port is closed."""
         while True:
             try:
                 connection, _ = self._listening.accept()
@@ -147,7 +147,7 @@ def test_a_narrow_link_passes_so_much_a_second(link: Link, client: socket.socket
 
 def test_after_so_many_bytes_it_does_what_it_was_told(echo: Echo, link: Link, client: socket.socket) -> None:
     link.after(200_000, link.reset)
-    # Half of them go there, half come back.
+    # Half of the bytes go there, half come back.
     assert len(back(client, b"x" * 80_000)) == 80_000
     assert echo.ends.empty()
     with pytest.raises(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Every verb, broken at each step that it passes, and the same command once more; and what is put right, broken."""
+"""Every verb, broken at each of its steps, then repeated; and every undo, broken, too."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ OF_CONTROLLER = [case for case in CASES if case[1].startswith("controller.")]
 OF_SCRIPTS = [case for case in CASES if not case[1].startswith("controller.")]
 OF_RUNS = [case for case in OF_SCRIPTS if not case[1].startswith(("hold.", "probation."))]
 THOROUGH = 0.1
-"""The part of the cases, drawn by lot, that end with every file read and a reboot, which is to change nothing."""
+"""The share of cases, chosen at random, that end with a check of every file and a reboot that changes nothing."""
 WORDS = ("deploy", *HERE)
 UNDOING = [f"activate.{step}={action}" for step in ("undo", "undone", "failed") for action in ("die", "fail", "stall")]
 
 
 def tried(made: Matrix, verb: str, point: str, dice: random.Random) -> None:
-    """The command breaks there: old or new serves, whole; the same command again finishes the job."""
+    """Break the command there: old or new serves, whole; the same command again finishes the job."""
     site = made.site
     old = site.answering
     with matrix.with_probation(site, VERBS[verb].probation):
@@ -38,7 +38,7 @@ def tried(made: Matrix, verb: str, point: str, dice: random.Random) -> None:
                 told_why(ended.both, point)
                 matrix.serves(site, old, new)
         finally:
-            # Also where it did not hold: the next case is to begin on a host in order.
+            # Also after a failure: the next case needs a host in order.
             matrix.finished(site, words, new)
     if dice.random() < THOROUGH:
         check(site, new)
@@ -49,7 +49,7 @@ def tried(made: Matrix, verb: str, point: str, dice: random.Random) -> None:
 
 
 def told_why(said: str, point: str) -> None:
-    """A step that failed is named, and nobody sees a traceback."""
+    """Assert that a failed step is named, without a traceback."""
     assert "Traceback" not in said
     if point.endswith("=fail") and not point.startswith("probation."):
         assert f"failpoint {point.removesuffix('=fail')}" in said
@@ -77,14 +77,14 @@ def test_the_script_is_killed(made: Matrix, dice: random.Random, verb: str, step
 @pytest.mark.promise(WHOLE, "a step of the host's script ends with an error", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_script_fails(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
-    """Once: why the lock of a run could not be taken was not told."""
+    """Once: the run did not report why it could not take the lock of a run."""
     tried(made, verb, f"{step}=fail", dice)
 
 
 @pytest.mark.promise(AGAIN, "the host's script hangs at a step of it, and its controller is killed", part=2)
 @pytest.mark.parametrize(("verb", "step"), OF_RUNS)
 def test_the_script_hangs_and_the_controller_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
-    """Once: a script that hung just after it had begun a probation kept the watch waiting, so that nobody watched."""
+    """Once: a script that hung just after it had begun a probation blocked the watch: no guard checked the release."""
     tried(made, verb, f"{step}=stall", dice)
 
 
@@ -113,7 +113,7 @@ def test_a_recovery_is_killed(made: Matrix, first: str, second: str) -> None:
     site, old = made.site, made.site.answering
     new = site.edit()
     matrix.broken(site, WORDS, f"activate.{first}=die")
-    # Where the first one has committed, an edit makes sure that there is something to do.
+    # If the first run has committed, an edit gives the next one something to do.
     newer = site.edit()
     matrix.broken(site, WORDS, f"activate.{second}=die")
     matrix.serves(site, old, new)

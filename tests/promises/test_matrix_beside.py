@@ -1,4 +1,4 @@
-"""What brings no release of its own, broken at every step: before_activate, stop and start."""
+"""Verbs without a new release, broken at every step: before_activate, stop and start."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.promises.words import TWO_RUNS, WHOLE
 DEPLOY, STOP, START = ("deploy", *HERE), ("stop", "-H", "shire01"), ("start", "-H", "shire01")
 STOPS, STARTS = steps("stop", "live", "stop", "stopped"), steps("start", "enable", "start", "started")
 AT_WORK = "find /proc/[0-9]*/fd -lname /run/myapp/lock/activate 2>/dev/null | cut -d / -f 3 | sort -u"
-"""The processes that hold a host."""
+"""The processes that hold the lock of a host."""
 
 
 @pytest.fixture(scope="module")
 def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
-    """With a hook, which does nothing."""
+    """A matrix with a hook that does nothing."""
     made = matrix.served(module_hosts, tmp_path_factory.mktemp("beside"))
     made.site.clone.write(YAML, made.site.read(YAML) + "hooks: {before_activate: echo migrated}\n")
     made.site.deploy()
@@ -25,7 +25,7 @@ def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> M
 
 
 def breaks(made: Matrix, words: tuple[str, ...], point: str) -> None:
-    """The command does not call itself done, and nobody sees a traceback."""
+    """Assert that the command fails without a traceback."""
     ended = matrix.broken(made.site, words, point)
     assert ended.status != 0, ended.both
     assert "Traceback" not in ended.both
@@ -50,7 +50,7 @@ def test_a_hook_breaks(made: Matrix, step: str, action: str) -> None:
 @pytest.mark.parametrize("action", ["die", "fail"])
 @pytest.mark.parametrize("step", STOPS)
 def test_a_stop_breaks(made: Matrix, step: str, action: str) -> None:
-    """Until it has stopped it serves; the same again stops it, and a start brings all of it back."""
+    """The service serves until it has stopped; the same command again stops it, and a start starts all of it."""
     site, release = made.site, made.site.answering
     try:
         breaks(made, STOP, f"{step}={action}")
@@ -79,7 +79,7 @@ def test_a_start_breaks(made: Matrix, step: str, action: str) -> None:
 @pytest.mark.promise(TWO_RUNS, "a stop or a start hangs at a step, and its controller is killed", part=1)
 @pytest.mark.parametrize("step", [*STOPS, *STARTS])
 def test_a_stop_or_a_start_hangs(made: Matrix, step: str) -> None:
-    """Neither has a run, and nobody but an operator ends it; then the same again finishes the job."""
+    """Neither has a run, so only an operator ends it; then the same command again finishes the job."""
     site, release = made.site, made.site.answering
     words = STOP if step.startswith("stop.") else START
     if words == START:
@@ -92,7 +92,7 @@ def test_a_stop_or_a_start_hangs(made: Matrix, step: str) -> None:
             assert told.status == 1, told.both
             assert "is at work here since" in told.out
             assert f": {words[0]} of {release}" in told.out
-        # Of workers, which are forked one by one, more may have come.
+        # More workers, which are forked one by one, may have started.
         later = set(site.sh("pgrep -u myapp || :").split())
         assert running <= later
         assert bool(running) == bool(later)

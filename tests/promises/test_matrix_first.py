@@ -1,4 +1,4 @@
-"""The first deploy of a host, broken at every step of what root does and of what follows."""
+"""The first deploy of a host, broken at each step of root's part and of the rest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETUP: tuple[str, ...] = (
 )
 SETUP += ("reloaded", "enabled", "listen", "gateway", "record", "recorded")
 AFTER = (*steps("stage", "venv", "venvs", "renamed"), *steps("activate", *CANDIDATE, *SWITCH, *COMMIT))
-# Nothing served before, so there is nothing to put back and no door but the one that opens.
+# Nothing served before, so there is no traffic to move back.
 POINTS = [f"{step}={action}" for step in (*steps("setup", *SETUP), *AFTER) for action in ("die", "fail")]
 WORDS = ("deploy", *HERE)
 
@@ -35,13 +35,13 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def bare(site: Site) -> None:
-    """The host as it was before anything of ours came to it."""
+    """Restore the host as it was before the first setup."""
     if site.sh("test -e /etc/myapp/setup && echo there || :"):
         site.done("remove", "--yes", "--data")
 
 
 def nothing_or_new(site: Site, new: str) -> None:
-    """The new release serves, or none: then nothing of it runs, and nginx is as sound as it was."""
+    """Assert that the new release serves, or none: then none of its processes runs, and nginx is as sound as before."""
     site.sh("nginx -t")
     if site.sh(f"readlink {ROOT}/current || :"):
         matrix.serves(site, new)
@@ -50,7 +50,7 @@ def nothing_or_new(site: Site, new: str) -> None:
 
 
 def hung(site: Site, step: str, end: str = ":") -> None:
-    """A first deploy hangs there and its controller is killed; after `end` the same command finishes it."""
+    """Let a first deploy hang there, and kill its controller; after `end` the same command finishes it."""
     bare(site)
     new = site.edit()
     try:
@@ -64,8 +64,8 @@ def hung(site: Site, step: str, end: str = ":") -> None:
 @pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
 @pytest.mark.parametrize("step", AFTER)
 def test_a_first_deploy_hangs(site: Site, step: str) -> None:
-    """Its controller is killed, and what it left is ended by the next run. Once: on a host that is a container nobody
-    was told of a run at work, or of one that hung with its controller gone.
+    """Its controller is killed, and the next run ends the rest. Once: on a host that is a container no message named a
+    run at work, or one that hung with its controller gone.
     """
     hung(site, step)
 
@@ -73,8 +73,8 @@ def test_a_first_deploy_hangs(site: Site, step: str) -> None:
 @pytest.mark.promise(WHOLE, "root's part of a host's first deploy hangs at a step, and is ended by hand", part=1)
 @pytest.mark.parametrize("step", steps("setup", *SETUP))
 def test_a_setup_hangs(site: Site, step: str) -> None:
-    """Its controller is killed, and nobody but an operator ends it. Once: a setup that was killed with its files
-    written, and run again, called itself done and had told nginx nothing.
+    """Its controller is killed, and only an operator ends it. Once: a setup that was killed with its files written, and
+    run again, reported success without a reload of nginx.
     """
     hung(site, step, "pkill -9 -f '[s]tream = sys.stdin'")
 
@@ -99,8 +99,8 @@ def test_a_first_deploy_breaks(site: Site, point: str) -> None:
 @pytest.mark.promise(AGAIN, "root's part is killed, and run again", part=1)
 @pytest.mark.parametrize("step", SETUP)
 def test_setup_is_killed_and_leaves_nothing(site: Site, step: str) -> None:
-    """A site that serves, whose certificate and nginx file change with its name. Once: a setup that was killed left its
-    directory with a private key below /run, and half-written files below /etc.
+    """Setup changes certificate and nginx file of a serving site whose name changes. Once: a killed setup left
+    its directory with a private key below /run, and half-written files below /etc.
     """
     if not site.sh(f"readlink {ROOT}/current || :"):
         site.deploy()

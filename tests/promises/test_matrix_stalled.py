@@ -1,4 +1,4 @@
-"""A run that hangs at a step, and what comes over its host or its controller in that moment."""
+"""A run that hangs at a step, and an event on its host or its controller at that moment."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["made"]
 BOTH = [(verb, step) for verb in ("code", "probation") for step in VERBS[verb].steps]
 CASES = [*BOTH, *((verb, step) for verb in VERBS for step in VERBS[verb].steps if step not in {one for _, one in BOTH})]
 OF_SCRIPTS = [case for case in CASES if not case[1].startswith(("controller.", "hold."))]
-"""Each step once, and those of a probation apart: what a venv, a rollback and a restart pass beside is the same.
+"""Each step once, and those of a probation apart; the other steps of venv, rollback and restart are the same.
 
-What holds the lock of a run does not tell that it hangs.
+The step that takes the lock of a run cannot report that it hangs.
 """
 
 
@@ -33,7 +33,7 @@ def tried(
     act: Callable[[Site, Process | None], object],
     look: Callable[[Site, str, str], object] = check,
 ) -> Ended:
-    """The command hangs there, and that is acted on: old or new serves; the same command again finishes the job."""
+    """Let the command hang there, and act: old or new serves; the same command again finishes the job."""
     site, old = made.site, made.site.answering
     with matrix.with_probation(site, VERBS[verb].probation):
         words, new = VERBS[verb].begin(made)
@@ -48,20 +48,20 @@ def tried(
 
 
 def off_and_on(site: Site, process: Process | None) -> None:
-    """The power goes, and comes again. What the controller says of a lost host is what the tests of links are about."""
+    """Cut the power, and boot again. The tests of links check the controller's message about a lost host."""
     site.machine.power_cut()
     matrix.killed(process)
     site.machine.boot()
 
 
 def reboots(site: Site, process: Process | None) -> None:
-    """In good order, which ends what hangs."""
+    """Reboot in good order, which ends the script that hangs."""
     site.machine.reboot()
     matrix.killed(process)
 
 
 def answers_one(site: Site, *allowed: str) -> None:
-    """What hangs is still there."""
+    """Assert that an allowed release answers while the script hangs."""
     assert site.answering in allowed
 
 
@@ -81,7 +81,7 @@ def test_the_host_reboots_at_a_step(made: Matrix, verb: str, step: str) -> None:
 @pytest.mark.promise(AGAIN, "the host's own watch hangs at a step of a probation", part=1)
 @pytest.mark.parametrize("step", [step for verb, step in OF_SCRIPTS if step.startswith("probation.")])
 def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str) -> None:
-    """A deploy of another release comes through, and says what it has ended."""
+    """A deploy of another release succeeds, and reports the run that it ended."""
     site, old = made.site, made.site.answering
     with matrix.with_probation(site, VERBS["probation"].probation):
         words, new = VERBS["probation"].begin(made)
@@ -91,7 +91,7 @@ def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str
             newer = site.edit()
             assert "  recover: " in matrix.finished(site, words, newer).out
         finally:
-            # Killed, a watch begins again, and does not break there twice.
+            # A killed watch starts again, and does not break there twice.
             site.sh("systemctl kill -s KILL 'myapp-probation@*'")
 
 
@@ -99,7 +99,7 @@ def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("line", LINES)
 def test_a_signal_at_a_line(made: Matrix, name: str, line: str) -> None:
-    """A host under way is finished, and no other is begun."""
+    """The run finishes a host under way, and begins no other."""
     site, old, new = made.site, made.site.answering, made.site.edit()
     number, status = SIGNALS[name]
     ended = meet(site.clone, ("deploy", *HERE), line, lambda process: process.send_signal(number))

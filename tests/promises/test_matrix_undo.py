@@ -1,4 +1,4 @@
-"""A run over two hosts whose second one fails, so that the first is taken back, which breaks at each of its steps."""
+"""A run over two hosts: the second fails, so the first is taken back, and that undo breaks at each of its steps."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_an_undo_hangs(pair: tuple[Matrix, Hosts], step: str) -> None:
 
 
 def tried(pair: tuple[Matrix, Hosts], point: str) -> None:
-    """The undo breaks there: old or new serves, and a deploy to both, with nothing in its way, finishes the job."""
+    """Break the undo there: old or new serves, and a deploy to both without a fault finishes the job."""
     made, hosts = pair
     site, other = made.site, replace(made.site, machine=hosts[1])
     old = site.answering
     new = site.edit()
-    # Somebody is at work there, and will be for long.
+    # Another run is at work there for a long time.
     other.sh(f": >{LOCK}; systemd-run -q --unit=holder flock {LOCK} sleep 600; while flock -n {LOCK} true; do :; done")
     try:
         words = ("deploy", "-H", "all", "--on-failure", "undo")

@@ -1,4 +1,4 @@
-"""Moments that nobody chose: the controller killed, the power cut, two runs begun, at a time drawn by lot."""
+"""Random moments: the controller killed, the power cut, or two runs begun."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.promises.words import AGAIN, TWO_RUNS, WHOLE
 __all__ = ["made"]
 
 OVERTAKEN = ("is at work here since", "another run changed this host")
-"""What the one is told that does not work."""
+"""The messages of the run that does not get the host."""
 
 
 @pytest.fixture(scope="module")
 def length(made: Matrix) -> float:
-    """Seconds that a deploy takes here and now."""
+    """The seconds that a deploy takes on this machine now."""
     began = time.monotonic()
     made.site.deploy()
     return time.monotonic() - began
@@ -31,7 +31,7 @@ def length(made: Matrix) -> float:
 
 @pytest.fixture(scope="module")
 def other(made: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The clone of somebody else, for the same host and of the same service."""
+    """Another operator's clone of the same service, for the same host."""
     clone = make(tmp_path_factory.mktemp("other"), made.site.clone.inventory)
     clone.write(matrix.YAML, made.site.read(matrix.YAML))
     clone.environment.update(made.site.clone.environment)
@@ -47,7 +47,7 @@ def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dic
         time.sleep(dice.uniform(0, length))
         process.kill()
     matrix.serves(site, old, new)
-    # Every tenth time it is the next case's deploy, of another edit, that finds what this one left.
+    # In one of ten cases the next case's deploy, of another edit, finds what this run left.
     if number % 10:
         matrix.finished(site, ("deploy", *HERE), new)
 
@@ -62,7 +62,7 @@ def test_a_signal_at_any_moment(
     site, old = made.site, made.site.answering
     new = site.edit()
     with site.clone.start("deploy", *HERE, stderr=subprocess.STDOUT) as process:
-        # Before it says something it is Python itself that a signal ends.
+        # Before its first output, a signal ends Python itself.
         assert process.stdout is not None
         said = process.stdout.readline()
         time.sleep(dice.uniform(number, number + 1) / 10 * length)
@@ -88,7 +88,7 @@ def test_the_power_is_cut_at_any_moment(
         with site.clone.start("-t", "5", "deploy", *HERE, stderr=subprocess.STDOUT) as process:
             time.sleep(dice.uniform(number + 8, number + 9) / 28 * (length + probation))
             site.machine.power_cut()
-            # What it says of the lost host is what the tests of links are about.
+            # The tests of links check its message about the lost host.
             process.kill()
             process.communicate()
         site.machine.boot()

@@ -1,4 +1,4 @@
-"""A rollback whose target is not any more what was staged."""
+"""A rollback whose target differs from what was staged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.site import ROOT, Site, Watch
 
 KEPT = "/root/kept"
 MISSING = ("", "MANIFEST", "run/web", "run", "code/app/__init__.py", "code", "venv")
-"""What is missing below the target; first the target itself."""
+"""The path removed below the target; "" is the target itself."""
 
 FLIP = """
 import sys
@@ -26,7 +26,7 @@ with open(sys.argv[1], "r+b") as file:
     file.seek(0)
     file.write(text)
 """
-"""A program: FILE, a place in it, and which bit of the byte there."""
+"""Program: flips a bit of a file. Arguments: file, position, and bit of the byte."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def two(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 @pytest.fixture
 def damaged(two: tuple[Site, str, str]) -> Iterator[tuple[Site, str, str]]:
-    """The same; the target is whole again after the test, and the other one serves."""
+    """The same; after the test the target is whole again, and the other one serves."""
     yield two
     site, target, serving = two
     site.sh(f"rm -rf {ROOT}/releases/{target} && cp -a {KEPT} {ROOT}/releases/{target}")
@@ -52,7 +52,7 @@ def damaged(two: tuple[Site, str, str]) -> Iterator[tuple[Site, str, str]]:
 
 
 def refused(site: Site, target: str, serving: str) -> None:
-    """A rollback to it fails with a cause, nobody ever sees it, and the release that serves is not touched."""
+    """Assert that a rollback to it fails with a cause, it never answers, and the release that serves is untouched."""
     pids = site.sh("pgrep -u myapp")
     with Watch(site.machine.address) as watch:
         ended = site.fab("rollback", "--to", target)
@@ -87,7 +87,7 @@ def test_a_target_with_a_flipped_byte_is_refused(
 @pytest.mark.promise(WHOLE, "the launcher of the rollback's target is edited", part=1)
 @pytest.mark.parametrize("edit", ["s/hello/hullo/", "s/^# .*/# edited/"])
 def test_a_target_with_an_edited_launcher_is_refused(damaged: tuple[Site, str, str], edit: str) -> None:
-    """Once: a rollback started a release whose launcher somebody had edited."""
+    """Once: a rollback started a release with an edited launcher."""
     site, target, serving = damaged
     site.sh(f"sed -i '{edit}' {ROOT}/releases/{target}/run/web")
     refused(site, target, serving)

@@ -1,4 +1,4 @@
-"""The state check sees what it is there to see: each thing that could be wrong with a host, broken once."""
+"""The state check finds each fault that it is there for, made once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGE = f"{LIVE}/code/app/health.py"
 VIEWS = f"$(echo {LIVE}/venv/lib/python3*/site-packages/flask/views.py)"
 KEPT = "/root/kept"
 
-# What to do to the host, a word of what the check says, and how it is put back.
+# A command that breaks the host, a word of the check's message, and the command that undoes it.
 BROKEN = {
     "a file of the code is edited": (f"sed -i 1i# {PAGE}", "code is not what MANIFEST says", f"cp -p {KEPT} {PAGE}"),
     "a file of the code is missing": (f"rm {PAGE}", "code is not what MANIFEST says", f"cp -p {KEPT} {PAGE}"),
@@ -38,7 +38,7 @@ BROKEN = {
         "nonsense",
         "rm /etc/nginx/conf.d/bad.conf",
     ),
-    # Started is said when the launcher begins, and only then does it read which release it is of.
+    # systemd reports the unit as started when the launcher begins, which only then reads its release.
     "a further process is of another release": (
         f"ln -sfn ../../releases/OLD {LIVE} && systemctl restart myapp-clock"
         f" && until pgrep -x -u myapp sleep; do :; done && ln -sfn ../../releases/NEW {LIVE}",
@@ -87,7 +87,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def filled(text: str, served: tuple[Site, str, str]) -> str:
-    """The text with what this host has at this moment."""
+    """Fill in this host's current values."""
     site, old, new = served
     return text.replace("OLD", old).replace("NEW", new).replace("SLOT", site.slot).replace("OTHER", site.other)
 

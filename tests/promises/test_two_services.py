@@ -1,4 +1,4 @@
-"""Two services of ours on one host, and an nginx file of the one that nginx refuses."""
+"""Two services on one host, one of which has an nginx file that nginx refuses."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ OTHER = "other.example"
 
 @dataclass
 class Pair:
-    """site: the good one. other: whose nginx file is bad."""
+    """site: the good one. other: the one with the bad nginx file."""
 
     site: Site
     other: Clone
 
     def untouched(self) -> str:
-        """What of the other one is not to change: its processes, nginx's, and every file of it."""
+        """Return what must not change of the other one: its processes, nginx's, and all its files."""
         files = f"find /opt/apps/other /etc/other {FILE} -type f ! -path '*/.run*' -exec sha256sum {{}} + | sort"
         return self.site.sh(f"pgrep -u other && systemctl show -p MainPID nginx && {files}")
 
 
 @pytest.fixture(scope="module")
 def services(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Both serve, the good one with a release to go back to."""
+    """Both serve; the good one has a release to go back to."""
     hosts = module_hosts()
     other = deployed(make(tmp_path_factory.mktemp("other")), hosts, name="other", nginx={"server_name": OTHER})
     good = make(tmp_path_factory.mktemp("good"))
@@ -55,7 +55,7 @@ def pair(services: Pair) -> Iterator[Pair]:
 @pytest.mark.promise(NEIGHBOURS, "a verb beside a service of ours whose nginx file is bad", part=1)
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "start"])
 def test_a_verb_beside_a_bad_nginx_file(pair: Pair, verb: str) -> None:
-    """The good one does what it is told and serves all the while; of the other one nothing changes, and it serves."""
+    """The verb works on the good one, which serves throughout; the other one does not change, and serves."""
     site, before = pair.site, pair.untouched()
     if verb == "start":
         site.done("stop")
@@ -74,7 +74,7 @@ def test_a_verb_beside_a_bad_nginx_file(pair: Pair, verb: str) -> None:
 
 @pytest.mark.promise(NEIGHBOURS, "a reboot with a service of ours whose nginx file is bad")
 def test_a_reboot_with_a_bad_nginx_file(pair: Pair) -> None:
-    """nginx starts with no bad file, whoever's; behind it both are up, and nobody has to do more than mend the file."""
+    """nginx starts with no bad file, whichever service's; behind it both run, and mending the file is enough."""
     site, release = pair.site, pair.site.answering
     site.machine.reboot()
     assert site.sh("systemctl is-active nginx || :") == "failed"

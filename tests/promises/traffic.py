@@ -16,11 +16,11 @@ from tests.site import Site
 
 APP = Path(__file__).with_name("traffic_app.py")
 DRAIN = 2
-"""Seconds; an event stream that is held open makes each switch take as long."""
+"""Seconds; each switch takes as long while an event stream is open."""
 
 
 def description(**changes: Any) -> str:
-    """Its service.yaml, with a gate that is quick and threads for all that hangs; a change of None takes a key out."""
+    """Return its service.yaml, with a quick gate and threads for slow requests; a change of None removes a key."""
     service: dict[str, Any] = {
         "name": "myapp",
         "app": "traffic_app:app",
@@ -35,7 +35,7 @@ def description(**changes: Any) -> str:
 
 
 def put(clone: Clone, **changes: Any) -> Clone:
-    """Let it be the clone's service, and nothing else; the lock stays, which has what it needs."""
+    """Make it the clone's service, and nothing else; the lock stays, as it has what it needs."""
     service = clone.root / "service"
     for path in service.iterdir():
         if path.is_dir():
@@ -48,14 +48,14 @@ def put(clone: Clone, **changes: Any) -> Clone:
 
 
 def deployed(clone: Clone, hosts: Hosts, **changes: Any) -> Site:
-    """The clone as this service, which all the hosts serve."""
+    """Deploy the clone with this service to all the hosts."""
     clone.inventory = hosts.inventory
     put(clone, **changes).done("deploy", "-H", "all", "--canary", "0", "--batch", "100%")
     return Site(clone, hosts[0])
 
 
 def switches(load: Load, site: Site, old: str, new: str) -> None:
-    """A deploy of the new one, the way back, and a restart; a window of the load each."""
+    """Deploy the new release, roll back, and restart; one window of the load each."""
     for verb, served in (("deploy", (old, new)), ("rollback", (new, old)), ("restart", (old,))):
         with load.during(verb, {site.machine.address: served}):
             site.done(verb)

@@ -1,6 +1,6 @@
-"""A stranger's application that every kind of request can be sent to; each answer names the release that gave it.
+"""An application for every kind of request; each answer names the release that gave it.
 
-It is copied into a clone's service/ and runs on the host, never here.
+It is copied into a clone's service/ and runs on hosts, never here.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from flask import Flask, Response, request
 
 RELEASE = os.environ.get("RELEASE", "")
 
-# What a large application does before it can answer.
+# Load time of a large application.
 time.sleep(float(os.environ.get("IMPORT_SECONDS", "0")))
 app = Flask(__name__)
 
 
 @app.get("/healthz")
 def healthz() -> Any:
-    """The release; on the host that the environment names, that it is not well."""
+    """Answer with the release; on the host that the environment names, report that it is unhealthy."""
     return {"release": RELEASE}, 500 if os.environ.get("ILL") == os.environ.get("HOST") else 200
 
 
 @app.get("/slow")
 def slow() -> Any:
-    """An answer after ?seconds=, 1 by default."""
+    """Answer after ?seconds=, 1 by default."""
     time.sleep(float(request.args.get("seconds", "1")))
     return {"release": RELEASE}
 
 
 @app.post("/echo")
 def echo() -> Any:
-    """What came: how many bytes, and their SHA-256."""
+    """Answer with the number of bytes received, and their SHA-256."""
     digest, length = hashlib.sha256(), 0
     while chunk := request.stream.read(1 << 16):
         digest.update(chunk)
@@ -45,7 +45,7 @@ def echo() -> Any:
 
 @app.get("/events")
 def events() -> Response:
-    """A stream without an end: the release, five times a second."""
+    """Stream the release without end, five times a second."""
 
     def tick() -> Iterator[str]:
         yield "retry: 100\n\n"

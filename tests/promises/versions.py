@@ -1,4 +1,4 @@
-"""What the hosts of the tests run, read from the packages of their base tree."""
+"""The versions on the tests' hosts, from the packages of their base tree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGES = {"systemd": "systemd", "nginx": "nginx", "python3": "Python", "opens
 
 
 def of_hosts() -> dict[str, str]:
-    """Debian's suite and the upstream versions; empty where no host was ever booted."""
+    """Return Debian's suite and the upstream versions; empty if no host was ever booted."""
     try:
         recipe = tree.recipe()
     except LoopError:
@@ -26,5 +26,5 @@ def of_hosts() -> dict[str, str]:
 
 
 def _upstream(version: str) -> str:
-    """The version without Debian's epoch and revision."""
+    """Return the version without Debian's epoch and revision."""
     return version.rpartition(":")[2].partition("-")[0]

@@ -1,4 +1,4 @@
-"""The promises, each spelled once; a fault is spelled where it is tried."""
+"""The promises, each spelled once; each fault is spelled in its test."""
 
 from __future__ import annotations
 
