@@ -1,4 +1,4 @@
-"""Who a host is, and who we are to it: keys of hosts and of people, jump hosts, agents, other ports."""
+"""Identity of hosts and operators: keys of both, jump hosts, agents, other ports."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_without_a_terminal_only_the_right_fingerprint_records_a_key(way: Way) -
         assert (ended.status, ended.out) == (2, ""), ended.both
         assert told in ended.err
         assert "fab hosts --trust" in ended.err
-    # Nothing was contacted.
+    # No host was contacted.
     assert way.hosts[0].sh(logins).stdout == before
     ended = way.fab("hosts", "--trust", "shire01", "--fingerprint", print_of(way.folder / "other"))
     refused(ended, "another fingerprint", way.fingerprint(), "Nothing was recorded")
     assert not way.known_hosts.exists()
     assert other not in way.trust().out
     assert way.known_hosts.read_text() == way.line() + "\n"
-    # Nor does a host that is known pass with it.
+    # A known host does not pass with it either.
     refused(
         way.fab("hosts", "--trust", "shire01", "--fingerprint", print_of(way.folder / "other")), "another fingerprint"
     )
@@ -216,7 +216,7 @@ def test_an_agent_is_asked_for_the_named_key_only(way: Way) -> None:
         assert "SSH_AUTH_SOCK" in agent.stdout.readline()
         environment = {"SSH_AUTH_SOCK": socket}
         subprocess.run(["ssh-add", "-q", decoy, locked], check=True, env=environment, stdin=subprocess.DEVNULL)
-        # From here on the agent alone can use it.
+        # From here on only the agent can use the key.
         subprocess.run(["ssh-keygen", "-q", "-p", "-N", "a passphrase", "-f", locked], check=True, capture_output=True)
         change(way, identity=str(locked))
         refused(way.true(), "needs a passphrase", str(locked), "ssh-add")

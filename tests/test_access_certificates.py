@@ -1,4 +1,4 @@
-"""A host that an authority vouches for: taken when its certificate is good, refused with the flaw when it is not."""
+"""A host certified by an authority: accepted with a good certificate, refused with the flaw of a bad one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def shared(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
-    """What shire01 shows is a plain key, before and after."""
+    """shire01 shows a plain key, before and after."""
     yield unpinned(shared, tmp_path)
     sshd(shared, "")
 
 
 def vouched(way: Way, *words: str) -> str:
-    """Let shire01 show a certificate that ssh-keygen signed with these words; the line of who signed it."""
+    """Let shire01 show a certificate that ssh-keygen signed with these words; return its authority's line."""
     authority = key(way.folder / "authority")
     (way.folder / "host.pub").write_text(f"{way.hosts[0].host_key}\n")
     command: list[str | Path] = [
@@ -48,7 +48,7 @@ def vouched(way: Way, *words: str) -> str:
 
 
 def both(way: Way) -> bool:
-    """Whether shire01 is taken for who it is: by us, and by OpenSSH's own client with the same files."""
+    """Return true if shire01 is accepted, by us and by OpenSSH's own client with the same files; both must agree."""
     settings = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ControlPath=none", "IdentitiesOnly=yes")
     options = [word for setting in settings for word in ("-o", setting)]
     command = ["ssh", "-F", way.flags[1], *options, "-i", str(way.identity), f"deploy@{way.hosts[0].address}", "true"]
@@ -101,7 +101,7 @@ def test_a_certificate_with_a_flaw_is_refused_and_nothing_is_sent(way: Way, word
     sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)
     assert not both(way)
     assert way.hosts[0].sh(logins).stdout == before
-    # Who took the key for itself is not asked about certificates.
+    # A pinned key is accepted without a look at its certificate.
     way.know(authority, way.line())
     assert both(way)
 
@@ -132,7 +132,7 @@ def test_what_is_revoked_is_vouched_for_by_nobody(way: Way) -> None:
 @pytest.mark.promise(KNOWN, "its authority, or its key, is revoked", part=2)
 @pytest.mark.parametrize("form", ["keys", "a krl", "the authority"])
 def test_the_list_of_revoked_keys_in_ssh_config_counts(way: Way, form: str) -> None:
-    """Once: RevokedHostKeys of ssh_config counted for nothing."""
+    """Once: RevokedHostKeys in ssh_config had no effect."""
     listed = way.folder / "revoked"
     way.config(f"Host *\n  RevokedHostKeys {listed}")
     if form == "the authority":

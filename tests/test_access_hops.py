@@ -1,4 +1,4 @@
-"""By way of others: jump hosts and ProxyCommands, and whose fault it is when there is no way through."""
+"""Indirect connections, by jump hosts and ProxyCommands: the failing hop is the one named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shared(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
-    """All three are known; shire02 and shire03 can be jumped over."""
+    """All three hosts are known; shire02 and shire03 can be jump hosts."""
     made = unpinned(shared, tmp_path)
     made.know(made.line(0), made.line(1), made.line(2))
     yield made
@@ -29,7 +29,7 @@ def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
 
 
 def through(way: Way, block: str) -> tuple[str, str, str]:
-    """Let ssh_config have this, in which {0}, {1} and {2} are the hosts; their addresses."""
+    """Write this to ssh_config, with the hosts for {0}, {1} and {2}; return their addresses."""
     addresses = (way.hosts[0].address, way.hosts[1].address, way.hosts[2].address)
     rest = f"Host *\n  User deploy\n  IdentityFile {way.identity}"
     way.config(f"{block.format(*addresses, config=way.flags[1])}\n{rest}")
@@ -37,7 +37,7 @@ def through(way: Way, block: str) -> tuple[str, str, str]:
 
 
 def came_from(way: Way) -> str:
-    """Where the sshd of shire01 sees us come from."""
+    """Return the client address that the sshd of shire01 sees."""
     ended = way.fab("exec", "-H", "shire01", "--", "echo $SSH_CONNECTION")
     assert ended.status == 0, ended.both
     return ended.out.split()[1]
@@ -50,7 +50,7 @@ def came_from(way: Way) -> str:
         ("Host {0}\n  ProxyJump {1}", 1),
         ("Host {0}\n  ProxyJump deploy@{2}:22,{1}", 2),
         ("Host {0}\n  ProxyJump {1}\nHost {1}\n  ProxyJump {2}", 2),
-        # What stands on the way already is not changed by the block of a later hop.
+        # The block of a later hop does not change an earlier hop.
         ("Host {0}\n  ProxyJump {2},{1}\nHost {1}\n  ProxyJump nowhere.invalid", 2),
     ],
     ids=["one", "two", "two, each by its own block", "two, and a block that does not count"],
@@ -89,7 +89,7 @@ def test_a_jump_host_that_is_unknown_is_named_with_a_way_to_record_it(way: Way) 
     ids=["a circle", "itself", "no such name", "a closed port", "another account", "it cannot reach on"],
 )
 def test_the_hop_that_fails_is_the_one_that_is_named(way: Way, block: str, told: str) -> None:
-    """Once: a jump host that refused us was told as if the host had; one in a circle ended in a traceback."""
+    """Once: a jump host's refusal was reported as the host's own; a circle of jump hosts ended in a traceback."""
     addresses = through(way, block)
     way.know(way.line(0), way.line(1), way.line(2), way.line(0, f"[{addresses[0]}]:9"))
     expected = ("jump host", told.format(*addresses))
@@ -129,8 +129,8 @@ def test_a_proxy_command_that_gives_no_way_is_shown_with_its_last_words(way: Way
 
 @pytest.mark.promise(ACCESS, "a ProxyCommand")
 def test_ctrl_c_is_for_us_and_not_for_the_proxy_command(way: Way) -> None:
-    """The first one lets a host under way finish; it would not, if the way there ended by it. Once: Ctrl-C cut the
-    hosts under way that are reached by a ProxyCommand.
+    """The first Ctrl-C lets a host under way finish, so its ProxyCommand must not end. Once: Ctrl-C cut hosts under
+    way that are reached by a ProxyCommand.
     """
     through(way, "Host {0}\n  ProxyCommand ssh -F {config} -W %h:%p {1}")
     with way.clone.start(*way.flags, "deploy", "-H", "shire01", start_new_session=True) as process:

@@ -1,4 +1,4 @@
-"""What an sshd allows at most: sessions, people about to log in, keys that are tried, logins that fail."""
+"""Limits of an sshd: sessions, unauthenticated connections, keys tried, failed logins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shared(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
-    """Both are known, and limit nothing before and after."""
+    """Both hosts are known, and have no limits before and after."""
     made = unpinned(shared, tmp_path)
     made.know(made.line(0), made.line(1))
     yield made
@@ -40,7 +40,7 @@ def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
 
 
 def named(way: Way, count: int) -> None:
-    """Let the inventory have so many names for shire01."""
+    """Give shire01 this many names in the inventory."""
     assert way.clone.inventory
     one = entries(way.clone.inventory)["shire01"]
     write_inventory(way.clone.inventory, {f"shire01-{number}": dict(one) for number in range(count)})
@@ -48,14 +48,14 @@ def named(way: Way, count: int) -> None:
 
 @contextmanager
 def about_to_log_in(way: Way) -> Iterator[socket.socket]:
-    """Somebody who has connected to shire01, and says nothing."""
+    """Connect to shire01, and send nothing."""
     with socket.create_connection((way.hosts[0].address, 22), timeout=10) as one:
         assert one.recv(4) == b"SSH-"
         yield one
 
 
 def hung_up(one: socket.socket) -> bool:
-    """Whether a connection has come to its end; it is read as far as it goes, and closed then."""
+    """Read what there is, and close; return true if the peer has closed the connection."""
     one.setblocking(False)
     try:
         while one.recv(4096):
@@ -70,7 +70,7 @@ def hung_up(one: socket.socket) -> bool:
 
 @pytest.mark.promise(ACCESS, "MaxSessions 1")
 def test_a_run_needs_no_more_than_one_session_a_connection(way: Way) -> None:
-    """Once: where sshd allows one session a connection, nothing could be deployed."""
+    """Once: with an sshd that allows one session a connection, no deploy worked."""
     sshd(way, "MaxSessions 1")
     way.clone.write("service/edition.txt", "first\n")
     first = way.clone.release()
@@ -82,7 +82,7 @@ def test_a_run_needs_no_more_than_one_session_a_connection(way: Way) -> None:
     assert ended.status == 0, ended.both
     assert way.fab("rollback", "-H", "shire01").status == 0
     assert release_of(way.hosts[0].address) == first
-    # What was opened beside the first connection has gone with its command.
+    # The connections opened beside the first one have ended with their command.
     held = "ss -Htn state established '( sport = :22 )' | wc -l"
     assert way.hosts[0].sh(held).stdout.strip() == b"0"
 
@@ -108,7 +108,7 @@ def test_a_run_over_ten_hosts_is_not_too_many_at_once(way: Way, jump: bool) -> N
 
 @pytest.mark.promise(ACCESS, "MaxStartups 3")
 def test_no_more_than_two_are_about_to_log_in_at_one_port(way: Way) -> None:
-    """At one that never says a word, so that each of six stays as long as it may."""
+    """At one that never sends a byte, so that each of six stays as long as it may."""
     assert way.clone.inventory
     most, there = 0, list[socket.socket]()
     with socket.create_server(("127.0.0.1", 0)) as port:
@@ -117,7 +117,7 @@ def test_no_more_than_two_are_about_to_log_in_at_one_port(way: Way) -> None:
         with way.clone.start("-t", "1", "exec", "-H", "all", "--", "true") as process:
             while process.poll() is None:
                 ready = select.select([port, *there], [], [], 0.1)[0]
-                # Whoever had to hang up before the next one came has done so by now, however late we look.
+                # A connection that fab closed before it opened the next one is seen as closed, however late we look.
                 there = [one for one in there if not hung_up(one)]
                 if port in ready:
                     there.append(port.accept()[0])

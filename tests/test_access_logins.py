@@ -1,4 +1,4 @@
-"""What a login does before anything of ours runs: shells, what they print and set, and accounts that run nothing."""
+"""The environment of a login, before our code: shells, their output and settings, and accounts that run no command."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ HOME = "/home/deploy"
 
 
 def sshd(text: str, do: str = "true", undo: str = "true") -> tuple[str, str]:
-    """What gives the host's sshd these settings, and takes them away again."""
+    """Return the commands that apply these settings to the host's sshd, and remove them."""
     path, restart = "/etc/ssh/sshd_config.d/00-test.conf", "systemctl reset-failed ssh && systemctl restart ssh"
     return f"{do} && echo '{text}' >{path} && {restart}", f"{undo} && rm {path} && {restart}"
 
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves, with two shells more than it came with."""
+    """One host that serves, with two more shells."""
     made = deployed(module_hosts, tmp_path_factory.mktemp("logins"), 1)
     packages.install(made.hosts[0], "tcsh", "libpcre2-32-0", "fish-common", "fish")
     return made
@@ -35,7 +35,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @contextmanager
 def changed(fleet: Fleet, do: str, undo: str) -> Iterator[None]:
-    """The host as these commands of root make it, for a while."""
+    """Change the host by these commands of root for the block."""
     fleet.sh(0, do)
     try:
         yield
@@ -44,11 +44,11 @@ def changed(fleet: Fleet, do: str, undo: str) -> Iterator[None]:
 
 
 def works(fleet: Fleet) -> None:
-    """A release gets there and serves, a command runs, and the journal is read."""
+    """Assert that a release arrives and serves, a command runs, and the journal is read."""
     release = fleet.edit()
     fleet.clone.done("deploy")
     assert fleet.answering == [release]
-    # In one write: what the login has said on the other stream may come between two.
+    # In one write: the login's output on the other stream may come between two.
     assert "shire01  here\n" in fleet.clone.done("exec", "--", "printf '\\nhere\\n'").out
     assert re.search("myapp@(blue|green): INFO Listening at", fleet.clone.done("logs", "-n", "50").out)
 
@@ -80,13 +80,13 @@ def test_any_login_shell_will_do_and_runs_a_command_as_ssh_would(fleet: Fleet, s
 
 
 def ssh(fleet: Fleet) -> list[str]:
-    """OpenSSH's own client on the same host."""
+    """Run OpenSSH's own client on the same host."""
     (entry,) = entries(fleet.hosts.inventory).values()
     loose = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
     return ["ssh", "-F", "none", *loose, "-i", str(entry["identity"]), f"deploy@{entry['address']}"]
 
 
-# Without an end of line, so that it stands before the first thing that we say.
+# Without a final newline, so that it precedes our first report on its line.
 NOISE = {
     "lines": "echo hello; echo there >&2; trap 'echo bye' EXIT",
     "a piece of a line": "printf 'no end of line'; printf 'nor here' >&2",
@@ -100,7 +100,7 @@ NOISE = {
 @pytest.mark.promise(ACCESS, "a login that prints, and sets what it likes", part=2)
 @pytest.mark.parametrize("noise", NOISE)
 def test_what_a_login_prints_or_sets_changes_nothing(fleet: Fleet, noise: str) -> None:
-    """Once: what a login printed without an end of line hid our first report: no lock was seen, and a slow clock."""
+    """Once: login output without a final newline hid our first report: a lock and a wrong clock went unnoticed."""
     write = f"tee {HOME}/.bashrc {HOME}/.profile >/dev/null <<'END'\n{NOISE[noise]}\nEND"
     with changed(fleet, write, f"rm {HOME}/.bashrc {HOME}/.profile"):
         doctor = fleet.clone.done("doctor").out
@@ -142,7 +142,7 @@ def test_a_host_may_lack_what_others_have(fleet: Fleet, place: str) -> None:
 
 
 def bashrc(text: str) -> tuple[str, str]:
-    """Let this be the account's .bashrc, and let there be none."""
+    """Return the commands that write this .bashrc for the account, and remove it."""
     return f"echo '{text}' >{HOME}/.bashrc", f"rm {HOME}/.bashrc"
 
 
@@ -160,7 +160,7 @@ NOTHING = {
 @pytest.mark.promise(ACCESS, "a login that runs nothing", part=2)
 @pytest.mark.parametrize("case", NOTHING)
 def test_a_login_that_runs_nothing_says_so_and_is_no_success(fleet: Fleet, case: str) -> None:
-    """Once: fab exec called a command done that had never run."""
+    """Once: fab exec reported success for a command that had never run."""
     (do, undo), told = NOTHING[case]
     with changed(fleet, do, undo):
         expected = ("the login of deploy ran nothing", told, "ForceCommand")
@@ -191,7 +191,7 @@ CLOSED = {
 @pytest.mark.promise(ACCESS, "an account that is not let in", part=2)
 @pytest.mark.parametrize("case", CLOSED)
 def test_who_is_not_let_in_is_told_what_the_host_says(fleet: Fleet, case: str) -> None:
-    """Once: a host that asks for a code beside the key made us ask for it on the terminal, of every host at once."""
+    """Once: a host that asks for a code beside the key made us prompt on the terminal, for every host at once."""
     (do, undo), told = CLOSED[case]
     with changed(fleet, do, undo):
         sentence(fleet.clone, "deploy", status=3, told=told)

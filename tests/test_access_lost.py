@@ -1,4 +1,4 @@
-"""A link that ends between two scripts, or just as the next one begins: it is told as what it is."""
+"""A link that ends between two scripts, or just as the next one begins: reported as a lost link."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.stand_ins import entries, write_inventory
 
 @pytest.fixture
 def linked(one_host: Hosts, tmp_path: Path) -> Iterator[tuple[SshSession, Link]]:
-    """A connection to a host, and what it goes through."""
+    """A connection to a host, and the link that it uses."""
     identity = str(entries(one_host.inventory)["shire01"]["identity"])
     with link_to(one_host[0].address) as link:
         written = write_inventory(tmp_path / "linked.yaml", {"shire01": link.entry(one_host[0], identity)})
@@ -34,7 +34,7 @@ def linked(one_host: Hosts, tmp_path: Path) -> Iterator[tuple[SshSession, Link]]
 @pytest.mark.promise(ACCESS, "a link that is lost as a channel opens")
 @pytest.mark.parametrize("passed", [0, 1, 150, 250])
 def test_a_link_that_is_lost_as_a_channel_opens_is_called_lost(linked: tuple[SshSession, Link], passed: int) -> None:
-    """Once: a link that was reset as a channel opened was told as a limit of MaxSessions."""
+    """Once: a link that was reset as a channel opened was reported as a limit of MaxSessions."""
     session, link = linked
     if passed:
         link.after(passed, link.reset)
@@ -47,4 +47,4 @@ def test_a_link_that_is_lost_as_a_channel_opens_is_called_lost(linked: tuple[Ssh
 
 
 def _ignore(_: Report | Output) -> None:
-    """It comes to nothing."""
+    """Ignore it."""

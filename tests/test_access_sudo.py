@@ -1,4 +1,4 @@
-"""What sudo says to the deploy account, each way in which it can say no: at setup, and in the middle of a day."""
+"""sudo for the deploy account, with each kind of refusal: at setup, and between deploys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.promises.words import ACCESS
 from tests.way import sentence
 
 FULL = "deploy ALL=(ALL) NOPASSWD: ALL"
-# Lets in whom sudo then refuses.
+# PAM admits an account that sudo then refuses.
 PAM = "/etc/pam.d/sshd"
 LENIENT = f"sed -i.kept 's/@include common-account/account required pam_permit.so/' {PAM}"
 
@@ -27,7 +27,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def fleet(served: Fleet) -> Iterator[Fleet]:
-    """The same, and sudo as it was after the test."""
+    """The same; after the test sudo is restored."""
     yield served
     served.sh(0, "cp --remove-destination /root/sudo /usr/bin/sudo; chmod 4755 /usr/bin/sudo")
     served.sh(0, f"[ ! -e {PAM}.kept ] || mv {PAM}.kept {PAM}; chage -d 2020-01-01 -E -1 deploy")
@@ -35,13 +35,13 @@ def fleet(served: Fleet) -> Iterator[Fleet]:
 
 
 def rules(fleet: Fleet, text: str) -> None:
-    """What sudoers says of the account beside what setup wrote."""
+    """Write the account's sudoers rules beside those of setup."""
     fleet.sh(0, f"printf '%s\\n' '{text}' | install -m 440 /dev/stdin /etc/sudoers.d/deploy && visudo -c -q")
 
 
 AS_ROOT = "fab setup -H shire01 --as root"
 UNASKED = "this needs root once, and deploy may not use sudo without a password"
-# What is done as root, what sudoers says, and what fab says.
+# The command as root, the sudoers rule, and the message of fab.
 REFUSALS = {
     "it wants a password": ("true", "deploy ALL=(ALL) ALL", (UNASKED, FULL)),
     "it does not know the account": ("true", "", (UNASKED, FULL)),
@@ -76,7 +76,7 @@ def test_what_sudo_says_is_told_with_the_way_on_and_nothing_was_done(fleet: Flee
     before = fleet.sh(0, seen)
     sentence(fleet.clone, "setup", status=1, told=(*told, AS_ROOT))
     assert fleet.sh(0, seen) == before
-    # Nobody tried a password: where three wrong ones lock an account, this must not.
+    # No password was tried: where three wrong ones lock an account, fab must try none.
     assert "authentication failure" not in fleet.sh(0, "journalctl -q -o cat -t sudo")
 
 

@@ -1,4 +1,4 @@
-"""Who deploys: plain root, an account without sudo, an account whose sudo asks, and shells that talk."""
+"""The deploying account: plain root, one without sudo, one whose sudo asks, and shells that print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An activation cut off at every call it makes: what serves then is whole, and running it again finishes the job."""
+"""An activation cut at every call it makes: a whole release serves then, and the same command finishes the job."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.shell_host import NEW, OLD, SERVICE, ShellHost, host, serving
 __all__ = ["host"]
 
 FRONT = 12
-"""The call that asks the front door once the traffic is there."""
+"""The call that asks the front door once it has the traffic."""
 DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 
 
 def cut_everywhere(folder: Path, signal: str) -> list[tuple[str, ShellHost, int]]:
-    """For every call of a good run a host on which it was cut right after that call, and the exit status."""
+    """Cut a run right after each call that a good one makes; return each host and exit status."""
 
     def cut(number: int) -> tuple[ShellHost, int]:
         (folder / str(number)).mkdir()
@@ -39,7 +39,7 @@ def cut_everywhere(folder: Path, signal: str) -> list[tuple[str, ShellHost, int]
 
 
 def commits(host: ShellHost) -> bool:
-    """Whether the point of no return was passed."""
+    """Return true if the run passed the point of no return."""
     return "link apps/current -> slots/green" in host.calls
 
 
@@ -76,8 +76,8 @@ def test_a_broken_pipe_ends_nothing(host: ShellHost) -> None:
 
 
 def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_recovers(tmp_path: Path) -> None:
-    """Once: killed right after the commit, a deploy left the further processes behind, and run again called itself
-    done.
+    """Once: killed right after the commit, a deploy left the further processes behind, and reported success when
+    repeated.
     """
 
     def recover(cut: tuple[str, ShellHost, int]) -> None:

@@ -1,4 +1,4 @@
-"""What activate.sh refuses before it starts anything: a host at work, or changed since, a release not whole."""
+"""Refusals of an activation before it starts a unit: the host is busy or has changed, or the release is not whole."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_release_that_is_not_whole_is_never_started(host: ShellHost, fault: st
 def test_what_a_former_account_has_left_goes_on_serving_and_is_no_target(
     host: ShellHost, action: str, status: int
 ) -> None:
-    """A hand-over takes the list of each release away."""
+    """A hand-over removes the list of each release."""
     (host.root / "releases" / OLD / "MANIFEST").unlink()
     assert host.execute(steps.activate(SERVICE, Activation(action, OLD, OLD))) == status
     assert host.serves() == OLD

@@ -1,4 +1,4 @@
-"""An activation on a make-believe host: the order of its steps, and what every failure leaves behind."""
+"""An activation on a make-believe host: the order of its steps, and the state after each failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(h
     assert host.execute(DEPLOY) == 0
     looks = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState -p Result"
     asks = "curl http://myapp.example/readyz by run/myapp/green.sock"
-    # Where it comes among the others is left to chance: it is done beside them.
+    # It is done concurrently: its place among the others varies.
     beside = "systemctl start myapp-probation@green.service"
     assert beside in host.calls
     assert [call for call in host.calls if call != beside] == [
@@ -38,7 +38,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(h
         *("sync apps", "sync apps/slots/green"),
         "systemctl restart myapp-worker.service",
         *AFTERWARDS,
-        # From here on it is the guard's.
+        # From here on the calls are the guard's.
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
         RETIRED,
@@ -80,7 +80,7 @@ def test_a_first_release_that_fails_leaves_nothing_behind(shell_host: ShellHost)
     ],
 )
 def test_a_candidate_that_fails_never_has_the_traffic(host: ShellHost, fault: str, told: str) -> None:
-    """Once: a start that failed told the lines of the start before it."""
+    """Once: a failed start was reported with the log lines of the start before it."""
     (host.folder / "journal").write_text("ImportError: no\n\x1b[31mred\n")
     (host.folder / "journal.systemd").write_text(
         "Starting myapp@green.service - myapp\nmyapp@green.service: Main process exited\n"
@@ -96,7 +96,7 @@ def test_a_candidate_that_fails_never_has_the_traffic(host: ShellHost, fault: st
     assert (host.serves(), host.slot("current"), host.running()) == (OLD, "blue", {"blue"})
     assert host.history() == [("deploy", NEW, "started"), ("deploy", NEW, "failed")]
     assert host.transcript.all("journal") == ("ImportError: no", "\x1b[31mred")
-    # A start before it may have come in the same second.
+    # An earlier start may have come in the same second.
     asked = [call for call in host.calls if call.startswith("journalctl ")]
     assert len(asked) == 2
     assert all(re.search(r" --since @[0-9]+\.[0-9]{2} ", call) for call in asked)
@@ -167,7 +167,7 @@ def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(host: S
 def test_one_pass_is_not_enough_before_the_settle_time_is_over(host: ShellHost) -> None:
     service = SERVICE._replace(health=Health("/readyz", 200, 5, 1, 3.0))
     assert host.execute(steps.activate(service, Activation("deploy", NEW, OLD))) == 0
-    # A sleep is a second here, whatever it was to be: asked at 0, 1, 2 and 3.
+    # A sleep is a second here, whatever its length: asked at 0, 1, 2 and 3.
     assert len([call for call in host.calls if call.endswith("by run/myapp/green.sock")]) == 4
 
 

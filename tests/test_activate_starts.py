@@ -1,4 +1,4 @@
-"""How an activation starts a slot: what it looks at before, what systemd is to forget, what it makes of a refusal."""
+"""The start of a slot in an activation: checks before it, start limits that systemd resets, and refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p
 
 
 def placed(host: ShellHost, seconds: float) -> None:
-    """A release was placed in the idle slot so long ago."""
+    """Place a release in the idle slot this many seconds ago."""
     link = host.root / "slots/green/release"
     link.symlink_to(f"../../releases/{OLD}")
     then = time.time() - seconds
@@ -33,7 +33,7 @@ def placed(host: ShellHost, seconds: float) -> None:
 def test_what_counts_for_the_start_limit_is_forgotten_while_it_counts(
     host: ShellHost, seconds: float, forgotten: bool
 ) -> None:
-    """A clock that was set back tells nothing."""
+    """A clock that was set back tells nothing of the time."""
     placed(host, seconds)
     assert host.execute(DEPLOY) == 0
     assert (FORGET in host.calls) == forgotten
@@ -68,7 +68,7 @@ def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
 
 
 def bounded(script: Script) -> Script:
-    """The same with bounds of a second."""
+    """Return the script with bounds of a second."""
     return script._replace(text=script.text.replace('"start_timeout": 60', '"start_timeout": -4'))
 
 
@@ -137,7 +137,7 @@ def test_rules_of_an_older_version_stop_nothing(host: ShellHost) -> None:
 
 
 def interpreter(host: ShellHost, log: Path) -> Path:
-    """A Python 3.11 that says when it is started, and the venv of the releases made for it; that venv."""
+    """Make a Python 3.11 that logs its starts, and the releases' venv for it; return that venv."""
     program = host.folder / "python3.11"
     program.write_text(f"#!/bin/sh\necho started >>'{log}'\n")
     program.chmod(0o755)
@@ -149,7 +149,7 @@ def interpreter(host: ShellHost, log: Path) -> Path:
 
 
 def broken(release: str) -> str:
-    """What is said of its venv."""
+    """Return the message about its venv."""
     return f"the venv of release {release} is damaged, or its Python is gone: run the deploy of its content again"
 
 
@@ -195,7 +195,7 @@ def test_bytecode_and_a_restored_backup_leave_a_venv_whole(host: ShellHost) -> N
     host.list_venv(venv)
     (venv / GUNICORN).parent.joinpath("__pycache__").mkdir()
     (venv / GUNICORN).parent.joinpath("__pycache__/__init__.cpython-311.pyc").write_text("x")
-    # tar keeps the second of a change, and no more.
+    # tar keeps times in whole seconds.
     second = int((venv / GUNICORN).stat().st_mtime)
     os.utime(venv / GUNICORN, (second, second))
     assert host.execute(DEPLOY) == 0
@@ -234,7 +234,7 @@ def test_a_link_that_leads_to_an_odd_name_stops_no_deploy(host: ShellHost) -> No
 def test_the_end_of_a_slot_is_waited_for_even_if_nobody_hears_of_it(
     host: ShellHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader that is gone is no end of the wait: connections are counted when the drain is over, and not before."""
+    """The program waits for the end of the slot without a reader: it counts connections after the drain, not before."""
     (host.folder / "slow-stop").write_text("0.5")
     (host.root / "slots/green").mkdir(exist_ok=True)
     (host.root / "slots/green/release").symlink_to(f"../../releases/{NEW}")

@@ -1,4 +1,4 @@
-"""What goes into a release, what is refused by name, and that the tar is the same bytes everywhere."""
+"""The content of a release: files taken, files refused by name, and a tar of the same bytes everywhere."""
 
 from __future__ import annotations
 

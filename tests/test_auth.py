@@ -1,4 +1,4 @@
-"""Logging in, against a server of paramiko's own on the other end of a socket."""
+"""Login, against a paramiko server on the other end of a socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.false_sshd import key
 
 
 class Reluctant(AuthHandler):  # type: ignore[misc]  # paramiko is untyped
-    """It accepts the service when the key has been shown, and not before."""
+    """A server that accepts the service request only once the key has been shown."""
 
     asked: list[Any]
 
@@ -45,7 +45,7 @@ class Server(ServerInterface):  # type: ignore[misc]  # paramiko is untyped
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Any, Server]]:
-    """A client whose key exchange is done, and the server that it is to log in on."""
+    """A client whose key exchange is done, and its server."""
     ours, theirs = socket.socketpair()
     host, wanted = key(), key()
     server, rules = Transport(theirs), Server(wanted)

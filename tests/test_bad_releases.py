@@ -1,4 +1,4 @@
-"""Releases that must never serve: each is refused with its cause, while the old one goes on answering."""
+"""Releases that must never serve: each is refused with its cause, while the old one keeps answering."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def app(environ, start_response):
 STATUS = "200 OK"
 """
 
-# What the module of the release holds, and a word of the cause that has to be on the screen.
+# The release's module, and a word of the cause that the screen must show.
 BAD = {
     "a dependency is missing": ("import nosuchmodule", "No module named 'nosuchmodule'"),
     "it raises at import": ("raise RuntimeError('boom at import')", "RuntimeError: boom at import"),
@@ -81,7 +81,7 @@ BAD = {
         "eaten = []\nwhile True:\n    eaten.append(bytearray(1 << 22))",
         "MemoryError",
     ),
-    # As the kernel ends what is out of memory: there is no memory controller here that a real limit could be set with.
+    # Like a kill for lack of memory: there is no memory controller here to set a real limit with.
     "a worker of it is killed while it boots": (
         "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
         "Perhaps out of memory?",
@@ -106,14 +106,14 @@ BAD = {
 
 
 def _module(clone: Clone) -> None:
-    """Let the service be `release_under_test.py`, and the check be quick to refuse."""
+    """Make `release_under_test.py` the service, with a check that refuses quickly."""
     clone.replace("service/service.yaml", '"app:create_app()"', '"release_under_test:app"')
     clone.replace("service/service.yaml", "timeout: 30", "timeout: 4")
     clone.replace("service/service.yaml", "settle: 2", "settle: 1.5")
     clone.replace("service/service.yaml", "drain: 30", "drain: 2")
     # Its own network has every port free.
     clone.replace("service/service.yaml", "drain: 2", "needs: [host]\ndrain: 2")
-    # One worker, so that `every second` is what it says.
+    # One worker, so that `every second` is exact.
     clone.replace("service/service.yaml", "workers: 4, threads: 1", "workers: 1, threads: 4")
     clone.write("service/release_under_test.py", ANSWER)
 
@@ -133,7 +133,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def refused(site: Site, fault: str) -> str:
-    """Deploy a release with this fault; what it is told, with the cause, and of the host that all is as before."""
+    """Deploy a release with this fault; return the output, which has the cause and reports the host as unchanged."""
     text, cause = BAD[fault]
     old = site.answering
     with site.changed("service/release_under_test.py", text):
@@ -141,7 +141,7 @@ def refused(site: Site, fault: str) -> str:
         ended = site.fab("deploy")
     assert ended.status == 1, ended.both
     assert cause in ended.out
-    # What ends by its own fault was ended by nobody else.
+    # It ended by its own fault; no script stopped it.
     assert "--stop-first" not in ended.out or fault not in (
         "its own port is taken",
         "it eats all the memory that it may",
@@ -152,7 +152,7 @@ def refused(site: Site, fault: str) -> str:
     assert bad != old
     site.settled()
     assert site.outcomes[-1] == ("deploy", bad, "failed")
-    # Whatever it had started has ended with it.
+    # Its child processes have ended with it.
     assert site.sh(f"grep -lsF RELEASE={bad} /proc/[0-9]*/environ || :") == ""
     return old
 
@@ -185,7 +185,7 @@ def test_the_next_good_deploy_just_works(site: Site) -> None:
 
 
 def test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover(site: Site) -> None:
-    """Once: an old slot that had to be killed made the next deploy a recovery."""
+    """Once: killing an old slot made the next deploy a recovery."""
     deaf = "import signal\n\n\ndef when_ready(server):\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     with site.changed("service/gunicorn.conf.py", deaf):
         site.deploy()

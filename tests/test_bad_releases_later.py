@@ -1,4 +1,4 @@
-"""Releases that are well while they are checked and fail once they serve: their host takes them back."""
+"""Releases that pass their check and fail once they serve: their host takes them back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.trial import Trial, site
 
 __all__ = ["site"]
 
-# What is added to the release, and why it is taken back.
+# The release's addition, and the reason for taking it back.
 LATE = {
     "a worker crashes after 5 s": ("import threading\nthreading.Timer(5, os._exit, [9]).start()", "a worker died"),
     "a worker crashes after 20 s": ("import threading\nthreading.Timer(20, os._exit, [9]).start()", "a worker died"),
@@ -56,7 +56,7 @@ LATE = {
 
 
 def taken_back(site: Trial, fault: str) -> tuple[str, str]:
-    """Deploy a release with this fault and wait for its end; the committed release, and the bad one."""
+    """Deploy a release with this fault, and wait for the end; return the committed release and the bad one."""
     text, cause = LATE[fault]
     old = site.committed(60)
     site.edit()
@@ -91,6 +91,6 @@ def test_under_load_nobody_meets_it_once_it_is_taken_back(site: Trial, fault: st
     late = [one for one in made.requests if one.due >= quiet.since]
     assert late
     assert {(one.status, one.release) for one in late} == {(200, old)}
-    # Whatever is lost was with the bad release.
+    # Lost requests were all with the bad release.
     began = min(one.start for one in made.requests if one.release == new)
     assert all(one.end >= began for one in made.lost)

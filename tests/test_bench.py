@@ -1,4 +1,4 @@
-"""The benchmark: ours and the limit made by hand do the whole job, and what is measured becomes a page."""
+"""The benchmark: ours and the limit made by hand do the whole job, and the results become a page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ground(hosts: MakeHosts) -> Iterator[Ground]:
 
 
 def test_ours_and_the_limit_do_the_whole_job(ground: Ground, tmp_path: Path) -> None:
-    """A contender that called itself done, and was not, would raise."""
+    """A contender that reports success without it would raise."""
     wheels, results = job.wheels(tmp_path / "wheels"), Results()
     both: list[Contender] = [
         Ours("ours", tmp_path / "projects", ground, wheels),
@@ -40,13 +40,13 @@ def test_ours_and_the_limit_do_the_whole_job(ground: Ground, tmp_path: Path) -> 
         contender.begin()
     measure("near", ground, both, 1, results, lambda _: None)
     assert {key[1:] for key in results.costs} == {(action, one.name) for one in both for action in one.actions}
-    # One channel is what makes it the limit.
+    # One channel defines the limit.
     assert {costs[0].channels for key, costs in results.costs.items() if key[2] == "limit-uv"} == {1}
     assert all(cost.received > 1000 and cost.cpu > 0 for costs in results.costs.values() for cost in costs)
 
 
 class Idle(Contender):
-    """It answers that it is done, and does nothing."""
+    """Reports success, and does nothing."""
 
     def command(self, action: str) -> tuple[str, ...]:
         return ("true", action)
@@ -116,7 +116,7 @@ def test_the_plot_has_a_bar_for_each_and_the_slowest_is_the_longest() -> None:
 
 
 def test_ours_and_the_tutorials_answer(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every request got its answer, or it would raise; how many of them is for the benchmark to say."""
+    """Every request got its answer, or it would raise; the benchmark reports the rate."""
     monkeypatch.setattr(service, "SECONDS", 1)
     monkeypatch.setattr(service, "SIZES", ((2, 4),))
     found = service.measure(ground, tmp_path / "service", 1, lambda _: None)
@@ -132,7 +132,7 @@ def test_the_start_of_fab_is_timed_beside_that_of_one_task(tmp_path: Path, monke
 
 
 def test_an_upload_is_timed_beside_scp(ground: Ground, tmp_path: Path) -> None:
-    """Whole, and at its place, or it would raise; how the two compare is for the benchmark to say."""
+    """Whole and in its place, or it would raise; the benchmark reports the comparison."""
     found = upload.measure(ground, tmp_path / "upload", 1, lambda _: None, size=3_000_000)
     assert set(found) == set(upload.LINKS)
     assert all(0.05 < seconds < 60 for both in found.values() for seconds in both)

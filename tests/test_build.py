@@ -1,4 +1,4 @@
-"""The id of a release follows its content and nothing else."""
+"""The id of a release depends on its content alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = {
 
 
 def checkout_at(root: Path, names: list[str], mask: int = 0o022) -> Path:
-    """A checkout with these files written in this order under this umask."""
+    """Make a checkout with these files, written in this order under this umask."""
     before = os.umask(mask)
     try:
         (root / "service").mkdir(parents=True)

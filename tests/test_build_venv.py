@@ -1,4 +1,4 @@
-"""A venv is filled by PyPA's installer, also where wheels bring C headers, or the same file twice."""
+"""PyPA's installer fills a venv, also if wheels contain C headers, or the same file twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import distributions
 
 
 def build(folder: Path, how: tuple[str, ...] = (), **wheels: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-    """Fill a venv of this Python with such wheels; what came of it is at `.part-x`."""
+    """Fill a venv of this Python with such wheels, at `.part-x`."""
     places = folder / "wheels"
     places.mkdir()
     digests = {name: distributions.wheel(places, name, "1.0", files=files) for name, files in wheels.items()}
@@ -46,7 +46,7 @@ for name in ("Lock", "Queue", "SimpleQueue"): setattr(multiprocessing.context.Ba
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-"""Runs it as on a host without shared semaphores: what is made of them cannot be made."""
+"""Runs it as on a host without shared semaphores: objects that need them cannot be made."""
 
 
 @pytest.mark.parametrize("how", [(), ("-c", BARE)], ids=["processes", "a thread"])
@@ -59,7 +59,7 @@ def test_headers_have_a_place_and_of_two_equal_files_the_later_wheel_has_its_way
     part, final = tmp_path / ".part-x", tmp_path / "final"
     part.rename(final)
     command: list[str | Path] = [final / "bin/python", "-c", "import tests, one; print(tests.by)"]
-    # Its bytecode is of the same file: both have the same size and time.
+    # The bytecode is of the same file: both have the same size and time.
     told = subprocess.run(command, capture_output=True, check=True)
     assert told.stdout == b"two\n"
     assert [path.name for path in final.glob("include/site/python*/one/*")] == ["one.h"]
@@ -78,7 +78,7 @@ def test_headers_have_a_place_and_of_two_equal_files_the_later_wheel_has_its_way
     ],
 )
 def test_a_wheel_writes_nothing_outside_of_its_venv(tmp_path: Path, name: str) -> None:
-    """Once: a wheel could write wherever the deploy account may: its names were followed out of the venv."""
+    """Once: a wheel could write to any place that the deploy account may: its paths were followed out of the venv."""
     ended = build(tmp_path, one={"one.py": "", name.format(folder=tmp_path): "x"})
     assert ended.returncode == 1
     told = ended.stderr.decode()

@@ -1,4 +1,4 @@
-"""The way to a port: what the other end said first is kept, and what was there for the way alone ends with it."""
+"""The wire to a port: early bytes of the peer are kept, and helper processes end with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Wire, socket.socket]]:
-    """Ours and theirs."""
+    """Our end and the peer's."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield Wire(ours), theirs
@@ -64,7 +64,7 @@ def test_what_was_there_for_it_alone_ends_with_it_and_once(ends: tuple[Wire, soc
 
 
 def test_the_other_end_sees_the_end_at_once_even_while_somebody_reads(ends: tuple[Wire, socket.socket]) -> None:
-    """Once: a port was given on before its user had hung up: three were about to log in where two may."""
+    """Once: a port was reused before its user had hung up: three connections were in login where two may be."""
     line, theirs = ends
     # As the kernel does for a thread that waits in poll.
     with line.dup():
@@ -104,7 +104,7 @@ def test_a_program_that_would_stay_is_ended() -> None:
 
 
 class Stream:
-    """A peer that says something; asked: the options that were set."""
+    """A peer that sends output; asked: the options set."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int, int]] = []
@@ -135,7 +135,7 @@ def test_a_stream_that_is_no_socket_is_asked_for_nothing() -> None:
 def test_another_end_that_takes_nothing_is_given_up(
     ends: tuple[Wire, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Paramiko tries again for ever, and what it has to say waits for that."""
+    """paramiko retries forever, and its further output waits for that."""
     monkeypatch.setattr(byte_stream, "STUCK_SECONDS", 0.3)
     line, theirs = ends
     line.settimeout(0.05)

@@ -1,4 +1,4 @@
-"""The bytecode that a stage makes of the code, with a real Python."""
+"""The bytecode that a stage compiles, with a real Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(shell_host: Sh
     made = {path.relative_to(home).as_posix() for path in home.rglob("*.pyc")}
     tag = sys.implementation.cache_tag
     assert made == {f"__pycache__/app.{tag}.pyc", f"lib/__pycache__/__init__.{tag}.pyc"}
-    # It is of this very source, which Python tells by its time and its size.
+    # The bytecode is of this very source, which Python recognizes by time and size.
     source = (home / "lib/__init__.py").stat()
     head = (home / f"lib/__pycache__/__init__.{tag}.pyc").read_bytes()[:16]
     assert struct.unpack("<4sIII", head)[1:] == (0, int(source.st_mtime), source.st_size)

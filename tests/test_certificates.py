@@ -1,4 +1,4 @@
-"""The operator's own certificate: what is shown to clients is what the files say, or nothing has changed."""
+"""The operator's own certificate: clients get what the files contain, or nothing changes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ OWN = {"server_name": NAME, "tls": {"certificate": "tls/myapp.pem", "key": "tls/
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whom the clients of these tests trust."""
+    """The authority that the clients of these tests trust."""
     return Authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture(scope="module")
 def shire(module_hosts: MakeHosts) -> Hosts:
-    """One host for all of this module."""
+    """One host for this module."""
     return module_hosts()
 
 

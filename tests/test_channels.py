@@ -1,4 +1,4 @@
-"""The channels of a connection: the shell of the next script waits while the last still runs."""
+"""The channels of a connection: the shell of the next script waits while the last one still runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.gate import gated
 from tests.hosts import Hosts, MakeHosts
 
 SHELLS = "pgrep -u deploy -f '^[^ ]*python[0-9.]* -I -S ./__main__.py$'"
-"""The interpreters of our steps: those that do one, and those that wait for one, have the same command line."""
+"""The interpreters of our steps: busy and waiting ones have the same command line."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def two_interpreters(hosts: Hosts) -> None:
-    """Wait for that of the lock, and for one that nothing was sent to yet."""
+    """Wait for the interpreter of the lock, and for one that has got nothing yet."""
     waited = hosts[0].sh(f"for _ in $(seq 500); do [ $({SHELLS} -c) = 2 ] && exit; sleep 0.02; done; exit 1")
     assert waited.returncode == 0, hosts[0].sh("ps axww").stdout.decode()
 
@@ -60,7 +60,7 @@ def test_what_only_asks_begins_nothing_ahead(served: tuple[Hosts, Clone]) -> Non
 
 
 class Channel:
-    """One of a stand-in for a connection: what was begun on it, and whether it has ended."""
+    """A channel of a stand-in connection. Records the command, and its end."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -68,13 +68,13 @@ class Channel:
         self.closed = False
 
     def set_combine_stderr(self, _: bool) -> None:
-        """As paramiko's."""
+        """Accept the setting, as paramiko does."""
 
     def exec_command(self, line: str) -> None:
         self.begun.append(line)
 
     def settimeout(self, seconds: float) -> None:
-        """Nothing is waited for."""
+        """Ignore it: no call waits."""
 
     def sendall(self, data: bytes) -> None:
         self.sent += data
@@ -84,7 +84,7 @@ class Channel:
 
 
 class Connection:
-    """It opens channels, and remembers them."""
+    """A connection that keeps the channels it opens."""
 
     def __init__(self) -> None:
         self.opened: list[Channel] = []
@@ -104,7 +104,7 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
 
 
 class Done:
-    """What becomes of work that was done at once."""
+    """A future of work done at once."""
 
     def __init__(self, made: object) -> None:
         self._made = made

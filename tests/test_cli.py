@@ -1,4 +1,4 @@
-"""`fab` and a fleet: one call for a selection, exact exit statuses, and a dry run that does not lie."""
+"""`fab` and a fleet: one call for a selection, exact exit statuses, and a true dry run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def place(events: list[Any], **wanted: str) -> int:
-    """Where the first event of this kind stands."""
+    """Return the position of the first event of this kind."""
     return next(at for at, event in enumerate(events) if all(event.get(key) == value for key, value in wanted.items()))
 
 
@@ -99,7 +99,7 @@ def test_a_dead_host_does_not_keep_the_other_from_being_staged_and_is_told_apart
     assert document.status == 3
     assert [host["reachable"] for host in document.json()["hosts"]] == [True, True, False]
     assert [error["host"] for error in document.json()["errors"]] == ["dead"]
-    # Worse than not reached is what has failed.
+    # A failed host counts more than an unreachable one.
     assert fleet.clone.fab("exec", "-H", "dead,shire01", "--", "false").status == 1
     assert fleet.clone.fab("--dry", "rollback", "-H", "dead,shire01").out.count("# ---- shire01: activate") == 1
 
@@ -122,9 +122,9 @@ def test_a_host_that_accepts_and_never_speaks_costs_one_timeout(
 
 
 def left_alone(clone: Clone, *words: str) -> tuple[int, str]:
-    """Read one line of `fab WORDS` and close the pipe; its status, and what it said on the other one."""
+    """Read one line of `fab WORDS` and close the pipe; return its status and its output on stderr."""
     with clone.start(*words) as process:
-        # A query that does not notice would go on for ever.
+        # A query that does not notice the closed pipe would never end.
         limit = Timer(120, process.kill)
         limit.start()
         assert process.stdout is not None

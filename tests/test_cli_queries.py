@@ -1,4 +1,4 @@
-"""What `fab` tells of a fleet, in words and as JSON; and what a host says never steers the terminal."""
+"""Queries of a fleet, as text and as JSON; no output of a host steers the terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from tests.fleet import Fleet, undeployed
 from tests.hosts import MakeHosts
 
-# Colours and titles, a line drawn over, C1, text turned around, what is not UTF-8, line and paragraph separators.
+# Colours and titles, an overwritten line, C1, reversed text, invalid UTF-8, line and paragraph separators.
 HOSTILE = r"evil \033]0;owned\007\033[2J \302\233 31m \342\200\256 \377 \rover \342\200\250 \342\201\246 end"
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """Two hosts whose service prints something hostile at its start, and whose os-release is hostile too."""
+    """Two hosts whose service prints hostile text at its start, and whose os-release is hostile, too."""
     made = undeployed(module_hosts, tmp_path_factory.mktemp("queries"), 2)
     path = made.clone.root / "service/app/__init__.py"
     path.write_text(f"{path.read_text()}\nimport os\nos.write(1, b'{HOSTILE}\\n')\n")

@@ -1,4 +1,4 @@
-"""What `fab` refuses: in words, with the way on, with exit 2, and before anybody was contacted."""
+"""Refusals of `fab`: as sentences with the next step, with exit 2, and before any contact with a host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.terminal import answer
 
 @pytest.fixture
 def watched(clone: Clone, tmp_path: Path) -> Iterator[tuple[Clone, Mute]]:
-    """A clone whose two hosts, of one group, are a socket that knows whether it was called."""
+    """A clone whose two hosts, of one group, are a socket that records a connection."""
     with mute() as host:
         hosts = {name: host.entry(groups=["shire"]) for name in ("shire02", "shire01")}
         clone.inventory = write_inventory(tmp_path / "hosts.yaml", hosts)
@@ -25,12 +25,12 @@ def watched(clone: Clone, tmp_path: Path) -> Iterator[tuple[Clone, Mute]]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone that the tests which change no file of it share."""
+    """A clone for tests that change none of its files."""
     return clones.make(tmp_path_factory.mktemp("refusals"))
 
 
 def refused(clone: Clone, host: Mute, *words: str) -> str:
-    """What `fab WORDS` says when it refuses as it should."""
+    """Return the message of `fab WORDS`, which must refuse properly."""
     ended = clone.fab(*words)
     assert (ended.status, ended.out, host.called) == (2, "", False), ended.both
     assert "error: " in ended.err

@@ -1,4 +1,4 @@
-"""What is compressed on the way to a host, and what is not: any receiver reads both."""
+"""Compression on the way to a host: some data is compressed, some is not; any receiver reads both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop on a real host: from a clone to an answer over HTTPS, and every day after it."""
+"""The main loop on a real host: from a clone to an answer over HTTPS, and later deploys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def paths(site: Site, *folders: str) -> str:
-    """Everything below, with inode and time: what was rebuilt or sent again shows."""
+    """Return every path below, with inode and time: files rebuilt or sent again show."""
     return site.sh(f"cd {ROOT} && find {' '.join(folders)} -printf '%p %i %T@ (%l)\\n' | sort")
 
 
@@ -118,13 +118,13 @@ assert before in lines
 open(path, "ab").write(b"# by hand\\n")
 open(listing, "w").write(lines.replace(before, after))
 """
-"""A program: FILE of a release LIST. The deploy account edits the file, and its line in the list."""
+"""Program: edits a file of a release and its line in a list, as the deploy account. Arguments: file, list."""
 
 
 @pytest.mark.promise(PLAIN, "a file of the release that serves, edited on the host together with its line")
 @pytest.mark.parametrize(("path", "listing"), [("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS")])
 def test_a_file_edited_together_with_its_line_is_no_unchanged_release(site: Site, path: str, listing: str) -> None:
-    """Once: a file of a release, edited together with its line in MANIFEST, was UNCHANGED to the next deploy."""
+    """Once: after an edit of a release's file and of its line in MANIFEST, the next deploy called it UNCHANGED."""
     live = site.deploy()
     home = f"{ROOT}/releases/{live}"
     was = site.sh(f"sha256sum <{home}/{path}")
@@ -187,7 +187,7 @@ def test_a_new_dependency_makes_a_new_venv_and_sends_its_wheel_alone(
         assert len(added) == 1
         mithril = paths(site, "wheels/mithril-*")
         assert set(paths(site, "wheels/*.whl").splitlines()) - set(wheels.splitlines()) == {mithril}
-    # It goes with the last release that uses it.
+    # The venv goes with the last release that uses it.
     with site.changed("service/service.yaml", site.read("service/service.yaml").replace("keep: 5", "keep: 2")):
         site.deploy()
         assert with_it in site.releases

@@ -1,4 +1,4 @@
-"""doctor: what would stop a deploy, each with what mends it, and a status that a script can trust."""
+"""doctor: findings that would stop a deploy, each with its fix, and a status for scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.hosts import Hosts
 
 
 def findings(clone: Clone, status: int) -> dict[str, str]:
-    """What stops a deploy, by its text, with what mends it."""
+    """Return the findings that stop a deploy: text to fix."""
     ended = clone.fab("doctor", "-H", "shire01", "--json")
     assert ended.status == status, ended.both
     (host,) = ended.json()["hosts"]

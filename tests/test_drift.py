@@ -1,4 +1,4 @@
-"""Drift on a real host: whatever of ours a hand touches is named, and kept before it is overwritten."""
+"""Drift on a real host: every file of ours that was edited is named, and kept before it is overwritten."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sh(hosts: Hosts, command: str) -> str:
 
 
 def drift(clone: Clone, *words: str) -> dict[str, Any]:
-    """Path to finding."""
+    """Return path to finding."""
     document = clone.fab("drift", "-H", "shire01", "--json", *words).json()
     return {one["path"]: one for one in document["hosts"][0]["findings"]}
 
@@ -159,7 +159,7 @@ def test_hostile_bytes_of_an_edited_file_do_not_reach_the_terminal(site: tuple[C
 
 
 def test_root_shows_nothing_that_the_deploy_account_has_only_linked_to(site: tuple[Clone, Hosts]) -> None:
-    """Once: fab drift --as root showed what a planted link led to, /etc/shadow among it."""
+    """Once: fab drift --as root showed the target of a planted link, even /etc/shadow."""
     clone, hosts = site
     hidden = "what root alone may read, and nobody else"
     sh(hosts, f"install -m 0600 /dev/null /root/secret; printf %s '{hidden}' >/root/secret")

@@ -1,4 +1,4 @@
-"""`fab exec` on real hosts: in parallel, each line with its host, and every exit status told."""
+"""`fab exec` on real hosts: in parallel, each line with its host, and every exit status reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_it_runs_on_all_and_ends_with_a_table_of_exit_codes(fleet: Fleet) -> Non
 
 def test_hosts_run_it_at_the_same_time(fleet: Fleet) -> None:
     clone, hosts = fleet
-    # The first one ends when the last one has begun.
+    # The first command ends when the last one has begun.
     for machine in hosts:
         machine.sh("rm -f /tmp/go")
     with clone.start("exec", "-H", "all", "--", "echo begun; until test -e /tmp/go; do sleep 0.1; done") as process:

@@ -1,4 +1,4 @@
-"""What a host reported becomes values; nothing that it could say is taken for more than it is."""
+"""A host's report becomes values; no value that it can send passes for another."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEBIAN = {"path": "/usr/bin/python3", "version": "3.11.2", "soabi": "cpython-311
 
 
 def told(*lines: str, end: bool = True, **values: object) -> Transcript:
-    """A transcript of a host where all is empty but these values, each by its path, and of lines, each `WORD REST`."""
+    """Return a transcript of an empty host with these values, each by its path, and lines, each `WORD REST`."""
     document = plain(Told())
     for path, value in values.items():
         *keys, last = path.split("__")
@@ -62,8 +62,8 @@ def python(version: str = "3.11.2", path: str = "/usr/bin/python3", **values: st
 
 
 def test_of_two_words_the_first_counts_which_is_roots_own() -> None:
-    """Root tells what its part depends on; of files, too, it comes before whatever else may be said. Once: a path of
-    systemctl that the deploy account told setup went into its sudo rules.
+    """Root reports the values that its part depends on, and files, before the account can. Once: a path of
+    systemctl reported by the deploy account went into its sudo rules at setup.
     """
     transcript = told("data /etc/x YQ==", "data /etc/x Yg==", machine__tools={"systemctl": "/usr/bin/systemctl"})
     transcript.add(Report("facts", json.dumps(plain(Told(Machine(tools={"systemctl": "/home/deploy/systemctl"}))))))
@@ -176,7 +176,7 @@ def test_what_is_no_document_of_ours_is_that_hosts_error(text: str) -> None:
 
 
 def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
-    """The schema is one, and each type in it is one that the reader knows."""
+    """There is one schema, and the reader knows each of its types."""
     whole = Told(
         Machine(5, True, {"tar": "/bin/tar"}, ("nginx",), True),
         Record("2", "deploy", "origin", "{}", "now", {"/x": "1"}),
@@ -208,7 +208,7 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
     ],
 )
 def test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere(path: str, lie: Any) -> None:
-    """Once: what a host called its slots, releases, account and interpreters was used as it was."""
+    """Once: slots, releases, accounts and interpreters were used by the name that the host reported."""
     with pytest.raises(LoopError, match=r"where the name of its .* belongs, which cannot be") as raised:
         facts.parse(told(**{path: lie}))
     assert raised.value.code == "lies"
@@ -232,7 +232,7 @@ def test_a_layout_that_is_not_known_stops_everything(layout: str) -> None:
 
 
 def test_a_version_that_knows_no_layouts_stops_at_the_account() -> None:
-    """The record of this version, as such a one reads it: what it takes for the account is none."""
+    """An older version that reads this version's record finds no valid account in it."""
     known = record.Record("myapp")
     known.values, known.layout = {"account": "deploy"}, "2"
     (line,) = (line for line in known.text().splitlines() if line.startswith("account "))
@@ -366,7 +366,7 @@ def test_a_home_that_the_sandbox_opens_is_no_flaw() -> None:
 
 
 def test_what_a_host_calls_itself_comes_into_files_of_root_as_a_word_that_we_know() -> None:
-    """Once: what a host called its systemctl went into the sudo rules as it was."""
+    """Once: a host's own name for its systemctl went into the sudo rules unchecked."""
     found = facts.parse(
         told(machine__web_accounts=["www-data ALL"], machine__tools={"systemctl": "ALL, /bin/sh; /usr/bin/systemctl"})
     )

@@ -1,4 +1,4 @@
-"""The named places: all are listed, all are passed, nothing but the controller's own environment sets them, and unused
+"""The failpoints: all are listed and reached, only the controller's own environment sets them, and unused
 they cost nothing."""
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def bad(host: ShellHost) -> None:
 
 
 def activation(action: str) -> list[tuple[str, Callable[[ShellHost], None]]]:
-    """Each step of an activation that needs no probation, with what makes a run pass it."""
+    """Return each step of an activation that needs no probation, with the preparation that makes a run pass it."""
     made: dict[str, Callable[[ShellHost], None]] = {"undo": bad, "undone": bad, "failed": bad}
     of_probation = {"activate.probation", "activate.watching"}
     names = [name for name in OF_SCRIPTS if name.startswith(f"{action}.") and name not in of_probation]
@@ -40,7 +40,7 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
     there = set()
     for path in (ROOT / "templates/host").glob("*.py"):
         for name in re.findall(r"""point\(f?[\"']([^\"']+)""", path.read_text()):
-            # What a run and its guard share has the name of who uses it; so has the recovery, which a hook has too.
+            # A step shared by a run and its guard is named for its stage; so is the recovery, which a hook has, too.
             stages = ["activate", "undo", *{"trial": ["probation"], "recover": ["hook"]}.get(path.stem, [])]
             there |= {re.sub(r"\{[a-z.]+\}", stage, name) for stage in stages}
     reached = set()

@@ -1,4 +1,4 @@
-"""Many hosts as one: waves, limits, undo, hooks, on real hosts."""
+"""Many hosts as one: waves, limits, undo and hooks, on real hosts."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if os.environ.get("HOST") == "shire04":
 
 
 class Fleet:
-    """Five hosts that serve one release, and the clone that it came from."""
+    """Five hosts that serve one release, and its clone."""
 
     def __init__(self, clone: Clone, hosts: Hosts) -> None:
         self.clone, self.hosts = clone, hosts
         self._edits = 0
 
     def edit(self, text: str = "") -> str:
-        """Make the working copy a new release, and return its id."""
+        """Make the working copy a new release; return its id."""
         self._edits += 1
         path = self.clone.root / "service" / "app" / "__init__.py"
         path.write_text(f"{_ORIGINAL['text']}\n# edit {self._edits}\n{text}")
         return self.clone.release()
 
     def serve(self) -> list[str]:
-        """What each host answers."""
+        """Return the answer of each host."""
         return [release_of(machine.address) for machine in self.hosts]
 
 
@@ -55,7 +55,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _with_dead_host(fleet: Fleet, tmp_path: Path, address: str, port: int = 22) -> Clone:
-    """The same clone, with a sixth host, the third of the file, that is not what it should be."""
+    """Return the clone with a sixth host, third in the file, that is unreachable or not the expected one."""
     text = fleet.hosts.inventory.read_text()
     before, mark, after = text.partition("  shire03:")
     inventory = tmp_path / "hosts.yaml"
@@ -121,7 +121,7 @@ def test_a_bad_canary_leaves_all_other_hosts_untouched(fleet: Fleet) -> None:
     assert ended.status == 1
     assert "RuntimeError: nowhere" in ended.out
     assert "4 not begun (shire02, shire03, shire04, shire05)" in ended.out
-    # The log of the run is whole: every step, and what the journal said.
+    # The log of the run is whole: every step, and the journal's lines.
     (path,) = [line.removeprefix("log of this run: ") for line in ended.out.splitlines() if "log of this run" in line]
     log = [json.loads(line) for line in Path(path).read_text().splitlines()]
     assert {line["event"] for line in log} >= {"step", "log", "failed", "notice"}
@@ -177,7 +177,7 @@ def test_before_activate_runs_once_for_five_hosts_in_three_waves(fleet: Fleet) -
         assert [int(count) for count in ran] == [1, 0, 0, 0, 0]
         assert f"migrating {new}" in ended.out
         assert f"migrating {new} 0" not in ended.out
-        # One that fails stops the run before anything is live.
+        # A hook that fails stops the run before any release is live.
         yaml.write_text(plain + 'hooks: {before_activate: "python -c raise(SystemExit(3))"}\n')
         fleet.edit()
         failed = fleet.clone.fab("deploy", "-H", "all")

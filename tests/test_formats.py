@@ -1,4 +1,4 @@
-"""The outer wall: what each text may look like, and what never passes."""
+"""The formats of texts: accepted forms, and characters that never pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run left at work whose controller is gone: the next run waits for it, and ends what hangs."""
+"""A run whose controller has gone: the next run waits for it, and ends a script that hangs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOLDS = "exec 9>>activate; flock 9; {trap} printf '%s\n' '{record}' >activate; s
 
 @contextmanager
 def holder(host: ShellHost, seconds: float, trap: str = "", group: bool = True) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with a child, both of which hold the lock of the activation, in a group of their own."""
+    """Start a process with a child, in a group of their own; both hold the lock of the activation."""
     record = json.dumps({"action": "deploy", "release": OLD, "who": {}, "group": 0}).replace(" ", "")
     text = HOLDS.format(trap=trap, seconds=seconds, record=record)
     text = text.replace('"group":0', '"group":\'"$$"\'') if group else text
@@ -57,7 +57,7 @@ def test_it_gets_time_to_come_to_its_end(host: ShellHost) -> None:
 
 
 def test_what_hangs_is_ended_even_if_it_is_deaf(host: ShellHost) -> None:
-    """Once: a script that hung held its host for ever once its controller was gone: each next run was told to wait."""
+    """Once: a script that hung held its host for ever once its controller was gone: each next run had to wait."""
     (host.folder / "patience").write_text("1")
     with holder(host, seconds=600, trap="trap '' TERM;") as process:
         assert host.execute(DEPLOY) == 0, host.transcript
@@ -74,7 +74,7 @@ def test_who_is_of_no_run_is_left_alone_and_named(host: ShellHost) -> None:
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
 def test_a_verb_without_a_run_is_named_and_ended_by_nobody(host: ShellHost, verb: str) -> None:
-    """Once: who met a stop or a start at work was told of the deploy before it."""
+    """Once: a run that met a stop or a start at work reported the deploy before it."""
     script = steps.start(SERVICE) if verb == "start" else steps.stop(SERVICE, disable=False)
     assert host.execute(script) == 0
     told = json.loads((host.run_folder / "lock/activate").read_text())

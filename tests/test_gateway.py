@@ -1,4 +1,4 @@
-"""nginx in front: what it lets through, what it adds, and what it tells nobody."""
+"""nginx in front: requests it passes, headers it adds, and details it hides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFUSED = tuple(re.findall(r'proxy_set_header (\S+) "";', templates.text("nginx/
 
 @pytest.fixture(scope="module")
 def address(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of a host that serves what it was asked, behind its gateway."""
+    """The address of a host whose service returns the request, behind its gateway."""
     hosts = module_hosts()
     deployed(make(tmp_path_factory.mktemp("gateway")), hosts)
     return hosts[0].address
@@ -46,7 +46,7 @@ def handshake(address: str, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def speaking(version: ssl.TLSVersion, ciphers: str) -> ssl.SSLContext:
-    """A client that knows nothing else, and would take anything of it."""
+    """Return a client that speaks only this, and trusts any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
@@ -129,7 +129,7 @@ def test_whoever_asks_for_no_name_of_ours_is_shown_no_certificate_of_ours(addres
 
 
 def test_a_client_without_sni_that_knows_the_name_is_served(address: str) -> None:
-    """As a balancer that checks by address does, and says the name in the request alone."""
+    """As a balancer does that checks by address, with the name in the request alone."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with context.wrap_socket(socket.create_connection((address, 443), timeout=10)) as wire:
@@ -172,7 +172,7 @@ def test_a_client_cannot_say_who_it_is_nor_where_the_service_is(address: str, he
 
 
 def answered(address: str, port: int, request: bytes) -> bytes:
-    """All that comes back for these bytes, before the connection ends."""
+    """Return all bytes that answer these, until the connection ends."""
     wire: socket.socket = socket.create_connection((address, port), timeout=10)
     if port == 443:
         context = ssl.create_default_context()
@@ -192,7 +192,7 @@ def test_without_a_host_name_nothing_is_answered(address: str, port: int) -> Non
     assert named.startswith(b"HTTP/1.1 200" if port == 443 else b"HTTP/1.1 301")
     for host in (b"", b"Host:\r\n", b"Host: \r\n"):
         told = answered(address, port, b"GET /healthz HTTP/1.0\r\n%s\r\n" % host)
-        # On port 80 the host has a site of its own that answers for every name.
+        # On port 80 the host's own site answers for every name.
         assert b"release" not in told
         assert NAME.encode() not in told
 

@@ -1,4 +1,4 @@
-"""What git says about service/, in a real repository, and what is taken where there is none."""
+"""git's list of service/, in a real repository, and the files taken without one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write(root: Path, *names: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository whose clone of the template is a folder below its top."""
+    """A repository with the clone of the template in a folder below its top."""
     repository.create(tmp_path, monkeypatch)
     write(tmp_path, "clone/service/a.py", "clone/service/b.py", "clone/service/gone.py", "clone/hosts.yaml")
     (tmp_path / "clone" / ".gitignore").write_text("ignored\n")

@@ -1,4 +1,4 @@
-"""The fleet at a glance and what was done on it, from real hosts."""
+"""The status of the fleet and its history, from real hosts."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_history_and_host_agree_until_somebody_meddles_or_a_run_is_cut(fleet: Fl
         assert "1 line is not whole" in ended.out
         assert f"was cut off before the commit: {after} is committed, as before" in ended.out
         clone.done("restart", "-H", "shire02")
-        # The host lets the former slot drain by itself, and is at work until then.
+        # The host lets the former slot drain by itself, and is busy until then.
         hosts[1].sh("flock /run/myapp/lock/activate true; flock /run/myapp/lock/guard true")
         ended = clone.fab("history", "--verify", "-H", "shire02")
         assert (ended.status, "a later run has put that right" in ended.out) == (0, True)

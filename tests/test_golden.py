@@ -1,6 +1,6 @@
-"""What root's files and the launchers of a small service look like, word for word, in tests/golden/.
+"""Golden texts of root's files and of the launchers of a small service, in tests/golden/.
 
-A change that is meant is read in the diff of those files after: GOLDEN=write .venv/bin/pytest tests/test_golden.py
+Rewrite them, then read the diff: GOLDEN=write .venv/bin/pytest tests/test_golden.py
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_every_file_is_as_it_was_read_and_approved() -> None:
 
 
 def installed() -> str:
-    """What root installs, comments left out: each file with its mode, and the lines of setup that set a mode."""
+    """Return each file of root with its mode, without comments, and the lines of setup that set a mode."""
     texts = [f"{file.path} {file.mode:o}\n{file.text}" for file in system_files.render(SERVICE, TRAITS)]
     texts += [line for path in SETS_MODES for line in path.read_text().splitlines() if "0o" in line]
     lines = (line.strip() for text in texts for line in text.splitlines())

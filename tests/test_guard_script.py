@@ -1,4 +1,4 @@
-"""The guard of a run, before there is a probation: what it makes of a run that was killed."""
+"""The guard of a run before there is a probation: it finishes or undoes a run that was killed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ WORKERS = "systemctl restart myapp-worker.service"
 
 @pytest.fixture(autouse=True)
 def slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the unit says it."""
+    """As the unit sets it."""
     monkeypatch.setenv("SLOT", "green")
 
 
 def killed(host: ShellHost, call: int) -> ShellHost:
-    """A host whose deploy was killed after this call, from 1 on."""
+    """Kill a host's deploy after this call, counted from 1."""
     serving(host)
     host.cut(call, "KILL")
     assert host.execute(DEPLOY) in {-9, 0}
@@ -40,13 +40,13 @@ def killed(host: ShellHost, call: int) -> ShellHost:
 
 
 def good_run(folder: Path) -> list[str]:
-    """What a deploy calls when nothing happens."""
+    """Return the calls of a deploy without a fault."""
     folder.mkdir()
     return killed(ShellHost(folder), 0).calls
 
 
 def whole(host: ShellHost, at: str) -> None:
-    """One release serves, committed, alone, with its own workers; and the history says which."""
+    """Assert that one release serves, committed, alone, with its own workers; and that the history agrees."""
     done = COMMIT in host.calls
     assert (host.serves(), host.slot("current")) == ((NEW, "green") if done else (OLD, "blue")), at
     assert host.slot("live") == host.slot("current"), at
@@ -57,7 +57,7 @@ def whole(host: ShellHost, at: str) -> None:
 
 def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path) -> None:
     """Once: a script that was killed after its commit left workers with the release before; killed before it, one left
-    a release that nobody watched, until the next run.
+    an unwatched release until the next run.
     """
     calls = good_run(tmp_path / "whole")
 
@@ -120,7 +120,7 @@ def test_of_a_run_that_came_to_its_end_there_is_nothing_to_do(host: ShellHost, f
 
 
 def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHost) -> None:
-    """It would wait for the same lock, and might lose."""
+    """The run would wait for the same lock, and might lose."""
     host = killed(shell_host, good_run(shell_host.folder / "whole").index(COMMIT) + 1)
     told: list[str] = []
     with (host.run_folder / "lock/guard").open("a") as guard:
@@ -156,5 +156,5 @@ def test_traffic_that_cannot_go_back_stays_with_what_answers(host: ShellHost, sc
     assert (host.serves(), host.running()) == (NEW, {"blue", "green"})
     assert host.history()[-1] == ("deploy", NEW, "failed")
     assert "the traffic could not go back" in (host.root / "history.jsonl").read_text()
-    # Should it die, systemd starts it again.
+    # If it dies, systemd may start it again.
     assert (host.run_folder / "try/green").exists()
