@@ -1,4 +1,4 @@
-"""A former deploy account tries to keep a hold on what it owned: by an open file, a process under another number."""
+"""A former deploy account tries to keep access: by an open file, or a process under another number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stand_ins import entries, write_inventory
 ROOT = "/opt/apps/myapp"
 LOCKS = "/run/myapp/lock"
 SETUP = ("setup", "--as", "root")
-# Opens everything that the former account may write, gives its rights away, and writes when it is told to.
+# Opens every file that the former account may write, gives its rights away, and writes on a signal.
 KEEPS = f"""
 import fcntl, os, sys, time
 kept = []
@@ -40,7 +40,7 @@ for descriptor in kept:
 open("/srv/tries/written", "w").write(str(len(kept)))
 time.sleep(600)
 """
-# Makes a user namespace, in which it becomes one of its sub-uids; root writes the map, as newuidmap would.
+# Makes a user namespace, in which it becomes one of its sub-uids; root writes the map, like newuidmap.
 IN_A_NAMESPACE = """
 import ctypes, os, time
 assert ctypes.CDLL(None, use_errno=True).unshare(0x10000000) == 0
@@ -61,7 +61,7 @@ SUMS = f"find {ROOT} -type f ! -path '*/.program/*' -exec sha256sum {{}} + | sor
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves the second release of two, which share files, and has another account."""
+    """One host with another account that serves the second release of two, which share files."""
     made = deployed(module_hosts, tmp_path_factory.mktemp("handover"), 1)
     made.edit()
     made.clone.done("deploy")
@@ -72,7 +72,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @contextmanager
 def given_to_other(fleet: Fleet) -> Iterator[None]:
-    """Meanwhile the inventory names the other account; then the first one has all of it again."""
+    """Name the other account in the inventory for the block; then the first account gets all of it again."""
     inventory = fleet.clone.inventory
     assert inventory
     (host,) = entries(inventory).values()
@@ -86,7 +86,7 @@ def given_to_other(fleet: Fleet) -> Iterator[None]:
 
 
 def started(fleet: Fleet, program: str, account: str, ready: str) -> None:
-    """The account runs the program; READY is a file that is there when it does."""
+    """Run the program as the account until it makes the file READY."""
     fleet.sh(0, f"rm -f {ready}; cat >/srv/tries/program.py <<'END'\n{program}END")
     fleet.sh(0, f"systemd-run -q --collect --unit=former-{account} -p User={account} python3 /srv/tries/program.py")
     fleet.sh(0, f"timeout 20 sh -c 'until [ -e {ready} ]; do sleep 0.05; done'")
@@ -101,7 +101,7 @@ def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> 
         with given_to_other(fleet):
             fleet.clone.done(*SETUP)
             assert fleet.sh(0, f"find {ROOT} ! -user other") == ""
-            # Every file but the lists is what it was: names, sizes, times, and how many releases share it.
+            # Every file but the lists is unchanged: names, sizes, times, and how many releases share it.
             assert fleet.sh(0, FILES) == before
             sums = fleet.sh(0, SUMS)
             fleet.sh(0, "touch /srv/tries/go; timeout 20 sh -c 'until [ -s /srv/tries/written ]; do sleep 0.05; done'")
@@ -109,7 +109,7 @@ def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> 
             assert fleet.sh(0, SUMS) == sums
             assert "FORMER" not in fleet.sh(0, f"cat {LOCKS}/*")
             fleet.sh(0, f"stat -c '%n %a %U %G' {LOCKS}/* | grep -vq ' 600 other root' && exit 1 || :")
-            # No lock of the new account is held by it.
+            # The former account holds no lock of the new one.
             fleet.clone.done("restart")
     finally:
         fleet.sh(0, "systemctl stop former-root; rm -f /srv/tries/go /srv/tries/written /srv/tries/kept")
@@ -132,7 +132,7 @@ def test_a_process_of_a_sub_uid_is_one_of_its_account(fleet: Fleet) -> None:
     try:
         with given_to_other(fleet):
             fleet.clone.done(*SETUP)
-            # One in a namespace of the former account, one of its sub-uids; that of another account is left alone.
+            # One process is in a namespace of the former account, one of a sub-uid; another account's is left alone.
             assert fleet.sh(0, "pgrep -x subordinate || pgrep -U 700500 || :") == ""
             assert fleet.sh(0, "pgrep -U 701500") != ""
     finally:
@@ -183,7 +183,7 @@ def test_what_is_nested_without_an_end_in_run_is_removed(fleet: Fleet) -> None:
 
 
 def test_a_copy_of_the_program_is_not_handed_on(fleet: Fleet) -> None:
-    """What the former account has put there would run as the next one, or as root where that deploys."""
+    """A copy that the former account changed would run as the next account, or as root where root deploys."""
     fleet.clone.done("restart")
     place = fleet.sh(0, f"ls -d {ROOT}/.program/*").split()[0]
     script = "'#!/bin/sh\\nid >/srv/tries/ran\\nexec /usr/bin/python3 \"$@\"\\n'"
@@ -198,7 +198,7 @@ def test_a_copy_of_the_program_is_not_handed_on(fleet: Fleet) -> None:
         assert fleet.sh(0, "ls /srv/tries/ran 2>/dev/null || :") == ""
 
 
-# Edits a file together with its line, where it has one.
+# Edits a file together with its line, if it has one.
 EDITS = f"""
 import hashlib, os, sys
 for path, listed in (("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS")):
@@ -223,7 +223,7 @@ PLANTED = f"grep -rl PLANTED --include='*.py' --include=web {ROOT}/releases/{{}}
 
 @pytest.mark.promise(PLAIN, "files of a release and of a venv, edited with their lines by a former deploy account")
 def test_nothing_that_a_former_account_could_edit_is_taken_over(fleet: Fleet) -> None:
-    """The release that served is made anew, with its venv; no rollback leads to an older one."""
+    """The served release is rebuilt, with its venv; no rollback leads to an older one."""
     former = fleet.edit()
     fleet.clone.done("deploy")
     served = fleet.edit()
@@ -238,7 +238,7 @@ def test_nothing_that_a_former_account_could_edit_is_taken_over(fleet: Fleet) ->
         assert f"{ROOT}/releases/{served}/MANIFEST" in missing
         refused = fleet.clone.fab("rollback", "--to", former)
         assert (refused.status, "a former deploy account put it there" in refused.out) == (1, True)
-        # What serves can be restarted all the same.
+        # The release that serves can be restarted.
         fleet.clone.done("restart")
         assert fleet.answering == [served]
         fleet.clone.done("deploy")

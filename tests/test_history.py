@@ -1,4 +1,4 @@
-"""What is in a history, whether its host agrees with it, and the functions that write it."""
+"""The content of a history, its agreement with the host, and the functions that write it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def act(run: int, action: str, release: str, state: str) -> Action:
 
 
 def lived(*runs: tuple[str, str, str]) -> tuple[Action, ...]:
-    """Action, release and outcome of each run, with its beginning; no outcome: it was cut off."""
+    """Build actions from action, release and outcome of each run, with its beginning; no outcome: it was cut off."""
     lines = []
     for number, (action, release, state) in enumerate(runs):
         lines.append(act(number, action, release, "started"))
@@ -69,7 +69,7 @@ def test_a_line_that_is_not_whole_is_told_and_is_not_wrong_by_itself() -> None:
 
 
 class Counted(Action):
-    """An action that counts how often it is compared with another."""
+    """An action that counts its comparisons."""
 
     compared = 0
 
@@ -90,7 +90,7 @@ def test_a_long_history_is_gone_through_once() -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a service, whose locks lie in it."""
+    """The directory of a service, with its locks."""
     monkeypatch.setattr(locks, "RUN", str(tmp_path))
     (tmp_path / "myapp/lock").mkdir(parents=True)
     (tmp_path / "myapp/lock/history").touch()
@@ -98,7 +98,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def record(root: Path, *entries: tuple[str, str, str]) -> list[str]:
-    """Write these as one run of the host's program does, and return the lines of the file."""
+    """Write these as one run of the host's program does; return the lines of the file."""
     run = HostRun(("n", "run-1", '{"user":"ann"}', ""), {"name": "myapp"}, io.BytesIO())
     with Folder.open(str(root)) as folder:
         for entry in entries:

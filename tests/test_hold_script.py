@@ -1,4 +1,4 @@
-"""The lock of a run on its host: for as long as the controller is heard, and by its line everybody knows who has it."""
+"""The lock of a run on its host: held while the controller sends bytes, with a line that names the holder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def host(tmp_path: Path) -> ShellHost:
 
 @contextmanager
 def held(host: ShellHost) -> Iterator[None]:
-    """Meanwhile somebody else holds it."""
+    """Let another run hold the lock for the block."""
     with (host.run_folder / "lock/run").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(f"{HOLDER}\n")
@@ -86,7 +86,7 @@ def test_it_breaks_once_it_is_taken(host: ShellHost) -> None:
 
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, int]]:
-    """A run that hears what is written into a pipe, of which its reader has taken more than the step; and that pipe."""
+    """A run that reads a pipe, whose reader has read past the step; and the pipe's write end."""
     monkeypatch.setattr(hold, "SILENCE", 0.3)
     monkeypatch.setattr(hold, "_LOOK", 0.05)
     reading, writing = os.pipe()

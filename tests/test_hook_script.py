@@ -1,4 +1,4 @@
-"""before_activate on a host: in the idle slot, told by its unit's words, and never beside another run."""
+"""before_activate on a host: in the idle slot, with the arguments of its unit, and never beside another run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = ("hook.recover", "hook.returned", "hook.idle", "hook.start", "hook.ended
 
 @pytest.fixture
 def host(tmp_path: Path) -> ShellHost:
-    """It serves, and the release that comes has a hook."""
+    """A host that serves; the next release has a hook."""
     made = serving(ShellHost(tmp_path))
     (made.root / f"releases/{NEW}/run").mkdir()
     (made.root / f"releases/{NEW}/run/hook").touch()

@@ -1,4 +1,4 @@
-"""Certificates of hosts, made by ssh-keygen itself: who they vouch for, and each way in which they do not."""
+"""Certificates of hosts, made by ssh-keygen: accepted ones, and each reason for refusing one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME, NOW = "shire01.example", time.time()
 
 
 def signed(folder: Path, *words: str, kind: str = "ed25519", authority: str = "ed25519") -> tuple[str, bytes, bytes]:
-    """A certificate by `ssh-keygen -s`, of one kind of key by another: its kind, its bytes, and who signed it."""
+    """Sign one kind of key by another with `ssh-keygen -s`; return the certificate's kind, bytes and signer."""
     signer = key(folder / "authority", authority)
     key(folder / "host", kind)
     command: list[str | Path] = [

@@ -1,4 +1,4 @@
-"""What the host's program tells of a host, part by part: who is at work, what lies there, which interpreters it has."""
+"""The facts that the host's program reports, part by part: runs at work, files, interpreters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEALTH = Health("/readyz", 200, 5, 60, 2, 1.0)
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory in which /run lies, with the locks of `myapp`, and the service's own directory, `apps`."""
+    """A directory with /run, the locks of `myapp`, and the service's own directory `apps`."""
     (tmp_path / "myapp/lock").mkdir(parents=True)
     (tmp_path / "myapp/ctl/probation").mkdir(parents=True)
     for name in ("run", "activate", "guard"):
@@ -44,14 +44,14 @@ def service(here: Path, *processes: str) -> Service:
 
 
 def take(here: Path, lock: str, line: object = "") -> int:
-    """Hold a lock of the service, with this line in it."""
+    """Hold a lock of the service with this line."""
     descriptor = os.open(here / "myapp/lock" / lock, os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     os.write(descriptor, f"{json.dumps(line)}\n".encode())
     return descriptor
 
 
-# ---- who is at work
+# ---- runs at work
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_a_run_that_nobody_holds_any_more_is_adrift(
     assert activity.look("myapp") == activity.Activity(json.dumps(line), adrift)
     for descriptor in taken:
         os.close(descriptor)
-    # The line of the last holder stays, and nobody is at work.
+    # The line of the last holder stays, but no run is at work.
     assert activity.look("myapp") == activity.Activity(None, False)
 
 
 def test_a_lock_that_only_an_open_file_tells_of_is_held(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container /proc/locks leaves out what a process has locked that ended, though others inherited it."""
+    """In a container, /proc/locks omits a lock whose owner ended, even if other processes inherited it."""
     found = (here / "myapp/lock/activate").stat()
     at = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} 0 EOF"
     (here / "proc/12/fdinfo").mkdir(parents=True)
@@ -102,7 +102,7 @@ def test_asking_takes_no_lock(here: Path) -> None:
     os.close(other)
 
 
-# ---- what lies in the service's directory
+# ---- the service's directory
 
 
 def told(here: Path, last: int) -> list[str]:
@@ -165,11 +165,11 @@ def test_a_prune_that_was_cut_is_seen(here: Path) -> None:
         assert stores.pruning(root)
 
 
-# ---- how the service stands
+# ---- the state of the service
 
 
 def look(here: Path, live: str, until: str = "", **states: str) -> Look:
-    """OLD is committed in slot blue, and NEW lies in slot green."""
+    """Return a look at OLD, committed in slot blue, and NEW in slot green."""
     for slot, release in (("blue", OLD), ("green", NEW)):
         (here / f"apps/slots/{slot}").mkdir(parents=True)
         (here / f"apps/slots/{slot}/release").symlink_to(f"../../releases/{release}")
@@ -249,7 +249,7 @@ def test_what_systemd_does_not_count_is_no_number(word: str) -> None:
 
 @pytest.fixture
 def pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only directory in which programs are found."""
+    """The only directory with programs."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
@@ -270,7 +270,7 @@ def test_each_interpreter_is_asked_once_and_the_one_that_runs_this_not_at_all(
 
 
 def test_another_process_says_the_same_of_it(pythons: Path) -> None:
-    """The text of the module is what other interpreters are given."""
+    """Other interpreters run the text of the module."""
     (pythons / "pyvenv.cfg").touch()
     (pythons / "python3").symlink_to(os.path.realpath(sys.executable))
     (asked,) = interpreters.ask("")
@@ -296,7 +296,7 @@ def test_an_interpreter_that_cannot_make_a_venv_is_none(monkeypatch: pytest.Monk
 
 
 def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What the process with the account's rights says is its own part, whatever else it may be made to say."""
+    """Root adopts only the account's part from the process with the account's rights, whatever else that reports."""
     said: list[tuple[str, str]] = []
     step = {"name": "nothing", "root": str(tmp_path), "wants": ["state"], "files": [], "wait": 0, "watch": 0}
     run = Run(("n", "r", "{}", ""), step, io.BytesIO())

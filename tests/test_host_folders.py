@@ -1,4 +1,4 @@
-"""Open directories of the host's program: no name is followed, and nothing but a regular file is read."""
+"""Open directories of the host's program: they follow no name, and read only regular files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a host is: pins, known_hosts as OpenSSH reads it, and a refusal that shows the way on."""
+"""The identity of a host: pins, known_hosts as OpenSSH reads it, and refusals with the next step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tasks.engine.ssh.ssh_config import Endpoint
 
 
 def made(kind: str = "ed25519") -> str:
-    """A new public key as known_hosts writes it."""
+    """Return a new public key in known_hosts format."""
     secret = Ed25519PrivateKey.generate() if kind == "ed25519" else ec.generate_private_key(ec.SECP256R1())
     return secret.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
 def loaded(text: str) -> PKey:
-    """The key that a text stands for."""
+    """Return the key for a text."""
     kind, encoded = text.split()[:2]
     return PKey.from_type_string(kind, base64.b64decode(encoded))
 
@@ -45,7 +45,7 @@ def endpoint(path: Path, hostname: str = "shire01", port: int = 22, pin: str | N
 
 
 def hashed(name: str) -> str:
-    """As ssh-keygen -H hides a name; one salt, so that a case has one name in every process of a run."""
+    """Return a name hashed like ssh-keygen -H; one salt, so that a case has one name in every process of a run."""
     return str(HostKeys.hash_host(name, base64.b64encode(bytes(20)).decode()))
 
 

@@ -1,4 +1,4 @@
-"""What the host's program starts never writes where it does: its output comes in reports, line by line."""
+"""Programs started by the host's program never write to its output: it reports their output, line by line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["shell_host"]
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The lines that are told, in order."""
+    """The reported lines, in order."""
     lines: list[str] = []
     monkeypatch.setattr(programs, "tell", lines.append)
     return lines
@@ -87,7 +87,7 @@ def test_any_bytes_and_any_length_are_told(told: list[str]) -> None:
 
 
 def reports(data: bytes) -> list[tuple[str, str]]:
-    """All that was written, of which every line has to be a report."""
+    """Return all output as reports; every line must be one."""
     lines = [line for line in data.decode("utf-8", "replace").split("\n") if line]
     assert all(line.startswith("n {") for line in lines), lines
     return [(one["report"], one["text"]) for one in (json.loads(line[2:]) for line in lines)]
@@ -124,7 +124,7 @@ def run(signalled: bool = False) -> HostRun:
 def test_a_signal_or_a_silent_controller_ends_no_program_that_is_at_work(
     heard: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It ends the run, once the program has ended."""
+    """The run ends once the program has ended."""
     made, ours = run(signalled=heard), os.dup(1)
     monkeypatch.setattr(programs, "tell", made.output)
     with (tmp_path / "out").open("wb" if heard else "ab") as file:
@@ -149,7 +149,7 @@ def test_a_person_gets_words(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_words_and_texts_of_any_letters_are_one_report(capfd: pytest.CaptureFixture[str]) -> None:
-    """Both may come from a process of the deploy account."""
+    """Word and text may come from a process of the deploy account."""
     run().report('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\udcff\\')
     (found,) = reports(capfd.readouterr().out.encode("utf-8", "surrogateescape"))
     assert found == ('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\ufffd\\')

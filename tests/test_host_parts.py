@@ -1,4 +1,4 @@
-"""Modules of the host's program on their own: history, locks, what a guard is to do, answers, processes, room."""
+"""Modules of the host's program: history, locks, the guard's decisions, answers, processes, room."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SERVICE = Service(
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run on a service whose locks lie below the test's own directory; what it reports goes nowhere."""
+    """A run on a service with its locks in the test's directory; it reports to no reader."""
     for name in ("activate", "history", "guard", "stage"):
         (tmp_path / "myapp/lock").mkdir(parents=True, exist_ok=True)
         (tmp_path / "myapp/lock" / name).touch()
@@ -84,7 +84,7 @@ def test_whoever_holds_the_lock_of_the_history_does_not_keep_it_from_being_writt
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """By somebody else."""
+    """Hold the lock from another file description."""
     with path.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -126,7 +126,7 @@ def test_what_is_no_file_in_the_place_of_a_lock_is_never_waited_for(tmp_path: Pa
     else:
         path.mkdir()
     if kind == "fifo":
-        # Opened, and locked like any file: nobody waits for a writer.
+        # It opens and locks like any file, without waiting for a writer.
         Lock("myapp", "activate").close()
     else:
         with pytest.raises(OSError, match=r"symbolic links|directory"):

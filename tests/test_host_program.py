@@ -1,4 +1,4 @@
-"""The program as a host gets it: one text that any Python of the system runs, or a word of why there is none."""
+"""The program as a host gets it: one text that any system Python runs, or a report of the reason why none can."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_module_is_sent_and_imported_at_the_start() -> None:
 
 
 def test_a_step_imports_all_that_it_needs_before_it_does_anything() -> None:
-    """What is imported later may be gone by then: an upgrade of Python comes in the middle of a probation."""
+    """A later import may fail: an upgrade of Python may come in the middle of a probation."""
     for path in (templates.FOLDER / "host").glob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef):
@@ -60,7 +60,7 @@ def test_a_step_imports_all_that_it_needs_before_it_does_anything() -> None:
 
 
 def test_no_file_is_read_in_an_encoding_that_would_be_imported_then() -> None:
-    """UTF-8 alone is loaded with every interpreter."""
+    """Only UTF-8 is loaded in every interpreter."""
     for path in (templates.FOLDER / "host").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "encoding":
@@ -86,7 +86,7 @@ def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool) -> None:
-    """An old one, one that does not run, and what only looks like one."""
+    """One too old, one that does not start, and a file that only looks like one."""
     texts = {
         "python3": "case $1 in -V) echo Python 3.6.8 ;; *) exit 1 ;; esac",
         "python3.8": "echo /lib/libc.so.6: version not found >&2; exit 1",
@@ -110,7 +110,7 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
 
 
 def launched(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
-    """What comes of a program that the Pythons of this directory alone may run."""
+    """Return the output of a program that only the Pythons of this directory may run."""
     text = host_program.LAUNCHER.replace("/usr/bin/", f"{folder}/").replace("/usr/local/bin/python3", "/none")
     sent = sent or "print('it runs')"
     whole = f"\n{len(sent)}\n{sent}nonce\n".encode()
@@ -120,14 +120,14 @@ def launched(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
 
 
 def lacks(said: str) -> str:
-    """What is told of the Pythons that will not do."""
+    """Return the report on unusable Pythons."""
     told = json.loads(said.removeprefix("\nnonce "))
     assert told["report"] == host_program.LACKS
     return str(told["text"])
 
 
 def stand_in(folder: Path, name: str, text: str) -> None:
-    """A program of this name that is this shell script."""
+    """Make a program of this name from a shell script."""
     (folder / name).write_text(f"#!/bin/sh\n{text}\n")
     (folder / name).chmod(0o755)
 
@@ -145,7 +145,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd: str) -> None:
-    """Such as only `python3.12`, of a second package."""
+    """Such as only `python3.12`, from a second package."""
     stand_in(tmp_path, "python3", ODD[odd])
     stand_in(tmp_path, "python3.12", WHOLE)
     if ODD[odd] == "rm $0":
@@ -172,7 +172,7 @@ def test_a_link_to_no_python_is_named(tmp_path: Path) -> None:
 
 
 def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
-    """Such as a shim of pyenv, first in its PATH: root must not run what the account can write."""
+    """Such as a shim of pyenv, first in its PATH: root must not run a file that the account can write."""
     (tmp_path / "shims").mkdir()
     (tmp_path / "bin").mkdir()
     for name in ("python", "python3"):
@@ -183,7 +183,7 @@ def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
 
 
 def lacking(folder: Path, *modules: str) -> Path:
-    """A copy of the interpreter that runs this, without some of its standard library."""
+    """Copy the current interpreter without some of its standard library."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     (folder / "bin").mkdir()
     shutil.copy2(os.path.realpath(sys.executable), folder / "bin/python3")
@@ -196,7 +196,7 @@ def lacking(folder: Path, *modules: str) -> Path:
 
 
 MINIMAL = ("json", "tarfile", "shutil", "shlex", "secrets")
-"""What the package python3-minimal of Debian leaves out of what is imported here."""
+"""Modules that we import and Debian's package python3-minimal lacks."""
 
 
 @pytest.mark.parametrize(
@@ -238,14 +238,14 @@ def test_the_names_of_files_are_utf_8_to_it_whatever_the_login_says(tmp_path: Pa
 
 
 def kept(folder: Path) -> Path:
-    """The copy of the program that a run has kept in a service's directory."""
+    """Return the copy of the program that a run has kept in a service's directory."""
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
     run = HostRun(("n", RUN.id, RUN.who, ""), {}, io.BytesIO())
     return Path(program.keep(run, str(folder), sources))
 
 
 def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
-    """What comes of a step that the copy there is to do."""
+    """Let the copy there run a step; return its exit status and output."""
     text = f"{place}\nn\nrun\n{{}}\n\n{len(step().text)}\n{step().text}"
     ended = subprocess.run([shell, "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
     return ended.returncode, ended.stdout
@@ -265,7 +265,7 @@ def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, sh
 def test_a_copy_whose_python_has_lost_modules_asks_for_the_program_anew(
     tmp_path: Path, modules: tuple[str, ...]
 ) -> None:
-    """What is sent then finds another Python, or says what is wrong with those that are there."""
+    """The program sent then finds another Python, or reports the fault of each one."""
     place = kept(tmp_path)
     python = lacking(tmp_path, *modules) / "python3"
     (place / "python").write_text(f"{python}\n")
@@ -275,7 +275,7 @@ def test_a_copy_whose_python_has_lost_modules_asks_for_the_program_anew(
     told = json.loads(ended.stdout.decode().removeprefix("\nn "))
     assert told == {"report": host_program.MISSING, "text": f"{python}: No module named '{modules[0]}'"}
     assert ended.returncode == 4
-    # By hand nobody sends it.
+    # Without a controller no run sends it.
     words = [str(python), "-I", "-S", str(place / "__main__.py"), "status"]
     by_hand = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert "Traceback" not in by_hand.stderr
@@ -330,7 +330,7 @@ def test_a_copy_of_somebody_else_is_never_run(tmp_path: Path) -> None:
 
 
 def test_a_copy_is_run_where_it_lies_and_nowhere_that_its_path_can_be_led(tmp_path: Path) -> None:
-    """Who may write above it could lead the path elsewhere between the look and the start."""
+    """An account that can write above it could redirect the path between the check and the start."""
     place = kept(tmp_path)
     (tmp_path / "link").symlink_to(place)
     (tmp_path / "folder").symlink_to(tmp_path)
@@ -358,7 +358,7 @@ def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path)
 
 @pytest.mark.parametrize("failpoint", ["setup.packages=fail", ""])
 def test_setup_is_for_root_and_says_so(failpoint: str) -> None:
-    """As nobody, whatever runs the tests."""
+    """As the account nobody, whichever account runs the tests."""
     if os.geteuid() != 0:
         pytest.skip("this has to become somebody else, which takes root")
     session = LocalShell(become=("setpriv", "--reuid=nobody", "--clear-groups"))

@@ -1,4 +1,4 @@
-"""The record of setup: what it says comes back, and a file that a setup was about to write counts as ours."""
+"""The record of setup: it reads back as written, and a file that a setup was about to write counts as ours."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_where_this_account_may_not_look_there_is_no_record(monkeypatch: pytest.
 
 
 def test_an_answer_that_the_account_has_cut_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may end the process that reads for root at any moment."""
+    """The account may end the process that reads for root at any moment."""
     if os.geteuid() != 0:
         pytest.skip("this has to become somebody else, which takes root")
     nobody = accounts.find("nobody")

@@ -1,4 +1,4 @@
-"""What drift says of a release, and that a MANIFEST can lead its reader nowhere."""
+"""drift on a release; and a MANIFEST cannot direct its reader to another place."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controller
 
 
 def kept(root: Path) -> Path:
-    """A copy of the program, as a run keeps it that is sent the program."""
+    """Keep a copy of the program, like a run that is sent the program."""
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
     return Path(program.keep(Run(("n", "run", "{}", ""), {}, io.BytesIO()), str(root), sources))
 
@@ -83,7 +83,7 @@ def test_the_interpreter_that_a_copy_of_the_program_names_is_one_of_the_system(
     if line is not None:
         (place / "python").write_text(line)
     assert told(root) == ({f"drift edited {place}/python"} if edited else set())
-    # Who is sent the program makes it anew.
+    # A run that is sent the program makes the copy anew.
     assert kept(root) == place
     assert told(root) == set()
 

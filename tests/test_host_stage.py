@@ -1,4 +1,4 @@
-"""Modules of the host's program that put a release on a host, on their own: what comes, is linked, and is started."""
+"""Modules of the host's program for a stage: receive, link, and start."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def digest(data: bytes) -> str:
 
 @contextmanager
 def piped(run: Run, data: bytes, *, more: bool = False) -> Iterator[None]:
-    """What a run reads comes from a pipe. more: the other end stays open."""
+    """Feed a run from a pipe. more: the write end stays open."""
     out, into = os.pipe()
     feeder = threading.Thread(target=_feed, args=(into, data, more))
     feeder.start()
@@ -54,13 +54,13 @@ def piped(run: Run, data: bytes, *, more: bool = False) -> Iterator[None]:
 
 @contextmanager
 def sent(run: Run, data: bytes, *, more: bool = False) -> Iterator[receive.Payload]:
-    """The payload of a run."""
+    """Feed a run with data; return its payload."""
     with piped(run, data, more=more):
         yield receive.Payload(run)
 
 
 def names(*path: Path | str) -> list[str]:
-    """What is in a directory."""
+    """Return the names in a directory."""
     return sorted(one.name for one in Path(*path).iterdir())
 
 
@@ -82,12 +82,12 @@ def place(tmp_path: Path) -> Iterator[Folder]:
 
 
 def below(folder: Folder) -> dict[str, bytes]:
-    """Everything in it, by path."""
+    """Return all files in it, by path."""
     top = Path(folder.path)
     return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
-# What comes
+# ---- receiving
 
 
 def test_bytes_that_came_with_the_lines_before_are_not_lost(run: Run) -> None:
@@ -145,7 +145,7 @@ def test_a_wheel_that_is_cut_or_another_is_none(run: Run, place: Folder, came: b
 
 @contextmanager
 def full_after(size: int) -> Iterator[None]:
-    """No file can get longer than that, as where the disk is full."""
+    """Limit the size of files, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -169,7 +169,7 @@ def test_what_the_disk_does_not_take_is_named(run: Run, place: Folder) -> None:
 
 
 def made(*members: tuple[str, bytes, bytes], **more: str) -> bytes:
-    """A tar of members: name, kind and content."""
+    """Return a tar of members: name, kind and content."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as packed:
         for name, kind, content in members:
@@ -225,7 +225,7 @@ def test_a_path_that_comes_twice_and_one_that_leads_by_a_link_are_refused(run: R
 
 def test_a_tar_that_is_cut_anywhere_is_refused(run: Run, tmp_path: Path) -> None:
     whole = b"".join(archive.pack((), {"MANIFEST": CODE, "run/web": CODE, "tool/x" + "y" * 120: CODE * 50}))
-    # The last record is padded: what a file takes ends before.
+    # The last record is padded: the content of a file ends earlier.
     ends = len(whole.rstrip(b"\0"))
     for cut in [*range(0, ends + 512, 512), ends - 1, ends - 700]:
         (tmp_path / str(cut)).mkdir()
@@ -243,7 +243,7 @@ def test_the_files_get_the_modes_of_a_release_and_lists_touch_no_disk(run: Run, 
 
 
 def test_memory_does_not_grow_with_what_comes(run: Run, place: Folder) -> None:
-    """A wheel and a file of 32 MB each, and three thousand small ones."""
+    """The input is a wheel and a file of 32 MB each, and three thousand small ones."""
     size, piece = 32_000_000, bytes(1000)
     whole = hashlib.sha256()
     for _ in range(size // 1000):
@@ -277,11 +277,11 @@ def test_memory_does_not_grow_with_what_comes(run: Run, place: Folder) -> None:
             tracemalloc.stop()
     feeder.join()
     assert len(names(place.path, "code")) == 3001
-    # The three thousand are packed in one piece by the test itself.
+    # The test itself packs the three thousand files in one piece.
     assert most < 8_000_000
 
 
-# What is linked
+# ---- linking
 
 
 def base(place: Folder, files: dict[str, bytes]) -> None:
@@ -386,7 +386,7 @@ def test_a_descent_leads_nowhere_else(place: Folder) -> None:
             descent.link(folders.at("here"), place, "none")
 
 
-# What a release is
+# ---- releases
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_a_release_is_as_its_lists_say_or_has_none(
     assert release.lists(place) == (digests if whole else {})
 
 
-# Who is started
+# ---- starting
 
 
 WHOLE = {"code/app.py": CODE, "MANIFEST": manifest({"app.py": CODE}), "EXECUTABLE": b"", "WHEELS": b"", "run/web": b"",

@@ -1,4 +1,4 @@
-"""However much a host says, and however deeply: what is kept of it has a bound, and so has the time it takes."""
+"""Output of a host in any amount and depth: the controller keeps a bounded part, in bounded time."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_json_does_not_have_comes_as_words() -> None:
 
 
 def test_an_answer_without_an_end_is_given_up() -> None:
-    """Once: a host that answered without an end filled the controller's memory."""
+    """Once: a host that answered forever filled the controller's memory."""
     with pytest.raises(TooMuch, match="64 MiB"):
         answer(reported("nonce", "fact", "x" * 65_000), 2 * KEPT)
 
@@ -72,7 +72,7 @@ def test_many_short_answers_count_as_what_they_take(monkeypatch: pytest.MonkeyPa
 
 
 def answer(piece: bytes, size: int) -> None:
-    """A transcript of so many bytes."""
+    """Return a transcript of this many bytes."""
     reader, transcript = Reader("nonce"), Transcript()
     for _ in range(size // len(piece)):
         for item in reader.feed(piece):
@@ -85,7 +85,7 @@ def test_a_nul_of_a_host_reaches_no_further_script() -> None:
 
 
 def _refusal(**values: object) -> str | None:
-    """What is said to a Python with these values; None when it is taken."""
+    """Return the refusal of a Python with these values; None if it is accepted."""
     named = {"python": "3.11.2", "abi": "cp311", "machine": "x86_64", "libc": ("glibc", 2, 36), **values}
     try:
         Target(**named)  # type: ignore[arg-type]  # a table of wrong ones
@@ -105,7 +105,7 @@ def test_a_python_that_cannot_be_asks_no_index_for_wheels(field: str) -> None:
 
 @pytest.mark.parametrize("libc", [("glibc", 2, 10**9), ("glibc", 10**4000, 2), ("musl", 1, -1), ("other", 1, 1)])
 def test_a_libc_that_cannot_be_makes_no_million_tags(libc: tuple[str, int, int]) -> None:
-    """Once: a host's word of its libc made pip consider a milliard of platforms."""
+    """Once: a host's report of its libc made pip consider a billion platforms."""
     assert _refusal(libc=libc) is not None
 
 

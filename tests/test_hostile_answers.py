@@ -1,4 +1,4 @@
-"""Whatever a host or a service says: it is data, bounded, and letters that a terminal can be given."""
+"""Output of a host or a service: always data, bounded, and printable on a terminal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ KEYS = {
 
 
 def document(kind: str) -> st.SearchStrategy[str]:
-    """Objects with the keys that somebody reads, and anything in them."""
+    """Objects with the keys that our readers use, and anything in them."""
     there: dict[str, st.SearchStrategy[object]] = {key: st.one_of(FOREIGN, ANY) for key in KEYS[kind]}
     if kind == "journal":
         there |= {"MESSAGE": st.one_of(document("line"), FOREIGN), "__CURSOR": st.just("c")}
@@ -62,13 +62,13 @@ def document(kind: str) -> st.SearchStrategy[str]:
 
 
 def nested(depth: int) -> str:
-    """An object that says something, with so many lists in each other in it."""
+    """Return an object with a message that contains this many nested lists."""
     inner = "[" * depth + "]" * depth
     return f'{{"message": "m", "level": {inner}, "MESSAGE": {inner}, "who": {{"git": {inner}}}, "v": {inner}}}'
 
 
 def shown(*texts: str) -> None:
-    """Written as a person gets it."""
+    """Write it as for a person."""
     stream = io.StringIO()
     writer = output.Writer(stream)
     for text in texts:
@@ -79,7 +79,7 @@ def shown(*texts: str) -> None:
 
 
 def encoded(value: dict[str, object]) -> None:
-    """Written as a program gets it: JSON to every reader, and printable ASCII."""
+    """Write it as for a program: JSON for every parser, in printable ASCII."""
     for indent in (None, 2):
         text = output.encoded(value, indent)
         assert text.replace("\n", "").isascii()
@@ -90,7 +90,7 @@ def encoded(value: dict[str, object]) -> None:
 @pytest.mark.parametrize("depth", [*range(1, 940, 50), *range(940, 1000), 2000, 100_000])
 def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     """Once: JSON nested a thousand deep, or a number of 5000 digits, in a journal or a history was a traceback."""
-    # There is a depth that a reader can just go down to, and a writer, further in, cannot.
+    # At some depth a reader still succeeds where a writer, further in, fails.
     entry = journal.parse("shire01", record(MESSAGE=nested(depth)))
     assert entry
     encoded(entry.as_dict())
@@ -100,18 +100,18 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
 
 
 def closed(text: str) -> Facts:
-    """A host whose front door is closed, and says why in these words."""
+    """Return a host with this reason for its closed front door."""
     return Facts(Told(state=State(maintenance=text)))
 
 
 def record(**fields: object) -> bytes:
-    """A line of journalctl."""
+    """Return a line of journalctl."""
     return json.dumps({"__REALTIME_TIMESTAMP": "1700000000000000", "__CURSOR": "c", **fields}).encode()
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_a_number_that_json_has_not_is_written_as_a_word(word: str) -> None:
-    """Once: --json passed on NaN and Infinity, which no JSON has."""
+    """Once: --json passed on NaN and Infinity, which JSON does not have."""
     line = f'{{"message": "m", "level": "info", "v": {word}, "w": [{word}]}}'
     encoded({"fields": log_text.fields(line)})
     assert log_text.format_line(line)[0].startswith(f"INFO m  v={word}")

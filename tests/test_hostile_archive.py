@@ -1,4 +1,4 @@
-"""What may lie in service/ under any name: a release holds plain files of it, byte for byte, or there is none."""
+"""Files of any name in service/: a release holds plain files, byte for byte, or there is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def put(root: Path, name: bytes, content: bytes = b"content") -> bool:
-    """Make a file of this name in service/; whether a file system has such a name at all."""
+    """Make a file of this name in service/; return true if the file system allows the name."""
     parts = name.split(b"/")
     if b"\0" in name or not all(0 < len(part) < 256 and part not in (b".", b"..") for part in parts):
         return False

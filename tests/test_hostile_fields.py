@@ -1,6 +1,6 @@
-"""Every field of service.yaml and hosts.yaml, every nasty text: refused in its place, or taken as it was written.
+"""Every field of service.yaml and hosts.yaml with every nasty text: refused with its place, or taken as written.
 
-The fields are taken from the classes that hold them, so one that is added later is tried as soon as it is there.
+The fields come from the classes that hold them, so a new one is tried at once.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ANYTHING = pytest.mark.promise(
 )
 # There are many fields.
 SOME = settings(max_examples=settings().max_examples // 5)
-# Said of the file itself, or of the place in it.
+# Faults of the file itself, or of this place in it.
 HOST_FIELDS = [name for name in Host.__dataclass_fields__ if name not in {"name", "service", "source", "place"}]
 
 
 def described(text: str) -> Service | UsageError:
-    """What becomes of a service.yaml of this text."""
+    """Return the service of this service.yaml, or its error."""
     path = Path("service.yaml")
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
@@ -43,7 +43,7 @@ def described(text: str) -> Service | UsageError:
 
 
 def hosts_of(text: str) -> Host | UsageError:
-    """What becomes of a hosts.yaml of this text: its only host."""
+    """Return the only host of this hosts.yaml, or its error."""
     Path("hosts.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         (host,) = inventory.load(Path(), {}).hosts
@@ -53,7 +53,7 @@ def hosts_of(text: str) -> Host | UsageError:
 
 
 def holds(found: Any, read: Read, text: str, file: str, path: str) -> bool:
-    """Whether the value arrived; if not, that it was refused in its place, in words that a terminal can be given."""
+    """Return true if the value arrived; otherwise assert a refusal with its place, printable on a terminal."""
     if isinstance(found, UsageError):
         told = list(output.error_lines(found))
         assert found.where
@@ -114,7 +114,7 @@ def test_any_text_is_taken_as_it_is_or_not_at_all(label: str, text: str) -> None
 @pytest.mark.parametrize("label", FIELDS)
 def test_what_yaml_could_mean_is_never_guessed(label: str) -> None:
     where = FIELDS[label]
-    # Nothing means that the line is not there, and a comment is one.
+    # Null counts as a missing line, and so does a comment.
     for text in sorted({*YAML} - {"null", "~", "a #b"}):
         found = described(written(where, text))
         if isinstance(found, UsageError):

@@ -1,4 +1,4 @@
-"""What may lie in service/, of every kind and at every moment: plain files of it are sent, or nothing is."""
+"""Files in service/ of every kind, changing at any moment: plain files are sent, or none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def link_of_a_folder(root: Path) -> None:
 
 
 def link_that_git_ignores(root: Path) -> None:
-    """git lists what it tracks below, and the link itself it was told to leave out."""
+    """git lists its files below the link, and was told to ignore the link itself."""
     link_of_a_folder(root)
     (root / ".gitignore").write_text("/service/app\n")
 
@@ -73,7 +73,7 @@ def unix_socket(root: Path) -> None:
 
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
-    """There, as the path of a socket is short."""
+    """Change to a directory, as the path of a socket is short."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -126,7 +126,7 @@ def test_what_is_no_plain_file_of_the_service_is_refused_by_name(
     except PermissionError:
         pytest.skip("only root makes devices")
     found = packed(root)
-    # git lists no pipes, devices and sockets: what it would not track is not the release's.
+    # git lists no pipes, devices and sockets: an untracked file is not part of the release.
     if git and isinstance(found, bytes):
         assert make in (pipe, block_device, endless_device, unix_socket)
         with tarfile.open(fileobj=io.BytesIO(found)) as tar:
@@ -193,7 +193,7 @@ def test_what_changed_between_its_digest_and_its_bytes_is_not_sent(root: Path, c
 def test_a_release_of_files_that_never_hold_still_is_whole_or_none(
     root: Path, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
-    """Once: a file that vanished or grew while the release was made was a traceback, or was packed half."""
+    """Once: a file that vanished or grew while the release was made was a traceback, or was packed in part."""
     path, end = root / "service/file", threading.Event()
 
     def fidget() -> None:

@@ -1,4 +1,4 @@
-"""A host that lies beside one that does not: every question is answered for the honest one, and soon."""
+"""A lying host beside an honest one: every query is answered for the honest one, and soon."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.fleet import Fleet, deployed
 from tests.hosts import MakeHosts
 from tests.promises.words import CALM, OTHERS
 
-# The login shell of the lying host. It runs what it is asked to, and puts lies before each answer; what it is to lie of
-# the facts themselves it puts into them, by the way that leads there. NONCE stands for the one of the script.
+# The login shell of the lying host. It runs each command, and prints lies before the output; lies about the facts go
+# into their JSON, at the path given. NONCE stands for the one of the script.
 LIAR = r"""#!/usr/bin/python3
 import json, os, subprocess, sys, threading
 
@@ -76,7 +76,7 @@ for line in shell.stdout:
     out.flush()
 sys.exit(shell.wait())
 """
-# A login shell that says nothing, closes all it has, and lives on.
+# A login shell that prints nothing, closes its streams, and lives on.
 MUTE = """#!/bin/sh
 exec </dev/null >/dev/null 2>&1 1>&- 2>&-
 exec sleep 100000
@@ -89,12 +89,12 @@ def report(word: str, rest: str) -> str:
 
 
 def fact(way: str, value: object) -> str:
-    """A lie in the facts themselves, in the place to which these words lead."""
+    """Return a lie in the facts themselves, at this path."""
     return f"FACT {json.dumps([way.split(), value])}"
 
 
 def deploys(count: int) -> list[str]:
-    """Half of them deploys of something new, half rollbacks."""
+    """Return a history: half deploys of a new release, half rollbacks."""
     half = count // 2
     done = [("deploy", number) for number in range(half)] + [("rollback", half - number) for number in range(2, half)]
     return [
@@ -147,7 +147,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def asked(fleet: Fleet, kind: str, verb: str) -> Ended:
-    """What `fab VERB` says while the first host tells these lies."""
+    """Run `fab VERB` while the first host tells these lies; return the result."""
     text = "".join(f"{line}\n" for line in LIES[kind])
     assert fleet.hosts[0].sh("cat >/etc/lies", text.encode()).returncode == 0
     began = time.monotonic()
@@ -155,7 +155,7 @@ def asked(fleet: Fleet, kind: str, verb: str) -> Ended:
     assert "Traceback" not in ended.both
     assert ended.status in {0, 1}, ended.both
     assert "fault of fab itself" not in ended.both
-    # Generous: the tests share the machine.
+    # Generous: other tests share the machine.
     assert time.monotonic() - began < 60
     return ended
 
@@ -216,7 +216,7 @@ def test_a_drop_in_without_a_directory_is_drift(fleet: Fleet) -> None:
 
 @contextmanager
 def mute(fleet: Fleet) -> Iterator[None]:
-    """Meanwhile the first host says nothing, ends nothing, and is reached all the same."""
+    """Let the first host print nothing and end nothing for the block, though it is reachable."""
     fleet.sh(0, "usermod -s /usr/local/bin/mute deploy")
     try:
         yield

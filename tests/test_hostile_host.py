@@ -1,4 +1,4 @@
-"""Nasty texts on a real host: each arrives in the process, unit or site that it is for, and does nothing else."""
+"""Nasty texts on a real host: each arrives in its process, unit or site, and has no other effect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.hosts import Hosts, MakeHosts
 from tests.nasty import PWNED, SYNTAX, TEXTS, UNICODE, YAML, in_yaml
 from tests.promises.words import NO_INJECTION
 
-# The longest name there may be, so that units, tags and variables are made of as much of it as they can take.
+# The longest possible name, so that units, tags and variables reach their limits.
 NAME = "a-0--9-z-nginx-socket-at-blu-e"
 APP = """
 import json
@@ -42,7 +42,7 @@ def create_app():
 
     return app
 """
-# What a process was given, for who looks from outside; a worker stays.
+# Writes a process's arguments to a file; a worker keeps running.
 SHOW = """
 import os
 import signal
@@ -73,17 +73,17 @@ class Place:
     hosts: Hosts
 
     def sh(self, command: str) -> str:
-        """What root sees on the host; the command has to succeed."""
+        """Run a command as root on the host, which must succeed; return its output."""
         ended = self.hosts[0].sh(command)
         assert ended.returncode == 0, f"{command}: {(ended.stdout + ended.stderr).decode(errors='replace')}"
         return ended.stdout.decode()
 
     def told(self, process: str) -> list[str]:
-        """The words that a process was started with."""
+        """Return the arguments of a process."""
         return self.sh(f"cat /var/lib/{NAME}/{process}").split("\0")
 
     def show(self, unit: str, name: str) -> str:
-        """A property of a unit."""
+        """Return a property of a unit."""
         return self.sh(f"systemctl show -p {name} --value {unit}").strip()
 
 
@@ -99,7 +99,7 @@ def place(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def words(dice: random.Random | None) -> list[str]:
-    """What a field of text can hold: all that is known to be nasty, or as much made up from it."""
+    """Return texts for fields: all nasty ones known, or random ones made of their pieces."""
     texts: list[str] = [*TEXTS]
     if dice:
         texts = ["".join(dice.choices([*SYNTAX, *UNICODE, *YAML], k=dice.randint(1, 6))) for _ in range(300)]
@@ -107,13 +107,13 @@ def words(dice: random.Random | None) -> list[str]:
 
 
 def parts(texts: list[str], count: int) -> list[list[str]]:
-    """The texts that may be words of a command, dealt out to so many."""
+    """Distribute the texts that may be arguments of a command over this many lists."""
     fit = [text for text in texts if formats.COMMAND.fits(shlex.join(["x", text])) and len(shlex.quote(text)) < 4000]
     return [fit[number::count] for number in range(count)]
 
 
 def description(texts: list[str], door: tuple[str, str, str]) -> str:
-    """A service.yaml that has the texts wherever they may be."""
+    """Return a service.yaml with the texts in every possible place."""
     path, server, listen = door
     names = ["hook", "worker", *(f"t{number}" for number in range(len(SCHEDULES)))]
     commands = {
@@ -131,7 +131,7 @@ def description(texts: list[str], door: tuple[str, str, str]) -> str:
 
 
 def written(values: dict[str, Any], indent: str = "") -> str:
-    """As YAML, each text between double quotes."""
+    """Return YAML with each text in double quotes."""
     found = ""
     for key, value in values.items():
         inner = isinstance(value, dict)
@@ -169,7 +169,7 @@ def _arrives(place: Place, texts: list[str], door: tuple[str, str, str]) -> None
 
 
 def _units_are_read_as_written(place: Place) -> None:
-    """The host's own programs find no fault in root's files, and read in them what was meant."""
+    """The host's own programs accept root's files, and read the intended values."""
     place.sh("nginx -t -q; visudo -c -q")
     found = place.sh(f"ls /etc/systemd/system | grep '^{NAME}' | grep -v wants").split()
     units = " ".join(name.replace("@.", "@blue.") for name in found)
@@ -185,7 +185,7 @@ def _units_are_read_as_written(place: Place) -> None:
 
 
 def _answers(place: Place, texts: list[str], door: tuple[str, str, str]) -> None:
-    """The front door has its name, and no other; what was asked for its health is what was written."""
+    """The front door answers to its name only, and the health check arrives as written."""
     path, server, listen = door
     answer = ask(place.hosts[0].address, "/told", server, 80).json()
     environ = {name: bytes.fromhex(value).decode() for name, value in answer["environ"].items()}

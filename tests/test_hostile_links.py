@@ -1,7 +1,7 @@
-"""Links planted by the accounts that are not root, wherever root works: root follows none of them.
+"""Links planted by accounts other than root in all places where root works: root follows none.
 
-Where the kernel lets an account make hard links to files of others (fs.protected_hardlinks=0), it plants those as well;
-on any other kernel root plants them here in its place.
+Where the kernel lets an account make hard links to files of others (fs.protected_hardlinks=0), it plants those, too;
+on any other kernel root plants them in its place.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ NAMED = (
     *("wheels", "wheels/.coming", "wheels/.part", ".program", f".program/{host_program.digest()}"),
     *("slots", "slots/blue", "slots/blue/release", "slots/green", "slots/green/release", "slots/green/is-green"),
 )
-"""Every path below the deploy account's directory that the program names, without what each run calls its own."""
+"""Every path below the deploy account's directory that the program names, except paths unique to a run."""
 PRECIOUS = "/etc/precious"
-# All that root must leave as it is: owner, mode, size, time of its content, and that content.
+# All attributes that root must not change: owner, mode, size, mtime, and the content.
 LOOK = f"find {PRECIOUS} -printf '%p %u %g %m %s %T@\\n' | sort; cat {PRECIOUS}/file {PRECIOUS}/directory/inner"
 
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves, with a copy of how it was."""
+    """One host that serves, with a copy of its first state."""
     made = deployed(module_hosts, tmp_path_factory.mktemp("links"), 1)
     made.sh(0, f"cp -a {ROOT} /root/kept; cp -a /run/myapp /root/kept-run")
     return made
 
 
 def precious(fleet: Fleet) -> str:
-    """Make anew what root has to leave alone; how it looks."""
+    """Recreate the files that root must leave alone; return their attributes."""
     fleet.sh(0, f"rm -rf {PRECIOUS}; install -d -m 700 {PRECIOUS} {PRECIOUS}/directory; cd {PRECIOUS}; umask 077; "
                 "echo keep | tee file directory/inner")  # fmt: skip
     return fleet.sh(0, LOOK)
@@ -47,7 +47,7 @@ def restored(fleet: Fleet) -> None:
 
 
 def plant(fleet: Fleet, path: str, kind: str) -> None:
-    """Put a link in the place of a path, as the account that owns its directory."""
+    """Replace a path by a link, as the account that owns its directory."""
     into = {"to a file": "file", "to a directory": "directory", "to nothing": "nothing", "hard": "file"}[kind]
     owner = fleet.sh(0, f"mkdir -p $(dirname {path}); stat -c %U $(dirname {path})").strip()
     if kind == "hard":
@@ -90,8 +90,8 @@ def test_systemd_follows_no_link_of_the_service(fleet: Fleet, owner: str) -> Non
     plant(fleet, f"{DATA}/deep/nothing", "to nothing")
     if owner == "myapp":
         plant(fleet, f"{DATA}/deep/hard", "hard")
-    # Where the owner is not the one that it should be, systemd gives it all that lies below: of hard links only the
-    # kernel keeps it.
+    # If the owner is wrong, systemd gives all files below to the right one: only the kernel can protect hard
+    # links.
     fleet.sh(0, f"chown {owner} {DATA}")
     for verb in (["restart"], ["stop"], ["start"], ["setup", "--as", "root"]):
         fleet.clone.done(*verb)
@@ -111,7 +111,7 @@ def test_nobody_can_put_another_directory_in_the_place_of_its_own(fleet: Fleet) 
 @pytest.mark.promise(ROOTS_OWN, "links planted by the deploy account and the service, and remove as root")
 def test_remove_follows_no_link(fleet: Fleet) -> None:
     before = precious(fleet)
-    # Those below another one of them would be planted through it.
+    # A path below another one would be planted through it.
     leaves = [path for path in PLACES if not any(other.startswith(f"{path}/") for other in PLACES)]
     more = [f"{folder}/{kind[-4:]}" for folder in (ROOT, DATA, f"{ROOT}/releases") for kind in KINDS]
     for number, path in enumerate([*leaves, *more]):

@@ -1,4 +1,4 @@
-"""What a service prints, answers and leaves on its host, at its worst: read by every verb, and never by a terminal."""
+"""The worst output, answers and files of a service: every verb reads them, and none reaches a terminal."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NOISE = b"\n".join([
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host with a service that shouts, and has shouted."""
+    """One host with a service that logs huge and hostile lines."""
     made = undeployed(module_hosts, tmp_path_factory.mktemp("shout"), 1)
     made.clone.write("service/shout.py", SHOUT)
     (made.clone.root / "service/noise").write_bytes(NOISE)
@@ -107,7 +107,7 @@ def create_app():
 
 @pytest.fixture(scope="module")
 def answering(fleet: Fleet) -> Fleet:
-    """The same host with a service that answers as a file of its own says."""
+    """The same host with a service that answers with the content of a file."""
     fleet.clone.write("service/answer.py", ANSWER)
     fleet.clone.replace("service/service.yaml", '"app:create_app()"', '"answer:create_app()"')
     fleet.clone.replace("service/service.yaml", "timeout: 30", "timeout: 2 ")

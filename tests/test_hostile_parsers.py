@@ -1,4 +1,4 @@
-"""Every parser of what a host says, fed with lies: it answers or refuses, soon, and in little memory."""
+"""Lies for every parser of host output: it answers or refuses, soon, and in little memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ NEW, OLD = "b" * 12, "a" * 12
 
 
 class Liar(Member):
-    """A member whose host has answered already."""
+    """A member whose host has already answered."""
 
     def __init__(self, said: Transcript) -> None:
         host = cast(Any, type("Host", (), {"name": "shire01", "user": "deploy", "python": None, "groups": ()}))
@@ -77,24 +77,24 @@ class Liar(Member):
 
 
 def facts_of(said: Transcript) -> Facts:
-    """The facts, read once where that was done already."""
+    """Return the facts; parse them unless that was done already."""
     read: Facts | None = vars(said).get("read")
     return read or facts.parse(said)
 
 
 def text_of(said: Transcript) -> str:
-    """All that was said, as one text."""
+    """Return all reports as one text."""
     return "\n".join(rest for rests in said.reports.values() for rest in rests)
 
 
 def journal_of(said: Transcript) -> list[journal.Entry]:
-    """The entries among what was said."""
+    """Return the journal entries among the reports."""
     found = (journal.parse("shire01", rest.encode()) for rests in said.reports.values() for rest in rests)
     return [entry for entry in found if entry]
 
 
 def read(said: Transcript) -> list[Report | Output]:
-    """It all again, as bytes that arrive in small pieces."""
+    """Parse all reports again, from bytes that arrive in small pieces."""
     reader, found = Reader(NONCE), []
     raw = b"".join(
         reported(NONCE, word, rest) + f"noise {rest}\n".encode() for word in said.reports for rest in said.reports[word]
@@ -105,7 +105,7 @@ def read(said: Transcript) -> list[Report | Output]:
 
 
 def kept(said: Transcript) -> None:
-    """All of it once more in another transcript."""
+    """Add all reports to another transcript."""
     again = Transcript()
     for item in read(said):
         again.add(item)
@@ -119,7 +119,7 @@ def merge_all(said: Transcript) -> list[str]:
 
 
 def stood(said: Transcript) -> None:
-    """As `fab status` shows a host."""
+    """Show a host like `fab status`."""
     line = status.describe("shire01", SERVICE, facts_of(said))
     status.mark_differing([line])
     status.table([line], 80)
@@ -146,14 +146,14 @@ def drifted(said: Transcript) -> object:
 
 
 def compared(said: Transcript) -> object:
-    """Each line between two that the other side has not: the most that a comparison can be made to look at."""
+    """Compare two texts that differ in every second line: the most work that a comparison can be made to do."""
     texts = text_of(said).split("\n")
     old, new = ("\n".join(f"{text}\n{side}{number}" for number, text in enumerate(texts)) for side in "ou")
     return difference.Comparison(200_000).lines(old.encode(), new.encode(), ("old", "new"))
 
 
 def each(read_one: Callable[[str], object]) -> Callable[[Transcript], object]:
-    """A parser of one line, for all of them."""
+    """Return a parser of all lines from a parser of one."""
 
     def parse(said: Transcript) -> None:
         for rests in said.reports.values():
@@ -171,7 +171,7 @@ def _refused(kind: type[Exception], call: Callable[[], object]) -> None:
 
 
 def typed_read(said: Transcript) -> None:
-    """Every text that is JSON, as what the program tells."""
+    """Parse every JSON text as facts of the program."""
     for rests in said.reports.values():
         for rest in rests:
             _refused(ValueError, lambda rest=rest: typed.read(Told, untrusted_json.load(rest)))  # type: ignore[misc]
@@ -239,9 +239,9 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.words.require": each(lambda text: words.require("a release", text, words.RELEASE, "look")),
     "deploy.probation.require_committed": lambda said: probation.require_committed(Liar(said), NEW),
 }
-"""Every function and class that is given what a host said, and how it is fed with it."""
+"""Every function and class that gets output of a host, and a way to feed it."""
 
-# They read nothing of a host: our own texts and files, or what one of the parsers above has made.
+# They read no output of a host: our own texts and files, or results of a parser above.
 NO_PARSERS = {
     "host.maintenance.accept", "host.maintenance.accepted", "host.maintenance.files", "host.protocol.Report",
     "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding", "host.facts.Facts",
@@ -256,7 +256,7 @@ SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
 
 
 def named(module: str, node: ast.FunctionDef | ast.ClassDef) -> bool:
-    """Whether this is given what a host said."""
+    """Return true if this gets output of a host."""
     if node.name.startswith("_"):
         return False
     if module in READING:
@@ -330,7 +330,7 @@ RESTS: dict[str, st.SearchStrategy[str]] = {
 
 
 def arrived(text: str) -> str:
-    """A text as a line has it that came over a wire."""
+    """Return a text as it arrives in a line."""
     return text.encode("utf-8", "replace").decode().replace("\n", " ").replace("\0", "\ufffd")
 
 
@@ -338,7 +338,7 @@ Steps = tuple[str | int, ...]
 
 
 def places(value: object, above: Steps = ()) -> Iterator[Steps]:
-    """The way to each value in a document."""
+    """Yield the path of each value in a document."""
     yield above
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in pairs:
@@ -346,7 +346,7 @@ def places(value: object, above: Steps = ()) -> Iterator[Steps]:
 
 
 def put(document: Any, way: Steps, value: object) -> Any:
-    """The document with this value there."""
+    """Return the document with this value there."""
     if not way:
         return value
     place = document
@@ -372,7 +372,7 @@ LIE = st.one_of(
 
 @st.composite
 def documents(draw: st.DrawFn) -> str:
-    """What a host serves, but for some lies, each in the place of a value; many of the right type."""
+    """An honest document with some lies, each in place of a value, many of the right type."""
     document = json.loads(json.dumps(HONEST))
     for way in draw(st.lists(st.sampled_from(PLACES), max_size=4)):
         with contextlib.suppress(LookupError, TypeError):
@@ -382,7 +382,7 @@ def documents(draw: st.DrawFn) -> str:
 
 @st.composite
 def transcripts(draw: st.DrawFn) -> Transcript:
-    """What a script may be made to say; as a rule enough of it is true to be believed."""
+    """A transcript that a script can be made to send; usually true enough to be believed."""
     said = Transcript()
     said.add(Report("facts", arrived(draw(documents()))))
     if draw(st.booleans()):
@@ -396,7 +396,7 @@ def transcripts(draw: st.DrawFn) -> Transcript:
 
 
 def honest(said: Transcript) -> None:
-    """Enough to plan, roll back and judge with."""
+    """Add enough to plan, roll back and decide on a probation."""
     said.add(Report("facts", json.dumps(HONEST)))
     for name in (OLD, NEW):
         said.add(Report("release", json.dumps({"id": name})))
@@ -417,7 +417,7 @@ def test_a_parser_answers_or_refuses_whatever_is_said(name: str) -> None:
 
 
 def _histories(count: int) -> Iterator[tuple[str, str]]:
-    """Half of them deploys of something new, half rollbacks to what was last."""
+    """Yield a history: half deploys of a new release, half rollbacks to the release before."""
     for number in range(count // 2):
         yield "history", json.dumps({"action": "deploy", "state": "done", "release": f"r{number}", "run": f"{number}"})
     for number in range(count // 2):
@@ -435,7 +435,7 @@ def _drop_ins(count: int) -> Iterator[tuple[str, str]]:
 
 
 def _files(count: int) -> Iterator[tuple[str, str]]:
-    """Edited ones, which are all alike in some lines and differ in the others."""
+    """Yield edited files that agree in some lines and differ in the others."""
     for number in range(count // 100):
         text = "".join(f"x{line % 50}\n{line}\n" for line in range(50)).encode()
         yield "drift", f"edited /opt/apps/myapp/releases/x/code/{number}"
@@ -478,7 +478,7 @@ LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
 
 
 LIMITED = {"difference.Comparison", "drift.examine"}
-"""What they do may grow with the square, up to a limit of its own."""
+"""Their work may grow with the square, up to a limit of its own."""
 
 
 @cache
@@ -502,7 +502,7 @@ def seconds(parse: Callable[[Transcript], object], said: Transcript) -> float:
 @pytest.mark.parametrize("name", sorted({parse: name for name, parse in PARSERS.items()}.values()))
 def test_four_times_as_much_takes_no_sixteen_times_as_long(name: str, kind: str) -> None:
     little, much = lie(kind, 1500), lie(kind, 6000)
-    # The clock of this thread alone; what else the machine does costs a second try.
+    # The clock of this thread alone; other load on the machine costs a second try.
     for _ in range(3):
         short, long = seconds(PARSERS[name], little), seconds(PARSERS[name], much)
         if long < (5 if name in LIMITED else 0.1) or long < 8 * short:
@@ -565,7 +565,7 @@ def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
 
 
 def test_the_way_back_of_a_history_is_what_it_was() -> None:
-    """Held against the plain way to say it."""
+    """Compare it with the plain algorithm."""
 
     @given(st.lists(st.tuples(st.sampled_from(["deploy", "rollback", "undo"]), st.sampled_from("abcd"))))
     def same(done: list[tuple[str, str]]) -> None:

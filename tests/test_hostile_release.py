@@ -1,4 +1,4 @@
-"""Releases that fight their end: one that puts it off for ever, and one that kills whatever is to take its place."""
+"""Hostile releases: one that delays its end forever, and one that kills every process of its successor."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.site import Site
 
 CONF = "service/gunicorn.conf.py"
 DRAIN, BOUND = 2, 15
-# The drain that nobody needs, the bound, and what a busy machine needs for all the rest.
+# The drain (unused), the bound, and a margin for a busy machine.
 SECONDS = DRAIN + BOUND + 25
 
-# Deaf to SIGTERM, and each second it asks systemd for ten minutes more.
+# Ignores SIGTERM, and asks systemd each second for ten minutes more.
 STUBBORN = """
 import os, signal, socket, threading, time
 
@@ -32,7 +32,7 @@ def when_ready(server):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=put_off, daemon=True).start()
 """
-# It kills every process of its account that is of another session: the other slot, the workers of another release.
+# Kills every process of its account in another session: the other slot, the workers of another release.
 MURDEROUS = """
 import os, signal, threading, time
 
@@ -56,7 +56,7 @@ def when_ready(server):
 
 @pytest.fixture(scope="module")
 def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """One host that serves a good release, with a worker beside it."""
+    """One host that serves a good release, with a worker."""
     hosts = module_hosts()
     made = Site(make(tmp_path_factory.mktemp("hostile"), hosts.inventory), hosts[0])
     made.clone.replace("service/service.yaml", "settle: 2", "settle: 0.5")
@@ -77,14 +77,14 @@ def site(served: Site) -> Iterator[Site]:
 
 
 def hostile(site: Site, text: str) -> tuple[str, str]:
-    """Deploy a good release, and then one that does this; both."""
+    """Deploy a good release, then one with this code; return both."""
     good = site.deploy()
     with site.changed(CONF, site.read(CONF) + text):
         return good, site.deploy()
 
 
 def killed(site: Site) -> int:
-    """How often the journal says that the end of a slot took too long."""
+    """Return the number of journal lines about a slot killed for its late end."""
     return int(site.sh("journalctl -q -o cat -t myapp-probation | grep -c 'put off its end for longer' || :"))
 
 
@@ -97,7 +97,7 @@ def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
     if verb in {"stop", "restart", "remove"}:
         ended = site.fab(verb, *(["--yes"] if verb == "remove" else []))
     else:
-        # What comes after the one that has the hostile slot for its former one, and has to wait for its end.
+        # The next release has the hostile slot for its former one, and waits for its end.
         good = site.edit() if verb != "rollback" else good
         site.clone.done("rollback" if verb == "rollback" else "deploy", "-H", "shire01")
         ended = site.fab("setup" if verb == "setup" else "restart")

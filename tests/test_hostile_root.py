@@ -1,4 +1,4 @@
-"""What root does on a host where the deploy account, or the one that was it before, has planted something."""
+"""Root's work on a host where the deploy account, or a former one, has planted files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = "/opt/apps/myapp"
 SETUP = ("setup", "--as", "root")
 WORDS = "what root alone may read"
 QUICK = 30
-"""Seconds that a verb may take on a busy machine; what hung here before did so for good."""
+"""Seconds that a verb may take on a busy machine; a verb that hung here never ended."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_root_reads_what_the_deploy_account_owns_as_that_account(fleet: Fleet, p
 
 @pytest.fixture
 def by_root(fleet: Fleet) -> Iterator[Fleet]:
-    """The same host, where root logs in."""
+    """Let root log in to the same host."""
     assert fleet.clone.inventory
     deployers, (host,) = fleet.clone.inventory, entries(fleet.clone.inventory).values()
     changed = write_inventory(deployers.with_name("root.yaml"), {"shire01": {**host, "user": "root"}})
@@ -122,7 +122,7 @@ while :; do mv race/etc race/kept; ln -s /etc race/etc; rm race/etc; mv race/kep
 @pytest.mark.promise(ROOTS_OWN, "a former deploy account that moves directories while root gives them away", part=1)
 @pytest.mark.parametrize("chance", ["first", "second", "third"])
 def test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots(fleet: Fleet, chance: str) -> None:
-    """A race, so `make promises` tries it more often. Once: a former deploy account at work while its files were given
+    """A race: `make promises` tries it more often. Once: a former deploy account at work while its files were given
     away made root change the owner of any file; after a change of the deploy account the new one could not deploy
     before the next boot.
     """
@@ -140,14 +140,14 @@ def test_a_former_account_that_is_at_work_makes_root_change_nothing_of_roots(fle
             ended = fleet.clone.fab(*SETUP)
             assert "Traceback" not in ended.both
             assert fleet.sh(0, look) == before
-            # Whoever deploys no more has nothing that runs, and reads no journal.
+            # The former account has no process, and reads no journal.
             assert fleet.hosts[0].sh(f"pgrep -u {former}").stdout == b""
             assert "systemd-journal" not in fleet.sh(0, f"id -nG {former}")
             fleet.sh(0, f"rm -rf {ROOT}/releases/race")
             fleet.clone.done(*SETUP)
             assert fleet.sh(0, f"find {ROOT} ! -user {user}") == ""
             assert "systemd-journal" in fleet.sh(0, f"id -nG {user}")
-            # Whoever deploys now finds nothing of the former one in its way.
+            # The new account finds no file of the former one in its way.
             assert fleet.sh(0, f"find /run/myapp -user {former}") == ""
             fleet.clone.done("restart")
             fleet.clone.done("status")

@@ -1,4 +1,4 @@
-"""What setup, as root, finds where others could write: it stops with a sentence before it changes anything."""
+"""setup, as root, in places where other accounts can write: it stops with a sentence before any change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SETUP = ("setup", "--as", "root")
 
 
 def refused(fleet: Fleet, *told: str) -> None:
-    """One clear sentence, and the host is as it was."""
+    """Assert one clear sentence, and an unchanged host."""
     look = "find /etc -xdev -type f ! -name 'g*' -printf '%p %T@ %U\\n' | sort | sha256sum"
     before = fleet.sh(0, look)
     ended = fleet.clone.fab(*SETUP)
@@ -53,7 +53,7 @@ def test_root_writes_only_below_what_is_roots_alone(fleet: Fleet, place: str, do
 
 @pytest.mark.promise(TWO_RUNS, "setup in the middle of a switch")
 def test_setup_waits_for_nobody_and_says_who_is_at_work(fleet: Fleet) -> None:
-    """Once: setup ran in the middle of somebody's switch."""
+    """Once: setup ran in the middle of another run's switch."""
     lock, who = "/run/myapp/lock/activate", '{"git":"Ann","host":"desk"}'
     line = f'{{"time":"2026-01-01T00:00:00Z","run":"r","action":"deploy","release":"abc","who":{who},"group":0}}'
     fleet.sh(0, f"echo '{line}' >{lock}; flock {lock} sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/run/holder; "
@@ -79,7 +79,7 @@ def test_a_verb_in_the_middle_of_setup_is_told_so(fleet: Fleet) -> None:
     assert ended.status == 1
     assert "is at work here since" in ended.out
     assert ": setup  (" in ended.out
-    # Killed, it holds nothing.
+    # A killed process holds no lock.
     fleet.sh(0, "until flock -n /run/myapp/lock/activate true; do :; done")
     fleet.clone.done(*SETUP)
 
@@ -100,7 +100,7 @@ def test_nothing_planted_where_the_lock_was_is_looked_at(fleet: Fleet, plant: st
 
 @pytest.mark.promise(ROOTS_OWN, "a hard link planted by an account that deploys no more")
 def test_a_new_account_is_given_no_file_that_was_not_the_former_ones(fleet: Fleet) -> None:
-    """Once: a change of the deploy account gave the new one what the former had only linked to."""
+    """Once: a change of the deploy account gave the new one files that the former had only linked to."""
     inventory = fleet.clone.inventory
     assert inventory
     (host,) = entries(inventory).values()

@@ -1,4 +1,4 @@
-"""A host on which others have left things: every verb works there, or says in a sentence why not."""
+"""A host with foreign files and bad state: every verb works there, or gives the reason in a sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.promises.words import ACCESS, CALM
 
 ROOT = "/opt/apps/myapp"
 RECORDS = ("{", "[]", "null", '{"id": "../../etc", "dirty": NaN}', '{"id": "$(reboot)"}', "[" * 40000, '{"id": "x"} {')
-"""What stands in a release.json."""
+"""Contents for release.json."""
 HISTORY = (
     '{"time":"2026-01-01T00:00:00Z","run":"r","action":"deploy","rel', "\\377\\001\\033[2J", "null", "[" * 40000,
     '{"time":NaN,"run":Infinity,"action":["deploy"],"release":{},"state":"started","who":[],"why":-Infinity}',
@@ -20,7 +20,7 @@ NAMES = ("a b", "$(reboot)", "-n", "*", "new\nline", "'", "\\", "\033[31m", ".hi
 
 
 def litter(folder: str, *suffixes: str) -> str:
-    """Commands that leave files, directories and links of every kind of name in a folder."""
+    """Return commands that make files, directories and links with every kind of name in a directory."""
     lines = [f"cd {folder}"]
     for number, name in enumerate(NAMES):
         for suffix in ("", *suffixes):
@@ -31,7 +31,7 @@ def litter(folder: str, *suffixes: str) -> str:
 
 
 def of_the_account() -> str:
-    """What lies below the deploy account's directory, and in its own part of /run."""
+    """Return commands that litter the deploy account's directory, and its part of /run."""
     places = [litter(f"{ROOT}/{place}") for place in ("releases", "venvs", "slots", "slots/blue", "slots/green")]
     places += [litter(f"{ROOT}/wheels", ".whl"), litter(ROOT), litter("/run/myapp/try"), litter("/run/myapp/ctl")]
     for number, record in enumerate(RECORDS):
@@ -44,13 +44,13 @@ def of_the_account() -> str:
 
 
 def of_root() -> str:
-    """What lies beside it."""
+    """Return commands that litter root's directories."""
     return "\n".join(litter(place) for place in ("/etc/myapp", "/run/myapp", "/etc/myapp/tls"))
 
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host that serves the second release of two, and is littered."""
+    """One host that serves the second release of two, with litter."""
     made = deployed(module_hosts, tmp_path_factory.mktemp("litter"), 1)
     made.edit()
     made.clone.done("deploy")
@@ -60,7 +60,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
     return made
 
 
-# Extra files, a wrong history and a change to come are what these are asked for.
+# These verbs report extra files, a wrong history and a pending change.
 FOUND = {"drift": 1, "history --verify": 1, "plan --check": 1}
 VERBS = (
     "plan", "status", "status --json", "releases", "releases --json", "health", "history", "history --json",
@@ -88,7 +88,7 @@ def test_every_verb_works_on_a_littered_host(fleet: Fleet, verb: str) -> None:
 
 @pytest.mark.promise(CALM, "a host on which root has left a directory among the venvs")
 def test_what_cannot_be_swept_away_does_not_make_a_deploy_fail(fleet: Fleet) -> None:
-    """Once: a deploy that was done was called failed, since root had left a directory among the venvs."""
+    """Once: a finished deploy was reported as failed, because root had left a directory among the venvs."""
     fleet.sh(0, f"mkdir -p {ROOT}/venvs/roots/deep")
     try:
         release = fleet.edit()

@@ -1,4 +1,4 @@
-"""What a file may say, in the texts that are made of it: it stays a value of the shell, a unit file, nginx and sudo."""
+"""Texts from files in the texts generated from them: they stay values for shell, unit files, nginx and sudo."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ pytestmark = pytest.mark.promise(
 
 SHELLS = ["dash", "bash"]
 RELEASE = "0123456789ab"
-# What schema.text lets through to any field.
+# Texts that schema.text allows in any field.
 WORDS = [text for text in TEXTS if text.isprintable() and len(text) <= 8192]
 SHOW = "import os, sys; os.write(1, b'\\0'.join(map(os.fsencode, sys.argv[1:])))"
 
 
 def run(shell: str, text: str, folder: Path, *words: str) -> bytes:
-    """What a shell prints for a script; nothing else may have come of it."""
+    """Run a script; return its output, and assert that it had no other effect."""
     (folder / "script").write_text(text, encoding="utf-8", errors="surrogateescape")
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
     program = [shutil.which(shell) or shell, *(["--posix"] if shell == "bash" else [])]
@@ -51,7 +51,7 @@ def run(shell: str, text: str, folder: Path, *words: str) -> bytes:
 
 
 def launched(shell: str, service: Service, folder: Path) -> list[bytes]:
-    """Run the launcher of `worker` from a folder of its own."""
+    """Run the launcher of `worker` in a directory of its own."""
     (folder / "home/code").mkdir(parents=True, exist_ok=True)
     text = launchers.render(service, RELEASE, "shire01", "27.0.1")["worker"]
     return run(shell, text.replace(f"/opt/apps/myapp/releases/{RELEASE}", f"{folder}/home"), folder).split(b"\0")
@@ -143,7 +143,7 @@ LISTEN = st.builds(
     st.ip_addresses(),
     st.integers(0, 70_000),
 )
-# Of each text that becomes a word of root's files: its shape, a plain one, and what may be in it.
+# Texts that become words of root's files: shape, a plain example, and possible characters.
 PLACES: dict[str, tuple[Shape, str, st.SearchStrategy[str]]] = {
     "schedule": (formats.SCHEDULE, "daily", st.text("abMon019*.,:/~_+ -", max_size=30)),
     "server name": (formats.SERVER_NAME, "a.example", st.text("ab019.-", max_size=30)),
@@ -154,7 +154,7 @@ PLACES: dict[str, tuple[Shape, str, st.SearchStrategy[str]]] = {
 
 
 def placed(place: str, text: str) -> Service:
-    """The service with this text in its place."""
+    """Return the service with this text in its place."""
     web = SERVICE.processes[0]
     if place == "schedule":
         return SERVICE._replace(processes=(web, Process("nightly", "x", text)))
@@ -168,7 +168,7 @@ def placed(place: str, text: str) -> Service:
 
 
 def lines(service: Service) -> list[str]:
-    """Root's files, line by line, each after its path."""
+    """Return root's files line by line, each after its path."""
     files = system_files.render(service, HostTraits("deploy", "www-data", True))
     return [line for file in files for line in (file.path, *file.text.splitlines())]
 
@@ -179,7 +179,7 @@ def lines(service: Service) -> list[str]:
 def test_a_word_in_files_of_root_changes_no_other_line(place: str, data: st.DataObject) -> None:
     shape, plain, texts = PLACES[place]
     text = data.draw(st.one_of(texts, ANY if place != "listen" else texts).filter(shape.fits))
-    # Two of one name are a fault of the file, which its reader refuses.
+    # The reader of the file refuses two processes of one name.
     assume(place != "process" or text != "web")
     try:
         found = lines(placed(place, text))

@@ -1,4 +1,4 @@
-"""Hosts that break the limits of SSH beside one that does not: it is answered for, and the memory stays as it is."""
+"""Hosts that break the limits of SSH beside an honest one: that one is answered, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOLD = {
 
 @pytest.fixture
 def beside(one_host: Hosts, tmp_path: Path) -> Iterator[Clone]:
-    """A clone whose inventory has a real host, two that lie, and one for which a stranger answers."""
+    """A clone with a real host, two lying ones, and one that a stranger answers for."""
     host = key()
     liars: dict[str, Callable[[socket.socket], Any]] = {
         "inflating": lambda end: serve(end, host, inflates).join(),

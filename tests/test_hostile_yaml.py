@@ -1,4 +1,4 @@
-"""Files made to hurt whoever reads them: refused in their place, in bounded time and memory, without a traceback."""
+"""Hostile YAML files: refused with their place, in bounded time and memory, without a traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.promises.words import CALM
 
 MIB = 1024 * 1024
 SECONDS = 20
-"""Of the processor's time, for a file of 1 MiB; on an idle machine none of these takes 3."""
+"""CPU time for a file of 1 MiB; on an idle machine none of these takes 3."""
 
 LAUGHS = b"a: &a [x, x, x]\n" + b"".join(
     b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 9)) for n in range(20)
@@ -65,7 +65,7 @@ REFUSED = {
     "a number of a mebibyte as a key": b"9" * (MIB - 10) + b": 1",
     "an escape beyond Unicode": b'a: "\\UFFFFFFFF"\n',
 }
-# Nothing is wrong with them but that they are long: what they say is refused later, as no text of a field is so long.
+# Only their length is wrong: they are refused later, as no text of a field is so long.
 TAKEN = {
     "a number of a mebibyte": b"a: " + b"9" * (MIB - 10),
     "a fraction of a mebibyte": b"a: 1." + b"9" * (MIB - 10),
@@ -107,7 +107,7 @@ def test_a_text_of_any_length_is_read_in_time(bomb: str) -> None:
 
 
 def sparse(path: Path) -> None:
-    """100 MB, of which none is written."""
+    """Make a sparse file of 100 MB."""
     with path.open("wb") as file:
         file.truncate(100_000_000)
 
