@@ -1,4 +1,4 @@
-"""An interpreter that the service could not run, or that others may change, is named before anything is begun."""
+"""An interpreter that the service cannot run, or that other accounts can change, is refused before any change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def clone(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def name_python(hosts: Hosts, path: str | None) -> None:
-    """Let hosts.yaml name this interpreter."""
+    """Name this interpreter in hosts.yaml."""
     text = yaml.safe_load(hosts.inventory.read_text())
     (host,) = text["hosts"].values()
     host.pop("python", None)
@@ -64,7 +64,7 @@ def name_python(hosts: Hosts, path: str | None) -> None:
 def test_one_that_the_service_cannot_run_is_refused_by_doctor_plan_and_deploy(
     clone: Clone, shire: Hosts, made: str, path: str, told: str
 ) -> None:
-    """Once: an interpreter in somebody's home was chosen, and the slot just did not start."""
+    """Once: an interpreter in a home directory was chosen, and the slot did not start, without a reason."""
     machine = shire[0]
     before = release_of(machine.address)
     assert machine.sh(made).returncode == 0
@@ -90,7 +90,7 @@ OLD = "echo Python 3.6.8; exit 1"
     (f"printf '#!/bin/sh\\n{OLD}\\n' >/usr/bin/python3; chmod 755 /usr/bin/python3", "Python 3.6.8 (/usr/bin/python3)"),
 ])  # fmt: skip
 def test_a_host_without_a_python_says_what_to_do(clone: Clone, shire: Hosts, made: str, told: str) -> None:
-    """The program itself needs one, before anything can be asked; the service goes on."""
+    """The program itself needs one before it can report facts; the service keeps running."""
     machine = shire[0]
     away = "mkdir /usr/hidden && mv /usr/bin/python3* /usr/hidden/"
     assert machine.sh(f"{away}; {made or 'true'}").returncode == 0

@@ -1,4 +1,4 @@
-"""A signal in the middle: hosts under way are finished, no other is begun, and what was only asked ends at once."""
+"""A signal during a run: hosts under way are finished, no other is begun, and queries end at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def interrupted(clone: Clone, number: signal.Signals, until: str, *words: str) -> tuple[int, str]:
-    """Send the signal to `fab WORDS` once `until` was printed; its status, and all that it said."""
+    """Signal `fab WORDS` once it has printed `until`; return its status and output."""
     with clone.start(*words) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -72,7 +72,7 @@ def test_a_signal_while_staging_begins_no_activation(fleet: Fleet) -> None:
 def test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun(fleet: Fleet) -> None:
     before = fleet.answering
     fleet.edit()
-    # A release that never gets ready is under way for as long as the health check may take.
+    # A release that never gets ready takes as long as its health check may.
     fleet.clone.replace("service/service.yaml", "path: /readyz", "path: /nowhere")
     fleet.clone.replace("service/service.yaml", "timeout: 30 ", "timeout: 6 ")
     try:
@@ -89,7 +89,7 @@ def test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun(fleet: Fle
     finally:
         fleet.clone.replace("service/service.yaml", "timeout: 6 ", "timeout: 30 ")
         fleet.clone.replace("service/service.yaml", "path: /nowhere", "path: /readyz")
-    # The host notices at its next line that nobody listens; until then the lock of the activation is held.
+    # The host notices a dead controller at its next line; until then the lock of the activation is held.
     fleet.sh(0, "flock -w 40 /run/myapp/lock/activate true")
     assert fleet.answering == before
     assert fleet.history("shire01")[-1]["state"] == "failed"

@@ -1,4 +1,4 @@
-"""hosts.yaml: what it says, what it refuses, and how the sandbox stands beside it."""
+"""hosts.yaml: its meaning, its refusals, and the sandbox beside it."""
 
 from __future__ import annotations
 

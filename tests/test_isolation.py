@@ -1,4 +1,4 @@
-"""What a service reaches with each `needs`, tried from inside it, and what fab says where a host cannot hold that."""
+"""The reach of a service with each `needs`, tried from inside it, and fab's message where a host cannot enforce it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.hosts import Hosts, MakeHosts
 
 UNIT = "/etc/systemd/system/myapp@.service"
 PORT = 9999
-# It tries to connect, and tells how that ended; as a program it leaves the answer in the state directory.
+# Tries to connect and reports the result; as a program it writes it to the state directory.
 REACH = """
 import ctypes, json, os, socket, sys
 
@@ -59,7 +59,7 @@ def io_uring():
 
 @pytest.fixture(scope="module")
 def shire(module_hosts: MakeHosts) -> Hosts:
-    """A host on which something listens at 127.0.0.1 alone."""
+    """A host with a listener at 127.0.0.1."""
     hosts = module_hosts()
     listen(hosts)
     return hosts
@@ -73,7 +73,7 @@ def listen(hosts: Hosts) -> None:
 
 @pytest.fixture(scope="module")
 def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone whose service tells what it reaches."""
+    """A clone whose service reports its reach."""
     clone = make(tmp_path_factory.mktemp("isolation"), shire.inventory)
     clone.write("service/reach.py", REACH)
     return clone
@@ -81,13 +81,13 @@ def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture(scope="module")
 def outside(shire: Hosts) -> Iterator[tuple[str, int]]:
-    """Another machine that listens: this one, as its hosts see it."""
+    """A listener on another machine: this one, from its hosts."""
     with socket.create_server((shire[0].network.address(1), 0)) as server:
         yield server.getsockname()[:2]
 
 
 def describe(clone: Clone, needs: list[str], outside: tuple[str, int]) -> Clone:
-    """A service with a worker, a job and a hook."""
+    """Describe a service with a worker, a job and a hook."""
     put(clone)
     address, port = outside
     command = f"{{}} {address} {port}"
@@ -105,7 +105,7 @@ def describe(clone: Clone, needs: list[str], outside: tuple[str, int]) -> Clone:
 
 
 def seen(hosts: Hosts, outside: tuple[str, int]) -> dict[str, dict[str, str]]:
-    """What each unit of the service reaches."""
+    """Return the reach of each unit of the service."""
     machine, (address, port) = hosts[0], outside
     machine.sh("systemctl start myapp-nightly.service")
     web = {
@@ -130,7 +130,7 @@ def test_every_unit_of_a_service_reaches_what_its_needs_open_and_no_more(
     describe(working, needs, outside).done("deploy", "-H", "shire01")
     for name, found in seen(shire, outside).items():
         assert (found["loopback"] == "reached", found["outside"] == "reached") == (loopback, beyond), (name, found)
-    # Nothing of this is left for an operator to see to.
+    # doctor leaves none of this to the operator.
     told = working.done("doctor", "-H", "shire01").out
     assert told == "shire01  ready\n"
 

@@ -1,4 +1,4 @@
-"""Jobs of timers: the release that one still runs stays, and how each ended the last time is seen."""
+"""Jobs of timers: the release that one still runs is kept, and the last result of each is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.echo import description, put
 from tests.hosts import MakeHosts
 from tests.site import ROOT, Site
 
-# What it runs names no release in its command line.
+# Its command line names no release.
 LONG = {"long": {"command": "sleep 100000", "schedule": "yearly"}}
 
 
@@ -28,7 +28,7 @@ def test_a_release_that_a_job_still_runs_is_kept_with_its_venv_until_it_ends(sit
     venv = site.sh(f"readlink -f {ROOT}/releases/{first}/venv")
     site.sh("systemctl start --no-block myapp-long.service; until pgrep -u myapp -x sleep; do sleep 0.1; done")
     pid = site.sh("pgrep -u myapp -x sleep")
-    # Another venv for those that come.
+    # Later releases get another venv.
     site.sh(f"runuser -u deploy -- mv {venv} {venv}0")
     site.sh(f"runuser -u deploy -- ln -sfn ../../venvs/{venv.rpartition('/')[2]}0 {ROOT}/releases/{first}/venv")
     for _ in range(3):
@@ -70,7 +70,7 @@ def jobs(site: Site, **commands: str) -> None:
 
 
 def test_how_a_job_ended_is_shown_by_status_and_doctor(site: Site) -> None:
-    """Once: a job that failed was seen by nobody."""
+    """Once: no verb showed a failed job."""
     jobs(site, good="true", bad="sh -c 'exit 3'", killed="sh -c 'kill -9 $$'", idle="true")
     site.sh("systemctl reset-failed myapp-idle.service 2>/dev/null || true")
     told = site.fab("status", "--json").json()["hosts"][0]["jobs"]

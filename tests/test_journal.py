@@ -1,4 +1,4 @@
-"""What is asked of journalctl and what its lines come to, without a host."""
+"""The arguments of journalctl, and the results of its lines, without a host."""
 
 from __future__ import annotations
 

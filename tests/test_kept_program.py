@@ -1,4 +1,4 @@
-"""The copy of the host's program on a real host: checked before each use, made anew if damaged, watched by drift."""
+"""The copy of the host's program on a real host: checked before each use, rebuilt if damaged, watched by drift."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_is_damaged_is_never_run_and_is_sent_anew(site: Site, fault: str) -
 
 
 def test_another_interpreter_in_its_place_is_drift(site: Site) -> None:
-    """Once: drift did not see that a copy of the program was to be run by another interpreter."""
+    """Once: drift did not notice that another interpreter would run the copy of the program."""
     was = site.sh(f"cat {PLACE}/python")
     script = "'#!/bin/sh\\nexec /usr/bin/python3 \"$@\"\\n'"
     site.sh(f"printf {script} >/srv/python3.11 && chmod 755 /srv/python3.11")
@@ -50,7 +50,7 @@ def test_another_interpreter_in_its_place_is_drift(site: Site) -> None:
     for words in ((), ("--as", "root")):
         ended = site.fab("drift", *words)
         assert (ended.status, f"EDITED  {PLACE}/python: it names no interpreter" in ended.out) == (1, True)
-    # As it says.
+    # As drift's message advises.
     site.sh(f"rm -r {PLACE}")
     site.done("restart")
     assert site.sh(f"cat {PLACE}/python") == was
@@ -92,7 +92,7 @@ def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) ->
     first = site.deploy()
     second = site.deploy()
     before = site.outcomes
-    # As it stands in the README there.
+    # As the README in it advises.
     command = site.sh(f"grep ^Status: {ROOT}/README").partition(":")[2].partition("(says")[0]
     told = site.sh(f"cd {ROOT} && {command}")
     assert "Traceback" not in told
@@ -117,7 +117,7 @@ def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) ->
     told = by_hand(site, "status")
     assert "maintenance  ON: clients get 503" in told
     site.sh(dict(one.split(None, 1) for one in told.splitlines())["next"].partition(": ")[2])
-    # What it says goes back.
+    # Its output goes back.
     command = by_hand(site, "status").rpartition("Back to the release before: ")[2]
     assert site.outcomes == before
     assert f"step committed {first}" in site.sh(command)

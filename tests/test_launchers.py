@@ -1,4 +1,4 @@
-"""What a unit execs: shown by running it."""
+"""The program that a unit execs, shown by running it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 
 
 def run(text: str, folder: Path, shell: str) -> list[bytes]:
-    """Run a launcher with a program in the place of what it execs; its words and its environment."""
+    """Run a launcher with a stand-in for the program it execs; return arguments and environment."""
     home = folder / "home"
     (home / "code").mkdir(parents=True, exist_ok=True)
     program = folder / "show"

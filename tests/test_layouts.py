@@ -1,4 +1,4 @@
-"""A host that an older version has set up: every clone says so, and setup moves it while it serves."""
+"""A host set up by an older version: every clone detects it, and setup migrates it while it serves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDED = "an older version of this tool has set the host up"
 
 
 def former_clone(folder: Path, hosts: Hosts) -> Clone:
-    """The project as it was; without its history there is none to be had."""
+    """Return a clone of the project as it was; skip without the project's history."""
     parts = ("fabfile.py", "fabric.yaml", "hosts.yaml", "tasks", "templates", "service")
     packed = subprocess.run(["git", "-C", PROJECT, "archive", FORMER, *parts], capture_output=True, check=False)
     if packed.returncode:
@@ -46,7 +46,7 @@ def former_clone(folder: Path, hosts: Hosts) -> Clone:
 
 @contextmanager
 def asked_inside(machine: Machine) -> Iterator[list[str]]:
-    """Requests to `listen:` all the while; yields what was answered, once the block has ended."""
+    """Send requests to `listen:` for the block; yield the answers, filled at its end."""
     client = (
         "rm -f /tmp/answers /tmp/enough; until [ -e /tmp/enough ]; do curl -sS --max-time 20 "
         f"http://{LOCAL}/slow/0.2 >>/tmp/answers 2>&1 || echo LOST >>/tmp/answers; done"
@@ -132,7 +132,7 @@ def test_a_host_that_was_moved_starts_its_slot_again(hosts: MakeHosts, tmp_path:
 
 @pytest.mark.promise(MOVED, "a release on probation when a host is moved")
 def test_a_move_ends_a_probation_and_the_committed_release_serves(hosts: MakeHosts, tmp_path: Path) -> None:
-    """Once: a host of the first layout that was moved in a probation would have answered 502 at its end."""
+    """Once: a host of the first layout that was migrated during a probation would have answered 502 at its end."""
     made = hosts()
     former = deployed(former_clone(tmp_path / "former", made), made, probation=60)
     committed = former.release()

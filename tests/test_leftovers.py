@@ -1,4 +1,4 @@
-"""What a run that died leaves on a host: it serves the old release or the new one, and the next run just works."""
+"""Remains of a dead run: the host serves the old release or the new one, and the next run works."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     made.clone.replace(
         YAML, "web: {workers: 4, threads: 1}", "web: {workers: 4, threads: 1}\n  clock: {command: sleep 1d}"
     )
-    # Twice, so that either slot has a release that could be started.
+    # Twice, so that either slot has a release that could start.
     made.deploy()
     made.deploy()
     return made
 
 
 def parts(site: Site) -> None:
-    """A staging that died."""
+    """Leave the remains of a dead stage."""
     site.sh(f"cd {ROOT} && runuser -u deploy -- mkdir -p releases/.part-x/code venvs/.part-x releases/.part-old-y")
 
 
 def links(site: Site) -> None:
-    """A rename that never came."""
+    """Leave the links of a rename that did not happen."""
     site.sh(f"cd {ROOT} && for at in . slots/green slots/blue; do ln -s nowhere $at/link.new-x; done")
 
 
 def marks(site: Site) -> None:
-    """A candidate that died with its run, before it was started."""
+    """Leave a candidate whose run died before it started."""
     site.sh("touch /run/myapp/try/blue /run/myapp/try/green")
 
 
 def candidate(site: Site) -> None:
-    """A candidate that runs, and that nobody switched to."""
+    """Leave a candidate that runs, without the traffic."""
     other = site.other
     site.sh(f"touch /run/myapp/try/{other} && systemctl start myapp@{other}.service")
 
 
 def probation(site: Site) -> None:
-    """A candidate that has the traffic, and was not committed."""
+    """Leave an uncommitted candidate that has the traffic."""
     candidate(site)
     site.sh(f"systemctl start myapp-live@{site.other}.service")
 
 
 def broken_candidate(site: Site) -> None:
-    """A candidate that came to its start limit."""
+    """Leave a candidate that reached its start limit."""
     candidate(site)
     site.sh(
         f"systemctl kill -s KILL --kill-who=main myapp@{site.other}.service; systemctl stop myapp@{site.other}.socket"
@@ -65,7 +65,7 @@ def broken_candidate(site: Site) -> None:
 
 
 def nothing_live(site: Site) -> None:
-    """No link that says where traffic goes."""
+    """Remove the link that directs the traffic."""
     site.sh("rm /run/myapp/live")
 
 
@@ -136,7 +136,7 @@ def test_a_controller_that_is_killed_leaves_the_host_well(site: Site, line: str)
 
 
 def reached(text: str, line: str, send: Callable[[int], None]) -> bool:
-    """Kill at the first line that holds these words."""
+    """Kill at the first line that contains these words."""
     if line not in text:
         return False
     send(signal.SIGKILL)

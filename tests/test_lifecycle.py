@@ -1,4 +1,4 @@
-"""A service's life beside its releases: stopped, started, told to stay down, taken away."""
+"""The life of a service beside its releases: stop, start, a stop that lasts, remove."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def standing(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture
 def up(standing: Clone, shire: Hosts) -> Iterator[Clone]:
-    """The same, and it serves again afterwards."""
+    """The same; after the test it serves again."""
     yield standing
     if state(shire[0]) != "active":
         standing.done("start", "-H", "shire01")
 
 
 def state(machine: Machine) -> str:
-    """Of everything that belongs to the service, in one word when it is the same."""
+    """Return the state of all the service's units, in one word if they agree."""
     units = "myapp.service myapp-worker.service myapp-nightly.timer"
     slot = machine.sh("basename $(readlink /opt/apps/myapp/current)").stdout.decode().strip()
     states = machine.sh(f"systemctl is-active {units} myapp@{slot}.service myapp@{slot}.socket").stdout.decode().split()
@@ -41,7 +41,7 @@ def state(machine: Machine) -> str:
 
 
 def closed(machine: Machine) -> bool:
-    """Whether nothing of the service answers, and being asked does not start it."""
+    """Return true if no unit of the service answers, and a request does not start one."""
     answer = ask(machine.address)
     return answer.status == 502 and state(machine) == "inactive"
 
@@ -135,7 +135,7 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
     before = everything(machine)
     deployed(clone, one_host, processes=WORKER)
     machine.sh("echo precious >/var/lib/myapp/file")
-    # A process that service.yaml does not have any more, and no setup has taken away yet.
+    # A process no longer in service.yaml that no setup has removed yet.
     put(clone).done("remove", "-H", "shire01", "--yes")
     left = everything(machine) - before
     assert {path for path in left if b"/var/lib/myapp" not in path} == {
@@ -159,7 +159,7 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
 
 
 def everything(machine: Machine) -> set[bytes]:
-    """What lies where the service has put something, or could have."""
+    """Return every path where the service has put a file, or could have."""
     found = machine.sh("find /etc /opt /run/myapp /var/lib -xdev -not -path '/etc/.pwd.lock' -not -name '*-' | sort")
     ignored = (b"/var/lib/nginx", b"/var/lib/systemd", b"/etc/systemd/system/multi-user.target.wants/nginx", b"/etc/rc")
     return {path for path in found.stdout.splitlines() if not path.startswith(ignored)}

@@ -1,4 +1,4 @@
-"""The internal stage: a TCP address of the service itself, without nginx or beside it."""
+"""`listen:`, the internal stage: a TCP address of the service, without nginx or beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOCAL = "127.0.0.1:8080"
 
 @pytest.fixture(scope="module")
 def shire(module_hosts: MakeHosts) -> Hosts:
-    """A host that never had an nginx."""
+    """A host without nginx."""
     hosts = module_hosts()
     hosts[0].sh("dpkg --purge --force-depends $(dpkg-query -W -f '${Package} ' 'nginx*'); rm -rf /etc/nginx")
     return hosts
@@ -34,7 +34,7 @@ def internal(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def inside(machine: Machine, path: str = "/healthz", *options: str, place: str = LOCAL) -> Any:
-    """What a program on the host is answered."""
+    """Return the answer that a program on the host gets."""
     answer = machine.sh(f"curl -sS --max-time 10 {' '.join(options)} http://{place}{path}")
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
@@ -42,7 +42,7 @@ def inside(machine: Machine, path: str = "/healthz", *options: str, place: str =
 
 @contextmanager
 def loaded(machine: Machine) -> Iterator[list[str]]:
-    """Twenty requests a second from inside, one connection each; yields what was answered, once the block has ended."""
+    """Send twenty requests a second from inside, one connection each; yield the answers, filled at the block's end."""
     machine.sh("rm -f /tmp/answers /tmp/enough")
     client = (
         "until [ -e /tmp/enough ]; do curl -sS --max-time 10 http://127.0.0.1:8080/slow/0.2 >>/tmp/answers 2>&1"

@@ -1,4 +1,4 @@
-"""Reading a lock: what it means, and every way it can be wrong, with its line."""
+"""Reading a lock: its meaning, and every error with its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The locks of a host: other accounts can neither open nor hold one, and a holder that should not be is named."""
+"""The locks of a host: other accounts can neither open nor hold one, and a foreign holder is named."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ for change in (os.unlink, os.rmdir, lambda path: os.rename(path, path + ".away")
             continue
         sys.exit(f"{path} can be changed")
 """
-# Takes a lock, and then becomes somebody else who still has it open.
+# Takes a lock, and then becomes another account with the lock still open.
 INHERITS = """
 import fcntl, os, sys, time
 lock = os.open(sys.argv[1], os.O_RDWR)
@@ -62,7 +62,7 @@ time.sleep(600)
 
 
 def test_a_lease_on_a_lock_is_named_with_its_file_and_its_account(fleet: Fleet) -> None:
-    """Once: a lease on a lock made setup fail without a word of whose it was."""
+    """Once: a lease on a lock made setup fail without naming its owner."""
     fleet.sh(0, f"cat >/opt/lease.py <<'END'\n{LEASE}END")
     fleet.sh(0, f"systemd-run -q --unit=lease -p User=deploy python3 /opt/lease.py {LOCKS}/activate")
     fleet.sh(0, "until [ -e /dev/shm/leased ]; do sleep 0.05; done")
@@ -75,7 +75,7 @@ def test_a_lease_on_a_lock_is_named_with_its_file_and_its_account(fleet: Fleet) 
 
 
 def held_by_a_stranger(fleet: Fleet, name: str) -> str:
-    """The pid of a process of `nobody` that holds this lock."""
+    """Hold this lock by a process of the account nobody; return its pid."""
     fleet.sh(0, f"cat >/root/inherits.py <<'END'\n{INHERITS}END")
     fleet.sh(0, f"systemd-run -q --unit=stranger python3 /root/inherits.py {LOCKS}/{name} $(id -u nobody)")
     fleet.sh(0, f"while flock -n {LOCKS}/{name} true; do :; done")
@@ -96,7 +96,7 @@ def test_a_holder_that_should_not_be_is_named(fleet: Fleet, name: str, verb: tup
         fleet.sh(0, "systemctl stop stranger")
     assert ended.status == 1
     assert f"{LOCKS}/{name} is held by process {pid} of nobody, which is neither root nor deploy" in ended.out
-    # It is no run that will end, and nobody waits for it.
+    # The holder is no run that will end, so no run waits for it.
     assert "a run whose controller is gone comes to its end" not in ended.out
     assert "Traceback" not in ended.both
 

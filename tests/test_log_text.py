@@ -1,4 +1,4 @@
-"""What a service said before it failed: the cause is on the screen, and at most 20 lines of it."""
+"""The log of a service before its failure: the screen shows the cause, in at most 20 lines."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ ENDED = [
     "myapp@green.service: Failed with result 'exit-code'.",
     "myapp@green.service: Deactivated successfully.",
 ]
-"""As systemd 252 says it."""
+"""Lines of systemd 252."""
 
 
 def plain(pid: int, level: str, message: str) -> str:
-    """A line of gunicorn's own log."""
+    """Return a line of gunicorn's own log."""
     return f"[2026-11-29 03:07:52 +0000] [{pid}] [{level}] {message}"
 
 
 def structured(level: str, message: str, **more: str) -> str:
-    """The same by the logger of the template's service."""
+    """Return the same from the logger of the template's service."""
     return json.dumps({"time": "2026-11-29T03:07:35.487Z", "level": level, "message": message, **more})
 
 
 def worker(pid: int) -> list[str]:
-    """What a worker of gunicorn 27.0.1 says that cannot import its application."""
+    """Return the log of a gunicorn 27.0.1 worker that cannot import its application."""
     said = "No module named 'nosuchmodule'"
     head = [plain(pid, "INFO", f"Booting worker with pid: {pid}"), plain(pid, "ERROR", "Exception in worker process")]
     return [*head, *TRACEBACK, said, plain(pid, "INFO", f"Worker exiting (pid: {pid})")]

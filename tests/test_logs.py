@@ -1,4 +1,4 @@
-"""`fab logs` on real hosts: what it chooses, how it looks, and that no byte of a line reaches the terminal as it is."""
+"""`fab logs` on real hosts: its selection and format, and no byte of a line reaches the terminal raw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own health checks are in the logs of nginx and of the service, and do not fill what `fab logs` shows."""
+"""Our own health checks are in the logs of nginx and of the service, but do not fill the output of `fab logs`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def requests(site: Site, *words: str) -> list[tuple[str, str]]:
-    """The source of each line, and what it is marked with."""
+    """Return the source of each line, and its check mark."""
     site.sh("journalctl --sync")
     lines = site.done("logs", *ASKED, "--json", *words).json()["lines"]
     return sorted((line["source"], line["fields"].get("check") or "") for line in lines)
@@ -38,7 +38,7 @@ def test_our_own_are_hidden_unless_asked_for_and_those_of_others_are_shown(site:
     shown = [(f"myapp@{before}", ""), ("nginx", "")]
     assert requests(site, "--since", since) == requests(site, "-n", "2") == shown
     every = requests(site, "--since", since, "--checks")
-    # By fab health at the slot and the door; by the restart at the slot, and at the door before and after the switch.
+    # By fab health at the slot and the front door; by the restart at the slot, and at the door before and after it.
     ours = [
         *[(f"myapp@{before}", way) for way in (before, "live")],
         *[(f"myapp@{site.slot}", way) for way in (site.slot, site.slot, "live")],

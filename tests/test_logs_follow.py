@@ -27,7 +27,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @contextmanager
 def following(clone: Clone, machines: Sequence[Machine], word: str) -> Iterator[Reader]:
-    """`fab logs -f` until the block ends, which begins when every machine's last line, this word, has been shown."""
+    """Follow with `fab logs -f` for the block, once every machine's last line (this word) has been shown."""
     for machine in machines:
         acted(machine, "", word)
     with clone.start("logs", "-f", "-n", "1", "--process", "actor") as process:

@@ -1,4 +1,4 @@
-"""Who wrote a line is what journald found out, never what the sender says: forged lines are their sender's own."""
+"""The source of a line is journald's finding, not the sender's claim: forged lines keep their real sender."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.logs_fleet import Reader, act, acted, deployed
 
 Fleet = tuple[Clone, Hosts]
 
-# All that a program without rights can tell journald about itself, by each of its three sockets.
+# All claims that an unprivileged program can make about itself, through each of journald's three sockets.
 FORGE = r"""
 import socket
 
@@ -68,13 +68,13 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def lines(clone: Clone, *words: str) -> list[dict[str, Any]]:
-    """What `fab logs` says of everything since today."""
+    """Return the lines of `fab logs` since today."""
     found: list[dict[str, Any]] = clone.done("logs", "--since", "today", "--json", *words).json()["lines"]
     return found
 
 
 def elsewhere(machine: Machine, word: str, *properties: str) -> None:
-    """Forge as a unit that is not the service's."""
+    """Forge from a unit that is not the service's."""
     code = f"WORD = {word!r}\n{FORGE}\nimport time\ntime.sleep(0.5)\n"
     machine.sh("cat >/tmp/forge.py", code.encode())
     ended = machine.sh(f"systemd-run -q --wait {' '.join(properties)} /usr/bin/python3 /tmp/forge.py")
@@ -113,7 +113,7 @@ def test_what_others_on_the_host_forge_is_not_shown(fleet: Fleet, account: str) 
 
 @contextmanager
 def following(clone: Clone, *words: str) -> Iterator[Reader]:
-    """`fab logs -f` until the block ends."""
+    """Run `fab logs -f` for the block."""
     with clone.start("logs", "-f", *words) as process:
         try:
             yield Reader(process)

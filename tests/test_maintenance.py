@@ -1,4 +1,4 @@
-"""Maintenance on real hosts: who asks is told, the host's own check goes on, and nothing but `off` opens the door."""
+"""Maintenance on real hosts: clients get the message, the host's own check continues, and only `off` ends it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def history(clone: Clone) -> list[dict[str, str]]:
 
 @pytest.fixture
 def nobody(clone: Clone, tmp_path: Path) -> Clone:
-    """A clone whose host nobody could reach: what it refuses, it refuses before any contact."""
+    """A clone with an unreachable host: refusals come before any contact."""
     clone.inventory = tmp_path / "hosts.yaml"
     clone.inventory.write_text(json.dumps({"hosts": {"shire01": {"address": "192.0.2.1"}}}))
     return clone

@@ -1,4 +1,4 @@
-"""Maintenance on a host: one rename closes the door, one opens it, and nothing else of it is left."""
+"""Maintenance on a host: one rename closes the front door, one opens it, and neither leaves a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGES = {"page.html": b"<p>soon", "page.json": b"{}\n", "state.json": b'{"messag
 
 @pytest.fixture
 def host(tmp_path: Path) -> ShellHost:
-    """It serves, and its front door answers as nginx would if it is closed."""
+    """A host that serves, with a front door that answers as nginx would if it is closed."""
     made = serving(ShellHost(tmp_path))
     (made.folder / "front").write_text("503")
     return made
@@ -109,7 +109,7 @@ def test_a_link_in_its_place_is_taken_away_and_led_nowhere(host: ShellHost, to: 
 
 
 def test_what_cannot_be_cleared_away_is_told(host: ShellHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of root's own directory, which the deploy account may rename and not empty."""
+    """Such as root's own directory, which the deploy account may rename but not empty."""
     (host.root / "maintenance").mkdir()
     told: list[str] = []
     step = {"name": "myapp", "root": str(host.root)}

@@ -1,4 +1,4 @@
-"""Merging by time, and cutting bytes into lines: held by what any sequence of them must come to."""
+"""Merging by time, and cutting bytes into lines: properties that hold for any sequence of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exception of one host's work is that host's error: the others' results stay, and the log has the traceback."""
+"""An exception in one host's work is that host's error: the others' results stay, and the log has the traceback."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FAULTS: list[Exception] = [
 
 
 class Said(Member):
-    """A member whose host answers with an exception, or with nothing at all."""
+    """A member whose host raises an exception, or prints one line."""
 
     def __init__(self, name: str, fault: Exception | None) -> None:
         host = cast(Any, type("Host", (), {"name": name, "user": "deploy", "python": None, "groups": ()}))
@@ -59,14 +59,14 @@ class Said(Member):
         yield self
 
     def sendall(self, data: bytes) -> None:
-        """The nonce of `fab exec` stands in its script."""
+        """Take the nonce of `fab exec` from its script."""
         self.nonce, self.follows = data.split(b"\n", 2)[1].rpartition(b" ")[2], b"--follow" in data
 
     def shutdown_write(self) -> None:
-        """Nothing more comes."""
+        """Do nothing: no more input comes."""
 
     def settimeout(self, seconds: float | None) -> None:
-        """Nothing is waited for."""
+        """Ignore it: no call waits."""
 
     def recv(self, size: int) -> bytes:  # noqa: ARG002 - of a channel
         if self.fault:
@@ -76,7 +76,7 @@ class Said(Member):
 
     @property
     def status_event(self) -> threading.Event:
-        """It has ended."""
+        """Return an event that is already set."""
         ended = threading.Event()
         ended.set()
         return ended
@@ -94,7 +94,7 @@ def _name(member: Member) -> str:
 
 
 def checked(error: LoopError | None) -> LoopError:
-    """Of its host, with a way on, and short."""
+    """Assert an error of its host that is short and has a next step."""
     assert error
     assert (error.where, bool(error.next)) == ("shire01", True)
     assert error.exit_status == 1
@@ -251,7 +251,7 @@ def test_long_lines_wait_in_little_memory() -> None:
 
 
 class Endless(Said):
-    """A host that goes on talking, at once and for ever."""
+    """A host that sends output at once and forever."""
 
     def recv(self, size: int) -> bytes:
         return b"x\n" * (size // 2)

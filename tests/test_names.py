@@ -1,4 +1,4 @@
-"""The name of a service: what a host has of that name stays, and what setup made is what remove takes."""
+"""The name of a service: files of that name on a host stay, and remove takes only what setup made."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_an_account_that_cannot_be_removed_is_still_known_as_ours(host: Hosts, t
         assert "made user inn\n" in sh(host, "cat /etc/inn/setup")
     finally:
         sh(host, "rm /usr/local/sbin/userdel")
-    # Neither the next setup nor the next remove takes it for somebody else's.
+    # Neither the next setup nor the next remove takes the account for another owner's.
     clone.done("deploy", "-H", "shire01")
     clone.done("remove", "-H", "shire01", "--yes", "--data")
     assert host[0].sh("id inn").returncode != 0
@@ -154,7 +154,7 @@ def test_another_clone_of_that_name_is_told_whose_service_it_would_replace(host:
     other.done("deploy", "-H", "shire01", "--take-over")
     assert "origin git@git.example:other.git\n" in sh(host, "cat /etc/twice/setup")
     assert first.fab("deploy", "-H", "shire01").status == 1
-    # A clone without a remote is not the one whose remote the record names.
+    # A clone without a remote differs from the clone whose remote is in the record.
     git(first.root, "remote", "remove", "origin")
     for verb in ("plan", "deploy", "setup"):
         ended = first.fab(verb, "-H", "shire01")

@@ -1,4 +1,4 @@
-"""A host that serves others too: what was there before works before, during and after."""
+"""A host with other services: they work before, during and after ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ server {{
 
 
 def settle_in(machine: Machine, name: str = "neighbour.example", default: str = " default_server") -> None:
-    """Somebody else's site, running before we come."""
+    """Set up another owner's site before ours."""
     machine.sh("rm -f /etc/nginx/sites-enabled/default")
     made = machine.sh(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=neighbour"
@@ -46,7 +46,7 @@ def neighbour_answers(address: str, name: str = "neighbour.example") -> bool:
 
 @contextmanager
 def asked_all_the_while(address: str) -> Iterator[list[str]]:
-    """Ask the neighbour until the end of the block; yields what went wrong."""
+    """Send requests to the neighbour for the block; yield the failures."""
     over, wrong = threading.Event(), list[str]()
 
     def client() -> None:
@@ -78,7 +78,7 @@ def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone:
 
 
 def test_a_site_that_answers_for_unknown_names_without_saying_so_keeps_them(clone: Clone, one_host: Hosts) -> None:
-    """Once: a setup that put the former nginx file back ended before nginx had it."""
+    """Once: a setup that put the former nginx file back ended before nginx had reloaded it."""
     settle_in(one_host[0], default="")
     clone.inventory = one_host.inventory
     ended = put(clone).fab("setup", "-H", "shire01")

@@ -1,4 +1,4 @@
-"""No code of a release or of its wheels runs outside the service's sandbox, whatever is done with them on a host."""
+"""No code of a release or its wheels runs outside the service's sandbox, whatever verb handles them on a host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.promises.words import SANDBOXED
 from tests.site import ROOT, Site
 
 RAN = "/opt/ran"
-"""Where anybody may write but within the sandbox, which uses STATE_DIRECTORY."""
+"""Writable for every account, but not from the sandbox, which uses STATE_DIRECTORY."""
 
 TELL = f"""import os
 for place in ("{RAN}", os.environ.get("STATE_DIRECTORY", "")):
@@ -36,19 +36,19 @@ PROGRAM = f"#!/bin/sh\necho program >>{RAN}/ran\nexit 1\n"
 
 
 def tell(name: str) -> str:
-    """A module that leaves a line where it may, with its uid."""
+    """Return a module that appends a line with its uid there."""
     return TELL.format(name=name)
 
 
 def mischief(site: Site, links: Path, version: str = "1.0", **files: str) -> None:
-    """Put a wheel into the lock that would do something wherever a Python starts in its venv."""
+    """Lock a wheel that runs code whenever a Python starts in its venv."""
     numbers = re.search(r"^gunicorn==([0-9.]+)", site.read("service/requirements.txt"), re.MULTILINE)
     assert numbers
     brought = {
         "mischief.pth": f"import os; exec({tell('pth')!r})\n",
         "sitecustomize.py": tell("sitecustomize"),
         "usercustomize.py": tell("usercustomize"),
-        # Later in the alphabet than gunicorn, so that it has its way.
+        # Later in the alphabet than gunicorn, so that it wins.
         "gunicorn/__init__.py": tell("gunicorn") + SHADOW.format(numbers=numbers[1].replace(".", ", ")),
         f"mischief-{version}.data/scripts/activate": PROGRAM,
         **files,
@@ -64,7 +64,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     hosts = module_hosts()
     made = Site(make(tmp_path_factory.mktemp("mischief"), hosts.inventory), hosts[0])
     quicken(made.clone)
-    # Whoever starts a Python with the code in its path meets this one.
+    # A Python started with the code in its path loads this module.
     made.clone.write("service/sitecustomize.py", tell("the code"))
     made.clone.replace("service/service.yaml", "keep: 5", "keep: 2")
     made.sh(f"mkdir -m 0777 {RAN} && chmod 0777 {RAN}")
@@ -74,17 +74,17 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def nobody_outside(site: Site) -> None:
-    """Nothing of it ran as anybody but the service, in its sandbox, where it did."""
+    """Assert that the code ran only as the service, in its sandbox."""
     assert site.sh(f"cat {RAN}/ran 2>/dev/null || true") == ""
     told = {tuple(line.split(" ", 1)) for line in site.sh("cat /var/lib/myapp/ran").splitlines()}
     uid = site.sh("id -u myapp")
-    # A distribution may have a sitecustomize of its own, which comes first.
+    # A distribution may have its own sitecustomize, which comes first.
     assert {(uid, "pth"), (uid, "gunicorn")} <= told
     assert {who for who, _ in told} == {uid}
 
 
 def again(clone: Clone, failpoint: str) -> None:
-    """A deploy that breaks there."""
+    """Run a deploy that breaks there."""
     clone.environment["FAILPOINT"] = failpoint
     try:
         assert clone.fab("deploy", "-H", "all").status == 1
@@ -110,7 +110,7 @@ def test_no_verb_runs_code_of_a_release_or_its_wheels_outside_the_sandbox(site: 
     site.done("start")
     site.done("setup")
     nobody_outside(site)
-    # More than are kept, so that some are pruned.
+    # More than `keep` allows, so that some are pruned.
     kept = site.releases
     for _ in range(3):
         site.deploy()

@@ -1,4 +1,4 @@
-"""Trees: merging keeps the place of every value, and plain data is canonical."""
+"""YAML trees: a merge keeps the place of every value, and plain data is canonical."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A before_activate whose run was killed goes on, and nothing else begins beside it."""
+"""A before_activate whose run was killed continues, and no other run begins beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another local user does on a host that looks like the service's own, and is not taken for it."""
+"""Imitations by another local user on a host: none passes for the service's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.promises import traffic
 from tests.site import ROOT, Site
 
 DRAIN = 12
-# Listens at both paths, in a /run of its own: two connections wait to be accepted at each, and one has been.
+# Listens at both paths, in a /run of its own: two connections wait to be accepted at each, and one is accepted.
 LOOKALIKE = """
 import os, socket, time
 os.mkdir("/run/myapp")
@@ -35,7 +35,7 @@ for slot in ("blue", "green"):
 time.sleep(600)
 """
 
-# Names a release in its command line, and lets nobody look into it. Only the service can open the release itself.
+# Names a release in its command line, and hides from other users. Only the service can open the release itself.
 NAMES_IT = """
 import ctypes, os, sys, time
 try:
@@ -48,7 +48,7 @@ open("/tmp/ready", "w")
 time.sleep(600)
 """
 
-# All that any user can read of what runs; and, which only root and the deploy account can, the nonce of the run.
+# Reads all that any user can of running processes; and, as root or the deploy account, the nonce of the run.
 ARGUMENTS = """
 import glob, os, time
 seen, nonces = set(), set()
@@ -67,7 +67,7 @@ time.sleep(600)
 """
 
 
-# By the program that the host keeps.
+# Uses the program that the host keeps.
 SOCKETS = """
 import sys
 sys.path.insert(0, "{place}")
@@ -86,7 +86,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 @contextmanager
 def stranger(site: Site, command: str, program: str, ready: str, account: str = "nobody") -> Iterator[None]:
-    """Meanwhile the account runs COMMAND, with this as /tmp/program.py; READY is when it does."""
+    """Run COMMAND as the account for the block, with this as /tmp/program.py; wait until READY holds."""
     site.sh(f"cat >/tmp/program.py <<'END'\n{program}END")
     site.sh(f"systemd-run -q --unit=stranger -p User={account} {command}")
     try:
@@ -146,7 +146,7 @@ def test_the_nonce_of_a_run_stands_in_no_argument(site: Site) -> None:
 
 
 def test_a_socket_is_known_on_any_device(site: Site) -> None:
-    """The C library and the kernel write minor numbers above 255 in two ways."""
+    """The C library and the kernel encode minor numbers above 255 differently."""
     site.sh("for at in $(seq 256); do mkdir -p /mnt/$at && mount -t tmpfs none /mnt/$at; done")
     site.sh("mkdir -p /run/high && mount -t tmpfs none /run/high")
     bind = (

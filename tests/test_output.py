@@ -1,4 +1,4 @@
-"""What is written to a person or a program."""
+"""Output for a person or a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The directory of the tests' hosts has a name that anybody can guess: root uses one that is its own, or none."""
+"""The directory of the tests' hosts has a guessable name: root uses its own one, or none."""
 
 from __future__ import annotations
 

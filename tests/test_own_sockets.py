@@ -1,4 +1,4 @@
-"""Where nginx and the proxy of `listen:` go: to the slots of this service, by root's link, and nowhere else."""
+"""nginx and the proxy of `listen:` reach only this service's slots, through root's link."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.promises.words import OWN_SOCKETS
 
 ROOT = "/opt/apps/myapp"
 LOCAL = "127.0.0.1:8080"
-# Another service of this host, whose socket nginx and the proxy of `listen:` may open.
+# Another service of this host, with a socket that nginx and the proxy of `listen:` may open.
 ANOTHER = """
 import http.server, os, socketserver
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -35,7 +35,7 @@ server = socketserver.UnixStreamServer("/run/another/http.sock", Answer)
 os.chmod("/run/another/http.sock", 0o666)
 server.serve_forever()
 """
-# All that a deploy account can put in the place of what is its own.
+# Every file that a deploy account can replace among its own.
 PLANTED = f"""
 mkdir -p /home/deploy/fake && cd /home/deploy/fake && chmod 711 . ..
 touch is-blue is-green && ln -sfn /run/another/http.sock http.sock
@@ -93,7 +93,7 @@ def shire(module_hosts: MakeHosts) -> Hosts:
 
 @pytest.fixture(scope="module")
 def clone(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A service that is reached by both ways, and whose deploy account has the exact rules alone."""
+    """A service with both ways in, whose deploy account has the exact rules alone."""
     made = deployed(make(tmp_path_factory.mktemp("own")), shire, listen=LOCAL)
     shire[0].sh("find /etc/sudoers.d -type f ! -name myapp ! -name README -delete")
     return made
@@ -106,7 +106,7 @@ def sh(hosts: Hosts, command: str) -> str:
 
 
 def inside(hosts: Hosts, path: str = "/healthz", *options: str) -> str:
-    """What a program on the host is answered by `listen:`, or by what its arguments say."""
+    """Return the answer that a program on the host gets from `listen:`, or as curl's options say."""
     return hosts[0].sh(f"curl -sS --max-time 10 {' '.join(options)} http://{LOCAL}{path}").stdout.decode()
 
 
@@ -139,7 +139,7 @@ def test_no_link_of_the_deploy_account_leads_to_another_service(clone: Clone, sh
 
 
 def upload(address: str, port: int, seconds: float, answers: list[bytes]) -> None:
-    """POST to /echo, a byte now and then; the whole answer goes to the list."""
+    """POST to /echo byte by byte; append the whole answer to the list."""
     wire: socket.socket = socket.create_connection((address, port), timeout=60)
     if port == 443:
         context = ssl.create_default_context()
@@ -192,12 +192,12 @@ def test_an_upload_of_five_seconds_outlives_a_deploy(clone: Clone, shire: Hosts)
     for told, serves in ((by_nginx[0].decode(), after), (by_listen[0], before)):
         assert told.startswith("HTTP/1.1 200 "), told
         answer = json.loads(told.partition("\r\n\r\n")[2])
-        # nginx has the whole of it before it connects; the proxy is connected from the first byte on.
+        # nginx reads the whole request before it connects; the proxy connects at the first byte.
         assert (answer["length"], answer["release"]) == (50, serves)
 
 
 def secret(hosts: Hosts) -> str:
-    """What the host's own check shows."""
+    """Return the secret of the host's own check."""
     return sh(hosts, "cat /etc/myapp/check/live").split()[1]
 
 

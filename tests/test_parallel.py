@@ -1,4 +1,4 @@
-"""Many hosts at once: what each says arrives in order, and nobody waits for somebody who has gone."""
+"""Many hosts at once: the events of each arrive in order, and a run does not wait for a reader that has gone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_reader_that_goes_away_lets_the_works_end() -> None:
     ended = threading.Event()
 
     def work(emit: Emit) -> None:
-        # Far more than the queue between them holds.
+        # Far more than the queue holds.
         for number in range(50_000):
             emit(number)
         ended.set()

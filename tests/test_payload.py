@@ -1,4 +1,4 @@
-"""What goes to a host on standard input, and that a host makes a venv of it with its own Python alone."""
+"""The data sent to a host on standard input, from which its own Python alone makes a venv."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.test_golden import SERVICE
 
 
 def unpacked(pieces: Iterable[bytes], wheels: bool = False) -> dict[str, tuple[int, bytes]]:
-    """Path to mode and content; wheels: they come first."""
+    """Return path to mode and content; wheels: they come first."""
     stream, found = io.BytesIO(b"".join(pieces)), {}
     if wheels:
         lines = list(iter(lambda: stream.readline().decode().split(), []))
@@ -46,7 +46,7 @@ def unpacked(pieces: Iterable[bytes], wheels: bool = False) -> dict[str, tuple[i
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    """Two files, one of which can be executed."""
+    """Two files, one of which is executable."""
     entries = []
     for name, content, executable in (("app.py", b"app = 1\n", False), ("bin/run", b"#!/bin/sh\n", True)):
         path = tmp_path / name

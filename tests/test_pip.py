@@ -1,4 +1,4 @@
-"""The two calls of the real pip, on distributions that lie on disk."""
+"""The two calls of the real pip, with distributions on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would do on one host, decided from its facts."""
+"""The plan of a run on one host, from its facts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def release(*paths: str) -> Release:
 
 
 def host(changes: Mapping[str, object] | None = None) -> Facts:
-    """A host that serves NEW, made of `app.py`, as it should, but for these facts."""
+    """Return a host that serves NEW, made of `app.py`, as it should, except for these facts."""
     listed = {"MANIFEST": archive.manifest(release("app.py").tree.entries),
               "LAUNCHERS": launchers.listed(launchers.render(SERVICE, NEW, "shire01", "27.0.1"))}  # fmt: skip
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in listed.items()}

@@ -1,4 +1,4 @@
-"""The time after a switch in which the host itself goes back, with no controller."""
+"""The probation after a switch, in which the host itself rolls back, without a controller."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["site"]
 
 
 def on_host(command: str) -> str:
-    """Said of the slot that is on probation."""
+    """Return the command with the slot on probation as $live."""
     return f"live=$(basename $(readlink /run/myapp/live)); unit=myapp@$live.service; {command}"
 
 
 MAIN = "$(systemctl show -p MainPID --value $unit)"
-# What befalls the release on probation: a word for its application or a command on its host; and why it is taken back.
+# The fault of the release on probation, a word for its application or a command on its host; and the reason given.
 FAULTS = {
     "its main process is killed": (on_host("systemctl kill -s KILL --kill-who=main $unit"), "its main process died"),
     "a worker is killed": (on_host(f"kill -9 $(pgrep -P {MAIN} | head -n 1)"), "a worker died"),
@@ -52,9 +52,9 @@ def test_what_fails_is_taken_back_by_the_host_alone(site: Trial, fault: str) -> 
             site.sh(done)
         else:
             site.fault(new, done)
-        # It is long before the end of the probation that the host goes back.
+        # The host goes back long before the end of the probation.
         assert why in site.returned(old, new)
-    # What dies or lies takes with it what it was about to say; once it has gone back, that is over.
+    # A release that dies or lies loses the answers under way; after the rollback that is over.
     assert watch.answers[-1] == old
     assert {one for one in watch.seen if "release" not in one} <= {old, new, "0123456789ab", "status 500", "status 502"}
 
@@ -72,7 +72,7 @@ def test_a_controller_that_dies_right_after_the_switch_is_not_needed(site: Trial
     if site.trying:
         site.fault(new, "says 500")
         site.over()
-    # Cut before its watch began, the switch was taken back by its own script.
+    # Cut before its watch began, the switch was undone by its own script.
     assert check(site, old) == old
     assert site.outcomes[-1][1:] in {(new, "returned"), (new, "failed")}
     site.settled()
@@ -80,7 +80,7 @@ def test_a_controller_that_dies_right_after_the_switch_is_not_needed(site: Trial
 
 @pytest.mark.promise(HELD_BACK, "the former slot was stopped by hand meanwhile")
 def test_a_former_slot_that_was_stopped_is_started_before_the_traffic_goes_back(site: Trial) -> None:
-    """Once: a host went back to a slot that had been stopped by hand, and nobody answered."""
+    """Once: a host went back to a slot that had been stopped by hand, and its front door did not answer."""
     old, new = site.tried()
     site.sh(f"systemctl stop myapp@{site.slot}.service myapp@{site.slot}.socket")
     with Watch(site.machine.address) as watch:
@@ -96,7 +96,7 @@ def test_traffic_that_cannot_go_back_stays_with_what_answers_and_the_run_says_so
 
     def fail(_: object) -> None:
         site.sh(f"systemctl mask --runtime {back}; systemctl daemon-reload")
-        # It answers all the while.
+        # The front door answers throughout.
         site.sh(on_host(f"kill -9 $(pgrep -P {MAIN} | head -n 1)"))
 
     ended = meet(site.clone, ("deploy", "-H", "shire01", "--wait"), "probation  wait", fail)
@@ -105,7 +105,7 @@ def test_traffic_that_cannot_go_back_stays_with_what_answers_and_the_run_says_so
     assert f"{told} slot {slot}" in ended.both
     assert site.outcomes[-1] == ("deploy", new, "failed")
     assert site.standing["state"] == "uncommitted"
-    # Should it die, it is started again.
+    # If it dies, systemd restarts it.
     main = site.show(f"myapp@{slot}.service", "MainPID")
     site.sh(f"kill -9 {main}; until systemctl is-active -q myapp@{slot}.service; do sleep 0.1; done")
     assert site.answering == new
@@ -159,7 +159,7 @@ def test_a_boot_is_the_way_back(site: Trial, how: str) -> None:
     site.settled()
     shown = site.standing
     assert (shown["release"], shown["committed"], shown["state"]) == (old, old, "healthy")
-    # Nobody could write of a power cut.
+    # At a power cut no program could write the outcome.
     assert site.outcomes[-1][1:] == (new, "ended" if how == "reboot" else "probation")
     if how == "reboot":
         assert f"the probation of {new} was ended before its time; {old} serves" in site.clone.fab("status").out

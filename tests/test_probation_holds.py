@@ -1,4 +1,4 @@
-"""What is no fault of a release on probation, and what its commit does."""
+"""Events that are no fault of a release on probation, and the work of its commit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Tr
 
 
 def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(site: Trial) -> None:
-    """Once: a health check that takes 3 s passed the gate, and was taken back by a watch that waited 2 s."""
+    """Once: the gate accepted a health check of 3 s, but the watch, which waited 2 s, took the release back."""
     site.committed(8)
     new = site.edit()
     site.fault(new, "takes its time")

@@ -1,4 +1,4 @@
-"""A probation beside another service's, and of a service that has no gateway."""
+"""A probation beside another service's, and of a service without a gateway."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOCAL = "127.0.0.1:8080"
 
 
 def over(host: Hosts, name: str) -> None:
-    """Wait until the host has decided about a service."""
+    """Wait for the host's decision about a service."""
     host[0].sh(f"flock -w 60 /run/{name}/lock/guard true", timeout=70)
     host[0].sh(f"while systemctl is-active -q '{name}-probation@*'; do sleep 0.1; done")
 
 
 def stop_trial(host: Hosts, name: str) -> None:
-    """Kill the main process of what is on probation."""
+    """Kill the main process of the release on probation."""
     live = host[0].sh(f"basename $(readlink /run/{name}/live)").stdout.decode().strip()
     assert live in {"blue", "green"}
     host[0].sh(f"systemctl kill -s KILL --kill-who=main {name}@{live}.service")

@@ -1,4 +1,4 @@
-"""The host's Python is taken apart in the middle of a probation, as an upgrade of the distribution may leave it."""
+"""The host's Python loses files in the middle of a probation, as in an upgrade of the distribution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> T
 
 @contextmanager
 def changed(site: Trial, path: str, do: str) -> Iterator[None]:
-    """What this path leads to on the host is another thing for a while, or is not there. do: given the path, as $1."""
+    """Replace the target of this path on the host, or remove it, for the block. do: commands; $1 is the target."""
     found = site.sh(f"readlink -f {path}")
     site.sh(f"mv {found} {found}.away; set -- {found}; {do}")
     try:

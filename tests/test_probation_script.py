@@ -1,4 +1,4 @@
-"""The watch of a probation on a make-believe host: what it commits, takes back, and leaves when it is cut."""
+"""The watch of a probation on a make-believe host: commits, rollbacks, and its state after a cut."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ COMMIT = "link apps/current -> slots/green"
 
 @pytest.fixture(autouse=True)
 def slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the unit says it."""
+    """As the unit sets it."""
     monkeypatch.setenv("SLOT", "green")
 
 
 def tried(host: ShellHost, seconds: int = 3) -> ShellHost:
-    """The host with OLD committed in slot blue, and NEW on probation in slot green."""
+    """Return the host with OLD committed in slot blue, and NEW on probation in slot green."""
     serving(host)
     (host.root / "slots/green/is-green").touch()
     (host.root / "slots/green/release").symlink_to(f"../../releases/{NEW}")
@@ -42,7 +42,7 @@ def tried(host: ShellHost, seconds: int = 3) -> ShellHost:
 
 
 def answers(host: ShellHost, *statuses: int) -> None:
-    """What the health check of NEW says, one status an answer; the last one stays."""
+    """Let the health check of NEW return these statuses, one an answer; the last one stays."""
     lines = host.folder / "statuses"
     lines.write_text("".join(f"{status}\n" for status in statuses))
     answer = host.folder / "answers" / NEW
@@ -53,14 +53,14 @@ def answers(host: ShellHost, *statuses: int) -> None:
 
 
 def committed(host: ShellHost) -> bool:
-    """NEW has come to stay, and nothing is left of its trial."""
+    """Assert that NEW is committed, and no file of its probation is left."""
     assert (host.serves(), host.slot("current"), host.running()) == (NEW, "green", {"green"})
     assert "systemctl restart myapp-worker.service" in host.calls
     return host.history() == [("deploy", NEW, "done")] and host.leftovers() == []
 
 
 def returned(host: ShellHost) -> str:
-    """OLD has the traffic again, alone; why."""
+    """Assert that OLD has the traffic again, alone; return the reason."""
     assert (host.serves(), host.slot("current"), host.running()) == (OLD, "blue", {"blue"})
     assert host.history() == [("deploy", NEW, "returned")]
     assert host.leftovers() == []
@@ -117,13 +117,13 @@ def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: t
 def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
     shell_host: ShellHost, statuses: tuple[int, ...], asked: int
 ) -> None:
-    """Once: what began to hang in the last seconds of its probation was committed."""
+    """Once: a release that began to hang in the last seconds of its probation was committed."""
     host = tried(shell_host)
     answers(host, *statuses)
     assert host.execute(WATCH) == 1
     assert returned(host).startswith("its health check did not hold: answered 500, not 200")
     assert len([call for call in host.calls if call.startswith("curl")]) == asked
-    # First the traffic, then the slot that failed.
+    # First the traffic moves, then the failed slot stops.
     assert host.calls.index(BACK) < host.calls.index("systemctl stop myapp@green.service myapp@green.socket")
 
 
@@ -150,7 +150,7 @@ def test_processes_that_end_send_it_back(shell_host: ShellHost, file: str, conte
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_it_needs_nothing_of_python_that_it_has_not_loaded(shell_host: ShellHost, status: int) -> None:
-    """An upgrade of the system may take the standard library away meanwhile."""
+    """An upgrade of the system may remove the standard library meanwhile."""
     host = tried(shell_host)
     children = host.folder / "proc/101/task/101/children"
     children.parent.mkdir(parents=True)
@@ -200,7 +200,7 @@ def test_a_watch_that_finds_its_trial_ended_does_nothing(shell_host: ShellHost) 
 
 
 def good_run(folder: Path) -> list[str]:
-    """What it calls when nothing happens."""
+    """Return the calls of a watch without a fault."""
     folder.mkdir()
     host = tried(ShellHost(folder))
     assert host.execute(WATCH) == 0
@@ -208,7 +208,7 @@ def good_run(folder: Path) -> list[str]:
 
 
 def each_cut(folder: Path, signal: str, check: Callable[[ShellHost, str, int], None]) -> None:
-    """Cut it after every call of a good run."""
+    """Cut it after every call of a good run, and check the host."""
     whole = good_run(folder / "whole")
 
     def cut(number: int) -> None:
@@ -236,7 +236,7 @@ def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: 
 
 
 def test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped(shell_host: ShellHost) -> None:
-    """Once: a service that was stopped in the moment of a commit was started again by it."""
+    """Once: a commit started a service again that was stopped at the same moment."""
     host = tried(shell_host)
     host.cut(good_run(host.folder / "whole").index(COMMIT) + 1, "TERM")
     assert host.execute(WATCH) == 129
@@ -278,8 +278,8 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(host: ShellHost, left:
 
 @pytest.mark.parametrize(("until", "left"), [(103_000, 30), (99_000, 0), (90_000, None)])
 def test_a_watch_that_is_long_overdue_counts_as_none(shell_host: ShellHost, until: int, left: int | None) -> None:
-    """The time is 100000 hundredths of a second since boot. Once: a watch that hung was taken for a probation, or for a
-    commit about to end, for ever.
+    """The time is 100000 hundredths of a second since boot. Once: a watch that hung counted forever as a probation, or
+    as a commit about to end.
     """
     host = tried(shell_host)
     host.unit("myapp-probation@green.service").write_text("active")

@@ -1,4 +1,4 @@
-"""What each verb does to a host on probation: it tells the truth, and ends the probation only if it is to."""
+"""Each verb on a host in a probation: it reports the truth, and ends the probation only if that is its purpose."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_is_not_about_releases_leaves_the_probation_alone(site: Trial, verb
     assert site.trying
     assert site.answering == new
     site.done("history", "--verify")
-    # The way back is as it was.
+    # The rollback still works as before.
     site.fault(new, "says 500")
     site.over()
     assert check(site, old) == old
@@ -90,7 +90,7 @@ def test_a_rollback_is_back_at_once(site: Trial) -> None:
     assert check(site, old) == old
     site.settled()
     assert [one[1:] for one in site.outcomes[-3:]] == [(new, "ended"), (old, "started"), (old, "done")]
-    # Nothing is started or checked for it: it is the old slot, which was up all the while.
+    # Nothing is started or checked: the old slot ran throughout.
     assert "start: slot" not in said
     assert took < 30
     site.done("history", "--verify")
@@ -141,7 +141,7 @@ def test_other_content_is_tried_against_the_committed_release(site: Trial) -> No
 
 def test_the_committed_content_is_back_at_once(site: Trial) -> None:
     site.committed(NEVER)
-    # To a service that is stopped it is committed at once, whatever its probation.
+    # On a stopped service a release is committed at once, whatever its probation.
     site.done("stop")
     old = site.deploy()
     text = site.read("service/under_test.py")
@@ -170,7 +170,7 @@ def test_a_restart_waits_for_the_end_and_is_tried_itself(site: Trial) -> None:
 
 
 def test_a_stop_gives_it_up_and_a_start_brings_the_committed_one(site: Trial) -> None:
-    """Once: a probation that a stop or a reboot had ended left no outcome, and the history was called wrong."""
+    """Once: a probation ended by a stop or a reboot left no outcome, and `history --verify` reported a fault."""
     old, new = site.tried()
     site.done("stop")
     assert site.standing["state"] == "stopped"
@@ -195,14 +195,14 @@ def test_on_a_stopped_service_it_is_committed_at_once_and_that_is_said(site: Tri
 
 
 def hooked(site: Trial) -> None:
-    """From now on a deploy runs a hook, which tells whose it is."""
+    """Add a hook to deploys; it prints its release."""
     if "hooks:" not in site.read(YAML):
         site.clone.write("service/mark.py", "import os\nprint('hook of', os.environ['RELEASE'])\n")
         site.clone.write(YAML, site.read(YAML) + "hooks: {before_activate: python mark.py}\n")
 
 
 def test_a_hook_waits_for_the_end_of_the_probation_before(site: Trial) -> None:
-    """Once: a deploy planned in a probation and begun after its end was told that somebody else had been there."""
+    """Once: a deploy planned in a probation and begun after its end blamed another run for the change."""
     _, new = site.tried(25)
     hooked(site)
     other = site.edit()
@@ -215,7 +215,7 @@ def test_a_hook_waits_for_the_end_of_the_probation_before(site: Trial) -> None:
 
 
 def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_guard(site: Trial) -> None:
-    # That its hook is done says nothing of a release whose link is lost.
+    # A finished hook proves nothing about a release whose link is lost.
     hooked(site)
     old = site.committed(NEVER)
     new = site.edit()
@@ -232,8 +232,8 @@ def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_
 
 
 def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: Trial) -> None:
-    """Once: a link that was lost right after the switch was taken for a success where a hook had been done; from a
-    release that nobody watched, a rollback went back by two.
+    """Once: a link that was lost right after the switch was taken for a success if a hook had been done; from an
+    unwatched release, a rollback went back by two.
     """
     new, old = site.committed(), site.committed(NEVER)
     other = site.other

@@ -1,4 +1,4 @@
-"""A run that waits for the probation of its hosts: of the canary always, of the others when it is asked to."""
+"""A run that waits for the probation of its hosts: always of the canary, of the others with --wait."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.promise(HELD_BACK, "hosts of a run of several waves go 
 
 
 class Pair(Trial):
-    """shire01 and shire02, which serve the same."""
+    """shire01 and shire02, which serve the same release."""
 
     second: Trial
 
     def both(self, seconds: int) -> tuple[str, str]:
-        """What both serve, committed, and what they are to serve next."""
+        """Deploy to both, committed; return that release, and the next one."""
         self.probation(0)
         old = self.edit()
         self.clone.done("deploy", "-H", "all", "--canary", "0", "--batch", "100%")
@@ -34,12 +34,12 @@ class Pair(Trial):
 
     @property
     def answers(self) -> list[str]:
-        """The release of each."""
+        """Return the release of each."""
         return [self.answering, release_of(self.second.machine.address)]
 
     @contextmanager
     def until(self, line: str, *words: str) -> Iterator[Ended]:
-        """A deploy of both, as far as a line of it, with its pid for a status; whole when the block has ended."""
+        """Deploy to both until this line; yield the result, with the pid as status, completed at the block's end."""
         ended = Ended(-1, "", "")
         with self.clone.start("deploy", "-H", "all", *words) as process:
             assert process.stdout
@@ -129,7 +129,7 @@ def test_a_signal_ends_the_waiting_and_leaves_the_rest_to_the_host(pair: Pair) -
     assert "shire02 activate" not in ended.out
     assert f"on probation for {NEVER} s: shire01" in ended.out
     assert pair.answers == [new, old]
-    # The way on waits for the canary again, and its way back is as it was.
+    # The repeated deploy waits for the canary again, and can still go back.
     with pair.until("shire01 probation wait") as ended:
         pair.fault(new, "says 500")
     assert ended.status == 1

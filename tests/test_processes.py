@@ -1,4 +1,4 @@
-"""What runs beside the web process: workers, timers, their environment, and what of the sandbox `needs` opens."""
+"""Processes beside the web process: workers, timers, their environment, and the sandbox that `needs` opens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.echo import deployed, put
 from tests.front import ask, release_of
 from tests.hosts import Hosts, MakeHosts
 
-# It says who it is and what it was given once it runs, then waits, as a worker does.
+# Writes its identity and environment when it starts, then waits, as a worker does.
 WORKER = """
 import json, os, sys, time
 told = {name.decode("utf-8", "surrogateescape"): value.hex() for name, value in os.environb.items()}
@@ -48,7 +48,7 @@ def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def told(machine: Machine, name: str) -> dict[str, Any]:
-    """What the process wrote about itself when it began."""
+    """Return what the process wrote about itself at its start."""
     document = machine.sh(f"until [ -e /var/lib/myapp/{name} ]; do sleep 0.02; done; cat /var/lib/myapp/{name}").stdout
     found: dict[str, Any] = yaml.safe_load(document)
     return found
@@ -60,8 +60,8 @@ def environment(found: dict[str, Any]) -> dict[str, str]:
 
 
 def test_however_quickly_deploys_come_workers_and_timers_are_up_afterwards(working: Clone, shire: Hosts) -> None:
-    """The sixth start in ten seconds is refused by systemd, if nobody says otherwise. Once: systemd refused the sixth
-    start of a worker or timer in ten seconds, and quick deploys left it down.
+    """By default systemd refuses the sixth start in ten seconds. Once: systemd refused the sixth start of a worker or
+    timer in ten seconds, and quick deploys left it down.
     """
     assert working.root.exists()
     for unit in ("myapp-worker.service", "myapp-nightly.timer"):

@@ -1,4 +1,4 @@
-"""What stands after `--`, and the pure parts of what the verbs decide."""
+"""The arguments after `--`, and the pure decisions of the verbs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_without_dashes_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Named:
-    """A member of which only its host's name counts."""
+    """A member with a host's name alone."""
 
     class host:  # noqa: N801 - as the member spells it
         name = "shire01"
@@ -125,7 +125,7 @@ def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object],
 
 @pytest.mark.parametrize(("dry", "pending"), [(False, ["shire01"]), (True, [])])
 def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dry: bool, pending: list[str]) -> None:
-    """It may need none: `fab --dry stop` prints what would run on a host that is off."""
+    """It may need none: `fab --dry stop` prints the steps even if the host is off."""
     knocked: list[str] = []
     monkeypatch.setattr(runner, "choose", lambda c, changing: ("project", "shire01"))  # noqa: ARG005 - its signature
     monkeypatch.setattr(runner, "start_connecting", lambda c, selection: knocked.append(selection))  # noqa: ARG005 - its signature

@@ -1,4 +1,4 @@
-"""An upload that is counted, and the words about it that are worth a line."""
+"""The count of an upload, and the lines about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.engine.report.lines import Pace, as_dict, lines
 
 
 def told(pieces: int, seconds: float) -> list[tuple[int, float]]:
-    """What is told of so many pieces of ten bytes, each of which takes so long; two bytes of them are no file's."""
+    """Return the reports for pieces of ten bytes, of this many seconds each; two of the bytes belong to no file."""
     now, found = [0.0], list[tuple[int, float]]()
     sent = counted(
         [b"x" * 10] * pieces, 10 * pieces - 2, lambda gone, after: found.append((gone, after)), lambda: now[0]
@@ -29,7 +29,7 @@ def test_a_line_comes_after_three_seconds_then_every_ten_and_at_the_end() -> Non
     pace = Pace()
     events = [Sent("shire01", "stage", second, 26, float(second)) for second in range(1, 27)]
     assert [event.sent for event in events if pace.due(event)] == [3, 13, 23, 26]
-    # The next one to this host, and one to another beside it.
+    # The next upload to this host, and one to another beside it.
     assert [event.sent for event in events[:5] if pace.due(event)] == [3]
     assert [event.sent for event in events[:5] if pace.due(event._replace(host="shire02"))] == [3]
     assert pace.due(Step("shire01", "stage", "verify"))

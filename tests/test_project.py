@@ -1,4 +1,4 @@
-"""The clone as a whole: valid before anything is contacted, and a run that says who began it."""
+"""The clone as a whole: valid before any contact, and a run that names its operator."""
 
 from __future__ import annotations
 

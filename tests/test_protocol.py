@@ -1,4 +1,4 @@
-"""The reader of what scripts print: the same lines however they arrive, and never more memory than it promises."""
+"""The reader of the steps' output: the same lines in pieces of any size, and bounded memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NONCE = "0123456789abcdef"
 
 
 def read(data: bytes, sizes: list[int]) -> list[Report | Output]:
-    """What comes of the data in pieces of these sizes, again and again."""
+    """Return the reports from data in pieces of these sizes, in turn."""
     found: list[Report | Output] = []
     reader, start = Reader(NONCE), 0
     while start < len(data):

@@ -1,4 +1,4 @@
-"""A target's tags and markers are those that the Python itself would name."""
+"""The tags and markers of a target equal those of the Python itself."""
 
 from __future__ import annotations
 

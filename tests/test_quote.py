@@ -36,7 +36,7 @@ NASTY = [
 
 
 def words_of(shell: str, text: str, count: int) -> list[str]:
-    """What the shell makes of `text`, word by word."""
+    """Return the words that the shell makes of `text`."""
     program = shutil.which(shell)
     assert program
     answer = subprocess.run([program, "-c", f"printf '%s\\0' {text}"], capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""`fab lock` with the real uv, and distributions that lie on disk."""
+"""`fab lock` with the real uv, and distributions on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.clone import Clone
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A service that wants `top`, whose 1.0 wants `low`; both have a 1.0 alone."""
+    """A service that requires `top`, whose 1.0 requires `low`; only 1.0 exists of both."""
     links = tmp_path / "links"
     links.mkdir()
     distributions.isolate(monkeypatch, links)

@@ -1,4 +1,4 @@
-"""What the deploy account may do and what not: exact rules, a sandboxed service, a root that follows no link."""
+"""The rights of the deploy account: exact rules, a sandboxed service, a root that follows no link."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ VERBS = ("start", "stop", "restart", "reset-failed", "enable", "disable", "kill 
 
 @pytest.fixture(scope="module")
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """One host, set up and deployed, whose deploy account keeps the rules that setup wrote and nothing else."""
+    """One host, set up and deployed, whose deploy account keeps only the rules that setup wrote."""
     made = deployed(module_hosts, tmp_path_factory.mktemp("rights"), 1)
     made.sh(0, "find /etc/sudoers.d -type f ! -name myapp ! -name README -delete; visudo -c -q")
     return made
 
 
 def as_deploy(fleet: Fleet, command: str) -> int:
-    """The status of a command that the deploy account runs."""
+    """Run a command as the deploy account; return its status."""
     return int(fleet.hosts[0].sh(f"runuser -u deploy -- {command} </dev/null").returncode)
 
 
@@ -100,7 +100,7 @@ def test_a_change_that_needs_root_is_said_before_anything_happens(fleet: Fleet) 
         assert "/etc/systemd/system/myapp@.service" in ended.out
         assert "fab setup -H shire01 --as root" in ended.out
         assert "deploy ALL=(ALL) NOPASSWD: ALL" in ended.out
-        # Nobody waits for a password that is never typed: it takes 5 s more than to look at the host, and mostly none.
+        # fab waits for no password: at worst it takes 5 s more than a look at the host, and mostly no more.
         assert took < asked - began + 5
         assert (fleet.answering, len(fleet.history("shire01"))) == (before, actions)
         assert fleet.sh(0, f"ls {ROOT}/releases") == releases
@@ -134,7 +134,7 @@ def test_the_unit_is_hardened_while_it_serves(fleet: Fleet) -> None:
     shown = fleet.sh(0, f"systemd-analyze security --no-pager myapp@{slot}.service | tail -n 1")
     assert ask(fleet.hosts[0].address).status == 200
     assert float(shown.split(":")[1].split()[0]) <= 1.0, shown
-    # What is measured is what runs.
+    # systemd's rating applies to the running process.
     for process in fleet.sh(0, f"systemctl show -p MainPID --value myapp@{slot}.service").split():
         status = fleet.sh(0, f"cat /proc/{process}/status")
         assert "NoNewPrivs:\t1" in status
@@ -167,7 +167,7 @@ def test_the_service_reads_its_release_and_writes_nothing_of_it(fleet: Fleet) ->
     assert owners == ""
 
 
-# What the account could put a link in the place of; some together, as long as one does not end the run early.
+# Paths that the account could replace by links; together, as long as one does not end the run early.
 LINKS = [
     {"README": "/etc/precious/file"},
     {"history.jsonl": "/etc/precious/file", "current": "/etc/precious",
@@ -194,7 +194,7 @@ def test_root_follows_no_link_of_the_deploy_account(fleet: Fleet, as_root: list[
             assert "Traceback" not in ended.err
             assert fleet.sh(0, look) == before, f"{links}: {ended.both}"
             fleet.sh(0, f"rm -rf {ROOT} && cp -a /root/kept {ROOT}")
-        # Nor can it put another directory in the place of its own.
+        # Nor can the account replace its own directory.
         assert fleet.hosts[0].sh(f"runuser -u deploy -- mv {ROOT} {ROOT}.away").returncode != 0
     finally:
         fleet.sh(0, f"rm -rf {ROOT} /etc/sudoers.d/zz-full && mv /root/kept {ROOT}")

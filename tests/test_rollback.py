@@ -1,4 +1,4 @@
-"""What is there already goes live again: rollback, restart, a reboot, a power cut, and a service that was stopped."""
+"""Rollback, restart, a reboot, a power cut and a stopped service: a release on the host goes live again."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_deploy_starts_a_service_that_was_stopped_and_says_that_it_was(site: S
 
 def test_a_release_whose_last_processes_still_run_is_not_pruned(site: Site) -> None:
     first = site.deploy()
-    # A worker that an operator started by hand.
+    # A worker started by hand.
     by_hand = shlex.quote(f"exec {ROOT}/releases/{first}/venv/bin/python -c 'import time; time.sleep(600)'")
     site.sh(f"systemd-run -q --unit by-hand --uid myapp sh -c {by_hand}")
     try:

@@ -1,4 +1,4 @@
-"""A rolling restart behind a client that uses four hosts in turn: none of its requests is lost."""
+"""A rolling restart behind a client that uses four hosts in turn: it loses no request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What no linter holds of the architecture: who may print or connect, and what no file may have.
+"""Rules of the architecture that no linter checks: modules that may print or connect, and words no file may have.
 
-Which way imports go, and what may do I/O, are the contracts of import-linter in pyproject.toml.
+The direction of imports, and the modules that may do I/O, are contracts of import-linter in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PYTHON = sorted({*PRODUCT, *(ROOT / "tests").rglob("*.py"), *(ROOT / "service").
                  *(ROOT / "templates").rglob("*.py")})  # fmt: skip
 SHELL = sorted((ROOT / ".ci").iterdir())
 
-# How things look: they alone write to a person, beside the command line.
+# Presentation: besides the command line, only these write to a person.
 SHOWING = {"tasks.engine.fleet.remote_command", "tasks.engine.logs.view"}
 
 
@@ -33,13 +33,13 @@ def parsed(path: Path) -> ast.Module:
 
 
 def for_types(tree: ast.Module) -> set[ast.AST]:
-    """The nodes below `if TYPE_CHECKING:`, which are never run."""
+    """Return the nodes below `if TYPE_CHECKING:`, which never run."""
     blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
     return {node for block in blocks for node in ast.walk(block)}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that is imported, at whatever depth; a name taken from a package of ours counts as a module."""
+    """Yield every imported module, at any depth; a name imported from a package of ours counts as a module."""
     tree = parsed(path)
     never = for_types(tree)
     for node in ast.walk(tree):
@@ -53,7 +53,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_what_calls_itself_pure_reads_and_writes_nothing() -> None:
-    """Which modules it may import is a contract of pyproject.toml."""
+    """A contract of pyproject.toml lists the modules that it may import."""
     for path in (path for path in PRODUCT if "Pure." in (ast.get_docstring(parsed(path)) or "")):
         called = {node.func.id for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)
                   and isinstance(node.func, ast.Name)}  # fmt: skip
@@ -79,7 +79,7 @@ def test_every_connection_comes_from_one_function() -> None:
     assert sorted(places) == [
         ("tasks.engine.ssh.connection", "_connection", "Connection"),
         ("tasks.engine.ssh.connection", "_connection", "transport"),
-        # It asks for a key and ends before anything is said about us.
+        # It asks for a key, and ends before a login.
         ("tasks.engine.ssh.connection", "ask", "transport"),
         ("tasks.engine.ssh.connection", "offered_key", "transport"),
     ]
@@ -104,15 +104,15 @@ def test_no_program_is_started_by_way_of_a_shell() -> None:
 
 
 def test_nothing_is_left_for_later() -> None:
-    # Written apart, or this file would find itself.
+    # Split, or this file would match itself.
     words = ("TO" + "DO", "FIX" + "ME", "XX" + "X:", "HA" + "CK")
     texts = {path: path.read_text(encoding="utf-8") for path in (*PYTHON, *SHELL)}
     assert [path for path, text in texts.items() if any(word in text for word in words)] == []
 
 
 def test_no_temporary_name_on_a_host_is_where_everybody_may_write() -> None:
-    """A name in /tmp can be guessed and taken, even beside one that was not. Once: drift as root wrote through a name
-    in /tmp that the deploy account could guess, and so handed it root.
+    """A name in /tmp can be guessed and taken, even one based on a safe name. Once: drift as root wrote to a name in
+    /tmp that the deploy account could guess, and so handed it root.
     """
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "templates").rglob("*")
              if path.is_file() and path.suffix != ".pyc"}  # fmt: skip
@@ -121,7 +121,7 @@ def test_no_temporary_name_on_a_host_is_where_everybody_may_write() -> None:
 
 
 def modules_after(statement: str) -> set[str]:
-    """The modules that are loaded once this was run."""
+    """Return the modules that are loaded after this statement."""
     answer = subprocess.run(
         [sys.executable, "-c", f"{statement}\nimport sys\nprint(*sys.modules)"],
         cwd=ROOT, capture_output=True, text=True, check=True,

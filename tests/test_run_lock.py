@@ -1,4 +1,4 @@
-"""The lock of a run: who takes it is told what was done on the host last, and so whether what was seen still holds."""
+"""The lock of a run: a run that takes it gets the last line of the host's history, and detects another run's work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def line(run: str, state: str) -> str:
 
 
 class Host:
-    """A member whose host gives the lock at once, and tells the last line of its history."""
+    """A member whose host grants the lock at once, and reports the last line of its history."""
 
     def __init__(self, last: str) -> None:
         self.last, self.become, self.service, self.run = last, (), SERVICE, RUN
@@ -55,10 +55,10 @@ class Host:
         self.told = reported(nonce, "last", self.last) + reported(nonce, "held", RUN.id)
 
     def settimeout(self, seconds: float) -> None:
-        """Nothing is waited for."""
+        """Ignore it: no call waits."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def recv(self, size: int) -> bytes:
         told, self.told = self.told[:size], self.told[size:]
@@ -70,7 +70,7 @@ class Host:
     [
         ((line("a", "started"), line("a", "done")), line("a", "done"), False),
         ((), "", False),
-        # Another run has begun, or has gone on, between the question and the lock.
+        # Another run has begun or gone on between the facts and the lock.
         ((line("a", "done"),), line("b", "done"), True),
         ((line("a", "probation"),), line("a", "done"), True),
         ((), line("b", "done"), True),
@@ -96,7 +96,7 @@ def test_the_host_tells_the_last_line(shell_host: ShellHost) -> None:
 
 
 class Forgetful(Host):
-    """One that does not keep the program: it says so, and gives the lock to who sends it."""
+    """A host without a copy of the program: it reports that, and grants the lock once the program is sent."""
 
     def sendall(self, data: bytes) -> None:
         self.sent.append(self.kept)
@@ -117,7 +117,7 @@ def test_the_program_is_sent_where_the_host_does_not_keep_it() -> None:
 
 
 class Endless(Host):
-    """One that goes on talking, and never gives the lock."""
+    """A host that sends output forever, and never grants the lock."""
 
     def recv(self, size: int) -> bytes:
         return b"x\n" * (size // 2)
@@ -151,7 +151,7 @@ def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one does that asks for new keys and sends none: paramiko waits for them, with every byte."""
+    """Like a host that asks for new keys and sends none: paramiko waits for them, with every byte."""
     monkeypatch.setattr(run_lock, "_HEARTBEAT", 0.01)
     monkeypatch.setattr(run_lock, "LINK_SECONDS", 0.1)
     freed, stuck, beats = threading.Event(), threading.Event(), threading.Semaphore(0)
