@@ -1,4 +1,4 @@
-"""The sandbox's hosts are real machines: booted, reached, cut off, rebooted, and gone without a trace."""
+"""The sandbox's hosts are real machines: booted, reached, cut off, rebooted, and removed without a trace."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def own(sandbox: Sandbox, tmp_path: Path) -> Iterator[Sandbox]:
 
 
 def say(machine: Machine, command: str) -> str:
-    """What a command that must succeed on a machine wrote."""
+    """Run a command on a machine, which must succeed; return its output."""
     done = machine.sh(command)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
@@ -57,7 +57,7 @@ def bridges() -> set[str]:
 
 
 def traces(machine: Machine) -> list[str]:
-    """Every process, mount, interface and cgroup on the controller that names a machine."""
+    """Return every process, mount, interface and cgroup on the controller that names a machine."""
     found = [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{machine.machine_name}*")]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(machine.directory) in line]
     found += [path.name for path in Path("/sys/class/net").glob(f"vb-{machine.network.bridge}-*")]

@@ -1,4 +1,4 @@
-"""Disks lie beside the state where an overlay can be written, and elsewhere, aloud, where it cannot."""
+"""Disks are beside the state if an overlay is writable there; otherwise elsewhere, with a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One holder at a time, and never two because the file was replaced meanwhile."""
+"""One holder at a time, never two, even if the file was replaced meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hosts a sandbox is asked for, what they may be called, and which networks they lie in."""
+"""The hosts of a sandbox: selection, names, and networks."""
 
 from __future__ import annotations
 

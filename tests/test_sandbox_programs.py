@@ -1,4 +1,4 @@
-"""What a sandbox needs is installed when apt can, and named in words when it cannot."""
+"""The programs of a sandbox: apt installs missing ones; otherwise a message names them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = ("iproute2", "mmdebstrap")
 
 @pytest.fixture
 def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with an apt-get first on PATH that finds a package once its lists are fresh, or at once if `easy`."""
+    """A directory with an apt-get first on PATH: it finds a package after an update, or at once if `easy`."""
     stub = tmp_path / "apt-get"
     stub.write_text(STUB.format(log=tmp_path / "log", fresh=tmp_path / "fresh", easy=tmp_path / "easy"))
     stub.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The machine's apt sources are read as apt reads them, and narrowed to one suite."""
+"""The machine's apt sources, read as apt reads them, and limited to one suite."""
 
 from __future__ import annotations
 

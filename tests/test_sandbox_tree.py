@@ -1,4 +1,4 @@
-"""A base tree is built once, whole or not at all, under a name that stands for its recipe."""
+"""A base tree is built once, whole or not at all, under a name derived from its recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed values out of a tree, and the words of every refusal."""
+"""Typed values from a tree, and the message of every refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live screen: forty hosts on a small terminal, and bytes of hosts that cannot steer it."""
+"""The live screen: forty hosts on a small terminal, and no byte of a host that steers it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOSTS = tuple(f"shire{number:02}" for number in range(1, 41))
 
 
 def screen(hosts: tuple[str, ...] = HOSTS, width: int = 80, height: int = 24) -> tuple[Screen, io.StringIO]:
-    """A screen on a terminal that is a text; nothing is drawn by itself."""
+    """Return a screen on a terminal in memory; nothing is drawn by itself."""
     made = Screen(hosts, Console(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True))
     written = made.console.file
     assert isinstance(written, io.StringIO)
@@ -24,7 +24,7 @@ def screen(hosts: tuple[str, ...] = HOSTS, width: int = 80, height: int = 24) ->
 
 
 def drawn(made: Screen) -> list[str]:
-    """The live part as it would be drawn now."""
+    """Return the live part as it would be drawn now."""
     plain = Console(file=io.StringIO(), width=made.console.width, height=made.console.height)
     plain.print(made.picture())
     assert isinstance(plain.file, io.StringIO)

@@ -1,4 +1,4 @@
-"""Why a script failed, from what it said: one sentence and the way on."""
+"""The cause of a failed script, from its output: one sentence, and the next step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each part of a service: defaults, limits and the words of a refusal."""
+"""Each section of a service: defaults, limits and messages of its refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What -H means."""
+"""The meaning of -H."""
 
 from __future__ import annotations
 

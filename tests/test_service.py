@@ -35,7 +35,7 @@ keep: 7
 
 
 def described(folder: Path, text: str, override: str | None = None) -> Service:
-    """The service of this text, for a host with this override."""
+    """Return the service of this text, for a host with this override."""
     path = folder / "service.yaml"
     path.write_text(text)
     document = service.load(path)

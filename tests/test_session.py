@@ -1,4 +1,4 @@
-"""The seam: one plain command line for any login shell, and everything else on standard input."""
+"""The seam: one plain command line for any login shell, and all data on standard input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAD = "report('head', shutil.which('head') or '')"
 
 
 def ignore(_: Report | Output) -> None:
-    """The transcript says enough."""
+    """Ignore it: the transcript has it."""
 
 
 def test_nothing_of_the_run_is_on_the_command_line() -> None:
@@ -38,7 +38,7 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     run, step = f"nonce\n{RUN.id}\n{RUN.who}\n\n".encode(), '14\n{"text": "ü"}'.encode()
     sent = b"".join(stream(script, RUN, "nonce", [b"payload"], "print(1)"))
     assert sent == b"8\nprint(1)" + run + step + b"payload"
-    # Where a copy is run, nothing is sent of it.
+    # To a copy on the host, the program itself is not sent.
     sent = b"".join(stream(script._replace(place="/there"), RUN, "nonce", [b"payload"], "print(1)"))
     assert sent == run + step + b"payload"
 
@@ -57,15 +57,15 @@ def test_any_login_shell_runs_it_and_leaves_the_payload_alone(shell: str) -> Non
 
 @pytest.mark.parametrize("account", ["a;id", "$(id)", "a b", "", "a'b", "a\n", "!x"])
 def test_an_account_that_would_be_syntax_is_no_part_of_it(account: str) -> None:
-    """Once: what a host called its deploy account stood unquoted on the command line of root."""
+    """Once: the deploy account as named by the host stood unquoted on the command line of root."""
     with pytest.raises(ValueError, match="as a plain word"):
         command(("runuser", "-u", account, "--"))
 
 
 def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tmp_path: Path) -> None:
-    """No `head` on its PATH, and a sudo that would speak German: a stand-in, which says what it was given.
+    """Without `head` on its PATH, and with a stand-in for a German sudo, which prints its environment.
 
-    Once: a sudo that speaks another language was not understood, and a login without `head` on its PATH ran nothing.
+    Once: fab did not understand a sudo in another language, and a login without `head` on its PATH ran nothing.
     """
     sudo = tmp_path / "sudo"
     sudo.write_text('#!/bin/sh\necho "told $LC_ALL"\nexec "$@"\n')

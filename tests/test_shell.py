@@ -1,4 +1,4 @@
-"""What the scripts share, under the real shells: facts as they come from a host, and how its state is read."""
+"""Parts shared by the steps, under the real shells: the facts of a host, and its state."""
 
 from __future__ import annotations
 

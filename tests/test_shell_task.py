@@ -1,4 +1,4 @@
-"""`fab shell` on a real host: a terminal like any other, under the same rules as every other connection."""
+"""`fab shell` on a real host: a terminal like any other, under the same rules as every connection."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Terminal:
         self.handle, self.process, self.said = handle, process, ""
 
     def type(self, text: str) -> None:
-        """As on a keyboard."""
+        """Type a text."""
         os.write(self.handle, text.encode())
 
     def until(self, pattern: str, seconds: float = 30) -> re.Match[str]:
-        """Wait until this is on the screen, behind what was waited for before."""
+        """Wait until this is on the screen, after the last match."""
         deadline = time.monotonic() + seconds
         while not (found := re.search(pattern, self.said)):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.said!r}"
@@ -56,11 +56,11 @@ class Terminal:
         return found
 
     def resize(self, rows: int, columns: int) -> None:
-        """As a window does; the kernel tells the program."""
+        """Resize it, like a window; the kernel notifies the program."""
         fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def status(self) -> int:
-        """Wait for its end; a terminal that nobody reads would hold it up."""
+        """Read to the end and return the status; an unread terminal would block the program."""
         try:
             while os.read(self.handle, 65536):
                 pass

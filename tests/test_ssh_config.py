@@ -1,4 +1,4 @@
-"""Where a host is: hosts.yaml, then ssh_config as OpenSSH itself reads it, and without an ssh as paramiko does."""
+"""The address of a host: from hosts.yaml, then ssh_config as OpenSSH reads it, or paramiko without an ssh."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Host group
 
 @pytest.fixture(params=READERS)
 def options(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
-    """Options with a configuration of their own, read by ssh or, where there is none, by paramiko."""
+    """Options with a separate configuration, read by ssh, or by paramiko where there is no ssh."""
     config = tmp_path / "config"
     config.write_text(CONFIG)
     if request.param == "paramiko":
@@ -52,7 +52,7 @@ def options(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 
 def host(address: str, folder: Path = Path("/nowhere"), **values: str | int | Place) -> Host:
-    """A host of an inventory, of which only the address counts."""
+    """Return a host of an inventory with this address."""
     nothing = dict.fromkeys(field.name for field in fields(Host))
     return Host(**{**nothing, "name": "h", "address": address, "source": folder / "hosts.yaml", **values})  # type: ignore[arg-type]
 
@@ -79,7 +79,7 @@ def test_an_account_that_sudo_would_take_for_others_is_refused_where_it_stands(o
     assert caught.value.where == f"hosts.yaml:3:5 (hosts.{name})"
     assert "User in ssh_config" in str(caught.value.next)
     assert resolve(host(name, place=place, user="sam"), options).user == "sam"
-    # It only leads on: nothing is set up there.
+    # A hop only forwards: nothing is set up there.
     assert resolve_hop(name, options).user in {"ALL", "%wheel"}
 
 

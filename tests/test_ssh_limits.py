@@ -1,4 +1,4 @@
-"""A peer that speaks SSH past all measure, before and after its key is judged: what is held of it has a limit."""
+"""A peer that exceeds the limits of SSH, before and after the check of its key: memory stays bounded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LIES: dict[str, tuple[Callable[[Any, Open], None], str]] = {
 
 
 def client(end: socket.socket, host: Any) -> Any:
-    """Our side, as it is for every host."""
+    """Return our side, set up as for every host."""
     made = auth.transport(Trust((host,), (), "here"))(Wire(end))
     made.use_compression(True)
     made.auth_timeout = made.banner_timeout = 10
@@ -61,7 +61,7 @@ def client(end: socket.socket, host: Any) -> Any:
 
 @contextmanager
 def joined(lie: Callable[[Any, Open], None]) -> Iterator[tuple[Any, Any]]:
-    """A client that has logged in and begun something that nobody reads, and that channel; then the server lies."""
+    """Yield a client with a running command whose output it does not read, and the channel; then the server lies."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         host = key()
@@ -77,7 +77,7 @@ def joined(lie: Callable[[Any, Open], None]) -> Iterator[tuple[Any, Any]]:
 
 @contextmanager
 def measured(limit: int) -> Iterator[None]:
-    """Fail where more bytes than these are held at a time."""
+    """Fail if the block holds more bytes than these at a time."""
     tracemalloc.start()
     try:
         yield
@@ -87,7 +87,7 @@ def measured(limit: int) -> Iterator[None]:
 
 
 def ended(transport: Any) -> None:
-    """Wait until it has ended."""
+    """Wait for its end."""
     transport.join(60)
     assert not transport.is_alive()
 
@@ -170,7 +170,7 @@ def test_packets_up_to_the_limit_are_inflated(size: int) -> None:
 
 
 def test_paramiko_still_has_what_the_limits_hook_into() -> None:
-    """Of its names these are private: a new paramiko may move them, and the limits would hold no more."""
+    """These names are private: a new paramiko may move them, and the limits would have no effect."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         made = client(ours, key())

@@ -1,4 +1,4 @@
-"""One host of a deploy, before anything of it is live: root's part and what is done beside the end of it."""
+"""A deploy on one host before its activation: root's part, and the work done beside its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.engine.errors import LoopError, Unreachable
 
 
 class Host:
-    """A member whose root's part goes on until `going` is set. refuses: it takes no second connection."""
+    """A member whose root's part runs until `going` is set. refuses: it accepts no second connection."""
 
     def __init__(self, *, refuses: bool = False) -> None:
         self.refuses, self.closed, self.reached = refuses, False, ""
@@ -36,7 +36,7 @@ class Host:
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What root's part came to."""
+    """The results of root's part."""
     found: list[str] = []
 
     def install(project: object, host: Any, setup: object, emit: object, heard: Any) -> None:  # noqa: ARG001 - theirs

@@ -1,4 +1,4 @@
-"""A stage on a make-believe host: what arrives is verified, what is there is linked, and nothing is left half-way."""
+"""A stage on a make-believe host: it verifies input, links existing files, and leaves nothing half-made."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def payload(
     gone: Iterable[str] = (),
     executable: Iterable[str] = (),
 ) -> list[bytes]:
-    """The tar of a release with FILES: those of `same` are left for the host to link, `gone` is only in its base."""
+    """Return the tar of a release with FILES: the host links those of `same`, and has `gone` only in its base."""
     extra = {f"code/{path}": data for path, data in sent.items() if path not in same}
     extra["EXECUTABLE"] = "".join(f"{path}\n" for path in executable).encode()
     if same:
@@ -63,7 +63,7 @@ def stage(base: str | None = None, present: bool = False, release: str = NEW) ->
 
 
 def based(host: ShellHost) -> ShellHost:
-    """The host with OLD serving, which has all of FILES."""
+    """A host with OLD serving, which has all of FILES."""
     serving(host)
     for name in (OLD, NEW):
         for path, data in FILES.items():
@@ -76,7 +76,7 @@ def based(host: ShellHost) -> ShellHost:
 
 
 def untouched(host: ShellHost) -> bool:
-    """Whether nothing but the release that served is there, and nothing half-made."""
+    """Return true if the host has only the release that serves, and nothing half-made."""
     names = [path.name for path in (host.root / "releases").iterdir()]
     return (names, host.leftovers(), host.serves(), host.history()) == ([OLD], [], OLD, [])
 
@@ -184,14 +184,14 @@ def test_a_wheel_that_was_damaged_on_the_host_is_asked_for_and_no_other(shell_ho
 
 
 def wheels(*content: bytes) -> Iterator[bytes]:
-    """So many wheels as they come ahead of the tar."""
+    """Yield wheels as they come before the tar."""
     yield b"".join(f"{len(data)} {digest(data)} w{n}-1-py3-none-any.whl\n".encode() for n, data in enumerate(content))
     yield b"\n"
     yield from content
 
 
 def names(host: ShellHost) -> list[str]:
-    """What is among the wheels."""
+    """Return the names of the wheels."""
     return sorted(path.name for path in (host.root / "wheels").iterdir())
 
 
@@ -271,7 +271,7 @@ def test_a_venv_that_is_not_is_built_again_and_nothing_of_it_is_run(
     assert not ran.exists()
     assert (venv / "bin/python").read_text() == "#!/bin/sh\nexit 0\n"
     assert (shell_host.leftovers(), (venv / "FILES").exists()) == ([], True)
-    # What it has written is what the next one reads.
+    # The next stage reads the list that this one wrote.
     assert shell_host.execute(stage(present=True)) == 0
 
 
@@ -393,7 +393,7 @@ def test_a_damaged_release_that_serves_is_replaced_and_what_runs_keeps_its_direc
     assert host.execute(stage(release=OLD), payload()) == 0
     assert ((home / "code/app.py").read_bytes(), former.stat().st_ino) == (FILES["app.py"], inode)
     assert host.serves() == OLD
-    # It goes when the slot that ran it has ended.
+    # The former directory is removed when the slot that ran it has ended.
     activate = steps.activate(SERVICE, Activation("deploy", OLD, OLD))
     assert (host.execute(activate), host.leftovers()) == (0, [])
 
@@ -404,7 +404,7 @@ def test_a_stage_that_fails_in_the_middle_of_it_leaves_the_damaged_one_where_it_
     host.failpoint = "stage.replace=fail"
     assert host.execute(stage(release=OLD), payload()) == 1
     assert ((home / "code/app.py").read_text(), host.leftovers()) == ("edited", [])
-    # One that is killed there leaves none of that name, and the next one makes it.
+    # A stage killed there leaves no release of that name, and the next one makes it.
     host.failpoint = "stage.replace=die"
     assert host.execute(stage(release=OLD), payload()) == -9
     host.failpoint = ""

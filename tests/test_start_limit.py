@@ -1,4 +1,4 @@
-"""The start limit of systemd on a real host: our starts never come to it, and what others did is forgotten in time."""
+"""systemd's start limit on a real host: our starts never reach it, and earlier ones are reset in time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REST = "flock /run/myapp/lock/guard true"
 
 @pytest.fixture(scope="module")
 def quick(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone that is deployed there, and waits for nothing."""
+    """A clone that is deployed there, with no waits."""
     clone = make(tmp_path_factory.mktemp("quick"), shire.inventory)
     quicken(clone)
     clone.done("deploy", "-H", "shire01")
@@ -22,7 +22,7 @@ def quick(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def test_more_restarts_than_systemd_would_have_in_a_minute(quick: Clone, shire: Hosts) -> None:
-    """Six starts of each slot, where the sixth would be refused; and what dies after all that is started again."""
+    """systemd would refuse the sixth start of each slot; after all of them it still restarts a process that dies."""
     for _ in range(12):
         quick.done("restart", "-H", "shire01")
     machine = shire[0]
@@ -35,7 +35,7 @@ def test_more_restarts_than_systemd_would_have_in_a_minute(quick: Clone, shire: 
 
 
 def test_a_slot_that_came_to_its_limit_by_hand_takes_the_next_release(quick: Clone, shire: Hosts) -> None:
-    """Its link is older than the minute that is forgotten beforehand, so that systemd refuses the first start of it."""
+    """Its link is older than the minute in which starts are reset first, so systemd refuses the first start."""
     machine = shire[0]
     current = machine.sh(f"{REST}; readlink {ROOT}/current").stdout.decode().strip().rpartition("/")[2]
     idle = {"blue": "green", "green": "blue"}[current]

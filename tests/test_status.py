@@ -1,4 +1,4 @@
-"""How the fleet stands, in as many columns as there is room for."""
+"""The table of `fab status`, in as many columns as fit."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
     lines = fleet(*["0123456789ab"] * 3)
     shown = [len(status.table(lines, width)[0]) for width in range(20, 160)]
     assert shown == sorted(shown)
-    # Where no host has a job there is no column for jobs.
+    # No host has a job, so there is no column for jobs.
     assert status.table(lines, None)[0] == tuple(name for name in status.HEADINGS if name != "jobs")
     assert "last action" in status.table(lines, 80)[0]
 

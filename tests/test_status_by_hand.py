@@ -1,4 +1,4 @@
-"""What the host's own status says to a person, from what the facts tell: above all, what to do next."""
+"""The host's own status for a person, from the facts: above all, the next step."""
 
 from __future__ import annotations
 

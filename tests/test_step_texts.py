@@ -1,4 +1,4 @@
-"""The text that runs on a host: a pure function, whose header carries any value."""
+"""The text of a step for a host: a pure function, with a header that carries any value."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_step_is_one_json_object_with_a_key_a_line(step: str) -> None:
 
 
 def test_the_steps_are_those_that_the_program_knows() -> None:
-    # A guard is told what its run was told, and a status is asked for by hand alone.
+    # A guard gets its run's step, and `status` is run by hand alone.
     assert {*STEPS, "guard", "status"} == set(main.STEPS)
 
 

@@ -1,4 +1,4 @@
-"""What is printed is what a host gets: for every verb, in every situation, byte for byte."""
+"""The printed steps are those that a host gets: for every verb, in every situation, byte for byte."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEADING = re.compile(r"# ---- (\S+): (\w+) \((\d+) bytes\)\n")
 
 
 def printed(text: str) -> list[tuple[str, str]]:
-    """The name and the text of each step, of which nothing but the line ahead of it is not the host's."""
+    """Return name and text of each step; only the heading before a step is not sent to the host."""
     found, at = [], 0
     while at < len(text):
         heading = HEADING.match(text, at)
@@ -41,7 +41,7 @@ def printed(text: str) -> list[tuple[str, str]]:
 
 
 class Answering(Member):
-    """A member whose host has told these facts."""
+    """A member whose host has reported these facts."""
 
     def __init__(self, found: Facts) -> None:
         of = cast(Any, type("Host", (), {"name": "shire01", "user": "deploy", "python": None, "groups": ()}))
@@ -55,7 +55,7 @@ class Answering(Member):
 def switch(
     action: str, wanted: str | None = None, *, stop_first: bool = False, changes: Mapping[str, object] | None = None
 ) -> Sequence[Script]:
-    """What a rollback or a restart runs on a host where OLD was before NEW."""
+    """Return the steps of a rollback or a restart on a host that ran OLD before NEW."""
     actions = tuple(Action("t", name, "deploy", name, "done", {}) for name in (OLD, NEW))
     found = host(changes)._replace(actions=actions)
     return rollback.switch_scripts(Answering(found), action, wanted, 5, stop_first)
@@ -86,7 +86,7 @@ SITUATIONS: dict[str, Sequence[Script]] = {
 
 
 def received(script: Script) -> str:
-    """The step as its reader on the host has it, from all that is sent."""
+    """Return the step as its reader on the host gets it, from all data sent."""
     rest = opening(script) + b"".join(stream(script, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
 
     def frame() -> str:
@@ -125,16 +125,16 @@ def test_a_step_is_data_of_a_few_kb(situation: str) -> None:
         assert len(script.text) < 8192 or script.stage == "setup"
 
 
-# What follows needs a real host.
+# The rest needs a real host.
 
 RECORDER = """#!/bin/sh
-# Keeps what every script's first command reads: the script.
+# Records the first input of every script: the script.
 exec /usr/bin/head "$@" | tee "/var/tmp/received/$(date +%s%N)"
 """
 PYTHON_RECORDER = """#!/bin/bash
-# Keeps what the host's program reads: itself where it is sent, the lines of the run, and its step, under the time at
-# which that came: the interpreter may have been begun long before. What it starts takes this for itself: a copy of the
-# program names the interpreter that made it.
+# Records the input of the host's program (itself if sent, the lines of the run, and the step) under the time of its
+# arrival: the interpreter may have started long before. Its children take this script for the interpreter: a copy of
+# the program names the interpreter that made it.
 case $* in
   *stream* | *__main__.py*)
     IFS= read -r -N 1 first
@@ -148,7 +148,7 @@ RUNS = re.compile(rb"[0-9a-f]{16}\n\S+\n{.*}\n\n")
 
 
 def step_of(data: bytes) -> str:
-    """The step, from all that the host's program has read, its payload too; a script is whole already."""
+    """Return the step from all input of the host's program, with its payload; a script is whole already."""
     if b"\nSOURCES = " in data[:20]:
         length, _, data = data.partition(b"\n")
         data = data[int(length) :]
@@ -160,7 +160,7 @@ def step_of(data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A pristine host that keeps whatever it is told."""
+    """A pristine host that records its input."""
     hosts = module_hosts()
     made = Site(make(tmp_path_factory.mktemp("steps"), hosts.inventory), hosts[0])
     quicken(made.clone)
@@ -173,7 +173,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def ran(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]:
-    """The name and the text of each step that a command has run on the host."""
+    """Run a command; return name and text of each step on the host."""
     site.sh("rm -f /var/tmp/received/*")
     clone.done(*words)
     site.drained()
@@ -182,7 +182,7 @@ def ran(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]:
     steps = [step_of(text) for text in texts]
     steps = [text for text in steps if re.match(r'# \w+ of myapp\n|{\n  "program"', text)]
     named = [(json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1], text) for text in steps]
-    # The guard is started by systemd, with what the activation has left to it.
+    # systemd starts the guard, with the data that the activation left to it.
     return [(name, text) for name, text in named if name != "guard"]
 
 
@@ -203,7 +203,7 @@ VERBS: list[tuple[str, ...]] = [
 
 @pytest.mark.sandbox
 def test_what_is_printed_is_what_runs(site: Site) -> None:
-    """From a pristine host to one that has nothing of it any more."""
+    """From a pristine host to one without any file of ours."""
     for number, words in enumerate((("deploy", *HERE), *VERBS)):
         if words[0] == "deploy":
             site.edit()
@@ -214,7 +214,7 @@ def test_what_is_printed_is_what_runs(site: Site) -> None:
         if words == ("deploy", *HERE):
             for flag in ("--steps", "--script"):
                 assert printed(site.clone.done("plan", flag, *HERE).out) == shown
-        # Who stops, starts or closes asks first how things are, which changes nothing.
+        # stop, start and maintenance first ask for the facts, which changes nothing.
         told = ran(site, site.clone, *words)
         assert [name for name, _ in told if name != "facts"] == [name for name, _ in shown if name != "facts"], words
         assert [step for step in told if step[0] != "facts"] == [step for step in shown if step[0] != "facts"], words

@@ -1,4 +1,4 @@
-"""Stop and start, as the host's program does them."""
+"""Stop and start in the host's program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["host", "shell_host"]
 
 @pytest.mark.parametrize("script", [steps.stop(SERVICE, disable=True), steps.start(SERVICE)])
 def test_neither_begins_in_the_middle_of_somebodys_switch(host: ShellHost, script: Script) -> None:
-    """Once: stop began in the middle of somebody's switch."""
+    """Once: stop began in the middle of another run's switch."""
     holder = {"action": "deploy", "release": NEW, "who": {"user": "you"}}
     with at_work(host, holder):
         assert host.execute(script) == 75
@@ -49,7 +49,7 @@ STOP, START = steps.stop(SERVICE, disable=True), steps.start(SERVICE)
 
 
 def without_rule(host: ShellHost, words: str) -> None:
-    """sudo does not know that command."""
+    """Remove that command from sudo's rules."""
     rules = (host.folder / "rules").read_text().splitlines()
     left = [rule for rule in rules if not rule.startswith(f"systemctl {words}")]
     assert len(left) < len(rules)
@@ -63,7 +63,7 @@ def test_without_a_committed_release_both_are_refused(
 ) -> None:
     shell_host.release(NEW)
     if not there:
-        # As on a host that was never set up.
+        # Like a host that was never set up.
         shell_host.root.rename(shell_host.folder / "elsewhere")
     assert shell_host.execute(script) == 1
     assert shell_host.transcript.last("refused") == f"no release is committed on this host: {told}"
@@ -150,7 +150,7 @@ def test_a_start_that_sudo_refuses_says_what_was_not_done(host: ShellHost, rule:
     without_rule(host, rule)
     assert host.execute(START) == 1
     assert host.transcript.last("failed") == told
-    # The journal could only tell of former starts.
+    # The journal has only former starts.
     assert host.transcript.all("journal") == ()
     assert ("start", OLD, "done") not in host.history()
 
@@ -203,7 +203,7 @@ def test_cut_by_a_signal_anywhere_the_same_again_does_it(host: ShellHost, script
         assert host.execute(STOP if script is START else START) == 0
         host.forget()
         host.cut(call, sent)
-        # A stop that was over by then has no end to be cut off.
+        # A stop that has ended by then cannot be cut.
         assert host.execute(script) in {-9 if sent == "KILL" else 129, 0}
         host.mend()
         host.forget()

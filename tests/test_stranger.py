@@ -1,4 +1,4 @@
-"""Somebody else's Flask application, from PyPI as it is: only the contents of service/ are replaced."""
+"""A Flask application from PyPI, unchanged: only the contents of service/ are replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.clone import Clone
 from tests.front import ask
 from tests.hosts import Hosts
 
-# Five lines; bepasty is a pastebin that PyPI has as source alone, with a dozen dependencies.
+# Five lines; bepasty is a pastebin that PyPI has only as source, with a dozen dependencies.
 DESCRIPTION = """\
 name: pastebin
 app: "bepasty.app:create_app()"
@@ -32,7 +32,7 @@ def test_a_strangers_application_deploys_with_nothing_else_edited(clone: Clone, 
     assert b"bepasty" in answer.body
     assert "UNCHANGED" in clone.done("deploy", "-H", "shire01").out
 
-    # What was only source was built here, what is compiled is of the host's own platform.
+    # Source-only packages were built here, compiled ones are for the host's platform.
     names = machine.sh("ls /opt/apps/pastebin/wheels").stdout.decode()
     assert "bepasty-" in names
     python = "/opt/apps/pastebin/current/release/venv/bin/python"

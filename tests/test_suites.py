@@ -1,4 +1,4 @@
-"""The whole loop on each systemd, Python and nginx that the controller's distribution has to offer."""
+"""The whole loop on each systemd, Python and nginx that the controller's distribution offers."""
 
 from __future__ import annotations
 

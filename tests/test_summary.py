@@ -1,4 +1,4 @@
-"""What a run has come to: counted from its events."""
+"""The result of a run, counted from its events."""
 
 from __future__ import annotations
 

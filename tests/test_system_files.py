@@ -1,4 +1,4 @@
-"""Root's files: the same for every release, valid to the programs that read them, no wider than the service asks."""
+"""Root's files: the same for every release, valid for the programs that read them, and no wider than needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def change(**values: object) -> Service:
 
 
 def unit(text: str) -> dict[str, list[str]]:
-    """The keys of a unit file, each with its values."""
+    """Return the keys of a unit file, each with its values."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         if line and line[0] not in "[#":
@@ -141,7 +141,7 @@ def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
 def test_at_boot_root_makes_and_removes_nothing_where_the_deploy_account_may_plant_a_link() -> None:
     text = texts()["/etc/tmpfiles.d/myapp.conf"]
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
-    # Below /run, anew at each boot, where nobody could have planted one yet.
+    # Below /run, new at each boot, before any account could plant one.
     assert {(words[0], words[1].startswith("/run/myapp")) for words in lines} == {("d", True), ("f", True), ("L", True)}
 
 
@@ -206,7 +206,7 @@ def test_systemd_knows_every_key(tmp_path: Path) -> None:
 def test_the_traffic_is_moved_only_with_a_way_back_and_back_without_room(
     tmp_path: Path, shell: str, committed: str
 ) -> None:
-    """What root runs, in a directory of the test; there is no room in it where `ln` fails."""
+    """Root's command, run in a directory of the test; it has no room where `ln` fails."""
     (command,) = unit(texts()["/etc/systemd/system/myapp-live@.service"])["ExecStart"]
     text = re.fullmatch(r"/bin/sh -c '(.*)'", command)
     assert text

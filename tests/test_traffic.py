@@ -1,4 +1,4 @@
-"""Requests of every kind across what happens to a host: none is lost, and who answers is who should."""
+"""Requests of every kind across events on a host: none is lost, and the right release answers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TLS = {"server_name": NAME, "tls": {"certificate": "tls/myapp.pem", "key": "tls/
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whose certificates the host has."""
+    """The authority of the host's certificates."""
     return Authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture(scope="module")
 def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Site:
-    """One host for all of this module."""
+    """One host for this module."""
     clone = make(tmp_path_factory.mktemp("site"))
     authority.issue(clone.root / "tls/myapp.pem", clone.root / "tls/myapp.key")
     return traffic.deployed(clone, module_hosts(), nginx=TLS)

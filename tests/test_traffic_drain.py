@@ -1,4 +1,4 @@
-"""What is under way when a release is replaced: it may take as long as `drain` says, and no longer."""
+"""Requests under way when a release is replaced: they may take as long as `drain` allows, and no longer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def turn(seconds: float) -> tuple[Shot, ...]:
-    """One in twenty takes so long."""
+    """One request in twenty takes this many seconds."""
     return (Shot("long", f"/slow?seconds={seconds}"), *[QUICK] * 19)
 
 
 def deployed_under(site: Site, seconds: float, log: Path) -> tuple[History, str, str, str]:
-    """A deploy while requests of that length are under way: history, old release, new one, and what its host told."""
+    """Deploy during requests of that length; return history, old and new release, and the host's messages."""
     address, old = site.machine.address, site.answering
     began = site.sh("date +%s")
     new = site.edit()
@@ -47,7 +47,7 @@ def deployed_under(site: Site, seconds: float, log: Path) -> tuple[History, str,
 def test_what_ends_within_the_drain_limit_is_answered(site: Site, tmp_path: Path) -> None:
     history, old, new, told = deployed_under(site, LIMIT - 0.5, tmp_path / "log")
     assert history.faults() == []
-    # Some were begun well before the new release answered for the first time, and ended well after.
+    # Some began well before the new release's first answer, and ended well after.
     took = min(one.end for one in history.of("quick") if one.release == new)
     across = [one for one in history.of("long") if one.release == old and one.start < took < one.end]
     assert max(one.end for one in across) > took + LIMIT - 1.5
@@ -62,7 +62,7 @@ def test_what_outlasts_the_drain_limit_is_cut_with_a_status_that_is_logged(site:
     assert {(one.kind, one.status) for one in cut} == {("long", 502)}
     assert history.tally()["quick"][0] == 0
     took = min(one.end for one in history.of("quick") if one.release == new)
-    # gunicorn waits for two seconds more than the limit; then there is a machine that may be busy.
+    # gunicorn waits for two seconds more than the limit; the rest is for a busy machine.
     assert all(LIMIT < one.end - took < LIMIT + 8 for one in cut)
     assert all(one.start < took for one in cut)
     logged = site.sh('journalctl -t myapp_nginx -o cat | grep -c \'"path":"/slow","status":"502"\'')

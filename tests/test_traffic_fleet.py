@@ -1,4 +1,4 @@
-"""Traffic on two hosts, one of which cannot take the release: what the run takes back, it takes back unnoticed."""
+"""Traffic on two hosts, one of which cannot take the release: the undo of the other one loses no request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checker of histories, held against histories that were made up: what is wrong in one is found."""
+"""The checker of histories, tried on made-up ones: it finds each fault."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def history(*requests: Request, window: Window = DEPLOY, pinned: bool = False) -
 
 
 def test_a_switch_in_good_order_has_no_fault() -> None:
-    # The slow one was begun before the switch and is answered after it by whom it was begun with.
+    # The slow one began before the switch, and the same release answers it after the switch.
     slow = request(14.8, OLD, 1.0, number=2)
     made = history(request(1.0, OLD), request(14.9, OLD), slow, request(15.0, NEW), request(25.0, NEW))
     assert made.faults() == []

@@ -1,4 +1,4 @@
-"""A service with no gateway: the same load on its own address loses nothing either."""
+"""A service without a gateway: the same load on its own address loses nothing either."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PORT = 8081
 
 @pytest.fixture(scope="module")
 def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A host with no nginx file, whose service listens to the network."""
+    """A host without an nginx file, whose service listens on the network."""
     hosts = module_hosts()
     clone = make(tmp_path_factory.mktemp("site"))
     return traffic.deployed(clone, hosts, nginx=None, listen=f"{hosts[0].address}:{PORT}")
 
 
 def answering(site: Site) -> str:
-    """The release that a client sees."""
+    """Return the release that a client gets."""
     return str(ask(site.machine.address, port=PORT).json()["release"])
 
 

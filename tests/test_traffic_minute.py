@@ -30,7 +30,7 @@ def test_five_deploys_and_five_rollbacks_lose_no_request(clone: Clone, one_host:
                 clone.done("deploy", "-H", "shire01")
             with load.during("rollback", {address: (clone.release(), first)}):
                 clone.done("rollback", "-H", "shire01")
-        # The switches may be over sooner; the minute is part of the promise.
+        # The switches may end sooner; the promise covers a minute.
         while time.monotonic() - began < SECONDS:
             assert release_of(address) == first
             time.sleep(1)

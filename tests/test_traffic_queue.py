@@ -1,4 +1,4 @@
-"""Workers that answer one request at a time: what waits in the socket for one of them is lost by no switch."""
+"""Workers with one request at a time: no switch loses a request that waits in the socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.site import Site
 
 RATE = 40
 TURN = (Shot("long", "/slow?seconds=0.4"), *[QUICK] * 9)
-"""Four a second that take 0.4 s: two workers are busy with them most of the time, and all others wait."""
+"""Four requests a second take 0.4 s: two workers are mostly busy with them, and all others wait."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,6 @@ def test_what_waits_for_a_worker_is_answered(site: Site, number: int, tmp_path: 
         traffic.switches(load, site, old, new)
         load.quiet(1)
     assert load.history.faults() == []
-    # They did wait: for longer than a quick answer ever takes by itself.
+    # They did wait, longer than a quick answer ever takes.
     waited = sorted(one.end - one.start for one in load.history.of("quick"))
     assert waited[len(waited) * 9 // 10] > 0.1

@@ -1,4 +1,4 @@
-"""Requests of every kind across each verb: none is lost, none is slowed, and who answers is who should."""
+"""Requests of every kind across each verb: none is lost or slowed, and the right release answers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.suites import suites
 
 QUIET = 3.0
 SLOWER = 1.2
-"""How many times longer 99 in 100 requests may take than on a host beside, on which nothing happens."""
+"""The limit for the 99th percentile, relative to a host beside on which nothing happens."""
 SUITES = tuple(dict.fromkeys((None, *suites())))
 ROUNDS = 3
 
 
 @pytest.fixture(scope="module", params=SUITES, ids=str)
 def two(module_hosts: MakeHosts, request: pytest.FixtureRequest) -> Hosts:
-    """Two hosts of each suite, for all of this module: one on which things happen, and one that rests."""
+    """Two hosts of each suite, for this module: one under test, and one at rest."""
     return module_hosts(2, request.param)
 
 

@@ -1,4 +1,4 @@
-"""Two runs on one host: one works, the other says at once who is at work; and nothing ever needs unlocking."""
+"""Two runs on one host: one works, the other names it at once; and no lock ever needs manual unlocking."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 def test_of_two_deploys_started_together_one_works_and_one_is_told(
     served: tuple[Hosts, tuple[Clone, Clone]], number: int, tmp_path: Path
 ) -> None:
-    """A deploy may be over before the other has begun: who gets the lock keeps it until the other has been told."""
+    """One deploy may be over before the other begins: the holder keeps the lock until the other has reported it."""
     hosts, clones = served
     with ExitStack() as stack:
         gates = []
@@ -67,7 +67,7 @@ def test_who_waits_for_the_lock_gets_it_when_the_other_has_ended(
         next(line for line in first.stdout if json.loads(line).get("phase") == "stage")
         with bob.start("deploy", "-H", "shire01", "--lock-wait", "60") as second:
             assert second.stdout is not None
-            # It waits, and says so: there is nothing to be seen but that, so this is read before she goes on.
+            # Bob's run waits, and prints that and nothing else: read it before Ann's goes on.
             next(line for line in second.stdout if "is at work here since" in line)
             gate.open()
             first.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""Large uploads to a real host: whole, in little memory, in sight, given up only when they stand still, and resumed."""
+"""Large uploads to a real host: whole, in little memory, with progress, aborted only if they stall, and resumed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DICE = random.Random(14)
 
 @dataclass
 class Far:
-    """A site that is reached by way of a link, with a directory of wheels to depend on."""
+    """A site reached through a link, with a directory of wheels to depend on."""
 
     site: Site
     link: Link
@@ -49,7 +49,7 @@ class Far:
     versions: int = 0
 
     def depend(self, *sizes: int) -> str:
-        """Depend on so many new wheels of so many bytes, which no compression makes smaller; the release."""
+        """Depend on this many new incompressible wheels of this size; return the release."""
         self.versions += 1
         lines = self.site.read("service/requirements.txt").partition("fat0==")[0]
         for number, size in enumerate(sizes):
@@ -60,14 +60,14 @@ class Far:
         return self.site.clone.release()
 
     def session(self, **options: int) -> SshSession:
-        """A connection of its own."""
+        """Return a separate connection."""
         clone = self.site.clone
         (host,) = inventory.load(clone.root, {"HOSTS": str(clone.inventory)}).hosts
         return SshSession(host, Options(**options))  # type: ignore[arg-type]
 
     @property
     def wheels(self) -> set[str]:
-        """Those of ours that are on the host."""
+        """Return those of our wheels that are on the host."""
         return {name for name in self.site.sh(f"ls {ROOT}/wheels").split() if name.startswith("fat")}
 
 
@@ -77,7 +77,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("uploads")
     links, cache = folder / "links", folder / "cache"
     links.mkdir()
-    # What earlier tests have fetched, and not what these make.
+    # Wheels that earlier tests have fetched, without those of these tests.
     if wheel_cache.default_root().is_dir():
         shutil.copytree(wheel_cache.default_root(), cache / "integrators-loop/wheels")
     identity = str(entries(hosts.inventory)["shire01"]["identity"])
@@ -88,7 +88,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
         clone.environment["XDG_CACHE_HOME"] = str(cache)
         quicken(clone)
         clone.done("deploy", "-H", "all")
-        # What is sent, and how, is what is tried: a program that does as it is told lies where a copy of ours would.
+        # The tests try the data sent and its transport: a program that runs any Python lies in place of our copy.
         lay = f"install -d -o deploy {COPY} {COPY.rpartition('/')[0]} && cat >{COPY}/__main__.py"
         assert hosts[0].sh(lay, f"import sys\n\nstream = sys.stdin.buffer\n{TOLD}".encode()).returncode == 0
         yield Far(Site(clone, hosts[0]), link, links)
@@ -101,16 +101,16 @@ def far(served: Far) -> Iterator[Far]:
 
 
 def told(do: str, seconds: float = 60) -> Script:
-    """A step of the program that lies on the host."""
+    """Return a step of the program on the host."""
     return told_to(do, seconds)._replace(place=COPY)
 
 
 def ignore(_: Report | Output) -> None:
-    """The transcript says enough."""
+    """Ignore it: the transcript has it."""
 
 
 def peak(process: subprocess.Popen[str]) -> int:
-    """The most bytes that a process has had in memory when it ends; not those of who started it, as rusage has it."""
+    """Return the peak memory of a process in bytes; rusage would include its parent's."""
     most = 0
     while process.poll() is None:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
@@ -131,11 +131,11 @@ def test_wheels_that_arrived_whole_before_the_link_was_cut_are_not_sent_again(fa
     cut = far.site.fab("deploy")
     assert cut.status in {1, 3}, cut.both
     assert "4 wheels of 8.0 MB" in cut.out
-    # What was still under way through sshd is lost.
+    # sshd loses the bytes that were under way.
     kept = far.wheels
     assert "fat0-1.1-py3-none-any.whl" in kept
     assert len(kept) < 4
-    # Whatever is committed meanwhile: they stay.
+    # They stay, whatever is committed meanwhile.
     far.site.done("restart")
     assert (far.site.answering, far.wheels) == (old, kept)
     again = far.site.done("deploy")
@@ -187,7 +187,7 @@ def test_an_upload_that_goes_on_may_take_longer_than_the_limit(far: Far) -> None
 
 
 def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
-    """Such as those that keep the lock of the run: on a link of 200 kB/s they came eight seconds late."""
+    """Such as the heartbeats of the run lock: on a link of 200 kB/s they came eight seconds late."""
     entry = {**entries(far.site.clone.inventory)["shire01"], "address": far.site.machine.address, "port": 22}  # type: ignore[arg-type]
     folder = far.links.parent / "direct"
     folder.mkdir()

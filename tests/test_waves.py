@@ -1,4 +1,4 @@
-"""Waves and the failure limit: what is written in the README, as tables."""
+"""Waves and the failure limit: the README's rules, as tables."""
 
 from __future__ import annotations
 

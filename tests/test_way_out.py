@@ -1,4 +1,4 @@
-"""Ways out of a sandbox by those who would start a program for a service, and what it can write beside its data."""
+"""Ways out of a sandbox through programs that start others for a service, and the paths it can write."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ while True:
     head = asked[:2] + bytes.fromhex("818000010001" if known else "818000010000") + bytes(4)
     server.sendto(head + asked[12:end] + answer, client)
 """
-# The bus of the system, and the socket of a systemd of the service's own account, which would run anything for it.
+# The system's bus, and the socket of a systemd of the service's own account, which would run any program for it.
 MANAGER = """
 set -eu
 test -S /run/dbus/system_bus_socket
@@ -80,12 +80,12 @@ until [ -S /run/user/$id/systemd/private ]; do sleep 0.05; done
 """
 NEEDED = ("/run/systemd/notify", "/run/systemd/journal/", "/run/systemd/userdb/", "/run/systemd/resolve/")
 TOLD = ("/run/systemd/io.system.ManagedOOM", "/run/systemd/io.systemd.ManagedOOM", "/run/systemd/netif/")
-"""These start nothing: they take a report of a manager, or tell the state of networks."""
+"""These start no program: they take a manager's report, or report the state of networks."""
 
 
 @pytest.fixture(scope="module", params=list(dict.fromkeys([None, *suites()])), ids=str)
 def shire(module_hosts: MakeHosts, request: pytest.FixtureRequest) -> Hosts:
-    """A host of each systemd, on which a bus and a systemd of the service's own account run."""
+    """A host of each systemd, with a bus and a systemd of the service's own account."""
     return module_hosts(1, request.param)
 
 
@@ -108,7 +108,7 @@ def test_it_writes_only_its_data_and_what_is_its_own(shire: Hosts, tmp_path: Pat
     assert set(found["are"]) <= {"/var/lib/myapp", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"}  # noqa: S108
     assert found["shared"] == []
     verify = "systemd-analyze verify --man=no /etc/systemd/system/myapp*.service 2>&1"
-    # Older ones do not know StopPropagatedFrom=, and go without.
+    # Older ones do not know StopPropagatedFrom=, and work without it.
     told = machine.sh(f"{verify} | grep -v StopPropagatedFrom | grep -iE 'unknown|invalid|ignor|parse'")
     assert told.stdout.decode() == ""
 
@@ -125,7 +125,7 @@ def test_names_are_still_resolved(shire: Hosts, tmp_path: Path) -> None:
 
 
 def deploy(shire: Hosts, folder: Path, needs: list[str]) -> Clone:
-    """Deploy a service that tries what it reaches."""
+    """Deploy a service that tries its reach."""
     clone = put(make(folder, shire.inventory), needs=needs)
     clone.write("service/echo.py", f"{APP}{ROUTES}\n# {needs}\n")
     clone.done("deploy", "-H", shire[0].name)

@@ -1,4 +1,4 @@
-"""The cache answers only for what was asked, and never with other bytes than were kept."""
+"""The cache answers only for the wheel requested, and only with the bytes that were kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheelhouse, from distributions that lie on disk: what fits is taken, what does not is refused in words."""
+"""The wheelhouse, from distributions on disk: fitting ones are taken, others are refused with the reason."""
 
 from __future__ import annotations
 

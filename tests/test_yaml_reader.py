@@ -1,4 +1,4 @@
-"""The strict reader: what it takes, and the place and the fix it names for what it refuses."""
+"""The strict reader: accepted files, and for each refusal its place and fix."""
 
 from __future__ import annotations
 
