@@ -81,7 +81,7 @@ def _named(hint: Any) -> Iterator[Any]:
         yield hint
 
 
-def wheres() -> dict[str, Where]:
+def field_places() -> dict[str, Where]:
     """Return the place of each field of service.yaml; KeyError for a class without a known place."""
     found = {}
     for kind, name in fields(Service):
@@ -98,7 +98,7 @@ def _attribute(read: Read, name: str) -> Read:
     return lambda found: getattr(read(found), name)
 
 
-FIELDS = wheres()
+FIELDS = field_places()
 
 
 def written(where: Where, value: str) -> str:

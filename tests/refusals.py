@@ -16,7 +16,7 @@ def refusal(read: Callable[..., object], *given: object) -> UsageError:
     return caught.value
 
 
-def says(error: UsageError, message: str = "", where: str | None = None, fix: str = "") -> None:
+def require_error(error: UsageError, message: str = "", where: str | None = None, fix: str = "") -> None:
     """Assert these words, this place (if given), and a next step with those words."""
     assert message in error.message
     assert where is None or error.where == where

@@ -27,12 +27,12 @@ def way(shared: Way, tmp_path: Path) -> Way:
 
 @pytest.mark.promise(KNOWN, "its key is unknown")
 def test_an_unknown_host_is_refused_until_its_key_was_recorded(way: Way) -> None:
-    refused(way.true(), "the host key is unknown", way.fingerprint(), "fab hosts --trust shire01")
+    refused(way.probe(), "the host key is unknown", way.fingerprint(), "fab hosts --trust shire01")
     trusted = way.trust()
     assert trusted.status == 0, trusted.both
     assert way.fingerprint() in trusted.out
     assert way.known_hosts.read_text() == way.line() + "\n"
-    assert way.true().status == 0
+    assert way.probe().status == 0
     assert "known already" in way.trust().out
 
 
@@ -86,7 +86,7 @@ def test_a_changed_key_is_refused_with_both_fingerprints_and_nothing_is_sent(way
     way.know(f"{way.hosts[0].address} {other}")
     logins = "journalctl -q -u ssh.service | grep -c Accepted"
     before = way.hosts[0].sh(logins).stdout
-    ended = way.true()
+    ended = way.probe()
     shown = re.findall(r"SHA256:[A-Za-z0-9+/]{43}", ended.err)
     refused(ended, "has changed", f"ssh-keygen -R '{way.hosts[0].address}'")
     assert way.fingerprint() in shown
@@ -103,25 +103,25 @@ def test_a_changed_key_is_refused_with_both_fingerprints_and_nothing_is_sent(way
 def test_patterns_of_known_hosts_mean_what_ssh_takes_them_for(way: Way, names: str, status: int) -> None:
     whole = way.hosts[0].address
     way.know(way.line(name=names.format(whole=whole, head=whole.rpartition(".")[0])))
-    assert way.true().status == status
+    assert way.probe().status == status
 
 
 @pytest.mark.promise(KNOWN, "a pin and known_hosts say different things")
 def test_a_pin_alone_decides(way: Way) -> None:
     way.know(f"{way.hosts[0].address} {key(way.folder / 'other')}")
     change(way, host_key=way.hosts[0].host_key)
-    assert way.true().status == 0
+    assert way.probe().status == 0
     way.know(way.line())
     change(way, host_key=way.hosts[1].host_key)
     refused(
-        way.true(), "has changed", "host_key in hosts.yaml", "change the pin", way.fingerprint(0), way.fingerprint(1)
+        way.probe(), "has changed", "host_key in hosts.yaml", "change the pin", way.fingerprint(0), way.fingerprint(1)
     )
 
 
 @pytest.mark.promise(KNOWN, "its key is revoked in known_hosts")
 def test_a_revoked_key_is_refused_even_where_it_is_also_known(way: Way) -> None:
     way.know(way.line(), f"@revoked * {way.hosts[0].host_key}")
-    refused(way.true(), "revoked", way.fingerprint())
+    refused(way.probe(), "revoked", way.fingerprint())
     refused(way.trust(), "revoked")
 
 
@@ -132,10 +132,10 @@ def test_known_hosts_may_be_hashed_and_hold_several_kinds_of_keys(way: Way) -> N
         way.line(),
         f"{way.hosts[0].address} {key(way.folder / 'b', 'rsa')}",
     )
-    assert way.true().status == 0
+    assert way.probe().status == 0
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", way.known_hosts], check=True, capture_output=True)
     assert way.hosts[0].address not in way.known_hosts.read_text()
-    assert way.true().status == 0
+    assert way.probe().status == 0
 
 
 @pytest.mark.promise(KNOWN, "another port")
@@ -144,18 +144,18 @@ def test_another_port_is_another_host(way: Way) -> None:
     assert way.hosts[0].sh(listening).returncode == 0
     change(way, port=2222)
     way.know(way.line())
-    refused(way.true(), "unknown")
+    refused(way.probe(), "unknown")
     way.know(way.line(name=f"[{way.hosts[0].address}]:2222"))
-    assert way.true().status == 0
+    assert way.probe().status == 0
 
 
 @pytest.mark.promise(KNOWN, "a HostKeyAlias")
 def test_a_host_key_alias_is_what_known_hosts_is_asked_for(way: Way) -> None:
     way.config(f"Host {way.hosts[0].address}\n  HostKeyAlias the-first")
     way.know(way.line(name="the-first"))
-    assert way.true().status == 0
+    assert way.probe().status == 0
     way.know(way.line())
-    refused(way.true(), "unknown")
+    refused(way.probe(), "unknown")
 
 
 @pytest.mark.promise(KNOWN, "a jump host of an unknown key")
@@ -164,9 +164,9 @@ def test_a_jump_host_is_held_to_the_same_rule(way: Way) -> None:
     jump = f"Host hop\n  HostName {hop}\n  User deploy\n  IdentityFile {way.identity}\nHost {target}\n  ProxyJump hop"
     way.config(jump)
     way.know(way.line(0))
-    refused(way.true(), "the host key is unknown", way.fingerprint(1), "hop")
+    refused(way.probe(), "the host key is unknown", way.fingerprint(1), "hop")
     way.know(way.line(1))
-    refused(way.true(), "the host key is unknown", way.fingerprint(0), "fab hosts --trust shire01")
+    refused(way.probe(), "the host key is unknown", way.fingerprint(0), "fab hosts --trust shire01")
     way.know(way.line(0), way.line(1))
     came = way.fab("exec", "-H", "shire01", "--", "echo $SSH_CONNECTION")
     assert came.status == 0, came.both
@@ -178,7 +178,7 @@ def test_a_key_that_the_host_does_not_know_is_told_in_a_sentence(way: Way) -> No
     way.know(way.line())
     key(way.folder / "mine")
     refused(
-        way.true("shire01", "-i", str(way.folder / "mine")),
+        way.probe("shire01", "-i", str(way.folder / "mine")),
         "does not let deploy in",
         f"-p 22 -i {way.folder / 'mine'} deploy@{way.hosts[0].address}",
     )
@@ -188,18 +188,18 @@ def test_a_key_that_the_host_does_not_know_is_told_in_a_sentence(way: Way) -> No
 def test_a_key_is_taken_from_the_flag_and_from_ssh_config_too(way: Way) -> None:
     way.know(way.line())
     change(way, identity=None)
-    refused(way.true(), "does not let deploy in")
-    assert way.true("shire01", "-i", str(way.identity)).status == 0
+    refused(way.probe(), "does not let deploy in")
+    assert way.probe("shire01", "-i", str(way.identity)).status == 0
     way.config(f"Host {way.hosts[0].address}\n  IdentityFile {way.identity}")
-    assert way.true().status == 0
+    assert way.probe().status == 0
 
 
 def test_an_address_of_ssh_config_is_the_host_that_is_reached(way: Way) -> None:
     way.know(way.line())
     change(way, address="somewhere")
-    refused(way.true(), "'somewhere' is not known")
+    refused(way.probe(), "'somewhere' is not known")
     way.config(f"Host somewhere\n  HostName {way.hosts[0].address}")
-    assert way.true().status == 0
+    assert way.probe().status == 0
 
 
 @pytest.mark.promise(ACCESS, "a key that is wrong, missing or locked")
@@ -219,16 +219,16 @@ def test_an_agent_is_asked_for_the_named_key_only(way: Way) -> None:
         # From here on only the agent can use the key.
         subprocess.run(["ssh-keygen", "-q", "-p", "-N", "a passphrase", "-f", locked], check=True, capture_output=True)
         change(way, identity=str(locked))
-        refused(way.true(), "needs a passphrase", str(locked), "ssh-add")
+        refused(way.probe(), "needs a passphrase", str(locked), "ssh-add")
         way.clone.environment["SSH_AUTH_SOCK"] = socket
         verbose = "echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/verbose.conf && systemctl restart ssh"
         assert way.hosts[0].sh(verbose).returncode == 0
-        assert way.true().status == 0
+        assert way.probe().status == 0
         log = way.hosts[0].sh("journalctl -q -u ssh.service --grep 'publickey|Postponed|Failed'").stdout.decode()
         assert print_of(locked) in log
         assert print_of(decoy) not in log
         locked.unlink()
-        assert way.true().status == 0, "the public half is enough to name a key that the agent holds"
+        assert way.probe().status == 0, "the public half is enough to name a key that the agent holds"
         agent.terminate()
 
 
@@ -236,7 +236,7 @@ def test_an_agent_is_asked_for_the_named_key_only(way: Way) -> None:
 def test_a_key_that_is_not_there_is_named(way: Way) -> None:
     way.know(way.line())
     change(way, identity=str(way.folder / "nothing"))
-    refused(way.true(), f"there is no key {way.folder / 'nothing'}", "identity:")
+    refused(way.probe(), f"there is no key {way.folder / 'nothing'}", "identity:")
 
 
 def test_connections_are_made_in_one_place() -> None:

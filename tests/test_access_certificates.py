@@ -27,7 +27,7 @@ def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
     sshd(shared, "")
 
 
-def vouched(way: Way, *words: str) -> str:
+def show_certificate(way: Way, *words: str) -> str:
     """Let shire01 show a certificate that ssh-keygen signed with these words; return its authority's line."""
     authority = key(way.folder / "authority")
     (way.folder / "host.pub").write_text(f"{way.hosts[0].host_key}\n")
@@ -47,13 +47,13 @@ def vouched(way: Way, *words: str) -> str:
     return f"@cert-authority * {authority}"
 
 
-def both(way: Way) -> bool:
+def both_accept(way: Way) -> bool:
     """Return true if shire01 is accepted, by us and by OpenSSH's own client with the same files; both must agree."""
     settings = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ControlPath=none", "IdentitiesOnly=yes")
     options = [word for setting in settings for word in ("-o", setting)]
     command = ["ssh", "-F", way.flags[1], *options, "-i", str(way.identity), f"deploy@{way.hosts[0].address}", "true"]
     taken = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60).returncode == 0
-    assert (way.true().status == 0) is taken
+    assert (way.probe().status == 0) is taken
     return taken
 
 
@@ -63,9 +63,9 @@ def good(way: Way) -> tuple[str, ...]:
 
 @pytest.mark.promise(KNOWN, "its key is signed by an authority of known_hosts")
 def test_who_is_vouched_for_is_let_in_without_a_key_of_its_own(way: Way) -> None:
-    authority = vouched(way, *good(way))
+    authority = show_certificate(way, *good(way))
     way.know(authority)
-    assert both(way)
+    assert both_accept(way)
     known = way.trust()
     assert (known.status, "known already" in known.out) == (0, True), known.both
     assert way.known_hosts.read_text() == f"{authority}\n"
@@ -73,14 +73,14 @@ def test_who_is_vouched_for_is_let_in_without_a_key_of_its_own(way: Way) -> None
 
 @pytest.mark.promise(KNOWN, "its key is signed by an authority of known_hosts")
 def test_an_authority_counts_on_another_port_and_for_a_jump_host(way: Way) -> None:
-    way.know(vouched(way, *good(way)), way.line(1))
+    way.know(show_certificate(way, *good(way)), way.line(1))
     sshd(way, f"HostCertificate {PATH}\nPort 22\nPort 2222")
     change(way, port=2222)
-    assert way.true().status == 0
+    assert way.probe().status == 0
     change(way, port=None)
     jump = f"  ProxyJump deploy@{way.hosts[0].address}"
     way.config(f"Host {way.hosts[1].address}\n{jump}\nHost *\n  IdentityFile {way.identity}")
-    assert way.true("shire02").status == 0
+    assert way.probe("shire02").status == 0
 
 
 @pytest.mark.promise(KNOWN, "its certificate is not good", part=2)
@@ -93,40 +93,40 @@ def test_an_authority_counts_on_another_port_and_for_a_jump_host(way: Way) -> No
     ],
 )
 def test_a_certificate_with_a_flaw_is_refused_and_nothing_is_sent(way: Way, words: tuple[str, ...], flaw: str) -> None:
-    authority = vouched(way, *(word.format(host=way.hosts[0].address) for word in words))
+    authority = show_certificate(way, *(word.format(host=way.hosts[0].address) for word in words))
     way.know(authority)
     logins = "journalctl -q -u ssh.service | grep -c Accepted"
     before = way.hosts[0].sh(logins).stdout
     told = (flaw, way.fingerprint(), "HostCertificate", "fab hosts --trust shire01")
     sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)
-    assert not both(way)
+    assert not both_accept(way)
     assert way.hosts[0].sh(logins).stdout == before
     # A pinned key is accepted without a look at its certificate.
     way.know(authority, way.line())
-    assert both(way)
+    assert both_accept(way)
 
 
 @pytest.mark.promise(KNOWN, "its certificate is not good", part=2)
 def test_a_stranger_s_certificate_and_a_plain_key_are_not_enough(way: Way) -> None:
     way.know(f"@cert-authority * {key(way.folder / 'another')}")
-    refused(way.true(), "a key without a certificate", "fab hosts --trust shire01")
-    assert not both(way)
-    vouched(way, *good(way))
-    refused(way.true(), "another authority has signed it", way.fingerprint())
-    assert not both(way)
+    refused(way.probe(), "a key without a certificate", "fab hosts --trust shire01")
+    assert not both_accept(way)
+    show_certificate(way, *good(way))
+    refused(way.probe(), "another authority has signed it", way.fingerprint())
+    assert not both_accept(way)
     assert way.trust().status == 0
-    assert way.true().status == 0
+    assert way.probe().status == 0
 
 
 @pytest.mark.promise(KNOWN, "its authority, or its key, is revoked", part=2)
 def test_what_is_revoked_is_vouched_for_by_nobody(way: Way) -> None:
-    authority = vouched(way, *good(way))
+    authority = show_certificate(way, *good(way))
     way.know(authority, authority.replace("@cert-authority", "@revoked"))
-    refused(way.true(), "another authority has signed it")
-    assert not both(way)
+    refused(way.probe(), "another authority has signed it")
+    assert not both_accept(way)
     way.know(authority, f"@revoked * {way.hosts[0].host_key}")
-    refused(way.true(), "revoked", way.fingerprint())
-    assert not both(way)
+    refused(way.probe(), "revoked", way.fingerprint())
+    assert not both_accept(way)
 
 
 @pytest.mark.promise(KNOWN, "its authority, or its key, is revoked", part=2)
@@ -136,7 +136,7 @@ def test_the_list_of_revoked_keys_in_ssh_config_counts(way: Way, form: str) -> N
     listed = way.folder / "revoked"
     way.config(f"Host *\n  RevokedHostKeys {listed}")
     if form == "the authority":
-        way.know(vouched(way, *good(way)))
+        way.know(show_certificate(way, *good(way)))
         listed.write_bytes((way.folder / "authority.pub").read_bytes())
     else:
         way.know(way.line())
@@ -146,9 +146,9 @@ def test_the_list_of_revoked_keys_in_ssh_config_counts(way: Way, form: str) -> N
         listed.write_bytes((way.folder / "krl").read_bytes())
     told = ("this host key is revoked", way.fingerprint())
     sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)
-    assert not both(way)
+    assert not both_accept(way)
     listed.write_text(f"# {way.hosts[0].host_key}\n")
-    assert both(way)
+    assert both_accept(way)
     listed.unlink()
-    assert not both(way)
-    refused(way.true(), "RevokedHostKeys", str(listed))
+    assert not both_accept(way)
+    refused(way.probe(), "RevokedHostKeys", str(listed))

@@ -28,7 +28,7 @@ def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
     sshd(shared, "", 1)
 
 
-def through(way: Way, block: str) -> tuple[str, str, str]:
+def configure(way: Way, block: str) -> tuple[str, str, str]:
     """Write this to ssh_config, with the hosts for {0}, {1} and {2}; return their addresses."""
     addresses = (way.hosts[0].address, way.hosts[1].address, way.hosts[2].address)
     rest = f"Host *\n  User deploy\n  IdentityFile {way.identity}"
@@ -36,7 +36,7 @@ def through(way: Way, block: str) -> tuple[str, str, str]:
     return addresses
 
 
-def came_from(way: Way) -> str:
+def client_address(way: Way) -> str:
     """Return the client address that the sshd of shire01 sees."""
     ended = way.fab("exec", "-H", "shire01", "--", "echo $SSH_CONNECTION")
     assert ended.status == 0, ended.both
@@ -56,20 +56,20 @@ def came_from(way: Way) -> str:
     ids=["one", "two", "two, each by its own block", "two, and a block that does not count"],
 )
 def test_a_host_is_reached_by_way_of_others(way: Way, block: str, hops: int) -> None:
-    _, first, second = through(way, block)
-    assert came_from(way) == first
+    _, first, second = configure(way, block)
+    assert client_address(way) == first
     login = way.hosts[1].sh("journalctl -q -u ssh.service -o cat | grep Accepted | tail -n 1").stdout.decode()
     assert (f" from {second} " in login) is (hops == 2), login
 
 
 @pytest.mark.promise(KNOWN, "a jump host of an unknown key")
 def test_a_jump_host_that_is_unknown_is_named_with_a_way_to_record_it(way: Way) -> None:
-    _, first, second = through(way, "Host {0}\n  ProxyJump {2},{1}")
+    _, first, second = configure(way, "Host {0}\n  ProxyJump {2},{1}")
     for known, unknown, number in (((0, 2), first, 1), ((0, 1), second, 2)):
         way.know(*(way.line(one) for one in known))
         told = (f"shire01 (jump host {unknown})", "host key is unknown", way.fingerprint(number), f"deploy@{unknown}")
         sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)
-    assert "--trust" not in way.true().err
+    assert "--trust" not in way.probe().err
 
 
 @pytest.mark.promise(ACCESS, "no way through a jump host")
@@ -90,7 +90,7 @@ def test_a_jump_host_that_is_unknown_is_named_with_a_way_to_record_it(way: Way) 
 )
 def test_the_hop_that_fails_is_the_one_that_is_named(way: Way, block: str, told: str) -> None:
     """Once: a jump host's refusal was reported as the host's own; a circle of jump hosts ended in a traceback."""
-    addresses = through(way, block)
+    addresses = configure(way, block)
     way.know(way.line(0), way.line(1), way.line(2), way.line(0, f"[{addresses[0]}]:9"))
     expected = ("jump host", told.format(*addresses))
     sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=expected)
@@ -98,7 +98,7 @@ def test_the_hop_that_fails_is_the_one_that_is_named(way: Way, block: str, told:
 
 @pytest.mark.promise(ACCESS, "no way through a jump host")
 def test_a_jump_host_that_forwards_nothing_says_so(way: Way) -> None:
-    through(way, "Host {0}\n  ProxyJump {1}")
+    configure(way, "Host {0}\n  ProxyJump {1}")
     sshd(way, "AllowTcpForwarding no", 1)
     told = ("opens no way to", "Administratively prohibited", "AllowTcpForwarding")
     sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)
@@ -107,8 +107,8 @@ def test_a_jump_host_that_forwards_nothing_says_so(way: Way) -> None:
 @pytest.mark.promise(ACCESS, "a ProxyCommand")
 @pytest.mark.parametrize("wrap", ["{}", "{} 2>/dev/null", "{} | cat"])
 def test_a_proxy_command_is_run_by_a_shell_as_ssh_would(way: Way, wrap: str) -> None:
-    _, first, _ = through(way, "Host {0}\n  ProxyCommand " + wrap.format("ssh -F {config} -W %h:%p {1}"))
-    assert came_from(way) == first
+    _, first, _ = configure(way, "Host {0}\n  ProxyCommand " + wrap.format("ssh -F {config} -W %h:%p {1}"))
+    assert client_address(way) == first
 
 
 @pytest.mark.promise(ACCESS, "a ProxyCommand that gives no way")
@@ -122,7 +122,7 @@ def test_a_proxy_command_is_run_by_a_shell_as_ssh_would(way: Way, wrap: str) -> 
     ],
 )
 def test_a_proxy_command_that_gives_no_way_is_shown_with_its_last_words(way: Way, command: str, told: str) -> None:
-    through(way, f"Host {{0}}\n  ProxyCommand {command}")
+    configure(way, f"Host {{0}}\n  ProxyCommand {command}")
     told_all = (told, "its ProxyCommand gives none", "ssh -F")
     sentence(way.clone, "-t", "2", *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told_all)
 
@@ -132,7 +132,7 @@ def test_ctrl_c_is_for_us_and_not_for_the_proxy_command(way: Way) -> None:
     """The first Ctrl-C lets a host under way finish, so its ProxyCommand must not end. Once: Ctrl-C cut hosts under
     way that are reached by a ProxyCommand.
     """
-    through(way, "Host {0}\n  ProxyCommand ssh -F {config} -W %h:%p {1}")
+    configure(way, "Host {0}\n  ProxyCommand ssh -F {config} -W %h:%p {1}")
     with way.clone.start(*way.flags, "deploy", "-H", "shire01", start_new_session=True) as process:
         assert process.stdout is not None
         read = []

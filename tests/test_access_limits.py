@@ -39,7 +39,7 @@ def way(shared: Way, tmp_path: Path) -> Iterator[Way]:
         sshd(shared, "", number)
 
 
-def named(way: Way, count: int) -> None:
+def name_host(way: Way, count: int) -> None:
     """Give shire01 this many names in the inventory."""
     assert way.clone.inventory
     one = entries(way.clone.inventory)["shire01"]
@@ -47,14 +47,14 @@ def named(way: Way, count: int) -> None:
 
 
 @contextmanager
-def about_to_log_in(way: Way) -> Iterator[socket.socket]:
+def unauthenticated(way: Way) -> Iterator[socket.socket]:
     """Connect to shire01, and send nothing."""
     with socket.create_connection((way.hosts[0].address, 22), timeout=10) as one:
         assert one.recv(4) == b"SSH-"
         yield one
 
 
-def hung_up(one: socket.socket) -> bool:
+def has_closed(one: socket.socket) -> bool:
     """Read what there is, and close; return true if the peer has closed the connection."""
     one.setblocking(False)
     try:
@@ -97,7 +97,7 @@ def test_without_any_session_that_is_said(way: Way) -> None:
 @pytest.mark.parametrize("jump", [False, True], ids=["ten hosts are one sshd", "ten hosts behind one jump host"])
 def test_a_run_over_ten_hosts_is_not_too_many_at_once(way: Way, jump: bool) -> None:
     """Once: of ten hosts behind one sshd with MaxStartups 3, seven were reported unreachable."""
-    named(way, 10)
+    name_host(way, 10)
     sshd(way, "MaxStartups 3", 1 if jump else 0)
     if jump:
         hop = f"Host {way.hosts[0].address}\n  ProxyJump deploy@{way.hosts[1].address}"
@@ -118,7 +118,7 @@ def test_no_more_than_two_are_about_to_log_in_at_one_port(way: Way) -> None:
             while process.poll() is None:
                 ready = select.select([port, *there], [], [], 0.1)[0]
                 # A connection that fab closed before it opened the next one is seen as closed, however late we look.
-                there = [one for one in there if not hung_up(one)]
+                there = [one for one in there if not has_closed(one)]
                 if port in ready:
                     there.append(port.accept()[0])
                 most = max(most, len(there))
@@ -128,7 +128,7 @@ def test_no_more_than_two_are_about_to_log_in_at_one_port(way: Way) -> None:
 @pytest.mark.promise(ACCESS, "MaxStartups 3")
 def test_where_others_are_about_to_log_in_it_is_tried_again_and_told(way: Way) -> None:
     sshd(way, "MaxStartups 1")
-    with about_to_log_in(way) as other, way.clone.start(*way.flags, *EXEC) as process:
+    with unauthenticated(way) as other, way.clone.start(*way.flags, *EXEC) as process:
         assert process.stderr is not None
         line = next(line for line in process.stderr if "trying again" in line)
         other.close()
@@ -141,7 +141,7 @@ def test_where_others_are_about_to_log_in_it_is_tried_again_and_told(way: Way) -
 @pytest.mark.promise(ACCESS, "MaxStartups 3")
 def test_where_they_stay_that_is_said_after_four_times(way: Way) -> None:
     sshd(way, "MaxStartups 1")
-    with about_to_log_in(way):
+    with unauthenticated(way):
         told = ("hangs up before it speaks SSH: Exceeded MaxStartups", "raise MaxStartups")
         ended = sentence(way.clone, *way.flags, *EXEC, status=3, told=told)
     assert ended.err.count("trying again in") == 3
@@ -164,7 +164,7 @@ def test_an_agent_with_more_keys_than_sshd_looks_at_is_told_from_a_wrong_key(way
         told = ("closed the connection during login as deploy", "too many keys offered (MaxAuthTries)", "`identity:`")
         sentence(way.clone, *way.flags, *EXEC, status=3, told=told)
         change(way, identity=str(way.identity))
-        assert way.true().status == 0
+        assert way.probe().status == 0
         agent.terminate()
 
 
@@ -188,4 +188,4 @@ def test_a_key_that_fails_is_shown_once_a_run_and_who_is_turned_away_does_not_in
     log = hosts[0].sh("journalctl -q -o cat").stdout.decode()
     assert (log.count("Failed publickey for deploy"), log.count("drop connection")) == (1, 2), log
     sshd(way, "")
-    assert way.true().status == 0
+    assert way.probe().status == 0

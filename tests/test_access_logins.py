@@ -43,7 +43,7 @@ def changed(fleet: Fleet, do: str, undo: str) -> Iterator[None]:
         fleet.sh(0, undo)
 
 
-def works(fleet: Fleet) -> None:
+def require_working(fleet: Fleet) -> None:
     """Assert that a release arrives and serves, a command runs, and the journal is read."""
     release = fleet.edit()
     fleet.clone.done("deploy")
@@ -65,7 +65,7 @@ LINES = [
 @pytest.mark.parametrize("shell", ["/usr/bin/fish", "/bin/tcsh", "/bin/dash"])
 def test_any_login_shell_will_do_and_runs_a_command_as_ssh_would(fleet: Fleet, shell: str) -> None:
     with changed(fleet, f"usermod -s {shell} deploy", "usermod -s /bin/bash deploy"):
-        works(fleet)
+        require_working(fleet)
         for line in LINES:
             by_ssh = subprocess.run(
                 [*ssh(fleet), line],
@@ -105,7 +105,7 @@ def test_what_a_login_prints_or_sets_changes_nothing(fleet: Fleet, noise: str) -
     with changed(fleet, write, f"rm {HOME}/.bashrc {HOME}/.profile"):
         doctor = fleet.clone.done("doctor").out
         assert doctor == "shire01  ready\n"
-        works(fleet)
+        require_working(fleet)
 
 
 PLACES = {
@@ -138,7 +138,7 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 def test_a_host_may_lack_what_others_have(fleet: Fleet, place: str) -> None:
     with changed(fleet, *PLACES[place]):
-        works(fleet)
+        require_working(fleet)
 
 
 def bashrc(text: str) -> tuple[str, str]:

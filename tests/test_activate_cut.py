@@ -38,7 +38,7 @@ def cut_everywhere(folder: Path, signal: str) -> list[tuple[str, ShellHost, int]
     return [(call, *one) for call, one in zip(whole.calls, found, strict=True)]
 
 
-def commits(host: ShellHost) -> bool:
+def has_committed(host: ShellHost) -> bool:
     """Return true if the run passed the point of no return."""
     return "link apps/current -> slots/green" in host.calls
 
@@ -46,7 +46,7 @@ def commits(host: ShellHost) -> bool:
 def test_a_signal_anywhere_undoes_it_or_finishes_it(tmp_path: Path) -> None:
     """Once: cut between the commit and its end, a host kept workers of the old release."""
     for call, cut, status in cut_everywhere(tmp_path, "TERM"):
-        done = commits(cut)
+        done = has_committed(cut)
         # Before the first change there is nothing to undo, and no trap.
         assert status in {129, 0} or not cut.history(), call
         assert (cut.serves(), cut.slot("current")) == ((NEW, "green") if done else (OLD, "blue")), call
@@ -83,7 +83,7 @@ def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_rec
     def recover(cut: tuple[str, ShellHost, int]) -> None:
         call, host, status = cut
         assert status in {-9, 0}, call
-        committed = NEW if commits(host) else OLD
+        committed = NEW if has_committed(host) else OLD
         assert (host.root / "current/release").resolve().name == committed, call
         assert host.serves() in {OLD, NEW}, call
         host.forget()

@@ -21,7 +21,7 @@ FORGET = "systemctl reset-failed myapp@green.service myapp@green.socket"
 LOOK = "systemctl show myapp@green.service --no-pager -p MainPID -p NRestarts -p ActiveState -p Result"
 
 
-def placed(host: ShellHost, seconds: float) -> None:
+def place_candidate(host: ShellHost, seconds: float) -> None:
     """Place a release in the idle slot this many seconds ago."""
     link = host.root / "slots/green/release"
     link.symlink_to(f"../../releases/{OLD}")
@@ -34,7 +34,7 @@ def test_what_counts_for_the_start_limit_is_forgotten_while_it_counts(
     host: ShellHost, seconds: float, forgotten: bool
 ) -> None:
     """A clock that was set back tells nothing of the time."""
-    placed(host, seconds)
+    place_candidate(host, seconds)
     assert host.execute(DEPLOY) == 0
     assert (FORGET in host.calls) == forgotten
     assert not forgotten or host.calls.index(FORGET) < host.calls.index(START)
@@ -67,14 +67,14 @@ def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
     assert host.state("myapp@blue.service") == "inactive"
 
 
-def bounded(script: Script) -> Script:
+def with_bounds(script: Script) -> Script:
     """Return the script with bounds of a second."""
     return script._replace(text=script.text.replace('"start_timeout": 60', '"start_timeout": -4'))
 
 
 def test_a_start_that_is_put_off_for_ever_is_ended(host: ShellHost) -> None:
     (host.folder / "hang-myapp@green.service").touch()
-    assert host.execute(bounded(DEPLOY)) == 1
+    assert host.execute(with_bounds(DEPLOY)) == 1
     assert "slot green was not ready within" in (host.transcript.last("failed") or "")
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
@@ -148,7 +148,7 @@ def interpreter(host: ShellHost, log: Path) -> Path:
     return venv
 
 
-def broken(release: str) -> str:
+def venv_message(release: str) -> str:
     """Return the message about its venv."""
     return f"the venv of release {release} is damaged, or its Python is gone: run the deploy of its content again"
 
@@ -165,7 +165,7 @@ def test_no_python_is_started_to_see_whether_a_venv_is_whole(host: ShellHost, li
     assert host.execute(DEPLOY) == 0
     (venv / GUNICORN).unlink()
     assert host.execute(steps.activate(SERVICE, Activation("rollback", OLD, NEW))) == 1
-    assert host.transcript.last("refused") == broken(OLD)
+    assert host.transcript.last("refused") == venv_message(OLD)
     assert (host.serves(), len(host.history())) == (NEW, 2)
     assert not log.exists()
 
@@ -186,7 +186,7 @@ def test_a_venv_that_is_not_what_its_list_says_is_refused(host: ShellHost, damag
     host.list_venv(venv)
     damage(venv)
     assert host.execute(DEPLOY) == 1
-    assert host.transcript.last("refused") == broken(NEW)
+    assert host.transcript.last("refused") == venv_message(NEW)
     assert (host.serves(), host.history(), START in host.calls) == (OLD, [], False)
 
 
@@ -205,7 +205,7 @@ def test_a_venv_without_its_python_is_refused_before_anything_is_started(host: S
     interpreter(host, host.folder / "pythons")
     (host.folder / "python3.11").unlink()
     assert host.execute(DEPLOY) == 1
-    assert host.transcript.last("refused") == broken(NEW)
+    assert host.transcript.last("refused") == venv_message(NEW)
     assert (host.serves(), host.history(), START in host.calls) == (OLD, [], False)
 
 
@@ -213,7 +213,7 @@ def test_a_slot_that_does_not_start_for_its_venv_says_so(host: ShellHost) -> Non
     venv = interpreter(host, host.folder / "pythons")
     (host.folder / "refuse-myapp@green.service").touch()
     assert host.execute(DEPLOY, at="start", do=(venv / GUNICORN).unlink) == 1
-    assert host.transcript.last("failed") == f"slot green did not start: {broken(NEW)}"
+    assert host.transcript.last("failed") == f"slot green did not start: {venv_message(NEW)}"
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 

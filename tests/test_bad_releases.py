@@ -132,7 +132,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     return made
 
 
-def refused(site: Site, fault: str) -> str:
+def deploy_refused(site: Site, fault: str) -> str:
     """Deploy a release with this fault; return the output, which has the cause and reports the host as unchanged."""
     text, cause = BAD[fault]
     old = site.answering
@@ -162,7 +162,7 @@ def refused(site: Site, fault: str) -> str:
 def test_a_bad_release_is_refused_with_its_cause_and_never_answers(site: Site, fault: str) -> None:
     """Once: a release that failed only behind nginx was seen by users for a moment."""
     with Watch(site.machine.address) as watch:
-        old = refused(site, fault)
+        old = deploy_refused(site, fault)
     assert watch.seen == {old}
 
 
@@ -170,7 +170,7 @@ def test_a_bad_release_is_refused_with_its_cause_and_never_answers(site: Site, f
 @pytest.mark.parametrize("fault", BAD)
 def test_a_bad_release_under_load_costs_nobody_a_request(site: Site, fault: str, tmp_path: Path) -> None:
     with sent(Load([site.machine.address], rate=50, turn=STOCK, kept=8, streams=0), tmp_path / "log") as load:
-        old = refused(site, fault)
+        old = deploy_refused(site, fault)
     assert load.history.faults() == []
     assert {one.release for one in load.history.requests} == {old}
     assert load.history.offered() > 25

@@ -55,10 +55,10 @@ LATE = {
 }
 
 
-def taken_back(site: Trial, fault: str) -> tuple[str, str]:
+def deploy_taken_back(site: Trial, fault: str) -> tuple[str, str]:
     """Deploy a release with this fault, and wait for the end; return the committed release and the bad one."""
     text, cause = LATE[fault]
-    old = site.committed(60)
+    old = site.deploy_committed(60)
     site.edit()
     site.clone.write("service/under_test.py", site.read("service/under_test.py") + text)
     new = site.clone.release()
@@ -68,7 +68,7 @@ def taken_back(site: Trial, fault: str) -> tuple[str, str]:
     assert "The host went back by itself" in ended.out
     assert f"serves now: release {old}" in ended.out
     assert len([line for line in ended.out.splitlines() if line.startswith("    | ")]) <= 20
-    assert cause in site.returned(old, new)
+    assert cause in site.require_returned(old, new)
     assert site.sh(f"grep -lsF RELEASE={new} /proc/[0-9]*/environ || :") == ""
     return old, new
 
@@ -76,14 +76,14 @@ def taken_back(site: Trial, fault: str) -> tuple[str, str]:
 @pytest.mark.promise(HELD_BACK, "a release that fails some seconds after its switch", part=1)
 @pytest.mark.parametrize("fault", LATE)
 def test_what_fails_later_is_taken_back_and_wait_tells_why(site: Trial, fault: str) -> None:
-    taken_back(site, fault)
+    deploy_taken_back(site, fault)
 
 
 @pytest.mark.promise(HELD_BACK, "a release that fails some seconds after its switch, under load", part=1)
 @pytest.mark.parametrize("fault", LATE)
 def test_under_load_nobody_meets_it_once_it_is_taken_back(site: Trial, fault: str, tmp_path: Path) -> None:
     with sent(Load([site.machine.address], rate=50, turn=STOCK, kept=8, streams=0), tmp_path / "log") as load:
-        old, new = taken_back(site, fault)
+        old, new = deploy_taken_back(site, fault)
         load.quiet(2)
     made = load.history
     assert {one.release for one in made.requests if not one.lost} >= {old, new}

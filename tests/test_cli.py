@@ -22,7 +22,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
     return deployed(module_hosts, tmp_path_factory.mktemp("cli"), 2)
 
 
-def place(events: list[Any], **wanted: str) -> int:
+def position(events: list[Any], **wanted: str) -> int:
     """Return the position of the first event of this kind."""
     return next(at for at, event in enumerate(events) if all(event.get(key) == value for key, value in wanted.items()))
 
@@ -32,11 +32,11 @@ def test_one_call_stages_the_selection_in_parallel_and_activates_it_in_order(fle
     # The order of the inventory counts, not that of -H.
     events = fleet.clone.done("deploy", "-H", "shire02,shire01", "--json").lines()
     assert all(event["schema"] == 1 for event in events)
-    began = {name: place(events, host=name, phase="plan", step="connect") for name in ("shire01", "shire02")}
-    staged = {name: place(events, host=name, phase="stage", step="staged") for name in ("shire01", "shire02")}
+    began = {name: position(events, host=name, phase="plan", step="connect") for name in ("shire01", "shire02")}
+    staged = {name: position(events, host=name, phase="stage", step="staged") for name in ("shire01", "shire02")}
     assert max(began.values()) < min(staged.values())
-    starts = {name: place(events, host=name, phase="activate") for name in ("shire01", "shire02")}
-    ends = {name: place(events, host=name, event="finished") for name in ("shire01", "shire02")}
+    starts = {name: position(events, host=name, phase="activate") for name in ("shire01", "shire02")}
+    ends = {name: position(events, host=name, event="finished") for name in ("shire01", "shire02")}
     assert max(staged.values()) < starts["shire01"] < ends["shire01"] < starts["shire02"] < ends["shire02"]
     assert fleet.answering == [new, new]
 
@@ -121,7 +121,7 @@ def test_a_host_that_accepts_and_never_speaks_costs_one_timeout(
     assert "Exception" not in ended.err
 
 
-def left_alone(clone: Clone, *words: str) -> tuple[int, str]:
+def close_early(clone: Clone, *words: str) -> tuple[int, str]:
     """Read one line of `fab WORDS` and close the pipe; return its status and its output on stderr."""
     with clone.start(*words) as process:
         # A query that does not notice the closed pipe would never end.
@@ -138,7 +138,7 @@ def left_alone(clone: Clone, *words: str) -> tuple[int, str]:
 
 def test_a_deploy_whose_reader_has_gone_still_finishes_its_work(fleet: Fleet) -> None:
     new = fleet.edit()
-    status, said = left_alone(fleet.clone, "deploy", "-H", "all")
+    status, said = close_early(fleet.clone, "deploy", "-H", "all")
     assert status == 0, said
     assert "Traceback" not in said
     assert "Broken" not in said
@@ -151,7 +151,7 @@ def test_a_deploy_whose_reader_has_gone_still_finishes_its_work(fleet: Fleet) ->
     ids=lambda words: words[0],
 )
 def test_a_closed_pipe_is_quiet_and_ends_a_query(fleet: Fleet, words: list[str]) -> None:
-    status, said = left_alone(fleet.clone, *words)
+    status, said = close_early(fleet.clone, *words)
     assert "Traceback" not in said
     assert "BrokenPipe" not in said
     assert status == 0, said

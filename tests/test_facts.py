@@ -32,7 +32,7 @@ from templates.host.told import (
     Used,
     plain,
 )
-from tests.told import OLD, but, serving
+from tests.told import OLD, serving, vary
 
 DEBIAN = {"path": "/usr/bin/python3", "version": "3.11.2", "soabi": "cpython-311-x86_64-linux-gnu", "machine": "x86_64",
           "libc": "glibc 2.36", "implementation": "cpython", "flaws": ""}  # fmt: skip
@@ -292,7 +292,7 @@ def test_nothing_that_a_host_says_is_a_fault_of_ours(lines: list[tuple[str, str]
     ],
 )
 def test_settled_is_one_slot_that_serves_and_nothing_beside_it(changes: dict[str, object], settled: bool) -> None:
-    assert Facts(but(serving(), changes)).settled is settled
+    assert Facts(vary(serving(), changes)).settled is settled
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLOT", "green")
 
 
-def killed(host: ShellHost, call: int) -> ShellHost:
+def killed_deploy(host: ShellHost, call: int) -> ShellHost:
     """Kill a host's deploy after this call, counted from 1."""
     serving(host)
     host.cut(call, "KILL")
@@ -42,10 +42,10 @@ def killed(host: ShellHost, call: int) -> ShellHost:
 def good_run(folder: Path) -> list[str]:
     """Return the calls of a deploy without a fault."""
     folder.mkdir()
-    return killed(ShellHost(folder), 0).calls
+    return killed_deploy(ShellHost(folder), 0).calls
 
 
-def whole(host: ShellHost, at: str) -> None:
+def require_whole(host: ShellHost, at: str) -> None:
     """Assert that one release serves, committed, alone, with its own workers; and that the history agrees."""
     done = COMMIT in host.calls
     assert (host.serves(), host.slot("current")) == ((NEW, "green") if done else (OLD, "blue")), at
@@ -63,9 +63,9 @@ def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path)
 
     def cut(number: int) -> None:
         (tmp_path / str(number)).mkdir()
-        host = killed(ShellHost(tmp_path / str(number)), number)
+        host = killed_deploy(ShellHost(tmp_path / str(number)), number)
         assert host.execute(GUARD) in {0, 1}
-        whole(host, f"{number}: {calls[number - 1]}")
+        require_whole(host, f"{number}: {calls[number - 1]}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(cut, range(calls.index(STARTED) + 1, len(calls) + 1)))
@@ -76,18 +76,18 @@ def test_its_guard_may_be_killed_too_and_begins_again(tmp_path: Path, call: str)
     calls = good_run(tmp_path / "whole")
     number = calls.index(call) + 1
     (tmp_path / "once").mkdir()
-    once = killed(ShellHost(tmp_path / "once"), number)
+    once = killed_deploy(ShellHost(tmp_path / "once"), number)
     before = len(once.calls)
     once.execute(GUARD)
 
     def cut(further: int) -> None:
         (tmp_path / str(further)).mkdir()
-        host = killed(ShellHost(tmp_path / str(further)), number)
+        host = killed_deploy(ShellHost(tmp_path / str(further)), number)
         host.cut(before + further, "KILL")
         assert host.execute(GUARD) == -9, further
         host.mend()
         host.execute(GUARD)
-        whole(host, f"{further}: {once.calls[before + further - 1]}")
+        require_whole(host, f"{further}: {once.calls[before + further - 1]}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(cut, range(1, len(once.calls) - before + 1)))
@@ -121,7 +121,7 @@ def test_of_a_run_that_came_to_its_end_there_is_nothing_to_do(host: ShellHost, f
 
 def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHost) -> None:
     """The run would wait for the same lock, and might lose."""
-    host = killed(shell_host, good_run(shell_host.folder / "whole").index(COMMIT) + 1)
+    host = killed_deploy(shell_host, good_run(shell_host.folder / "whole").index(COMMIT) + 1)
     told: list[str] = []
     with (host.run_folder / "lock/guard").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)

@@ -71,7 +71,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @contextmanager
-def given_to_other(fleet: Fleet) -> Iterator[None]:
+def handed_over(fleet: Fleet) -> Iterator[None]:
     """Name the other account in the inventory for the block; then the first account gets all of it again."""
     inventory = fleet.clone.inventory
     assert inventory
@@ -85,7 +85,7 @@ def given_to_other(fleet: Fleet) -> Iterator[None]:
         assert fleet.sh(0, f"find {ROOT} ! -user deploy") == ""
 
 
-def started(fleet: Fleet, program: str, account: str, ready: str) -> None:
+def start_program(fleet: Fleet, program: str, account: str, ready: str) -> None:
     """Run the program as the account until it makes the file READY."""
     fleet.sh(0, f"rm -f {ready}; cat >/srv/tries/program.py <<'END'\n{program}END")
     fleet.sh(0, f"systemd-run -q --collect --unit=former-{account} -p User={account} python3 /srv/tries/program.py")
@@ -95,10 +95,10 @@ def started(fleet: Fleet, program: str, account: str, ready: str) -> None:
 @pytest.mark.promise(ROOTS_OWN, "files that a former deploy account has open when they are given away")
 def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> None:
     """Once: a former deploy account kept release files and locks open for writing, in a process that was not ended."""
-    started(fleet, KEEPS, "root", "/srv/tries/kept")
+    start_program(fleet, KEEPS, "root", "/srv/tries/kept")
     try:
         before = fleet.sh(0, FILES)
-        with given_to_other(fleet):
+        with handed_over(fleet):
             fleet.clone.done(*SETUP)
             assert fleet.sh(0, f"find {ROOT} ! -user other") == ""
             # Every file but the lists is unchanged: names, sizes, times, and how many releases share it.
@@ -120,7 +120,7 @@ def test_a_process_of_a_sub_uid_is_one_of_its_account(fleet: Fleet) -> None:
     """Once: a former deploy account kept processes under the number of a sub-uid, in a user namespace of its own."""
     fleet.sh(0, "printf 'deploy:700000:1000\\nother:701000:1000\\n' >/etc/subuid")
     fleet.sh(0, "rm -f /srv/tries/mapped")
-    started(fleet, IN_A_NAMESPACE, "deploy", "/srv/tries/unshared")
+    start_program(fleet, IN_A_NAMESPACE, "deploy", "/srv/tries/unshared")
     pid = fleet.sh(0, "until [ -s /srv/tries/unshared ]; do sleep 0.05; done; cat /srv/tries/unshared")
     maps = "printf '0 %s 1\\n1 {0} 1000\\n' $({1} deploy) >/proc/{2}/{3}_map"
     fleet.sh(0, f"{maps.format(900000, 'id -u', pid, 'uid')}; {maps.format(900000, 'id -g', pid, 'gid')}")
@@ -130,7 +130,7 @@ def test_a_process_of_a_sub_uid_is_one_of_its_account(fleet: Fleet) -> None:
                     f"sleep 600; timeout 20 sh -c 'until pgrep -U {number}; do sleep 0.05; done'")  # fmt: skip
     assert fleet.sh(0, "ps -o uid= -p $(pgrep -x subordinate)").split() == ["900000"]
     try:
-        with given_to_other(fleet):
+        with handed_over(fleet):
             fleet.clone.done(*SETUP)
             # One process is in a namespace of the former account, one of a sub-uid; another account's is left alone.
             assert fleet.sh(0, "pgrep -x subordinate || pgrep -U 700500 || :") == ""
@@ -146,7 +146,7 @@ def test_a_disk_without_room_is_refused_before_anything_changes_hands(fleet: Fle
     look = f"find {ROOT} -printf '%P %u %i\\n' | sort"
     before = fleet.sh(0, look)
     try:
-        with given_to_other(fleet):
+        with handed_over(fleet):
             try:
                 ended = fleet.clone.fab(*SETUP)
                 assert (ended.status, "make room on that disk, and run setup again" in ended.out) == (1, True)
@@ -160,7 +160,7 @@ def test_a_disk_without_room_is_refused_before_anything_changes_hands(fleet: Fle
 @pytest.mark.promise(ROOTS_OWN, "a setup that is killed while it gives everything to another account", part=2)
 @pytest.mark.parametrize("step", ["copied", "given"])
 def test_a_hand_over_that_was_killed_is_finished_by_the_next(fleet: Fleet, step: str) -> None:
-    with given_to_other(fleet):
+    with handed_over(fleet):
         fleet.clone.environment["FAILPOINT"] = f"setup.{step}=die"
         assert fleet.clone.fab(*SETUP).status == 1
         del fleet.clone.environment["FAILPOINT"]
@@ -175,7 +175,7 @@ def test_what_is_nested_without_an_end_in_run_is_removed(fleet: Fleet) -> None:
     """Once: directories nested 1,500 deep below /run kept a new deploy account from being set up."""
     nested = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd -P d || exit 1; i=$((i + 1)); done"
     fleet.sh(0, f"runuser -u deploy -- sh -c 'cd /run/myapp/try && {nested}'")
-    with given_to_other(fleet):
+    with handed_over(fleet):
         began = time.monotonic()
         fleet.clone.done(*SETUP)
         assert time.monotonic() - began < 60
@@ -190,7 +190,7 @@ def test_a_copy_of_the_program_is_not_handed_on(fleet: Fleet) -> None:
     fleet.sh(0, f"printf {script} >/srv/tries/python; chmod 755 /srv/tries/python")
     planted = f"echo /srv/tries/python >{place}/python; echo 'raise SystemExit(7)' >{place}/json.py"
     fleet.sh(0, f'runuser -u deploy -- sh -c "{planted}"')
-    with given_to_other(fleet):
+    with handed_over(fleet):
         fleet.clone.done(*SETUP)
         assert fleet.sh(0, f"ls -A {ROOT}/.program 2>/dev/null || :") == ""
         fleet.clone.done("status")
@@ -231,7 +231,7 @@ def test_nothing_that_a_former_account_could_edit_is_taken_over(fleet: Fleet) ->
     fleet.sh(0, f"cat >/srv/tries/edits.py <<'END'\n{EDITS}END\nrunuser -u deploy -- python3 /srv/tries/edits.py")
     edited = fleet.sh(0, PLANTED.format(served, served)).split()
     assert len(edited) == 3, edited
-    with given_to_other(fleet):
+    with handed_over(fleet):
         fleet.clone.done(*SETUP)
         missing = [one["path"] for one in fleet.clone.fab("drift", "--json").json()["hosts"][0]["findings"]
                    if one["kind"] == "missing"]  # fmt: skip

@@ -109,7 +109,7 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     )
 
 
-def launched(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
+def run_launcher(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
     """Return the output of a program that only the Pythons of this directory may run."""
     text = host_program.LAUNCHER.replace("/usr/bin/", f"{folder}/").replace("/usr/local/bin/python3", "/none")
     sent = sent or "print('it runs')"
@@ -119,7 +119,7 @@ def launched(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
     return ended.stdout.decode().rstrip("\n")
 
 
-def lacks(said: str) -> str:
+def report_of_lacks(said: str) -> str:
     """Return the report on unusable Pythons."""
     told = json.loads(said.removeprefix("\nnonce "))
     assert told["report"] == host_program.LACKS
@@ -150,7 +150,7 @@ def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd:
     stand_in(tmp_path, "python3.12", WHOLE)
     if ODD[odd] == "rm $0":
         (tmp_path / "python3").unlink()
-    assert launched(tmp_path) == "it runs"
+    assert run_launcher(tmp_path) == "it runs"
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd:
 )
 def test_a_python_that_will_not_do_is_named_with_what_is_wrong_with_it(tmp_path: Path, odd: str, told: str) -> None:
     stand_in(tmp_path, "python3", ODD[odd])
-    assert lacks(launched(tmp_path)) == told.format(tmp_path)
+    assert report_of_lacks(run_launcher(tmp_path)) == told.format(tmp_path)
 
 
 def test_a_link_to_no_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "python3").symlink_to("python3.11")
-    assert f"not found ({tmp_path}/python3)" in launched(tmp_path)
+    assert f"not found ({tmp_path}/python3)" in run_launcher(tmp_path)
 
 
 def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
@@ -178,11 +178,11 @@ def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
     for name in ("python", "python3"):
         stand_in(tmp_path / "shims", name, f"touch {tmp_path}/ran; {WHOLE}")
     stand_in(tmp_path / "bin", "python3", WHOLE)
-    assert launched(tmp_path / "bin", path=f"{tmp_path}/shims:/usr/bin:/bin") == "it runs"
+    assert run_launcher(tmp_path / "bin", path=f"{tmp_path}/shims:/usr/bin:/bin") == "it runs"
     assert not (tmp_path / "ran").exists()
 
 
-def lacking(folder: Path, *modules: str) -> Path:
+def python_without(folder: Path, *modules: str) -> Path:
     """Copy the current interpreter without some of its standard library."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     (folder / "bin").mkdir()
@@ -205,15 +205,15 @@ MINIMAL = ("json", "tarfile", "shutil", "shlex", "secrets")
 def test_a_python_that_lacks_modules_is_named_with_the_first(
     tmp_path: Path, modules: tuple[str, ...], told: str
 ) -> None:
-    folder = lacking(tmp_path, *modules)
-    said = launched(folder)
+    folder = python_without(tmp_path, *modules)
+    said = run_launcher(folder)
     if "cannot open shared object" in said:
         pytest.skip("this interpreter cannot be copied")
     version = ".".join(map(str, sys.version_info[:3]))
-    assert lacks(said).startswith(f"Python {version}")
-    assert lacks(said).endswith(f"({folder}/python3: ModuleNotFoundError: No module named '{told}')")
+    assert report_of_lacks(said).startswith(f"Python {version}")
+    assert report_of_lacks(said).endswith(f"({folder}/python3: ModuleNotFoundError: No module named '{told}')")
     stand_in(folder, "python3.99", WHOLE)
-    assert launched(folder) == "it runs"
+    assert run_launcher(folder) == "it runs"
 
 
 def test_all_that_the_program_imports_is_tried_first() -> None:
@@ -267,7 +267,7 @@ def test_a_copy_whose_python_has_lost_modules_asks_for_the_program_anew(
 ) -> None:
     """The program sent then finds another Python, or reports the fault of each one."""
     place = kept(tmp_path)
-    python = lacking(tmp_path, *modules) / "python3"
+    python = python_without(tmp_path, *modules) / "python3"
     (place / "python").write_text(f"{python}\n")
     asked = step(step="stage").text
     text = f"{place}\nn\nrun\n{{}}\n\n{len(asked)}\n{asked}"

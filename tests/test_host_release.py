@@ -54,7 +54,7 @@ def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controller
     assert told(root, known) == {"drift edited MANIFEST"}
 
 
-def kept(root: Path) -> Path:
+def keep_copy(root: Path) -> Path:
     """Keep a copy of the program, like a run that is sent the program."""
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
     return Path(program.keep(Run(("n", "run", "{}", ""), {}, io.BytesIO()), str(root), sources))
@@ -78,19 +78,19 @@ def kept(root: Path) -> Path:
 def test_the_interpreter_that_a_copy_of_the_program_names_is_one_of_the_system(
     root: Path, line: str | None, edited: bool
 ) -> None:
-    place = kept(root)
+    place = keep_copy(root)
     (place / "python").unlink()
     if line is not None:
         (place / "python").write_text(line)
     assert told(root) == ({f"drift edited {place}/python"} if edited else set())
     # A run that is sent the program makes the copy anew.
-    assert kept(root) == place
+    assert keep_copy(root) == place
     assert told(root) == set()
 
 
 @pytest.mark.parametrize("plant", ["pipe", "link", "folder"])
 def test_what_stands_in_the_place_of_that_name_is_told(root: Path, plant: str) -> None:
-    path = kept(root) / "python"
+    path = keep_copy(root) / "python"
     path.unlink()
     if plant == "pipe":
         os.mkfifo(path)

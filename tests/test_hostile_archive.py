@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     return project(tmp_path)
 
 
-def put(root: Path, name: bytes, content: bytes = b"content") -> bool:
+def make_file(root: Path, name: bytes, content: bytes = b"content") -> bool:
     """Make a file of this name in service/; return true if the file system allows the name."""
     parts = name.split(b"/")
     if b"\0" in name or not all(0 < len(part) < 256 and part not in (b".", b"..") for part in parts):
@@ -48,7 +48,7 @@ def test_a_nasty_name_arrives_as_it_is_or_is_refused(
     taken = 0
     for number, name in enumerate(NAMES):
         content = b"%d" % number
-        if not put(root, name, content):
+        if not make_file(root, name, content):
             continue
         found = packed(root)
         if isinstance(found, bytes):
@@ -66,7 +66,7 @@ def test_a_nasty_name_arrives_as_it_is_or_is_refused(
 def test_any_name_arrives_as_it_is_or_is_refused(root: Path, tmp_path: Path, name: str) -> None:
     shutil.rmtree(root / "service", ignore_errors=True)
     raw = name.encode("utf-8", "surrogatepass")
-    assume(put(root, raw))
+    assume(make_file(root, raw))
     found = packed(root)
     if isinstance(found, bytes):
         assert unpacked(found, tmp_path / "out") == {os.path.normpath(raw): b"content"}

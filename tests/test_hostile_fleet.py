@@ -146,7 +146,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
     return made
 
 
-def asked(fleet: Fleet, kind: str, verb: str) -> Ended:
+def ask_beside_liar(fleet: Fleet, kind: str, verb: str) -> Ended:
     """Run `fab VERB` while the first host tells these lies; return the result."""
     text = "".join(f"{line}\n" for line in LIES[kind])
     assert fleet.hosts[0].sh("cat >/etc/lies", text.encode()).returncode == 0
@@ -164,7 +164,7 @@ def asked(fleet: Fleet, kind: str, verb: str) -> Ended:
 @pytest.mark.parametrize("verb", [one for one in VERBS if "rollback" not in one])
 @pytest.mark.parametrize("kind", LIES)
 def test_what_the_honest_host_says_is_there(fleet: Fleet, kind: str, verb: str) -> None:
-    ended = asked(fleet, kind, f"{verb} --json")
+    ended = ask_beside_liar(fleet, kind, f"{verb} --json")
     found = ended.json()
     if verb == "logs":
         assert "shire02" in {one["host"] for one in found["lines"]}
@@ -172,7 +172,7 @@ def test_what_the_honest_host_says_is_there(fleet: Fleet, kind: str, verb: str) 
         (honest,) = (one for one in found["hosts"] if one["host"] == "shire02")
         assert honest.get("reachable", True)
     assert "shire02" not in {one["host"] for one in found["errors"]}
-    told = asked(fleet, kind, verb)
+    told = ask_beside_liar(fleet, kind, verb)
     assert "shire02" in told.both
     assert ended.status == told.status
 
@@ -182,7 +182,7 @@ def test_what_the_honest_host_says_is_there(fleet: Fleet, kind: str, verb: str) 
 @pytest.mark.parametrize("kind", LIES)
 def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, verb: str) -> None:
     before = fleet.answering[1]
-    ended = asked(fleet, kind, f"{verb} --max-failures 1")
+    ended = ask_beside_liar(fleet, kind, f"{verb} --max-failures 1")
     assert "shire02" in ended.out
     if not verb.startswith("--dry"):
         assert fleet.answering[1] != before
@@ -203,12 +203,12 @@ def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, v
     ],
 )
 def test_a_lie_is_its_hosts_error(fleet: Fleet, kind: str, verb: str, told: str) -> None:
-    ended = asked(fleet, kind, f"{verb} -H shire01")
+    ended = ask_beside_liar(fleet, kind, f"{verb} -H shire01")
     assert (ended.status, told in ended.both, "next: " in ended.both) == (1, True, True), ended.both
 
 
 def test_a_drop_in_without_a_directory_is_drift(fleet: Fleet) -> None:
-    ended = asked(fleet, "a drop-in without a directory", "drift")
+    ended = ask_beside_liar(fleet, "a drop-in without a directory", "drift")
     assert ended.status == 1
     assert "shire01  DROP-IN  WORD: it adds to myapp@blue.service" in ended.out
     assert "shire02  no drift" in ended.out

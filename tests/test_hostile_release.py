@@ -76,14 +76,14 @@ def site(served: Site) -> Iterator[Site]:
     served.done("deploy", "--stop-first")
 
 
-def hostile(site: Site, text: str) -> tuple[str, str]:
+def deploy_hostile(site: Site, text: str) -> tuple[str, str]:
     """Deploy a good release, then one with this code; return both."""
     good = site.deploy()
     with site.changed(CONF, site.read(CONF) + text):
         return good, site.deploy()
 
 
-def killed(site: Site) -> int:
+def count_killed(site: Site) -> int:
     """Return the number of journal lines about a slot killed for its late end."""
     return int(site.sh("journalctl -q -o cat -t myapp-probation | grep -c 'put off its end for longer' || :"))
 
@@ -91,8 +91,8 @@ def killed(site: Site) -> int:
 @pytest.mark.promise(STUCK, "a release that puts off its end for ever", part=1)
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup", "remove"])
 def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
-    good, bad = hostile(site, STUBBORN)
-    before = killed(site)
+    good, bad = deploy_hostile(site, STUBBORN)
+    before = count_killed(site)
     began = time.monotonic()
     if verb in {"stop", "restart", "remove"}:
         ended = site.fab(verb, *(["--yes"] if verb == "remove" else []))
@@ -114,13 +114,13 @@ def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
     if verb == "restart":
         site.drained()
     if verb != "stop":
-        assert killed(site) == before + 1
+        assert count_killed(site) == before + 1
         assert site.answering == (bad if verb == "restart" else good)
 
 
 @pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
 def test_a_release_that_kills_its_successor_is_stopped_first_by_the_operators_word(site: Site) -> None:
-    good, bad = hostile(site, MURDEROUS)
+    good, bad = deploy_hostile(site, MURDEROUS)
     worker = site.show("myapp-worker.service", "MainPID")
     refused = site.fab("rollback")
     assert refused.status == 1
@@ -137,7 +137,7 @@ def test_a_release_that_kills_its_successor_is_stopped_first_by_the_operators_wo
 
 @pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
 def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
-    _, bad = hostile(site, MURDEROUS)
+    _, bad = deploy_hostile(site, MURDEROUS)
     new = site.edit()
     refused = site.fab("deploy")
     assert refused.status == 1

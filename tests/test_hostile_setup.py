@@ -15,7 +15,7 @@ BACKUPS = "/var/backups/integrators-loop"
 SETUP = ("setup", "--as", "root")
 
 
-def refused(fleet: Fleet, *told: str) -> None:
+def require_refusal(fleet: Fleet, *told: str) -> None:
     """Assert one clear sentence, and an unchanged host."""
     look = "find /etc -xdev -type f ! -name 'g*' -printf '%p %T@ %U\\n' | sort | sha256sum"
     before = fleet.sh(0, look)
@@ -45,7 +45,7 @@ def test_root_writes_only_below_what_is_roots_alone(fleet: Fleet, place: str, do
     """Once: setup wrote below directories that others could write in."""
     fleet.sh(0, do)
     try:
-        refused(fleet, f"{place} is not root's alone", f"chown root:root {place}")
+        require_refusal(fleet, f"{place} is not root's alone", f"chown root:root {place}")
     finally:
         fleet.sh(0, undo)
     fleet.clone.done(*SETUP)
@@ -59,7 +59,7 @@ def test_setup_waits_for_nobody_and_says_who_is_at_work(fleet: Fleet) -> None:
     fleet.sh(0, f"echo '{line}' >{lock}; flock {lock} sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/run/holder; "
                 f"while flock -n {lock} true; do :; done")  # fmt: skip
     try:
-        refused(fleet, "Ann (on desk) is at work here since 2026-01-01T00:00:00Z: deploy of abc")
+        require_refusal(fleet, "Ann (on desk) is at work here since 2026-01-01T00:00:00Z: deploy of abc")
     finally:
         fleet.sh(0, f"kill $(cat /run/holder) $(pgrep -P $(cat /run/holder)); until flock -n {lock} true; do :; done")
     fleet.clone.done(*SETUP)
@@ -107,7 +107,7 @@ def test_a_new_account_is_given_no_file_that_was_not_the_former_ones(fleet: Flee
     fleet.sh(0, f"useradd -m other; echo keep >/etc/precious; ln /etc/precious {ROOT}/releases/planted")
     fleet.clone.inventory = write_inventory(inventory.with_name("other.yaml"), {"shire01": {**host, "user": "other"}})
     try:
-        refused(fleet, f"{ROOT}/releases/planted is neither deploy's nor other's")
+        require_refusal(fleet, f"{ROOT}/releases/planted is neither deploy's nor other's")
         assert fleet.sh(0, "stat -c %U /etc/precious") == "root\n"
         fleet.sh(0, f"rm {ROOT}/releases/planted")
         fleet.clone.done(*SETUP)

@@ -50,7 +50,7 @@ def run(shell: str, text: str, folder: Path, *words: str) -> bytes:
     return answer.stdout
 
 
-def launched(shell: str, service: Service, folder: Path) -> list[bytes]:
+def run_launcher(shell: str, service: Service, folder: Path) -> list[bytes]:
     """Run the launcher of `worker` in a directory of its own."""
     (folder / "home/code").mkdir(parents=True, exist_ok=True)
     text = launchers.render(service, RELEASE, "shire01", "27.0.1")["worker"]
@@ -62,7 +62,7 @@ def test_every_value_of_the_environment_arrives_and_runs_nothing(shell: str, tmp
     env = tuple((f"V{number}", text) for number, text in enumerate(WORDS))
     command = "env -0"
     service = SERVICE._replace(env=env, processes=(SERVICE.processes[0], Process("worker", command)))
-    found = dict(line.split(b"=", 1) for line in launched(shell, service, tmp_path)[:-1])
+    found = dict(line.split(b"=", 1) for line in run_launcher(shell, service, tmp_path)[:-1])
     assert {name: found[name.encode()].decode() for name, _ in env} == dict(env)
 
 
@@ -74,7 +74,7 @@ def test_every_word_of_a_command_arrives_and_runs_nothing(shell: str, tmp_path: 
         some = words[start : start + 60]
         command = shlex.join([sys.executable, "-c", SHOW, *some])
         service = SERVICE._replace(processes=(SERVICE.processes[0], Process("worker", command)))
-        assert [word.decode() for word in launched(shell, service, tmp_path)] == some
+        assert [word.decode() for word in run_launcher(shell, service, tmp_path)] == some
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -153,7 +153,7 @@ PLACES: dict[str, tuple[Shape, str, st.SearchStrategy[str]]] = {
 }
 
 
-def placed(place: str, text: str) -> Service:
+def with_text(place: str, text: str) -> Service:
     """Return the service with this text in its place."""
     web = SERVICE.processes[0]
     if place == "schedule":
@@ -182,8 +182,8 @@ def test_a_word_in_files_of_root_changes_no_other_line(place: str, data: st.Data
     # The reader of the file refuses two processes of one name.
     assume(place != "process" or text != "web")
     try:
-        found = lines(placed(place, text))
+        found = lines(with_text(place, text))
     except ValueError:
         return
-    assert len(found) == len(lines(placed(place, plain)))
+    assert len(found) == len(lines(with_text(place, plain)))
     assert all(line.isprintable() for line in found)

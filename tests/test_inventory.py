@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.engine.config import inventory
 from tasks.engine.config.inventory import Inventory
 from tasks.engine.errors import UsageError
-from tests.refusals import refusal, says
+from tests.refusals import refusal, require_error
 
 PIN = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32).decode()
 WHOLE = f"""\
@@ -128,13 +128,13 @@ def test_an_inventory_may_be_empty(tmp_path: Path, text: str) -> None:
 def test_a_wrong_inventory_is_refused_where_it_stands(
     tmp_path: Path, text: str, where: str, message: str, fix: str
 ) -> None:
-    says(refusal(loaded, tmp_path, text), message, where, fix)
+    require_error(refusal(loaded, tmp_path, text), message, where, fix)
 
 
 def test_no_inventory_at_all_says_what_to_create(tmp_path: Path) -> None:
     error = refusal(inventory.load, tmp_path, {})
     assert error.message == "hosts.yaml is missing"
-    says(error, fix="create it")
+    require_error(error, fix="create it")
 
 
 def test_hosts_picks_another_file_and_leaves_the_sandbox_out(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_hosts_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "hosts.yaml").write_text("hosts: {a: }")
     error = refusal(inventory.load, tmp_path, {"HOSTS": "stagin.yaml"})
     assert error.message == "stagin.yaml is missing"
-    says(error, fix="HOSTS")
+    require_error(error, fix="HOSTS")
 
 
 @pytest.mark.parametrize("real", [None, "", "hosts:\n"])

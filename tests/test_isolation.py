@@ -104,7 +104,7 @@ def describe(clone: Clone, needs: list[str], outside: tuple[str, int]) -> Clone:
     return clone
 
 
-def seen(hosts: Hosts, outside: tuple[str, int]) -> dict[str, dict[str, str]]:
+def reach_of_units(hosts: Hosts, outside: tuple[str, int]) -> dict[str, dict[str, str]]:
     """Return the reach of each unit of the service."""
     machine, (address, port) = hosts[0], outside
     machine.sh("systemctl start myapp-nightly.service")
@@ -128,7 +128,7 @@ def test_every_unit_of_a_service_reaches_what_its_needs_open_and_no_more(
 ) -> None:
     shire[0].sh("rm -f /var/lib/myapp/*")
     describe(working, needs, outside).done("deploy", "-H", "shire01")
-    for name, found in seen(shire, outside).items():
+    for name, found in reach_of_units(shire, outside).items():
         assert (found["loopback"] == "reached", found["outside"] == "reached") == (loopback, beyond), (name, found)
     # doctor leaves none of this to the operator.
     told = working.done("doctor", "-H", "shire01").out

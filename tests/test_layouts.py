@@ -45,7 +45,7 @@ def former_clone(folder: Path, hosts: Hosts) -> Clone:
 
 
 @contextmanager
-def asked_inside(machine: Machine) -> Iterator[list[str]]:
+def requests_inside(machine: Machine) -> Iterator[list[str]]:
     """Send requests to `listen:` for the block; yield the answers, filled at its end."""
     client = (
         "rm -f /tmp/answers /tmp/enough; until [ -e /tmp/enough ]; do curl -sS --max-time 20 "
@@ -81,7 +81,7 @@ def test_a_host_that_serves_is_moved_and_no_request_is_lost(hosts: MakeHosts, tm
     assert "healthy" in clone.fab("status", "-H", "shire01").out
     load = loads.Load([made[0].address], turn=loads.STOCK, rate=50, kept=10, streams=0)
     main = site.main_pid
-    with asked_inside(made[0]) as answers, loads.sent(load, tmp_path / "load.jsonl"):
+    with requests_inside(made[0]) as answers, loads.sent(load, tmp_path / "load.jsonl"):
         load.quiet(1)
         with load.during("setup"):
             told = clone.done("setup", "-H", "shire01")

@@ -40,7 +40,7 @@ def state(machine: Machine) -> str:
     return states[0] if len(set(states)) == 1 else " ".join(states)
 
 
-def closed(machine: Machine) -> bool:
+def is_closed(machine: Machine) -> bool:
     """Return true if no unit of the service answers, and a request does not start one."""
     answer = ask(machine.address)
     return answer.status == 502 and state(machine) == "inactive"
@@ -55,7 +55,7 @@ def test_stop_lets_requests_under_way_end_and_then_nothing_runs(up: Clone, shire
     ended = up.done("stop", "-H", "shire01")
     client.join()
     assert answers == [200]
-    assert closed(machine)
+    assert is_closed(machine)
     assert "a boot starts it again" in ended.out
     assert "Stopped myapp" in machine.sh("journalctl -q -u 'myapp@*' --since -1min").stdout.decode()
     assert "STOPPED" in up.fab("status", "-H", "shire01").out
@@ -75,7 +75,7 @@ def test_a_disabled_service_stays_down_over_a_boot_until_it_is_started(up: Clone
     ended = up.done("stop", "-H", "shire01", "--disable")
     assert "a boot does not start it either" in ended.out
     machine.reboot()
-    assert closed(machine)
+    assert is_closed(machine)
     up.done("setup", "-H", "shire01")
     assert machine.sh("systemctl is-enabled myapp.service").stdout == b"disabled\n"
     up.done("start", "-H", "shire01")
@@ -132,12 +132,12 @@ def test_remove_asks_first_and_without_a_terminal_needs_a_yes(up: Clone, shire: 
 
 def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(clone: Clone, one_host: Hosts) -> None:
     machine = one_host[0]
-    before = everything(machine)
+    before = paths_of_service(machine)
     deployed(clone, one_host, processes=WORKER)
     machine.sh("echo precious >/var/lib/myapp/file")
     # A process no longer in service.yaml that no setup has removed yet.
     put(clone).done("remove", "-H", "shire01", "--yes")
-    left = everything(machine) - before
+    left = paths_of_service(machine) - before
     assert {path for path in left if b"/var/lib/myapp" not in path} == {
         b"/opt/apps",
         b"/etc/myapp",
@@ -158,7 +158,7 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
     assert machine.sh("ls -d /var/lib/myapp; id -u myapp").stdout == b""
 
 
-def everything(machine: Machine) -> set[bytes]:
+def paths_of_service(machine: Machine) -> set[bytes]:
     """Return every path where the service has put a file, or could have."""
     found = machine.sh("find /etc /opt /run/myapp /var/lib -xdev -not -path '/etc/.pwd.lock' -not -name '*-' | sort")
     ignored = (b"/var/lib/nginx", b"/var/lib/systemd", b"/etc/systemd/system/multi-user.target.wants/nginx", b"/etc/rc")

@@ -146,7 +146,7 @@ def history(clone: Clone) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def nobody(clone: Clone, tmp_path: Path) -> Clone:
+def unreachable(clone: Clone, tmp_path: Path) -> Clone:
     """A clone with an unreachable host: refusals come before any contact."""
     clone.inventory = tmp_path / "hosts.yaml"
     clone.inventory.write_text(json.dumps({"hosts": {"shire01": {"address": "192.0.2.1"}}}))
@@ -162,14 +162,14 @@ def nobody(clone: Clone, tmp_path: Path) -> Clone:
         (["on", "--message", "x" * 2001], "2000 characters at most"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_any_contact(nobody: Clone, words: list[str], told: str) -> None:
-    ended = nobody.fab("maintenance", *words)
+def test_what_cannot_be_meant_is_refused_before_any_contact(unreachable: Clone, words: list[str], told: str) -> None:
+    ended = unreachable.fab("maintenance", *words)
     assert ended.status == 2
     assert told in ended.err
 
 
-def test_a_service_without_a_gateway_is_refused_in_words(nobody: Clone) -> None:
-    nobody.write("service/service.yaml", "name: myapp\napp: app:create_app()\nlisten: 127.0.0.1:8080\n")
-    ended = nobody.fab("maintenance", "on", "-H", "shire01")
+def test_a_service_without_a_gateway_is_refused_in_words(unreachable: Clone) -> None:
+    unreachable.write("service/service.yaml", "name: myapp\napp: app:create_app()\nlisten: 127.0.0.1:8080\n")
+    ended = unreachable.fab("maintenance", "on", "-H", "shire01")
     assert ended.status == 2
     assert "has no gateway that could answer in its place" in ended.err

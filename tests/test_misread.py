@@ -41,7 +41,7 @@ FAULTS: list[Exception] = [
 ]  # fmt: skip
 
 
-class Said(Member):
+class StubMember(Member):
     """A member whose host raises an exception, or prints one line."""
 
     def __init__(self, name: str, fault: Exception | None) -> None:
@@ -54,7 +54,7 @@ class Said(Member):
         return self
 
     @contextmanager
-    def channel(self, line: str, seconds: float | None) -> Iterator[Said]:  # noqa: ARG002 - of a session
+    def channel(self, line: str, seconds: float | None) -> Iterator[StubMember]:  # noqa: ARG002 - of a session
         self.sent = False
         yield self
 
@@ -85,15 +85,15 @@ class Said(Member):
 
 
 def pair(fault: Exception) -> list[Member]:
-    return [Said("shire01", fault), Said("shire02", None)]
+    return [StubMember("shire01", fault), StubMember("shire02", None)]
 
 
 def _name(member: Member) -> str:
-    cast(Said, member).recv(1)
+    cast(StubMember, member).recv(1)
     return member.host.name
 
 
-def checked(error: LoopError | None) -> LoopError:
+def require_short(error: LoopError | None) -> LoopError:
     """Assert an error of its host that is short and has a next step."""
     assert error
     assert (error.where, bool(error.next)) == ("shire01", True)
@@ -107,7 +107,7 @@ def test_a_question_that_fails_on_one_host_is_answered_by_the_others(fault: Exce
     members = pair(fault)
     found = runner.ask(members, _name)
     assert found == {"shire02": "shire02"}
-    checked(members[0].error)
+    require_short(members[0].error)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
@@ -115,14 +115,14 @@ def test_a_run_that_fails_on_one_host_is_finished_by_the_others(fault: Exception
     members = pair(fault)
 
     def work(member: Member, emit: Emit) -> None:
-        cast(Said, member).recv(1)
+        cast(StubMember, member).recv(1)
         member.finish(emit, "done", "done")
 
     events = list(rollout.everywhere(members, work))
     (failed,) = (one for one in events if isinstance(one, Failed))
     (finished,) = (one for one in events if isinstance(one, Finished))
     assert (failed.host, finished.host) == ("shire01", "shire02")
-    checked(failed.error)
+    require_short(failed.error)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
@@ -130,7 +130,7 @@ def test_a_command_that_fails_on_one_host_is_run_by_the_others(fault: Exception)
     members = pair(fault)
     found = remote_command.run_all(members, "echo hello", as_json=True)
     assert {name: answer.lines for name, answer in found.items()} == {"shire02": ["hello"]}
-    checked(members[0].error)
+    require_short(members[0].error)
 
 
 @pytest.mark.parametrize("fault", [one for one in FAULTS if not isinstance(one, OSError)],
@@ -140,7 +140,7 @@ def test_a_journal_that_fails_on_one_host_is_followed_on_the_others(
 ) -> None:
     seen = threading.Event()
     members = pair(fault)
-    monkeypatch.setattr(Said, "recv", _journal(seen))
+    monkeypatch.setattr(StubMember, "recv", _journal(seen))
     found = []
     for item in follow.follow(members, Wanted(), seen.is_set):
         found.append(item)
@@ -148,13 +148,13 @@ def test_a_journal_that_fails_on_one_host_is_followed_on_the_others(
             seen.set()
     assert [one.host for one in found if isinstance(one, follow.Note) and one.event == "out"] == ["shire01"]
     assert {one.host for one in found if not isinstance(one, follow.Note)} == {"shire02"}
-    checked(members[0].error)
+    require_short(members[0].error)
 
 
-def _journal(seen: threading.Event) -> Callable[[Said, int], bytes]:
+def _journal(seen: threading.Event) -> Callable[[StubMember, int], bytes]:
     entry = {"MESSAGE": "hello", "__REALTIME_TIMESTAMP": "1700000000000000", "__CURSOR": "c"}
 
-    def recv(member: Said, size: int) -> bytes:  # noqa: ARG001 - of a channel
+    def recv(member: StubMember, size: int) -> bytes:  # noqa: ARG001 - of a channel
         if member.fault:
             raise member.fault
         if member.sent:
@@ -180,7 +180,7 @@ def test_the_log_of_a_run_has_the_traceback_and_the_terminal_has_not(
     members = pair(KeyError("the key"))
 
     def work(member: Member, emit: Emit) -> None:
-        emit(Line(member.host.name, str(cast(Said, member).recv(1)), "log"))
+        emit(Line(member.host.name, str(cast(StubMember, member).recv(1)), "log"))
 
     tally = run_view.follow(
         rollout.everywhere(members, work), ["shire01", "shire02"], "run", tmp_path, {}, as_json=False
@@ -200,7 +200,7 @@ def test_a_query_keeps_the_traceback_and_says_where(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     members = pair(KeyError("the key"))
-    runner.ask(members, lambda member: cast(Said, member).recv(1))
+    runner.ask(members, lambda member: cast(StubMember, member).recv(1))
     with pytest.raises(SystemExit) as left:
         runner.leave(members)
     assert left.value.code == 1
@@ -250,7 +250,7 @@ def test_long_lines_wait_in_little_memory() -> None:
         assert sum(1 for _ in items) == 499
 
 
-class Endless(Said):
+class Endless(StubMember):
     """A host that sends output at once and forever."""
 
     def recv(self, size: int) -> bytes:
@@ -267,7 +267,7 @@ def test_a_journal_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch, b
 
 @pytest.mark.promise(CALM, "a host that answers without an end")
 def test_a_script_without_an_end_is_given_up() -> None:
-    ends = Said("shire01", None)
+    ends = StubMember("shire01", None)
     channel = type("Channel", (Endless,), {"get_transport": lambda _: ends})("shire01", None)
     feeder = cast(ssh_session._Feeder, SimpleNamespace(done=True, moved=time.monotonic()))
     with pytest.raises(LinkLost, match="did not end within 0 s"):

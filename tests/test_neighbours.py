@@ -28,7 +28,7 @@ server {{
 """
 
 
-def settle_in(machine: Machine, name: str = "neighbour.example", default: str = " default_server") -> None:
+def set_up_neighbour(machine: Machine, name: str = "neighbour.example", default: str = " default_server") -> None:
     """Set up another owner's site before ours."""
     machine.sh("rm -f /etc/nginx/sites-enabled/default")
     made = machine.sh(
@@ -45,7 +45,7 @@ def neighbour_answers(address: str, name: str = "neighbour.example") -> bool:
 
 
 @contextmanager
-def asked_all_the_while(address: str) -> Iterator[list[str]]:
+def requests_to_neighbour(address: str) -> Iterator[list[str]]:
     """Send requests to the neighbour for the block; yield the failures."""
     over, wrong = threading.Event(), list[str]()
 
@@ -68,8 +68,8 @@ def asked_all_the_while(address: str) -> Iterator[list[str]]:
 
 @pytest.mark.promise(NEIGHBOURS, "a deploy and a remove beside a default server")
 def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone: Clone, one_host: Hosts) -> None:
-    settle_in(one_host[0])
-    with asked_all_the_while(one_host[0].address) as wrong:
+    set_up_neighbour(one_host[0])
+    with requests_to_neighbour(one_host[0].address) as wrong:
         deployed(clone, one_host)
         assert release_of(one_host[0].address) == clone.release()
         assert neighbour_answers(one_host[0].address, "unknown.example")
@@ -79,7 +79,7 @@ def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone:
 
 def test_a_site_that_answers_for_unknown_names_without_saying_so_keeps_them(clone: Clone, one_host: Hosts) -> None:
     """Once: a setup that put the former nginx file back ended before nginx had reloaded it."""
-    settle_in(one_host[0], default="")
+    set_up_neighbour(one_host[0], default="")
     clone.inventory = one_host.inventory
     ended = put(clone).fab("setup", "-H", "shire01")
     assert ended.status == 1
@@ -88,7 +88,7 @@ def test_a_site_that_answers_for_unknown_names_without_saying_so_keeps_them(clon
 
 
 def test_a_site_that_has_the_name_already_keeps_it(clone: Clone, one_host: Hosts) -> None:
-    settle_in(one_host[0], name="myapp.example")
+    set_up_neighbour(one_host[0], name="myapp.example")
     clone.inventory = one_host.inventory
     ended = put(clone).fab("setup", "-H", "shire01")
     assert ended.status == 1
@@ -98,7 +98,7 @@ def test_a_site_that_has_the_name_already_keeps_it(clone: Clone, one_host: Hosts
 
 @pytest.mark.promise(NEIGHBOURS, "their nginx file is bad")
 def test_a_configuration_that_was_broken_before_is_named_and_left(clone: Clone, one_host: Hosts) -> None:
-    settle_in(one_host[0])
+    set_up_neighbour(one_host[0])
     one_host[0].sh("echo 'nonsense on;' >/etc/nginx/conf.d/theirs.conf")
     clone.inventory = one_host.inventory
     ended = put(clone).fab("setup", "-H", "shire01")

@@ -73,7 +73,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     return made
 
 
-def nobody_outside(site: Site) -> None:
+def require_sandboxed(site: Site) -> None:
     """Assert that the code ran only as the service, in its sandbox."""
     assert site.sh(f"cat {RAN}/ran 2>/dev/null || true") == ""
     told = {tuple(line.split(" ", 1)) for line in site.sh("cat /var/lib/myapp/ran").splitlines()}
@@ -83,7 +83,7 @@ def nobody_outside(site: Site) -> None:
     assert {who for who, _ in told} == {uid}
 
 
-def again(clone: Clone, failpoint: str) -> None:
+def deploy_broken(clone: Clone, failpoint: str) -> None:
     """Run a deploy that breaks there."""
     clone.environment["FAILPOINT"] = failpoint
     try:
@@ -95,9 +95,9 @@ def again(clone: Clone, failpoint: str) -> None:
 @pytest.mark.promise(SANDBOXED, "a wheel that acts wherever a Python starts, and every verb")
 def test_no_verb_runs_code_of_a_release_or_its_wheels_outside_the_sandbox(site: Site) -> None:
     """Once: staging ran code of wheels as the deploy account: a .pth, a package called gunicorn, or a bin/python."""
-    nobody_outside(site)
+    require_sandboxed(site)
     site.edit()
-    again(site.clone, "controller.staged=fail")
+    deploy_broken(site.clone, "controller.staged=fail")
     with site.changed(
         "service/service.yaml", site.read("service/service.yaml").replace("probation: 0", "probation: 1")
     ):
@@ -109,13 +109,13 @@ def test_no_verb_runs_code_of_a_release_or_its_wheels_outside_the_sandbox(site: 
     site.done("stop")
     site.done("start")
     site.done("setup")
-    nobody_outside(site)
+    require_sandboxed(site)
     # More than `keep` allows, so that some are pruned.
     kept = site.releases
     for _ in range(3):
         site.deploy()
     assert not kept & site.releases
-    nobody_outside(site)
+    require_sandboxed(site)
 
 
 @pytest.mark.promise(SANDBOXED, "a damaged venv of such a wheel", part=2)
@@ -135,7 +135,7 @@ def test_a_damaged_venv_is_found_without_running_anything_of_it(site: Site, dama
     site.edit()
     assert "venv: building" in site.done("deploy").out
     assert site.answering == site.clone.release()
-    nobody_outside(site)
+    require_sandboxed(site)
 
 
 @pytest.mark.promise(SANDBOXED, "a wheel that brings the venv's own Python")
@@ -148,7 +148,7 @@ def test_a_wheel_that_brings_the_python_of_its_venv_is_stopped_by_the_check(
         mischief(site, tmp_path_factory.mktemp("links"), "2.0", **{"mischief-2.0.data/scripts/python": PROGRAM})
         assert site.fab("deploy").status == 1
     assert site.answering == before
-    nobody_outside(site)
+    require_sandboxed(site)
 
 
 @pytest.mark.promise(SANDBOXED, "a wheel with names that lead out of its venv", part=1)
@@ -166,4 +166,4 @@ def test_a_wheel_that_would_write_outside_its_venv_is_refused(
     assert "outside of the venv" in ended.out
     assert "Traceback" not in ended.both
     assert site.answering == before
-    nobody_outside(site)
+    require_sandboxed(site)

@@ -22,7 +22,7 @@ from tasks.engine.release.wheel_cache import Wheel
 from tasks.engine.release.wheelhouse import Wheelhouse
 from tests.test_facts import python
 from tests.test_golden import SERVICE
-from tests.told import COMMITTED, NEW, OLD, TRIED, but, serving
+from tests.told import COMMITTED, NEW, OLD, TRIED, serving, vary
 
 NAMES = ("Flask-3.1.0-py3-none-any.whl", "gunicorn-27.0.1-py3-none-any.whl")
 WHEELS = Wheelhouse("d" * 64, tuple(Wheel(name, Path("/nowhere"), "0" * 64, 1) for name in NAMES))
@@ -41,7 +41,7 @@ def host(changes: Mapping[str, object] | None = None) -> Facts:
               "LAUNCHERS": launchers.listed(launchers.render(SERVICE, NEW, "shire01", "27.0.1"))}  # fmt: skip
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in listed.items()}
     return Facts(
-        but(serving(), {"state lists": digests, **(changes or {})}), releases=({"id": NEW}, {"id": OLD}), manifest={}
+        vary(serving(), {"state lists": digests, **(changes or {})}), releases=({"id": NEW}, {"id": OLD}), manifest={}
     )
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.promise(HELD_BACK, "workers that end as they should, a 
 
 def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Trial) -> None:
     config = site.read("service/gunicorn.conf.py")
-    old = site.committed(8)
+    old = site.deploy_committed(8)
     with site.changed("service/gunicorn.conf.py", config + "\nmax_requests = 15\n"):
         new = site.edit()
         site.done("deploy")
@@ -24,7 +24,7 @@ def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Tr
         workers = f"cat /proc/{site.show(unit, 'MainPID')}/task/*/children"
         first = site.sh(workers)
         with Watch(site.machine.address) as watch:
-            site.over()
+            site.wait_until_decided()
         assert site.sh(workers) != first
         assert watch.seen == {new} != {old}
         assert check(site, new) == new
@@ -32,26 +32,26 @@ def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Tr
 
 def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(site: Trial) -> None:
     """Once: the gate accepted a health check of 3 s, but the watch, which waited 2 s, took the release back."""
-    site.committed(8)
+    site.deploy_committed(8)
     new = site.edit()
-    site.fault(new, "takes its time")
+    site.set_fault(new, "takes its time")
     site.done("deploy")
-    site.over()
-    site.fault(new, "")
+    site.wait_until_decided()
+    site.set_fault(new, "")
     assert check(site, new) == new
 
 
 def test_further_processes_are_restarted_by_the_commit_and_not_before(site: Trial) -> None:
     yaml = site.read(YAML)
     site.clone.write(YAML, yaml.replace("threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}"))
-    old = site.committed(15)
+    old = site.deploy_committed(15)
     before = site.show("myapp-clock.service", "MainPID")
     new = site.edit()
     site.done("deploy")
-    assert site.trying
+    assert site.on_probation
     assert site.show("myapp-clock.service", "MainPID") == before
     assert site.sh(f"readlink /proc/{before}/cwd").split("/")[5] == old
-    site.over()
+    site.wait_until_decided()
     after = site.show("myapp-clock.service", "MainPID")
     assert site.sh(f"readlink /proc/{after}/cwd").split("/")[5] == new
     assert check(site, new) == new

@@ -15,7 +15,7 @@ from tests.promises.words import HELD_BACK, NEIGHBOURS
 LOCAL = "127.0.0.1:8080"
 
 
-def over(host: Hosts, name: str) -> None:
+def wait_until_decided(host: Hosts, name: str) -> None:
     """Wait for the host's decision about a service."""
     host[0].sh(f"flock -w 60 /run/{name}/lock/guard true", timeout=70)
     host[0].sh(f"while systemctl is-active -q '{name}-probation@*'; do sleep 0.1; done")
@@ -40,8 +40,8 @@ def test_each_service_has_a_probation_of_its_own(clone: Clone, one_host: Hosts, 
     put(other, **{**second, "env": {"TURN": "2"}}).done("deploy", "-H", "shire01")
     assert (release_of(address), release_of(address, "other.example")) == (clone.release(), other.release())
     stop_trial(one_host, "myapp")
-    over(one_host, "myapp")
-    over(one_host, "other")
+    wait_until_decided(one_host, "myapp")
+    wait_until_decided(one_host, "other")
     assert (release_of(address), release_of(address, "other.example")) == (old, other.release())
     assert "did not hold its probation: its main process died" in clone.fab("status").out
     shown = other.done("status", "--json").json()["hosts"][0]
@@ -62,6 +62,6 @@ def test_without_a_gateway_the_host_goes_back_just_so(clone: Clone, one_host: Ho
     put(clone, **internal, env={"TURN": "2"}).done("deploy", "-H", "shire01")
     assert clone.release() in serves()
     stop_trial(one_host, "myapp")
-    over(one_host, "myapp")
+    wait_until_decided(one_host, "myapp")
     assert old in serves()
     assert f"The host went back to {old} by itself" in clone.fab("status").out

@@ -45,17 +45,17 @@ def told_to_mend_it(site: Trial, what: str) -> None:
 
 @pytest.mark.promise(HELD_BACK, "the host's Python is broken in its probation")
 def test_what_fails_is_taken_back_though_nothing_of_python_is_left(site: Trial) -> None:
-    old, new = site.tried(NEVER)
+    old, new = site.begin_probation(NEVER)
     by_hand = site.sh(f"sudo -u deploy python3 -I -S {host_program.place(ROOT)}/__main__.py status")
     assert f"if it fails, the host goes back to {old} by itself" in by_hand
     assert by_hand.endswith(f"activate {old}")
     broken = "printf '#!/bin/sh\\necho no libpython >&2; exit 127\\n' >$1; chmod 755 $1"
     with changed(site, LIBRARY, "true"), changed(site, "/usr/bin/python3", broken):
-        site.fault(new, "says 500")
-        site.over()
+        site.set_fault(new, "says 500")
+        site.wait_until_decided()
         assert site.answering == old
         told_to_mend_it(site, "no libpython (/usr/bin/python3)")
-    assert site.returned(old, new).startswith("its health check did not hold: answered 500, not 200")
+    assert site.require_returned(old, new).startswith("its health check did not hold: answered 500, not 200")
 
 
 @pytest.mark.promise(WHOLE, "the host's Python is broken in its probation")
@@ -65,13 +65,13 @@ def test_what_fails_is_taken_back_though_nothing_of_python_is_left(site: Trial) 
     ids=["all", "json", "contextlib"],
 )
 def test_what_holds_is_committed_though_modules_are_gone(site: Trial, path: str, lacks: str) -> None:
-    site.committed(20)
+    site.deploy_committed(20)
     new = site.edit()
     site.done("deploy")
     with changed(site, path, "true"):
-        assert site.trying
+        assert site.on_probation
         told_to_mend_it(site, f"(/usr/bin/python3: ModuleNotFoundError: No module named '{lacks}')")
-        site.over()
+        site.wait_until_decided()
         assert site.sh("readlink /run/myapp/live") == site.slot
     assert check(site, new) == new
     site.settled()

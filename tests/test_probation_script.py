@@ -41,7 +41,7 @@ def tried(host: ShellHost, seconds: int = 3) -> ShellHost:
     return host
 
 
-def answers(host: ShellHost, *statuses: int) -> None:
+def set_answers(host: ShellHost, *statuses: int) -> None:
     """Let the health check of NEW return these statuses, one an answer; the last one stays."""
     lines = host.folder / "statuses"
     lines.write_text("".join(f"{status}\n" for status in statuses))
@@ -104,7 +104,7 @@ def test_a_former_slot_that_cannot_be_stopped_ends_no_worker_a_second_time(shell
 @pytest.mark.parametrize("statuses", [(200, 500, 200, 200), (500, 200, 200, 500, 200)])
 def test_one_wrong_answer_of_many_is_forgiven(shell_host: ShellHost, statuses: tuple[int, ...]) -> None:
     host = tried(shell_host, 6)
-    answers(host, *statuses)
+    set_answers(host, *statuses)
     assert host.execute(WATCH) == 0
     assert committed(host)
 
@@ -119,7 +119,7 @@ def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
 ) -> None:
     """Once: a release that began to hang in the last seconds of its probation was committed."""
     host = tried(shell_host)
-    answers(host, *statuses)
+    set_answers(host, *statuses)
     assert host.execute(WATCH) == 1
     assert returned(host).startswith("its health check did not hold: answered 500, not 200")
     assert len([call for call in host.calls if call.startswith("curl")]) == asked
@@ -155,7 +155,7 @@ def test_it_needs_nothing_of_python_that_it_has_not_loaded(shell_host: ShellHost
     children = host.folder / "proc/101/task/101/children"
     children.parent.mkdir(parents=True)
     children.write_text("201 202 ")
-    answers(host, status)
+    set_answers(host, status)
     (host.folder / "sealed").touch()
     assert host.execute(WATCH) == (0 if status == 200 else 1)
     if status == 200:
@@ -178,7 +178,7 @@ def test_workers_that_end_after_so_many_requests_are_no_fault(shell_host: ShellH
 def test_a_former_slot_that_is_not_up_is_started_before_the_traffic_comes(shell_host: ShellHost) -> None:
     host = tried(shell_host)
     host.unit("myapp@blue.service").write_text("inactive")
-    answers(host, 500)
+    set_answers(host, 500)
     assert host.execute(WATCH) == 1
     returned(host)
     assert host.calls.index("systemctl start myapp@blue.service") < host.calls.index(BACK)
@@ -186,7 +186,7 @@ def test_a_former_slot_that_is_not_up_is_started_before_the_traffic_comes(shell_
 
 def test_a_watch_that_begins_when_the_time_is_up_looks_all_the_same(shell_host: ShellHost) -> None:
     host = tried(shell_host, 0)
-    answers(host, 500)
+    set_answers(host, 500)
     assert host.execute(WATCH) == 1
     returned(host)
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=2)
 
 
 def test_whoever_asks_is_told_the_truth_and_disturbs_nothing(site: Trial) -> None:
-    old, new = site.tried()
-    shown = site.standing
+    old, new = site.begin_probation()
+    shown = site.status_line
     assert (shown["release"], shown["committed"], shown["state"], shown["healthy"]) == (new, old, "probation", True)
     assert 0 < shown["probation_seconds"] <= NEVER
     told = site.done("status").out
@@ -37,16 +37,16 @@ def test_whoever_asks_is_told_the_truth_and_disturbs_nothing(site: Trial) -> Non
     site.done("plan", "--check")
     site.done("drift")
     site.done("doctor")
-    assert site.trying
+    assert site.on_probation
 
 
 def test_who_looks_on_sees_it_go_back(site: Trial) -> None:
-    old, new = site.tried()
+    old, new = site.begin_probation()
     with site.clone.start("status", "--watch", "--every", "0.2", "--json") as process:
         assert process.stdout
         looks = (json.loads(line)["hosts"][0] for line in iter(process.stdout.readline, ""))
         first = next(looks)
-        site.fault(new, "says 500")
+        site.set_fault(new, "says 500")
         last = next(
             look for look in looks if look["state"] != "probation" and look["last_action"]["state"] == "returned"
         )
@@ -54,32 +54,32 @@ def test_who_looks_on_sees_it_go_back(site: Trial) -> None:
     assert (first["release"], first["committed"], first["state"]) == (new, old, "probation")
     assert (last["release"], last["committed"], last["probation_seconds"]) == (old, old, None)
     assert last["last_action"]["why"].startswith("its health check did not hold")
-    site.over()
+    site.wait_until_decided()
     site.settled()
 
 
 @pytest.mark.parametrize("verb", ["setup", "start", "maintenance"])
 def test_what_is_not_about_releases_leaves_the_probation_alone(site: Trial, verb: str) -> None:
-    old, new = site.tried()
+    old, new = site.begin_probation()
     if verb == "maintenance":
         site.clone.done("maintenance", "on", "-H", "shire01")
-        assert site.standing["maintenance"] is not None
+        assert site.status_line["maintenance"] is not None
         site.done("health")
-        assert site.trying
+        assert site.on_probation
         site.clone.done("maintenance", "off", "-H", "shire01")
     else:
         site.done(verb)
-    assert site.trying
+    assert site.on_probation
     assert site.answering == new
     site.done("history", "--verify")
     # The rollback still works as before.
-    site.fault(new, "says 500")
-    site.over()
+    site.set_fault(new, "says 500")
+    site.wait_until_decided()
     assert check(site, old) == old
 
 
 def test_a_rollback_is_back_at_once(site: Trial) -> None:
-    old, new = site.tried()
+    old, new = site.begin_probation()
     began = time.monotonic()
     with Watch(site.machine.address) as watch:
         said = site.done("rollback").out
@@ -98,56 +98,56 @@ def test_a_rollback_is_back_at_once(site: Trial) -> None:
 
 def test_the_same_content_needs_nothing_and_wait_waits_for_it(site: Trial) -> None:
     """Once: --wait did not wait for a release that was on probation already."""
-    old, new = site.tried(15)
+    old, new = site.begin_probation(15)
     said = site.done("deploy").out
     assert "UNCHANGED" in said
     assert f"release {new} serves already, on probation" in said
-    assert site.trying
+    assert site.on_probation
     said = site.done("deploy", "--wait").out
-    assert not site.trying
+    assert not site.on_probation
     assert f"probation committed: {new}" in " ".join(said.split())
-    site.over()
+    site.wait_until_decided()
     assert check(site, new) == new != old
     assert "on probation" not in site.done("deploy", "--wait").out
 
 
 def test_waiting_for_what_is_on_probation_already_tells_its_failure(site: Trial) -> None:
-    old, new = site.tried()
+    old, new = site.begin_probation()
     with site.clone.start("deploy", "-H", "shire01", "--wait") as process:
         assert process.stdout
         assert any("probation wait" in " ".join(line.split()) for line in iter(process.stdout.readline, ""))
-        site.fault(new, "says 500")
+        site.set_fault(new, "says 500")
         rest = process.stdout.read()
     assert process.returncode == 1
     assert f"release {new} did not hold its probation: its health check did not hold: answered 500" in rest
     assert "The host went back by itself" in rest
     assert f"serves now: release {old}" in rest
     assert len([line for line in rest.splitlines() if line.startswith("    | ")]) <= 20
-    site.returned(old, new)
+    site.require_returned(old, new)
 
 
 def test_other_content_is_tried_against_the_committed_release(site: Trial) -> None:
-    old, new = site.tried()
+    old, new = site.begin_probation()
     other = site.edit()
     assert f"deploy {new} -> {other}, because" in site.fab("plan").out
     said = site.done("deploy").out
     assert f"the probation of {new} is ended" in said
     assert f"DEPLOYED  {new} -> {other}  " in said
-    assert (site.answering, site.trying) == (other, True)
+    assert (site.answering, site.on_probation) == (other, True)
     assert [one[1:] for one in site.outcomes[-3:]] == [(new, "ended"), (other, "started"), (other, "probation")]
-    site.fault(other, "says 500")
-    site.returned(old, other)
+    site.set_fault(other, "says 500")
+    site.require_returned(old, other)
 
 
 def test_the_committed_content_is_back_at_once(site: Trial) -> None:
-    site.committed(NEVER)
+    site.deploy_committed(NEVER)
     # On a stopped service a release is committed at once, whatever its probation.
     site.done("stop")
     old = site.deploy()
     text = site.read("service/under_test.py")
     new = site.edit()
     site.done("deploy")
-    assert site.trying
+    assert site.on_probation
     site.clone.write("service/under_test.py", text)
     said = site.done("deploy").out
     assert f"release {new} serves and is not committed, {old} is" in said
@@ -157,23 +157,23 @@ def test_the_committed_content_is_back_at_once(site: Trial) -> None:
 
 
 def test_a_restart_waits_for_the_end_and_is_tried_itself(site: Trial) -> None:
-    _, new = site.tried(25)
+    _, new = site.begin_probation(25)
     pid = site.show(f"myapp@{site.other}.service", "MainPID")
     said = site.done("restart").out
     assert "probation wait" in " ".join(said.split())
     assert site.answering == new
     assert site.show(f"myapp@{site.other}.service", "MainPID") != pid
-    assert site.trying
-    site.over()
+    assert site.on_probation
+    site.wait_until_decided()
     assert check(site, new) == new
     assert site.outcomes[-1] == ("restart", new, "done")
 
 
 def test_a_stop_gives_it_up_and_a_start_brings_the_committed_one(site: Trial) -> None:
     """Once: a probation ended by a stop or a reboot left no outcome, and `history --verify` reported a fault."""
-    old, new = site.tried()
+    old, new = site.begin_probation()
     site.done("stop")
-    assert site.standing["state"] == "stopped"
+    assert site.status_line["state"] == "stopped"
     site.done("history", "--verify")
     said = site.done("start").out
     assert old in said
@@ -184,7 +184,7 @@ def test_a_stop_gives_it_up_and_a_start_brings_the_committed_one(site: Trial) ->
 
 
 def test_on_a_stopped_service_it_is_committed_at_once_and_that_is_said(site: Trial) -> None:
-    site.committed(NEVER)
+    site.deploy_committed(NEVER)
     site.done("stop")
     new = site.edit()
     said = site.done("deploy").out
@@ -203,7 +203,7 @@ def hooked(site: Trial) -> None:
 
 def test_a_hook_waits_for_the_end_of_the_probation_before(site: Trial) -> None:
     """Once: a deploy planned in a probation and begun after its end blamed another run for the change."""
-    _, new = site.tried(25)
+    _, new = site.begin_probation(25)
     hooked(site)
     other = site.edit()
     said = site.done("deploy").out
@@ -211,20 +211,20 @@ def test_a_hook_waits_for_the_end_of_the_probation_before(site: Trial) -> None:
     assert (new, "done") in [one[1:] for one in site.outcomes]
     assert f"{new} -> {other}" in said
     assert site.answering == other
-    site.over()
+    site.wait_until_decided()
 
 
 def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_guard(site: Trial) -> None:
     # A finished hook proves nothing about a release whose link is lost.
     hooked(site)
-    old = site.committed(NEVER)
+    old = site.deploy_committed(NEVER)
     new = site.edit()
     site.clone.environment["FAILPOINT"] = "activate.switch=die"
     try:
         assert site.fab("deploy").status == 1
     finally:
         del site.clone.environment["FAILPOINT"]
-    site.over()
+    site.wait_until_decided()
     assert check(site, old) == old
     site.settled()
     assert site.outcomes[-1][1:] == (new, "failed")
@@ -235,7 +235,7 @@ def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(sit
     """Once: a link that was lost right after the switch was taken for a success if a hook had been done; from an
     unwatched release, a rollback went back by two.
     """
-    new, old = site.committed(), site.committed(NEVER)
+    new, old = site.deploy_committed(), site.deploy_committed(NEVER)
     other = site.other
     site.sh(f"touch /run/myapp/try/{other}; systemctl start myapp@{other}.service")
     site.sh(f"systemctl start myapp-live@{other}.service")
@@ -251,7 +251,7 @@ def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(sit
 
 
 def test_a_removal_ends_it_and_leaves_nothing(site: Trial) -> None:
-    site.tried()
+    site.begin_probation()
     site.done("remove", "--yes", "--data")
     assert site.machine.sh("ls -d /opt/apps/myapp /run/myapp /etc/myapp").stdout == b""
     assert site.sh("systemctl --failed --plain --no-legend") == ""

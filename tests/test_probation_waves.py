@@ -77,45 +77,45 @@ def test_the_probation_of_the_canary_is_waited_for_before_the_second_wave(pair: 
     assert said.index(f"shire01 probation committed: {new}") < said.index("shire02 activate start")
     assert "on probation for 5 s: shire02" in said
     assert pair.answers == [new, new] != [old, old]
-    pair.second.over()
+    pair.second.wait_until_decided()
     pair.second.settled()
 
 
 def test_a_canary_that_goes_back_stops_the_run(pair: Pair) -> None:
     old, new = pair.both(NEVER)
     with pair.until("shire01 probation wait") as ended:
-        pair.fault(new, "says 500")
+        pair.set_fault(new, "says 500")
     assert ended.status == 1
     assert f"shire01 FAILED release {new} did not hold its probation: its health check did not hold" in ended.out
     assert "shire02 activate" not in ended.out
     assert "1 failed" in ended.out
     assert pair.answers == [old, old]
-    pair.returned(old, new)
+    pair.require_returned(old, new)
 
 
 def test_undo_takes_back_the_hosts_that_had_held(pair: Pair) -> None:
     old, new = pair.both(8)
     with pair.until("shire02 probation wait", "--wait", "--on-failure", "undo") as ended:
         assert f"shire01 probation committed: {new}" in ended.out
-        pair.second.fault(new, "says 500")
+        pair.second.set_fault(new, "says 500")
     assert ended.status == 1
     assert "shire02 FAILED" in ended.out
     assert f"shire01 UNDONE {new} -> {old}" in ended.out
     assert pair.answers == [old, old]
     assert pair.outcomes[-1] == ("undo", old, "done")
     for site in (pair, pair.second):
-        site.over()
+        site.wait_until_decided()
         site.settled()
 
 
 def test_as_many_may_go_back_as_may_fail(pair: Pair) -> None:
     old, new = pair.both(8)
     with pair.until("shire01 probation wait", "--max-failures", "1") as ended:
-        pair.fault(new, "says 500")
+        pair.set_fault(new, "says 500")
     assert ended.status == 1
     assert "shire02 DEPLOYED" in ended.out
     assert pair.answers == [old, new]
-    pair.second.over()
+    pair.second.wait_until_decided()
     assert pair.second.outcomes[-1] == ("deploy", new, "done")
 
 
@@ -131,8 +131,8 @@ def test_a_signal_ends_the_waiting_and_leaves_the_rest_to_the_host(pair: Pair) -
     assert pair.answers == [new, old]
     # The repeated deploy waits for the canary again, and can still go back.
     with pair.until("shire01 probation wait") as ended:
-        pair.fault(new, "says 500")
+        pair.set_fault(new, "says 500")
     assert ended.status == 1
     assert "shire02 activate" not in ended.out
-    pair.returned(old, new)
+    pair.require_returned(old, new)
     assert pair.answers == [old, old]

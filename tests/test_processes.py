@@ -47,7 +47,7 @@ def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return deployed(clone, shire, processes=PROCESSES, env=VALUES)
 
 
-def told(machine: Machine, name: str) -> dict[str, Any]:
+def report(machine: Machine, name: str) -> dict[str, Any]:
     """Return what the process wrote about itself at its start."""
     document = machine.sh(f"until [ -e /var/lib/myapp/{name} ]; do sleep 0.02; done; cat /var/lib/myapp/{name}").stdout
     found: dict[str, Any] = yaml.safe_load(document)
@@ -74,7 +74,7 @@ def test_every_process_gets_the_environment_byte_for_byte(working: Clone, shire:
     machine = shire[0]
     assert machine.sh("systemctl start myapp-nightly.service").returncode == 0
     given = {**VALUES, "SERVICE": "myapp", "RELEASE": working.release(), "HOST": "shire01"}
-    for found in (ask(machine.address, "/environ").json(), told(machine, "worker"), told(machine, "nightly")):
+    for found in (ask(machine.address, "/environ").json(), report(machine, "worker"), report(machine, "nightly")):
         seen = environment(found)
         assert {name: seen[name] for name in given} == given
 
@@ -84,7 +84,7 @@ def test_worker_and_job_run_from_the_committed_release_as_the_services_user(work
     uid = int(machine.sh("id -u myapp").stdout)
     machine.sh("systemctl start myapp-nightly.service")
     for name in ("worker", "nightly"):
-        found = told(machine, name)
+        found = report(machine, name)
         assert found["uid"] == uid
         assert found["cwd"] == f"/opt/apps/myapp/releases/{working.release()}/code"
     timer = machine.sh("systemctl list-timers --no-legend --plain myapp-nightly.timer").stdout.decode()
@@ -93,7 +93,7 @@ def test_worker_and_job_run_from_the_committed_release_as_the_services_user(work
 
 def test_a_worker_is_restarted_by_a_commit_and_not_before(working: Clone, shire: Hosts) -> None:
     machine = shire[0]
-    before = told(machine, "worker")["pid"]
+    before = report(machine, "worker")["pid"]
     good = (working.root / "service/echo.py").read_text()
     working.write("service/echo.py", "raise SystemExit('bad')\n")
     assert working.fab("deploy", "-H", "shire01").status == 1
@@ -101,7 +101,7 @@ def test_a_worker_is_restarted_by_a_commit_and_not_before(working: Clone, shire:
     working.write("service/echo.py", good + "\n")
     machine.sh("rm /var/lib/myapp/worker")
     working.done("deploy", "-H", "shire01")
-    found = told(machine, "worker")
+    found = report(machine, "worker")
     assert found["pid"] != before
     assert environment(found)["RELEASE"] == working.release() == release_of(machine.address)
 

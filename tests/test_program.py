@@ -17,7 +17,7 @@ from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from templates.host.told import Machine, Survey, Told
 from tests.test_plan import host
-from tests.told import NEW, OLD, but, serving
+from tests.told import NEW, OLD, serving, vary
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_a_host_serves_is_said_in_words(changes: dict[str, object], told: s
 )
 def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object], stops: bool | None, told: str) -> None:
     here = Told(Machine(1000, tools={"systemctl": "/usr/bin/systemctl"}), survey=Survey(systemd=252))
-    found = list(doctor._machine(Facts(but(here, changes)), 1000.0))
+    found = list(doctor._machine(Facts(vary(here, changes)), 1000.0))
     assert [finding.stops for finding in found] == ([] if stops is None else [stops])
     assert all(told in finding.text and finding.mend for finding in found)
 

@@ -7,7 +7,7 @@ from tasks.engine.events import Sent, Step
 from tasks.engine.report.lines import Pace, as_dict, lines
 
 
-def told(pieces: int, seconds: float) -> list[tuple[int, float]]:
+def progress(pieces: int, seconds: float) -> list[tuple[int, float]]:
     """Return the reports for pieces of ten bytes, of this many seconds each; two of the bytes belong to no file."""
     now, found = [0.0], list[tuple[int, float]]()
     sent = counted(
@@ -20,9 +20,9 @@ def told(pieces: int, seconds: float) -> list[tuple[int, float]]:
 
 
 def test_what_is_quick_is_not_told_and_what_takes_time_is_told_each_second() -> None:
-    assert told(100, 0.001) == []
-    assert told(1, 0.5) == []
-    assert told(8, 0.5) == [(20, 1.0), (40, 2.0), (60, 3.0), (78, 4.0)]
+    assert progress(100, 0.001) == []
+    assert progress(1, 0.5) == []
+    assert progress(8, 0.5) == [(20, 1.0), (40, 2.0), (60, 3.0), (78, 4.0)]
 
 
 def test_a_line_comes_after_three_seconds_then_every_ten_and_at_the_end() -> None:

@@ -32,7 +32,7 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def for_types(tree: ast.Module) -> set[ast.AST]:
+def type_checking_nodes(tree: ast.Module) -> set[ast.AST]:
     """Return the nodes below `if TYPE_CHECKING:`, which never run."""
     blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
     return {node for block in blocks for node in ast.walk(block)}
@@ -41,7 +41,7 @@ def for_types(tree: ast.Module) -> set[ast.AST]:
 def imports(path: Path) -> Iterator[str]:
     """Yield every imported module, at any depth; a name imported from a package of ours counts as a module."""
     tree = parsed(path)
-    never = for_types(tree)
+    never = type_checking_nodes(tree)
     for node in ast.walk(tree):
         if node in never:
             continue

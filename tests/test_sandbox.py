@@ -34,7 +34,7 @@ def own(sandbox: Sandbox, tmp_path: Path) -> Iterator[Sandbox]:
         made.down()
 
 
-def say(machine: Machine, command: str) -> str:
+def run(machine: Machine, command: str) -> str:
     """Run a command on a machine, which must succeed; return its output."""
     done = machine.sh(command)
     assert done.returncode == 0, done.stderr.decode()
@@ -71,22 +71,22 @@ def traces(machine: Machine) -> list[str]:
 
 
 def test_a_host_boots_whole_and_plain(host: Machine) -> None:
-    assert say(host, "cat /proc/1/comm") == "systemd"
-    assert say(host, "systemctl is-system-running") == "running"
-    assert say(host, "hostname") == host.name
-    assert say(host, "systemctl is-active nginx || true") == "inactive"
-    assert say(host, "systemctl is-enabled nginx || true") == "disabled"
-    assert re.match(r"Python 3\.\d+", say(host, "python3 --version"))
+    assert run(host, "cat /proc/1/comm") == "systemd"
+    assert run(host, "systemctl is-system-running") == "running"
+    assert run(host, "hostname") == host.name
+    assert run(host, "systemctl is-active nginx || true") == "inactive"
+    assert run(host, "systemctl is-enabled nginx || true") == "disabled"
+    assert re.match(r"Python 3\.\d+", run(host, "python3 --version"))
     assert host.sh("python3 -c 'import ensurepip'").returncode != 0
 
 
 def test_no_host_has_a_way_out(hosts: MakeHosts) -> None:
     first, second = hosts(2)
-    assert say(first, "ip -4 route") == f"{first.network.subnet} dev host0 proto kernel scope link src {first.address}"
-    assert say(first, "ip -6 route show default") == ""
+    assert run(first, "ip -4 route") == f"{first.network.subnet} dev host0 proto kernel scope link src {first.address}"
+    assert run(first, "ip -6 route show default") == ""
     assert first.sh("getent hosts example.org").returncode != 0
     assert first.sh("curl --silent --max-time 5 telnet://192.0.2.1:80").returncode == 7
-    assert say(first, f"ssh-keyscan -t ed25519 {second.address}").endswith(second.host_key)
+    assert run(first, f"ssh-keyscan -t ed25519 {second.address}").endswith(second.host_key)
 
 
 @pytest.mark.parametrize("user", ["deploy", "root"])
@@ -101,20 +101,20 @@ def test_ssh_answers_with_its_pin_and_has_root_rights(user: str, one_host: Hosts
 def test_each_host_has_its_own_key_and_machine_id(hosts: MakeHosts, sandbox: Sandbox) -> None:
     first, second = hosts(2)
     assert first.host_key != second.host_key
-    assert say(first, "cat /etc/machine-id") != say(second, "cat /etc/machine-id")
+    assert run(first, "cat /etc/machine-id") != run(second, "cat /etc/machine-id")
     assert "verification failed" in ssh(first, sandbox.identity, "deploy", second.host_key, "true").stderr
 
 
 def test_the_journal_records(host: Machine) -> None:
-    say(host, "echo the-needle | systemd-cat -t sandbox-test")
-    say(host, "journalctl --sync")
-    assert "the-needle" in say(host, "journalctl -t sandbox-test -o cat")
+    run(host, "echo the-needle | systemd-cat -t sandbox-test")
+    run(host, "journalctl --sync")
+    assert "the-needle" in run(host, "journalctl -t sandbox-test -o cat")
     assert "the-needle" in host.journal()
 
 
 def test_a_hardened_unit_runs(host: Machine) -> None:
     properties = " ".join(f"-p '{line}'" for line in HARDENED)
-    assert say(host, f"systemd-run --quiet --wait --pipe {properties} id -un") == "deploy"
+    assert run(host, f"systemd-run --quiet --wait --pipe {properties} id -un") == "deploy"
     assert host.sh(f"systemd-run --quiet --wait --pipe {properties} touch /usr/x").returncode != 0
 
 
@@ -126,22 +126,22 @@ def test_the_shell_inside_takes_stdin_and_gives_the_status(host: Machine) -> Non
 
 
 def test_a_power_cut_keeps_the_disk_and_ends_everything_at_once(host: Machine) -> None:
-    say(host, "echo kept >/var/tmp/file; echo gone >/run/file; cat /proc/sys/kernel/random/boot_id >/var/tmp/boot")
+    run(host, "echo kept >/var/tmp/file; echo gone >/run/file; cat /proc/sys/kernel/random/boot_id >/var/tmp/boot")
     host.power_cut()
     assert (host.leader_pid, host.keeper_pid, traces(host)) == (None, None, [])
     host.boot()
-    assert say(host, "cat /var/tmp/file") == "kept"
+    assert run(host, "cat /var/tmp/file") == "kept"
     assert host.sh("test -e /run/file").returncode != 0
-    assert say(host, "systemctl is-system-running") == "running"
-    assert say(host, "journalctl --list-boots --no-pager | grep -c ':'") == "2"
+    assert run(host, "systemctl is-system-running") == "running"
+    assert run(host, "journalctl --list-boots --no-pager | grep -c ':'") == "2"
 
 
 def test_a_reboot_from_inside_comes_back(host: Machine) -> None:
-    say(host, "echo kept >/var/tmp/file; sed -i /deploy/d /etc/sudoers.d/deploy")
+    run(host, "echo kept >/var/tmp/file; sed -i /deploy/d /etc/sudoers.d/deploy")
     before = host.leader_pid
     host.reboot()
     assert host.leader_pid not in (None, before)
-    assert say(host, "cat /var/tmp/file; cat /etc/sudoers.d/deploy") == "kept"
+    assert run(host, "cat /var/tmp/file; cat /etc/sudoers.d/deploy") == "kept"
 
 
 def test_a_poweroff_from_inside_stays_off_until_it_is_booted(host: Machine, sandbox: Sandbox) -> None:
@@ -151,7 +151,7 @@ def test_a_poweroff_from_inside_stays_off_until_it_is_booted(host: Machine, sand
     assert process.await_end(keeper, 30)
     assert host.leader_pid is None
     sandbox.up([host.name])
-    assert say(host, "hostname") == host.name
+    assert run(host, "hostname") == host.name
 
 
 def test_up_leaves_what_runs_and_boots_what_is_off(own: Sandbox) -> None:
@@ -168,7 +168,7 @@ def test_up_leaves_what_runs_and_boots_what_is_off(own: Sandbox) -> None:
 def test_up_brings_hosts_back_after_the_controller_lost_its_bridges(own: Sandbox, tmp_path: Path) -> None:
     (machine,) = own.up(1)
     key = machine.host_key
-    say(machine, "echo kept >/var/tmp/file")
+    run(machine, "echo kept >/var/tmp/file")
     machine.power_cut()
     network.release(machine.network, own.state_dir)
     stranger = tmp_path / "stranger"
@@ -178,7 +178,7 @@ def test_up_brings_hosts_back_after_the_controller_lost_its_bridges(own: Sandbox
     finally:
         network.release(machine.network, stranger)
     assert moved.network != machine.network
-    assert (say(moved, "cat /var/tmp/file"), moved.host_key) == ("kept", key)
+    assert (run(moved, "cat /var/tmp/file"), moved.host_key) == ("kept", key)
     assert moved.address in own.inventory.read_text()
 
 
@@ -188,7 +188,7 @@ def test_sandboxes_made_at_once_do_not_share_a_network(sandbox: Sandbox, tmp_pat
         with ThreadPoolExecutor() as pool:
             machines = [machine for found in pool.map(lambda one: one.up(1), made) for machine in found]
         assert len({machine.address for machine in machines}) == 3
-        assert {say(machine, "hostname") for machine in machines} == {"shire01"}
+        assert {run(machine, "hostname") for machine in machines} == {"shire01"}
     finally:
         for one in made:
             one.down()

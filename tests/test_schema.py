@@ -9,7 +9,7 @@ import pytest
 from tasks.engine.config import schema, yaml_reader
 from tasks.engine.config.nodes import Node
 from tasks.engine.config.schema import Shape
-from tests.refusals import refusal, says
+from tests.refusals import refusal, require_error
 
 COLOUR = Shape("a colour", "blue", str.isalpha)
 READ: dict[str, Callable[[Node], object]] = {
@@ -105,7 +105,7 @@ def test_a_whole_number_is_plain_decimal(written: str, message: str, fix: str) -
 
 @pytest.mark.parametrize("written", [".5", "5.", "1e0", ".inf", ".nan", "1.5.1", '"1.5"', "-0.1", "9.1", "0.0000001"])
 def test_a_number_is_plain_decimal(written: str) -> None:
-    says(refusal(schema.number, field(written), 0, 9), "expected a number from 0 to 9")
+    require_error(refusal(schema.number, field(written), 0, 9), "expected a number from 0 to 9")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_explicit_null_is_as_if_it_were_not_there() -> None:
 def test_a_section_whose_lines_are_all_commented_out_is_none() -> None:
     root = yaml_reader.parse(b"hosts:\n#  a: b\n", "f.yaml")
     assert schema.sections(root, ("hosts",)) == {}
-    says(refusal(schema.sections, root, ("defaults",)), "unknown key")
+    require_error(refusal(schema.sections, root, ("defaults",)), "unknown key")
 
 
 def test_a_key_that_must_be_there_is_named() -> None:
@@ -142,4 +142,4 @@ def test_a_key_that_must_be_there_is_named() -> None:
 
 def test_a_list_is_a_list() -> None:
     assert len(schema.items(field("[a, b]"))) == 2
-    says(refusal(schema.items, field("a")), 'expected a list, found "a"')
+    require_error(refusal(schema.items, field("a")), 'expected a list, found "a"')

@@ -9,7 +9,7 @@ import pytest
 from tasks.engine.config import sections, yaml_reader
 from tasks.engine.config.nodes import Node
 from tasks.engine.config.sections import HEALTH, WEB, Gateway, Health, Listen, Process, Tls
-from tests.refusals import refusal, says
+from tests.refusals import refusal, require_error
 
 Reader = Callable[[Node], object]
 
@@ -97,6 +97,6 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
 )
 def test_a_part_that_is_wrong_is_refused_where_it_stands(read: Reader, written: str, path: str, message: str) -> None:
     error = refusal(read, node(written))
-    says(error, message)
+    require_error(error, message)
     assert (error.where or "").partition(" ")[2] == (f"({path})" if path else "")
     assert error.next

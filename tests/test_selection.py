@@ -12,7 +12,7 @@ from tasks.engine.config.inventory import Host, Inventory
 from tasks.engine.config.nodes import Place
 from tasks.engine.config.selection import select
 from tasks.engine.errors import UsageError
-from tests.refusals import refusal, says
+from tests.refusals import refusal, require_error
 
 
 def host(name: str, *groups: str) -> Host:
@@ -76,13 +76,13 @@ def test_an_expression_means_hosts_in_the_order_of_the_inventory(expression: str
     ],
 )
 def test_a_word_that_means_nothing_is_refused(expression: str, message: str, fix: str) -> None:
-    says(refusal(select, FLEET, expression), message, fix=fix)
+    require_error(refusal(select, FLEET, expression), message, fix=fix)
 
 
 def test_an_inventory_without_hosts_says_how_to_get_some() -> None:
     error = refusal(select, Inventory(Path("hosts.yaml"), ()), None)
     assert error.message == "there is no host in hosts.yaml"
-    says(error, fix="fab sandbox.up")
+    require_error(error, fix="fab sandbox.up")
 
 
 WORDS = st.sampled_from(

@@ -12,7 +12,7 @@ from tasks.engine.config import inventory, service
 from tasks.engine.config.sections import Gateway, Health, Listen, Process, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tests.refusals import refusal, says
+from tests.refusals import refusal, require_error
 
 SMALLEST = 'name: myapp\napp: "app:app"\nlisten: 127.0.0.1:8080\n'
 WHOLE = """\
@@ -111,13 +111,13 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 def test_a_wrong_description_is_refused_where_it_stands(
     tmp_path: Path, text: str, where: str, message: str, fix: str
 ) -> None:
-    says(refusal(described, tmp_path, text), message, where, fix)
+    require_error(refusal(described, tmp_path, text), message, where, fix)
 
 
 def test_a_missing_description_says_what_to_create(tmp_path: Path) -> None:
     error = refusal(service.load, tmp_path / "service.yaml")
     assert error.message == "service.yaml is missing"
-    says(error, fix="name: myapp")
+    require_error(error, fix="name: myapp")
 
 
 def test_overrides_merge_replace_and_remove(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_overrides_merge_replace_and_remove(tmp_path: Path) -> None:
 def test_a_wrong_override_is_refused_where_it_was_written(
     tmp_path: Path, override: str, where: str, message: str
 ) -> None:
-    says(refusal(described, tmp_path, WHOLE, override), message, where)
+    require_error(refusal(described, tmp_path, WHOLE, override), message, where)
 
 
 VALUES = st.sampled_from(

@@ -75,7 +75,7 @@ def based(host: ShellHost) -> ShellHost:
     return host
 
 
-def untouched(host: ShellHost) -> bool:
+def is_untouched(host: ShellHost) -> bool:
     """Return true if the host has only the release that serves, and nothing half-made."""
     names = [path.name for path in (host.root / "releases").iterdir()]
     return (names, host.leftovers(), host.serves(), host.history()) == ([OLD], [], OLD, [])
@@ -155,7 +155,7 @@ def test_a_base_that_was_edited_asks_for_everything(shell_host: ShellHost, damag
     damage(host.root / "releases" / OLD)
     assert host.execute(stage(OLD), payload(same=FILES)) == 3
     assert host.transcript.last("edited") == OLD
-    assert untouched(host)
+    assert is_untouched(host)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_venv_that_cannot_be_built_leaves_nothing(shell_host: ShellHost) -> No
     (host.root / "venvs" / VENV / "bin/python").write_text("#!/bin/false\n")
     (host.folder / "no-venv").touch()
     assert host.execute(stage(), payload()) == 1
-    assert untouched(host)
+    assert is_untouched(host)
     (host.folder / "no-venv").unlink()
     assert host.execute(stage(), payload()) == 0
 
@@ -287,7 +287,7 @@ def test_a_payload_that_is_cut_off_leaves_nothing(shell_host: ShellHost) -> None
     whole = b"".join(payload())
     assert host.execute(stage(), [whole[: len(whole) // 2]]) != 0
     assert not host.transcript.ended
-    assert untouched(host)
+    assert is_untouched(host)
 
 
 def test_a_signal_at_any_step_leaves_nothing(shell_host: ShellHost) -> None:

@@ -16,7 +16,7 @@ from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
 from templates.host.told import Health, Job, Machine, Slot, State, Survey, Told
-from tests.told import but
+from tests.told import vary
 
 SERVICE = service.describe(service.load(Path(__file__).resolve().parent.parent / "service" / "service.yaml"))
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -37,7 +37,7 @@ DONE = Action("2025-12-31T20:00:00Z", "r", "deploy", "0123456789ab", "done", WHO
 def facts(
     changes: Mapping[str, object] | None = None, *actions: Action, releases: tuple[Mapping[str, object], ...] = ()
 ) -> Facts:
-    return Facts(but(HERE, changes or {}), releases=releases, actions=actions or (DONE,))
+    return Facts(vary(HERE, changes or {}), releases=releases, actions=actions or (DONE,))
 
 
 def line(name: str = "shire01", found: Facts | None = None) -> dict[str, Any]:

@@ -85,7 +85,7 @@ SITUATIONS: dict[str, Sequence[Script]] = {
 }
 
 
-def received(script: Script) -> str:
+def as_received(script: Script) -> str:
     """Return the step as its reader on the host gets it, from all data sent."""
     rest = opening(script) + b"".join(stream(script, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
 
@@ -114,7 +114,7 @@ def test_every_step_is_printed_as_it_is_sent(situation: str, capsys: pytest.Capt
     assert [name for name, _ in shown] == [script.stage for script in found]
     for (_, text), script in zip(shown, found, strict=True):
         for place in {script.place, ""}:
-            assert received(script._replace(place=place)) == text
+            assert as_received(script._replace(place=place)) == text
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -172,7 +172,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     return made
 
 
-def ran(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]:
+def run_recorded(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]:
     """Run a command; return name and text of each step on the host."""
     site.sh("rm -f /var/tmp/received/*")
     clone.done(*words)
@@ -215,7 +215,7 @@ def test_what_is_printed_is_what_runs(site: Site) -> None:
             for flag in ("--steps", "--script"):
                 assert printed(site.clone.done("plan", flag, *HERE).out) == shown
         # stop, start and maintenance first ask for the facts, which changes nothing.
-        told = ran(site, site.clone, *words)
+        told = run_recorded(site, site.clone, *words)
         assert [name for name, _ in told if name != "facts"] == [name for name, _ in shown if name != "facts"], words
         assert [step for step in told if step[0] != "facts"] == [step for step in shown if step[0] != "facts"], words
         if any(name == "facts" for name, _ in shown):

@@ -11,7 +11,7 @@ from tests.clone import make
 from tests.front import NAME
 from tests.hosts import MakeHosts
 from tests.promises import traffic
-from tests.promises.load import CAREFUL, QUICK, Load, Shot, proven, sent
+from tests.promises.load import CAREFUL, QUICK, Load, Shot, require_no_loss, sent
 from tests.promises.words import NO_LOSS
 from tests.site import Site
 
@@ -46,7 +46,7 @@ def test_a_new_certificate_loses_no_request(
             site.done("setup")
         assert serial(address, authority.certificate) != shown
         load.quiet(QUIET)
-    proven(load, request, retries=load.kept)
+    require_no_loss(load, request, retries=load.kept)
 
 
 @pytest.mark.promise(NO_LOSS, "fifty connections that are kept alive")
@@ -75,7 +75,7 @@ def test_a_slow_import_changes_nothing_for_users(site: Site, tmp_path: Path, req
             site.done("deploy")
         load.quiet(QUIET)
     traffic.put(site.clone, nginx=TLS)
-    proven(load, request)
+    require_no_loss(load, request)
     took = min(one.end for one in load.history.requests if one.release == new)
     assert took - load.windows[1].since > 10
     assert load.history.seconds(["deploy"], ["quick"])[-1] < 5, "somebody waited for the import"
@@ -92,6 +92,6 @@ def test_a_probation_loses_no_request(site: Site, tmp_path: Path, request: pytes
             site.done("deploy", "--wait")
         load.quiet(QUIET)
     traffic.put(site.clone, nginx=TLS)
-    proven(load, request)
+    require_no_loss(load, request)
     took = min(one.end for one in load.history.requests if one.release == new)
     assert load.windows[1].until - took > 4

@@ -9,7 +9,7 @@ import pytest
 from tests.clone import Clone
 from tests.hosts import MakeHosts
 from tests.promises import traffic
-from tests.promises.load import Load, proven, sent
+from tests.promises.load import Load, require_no_loss, sent
 from tests.promises.words import NO_LOSS
 
 
@@ -30,5 +30,5 @@ def test_an_undo_loses_no_request(
         load.quiet(2)
     assert ended.status == 1
     assert "undone" in ended.out
-    proven(load, request)
+    require_no_loss(load, request)
     assert {one.release for one in load.history.requests if one.host == good} == {old, new}

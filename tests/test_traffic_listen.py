@@ -10,7 +10,7 @@ from tests.clone import make
 from tests.front import ask
 from tests.hosts import MakeHosts
 from tests.promises import traffic
-from tests.promises.load import CAREFUL, Load, proven, sent
+from tests.promises.load import CAREFUL, Load, require_no_loss, sent
 from tests.promises.words import NO_LOSS
 from tests.site import Site
 
@@ -38,7 +38,7 @@ def test_a_switch_loses_no_request(site: Site, tmp_path: Path, request: pytest.F
         load.quiet(2)
         traffic.switches(load, site, old, new)
         load.quiet(2)
-    proven(load, request, retries=3 * load.kept)
+    require_no_loss(load, request, retries=3 * load.kept)
 
 
 @pytest.mark.promise(NO_LOSS, "a probation, with listen: and no gateway")
@@ -51,4 +51,4 @@ def test_a_probation_loses_no_request(site: Site, tmp_path: Path, request: pytes
         with load.during("deploy", {address: (now, new)}):
             site.done("deploy", "--wait")
         load.quiet(3)
-    proven(load, request, retries=load.kept)
+    require_no_loss(load, request, retries=load.kept)

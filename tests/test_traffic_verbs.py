@@ -9,7 +9,7 @@ import pytest
 from tests.clone import make
 from tests.hosts import Hosts, MakeHosts
 from tests.promises import traffic
-from tests.promises.load import Load, proven, sent
+from tests.promises.load import Load, require_no_loss, sent
 from tests.promises.load_history import slower
 from tests.promises.words import NO_LOSS
 from tests.site import Site
@@ -45,6 +45,6 @@ def test_a_switch_loses_no_request_and_slows_none(
         load.quiet(QUIET)
         traffic.switches(load, site, old, new)
         load.quiet(QUIET)
-    proven(load, request, resting=resting)
+    require_no_loss(load, request, resting=resting)
     assert {one.release for one in load.history.of("stream") if one.host == address} == {old, new}
     assert slower(load.history, ("deploy", "rollback", "restart"), resting=resting) < SLOWER

@@ -17,7 +17,7 @@ COMMITTED, TRIED = "state slots blue release", "state slots green release"
 """The paths of each slot's release."""
 
 
-def written(service: Service = SERVICE) -> dict[str, str]:
+def written_digests(service: Service = SERVICE) -> dict[str, str]:
     """Return the digests of a host where setup has written everything."""
     files = system_files.render(service, system_files.HostTraits("deploy", "www-data", True))
     return {file.path: file.sha256 for file in files}
@@ -28,13 +28,13 @@ def serving() -> Told:
     slots = {"blue": Slot("active", NEW), "green": Slot("inactive")}
     return Told(
         Machine(tools=TOOLS, web_accounts=("www-data",), ipv6=True),
-        Record("2", "deploy", files=written()),
-        {**written(), "/etc/myapp/tls/certificate.pem": "c" * 64},
+        Record("2", "deploy", files=written_digests()),
+        {**written_digests(), "/etc/myapp/tls/certificate.pem": "c" * 64},
         state=State("blue", "blue", slots, facade="active", health=Health("ok", "ok")),
     )
 
 
-def but(told: Told, changes: Mapping[str, object]) -> Told:
+def vary(told: Told, changes: Mapping[str, object]) -> Told:
     """Return the same host with other values, each by its path; None removes a key."""
     for path, value in changes.items():
         told = _changed(told, path.split(" "), value)

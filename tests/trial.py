@@ -57,39 +57,39 @@ class Trial(Site):
         self.clone.write(YAML, "".join(f"probation: {seconds}\n" if line.startswith("probation:") else f"{line}\n"
                                        for line in text))  # fmt: skip
 
-    def committed(self, seconds: int = 0) -> str:
+    def deploy_committed(self, seconds: int = 0) -> str:
         """Deploy and commit a release; seconds: the probation of later ones."""
         self.probation(0)
         release = self.deploy()
         self.probation(seconds)
         return release
 
-    def tried(self, seconds: int = NEVER) -> tuple[str, str]:
+    def begin_probation(self, seconds: int = NEVER) -> tuple[str, str]:
         """Return the committed release, and another one on probation with the traffic."""
-        old, new = self.committed(seconds), self.edit()
+        old, new = self.deploy_committed(seconds), self.edit()
         self.done("deploy")
         assert self.answering == new
-        assert self.trying
+        assert self.on_probation
         return old, new
 
     @property
-    def trying(self) -> bool:
+    def on_probation(self) -> bool:
         """Return true if the traffic goes to another slot than after a boot."""
         return self.sh("readlink /run/myapp/live") != self.slot
 
-    def fault(self, release: str, words: str) -> None:
+    def set_fault(self, release: str, words: str) -> None:
         """Give a release a fault from now on; empty: none."""
         self.sh(f"printf %s '{words}' >/var/lib/myapp/fault-{release}.new; cd /var/lib/myapp;"
                 f" mv fault-{release}.new fault-{release}")  # fmt: skip
 
-    def over(self, seconds: int = 120) -> None:
+    def wait_until_decided(self, seconds: int = 120) -> None:
         """Wait until the host has decided, and completed the consequences."""
         self.sh(f"flock -w {seconds} /run/myapp/lock/guard true")
         self.sh("while systemctl is-active -q 'myapp-probation@*'; do sleep 0.1; done")
 
-    def returned(self, old: str, new: str) -> str:
+    def require_returned(self, old: str, new: str) -> str:
         """Assert that the host went back by itself, reports it, and is whole; return the reason."""
-        self.over()
+        self.wait_until_decided()
         assert check(self, old) == old
         self.settled()
         assert self.outcomes[-1][1:] == (new, "returned")
@@ -97,11 +97,11 @@ class Trial(Site):
         told = self.clone.fab("status")
         assert f"{new} did not hold its probation: {why}" in told.out
         assert f"The host went back to {old} by itself" in told.out
-        assert self.standing["last_action"]["why"] == why
+        assert self.status_line["last_action"]["why"] == why
         return why
 
     @property
-    def standing(self) -> Mapping[str, Any]:
+    def status_line(self) -> Mapping[str, Any]:
         """Return the host's entry of `fab status --json`."""
         (line,) = self.fab("status", "--json").json()["hosts"]
         found: Mapping[str, Any] = line
@@ -114,7 +114,7 @@ def trial(hosts: Hosts, folder: Path) -> Trial:
     quicken(made.clone)
     made.clone.replace(YAML, '"app:create_app()"', '"under_test:app"')
     made.clone.replace(YAML, "drain: 30", "drain: 2")
-    made.committed()
+    made.deploy_committed()
     return made
 
 

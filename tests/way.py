@@ -47,7 +47,7 @@ class Way:
         """Run `fab` with it."""
         return self.clone.fab(*self.flags, *words)
 
-    def true(self, host: str = "shire01", *flags: str) -> Ended:
+    def probe(self, host: str = "shire01", *flags: str) -> Ended:
         """Run a command there."""
         return self.fab(*flags, "exec", "-H", host, "--", "true")
 

@@ -82,7 +82,7 @@ def _series(results: Results, name: str) -> str:
     ]
     if name == FARTHEST:
         rows += [
-            f"| {action}: round trips | " + " | ".join(_turns(results, name, action, one) for one in who) + " |"
+            f"| {action}: round trips | " + " | ".join(_round_trips(results, name, action, one) for one in who) + " |"
             for action in series.actions
         ]
     return "\n".join([*rows, "", _when(results, name)])
@@ -106,7 +106,7 @@ def _costs(results: Results, series: str, action: str, contender: str) -> str:
     return f"{of[0]:.0f}, {of[1]:.0f}, {of[2]:.2f}, {of[3]:.0f}"
 
 
-def _turns(results: Results, series: str, action: str, contender: str) -> str:
+def _round_trips(results: Results, series: str, action: str, contender: str) -> str:
     """Return what distance costs, in round trips: the slope between two series, which hides no work behind a wait."""
     far, near = results.seconds(series, action, contender), results.seconds(NEARER, action, contender)
     distance = SERIES[series].round_trip - SERIES[NEARER].round_trip

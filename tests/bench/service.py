@@ -95,7 +95,7 @@ def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, An
         _set_up(machine, tutorial)
     found: dict[str, list[Answers]] = {}
     for number in range(1, rounds + 1):
-        for title, name in _turns(ground, clone):
+        for title, name in _contenders(ground, clone):
             # Workers that load modules late do it now.
             ask(machine.address, name, 1)
             one = ask(machine.address, name, SECONDS)
@@ -107,7 +107,7 @@ def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, An
     }
 
 
-def _turns(ground: Ground, clone: Clone) -> Iterator[tuple[str, str]]:
+def _contenders(ground: Ground, clone: Clone) -> Iterator[tuple[str, str]]:
     """Yield the title and name of each service in turn: ours in several sizes, deployed anew for each."""
     usual = (clone.root / "service/service.yaml").read_text()
     for workers, threads in SIZES:

@@ -125,7 +125,7 @@ def sent(load: Load, log: Path) -> Iterator[Load]:
     load.end(log, cost)
 
 
-def proven(load: Load, request: pytest.FixtureRequest, retries: int = 0, resting: str = "") -> None:
+def require_no_loss(load: Load, request: pytest.FixtureRequest, retries: int = 0, resting: str = "") -> None:
     """Assert that nothing was lost or stale and no stream silent for long; attach the figures to the test's report.
 
     retries: number of idle connections that may have been closed just as they were used, as any server may do.

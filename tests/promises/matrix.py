@@ -174,10 +174,10 @@ def failing(site: Site, point: str) -> Iterator[None]:
         del site.clone.environment["FAILPOINT"]
 
 
-def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
+def run_broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
     """Run the command with this failpoint; kill it (SIGKILL) as soon as it reports that it hangs."""
     if "=stall" in point:
-        ended = stalled(site, words, point, killed)
+        ended = run_stalled(site, words, point, kill)
         # A dead controller held it: for half a minute at most.
         site.sh("[ ! -e /run/myapp/lock/run ] || flock -w 45 /run/myapp/lock/run true")
         return ended
@@ -185,13 +185,13 @@ def broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
         return site.clone.fab(*words)
 
 
-def killed(process: Process | None) -> None:
+def kill(process: Process | None) -> None:
     """Send SIGKILL, unless the command has ended already."""
     if process:
         process.kill()
 
 
-def stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[Process | None], object]) -> Ended:
+def run_stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[Process | None], object]) -> Ended:
     """Run the command, which hangs at this step; then call `act`, which must end it.
 
     A probation hangs on the host alone and reports it in the journal; the command has ended before.
@@ -207,12 +207,12 @@ def stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[Proce
         return ended
 
 
-def serves(site: Site, *allowed: str) -> None:
+def require_serving(site: Site, *allowed: str) -> None:
     """Assert that one of these releases serves, whole, alone and committed; in one look, for hundreds of cases.
 
     If the script died, wait first for the guard of its run.
     """
-    at_rest(site)
+    wait_for_rest(site)
     told = site.sh(f"{{ {_GLANCE} }} 2>&1")
     look = {key: value.strip() for key, _, value in (line.partition(" ") for line in told.splitlines())}
     live = look["live"]
@@ -222,16 +222,16 @@ def serves(site: Site, *allowed: str) -> None:
     assert answers(site) == {live}
 
 
-def at_rest(site: Site) -> None:
+def wait_for_rest(site: Site) -> None:
     """Wait for the end of the host's own watch."""
     site.sh("while systemctl is-active 'myapp-probation@*' | grep -qE '^(de)?activ'; do sleep 0.1; done")
 
 
-def finished(site: Site, words: tuple[str, ...], new: str) -> Ended:
+def finish(site: Site, words: tuple[str, ...], new: str) -> Ended:
     """Repeat the command at once: it works, the new release serves, and nothing is left."""
     ended = site.clone.done(*words)
-    at_rest(site)
-    serves(site, new)
+    wait_for_rest(site)
+    require_serving(site, new)
     assert site.sh(TEMPORARY) == ""
     site.settled()
     return ended

@@ -68,7 +68,7 @@ def check(site: Site, *allowed: str) -> str:
     assert site.show(f"myapp@{slot}.service", "ActiveState") == "active"
     assert answers(site) == {release}
     assert faults(site) == ""
-    assert strangers(site) == []
+    assert foreign_processes(site) == []
     site.sh("nginx -t")
     return release
 
@@ -93,7 +93,7 @@ def faults(site: Site) -> str:
     return (ended.stdout + ended.stderr).decode()
 
 
-def strangers(site: Site) -> list[str]:
+def foreign_processes(site: Site) -> list[str]:
     """Return the processes of the committed slot and of the further units that belong to another release."""
     release = committed(site)
     ended = site.machine.sh(f"sh -s {site.slot}", _PROCESSES.encode())

@@ -55,7 +55,7 @@ def healed(pair: Pair) -> Iterator[Pair]:
     pair.link.heal()
 
 
-def told_well(ended: Struck, pair: Pair, *allowed: str) -> None:
+def require_true_report(ended: Struck, pair: Pair, *allowed: str) -> None:
     """Assert that the other host is done, and that the run's report on this one is true."""
     assert "Traceback" not in ended.out
     assert check(pair.direct, allowed[-1]) == allowed[-1]
@@ -71,7 +71,7 @@ def told_well(ended: Struck, pair: Pair, *allowed: str) -> None:
 def test_a_link_that_is_reset_leaves_both_hosts_well(healed: Pair, moment: str) -> None:
     old, new = healed.edit()
     ended = strike(healed.linked.clone, DEPLOY, f"shire02  {moment}", healed.link.reset)
-    told_well(ended, healed, old, new)
+    require_true_report(ended, healed, old, new)
     assert settled_after(healed.linked, DEPLOY, new) == new
 
 
@@ -81,6 +81,6 @@ def test_a_link_that_is_stalled_is_given_up_in_time_and_the_other_host_is_done(h
     old, new = healed.edit()
     ended = strike(healed.linked.clone, ("-T", str(LIMIT), *DEPLOY), f"shire02  {moment}", healed.link.stall)
     assert ended.seconds < LIMIT + 15
-    told_well(ended, healed, old, new)
+    require_true_report(ended, healed, old, new)
     healed.link.heal()
     assert settled_after(healed.linked, DEPLOY, new) == new

@@ -38,14 +38,14 @@ def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> 
     """The traffic goes back, with files made before it came. Once: with no inode left in /run the traffic could not go
     back, and the slot that had it was stopped all the same.
     """
-    old, new = site.committed(NEVER), site.edit()
+    old, new = site.deploy_committed(NEVER), site.edit()
 
     def end(_: object) -> None:
         FULL[how](run)
         site.sh(END)
 
     with Watch(site.machine.address) as watch:
-        ended = matrix.stalled(site, DEPLOY, f"activate.{step}=stall", end)
+        ended = matrix.run_stalled(site, DEPLOY, f"activate.{step}=stall", end)
         site.sh("flock -w 60 /run/myapp/lock/activate true")
     assert ended.status == 1, ended.both
     assert "Traceback" not in ended.both
@@ -60,12 +60,12 @@ def test_a_switch_is_taken_back(site: Trial, run: Disk, step: str, how: str) -> 
 @pytest.mark.parametrize("how", FULL)
 def test_a_release_on_probation_is_taken_back(site: Trial, run: Disk, how: str) -> None:
     """One of its workers dies, so the other one answers throughout."""
-    old, new = site.tried()
+    old, new = site.begin_probation()
     FULL[how](run)
     with Watch(site.machine.address) as watch:
         site.sh(f"main=$(systemctl show -p MainPID --value myapp@{site.other}.service);"
                 ' pid=$(cut -d " " -f 1 "/proc/$main/task/$main/children"); kill -9 "$pid"')  # fmt: skip
-        site.over()
+        site.wait_until_decided()
     assert watch.seen <= {old, new}
     assert site.answering == old
     run.mend()

@@ -31,15 +31,15 @@ def tried(made: Matrix, verb: str, point: str, dice: random.Random) -> None:
     with matrix.with_probation(site, VERBS[verb].probation):
         words, new = VERBS[verb].begin(made)
         try:
-            ended = matrix.broken(site, words, point)
+            ended = matrix.run_broken(site, words, point)
             if point.endswith("=stall"):
                 assert site.answering in {old, new}
             else:
-                told_why(ended.both, point)
-                matrix.serves(site, old, new)
+                require_reason(ended.both, point)
+                matrix.require_serving(site, old, new)
         finally:
             # Also after a failure: the next case needs a host in order.
-            matrix.finished(site, words, new)
+            matrix.finish(site, words, new)
     if dice.random() < THOROUGH:
         check(site, new)
         slot = site.slot
@@ -48,7 +48,7 @@ def tried(made: Matrix, verb: str, point: str, dice: random.Random) -> None:
         tidy(site)
 
 
-def told_why(said: str, point: str) -> None:
+def require_reason(said: str, point: str) -> None:
     """Assert that a failed step is named, without a traceback."""
     assert "Traceback" not in said
     if point.endswith("=fail") and not point.startswith("probation."):
@@ -95,15 +95,15 @@ def test_an_undoing_breaks(made: Matrix, point: str) -> None:
     bad = site.read(YAML).replace("path: /readyz", "path: /nowhere").replace("timeout: 30 ", "timeout: 2 ")
     with site.changed(YAML, bad):
         site.edit()
-        ended = matrix.broken(site, WORDS, point)
+        ended = matrix.run_broken(site, WORDS, point)
         assert ended.status != 0
         assert "Traceback" not in ended.both
         assert site.answering == old
         again = site.clone.fab(*WORDS)
         assert again.status == 1
         assert "the health check did not hold" in again.both
-        matrix.serves(site, old)
-    matrix.finished(site, WORDS, site.edit())
+        matrix.require_serving(site, old)
+    matrix.finish(site, WORDS, site.edit())
 
 
 @pytest.mark.promise(AGAIN, "the run that puts a dead one right is killed too", part=1)
@@ -112,12 +112,12 @@ def test_an_undoing_breaks(made: Matrix, point: str) -> None:
 def test_a_recovery_is_killed(made: Matrix, first: str, second: str) -> None:
     site, old = made.site, made.site.answering
     new = site.edit()
-    matrix.broken(site, WORDS, f"activate.{first}=die")
+    matrix.run_broken(site, WORDS, f"activate.{first}=die")
     # If the first run has committed, an edit gives the next one something to do.
     newer = site.edit()
-    matrix.broken(site, WORDS, f"activate.{second}=die")
-    matrix.serves(site, old, new)
-    matrix.finished(site, WORDS, newer)
+    matrix.run_broken(site, WORDS, f"activate.{second}=die")
+    matrix.require_serving(site, old, new)
+    matrix.finish(site, WORDS, newer)
 
 
 @pytest.mark.promise(AGAIN, "a dead run has left torn or empty records", part=1)
@@ -128,7 +128,7 @@ def test_a_recovery_is_killed(made: Matrix, first: str, second: str) -> None:
 def test_records_are_torn(made: Matrix, path: str, torn: str) -> None:
     site = made.site
     new = site.edit()
-    matrix.broken(site, WORDS, "activate.switch=die")
+    matrix.run_broken(site, WORDS, "activate.switch=die")
     printed = torn.replace("\n", "\\n").replace("\0", "\\000")
     site.sh(f"printf '%b' '{printed}' >>{path}")
-    matrix.finished(site, WORDS, new)
+    matrix.finish(site, WORDS, new)

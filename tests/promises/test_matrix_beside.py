@@ -24,9 +24,9 @@ def made(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> M
     return made
 
 
-def breaks(made: Matrix, words: tuple[str, ...], point: str) -> None:
+def require_broken(made: Matrix, words: tuple[str, ...], point: str) -> None:
     """Assert that the command fails without a traceback."""
-    ended = matrix.broken(made.site, words, point)
+    ended = matrix.run_broken(made.site, words, point)
     assert ended.status != 0, ended.both
     assert "Traceback" not in ended.both
 
@@ -37,13 +37,13 @@ def breaks(made: Matrix, words: tuple[str, ...], point: str) -> None:
 def test_a_hook_breaks(made: Matrix, step: str, action: str) -> None:
     site, old, new = made.site, made.site.answering, made.site.edit()
     try:
-        breaks(made, DEPLOY, f"{step}={action}")
+        require_broken(made, DEPLOY, f"{step}={action}")
         if action == "stall":
             assert site.answering == old
         else:
-            matrix.serves(site, old)
+            matrix.require_serving(site, old)
     finally:
-        matrix.finished(site, DEPLOY, new)
+        matrix.finish(site, DEPLOY, new)
 
 
 @pytest.mark.promise(WHOLE, "stop is killed, or fails, at a step of it", part=1)
@@ -53,13 +53,13 @@ def test_a_stop_breaks(made: Matrix, step: str, action: str) -> None:
     """The service serves until it has stopped; the same command again stops it, and a start starts all of it."""
     site, release = made.site, made.site.answering
     try:
-        breaks(made, STOP, f"{step}={action}")
+        require_broken(made, STOP, f"{step}={action}")
         running = site.sh("pgrep -u myapp || :")
         assert running == "" if step == "stop.stopped" else site.answering == release
         site.clone.done(*STOP)
         assert site.sh("pgrep -u myapp || :") == ""
     finally:
-        matrix.finished(site, START, release)
+        matrix.finish(site, START, release)
 
 
 @pytest.mark.promise(WHOLE, "start is killed, or fails, at a step of it", part=1)
@@ -69,11 +69,11 @@ def test_a_start_breaks(made: Matrix, step: str, action: str) -> None:
     site, release = made.site, made.site.answering
     site.clone.done(*STOP)
     try:
-        breaks(made, START, f"{step}={action}")
+        require_broken(made, START, f"{step}={action}")
         running = site.sh("pgrep -u myapp || :")
         assert site.answering == release if step == "start.started" else running == ""
     finally:
-        matrix.finished(site, START, release)
+        matrix.finish(site, START, release)
 
 
 @pytest.mark.promise(TWO_RUNS, "a stop or a start hangs at a step, and its controller is killed", part=1)
@@ -85,7 +85,7 @@ def test_a_stop_or_a_start_hangs(made: Matrix, step: str) -> None:
     if words == START:
         site.clone.done(*STOP)
     try:
-        breaks(made, words, f"{step}=stall")
+        require_broken(made, words, f"{step}=stall")
         running = set(site.sh("pgrep -u myapp || :").split())
         for again in (STOP, START):
             told = site.clone.fab(*again)
@@ -99,4 +99,4 @@ def test_a_stop_or_a_start_hangs(made: Matrix, step: str) -> None:
     finally:
         site.sh(f"kill -9 $({AT_WORK})")
         site.clone.done(*words)
-        matrix.finished(site, START, release)
+        matrix.finish(site, START, release)

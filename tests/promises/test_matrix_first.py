@@ -34,31 +34,31 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     return matrix.undeployed(module_hosts, tmp_path_factory.mktemp("first"))
 
 
-def bare(site: Site) -> None:
+def make_bare(site: Site) -> None:
     """Restore the host as it was before the first setup."""
     if site.sh("test -e /etc/myapp/setup && echo there || :"):
         site.done("remove", "--yes", "--data")
 
 
-def nothing_or_new(site: Site, new: str) -> None:
+def require_nothing_or_new(site: Site, new: str) -> None:
     """Assert that the new release serves, or none: then none of its processes runs, and nginx is as sound as before."""
     site.sh("nginx -t")
     if site.sh(f"readlink {ROOT}/current || :"):
-        matrix.serves(site, new)
+        matrix.require_serving(site, new)
     else:
         site.sh("! test -e /run/myapp/lock/activate || flock -w 90 /run/myapp/lock/activate true")
 
 
-def hung(site: Site, step: str, end: str = ":") -> None:
+def run_hung(site: Site, step: str, end: str = ":") -> None:
     """Let a first deploy hang there, and kill its controller; after `end` the same command finishes it."""
-    bare(site)
+    make_bare(site)
     new = site.edit()
     try:
-        assert "Traceback" not in matrix.broken(site, WORDS, f"{step}=stall").both
+        assert "Traceback" not in matrix.run_broken(site, WORDS, f"{step}=stall").both
         site.sh("nginx -t")
     finally:
         site.sh(end)
-        matrix.finished(site, WORDS, new)
+        matrix.finish(site, WORDS, new)
 
 
 @pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
@@ -67,7 +67,7 @@ def test_a_first_deploy_hangs(site: Site, step: str) -> None:
     """Its controller is killed, and the next run ends the rest. Once: on a host that is a container no message named a
     run at work, or one that hung with its controller gone.
     """
-    hung(site, step)
+    run_hung(site, step)
 
 
 @pytest.mark.promise(WHOLE, "root's part of a host's first deploy hangs at a step, and is ended by hand", part=1)
@@ -76,23 +76,23 @@ def test_a_setup_hangs(site: Site, step: str) -> None:
     """Its controller is killed, and only an operator ends it. Once: a setup that was killed with its files written, and
     run again, reported success without a reload of nginx.
     """
-    hung(site, step, "pkill -9 -f '[s]tream = sys.stdin'")
+    run_hung(site, step, "pkill -9 -f '[s]tream = sys.stdin'")
 
 
 @pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=2)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_first_deploy_breaks(site: Site, point: str) -> None:
-    bare(site)
+    make_bare(site)
     new = site.edit()
     try:
-        ended = matrix.broken(site, WORDS, point)
+        ended = matrix.run_broken(site, WORDS, point)
         assert "Traceback" not in ended.both
         assert ended.status != 0 or point.startswith("activate."), ended.both
         if point.endswith("=fail"):
             assert f"failpoint {point.removesuffix('=fail')}" in ended.both
-        nothing_or_new(site, new)
+        require_nothing_or_new(site, new)
     finally:
-        matrix.finished(site, WORDS, new)
+        matrix.finish(site, WORDS, new)
     site.sh("systemctl is-enabled myapp.service nginx.service")
 
 
@@ -106,7 +106,7 @@ def test_setup_is_killed_and_leaves_nothing(site: Site, step: str) -> None:
         site.deploy()
     release = site.answering
     site.sh("rm -f /etc/nginx/conf.d/myapp.conf /etc/systemd/system/myapp@.service")
-    matrix.broken(site, ("setup", "-H", "shire01"), f"setup.{step}=die")
+    matrix.run_broken(site, ("setup", "-H", "shire01"), f"setup.{step}=die")
     site.done("setup")
     assert site.sh(TEMPORARY) == ""
-    matrix.serves(site, release)
+    matrix.require_serving(site, release)

@@ -38,29 +38,29 @@ def tried(
     with matrix.with_probation(site, VERBS[verb].probation):
         words, new = VERBS[verb].begin(made)
         try:
-            ended = matrix.stalled(site, words, f"{step}=stall", lambda process: act(site, process))
+            ended = matrix.run_stalled(site, words, f"{step}=stall", lambda process: act(site, process))
             assert "Traceback" not in ended.both
             look(site, old, new)
         finally:
             site.machine.boot()
-            matrix.finished(site, words, new)
+            matrix.finish(site, words, new)
     return ended
 
 
-def off_and_on(site: Site, process: Process | None) -> None:
+def power_cycle(site: Site, process: Process | None) -> None:
     """Cut the power, and boot again. The tests of links check the controller's message about a lost host."""
     site.machine.power_cut()
-    matrix.killed(process)
+    matrix.kill(process)
     site.machine.boot()
 
 
-def reboots(site: Site, process: Process | None) -> None:
+def reboot(site: Site, process: Process | None) -> None:
     """Reboot in good order, which ends the script that hangs."""
     site.machine.reboot()
-    matrix.killed(process)
+    matrix.kill(process)
 
 
-def answers_one(site: Site, *allowed: str) -> None:
+def require_answer(site: Site, *allowed: str) -> None:
     """Assert that an allowed release answers while the script hangs."""
     assert site.answering in allowed
 
@@ -69,13 +69,13 @@ def answers_one(site: Site, *allowed: str) -> None:
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_power_is_cut_at_a_step(made: Matrix, verb: str, step: str) -> None:
     """Once: a power cut in the middle of a prune left half a release on the disk until the next one."""
-    tried(made, verb, step, off_and_on)
+    tried(made, verb, step, power_cycle)
 
 
 @pytest.mark.promise(WHOLE, "a clean reboot while the host's script hangs at a step", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_host_reboots_at_a_step(made: Matrix, verb: str, step: str) -> None:
-    tried(made, verb, step, reboots)
+    tried(made, verb, step, reboot)
 
 
 @pytest.mark.promise(AGAIN, "the host's own watch hangs at a step of a probation", part=1)
@@ -86,10 +86,10 @@ def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str
     with matrix.with_probation(site, VERBS["probation"].probation):
         words, new = VERBS["probation"].begin(made)
         try:
-            matrix.stalled(site, words, f"{step}=stall", lambda _: None)
-            answers_one(site, old, new)
+            matrix.run_stalled(site, words, f"{step}=stall", lambda _: None)
+            require_answer(site, old, new)
             newer = site.edit()
-            assert "  recover: " in matrix.finished(site, words, newer).out
+            assert "  recover: " in matrix.finish(site, words, newer).out
         finally:
             # A killed watch starts again, and does not break there twice.
             site.sh("systemctl kill -s KILL 'myapp-probation@*'")
@@ -105,8 +105,8 @@ def test_a_signal_at_a_line(made: Matrix, name: str, line: str) -> None:
     ended = meet(site.clone, ("deploy", *HERE), line, lambda process: process.send_signal(number))
     assert ended.status == status, ended.out
     assert "Traceback" not in ended.out
-    matrix.serves(site, new if line.startswith("activate") else old)
-    matrix.finished(site, ("deploy", *HERE), new)
+    matrix.require_serving(site, new if line.startswith("activate") else old)
+    matrix.finish(site, ("deploy", *HERE), new)
 
 
 @pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, twice, while the host's script hangs at a step", part=1)
@@ -123,4 +123,4 @@ def test_two_signals_cut_what_hangs(made: Matrix, dice: random.Random, verb: str
             pass
         process.send_signal(number)
 
-    assert tried(made, verb, step, twice, answers_one).status == status
+    assert tried(made, verb, step, twice, require_answer).status == status

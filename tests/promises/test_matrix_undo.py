@@ -48,16 +48,16 @@ def tried(pair: tuple[Matrix, Hosts], point: str) -> None:
     other.sh(f": >{LOCK}; systemd-run -q --unit=holder flock {LOCK} sleep 600; while flock -n {LOCK} true; do :; done")
     try:
         words = ("deploy", "-H", "all", "--on-failure", "undo")
-        ended = matrix.broken(site, words, f"{point}@shire01")
+        ended = matrix.run_broken(site, words, f"{point}@shire01")
         assert ended.status != 0
         assert "Traceback" not in ended.both
         assert "undo: 1 hosts go back" in ended.both or point.endswith("=die"), ended.both
         if point.endswith("=stall"):
             assert site.answering in {old, new}
         else:
-            matrix.serves(site, old, new)
+            matrix.require_serving(site, old, new)
     finally:
         other.sh("systemctl stop holder")
-        matrix.finished(site, ("deploy", "-H", "all", *HERE[2:]), new)
-    matrix.serves(other, new)
+        matrix.finish(site, ("deploy", "-H", "all", *HERE[2:]), new)
+    matrix.require_serving(other, new)
     other.settled()

@@ -46,10 +46,10 @@ def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dic
     with site.clone.start("deploy", *HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         time.sleep(dice.uniform(0, length))
         process.kill()
-    matrix.serves(site, old, new)
+    matrix.require_serving(site, old, new)
     # In one of ten cases the next case's deploy, of another edit, finds what this run left.
     if number % 10:
-        matrix.finished(site, ("deploy", *HERE), new)
+        matrix.finish(site, ("deploy", *HERE), new)
 
 
 @pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, once or twice, at a random moment", part=1)
@@ -72,8 +72,8 @@ def test_a_signal_at_any_moment(
         said += process.communicate(timeout=120)[0]
     assert process.returncode in {0, SIGNALS[name][1], -SIGNALS[name][0]}, said
     assert "Traceback" not in said
-    matrix.serves(site, old, new)
-    matrix.finished(site, ("deploy", *HERE), new)
+    matrix.require_serving(site, old, new)
+    matrix.finish(site, ("deploy", *HERE), new)
 
 
 @pytest.mark.promise(WHOLE, "the power is cut at a random moment of a deploy, or of its probation", part=1)
@@ -93,7 +93,7 @@ def test_the_power_is_cut_at_any_moment(
             process.communicate()
         site.machine.boot()
         check(site, old, new)
-        matrix.finished(site, ("deploy", *HERE), new)
+        matrix.finish(site, ("deploy", *HERE), new)
 
 
 @pytest.mark.promise(WHOLE, "a clean reboot at a random moment of a deploy with a probation", part=1)
@@ -108,7 +108,7 @@ def test_the_host_reboots_at_any_moment(made: Matrix, length: float, dice: rando
             process.kill()
             process.communicate()
         check(site, old, new)
-        matrix.finished(site, ("deploy", *HERE), new)
+        matrix.finish(site, ("deploy", *HERE), new)
 
 
 @pytest.mark.promise(TWO_RUNS, "another deploy, rollback, restart, stop or setup begins at a random moment", part=1)
@@ -131,8 +131,8 @@ def test_two_runs_at_once(
         assert status == 0 or (status == 1 and any(words in told for words in OVERTAKEN)), told
     if verb == "stop":
         site.done("start")
-    matrix.serves(site, *allowed)
-    matrix.finished(site, ("deploy", *HERE), new)
+    matrix.require_serving(site, *allowed)
+    matrix.finish(site, ("deploy", *HERE), new)
 
 
 @pytest.mark.promise(AGAIN, "the run before was killed while another waited for it", part=1)
@@ -149,5 +149,5 @@ def test_who_waits_goes_on_when_the_other_is_killed(
         first.kill()
         said, _ = second.communicate(timeout=120)
     assert second.returncode == 0 or any(words in said for words in OVERTAKEN), said
-    matrix.finished(site, ("deploy", *HERE), site.clone.release())
+    matrix.finish(site, ("deploy", *HERE), site.clone.release())
     tidy(site)
