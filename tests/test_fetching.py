@@ -1,4 +1,4 @@
-"""Fetching wheels for a target that an index does not answer for: it ends soon, and nobody else waits for it."""
+"""Fetching wheels for a target whose index does not answer: the fetch ends soon, and delays no other host."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def index_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 
 
 class Dripping(BaseHTTPRequestHandler):
-    """An index of one wheel, which comes in ten pieces, each larger than what pip writes at once.
+    """An index of one wheel, sent in ten pieces, each larger than pip's single writes.
 
     piece: seconds for each.
     """
@@ -73,12 +73,12 @@ class Dripping(BaseHTTPRequestHandler):
                 time.sleep(0 if is_page else self.piece)
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @contextmanager
 def dripping(wheel: Path) -> Iterator[int]:
-    """The port of an index that is slow, and not silent."""
+    """Yield the port of an index that is slow but not silent."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Slow", (Dripping,), {"wheel": wheel}))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -100,7 +100,7 @@ def test_an_index_that_says_nothing_ends_the_fetch_once_and_for_all(
         began = time.monotonic()
         with pytest.raises(LoopError, match=r"riscv64.*nothing came for 3 s \(one==1.0, two==1.0\)") as caught:
             fetch(links, pin("one", "0" * 64), pin("two", "1" * 64))
-    # One silence, and not one for each package and each attempt.
+    # One silence in all, not one for each package and each attempt.
     assert time.monotonic() - began < 20
     assert (caught.value.code, caught.value.exit_status) == ("index", 1)
     assert "pip config list" in str(caught.value.next)

@@ -19,7 +19,7 @@ NEITHER_VERB_NOR_NOUN = {
     *("as", "at", "by", "for", "from", "if", "in", "of", "on", "or", "to", "when", "whether", "with", "no", "not"),
 }
 
-# Invoke gives the text of an option once in a process.
+# Invoke returns the text of an option only once in a process.
 LOOK = """
 import json
 from fabfile import namespace
@@ -29,7 +29,7 @@ print(json.dumps([[name, found, namespace[name].__doc__] for name, found in opti
 
 
 class Verb(NamedTuple):
-    """A verb. options: the text of each; lines: of the docstring."""
+    """A verb. options: the text of each; lines: of its docstring."""
 
     options: dict[str, str | None]
     lines: list[str]

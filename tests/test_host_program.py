@@ -360,7 +360,7 @@ def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path)
 def test_setup_is_for_root_and_says_so(failpoint: str) -> None:
     """As the account nobody, whichever account runs the tests."""
     if os.geteuid() != 0:
-        pytest.skip("this has to become somebody else, which takes root")
+        pytest.skip("only root can become another account")
     session = LocalShell(become=("setpriv", "--reuid=nobody", "--clear-groups"))
     wanted = step()._replace(text=step().text.replace('"drift"', '"setup"'))
     transcript = session.execute(wanted, RUN._replace(failpoint=failpoint), lambda _: None)

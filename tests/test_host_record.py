@@ -110,7 +110,7 @@ def test_where_this_account_may_not_look_there_is_no_record(monkeypatch: pytest.
 def test_an_answer_that_the_account_has_cut_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """The account may end the process that reads for root at any moment."""
     if os.geteuid() != 0:
-        pytest.skip("this has to become somebody else, which takes root")
+        pytest.skip("only root can become another account")
     nobody = accounts.find("nobody")
     assert nobody
 

@@ -1,4 +1,4 @@
-"""What a host names goes no further unless it can be what it is called, and is one of those that the run expects."""
+"""Names reported by a host: only one that is valid, and that the run expects, is used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE = ["$(reboot)", "../../etc", "A" * 12, "a b", "x" * 41, f"{OLD}\ufffd", 
 
 
 class Host(Member):
-    """A member whose host says of every step what it was told to say."""
+    """A member whose host reports the same lines for every step."""
 
     def __init__(self, service: Service, said: dict[str, str]) -> None:
         host = SimpleNamespace(name="shire01", groups=())
@@ -44,7 +44,7 @@ class Host(Member):
 
 
 def activated(said: dict[str, str], service: Service, before: str | None = OLD, trial: str | None = None) -> Rollout:
-    """A run that has activated one host, which said this."""
+    """Return a run that has activated one host, with these reports."""
     member = Host(service, said)
     run = Rollout("deploy", [member], Policy(), Stop(), lambda _: "fab deploy")
     activation = Activation("deploy", NEW, before, on_probation=trial)
@@ -75,7 +75,7 @@ def test_what_was_committed_before_is_one_of_those_that_the_run_expected(before:
 
 
 def test_no_lie_of_a_host_reaches_a_command_of_the_operator(tmp_path: Path) -> None:
-    """Neither by the environment of a hook, nor by what an undo takes the host back to."""
+    """Neither in the environment of a hook, nor as the release that an undo returns to."""
     log = tmp_path / "log"
     hook = tmp_path / "hook"
     hook.write_text(f'#!/bin/sh\nprintf "%s %s\\n" "$RELEASE" "$BEFORE" >>{log}\n')

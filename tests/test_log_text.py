@@ -88,7 +88,7 @@ CAUSE = (
 
 
 def of_app(*lines: str) -> tuple[str, ...]:
-    """Lines of the service as they are shown."""
+    """Return lines of the service as they are shown."""
     return tuple(f"app: {line}" for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""Files of the operator's machine: what is no plain file of a fair size is refused at once, with its path."""
+"""Files of the operator's machine: anything but a plain file of a fair size is refused at once, with its path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def _soon() -> Iterator[None]:
-    """Nothing here waits for a pipe or reads a device without an end."""
+    """Fail a test that waits for a pipe, or reads an endless device."""
 
     def late(*_: object) -> None:
         raise AssertionError("it waits, or reads on")
@@ -170,7 +170,7 @@ def test_a_command_that_meets_one_ends_with_2_and_its_path(
     assert "Traceback" not in ended.both
 
 
-# What reads otherwise reads what the kernel, this program or this very run has written.
+# Any other reader reads a file written by the kernel, this program or this very run.
 OWN = {"plain_file", "host/templates", "host/payload", "release/relock"}
 
 

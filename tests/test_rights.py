@@ -228,7 +228,7 @@ def test_the_rules_of_an_account_are_that_accounts_alone(fleet: Fleet) -> None:
 
 
 def test_who_removes_by_the_exact_rules_is_told_what_lets_it(fleet: Fleet) -> None:
-    """The last one here: it takes the service off the host."""
+    """Keep this test last: it removes the service from the host."""
     refused = fleet.clone.fab("remove", "-H", "shire01", "--yes")
     assert refused.status == 1, refused.both
     assert "next: either: the same command with --as root, or " in refused.out

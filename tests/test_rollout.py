@@ -1,4 +1,4 @@
-"""What is said at the end of a run: from how far it has come on each host, and whether that host failed."""
+"""The closing messages of a run, from its progress on each host, and each host's error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def host(number: int, progress: Progress | None, error: LoopError | None) -> tup
 
 
 def ending(*ends: tuple[Progress | None, LoopError | None]) -> list[tuple[str, str]]:
-    """What a deploy says that has left its hosts so."""
+    """Return the closing messages of a deploy that ended like this on its hosts."""
     hosts = [host(number, *end) for number, end in enumerate(ends, start=1)]
     stop = Stop()
     run = Rollout("deploy", [member for member, _ in hosts], Policy(), stop, lambda without: f"again but {without}")
@@ -51,7 +51,7 @@ def ending(*ends: tuple[Progress | None, LoopError | None]) -> list[tuple[str, s
                 ("to take back what this run did:", "fab rollback -H shire01,shire03"),
             ],
         ),
-        # What has failed has no part in what is left; what went back by itself is not taken back.
+        # A failed host is not named as changed; one that went back by itself needs no undo.
         ([(Progress.COMMITTED, None), (Progress.STAGED, BROKEN), (Progress.RETURNED, BROKEN)], [TAKE_BACK]),
         (
             [(Progress.COMMITTED, None), (Progress.STAGED, None), (None, BROKEN)],

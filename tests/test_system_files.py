@@ -1,4 +1,4 @@
-"""Root's files: the same for every release, valid for the programs that read them, and no wider than needed."""
+"""Root's files: the same for every release, valid for their programs, no more permissive than the service needs."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ NEVER = float("inf")
 class Request:
     """One line of the log; times in seconds, monotonic.
 
-    due: planned time; start: actual time. answered: arrival of a stream's head. connection: fresh or kept; number: its
-    number; opened: time of its opening. status: 0 without a whole answer. error: the fault of the answer, or empty.
+    due: planned time; start: actual time. answered: arrival of a stream's head. connection: fresh or kept; number: of
+    the connection; opened: time of that. status: 0 without a whole answer. error: the fault of the answer, or empty.
     retried: the error of the idle connection that it was sent on first. events, gap: of a stream, the number of events
     and the longest wait for one.
     """
