@@ -133,7 +133,7 @@ def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(shell_host: ShellHos
         restart = steps.activate(SERVICE, Activation("restart", NEW, NEW))
         assert host.execute(restart, at="recover", do=finish) == 0
     assert told[:1] == ["waits"]
-    assert any("a run that has died" in step for step in host.transcript.all("step"))
+    assert any("the guard of an interrupted run" in step for step in host.transcript.all("step"))
 
 
 def test_without_a_guard_there_is_no_switch(host: ShellHost) -> None:

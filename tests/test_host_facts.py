@@ -200,7 +200,7 @@ def test_a_probation_is_what_somebody_watches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("templates.host.state.now", lambda: 1000.0)
-    found = look(here, live, f"{word}{(1000 + left) * 100}\n", **{live: state}).told()
+    found = look(here, live, f"{word}{(1000 + left) * 100}\n", **{live: state}).facts()
     assert (found.probation, found.finishing) == (probation, finishing)
     assert (found.current, found.live, found.slots["green"]) == ("blue", live, Slot("", NEW))
 
@@ -218,12 +218,12 @@ def test_a_door_that_is_closed_says_why(here: Path, plant: str | None, told: str
     if plant is not None:
         (here / "apps/maintenance").mkdir()
         (here / "apps/maintenance/state.json").write_text(plant)
-    assert look(here, "blue").told().maintenance == told
+    assert look(here, "blue").facts().maintenance == told
 
 
 def test_a_door_that_a_hand_has_closed_is_closed(here: Path) -> None:
     (here / "apps/maintenance").symlink_to("/nowhere")
-    assert look(here, "blue").told().maintenance == "{}"
+    assert look(here, "blue").facts().maintenance == "{}"
 
 
 @pytest.mark.parametrize("surveyed", [True, False])
@@ -233,7 +233,7 @@ def test_a_systemd_that_does_not_answer_tells_nothing(
 ) -> None:
     monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(1, answer))
     units = ask_units(service(here, "myapp-nightly.timer"), surveyed=surveyed)
-    found = Look(service(here), Links(service(here)), units).told()
+    found = Look(service(here), Links(service(here)), units).facts()
     assert (found.facade in {"", "B", "A=B", "C"}, found.slots["blue"].state in {"", "nonsense"}) == (True, True)
     assert survey.slot(units.get("myapp@blue.service", {}), Slot()).memory is None
 

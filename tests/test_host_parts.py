@@ -95,7 +95,7 @@ def test_a_lock_is_one_at_a_time_and_says_whose(run: Run, tmp_path: Path) -> Non
     path.write_text('{"run": "another"}\n')
     with Lock("myapp", "activate") as lock, held(path):
         assert (lock.take(), lock.held, lock.wait(run, 0)) == (False, True, False)
-        told = lock.refuse()
+        told = lock.refusal()
         assert isinstance(told, Busy)
         assert told.text == '{"run": "another"}'
     with Lock("myapp", "activate") as lock:
@@ -181,7 +181,7 @@ def test_the_group_of_a_run_is_a_number_or_nothing(line: str, group: int) -> Non
     ],
 )
 def test_an_answer_is_what_was_asked_for_or_says_what_is_wrong(text: str, whole: bool, why: str) -> None:
-    assert Probe(SERVICE, ID).judge(text, whole).why == why
+    assert Probe(SERVICE, ID).check(text, whole).why == why
 
 
 def test_a_release_is_held_to_its_own_health_check(tmp_path: Path) -> None:

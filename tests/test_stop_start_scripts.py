@@ -101,7 +101,7 @@ def test_either_waits_for_the_last_requests_to_the_former_release(host: ShellHos
         fcntl.flock(activate, fcntl.LOCK_UN)
         waiting.join()
     assert host.transcript.exit == 0
-    told = "recover the last requests to the former release come to their end, which is waited for"
+    told = "recover waiting until the last requests to the former release have ended"
     assert told in host.transcript.all("step")
 
 

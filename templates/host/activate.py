@@ -13,7 +13,7 @@ from contextlib import suppress
 from . import by_hand, door, program, release, service, units, venv
 from .folders import Folder
 from .gate import Gate
-from .recover import Ground
+from .recover import StartingPoint
 from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now
 from .trial import Trial
 from .units import Child, systemctl
@@ -49,27 +49,27 @@ class Activation(Trial):
         super().__init__(run, service.of(run.step), stage)
         self.turns.take(self.step["action"], self.release)
         run.point(f"{stage}.begin")
-        self._ground = Ground(run, self.slots, stage)
-        self.old, self.new = self._ground.old, self._ground.new
-        self.facade_state = self._ground.facade_state
+        self._origin = StartingPoint(run, self.slots, stage)
+        self.old, self.new = self._origin.old, self._origin.new
+        self.facade_state = self._origin.facade_state
         self._path = f"{self.service.root}/releases/{self.release}"
         self._begun = self._handed_over = False
         self._started = self._silent_since = 0.0
         self._posting: Child | None = None
         self.serves = self.slots.release(self.old)
         self._expect()
-        self.judge()
+        self.load_health_check()
 
     def _expect(self) -> None:
         """Raise Moved unless the committed release is one that the plan allows: before or after a probation's end."""
         self.run.report("before", self.serves)
-        self.run.report("served", self._ground.served)
+        self.run.report("served", self._origin.served)
         if self.serves not in self.step["expect"]:
             raise Moved(self.serves)
 
     def finish_if_serving(self) -> bool:
         """If returning the traffic to the committed release was all to do, record that and return True."""
-        wanted = self._ground.returned and self.release == self.serves and self.step["action"] != "restart"
+        wanted = self._origin.returned and self.release == self.serves and self.step["action"] != "restart"
         if not (wanted and self.probe.slot(self.old, _PATIENCE).well and self.probe.front(_PATIENCE).well):
             return False
         self.record("started")
@@ -106,7 +106,7 @@ class Activation(Trial):
         missing = ""
         if not self.old:
             missing = "no former release"
-        elif self._ground.old_state != "active":
+        elif self._origin.old_state != "active":
             self.run.say("recover", "the service is stopped; this run starts it")
             missing = "no former release that is up"
         elif self.step["stop_first"]:
@@ -241,7 +241,7 @@ class Activation(Trial):
         self.run.say("switch", f"slot {self.new} takes the traffic")
         self.switched = True
         name, listen = self.service.name, self.service.front.listen
-        self.slots.lead(self.new)
+        self.slots.move_traffic(self.new)
         self.run.point(f"{self.stage}.switch")
         if listen and not systemctl("start", f"{name}-listen.socket").wait():
             raise Failed(f"nothing can listen at {listen}: is it taken, or no address of this host?")
@@ -297,4 +297,4 @@ class Activation(Trial):
     def _report_journal(self) -> None:
         # 20 ms earlier: two clocks are read one after the other.
         since = time.time() - (now() - self._started) - 0.02
-        units.said(self.run, self.service.slot(self.new), "-n", "200", "--since", f"@{since:.2f}")
+        units.report_journal(self.run, self.service.slot(self.new), "-n", "200", "--since", f"@{since:.2f}")

@@ -48,7 +48,7 @@ def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
         3 * _SECONDS,
         *("--fail-early", *each, "-o", "/dev/null", "--resolve", f"{host}:80:127.0.0.1"),
         *("-w", r"%{http_code} %{redirect_url}\n", f"http://{host}/"),
-        *("--next", *each, "--globoff", "--path-as-is", "-w", rf"\n%{{http_code}}@{between}", *probe.door(slot)),
+        *("--next", *each, "--globoff", "--path-as-is", "-w", rf"\n%{{http_code}}@{between}", *probe.front_words(slot)),
         *("--next", *each, "-k", "--resolve", "stranger.invalid:443:127.0.0.1"),
         *("-w", "%{http_code}", f"https://stranger.invalid{probe.path}"),
     )
@@ -64,7 +64,7 @@ def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
         # curl ended at the question to the service; asked alone, it prints why.
         require(probe.front(_SECONDS, slot))
         raise Failed("the front door did not answer for it at first")
-    require(probe.judge(service, True))
+    require(probe.check(service, True))
     # A foreign host name must not reach the service; another site may answer it, so it is asked without the secret.
-    if probing.names(stranger, serves):
+    if probing.reports_release(stranger, serves):
         raise Failed("the service answers for any host name")

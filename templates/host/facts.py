@@ -104,15 +104,15 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
         # Another account cannot open it, and learns from the record which account owns the service.
         with suppress(OSError):
             root = stack.enter_context(Folder.open(about.root))
-        service_state = look.told()._replace(activating=activating)
+        service_state = look.facts()._replace(activating=activating)
         if root:
             service_state = _below(run, wants, root, links, service_state, answer)
         if questions:
             service_state = service_state._replace(slots=questions.slots(service_state.slots, shown))
-            answer.members["survey"] = plain(questions.told(links, shown, root))
+            answer.members["survey"] = plain(questions.facts(links, shown, root))
     if "journal" in wants:
         idle = "green" if links.current == "blue" else "blue"
-        answer.lines += units.words(about.slot(idle), "-n", "200", "-b")
+        answer.lines += units.journal_lines(about.slot(idle), "-n", "200", "-b")
     answer.members["pythons"] = plain(pythons.result())
     answer.members["state"] = plain(service_state._replace(health=health.result()))
     return answer

@@ -65,7 +65,7 @@ class Guard(Trial):
             if self._on_probation():
                 turns.activate.free()
                 self.phase = WATCHING
-                self.judge()
+                self.load_health_check()
                 self._watch(turns.until.time)
                 turns.activate.wait(self.run, _FOREVER)
             elif turns.until.text.partition(" ")[0] in {"", "taken"}:
@@ -73,7 +73,7 @@ class Guard(Trial):
             else:
                 # The run has undone it, or another run has ended the trial.
                 return
-        turns.occupy(self.step["action"], self.release)
+        turns.write_holder(self.step["action"], self.release)
         if turns.until.text == "done":
             return
         self._finish()
@@ -84,7 +84,7 @@ class Guard(Trial):
 
     def _take_back(self) -> None:
         """Undo a run that was killed before its commit."""
-        self.turns.occupy(self.step["action"], self.release)
+        self.turns.write_holder(self.step["action"], self.release)
         self.turns.until.begin("taken")
         if not self.slots.current:
             self.old = ""
@@ -186,7 +186,7 @@ class Guard(Trial):
             self._give_up()
 
     def _move_back(self) -> bool:
-        back = self.lead_back()
+        back = self.restore_traffic()
         self.run.point("probation.returned")
         if back:
             with self.run.surely():

@@ -8,7 +8,7 @@ import re
 
 from .folders import Folder
 from .locks import Lock
-from .run import Run, told, utc_now
+from .run import Run, error_text, utc_now
 
 FILE = "history.jsonl"
 _LIMIT = 1_000_000
@@ -38,7 +38,7 @@ def try_record(run: Run, root: Folder, action: str, release: str, state: str, wh
     try:
         record(run, root, action, release, state, why)
     except OSError as error:
-        run.report("warning", f"{action}, {state}: this is not in the history: {told(error)}")
+        run.report("warning", f"{action}, {state}: this is not in the history: {error_text(error)}")
 
 
 def last(root: Folder) -> str:

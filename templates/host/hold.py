@@ -38,7 +38,7 @@ def _take(run: Run, lock: locks.Lock, wait: float) -> None:
     """Take the lock within `wait` seconds; report its present holder at once."""
     if lock.take():
         return
-    refusal = lock.refuse()
+    refusal = lock.refusal()
     if not (wait and isinstance(refusal, Busy)):
         raise refusal
     run.report(refusal.word, refusal.text)

@@ -7,7 +7,7 @@ import time
 
 from . import history, service, units
 from .folders import Folder
-from .recover import Ground
+from .recover import StartingPoint
 from .run import Failed, Refused, Run
 from .slots import Slots
 from .turns import Turns
@@ -22,7 +22,7 @@ def perform(run: Run) -> None:
     with Folder.open(of.root) as root:
         turns, slots = Turns(run, of), Slots(run, of, root)
         turns.take(_ACTION, release)
-        slot = Ground(run, slots, "hook").new
+        slot = StartingPoint(run, slots, "hook").new
         if not os.path.isfile(f"{of.root}/releases/{release}/run/hook"):
             raise Refused(f"release {release} has no {_ACTION}")
         began = int(time.time())
@@ -31,7 +31,7 @@ def perform(run: Run) -> None:
         slots.relink(f"../../releases/{release}", f"slots/{slot}", "release")
         run.point("hook.start")
         well = _run(run, of.hook(slot))
-        units.said(run, of.hook(slot), "-n", "200", "--since", f"@{began}")
+        units.report_journal(run, of.hook(slot), "-n", "200", "--since", f"@{began}")
         if not well:
             # Ignore the result: the hook has failed either way.
             systemctl("reset-failed", of.hook(slot)).wait()
@@ -44,7 +44,7 @@ def perform(run: Run) -> None:
 def _run(run: Run, unit: str) -> bool:
     """Start the unit and wait for its end; return True if it succeeded. systemd kills it after half an hour.
 
-    A signal ends the wait, not the hook; until the hook ends, `Ground` lets no other run begin.
+    A signal ends the wait, not the hook; until the hook ends, `StartingPoint` lets no other run begin.
     """
     starting = systemctl("start", unit)
     while not starting.ended(run, 60):

@@ -1,7 +1,7 @@
-"""The lock of whatever changes a slot: setup never comes in the middle of a switch.
+"""Setup's side of `lock/activate`, which every change of a slot holds: setup never runs in the middle of a switch.
 
-It lies in a directory of root's, and is the deploy account's file. On a host of the first layout it lies in a directory
-of that account: there a process with the rights of the account holds it.
+The directory is root's, the file the deploy account's. On a host of the first layout the directory is the account's,
+too: there a process with the account's rights holds the lock.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from .record import FIRST, Record
 from .run import Busy, Refused, Run
 
 _PATIENCE = 15
-"""Seconds beyond the wait for a lock in which the process that waits has to answer."""
+"""Seconds, beyond the wait for the lock, in which the child must answer."""
 _FORMER, _PART = ".activating", ".new-"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def hold(run: Run, root: str, known: Record, seconds: float) -> None:
-    """Hold the lock for as long as this program lives; Busy with the line of whoever has it.
+    """Hold the lock until this program ends; Busy, with the holder's line, if another process has it.
 
-    seconds: how long the end of a probation may take, which is waited for.
+    seconds: how long to wait for the end of a probation.
     """
     name = known.name
     if known.layout == FIRST:
@@ -48,41 +48,41 @@ def hold(run: Run, root: str, known: Record, seconds: float) -> None:
     busy = _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds)
     if busy is None:
         return
-    stranger = locks.stranger_at(descriptor)
-    if stranger:
-        raise Refused(f"{path} is held by {stranger}: look at it on this host, and end it")
+    foreign = locks.foreign_holder_of(descriptor)
+    if foreign:
+        raise Refused(f"{path} is held by {foreign}: look at it on this host, and end it")
     raise Busy(busy)
 
 
 def renew(run: Run, name: str, account: Account) -> None:
-    """Replace the lock files of another account by new ones: whoever has a former one open holds nothing by it.
+    """Replace the lock files of another account: a process that has a former file open holds no lock by it.
 
-    The new lock of changes is held by this program from its first moment on.
+    This program holds the new `activate` before it gets its name.
     """
     if not os.path.isdir(f"/run/{name}/lock"):
         return
     with Folder.open(f"/run/{name}/lock") as folder:
         for lock in folder.names():
-            found = folder.status(lock)
-            if lock.startswith(_PART) or found is None or found.st_uid == account.uid:
+            status = folder.status(lock)
+            if lock.startswith(_PART) or status is None or status.st_uid == account.uid:
                 continue
             part = f"{_PART}{lock}"
             folder.remove(part)
             folder.write(part, f"{run.holder('setup', '')}\n".encode() if lock == "activate" else b"", 0o600)
             os.chown(part, account.uid, -1, dir_fd=folder.descriptor, follow_symlinks=False)
             if lock == "activate":
-                # It stays open until this program ends.
+                # Left open: the lock lasts until this program ends.
                 locks.take(os.open(part, _OPEN, dir_fd=folder.descriptor))
             folder.rename(part, lock)
 
 
 def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
-    """Let a process with the rights of the directory's owner hold the lock of the first layout, if there is one."""
+    """Hold the lock of the first layout, if it exists, in a process with the rights of the directory's owner."""
     try:
         owner = of_uid(os.lstat(root).st_uid)
     except FileNotFoundError:
         return
-    # Of an account that is gone nobody is at work.
+    # An account that is gone runs nothing.
     if owner is None or not os.path.lexists(f"{root}/{_FORMER}"):
         return
     alive, ours = os.pipe()
@@ -97,22 +97,22 @@ def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
     os.close(alive)
     os.close(telling)
     with os.fdopen(answer, "rb") as file:
-        # The directory is the account's, and so may be what it is mounted from.
+        # The account may have mounted anything at its directory, so the child may hang.
         ready, _, _ = select.select([file], [], [], seconds + _PATIENCE)
         if not ready:
             os.kill(child, signal.SIGKILL)
-        word, _, rest = file.read(8192).decode("utf-8", "replace").partition(" ")
+        word, _, holder = file.read(8192).decode("utf-8", "replace").partition(" ")
     if word == "busy":
-        raise Busy(rest)
+        raise Busy(holder)
     if word != "held":
         raise Refused(f"{owner.name} cannot lock {root}/{_FORMER}: remove that, and run setup again")
-    # `ours` stays open until this program ends, and tells the other process so.
+    # `ours` stays open until this program ends, which tells the child to exit.
 
 
 def _hold_and_exit(
     owner: Account, root: str, probation: str, line: str, seconds: float, telling: int, alive: int
 ) -> None:
-    """Run in the child: lock, tell, and wait for the end of the parent."""
+    """Take the lock, report that, and hold it until the parent ends. Runs in the child."""
     try:
         become(owner)
         with Folder.open(root) as folder:
@@ -129,7 +129,7 @@ def _hold_and_exit(
 
 
 def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float) -> str | None:
-    """Take the lock and write our line into it; the line of whoever has it, otherwise."""
+    """Take the lock and write our line into it; return the holder's line if another process has it."""
     deadline = time.monotonic() + seconds
     while not locks.take(descriptor):
         if time.monotonic() > deadline or not _on_probation(guard, probation):
@@ -141,7 +141,7 @@ def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float
 
 
 def _on_probation(guard: str, probation: str) -> bool:
-    """Whether the host itself is at work on the end of a probation: its file has a text, and its lock is held."""
+    """Return whether a guard is at work on a probation: `until` has a text, and the guard's lock is held."""
     try:
         if os.lstat(probation).st_size == 0:
             return False

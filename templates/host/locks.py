@@ -1,4 +1,4 @@
-"""Locks between runs: files that root has named, in /run/NAME/lock, and that the deploy account alone can open."""
+"""Locks between runs: files in /run/NAME/lock, which root names and only the deploy account can open."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .run import Busy, Refused, Run
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HELD = re.compile(r"\d+: FLOCK +ADVISORY +WRITE +(\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) ")
 _LAST = 4000
-"""Bytes of a lock's file that are read: what its holder wrote."""
+"""Bytes to read of a lock file."""
 RUN, PROC = "/run", "/proc"
 
 
 class Lock:
-    """A lock of one service. No program that is started inherits it. OSError where setup and boot have not made it."""
+    """A lock of one service. No child process inherits it. OSError if setup or boot has not made the file."""
 
     def __init__(self, name: str, lock: str) -> None:
         self.path = f"{RUN}/{name}/lock/{lock}"
         self._descriptor = os.open(self.path, _OPEN)
 
     def close(self) -> None:
-        """Let others have it, and forget it."""
+        """Release the lock and close its file."""
         os.close(self._descriptor)
 
     def __enter__(self) -> Lock:
@@ -36,86 +36,86 @@ class Lock:
         self.close()
 
     def take(self, *, shared: bool = False) -> bool:
-        """Hold it, if nobody else does."""
+        """Take the lock if it is free; return whether we hold it."""
         return take(self._descriptor, shared=shared)
 
     def free(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def wait(self, run: Run, seconds: float, *, shared: bool = False, aloud: bool = False) -> bool:
-        """Hold it as soon as nobody else does; whether that came in time. aloud: ends when nobody hears us."""
-        began, told = time.monotonic(), 1
+        """Wait for the lock, at most `seconds`; return whether we hold it. aloud: end if the controller is gone."""
+        began, reports = time.monotonic(), 1
         while not self.take(shared=shared):
-            gone = time.monotonic() - began
-            if gone >= seconds:
+            waited = time.monotonic() - began
+            if waited >= seconds:
                 return False
-            if aloud and gone >= told:
+            if aloud and waited >= reports:
                 run.report("pass", "0")
-                told += 1
+                reports += 1
             run.heed()
             time.sleep(0.02)
         return True
 
     @property
     def held(self) -> bool:
-        """Whether somebody else holds it."""
+        """True if another process holds it."""
         if not self.take():
             return True
         self.free()
         return False
 
     def read(self) -> str:
-        """The line of whoever holds it, or held it last."""
+        """Return the line of its holder, or of the last one."""
         text = os.pread(self._descriptor, _LAST, 0).decode("utf-8", "replace")
         return text.rstrip("\n").rpartition("\n")[2]
 
     def write(self, line: str) -> None:
-        """Say who holds it."""
+        """Write the line of its holder."""
         write(self._descriptor, line)
 
-    def refuse(self) -> Busy | Refused:
-        """What to raise where another holds it."""
-        if self.stranger:
-            return Refused(f"{self.path} is held by {self.stranger}: look at it on this host, and end it")
+    def refusal(self) -> Busy | Refused:
+        """Return the error to raise when another process holds it."""
+        if self.foreign_holder:
+            return Refused(f"{self.path} is held by {self.foreign_holder}: look at it on this host, and end it")
         return Busy(self.read())
 
     @property
-    def stranger(self) -> str:
-        """Who holds it and is neither root nor its owner, in words; empty when nobody does."""
-        return stranger_at(self._descriptor)
+    def foreign_holder(self) -> str:
+        """A holder that is neither root's process nor its owner's, in words; empty if there is none."""
+        return foreign_holder_of(self._descriptor)
 
     def end_holders(self, number: signal.Signals, group: int) -> None:
-        """Send a signal to those of a group of processes that have it open: to nothing that got its number since."""
-        found = os.fstat(self._descriptor)
+        """Send a signal to each process of a group that has the file open, so a reused PID is never hit."""
+        status = os.fstat(self._descriptor)
         for pid in filter(str.isdigit, os.listdir(PROC)):
             try:
-                if os.getpgid(int(pid)) == group and (found.st_dev, found.st_ino) in _open_files(pid):
+                if os.getpgid(int(pid)) == group and (status.st_dev, status.st_ino) in _open_files(pid):
                     os.kill(int(pid), number)
             except OSError:
                 continue
 
 
 def opened(name: str, lock: str) -> Lock:
-    """A lock of a service; Refused, with what to do, where it is not there for this account."""
+    """Open a lock of a service; Refused, with what to do, if this account cannot."""
     try:
         return Lock(name, lock)
     except (FileNotFoundError, PermissionError):
         path = f"{RUN}/{name}/lock/{lock}"
-        told = f"{_name(os.geteuid())} cannot write to {path}, which setup and each boot make: run fab setup"
-        raise Refused(told) from None
+        message = f"{_name(os.geteuid())} cannot write to {path}, which setup and each boot make: run fab setup"
+        raise Refused(message) from None
 
 
 def _open_files(pid: str) -> set[tuple[int, int]]:
-    found = set()
+    files = set()
     for descriptor in os.listdir(f"{PROC}/{pid}/fd"):
         status = os.stat(f"{PROC}/{pid}/fd/{descriptor}")
-        found.add((status.st_dev, status.st_ino))
-    return found
+        files.add((status.st_dev, status.st_ino))
+    return files
 
 
 def take(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file, if nobody else has."""
+    """Lock an open file if it is free; return whether we hold it."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -124,30 +124,30 @@ def take(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def write(descriptor: int, line: str) -> None:
-    """Put a line in place of what is in an open file."""
+    """Replace the content of an open file by one line."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{line}\n".encode(), 0)
 
 
-def stranger_at(descriptor: int) -> str:
-    """A process that holds a lock and is neither root's nor of its owner; empty when there is none.
+def foreign_holder_of(descriptor: int) -> str:
+    """Return, in words, a process that holds a lock and is neither root's nor its owner's; empty if there is none.
 
     It cannot have opened the file, but may have inherited it open.
     """
-    found = os.fstat(descriptor)
-    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+    status = os.fstat(descriptor)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     try:
         with open(f"{PROC}/locks", encoding="utf-8") as file:
             lines = [match for match in map(_HELD.match, file) if match]
     except OSError:
         return ""
-    for pid in (match[1] for match in lines if match.groups()[1:] == (device, str(found.st_ino))):
+    for pid in (match[1] for match in lines if match.groups()[1:] == (device, str(status.st_ino))):
         try:
             uid = os.stat(f"{PROC}/{pid}").st_uid
         except FileNotFoundError:
             continue
-        if uid not in {0, found.st_uid}:
-            return f"process {pid} of {_name(uid)}, which is neither root nor {_name(found.st_uid)}"
+        if uid not in {0, status.st_uid}:
+            return f"process {pid} of {_name(uid)}, which is neither root nor {_name(status.st_uid)}"
     return ""
 
 

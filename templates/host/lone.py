@@ -1,4 +1,4 @@
-"""What a stop and a start begin with: a committed release, and nobody else at work. They end no other run."""
+"""The common beginning of `stop` and `start`: a committed release, and no other run at work. They end no other run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .turns import Turns
 
 
 class Lone:
-    """One verb that changes a host and belongs to no run. slot, release: what is committed."""
+    """A verb that changes a host outside of any run. slot, release: the committed ones."""
 
     def __init__(self, run: Run, action: str, without: str) -> None:
-        """Take the host's turn; Refused where no release is committed. without: what that means for this verb."""
+        """Take the lock of changes; Refused if no release is committed. without: what that means for this verb."""
         self.run, self._action = run, action
         self.service = service.of(run.step)
         none = Refused(f"no release is committed on this host: {without}")
@@ -25,11 +25,11 @@ class Lone:
         if not self.slots.current:
             raise none
         self._turns = Turns(run, self.service)
-        # It may have been another until it was our turn.
+        # Read again: another run may have committed while we waited.
         self._turns.take_alone(action, lambda: self.slots.committed)
         self.slot, self.release = self.slots.current, self.slots.committed
 
     def record(self, state: str) -> None:
-        """Write a line into the history. A service can be stopped whatever fills the disk: it may be that service."""
+        """Write a line into the history. On a full disk `stop` goes on: the service itself may have filled it."""
         write = history.try_record if self._action == "stop" else history.record
         write(self.run, self.root, self._action, self.release, state)

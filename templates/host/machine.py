@@ -1,4 +1,4 @@
-"""The machine, and what of root's lies on it: all that root's part of a service depends on."""
+"""Facts about the machine and root's files on it, on which root's part of a service depends."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TOOLS = ("apt-get", "curl", "dnf", "flock", "head", "nginx", "openssl", "sha256s
          "visudo")  # fmt: skip
 WEB_ACCOUNTS = ("www-data", "nginx")
 _LARGEST = 4 << 20
-"""Bytes of a file of root's; a larger one is none of ours."""
+"""Bytes to read of a file of root's; setup writes no larger one."""
 _LONGEST = 4000
-"""Letters of a value of the record."""
+"""Characters to report of a value of the record."""
 
 
 def look(*, root: bool) -> Machine:
-    """root: whether root is to be had."""
+    """Return the facts about the machine. root: whether the account can become root."""
     return Machine(
         int(time.time()),
         _ipv6(),
@@ -35,7 +35,7 @@ def look(*, root: bool) -> Machine:
 
 
 def _ipv6() -> bool:
-    # A file of /proc has no size: what it says has to be read.
+    # The size of a file in /proc is always 0, so read it.
     try:
         with open(f"{PROC}/net/if_inet6", "rb") as file:
             return bool(file.read(1))
@@ -52,24 +52,24 @@ def _is_account(name: str) -> bool:
 
 
 def recorded(known: record.Record, files: Iterable[str]) -> Record:
-    """What setup recorded. files: those whose digests are wanted."""
+    """Return what setup recorded. files: those whose digests are wanted."""
     origin, by, since = (known.values.get(word, "")[:_LONGEST] for word in ("origin", "by", "since"))
     first = {path: found[0] for path in files if (found := known.digests(path))}
     return Record(known.layout if known.there else "", (known.account or "")[:_LONGEST], origin, by, since, first)
 
 
 def contents(paths: Iterable[str]) -> dict[str, bytes]:
-    """The files of root's that are there and may be read; links are followed, as only root may write where they lie."""
+    """Return those files of root's that can be read. Links are followed: only root can write where they lie."""
     return {path: data for path in paths if (data := _read(path)) is not None}
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of each, in hex."""
+    """Return the SHA-256 of each file, in hex."""
     return {path: sha256(data).hexdigest() for path, data in files.items()}
 
 
 def shown(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """A line `data PATH BASE64` for each."""
+    """Return a report `data PATH BASE64` for each file."""
     return [("data", f"{path} {base64.b64encode(data).decode()}") for path, data in files.items()]
 
 
@@ -87,7 +87,7 @@ def _read(path: str) -> bytes | None:
 
 
 def loopback(name: str) -> bool:
-    """Whether the unit of a former version opens loopback to all, and says nothing of a network of its own."""
+    """Return whether the unit is an older version's, which leaves loopback open: it has no line PrivateNetwork."""
     data = _read(f"/etc/systemd/system/{name}@.service") or b""
     lines = data.split(b"\n")
     return b"IPAddressDeny=any" in lines and not any(line.startswith(b"PrivateNetwork=") for line in lines)

@@ -1,4 +1,4 @@
-"""Read what is to be done from standard input, do it, and report how it ended."""
+"""Read one step from standard input, perform it, and report its end."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ STEPS = (
     "drift",
     "remove",
 )
-"""Each is a module, whose `perform` does it."""
+"""Each is a module with a function `perform`."""
 OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
-"""Those that follow each other in a run."""
+"""The steps of a run that the deploy account performs, in order."""
 
 
 class _Unfit(Stopped):
-    """This Python cannot run the step. It is told as a copy is that cannot be run: nothing was done."""
+    """This Python cannot run the step. Reported like a damaged copy: nothing was done."""
 
     word, status = "program", kept.DAMAGED
 
@@ -43,7 +43,7 @@ class _Unfit(Stopped):
 def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
     """Perform one step. head: nonce, run id, who, failpoint; stream: the step's length, the step, then the payload.
 
-    sources: the modules, where the program was sent whole.
+    sources: the program's modules if it was sent whole, else empty.
     """
     os.umask(0o022)
     step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
@@ -53,14 +53,14 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
 
 
 def perform(run: Run) -> int:
-    """Perform the step of a run; the exit status."""
+    """Perform the step of a run; return the exit status."""
     step = run.step
     programs.tell = run.output
     run.listen()
     try:
         if step["step"] not in STEPS:
             raise ValueError(f"there is no step {step['step']!r}")
-        # With all that it needs, before it does anything: what it is imported from may change meanwhile.
+        # Import all that the step needs before it changes anything: the copy on the disk may change meanwhile.
         _module(step["step"]).perform(run)
         run.report("end", "ok")
     except Ended as ended:
@@ -92,8 +92,8 @@ def _by_hand(command: by_hand.Command) -> int:
 
 
 def start(sources: Mapping[str, str]) -> None:
-    """Entry point of what was imported, from `sources` or from a copy: the four lines of the run come first."""
-    # Whatever the login or sudo has set: these are found, and speak English.
+    """Run the program, from `sources` or from a copy. The four lines of the head come first on standard input."""
+    # Override what the login or sudo set: programs must be found, and print English.
     os.environ.update({"LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
     if sys.argv[1:]:
         copy = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -102,10 +102,10 @@ def start(sources: Mapping[str, str]) -> None:
         os._exit(_by_hand(command) if command else 0)
     stream = sys.stdin.buffer
     if not (sources or select.select([stream], [], [], 0)[0]):
-        # It was begun ahead, for whatever comes next: there is time to load what that may need.
+        # Started ahead of its step: use the time to import what any step may need.
         for step in OF_THE_ACCOUNT:
             import_module(f".{step}", __package__)
     nonce, run, who, failpoint = (stream.readline().decode().rstrip("\n") for _ in range(4))
     status = main((nonce, run, who, failpoint), stream, sources)
-    # Nothing is left to close, and taking the interpreter apart takes time that a person waits for.
+    # Skip the interpreter's shutdown: nothing is left to close, and the user waits.
     os._exit(status)

@@ -1,4 +1,4 @@
-"""One question to the health check, by curl, as an operator would ask it."""
+"""One request to the health check, by curl, as an operator would make it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from . import programs
 from .service import Service
 
 _LONGEST = 1 << 16
-"""Bytes of an answer; a longer one does not pass."""
+"""Bytes to read of an answer; a longer one fails."""
 _SHOWN = 200
 _PATIENCE = 5
-"""Seconds beyond its own limit in which curl ends."""
+"""Seconds that curl gets, beyond its own limit, to end."""
 _REASON = re.compile(r"curl: \([0-9]*\).*")
 _RELEASE = re.compile(r'"release"\s*:\s*"([^"]*)"')
 PLAIN = ("-s", "-S", "--globoff", "--path-as-is", "--noproxy", "*")
 
 
 class Answer(NamedTuple):
-    """status: 000 without an answer; why: what is wrong with it, empty if nothing is."""
+    """An answer of the health check. status: 000 if there was none; why: what is wrong, empty if nothing is."""
 
     status: str
     body: str
@@ -29,12 +29,12 @@ class Answer(NamedTuple):
 
     @property
     def well(self) -> bool:
-        """Whether it is what was asked for."""
+        """True if nothing is wrong."""
         return not self.why
 
 
 class Probe:
-    """The health check of one release, as that release has it: service.yaml may ask for what came later."""
+    """The health check of one release, as the release itself describes it: service.yaml may be newer."""
 
     def __init__(self, service: Service, release: str) -> None:
         self.service, self.release = service, release
@@ -43,19 +43,19 @@ class Probe:
     def slot(self, slot: str, seconds: float) -> Answer:
         """Ask a slot at its own socket."""
         host = self.service.front.host
-        # The last one marks a check of ours in the service's log, as nginx does.
+        # The last header marks our request in the service's log; nginx sets it for the front door check.
         headers = (f"Host: {host}", "X-Forwarded-Proto: https", f"X-Loop-Check: {slot}")
-        words = [word for header in headers for word in ("--header", header)]
-        return self._ask(seconds, "--unix-socket", self.service.socket(slot), *words, f"http://{host}{self.path}")
+        options = [word for header in headers for word in ("--header", header)]
+        return self._ask(seconds, "--unix-socket", self.service.socket(slot), *options, f"http://{host}{self.path}")
 
     def front(self, seconds: float, way: str = "live") -> Answer:
-        """Ask at the front door. way: blue or green, with the secret that leads there; live, where everybody is led."""
-        return self._ask(seconds, *self.door(way))
+        """Ask at the front door. way: blue or green, reached by the host's secret; live, where all clients go."""
+        return self._ask(seconds, *self.front_words(way))
 
-    def door(self, way: str) -> tuple[str, ...]:
-        """What curl is told to ask at the front door."""
+    def front_words(self, way: str) -> tuple[str, ...]:
+        """Return curl's arguments for a request at the front door."""
         name, front = self.service.name, self.service.front
-        # Maintenance turns everybody away but who shows the host's own secret, which marks a check of ours in the log.
+        # In maintenance only requests with the host's secret are served. It also marks our requests in the log.
         path = f"/etc/{name}/check/{way}"
         secret = way != "live" or os.path.lexists(f"{self.service.root}/maintenance") or os.access(path, os.R_OK)
         header = ("--header", f"@{path}") if secret else ()
@@ -68,10 +68,10 @@ class Probe:
 
     def _ask(self, seconds: float, *words: str) -> Answer:
         limits = ("--max-time", f"{seconds:g}", "--write-out", r"\n%{http_code}")
-        return self.judge(*run_curl(seconds, *PLAIN, *limits, *words))
+        return self.check(*run_curl(seconds, *PLAIN, *limits, *words))
 
-    def judge(self, text: str, whole: bool) -> Answer:
-        """What is wrong with what curl said: the body, and on its last line the status. whole: nothing is cut off."""
+    def check(self, text: str, whole: bool) -> Answer:
+        """Check curl's output: the body, and on its last line the status. whole: nothing is cut off."""
         body, _, status = text.rpartition("\n")
         if status == "000":
             reasons = _REASON.findall(body)
@@ -81,21 +81,21 @@ class Probe:
         if status != str(self.status):
             shown = " ".join(body.split("\n"))[:_SHOWN]
             return Answer(status, body, f"answered {status}, not {self.status}: {shown}")
-        # An application that reports a release has to report this one.
+        # An application that reports a release must report this one.
         named = _RELEASE.findall(body)
         wrong = bool(named) and self.release not in named
         return Answer(status, body, f"answered for another release than {self.release}" if wrong else "")
 
 
-def names(body: str, release: str) -> bool:
-    """Whether an answer reports this release."""
+def reports_release(body: str, release: str) -> bool:
+    """Return whether an answer reports this release."""
     return release in _RELEASE.findall(body)
 
 
 def run_curl(seconds: float, *words: str) -> tuple[str, bool]:
-    """What curl says, and whether that is all of it.
+    """Run curl; return its output, and whether that is all of it.
 
-    Its last line is 000 where it failed: it may have seen a status all the same.
+    The last line is 000 if curl failed, even if it had seen a status.
     """
     programs.show(("curl", *words))
     with subprocess.Popen(

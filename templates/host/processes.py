@@ -1,4 +1,4 @@
-"""The processes of an account, and their end: as itself, as one of its sub-uids, and in user namespaces of either."""
+"""End the processes of an account: its own, those of its sub-uids, and those in user namespaces of either."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .accounts import of_uid
 from .run import Refused, Run
 
 SECONDS = 10
-"""How long processes may take to end after SIGKILL."""
+"""Seconds that processes may take to end after SIGKILL."""
 _SUBUID = "/etc/subuid"
 _LIMIT = 1 << 20
 _PARENT, _OWNER = 0xB702, 0xB704
@@ -22,19 +22,19 @@ _PARENT, _OWNER = 0xB702, 0xB704
 
 
 def name_of(uid: int) -> str:
-    """The name of an account; its number where there is none."""
-    found = of_uid(uid)
-    return found.name if found else str(uid)
+    """Return the name of an account; its number if it has none."""
+    account = of_uid(uid)
+    return account.name if account else str(uid)
 
 
 def end(run: Run, uid: int) -> None:
-    """End every process of an account; Refused where it is the one that has started us, or where they begin again."""
+    """End every process of an account; Refused if that account started this program, or if new ones keep starting."""
     if any(uid in _uids(pid) for pid in _ancestors()):
         raise Refused(
             f"{name_of(uid)} would give its own rights away and be ended by it: run this as root or as the new account"
         )
-    deadline, whose = time.monotonic() + SECONDS, _Owner(uid)
-    while pids := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if whose.has(pid)]:
+    deadline, owner = time.monotonic() + SECONDS, _Owner(uid)
+    while pids := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if owner.has(pid)]:
         if time.monotonic() > deadline:
             raise Refused(
                 f"processes of {name_of(uid)} do not end, or begin again: lock that account (usermod -L -e 1)"
@@ -47,7 +47,7 @@ def end(run: Run, uid: int) -> None:
 
 
 class _Owner:
-    """One account, with the numbers that /etc/subuid gives to it alone."""
+    """One account, with the sub-uids that /etc/subuid gives to it alone."""
 
     def __init__(self, uid: int) -> None:
         self._uid, self._ours, self._others = uid, list[range](), list[range]()
@@ -57,16 +57,16 @@ class _Owner:
         self._space = (own.st_dev, own.st_ino)
 
     def has(self, pid: int) -> bool:
-        """Whether a process is its: as itself, as one of its sub-uids, or below a user namespace that either made."""
+        """Return whether a process is the account's, a sub-uid's, or in or below a user namespace that either made."""
         return any(map(self._is, _uids(pid))) or any(map(self._is, self._makers(pid)))
 
     def _is(self, uid: int) -> bool:
         if uid == self._uid:
             return True
-        return any(uid in one for one in self._ours) and not any(uid in one for one in self._others)
+        return any(uid in uids for uids in self._ours) and not any(uid in uids for uids in self._others)
 
     def _makers(self, pid: int) -> Iterator[int]:
-        """Who made the user namespace of a process, and those above it, up to ours."""
+        """Yield the owners of the user namespaces of a process, from its own up to ours."""
         try:
             space = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
         except OSError:
@@ -86,41 +86,41 @@ class _Owner:
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _subordinate() -> Iterator[tuple[str, range]]:
-    """What /etc/subuid says: an account, by name or number, and numbers that it may use."""
+    """Yield the entries of /etc/subuid: an account, by name or number, and its sub-uids."""
     try:
         with open(_SUBUID, encoding="utf-8", errors="replace") as file:
             text = file.read(_LIMIT)
     except OSError:
         return
     for line in text.splitlines():
-        owner, _, rest = line.partition(":")
-        start, _, count = rest.partition(":")
+        owner, _, numbers = line.partition(":")
+        start, _, count = numbers.partition(":")
         if start.isdecimal() and count.isdecimal():
             yield owner, range(int(start), int(start) + int(count))
 
 
 def _uids(pid: int) -> set[int]:
-    """Real, effective, saved and file system user of a process; none of one that has ended, a zombie included."""
+    """Return the real, effective, saved and file system uid of a process; none if it has ended or is a zombie."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             lines = dict(line.partition(":")[::2] for line in file)
     except OSError:
         return set()
-    # Where the first thread has ended, a process looks like a zombie while its others go on.
+    # A process whose first thread has ended looks like a zombie while other threads go on.
     over = "Z" in lines.get("State", "Z") and lines.get("Threads", "1").strip() == "1"
     return set() if over else set(map(int, lines["Uid"].split()))
 
 
 def _ancestors() -> list[int]:
-    """Who started this program, up to PID 1."""
-    found, pid = [], os.getppid()
+    """Return the processes that started this program, without PID 1."""
+    pids, pid = [], os.getppid()
     while pid > 1:
-        found.append(pid)
+        pids.append(pid)
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             pid = int(file.read().rpartition(") ")[2].split()[1])
-    return found
+    return pids

@@ -1,4 +1,4 @@
-"""The copies of this program on a host: kept for the next run, so that it need not be sent again."""
+"""The copies of this program that a host keeps, so that the next run need not send it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .run import Run
 PLACE = ".program"
 _COPY = re.compile("[0-9a-f]{12}")
 _LONGEST = 4096
-"""Bytes of a path."""
+"""Bytes to read of a path."""
 _PYTHON = re.compile(r"/usr/(?:local/)?bin/python3\.[0-9]+\n")
 COPIES = 3
-"""That many versions are kept: controllers of several versions may take turns."""
+"""Versions to keep: controllers of several versions may use a host in turn."""
 
 
 def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
-    """The place of the copy of this program, made unless it is there. sources: empty where a copy is what runs."""
+    """Return the path of this program's copy, and make it if missing. sources: empty if a copy is running."""
     if not sources:
         return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     name = kept.digest(sources)
@@ -37,7 +37,7 @@ def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
 
 
 def whole(place: Folder, name: str) -> bool:
-    """Whether the copy of this name is what its digest says."""
+    """Return whether the content of a copy has the digest that is its name."""
     try:
         sources = kept.read(f"{place.path}/{name}")
         with place.below(name) as copy:
@@ -47,19 +47,19 @@ def whole(place: Folder, name: str) -> bool:
 
 
 def names_python(place: Folder, name: str) -> bool:
-    """Whether a copy names an interpreter of the system, or none; one that an upgrade has removed will do."""
+    """Return whether a copy names an interpreter of the system, or none. One that an upgrade removed is accepted."""
     try:
         line = place.read(f"{name}/python", _LONGEST).decode()
     except FileNotFoundError:
         return True
     except (OSError, ValueError):
         return False
-    # This runs by the one that the launcher found, which may be a link to anywhere.
+    # The interpreter that the launcher found, which runs this, may be a link to anywhere.
     return line == f"{os.path.realpath(sys.executable)}\n" or bool(_PYTHON.fullmatch(line))
 
 
 def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> None:
-    """Write a copy beside its place, and give it that by a rename: no half of one is ever run."""
+    """Write a copy under a temporary name and rename it, so that an incomplete copy never runs."""
     _remove(place, part)
     place.make(part, 0o755)
     with place.below(part) as copy:
@@ -73,9 +73,9 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
 
 
 def _name_python(place: Folder, name: str) -> None:
-    """Name the interpreter that runs this, which nobody has to try first: a step begins sooner by the start of one.
+    """Write the path of this interpreter into a copy: a step starts sooner if it need not try interpreters first.
 
-    By the name that says its version: `python3` may be another one after an upgrade.
+    The path contains the version: `python3` may be another one after an upgrade.
     """
     path = f"{os.path.realpath(sys.executable)}\n".encode()
     with place.below(name) as copy:
@@ -84,7 +84,7 @@ def _name_python(place: Folder, name: str) -> None:
 
 
 def _sweep(place: Folder) -> None:
-    """Leave the versions that were kept last, and nothing of a run that died."""
+    """Remove all but the versions used last, and what runs that died left."""
     copies = filter(_COPY.fullmatch, place.names())
     by_age = sorted(copies, key=lambda name: os.lstat(f"{place.path}/{name}").st_mtime, reverse=True)
     for name in (*by_age[COPIES:], *(name for name in place.names() if name.startswith(".part-"))):

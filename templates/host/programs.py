@@ -1,6 +1,6 @@
-"""Programs of the system: started by name, with an empty standard input, and with an end to every wait.
+"""Run programs of the system: by name, with an empty standard input, and with a limit to every wait.
 
-None writes where this one does: its output is an answer, or is told line by line.
+None writes to our standard output: its output is returned, or reported line by line.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from contextlib import suppress
 from typing import NamedTuple
 
 SECONDS = 90
-"""How long a program may take; systemd's own limit for a unit to start or stop is as long."""
+"""Seconds that a program may take: as long as systemd's own limit for a unit to start or stop."""
 LATE = 124
-"""The status of a program that took too long."""
+"""Exit status of a program that took too long."""
 verbose = False
-"""Whether each program is shown before it starts."""
+"""True: print each program before it starts."""
 KEPT = 1 << 20
-"""Bytes of a program's output that are kept."""
+"""Bytes to keep of a program's output."""
 tell: Callable[[str], object] = print
-"""What is done with a line of a program that was not asked for an answer. It raises nothing: the program is at work."""
+"""Takes each output line of a program that `ask` did not start. It must not raise: the program is at work."""
 _LONGEST, _LOOK = 1 << 16, 0.05
-"""Bytes of such a line, and seconds between two looks at a program that writes nothing."""
+"""Bytes of such a line, and seconds between two looks at a silent program."""
 
 
 class Ended(NamedTuple):
-    """How a program ended. status: 124 for one that took too long, 127 for one that is not there."""
+    """The end of a program. status: 124 if it took too long, 127 if it does not exist."""
 
     status: int
     output: str
 
     @property
     def well(self) -> bool:
-        """Whether it succeeded."""
+        """True if it succeeded."""
         return self.status == 0
 
 
 def ask(*words: str, data: bytes = b"", seconds: float = SECONDS, errors: bool = False) -> Ended:
-    """Run a program to its end and keep its output; errors: with what it writes to standard error."""
+    """Run a program to its end and return its output; errors: with its standard error."""
     show(words)
-    said = subprocess.STDOUT if errors else subprocess.DEVNULL
+    stderr = subprocess.STDOUT if errors else subprocess.DEVNULL
     try:
-        ended = subprocess.run(words, input=data, stdout=subprocess.PIPE, stderr=said, timeout=seconds, check=False)
+        ended = subprocess.run(words, input=data, stdout=subprocess.PIPE, stderr=stderr, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return Ended(LATE, f"{words[0]} did not end within {seconds:.0f} s")
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def ask(*words: str, data: bytes = b"", seconds: float = SECONDS, errors: bool =
 
 
 class Started:
-    """A program at work. Its output, errors with it, is told while somebody waits for its end."""
+    """A running program. Its output, errors included, is reported while a caller waits for its end."""
 
     def __init__(self, *words: str, environment: Mapping[str, str] | None = None, restore_signals: bool = True) -> None:
         show(words)
@@ -70,14 +70,14 @@ class Started:
         self._pipe, self._line = self._process.stdout, b""
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait for its end, for so many seconds at most."""
+        """Wait for its end, at most `seconds`; return whether it ended."""
         end = time.monotonic() + seconds
         while self._process.poll() is None:
             left = end - time.monotonic()
             if left <= 0:
                 return False
             self._hear(min(left, _LOOK))
-        # What it started may have the pipe, too, and live on: what is in it by now is all.
+        # Its children may live on and keep the pipe open: read only what is in it now.
         if not self._pipe.closed:
             self._hear(0)
             self._pipe.close()
@@ -86,16 +86,16 @@ class Started:
 
     @property
     def well(self) -> bool:
-        """Whether it has ended, and succeeded."""
+        """True if it has ended and succeeded."""
         return self._process.returncode == 0
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it and wait for its end."""
         self._process.kill()
         self.ends_within(float("inf"))
 
     def _hear(self, seconds: float) -> None:
-        """Tell what it writes next, if that comes within so many seconds."""
+        """Report its next output, if any comes within `seconds`."""
         if self._pipe.closed:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
@@ -120,7 +120,7 @@ def _tell(line: bytes) -> None:
 
 
 def run(*words: str, seconds: float = SECONDS, environment: Mapping[str, str] | None = None) -> bool:
-    """Run a program to its end, and tell its output; whether it succeeded."""
+    """Run a program to its end and report its output; return whether it succeeded."""
     try:
         started = Started(*words, environment=environment)
     except FileNotFoundError:
@@ -131,33 +131,33 @@ def run(*words: str, seconds: float = SECONDS, environment: Mapping[str, str] | 
 
 
 def show(words: tuple[str, ...]) -> None:
-    """Show a program that is about to start, to who wants to see it."""
+    """Print a program that is about to start, if `verbose` is set."""
     if verbose:
         print("+", shlex.join(words), flush=True)  # noqa: T201
 
 
 def systemctl(*words: str) -> bool:
-    """Whether systemd did what it was told."""
+    """Run systemctl; return whether it succeeded."""
     return run("systemctl", *words)
 
 
 def unit_property(unit: str, name: str) -> str:
-    """A property of a unit; empty when systemd does not answer."""
+    """Return a property of a unit; empty if systemd does not answer."""
     return ask("systemctl", "show", "--no-pager", "-p", name, "--value", unit).output.strip()
 
 
 def active(unit: str) -> bool:
-    """Whether a unit is up."""
+    """Return whether a unit is active."""
     return ask("systemctl", "is-active", "-q", unit).well
 
 
 def there(name: str) -> bool:
-    """Whether the host has a program of this name."""
+    """Return whether the host has a program of this name."""
     return bool(find(name))
 
 
 def find(name: str) -> str:
-    """The path of a program, as `command -v` would print it; empty where there is none."""
+    """Return the path of a program, as `command -v` prints it; empty if there is none."""
     for folder in os.environ["PATH"].split(":"):
         path = f"{folder}/{name}"
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -166,5 +166,5 @@ def find(name: str) -> str:
 
 
 def remove_tree(path: str) -> bool:
-    """Remove everything at a path, however deep, and no link's target; whether it is gone."""
+    """Remove everything at a path, however deep, but no link's target; return whether it is gone."""
     return run("rm", "-rf", "--", path)

@@ -1,4 +1,4 @@
-"""Room on the disk: what no slot, process or job uses, no rollback goes back to, and is not among the newest `keep`."""
+"""Make room on the disk: remove releases that no slot, process, job or rollback needs, beyond the newest `keep`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PRUNED = re.compile(r"\.part-old-[0-9a-f]{12}")
 def prune(run: Run, root: Folder) -> None:
     """Remove releases, and then what only they used."""
     with root.below("releases") as releases:
-        # Of a run that ended in the middle of it: nobody else makes these.
+        # Left by a prune that was interrupted: nothing else makes these.
         for name in filter(_PRUNED.fullmatch, releases.names()):
             _sweep(run, releases, name)
         of_slots = {root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
-        all_of_them = by_age(releases)
-        spared = {*all_of_them[: run.step["keep"]], run.step["spare"]}
-        for name in all_of_them:
-            # No rollback goes to one that has no list (see `handover`).
+        newest_first = by_age(releases)
+        spared = {*newest_first[: run.step["keep"]], run.step["spare"]}
+        for name in newest_first:
+            # No rollback goes to a release without a MANIFEST (see `handover`).
             target = name in spared and releases.status(f"{name}/MANIFEST")
             if target or name in of_slots or in_use(releases, name, run.step["name"]):
                 continue
@@ -37,12 +37,9 @@ def prune(run: Run, root: Folder) -> None:
 
 
 def _prune_unused(run: Run, root: Folder, releases: Folder) -> None:
-    """A venv goes with the last release that uses it, a wheel with the last that lists it.
-
-    What came of a delivery that was cut stays for the next one.
-    """
+    """Remove venvs that no release uses and wheels that none lists, but no wheels of an interrupted delivery."""
     with Lock(run.step["name"], "stage") as lock:
-        # Someone is staging, and may be about to use what no release uses yet.
+        # A run is staging, and may be about to use what no release uses yet.
         if not lock.take():
             return
         used = set(_read(root, "wheels/.coming").split("\n"))
@@ -65,7 +62,7 @@ def _read(folder: Folder, path: str) -> str:
 
 
 def _sweep(run: Run, folder: Folder, name: str) -> None:
-    """The release serves, whatever somebody has put here that is not ours to remove."""
+    """Remove a file or directory; only warn if that fails, for the release serves all the same."""
     path = f"{folder.path}/{name}"
     if not programs.remove_tree(path):
-        run.report("warning", f"{path} is not used any more, and cannot be removed: whose is it?")
+        run.report("warning", f"{path} is not used any more, and cannot be removed: look at its owner")

@@ -1,4 +1,4 @@
-"""What the controller sends for a release: the wheels that the host lacks, one after the other, and then a tar."""
+"""Receive what the controller sends for a release: the wheels that the host lacks, one by one, then a tar."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .folders import Folder
 from .run import Refused, Run
 
 LISTS = ("CHANGED", "DROPPED", "DIGEST", "EXECUTABLE")
-"""Files of the tar that only say how the release is made."""
+"""Files of the tar that only describe how to build the release."""
 _BLOCK = 1 << 16
-"""Bytes that are in memory at a time."""
+"""Bytes in memory at a time."""
 _LIST_BYTES = 64 << 20
 _LINE_BYTES = 4096
 _WHEELS = 100_000
@@ -27,10 +27,7 @@ _CUT = "what the controller sent did not arrive whole"
 
 
 class Payload:
-    """What follows a step on standard input. A signal is heeded while nothing comes.
-
-    ended: whether somebody has read to its end.
-    """
+    """The data that follows a step on standard input; a signal ends the wait for it. ended: all of it has been read."""
 
     def __init__(self, run: Run) -> None:
         self._run, self._descriptor = run, run.payload.fileno()
@@ -38,14 +35,14 @@ class Payload:
         self.ended = False
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes, as soon as there are any; none at the end."""
+        """Return at most `size` bytes, as soon as there are any; none at the end."""
         if not self._held:
             self._held = self._receive()
         data, self._held = self._held[:size], self._held[size:]
         return data
 
     def line(self) -> str:
-        """The next line, without its end."""
+        """Return the next line, without its end."""
         while b"\n" not in self._held and len(self._held) < _LINE_BYTES:
             data = self._receive()
             if not data:
@@ -64,7 +61,7 @@ class Payload:
 
 
 def _buffered(stream: BinaryIO) -> bytes:
-    """What is in the buffer of a stream, since it came together with the lines before: nothing is waited for."""
+    """Return what a stream has buffered together with the lines read before; do not wait for more."""
     descriptor = stream.fileno()
     blocks = os.get_blocking(descriptor)
     os.set_blocking(descriptor, False)
@@ -76,7 +73,7 @@ def _buffered(stream: BinaryIO) -> bytes:
 
 
 class Wheel(NamedTuple):
-    """A wheel on its way. size: in bytes; digest: SHA-256, in hex."""
+    """A wheel that the controller sends. size: in bytes; digest: SHA-256, in hex."""
 
     size: int
     digest: str
@@ -84,9 +81,9 @@ class Wheel(NamedTuple):
 
 
 def wheels(run: Run, payload: Payload, place: Folder) -> dict[str, str]:
-    """Take the wheels, and return their digests by name.
+    """Receive the wheels, and return their digests by name.
 
-    One that has arrived whole is not sent again, however the rest goes: prune leaves what `.coming` names.
+    A wheel that arrived whole is not sent again, even if the rest fails: prune keeps what `.coming` names.
     """
     coming = list(_announced(payload))
     if not coming:
@@ -105,36 +102,36 @@ def wheels(run: Run, payload: Payload, place: Folder) -> dict[str, str]:
 
 
 def _announced(payload: Payload) -> Iterator[Wheel]:
-    """What the lines ahead of the wheels say, up to an empty one."""
+    """Yield the wheels that the lines ahead of them announce, up to an empty line."""
     for _ in range(_WHEELS):
         line = payload.line()
         if not line:
             return
-        found = _COMING.fullmatch(line)
-        if not found:
+        match = _COMING.fullmatch(line)
+        if not match:
             raise Refused(f"the controller announced {line[:200]!r}, which is no wheel")
-        yield Wheel(int(found[1]), found[2], found[3])
+        yield Wheel(int(match[1]), match[2], match[3])
     raise Refused(f"the controller announced more than {_WHEELS} wheels")
 
 
 def _written(payload: Payload, wheel: Wheel, place: Folder, part: str) -> str:
-    """Write a wheel as it comes, and return the digest of what came."""
-    found, left = hashlib.sha256(), wheel.size
+    """Write a wheel as it arrives, and return the digest of what arrived."""
+    digest, left = hashlib.sha256(), wheel.size
     with _named(f"{place.path}/{wheel.name}"), place.writer(part, 0o644) as file:
         while left and (data := payload.read(min(left, _BLOCK))):
-            found.update(data)
+            digest.update(data)
             file.write(data)
             left -= len(data)
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def unpack(run: Run, payload: Payload, part: Folder) -> dict[str, bytes]:
-    """Put the files of the tar into the release, and return the content of those that are LISTS, by name."""
+    """Unpack the files of the tar into the release, and return the contents of its LISTS by name."""
     lists: dict[str, bytes] = {}
     try:
         with _opened(payload) as archive, Descent(part, make=True) as folders:
             while (member := archive.next()) is not None:
-                # It would keep them all.
+                # tarfile would keep every member in memory.
                 archive.members.clear()  # type: ignore[attr-defined]
                 run.heed()
                 content = _content(archive, member)
@@ -150,12 +147,12 @@ def unpack(run: Run, payload: Payload, part: Folder) -> dict[str, bytes]:
 
 
 def _opened(payload: Payload) -> tarfile.TarFile:
-    """The tar, read as it comes. By whole records: nothing is asked for past the end of one that came whole."""
+    """Open the tar as a stream of whole records: nothing is read past the end of a complete tar."""
     return tarfile.open(fileobj=cast("BinaryIO", payload), mode="r|", bufsize=tarfile.RECORDSIZE)
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
-    """A plain file that lies below the release; Refused for anything else."""
+    """Return the content of a plain file that lies below the release; Refused for anything else."""
     safe = not {"", ".", ".."} & set(member.name.split("/"))
     content = archive.extractfile(member) if member.isreg() and not member.issparse() and safe else None
     if content is None:
@@ -173,7 +170,7 @@ def _put(content: BinaryIO, member: tarfile.TarInfo, folders: Descent) -> None:
 
 @contextmanager
 def _named(path: str) -> Iterator[None]:
-    """An error of the system within is one of this path."""
+    """Put this path into an OSError that is raised within."""
     try:
         yield
     except OSError as error:

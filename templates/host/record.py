@@ -4,9 +4,9 @@
     origin git@example:shop.git  the git remote of the clone that set the service up
     by {"user": "ann", ...}      who did, from where
     since 2026-01-01T00:00:00Z
-    layout 2                     what lies where on this host; setup came to its end
+    layout 2                     the layout of this host; setup has finished
     user deploy                  the deploy account
-    account of layout 2, ...     the deploy account in the first layout; clones that know no other stop at this
+    account of layout 2, ...     the deploy account in the first layout; clones that know only that one stop here
     file DIGEST PATH             a file of root's, as it was written
     tls DIGEST PATH              the certificate and its key
 
@@ -28,9 +28,9 @@ _SINGLE = ("origin", "by", "since", "account")
 
 
 class Record:
-    """What the record says. files: path to (word, digests); of a setup that was killed a file may have two digests.
+    """The record of one service. layout: the version of what is where on the host.
 
-    layout: of what lies on the host.
+    files: path to (word, digests); after a setup that was killed a file may have two digests.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,93 +39,94 @@ class Record:
         self.files: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.values: dict[str, str] = {}
         self.layout = FIRST
-        self._lies_there = ""
+        self._written = ""
 
     @property
     def path(self) -> str:
-        """Where it lies."""
+        """The path of the record."""
         return f"/etc/{self.name}/setup"
 
     @property
     def account(self) -> str | None:
-        """The deploy account; None while no setup has come to its end."""
+        """The deploy account; None until a setup has finished."""
         return self.values.get("account")
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Every file that it names."""
+        """The files that the record names."""
         return tuple(sorted(self.files))
 
     def digests(self, path: str) -> tuple[str, ...]:
-        """The contents that setup has given this file, or was about to."""
+        """Return the digests of what setup wrote into a file, or was about to write."""
         return self.files.get(path, ("", ()))[1]
 
     def add(self, word: str, path: str, digest: str) -> None:
-        """One more content that a file has from us; the former one stays the first, which is what others look at."""
+        """Add a digest to those of a file. The former one stays first, where readers look."""
         _, known = self.files.get(path, (word, ()))
         if digest not in known:
             self.files[path] = (word, (*known, digest))
 
     def text(self) -> str:
-        """As it is written."""
+        """Return the text of the record."""
         lines = [f"made {kind} {name}" for kind, name in sorted(self.made)]
         values = dict(self.values)
         if self.account is not None and self.layout != FIRST:
             lines += [f"layout {self.layout}", f"user {self.account}"]
             values["account"] = f"of layout {self.layout}, which needs a newer version of this tool"
         lines += [f"{word} {values[word]}" for word in _SINGLE if word in values]
-        lines += [f"{word} {digest} {path}" for path, (word, found) in sorted(self.files.items()) for digest in found]
+        files = sorted(self.files.items())
+        lines += [f"{word} {digest} {path}" for path, (word, digests) in files for digest in digests]
         return "".join(f"{line}\n" for line in lines)
 
     def write(self, run: str) -> None:
-        """Put it in its place, on the disk when this returns; nothing happens where it says this already."""
+        """Write the record and sync it to the disk, unless its text is written already."""
         text = self.text()
-        if text == self._lies_there:
+        if text == self._written:
             return
         with Folder.open(f"/etc/{self.name}") as folder:
             folder.replace("setup", text.encode(), 0o644, f"setup.new-{run}")
             os.fsync(folder.descriptor)
-        self.there, self._lies_there = True, text
+        self.there, self._written = True, text
 
 
 def read(name: str) -> Record:
-    """The record of a service; an empty one where there is none. Refused for one that root did not write.
+    """Return the record of a service; an empty one if there is none. Refused if root did not write it.
 
-    Where this account may not look there is none for it: setup makes a directory that everybody may read.
+    A directory that this account cannot read has no record: setup makes the directory readable for all.
     """
     try:
         with Folder.open(f"/etc/{name}") as folder:
-            found = folder.status("setup")
-            if found is None:
+            status = folder.status("setup")
+            if status is None:
                 return Record(name)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != 0:
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != 0:
                 raise Refused(f"/etc/{name}/setup is no file of root's: look at it, and move it away")
             record = parse(name, folder.read("setup", LIMIT).decode("utf-8", "replace"))
-            record._lies_there = record.text()
+            record._written = record.text()
             return record
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return Record(name)
 
 
 def parse(name: str, text: str) -> Record:
-    """What a record says; lines of a word that is not known are left out."""
+    """Parse the text of a record; skip lines that begin with an unknown word."""
     record = Record(name)
     record.there, user = True, ""
     for line in text.splitlines():
-        word, _, rest = line.partition(" ")
+        word, _, value = line.partition(" ")
         if word in {"file", "tls"}:
-            digest, _, path = rest.partition(" ")
+            digest, _, path = value.partition(" ")
             _, known = record.files.get(path, (word, ()))
             record.files[path] = (word, (*known, digest))
         elif word == "made":
-            kind, _, name = rest.partition(" ")
+            kind, _, name = value.partition(" ")
             record.made.add((kind, name))
         elif word == "layout":
-            record.layout = rest
+            record.layout = value
         elif word == "user":
-            user = rest
+            user = value
         elif word in _SINGLE:
-            record.values[word] = rest
+            record.values[word] = value
     if user:
         record.values["account"] = user
     return record

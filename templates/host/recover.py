@@ -1,4 +1,4 @@
-"""The first step of every run: one slot serves, and it is the committed one."""
+"""Begin a run: undo what an earlier one left, so that only the committed slot serves."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .slots import SLOTS, Slots, other
 from .units import systemctl
 
 
-class Ground:
-    """Where a run begins. old: the committed slot, empty before the first release; new: the idle one.
+class StartingPoint:
+    """The slots at the beginning of a run. old: the committed slot, empty before the first release; new: the idle one.
 
     served: the release that had the traffic, committed or on probation; empty before the first.
-    returned: whether the traffic had to come back, from a probation or from a run that died; old_state, facade_state:
-    of the old slot and of NAME.service, as systemd has them.
+    returned: whether the traffic had to come back, from a probation or from a run that died.
+    old_state, facade_state: systemd's states of the old slot and of NAME.service.
     """
 
     def __init__(self, run: Run, slots: Slots, stage: str) -> None:
@@ -33,10 +33,10 @@ class Ground:
         )
         self._require_ended(dict(zip(hooks, (blue_hook, green_hook))))
         if watching != ["inactive", "inactive"]:
-            # It would take the end of its slot for a failure.
+            # A guard would take the end of its slot for a failure.
             slots.require(systemctl("stop", *watches).wait(), "the watch of the release before cannot be stopped")
             systemctl("reset-failed", *watches).wait()
-        self._lead_back(tried)
+        self._return_traffic(tried)
         self.returned = bool(self.old) and tried == self.new
         run.point(f"{stage}.returned")
         if new_state != "inactive" or slots.tried(self.new):
@@ -48,23 +48,23 @@ class Ground:
 
     @staticmethod
     def _require_ended(hooks: Mapping[str, str]) -> None:
-        """A before_activate goes on when its run has died, and what it does to the data is not to be met halfway."""
+        """Raise Refused while before_activate of a run that died, which lives on, still changes the data."""
         for unit, state in hooks.items():
             if state in {"activating", "deactivating"}:
-                told = f"before_activate of a run that is gone is still at work here, as {unit}"
-                raise Refused(f"{told}: wait for its end, or end it on this host: systemctl stop {unit}")
+                hook = f"before_activate of a run that is gone is still at work here, as {unit}"
+                raise Refused(f"{hook}: wait for its end, or end it on this host: systemctl stop {unit}")
 
-    def _lead_back(self, tried: str) -> None:
+    def _return_traffic(self, tried: str) -> None:
         if self._slots.live != self.old:
             if self.old:
                 self._run.say("recover", f"the traffic goes back to slot {self.old}")
-            self._slots.lead(self.old or "none")
+            self._slots.move_traffic(self.old or "none")
         elif self.old and tried == self.new:
-            # A watch that was told to end has moved it back by itself.
+            # The guard moved the traffic back when it was stopped.
             ended = self._slots.release(self.new)
             self._run.say("recover", f"the probation of {ended} is ended: slot {self.old} has the traffic")
 
     def _stop_idle(self) -> None:
         self._run.say("recover", f"slot {self.new} is stopped")
-        # By the operator's word it gets no time to harm what comes next.
+        # With stop_first the operator gives it no time to harm the next release.
         self._slots.end(self.new, at_once=bool(self._run.step.get("stop_first")))

@@ -1,4 +1,4 @@
-"""What a step says of the service, as values."""
+"""The service that a step is about, as values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 class Health(NamedTuple):
     """The health check: `passes` answers of exactly `status` in a row, over at least `settle` s, within `timeout` s.
 
-    start_timeout: seconds that a slot may take to start; pause: between two answers that are right.
+    start_timeout: seconds that a slot may take to start.
     """
 
     path: str
@@ -21,12 +21,12 @@ class Health(NamedTuple):
 
     @property
     def pause(self) -> float:
-        """Seconds between two answers that are right."""
+        """Seconds between two right answers."""
         return self.settle / max(1, self.passes - 1)
 
 
 class Front(NamedTuple):
-    """The front door. kind: https or http (nginx), or listen; listen: the address of that."""
+    """The front door. kind: https or http (nginx), or listen; listen: its address."""
 
     kind: str
     host: str
@@ -49,24 +49,24 @@ class Service(NamedTuple):
     enabled: tuple[str, ...]
 
     def slot(self, name: str) -> str:
-        """The unit of a slot."""
+        """Return the unit of a slot."""
         return f"{self.name}@{name}.service"
 
     def watch(self, slot: str) -> str:
-        """The unit that guards a run on its way to this slot, and watches the release there."""
+        """Return the guard's unit of a slot: it guards a run that activates there, and watches the release."""
         return f"{self.name}-probation@{slot}.service"
 
     def hook(self, slot: str) -> str:
-        """The unit of before_activate of the release in a slot."""
+        """Return the unit that runs before_activate of the release in a slot."""
         return f"{self.name}-hook@{slot}.service"
 
     def socket(self, slot: str) -> str:
-        """Where a slot is asked."""
+        """Return the path of a slot's socket."""
         return f"/run/{self.name}/{slot}.sock"
 
 
 def of(step: Mapping[str, Any]) -> Service:
-    """The service that a step is about."""
+    """Return the service that a step is about."""
     return Service(
         step["name"],
         step["root"],

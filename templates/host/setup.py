@@ -73,7 +73,7 @@ class Setup:
         except BaseException:
             self._put_back()
             raise
-        traffic.forget(self.name, self.root, account)
+        traffic.remove_former_files(self.name, self.root, account)
         run.point("setup.recorded")
         run.say("ready", self.name)
 
@@ -97,7 +97,7 @@ class Setup:
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
         run.point("setup.units")
         self._load_units()
-        traffic.lead_on(run, self.name, account)
+        traffic.redirect_former_link(run, self.name, account)
         run.point("setup.listen")
         self._move_listen()
         run.point("setup.gateway")
@@ -174,9 +174,9 @@ class Setup:
         wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
-        traffic.lead(self.name, self.root)
+        traffic.make_live_link(self.name, self.root)
         if led and not os.path.islink(f"/run/{self.name}/ctl/live"):
-            traffic.keep_former_way(self.name, self.run.id, account)
+            traffic.point_former_link(self.name, self.run.id, account)
         handover.forget_places(self.name)
         self.run.point("setup.tmpfiles")
 

@@ -1,4 +1,4 @@
-"""The two slots of a service: what the links say of them, how one starts, and how one ends, with nobody cut off."""
+"""The two slots of a service: their links, their start, and their stop, which waits for requests under way."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from .units import Child, systemctl
 
 SLOTS = ("blue", "green")
 _BOUND = 15
-"""Seconds beyond `drain` after which whatever still runs is killed.
-
-A release may put off its start and its end a little at a time, and for ever (EXTEND_TIMEOUT_USEC).
-"""
+"""Seconds beyond `drain` until a slot is killed: a release can postpone its end for ever (EXTEND_TIMEOUT_USEC)."""
 
 
 def other(slot: str) -> str:
-    """The other slot; blue where there is none yet."""
+    """Return the other slot; blue if there is none yet."""
     return "green" if slot == "blue" else "blue"
 
 
 def _slot(target: str) -> str:
-    """The slot that a link leads to, by its last word; empty where it leads elsewhere."""
+    """Return the slot that a link's target ends with; empty if it is no slot."""
     name = target.rpartition("/")[2]
     return name if name in SLOTS else ""
 
@@ -38,7 +35,7 @@ class Slots:
         self._run, self.service, self._root = run, service, root
         self._places = Folder.open(f"/run/{service.name}")
 
-    # What the links say
+    # Read the links
 
     @property
     def current(self) -> str:
@@ -47,27 +44,27 @@ class Slots:
 
     @property
     def live(self) -> str:
-        """The slot that has the traffic."""
+        """The slot that gets the traffic."""
         return _slot(self._places.link("live"))
 
     def release(self, slot: str) -> str:
-        """The release in a slot; empty where there is none."""
+        """Return the release in a slot; empty if there is none."""
         return self._root.link(f"slots/{slot}/release").rpartition("/")[2] if slot else ""
 
     def placed_ago(self, slot: str) -> float:
-        """For how many seconds a release has been in a slot, by the host's clock; for ever where none is."""
-        found = self._root.status(f"slots/{slot}/release")
-        return time.time() - found.st_mtime if found else float("inf")
+        """Return the seconds since a release was put into a slot, by the host's clock; infinite without a release."""
+        status = self._root.status(f"slots/{slot}/release")
+        return time.time() - status.st_mtime if status else float("inf")
 
     @property
     def committed(self) -> str:
         """The committed release; empty before the first."""
         return self.release(self.current)
 
-    # How they change
+    # Change the links
 
     def relink(self, target: str, folder: str, link: str) -> None:
-        """Replace a link of the service's directory by a rename, so that there is no moment without one."""
+        """Replace a link of the service's directory by a rename, so that it always exists."""
         with self._root.below(folder) if folder else Folder.open(self._root.path) as place:
             part = f"{link}.new-{self._run.id}"
             place.remove(part)
@@ -75,22 +72,22 @@ class Slots:
             place.rename(part, link)
 
     def forget_links(self) -> None:
-        """Remove links that never came to take a place."""
+        """Remove the temporary links of interrupted runs."""
         for path in ("", *(f"slots/{slot}" for slot in SLOTS)):
             with suppress(FileNotFoundError), Folder.open(f"{self._root.path}/{path}".rstrip("/")) as place:
                 for name in place.names():
                     if ".new-" in name and place.link(name):
                         place.remove(name)
 
-    def lead(self, slot: str) -> None:
-        """Move all traffic, by root's link, to a slot, or to none; Failed where systemd does not do it."""
+    def move_traffic(self, slot: str) -> None:
+        """Move all traffic to a slot, or to `none`, by root's link; Failed if systemd does not do it."""
         unit = f"{self.service.name}-live@{slot}"
         self.require(
             systemctl("start", f"{unit}.service").wait(), f"the traffic cannot be moved: see journalctl -u {unit}"
         )
 
     def require(self, well: bool, why: str) -> None:
-        """Failed with that reason where something did not go well; on the way out the rest is done all the same."""
+        """Raise Failed with this reason unless it went well; a run that is leaving goes on all the same."""
         if not well and not self._run.leaving:
             raise Failed(why)
 
@@ -99,21 +96,21 @@ class Slots:
         os.close(os.open(f"/run/{self.service.name}/try/{slot}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644))
 
     def tried(self, slot: str) -> bool:
-        """Whether systemd would start it though it is not the committed one."""
+        """Return whether systemd would start a slot even if it is not the committed one."""
         return self._places.status(f"try/{slot}") is not None
 
     def end_try(self, slot: str) -> None:
         """Let systemd start a slot only if it is the committed one."""
         self._places.remove(f"try/{slot}")
 
-    # How one starts
+    # Start a slot
 
     def forget_starts(self, slot: str) -> Child:
-        """Tell systemd to forget the starts that it counts, ours too, for a minute."""
+        """Reset systemd's count of a slot's starts within a minute, which includes ours."""
         return systemctl("reset-failed", self.service.slot(slot), f"{self.service.name}@{slot}.socket")
 
     def start(self, slot: str) -> bool:
-        """Start a slot; once more where systemd refused because of starts that are over."""
+        """Start a slot; try once more if systemd refused because of earlier starts."""
         if self.start_unit(slot, self.service.slot(slot)):
             return True
         parts = (self.service.slot(slot), f"{self.service.name}@{slot}.socket")
@@ -122,16 +119,16 @@ class Slots:
         return self.forget_starts(slot).wait() and self.start_unit(slot, parts[0])
 
     def start_unit(self, slot: str, unit: str) -> bool:
-        """Start a unit that a slot comes up with. Systemd has the same limit; what talks it out of that is killed."""
+        """Start a unit that brings up a slot. Kill a slot that postpones systemd's own limit, which is the same."""
         starting = systemctl("start", unit)
         if not starting.ended(self._run, self.service.health.start_timeout + 5):
             self.kill(slot)
         return starting.wait()
 
-    # How one ends
+    # Stop a slot
 
     def kill(self, slot: str) -> None:
-        """End its processes at once."""
+        """Kill its processes."""
         systemctl("kill", "-s", "KILL", self.service.slot(slot)).wait()
 
     def stop(self, slot: str) -> Child:
@@ -139,7 +136,7 @@ class Slots:
         return systemctl("stop", self.service.slot(slot), f"{self.service.name}@{slot}.socket")
 
     def await_end(self, stopping: Child, seconds: float, *slots: str) -> bool:
-        """Wait for a program that stops slots; whether they had to be killed, because it took longer than that."""
+        """Wait for a program that stops slots, and kill them after `seconds`; return whether that was necessary."""
         late = not stopping.ended(self._run, seconds)
         if late:
             for slot in slots:
@@ -149,34 +146,34 @@ class Slots:
 
     @property
     def bound(self) -> int:
-        """Seconds that an end may take in all: what runs longer is killed."""
+        """Seconds that a stop may take in all before the slot is killed."""
         return self.service.drain + _BOUND
 
     def await_queue(self, slot: str, end: float) -> None:
-        """Wait until nobody waits at its socket, or until `end`, of `now`.
+        """Wait until no connection waits at a slot's socket, or until `end`, by the clock of `now`.
 
-        What waits there would die with the socket: gthread takes it at once, sync workers do not.
+        A waiting connection would die with the socket. gthread accepts one at once, sync workers do not.
         """
         mark = self._socket_mark(slot)
         while self._waiting(slot, mark):
-            # Nobody takes from the queue of a service that is not there.
+            # A service that is not running accepts none.
             if now() >= end or units.states(self.service.slot(slot)) != ["active"]:
                 return
             self._run.pause(0.05)
 
     def _socket_mark(self, slot: str) -> str:
-        """The file of a slot's socket as ss names it: anybody can bind one to the same path in an own mount namespace.
+        """Return a slot's socket file as ss names it: any user can bind the same path in another mount namespace.
 
-        ss takes the kernel's number of a device, with the minor in its lowest 20 bits, for the C library's.
+        ss reads the kernel's device number, with the minor in its lowest 20 bits, as if it were the C library's.
         """
-        found = self._places.status(f"{slot}.sock")
-        if found is None:
+        status = self._places.status(f"{slot}.sock")
+        if status is None:
             return "none"
-        device = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
-        return f"ino:{found.st_ino & 0xFFFFFFFF} dev:{os.major(device)}/{os.minor(device)}"
+        device = os.major(status.st_dev) << 20 | os.minor(status.st_dev)
+        return f"ino:{status.st_ino & 0xFFFFFFFF} dev:{os.major(device)}/{os.minor(device)}"
 
     def _sockets(self, slot: str, mark: str, *options: str) -> list[list[str]]:
-        """The lines of ss about its socket, as words. Where the kernel cannot tell ss the file, the path has to do."""
+        """Return the words of each line of ss about a slot's socket, found by path if the kernel names no file."""
         lines = programs.ask("ss", "-Hxe", *options, "src", self.service.socket(slot)).output.splitlines()
         return [line.split() for line in lines if f" {mark} " in f"{line} " or " ino:" not in line]
 
@@ -184,29 +181,28 @@ class Slots:
         return any(len(words) > 2 and words[2] != "0" for words in self._sockets(slot, mark, "-l"))
 
     def drain(self, slot: str) -> None:
-        """Stop a slot once its last requests have ended, or `drain` seconds are over; Failed where that cannot be."""
+        """Stop a slot when its last requests have ended or `drain` seconds are over; Failed if it does not stop."""
         drain, grace = self.service.drain, self.service.grace
         mark = self._socket_mark(slot)
         self.await_queue(slot, now() + drain)
         stopping, end, left = self.stop(slot), now() + drain, 0
         stopping.ended(self._run, drain)
-        # Who is still there when the application's own patience ends is cut off: counted just before, while all are.
+        # When the application's own limit ends, it cuts off the requests that are left: count them just before.
         while not stopping.ended(self._run, 0) and now() - end < grace - 0.1:
             left = len(self._sockets(slot, mark, "state", "connected"))
             self._run.pause(0.02)
         late = self.await_end(stopping, _BOUND - grace, slot)
         self.require(stopping.wait(), f"slot {slot} cannot be stopped")
         if late:
-            told = f"slot {slot} put off its end for longer than {self.bound} s, and was killed"
-            self._run.report("warning", told)
+            self._run.report("warning", f"slot {slot} put off its end for longer than {self.bound} s, and was killed")
         with self._run.surely():
             self.end_try(slot)
         if left and now() - end >= grace:
-            told = f"slot {slot}: {left} requests were still under way after {drain} s, and were cut off"
-            self._run.report("warning", told)
+            warning = f"slot {slot}: {left} requests were still under way after {drain} s, and were cut off"
+            self._run.report("warning", warning)
 
     def end(self, slot: str, *, at_once: bool = False) -> None:
-        """Stop a slot that is to serve no longer, and forget its starts. at_once: kill it first."""
+        """Stop a slot that serves no longer, and reset the count of its starts. at_once: kill it first."""
         if at_once:
             self.kill(slot)
         self.drain(slot)

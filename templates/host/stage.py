@@ -19,7 +19,7 @@ _PLACES = ("releases", "venvs", "wheels")
 
 
 def perform(run: Run) -> None:
-    """Receive it, or see that it is there already."""
+    """Receive the release, or check the one that is there already."""
     with Folder.open(run.step["root"]) as root, opened(run.step["name"], "stage") as lock:
         _share(run, root, lock)
         if run.step["present"]:
@@ -31,7 +31,7 @@ def perform(run: Run) -> None:
 
 
 def _share(run: Run, root: Folder, lock: Lock) -> None:
-    """Everyone who stages shares this lock; who gets it alone knows that every .part-* is of a run that has died."""
+    """Share the lock of all runs that stage. A run that first gets it alone removes every .part-*: their runs died."""
     if _alone(run, lock):
         for place in _PLACES:
             root.make(place, 0o755)
@@ -44,7 +44,7 @@ def _share(run: Run, root: Folder, lock: Lock) -> None:
 
 
 def _alone(run: Run, lock: Lock) -> bool:
-    """Hold it alone, if that can be: what a run has left at work whose controller is gone is ended."""
+    """Try to hold the lock alone; end what a run whose controller is gone left at work."""
     if lock.take():
         return True
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -58,7 +58,7 @@ def _alone(run: Run, lock: Lock) -> bool:
 
 
 def _check(run: Run, root: Folder) -> None:
-    """It is there, whole, and can run; Edited, which has everything sent, unless that is so."""
+    """Raise Edited, so that the controller sends everything, unless the release is there and can run."""
     name = run.step["release"]
     run.say("check", f"release {name} is there already")
     run.point("stage.reuse")
@@ -68,18 +68,18 @@ def _check(run: Run, root: Folder) -> None:
 
 
 def _runs(run: Run, releases: Folder) -> bool:
-    """Whether the release is there as the controller knows it, with its venv; the host's own lists say nothing."""
+    """Return whether the release is there as the controller knows it, whatever the host's lists say, with its venv."""
     step = run.step
     try:
         with releases.below(step["release"]) as folder:
-            led = folder.link("venv") == f"../../venvs/{step['venv']}"
-            return led and release.lists(folder) == step["lists"] and venv.whole(f"{folder.path}/venv")
+            linked = folder.link("venv") == f"../../venvs/{step['venv']}"
+            return linked and release.lists(folder) == step["lists"] and venv.whole(f"{folder.path}/venv")
     except OSError:
         return False
 
 
 class Staging:
-    """A release in the making: `.part-RUN`, which becomes it by a rename. However it ends, nothing half is left."""
+    """A release that is built as `.part-RUN` and then renamed. However that ends, nothing incomplete is left."""
 
     def __init__(self, run: Run, root: Folder) -> None:
         self._run, self._root = run, root
@@ -99,7 +99,7 @@ class Staging:
         if kind:
             self._run.leave()
         if self._compiling:
-            # It writes there.
+            # It still writes into the folders that are removed next.
             self._compiling.wait()
         for folder in (self._releases, self._venvs, self._wheels):
             for name in (self._name, self._former):
@@ -108,14 +108,14 @@ class Staging:
         self._open.close()
 
     def perform(self) -> None:
-        """Everything, in order."""
+        """Receive, verify and finish the release."""
         run = self._run
         lists, arrived = self._receive()
         if "CHANGED" in lists:
             unchanged.link_from(run, self._releases, self._part, lists)
         executable = lists.get("EXECUTABLE", b"").decode("utf-8", "surrogateescape")
         unchanged.set_modes(run, self._code, set(executable.split("\n")))
-        # Beside what verifies the code, which looks at no bytecode.
+        # Compile while the code is verified: that looks at no bytecode.
         self._compiling = Compiling(run.step["python"], self._code.path)
         self._verify()
         self._check_wheels(arrived)
@@ -123,17 +123,17 @@ class Staging:
             run.say("venv", "is there already")
         else:
             venv_build.build(run, self._venvs, self._wheels, self._part)
-        # Another run was quicker, or nothing but the venv was broken.
+        # Otherwise another run was quicker, or only the venv was broken.
         if not _runs(run, self._releases):
             self._finish()
-        # The release lists its wheels from here on.
+        # From here on the release itself lists its wheels.
         self._wheels.remove(".coming")
         run.heed()
 
     def _receive(self) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
-        """What came: the lists that say how the release is made, and the digests of wheels by name."""
+        """Return what arrived: the lists that describe the release, and the digests of wheels by name."""
         self._run.say("receive")
-        # Of this very run, where what came first did not do.
+        # Left by this run's first attempt, which ended with Edited.
         clear(self._releases, self._name)
         self._part = self._folder(self._releases, self._name)
         self._code = self._folder(self._part, "code")
@@ -151,7 +151,7 @@ class Staging:
             raise Edited(self._run.step["base"] or self._id)
 
     def _check_wheels(self, arrived: Mapping[str, str]) -> None:
-        """Those that were there before: one that is damaged is sent again, and no other."""
+        """Check the wheels that were there before; ask the controller for the damaged ones again."""
         self._run.point("stage.wheels")
         listed = release.strictly(self._part, "WHEELS")
         if listed is None:
@@ -183,7 +183,7 @@ class Staging:
         self._releases.sync()
 
     def _replace(self) -> None:
-        """A release of this id that is there all the same was damaged; it may be the one that serves."""
+        """Replace a damaged release of the same id, which may be the one that serves."""
         releases, former = self._releases, f".part-old-{self._id}"
         clear(releases, former)
         releases.rename(self._id, former)
@@ -193,6 +193,6 @@ class Staging:
         except BaseException:
             releases.rename(former, self._id)
             raise
-        # What runs from it goes on in its directory, which goes when that slot has ended and the host prunes.
+        # A slot may still run from the old directory: prune removes it once that slot has stopped.
         if self._id not in {self._root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}:
             clear(releases, former)

@@ -13,16 +13,16 @@ _ANSWER = 5
 
 
 def perform(run: Run) -> None:
-    """Until its health check holds."""
+    """Start the release, and wait until its health check passes."""
     lone = Lone(run, "start", "deploy one")
-    # A release is held to its own health check.
+    # Use the release's own health check.
     probe = Probe(lone.service, lone.release)
     lone.record("started")
     run.point("start.enable")
     enabled = systemctl("enable", *lone.service.enabled).wait()
     lone.slots.require(enabled, "the service cannot be enabled, so a boot would not start it")
     run.point("start.start")
-    # Mostly there is no count to forget.
+    # Usually there is no count to reset, so the result does not matter.
     lone.slots.forget_starts(lone.slot).wait()
     _start(run, lone)
     _await_health(run, lone, probe)
@@ -33,14 +33,14 @@ def perform(run: Run) -> None:
 
 def _start(run: Run, lone: Lone) -> None:
     began, slot, facade = now(), lone.slot, f"{lone.service.name}.service"
-    # The facade alone may have been stopped and started: the slots come with it, and this one is asked for by name.
+    # The facade brings the slots up, but may itself be up without them: start this slot by name, too.
     for unit in (facade, lone.service.slot(slot)):
         if lone.slots.start_unit(slot, unit):
             continue
         limit = lone.service.health.start_timeout
         if now() - began >= limit:
             raise _given_up(run, lone, Refused(f"release {lone.release} was not ready within {limit} s of its start"))
-        # What systemd or sudo has said stands for itself.
+        # The output of systemd or sudo says why.
         lone.record("failed")
         raise Failed(f"{unit} did not start")
 
@@ -55,7 +55,7 @@ def _await_health(run: Run, lone: Lone, probe: Probe) -> None:
 
 
 def _given_up(run: Run, lone: Lone, why: Stopped) -> Stopped:
-    """What to raise, once the service's last words are told and the history says that it failed."""
-    units.said(run, lone.service.slot(lone.slot), "-n", "20")
+    """Report the service's last log lines, record the failure, and return the error to raise."""
+    units.report_journal(run, lone.service.slot(lone.slot), "-n", "20")
     lone.record("failed")
     return why

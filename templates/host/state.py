@@ -1,4 +1,4 @@
-"""How a service stands on this host: what its links, its units and its locks say at this moment. Reads only."""
+"""Read the state of a service on this host from its links, its units and its locks. Changes nothing."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonoto
               "Result", "ExecMainStatus", "ExecMainExitTimestampMonotonic", "IPAccounting",
               "IPIngressBytes")  # fmt: skip
 _PATIENCE = 5
-"""Seconds in which the health check has to be answered."""
+"""Seconds in which the health check must be answered."""
 _OVERDUE = 60
-"""Seconds beyond its drains after which a watch that has not ended hangs, and watches nothing."""
+"""Seconds beyond its drains after which a guard counts as hung."""
 _TRIES = 20
 _SAID = 1 << 16
-"""Letters of a text that are told."""
+"""Characters to report of a text."""
 
 Units = Mapping[str, Mapping[str, str]]
-"""What systemd says, by unit and property; nothing of units that it does not answer for."""
+"""Properties as systemd reports them, by unit and name; no unit that it does not answer for."""
 
 
 class Links:
-    """Which slot is committed, which has the traffic, and which release is in each."""
+    """The slot that is committed, the one that has the traffic, and the release in each."""
 
     def __init__(self, service: Service) -> None:
         root, places = service.root, f"{locks.RUN}/{service.name}"
         self.current = _slot(_link(f"{root}/current"))
         self.releases = {slot: _link(f"{root}/slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
-        # The second is of a host that an older version has set up.
+        # An older version's setup made the second link.
         self.live = _slot(_link(f"{places}/live")) or self._former(_link(f"{places}/ctl/live"), root)
         self.tries = tuple(_names(f"{places}/try")[:_TRIES])
 
@@ -70,45 +70,45 @@ def _names(path: str) -> list[str]:
 
 
 def ask_units(service: Service, *, surveyed: bool) -> Units:
-    """All units of the service and of nginx, in one call; surveyed: more than whether each is up."""
+    """Ask for all units of the service and for nginx, in one call; surveyed: more than whether each is up."""
     slots = [service.slot(slot) for slot in SLOTS]
     watches = [service.watch(slot) for slot in SLOTS]
     names = ["nginx.service", f"{service.name}.service", *slots, *watches, *service.processes]
     if surveyed:
         return _show([*names, *jobs(service)])
-    # Whether they are up is all that a run wants to know, and is told in half the time.
+    # A run needs no more than their state, and `is-active` takes half the time.
     states = programs.ask("systemctl", "is-active", *names).output.split()
     return {name: {"ActiveState": state} for name, state in zip(names, states)}
 
 
 def jobs(service: Service) -> list[str]:
-    """The units that timers start."""
+    """Return the units that timers start."""
     return [f"{name[: -len('.timer')]}.service" for name in service.processes if name.endswith(".timer")]
 
 
 def _show(names: list[str]) -> Units:
-    """One after another as they were asked for, with an empty line between."""
-    words = [word for name in PROPERTIES for word in ("-p", name)]
-    told = programs.ask("systemctl", "show", "--no-pager", *words, *names).output
-    blocks = told.split("\n\n") if told else []
+    """Return the properties of units. systemctl prints the units in the order asked, an empty line between two."""
+    options = [word for name in PROPERTIES for word in ("-p", name)]
+    text = programs.ask("systemctl", "show", "--no-pager", *options, *names).output
+    blocks = text.split("\n\n") if text else []
     return {name: dict(line.partition("=")[::2] for line in block.splitlines()) for name, block in zip(names, blocks)}
 
 
 class Look:
-    """One look at a service. units: what systemd said of them."""
+    """The state of a service at one moment. units: as systemd reported them."""
 
     def __init__(self, service: Service, links: Links, units: Units) -> None:
         self.service, self.links, self._units = service, links, units
 
     def state(self, unit: str) -> str:
-        """Whether a unit is active, inactive, failed or on its way; empty where systemd does not answer."""
+        """Return whether a unit is active, inactive, failed or changing; empty if systemd does not answer."""
         return self._units.get(unit, {}).get("ActiveState", "")
 
-    def told(self) -> State:
-        """The state, but for what the health check and the directories say."""
+    def facts(self) -> State:
+        """Return the state, without the health check and the directories."""
         service, links = self.service, self.links
         probation, finishing = self._probation()
-        found = activity.look(service.name)
+        active = activity.look(service.name)
         return State(
             current=links.current,
             live=links.live,
@@ -119,13 +119,13 @@ class Look:
             processes={unit: self.state(unit) for unit in service.processes},
             probation=probation,
             finishing=finishing,
-            busy=found.busy,
-            adrift=found.adrift,
+            busy=active.busy,
+            adrift=active.adrift,
             maintenance=_maintenance(service.root),
         )
 
     def _probation(self) -> tuple[int | None, bool]:
-        """Seconds left to what has the traffic and is not committed; or whether something was that, a moment ago."""
+        """Return the seconds left of a probation, and whether one has just ended and its guard cleans up."""
         text, links = _until(self.service.name), self.links
         if links.serves == links.current:
             return None, bool(links.current) and self._watched(links.current, text)
@@ -134,7 +134,7 @@ class Look:
         return math.ceil(max(0.0, int(text) / 100 - now())), False
 
     def _watched(self, slot: str, text: str) -> bool:
-        """Whether a watch is at work. Killed, it is not there for a moment, and comes back."""
+        """Return whether a guard is at work. systemd restarts a killed one, which is activating until then."""
         digits = text.rpartition(" ")[2] if text.startswith(("taken ", "drain ")) else text
         if not digits.isdigit():
             return False
@@ -143,7 +143,7 @@ class Look:
         return self.state(self.service.watch(slot)) in {"active", "activating"}
 
     def ask_health(self, wanted: str) -> Health:
-        """Whether what has the traffic is well; nothing where it is not up, or is not the release that is wanted."""
+        """Ask the live slot and the front door; nothing if the slot is not up or has not the wanted release."""
         slot = self.links.serves
         if not slot or self.state(self.service.slot(slot)) != "active":
             return Health()
@@ -157,7 +157,7 @@ class Look:
 
 
 def _until(name: str) -> str:
-    """What the watch is to do, as `turns.Until` has it; empty where there is nothing."""
+    """Return the guard's task, as `turns.Until` has it; empty if there is none."""
     try:
         with Folder.open(f"{locks.RUN}/{name}/ctl/probation") as folder:
             return Until(folder).text
@@ -166,7 +166,7 @@ def _until(name: str) -> str:
 
 
 def _maintenance(root: str) -> str | None:
-    """What the page's own file says; an empty object where a hand has closed the door."""
+    """Return the page's state.json; None if the door is open, an empty object if it was closed by hand."""
     if not os.path.lexists(f"{root}/maintenance"):
         return None
     try:

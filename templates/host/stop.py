@@ -9,7 +9,7 @@ from .units import systemctl
 
 
 def perform(run: Run) -> None:
-    """See the step's keys at `steps.stop` of the controller."""
+    """Stop all units, and disable them if asked. `steps.stop` of the controller has the step's keys."""
     lone = Lone(run, "stop", "there is nothing to stop")
     _end_trial(lone)
     run.point("stop.live")
@@ -29,20 +29,20 @@ def perform(run: Run) -> None:
 
 
 def _end_trial(lone: Lone) -> None:
-    """Give up what is on probation: the committed release is the one that a start brings back."""
+    """Give up a release on probation: a start brings back the committed one."""
     ended = systemctl("stop", *map(lone.service.watch, SLOTS)).wait()
     lone.slots.require(ended, "the watch of the release on probation cannot be stopped")
     if lone.slots.live != lone.slot:
-        lone.slots.lead(lone.slot)
+        lone.slots.move_traffic(lone.slot)
 
 
 def _stop(run: Run, lone: Lone) -> None:
-    """In one transaction of systemd; what puts off its end is killed."""
+    """Stop the units in one transaction of systemd; kill slots that put off their end."""
     stopping = systemctl("stop", *run.step["units"])
     late = lone.slots.await_end(stopping, lone.slots.bound, *SLOTS)
     lone.slots.require(stopping.wait(), "the service cannot be stopped")
     if late:
         run.report("warning", f"the service put off its end for longer than {lone.slots.bound} s, and was killed")
     for slot in SLOTS:
-        # What was about to be started again keeps the count of that. Mostly there is none to forget.
+        # A slot that systemd was about to restart keeps its count. Usually there is none to reset.
         lone.slots.forget_starts(slot).wait()

@@ -1,4 +1,4 @@
-"""What people want to know of a host, and no run: its system, its room, its rights, and what the slots use."""
+"""Facts that operators ask for and no run needs: a host's system, disk space, rights, and what the slots use."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .used import by_age, in_use, named_by
 
 _SECONDS = 20
 _PIDS = 4096
-"""Processes of a slot that are looked at."""
+"""Processes to look at in a slot."""
 _NEVER_COUNTED = str(2**64 - 1)
-"""What older versions of systemd say of bytes that were never counted."""
+"""Older versions of systemd report this if they never counted bytes."""
 
 
 class Questions:
-    """Those that take a program each, asked side by side from the beginning. rights: whether sudo is asked."""
+    """The questions that take a program each, asked in parallel. rights: whether to ask sudo."""
 
     def __init__(self, service: Service, *, rights: bool) -> None:
         self._service, self._rights = service, rights
         self._systemd = Background(lambda: programs.ask("systemctl", "--version", seconds=_SECONDS).output)
         self._certificate = Background(lambda: _certificate_end(service.name))
-        # Asked about, and not used.
+        # Asks sudo about the rule, without using it.
         self._rules = Background(lambda: rights and allowed("start", service.slot("blue")))
 
-    def told(self, links: Links, units: Units, root: Folder | None) -> Survey:
-        """The answers. root: the directory of the service, if it is there."""
+    def facts(self, links: Links, units: Units, root: Folder | None) -> Survey:
+        """Return the answers. root: the directory of the service, if it exists."""
         version = re.match(r"systemd ([0-9]+)", self._systemd.result())
         room = os.statvfs(_existing(self._service.root))
         serves = links.serves
@@ -55,8 +55,8 @@ class Questions:
         )
 
     def slots(self, known: Mapping[str, Slot], units: Units) -> dict[str, Slot]:
-        """What is known of each slot, and what it uses."""
-        return {name: slot(units.get(self._service.slot(name), {}), one) for name, one in known.items()}
+        """Add to each known slot what it uses."""
+        return {name: slot(units.get(self._service.slot(name), {}), known[name]) for name in known}
 
 
 def _existing(path: str) -> str:
@@ -66,7 +66,7 @@ def _existing(path: str) -> str:
 
 
 def _read(path: str, limit: int) -> str:
-    """The beginning of a file; empty where it may not be read."""
+    """Return the beginning of a file; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(limit).decode("utf-8", "replace")
@@ -75,89 +75,89 @@ def _read(path: str, limit: int) -> str:
 
 
 def _system() -> str:
-    """How it calls itself. Read as a text, whoever wrote it."""
-    named = re.findall(r"^PRETTY_NAME=(.*)", _read("/etc/os-release", 1 << 16), re.MULTILINE)
-    return named[-1].replace('"', "").replace("'", "")[:200] if named else ""
+    """Return the name of the system. os-release is a shell script, but only read as text."""
+    names = re.findall(r"^PRETTY_NAME=(.*)", _read("/etc/os-release", 1 << 16), re.MULTILINE)
+    return names[-1].replace('"', "").replace("'", "")[:200] if names else ""
 
 
 def _certificate_end(name: str) -> str:
     path = f"/etc/{name}/tls/certificate.pem"
     if not os.access(path, os.R_OK):
         return ""
-    told = programs.ask("openssl", "x509", "-noout", "-enddate", "-in", path, seconds=_SECONDS)
-    return told.output.strip().partition("=")[2][:100] if told.well else ""
+    answer = programs.ask("openssl", "x509", "-noout", "-enddate", "-in", path, seconds=_SECONDS)
+    return answer.output.strip().partition("=")[2][:100] if answer.well else ""
 
 
 def _number(text: str | None) -> int | None:
-    """A number of systemd's; None for `[not set]`."""
+    """Parse a number that systemd prints; None for `[not set]`."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 21 else None
 
 
 def _seconds(text: str | None) -> int | None:
-    """Seconds since boot of a moment that systemd tells in millionths; None for one that never was."""
+    """Convert systemd's microseconds since boot to seconds; None for a moment that never was."""
     return (_number(text) or 0) // 1_000_000 or None
 
 
 def _job(units: Units, unit: str) -> Job:
-    told = units.get(unit, {})
-    ended = _seconds(told.get("ExecMainExitTimestampMonotonic"))
-    return Job(told.get("ActiveState", ""), told.get("Result", ""), _number(told.get("ExecMainStatus")), ended)
+    shown = units.get(unit, {})
+    ended = _seconds(shown.get("ExecMainExitTimestampMonotonic"))
+    return Job(shown.get("ActiveState", ""), shown.get("Result", ""), _number(shown.get("ExecMainStatus")), ended)
 
 
-def slot(told: Mapping[str, str], known: Slot) -> Slot:
-    """What is known of a slot, and what it uses. told: by systemd."""
-    main = _number(told.get("MainPID"))
-    found = known._replace(
-        began=_seconds(told.get("ActiveEnterTimestampMonotonic")),
-        restarts=_number(told.get("NRestarts")),
-        memory=_number(told.get("MemoryCurrent")),
+def slot(shown: Mapping[str, str], known: Slot) -> Slot:
+    """Add to a known slot what it uses. shown: its unit's properties."""
+    main = _number(shown.get("MainPID"))
+    counted = known._replace(
+        began=_seconds(shown.get("ActiveEnterTimestampMonotonic")),
+        restarts=_number(shown.get("NRestarts")),
+        memory=_number(shown.get("MemoryCurrent")),
     )
     if not main:
-        return found
+        return counted
     workers = _read(f"{PROC}/{main}/task/{main}/children", 1 << 16).split()
-    pids = _read(f"/sys/fs/cgroup{told.get('ControlGroup', '')}/cgroup.procs", 1 << 16).split()
-    # A host that is a container may see another group there than its own.
+    pids = _read(f"/sys/fs/cgroup{shown.get('ControlGroup', '')}/cgroup.procs", 1 << 16).split()
+    # In a container this path may be another cgroup.
     pids = (pids if str(main) in pids else [str(main), *workers])[:_PIDS]
     pss = _sum(pids, "smaps_rollup", "Pss")
-    return found._replace(workers=len(workers), pss=pss, rss=None if pss else _sum(pids, "status", "VmRSS"))
+    return counted._replace(workers=len(workers), pss=pss, rss=None if pss else _sum(pids, "status", "VmRSS"))
 
 
 def _sum(pids: list[str], file: str, word: str) -> int | None:
-    """Bytes of all processes together; None unless every one of them can be asked."""
-    found = [
+    """Return the bytes of all processes together; None unless all of them can be read."""
+    matches = [
         re.search(rf"^{word}:\s*([0-9]+) kB", _read(f"{PROC}/{pid}/{file}", 1 << 14), re.MULTILINE) for pid in pids
     ]
-    return sum(int(one[1]) for one in found if one) * 1024 if all(found) else None
+    return sum(int(match[1]) for match in matches if match) * 1024 if all(matches) else None
 
 
-def _isolation(told: Mapping[str, str]) -> Isolation:
-    """What keeps the service from networks that its `needs` do not name, as it came out."""
-    main = _number(told.get("MainPID"))
+def _isolation(shown: Mapping[str, str]) -> Isolation:
+    """Return the isolation in effect from networks that the service's `needs` do not name."""
+    main = _number(shown.get("MainPID"))
     routes = _read(f"{PROC}/{main}/net/route", 1 << 16) if main else ""
     if not routes:
         return Isolation()
     addresses = [line for line in _read(f"{PROC}/{main}/net/if_inet6", 1 << 16).splitlines() if line[-3:] != " lo"]
     outside = len(routes.splitlines()) > 1 or bool(addresses)
-    if told.get("IPAccounting") != "yes":
+    if shown.get("IPAccounting") != "yes":
         return Isolation(outside)
-    # It has counters where the kernel let it put the filter there.
-    counted = told.get("IPIngressBytes", "")
+    # systemd has counters only if the kernel let it install the filter.
+    counted = shown.get("IPIngressBytes", "")
     return Isolation(outside, counted.isdigit() and counted != _NEVER_COUNTED)
 
 
 def _used(root: Folder, links: Links, service: str) -> list[tuple[str, Used]]:
-    """The releases of no slot from which something runs."""
-    found = []
+    """Return the releases of no slot from which something runs."""
+    releases_in_use = []
     with suppress(OSError), root.below("releases") as releases:
         for place, name in enumerate(by_age(releases), 1):
             if name not in links.releases.values() and in_use(releases, name, service):
                 users = {*named_by(service, name), *_openers(f"{root.path}/releases/{name}")}
-                found.append((name, Used(place, tuple(sorted(users)[:_PIDS]))))
-    return found
+                releases_in_use.append((name, Used(place, tuple(sorted(users)[:_PIDS]))))
+    return releases_in_use
 
 
 def _openers(path: str) -> Iterator[int]:
-    """The processes that have a directory open, as far as this account may know."""
+    """Yield the processes that have a directory open, as far as this account can see."""
     for pid in filter(str.isdigit, os.listdir(PROC)):
         with suppress(OSError):
             if any(_leads(f"{PROC}/{pid}/fd/{file}", path) for file in os.listdir(f"{PROC}/{pid}/fd")):

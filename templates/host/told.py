@@ -1,7 +1,7 @@
-"""What the step `facts` tells of a host: one object, its keys and their types, which both sides share.
+"""The facts of a host, which the step `facts` reports: one object, whose keys and types both sides share.
 
-The program fills it in; the controller reads an answer by these very types, and believes nothing else. An empty text,
-an empty list and None mean that there is nothing of that kind, or that nobody asked for it.
+The host's program fills it in; the controller reads an answer by these types and accepts nothing else. An empty text,
+an empty list and None mean that there is nothing of that kind, or that the step did not ask for it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _NONE: Mapping[str, Any] = {}
 
 
 class Machine(NamedTuple):
-    """time: seconds since 1970 by the host's clock; ipv6: whether it has that; tools: paths of programs, by name.
+    """The machine. time: seconds since 1970 by the host's clock; ipv6: has it; tools: paths of programs, by name.
 
-    web_accounts: which of www-data and nginx it has; root: whether root is to be had, where `rights` are asked for.
+    web_accounts: those of www-data and nginx that exist; root: the account can become root, if `rights` are asked for.
     """
 
     time: int = 0
@@ -27,9 +27,10 @@ class Machine(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What setup wrote into /etc/NAME/setup. account: the deploy account, empty until a setup came to its end.
+    """The record in /etc/NAME/setup; what setup did not write is empty.
 
-    files: the first digest of each file that was asked for, by path. The rest is empty where it was not written.
+    account: the deploy account, empty until a setup has finished.
+    files: the first digest of each file that was asked for, by path.
     """
 
     layout: str = ""
@@ -43,7 +44,7 @@ class Record(NamedTuple):
 class Python(NamedTuple):
     """An interpreter on a host.
 
-    flaws: why the service may not be able to run it, or should not, as kind and path: `hidden /home; open /opt/x`.
+    flaws: why the service may be unable to run it, or should not, as kind and path: `hidden /home; open /opt/x`.
     """
 
     path: str
@@ -56,10 +57,14 @@ class Python(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """state: as systemd has it; release: of its link. What follows is told with the survey, and None where not known.
+    """A slot. state: as systemd reports it; release: from its link. The rest comes with the survey; None if unknown.
 
-    began: seconds between boot and start; restarts: by systemd; memory: bytes as systemd counts them; workers: how
-    many; pss, rss: bytes of its processes where systemd does not count, with shared pages by part, or whole in each.
+    began: seconds between boot and start
+    restarts: by systemd
+    memory: bytes, as systemd counts them
+    workers: number of workers
+    pss: bytes of its processes without systemd's count, each shared page divided among its users
+    rss: the same if pss is unknown, each shared page counted in every process
     """
 
     state: str = ""
@@ -73,7 +78,7 @@ class Slot(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A unit that a timer starts. state, result: as systemd has them; ended: seconds between boot and its last end."""
+    """A unit that a timer starts. state, result: as systemd reports them; ended: seconds from boot to its last end."""
 
     state: str = ""
     result: str = ""
@@ -82,20 +87,24 @@ class Job(NamedTuple):
 
 
 class Health(NamedTuple):
-    """What the slot that has the traffic and the front door answered: `ok`, or what is wrong with it."""
+    """Answers of the live slot and the front door to the health check: `ok`, or what is wrong."""
 
     slot: str = ""
     front: str = ""
 
 
 class State(NamedTuple):
-    """The service. current, live: the slot that is committed, and the one that has the traffic.
+    """The service. current, live: the committed slot, and the one that has the traffic.
 
-    tries: slots that systemd starts though they are not committed; facade, nginx, processes: states, by unit.
-    probation: seconds left to the live release, None without one; finishing: one has ended, its watch cleans up.
-    busy: the line of who activates at this moment; adrift: its controller is gone; activating: it outlasted the wait.
-    maintenance: what lies in its state.json, None while the door is open; pruning: a prune was cut.
-    lists: the digests of MANIFEST and LAUNCHERS of the release that was asked for, empty where it is not as they say.
+    tries: slots that systemd would start though they are not committed
+    facade, nginx, processes: states of units; of processes by unit
+    probation: seconds left of it, None without one; finishing: one has ended, and its guard cleans up
+    busy: the holder's line of the run that activates now
+    adrift: the controller of that run is gone
+    activating: that run was still at work after the wait
+    maintenance: content of its state.json, None while the door is open
+    pruning: a prune was interrupted
+    lists: digests of MANIFEST and LAUNCHERS of the release that was asked for, empty if its files differ from them
     """
 
     current: str = ""
@@ -119,16 +128,16 @@ class State(NamedTuple):
 
 
 class Used(NamedTuple):
-    """A release of no slot from which something runs. place: among all, the newest being 1; pids: as far as known."""
+    """A release of no slot from which something runs. place: 1 for the newest of all; pids: as far as known."""
 
     place: int = 0
     pids: tuple[int, ...] = ()
 
 
 class Isolation(NamedTuple):
-    """Of the slot that serves. outside: whether it has addresses beside loopback.
+    """The isolation of the live slot. outside: it has addresses beside loopback.
 
-    filtered: whether systemd counts what it filters, as it does where the kernel lets it filter; None if not asked to.
+    filtered: systemd counts what it filters, so the kernel lets it filter; None if it was not asked to count.
     """
 
     outside: bool = False
@@ -136,9 +145,9 @@ class Isolation(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What people want to know, and no run. uptime: seconds; systemd: its version; selinux: whether it enforces.
+    """Facts that operators ask for and no run needs. uptime: seconds; systemd: its version; selinux: it enforces.
 
-    certificate_end: as openssl prints it; jobs: by unit; used: by release; rules: whether sudo knows those of setup.
+    certificate_end: as openssl prints it; jobs: by unit; used: by release; rules: sudo has the rules of setup.
     """
 
     uptime: int = 0
@@ -155,10 +164,10 @@ class Survey(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A host. The first four are root's own word where root looks; the rest is read with the deploy account's rights.
+    """A host. Root reads the first four if the step runs as root; the rest is read with the deploy account's rights.
 
-    files: SHA-256 of the files that were asked for and of the certificate, by path, as far as they may be read.
-    loopback: whether the unit of an older version leaves the host's loopback to the service.
+    files: SHA-256 of the files that were asked for and of the certificate, by path, as far as they can be read.
+    loopback: the unit of an older version leaves the host's loopback open to the service.
     """
 
     machine: Machine = Machine()
@@ -171,7 +180,7 @@ class Told(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """A value of these types as JSON has it."""
+    """Return a value of these types as plain JSON values."""
     if hasattr(value, "_asdict"):
         return {key: plain(inner) for key, inner in value._asdict().items()}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A host of the first layout: its traffic goes by a link of the deploy account, and comes to go by root's."""
+"""Move the traffic of a host of the first layout from a link of the deploy account to root's link."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _LOCKS = (".activating", ".running", ".staging", ".history")
 _SLOTS = ("blue", "green")
 
 
-def lead(name: str, root: str) -> None:
-    """Let root's link lead to the committed slot, where it leads nowhere yet: one bit of the account's link is read."""
+def make_live_link(name: str, root: str) -> None:
+    """Point root's link, if it is missing, at the committed slot. Only one bit of the account's link is read."""
     with Folder.open(f"/run/{name}") as folder:
         for slot in _SLOTS:
             if folder.status("live") is None and os.path.exists(f"{root}/current/is-{slot}"):
                 os.symlink(slot, "live", dir_fd=folder.descriptor)
 
 
-def lead_on(run: Run, name: str, account: Account) -> None:
-    """Lead the former link on to root's: for workers of nginx that end, and for the proxy of `listen:`."""
+def redirect_former_link(run: Run, name: str, account: Account) -> None:
+    """Point the former link at root's, once: workers of nginx that end and the proxy of `listen:` still use it."""
     former = f"/run/{name}/ctl/live"
     if not os.path.islink(former) or os.readlink(former) == f"/run/{name}/live":
         return
-    # A watch of the first layout would commit past root's link, and stop the slot that it leads to.
+    # A guard of the first layout would commit without root's link, and stop the slot that has the traffic.
     programs.systemctl("stop", *(f"{name}-probation@{slot}.service" for slot in _SLOTS))
-    run.say("live", "root leads the traffic from now on")
-    keep_former_way(name, run.id, account)
+    run.say("live", "a link of root's leads the traffic from now on")
+    point_former_link(name, run.id, account)
     proxy = f"{name}-listen.service"
     if programs.active(proxy):
-        told = f"until a reboot it goes by a link of {account.name}, or until you cut what it carries"
-        run.report("warning", f"{proxy} was not restarted: {told}: systemctl restart {proxy}")
+        until = f"it uses a link of {account.name} until a reboot, or a restart, which cuts its connections"
+        run.report("warning", f"{proxy} was not restarted: {until}: systemctl restart {proxy}")
 
 
-def keep_former_way(name: str, run: str, account: Account) -> None:
-    """Let the link that traffic went by in the first layout lead to root's."""
+def point_former_link(name: str, run: str, account: Account) -> None:
+    """Point the link that carried the traffic in the first layout at root's link."""
     part = f"live.new-{run}"
 
     def work(_: object) -> None:
@@ -51,13 +51,13 @@ def keep_former_way(name: str, run: str, account: Account) -> None:
 
 
 def _drop(folder: Folder, name: str) -> None:
-    """Remove a file or a link of a former layout; anything else of that name is not ours, and stays."""
+    """Remove a file or a link of a former layout; keep anything else of that name, which is not ours."""
     with suppress(OSError):
         folder.remove(name)
 
 
-def forget(name: str, root: str, account: Account) -> None:
-    """Remove what nothing looks for any more, once the record says so."""
+def remove_former_files(name: str, root: str, account: Account) -> None:
+    """Remove the files of the first layout, once the record names a later one."""
 
     def work(_: object) -> None:
         with Folder.open(root) as folder:

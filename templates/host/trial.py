@@ -1,4 +1,4 @@
-"""A release on its way to the traffic: committed, or taken back. The run itself does that, and its guard."""
+"""Commit or undo the activation of a release. The run itself does that, or its guard."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BOOT_LINKS = "/etc/systemd/system/multi-user.target.wants"
 
 
 class Trial:
-    """stage: the first word of its named places. old, new: the slots of the committed release and of this one.
+    """The activation of a release. stage: the first word of its failpoints; old, new: the committed slot and its own.
 
-    switched: whether the traffic may have moved; why: why it did not hold.
+    switched: whether the traffic may have moved; why: the reason of a failure.
     """
 
     def __init__(self, run: Run, service: Service, stage: str) -> None:
@@ -36,35 +36,32 @@ class Trial:
         self.why = ""
         self._restarted = 0.0
 
-    def judge(self) -> None:
-        """Hold the release to its own health check from now on."""
+    def load_health_check(self) -> None:
+        """Load the release's own health check."""
         self.probe = Probe(self.service, self.release)
 
     def record(self, state: str, why: str = "") -> None:
         """Write a line into the history."""
         with self.run.surely():
-            # What serves may be what fills the disk.
+            # The release that serves may be what fills the disk.
             write = history.try_record if self.step["stop_first"] else history.record
             write(self.run, self.root, self.step["action"], self.release, state, why)
 
     @property
     def committed(self) -> bool:
-        """Whether the rename has happened, which decides, whatever came after it."""
+        """True once `current` has moved, whatever came after that."""
         return self.slots.current == self.new
 
-    # Forward
+    # Commit
 
     def commit(self) -> None:
-        """The point of no return."""
+        """Move `current`: the point of no return."""
         self.run.point(f"{self.stage}.commit")
         self.slots.relink(f"slots/{self.new}", "", "current")
         self.run.point(f"{self.stage}.committed")
 
     def follow_up(self) -> None:
-        """What follows from a commit for everybody who uses the service; nothing where this has done it already.
-
-        A guard does it once more where its run has died in the middle.
-        """
+        """Do what follows from a commit, unless this process has done it: a guard repeats it if its run died."""
         if self._restarted:
             return
         self.record_commit()
@@ -75,13 +72,13 @@ class Trial:
             self._require(systemctl("start", facade).wait(), f"does not start {facade}")
         self.run.point(f"{self.stage}.facade")
         for unit in self.service.processes:
-            # What came of it is looked at in the end.
+            # `watch_processes` looks at the result.
             systemctl("restart", unit).wait()
         self._restarted = now()
         self.run.point(f"{self.stage}.processes")
 
     def record_commit(self) -> None:
-        """Put it on the disk, and into the history."""
+        """Sync the commit to the disk, and write it into the history."""
         self._sync("", f"slots/{self.new}")
         self.run.point(f"{self.stage}.follow")
         if not _is_end_of(history.last(self.root), self.run.id):
@@ -94,7 +91,7 @@ class Trial:
                 folder.sync()
 
     def _enable(self) -> None:
-        """Whoever deploys to a service that was stopped and disabled wants it back, at the next boot too."""
+        """Enable a service that was stopped and disabled: a deploy brings it back, at the next boot too."""
         if not os.path.islink(f"{BOOT_LINKS}/{self.service.name}.service"):
             self.run.say("enable", "a boot starts it again")
             self._require(systemctl("enable", *self.service.enabled).wait(), "does not enable it for the next boot")
@@ -103,7 +100,7 @@ class Trial:
         self.slots.require(well, f"release {self.release} serves and is committed, but systemd {what}")
 
     def watch_processes(self) -> None:
-        """To systemd a unit has started even if its command ends in the next moment: look at them after a second."""
+        """Warn of processes that are not up after a second: for systemd a command that ends at once has started."""
         if not self.service.processes:
             return
         self.run.pause(max(0.0, self._restarted + 1 - now()))
@@ -113,29 +110,29 @@ class Trial:
             if again or shown.get("ActiveState") in {"failed", "inactive", "activating"}:
                 self.run.report("warning", f"{unit} does not stay up: see journalctl -u {unit}")
 
-    # Back
+    # Undo
 
-    def lead_back(self) -> bool:
-        """Move the traffic to the former slot; False, which `why` says then, where it stays with this one.
+    def restore_traffic(self) -> bool:
+        """Move the traffic to the old slot; return False, with that in `why`, if it stays with the new one.
 
-        This one is left as it is then: any answer is better than none.
+        The new slot is left running then: any answer is better than none.
         """
-        self.slots.lead(self.old)
+        self.slots.move_traffic(self.old)
         if self.slots.live != self.new:
             return True
         self.why = f"{self.why}; the traffic could not go back, and stays with slot {self.new}"
         return False
 
     def undo(self) -> None:
-        """First the traffic, then the slot that did not hold."""
-        back = not (self.switched and self.old) or self.lead_back()
+        """Move the traffic back, then stop the new slot."""
+        back = not (self.switched and self.old) or self.restore_traffic()
         with self.run.surely():
             self.slots.forget_links()
         self.run.point(f"{self.stage}.undo")
         if not back:
             self.record("failed", self.why)
             return
-        # Before the switch it has no users, and may be deaf.
+        # Before the switch it has no users, and may ignore a stop.
         self.slots.end(self.new, at_once=not self.switched)
         self._revive_former()
         if not self.old:
@@ -145,13 +142,13 @@ class Trial:
         self.run.point(f"{self.stage}.failed")
 
     def start_former(self) -> None:
-        """Start what the traffic goes back to, where it is stopped."""
+        """Start the old slot, which is stopped, for the traffic that goes back to it."""
         self.run.say("recover", f"slot {self.old} was stopped, and is started")
         self.slots.forget_starts(self.old).wait()
         self.slots.start_unit(self.old, self.service.slot(self.old))
 
     def _revive_former(self) -> None:
-        """What was stopped first serves again, with its workers: whoever answers is better than nobody."""
+        """Start the old slot and its processes again if they were stopped first."""
         if not self.step["stop_first"] or not self.old or units.states(self.service.slot(self.old)) == ["active"]:
             return
         self.start_former()
@@ -159,16 +156,16 @@ class Trial:
             systemctl("restart", unit).wait()
 
     def _end_all(self) -> None:
-        """Without a former release there is nothing to go back to: nothing runs, and nothing would at a boot."""
+        """Stop everything, since there is no former release: nothing would run after a boot, either."""
         if self.switched:
-            self.slots.lead("none")
+            self.slots.move_traffic("none")
         if self.service.front.listen:
             name = self.service.name
             systemctl("stop", f"{name}-listen.socket", f"{name}-listen.service").wait()
 
 
 def _is_end_of(line: str, run: str) -> bool:
-    """Whether a line of the history says that this run is done."""
+    """Return whether a line of the history says that this run is done."""
     try:
         entry = json.loads(line)
         return bool((entry["run"], entry["state"]) == (run, "done"))

@@ -1,4 +1,4 @@
-"""Whether a place is root's alone, all the way from `/`."""
+"""Check that a place is root's alone, all the way from `/`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .run import Refused
 def require_roots_own(*paths: str) -> None:
     """Raise Refused unless only root can put another file or directory in the place of these.
 
-    Looked at are the path as it is named and the one that its links lead to; what is not there yet is left out.
+    Checks each path as it is named and the path that its links lead to; skips what does not exist yet.
     """
     for path in (*paths, *(os.path.realpath(path) for path in paths)):
         for place in _places(path):
             try:
-                found = os.lstat(place)
+                status = os.lstat(place)
             except FileNotFoundError:
                 continue
-            if not _roots_alone(found):
+            if not _roots_alone(status):
                 raise Refused(
                     f"{place} is not root's alone, and root writes below it: "
                     f"chown root:root {place} && chmod go-w {place}"
@@ -34,6 +34,6 @@ def _places(path: str) -> Iterator[str]:
     yield path
 
 
-def _roots_alone(found: os.stat_result) -> bool:
-    others = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != 0)
-    return found.st_uid == 0 and (stat.S_ISLNK(found.st_mode) or not others)
+def _roots_alone(status: os.stat_result) -> bool:
+    others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != 0)
+    return status.st_uid == 0 and (stat.S_ISLNK(status.st_mode) or not others)

@@ -1,4 +1,4 @@
-"""Whose turn it is to change the slots of a service: one run at a time, and the guard of the run before it first."""
+"""Take turns at changing the slots of a service: one run at a time, after the guard of the run before it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .run import Run, now
 from .service import Service
 
 _GUARD_WAIT = 30
-"""Seconds beyond its drains in which a guard comes to its end."""
+"""Seconds beyond its drains that a guard may take to end."""
 _OUTLIVED = 15
-"""Seconds beyond `drain` in which a run whose controller is gone comes to its end."""
+"""Seconds beyond `drain` that a run whose controller is gone may take to end."""
 
 
 class Until:
-    """What the guard of a run is to do, in /run/NAME/ctl/probation/until.
+    """The task of a run's guard, in /run/NAME/ctl/probation/until.
 
-    Empty: a run is at work. `TIME`: watch the release until then. `taken TIME`: finish or undo what a run left that
-    died. `drain TIME`: stop the old slot. `done`: nothing. TIME: of this boot, in hundredths of seconds.
+    Empty: a run is at work. `TIME`: watch the release until then. `taken TIME`: finish or undo the run, which died.
+    `drain TIME`: stop the old slot. `done`: nothing. TIME: hundredths of seconds since boot.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -32,7 +32,7 @@ class Until:
 
     @property
     def text(self) -> str:
-        """The first word is empty, a time, `taken`, `drain` or `done`."""
+        """The text of the file; empty if it cannot be read."""
         try:
             return self._folder.read("until", 200).decode("ascii", "replace").strip()
         except OSError:
@@ -40,31 +40,31 @@ class Until:
 
     @property
     def time(self) -> float:
-        """The end of the probation, of `now`; 0 where there is none."""
+        """The end of the probation, by the clock of `now`; 0 without one."""
         text = self.text
         return int(text) / 100 if text.isdigit() else 0
 
     def write(self, text: str) -> None:
-        """In place: a full /run has no room for a second one."""
+        """Write the file in place: a full /run has no room for a second one."""
         self._folder.overwrite("until", f"{text}\n".encode() if text else b"", 0o644)
 
     def begin(self, word: str, seconds: float = 0) -> None:
-        """Write a word, if any, and the time that it is in so many seconds."""
+        """Write a word, if any, and the time in so many seconds."""
         self.write(f"{word} {round((now() + seconds) * 100)}".lstrip())
 
     def finish(self) -> None:
-        """Nothing is left to do. A guard that reads anything else finds that out by itself."""
+        """Write that nothing is left to do. A guard that reads anything else finds that out by itself."""
         with suppress(OSError):
             self.write("done")
 
 
 class Turns:
-    """The locks of one service, and what its guard is to do."""
+    """The lock of changes of one service, and the task of its guard."""
 
     def __init__(self, run: Run, service: Service) -> None:
         self._run, self._service = run, service
         self.since = 0.0
-        """Since when it is our turn, by the host's clock."""
+        """The time since which we hold the lock, by the host's clock."""
         self.control = Folder.open(f"/run/{service.name}/ctl")
         self.control.make("probation", 0o755)
         self.folder = self.control.below("probation")
@@ -72,28 +72,28 @@ class Turns:
         self.activate = opened(service.name, "activate")
 
     def take(self, action: str, release: str) -> None:
-        """Hold the lock of whoever changes a slot; Busy with the line of who has it.
+        """Take the lock of changes; Busy, with the holder's line, if another run has it.
 
-        What a run that is gone has left is waited for, and in the end, ended.
+        Wait for a run whose controller is gone, and end it at last.
         """
-        if not (self._free() or self._after_the_watch() or self._outlive()):
-            raise self.activate.refuse()
-        self.occupy(action, release)
+        if not (self._take_free() or self._wait_for_guard() or self._wait_or_kill_stale_run()):
+            raise self.activate.refusal()
+        self.write_holder(action, release)
 
     def take_alone(self, action: str, release: Callable[[], str]) -> None:
-        """Hold it for what belongs to no run: it ends nobody, and is ended by nobody. release: as it is by then."""
-        if not (self._free() or self._after_the_watch()):
-            raise self.activate.refuse()
+        """Take it for a verb outside of any run, which ends no run and is ended by none. release: called afterwards."""
+        if not (self._take_free() or self._wait_for_guard()):
+            raise self.activate.refusal()
         self.activate.write(self._run.holder(action, release(), 0))
 
-    def occupy(self, action: str, release: str) -> None:
-        """Say who is at work here, and of which processes, which may be ended when their controller is gone."""
+    def write_holder(self, action: str, release: str) -> None:
+        """Write our run into the lock, with its process group, which may be ended once our controller is gone."""
         self.since = time.time()
         self.activate.write(self._run.holder(action, release, os.getpgrp()))
 
     @property
     def guarded(self) -> bool:
-        """Whether a guard is there."""
+        """True if a guard is at work."""
         with Lock(self._service.name, "guard") as guard:
             return guard.held
 
@@ -101,36 +101,36 @@ class Turns:
     def _patience(self) -> float:
         return 2 * self._service.drain + self._service.grace + _GUARD_WAIT
 
-    def _free(self) -> bool:
-        """Of a run that has died its guard takes the lock next, and goes first."""
+    def _take_free(self) -> bool:
+        """Take the lock if it is free; if its last run died, let the guard of that run take it first."""
         if not self.activate.take():
             return False
         if self.until.text or not self.guarded:
             return True
         self.activate.free()
-        self._run.say("recover", "what a run that has died left behind is put in order, which is waited for")
+        self._run.say("recover", "waiting until the guard of an interrupted run has cleaned up")
         with Lock(self._service.name, "guard") as guard:
             guard.wait(self._run, self._patience)
         return self.activate.take()
 
-    def _after_the_watch(self) -> bool:
-        """Wait for the end of a probation, or of the former slot, which is the host's own work, and nobody's run."""
+    def _wait_for_guard(self) -> bool:
+        """Wait until the guard has ended a probation or stopped the former slot, then take the lock."""
         text = self.until.text
         if not text or not self.guarded:
             return False
-        ends = "the last requests to the former release come to their end"
-        what = ends if text.startswith("drain") else "a probation comes to its end"
-        self._run.say("recover", f"{what}, which is waited for")
+        draining = text.startswith("drain")
+        event = "the last requests to the former release have ended" if draining else "a probation has ended"
+        self._run.say("recover", f"waiting until {event}")
         return self.activate.wait(self._run, self._patience)
 
-    def _outlive(self) -> bool:
-        """Give a run whose controller is gone time to come to its end, and then end it.
+    def _wait_or_kill_stale_run(self) -> bool:
+        """Give a run whose controller is gone time to end, and then end it; return whether we hold the lock.
 
-        Whoever gets here holds the lock of the run, since then nobody else is alive.
+        The caller holds the run lock, so no other controller is there.
         """
         group = _group(self.activate.read())
-        # Somebody else's process is no run of ours, and does not end for it.
-        if not group or group == os.getpgrp() or self.activate.stranger:
+        # A process of another user is no run of ours: ending the group would not free the lock.
+        if not group or group == os.getpgrp() or self.activate.foreign_holder:
             return False
         self._run.say("wait", "a run whose controller is gone comes to its end")
         if self._wait(self._service.drain + _OUTLIVED):

@@ -1,4 +1,4 @@
-"""Of a release of which most is here already only the difference comes: the rest is linked from the one that has it."""
+"""Link the unchanged files of a release from its base, a release on the host: only the difference is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 20
 
 
 def link_from(run: Run, releases: Folder, part: Folder, lists: Mapping[str, bytes]) -> None:
-    """Make the manifest out of that of the base, and link what has not changed; Edited unless that is as it was."""
+    """Make the manifest from that of the base, and link unchanged files; Edited if the base itself has changed."""
     base = run.step["base"]
     try:
         with releases.below(base) as there:
@@ -32,12 +32,12 @@ def link_from(run: Run, releases: Folder, part: Folder, lists: Mapping[str, byte
 
 
 def _manifest(base: Folder, part: Folder, lists: Mapping[str, bytes]) -> dict[str, str] | None:
-    """Write it, and return what of it is the base's, path to digest; None when it is not what it should come to."""
+    """Write the manifest and return the base's part of it, path to digest; None if its digest is wrong."""
     dropped = set(_text(lists, "DROPPED").split("\n"))
     there = release.listed(base, "MANIFEST") or {}
     same = {path: digest for path, digest in there.items() if path not in dropped}
     lines = [*(f"{digest}  {path}" for path, digest in same.items()), *_text(lists, "CHANGED").splitlines()]
-    # By the bytes of the path, which begins behind a digest and two blanks.
+    # Sorted by the bytes of the path, which follows a digest and two blanks.
     sorted_lines = sorted((line.encode("utf-8", "surrogateescape") for line in lines), key=lambda line: line[66:])
     manifest = b"".join(line + b"\n" for line in sorted_lines)
     if _text(lists, "DIGEST").split(" ")[0] != hashlib.sha256(manifest).hexdigest():
@@ -58,16 +58,16 @@ def _link(paths: list[str], source: Folder, target: Folder) -> None:
             try:
                 link(there.at(above), here.at(above), name)
             except OSError as error:
-                # What cannot be linked is found out by its digest; a full disk is nothing that was edited.
+                # The check of digests finds a file that could not be linked; but a full disk is no edit.
                 if error.errno in _DISK:
                     raise OSError(error.errno, error.strerror, f"{target.path}/{path}") from None
 
 
 def set_modes(run: Run, code: Folder, executable: set[str]) -> None:
-    """A file that was linked may be executable in one release and not in the other: there it is a copy."""
+    """Replace a linked file by a copy if it is executable in one of the two releases and not in the other."""
     for folder, name, path in code.walk():
-        found = folder.status(name)
-        if found and stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o100) != (path in executable):
+        status = folder.status(name)
+        if status and stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o100) != (path in executable):
             _copy(folder, name, f".part-{run.id}", 0o755 if path in executable else 0o644)
 
 

@@ -1,4 +1,4 @@
-"""Units of systemd, as the deploy account may change them: by sudo, with the exact words of its rules."""
+"""Change units of systemd as the deploy account may: by sudo, with the exact words of its rules."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from . import programs
 from .run import Run
 
 SYSTEMCTL = "/usr/bin/systemctl" if os.path.exists("/usr/bin/systemctl") else "/bin/systemctl"
-"""As the rules have it: below /bin where that is a directory of its own."""
+"""The path in the sudo rules: below /bin if that is a directory of its own."""
 _LINE = 4000
-"""Letters of a line of the journal that are reported: a line has no end but what is set to it."""
+"""Characters to report of a journal line, which can have any length."""
 
 
 class Child(programs.Started):
-    """A program that was started, and is waited for later."""
+    """A program that runs while the caller goes on."""
 
     def __init__(self, *words: str) -> None:
-        # What it writes may be heard by nobody any more, which is no reason for it to end.
+        # It must not end by SIGPIPE because nothing reads its output any more.
         super().__init__(*words, restore_signals=False)
 
     def wait(self) -> bool:
-        """Its end; whether it did what it was told."""
+        """Wait for its end; return whether it succeeded."""
         return self.ends_within(float("inf")) and self.well
 
     def ended(self, run: Run, seconds: float) -> bool:
-        """Whether it ends within so many seconds. A signal ends the wait, and not the program."""
+        """Return whether it ends within `seconds`. A signal ends the wait, not the program."""
         end = time.monotonic() + seconds
         while not self.ends_within(min(0.05, end - time.monotonic())):
             if time.monotonic() >= end:
@@ -37,43 +37,43 @@ class Child(programs.Started):
 
 
 def systemctl(*words: str) -> Child:
-    """Begin to tell systemd something."""
+    """Start systemctl, by sudo unless we are root."""
     return Child(*(() if os.geteuid() == 0 else ("sudo", "-n")), SYSTEMCTL, *words)
 
 
 def allowed(*words: str) -> bool:
-    """Whether the rules of sudo know these words; nothing is done."""
+    """Return whether the sudo rules allow these words; nothing is executed."""
     return os.geteuid() == 0 or programs.ask("sudo", "-n", "-l", SYSTEMCTL, *words).well
 
 
 def show(unit: str, *properties: str) -> Mapping[str, str]:
-    """These properties of a unit; empty where systemd does not answer."""
-    words = (word for name in properties for word in ("-p", name))
-    told = programs.ask("systemctl", "show", unit, "--no-pager", *words)
-    pairs = (line.partition("=") for line in told.output.splitlines())
-    return {key: value for key, _, value in pairs} if told.well else {}
+    """Return these properties of a unit; empty if systemd does not answer."""
+    options = (word for name in properties for word in ("-p", name))
+    answer = programs.ask("systemctl", "show", unit, "--no-pager", *options)
+    pairs = (line.partition("=") for line in answer.output.splitlines())
+    return {key: value for key, _, value in pairs} if answer.well else {}
 
 
 def states(*units: str) -> list[str]:
-    """Whether each is active, inactive, failed or on its way; as many words as units."""
-    told = programs.ask("systemctl", "is-active", *units).output.split()
-    return [*told, *["unknown"] * len(units)][: len(units)]
+    """Return for each unit whether it is active, inactive, failed or changing; as many words as units."""
+    answers = programs.ask("systemctl", "is-active", *units).output.split()
+    return [*answers, *["unknown"] * len(units)][: len(units)]
 
 
-def said(run: Run, unit: str, *options: str) -> None:
-    """Report what a unit said last, and apart from it what systemd said of the unit."""
-    run.reports(words(unit, *options))
+def report_journal(run: Run, unit: str, *options: str) -> None:
+    """Report the log lines of a unit, and apart from them what systemd logged about it."""
+    run.reports(journal_lines(unit, *options))
 
 
-def words(unit: str, *options: str) -> list[tuple[str, str]]:
-    """A line `journal` for each that a unit said last, and `systemd` for each that systemd said of the unit.
+def journal_lines(unit: str, *options: str) -> list[tuple[str, str]]:
+    """Return a report `journal` for each line that a unit logged, and `systemd` for each that systemd logged about it.
 
-    Both by what journald saw, whatever the lines claim.
+    The origin of a line is what journald saw, whatever the line claims.
     """
-    found = [("journal", line) for line in _lines(*options, f"_SYSTEMD_UNIT={unit}")]
+    by_unit = [("journal", line) for line in _lines(*options, f"_SYSTEMD_UNIT={unit}")]
     by_systemd = _lines(*options, "_PID=1", "_UID=0", f"UNIT={unit}")
-    # What it says of a unit's end begins with the unit's name; that a job has begun or ended tells nobody why.
-    return [*found, *(("systemd", line) for line in by_systemd if line.startswith(f"{unit}: "))]
+    # systemd's lines about the end of a unit begin with its name. Those about its jobs do not, and explain nothing.
+    return [*by_unit, *(("systemd", line) for line in by_systemd if line.startswith(f"{unit}: "))]
 
 
 def _lines(*words: str) -> list[str]:
