@@ -24,6 +24,7 @@ from tests.test_facts import python
 from tests.test_golden import SERVICE
 from tests.told import COMMITTED, NEW, OLD, TRIED, serving, vary
 
+NOT_WHOLE = "its files on the host are not what this clone sends, or its venv is not as it was built"
 NAMES = ("Flask-3.1.0-py3-none-any.whl", "gunicorn-27.0.1-py3-none-any.whl")
 WHEELS = Wheelhouse("d" * 64, tuple(Wheel(name, Path("/nowhere"), "0" * 64, 1) for name in NAMES))
 
@@ -66,9 +67,9 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
             f"release {NEW} serves and is not committed, {OLD} is",
         ),
         ({"state slots green state": "active", "state finishing": True}, ""),
-        ({"state lists": {}}, "its files on the host are not what this clone sends"),
-        ({"state lists MANIFEST": "0" * 64}, "its files on the host are not what this clone sends"),
-        ({"state lists LAUNCHERS": "0" * 64}, "its files on the host are not what this clone sends"),
+        ({"state lists": {}}, NOT_WHOLE),
+        ({"state lists MANIFEST": "0" * 64}, NOT_WHOLE),
+        ({"state lists LAUNCHERS": "0" * 64}, NOT_WHOLE),
         (
             {COMMITTED: OLD, "state live": "green", TRIED: NEW, "state probation": 9, "state lists": {}},
             f"release {NEW} serves and is not committed, {OLD} is",

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units
+from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units, venv
 from .beside import Background
 from .folders import Folder
 from .locks import Lock
@@ -134,7 +134,8 @@ def _below(run: Run, wants: frozenset[str], root: Folder, links: state.Links, to
         # Imported only here, because it loads OpenSSL.
         release = import_module(".release", __package__)
         with suppress(OSError), root.below("releases") as releases, releases.below(name) as place:
-            told = told._replace(lists=release.lists(place))
+            if venv.whole(f"{place.path}/venv"):
+                told = told._replace(lists=release.lists(place))
     if "stores" not in wants:
         return told
     return told._replace(venvs=stores.stored(root, "venvs"), wheels=stores.stored(root, "wheels"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import copies, lock, processes, program, programs, venv
+from . import copies, lock, processes, program, programs, release, venv
 from .accounts import Account, find
 from .copies import Copies
 from .folders import DEEPEST, Folder
@@ -22,6 +22,8 @@ _SOCKETS, _PLACES = ("blue.sock", "green.sock"), ("ctl", "try")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW
 _REMOVE_SECONDS = 600
+_LOOKED_AT = ("slots", "slots/blue", "slots/green")
+"""Directories in which a link would be followed by what runs next."""
 
 
 def formers(record: Record, root: str, account: Account) -> set[int]:
@@ -230,12 +232,12 @@ class _Giving:
         os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
 
 
-def _refuse_planted(folder: Folder) -> None:
+def _refuse_planted(folder: Folder, prefix: str = "") -> None:
     """Refused for a link where none of ours is: what runs next as the new account would follow it."""
     for name in folder.names():
-        if name != "current" and folder.link(name):
+        path, target, found = f"{prefix}{name}", folder.link(name), folder.status(name)
+        if target and not (path in release.LINKS and release.LINKS[path].fullmatch(target)):
             raise Refused(f"{folder.path}/{name} is a symbolic link, and none of ours: remove it, and run setup again")
-    if folder.path.endswith("/slots") or folder.status("slots") is None:
-        return
-    with folder.below("slots") as slots:
-        _refuse_planted(slots)
+        if path in _LOOKED_AT and found and stat.S_ISDIR(found.st_mode):
+            with folder.below(name) as inner:
+                _refuse_planted(inner, f"{path}/")

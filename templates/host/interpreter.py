@@ -18,7 +18,7 @@ def describe(path: str) -> "dict[str, str]":
         return {}
     # The extension suffix contains SOABI; sysconfig would take three times as long.
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0].strip(".")
-    flaws = [*_flaws(os.path.realpath(sys.executable), 1), *_flaws(os.path.realpath(os.__file__), 4)]
+    found = [*flaws(os.path.realpath(sys.executable), 1), *flaws(os.path.realpath(os.__file__), 4)]
     return {
         "path": path,
         "version": _version(),
@@ -26,7 +26,7 @@ def describe(path: str) -> "dict[str, str]":
         "machine": os.uname().machine,
         "libc": os.confstr("CS_GNU_LIBC_VERSION") or "" if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
         "implementation": sys.implementation.name,
-        "flaws": "; ".join(" ".join(flaw) for flaw in dict(reversed(flaws)).items()),
+        "flaws": "; ".join(" ".join(flaw) for flaw in dict(reversed(found)).items()),
     }
 
 
@@ -46,7 +46,7 @@ def _has_others(gid: int) -> bool:
     return any((user.pw_name in named or user.pw_gid == gid) and user.pw_uid not in ours for user in pwd.getpwall())
 
 
-def _flaws(path: str, needed: int) -> "list[tuple[str, str]]":
+def flaws(path: str, needed: int) -> "list[tuple[str, str]]":
     """List (kind, path) of a file and its parents: hidden from the service, open to other writers, or closed to it."""
     tops = ("/home", "/root", "/run/user", *(os.path.join(above, "tmp") for above in ("/", "/var")))
     flaws = [("hidden", top) for top in tops if path.startswith(os.path.realpath(top) + "/")]

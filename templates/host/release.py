@@ -8,9 +8,9 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
-from . import program
+from . import interpreter, program, venv
 from .folders import Folder
 
 Tell = Callable[[str, str], None]
@@ -21,7 +21,7 @@ _LIST_BYTES = 64 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _BYTECODE = re.compile(r"\.pyc$|(^|/)__pycache__/[^/]*\.pyc\.[0-9][^/]*$")
 _RELEASE = re.compile(r"\.\./\.\./releases/[0-9a-z]{1,40}")
-_LINKS = {
+LINKS = {
     "current": re.compile("slots/(blue|green)"),
     "slots/blue/release": _RELEASE,
     "slots/green/release": _RELEASE,
@@ -35,9 +35,10 @@ def examine(root: str, tell: Tell, manifests: Mapping[str, str]) -> None:
     manifests: by release the SHA-256 of MANIFEST, as far as the controller knows it.
     """
     with Folder.open(root) as folder:
-        for path, wanted in _LINKS.items():
+        for path, wanted in LINKS.items():
             _link(folder, path, wanted, tell)
         _releases(folder, tell, manifests)
+        _venvs(folder, tell)
         _programs(folder, tell)
 
 
@@ -126,7 +127,7 @@ def _release(release: Folder, tell: Tell, digest: str) -> None:
             tell("drift", f"{kind} {release.path}/{path}")
             _show(release, path, tell)
     _venv(release, tell)
-    there = [path for path in _files(release, "code", tell) if not path.endswith(".pyc")]
+    there = list(_files(release, "code", tell))
     there += _files(release, "run", tell) if launchers is not None else []
     for path in there:
         if path not in known:
@@ -198,10 +199,18 @@ def _is_all(release: Folder, wanted: dict[str, str] | None) -> bool:
         return False
     with release.below("code") as code:
         for folder, name, path in code.walk():
-            if not _BYTECODE.search(path) and digest_of(folder, name) != wanted.pop(path, ""):
+            if _BYTECODE.search(path):
+                if not _is_regular(folder, name):
+                    return False
+            elif digest_of(folder, name) != wanted.pop(path, ""):
                 return False
     # What is left was listed, and has not been found.
     return not wanted
+
+
+def _is_regular(folder: Folder, name: str) -> bool:
+    found = folder.status(name)
+    return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def compare(release: Folder, path: str, digest: str) -> str:
@@ -223,14 +232,42 @@ def _venv(release: Folder, tell: Tell) -> None:
         tell("drift", f"missing {release.path}/{target}")
 
 
+def _venvs(folder: Folder, tell: Tell) -> None:
+    """Each is as it was built, no link leads out of it but to its Python, and nobody else can change that."""
+    try:
+        with folder.below("venvs") as venvs:
+            for name in venvs.names():
+                if not name.startswith("."):
+                    _venv_of(f"{venvs.path}/{name}", tell)
+    except FileNotFoundError:
+        return
+    except OSError:
+        tell("drift", f"edited {folder.path}/venvs")
+
+
+def _venv_of(path: str, tell: Tell) -> None:
+    try:
+        for kind, name in venv.differences(path):
+            target = f" {os.readlink(f'{path}/{name}')}" if kind == "points" else ""
+            tell("drift", f"{kind} {path}/{name}{target}")
+    except OSError:
+        tell("drift", f"edited {path}")
+    python = os.path.realpath(f"{path}/bin/python")
+    with suppress(FileNotFoundError):
+        if any(word == "open" for word, _ in interpreter.flaws(python, 1)):
+            tell("drift", f"points {path}/bin/python {python}")
+
+
 def _files(release: Folder, name: str, tell: Tell) -> Iterator[str]:
     found = release.status(name)
     if found is None:
         return
     try:
         with release.below(name) as folder:
-            for _, _, path in folder.walk():
-                yield f"{name}/{path}"
+            for inner, file, path in folder.walk():
+                # Bytecode is a regular file; a link of that name leads to what somebody else may write.
+                if not (name == "code" and _BYTECODE.search(path) and _is_regular(inner, file)):
+                    yield f"{name}/{path}"
     except OSError:
         tell("drift", f"edited {release.path}/{name}")
 

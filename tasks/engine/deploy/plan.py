@@ -248,7 +248,7 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
         return "an earlier run did not come to its end, or the service is stopped"
     if not facts.healthy:
         return f"it does not answer as it should: {facts.state.health.slot}; {facts.state.health.front}"
-    return "" if whole else "its files on the host are not what this clone sends"
+    return "" if whole else "its files on the host are not what this clone sends, or its venv is not as it was built"
 
 
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:

@@ -19,6 +19,7 @@ _DROP_INS = 1000
 """Files that systemd may read for the units of one service; a host that names more is refused."""
 
 _MANIFEST = re.compile(r"/releases/[^/]+/MANIFEST$")
+_VENV = re.compile(r"/venvs/[^/]+(/|$)")
 _PYTHON = re.compile(r"/\.program/[^/]+/python$")
 
 Source = Callable[[str, str], bytes | None]
@@ -82,6 +83,8 @@ def _edited(path: str) -> str:
         return "it is not the manifest of what this clone deploys"
     if _PYTHON.search(path):
         return "it names no interpreter of the system; remove the directory it is in, and the next run makes that anew"
+    if _VENV.search(path):
+        return "it is not as it was when the venv was built; the next deploy builds that anew"
     return "it is not what its manifest says"
 
 

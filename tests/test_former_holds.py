@@ -1,0 +1,94 @@
+"""A former deploy account tries to keep what it has made: bytecode that it can write, what it started, the journal."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fleet import Fleet, deployed
+from tests.hosts import MakeHosts
+from tests.promises.words import PLAIN, ROOTS_OWN
+from tests.test_handover import ROOT, SETUP, handed_over
+
+DATA = "/var/lib/myapp"
+EVIL = "/run/lock/evil.pyc"
+# A link in the place of gunicorn's bytecode, to what says in the service's data that it ran; its source is what it was.
+PLANT = f"""
+import glob, importlib.util, os
+from importlib import _bootstrap_external
+source = glob.glob("{ROOT}/current/release/venv/lib/*/site-packages/gunicorn/__init__.py")[0]
+text = open(source).read()
+code = compile(text + "\\nopen('{DATA}/OWNED', 'a').write('x')\\n", source, "exec")
+data = _bootstrap_external._code_to_hash_pyc(code, importlib.util.source_hash(text.encode()), False)
+open("{EVIL}", "wb").write(data)
+os.chmod("{EVIL}", 0o644)
+place = importlib.util.cache_from_source(source)
+os.unlink(place)
+os.symlink("{EVIL}", place)
+"""
+LINKS = f"find {ROOT}/venvs {ROOT}/releases -lname '/run/*' ! -path '*/.part-old-*'"
+
+
+@pytest.fixture(scope="module")
+def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """One host that serves, with a worker and a job, and has another account, which was let read the journals."""
+    made = deployed(module_hosts, tmp_path_factory.mktemp("holds"), 1)
+    made.clone.replace("service/service.yaml", "  web: {", "  worker: {command: sleep infinity}\n"
+                       "  nightly: {command: 'true', schedule: yearly}\n  web: {")  # fmt: skip
+    made.clone.done("deploy")
+    made.sh(0, "useradd -m -G systemd-journal other; cp -r /home/deploy/.ssh /home/other/")
+    made.sh(0, "chown -R other: /home/other/.ssh; chmod 1777 /run/lock")
+    return made
+
+
+def plant(fleet: Fleet) -> None:
+    fleet.sh(0, f"cat >/srv/plant.py <<'END'\n{PLANT}END\nrunuser -u deploy -- python3 /srv/plant.py")
+    assert fleet.sh(0, LINKS) != ""
+
+
+def finding(fleet: Fleet, kind: str) -> list[str]:
+    found = fleet.clone.fab("drift", "--json").json()["hosts"][0]["findings"]
+    return [one["path"] for one in found if one["kind"] == kind]
+
+
+@pytest.mark.promise(PLAIN, "a link in the place of bytecode, in a venv and in a release")
+def test_bytecode_that_is_a_link_is_drift_and_is_made_anew(fleet: Fleet) -> None:
+    plant(fleet)
+    assert [path for path in finding(fleet, "linked") if path.endswith(".pyc")] == fleet.sh(0, LINKS).split()
+    refused = fleet.clone.fab("restart")
+    assert (refused.status, "the venv of release" in refused.out) == (1, True)
+    fleet.clone.done("deploy")
+    assert fleet.sh(0, LINKS) == ""
+    home = f"{ROOT}/releases/{fleet.answering[0]}/code"
+    planted = f"$(find {home}/app -name '__init__*.pyc')"
+    fleet.sh(0, f"runuser -u deploy -- ln -sf {EVIL} {planted}")
+    assert finding(fleet, "extra") == fleet.sh(0, LINKS).split() != []
+    fleet.clone.done("deploy")
+    assert fleet.sh(0, LINKS) == ""
+    fleet.clone.done("drift")
+
+
+@pytest.mark.promise(PLAIN, "an interpreter of another account in a venv")
+def test_a_venv_that_leads_to_a_python_of_somebody_else_is_drift(fleet: Fleet) -> None:
+    link = fleet.sh(0, f"readlink -f {ROOT}/current/release/venv").strip() + "/bin/python3"
+    was = fleet.sh(0, f"readlink {link}").strip()
+    fleet.sh(0, "install -m 755 -o other $(readlink -f /usr/bin/python3) /srv/python3")
+    fleet.sh(0, f"ln -sfn /srv/python3 {link}")
+    try:
+        assert link.removesuffix("3") in finding(fleet, "linked")
+    finally:
+        fleet.sh(0, f"ln -sfn {was} {link}; chown -h deploy: {link}; rm /srv/python3; rm {ROOT}/venvs/*/FILES")
+        fleet.edit()
+        fleet.clone.done("deploy")
+
+
+@pytest.mark.promise(ROOTS_OWN, "a slot that a former deploy account has led out of its directory")
+def test_a_slot_that_leads_elsewhere_is_refused_at_a_hand_over(fleet: Fleet) -> None:
+    slot = fleet.sh(0, f"readlink {ROOT}/current").strip()
+    was = fleet.sh(0, f"readlink {ROOT}/{slot}/release").strip()
+    fleet.sh(0, f"runuser -u deploy -- ln -sfn /run/lock/evil/{'0' * 12} {ROOT}/{slot}/release")
+    with handed_over(fleet):
+        refused = fleet.clone.fab(*SETUP)
+        assert (refused.status, f"{ROOT}/{slot}/release is a symbolic link" in refused.out) == (1, True)
+        fleet.sh(0, f"ln -sfn {was} {ROOT}/{slot}/release; chown -h other: {ROOT}/{slot}/release")
+        fleet.clone.done(*SETUP)
+        fleet.clone.done("deploy")
