@@ -26,6 +26,26 @@ os.unlink(place)
 os.symlink("{EVIL}", place)
 """
 LINKS = f"find {ROOT}/venvs {ROOT}/releases -lname '/run/*' ! -path '*/.part-old-*'"
+# Says READY, as a release does, and writes for ever.
+RUNS = f"""#!/usr/bin/python3
+import os, socket, sys, time
+if "NOTIFY_SOCKET" in os.environ:
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    open("{DATA}/" + os.path.basename(sys.argv[0]) + "-of-former", "a").write("x")
+    time.sleep(0.1)
+"""
+IDLE = f"""set -e
+cd {ROOT}; idle=green; [ "$(readlink current)" = slots/blue ] || idle=blue
+mkdir -p releases/former/run releases/former/code
+for name in web hook worker nightly; do cp /srv/runs releases/former/run/$name; done
+chmod -R 755 releases/former
+ln -sfn ../../releases/former slots/$idle/release; : >slots/$idle/is-$idle; : >/run/myapp/try/$idle
+sudo -n /usr/bin/systemctl start myapp@$idle.service
+sudo -n /usr/bin/systemctl start myapp-hook@$idle.service >/dev/null 2>&1 &
+ln -sfn slots/$idle current
+sudo -n /usr/bin/systemctl restart myapp-worker.service
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +101,20 @@ def test_a_venv_that_leads_to_a_python_of_somebody_else_is_drift(fleet: Fleet) -
         fleet.clone.done("deploy")
 
 
+@pytest.mark.promise(ROOTS_OWN, "bytecode that a former deploy account goes on writing")
+def test_what_a_former_account_goes_on_writing_is_not_run(fleet: Fleet) -> None:
+    plant(fleet)
+    with handed_over(fleet):
+        ended = fleet.clone.done(*SETUP)
+        assert "deploy now: deploy made the live release" in ended.both
+        fleet.sh(0, f"rm -f {DATA}/OWNED")
+        fleet.edit()
+        fleet.clone.done("deploy")
+        fleet.clone.done("restart")
+        assert fleet.sh(0, f"{LINKS}; ls {DATA}") == ""
+        fleet.clone.done("drift", "--as", "root")
+
+
 @pytest.mark.promise(ROOTS_OWN, "a slot that a former deploy account has led out of its directory")
 def test_a_slot_that_leads_elsewhere_is_refused_at_a_hand_over(fleet: Fleet) -> None:
     slot = fleet.sh(0, f"readlink {ROOT}/current").strip()
@@ -92,3 +126,28 @@ def test_a_slot_that_leads_elsewhere_is_refused_at_a_hand_over(fleet: Fleet) -> 
         fleet.sh(0, f"ln -sfn {was} {ROOT}/{slot}/release; chown -h other: {ROOT}/{slot}/release")
         fleet.clone.done(*SETUP)
         fleet.clone.done("deploy")
+
+
+@pytest.mark.promise(ROOTS_OWN, "a slot, a hook, a worker and a job that a former deploy account has started")
+def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(fleet: Fleet) -> None:
+    serves = fleet.answering
+    fleet.sh(0, f"printf %s '{RUNS}' >/srv/runs; chmod 755 /srv/runs")
+    fleet.sh(0, f"cat >/srv/idle.sh <<'END'\n{IDLE}END\nrunuser -u deploy -- sh /srv/idle.sh")
+    fleet.sh(0, "systemctl start --no-block myapp-nightly; sleep 1")
+    live = fleet.sh(0, "readlink /run/myapp/live").strip()
+    of_former = f"ls {DATA} | grep -c of-former || :"
+    assert int(fleet.sh(0, of_former)) == 4
+    main = fleet.sh(0, f"systemctl show -p MainPID myapp@{live}")
+    with handed_over(fleet):
+        ended = fleet.clone.done(*SETUP)
+        assert "started under the former account" in ended.both
+        fleet.sh(0, f"rm {DATA}/*-of-former; sleep 1")
+        assert int(fleet.sh(0, of_former)) == 0
+        assert fleet.sh(0, f"readlink {ROOT}/current; ls /run/myapp/try").split() == [f"slots/{live}"]
+        assert (fleet.answering, fleet.sh(0, f"systemctl show -p MainPID myapp@{live}")) == (serves, main)
+        assert fleet.sh(0, "systemctl is-active myapp-worker").strip() == "active"
+        fleet.edit()
+        fleet.clone.done("deploy")
+
+
+READS = "runuser -u {0} -- {1} -q -n 1 -o cat _UID=0 2>/dev/null || :"

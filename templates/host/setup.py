@@ -8,7 +8,19 @@ import tarfile
 from contextlib import suppress
 from typing import BinaryIO
 
-from . import accounts, certificate, claims, gateway, handover, lock, programs, record, traffic, trust
+from . import (
+    accounts,
+    certificate,
+    claims,
+    former_work,
+    gateway,
+    handover,
+    lock,
+    programs,
+    record,
+    traffic,
+    trust,
+)
 from .accounts import Account
 from .check import Check
 from .files import BACKUPS, RootFiles, remove_parts
@@ -68,6 +80,7 @@ class Setup:
             self._change(account)
             # Its rights to log in are somebody else's business: it may have begun something meanwhile.
             handover.end_formers(run, self.record, former)
+            former_work.end(run, self.record, former, account)
             run.point("setup.record")
             self._record(account)
         except BaseException:

@@ -1,0 +1,68 @@
+"""Processes of the service that a former deploy account may have started."""
+
+from __future__ import annotations
+
+import os
+
+from . import accounts, programs, slots, units
+from .accounts import Account
+from .folders import Folder
+from .processes import name_of
+from .record import Record
+from .run import Run
+
+_OVER = {"inactive", "failed", "unknown"}
+_PATIENCE = 15
+"""Seconds beside the drain that a unit may take to end."""
+
+
+def end(run: Run, record: Record, former: set[int], account: Account) -> None:
+    """End what the former account may have started as the service, except the slot that has the traffic.
+
+    Root's link says which one that is: the former account could change `current`. Workers start again.
+    """
+    if not former:
+        return
+    name = record.name
+    with Folder.open(f"/run/{name}") as places:
+        live = places.link("live")
+    if live in slots.SLOTS:
+        _commit(run.step["root"], live, run.id, account)
+    _stop(run, record, [slot for slot in slots.SLOTS if slot != live])
+    if live in slots.SLOTS:
+        whose = " and ".join(sorted(map(name_of, former)))
+        told = f"deploy now: {whose} made the live release, and a restart or a boot would start it again"
+        run.report("warning", told)
+
+
+def _stop(run: Run, record: Record, idle: list[str]) -> None:
+    name, step = record.name, run.step
+    ours = {os.path.basename(path) for path in record.files if path.startswith("/etc/systemd/system/")}
+    extras = {unit for unit in ours if unit.startswith(f"{name}-") and "@" not in unit and unit.endswith(".service")}
+    extras -= {f"{name}-listen.service"}
+    hooks = [f"{name}-hook@{slot}.service" for slot in slots.SLOTS]
+    wanted = [*(f"{name}@{slot}.service" for slot in idle), *hooks, *sorted(extras)]
+    ending = [unit for unit, state in zip(wanted, units.states(*wanted)) if state not in _OVER]
+    wanted += [f"{name}@{slot}.socket" for slot in idle]
+    if ending:
+        run.say("stop", f"{' '.join(ending)}: started under the former account")
+    if programs.ask("systemctl", "stop", *wanted, seconds=step["drain"] + _PATIENCE).status == programs.LATE:
+        programs.systemctl("kill", "-s", "KILL", *ending)
+        programs.systemctl("stop", *wanted)
+    workers = [unit for unit in ending if unit in extras and f"{unit[: -len('.service')]}.timer" not in ours]
+    if workers:
+        programs.systemctl("start", *workers)
+
+
+def _commit(root: str, slot: str, run: str, account: Account) -> None:
+    """Let `current` lead to the slot that has the traffic, with the rights of the account."""
+
+    def work(_: object) -> None:
+        with Folder.open(root) as folder:
+            if folder.link("current") != f"slots/{slot}":
+                part = f"current.new-{run}"
+                folder.remove(part)
+                os.symlink(f"slots/{slot}", part, dir_fd=folder.descriptor)
+                folder.rename(part, "current")
+
+    accounts.as_account(account, work, 30, 1 << 16)
