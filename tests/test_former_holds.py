@@ -151,3 +151,39 @@ def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(flee
 
 
 READS = "runuser -u {0} -- {1} -q -n 1 -o cat _UID=0 2>/dev/null || :"
+
+
+@pytest.mark.promise(ROOTS_OWN, "a setgid program by which a former deploy account keeps the journal")
+def test_a_former_account_reads_no_journal(fleet: Fleet) -> None:
+    fleet.sh(
+        0, "runuser -u deploy -- sh -c 'cp /usr/bin/journalctl ~/j; chgrp systemd-journal ~/j && chmod 2755 ~/j' || :"
+    )
+    assert fleet.sh(0, READS.format("deploy", "journalctl")) != ""
+    # Of a file that comes later, too.
+    fleet.sh(0, "journalctl --rotate; logger -t later rotated")
+    assert fleet.sh(0, "runuser -u deploy -- journalctl -q -n 1 -o cat -t later").strip() == "rotated"
+    assert "systemd-journal" not in fleet.sh(0, "id -nG deploy")
+    with handed_over(fleet):
+        fleet.clone.done(*SETUP)
+        assert fleet.sh(0, READS.format("deploy", "/home/deploy/j")) == ""
+        assert fleet.sh(0, READS.format("deploy", "journalctl")) == ""
+        fleet.clone.done("deploy")
+        assert "later" not in fleet.clone.done("logs", "-n", "5").err
+    # It was in the group before any setup.
+    assert "systemd-journal" in fleet.sh(0, "id -nG other")
+
+
+@pytest.mark.promise(ROOTS_OWN, "the group that an older version put the deploy account in")
+def test_the_group_of_an_older_version_is_taken_back(fleet: Fleet) -> None:
+    fleet.sh(0, "usermod -aG systemd-journal deploy; sed -i '/^reader /d' /etc/myapp/setup")
+    ended = fleet.clone.done(*SETUP)
+    assert "deploy leaves the group systemd-journal" in ended.both
+    assert "systemd-journal" not in fleet.sh(0, "id -nG deploy")
+    assert fleet.sh(0, READS.format("deploy", "journalctl")) != ""
+
+
+@pytest.mark.promise(ROOTS_OWN, "the journal after a remove")
+def test_a_remove_takes_the_journal(fleet: Fleet) -> None:
+    assert fleet.sh(0, READS.format("deploy", "journalctl")) != ""
+    fleet.clone.done("remove", "--data", "--yes")
+    assert fleet.sh(0, READS.format("deploy", "journalctl")) == ""

@@ -54,6 +54,7 @@ def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
     record.values["origin"] = origin
     if not origin:
         del record.values["origin"]
+    record.values["reader"] = step["account"]
     for file in step["files"]:
         record.add("file", file["path"], file["sha256"])
     record.write(run.id)

@@ -133,12 +133,6 @@ def _remove_former(name: str, place: str) -> None:
         raise Refused(f"{path} cannot be removed: remove it (rm -rf), and run setup again")
 
 
-def take_groups(record: Record, account: Account) -> None:
-    """The former account reads the host's journals no longer."""
-    if record.account not in (None, "root", account.name) and find(record.account or "") is not None:
-        programs.ask("gpasswd", "--delete", record.account or "", "systemd-journal")
-
-
 def _look(folder: Folder, allowed: set[int], whose: str, sizes: dict[int, int], depth: int = 0) -> None:
     """Before anything changes hands: Refused for a file of somebody else, such as a hard link to one of root's.
 

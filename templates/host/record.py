@@ -4,6 +4,7 @@
     origin git@example:shop.git  the git remote of the clone that set the service up
     by {"user": "ann", ...}      who did, from where
     since 2026-01-01T00:00:00Z
+    reader deploy                reads the host's journals by access control lists
     layout 2                     the layout of this host; setup has finished
     user deploy                  the deploy account
     account of layout 2, ...     the deploy account in the first layout; clones that know only that one stop here
@@ -24,7 +25,7 @@ from .run import Refused
 LIMIT = 1 << 20
 FIRST = "1"
 """The layout of a record that names none."""
-_SINGLE = ("origin", "by", "since", "account")
+_SINGLE = ("origin", "by", "since", "reader", "account")
 
 
 class Record:
@@ -50,6 +51,11 @@ class Record:
     def account(self) -> str | None:
         """The deploy account; None until a setup has finished."""
         return self.values.get("account")
+
+    @property
+    def reader(self) -> str | None:
+        """Who reads the journals by access control lists; None where an older version made the last setup."""
+        return self.values.get("reader")
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from . import accounts, check, claims, gateway, processes, programs, record, trust
+from . import accounts, check, claims, gateway, journals, processes, programs, record, trust
 from .record import Record
 from .run import Refused, Run
 
@@ -35,6 +35,8 @@ def perform(run: Run) -> None:
     run.say("stop", name)
     _stop(run, known)
     _remove_files(run, known)
+    account = accounts.find(known.account) if known.account else None
+    journals.take(run, known, {account.uid} if account else set())
     for path in (run.step["root"], f"/run/{name}"):
         _remove_tree(run, path)
     if run.step["data"]:
@@ -135,6 +137,7 @@ def _keep_record(run: Run, known: Record) -> None:
     _remove_ours(run, known)
     known.files.clear()
     known.values.pop("account", None)
+    known.values.pop("reader", None)
     known.write(run.id)
 
 

@@ -15,6 +15,7 @@ from . import (
     former_work,
     gateway,
     handover,
+    journals,
     lock,
     programs,
     record,
@@ -75,6 +76,7 @@ class Setup:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
         handover.hand_over(run, self.record, self.root, former, account)
+        journals.take(run, self.record, former)
         claims.begin(run, self.record, self.step)
         try:
             self._change(account)
@@ -161,10 +163,6 @@ class Setup:
         )
 
     def _make_directories(self, account: Account, service: Account) -> None:
-        if account.uid != 0 and not programs.run("usermod", "-a", "-G", "systemd-journal", account.name):
-            told = "could not join the group systemd-journal: fab logs shows nothing of this host"
-            self.run.report("warning", f"{account.name} {told}")
-        handover.take_groups(self.record, account)
         for path in ("/opt/apps", f"/etc/{self.name}/tls"):
             os.makedirs(path, 0o755, exist_ok=True)
         if not os.path.lexists(self.root):
@@ -187,6 +185,7 @@ class Setup:
         wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
+        journals.require(self.run, account)
         traffic.make_live_link(self.name, self.root)
         if led and not os.path.islink(f"/run/{self.name}/ctl/live"):
             traffic.point_former_link(self.name, self.run.id, account)

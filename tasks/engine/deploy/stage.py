@@ -130,7 +130,7 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
         work.result()
     former = None
     try:
-        # A new connection: the account has joined a group.
+        # A connection of its own: sshd may allow one session each, and root's part has that.
         former = member.connect().renew()
         yield
     finally:

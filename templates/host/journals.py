@@ -1,0 +1,87 @@
+"""Who reads the host's journals: the deploy account, by access control lists that its service's tmpfiles.d file sets.
+
+A group would not do: whoever has been in it keeps it, by a program of his own that is of that group and setgid.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+
+from . import programs, record
+from .accounts import Account, as_account, find
+from .record import Record
+from .run import Refused, Run
+
+FILES = ("/run/log/journal", "/var/log/journal")
+_GROUP = "systemd-journal"
+_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
+_ENTRY = struct.Struct("<HHI")
+_USER = 0x02
+"""The tag of an entry for one account."""
+
+
+def require(run: Run, account: Account) -> None:
+    """Warn where the account cannot read what setup has just let it read."""
+    files = glob.glob(f"{FILES[0]}/*/system.journal") + glob.glob(f"{FILES[1]}/*/system.journal")
+    if account.uid == 0 or not files:
+        return
+
+    def work(_: object) -> None:
+        for path in files:
+            with open(path, "rb"):
+                pass
+
+    try:
+        as_account(account, work, 30, 1 << 16)
+    except OSError as error:
+        told = "fab logs shows nothing of this host. Do its file system and its systemd know access control lists?"
+        run.report("warning", f"{error.strerror}: {told}")
+
+
+def take(run: Run, known: Record, uids: set[int]) -> None:
+    """Take the journals from these accounts, and the group that an older version has put the recorded one in.
+
+    Not from one that deploys another service of this host.
+    """
+    others = _deploying(known)
+    named = known.account or "root"
+    in_group = named not in {"root", *others} and known.reader is None and find(named)
+    if in_group and programs.ask("gpasswd", "--delete", named, _GROUP).well:
+        run.say("account", f"{named} leaves the group {_GROUP}, which an earlier version of this tool put it in")
+    uids = uids - {0, *(account.uid for account in map(find, others) if account)}
+    for path in _paths() if uids else ():
+        _strip(path, uids)
+
+
+def _deploying(known: Record) -> set[str]:
+    """The accounts that other services of this host are deployed by."""
+    found = set()
+    for path in glob.glob("/etc/*/setup"):
+        with suppress(Refused, OSError):
+            other = record.read(path.split("/")[2])
+            if other.name != known.name and other.account:
+                found.add(other.account)
+    return found
+
+
+def _paths() -> Iterator[str]:
+    """The directories of the journals, and all files in them; they are root's."""
+    for top in FILES:
+        for folder, _, names in os.walk(top):
+            yield folder
+            yield from (f"{folder}/{name}" for name in names)
+
+
+def _strip(path: str, uids: set[int]) -> None:
+    for name in _LISTS:
+        with suppress(OSError):
+            data = os.getxattr(path, name, follow_symlinks=False)
+            entries = list(_ENTRY.iter_unpack(data[4:]))
+            left = [entry for entry in entries if not (entry[0] == _USER and entry[2] in uids)]
+            if left != entries:
+                os.setxattr(path, name, data[:4] + b"".join(_ENTRY.pack(*entry) for entry in left),
+                            follow_symlinks=False)  # fmt: skip
