@@ -1,4 +1,4 @@
-"""status, releases, health, history: what is, and what was done."""
+"""status, releases, health, history: the state of the hosts, and what was done there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _seconds(every: str) -> float:
 
 
 def _look_again(c: Any, json: bool) -> bool:
-    """One look of --watch; whether its reader has gone."""
+    """Show the status once for --watch; return whether the reader has closed the output."""
     from tasks.engine.report import output
 
     writer = output.out()
@@ -56,7 +56,7 @@ def _look_again(c: Any, json: bool) -> bool:
         held = io.StringIO()
         with contextlib.redirect_stdout(held):
             _look(c, json, width)
-        # Home, each line to its end, and what is below: nothing flickers as a cleared screen would.
+        # Go home, erase the end of each line, then all below: clearing the whole screen would flicker.
         text = held.getvalue().replace("\n", "\x1b[K\n")
         writer.raw(f"\x1b[H{text}{datetime.now():%H:%M:%S}\x1b[K\x1b[J")
     else:
@@ -67,7 +67,7 @@ def _look_again(c: Any, json: bool) -> bool:
 
 
 def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple[list[Member], bool]:
-    """Ask all hosts, and show how they stand; the members, and whether one is not as it should be."""
+    """Ask all hosts and show their status; return the members, and whether a host that answered is in a bad state."""
     from tasks import runner
     from tasks.engine.diagnose import status
     from tasks.engine.host import questions
@@ -77,14 +77,15 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
 
     def stand(member: Member) -> dict[str, Any]:
         line = status.describe(member.host.name, member.service, member.ask(questions.status()))
-        # Both are shown later, where an answer that they cannot be made of would cost all hosts.
+        # Format once here: an answer that cannot be formatted is this host's error; later it would end the command.
         status.row(line)
         status.notes([line])
         return line
 
-    found = runner.ask(members, stand)
+    answers = runner.ask(members, stand)
     lines = [
-        found.get(one.host.name) or status.describe(one.host.name, one.service, None, one.error) for one in members
+        answers.get(member.host.name) or status.describe(member.host.name, member.service, None, member.error)
+        for member in members
     ]
     status.mark_differing(lines)
     writer = output.out()
@@ -104,11 +105,11 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
 
 
 def _width() -> int | None:
-    """Columns of the terminal; without one, as COLUMNS says, or without a bound."""
+    """Return the columns of the terminal; without one, of COLUMNS, or None for no limit."""
     if sys.stdout.isatty():
         return shutil.get_terminal_size().columns
-    told = os.environ.get("COLUMNS", "")
-    return int(told) if told.isascii() and told.isdigit() and int(told) else None
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isascii() and columns.isdigit() and int(columns) else None
 
 
 @verb()
@@ -123,19 +124,19 @@ def health(c: Any, json: bool = False) -> None:
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, lambda member: member.ask(questions.health()))
+    reported = runner.ask(members, lambda member: member.ask(questions.health()))
     answers = {
         name: {"release": facts.live, "slot": facts.state.health.slot or "not running",
                "front": facts.state.health.front or "not asked", "healthy": facts.healthy}
-        for name, facts in found.items()
+        for name, facts in reported.items()
     }  # fmt: skip
     if json:
         hosts = [{"host": name, **answer} for name, answer in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, answer in answers.items():
-            told = "ok" if answer["healthy"] else f"slot: {answer['slot']}; front door: {answer['front']}"
-            output.out().line(f"{name}  {answer['release'] or 'no release'}  {told}")
+            text = "ok" if answer["healthy"] else f"slot: {answer['slot']}; front door: {answer['front']}"
+            output.out().line(f"{name}  {answer['release'] or 'no release'}  {text}")
     runner.leave(members, bad=any(not answer["healthy"] for answer in answers.values()))
 
 
