@@ -120,7 +120,7 @@ def _ask(name: str, problem: Exception) -> None:
 
 @verb()
 def doctor(c: Any, json: bool = False) -> None:
-    """List what would stop a deploy, and how to fix it.
+    """List what would stop a deploy, and how to mend it.
 
     Reads only. Exits with 1 if anything would stop a deploy.
     """
