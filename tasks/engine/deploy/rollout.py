@@ -149,7 +149,7 @@ class Rollout:
             if len(parts) > 1:
                 yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
             yield from everywhere([candidate.member for candidate in wave], self._activate)
-            # Always wait for the probation of the first wave, the canary.
+            # The first wave is the canary: its probation ends before the next wave begins.
             if self.policy.wait or (number == 1 and len(parts) > 1):
                 yield from self._prove()
 
