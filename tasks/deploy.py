@@ -153,11 +153,9 @@ def deploy(
         return
     plan_view.announce(project, release, as_json=json)
     again = flags.again(c, "deploy")
-    delivering = Delivering(project, release, lock_seconds, consent)
+    delivery = Delivering(project, release, lock_seconds, consent)
     runner.follow(
-        members,
-        lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(delivering),
-        json,
+        members, lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(delivery), json
     )
 
 

@@ -34,8 +34,7 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
     answers = runner.ask(members, lambda member: _look(project, release, member))
     if json:
         hosts = [{"host": name, "drift": any(finding.drifted for finding in findings),
-                  "findings": [finding.as_dict() for finding in findings]}
-                 for name, findings in answers.items()]  # fmt: skip
+                  "findings": [row.as_dict() for row in findings]} for name, findings in answers.items()]  # fmt: skip
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, findings in answers.items():

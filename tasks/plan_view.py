@@ -51,16 +51,16 @@ def make(
 
 
 def show(
-    project: Project, made: Release, members: list[Member], found: Sequence[tuple[Facts, HostPlan]], *, as_json: bool
+    project: Project, made: Release, members: list[Member], answers: Sequence[tuple[Facts, HostPlan]], *, as_json: bool
 ) -> None:
     """Print the plans as text, with the diffs of root's files, or as one JSON document."""
     if as_json:
         output.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
-                         "hosts": [plans.as_dict(one) for _, one in found],
+                         "hosts": [plans.as_dict(planned) for _, planned in answers],
                          "errors": runner.errors(members)})  # fmt: skip
         return
     announce(project, made, as_json=False)
-    for facts, planned in found:
+    for facts, planned in answers:
         _show_files(facts, planned)
         for line in _lines(planned):
             output.out().line(f"{planned.host}  {line}")
@@ -122,17 +122,20 @@ def dry(members: list[Member], texts: Callable[[Member], Sequence[Script]]) -> N
 
 
 def texts(
-    found: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0, *, stop_first: bool = False
+    answers: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0, *, stop_first: bool = False
 ) -> list[Texts]:
     """Return the scripts of a deploy by host: first the question, then the changes."""
-    by_name = {member.host.name: member for member in members}
-    first = next((one.host for _, one in found if not one.unchanged), None)
+    hosts = {member.host.name: member for member in members}
+    first = next((plan.host for _, plan in answers if not plan.unchanged), None)
     return [
         (
-            one.host,
-            (_question(by_name[one.host], one), *one.scripts(hook=one.host == first, wait=wait, stop_first=stop_first)),
+            plan.host,
+            (
+                _question(hosts[plan.host], plan),
+                *plan.scripts(hook=plan.host == first, wait=wait, stop_first=stop_first),
+            ),
         )
-        for _, one in found
+        for _, plan in answers
     ]
 
 

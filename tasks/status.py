@@ -144,7 +144,7 @@ def health(c: Any, json: bool = False) -> None:
 def releases(c: Any, json: bool = False) -> None:
     """List the releases on each host.
 
-    Marks the one that serves, and the one that a rollback would activate.
+    Marks the live release, and the one that a rollback would activate.
     """
     from tasks import runner
     from tasks.engine.diagnose import status
@@ -152,17 +152,17 @@ def releases(c: Any, json: bool = False) -> None:
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, lambda member: status.releases(member.ask(questions.releases())))
+    answers = runner.ask(members, lambda member: status.releases(member.ask(questions.releases())))
     if json:
-        hosts = [{"host": name, "releases": lines} for name, lines in found.items()]
+        hosts = [{"host": name, "releases": lines} for name, lines in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         rows = [("host", "release", "marks", "deployed", "by", "commit")]
-        for name, lines in found.items():
+        for name, lines in answers.items():
             rows += [
-                (name, str(one["id"]), " ".join(one["marks"]) or "-", one["deployed"] or "-", one["by"] or "-",
-                 str(one["commit"] or "-")[:12])
-                for one in lines
+                (name, str(row["id"]), " ".join(row["marks"]) or "-", row["deployed"] or "-", row["by"] or "-",
+                 str(row["commit"] or "-")[:12])
+                for row in lines
             ]  # fmt: skip
         for line in output.table(rows):
             output.out().raw(line)
@@ -189,18 +189,18 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
         _verify(c, json)
         return
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
+    answers = runner.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
     if last:
-        found = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in found.items()}
+        answers = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in answers.items()}
     if json:
-        hosts = [{"host": name, "actions": [one.as_dict() for one in actions]} for name, actions in found.items()]
+        hosts = [{"host": name, "actions": [row.as_dict() for row in actions]} for name, actions in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         rows = [("time", "host", "action", "release", "state", "by", "from")]
         rows += sorted(
-            ((one.time, name, one.action, one.release or "-", one.state,
-              one.who.get("git") or one.who.get("user", "-"), one.who.get("host", "-"))
-             for name, actions in found.items() for one in actions),
+            ((action.time, name, action.action, action.release or "-", action.state,
+              action.who.get("git") or action.who.get("user", "-"), action.who.get("host", "-"))
+             for name, actions in answers.items() for action in actions),
             key=lambda row: row[0],
         )  # fmt: skip
         for text in output.table(rows):
@@ -225,16 +225,16 @@ def _verify(c: Any, json: bool) -> None:
         )
 
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, look)
+    answers = runner.ask(members, look)
     if json:
-        hosts = [{"host": name, "agrees": not any(one.wrong for one in findings),
-                  "findings": [{"wrong": one.wrong, "text": one.text} for one in findings]}
-                 for name, findings in found.items()]  # fmt: skip
+        hosts = [{"host": name, "agrees": not any(finding.wrong for finding in findings),
+                  "findings": [{"wrong": finding.wrong, "text": finding.text} for finding in findings]}
+                 for name, findings in answers.items()]  # fmt: skip
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
-        for name, findings in found.items():
-            for one in findings:
-                output.out().line(f"{name}  {'WRONG' if one.wrong else 'note '}  {one.text}")
-            if not any(one.wrong for one in findings):
+        for name, findings in answers.items():
+            for finding in findings:
+                output.out().line(f"{name}  {'WRONG' if finding.wrong else 'note '}  {finding.text}")
+            if not any(finding.wrong for finding in findings):
                 output.out().line(f"{name}  the history and the host agree")
-    runner.leave(members, bad=any(one.wrong for findings in found.values() for one in findings))
+    runner.leave(members, bad=any(finding.wrong for findings in answers.values() for finding in findings))

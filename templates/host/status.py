@@ -1,7 +1,4 @@
-"""Print the state of the service for an operator on this host, and what to type next. Reads only.
-
-It is the text form of the facts that a controller gets.
-"""
+"""Print the facts about the service for an operator on this host, and what to type next. Reads only."""
 
 from __future__ import annotations
 
@@ -35,9 +32,9 @@ class Standing:
     def __init__(self, name: str, root: str, answer: facts.Answer) -> None:
         self.name, self._root = name, root
         self._state, self._survey = answer.members["state"], answer.members["survey"]
-        history = _objects(text for word, text in answer.lines if word == "history")
-        self._history, self._switches = history, [one for one in history if one.get("action") in switches.ACTIONS]
-        self._kept = [str(one.get("id")) for one in _objects(text for word, text in answer.lines if word == "release")]
+        self._history = _objects(text for word, text in answer.lines if word == "history")
+        self._switches = [action for action in self._history if action.get("action") in switches.ACTIONS]
+        self._kept = [str(row.get("id")) for row in _objects(text for word, text in answer.lines if word == "release")]
         self.slot = self._state["live"] or self._state["current"]
         self._serves, self._committed = self._release(self.slot), self._release(self._state["current"])
         paths = [f"{locks.RUN}/{name}/lock/{lock}" for lock in ("activate", "run")]
@@ -52,7 +49,7 @@ class Standing:
         well = "healthy" if self._well else "NOT HEALTHY"
         asked = f"{well}; slot: {health['slot']}; front door: {health['front']}" if health["slot"] else "slot is not up"
         committed = f"{self._committed}, which a boot starts" if self._committed else "none"
-        units = {f"{self.name}@{slot}.service": one["state"] for slot, one in state["slots"].items()}
+        units = {f"{self.name}@{name}.service": slot["state"] for name, slot in state["slots"].items()}
         units = {f"{self.name}.service": state["facade"], "nginx.service": state["nginx"], **units}
         return [
             ("live", self._live()),
@@ -61,10 +58,10 @@ class Standing:
             ("probation", self._probation()),
             ("maintenance", "off" if state["maintenance"] is None else "ON: clients get 503"),
             ("lock", "; ".join(self._holders) or "free"),
-            *(("unit", f"{unit} {one or 'unknown'}") for unit, one in {**units, **state["processes"]}.items()),
+            *(("unit", f"{unit} {active or 'unknown'}") for unit, active in {**units, **state["processes"]}.items()),
             ("disk", f"{self._survey['free_bytes'] / 1e9:.1f} GB free"),
-            *(("kept", f"{one} {self._came(one)}") for one in sorted(self._kept, key=self._came, reverse=True)),
-            *(("history", _event(one)) for one in self._history[-_LAST:]),
+            *(("kept", f"{kept} {self._came(kept)}") for kept in sorted(self._kept, key=self._came, reverse=True)),
+            *(("history", _event(action)) for action in self._history[-_LAST:]),
         ]
 
     @property
@@ -80,7 +77,7 @@ class Standing:
 
     def _came(self, release: str) -> str:
         """Return the time and the author of the last activation of a release."""
-        came = [one for one in self._switches if one["release"] == release and one["state"] in {"done", "probation"}]
+        came = [row for row in self._switches if row["release"] == release and row["state"] in {"done", "probation"}]
         return f"since {came[-1]['time']} ({came[-1]['action']} by {_person(came[-1])})" if came else ""
 
     def _probation(self) -> str:
@@ -122,7 +119,7 @@ class Standing:
         """Return the release that a rollback activates."""
         if self._serves != self._committed:
             return self._committed
-        done = [(one["action"], one["release"]) for one in self._switches if one["state"] == "done"]
+        done = [(action["action"], action["release"]) for action in self._switches if action["state"] == "done"]
         return switches.previous(switches.stack(done), self._committed, self._kept)
 
 
@@ -134,16 +131,15 @@ def _words() -> str:
 
 def _objects(lines: Iterable[str]) -> list[dict[str, Any]]:
     """Parse lines of JSON objects, with the keys of the history as texts; leave out any other line."""
-    objects = []
+    rows = []
     for line in lines:
         try:
-            parsed = json.loads(line)
+            row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(parsed, dict):
-            texts = {key: str(parsed.get(key, "")) for key in ("time", "action", "release", "state")}
-            objects.append({**parsed, **texts})
-    return objects
+        if isinstance(row, dict):
+            rows.append({**row, **{key: str(row.get(key, "")) for key in ("time", "action", "release", "state")}})
+    return rows
 
 
 def _person(action: dict[str, Any]) -> str:

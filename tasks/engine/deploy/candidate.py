@@ -14,8 +14,7 @@ class Progress(Enum):
 
     STAGED: the run has changed nothing live yet.
     ON_PROBATION, COMMITTED: the run has activated the release.
-    RETURNED: the release failed its probation.
-    UNDONE: the run has gone back to the release that was committed before.
+    RETURNED: the release failed its probation. UNDONE: the run has gone back to the release that was committed before.
     UNCHANGED, FOUND_ON_PROBATION: the release served already.
     """
 

@@ -30,7 +30,7 @@ _PACKAGES = {
 
 
 class Own(NamedTuple):
-    """What setup needs of this clone. certificate: None for a self-signed one; origin: git remote, or empty."""
+    """Data that setup takes from this clone. certificate: None for a self-signed one; origin: git remote, or empty."""
 
     certificate: bytes | None = None
     origin: str = ""
@@ -43,9 +43,8 @@ class Setup(NamedTuple):
     """The plan of root's part.
 
     files: all of root's files; changed: paths of those that differ on the host
-    packages: missing packages
+    packages: missing packages; origin: git remote of this clone
     edited: paths among `changed` that were edited on the host
-    origin: git remote of this clone
     warnings: consequences that may surprise the operator
     """
 

@@ -147,7 +147,7 @@ class Rollout:
             if self.stop:
                 return
             if len(parts) > 1:
-                yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
+                yield Notice(f"wave {number} of {len(parts)}: {', '.join(each.member.host.name for each in wave)}")
             yield from everywhere([candidate.member for candidate in wave], self._activate)
             # The first wave is the canary: its probation ends before the next wave begins.
             if self.policy.wait or (number == 1 and len(parts) > 1):
@@ -206,29 +206,29 @@ class Rollout:
     def _undo(self) -> Iterator[Event]:
         """Take each host that this run has activated back to the release that was committed before, in waves."""
         back = []
-        for one in self._at(*_CHANGED, failed=True):
-            done = one.activation
+        for candidate in self._at(*_CHANGED, failed=True):
+            done = candidate.activation
             if done.before is None:
-                yield Line(one.member.host.name, f"nothing served here before: {done.release} stays", "warning")
-            elif done.before != done.release and not one.member.error:
+                yield Line(candidate.member.host.name, f"nothing served here before: {done.release} stays", "warning")
+            elif done.before != done.release and not candidate.member.error:
                 # The probation may end at any moment, so either release may be committed.
-                back.append((one, Activation("undo", done.before, done.before, on_probation=done.release)))
+                back.append((candidate, Activation("undo", done.before, done.before, on_probation=done.release)))
         if back:
             yield Notice(f"undo: {len(back)} hosts go back to the release that was committed before")
-        for one, _ in back[:1]:
-            one.member.reach("controller.undo")
+        for candidate, _ in back[:1]:
+            candidate.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
-            for one, undo in wave:
-                self._put(one._replace(activation=undo), one.progress)
-            yield from everywhere([one.member for one, _ in wave], self._activate)
-        for one, _ in back:
-            self._put(one, Progress.UNDONE)
+            for candidate, undo in wave:
+                self._put(candidate._replace(activation=undo), candidate.progress)
+            yield from everywhere([candidate.member for candidate, _ in wave], self._activate)
+        for candidate, _ in back:
+            self._put(candidate, Progress.UNDONE)
 
     def _closing(self) -> Iterator[Event]:
         """Report the open probations, what a stopped run leaves behind, and the command that continues it."""
         for member in self.members[:1]:
             member.reach("controller.end")
-        if awaited := [one.member for one in self._at(*_AWAITED)]:
+        if awaited := [candidate.member for candidate in self._at(*_AWAITED)]:
             seconds = max(member.service.probation for member in awaited)
             names = ", ".join(member.host.name for member in awaited)
             yield Notice(f"on probation for {seconds} s: {names}. A host whose new release fails goes back by itself; "
@@ -236,11 +236,11 @@ class Rollout:
         if not self._failures and not self.stop.signal:
             return
         failed = [member for member in self.members if member.error]
-        changed = [one.member.host.name for one in self._at(*_CHANGED, failed=True)]
-        left = [one.activation for one in self._at(Progress.STAGED, Progress.UNDONE)]
-        left = [one for one in left if one.served != one.release or self.action == "restart"]
+        changed = [candidate.member.host.name for candidate in self._at(*_CHANGED, failed=True)]
+        left = [candidate.activation for candidate in self._at(Progress.STAGED, Progress.UNDONE)]
+        left = [planned for planned in left if planned.served != planned.release or self.action == "restart"]
         if changed and left:
-            others = sorted({one.served or "nothing" for one in left})
+            others = sorted({planned.served or "nothing" for planned in left})
             yield Notice(f"side by side now: the new one on {', '.join(changed)}; {', '.join(others)} on the others")
         if failed and all(isinstance(member.error, Unreachable) for member in failed) and left:
             without = self.again([member.host.name for member in failed])

@@ -23,8 +23,6 @@ from tasks.engine.ssh.ssh_session import SshSession
 
 _HEARTBEAT = 8.0
 """Seconds between two bytes; the host releases the lock after 30 without one."""
-
-
 _PATIENCE = 30
 """Seconds beyond the wait for another run in which a host must read the step, and answer."""
 

@@ -63,7 +63,7 @@ def prepare(
 
 
 def own(project: Project, service: Service) -> Own:
-    """Return what setup needs of this clone."""
+    """Return the data that setup takes from this clone."""
     return Own(payload.certificate(service, project.root), git.origin(project.root))
 
 

@@ -22,13 +22,11 @@ journal: last lines of the slot without traffic; contents: contents of root's fi
 
 
 class Question(NamedTuple):
-    """One question to one host.
+    """One question to one host. wants: see WANTS; files: paths of root's files; python: interpreter of hosts.yaml.
 
-    wants: see WANTS; files: paths of root's files; python: interpreter of hosts.yaml, or empty
     release: the release to deploy; if set, manifest and health of any other release are left out
-    history: number of last lines
     wait, watch: seconds to wait for the end of an activation, of a probation
-    followed: the answer decides which step is next
+    history: number of last lines; followed: the answer decides which step is next
     """
 
     wants: frozenset[str] = frozenset({"state"})

@@ -21,8 +21,7 @@ _PACKAGES = 600
 class Script(NamedTuple):
     """One step for one host.
 
-    text: the step, one JSON object
-    seconds: its time limit
+    text: the step, one JSON object; seconds: its time limit
     root: it needs more rights than the deploy account has
     followed: another step usually comes next
     place: path of the copy that runs it; empty if the program is sent
