@@ -1,4 +1,4 @@
-"""plan, deploy, rollback, restart: what moves releases."""
+"""plan, deploy, rollback, restart: the verbs that move releases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Flags(NamedTuple):
-    """How a run goes over a fleet, as it was typed."""
+    """The options of a run over a fleet, as they were typed."""
 
     canary: str = "1"
     batch: str = "25%"
@@ -30,23 +30,23 @@ class _Flags(NamedTuple):
     stop_first: bool = False
 
     def policy(self) -> Policy:
-        """The flags as values; UsageError when one is not what it says."""
+        """Return the options as values; raise UsageError for an invalid one."""
         from tasks.engine.deploy import waves
 
         return waves.policy(self.canary, self.batch, self.max_failures, self.pause, self.on_failure, wait=self.wait)
 
     def lock_seconds(self) -> int:
-        """Seconds to wait for another run."""
+        """Return the seconds to wait for another run."""
         from tasks.engine.deploy import waves
 
         return waves.seconds("--lock-wait", self.lock_wait)
 
     def again(self, c: Any, verb: str) -> Callable[[Sequence[str]], str]:
-        """The command line that does the same without some hosts."""
+        """Return a function that writes this command line without some hosts."""
         from tasks.engine import quote
 
         expression = invocation(c).hosts or "all"
-        # Which hosts is for -H to say.
+        # -H names the hosts, so --retry-failed is left out.
         flags = [
             f" --{name.replace('_', '-')}{'' if value is True else f' {value}'}"
             for name, value in self._replace(retry_failed=False)._asdict().items()
@@ -74,9 +74,9 @@ _HELP = {
 
 
 def _rolling(*without: str, **own: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The decorator of a verb that goes over a fleet: the options of `_Flags`, given as one, and its own.
+    """Decorate a verb that runs over a fleet: its body gets the options of `_Flags` as one value.
 
-    without: options that it does not have; own: help of those that it alone has.
+    without: options of `_Flags` that the verb lacks; own: help texts of its other options.
     """
     shared = {name: text for name, text in _HELP.items() if name not in without}
 
@@ -91,7 +91,7 @@ def _rolling(*without: str, **own: str) -> Callable[[Callable[..., None]], Calla
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_Flags._field_defaults[name])
             for name in shared
         ]
-        others = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in others]
+        others = [other.replace(kind=inspect.Parameter.KEYWORD_ONLY) for other in others]
         rolling.__signature__ = inspect.Signature([context, *options, *others])  # type: ignore[attr-defined]
         return verb(**shared, **own)(rolling)
 
@@ -108,13 +108,13 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
     from tasks import plan_view, runner
 
     project, members = runner.open_fleet(c)
-    made = project.release()
-    found = plan_view.make(project, made, members)
+    release = project.release()
+    planned = plan_view.make(project, release, members)
     if steps or script:
-        plan_view.show_scripts(plan_view.texts(found, members))
+        plan_view.show_scripts(plan_view.texts(planned, members))
     else:
-        plan_view.show(project, made, members, found, as_json=json)
-    changes = any(not one.unchanged or one.setup.needed for _, one in found)
+        plan_view.show(project, release, members, planned, as_json=json)
+    changes = any(not host_plan.unchanged or host_plan.setup.needed for _, host_plan in planned)
     runner.leave(members, bad=check and changes)
 
 
@@ -137,8 +137,8 @@ def deploy(
 
     policy, lock_seconds = flags.policy(), flags.lock_seconds()
     project, selection = runner.choose(c, "deploy", retry=flags.retry_failed)
-    made = project.release(require_clean=require_clean)
-    # From here on nothing of what was given can be wrong.
+    release = project.release(require_clean=require_clean)
+    # All input is valid from here on.
     pending = runner.start_connecting(c, selection)
     members = runner.members_of(c, project, selection, pending=pending)
     from tasks import plan_view
@@ -147,15 +147,15 @@ def deploy(
 
     consent = Consent(take_over, overwrite)
     if invocation(c).dry:
-        found = plan_view.make(project, made, members, consent)
-        plan_view.show_scripts(plan_view.texts(found, members, lock_seconds, stop_first=flags.stop_first))
+        planned = plan_view.make(project, release, members, consent)
+        plan_view.show_scripts(plan_view.texts(planned, members, lock_seconds, stop_first=flags.stop_first))
         runner.leave(members)
         return
-    plan_view.announce(project, made, as_json=json)
+    plan_view.announce(project, release, as_json=json)
     again = flags.again(c, "deploy")
-    carried = Delivering(project, made, lock_seconds, consent)
+    delivery = Delivering(project, release, lock_seconds, consent)
     runner.follow(
-        members, lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(carried), json
+        members, lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(delivery), json
     )
 
 
@@ -205,7 +205,7 @@ def _rollout(
     again: Callable[[Sequence[str]], str],
     stop_first: bool,
 ) -> Rollout:
-    """The run, with its engine imported only now."""
+    """Return the run; import its engine only now."""
     from tasks.engine.deploy.rollout import Rollout
 
     return Rollout(action, members, policy, stop, again, stop_first)

@@ -1,4 +1,4 @@
-"""drift: what of ours on the hosts is not as it was written."""
+"""drift: the edits that were made on the hosts since fab wrote its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.executor import ROOT, verb
 
 _LONGEST = 4096
-"""Bytes of a path on Linux."""
+"""Longest path on Linux, in bytes."""
 _LONGEST_VERSION = 100
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
     from tasks.engine.report import output
 
     project, members = runner.open_fleet(c, user=as_ or None)
-    made = project.release()
-    found = runner.ask(members, lambda member: _look(project, made, member))
+    release = project.release()
+    answers = runner.ask(members, lambda member: _look(project, release, member))
     if json:
-        hosts = [{"host": name, "drift": any(one.drifted for one in findings),
-                  "findings": [one.as_dict() for one in findings]} for name, findings in found.items()]  # fmt: skip
+        hosts = [{"host": name, "drift": any(finding.drifted for finding in findings),
+                  "findings": [row.as_dict() for row in findings]} for name, findings in answers.items()]  # fmt: skip
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
-        for name, findings in found.items():
+        for name, findings in answers.items():
             _show(name, findings)
-    runner.leave(members, bad=any(one.drifted for findings in found.values() for one in findings))
+    runner.leave(members, bad=any(finding.drifted for findings in answers.values() for finding in findings))
 
 
-def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...]:
+def _look(project: Project, release: Release, member: Member) -> tuple[Finding, ...]:
     from hashlib import sha256
 
     from tasks.engine import quote
@@ -53,20 +53,20 @@ def _look(project: Project, made: Release, member: Member) -> tuple[Finding, ...
     service = member.service
     account = member.host.user or member.login
     paths = system_files.paths(service, account)
-    manifests = {made.id: sha256(archive.manifest(made.tree.entries)).hexdigest()}
-    found = member.ask(questions.drift(paths), steps.drift(service, paths, manifests))
-    # A host that reports what is no account is compared with what setup would write.
-    recorded = found.account if found.account and quote.is_account(found.account) else account
-    files = system_files.render(service, found.traits(recorded))
-    examined = engine.examine(files, found, _source(made, member, found))
-    if found.account is None:
-        told = f"the host was never set up for {service.name}: fab setup -H {member.host.name}"
-        return (engine.Finding("absent", f"/etc/{service.name}/setup", told), *examined)
+    manifests = {release.id: sha256(archive.manifest(release.tree.entries)).hexdigest()}
+    facts = member.ask(questions.drift(paths), steps.drift(service, paths, manifests))
+    # If the host reports an invalid account, compare with the files that setup would write.
+    recorded = facts.account if facts.account and quote.is_account(facts.account) else account
+    files = system_files.render(service, facts.traits(recorded))
+    examined = engine.examine(files, facts, _source(release, member, facts))
+    if facts.account is None:
+        text = f"the host was never set up for {service.name}: fab setup -H {member.host.name}"
+        return (engine.Finding("absent", f"/etc/{service.name}/setup", text), *examined)
     return examined
 
 
 def _source(made: Release, member: Member, found: Facts) -> Source:
-    """What releases were made of: the working copy for its own, the commit for those of a clean tree."""
+    """Return a reader of releases' files: the working copy's for its own release, the commit's for a clean one."""
     from tasks.engine.release import archive
 
     records = {str(record.get("id")): record for record in found.releases}
@@ -92,11 +92,11 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
 
 
 def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | None:
-    """As a deploy of today would write it; another release may have had another service.yaml."""
+    """Return a launcher as a deploy would write it today; the release may have had another service.yaml."""
     from tasks.engine.host import launchers
 
     packages = record.get("packages")
-    named = [str(one).partition("==") for one in (packages if isinstance(packages, list) else ())]
+    named = [str(package).partition("==") for package in (packages if isinstance(packages, list) else ())]
     versions = [version for package, _, version in named if package == "gunicorn"]
     try:
         text = launchers.render(member.service, release, member.host.name, versions[0][:_LONGEST_VERSION]).get(name)

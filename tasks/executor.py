@@ -1,4 +1,4 @@
-"""How `fab` runs our tasks: one call for the whole selection, errors as words, and exact exit statuses."""
+"""Run a task once for all selected hosts, print errors as messages, and set exact exit statuses."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Fabric's flags that would mean something else here, or would put a secret where it can be seen.
+# Fabric's flags that would mean something else here, or would expose a secret.
 _REFUSED = {
     "echo": "every step is shown as it is; all that a host gets: fab plan --steps",
     "pty": "scripts need no terminal; for one on a host: fab shell -H HOST",
     "warn-only": "a failed host never hides the others; nothing goes on behind a failure",
 }
-# These ask before any task is called, so they are looked for before Fabric does.
+# Fabric prompts for these before it calls a task, so `begin` refuses them first.
 _PROMPTS = {
     "--prompt-for-sudo-password": "fab setup needs a sudo rule without a password, or: fab setup --as root",
     "--prompt-for-login-password": "use a key: `identity:` in hosts.yaml, or -i",
@@ -43,7 +43,7 @@ CONSENT = {
     "take_over": "replace the service of another clone that has this name on the host",
     "overwrite": "rewrite files that were edited on the host; the host keeps copies",
 }
-"""What setup, and a deploy that has to set a host up, only does when it is told to."""
+"""Options for what setup, and a deploy that needs setup, does only with consent."""
 
 _JSON = "print JSON: a query one document, a run one object per line"
 
@@ -66,7 +66,7 @@ def verb(name: str | None = None, **help: str) -> Callable[[_Body], _Body]:  # n
 
 
 class Invocation(NamedTuple):
-    """What stood on the command line beside the task: -H, --dry, ssh's options, and the words after `--`."""
+    """The command line without the task: -H, --dry, ssh's options, and the words after `--`."""
 
     hosts: str | None
     dry: bool
@@ -78,7 +78,7 @@ class Invocation(NamedTuple):
 
     @property
     def options(self) -> Options:
-        """For the connections."""
+        """Return the options of the connections."""
         from tasks.engine.report import output
         from tasks.engine.ssh.ssh_config import Options
 
@@ -87,17 +87,17 @@ class Invocation(NamedTuple):
 
 
 def invocation(c: Any) -> Invocation:
-    """The invocation that a task runs in."""
-    found = c.config["loop_invocation"]
-    assert isinstance(found, Invocation)
-    return found
+    """Return the invocation that a task runs in."""
+    current = c.config["loop_invocation"]
+    assert isinstance(current, Invocation)
+    return current
 
 
 class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
-    """Hands a task the whole selection, where Fabric's own would call it once for each host."""
+    """Call a task once for all selected hosts; Fabric's own executor calls it once for each host."""
 
     def execute(self, *calls: Any) -> Any:
-        """Run the tasks; a LoopError becomes words and an exit status."""
+        """Run the tasks; a LoopError becomes a message and an exit status."""
         sys.excepthook = sys.__excepthook__
         as_json = any(parsed.args["json"].value for parsed in calls if "json" in parsed.args)
         try:
@@ -119,12 +119,12 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
             _leave(_fault(fault), as_json=as_json)
 
     def expand_calls(self, calls: Any, apply_hosts: bool = True) -> Any:  # noqa: ARG002 - Fabric's signature
-        """The calls as they are: the hosts are the task's own affair, and so is what follows `--`."""
+        """Return the calls unchanged: the task itself handles the hosts and the words after `--`."""
         self.core.remainder = ""
         return super().expand_calls(calls, apply_hosts=False)
 
     def _help(self, calls: Sequence[Any]) -> None:
-        """Show a verb's help where Invoke has taken --help for the verb's own word, as in `fab maintenance --help`."""
+        """Show a verb's help where Invoke has taken --help for an argument, as in `fab maintenance --help`."""
         for parsed in calls:
             if any(word.value in {"--help", "-h"} for word in parsed.positional_args):
                 from fabric.main import program
@@ -139,9 +139,7 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
         if self.core[0].args["dry"].value:
             for name in tasks:
                 if name in _NO_DRY:
-                    raise UsageError(
-                        f"{name} has no dry run", where="--dry", next=f"fab --help {name} says what it does"
-                    )
+                    raise UsageError(f"{name} has no dry run", where="--dry", next=f"read: fab --help {name}")
 
     def _invocation(self) -> Invocation:
         core = self.core[0].args
@@ -150,7 +148,7 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
                 raise UsageError(f"{flag} takes {_SECONDS}", where=flag, next=f"fab {flag} 30 ...")
         identities = tuple(core["identity"].value or ())
         for path in (Path(identity).expanduser() for identity in identities):
-            # Of a key that an agent holds, the public half is enough.
+            # If an agent holds the key, its public half is enough.
             if not path.is_file() and not path.with_name(path.name + ".pub").is_file():
                 raise UsageError(f"there is no key {path}", where="-i", next="name the private key's file")
         return Invocation(
@@ -176,7 +174,7 @@ def _refuse_words(given: Iterable[Iterable[Any]]) -> None:
 
 
 def _words_after_dashes(remainder: str) -> str:
-    """What follows `--` as shell text: one word is text already, several are quoted as they were typed."""
+    """Return the words after `--` as shell text: one word as it is, several each quoted."""
     if not remainder:
         return ""
     from tasks.engine import quote
@@ -186,7 +184,7 @@ def _words_after_dashes(remainder: str) -> str:
 
 
 def begin() -> None:
-    """What has to be in force before Fabric acts on the command line, which is before any task is called."""
+    """Refuse flags that prompt, and set the exception hook, before Fabric acts on the command line."""
     asked = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
     for flag in _PROMPTS.keys() & asked:
         _leave(UsageError(f"{flag} is not for these tasks", where=flag, next=_PROMPTS[flag]), as_json=False)
@@ -204,7 +202,7 @@ def _leave(problem: LoopError, *, as_json: bool) -> None:
 
 
 def _fault(error: Exception) -> LoopError:
-    """A fault of ours, in words; its traceback goes into a file."""
+    """Return the error for a fault of fab itself; write its traceback into a file."""
     import traceback
 
     log = _kept("".join(traceback.format_exception(error)))
@@ -221,17 +219,17 @@ def _kept(trace: str) -> str | None:
 
 
 def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What Fabric itself stumbles over, in words: a reader of `fab --list` that has gone, an ssh_config of -S."""
+    """Report an exception of Fabric itself: stdout that was closed during `fab --list`, a bad ssh_config of -S."""
     from paramiko import ConfigParseError
 
     if isinstance(error, BrokenPipeError):
         os._exit(0)
     problem = None
     if isinstance(error, (OSError, ConfigParseError)):
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        problem = UsageError(f"a file of the command line cannot be read: {told}", next="correct -S or -f")
+        detail = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        problem = UsageError(f"a file of the command line cannot be read: {detail}", next="correct -S or -f")
     elif isinstance(error, ValueError) and _raised_in("invoke.parser", trace):
-        # Of Fabric's own flags these two alone are numbers.
+        # Only these two of Fabric's own flags take numbers.
         problem = UsageError(f"-t and -T take {_SECONDS}: {error}", where="-t, -T", next="fab -t 30 ...")
     if problem:
         from tasks.engine.report import output
@@ -250,11 +248,11 @@ def _raised_in(package: str, trace: TracebackType | None) -> bool:
 
 
 @contextmanager
-def ended_by_interrupt(told: str = "") -> Iterator[None]:
-    """While hosts are only asked: nothing has to be left safe, and a thread that waits for a host cannot be called."""
+def ended_by_interrupt(message: str = "") -> Iterator[None]:
+    """Exit at once on Ctrl-C during a query: it changes nothing, and a thread that waits for a host cannot be woken."""
 
     def leave(*_: object) -> None:
-        sys.stderr.write(told)
+        sys.stderr.write(message)
         os._exit(130)
 
     before = signal.signal(signal.SIGINT, leave)
@@ -266,9 +264,9 @@ def ended_by_interrupt(told: str = "") -> Iterator[None]:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Stop]:
-    """While a run changes hosts: the first signal lets hosts under way finish, the second cuts.
+    """Handle signals during a run: the first lets hosts under way finish, the second exits at once.
 
-    A host that is cut off undoes what it had begun, or has finished: it never stays in between.
+    A host that is cut off then undoes what it began, or has finished: it never stays in between.
     """
     from tasks.engine.parallel import Stop
 
@@ -280,7 +278,7 @@ def stopped_by_signals() -> Iterator[Stop]:
         stop.set(number)
         sys.stderr.write("\nstopping: hosts under way are finished, no other is begun; again to cut\n")
 
-    # Under nohup, or behind a shell's `&`, what is ignored stays ignored.
+    # A signal that nohup or a shell's `&` ignores stays ignored.
     every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     signals = [number for number in every if signal.getsignal(number) is not signal.SIG_IGN]
     before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}

@@ -1,4 +1,4 @@
-"""hosts, doctor: who the hosts are, and what would stop a deploy."""
+"""hosts, doctor: the inventory, host keys, and what would stop a deploy."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def hosts(c: Any, trust: str = "", fingerprint: str = "", json: bool = False) ->
         return
     selection = project.select(invocation(c).hosts)
     if json:
-        found = [
+        rows = [
             {"host": host.name, "address": host.address, "port": host.port, "user": host.user,
              "groups": list(host.groups), "pinned": host.host_key is not None, "python": host.python}
             for host in selection.hosts
         ]  # fmt: skip
-        output.document({"inventory": str(project.inventory.path), "hosts": found})
+        output.document({"inventory": str(project.inventory.path), "hosts": rows})
         return
     writer = output.out()
     writer.line(f"inventory {display_path(project.inventory.path)}")
-    rows = [("host", "address", "user", "groups", "host key", "service")]
+    table = [("host", "address", "user", "groups", "host key", "service")]
     for host in selection.hosts:
         address = f"{host.address}:{host.port}" if host.port else host.address
-        rows.append(
+        table.append(
             (host.name, address, host.user or "(ssh_config)", ",".join(host.groups) or "-",
              "pinned" if host.host_key else "known_hosts", _front(project.service_of(host)))
         )  # fmt: skip
-    for line in output.table(rows):
+    for line in output.table(table):
         writer.raw(line)
 
 
@@ -57,23 +57,23 @@ def _front(service: Any) -> str:
 
 
 def _to_trust(project: Any, expression: str, fingerprint: str) -> Any:
-    """The hosts whose keys are to be recorded; UsageError where nothing could say that a key is the right one."""
+    """Return the hosts whose keys to record; raise UsageError without a fingerprint or a terminal to confirm them."""
     from tasks.engine.errors import UsageError
 
     if not expression:
-        raise UsageError("whose fingerprint is it?", where="--fingerprint", next=_usage("HOST"))
-    found = project.select(expression).hosts
-    usage = _usage(found[0].name)
+        raise UsageError("--fingerprint needs a host: --trust HOST", where="--fingerprint", next=_usage("HOST"))
+    hosts = project.select(expression).hosts
+    usage = _usage(hosts[0].name)
     if fingerprint and not re.fullmatch("SHA256:[A-Za-z0-9+/]{43}", fingerprint):
         raise UsageError(
             f"a fingerprint is SHA256: and 43 characters, not {fingerprint!r}", where="--fingerprint", next=usage
         )
-    if fingerprint and len(found) > 1:
-        names = ", ".join(host.name for host in found)
+    if fingerprint and len(hosts) > 1:
+        names = ", ".join(host.name for host in hosts)
         raise UsageError(f"a fingerprint is of one host, and these are meant: {names}", where="--trust", next=usage)
     if not fingerprint and not sys.stdin.isatty():
-        raise UsageError("without a terminal nobody can say yes to a key", where="--trust", next=usage)
-    return found
+        raise UsageError("there is no terminal to confirm a key on", where="--trust", next=usage)
+    return hosts
 
 
 def _usage(name: str) -> str:
@@ -81,7 +81,7 @@ def _usage(name: str) -> str:
 
 
 def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
-    """Show the key that each host offers, and record it: if it is the one of the fingerprint, or after a yes."""
+    """Show the key that each host offers; record it if it has the fingerprint, or after a yes."""
     from tasks.engine import misread
     from tasks.engine.errors import LoopError
     from tasks.engine.report import output
@@ -109,7 +109,7 @@ def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
 
 
 def _ask(name: str, problem: Exception) -> None:
-    """UsageError for anything but a yes, the end of the input included."""
+    """Ask on the terminal; raise UsageError for any answer but yes, and at the end of the input."""
     from tasks.engine.errors import UsageError
 
     sys.stdout.write(f"trust {name}? [y/N] ")
@@ -129,17 +129,17 @@ def doctor(c: Any, json: bool = False) -> None:
     from tasks.engine.report import output
 
     project, members = runner.open_fleet(c)
-    found = runner.ask(members, lambda member: examine(project, member))
+    hosts = runner.ask(members, lambda member: examine(project, member))
     writer = output.out()
     if json:
         output.document({"hosts": [
-            {"host": name, "findings": [finding.as_dict() for finding in findings]} for name, findings in found.items()
+            {"host": name, "findings": [finding.as_dict() for finding in findings]} for name, findings in hosts.items()
         ], "errors": runner.errors(members)})  # fmt: skip
     else:
-        for name, findings in found.items():
+        for name, findings in hosts.items():
             if not findings:
                 writer.line(f"{name}  ready")
             for finding in findings:
                 writer.line(f"{name}  {'STOPS' if finding.stops else 'note '}  {finding.text}")
                 writer.line(f"{' ' * len(name)}         mend: {finding.mend}")
-    runner.leave(members, bad=any(finding.stops for findings in found.values() for finding in findings))
+    runner.leave(members, bad=any(finding.stops for findings in hosts.values() for finding in findings))

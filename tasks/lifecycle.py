@@ -1,4 +1,4 @@
-"""setup, start, stop, remove: a service's life on a host beside its releases."""
+"""setup, start, stop, remove: the verbs for a service beside its releases."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def _ask(members: list[Member], *, data: bool) -> None:
     names = ", ".join(member.host.name for member in members)
     what = f"{members[0].service.name} {'AND ITS DATA ' if data else ''}from {names}"
     if not sys.stdin.isatty():
-        raise UsageError(f"this would remove {what}", where="--yes", next="say --yes if that is what you want")
+        raise UsageError(f"this would remove {what}", where="--yes", next="to remove it: --yes")
     if input(f"remove {what}? type the service's name: ").strip() != members[0].service.name:
         raise UsageError("nothing was removed", where=names, next="type the name to go on")
 
 
 def _each(members: list[Member], work: Callable[[Member, Emit], None], json: bool) -> None:
-    """Do it on all hosts in parallel, and leave with the run's exit status."""
+    """Run `work` on all hosts in parallel, and exit with the run's status."""
     from tasks import runner
     from tasks.engine.deploy import rollout
 

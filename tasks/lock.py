@@ -26,7 +26,7 @@ def lock(c: Any, upgrade: bool = False, package: str = "", json: bool = False) -
     names = [name.strip() for name in package.split(",") if name.strip()]
     changes = relock.make(ROOT, described.python, upgrade=upgrade, packages=names)
     if json:
-        rows = [{"package": one.name, "from": list(one.before), "to": list(one.after)} for one in changes]
+        rows = [{"package": change.name, "from": list(change.before), "to": list(change.after)} for change in changes]
         output.document({"changes": rows})
         return
     for text in map(_line, changes) if changes else ("service/requirements.txt: nothing to change",):
@@ -34,7 +34,7 @@ def lock(c: Any, upgrade: bool = False, package: str = "", json: bool = False) -
 
 
 def _line(change: Change) -> str:
-    """One change as a person reads it."""
+    """Format one change."""
     before, after = ", ".join(change.before), ", ".join(change.after)
     if not before:
         return f"+ {change.name} {after}"

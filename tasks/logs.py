@@ -1,4 +1,4 @@
-"""logs, exec, shell: what the hosts say, what they are told, and a terminal on one."""
+"""logs, exec, shell: read the journals, run a command on many hosts, open a terminal on one."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def logs(
             for item in follow.follow(members, wanted, view.reader_gone):
                 view.show(item)
         if view.reader_gone():
-            # Nobody reads any more, so there is nobody to wait for a host that does not answer.
+            # The reader has closed the output: do not wait for hosts that do not answer.
             os._exit(0)
         runner.leave(members)
         return
-    found = runner.ask(members, lambda member: read.past(member, wanted))
-    entries = read.merged(list(found.values()))
-    dropped = {name: past.dropped for name, past in found.items() if past.dropped}
+    answers = runner.ask(members, lambda member: read.past(member, wanted))
+    entries = read.merged(list(answers.values()))
+    dropped = {name: past.dropped for name, past in answers.items() if past.dropped}
     if json:
         lines = [entry.as_dict() for entry in entries]
         output.document({"lines": lines, "dropped": dropped, "errors": runner.errors(members)})
@@ -75,16 +75,16 @@ def execute(c: Any, json: bool = False) -> None:
     _, members = runner.open_fleet(c, changing="exec")
     names = ", ".join(member.host.name for member in members)
     with ended_by_interrupt(f"interrupted: the command may go on on {names}\n"):
-        found = remote_command.run_all(members, line, as_json=json)
+        answers = remote_command.run_all(members, line, as_json=json)
     if json:
-        hosts = [{"host": name, **answer.as_dict()} for name, answer in found.items()]
+        hosts = [{"host": name, **answer.as_dict()} for name, answer in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     elif len(members) > 1:
-        for text in output.table(remote_command.rows(members, found)):
+        for text in output.table(remote_command.rows(members, answers)):
             output.out().raw(text)
-    if len(found) == len(members) == 1 and not json:
-        sys.exit(min(next(iter(found.values())).status, 255))
-    runner.leave(members, bad=any(answer.status for answer in found.values()))
+    if len(answers) == len(members) == 1 and not json:
+        sys.exit(min(next(iter(answers.values())).status, 255))
+    runner.leave(members, bad=any(answer.status for answer in answers.values()))
 
 
 @verb()

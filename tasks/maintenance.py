@@ -1,4 +1,4 @@
-"""maintenance: close the front door with a word, and open it again."""
+"""maintenance: answer clients with 503 and a page, or serve them again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     if invocation(c).dry:
         from tasks import plan_view
 
-        plan_view.show_scripts([(one.host.name, (steps.maintenance(one.service, turn),)) for one in members])
+        plan_view.show_scripts([(member.host.name, (steps.maintenance(member.service, turn),)) for member in members])
         return
 
     def work(member: Member, emit: Emit) -> None:
@@ -56,9 +56,9 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from tasks.engine.host import maintenance as pages
     from tasks.engine.host import payload, questions, steps
 
-    found = member.ask(questions.state())
-    member.accept(found)
-    member.act_as(found.account or member.login)
+    facts = member.ask(questions.state())
+    member.accept(facts)
+    member.act_as(facts.account or member.login)
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
     member.perform(steps.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
     if turn == "on":
@@ -74,11 +74,11 @@ def _status(c: Any, json: bool) -> None:
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c)
-    found = runner.ask(members, lambda member: pages.state(member.ask(questions.state())))
+    answers = runner.ask(members, lambda member: pages.state(member.ask(questions.state())))
     if json:
-        hosts = [{**(state or {}), "host": name, "maintenance": state is not None} for name, state in found.items()]
+        hosts = [{**(state or {}), "host": name, "maintenance": state is not None} for name, state in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
-        for name, state in found.items():
+        for name, state in answers.items():
             output.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state)}'}")
     runner.leave(members)

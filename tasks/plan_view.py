@@ -1,4 +1,4 @@
-"""What a plan looks like."""
+"""Print plans, and the scripts that they run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Texts = tuple[str, "Sequence[Script]"]
 
 
 def announce(project: Project, made: Release, *, as_json: bool) -> None:
-    """Which inventory, which release, and what of it no commit has."""
+    """Print the release, its commit, and the files that are not committed."""
     writer = output.err() if as_json else output.out()
     writer.line(f"release {made.id} of commit {(made.commit or 'none')[:12]}")
     if made.dirty:
@@ -38,29 +38,29 @@ def announce(project: Project, made: Release, *, as_json: bool) -> None:
 def make(
     project: Project, made: Release, members: list[Member], consent: Consent | None = None
 ) -> list[tuple[Facts, HostPlan]]:
-    """Facts and plan of every host that answered, in order; the others carry their error."""
+    """Return facts and plan of each host that answered, in order; the other members carry their error."""
 
     def say(event: Event) -> None:
         if isinstance(event, Step) and event.step == "wheels":
             output.err().line(f"{event.host}: {event.text}")
 
-    found = runner.ask(
+    answers = runner.ask(
         members, lambda member: stage.prepare(project, made, member, say, consent or Consent(), show=True)
     )
-    return list(found.values())
+    return list(answers.values())
 
 
 def show(
-    project: Project, made: Release, members: list[Member], found: Sequence[tuple[Facts, HostPlan]], *, as_json: bool
+    project: Project, made: Release, members: list[Member], answers: Sequence[tuple[Facts, HostPlan]], *, as_json: bool
 ) -> None:
-    """The plans in words, with the diffs of root's files, or as one document."""
+    """Print the plans as text, with the diffs of root's files, or as one JSON document."""
     if as_json:
         output.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
-                         "hosts": [plans.as_dict(one) for _, one in found],
+                         "hosts": [plans.as_dict(planned) for _, planned in answers],
                          "errors": runner.errors(members)})  # fmt: skip
         return
     announce(project, made, as_json=False)
-    for facts, planned in found:
+    for facts, planned in answers:
         _show_files(facts, planned)
         for line in _lines(planned):
             output.out().line(f"{planned.host}  {line}")
@@ -102,37 +102,40 @@ def _setup_lines(setup: Setup) -> Iterable[str]:
 
 
 def _show_files(facts: Facts, planned: HostPlan) -> None:
-    """The diffs of root's files."""
+    """Print the diffs of root's files."""
     writer, compare = output.out(), Comparison()
     for file in planned.setup.files:
         former = (facts.contents or {}).get(file.path)
         if file.path not in planned.setup.changed or former is None:
             continue
         name = f"{planned.host}:{file.path}"
-        found = compare.lines(former, file.text.encode(), (name, "new"))
-        for line in found if len(found) > 1 else [f"{name}: {told}" for told in found]:
+        diff = compare.lines(former, file.text.encode(), (name, "new"))
+        for line in diff if len(diff) > 1 else [f"{name}: {reason}" for reason in diff]:
             writer.line(line)
 
 
 def dry(members: list[Member], texts: Callable[[Member], Sequence[Script]]) -> None:
-    """What a verb would run on each host that answers; leaves with the status of a query."""
-    found = runner.ask(members, texts)
-    show_scripts(list(found.items()))
+    """Print the scripts of a verb for each host that answers, and exit with the status of a query."""
+    scripts = runner.ask(members, texts)
+    show_scripts(list(scripts.items()))
     runner.leave(members)
 
 
 def texts(
-    found: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0, *, stop_first: bool = False
+    answers: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0, *, stop_first: bool = False
 ) -> list[Texts]:
-    """Every script of a deploy, host by host: what it asks first, and what it changes then."""
-    by_name = {member.host.name: member for member in members}
-    first = next((one.host for _, one in found if not one.unchanged), None)
+    """Return the scripts of a deploy by host: first the question, then the changes."""
+    hosts = {member.host.name: member for member in members}
+    first = next((plan.host for _, plan in answers if not plan.unchanged), None)
     return [
         (
-            one.host,
-            (_question(by_name[one.host], one), *one.scripts(hook=one.host == first, wait=wait, stop_first=stop_first)),
+            plan.host,
+            (
+                _question(hosts[plan.host], plan),
+                *plan.scripts(hook=plan.host == first, wait=wait, stop_first=stop_first),
+            ),
         )
-        for _, one in found
+        for _, plan in answers
     ]
 
 
@@ -142,9 +145,9 @@ def _question(member: Member, planned: HostPlan) -> Script:
 
 
 def show_scripts(hosts: Iterable[Texts]) -> None:
-    """What each host would get, byte for byte and in that order, each with a line before it that names it."""
+    """Print the scripts of each host, byte for byte and in order, each below a line that names it."""
     writer = output.out()
-    for host, found in hosts:
-        for script in found:
+    for host, scripts in hosts:
+        for script in scripts:
             writer.raw(f"# ---- {host}: {script.stage} ({len(script.text.encode())} bytes)")
             writer.raw(script.text.removesuffix("\n"))

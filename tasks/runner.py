@@ -1,4 +1,4 @@
-"""From a command line to the hosts it means."""
+"""Choose the hosts of a command, ask them or follow a run, and exit with the right status."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ if TYPE_CHECKING:
 
 
 _BEGAN = time.monotonic()
-"""As this is loaded, a command has just begun."""
+"""The time at which the command began: it loads this module first."""
 
 PendingSessions = dict[str, "Future[SshSession]"]
-"""The connections that are being opened, by host."""
+"""Connections that are being opened, by host."""
 
 
 def open_fleet(
     c: Any, changing: str | None = None, user: str | None = None, *, early: bool = False
 ) -> tuple[Project, list[Member]]:
-    """The project and a member for each selected host; nothing is contacted yet, unless `early`.
+    """Return the project and a member for each selected host; contact no host yet, unless `early`.
 
-    changing: the verb that is about to change hosts, which asks first when several hosts are meant and none was named.
-    early: nothing of what was given can be wrong any more, so the connections are opened while the rest is loaded;
-    not for a dry run, which may need none.
+    changing: the verb, if it changes hosts; it asks for a yes if there are several hosts and no -H.
+    early: all input is valid, so open the connections while the rest loads; a dry run opens none, as it may need none.
     """
     _check_account(user)
     project, selection = choose(c, changing)
@@ -57,7 +56,7 @@ def _check_account(user: str | None) -> None:
 
 
 def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple[Project, Selection]:
-    """The project and the hosts that are meant. retry: those that the last run left behind, in place of -H."""
+    """Return the project and the selected hosts. retry: those that the last run left behind, in place of -H."""
     from tasks.engine.config.yaml_reader import display_path
     from tasks.engine.fleet import project as projects
     from tasks.engine.report import output
@@ -84,7 +83,7 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
 
 
 def start_connecting(c: Any, selection: Selection) -> PendingSessions:
-    """Begin to connect, as long as this machine is still busy with itself."""
+    """Connect in threads while the controller still loads its modules."""
     from tasks.engine import parallel
     from tasks.engine.fleet import failpoints
     from tasks.engine.ssh.ssh_session import SshSession
@@ -102,7 +101,7 @@ def start_connecting(c: Any, selection: Selection) -> PendingSessions:
 def members_of(
     c: Any, project: Project, selection: Selection, user: str | None = None, pending: PendingSessions | None = None
 ) -> list[Member]:
-    """The hosts as a run works on them."""
+    """Return a member for each selected host."""
     from tasks.engine.fleet import failpoints
     from tasks.engine.fleet import project as projects
     from tasks.engine.fleet.member import Member
@@ -123,7 +122,7 @@ def members_of(
 
 
 def _confirm(verb: str, selection: Selection) -> None:
-    """Without -H and with several hosts: list them and ask once; without a terminal, refuse."""
+    """List several hosts that no -H named, and ask once; refuse without a terminal."""
     if selection.expression is not None or len(selection.hosts) < 2:
         return
     names = ", ".join(host.name for host in selection.hosts)
@@ -140,18 +139,18 @@ def _confirm(verb: str, selection: Selection) -> None:
 
 
 def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[str, _Answer]:
-    """What each host answers, asked in parallel, in order; a member that gave none carries its error."""
+    """Ask the hosts in parallel; return their answers in order. A member without one carries its error."""
     from tasks.engine import misread
     from tasks.engine.errors import LoopError
     from tasks.engine.parallel import Emit, gather, pool
 
-    found: dict[str, _Answer] = {}
+    answers: dict[str, _Answer] = {}
 
     def work(member: Member) -> Callable[[Emit], None]:
         def look(_: Emit) -> None:
             try:
                 with misread.as_error_of(member.host.name):
-                    found[member.host.name] = question(member)
+                    answers[member.host.name] = question(member)
             except LoopError as error:
                 error.where = error.where or member.host.name
                 member.error = error
@@ -163,25 +162,25 @@ def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[st
     with ended_by_interrupt(), pool(len(members)) as executor:
         for _ in gather([work(member) for member in members], executor):
             pass
-    return {member.host.name: found[member.host.name] for member in members if member.host.name in found}
+    return {member.host.name: answers[member.host.name] for member in members if member.host.name in answers}
 
 
 def errors(members: list[Member]) -> list[dict[str, object]]:
-    """The hosts that gave no answer, as JSON carries them."""
+    """Return the errors of the hosts that gave no answer, for JSON."""
     return [{"host": member.host.name, **member.error.as_dict()} for member in members if member.error]
 
 
 def keep_faults(members: list[Member]) -> str | None:
-    """Write the traceback of every answer that was not understood into the log of the run; where that is."""
+    """Write the tracebacks of unreadable answers into the run's log; return its path, if there are any."""
     from tasks.engine.misread import Misread
     from tasks.engine.report import runs
 
-    faults = {one.host.name: one.error.trace for one in members if isinstance(one.error, Misread)}
+    faults = {member.host.name: member.error.trace for member in members if isinstance(member.error, Misread)}
     return runs.keep_faults(runs.folder(ROOT, os.environ), members[0].run.id, faults) if faults else None
 
 
 def leave(members: list[Member], *, bad: bool = False) -> None:
-    """Show the errors of a query, and leave: 1 when something is wrong, else with the status of the errors."""
+    """Print the errors of a query and exit, unless the status is 0: 1 if `bad`, else that of the errors."""
     from tasks.engine.errors import exit_status
     from tasks.engine.report import output
 
@@ -199,7 +198,7 @@ def leave(members: list[Member], *, bad: bool = False) -> None:
 
 
 def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_json: bool) -> None:
-    """Follow a run to its end, and leave with its exit status."""
+    """Follow a run to its end, and exit with its status."""
     from tasks.engine.report import runs
     from tasks.engine.report.run_view import follow as watch
 

@@ -71,12 +71,12 @@ def down(c: Any, json: bool = False) -> None:
     there = _STATE.exists()
     if there and _as_root("sandbox.down", *(["--json"] if json else [])):
         return
-    gone = Sandbox(_STATE).down()
+    removed = Sandbox(_STATE).down()
     if json:
-        output.document({"removed": list(gone)})
+        output.document({"removed": list(removed)})
     else:
-        told = f"removed {', '.join(gone) or 'an empty sandbox'}" if there else "no sandbox hosts; nothing to do"
-        output.out().line(told)
+        text = f"removed {', '.join(removed) or 'an empty sandbox'}" if there else "no sandbox hosts; nothing to do"
+        output.out().line(text)
 
 
 def _row(machine: Machine) -> dict[str, object]:
@@ -84,7 +84,7 @@ def _row(machine: Machine) -> dict[str, object]:
 
 
 def parse_count(text: str) -> int:
-    """The number of hosts on the command line, its bounds unchecked. Raises UsageError for what is no number."""
+    """Parse the number of hosts, without checking its bounds; raise UsageError if it is no number."""
     if not (text.isascii() and text.isdigit()):
         raise UsageError(
             f"--count takes a number of hosts, not {text!r}", where="--count", next="fab sandbox.up --count 2"
@@ -93,7 +93,7 @@ def parse_count(text: str) -> int:
 
 
 def _as_root(*arguments: str) -> bool:
-    """Run this very task through sudo unless we are root; whether it was. Raises UsageError where sudo will not."""
+    """Run this task through sudo unless we are root; return whether it ran. Raise UsageError without sudo."""
     if os.geteuid() == 0:
         return False
     command = ["--", sys.executable, "-B", "-m", "fabric", *arguments]
@@ -109,6 +109,6 @@ def _as_root(*arguments: str) -> bool:
 
 
 def _elapsed(writer: Writer) -> Callable[[str], None]:
-    """A `say` that puts the seconds since now before each step."""
+    """Return a function that prints a step after the seconds since this call."""
     start = time.monotonic()
     return lambda text: writer.line(f"{time.monotonic() - start:5.1f}s  {text}")

@@ -1,4 +1,4 @@
-"""status, releases, health, history: what is, and what was done."""
+"""status, releases, health, history: the state of the hosts, and what was done there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _seconds(every: str) -> float:
 
 
 def _look_again(c: Any, json: bool) -> bool:
-    """One look of --watch; whether its reader has gone."""
+    """Show the status once for --watch; return whether the reader has closed the output."""
     from tasks.engine.report import output
 
     writer = output.out()
@@ -56,7 +56,7 @@ def _look_again(c: Any, json: bool) -> bool:
         held = io.StringIO()
         with contextlib.redirect_stdout(held):
             _look(c, json, width)
-        # Home, each line to its end, and what is below: nothing flickers as a cleared screen would.
+        # Go home, erase the end of each line, then all below: clearing the whole screen would flicker.
         text = held.getvalue().replace("\n", "\x1b[K\n")
         writer.raw(f"\x1b[H{text}{datetime.now():%H:%M:%S}\x1b[K\x1b[J")
     else:
@@ -67,7 +67,7 @@ def _look_again(c: Any, json: bool) -> bool:
 
 
 def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple[list[Member], bool]:
-    """Ask all hosts, and show how they stand; the members, and whether one is not as it should be."""
+    """Ask all hosts and show their status; return the members, and whether a host that answered is in a bad state."""
     from tasks import runner
     from tasks.engine.diagnose import status
     from tasks.engine.host import questions
@@ -77,14 +77,15 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
 
     def stand(member: Member) -> dict[str, Any]:
         line = status.describe(member.host.name, member.service, member.ask(questions.status()))
-        # Both are shown later, where an answer that they cannot be made of would cost all hosts.
+        # Format once here: an answer that cannot be formatted is this host's error; later it would end the command.
         status.row(line)
         status.notes([line])
         return line
 
-    found = runner.ask(members, stand)
+    answers = runner.ask(members, stand)
     lines = [
-        found.get(one.host.name) or status.describe(one.host.name, one.service, None, one.error) for one in members
+        answers.get(member.host.name) or status.describe(member.host.name, member.service, None, member.error)
+        for member in members
     ]
     status.mark_differing(lines)
     writer = output.out()
@@ -104,11 +105,11 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
 
 
 def _width() -> int | None:
-    """Columns of the terminal; without one, as COLUMNS says, or without a bound."""
+    """Return the columns of the terminal; without one, of COLUMNS, or None for no limit."""
     if sys.stdout.isatty():
         return shutil.get_terminal_size().columns
-    told = os.environ.get("COLUMNS", "")
-    return int(told) if told.isascii() and told.isdigit() and int(told) else None
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isascii() and columns.isdigit() and int(columns) else None
 
 
 @verb()
@@ -123,19 +124,19 @@ def health(c: Any, json: bool = False) -> None:
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, lambda member: member.ask(questions.health()))
+    reported = runner.ask(members, lambda member: member.ask(questions.health()))
     answers = {
         name: {"release": facts.live, "slot": facts.state.health.slot or "not running",
                "front": facts.state.health.front or "not asked", "healthy": facts.healthy}
-        for name, facts in found.items()
+        for name, facts in reported.items()
     }  # fmt: skip
     if json:
         hosts = [{"host": name, **answer} for name, answer in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, answer in answers.items():
-            told = "ok" if answer["healthy"] else f"slot: {answer['slot']}; front door: {answer['front']}"
-            output.out().line(f"{name}  {answer['release'] or 'no release'}  {told}")
+            text = "ok" if answer["healthy"] else f"slot: {answer['slot']}; front door: {answer['front']}"
+            output.out().line(f"{name}  {answer['release'] or 'no release'}  {text}")
     runner.leave(members, bad=any(not answer["healthy"] for answer in answers.values()))
 
 
@@ -143,7 +144,7 @@ def health(c: Any, json: bool = False) -> None:
 def releases(c: Any, json: bool = False) -> None:
     """List the releases on each host.
 
-    Marks the one that serves, and the one that a rollback would activate.
+    Marks the live release, and the one that a rollback would activate.
     """
     from tasks import runner
     from tasks.engine.diagnose import status
@@ -151,17 +152,17 @@ def releases(c: Any, json: bool = False) -> None:
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, lambda member: status.releases(member.ask(questions.releases())))
+    answers = runner.ask(members, lambda member: status.releases(member.ask(questions.releases())))
     if json:
-        hosts = [{"host": name, "releases": lines} for name, lines in found.items()]
+        hosts = [{"host": name, "releases": lines} for name, lines in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         rows = [("host", "release", "marks", "deployed", "by", "commit")]
-        for name, lines in found.items():
+        for name, lines in answers.items():
             rows += [
-                (name, str(one["id"]), " ".join(one["marks"]) or "-", one["deployed"] or "-", one["by"] or "-",
-                 str(one["commit"] or "-")[:12])
-                for one in lines
+                (name, str(row["id"]), " ".join(row["marks"]) or "-", row["deployed"] or "-", row["by"] or "-",
+                 str(row["commit"] or "-")[:12])
+                for row in lines
             ]  # fmt: skip
         for line in output.table(rows):
             output.out().raw(line)
@@ -188,18 +189,18 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
         _verify(c, json)
         return
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
+    answers = runner.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
     if last:
-        found = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in found.items()}
+        answers = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in answers.items()}
     if json:
-        hosts = [{"host": name, "actions": [one.as_dict() for one in actions]} for name, actions in found.items()]
+        hosts = [{"host": name, "actions": [row.as_dict() for row in actions]} for name, actions in answers.items()]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         rows = [("time", "host", "action", "release", "state", "by", "from")]
         rows += sorted(
-            ((one.time, name, one.action, one.release or "-", one.state,
-              one.who.get("git") or one.who.get("user", "-"), one.who.get("host", "-"))
-             for name, actions in found.items() for one in actions),
+            ((action.time, name, action.action, action.release or "-", action.state,
+              action.who.get("git") or action.who.get("user", "-"), action.who.get("host", "-"))
+             for name, actions in answers.items() for action in actions),
             key=lambda row: row[0],
         )  # fmt: skip
         for text in output.table(rows):
@@ -224,16 +225,16 @@ def _verify(c: Any, json: bool) -> None:
         )
 
     _, members = runner.open_fleet(c, early=True)
-    found = runner.ask(members, look)
+    answers = runner.ask(members, look)
     if json:
-        hosts = [{"host": name, "agrees": not any(one.wrong for one in findings),
-                  "findings": [{"wrong": one.wrong, "text": one.text} for one in findings]}
-                 for name, findings in found.items()]  # fmt: skip
+        hosts = [{"host": name, "agrees": not any(finding.wrong for finding in findings),
+                  "findings": [{"wrong": finding.wrong, "text": finding.text} for finding in findings]}
+                 for name, findings in answers.items()]  # fmt: skip
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
-        for name, findings in found.items():
-            for one in findings:
-                output.out().line(f"{name}  {'WRONG' if one.wrong else 'note '}  {one.text}")
-            if not any(one.wrong for one in findings):
+        for name, findings in answers.items():
+            for finding in findings:
+                output.out().line(f"{name}  {'WRONG' if finding.wrong else 'note '}  {finding.text}")
+            if not any(finding.wrong for finding in findings):
                 output.out().line(f"{name}  the history and the host agree")
-    runner.leave(members, bad=any(one.wrong for findings in found.values() for one in findings))
+    runner.leave(members, bad=any(finding.wrong for findings in answers.values() for finding in findings))

@@ -1,12 +1,12 @@
 """Fill a new venv with wheels, on the host, by the host's Python (3.9 and newer), without pip and without an index.
 
-It runs as `python -I -S`, and never as the Python of the venv: nothing that a wheel brings is imported or run.
+It runs as `python -I -S`, never as the venv's Python: it imports and runs nothing of a wheel.
 
-Arguments: the archive of PyPA's `installer`; the venv as it is being built; the path it will be renamed to, which is
-what its scripts have to name; the directory of wheels; the list of wheels in `sha256sum` format, already verified.
+Arguments: the archive of PyPA's `installer`; the path of the venv during the build; its final path, which its scripts
+name; the directory of wheels; the list of wheels in `sha256sum` format, already verified.
 
-Two thirds of the time go into bytecode: a sandboxed service can never write its own, and every start would pay for it
-again. So that is left to all processors, while the next wheel is installed.
+Bytecode takes two thirds of the time. A sandboxed service cannot write its own, and would compile at each start, so all
+processors compile here while the next wheel is installed.
 """
 
 import compileall
@@ -20,12 +20,12 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 
 CHUNK, MOST = 20, 8
-"""Files that are compiled in one go, and processes at most."""
+"""Files compiled in one task, and the largest number of processes."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "list[str]":
-    """Install one wheel; the Python files that it brought. replaced: those that it took from an earlier one."""
+    """Install one wheel; return its Python files. replaced: gets the files of earlier wheels that it overwrote."""
     from installer import install  # type: ignore[import-not-found,unused-ignore]
     from installer.destinations import SchemeDictionaryDestination  # type: ignore[import-not-found,unused-ignore]
     from installer.sources import WheelFile  # type: ignore[import-not-found,unused-ignore]
@@ -46,7 +46,7 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
                 modules.append(target)
             return super().write_to_fs(scheme, path, stream, is_executable)
 
-    # As the module venv has it: distributions change the older name for what is installed outside of a venv.
+    # The module venv does the same: distributions change posix_prefix for installs outside of a venv.
     scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
     paths = sysconfig.get_paths(scheme=scheme, vars={"base": venv, "platbase": venv})
     with zipfile.ZipFile(wheel) as packed:
@@ -69,19 +69,19 @@ def require_plain(wheel: str, name: str) -> None:
 
 @cache
 def is_inside(folder: str, venv: str) -> bool:
-    """Whether a folder lies in the venv, whatever `..` and links lead to: a wheel may name any."""
+    """Return whether a folder lies in the venv, after `..` and links: a wheel may name any path."""
     real, top = os.path.realpath(folder), os.path.realpath(venv)
     return real == top or real.startswith(top + os.sep)
 
 
 def compile_files(paths: "list[str]", venv: str, final: str) -> None:
-    """Bytecode of each; a file that is no Python of this version, such as a template or a test, is left without."""
+    """Compile files to bytecode; skip those that are no Python of this version, such as templates or tests."""
     for path in paths:
         compileall.compile_file(path, quiet=2, force=True, stripdir=venv, prependdir=final)
 
 
 def workers() -> Executor:
-    """A process for each processor; a thread where a host has no shared semaphores to keep processes together."""
+    """Return a pool with a process for each processor; with one thread if the host has no shared semaphores."""
     try:
         return ProcessPoolExecutor(min(MOST, os.cpu_count() or 1), multiprocessing.get_context("fork"))
     except (ImportError, NotImplementedError, OSError):
@@ -92,23 +92,23 @@ def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None
     """Install every listed wheel, compile the bytecode, and put the final path wherever the venv names itself."""
     sys.path.insert(0, archive)
     with open(listing, encoding="utf-8") as lines:
-        found = [os.path.join(wheels, line.split("  ", 1)[1].rstrip("\n")) for line in lines]
+        paths = [os.path.join(wheels, line.split("  ", 1)[1].rstrip("\n")) for line in lines]
     replaced: set[str] = set()
     with workers() as pool:
         compiling = []
-        for wheel in found:
+        for wheel in paths:
             modules = install_wheel(wheel, venv, final, replaced)
             chunks = (modules[start : start + CHUNK] for start in range(0, len(modules), CHUNK))
             compiling += [pool.submit(compile_files, chunk, venv, final) for chunk in chunks]
-        for one in compiling:
-            one.result()
-    # These may have changed while they were compiled.
+        for task in compiling:
+            task.result()
+    # A later wheel may have replaced these while they were compiled.
     compile_files([path for path in sorted(replaced) if path.endswith(".py")], venv, final)
     rename_in_texts(venv, final)
 
 
 def rename_in_texts(venv: str, final: str) -> None:
-    """pyvenv.cfg and the activate scripts carry the path that the venv was made at, and its name as a prompt."""
+    """Put the final path, and its name as prompt, into pyvenv.cfg and the activate scripts."""
     texts = [os.path.join(venv, "pyvenv.cfg")]
     scripts = os.path.join(venv, "bin")
     texts += [os.path.join(scripts, name) for name in os.listdir(scripts) if name.lower().startswith("activate")]

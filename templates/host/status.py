@@ -1,7 +1,4 @@
-"""Say how the service stands on this host to a person who is there, and what to type next. Reads only.
-
-It is what `facts` tells a controller, in words.
-"""
+"""Print the facts about the service for an operator on this host, and what to type next. Reads only."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ from . import activity, facts, locks, switches
 from .run import Run, utc_now
 
 _LAST = 5
-"""Lines of the history that are shown."""
+"""Lines of the history to show."""
 
 
 def perform(run: Run) -> None:
-    """The step is what any activation of this host was told, as `by_hand` has changed it."""
+    """Print the status. The step is that of the last activation of this host, as `by_hand` changed it."""
     standing = Standing(run.step["name"], run.step["root"], facts.ask(run, frozenset({"health", "survey"})))
     lines = [("service", f"{standing.name} on {os.uname().nodename}, at {utc_now()}"), *standing.lines()]
     text = "".join(f"{word:<12} {_printable(text)}\n" for word, text in [*lines, ("next", standing.way_on())])
@@ -30,14 +27,14 @@ def perform(run: Run) -> None:
 
 
 class Standing:
-    """One service, as `facts` told it. slot: that has the traffic; holders: the lines of who is at work."""
+    """The state of one service, from its facts. slot: the live one."""
 
     def __init__(self, name: str, root: str, answer: facts.Answer) -> None:
         self.name, self._root = name, root
         self._state, self._survey = answer.members["state"], answer.members["survey"]
-        history = _objects(text for word, text in answer.lines if word == "history")
-        self._history, self._switches = history, [one for one in history if one.get("action") in switches.ACTIONS]
-        self._kept = [str(one.get("id")) for one in _objects(text for word, text in answer.lines if word == "release")]
+        self._history = _objects(text for word, text in answer.lines if word == "history")
+        self._switches = [action for action in self._history if action.get("action") in switches.ACTIONS]
+        self._kept = [str(row.get("id")) for row in _objects(text for word, text in answer.lines if word == "release")]
         self.slot = self._state["live"] or self._state["current"]
         self._serves, self._committed = self._release(self.slot), self._release(self._state["current"])
         paths = [f"{locks.RUN}/{name}/lock/{lock}" for lock in ("activate", "run")]
@@ -47,12 +44,12 @@ class Standing:
         return str(self._state["slots"][slot]["release"]) if slot else ""
 
     def lines(self) -> list[tuple[str, str]]:
-        """A word, and what there is to say of it."""
+        """Return the lines of the status: a word and its text."""
         state, health = self._state, self._state["health"]
         well = "healthy" if self._well else "NOT HEALTHY"
         asked = f"{well}; slot: {health['slot']}; front door: {health['front']}" if health["slot"] else "slot is not up"
         committed = f"{self._committed}, which a boot starts" if self._committed else "none"
-        units = {f"{self.name}@{slot}.service": one["state"] for slot, one in state["slots"].items()}
+        units = {f"{self.name}@{name}.service": slot["state"] for name, slot in state["slots"].items()}
         units = {f"{self.name}.service": state["facade"], "nginx.service": state["nginx"], **units}
         return [
             ("live", self._live()),
@@ -61,10 +58,10 @@ class Standing:
             ("probation", self._probation()),
             ("maintenance", "off" if state["maintenance"] is None else "ON: clients get 503"),
             ("lock", "; ".join(self._holders) or "free"),
-            *(("unit", f"{unit} {one or 'unknown'}") for unit, one in {**units, **state["processes"]}.items()),
+            *(("unit", f"{unit} {active or 'unknown'}") for unit, active in {**units, **state["processes"]}.items()),
             ("disk", f"{self._survey['free_bytes'] / 1e9:.1f} GB free"),
-            *(("kept", f"{one} {self._came(one)}") for one in sorted(self._kept, key=self._came, reverse=True)),
-            *(("history", _told(one)) for one in self._history[-_LAST:]),
+            *(("kept", f"{kept} {self._came(kept)}") for kept in sorted(self._kept, key=self._came, reverse=True)),
+            *(("history", _event(action)) for action in self._history[-_LAST:]),
         ]
 
     @property
@@ -79,8 +76,8 @@ class Standing:
         return f"{self._serves} on slot {self.slot} {self._came(self._serves)}{up}"
 
     def _came(self, release: str) -> str:
-        """Since when a release was last where it served, and who put it there."""
-        came = [one for one in self._switches if one["release"] == release and one["state"] in {"done", "probation"}]
+        """Return the time and the author of the last activation of a release."""
+        came = [row for row in self._switches if row["release"] == release and row["state"] in {"done", "probation"}]
         return f"since {came[-1]['time']} ({came[-1]['action']} by {_person(came[-1])})" if came else ""
 
     def _probation(self) -> str:
@@ -93,7 +90,7 @@ class Standing:
         return f"{left} s more, until {end}; if it fails, the host goes back to {self._committed} by itself"
 
     def way_on(self) -> str:
-        """What to type, or to wait for."""
+        """Return the command to type, or what to wait for."""
         state, look, back = self._state, f"journalctl -u {self.name}@{self.slot}.service -n 50", self._back()
         deploy = "fab deploy, from a controller"
         go = f"{_words()} activate {back}" if back else deploy
@@ -119,47 +116,47 @@ class Standing:
         return f"nothing. Back to the release before: {go}" if back else "nothing"
 
     def _back(self) -> str | None:
-        """The release that a rollback goes to."""
+        """Return the release that a rollback activates."""
         if self._serves != self._committed:
             return self._committed
-        done = [(one["action"], one["release"]) for one in self._switches if one["state"] == "done"]
+        done = [(action["action"], action["release"]) for action in self._switches if action["state"] == "done"]
         return switches.previous(switches.stack(done), self._committed, self._kept)
 
 
 def _words() -> str:
-    """How this was called."""
+    """Return the command that called this program."""
     sudo = f"sudo -u {pwd.getpwuid(os.geteuid()).pw_name} " if "SUDO_USER" in os.environ else ""
     return f"{sudo}{sys.executable} -I -S {sys.argv[0]}"
 
 
 def _objects(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """Each line's object, with the keys of the history as texts; what is none is left out."""
-    found = []
+    """Parse lines of JSON objects, with the keys of the history as texts; leave out any other line."""
+    rows = []
     for line in lines:
         try:
-            one = json.loads(line)
+            row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(one, dict):
-            found.append({**one, **{key: str(one.get(key, "")) for key in ("time", "action", "release", "state")}})
-    return found
+        if isinstance(row, dict):
+            rows.append({**row, **{key: str(row.get(key, "")) for key in ("time", "action", "release", "state")}})
+    return rows
 
 
-def _person(one: dict[str, Any]) -> str:
-    who = one.get("who")
+def _person(action: dict[str, Any]) -> str:
+    who = action.get("who")
     return f"{who.get('git') or who.get('user')} on {who.get('host')}" if isinstance(who, dict) else "?"
 
 
-def _told(one: dict[str, Any]) -> str:
-    why = f": {one['why']}" if one.get("why") else ""
-    return f"{one['time']} {one['action']} {one['release']} {one['state']} by {_person(one)}{why}"
+def _event(action: dict[str, Any]) -> str:
+    why = f": {action['why']}" if action.get("why") else ""
+    return f"{action['time']} {action['action']} {action['release']} {action['state']} by {_person(action)}{why}"
 
 
 def _holder(line: str) -> str:
-    (one,) = _objects([line]) or [{}]
-    return f"{one['action']} {one['release']} by {_person(one)}, since {one['time']}" if one else "somebody"
+    (run,) = _objects([line]) or [{}]
+    return f"{run['action']} {run['release']} by {_person(run)}, since {run['time']}" if run else "an unknown process"
 
 
 def _printable(text: str) -> str:
-    """Of what others wrote a terminal gets no command."""
+    """Replace unprintable characters, so that no text of others reaches the terminal as a command."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

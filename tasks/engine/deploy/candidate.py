@@ -1,4 +1,4 @@
-"""One host on its way through a run, and how far the run has come there."""
+"""A host on its way through a run, and the progress of the run there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tasks.engine.host.steps import Activation
 
 
 class Progress(Enum):
-    """How far a run has come on a host. A host that fails keeps its progress; the error is its member's.
+    """The progress of a run on a host. A host that fails keeps its progress; its member has the error.
 
-    STAGED: nothing of what serves was changed yet. ON_PROBATION, COMMITTED: this run has activated the release.
-    RETURNED: the release did not hold its probation. UNDONE: this run has gone back to what was committed before.
+    STAGED: the run has changed nothing live yet.
+    ON_PROBATION, COMMITTED: the run has activated the release.
+    RETURNED: the release failed its probation. UNDONE: the run has gone back to the release that was committed before.
     UNCHANGED, FOUND_ON_PROBATION: the release served already.
     """
 
@@ -27,7 +28,7 @@ class Progress(Enum):
 
 
 class Candidate(NamedTuple):
-    """A host that is ready for its activation, or is past it. warning: what its operator may have forgotten."""
+    """A host that is ready for its activation, or past it. warning: a reminder for the operator."""
 
     member: Member
     activation: Activation

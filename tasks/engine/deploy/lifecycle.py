@@ -1,4 +1,4 @@
-"""setup, start, stop and remove on one host."""
+"""Perform setup, start, stop and remove on one host."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from tasks.engine.parallel import Emit
 def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     service = member.service
     account = member.host.user or member.login
-    found = member.ask(questions.setup(service, account))
-    return plan.setup(service, found, account, stage.own(project, service), consent)
+    facts = member.ask(questions.setup(service, account))
+    return plan.setup(service, facts, account, stage.own(project, service), consent)
 
 
 def setup_script(project: Project, member: Member, consent: Consent) -> Script:
-    """The step that setup would run."""
+    """Return the step that setup would run."""
     return _look(project, member, consent).script(member.service)
 
 
 def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> None:
-    """Run root's part even if nothing seems to differ: the user asked for it explicitly."""
-    found = _look(project, member, consent)
-    stage.install(project, member, found, emit)
-    told = f"done, since {'; '.join(found.reasons)}" if found.reasons else "nothing had to be written"
-    told = f"{len(found.changed)} files written" if found.changed else told
-    member.finish(emit, "ready", f"{told}; deploys run as {found.account}", files=list(found.changed))
+    """Run the root setup even if nothing seems to differ: the user asked for it explicitly."""
+    planned = _look(project, member, consent)
+    stage.install(project, member, planned, emit)
+    text = f"done, since {'; '.join(planned.reasons)}" if planned.reasons else "nothing had to be written"
+    text = f"{len(planned.changed)} files written" if planned.changed else text
+    member.finish(emit, "ready", f"{text}; deploys run as {planned.account}", files=list(planned.changed))
 
 
 def stop(member: Member, emit: Emit, *, disable: bool) -> None:
-    """Drain and stop; `disable` keeps a boot from starting it."""
-    found = member.ask(questions.state())
-    member.accept(found)
-    member.act_as(found.account or member.login)
+    """Drain and stop the service; `disable` keeps a boot from starting it."""
+    facts = member.ask(questions.state())
+    member.accept(facts)
+    member.act_as(facts.account or member.login)
     member.perform(steps.stop(member.service, disable=disable), emit)
-    told = "a boot starts it again" if not disable else "a boot does not start it either"
-    member.finish(emit, "stopped", told, maintenance.warn(found))
+    text = "a boot starts it again" if not disable else "a boot does not start it either"
+    member.finish(emit, "stopped", text, maintenance.warn(facts))
 
 
 def start(member: Member, emit: Emit) -> None:
     """Start the committed release and wait for its health check."""
-    found = member.ask(questions.state())
-    member.accept(found)
-    member.act_as(found.account or member.login)
+    facts = member.ask(questions.state())
+    member.accept(facts)
+    member.act_as(facts.account or member.login)
     member.perform(steps.start(member.service), emit)
-    member.finish(emit, "started", f"release {found.current}", maintenance.warn(found), release=found.current)
+    member.finish(emit, "started", f"release {facts.current}", maintenance.warn(facts), release=facts.current)
 
 
 def remove(member: Member, emit: Emit, *, data: bool) -> None:
-    """Take everything of the service off the host."""
+    """Remove the service from the host."""
     member.perform(steps.remove(member.service, data=data), emit)
-    kept = "its data too" if data else f"its data stays in /var/lib/{member.service.name}"
-    member.finish(emit, "removed", kept)
+    text = "its data too" if data else f"its data stays in /var/lib/{member.service.name}"
+    member.finish(emit, "removed", text)

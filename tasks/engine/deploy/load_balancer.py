@@ -1,4 +1,4 @@
-"""`drain` and `undrain`: the operator's own commands on this machine, which take a host out of a balancer and back."""
+"""Run `drain` and `undrain`, the operator's commands on the controller, to take a host out of a balancer and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS = 600
 
 @contextmanager
 def taken_out(candidate: Candidate, emit: Emit) -> Iterator[None]:
-    """While this lasts the host is out; `undrain` runs however it ends, since the host serves either way."""
+    """Keep the host out of the balancer meanwhile; run `undrain` in any case, since the host serves either way."""
     hooks = candidate.member.service.hooks
     try:
         if hooks.drain:
@@ -43,19 +43,19 @@ def _run(name: str, command: str, candidate: Candidate, emit: Emit) -> None:
         "BEFORE": candidate.activation.served or "",
     }
     try:
-        ended = subprocess.run(
+        process = subprocess.run(
             shlex.split(command), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", timeout=_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failure(name, host.name, str(error), "") from error
-    if ended.returncode:
-        raise _failure(name, host.name, f"it ended with status {ended.returncode}", ended.stdout)
+    if process.returncode:
+        raise _failure(name, host.name, f"it ended with status {process.returncode}", process.stdout)
 
 
-def _failure(name: str, host: str, told: str, output: str) -> LoopError:
+def _failure(name: str, host: str, reason: str, output: str) -> LoopError:
     return LoopError(
-        f"{name} failed on this machine: {told}",
+        f"{name} failed on this machine: {reason}",
         where=host,
         next=f"correct hooks.{name} in service/service.yaml; see whether the balancer still has {host}",
         detail=tuple(output.splitlines()[-20:]),

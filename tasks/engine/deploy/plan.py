@@ -1,4 +1,4 @@
-"""What a run would do on one host, decided from what the host reported. Pure: a plan is data, and explains itself."""
+"""Plan a run on one host from the facts that the host reported. Pure: a plan is data, and explains itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PACKAGES = {
 
 
 class Own(NamedTuple):
-    """What this clone brings along. certificate: None for a self-signed one; origin: its git remote, or nothing."""
+    """Data that setup takes from this clone. certificate: None for a self-signed one; origin: git remote, or empty."""
 
     certificate: bytes | None = None
     origin: str = ""
@@ -40,10 +40,12 @@ _NONE, _SAID_NOTHING = Own(), Consent()
 
 
 class Setup(NamedTuple):
-    """Root's part. files: all of them; changed: those that differ on the host; packages: what is missing.
+    """The plan of root's part.
 
-    edited: those of the changed that are not as they were written there. origin: the git remote of this clone.
-    warnings: what of the change may surprise the service.
+    files: all of root's files; changed: paths of those that differ on the host
+    packages: missing packages; origin: git remote of this clone
+    edited: paths among `changed` that were edited on the host
+    warnings: consequences that may surprise the operator
     """
 
     account: str
@@ -58,19 +60,20 @@ class Setup(NamedTuple):
 
     @property
     def needed(self) -> bool:
-        """Whether anything of it is to be done."""
+        """Return whether setup has anything to do."""
         return bool(self.changed or self.packages or self.reasons)
 
     def script(self, service: Service) -> Script:
-        """What does it on the host."""
+        """Return the step that does it on the host."""
         parts = Installation(self.account, self.packages, self.files, self.origin, self.consent)
         return steps.setup(service, parts)
 
 
 class Delivery(NamedTuple):
-    """What is sent. same: paths that are linked on the host; gone: of those there, the ones that the release has not.
+    """The contents that a host gets.
 
-    wheels_there, venv_there: what the host has.
+    same: paths that the host links from its committed release; gone: paths there that the new release lacks
+    wheels_there, venv_there: present on the host
     """
 
     staging: Staging
@@ -84,7 +87,7 @@ class Delivery(NamedTuple):
 
 
 class HostPlan(NamedTuple):
-    """One host, one deploy. why: the release has to be activated; empty where there is nothing to activate."""
+    """The plan of a deploy to one host. why: reason to activate the release; empty if it serves already."""
 
     host: str
     service: Service
@@ -95,35 +98,35 @@ class HostPlan(NamedTuple):
 
     @property
     def unchanged(self) -> bool:
-        """Whether the release serves already, as it should."""
+        """Return whether the release serves already, as it should."""
         return not self.why
 
     def scripts(self, *, hook: bool = False, wait: int = 0, stop_first: bool = False) -> tuple[Script, ...]:
-        """What changes the host, in order. hook: this one is the first of the run; wait: seconds for another run.
+        """Return the scripts that change the host, in order. hook: the host is the first of the run.
 
-        stop_first: what serves is killed first.
+        wait: seconds to wait for another run; stop_first: kill the live slot first.
         """
-        found = []
+        scripts = []
         if self.setup.needed:
-            found.append(self.setup.script(self.service))
+            scripts.append(self.setup.script(self.service))
         if not self.unchanged:
-            found.append(steps.hold(self.service, "deploy", self.activation.release, wait))
-            found.append(steps.stage(self.service, self.delivery.staging))
+            scripts.append(steps.hold(self.service, "deploy", self.activation.release, wait))
+            scripts.append(steps.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
-                found.append(steps.hook(self.service, self.activation.release))
-            found.append(steps.activate(self.service, self.activation, stop_first=stop_first))
-        return tuple(found)
+                scripts.append(steps.hook(self.service, self.activation.release))
+            scripts.append(steps.activate(self.service, self.activation, stop_first=stop_first))
+        return tuple(scripts)
 
 
 def activation(action: str, release: str, facts: Facts) -> Activation:
-    """What activates a release on a host that told these facts."""
+    """Return the activation of a release on a host with these facts."""
     keep_for_rollback = history.way_back(facts.actions, action, release, facts.release_ids)
     on_probation = facts.live if facts.live != facts.current else None
     return Activation(action, release, facts.current, keep_for_rollback, on_probation)
 
 
 def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consent: Consent = _SAID_NOTHING) -> Setup:
-    """What of root's is missing or differs; LoopError where the service is another clone's."""
+    """Plan root's part: what is missing or differs. Raise LoopError if another clone owns the service."""
     _require_ours(service, facts, own.origin, consent)
     certificate = own.certificate
     files = system_files.render(service, facts.traits(account))
@@ -164,13 +167,13 @@ def _require_ours(service: Service, facts: Facts, origin: str, consent: Consent)
 
 
 def _others(facts: Facts, origin: str) -> str:
-    """The git remote of the clone that the service is of, where that is another one than ours, or ours has none."""
+    """Return the git remote of another clone that owns the service, else an empty text. origin: ours, or empty."""
     theirs = facts.record.origin
     return theirs if theirs != origin else ""
 
 
 def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
-    """A host that a former version has set up let every service reach the host itself."""
+    """Warn if setup takes away access to the host's loopback, which older versions gave every service."""
     if not facts.told.loopback or {"host", "network"} & set(service.needs):
         return ()
     return (
@@ -180,18 +183,18 @@ def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
 
 
 def _there(facts: Facts, path: str) -> str:
-    """The digest of a file of root's: as it is; where it may not be read, as it was written."""
-    found = facts.files.get(path, "")
-    # Those that anybody may read are not there when they were not read.
-    return found if found or path.startswith("/etc/systemd/") else facts.record.files.get(path, "")
+    """Return the digest of a file of root's; the recorded one if the file is not readable."""
+    digest = facts.files.get(path, "")
+    # Every account may read units, so one that was not read does not exist.
+    return digest if digest or path.startswith("/etc/systemd/") else facts.record.files.get(path, "")
 
 
 def _missing(service: Service, facts: Facts, account: str) -> tuple[str, ...]:
-    """Packages for the tools that the scripts use, by the name that the host's package manager knows."""
-    spared = set() if service.nginx else {"nginx", "openssl"}
-    # Where root itself deploys there may be no sudo, and nothing for it to allow.
-    spared |= {"sudo", "visudo"} if account == "root" else set()
-    needed = [tool for tool in _PACKAGES if tool not in spared]
+    """Return the missing packages of tools that a run uses, as the host's package manager names them."""
+    unneeded = set() if service.nginx else {"nginx", "openssl"}
+    # A host where root itself deploys may lack sudo, and does not need it.
+    unneeded |= {"sudo", "visudo"} if account == "root" else set()
+    needed = [tool for tool in _PACKAGES if tool not in unneeded]
     tools = facts.machine.tools
     column = 1 if "dnf" in tools and "apt-get" not in tools else 0
     return tuple(sorted({_PACKAGES[tool][column] for tool in needed if tool not in tools}))
@@ -200,7 +203,7 @@ def _missing(service: Service, facts: Facts, account: str) -> tuple[str, ...]:
 def deploy(
     host: str, service: Service, release: Release, facts: Facts, python: Python, wheelhouse: Wheelhouse, setup: Setup
 ) -> HostPlan:
-    """The plan of a deploy of `release` to one host."""
+    """Plan a deploy of `release` to one host."""
     present = release.id in facts.release_ids
     manifest = facts.manifest or {}
     same = frozenset(entry.path for entry in release.tree.entries if manifest.get(entry.path) == entry.sha256)
@@ -223,26 +226,26 @@ def deploy(
 
 
 def _handed(facts: Facts, setup: Setup) -> str:
-    """Of what a former deploy account could write the next one takes nothing over."""
+    """Return why a new deploy account activates again: it trusts nothing that the former one could write."""
     other = facts.account is not None and facts.account != setup.account
     return f"the account {facts.account} put it there, and {setup.account} deploys from now on" if other else ""
 
 
 def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
-    """Why the release has to be activated; empty when it serves already, as it should. lists: what it is made of."""
+    """Return why to activate the release; empty if it serves already, as it should. lists: digests of its contents."""
     whole = facts.state.lists == lists
     if facts.current is None:
         return "nothing is deployed yet"
     if facts.state.adrift:
         return "a run whose controller is gone is still at work there"
-    # On probation it needs nothing more of us: the host commits it, or goes back.
+    # On probation: the host commits it, or goes back, without us.
     if facts.probation is not None and facts.live == release and facts.healthy and whole:
         return ""
     if facts.live != facts.current:
         return f"release {facts.live} serves and is not committed, {facts.current} is"
     if facts.current != release:
         return f"release {facts.current} serves"
-    # Its host is about to stop the slot before it: that needs nothing of us, either.
+    # The host is still draining the former slot after a commit; nothing for us to do.
     cut = facts.state.pruning and facts.state.busy is None
     if cut or (not facts.settled and not facts.state.finishing):
         return "an earlier run did not come to its end, or the service is stopped"
@@ -252,12 +255,12 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
 
 
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:
-    """One per set of wheels and interpreter: 16 hex digits. Those of older versions, which had no list, had others."""
+    """Name the venv of these wheels and interpreter: 16 hex digits. Venvs of older versions, without a list, differ."""
     return hashlib.sha256(f"listed {wheelhouse.digest} {python.path} {python.version}".encode()).hexdigest()[:16]
 
 
 def _gunicorn(wheelhouse: Wheelhouse) -> str:
-    """The locked version of gunicorn, from its wheel's name."""
+    """Return the locked version of gunicorn, from its wheel's name."""
     for wheel in wheelhouse.wheels:
         name, version, *_ = wheel.filename.split("-")
         if name.lower() == "gunicorn":
@@ -266,9 +269,9 @@ def _gunicorn(wheelhouse: Wheelhouse) -> str:
 
 
 def resend(plan: HostPlan, lacks: frozenset[str] = frozenset()) -> HostPlan:
-    """The same plan with all files sent: for a host whose files are not what its manifest says.
+    """Return the same plan with all files sent, for a host whose files differ from its manifest.
 
-    lacks: wheels that are damaged there; those that the first attempt has sent are there by now.
+    lacks: damaged wheels there; the host has those that the first attempt sent.
     """
     there = plan.delivery.wheels_there
     if not plan.delivery.staging.present:
@@ -287,7 +290,7 @@ def resend(plan: HostPlan, lacks: frozenset[str] = frozenset()) -> HostPlan:
 
 
 def as_dict(plan: HostPlan) -> dict[str, Any]:
-    """The plan as data, for `fab plan --json`."""
+    """Return the plan as data, for `fab plan --json`."""
     delivery = plan.delivery
     missing = [wheel.filename for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
     return {

@@ -1,4 +1,4 @@
-"""The probation of a release, as a controller sees it that wants to know the end: the host itself decides."""
+"""Wait for the end of a probation, and read its outcome; the host itself decides."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from tasks.engine.parallel import Emit, Stop
 from tasks.engine.ssh.session import LinkLost
 
 _SLICE = 2
-"""Seconds of one question: a signal is heard between two."""
+"""Seconds of one question; a signal takes effect between two."""
 _AFTER = 120
-"""Seconds beyond the probation for the commit, and for the drain of the former slot."""
+"""Seconds beyond the probation and the drain in which the host must commit."""
 
 
 def wait_until_over(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
-    """Wait until no release is on probation on this host; False when a signal came first.
+    """Wait until no release is on probation on this host; return False if a signal came first.
 
-    seconds: how long the probation is. It goes on without us, so a link that is lost is opened again.
+    seconds: length of the probation. It goes on without us, so a lost link is opened again.
     """
     until = time.monotonic() + seconds + member.service.drain + _AFTER
-    told = False
+    shown = False
     while not stop:
         try:
-            found = member.ask(questions.probation(_SLICE))
+            facts = member.ask(questions.probation(_SLICE))
         except LinkLost:
             if time.monotonic() > until:
                 raise
             member.connect().reopen()
             continue
-        if found.probation is None:
+        if facts.probation is None:
             return True
-        if not told:
-            emit(Step(member.host.name, "probation", "wait", f"{found.probation} s more"))
-            told = True
+        if not shown:
+            emit(Step(member.host.name, "probation", "wait", f"{facts.probation} s more"))
+            shown = True
         if time.monotonic() > until:
             raise LoopError("the probation does not come to its end", where=member.host.name,
                             next=f"on the host: journalctl -u '{member.service.name}-probation@*'")  # fmt: skip
@@ -46,45 +46,45 @@ def wait_until_over(member: Member, seconds: int, emit: Emit, stop: Stop) -> boo
 
 
 def require_committed(member: Member, release: str) -> None:
-    """What became of the probation of a release, this run's or another's: LoopError unless it was committed."""
-    found = member.ask(questions.verdict(_SLICE))
-    # A run of this release that began later, and was refused, is not the one that was on probation.
-    runs = [one.run for one in found.actions if one.release == release and one.state == "probation"]
-    mine = [one for one in found.actions if one.run in runs[-1:] and one.release == release]
+    """Raise LoopError unless the last probation of a release, this run's or another's, ended in a commit."""
+    facts = member.ask(questions.verdict(_SLICE))
+    # A later run of this release that was refused is not the one that was on probation.
+    runs = [action.run for action in facts.actions if action.release == release and action.state == "probation"]
+    mine = [action for action in facts.actions if action.run in runs[-1:] and action.release == release]
     state = mine[-1].state if mine else ""
     if state == "done":
         return
     host = member.host.name
     if state in {"returned", "failed"}:
-        told = f"release {release} did not hold its probation: {mine[-1].why}"
+        text = f"release {release} did not hold its probation: {mine[-1].why}"
         raise LoopError(
-            f"{told}. The host went back by itself" if state == "returned" else told,
+            f"{text}. The host went back by itself" if state == "returned" else text,
             where=host,
             next=f"fab logs -H {host} -n 100",
-            detail=summarize(found.journal, found.systemd),
+            detail=summarize(facts.journal, facts.systemd),
             code=state,
         )
     raise LoopError(
-        f"the probation of {release} was cut short: {_since(found)}", where=host, next=f"fab history -H {host}"
+        f"the probation of {release} was cut short: {_since(facts)}", where=host, next=f"fab history -H {host}"
     )
 
 
 def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str | None:
-    """A lost link says nothing about the outcome: ask the host, once whoever still works there has ended.
+    """Ask the host for the outcome of an activation whose link was lost, once the activation there has ended.
 
-    The seconds that are left of its probation, None when it is committed; raises `lost` when it is neither.
+    Return the seconds left of its probation, None if it is committed; raise `lost` if it is neither.
     """
     emit(Step(member.host.name, "activate", "reconnect", lost.message))
     member.connect().reopen()
     wait = layout.start_timeout(member.service) + member.service.health.timeout + 60
-    found = member.ask(questions.outcome(wait))
+    facts = member.ask(questions.outcome(wait))
     # A hook of the same run has an outcome of its own.
-    mine = [one.state for one in found.actions if one.run == member.run.id and one.action != "before_activate"]
-    if found.live != release or not found.healthy or not {"done", "probation"} & set(mine):
+    mine = [one.state for one in facts.actions if one.run == member.run.id and one.action != "before_activate"]
+    if facts.live != release or not facts.healthy or not {"done", "probation"} & set(mine):
         raise lost
-    return None if found.probation is None else str(found.probation)
+    return None if facts.probation is None else str(facts.probation)
 
 
-def _since(found: Facts) -> str:
-    later = found.actions[-1] if found.actions else None
-    return f"{later.action} of {later.release} came, and it now serves {describe(found)}" if later else describe(found)
+def _since(facts: Facts) -> str:
+    later = facts.actions[-1] if facts.actions else None
+    return f"{later.action} of {later.release} came, and it now serves {describe(facts)}" if later else describe(facts)

@@ -1,4 +1,4 @@
-"""How much of a payload has gone, told while it goes."""
+"""Report how much of a payload is sent, while it is sent."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 EVERY = 1.0
-"""Seconds between two words about it."""
+"""Seconds between two reports."""
 
 
 def counted(
     pieces: Iterable[bytes], total: int, tell: Callable[[int, float], None], clock: Callable[[], float] = time.monotonic
 ) -> Iterator[bytes]:
-    """The same pieces; whoever asks for the next one has sent the last.
+    """Yield the same pieces, and report progress: a caller that asks for the next piece has sent the last.
 
-    total: bytes of the files in it. tell: is given the bytes that have gone, `total` at the end, and the seconds since
-    the first, unless all of it takes less than EVERY.
+    total: bytes of the files in it
+    tell: called with the bytes sent, `total` at the end, and seconds since the first; not if all takes less than EVERY
     """
-    began, gone, told = clock(), 0, 0.0
+    began, sent, reported = clock(), 0, 0.0
     for piece in pieces:
         yield piece
-        gone += len(piece)
+        sent += len(piece)
         seconds = clock() - began
-        # There is more in it than files: their end is the end of all.
-        if seconds - told >= EVERY and gone < total:
-            told = seconds
-            tell(gone, seconds)
-    if told:
+        # The pieces hold more than files, so `total` is reported at the end alone.
+        if seconds - reported >= EVERY and sent < total:
+            reported = seconds
+            tell(sent, seconds)
+    if reported:
         tell(total, clock() - began)

@@ -1,4 +1,4 @@
-"""Which release a rollback or restart activates on a host, and the scripts of it."""
+"""Choose the release that a rollback or restart activates on a host, and list its scripts."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from tasks.engine.host import history, maintenance, questions, steps
 from tasks.engine.host.facts import Facts
 
 
-def choose_target(member: Member, action: str, wanted: str | None, found: Facts) -> Candidate:
-    """What a rollback or restart activates on a host."""
-    member.accept(found)
-    release = target_of(member, action, wanted, found)
+def choose_target(member: Member, action: str, wanted: str | None, facts: Facts) -> Candidate:
+    """Return the candidate that a rollback or restart activates on a host."""
+    member.accept(facts)
+    release = target_of(member, action, wanted, facts)
     for path in questions.switch(member.service).files:
-        if path not in found.files:
-            told = f"there is no {path} on the host, which guards a run"
-            raise LoopError(told, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
-    return Candidate(member, plan.activation(action, release, found), maintenance.warn(found))
+        if path not in facts.files:
+            text = f"there is no {path} on the host, which guards a run"
+            raise LoopError(text, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
+    return Candidate(member, plan.activation(action, release, facts), maintenance.warn(facts))
 
 
-def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> str:
-    """The id that a rollback or restart activates."""
+def target_of(member: Member, action: str, wanted: str | None, facts: Facts) -> str:
+    """Return the ID of the release that a rollback or restart activates."""
     name = member.host.name
-    if found.current is None:
+    if facts.current is None:
         raise LoopError("no release is committed on this host", where=name, next=f"fab deploy -H {name}")
-    # What is not committed has not come to stay: the way back from it is the committed one.
-    if action == "restart" or (found.live != found.current and not wanted):
-        return found.current
+    # During a probation, rolling back means returning to the committed release.
+    if action == "restart" or (facts.live != facts.current and not wanted):
+        return facts.current
     if wanted:
-        fits = [release for release in found.release_ids if release.startswith(wanted)]
+        fits = [release for release in facts.release_ids if release.startswith(wanted)]
         if len(fits) == 1:
             return fits[0]
-        told = "is not on this host" if not fits else "fits more than one release"
-        raise LoopError(f"release {wanted} {told}", where=name, next=f"fab releases -H {name}")
-    before = history.previous(found.actions, found.current, found.release_ids)
+        problem = "is not on this host" if not fits else "fits more than one release"
+        raise LoopError(f"release {wanted} {problem}", where=name, next=f"fab releases -H {name}")
+    before = history.previous(facts.actions, facts.current, facts.release_ids)
     if before is None:
         raise LoopError(
-            f"there is no release before {found.current} to go back to",
+            f"there is no release before {facts.current} to go back to",
             where=name,
             next=f"fab releases -H {name}, then: fab rollback -H {name} --to ID",
         )
@@ -48,9 +48,9 @@ def target_of(member: Member, action: str, wanted: str | None, found: Facts) -> 
 def switch_scripts(
     member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
 ) -> tuple[steps.Script, ...]:
-    """What a rollback or restart would run on a host, in order. wait: seconds for another run to end."""
-    found = member.ask(questions.switch(member.service))
-    activation = choose_target(member, action, target, found).activation
+    """Return the scripts of a rollback or restart on a host, in order. wait: seconds for another run to end."""
+    facts = member.ask(questions.switch(member.service))
+    activation = choose_target(member, action, target, facts).activation
     return (
         steps.facts(member.service, questions.switch(member.service)),
         steps.hold(member.service, action, activation.release, wait),

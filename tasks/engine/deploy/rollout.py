@@ -1,4 +1,4 @@
-"""deploy, rollback and restart over a fleet: prepared everywhere in parallel, then activated in waves."""
+"""Run deploy, rollback and restart over a fleet: prepare everywhere in parallel, then activate in waves."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _CHANGED = (Progress.ON_PROBATION, Progress.COMMITTED)
 
 @dataclass
 class Rollout:
-    """One run over a fleet. again: the command that does the same without some hosts.
+    """One run over a fleet. again: makes the command line that does the same without some hosts.
 
-    stop_first: what serves is killed before its successor starts. candidates: the hosts that are prepared, by name.
+    stop_first: kill the live slot before its successor starts; candidates: the prepared hosts, by name
     """
 
     action: str
@@ -43,7 +43,7 @@ class Rollout:
     candidates: dict[str, Candidate] = field(default_factory=dict)
 
     def deploy(self, delivering: Delivering) -> Iterator[Event]:
-        """Stage everywhere; unless that failed on more hosts than allowed, run the hook once, and activate in waves."""
+        """Stage everywhere; unless too many hosts failed, run the hook once, and activate in waves."""
 
         def prepare(member: Member, emit: Emit) -> Candidate:
             return stage(delivering, member, self.locks, emit)
@@ -51,13 +51,13 @@ class Rollout:
         yield from self._run(prepare, self._hook)
 
     def switch(self, target: str | None, lock_wait: int = 0) -> Iterator[Event]:
-        """rollback and restart: activate what is there already, with nothing sent or built."""
+        """Activate a release that is on the hosts, for rollback and restart; send and build nothing."""
 
         def prepare(member: Member, emit: Emit) -> Candidate:
-            found, candidate = look(member)
-            claim = Claim(self.action, candidate.activation.release, found.actions[-1:])
+            facts, candidate = look(member)
+            claim = Claim(self.action, candidate.activation.release, facts.actions[-1:])
             moved = self.locks.take(member, claim, lock_wait, emit)
-            if self.action == "restart" and (moved or found.probation is not None):
+            if self.action == "restart" and (moved or facts.probation is not None):
                 moved = self._over(member, emit) or moved
             if moved:
                 _, candidate = look(member)
@@ -65,9 +65,9 @@ class Rollout:
             return candidate
 
         def look(member: Member) -> tuple[Facts, Candidate]:
-            found = member.ask(questions.switch(member.service))
-            member.act_as(found.account or member.login)
-            return found, rollback.choose_target(member, self.action, target, found)
+            facts = member.ask(questions.switch(member.service))
+            member.act_as(facts.account or member.login)
+            return facts, rollback.choose_target(member, self.action, target, facts)
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -100,23 +100,23 @@ class Rollout:
         return bool(self.stop) or waves.stops(self._failures, len(self.members), self.policy)
 
     def _put(self, candidate: Candidate, progress: Progress) -> None:
-        """Keep how far the run has come on a host: the one place where that changes."""
+        """Set the progress of a host; no other place does."""
         self.candidates[candidate.member.host.name] = candidate._replace(progress=progress)
 
     def _at(self, *progress: Progress, failed: bool = False) -> list[Candidate]:
-        """The hosts that have come so far, as the inventory has them. failed: also those that have failed then."""
-        found = (self.candidates.get(member.host.name) for member in self.members if failed or not member.error)
-        return [candidate for candidate in found if candidate and candidate.progress in progress]
+        """Return the candidates with this progress, in the order of the inventory. failed: include failed hosts."""
+        every = (self.candidates.get(member.host.name) for member in self.members if failed or not member.error)
+        return [candidate for candidate in every if candidate and candidate.progress in progress]
 
     def _hook(self) -> Iterator[Event]:
-        """before_activate, once, on the first host that is to change; its failure fails that host, and ends the run."""
+        """Run before_activate once, on the first host that changes; a failure fails that host, and ends the run."""
         first = next(iter(self._at(Progress.STAGED)), None)
         if first is None or not first.member.service.hooks.before_activate:
             return
         coming = first.activation
 
         def work(member: Member, emit: Emit) -> None:
-            # It needs the idle slot; and what it does to data is meant for what comes after the release on probation.
+            # The hook needs the idle slot, and changes data for the new release, not for the one on probation.
             if coming.on_probation and not self._over(member, emit):
                 return
             transcript = member.perform(steps.hook(member.service, coming.release), emit)
@@ -128,15 +128,15 @@ class Rollout:
             self.stop.end()
 
     def _waves(self) -> Iterator[Event]:
-        # A host that has nothing to change would make a canary that proves nothing.
+        # An unchanged host would be a canary that proves nothing.
         unchanged = self._at(Progress.UNCHANGED, Progress.FOUND_ON_PROBATION)
-        yield from everywhere([one.member for one in unchanged], self._report_unchanged)
+        yield from everywhere([candidate.member for candidate in unchanged], self._report_unchanged)
         staged = self._at(Progress.STAGED)
         if self.stop_first and staged:
             yield Notice("--stop-first: what serves is killed before its successor starts. Clients get 502 for some "
                          "seconds, requests under way are cut, and there is no probation")  # fmt: skip
         parts = waves.split(staged, self.policy, len(self.members))
-        # What an earlier run has put on probation is a canary, too.
+        # A release that an earlier run put on probation is a canary, too.
         if parts or self.policy.wait:
             yield from self._prove()
         for number, wave in enumerate(parts, start=1):
@@ -147,14 +147,14 @@ class Rollout:
             if self.stop:
                 return
             if len(parts) > 1:
-                yield Notice(f"wave {number} of {len(parts)}: {', '.join(one.member.host.name for one in wave)}")
-            yield from everywhere([one.member for one in wave], self._activate)
-            # Of the first wave it is waited for: that is what a canary is for.
+                yield Notice(f"wave {number} of {len(parts)}: {', '.join(each.member.host.name for each in wave)}")
+            yield from everywhere([candidate.member for candidate in wave], self._activate)
+            # The first wave is the canary: its probation ends before the next wave begins.
             if self.policy.wait or (number == 1 and len(parts) > 1):
                 yield from self._prove()
 
     def _prove(self) -> Iterator[Event]:
-        """Wait for the probations that are under way; a host that went back has failed."""
+        """Wait for the probations under way; a host that went back has failed."""
 
         def work(member: Member, emit: Emit) -> None:
             if not self._over(member, emit):
@@ -170,7 +170,7 @@ class Rollout:
             self._put(candidate, Progress.COMMITTED if ours else Progress.UNCHANGED)
             emit(Step(member.host.name, "probation", "committed", release))
 
-        yield from everywhere([one.member for one in self._at(*_AWAITED)], work, self.stop)
+        yield from everywhere([awaited.member for awaited in self._at(*_AWAITED)], work, self.stop)
 
     def _over(self, member: Member, emit: Emit) -> bool:
         return probation.wait_until_over(member, member.service.probation, emit, self.stop)
@@ -189,11 +189,11 @@ class Rollout:
             try:
                 member.reach("controller.activate")
                 stop_first = self.stop_first and activation.action != "undo"
-                told = member.perform(steps.activate(member.service, activation, stop_first=stop_first), emit)
-                verdict = told.last("probation")
-                # What was on probation when this was planned may have been committed since.
-                before = words.release("the release before", told.last("before"), activation.allowed_current)
-                served = words.release("the release that served", told.last("served"))
+                transcript = member.perform(steps.activate(member.service, activation, stop_first=stop_first), emit)
+                verdict = transcript.last("probation")
+                # The release that was on probation at planning may be committed by now.
+                before = words.release("the release before", transcript.last("before"), activation.allowed_current)
+                served = words.release("the release that served", transcript.last("served"))
                 activation = activation._replace(before=before)
             except LinkLost as lost:
                 verdict = probation.read_back(member, release, lost, emit)
@@ -204,31 +204,31 @@ class Rollout:
         member.finish(emit, _DONE[activation.action], came, candidate.warning, release=release, before=served)
 
     def _undo(self) -> Iterator[Event]:
-        """Return every host that this run has activated to what was committed before, in waves again."""
+        """Take each host that this run has activated back to the release that was committed before, in waves."""
         back = []
-        for one in self._at(*_CHANGED, failed=True):
-            done = one.activation
+        for candidate in self._at(*_CHANGED, failed=True):
+            done = candidate.activation
             if done.before is None:
-                yield Line(one.member.host.name, f"nothing served here before: {done.release} stays", "warning")
-            elif done.before != done.release and not one.member.error:
-                # Committed is the new one, or still the old one: its probation may end at any moment.
-                back.append((one, Activation("undo", done.before, done.before, on_probation=done.release)))
+                yield Line(candidate.member.host.name, f"nothing served here before: {done.release} stays", "warning")
+            elif done.before != done.release and not candidate.member.error:
+                # The probation may end at any moment, so either release may be committed.
+                back.append((candidate, Activation("undo", done.before, done.before, on_probation=done.release)))
         if back:
             yield Notice(f"undo: {len(back)} hosts go back to the release that was committed before")
-        for one, _ in back[:1]:
-            one.member.reach("controller.undo")
+        for candidate, _ in back[:1]:
+            candidate.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
-            for one, undo in wave:
-                self._put(one._replace(activation=undo), one.progress)
-            yield from everywhere([one.member for one, _ in wave], self._activate)
-        for one, _ in back:
-            self._put(one, Progress.UNDONE)
+            for candidate, undo in wave:
+                self._put(candidate._replace(activation=undo), candidate.progress)
+            yield from everywhere([candidate.member for candidate, _ in wave], self._activate)
+        for candidate, _ in back:
+            self._put(candidate, Progress.UNDONE)
 
     def _closing(self) -> Iterator[Event]:
-        """What is still on probation, what a stopped run leaves behind, and the command that goes on."""
+        """Report the open probations, what a stopped run leaves behind, and the command that continues it."""
         for member in self.members[:1]:
             member.reach("controller.end")
-        if awaited := [one.member for one in self._at(*_AWAITED)]:
+        if awaited := [candidate.member for candidate in self._at(*_AWAITED)]:
             seconds = max(member.service.probation for member in awaited)
             names = ", ".join(member.host.name for member in awaited)
             yield Notice(f"on probation for {seconds} s: {names}. A host whose new release fails goes back by itself; "
@@ -236,11 +236,11 @@ class Rollout:
         if not self._failures and not self.stop.signal:
             return
         failed = [member for member in self.members if member.error]
-        changed = [one.member.host.name for one in self._at(*_CHANGED, failed=True)]
-        left = [one.activation for one in self._at(Progress.STAGED, Progress.UNDONE)]
-        left = [one for one in left if one.served != one.release or self.action == "restart"]
+        changed = [candidate.member.host.name for candidate in self._at(*_CHANGED, failed=True)]
+        left = [candidate.activation for candidate in self._at(Progress.STAGED, Progress.UNDONE)]
+        left = [planned for planned in left if planned.served != planned.release or self.action == "restart"]
         if changed and left:
-            others = sorted({one.served or "nothing" for one in left})
+            others = sorted({planned.served or "nothing" for planned in left})
             yield Notice(f"side by side now: the new one on {', '.join(changed)}; {', '.join(others)} on the others")
         if failed and all(isinstance(member.error, Unreachable) for member in failed) and left:
             without = self.again([member.host.name for member in failed])
@@ -254,7 +254,7 @@ class Rollout:
 def everywhere(
     members: Sequence[Member], work: Callable[[Member, Emit], None], stop: Stop | None = None
 ) -> Iterator[Event]:
-    """The same work on all hosts in parallel; a host that fails says so, and hides no other."""
+    """Do the same work on all hosts in parallel; a failed host reports its error, and hides no other."""
 
     def guarded(member: Member, emit: Emit) -> None:
         try:

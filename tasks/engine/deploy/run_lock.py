@@ -1,4 +1,4 @@
-"""The run's lock on each host, held by a process there while it hears from us. Nothing ever needs unlocking."""
+"""The run lock of each host, held by a process there as long as we send it bytes. It never needs unlocking."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
 from tasks.engine.ssh.ssh_session import SshSession
 
 _HEARTBEAT = 8.0
-"""Seconds between two bytes; the host lets go after 30 without one."""
-
-
+"""Seconds between two bytes; the host releases the lock after 30 without one."""
 _PATIENCE = 30
-"""Seconds beyond the wait for another run in which a host takes what it is sent, and answers."""
+"""Seconds beyond the wait for another run in which a host must read the step, and answer."""
 
 
 @contextmanager
@@ -42,7 +40,7 @@ def _answering(member: Member) -> Iterator[None]:
 
 
 class Claim(NamedTuple):
-    """What a run is about to do on a host, and the last thing that it saw done there: nothing, or one action."""
+    """The intent of a run on a host. seen: the last action that it saw in the host's history, if any."""
 
     action: str
     release: str
@@ -50,16 +48,16 @@ class Claim(NamedTuple):
 
 
 class RunLocks:
-    """The locks of one run. Each has a thread that keeps it: a host that takes nothing holds up no other."""
+    """The run locks of one run. A thread keeps each, so a host that reads nothing holds up no other."""
 
     def __init__(self) -> None:
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def take(self, member: Member, claim: Claim, wait: int, emit: Emit) -> bool:
-        """Hold the lock of this host; LoopError with who holds it, when somebody else does for longer than `wait` s.
+        """Take the run lock of this host; raise LoopError with its holder if another run keeps it beyond `wait` s.
 
-        True when another run has done something there meanwhile: what was known of the host before is no longer sure.
+        Return True if another run has acted there meanwhile: the facts that we have may be outdated.
         """
         session = member.connect()
         transcript = self._ask(session, member, claim, wait, emit)
@@ -69,16 +67,16 @@ class RunLocks:
         session.keeps_program = transcript.last("kept") is not None
         if transcript.last("held") is not None:
             return history.parse(transcript.all("last"))[-1:] != claim.seen
-        told = transcript.last("busy")
-        if told is not None:
-            raise busy(member.host.name, told)
+        holder = transcript.last("busy")
+        if holder is not None:
+            raise busy(member.host.name, holder)
         why = transcript.last("refused") or "it said nothing of why"
         raise LoopError(
             f"the lock of the run cannot be taken: {why}", where=member.host.name, detail=tuple(transcript.tail)
         )
 
     def _ask(self, session: SshSession, member: Member, claim: Claim, wait: int, emit: Emit) -> Transcript:
-        """What the host says until it holds the lock for us, or has ended."""
+        """Return the host's reports until it holds the lock for us, or its program ends."""
         script = steps.hold(member.service, claim.action, claim.release, wait)
         script = session.placed(script)
         nonce = secrets.token_hex(8)
@@ -87,7 +85,7 @@ class RunLocks:
         with ExitStack() as undo:
             channel = undo.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
             undo.enter_context(_answering(member))
-            # The channel's own limit is for each packet, which a host that takes a byte at a time would stretch.
+            # The channel's own limit is per packet; a host that reads one byte at a time would stretch it.
             limit = threading.Timer(wait + _PATIENCE, channel.close)
             limit.daemon = True
             limit.start()
@@ -114,7 +112,7 @@ class RunLocks:
         thread.start()
 
     def _beat(self, channel: Any, opened: ExitStack) -> None:
-        # A link that is gone is found out, and told, by whoever works on that host.
+        # The thread that works on that host finds and reports a lost link.
         while not self._ended.wait(_HEARTBEAT):
             with suppress(Exception):
                 channel.send(b".")
@@ -122,7 +120,7 @@ class RunLocks:
             opened.close()
 
     def release(self) -> None:
-        """Let all hosts go; one that does not listen is let go by the end of its connection."""
+        """Release all locks; a host that does not read releases its lock when its connection ends."""
         self._ended.set()
         until = time.monotonic() + LINK_SECONDS
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""One host of a deploy, up to a staged release that nothing runs yet."""
+"""Prepare one host of a deploy, up to a staged release that does not run yet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOTHING = Consent()
 
 
 class Delivering(NamedTuple):
-    """What a deploy carries, how many seconds it waits for another run to end, and what the operator said to."""
+    """The contents of a deploy, and its options. lock_wait: seconds to wait for another run to end."""
 
     project: Project
     release: Release
@@ -47,30 +47,30 @@ def prepare(
     *,
     show: bool = False,
 ) -> tuple[Facts, HostPlan]:
-    """Facts, wheels and the plan of one host; changes nothing."""
+    """Return facts and plan of one host, and collect its wheels; change nothing there."""
     service, host = member.service, member.host
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
     asked = questions.plan(service, host, account) if show else questions.deploy(service, host, account, made.id)
-    found = member.ask(asked)
+    facts = member.ask(asked)
     member.reach("controller.facts")
-    python = reports.choose_python(found, host.python, service.python, host.name, service.needs)
+    python = reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     wheels = project.wheelhouse(
         made, reports.target(python), lambda text: emit(Step(host.name, "plan", "wheels", text))
     )
-    setup = plan.setup(service, found, account, own(project, service), consent)
-    return found, plan.deploy(host.name, service, made, found, python, wheels, setup)
+    setup = plan.setup(service, facts, account, own(project, service), consent)
+    return facts, plan.deploy(host.name, service, made, facts, python, wheels, setup)
 
 
 def own(project: Project, service: Service) -> Own:
-    """What this clone brings along beside the release."""
+    """Return the data that setup takes from this clone."""
     return Own(payload.certificate(service, project.root), git.origin(project.root))
 
 
 def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -> Candidate:
-    """Root's part first, and beside the end of it the lock of the run and the release, which touch nothing live."""
+    """Run setup if needed; while it ends, take the run lock and stage the release. Neither touches anything live."""
     look = partial(prepare, delivering.project, delivering.release, member, emit, delivering.consent)
-    found, planned = look()
+    facts, planned = look()
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
     with ExitStack() as stack:
@@ -79,13 +79,13 @@ def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -
             stack.enter_context(_installed(delivering.project, member, planned.setup, emit))
         member.act_as(planned.setup.account)
         if not planned.unchanged:
-            claim = Claim("deploy", delivering.release.id, found.actions[-1:])
+            claim = Claim("deploy", delivering.release.id, facts.actions[-1:])
             if locks.take(member, claim, delivering.lock_wait, emit):
-                found, planned = look()
+                facts, planned = look()
             _deliver(delivering.release, member, planned, emit)
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
     progress = serves if planned.unchanged else Progress.STAGED
-    return Candidate(member, planned.activation, maintenance.warn(found), progress)
+    return Candidate(member, planned.activation, maintenance.warn(facts), progress)
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
@@ -107,7 +107,7 @@ def _why_root(setup: plan.Setup) -> str:
 def install(
     project: Project, member: Member, setup: plan.Setup, emit: Emit, heard: Callable[[str], None] | None = None
 ) -> None:
-    """Root's part."""
+    """Run root's part. heard: called with the word of each report."""
     for warning in setup.warnings:
         emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
@@ -116,7 +116,7 @@ def install(
 
 @contextmanager
 def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> Iterator[None]:
-    """Root's part; from the moment that the directories are there, what is within is done beside it."""
+    """Run root's part in a thread; enter the body once its directories exist, and wait for its end after that."""
     begun = threading.Event()
 
     def heard(word: str) -> None:
@@ -128,18 +128,18 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
     begun.wait()
     if work.done():
         work.result()
-    former = None
+    old_connection = None
     try:
-        # A connection of its own: sshd may allow one session each, and root's part has that.
-        former = member.connect().renew()
+        # A connection of its own: sshd may allow one session each, and setup has that.
+        old_connection = member.connect().renew()
         yield
     finally:
-        # It is never cut off, whatever has become of the rest.
+        # Never cut setup off, even if the body failed.
         try:
             work.result()
         finally:
-            if former:
-                former.close()
+            if old_connection:
+                old_connection.close()
     member.reach("controller.setup")
 
 
@@ -171,8 +171,8 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
     wheels = [wheel.size for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
     files = [entry.size for entry in made.tree.entries if entry.path not in delivery.same]
     plural = "" if len(wheels) == 1 else "s"
-    told = f", {len(wheels)} wheel{plural} of {sum(wheels) / 1e6:.1f} MB" if wheels else ""
-    emit(Step(host, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files{told}"))
+    wheels_text = f", {len(wheels)} wheel{plural} of {sum(wheels) / 1e6:.1f} MB" if wheels else ""
+    emit(Step(host, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files{wheels_text}"))
     total = sum(wheels) + sum(files)
-    shown = counted(sent, total, lambda gone, seconds: emit(Sent(host, "stage", gone, total, seconds)))
-    member.perform(script, emit, shown)
+    watched = counted(sent, total, lambda gone, seconds: emit(Sent(host, "stage", gone, total, seconds)))
+    member.perform(script, emit, watched)

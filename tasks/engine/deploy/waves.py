@@ -1,4 +1,4 @@
-"""Which hosts are activated together, and when a run stops: pure functions of what was asked and what has happened."""
+"""Split hosts into waves, and decide when a run stops. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Share(NamedTuple):
     percent: bool = False
 
     def up(self, total: int) -> int:
-        """Of `total` hosts, rounded up: a batch is never nothing."""
+        """Return the number out of `total` hosts, rounded up: a batch is never empty."""
         return -(-total * self.number // 100) if self.percent else self.number
 
     def down(self, total: int) -> int:
-        """Of `total` hosts, rounded down: a limit never allows more than it says."""
+        """Return the number out of `total` hosts, rounded down: a limit never allows more than it states."""
         return total * self.number // 100 if self.percent else self.number
 
     def __str__(self) -> str:
@@ -30,9 +30,9 @@ class Share(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """How a run goes over a fleet. pause: seconds between two waves; undo: whether a stopped run is taken back.
+    """The policy of a run over a fleet. pause: seconds between two waves; undo: take a stopped run back.
 
-    wait: whether each wave's probation is waited for, and not the first one's alone.
+    wait: wait for the probation of each wave, not only of the first.
     """
 
     canary: Share = Share(1)
@@ -44,7 +44,7 @@ class Policy(NamedTuple):
 
 
 def policy(canary: str, batch: str, max_failures: str, pause: str, on_failure: str, *, wait: bool = False) -> Policy:
-    """The flags as a policy; UsageError for anything that is not what it says."""
+    """Return the options as a policy; raise UsageError for an invalid one."""
     if on_failure not in {"stop", "undo"}:
         raise UsageError(f"--on-failure is stop or undo, not {on_failure!r}", where="--on-failure")
     first = _share("--canary", canary, least=0)
@@ -61,22 +61,22 @@ def policy(canary: str, batch: str, max_failures: str, pause: str, on_failure: s
 
 
 def seconds(flag: str, text: str) -> int:
-    """A flag that takes whole seconds, a day at most."""
+    """Parse the value of a flag that takes whole seconds, a day at most."""
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 86400:
         raise UsageError(f"{flag} takes whole seconds, not {text!r}", where=flag, next=f"{flag} 10")
     return int(text)
 
 
 def _share(flag: str, text: str, least: int) -> Share:
-    found = re.fullmatch(r"(\d{1,5})(%?)", text, re.ASCII)
-    if found is None or int(found[1]) < least or (found[2] and int(found[1]) > 100):
+    match = re.fullmatch(r"(\d{1,5})(%?)", text, re.ASCII)
+    if match is None or int(match[1]) < least or (match[2] and int(match[1]) > 100):
         raise UsageError(f"{flag} takes a number of hosts or a share of them, not {text!r}", where=flag,
                          next=f"{flag} 2, or {flag} 25%")  # fmt: skip
-    return Share(int(found[1]), bool(found[2]))
+    return Share(int(match[1]), bool(match[2]))
 
 
 def split(hosts: Sequence[_Item], policy: Policy, total: int) -> tuple[tuple[_Item, ...], ...]:
-    """The waves, in order: the canary, then batches of one size. A share is one of `total`, all hosts of the run."""
+    """Return the waves: the canary, then batches of one size. total: all hosts of the run, to which a share refers."""
     size = max(1, policy.batch.up(total))
     first = min(policy.canary.number, len(hosts))
     waves = [tuple(hosts[:first])] if first else []
@@ -85,8 +85,8 @@ def split(hosts: Sequence[_Item], policy: Policy, total: int) -> tuple[tuple[_It
 
 
 def stops(failures: int, total: int, policy: Policy) -> bool:
-    """Whether so many failures end a run over `total` hosts: more than the limit do, exactly the limit does not.
+    """Return whether so many failures end a run over `total` hosts: more than the limit do, the limit itself does not.
 
-    Counted over the whole run, each host once: not reached, not staged, or not activated.
+    Failures count over the whole run, each host once: not reached, not staged, or not activated.
     """
     return failures > policy.max_failures.down(total)

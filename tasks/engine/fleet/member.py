@@ -1,4 +1,4 @@
-"""One host of a run: its session, its facts, and the scripts that are run on it, as events."""
+"""Work on one host of a run: its session, its facts, and its scripts, reported as events."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tasks.engine.ssh.ssh_config import Options
 from tasks.engine.ssh.ssh_session import SshSession
 
 _LOGGED = 16 * 1024 * 1024
-"""Letters of one script's output that the log of the run takes from a host."""
+"""Characters of one script's output that the run's log takes from a host."""
 _SHOWN = 4096
-"""Letters of a step or a warning that are shown."""
+"""Characters of a step or a warning that are shown."""
 _LOG: dict[str, Callable[[str], str]] = {"journal": log_text.by_service, "systemd": log_text.by_systemd, "fault": str}
-"""Reports that go into the log of the run, and how they stand there."""
+"""Reports that go into the run's log, with their format there."""
 
 
 @dataclass
 class Member:
-    """A host while a command works on it. error: why it was left out of what follows.
+    """A host while a command works on it. error: reason why the command leaves it out from then on.
 
-    opening: its session, where that is being opened already.
+    opening: its session, if a thread opens it already.
     """
 
     host: Host
@@ -51,11 +51,11 @@ class Member:
 
     @property
     def seconds(self) -> float:
-        """Since the command began."""
+        """Return the seconds since the command began."""
         return time.monotonic() - self.began
 
     def connect(self) -> SshSession:
-        """The session; opened at the first call."""
+        """Return the session; the first call opens it."""
         if self.session is None:
             opening, self.opening = self.opening, None
             self.session = opening.result() if opening else self._open()
@@ -66,21 +66,21 @@ class Member:
         return SshSession(self.host, self.options, self.user)
 
     def reach(self, step: str) -> None:
-        """A place where a test may break the run."""
+        """Mark a step at which a test may break the run."""
         failpoints.reach(self.run.failpoint, step, self.host.name)
 
     def close(self) -> None:
-        """End the connection, if there is one."""
+        """Close the connection, if there is one."""
         if self.session is not None:
             self.session.close()
 
     @property
     def login(self) -> str:
-        """The account that we are logged in as."""
+        """Return the account that we are logged in as."""
         return self.connect().endpoint.user
 
     def ask(self, question: Question, more: Script | None = None) -> Facts:
-        """The facts of the host; more: a further script that reports some."""
+        """Return the facts of the host. more: a further script that reports facts."""
         script = steps.facts(self.service, question)
         transcript = self.connect().execute(script, self.run, _nothing)
         if not transcript.reports:
@@ -92,18 +92,18 @@ class Member:
                 transcript.reports.setdefault(word, []).extend(lines)
         return reports.parse(transcript)
 
-    def accept(self, found: Facts) -> None:
-        """LoopError for a host that an older version has set up: what runs there would look for is not there yet."""
-        if found.outdated:
+    def accept(self, facts: Facts) -> None:
+        """Raise LoopError if an older version set the host up: the paths that a run uses do not exist there yet."""
+        if facts.outdated:
             raise LoopError(
-                "an older version of this tool has set the host up, and setup moves what has moved since",
+                "an older version of this tool set the host up, and files have moved since; setup moves them",
                 where=self.host.name,
                 next=f"fab setup -H {self.host.name}; it loses no request",
                 code="outdated",
             )
 
     def act_as(self, account: str) -> None:
-        """Run what follows as the deploy account: root steps down to it, nobody else may be somebody else."""
+        """Run further scripts as the deploy account: root changes to it; any other account is an error."""
         session = self.connect()
         if self.login == account:
             session.become = ()
@@ -120,9 +120,9 @@ class Member:
     def perform(
         self, script: Script, emit: Emit, payload: Iterable[bytes] = (), heard: Callable[[str], None] | None = None
     ) -> Transcript:
-        """Run a script, with its steps as events; LoopError with the last lines that matter unless it ended well.
+        """Run a script and emit its steps; raise LoopError with the last lines that matter unless it succeeds.
 
-        heard: is told the word of every report as it comes.
+        heard: called with the word of each report as it comes.
         """
         transcript = self.connect().execute(script, self.run, self._sink(script, emit, heard), payload)
         if transcript.ended and transcript.exit == 0:
@@ -155,19 +155,19 @@ class Member:
         return sink
 
     def fail(self, error: LoopError, emit: Emit) -> None:
-        """Report that the host is out, and what it serves now."""
+        """Report that the host failed, and what it serves now."""
         self.error = error
         serves = "unknown" if isinstance(error, Unreachable) else self.serves()
         emit(Failed(self.host.name, error, serves, self.seconds))
 
     def finish(self, emit: Emit, outcome: str, text: str, warning: str = "", **facts: object) -> None:
-        """Report that the host is done. warning: what its operator may have forgotten."""
+        """Report that the host is done. warning: a reminder for the operator."""
         if warning:
             emit(Line(self.host.name, warning, "warning"))
         emit(Finished(self.host.name, outcome, text, self.seconds, facts))
 
     def serves(self) -> str:
-        """What the host serves at this moment, read back from it."""
+        """Ask the host what it serves now, and describe it."""
         try:
             if self.session is None:
                 return "unknown: not contacted"
@@ -177,20 +177,20 @@ class Member:
             return "unknown: the host does not answer"
 
 
-def describe(found: Facts) -> str:
-    """What a host serves, in words."""
-    if found.current is None:
+def describe(facts: Facts) -> str:
+    """Describe what a host serves."""
+    if facts.current is None:
         return "nothing: no release is committed"
-    slot = found.slot
-    state = "healthy" if found.healthy else "NOT healthy"
-    if found.slot_state(slot) != "active":
+    slot = facts.slot
+    state = "healthy" if facts.healthy else "NOT healthy"
+    if facts.slot_state(slot) != "active":
         state = "stopped"
-    return f"release {found.live}, slot {slot}, {state}{'' if found.probation is None else ', on probation'}"
+    return f"release {facts.live}, slot {slot}, {state}{'' if facts.probation is None else ', on probation'}"
 
 
 def _nothing(_: Report | Output) -> None:
-    """Facts are read from the transcript when it is whole."""
+    """Ignore a report: the facts are read from the whole transcript."""
 
 
 def _nowhere(_: Event) -> None:
-    """Nobody is told the steps of a question."""
+    """Ignore an event: the steps of a question are not shown."""

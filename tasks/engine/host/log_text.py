@@ -1,4 +1,4 @@
-"""What a service said, summarized: structured lines as words, tracebacks by their end, repetition once. Pure."""
+"""Summarize a service's log: structured lines as text, the end of each traceback, repetition once. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LINES = 20
 _WIDTH = 200
 _FRAMES = 2
 _ENDING = 5
-# Said by the line's own head, or the same for every line.
+# Keys that the head of the line shows, or that are the same for every line.
 _SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", "traceback"})
-# The message of a request's line has them already.
+# Keys whose values the message of a request's line has already.
 _REQUEST = frozenset({"method", "path", "status"})
 _LEVELS = {
     **dict.fromkeys(("critical", "fatal", "alert", "emergency", "error"), "error"),
@@ -27,7 +27,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 _LOGGED = r"(?:\[[^]]*\] \[\d+\] \[[A-Z]+\] |[a-z]+: )?"
 _BOOT_FAILED = re.compile(_LOGGED + r"Exception in worker process")
 _NO_APPLICATION = re.compile(r"Failed to find attribute '[^']*' in '[^']*'\.")
-# What a worker that cannot boot leads to: gunicorn ends the other workers and itself, and systemd says so of its unit.
+# What a worker that cannot boot leads to: gunicorn ends the other workers and itself, and systemd logs it for the unit.
 _SHUTDOWN = re.compile(
     _LOGGED + r"(?:Exception in worker process|Booting worker with pid: \d+|Worker exiting \(pid: \d+\)"
     r"|Worker \(pid:\d+\) (?:exited with code [34]\.|was sent SIGTERM!)|Handling signal: \w+|Shutting down: Master"
@@ -42,11 +42,11 @@ _UNIT_ENDED = re.compile(
 
 
 def summarize(journal: Sequence[str], systemd: Sequence[str] = ()) -> tuple[str, ...]:
-    """The lines that matter, 20 at most: of every traceback its end, and each complaint once, however many workers.
+    """Return the lines that matter, 20 at most: the end of each traceback, and each message once for all workers.
 
-    Each begins with who said it: `app: ` or `systemd: `; a line without either is ours.
-    journal: what the service said; systemd: what systemd said of it, shown after that, and its end alone. Where a
-    worker could not boot, its traceback comes last, and gunicorn's own end is left out.
+    Each begins with its author, `app: ` or `systemd: `; a line without either is ours.
+    journal: lines of the service; systemd: lines of systemd about it, of which the last follow. If a worker could
+    not boot, its traceback comes last, and gunicorn's own shutdown is left out.
     """
     blocks = list(_blocks(journal))
     start = _boot_failure(blocks)
@@ -59,31 +59,31 @@ def summarize(journal: Sequence[str], systemd: Sequence[str] = ()) -> tuple[str,
 
 
 def _boot_failure(blocks: Sequence[Sequence[str]]) -> int | None:
-    """Where gunicorn's report of a worker that could not boot ends; None without one."""
+    """Return the index at which gunicorn's report of a worker that could not boot ends; None without one."""
     for at, block in enumerate(blocks):
         if _NO_APPLICATION.fullmatch(block[0]):
             return at
         if _BOOT_FAILED.fullmatch(block[0]):
-            # Of a structured line the traceback is in the same block.
+            # A structured line has its traceback in the same block.
             traceback = block if len(block) > 1 else blocks[at + 1] if at + 1 < len(blocks) else block
             return at + 1 if len(traceback) > 1 else None
     return None
 
 
 def by_systemd(line: str) -> str:
-    """A line that systemd wrote."""
+    """Mark a line that systemd wrote."""
     return f"systemd: {line}"
 
 
 def by_service(line: str) -> str:
-    """A line that a service wrote. Each has this before it, so that none passes for a line of somebody else."""
+    """Mark a line that a service wrote, so that it cannot pass for a line of another author."""
     return f"app: {line}"
 
 
-def _own(said: Sequence[Sequence[str]], most: int) -> list[str]:
-    """What a service said, in so many lines."""
-    # Each once, in order.
-    blocks = dict.fromkeys(tuple(part for line in block for part in line.splitlines()) for block in said)
+def _own(parsed: Sequence[Sequence[str]], most: int) -> list[str]:
+    """Return the lines of the service, `most` at most."""
+    # Each block once, in order.
+    blocks = dict.fromkeys(tuple(part for line in block for part in line.splitlines()) for block in parsed)
     lines = [line for block in blocks for line in block]
     if len(lines) > most:
         lines = [line for line in lines if not line.startswith(("info: ", "debug: "))]
@@ -96,7 +96,7 @@ def _own(said: Sequence[Sequence[str]], most: int) -> list[str]:
 
 
 def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:
-    """Each line by itself, a traceback as one."""
+    """Yield the blocks of a journal: a traceback is one, each other line another."""
     traceback: list[str] = []
     for line in journal:
         if line.startswith(_TRACEBACK):
@@ -113,61 +113,61 @@ def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _structured(line: str) -> list[str]:
-    """A JSON line of a logger as level, message and the end of its traceback; any other line as it is."""
+    """Return a logger's JSON line as level, message and end of its traceback; any other line as it is."""
     try:
-        found = untrusted_json.load(line)
+        record = untrusted_json.load(line)
     except ValueError:
         return [line]
-    if not isinstance(found, dict) or "message" not in found:
+    if not isinstance(record, dict) or "message" not in record:
         return [line]
-    level = str(found.get("level", "info")).lower()
-    traceback = str(found.get("traceback") or found.get("exc_info") or "").splitlines()
-    return [f"{level}: {found['message']}", *(_end_of(traceback) if traceback else [])]
+    level = str(record.get("level", "info")).lower()
+    traceback = str(record.get("traceback") or record.get("exc_info") or "").splitlines()
+    return [f"{level}: {record['message']}", *(_end_of(traceback) if traceback else [])]
 
 
 def _end_of(traceback: Sequence[str]) -> list[str]:
-    """The last frames and what was raised."""
+    """Return the last frames and the exception."""
     frames = [index for index, line in enumerate(traceback) if line.lstrip().startswith("File ")]
     start = frames[-_FRAMES] if len(frames) >= _FRAMES else 0
     return [line for line in traceback[start:] if line.strip(" ^~")]
 
 
 def fields(line: str) -> dict[str, object] | None:
-    """A structured line: a JSON object that says something. None for any other."""
+    """Return the object of a structured line, one with a message; None for any other line."""
     if not line.startswith("{"):
         return None
     try:
-        found = untrusted_json.load(line)
+        record = untrusted_json.load(line)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("message"), str) else None
+    return record if isinstance(record, dict) and isinstance(record.get("message"), str) else None
 
 
 def level(line: str) -> str | None:
-    """What a structured line says of its weight, in our four words; None where it does not."""
-    found = fields(line)
-    return None if found is None else _LEVELS.get(str(found.get("level", "")).lower())
+    """Return the level of a structured line as one of our four words; None without one."""
+    record = fields(line)
+    return None if record is None else _LEVELS.get(str(record.get("level", "")).lower())
 
 
 def format_line(line: str) -> list[str]:
-    """A structured line as level, message and what else it tells, a traceback below; any other line as it is."""
-    found = fields(line)
-    if found is None or "level" not in found:
+    """Format a structured line as level, message and other keys, its traceback below; any other line as it is."""
+    record = fields(line)
+    if record is None or "level" not in record:
         return line.rstrip("\n").split("\n")
-    text = str(found["message"])
-    told = set(text.split())
+    text = str(record["message"])
+    message_words = set(text.split())
     others = [
         f"{key}={_value(value)}"
-        for key, value in found.items()
-        if key not in _SHOWN and value not in ("", None) and not (key in _REQUEST and str(value) in told)
+        for key, value in record.items()
+        if key not in _SHOWN and value not in ("", None) and not (key in _REQUEST and str(value) in message_words)
     ]
     head, *more = text.rstrip("\n").split("\n")
-    below = [*more, *filter(None, str(found.get("traceback") or "").split("\n"))]
-    return [f"{str(found['level']).upper()} {head}  {' '.join(others)}".rstrip(), *(f"  {part}" for part in below)]
+    below = [*more, *filter(None, str(record.get("traceback") or "").split("\n"))]
+    return [f"{str(record['level']).upper()} {head}  {' '.join(others)}".rstrip(), *(f"  {part}" for part in below)]
 
 
 def _value(value: object) -> str:
-    """As it is where that is one plain word, else as JSON."""
+    """Format a value: one plain word as it is, any other value as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) and re.search(r'[\s"=]', text) else text
 

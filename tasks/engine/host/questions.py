@@ -1,4 +1,4 @@
-"""What a host is asked by which command. Pure; what it answers is in `templates/host/told.py`."""
+"""Make the questions of each command to a host. Pure; `templates/host/told.py` has the keys of the answers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from tasks.engine.host import layout, system_files
 
 WANTS = ("state", "interpreters", "stores", "manifest", "lists", "health", "survey", "rights", "journal",
          "contents")  # fmt: skip
-"""Parts of an answer. What root's part depends on is always told: the machine, root's files, what setup recorded.
+"""Parts of an answer. The machine, root's files and the record of setup are part of every answer.
 
-state: how the service stands; without it nothing is read of what is the deploy account's, and nothing else is told.
-interpreters: which Pythons the service could run by; stores: the venvs and wheels that are there.
-manifest: what the committed release is made of; lists: whether the release to be deployed is as it was put there, where
-it serves, or else the committed one; health: whether what has the traffic answers as it should.
-survey: what people want to know, and no run; rights: whether root is to be had, and whether sudo has our rules.
-journal: the last words of the slot without traffic; contents: what lies in root's files.
+state: state of the service; without it the host reads nothing of the deploy account, and no other part
+interpreters: Pythons that could run the service; stores: venvs and wheels on the host
+manifest: manifest of the committed release; health: answers of the live release to the health check
+lists: digests that verify the release to deploy if it serves, else the committed one
+survey: facts for people, not for a run; rights: access to root, and sudo's rules
+journal: last lines of the slot without traffic; contents: contents of root's files
 """
 
 
 class Question(NamedTuple):
-    """One question to one host. wants: see there; files: root's, by path; python: as hosts.yaml names one.
+    """One question to one host. wants: see WANTS; files: paths of root's files; python: interpreter of hosts.yaml.
 
-    release: the one to be deployed; of another one neither the manifest nor the health is told.
-    history: so many last lines. wait: seconds for an activation to end; watch: for a probation.
-    followed: the answer decides what is run next.
+    release: the release to deploy; if set, manifest and health of any other release are left out
+    wait, watch: seconds to wait for the end of an activation, of a probation
+    history: number of last lines; followed: the answer decides which step is next
     """
 
     wants: frozenset[str] = frozenset({"state"})
@@ -44,73 +44,73 @@ def _wants(*names: str) -> frozenset[str]:
 
 
 def deploy(service: Service, host: Host, account: str, release: str) -> Question:
-    """What a deploy asks first, and mostly the only thing."""
+    """Ask what a deploy needs; mostly its only question."""
     wants = _wants("interpreters", "stores", "manifest", "lists", "health")
     return Question(wants, system_files.paths(service, account), host.python or "", release, followed=True)
 
 
 def plan(service: Service, host: Host, account: str) -> Question:
-    """What a plan asks, which shows what would change in root's files."""
+    """Ask what a plan needs, with the contents of root's files for the diffs."""
     wants = _wants("interpreters", "stores", "manifest", "lists", "health", "contents")
     return Question(wants, system_files.paths(service, account), host.python or "")
 
 
 def setup(service: Service, account: str) -> Question:
-    """What root's part depends on."""
+    """Ask what root's part depends on."""
     return Question(frozenset(), system_files.paths(service, account), history=0)
 
 
 def doctor(service: Service, host: Host, account: str) -> Question:
-    """What could be wrong with a host."""
+    """Ask what could be wrong with a host."""
     wants = _wants("interpreters", "health", "survey", "rights")
     return Question(wants, system_files.paths(service, account), host.python or "")
 
 
 def drift(paths: tuple[str, ...]) -> Question:
-    """What was recorded of root's files, and which releases there are."""
+    """Ask for the record of root's files, and the releases."""
     return Question(files=paths, history=0)
 
 
 def switch(service: Service) -> Question:
-    """What a rollback or restart asks first: also whether what guards it, and watches a probation, is there."""
+    """Ask what a rollback or restart needs, and whether the guard's unit is there."""
     return Question(files=(layout.watch_file(service),), followed=True)
 
 
 def status() -> Question:
-    """How a host stands, for a person."""
+    """Ask for the status of a host, for people."""
     return Question(_wants("health", "survey"))
 
 
 def health() -> Question:
-    """Whether what has the traffic answers as it should."""
+    """Ask whether the live release answers its health check."""
     return Question(_wants("health"), history=0)
 
 
 def state() -> Question:
-    """Which release serves, and as which account."""
+    """Ask for the live release and the deploy account."""
     return Question(history=0)
 
 
 def releases() -> Question:
-    """The releases, and what was done with them."""
+    """Ask for the releases and their history."""
     return Question()
 
 
 def history(last: int) -> Question:
-    """So many lines of what was done."""
+    """Ask for the last lines of the history."""
     return Question(history=last)
 
 
 def probation(seconds: int) -> Question:
-    """Whether a release is on probation still; the end of it is waited for so long."""
+    """Ask whether a release is still on probation; wait so many seconds for its end."""
     return Question(watch=seconds, history=0)
 
 
 def verdict(seconds: int) -> Question:
-    """What became of a probation."""
+    """Ask for the outcome of a probation."""
     return Question(_wants("health", "journal"), watch=seconds)
 
 
 def outcome(seconds: int) -> Question:
-    """What became of an activation whose link was lost, once it has ended."""
+    """Ask for the outcome of an activation whose link was lost, once it has ended."""
     return Question(_wants("health"), wait=seconds)

@@ -1,6 +1,6 @@
-"""What a host is told to do: steps of its program, each one JSON object. Pure: what is printed runs.
+"""Make the steps of the host's program, each one JSON object. Pure: what is printed is what runs.
 
-Nothing of one run is in it: nonce, run id, who and failpoint travel on standard input, ahead of the payload.
+A step has no data of one run: nonce, run id, author and failpoint travel on standard input, ahead of the payload.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from tasks.engine.host.questions import Question
 from tasks.engine.host.system_files import HostFile
 
 _PACKAGES = 600
-"""Seconds that a package manager may take, as in the host's program."""
+"""Seconds that a package manager may take; the same in the host's program."""
 
 
 class Script(NamedTuple):
-    """One stage on one host. seconds: how long it may take; root: whether it needs more than the deploy account has.
+    """One step for one host.
 
-    text: a step of the host's program, one JSON object. followed: another one comes after it, as a rule.
-    place: of the copy that is to run it, empty where the program is sent.
+    text: the step, one JSON object; seconds: its time limit
+    root: it needs more rights than the deploy account has
+    followed: another step usually comes next
+    place: path of the copy that runs it; empty if the program is sent
     """
 
     stage: str
@@ -34,7 +36,7 @@ class Script(NamedTuple):
 
 
 def facts(service: Service, question: Question) -> Script:
-    """Reads only; ends in a few seconds. What it tells is in `templates/host/told.py`."""
+    """Make the step that reads facts, in a few seconds; `templates/host/told.py` has their keys."""
     values: dict[str, object] = {
         "wants": sorted(question.wants),
         "files": list(question.files),
@@ -51,14 +53,14 @@ def facts(service: Service, question: Question) -> Script:
 
 
 class Consent(NamedTuple):
-    """What the operator has said to: take_over: another clone's service is replaced; overwrite: edited files are."""
+    """The operator's consent. take_over: replace another clone's service; overwrite: replace edited files."""
 
     take_over: bool = False
     overwrite: bool = False
 
 
 class Installation(NamedTuple):
-    """Root's part. account: the deploy account; origin: the git remote of this clone, empty without one."""
+    """The data of root's part. account: the deploy account; origin: git remote of this clone, or empty."""
 
     account: str
     packages: tuple[str, ...]
@@ -68,7 +70,7 @@ class Installation(NamedTuple):
 
 
 def setup(service: Service, installation: Installation) -> Script:
-    """As root: accounts, directories, certificate, units, nginx file, sudo rules. The payload has the contents."""
+    """Make root's step: accounts, directories, certificate, units, nginx file, sudo rules; contents in the payload."""
     files = [
         {"path": file.path, "mode": f"{file.mode:04o}", "sha256": file.sha256}
         for file in sorted(installation.files, key=lambda file: file.path)
@@ -92,9 +94,9 @@ def setup(service: Service, installation: Installation) -> Script:
 
 
 def drift(service: Service, files: Collection[str], manifests: Mapping[str, str]) -> Script:
-    """Reads only: what of ours is not as it was written. files: root's, by path.
+    """Make the step that looks for edits of our files; it only reads. files: paths of root's files.
 
-    manifests: by release the SHA-256 of its manifest, which the host's own is compared with; of others it is believed.
+    manifests: SHA-256 of manifests by release; the host's manifest of any other release is trusted.
     """
     values: dict[str, object] = {
         "files": sorted(files),
@@ -106,9 +108,9 @@ def drift(service: Service, files: Collection[str], manifests: Mapping[str, str]
 
 
 class Staging(NamedTuple):
-    """One release for one host. base: the release whose unchanged files are linked; present: it is there already.
+    """One release for one host. base: release whose unchanged files are linked; present: the host has it already.
 
-    lists: the SHA-256 of MANIFEST and LAUNCHERS: those on the host are compared with these, and files with them.
+    lists: SHA-256 of MANIFEST and LAUNCHERS, to verify those on the host, and the files by them.
     """
 
     release: str
@@ -120,7 +122,7 @@ class Staging(NamedTuple):
 
 
 def stage(service: Service, staging: Staging) -> Script:
-    """Receives, verifies and builds; touches nothing that is live."""
+    """Make the step that receives, verifies and builds a release; it touches nothing live."""
     values = {**staging._asdict(), "base": staging.base or ""}
     return _step("stage", service, values, seconds=900)._replace(followed=True)
 
@@ -128,8 +130,8 @@ def stage(service: Service, staging: Staging) -> Script:
 class Activation(NamedTuple):
     """One release on its way to the traffic of a host. action: deploy, rollback, restart or undo.
 
-    before: the committed release; on_probation: the one on probation, which may be committed at any moment.
-    keep_for_rollback: what a rollback goes back to afterwards; it is not pruned.
+    before: the committed release; on_probation: the one on probation, which may be committed at any moment
+    keep_for_rollback: the release that a later rollback activates, which is not pruned
     """
 
     action: str
@@ -140,27 +142,27 @@ class Activation(NamedTuple):
 
     @property
     def served(self) -> str | None:
-        """The release that had the traffic when this was planned."""
+        """Return the release that had the traffic at planning."""
         return self.on_probation or self.before
 
     @property
     def allowed_current(self) -> tuple[str, ...]:
-        """The releases of which one must be committed when the activation begins; an empty text stands for none."""
+        """Return the releases of which one must be committed when the activation begins; an empty text means none."""
         before = self.before or ""
         return (before, self.on_probation) if before and self.on_probation else (before,)
 
 
 def activate(service: Service, activation: Activation, *, stop_first: bool = False) -> Script:
-    """Recover, candidate, switch; then commit, or leave that to the probation. Its guard is told the same.
+    """Make the step that recovers, starts the candidate and switches; then commits, or leaves that to the guard.
 
-    stop_first: what serves is killed before the release starts.
+    The guard gets the same step. stop_first: kill the live slot before the release starts.
     """
     limit = layout.start_timeout(service) + service.health.timeout + 6 * service.drain + 300
     values: dict[str, object] = {
         "action": activation.action,
         "release": activation.release,
         "expect": list(activation.allowed_current),
-        # A rollback, an undo and --stop-first are rid of what serves: a boot must not bring that back.
+        # A rollback, an undo and --stop-first leave the live release for good: a boot must not start it again.
         "probation": service.probation if activation.action in {"deploy", "restart"} and not stop_first else 0,
         "stop_first": stop_first,
         "keep": service.keep,
@@ -173,7 +175,7 @@ def activate(service: Service, activation: Activation, *, stop_first: bool = Fal
 
 
 def _running(service: Service) -> dict[str, object]:
-    """What the host's program has to know of a service that runs, and of what a boot starts of it."""
+    """Return what the host's program needs to know of a running service, and of the units that a boot starts."""
     health = service.health
     return {
         "drain": service.drain,
@@ -201,52 +203,52 @@ def _front(service: Service) -> dict[str, object]:
 
 
 def hook(service: Service, release: str) -> Script:
-    """before_activate of a staged release; may take half an hour."""
+    """Make the step that runs before_activate of a staged release, for half an hour at most."""
     values: dict[str, object] = {"release": release, **_running(service)}
     return _step("hook", service, values, seconds=1900 + 4 * service.drain)._replace(followed=True)
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> Script:
-    """Holds the run's lock for as long as bytes come. wait: seconds for another run to end."""
+    """Make the step that holds the run lock as long as bytes come. wait: seconds for another run to end."""
     values: dict[str, object] = {"action": action, "release": release, "wait": wait}
     return _step("hold", service, values, seconds=7 * 86400)
 
 
 def stop(service: Service, *, disable: bool) -> Script:
-    """Stops slots, workers and timers; `disable` keeps a boot from starting them."""
+    """Make the step that stops slots, workers and timers; `disable` keeps a boot from starting them."""
     values: dict[str, object] = {"units": list(layout.stopped(service)), "disable": disable, **_running(service)}
     return _step("stop", service, values, seconds=4 * service.drain + 180)
 
 
 def start(service: Service) -> Script:
-    """Starts the committed release and waits for its health check."""
+    """Make the step that starts the committed release and waits for its health check."""
     limit = 2 * layout.start_timeout(service) + service.health.timeout + 2 * service.drain + 180
     return _step("start", service, _running(service), seconds=limit)
 
 
 def maintenance(service: Service, turn: str) -> Script:
-    """Turns clients away (on) or lets them in again (off)."""
+    """Make the step that turns clients away (on) or lets them in again (off)."""
     values: dict[str, object] = {"turn": turn, "path": service.health.path, "front": _front(service)}
     return _step("maintenance", service, values, seconds=60)
 
 
 def remove(service: Service, *, data: bool) -> Script:
-    """As root: takes everything of the service off the host, and its data when asked to."""
+    """Make root's step that removes the service from the host, with its data if `data`."""
     values: dict[str, object] = {"units": list(layout.stopped(service)), "data": data, "drain": service.drain}
     return _step("remove", service, values, seconds=2 * service.drain + 300, root=True)
 
 
 def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> Script:
-    """One JSON object, a key a line: what is printed is what the host's program gets."""
+    """Make a step: one JSON object, a key a line, printed and sent as the same text."""
     head = {"program": host_program.digest(), "step": step, "name": service.name, "root": layout.root(service)}
     text = json.dumps({**head, **values}, indent=2) + "\n"
-    # Root never runs what lies on the host.
+    # Root never runs the copy on the host.
     place = "" if root or step == "drift" else host_program.place(layout.root(service))
     return Script(step, text, seconds, root, place=place)
 
 
 def front(service: Service) -> str:
-    """What the front door is: https or http (nginx), or listen (the internal stage)."""
+    """Return the kind of the front door: https or http (nginx), or listen (the internal stage)."""
     if service.nginx is None:
         return "listen"
     return "http" if service.nginx.tls.mode == "off" else "https"

@@ -13,7 +13,7 @@ _SHOWN = 100
 
 
 def require(called: str, text: str, shape: str, way: str) -> None:
-    """Raise LoopError unless the text is empty or matches the pattern. called: what it names; way: what to do next."""
+    """Raise LoopError unless the text is empty or matches the pattern. called: the named thing; way: the next step."""
     if text and not re.fullmatch(shape, text):
         raise _lie(called, text, way)
 
@@ -39,5 +39,5 @@ def is_release(text: str) -> bool:
 
 def _lie(called: str, text: str, way: str) -> LoopError:
     """Make the error of a host that reports an impossible name."""
-    told = f"the host says {text[:_SHOWN]!r} where the name of {called} belongs, which cannot be"
-    return LoopError(told, next=way, code="lies")
+    message = f"the host says {text[:_SHOWN]!r} where the name of {called} belongs, which cannot be"
+    return LoopError(message, next=way, code="lies")
