@@ -73,7 +73,7 @@ def drift(paths: tuple[str, ...]) -> Question:
 
 def switch(service: Service) -> Question:
     """What a rollback or restart asks first: also whether what guards it, and watches a probation, is there."""
-    return Question(files=(layout.watch_file(service),), followed=True)
+    return Question(files=(layout.guard_file(service),), followed=True)
 
 
 def status() -> Question:
