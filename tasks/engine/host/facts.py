@@ -28,10 +28,8 @@ _FIRST = "1"
 class Facts(NamedTuple):
     """The facts of one host.
 
-    manifest: path to digest, of the committed release
-    contents: path to content of the files on the host
-    drift: differences between the host's files and what was written
-    torn: number of history lines that a power cut left incomplete
+    manifest: path to digest, of the committed release; contents: path to content of the files on the host
+    drift: differences from what was written; torn: number of history lines that a power cut left incomplete
     journal, systemd: the last log lines of the slot without traffic, and systemd's messages about it
     """
 
@@ -104,7 +102,7 @@ class Facts(NamedTuple):
 
     @property
     def unwatched(self) -> bool:
-        """Whether the live release is neither committed nor guarded, as after a run was killed."""
+        """True if the live release is neither committed nor guarded, as after a run was killed."""
         return self.live != self.current and self.probation is None and self.state.busy is None
 
     @property
@@ -114,7 +112,7 @@ class Facts(NamedTuple):
 
     @property
     def outdated(self) -> bool:
-        """Whether an older version has set the host up: some files lie at old paths until setup moves them."""
+        """True if an older version has set the host up: some files lie at old paths until setup moves them."""
         return self.account is not None and self.record.layout != str(layout.VERSION)
 
     @property
@@ -124,12 +122,12 @@ class Facts(NamedTuple):
 
     @property
     def healthy(self) -> bool:
-        """Whether the live slot and the front door both passed their checks."""
+        """True if the live slot and the front door both passed their checks."""
         return self.state.health == ("ok", "ok")
 
     @property
     def settled(self) -> bool:
-        """Whether only the committed slot runs and has the traffic, so that a run has nothing to recover."""
+        """True if only the committed slot runs and has the traffic, so that a run has nothing to recover."""
         state = self.state
         other = "green" if state.current == "blue" else "blue"
         return (

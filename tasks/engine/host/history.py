@@ -21,11 +21,9 @@ _TEXT, _WHY, _KEYS = 200, 2000, 20
 
 
 class Action(NamedTuple):
-    """One line.
+    """One line. time: RFC 3339, UTC; state: started, probation, done, failed, returned or ended.
 
-    time: RFC 3339, UTC; state: started, probation, done, failed, returned or ended
-    why: the reason of the last three states
-    who: the user, as the controller reported it, never trusted for rights
+    why: of the last three states; who: the user, as the controller reported it, never trusted for rights
     """
 
     time: str

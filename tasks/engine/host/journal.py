@@ -35,11 +35,9 @@ _WIDEST = 128
 class Wanted(NamedTuple):
     """The lines of the journals that the user wants.
 
-    lines: number of lines from each host
+    lines: number of lines from each host; level: the lowest one; processes: names of service.yaml, empty for all
     since, until, grep: as journalctl takes them, times in UTC
-    level: the lowest one; processes: names of service.yaml, empty for all
-    nginx: also the gateway's lines; checks: also the requests of our health checks
-    follow: keep printing new lines
+    nginx: also the gateway's lines; checks: also the requests of our health checks; follow: keep printing new lines
     """
 
     lines: int | None = None

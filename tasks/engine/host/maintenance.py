@@ -53,7 +53,7 @@ def files(service: Service, message: str, moment: datetime, who: str) -> dict[st
 
 
 def state(facts: Facts) -> Mapping[str, object] | None:
-    """Return since when, by whom and with which message it is closed; empty if closed by hand, None if it is open."""
+    """Return `since`, `message` and `who` of a closed service; empty if closed by hand, None if it is open."""
     text = facts.state.maintenance
     if text is None:
         return None

@@ -149,5 +149,5 @@ class Transcript:
 
     @property
     def ended(self) -> bool:
-        """Whether the script reported that it reached its end."""
+        """True if the script reported that it reached its end."""
         return "end" in self.reports

@@ -28,10 +28,8 @@ _UNSENT = 256 * 1024
 class Wire:
     """A byte stream that keeps the peer's first bytes: a server that refuses us often says why before it hangs up.
 
-    Paramiko uses it as a socket.
-    prompt: acknowledge each packet at once
-    ended: whether the peer has hung up
-    transport: the SSH transport over it
+    Paramiko uses it as a socket. prompt: acknowledge each packet at once
+    ended: whether the peer has hung up; transport: the SSH transport over it
     """
 
     def __init__(self, stream: Any, errors: IO[bytes] | None = None, *, prompt: bool = False) -> None:
@@ -99,7 +97,7 @@ class Wire:
 
     @property
     def is_ssh(self) -> bool:
-        """Whether the peer has sent its SSH version."""
+        """True if the peer has sent its SSH version."""
         return any(line.startswith(b"SSH-") for line in self._first.splitlines())
 
     @property

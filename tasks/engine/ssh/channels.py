@@ -42,7 +42,7 @@ class SharedConnection:
 
     @property
     def active(self) -> bool:
-        """Whether the connection is up, as far as paramiko knows."""
+        """True if the connection is up, as far as paramiko knows."""
         return bool(self._connection.transport.is_active())
 
     def close(self) -> None:

@@ -122,9 +122,8 @@ def _line(endpoint: Endpoint, options: Options, gateway: Any) -> Wire:
     if gateway:
         to = (endpoint.hostname, endpoint.port)
         return Wire(gateway.transport.open_channel("direct-tcpip", to, ("", 0), timeout=options.connect_timeout))
-    if endpoint.proxy_command:
-        return byte_stream.run_proxy(endpoint.proxy_command)
-    return byte_stream.open_tcp(endpoint, options)
+    command = endpoint.proxy_command
+    return byte_stream.run_proxy(command) if command else byte_stream.open_tcp(endpoint, options)
 
 
 def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: Mapping[str, Any]) -> Any:

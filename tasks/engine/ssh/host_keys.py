@@ -190,9 +190,8 @@ def _in_krl(path: Path, key: PKey) -> bool:
     return answer.returncode != 0
 
 
-def _refusal(endpoint: Endpoint, key: PKey, message: str, way: str) -> LoopError:
-    offered = f"offered: {fingerprint(key)}"
-    return Unreachable(message, where=endpoint.place, next=way, code="host-key", detail=(offered,))
+def _refusal(endpoint: Endpoint, key: PKey, why: str, way: str) -> LoopError:
+    return Unreachable(why, where=endpoint.place, next=way, code="host-key", detail=(f"offered: {fingerprint(key)}",))
 
 
 def record(endpoint: Endpoint, key: PKey) -> Path:

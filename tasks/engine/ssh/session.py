@@ -1,8 +1,7 @@
 """The one seam to a host: `execute(script, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
 
 Standard input carries the script, its length in a line before it, then the four lines of the run, then the payload. So
-the command line is the same for any login shell (sh, fish, csh) and any script, has no length limit, and `ps` shows
-nothing of a script.
+the command line is the same for any login shell (sh, fish, csh), has no length limit, and `ps` shows none of it.
 """
 
 from __future__ import annotations

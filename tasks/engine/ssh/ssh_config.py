@@ -37,10 +37,9 @@ class Options:
 class Endpoint(NamedTuple):
     """One hop.
 
-    alias: its HostKeyAlias, which names it in known_hosts; jumps: the hops before it, the first one first
-    named_identity: whether hosts.yaml or -i names its key; asked: its name in ssh_config
-    revoked: the files of RevokedHostKeys
-    behind: the hosts that this jump host leads to, the nearest first; empty for a host of the inventory
+    alias: its HostKeyAlias, which names it in known_hosts; asked: its name in ssh_config
+    jumps: the hops before it, the first one first; named_identity: whether hosts.yaml or -i names its key
+    revoked: files of RevokedHostKeys; behind: the hosts that this jump host leads to, the nearest first, else empty
     """
 
     name: str

@@ -37,7 +37,7 @@ class SshSession:
         self.endpoint = resolve(host, options, user)
         self.become: tuple[str, ...] = ()
         self.keeps_program = True
-        """Whether the host is assumed to have a copy of the program; False once it reported that it has none."""
+        """True until the host reports that it has no copy of the program, or a damaged one."""
         self._options, self._named = options, user is not None
         self._connection = channels.SharedConnection(self.endpoint, options)
 
