@@ -91,12 +91,12 @@ def _trust(c: Any, hosts: Any, fingerprint: str) -> None:
     for host in hosts:
         with misread.as_error_of(host.name):
             endpoint, key = connection.offered_key(host, invocation(c).options)
-        trust = host_keys.known(endpoint)
+        trust = host_keys.load_trust(endpoint)
         writer.line(f"{host.name}  {endpoint.known_as} offers {host_keys.fingerprint(key)}")
         if fingerprint:
-            host_keys.compare(endpoint, key, fingerprint)
+            host_keys.verify_fingerprint(endpoint, key, fingerprint)
         try:
-            host_keys.judge(endpoint, trust, key)
+            host_keys.verify(endpoint, trust, key)
         except LoopError as problem:
             if trust.keys or key.asbytes() in trust.revoked or host.host_key:
                 raise

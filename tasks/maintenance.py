@@ -31,13 +31,13 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
 
     if turn not in _TURNS:
         raise UsageError(f"maintenance takes on, off or status, not {turn!r}", next="fab maintenance status")
-    text = pages.accepted(message)
+    text = pages.parse_message(message)
     if turn == "status":
         _status(c, json)
         return
     _, members = runner.open_fleet(c, changing=f"maintenance {turn}")
     for member in members:
-        pages.accept(member.service, member.host.name)
+        pages.require_gateway(member.service, member.host.name)
     if invocation(c).dry:
         from tasks import plan_view
 

@@ -179,7 +179,10 @@ CLOSED = {
     "an account that has expired": (("chage -E 1 deploy", "chage -E -1 deploy"), ("Your account has expired",)),
     "DenyUsers": (sshd("DenyUsers deploy"), ("does not let deploy in with", "by hand: ssh -p 22 -i ")),
     "no such shell": (("usermod -s /bin/none deploy", "usermod -s /bin/bash deploy"), ("does not let deploy in with",)),
-    "passwords only": (sshd("PubkeyAuthentication no\nPasswordAuthentication yes"), ("it takes password",)),
+    "passwords only": (
+        sshd("PubkeyAuthentication no\nPasswordAuthentication yes"),
+        ("accepts no key for deploy, only: password",),
+    ),
     "a password too": (sshd("AuthenticationMethods publickey,password\nPasswordAuthentication yes"), MORE),
     "a code too": (
         sshd("AuthenticationMethods publickey,keyboard-interactive\nKbdInteractiveAuthentication yes"),

@@ -52,7 +52,7 @@ def ends() -> Iterator[tuple[Any, Server]]:
     server.add_server_key(host)
     server.auth_handler = Reluctant(server)
     server.start_server(event=threading.Event(), server=rules)
-    client = auth.transport(Trust((host,), (), "here"))(Wire(ours))
+    client = auth.transport_class(Trust((host,), (), "here"))(Wire(ours))
     with ours, theirs:
         client.start_client(timeout=10)
         client.auth_timeout = 10

@@ -41,7 +41,7 @@ def test_how_the_other_end_began_is_kept(
     theirs.sendall(said)
     theirs.close()
     assert b"".join(iter(lambda: line.recv(3), b"")) == said
-    assert (line.heard, line.speaks, line.ended) == (heard, speaks, True)
+    assert (line.greeting, line.is_ssh, line.ended) == (heard, speaks, True)
 
 
 def test_no_more_is_kept_than_a_beginning(ends: tuple[Wire, socket.socket]) -> None:
@@ -49,16 +49,16 @@ def test_no_more_is_kept_than_a_beginning(ends: tuple[Wire, socket.socket]) -> N
     for _ in range(100):
         theirs.sendall(b"x" * 4096)
         assert line.recv(4096) == b"x" * 4096
-    assert len(line.heard) == 200
+    assert len(line.greeting) == 200
     assert not line.ended
 
 
 def test_what_was_there_for_it_alone_ends_with_it_and_once(ends: tuple[Wire, socket.socket]) -> None:
     line, _ = ends
     ended: list[str] = []
-    line.then(lambda: ended.append("before"))
+    line.on_close(lambda: ended.append("before"))
     line.close()
-    line.then(lambda: ended.append("after"))
+    line.on_close(lambda: ended.append("after"))
     line.close()
     assert ended == ["before", "after"]
 
@@ -74,30 +74,30 @@ def test_the_other_end_sees_the_end_at_once_even_while_somebody_reads(ends: tupl
 
 
 def test_a_program_is_the_other_end_and_its_complaints_are_kept() -> None:
-    line = byte_stream.proxied("sh -c 'echo SSH-here; echo one >&2; echo two >&2; cat; echo gone >&2'")
+    line = byte_stream.run_proxy("sh -c 'echo SSH-here; echo one >&2; echo two >&2; cat; echo gone >&2'")
     try:
         assert line.recv(100) == b"SSH-here\n"
         line.sendall(b"through")
         assert line.recv(100) == b"through"
         line.shutdown(socket.SHUT_WR)
         assert line.recv(100) == b""
-        assert line.complaint == ("one", "two", "gone")
+        assert line.stderr == ("one", "two", "gone")
     finally:
         line.close()
 
 
 def test_of_complaints_without_an_end_the_last_are_kept() -> None:
-    line = byte_stream.proxied("sh -c 'head -c 20000000 /dev/zero | tr \\\\0 x >&2; echo >&2; echo the last >&2'")
+    line = byte_stream.run_proxy("sh -c 'head -c 20000000 /dev/zero | tr \\\\0 x >&2; echo >&2; echo the last >&2'")
     try:
         assert line.recv(100) == b""
-        assert line.complaint[-1] == "the last"
-        assert sum(map(len, line.complaint)) < 5000
+        assert line.stderr[-1] == "the last"
+        assert sum(map(len, line.stderr)) < 5000
     finally:
         line.close()
 
 
 def test_a_program_that_would_stay_is_ended() -> None:
-    line = byte_stream.proxied("sh -c 'echo $$; exec sleep 1000'")
+    line = byte_stream.run_proxy("sh -c 'echo $$; exec sleep 1000'")
     pid = line.recv(100).decode().strip()
     line.close()
     assert subprocess.run(["kill", "-0", pid], capture_output=True, check=False).returncode != 0

@@ -113,31 +113,31 @@ class Done:
         return self._made
 
 
-def line() -> channels.Line:
+def line() -> channels.SharedConnection:
     nothing: Any = None
-    return channels.Line(nothing, nothing)
+    return channels.SharedConnection(nothing, nothing)
 
 
 def test_the_channel_that_was_begun_ahead_is_the_next(connection: Connection) -> None:
     one = line()
-    one.session(Begun("a"), followed=True)
-    channel, _ = one.session(Begun("a"), followed=False)
+    one.open_channel(Begun("a"), followed=True)
+    channel, _ = one.open_channel(Begun("a"), followed=False)
     assert channel is connection.opened[1]
     assert [opened.begun for opened in connection.opened] == [["a"], ["a"], []]
 
 
 def test_one_that_is_open_only_begins_when_it_is_needed(connection: Connection) -> None:
     one = line()
-    one.session(Begun("a"), followed=False)
-    channel, _ = one.session(Begun("b"), followed=False)
+    one.open_channel(Begun("a"), followed=False)
+    channel, _ = one.open_channel(Begun("b"), followed=False)
     assert channel is connection.opened[1]
     assert channel.begun == ["b"]
 
 
 def test_another_command_line_is_not_what_was_begun(connection: Connection) -> None:
     one = line()
-    one.session(Begun("a"), followed=True)
-    channel, _ = one.session(Begun("b"), followed=False)
+    one.open_channel(Begun("a"), followed=True)
+    channel, _ = one.open_channel(Begun("b"), followed=False)
     assert channel is connection.opened[2]
     assert (channel.begun, connection.opened[1].closed) == (["b"], True)
 
@@ -145,9 +145,9 @@ def test_another_command_line_is_not_what_was_begun(connection: Connection) -> N
 @pytest.mark.parametrize("followed", [True, False])
 def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connection, followed: bool) -> None:
     one = line()
-    one.session(Begun("a"), followed=followed)
+    one.open_channel(Begun("a"), followed=followed)
     connection.opened[1].close()
-    channel, _ = one.session(Begun("a"), followed=False)
+    channel, _ = one.open_channel(Begun("a"), followed=False)
     assert channel is connection.opened[2]
     assert channel.begun == ["a"]
 
@@ -162,6 +162,6 @@ def test_a_host_that_opens_channels_and_takes_nothing_is_given_up(
     monkeypatch.setattr(Channel, "sendall", full)
     monkeypatch.setattr(Channel, "settimeout", lambda _, seconds: limits.append(seconds))
     with pytest.raises(TimeoutError):
-        line().session(Begun("a", b"first"), followed=False)
+        line().open_channel(Begun("a", b"first"), followed=False)
     assert limits == [LINK_SECONDS]
     assert connection.opened

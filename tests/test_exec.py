@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.fleet.remote_command import asked
+from tasks.engine.fleet.remote_command import wrap
 from tasks.engine.ssh.byte_stream import LINK_SECONDS
 from tests import clone as clones
 from tests.clone import Clone
@@ -148,6 +148,6 @@ def test_without_a_command_or_with_several_hosts_unnamed_nothing_is_contacted(fl
 
 def test_the_nonce_is_in_the_script_alone() -> None:
     """Any user of the host can read a command line."""
-    command, script = asked("uptime", "0123456789abcdef", 5)
+    command, script = wrap("uptime", "0123456789abcdef", 5)
     assert "0123456789abcdef" in script
     assert "0123456789abcdef" not in command

@@ -209,7 +209,7 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
 )
 def test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere(path: str, lie: Any) -> None:
     """Once: slots, releases, accounts and interpreters were used by the name that the host reported."""
-    with pytest.raises(LoopError, match=r"where the name of its .* belongs, which cannot be") as raised:
+    with pytest.raises(LoopError, match=r"as the name of its .*, which cannot be") as raised:
         facts.parse(told(**{path: lie}))
     assert raised.value.code == "lies"
 
@@ -236,7 +236,7 @@ def test_a_version_that_knows_no_layouts_stops_at_the_account() -> None:
     known = record.Record("myapp")
     known.values, known.layout = {"account": "deploy"}, "2"
     (line,) = (line for line in known.text().splitlines() if line.startswith("account "))
-    with pytest.raises(LoopError, match="where the name of its deploy account belongs"):
+    with pytest.raises(LoopError, match="as the name of its deploy account, which cannot be"):
         facts.parse(told(record__account=line.partition(" ")[2]))
 
 

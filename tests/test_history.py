@@ -48,9 +48,9 @@ GOOD = (("deploy", "a", "done"), ("deploy", "b", "done"))
         ((("deploy", "c", ""), *GOOD), "b", True, False, False, "a later run has put that right"),
         ((*GOOD, ("stop", "b", "")), "b", False, False, True, "was cut off: run it again"),
         ((("deploy", "a", ""),), None, False, False, True, "before the commit: nothing is committed"),
-        (GOOD, "a", True, False, True, "the last release that was done is b, and a is committed"),
+        (GOOD, "a", True, False, True, "the last release that was activated is b, and a is committed"),
         (GOOD, None, True, False, True, "and none is committed"),
-        ((), "a", True, False, True, "the last release that was done is none"),
+        ((), "a", True, False, True, "the last release that was activated is none"),
         ((*GOOD, ("maintenance-on", "b", "done")), "b", True, False, False, ""),
     ],
 )  # fmt: skip

@@ -66,7 +66,7 @@ def test_it_is_for_the_names_in_it(tmp_path: Path, names: str, good: bool) -> No
     ("words", "told"),
     [
         ((), "it is a person's, not a host's"),
-        (("-h",), "it is for nobody"),
+        (("-h",), "it is for no host"),
         (("-h", "-n", NAME, "-V", "20200101:20210101"), "it has expired, 2021-01-01"),
         (("-h", "-n", NAME, "-V", "20990101:21000101"), "it is not valid before 2099-01-01"),
         (("-h", "-n", NAME, "-O", "critical:novel@example=x"), "it has options that are not known here: novel@example"),

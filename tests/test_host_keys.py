@@ -75,7 +75,7 @@ def test_a_line_is_about_the_hosts_that_openssh_takes_it_for(
     known_hosts: Path, names: str, hostname: str, port: int, known: bool
 ) -> None:
     known_hosts.write_text(f"# a comment\n\n{names} {ONE} a comment\n")
-    trust = host_keys.known(endpoint(known_hosts, hostname, port))
+    trust = host_keys.load_trust(endpoint(known_hosts, hostname, port))
     assert [key.asbytes() for key in trust.keys] == ([loaded(ONE).asbytes()] if known else [])
 
 
@@ -84,7 +84,7 @@ def test_a_line_is_about_the_hosts_that_openssh_takes_it_for(
 )
 def test_a_line_that_cannot_be_read_hides_no_other(known_hosts: Path, line: str) -> None:
     known_hosts.write_text(f"{line}\nshire01 {ONE}\n\xff{line}\n", encoding="latin-1")
-    assert len(host_keys.known(endpoint(known_hosts)).keys) == 1
+    assert len(host_keys.load_trust(endpoint(known_hosts)).keys) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_a_host_is_asked_first_for_what_can_be_judged(known_hosts: Path, lines: 
     known_hosts.write_text(lines)
     plain = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512"]
     kinds = [*plain, *(f"{kind}-cert-v01@openssh.com" for kind in plain)]
-    assert sorted(kinds, key=host_keys.known(endpoint(known_hosts)).rank)[0] == first
+    assert sorted(kinds, key=host_keys.load_trust(endpoint(known_hosts)).rank)[0] == first
 
 
 def test_a_pin_decides_alone(known_hosts: Path) -> None:
     known_hosts.write_text(f"shire01 {ONE}\n")
     pinned = endpoint(known_hosts, pin=TWO)
-    host_keys.judge(pinned, host_keys.known(pinned), loaded(TWO))
+    host_keys.verify(pinned, host_keys.load_trust(pinned), loaded(TWO))
     with pytest.raises(Unreachable, match=r"the host key has changed: host_key in hosts\.yaml has") as caught:
-        host_keys.judge(pinned, host_keys.known(pinned), loaded(ONE))
+        host_keys.verify(pinned, host_keys.load_trust(pinned), loaded(ONE))
     assert "change the pin" in (caught.value.next or "")
 
 
@@ -118,20 +118,20 @@ def test_a_revoked_key_is_refused_though_it_is_known(known_hosts: Path, names: s
     known_hosts.write_text(f"shire01 {ONE}\n@revoked {names} {ONE}\n")
     asked = endpoint(known_hosts)
     with pytest.raises(Unreachable, match="revoked"):
-        host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
+        host_keys.verify(asked, host_keys.load_trust(asked), loaded(ONE))
 
 
 def test_the_key_of_an_authority_is_no_host_key(known_hosts: Path) -> None:
     known_hosts.write_text(f"@cert-authority * {ONE}\n")
     asked = endpoint(known_hosts)
     with pytest.raises(Unreachable, match="not enough: a key without a certificate"):
-        host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
+        host_keys.verify(asked, host_keys.load_trust(asked), loaded(ONE))
 
 
 @pytest.mark.parametrize("port", [22, 2222])
 def test_an_authority_is_asked_about_the_host_on_whatever_port(known_hosts: Path, port: int) -> None:
     known_hosts.write_text(f"@cert-authority *.example {ONE}\n*.example {TWO}\n")
-    trust = host_keys.known(endpoint(known_hosts, "shire01.example", port))
+    trust = host_keys.load_trust(endpoint(known_hosts, "shire01.example", port))
     assert trust.authorities == (loaded(ONE).asbytes(),)
     assert len(trust.keys) == (port == 22)
 
@@ -141,14 +141,14 @@ def test_what_cannot_be_read_revokes_all(known_hosts: Path) -> None:
     for path in (known_hosts.with_name("missing"), known_hosts.parent):
         asked = endpoint(known_hosts)._replace(revoked=(path,))
         with pytest.raises(Unreachable, match="RevokedHostKeys of ssh_config cannot be asked") as caught:
-            host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
+            host_keys.verify(asked, host_keys.load_trust(asked), loaded(ONE))
         assert str(path) in (caught.value.next or "")
 
 
 def test_an_unknown_key_shows_its_fingerprint_and_the_way_on(tmp_path: Path) -> None:
     asked = endpoint(tmp_path / "missing")
     with pytest.raises(Unreachable) as caught:
-        host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
+        host_keys.verify(asked, host_keys.load_trust(asked), loaded(ONE))
     error = caught.value
     assert (error.message, error.code, error.exit_status) == ("the host key is unknown", "host-key", 3)
     assert error.detail == (f"offered: {host_keys.fingerprint(loaded(ONE))}",)
@@ -160,7 +160,7 @@ def test_a_changed_key_shows_both_fingerprints(known_hosts: Path) -> None:
     known_hosts.write_text(f"[shire01]:2222 {ONE}\n")
     asked = endpoint(known_hosts, port=2222)
     with pytest.raises(Unreachable, match="changed") as caught:
-        host_keys.judge(asked, host_keys.known(asked), loaded(TWO))
+        host_keys.verify(asked, host_keys.load_trust(asked), loaded(TWO))
     assert host_keys.fingerprint(loaded(ONE)) in caught.value.message
     assert host_keys.fingerprint(loaded(TWO)) in caught.value.detail[0]
     assert "ssh-keygen -R '[shire01]:2222'" in (caught.value.next or "")
@@ -174,7 +174,7 @@ def test_what_is_recorded_is_known_from_then_on(tmp_path: Path, before: str) -> 
         path.write_text(before)
     asked = endpoint(path, port=2222)
     assert host_keys.record(asked, loaded(ONE)) == path
-    host_keys.judge(asked, host_keys.known(asked), loaded(ONE))
+    host_keys.verify(asked, host_keys.load_trust(asked), loaded(ONE))
     assert path.read_text().startswith(before)
     if not before:
         assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)

@@ -243,9 +243,9 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
 
 # They read no output of a host: our own texts and files, or results of a parser above.
 NO_PARSERS = {
-    "host.maintenance.accept", "host.maintenance.accepted", "host.maintenance.files", "host.protocol.Report",
-    "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding", "host.facts.Facts",
-    "fleet.script_errors.Edited", "host.history.Action", "host.history.Finding",
+    "host.maintenance.parse_message", "host.maintenance.require_gateway", "host.maintenance.files",
+    "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
+    "host.facts.Facts", "fleet.script_errors.Edited", "host.history.Action", "host.history.Finding",
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.script_errors", "host.difference", "host.facts",

@@ -62,14 +62,14 @@ def test_the_gateway_of_a_service_without_one_is_refused() -> None:
 def test_units_are_named_whether_or_not_they_have_spoken_yet(
     processes: tuple[str, ...], named: list[str], unnamed: list[str]
 ) -> None:
-    script = journal.last(_SERVICE, Wanted(processes=processes))
+    script = journal.last_script(_SERVICE, Wanted(processes=processes))
     assert all(f"_SYSTEMD_UNIT={unit} " in script and f" UNIT={unit}" in script for unit in named)
     assert not any(unit in script for unit in unnamed)
     assert "@*" not in script
 
 
 def test_no_value_becomes_shell_or_an_option_of_its_own() -> None:
-    script = journal.last(_SERVICE, Wanted(grep="'; rm -rf / #", since="--vacuum-size=1"))
+    script = journal.last_script(_SERVICE, Wanted(grep="'; rm -rf / #", since="--vacuum-size=1"))
     assert "'--grep='\"'\"'; rm -rf / #'" in script
     assert " --since=--vacuum-size=1 " in script
 
@@ -166,7 +166,7 @@ def test_a_host_sends_so_many_lines_beside_those_of_checks_and_ends_as_journalct
     journalctl.write_text("#!/bin/sh\ncat <<'.'\n" + "\n".join(lines) + f"\n.\nexit {status}\n")
     journalctl.chmod(0o755)
     said = subprocess.run(
-        ["sh", "-c", journal.last(_SERVICE, Wanted(lines=last))],
+        ["sh", "-c", journal.last_script(_SERVICE, Wanted(lines=last))],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     surely = [line for line in lines if "live" not in line and "green" not in line]

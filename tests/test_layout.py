@@ -30,7 +30,7 @@ def test_a_slot_is_stopped_with_its_socket_in_one_command() -> None:
 def test_everything_that_runs_is_stopped_by_a_stop() -> None:
     started = {unit for words in layout.commands(SERVICE) if words[0] in {"start", "restart"} for unit in words[1:]}
     # Units started for a moment end by themselves.
-    lasting = started - {unit for unit in started if "-hook@" in unit} - set(layout.movers(SERVICE))
+    lasting = started - {unit for unit in started if "-hook@" in unit} - set(layout.switchers(SERVICE))
     assert lasting <= set(layout.stopped(SERVICE))
 
 

@@ -80,7 +80,7 @@ def included(path: Path) -> None:
 
 
 def trusted(path: Path) -> None:
-    host_keys.known(endpoint(path))
+    host_keys.load_trust(endpoint(path))
 
 
 def recorded(path: Path) -> None:
@@ -89,7 +89,7 @@ def recorded(path: Path) -> None:
 
 def revoked(path: Path) -> None:
     at = endpoint(path.with_name("known_hosts"))
-    host_keys.judge(at._replace(revoked=(path,)), host_keys.Trust((loaded(ONE),), (), ""), loaded(ONE))
+    host_keys.verify(at._replace(revoked=(path,)), host_keys.Trust((loaded(ONE),), (), ""), loaded(ONE))
 
 
 def last_run(path: Path) -> None:
@@ -145,7 +145,7 @@ def test_exactly_the_limit_is_read_and_a_link_is_followed_unless_it_must_not_be(
 
 
 def test_known_hosts_may_be_dev_null_as_for_ssh() -> None:
-    assert host_keys.known(endpoint(Path(os.devnull))).keys == ()
+    assert host_keys.load_trust(endpoint(Path(os.devnull))).keys == ()
     with pytest.raises(UsageError, match="no regular file"):
         host_keys.record(endpoint(Path(os.devnull)), loaded(ONE))
 

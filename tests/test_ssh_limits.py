@@ -17,7 +17,7 @@ from paramiko.packet import Packetizer
 
 from tasks.engine.ssh import auth
 from tasks.engine.ssh.byte_stream import Wire
-from tasks.engine.ssh.compression import Sparing
+from tasks.engine.ssh.compression import SelectiveCompressor
 from tasks.engine.ssh.host_keys import Trust
 from tasks.engine.ssh.limits import PACKET, Breach, Inflating
 from tests.false_sshd import (
@@ -53,7 +53,7 @@ LIES: dict[str, tuple[Callable[[Any, Open], None], str]] = {
 
 def client(end: socket.socket, host: Any) -> Any:
     """Return our side, set up as for every host."""
-    made = auth.transport(Trust((host,), (), "here"))(Wire(end))
+    made = auth.transport_class(Trust((host,), (), "here"))(Wire(end))
     made.use_compression(True)
     made.auth_timeout = made.banner_timeout = 10
     return made
@@ -182,6 +182,6 @@ def test_paramiko_still_has_what_the_limits_hook_into() -> None:
     table = Transport._channel_handler_table
     assert (table[DATA], table[EXTENDED]) == (Channel._feed, Channel._feed_extended)
     assert made._handler_table[EXT_INFO] == made._parse_ext_info
-    assert made._compression_info["zlib@openssh.com"] == (Sparing, Inflating)
+    assert made._compression_info["zlib@openssh.com"] == (SelectiveCompressor, Inflating)
     channel = Channel(0)
     assert (len(channel.in_buffer), len(channel.in_stderr_buffer), channel.in_window_size) == (0, 0, 0)

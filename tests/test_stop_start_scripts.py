@@ -31,7 +31,7 @@ def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(host: Shell
     assert host.execute(steps.stop(SERVICE, disable=False)) == 0
     stops = [call for call in host.calls if call.startswith("systemctl stop")]
     assert stops == [
-        "systemctl stop " + " ".join(layout.watches(SERVICE)),
+        "systemctl stop " + " ".join(layout.guards(SERVICE)),
         "systemctl stop " + " ".join(layout.stopped(SERVICE)),
     ]
     assert host.calls.count("ss blue.sock") == 2
@@ -112,7 +112,7 @@ def test_stop_gives_up_what_is_on_probation(host: ShellHost) -> None:
     assert host.execute(STOP) == 0
     moves = [call for call in host.calls if "probation@" in call or "live@" in call]
     assert moves[:2] == [
-        "systemctl stop " + " ".join(layout.watches(SERVICE)),
+        "systemctl stop " + " ".join(layout.guards(SERVICE)),
         "systemctl start myapp-live@blue.service",
     ]
     assert host.slot("live") == "blue"

@@ -1,7 +1,7 @@
 """Named places where a run can be made to fail, die or stall: `FAILPOINT=activate.switch=die fab deploy -H shire01`.
 
-For tests of what the promises say. The variable is the controller's own; no file can set it, and where it is not set,
-a place costs one comparison. Those of the host are read from its program.
+For tests of the promises. Only the controller's environment can set the variable; without it, a place costs one
+comparison. The places of the host are read from its program.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from tasks.engine.errors import LoopError, UsageError
 VARIABLE = "FAILPOINT"
 ACTIONS = {
     "fail": "it ends there with an error",
-    "die": "it is killed there (SIGKILL): no trap, no last word",
-    "stall": "it goes on for ever there, and does nothing",
+    "die": "it is killed there (SIGKILL): no trap, no message",
+    "stall": "it stays there for ever, and does nothing",
 }
 CONTROLLER = {
     "controller.connect": "before a host is connected to",
-    "controller.facts": "a host has told what is on it",
-    "controller.setup": "root's part is done",
-    "controller.lock": "the lock of the run is held",
+    "controller.facts": "a host has reported its facts",
+    "controller.setup": "the setup as root is done",
+    "controller.lock": "the run lock is held",
     "controller.send": "before the release is sent",
     "controller.staged": "the release is on the host",
     "controller.activate": "before a host is activated",
     "controller.activated": "a host has been activated",
-    "controller.undo": "before the hosts that are done are taken back",
+    "controller.undo": "before the activated hosts are rolled back",
     "controller.end": "all hosts are done",
 }
 _PROGRAM = {
@@ -44,25 +44,25 @@ _PROGRAM = {
     "stop": ("stop",),
     "start": ("start",),
 }
-"""Where the host's program has places: the first word of their names, and the modules that have them."""
+"""The places in the host's program: the first word of their names, and the modules that contain them."""
 _CALL = re.compile(r'\.point\(f?"([\w.{}]+)"\)')
 
 
 def names() -> tuple[str, ...]:
-    """Every place, the controller's first, then step by step in the order of their text."""
+    """Return every place: the controller's first, then step by step in the order of the program's text."""
     from tasks.engine.host import templates
 
-    found = list(CONTROLLER)
+    places = list(CONTROLLER)
     for stage, modules in _PROGRAM.items():
         points = [point for name in modules for point in _CALL.findall(templates.text(f"host/{name}.py"))]
-        # What several share has the name of who uses it.
+        # A place that several steps share has the step's name filled in.
         points = [re.sub(r"\{[a-z.]+\}", stage, point) for point in points]
-        found += [point for point in points if point.startswith(f"{stage}.")]
-    return tuple(dict.fromkeys(found))
+        places += [point for point in points if point.startswith(f"{stage}.")]
+    return tuple(dict.fromkeys(places))
 
 
 def setting(environ: Mapping[str, str], host: str) -> str:
-    """The failpoint of one host as `STEP=ACTION`, empty where there is none; UsageError for one that does not exist."""
+    """Return the failpoint of one host as `STEP=ACTION`, empty for none; UsageError for one that does not exist."""
     text = environ.get(VARIABLE, "")
     if not text:
         return ""
@@ -80,7 +80,7 @@ def setting(environ: Mapping[str, str], host: str) -> str:
 
 
 def reach(failpoint: str, step: str, host: str) -> None:
-    """Do at a place of the controller what the setting says of it."""
+    """Perform the failpoint's action if it is set for this place of the controller."""
     reached, _, action = failpoint.partition("=")
     if reached != step:
         return

@@ -1,4 +1,4 @@
-"""The clone that a command runs in: inventory, service description, and what is made from them."""
+"""The clone that a command runs in: its inventory and service description, and the release made from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Project:
-    """A clone of the template, valid as a whole: nothing is contacted before that is sure."""
+    """A clone of the template, validated as a whole before any host is contacted."""
 
     root: Path
     inventory: Inventory
@@ -41,15 +41,15 @@ class Project:
     _lock: Lock = field(default_factory=Lock, compare=False)
 
     def select(self, expression: str | None) -> Selection:
-        """The hosts that `-H` means."""
+        """Return the hosts that `-H` selects."""
         return selection.select(self.inventory, expression)
 
     def service_of(self, host: Host) -> Service:
-        """The service with this host's overrides."""
+        """Return the service with this host's overrides."""
         return self.services[host.name]
 
     def release(self, *, require_clean: bool = False) -> Release:
-        """What a deploy would carry."""
+        """Build the release that a deploy would send."""
         from tasks.engine.release import build
 
         overrides = inventory.overrides_document(self.inventory)
@@ -79,7 +79,7 @@ def load(root: Path, environ: Mapping[str, str]) -> Project:
 
 
 def begin(root: Path) -> Run:
-    """A new run: its id, and who runs it from where."""
+    """Return a new run: its ID, and the user and machine that started it."""
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
     who = {"user": _user(), "host": socket.gethostname(), "git": _git_identity(root)}
     clean = {key: "".join(c for c in value if c.isprintable())[:200] for key, value in who.items() if value}

@@ -1,4 +1,4 @@
-"""A person's command on hosts: its lines as they come, each with its host, and its exit status."""
+"""Run a user's command on hosts: print each line with its host as it comes, and collect the exit statuses."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tasks.engine.ssh.session import LinkLost, send
 
 _KEPT = 1024 * 1024
 _GRACE = 5
-"""Seconds that a command has to end after -T told it to, and as many again until the link counts as lost."""
+"""Seconds that a command may take to end after the SIGTERM of -T, and as many again until the link counts as lost."""
 _BEGIN = 60
-"""Seconds that a host has to begin a command; without -T the command itself has no limit."""
+"""Seconds that a host may take to begin a command; without -T the command itself has no limit."""
 
 _Line = tuple[str, str]
 _Emit = Callable[[_Line], None]
@@ -36,7 +36,7 @@ _Emit = Callable[[_Line], None]
 
 @dataclass
 class Answer:
-    """status: the command's own; lines: what it printed, kept for JSON up to 1 MiB; dropped: lines beyond that."""
+    """The result of a command. lines: its output for JSON, at most 1 MiB; dropped: the number of lines beyond."""
 
     status: int = 0
     seconds: float = 0.0
@@ -54,7 +54,7 @@ class Answer:
             self.lines.append(line)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "exit": self.status,
             "seconds": round(self.seconds, 3),
@@ -65,8 +65,8 @@ class Answer:
 
 
 def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str, Answer]:
-    """Run the shell text on all, show its lines at once or keep them for JSON; who gave no answer has an error."""
-    found: dict[str, Answer] = {}
+    """Run the shell text on all hosts; print its lines or keep them for JSON. A host without an answer has an error."""
+    answers: dict[str, Answer] = {}
     writer = output.out()
     names = Names([member.host.name for member in members], colour=takes_colour(sys.stdout, os.environ))
 
@@ -74,7 +74,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
         def answer(emit: _Emit) -> None:
             try:
                 with misread.as_error_of(member.host.name):
-                    found[member.host.name] = _run(member, line, emit, as_json=as_json)
+                    answers[member.host.name] = _run(member, line, emit, as_json=as_json)
             except LoopError as error:
                 member.error = error
             finally:
@@ -86,41 +86,41 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
         for host, text in gather([work(member) for member in members], executor, lambda item: len(item[1])):
             writer.raw(f"{names.padded(host)}  {quote.terminal(text)}")
             if writer.closed:
-                # Nobody reads on, and a command may have no end of its own.
+                # Our reader is gone, and a command may never end by itself.
                 for member in members:
                     member.close()
                 raise BrokenPipeError
-    return {member.host.name: found[member.host.name] for member in members if member.host.name in found}
+    return {member.host.name: answers[member.host.name] for member in members if member.host.name in answers}
 
 
-def rows(members: Sequence[Member], found: dict[str, Answer]) -> list[tuple[str, str, str, str]]:
-    """The table of exit codes, hosts without one included."""
-    shown = [("host", "exit", "seconds", "")]
+def rows(members: Sequence[Member], answers: dict[str, Answer]) -> list[tuple[str, str, str, str]]:
+    """Return the table of exit statuses, with the hosts that have none."""
+    table = [("host", "exit", "seconds", "")]
     for member in members:
-        answer = found.get(member.host.name)
+        answer = answers.get(member.host.name)
         if answer:
-            told = f"ended by -T {member.options.command_timeout}" if answer.timed_out else ""
-            shown.append((member.host.name, str(answer.status), f"{answer.seconds:.1f}", told))
+            remark = f"ended by -T {member.options.command_timeout}" if answer.timed_out else ""
+            table.append((member.host.name, str(answer.status), f"{answer.seconds:.1f}", remark))
         else:
-            told = "unreachable" if isinstance(member.error, Unreachable) else "unknown"
-            shown.append((member.host.name, "-", "-", told))
-    return shown
+            remark = "unreachable" if isinstance(member.error, Unreachable) else "unknown"
+            table.append((member.host.name, "-", "-", remark))
+    return table
 
 
-def asked(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
-    """The command line that sshd gets, the same for any login shell, and the script that it reads and runs.
+def wrap(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
+    """Return the command line for sshd, the same for any login shell, and the script that it reads and runs.
 
-    The script says when it begins, lets the login shell run the text, and `timeout` end it with -T. What a signal ended
-    gets a number from it: sshd would tell of a signal in a way that looks like a lost connection. It holds the output
-    open for as long as the command runs, whatever that closes: the wait for a status begins when the command has ended.
+    The script reports its begin and lets the login shell run the text; with -T, `timeout` ends that. It turns a signal
+    into a number: sshd reports a signal like a lost connection. It keeps the output open while the command runs,
+    whatever the command closes, so the wait for the status begins only after the command's end.
     """
     limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
-    # Any user of the host can read a command line, and the nonce makes a line ours.
+    # A digest of the nonce: any user of the host can read the command line, and the nonce authenticates our lines.
     first = f"# {hashlib.sha256(nonce.encode()).hexdigest()[:16]}"
-    # What a login has printed ahead of it need not end with a line.
+    # The newline ends a greeting of the login that has none.
     begin = f'{first}\nprintf \'\\n%s {{"report": "begin"}}\\n\' {nonce}\n'
     script = f'{begin}{limit}"${{SHELL:-/bin/sh}}" -c {quote.shell(line)}\nexit $?\n'
-    # Where a login reads a part of it, the rest is not run.
+    # If the login has read a part of the script, the rest is not run.
     whole = f'case $script in "{first}"*) eval "$script" ;; esac'
     return f"exec /bin/sh -c 'script=$(head -c {len(script.encode())}); {whole}'", script
 
@@ -130,7 +130,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     patience = limit + 2 * _GRACE if limit else None
     by_hand = f"see what runs there: fab shell -H {member.host.name}"
     reader, before = Reader(secrets.token_hex(8)), Transcript()
-    command, script = asked(line, reader.nonce, limit)
+    command, script = wrap(line, reader.nonce, limit)
 
     def deadline() -> float | None:
         return began + patience if patience else None if before.reports else opened + _BEGIN
@@ -138,13 +138,13 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     with member.connect().channel(Begun(command), patience or _BEGIN) as channel:
         opened = time.monotonic()
         try:
-            # A login that has ended already says why.
+            # Ignore errors: a login that has ended already explains itself in its output.
             with suppress(OSError):
                 send(channel, (script.encode(),))
                 channel.shutdown_write()
-            for item in items(reader, channel, deadline):
+            for item in read_items(reader, channel, deadline):
                 if isinstance(item, Report) or not before.reports:
-                    # What a login prints ahead of the command is not the command's.
+                    # Before the first report, the login prints, not the command.
                     before.add(item)
                 elif as_json:
                     answer.keep(item.text)
@@ -152,10 +152,10 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
                     emit((member.host.name, item.text))
             answer.status = before.exit = status(channel, deadline() or math.inf)
         except TimeoutError as error:
-            told = "the command ran, and did not say how it ended; it may go on there"
+            when = "the command ran, and did not say how it ended; it may go on there"
             if not before.reports:
-                told = "the command was to begin"
-            raise LinkLost(f"the host fell silent while {told}", where=member.host.name, next=by_hand) from error
+                when = "the command was to begin"
+            raise LinkLost(f"the host fell silent while {when}", where=member.host.name, next=by_hand) from error
     if answer.status == -1:
         lost = "the connection was lost while the command ran; it may go on there"
         raise LinkLost(lost, where=member.host.name, next=by_hand)
@@ -166,8 +166,8 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
     return answer
 
 
-def items(reader: Reader, channel: Any, deadline: Callable[[], float | None]) -> Iterator[Report | Output]:
-    """What comes over a channel, in pieces no longer than a line may be; TimeoutError past the deadline of the time."""
+def read_items(reader: Reader, channel: Any, deadline: Callable[[], float | None]) -> Iterator[Report | Output]:
+    """Yield what a channel receives, in lines of limited length; TimeoutError past the deadline, which may change."""
     while True:
         until = deadline()
         if until is None:

@@ -1,4 +1,4 @@
-"""Why a script failed, as a sentence with the way on. Pure: from what it said."""
+"""Explain from its transcript why a script failed: one sentence and the next step. Pure."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import Script
 
 _LONGEST = 1000
-"""Characters of a reason that a host tells."""
+"""Characters shown of a host's text."""
 _FAULT = 20
-"""Lines of the end of a traceback."""
+"""Lines shown of the end of a traceback."""
 
 
 class Edited(LoopError):
-    """What lies on the host differs from its manifest, so everything has to be sent. lacks: the wheels among it."""
+    """The files of a release differ from its manifest, so the run sends everything again. lacks: missing wheels."""
 
     code = "edited"
     lacks: frozenset[str] = frozenset()
 
 
 def explain(script: Script, transcript: Transcript, host: str, login: str) -> LoopError:
-    """The failure of a script on a host, where we are logged in as `login`."""
+    """Return the error for a script that failed on a host. login: the account of the connection."""
     if (holder := transcript.last("busy")) is not None:
         return busy(host, holder)
     if (now := transcript.last("moved")) is not None:
-        told = f"another run changed this host since it was looked at: it now serves {now[:_LONGEST] or 'nothing'}"
-        return LoopError(told, where=host, next="run the command again", code="moved")
+        moved = f"another run changed this host since it was looked at: it now serves {now[:_LONGEST] or 'nothing'}"
+        return LoopError(moved, where=host, next="run the command again", code="moved")
     if (release := transcript.last("edited")) is not None:
         edited = Edited(f"files of release {release[:_LONGEST]} are not what its manifest says", where=host)
         edited.lacks = frozenset(transcript.all("lacks"))
         return edited
-    if (found := transcript.last(host_program.LACKS)) is not None:
-        return _no_python(host, found)
+    if (pythons := transcript.last(host_program.LACKS)) is not None:
+        return _no_python(host, pythons)
     if script.root and not transcript.reports:
         return _no_rights(script, host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
@@ -60,9 +60,9 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
     )
 
 
-def _no_python(host: str, found: str) -> LoopError:
-    """found: those that the host has and that will not do, in its words."""
-    there = f"it has {found[:_LONGEST]}" if found else "it has none there"
+def _no_python(host: str, pythons: str) -> LoopError:
+    """Return the error of a host without a usable Python. pythons: its unusable ones, as it reports them."""
+    there = f"it has {pythons[:_LONGEST]}" if pythons else "it has none there"
     return LoopError(
         f"this needs Python 3.9 or newer in /usr/bin or /usr/local/bin of the host, and {there}",
         where=host,
@@ -73,7 +73,7 @@ def _no_python(host: str, found: str) -> LoopError:
 
 
 def _stop_first(killed: str, host: str) -> str:
-    """The command that kills what serves first. killed: the action and its release."""
+    """Return the command that stops the live release first. killed: the action and its release."""
     action, _, release = killed.partition(" ")
     if action not in {"deploy", "restart"}:
         action = f"rollback --to {release}"
@@ -81,10 +81,10 @@ def _stop_first(killed: str, host: str) -> str:
 
 
 def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:
-    """Nothing of ours ran: what the login says stands for all that is known of why."""
-    said = f"it says: {transcript.tail[-1].strip()[:_LONGEST]}" if transcript.tail else "it says nothing"
+    """Return the error for a login that ran nothing of ours: its output is all that we know of the reason."""
+    printed = f"it says: {transcript.tail[-1].strip()[:_LONGEST]}" if transcript.tail else "it says nothing"
     return LoopError(
-        f"the login of {login} ran nothing of what it was asked to, and ended with status {transcript.exit}; {said}",
+        f"the login of {login} ran nothing of what it was asked to, and ended with status {transcript.exit}; {printed}",
         where=host,
         next="see to that account on the host: its shell, password and .bashrc, or ForceCommand in sshd_config",
         code="login",
@@ -93,35 +93,34 @@ def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:
 
 
 def busy(host: str, text: str) -> LoopError:
-    """Who is at work on a host: as that run wrote it into the lock's file."""
+    """Return the error for a host where another run is at work. text: what that run wrote into the lock file."""
     try:
         holder: Any = untrusted_json.load(text)
         who = holder["who"]
-        told = (
+        message = (
             f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
             f"{holder['action']}{' of ' + str(holder['release']) if holder['release'] else ''}"
         )[:_LONGEST]
     except (ValueError, KeyError, TypeError, AttributeError):
-        told = "another run is at work here"
-    return LoopError(
-        told, where=host, next="wait for it to end (deploy, rollback and restart take --lock-wait SECONDS)", code="busy"
-    )
+        message = "another run is at work here"
+    way = "wait for it to end (deploy, rollback and restart take --lock-wait SECONDS)"
+    return LoopError(message, where=host, next=way, code="busy")
 
 
 def _no_rights(script: Script, host: str, login: str, transcript: Transcript) -> LoopError:
-    words = _sudo_says(transcript) or ""
-    told = f"sudo refuses {login}: {words}"
-    way = _way_to_sudo(words, login)
-    # The exact rules that setup writes do not let the account take them away.
+    refusal = _sudo_says(transcript) or ""
+    message = f"sudo refuses {login}: {refusal}"
+    way = _way_to_sudo(refusal, login)
+    # The sudo rules that setup writes do not allow their own removal.
     again = "the same command with --as root" if script.stage == "remove" else f"fab setup -H {host} --as root"
     rule = f"let visudo add this rule on the host: {login} ALL=(ALL) NOPASSWD: ALL"
     if transcript.exit == 127:
-        told, way = f"there is no sudo for {login}", "install sudo on the host, and run it again"
-    elif not words or "password is required" in words:
-        # Nothing more is to be had of sudo: it says the same of who stands in no rule at all.
-        told = f"{login} may not use sudo without a password"
+        message, way = f"there is no sudo for {login}", "install sudo on the host, and run it again"
+    elif not refusal or "password is required" in refusal:
+        # sudo prints the same for an account without any rule, so there is no better reason to show.
+        message = f"{login} may not use sudo without a password"
     return LoopError(
-        f"this needs root once, and {told}",
+        f"this needs root once, and {message}",
         where=host,
         next=f"either: {again}, or {way or rule}",
         code="rights",
@@ -130,20 +129,20 @@ def _no_rights(script: Script, host: str, login: str, transcript: Transcript) ->
 
 
 def _sudo_says(transcript: Transcript) -> str | None:
-    """The last thing that sudo itself has printed."""
+    """Return the reason that sudo itself printed last; None if it printed none."""
     lines = [line for line in transcript.tail if line.startswith(("sudo: ", "Sorry, user "))]
     lines = [line for line in lines if "unable to resolve host" not in line]
-    # That it cannot ask comes last, and after the reason.
+    # sudo prints "a password is required" last, after the real reason.
     cause = [line for line in lines if "password is required" not in line] or lines
     return cause[-1].removeprefix("sudo: ").strip()[:_LONGEST] if cause else None
 
 
-def _way_to_sudo(words: str, login: str) -> str | None:
-    """What mends it, where its words are known; None where they are of another language, or say no more than no."""
-    if "must have a tty" in words:
+def _way_to_sudo(refusal: str, login: str) -> str | None:
+    """Return the fix for a known refusal of sudo; None for one in another language, or one without a reason."""
+    if "must have a tty" in refusal:
         return f"let visudo add on the host: Defaults:{login} !requiretty"
-    if "expired" in words or "account validation failure" in words:
+    if "expired" in refusal or "account validation failure" in refusal:
         return f"see on the host whether that account has expired or is locked: chage -l {login}; passwd -S {login}"
-    if "setuid" in words or "nosuid" in words or "owned by uid 0" in words:
+    if "setuid" in refusal or "nosuid" in refusal or "owned by uid 0" in refusal:
         return "make sudo root's again, on the host: chown root:root /usr/bin/sudo && chmod 4755 /usr/bin/sudo"
     return None

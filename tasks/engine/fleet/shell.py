@@ -1,4 +1,4 @@
-"""A terminal on one host: the system's own `ssh -t`, held to the same host keys, account and key as everything else."""
+"""Open a terminal on one host by the system's `ssh -t`, with the same host keys, account and key as every run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tasks.engine.release import wheel_cache
 from tasks.engine.ssh import connection
 from tasks.engine.ssh.ssh_config import Endpoint, Options, resolve, resolve_hop
 
-# Whatever ssh_config says: a key that is not known is refused, no other source of keys counts, no file is changed, and
-# no connection is used that somebody opened under other rules.
+# These override ssh_config: refuse an unknown key, use no other source of keys, change no file, and share no connection
+# that was opened under other rules.
 _STRICT = (
     "StrictHostKeyChecking=yes",
     "NoHostAuthenticationForLocalhost=no",
@@ -31,27 +31,27 @@ _STRICT = (
 
 
 def open_on(member: Member, line: str) -> None:
-    """Become ssh, once the host was proven to be the one we know; `line` runs there in place of a login shell."""
+    """Verify the host, then replace this process by ssh. line: runs there in place of a login shell."""
     if shutil.which("ssh") is None:
         raise UsageError(
-            "a terminal is the work of OpenSSH's client, and there is no ssh on this machine",
+            "a terminal needs OpenSSH's client, and there is no ssh on this machine",
             where="PATH",
             next=f"install openssh-client, or: fab exec -H {member.host.name} -- COMMAND",
         )
     endpoint = resolve(member.host, member.options, member.user)
-    # Says in our words, with the way on, what ssh would only refuse.
+    # Connect once ourselves: a refusal then has our explanation and next step, which ssh's has not.
     with misread.as_error_of(member.host.name):
         connection.connect(endpoint, member.options).close()
-    words = arguments(endpoint, member.host.address, member.options, _pins(endpoint))
+    command = arguments(endpoint, member.host.address, member.options, _pins(endpoint))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Python ignores it, and a program inherits what is ignored.
+    # Python ignores SIGPIPE, and ssh would inherit that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.execvp("ssh", [*words, *([line] if line else [])])  # noqa: S606 - no shell is what is meant
+    os.execvp("ssh", [*command, *([line] if line else [])])  # noqa: S606 - deliberately without a shell
 
 
 def arguments(endpoint: Endpoint, address: str, options: Options, pins: Path | None) -> list[str]:
-    """The command line of ssh. pins: a known_hosts with the pinned key alone. Pure."""
+    """Return the command line of ssh. pins: a known_hosts file with the pinned key alone. Pure."""
     words = ["ssh", "-t", *_common(endpoint, options)]
     if pins:
         words += ["-o", f"UserKnownHostsFile={_path(pins)}", "-o", "GlobalKnownHostsFile=/dev/null"]
@@ -74,20 +74,20 @@ def _common(endpoint: Endpoint, options: Options) -> list[str]:
 
 
 def _through(jumps: tuple[str, ...], options: Options) -> str:
-    """What `-J` would do, but for asking the user's own rules about the keys of the jump hosts."""
+    """Return a ProxyCommand that does what `-J` does, but checks the jump hosts' keys by our rules."""
     *first, last = jumps
     hop = resolve_hop(last, options)
     before = tuple(first) or hop.jumps
     words = ["ssh", *_common(hop, options)]
     if before:
         words += ["-o", f"ProxyCommand={_through(before, options)}"]
-    # ssh fills in what begins with a percent sign, here and again in each command within the command.
+    # ssh expands percent signs, here and again in each nested command.
     text = shlex.join(words).replace("%", "%%")
     return f"{text} -W '[%h]:%p' -- {quote.shell(_host(last))}"
 
 
 def _host(hop: str) -> str:
-    """The name in [user@]host[:port]: what ssh_config knows the hop by."""
+    """Return the name in [user@]host[:port], which ssh_config knows the hop by."""
     name = hop.removeprefix("ssh://").rpartition("@")[2]
     return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
 
@@ -97,7 +97,7 @@ def _path(path: Path) -> str:
 
 
 def _pins(endpoint: Endpoint) -> Path | None:
-    """A file with the pin, under a name that says its content: ssh reads it after we are gone, so it stays."""
+    """Write the pin to a file named by its digest; return its path. It stays, as ssh reads it after we are gone."""
     if endpoint.pin is None:
         return None
     text = f"* {' '.join(endpoint.pin.split()[:2])}\n"

@@ -1,4 +1,4 @@
-"""The difference of two texts in lines, within a limit of work: a host may send one that takes hours. Pure."""
+"""Compare two texts by lines, within a limit of work: a host may send one that takes hours. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from itertools import accumulate
 
 SIZE = 1024 * 1024
-"""Bytes of a file that is compared."""
+"""Bytes of the largest file that is compared."""
 LINES = 20_000
-"""Lines of a file that is compared."""
+"""Lines of the longest file that is compared."""
 _WORK = 2_000_000
-"""Pairs of lines looked at over all files of one host: some seconds."""
+"""Pairs of lines compared in all files of one host: some seconds."""
 _TOO_LONG = ("(not compared: too large, or too different)",)
 
 
 class _Spent(Exception):
-    """There is no work left."""
+    """The limit of work is used up."""
 
 
 class Comparison:
@@ -27,7 +27,7 @@ class Comparison:
         self._left = work
 
     def lines(self, before: bytes, after: bytes, names: tuple[str, str]) -> tuple[str, ...]:
-        """A unified diff; one sentence in its place where it is too much to compare, or not text."""
+        """Return a unified diff; one sentence instead if the files are too large, too different, or not text."""
         if max(len(before), len(after)) > SIZE:
             return _TOO_LONG
         try:
@@ -51,14 +51,14 @@ class Comparison:
 
 
 class _Measured(difflib.SequenceMatcher[str]):
-    """Says before each search how many pairs of lines it looks at, which may be the square of the lines."""
+    """A matcher that calls `spend` before each search with the pairs of lines to compare, at most lines squared."""
 
     def __init__(self, old: list[str], new: list[str], spend: Callable[[int], None]) -> None:
         super().__init__(None, old, new)
         self._spend = spend
-        # Lines that are more frequent than this it does not look for.
-        usual = len(new) // 100 + 1 if len(new) >= 200 else len(new)
-        times = {line: count for line, count in Counter(new).items() if count <= usual}
+        # SequenceMatcher ignores lines that are more frequent than this.
+        frequent = len(new) // 100 + 1 if len(new) >= 200 else len(new)
+        times = {line: count for line, count in Counter(new).items() if count <= frequent}
         self._pairs = [0, *accumulate(1 + times.get(line, 0) for line in old)]
 
     def find_longest_match(

@@ -1,4 +1,4 @@
-"""What a host reported, as values: of the types of `templates/host/told.py`, or the host is believed nothing. Pure."""
+"""Read what a host reported into the types of `templates/host/told.py`; refuse an answer of other types. Pure."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tasks.engine.release.python_target import Target
 from templates.host.told import SLOTS, Machine, Python, Record, State, Survey, Told
 
 _PYTHONS, _LONGEST = 50, 1000
-"""Interpreters of a host, and characters of one word about one: more is not believed."""
+"""Interpreters accepted from a host, and characters of each text about one; the rest is ignored."""
 _FIRST = "1"
 """The layout of a host whose record names none."""
 
 
 class Facts(NamedTuple):
-    """One host.
+    """The facts of one host.
 
-    manifest: path to digest of the committed release. contents: files as they are there. drift: what the script found
-    that is not as it was written. torn: lines of the history that a power cut left half-written.
-    journal: the last words of the slot that has no traffic; systemd: what systemd said of it.
+    manifest: path to digest, of the committed release; contents: path to content of the files on the host
+    drift: differences from what was written; torn: number of history lines that a power cut left incomplete
+    journal, systemd: the last log lines of the slot without traffic, and systemd's messages about it
     """
 
     told: Told = Told()
@@ -45,36 +45,36 @@ class Facts(NamedTuple):
 
     @property
     def machine(self) -> Machine:
-        """The machine itself."""
+        """The machine's clock, programs and accounts."""
         return self.told.machine
 
     @property
     def record(self) -> Record:
-        """What setup recorded there."""
+        """The record that setup wrote."""
         return self.told.record
 
     @property
     def files(self) -> Mapping[str, str]:
-        """The digests of root's files, by path, as far as they may be read."""
+        """Path to digest of root's files, those that the deploy account may read."""
         return self.told.files
 
     @property
     def state(self) -> State:
-        """How the service stands."""
+        """The state of the service."""
         return self.told.state
 
     @property
     def survey(self) -> Survey:
-        """What people want to know, where they asked."""
+        """The details for people; empty if the question did not ask for them."""
         return self.told.survey
 
     @property
     def pythons(self) -> tuple[Python, ...]:
-        """The interpreters that are there."""
+        """The Python interpreters on the host."""
         return self.told.pythons
 
     def slot_state(self, slot: str) -> str:
-        """Whether a slot is active, inactive, failed or on its way; empty where that is not known."""
+        """Return systemd's state of a slot, such as active, inactive or failed; empty if it is not known."""
         return self.state.slots[slot].state if slot in self.state.slots else ""
 
     def _release(self, slot: str) -> str | None:
@@ -82,12 +82,12 @@ class Facts(NamedTuple):
 
     @property
     def current(self) -> str | None:
-        """The id of the committed release."""
+        """The ID of the committed release; None if there is none."""
         return self._release(self.state.current)
 
     @property
     def live(self) -> str | None:
-        """The id of the release that has the traffic: the committed one, unless another is on probation."""
+        """The ID of the release that has the traffic: the committed one, unless another is on probation."""
         return self._release(self.state.live) or self.current
 
     @property
@@ -97,12 +97,12 @@ class Facts(NamedTuple):
 
     @property
     def probation(self) -> int | None:
-        """Seconds that the live release has still to prove itself, 0 while it is being committed; None otherwise."""
+        """Seconds left of the live release's probation, 0 while it is being committed; None without a probation."""
         return self.state.probation
 
     @property
     def unwatched(self) -> bool:
-        """Whether a release has the traffic that is not committed, nor watched: what a run that was killed leaves."""
+        """True if the live release is neither committed nor guarded, as after a run was killed."""
         return self.live != self.current and self.probation is None and self.state.busy is None
 
     @property
@@ -112,22 +112,22 @@ class Facts(NamedTuple):
 
     @property
     def outdated(self) -> bool:
-        """Whether an older version has set the host up: what a run looks for lies elsewhere, until setup moves it."""
+        """True if an older version has set the host up: some files lie at old paths until setup moves them."""
         return self.account is not None and self.record.layout != str(layout.VERSION)
 
     @property
     def release_ids(self) -> tuple[str, ...]:
-        """The releases that are there."""
+        """The IDs of the releases on the host."""
         return tuple(str(release.get("id", "")) for release in self.releases)
 
     @property
     def healthy(self) -> bool:
-        """Whether the slot that has the traffic and the front door both answered as they should."""
+        """True if the live slot and the front door both passed their checks."""
         return self.state.health == ("ok", "ok")
 
     @property
     def settled(self) -> bool:
-        """Whether exactly the committed slot runs, and the traffic goes there: nothing for a run to recover."""
+        """True if only the committed slot runs and has the traffic, so that a run has nothing to recover."""
         state = self.state
         other = "green" if state.current == "blue" else "blue"
         return (
@@ -140,21 +140,21 @@ class Facts(NamedTuple):
         )
 
     def traits(self, account: str) -> HostTraits:
-        """What decides about root's files."""
+        """Return the traits of the host that root's files depend on."""
         machine = self.machine
         systemctl = machine.tools.get("systemctl", "")
         if systemctl not in layout.SYSTEMCTLS:
             systemctl = layout.SYSTEMCTL
-        # What a host says of itself comes into root's files only as one of the words that we know.
+        # Root's files contain no text of the host's own, only one of these known words.
         web = next((name for name in machine.web_accounts if name in {"www-data", "nginx"}), None)
         return HostTraits(account, web, machine.ipv6, systemctl)
 
 
 def parse(transcript: Transcript) -> Facts:
-    """The facts of one host; LoopError when the script did not come to its end, or said what cannot be."""
+    """Return the facts of one host; LoopError if the script did not reach its end, or reported invalid facts."""
     if not transcript.ended:
         raise LoopError("the host did not answer all questions", detail=tuple(transcript.tail))
-    # The program says it once; what else comes is not believed.
+    # The program reports `facts` once; further reports of that word are ignored.
     told = _told(next(iter(transcript.all("facts")), ""))
     _accept(told)
     actions = history.parse(transcript.all("history"))
@@ -176,14 +176,14 @@ def _told(text: str) -> Told:
         return typed.read(Told, untrusted_json.load(text))
     except ValueError as error:
         raise LoopError(
-            f"the host tells facts that cannot be: {error}",
+            f"the host reports facts that cannot be: {error}",
             next="look at the host by hand, with fab shell: who answers in the place of its deploy account?",
             code="lies",
         ) from None
 
 
 def _accept(told: Told) -> None:
-    """LoopError for a layout that is not known here, and for a name of ours that none of ours can be."""
+    """Raise LoopError for an unknown layout, and for an account, slot or release with an impossible name."""
     state, record = told.state, told.record
     if record.layout not in {"", _FIRST, str(layout.VERSION)}:
         raise LoopError(
@@ -196,12 +196,12 @@ def _accept(told: Told) -> None:
     words.require("its deploy account", record.account, words.ACCOUNT, way)
     for slot in (state.current, state.live, *state.slots):
         words.require("its slot", slot, "|".join(SLOTS), way)
-    for one in state.slots.values():
-        words.require("its release", one.release, words.RELEASE, way)
+    for status in state.slots.values():
+        words.require("its release", status.release, words.RELEASE, way)
 
 
 def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
-    """None as well for one that was edited: then nothing is taken for unchanged, and everything is sent."""
+    """Return path to digest; None for no manifest or an edited one: then the run sends every file."""
     try:
         return archive.parse_manifest("\n".join(lines)) if lines else None
     except ValueError:
@@ -209,24 +209,24 @@ def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
 
 
 def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
-    found: list[Mapping[str, object]] = []
+    objects: list[Mapping[str, object]] = []
     for line in lines:
         try:
             value = untrusted_json.load(line)
         except ValueError:
             continue
         if isinstance(value, dict) and words.is_release(str(value.get("id", ""))):
-            found.append(value)
-    return found
+            objects.append(value)
+    return objects
 
 
 def _pythons(told: tuple[Python, ...]) -> tuple[Python, ...]:
-    """Those that can be asked for by their path, each once."""
-    found: dict[str, Python] = {}
+    """Return the interpreters with a plain path and a valid version, each path once."""
+    by_path: dict[str, Python] = {}
     for python in told:
-        if len(found) < _PYTHONS and _is_plain(python):
-            found.setdefault(python.path, python._replace(flaws=python.flaws[:_LONGEST]))
-    return tuple(found.values())
+        if len(by_path) < _PYTHONS and _is_plain(python):
+            by_path.setdefault(python.path, python._replace(flaws=python.flaws[:_LONGEST]))
+    return tuple(by_path.values())
 
 
 def _is_plain(python: Python) -> bool:
@@ -238,7 +238,7 @@ def _is_plain(python: Python) -> bool:
 
 
 def target(python: Python) -> Target:
-    """What wheels are chosen for."""
+    """Return the target that wheels are chosen for."""
     abi = re.match(r"cpython-(\d+t?)", python.soabi)
     name, _, version = python.libc.partition(" ")
     numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", version)
@@ -263,7 +263,7 @@ _HOMES = {"/home", "/root", "/run/user"}
 
 
 def flaw(python: Python, needs: Collection[str]) -> str:
-    """Why the service cannot run by an interpreter, in words; empty when it can. needs: of service.yaml."""
+    """Return why the service cannot use an interpreter; empty if it can. needs: those of service.yaml."""
     for text in python.flaws.split("; "):
         kind, _, path = text.partition(" ")
         if kind in _FLAWS and not (kind == "hidden" and path in _HOMES and "home" in needs):
@@ -272,7 +272,7 @@ def flaw(python: Python, needs: Collection[str]) -> str:
 
 
 def choose_python(facts: Facts, wanted: str | None, specifier: str, host: str, needs: Collection[str] = ()) -> Python:
-    """The interpreter that hosts.yaml names, else the newest that fits service.yaml; LoopError when there is none."""
+    """Return the interpreter that hosts.yaml names, else the newest that fits service.yaml; LoopError if none fits."""
     fits = [python for python in facts.pythons if Version(python.version) in SpecifierSet(specifier)]
     if wanted:
         fits = [python for python in fits if python.path == wanted or python.path.endswith(f"/{wanted}")]
@@ -284,16 +284,16 @@ def choose_python(facts: Facts, wanted: str | None, specifier: str, host: str, n
             next="install one on the host, or change `python:` in hosts.yaml or service.yaml",
             code="python",
         )
-    told = [f"{python.path}: {why}" for python in fits if (why := flaw(python, needs))]
+    unusable = [f"{python.path}: {why}" for python in fits if (why := flaw(python, needs))]
     in_home = any(f"hidden {home}" in python.flaws for python in fits for home in _HOMES) and "home" not in needs
     fits = [python for python in fits if not flaw(python, needs)]
     if not fits:
         way = "install one for the whole host, as root, below /usr or /opt; or name another as `python:` in hosts.yaml"
         raise LoopError(
-            f"no Python on the host fits that the service can run by: {'; '.join(told)}",
+            f"no Python on the host fits that the service can run by: {'; '.join(unusable)}",
             where=host,
             next=f"{way}; or set `needs: [home]` in service.yaml" if in_home else way,
             code="python",
         )
-    # A pre-release serves only where nothing else fits.
+    # Choose a pre-release only if no other version fits.
     return max(fits, key=lambda python: (not Version(python.version).is_prerelease, Version(python.version)))

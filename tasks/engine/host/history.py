@@ -1,7 +1,7 @@
-"""What was done on a host, from its history.jsonl: one line before (started), one after. Pure.
+"""Read a host's history.jsonl: for each action one line before it (started), and one after it. Pure.
 
-After a switch a line may say that the release is on probation: then it is done, the host has returned by itself, or
-something else has ended it: the next run, a stop, a shutdown.
+After a switch a line may report a probation. The line after that: done; returned, if the host went back by itself; or
+ended, by the next run, a stop or a shutdown.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from templates.host import switches
 
 _OPEN = ("started", "probation")
 LONGEST = 100_000
-"""Lines of a history that are asked for at most, its last."""
-# What a host says of one action is cut to so many characters, and to so many words about who.
-_TEXT, _WHY, _WORDS = 200, 2000, 20
+"""Lines at the end of a history that a question asks for at most."""
+# Limits for one action: characters of a text, characters of `why`, keys of `who`.
+_TEXT, _WHY, _KEYS = 200, 2000, 20
 
 
 class Action(NamedTuple):
-    """One line. time: RFC 3339, UTC. state: started, probation, done, failed, returned or ended.
+    """One line. time: RFC 3339, UTC; state: started, probation, done, failed, returned or ended.
 
-    why: of the last three. who: as the controller said it, never trusted for rights.
+    why: of the last three states; who: the user, as the controller reported it, never trusted for rights
     """
 
     time: str
@@ -35,7 +35,7 @@ class Action(NamedTuple):
     why: str = ""
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "time": self.time,
             "run": self.run,
@@ -48,53 +48,53 @@ class Action(NamedTuple):
 
 
 def parse(lines: Iterable[str]) -> tuple[Action, ...]:
-    """The actions, the oldest first; a line that a power cut left half-written is left out."""
+    """Return the actions, the oldest first; skip a line that a power cut left incomplete."""
     actions = []
     for line in lines:
         try:
-            found = untrusted_json.load(line)
+            entry = untrusted_json.load(line)
         except ValueError:
             continue
-        if not isinstance(found, dict):
+        if not isinstance(entry, dict):
             continue
-        who = found.get("who")
-        texts = [str(found.get(key, ""))[:_TEXT] for key in ("time", "run", "action", "release", "state")]
-        known = islice(who.items(), _WORDS) if isinstance(who, dict) else ()
-        people = {str(key)[:_TEXT]: str(value)[:_TEXT] for key, value in known}
+        who = entry.get("who")
+        texts = [str(entry.get(key, ""))[:_TEXT] for key in ("time", "run", "action", "release", "state")]
+        known = islice(who.items(), _KEYS) if isinstance(who, dict) else ()
+        user = {str(key)[:_TEXT]: str(value)[:_TEXT] for key, value in known}
         time, run, action, release, state = texts
-        actions.append(Action(time, run, action, release, state, people, str(found.get("why", ""))[:_WHY]))
+        actions.append(Action(time, run, action, release, state, user, str(entry.get("why", ""))[:_WHY]))
     return tuple(actions)
 
 
 def person(text: str) -> str:
-    """Who wrote a line, in words: from the JSON that a controller said of itself."""
+    """Return the user of a run in words, from the JSON that the run's controller recorded."""
     try:
         who = untrusted_json.load(text)
     except ValueError:
-        return "somebody"
+        return "an unknown user"
     if not isinstance(who, dict):
-        return "somebody"
+        return "an unknown user"
     return f"{who.get('git') or who.get('user')} (on {who.get('host')})"[:_TEXT]
 
 
 def stack(actions: Iterable[Action]) -> tuple[str, ...]:
-    """The releases that a rollback goes back through, the one that serves last."""
-    done = ((one.action, one.release) for one in actions if one.state == "done" and one.action in switches.ACTIONS)
-    return tuple(switches.stack(done))
+    """Return the releases that a rollback goes back through, the current one last."""
+    switched = (action for action in actions if action.state == "done" and action.action in switches.ACTIONS)
+    return tuple(switches.stack((action.action, action.release) for action in switched))
 
 
 def previous(actions: Iterable[Action], current: str, there: Iterable[str]) -> str | None:
-    """What a rollback goes back to: the release before the current one that is still on the host."""
+    """Return the release that a rollback activates: the one before the current one that is still on the host."""
     return switches.previous(list(stack(actions)), current, set(there))
 
 
 def way_back(actions: Iterable[Action], verb: str, release: str, there: Iterable[str]) -> str | None:
-    """What a rollback will go back to once `verb` has activated `release`."""
+    """Return the release that a rollback activates once `verb` has activated `release`."""
     return previous([*actions, Action("", "", verb, release, "done", {})], release, there)
 
 
 class Finding(NamedTuple):
-    """What a history says that its reader should know. wrong: whether the host and it do not agree."""
+    """A remark on a history for its reader. wrong: whether the history and the host disagree."""
 
     wrong: bool
     text: str
@@ -103,45 +103,45 @@ class Finding(NamedTuple):
 def verify(
     actions: tuple[Action, ...], *, current: str | None, settled: bool, busy: bool, torn: int = 0
 ) -> tuple[Finding, ...]:
-    """Whether each action that began has an outcome, and whether the host has what was done last.
+    """Check that each action that began has an outcome, and that the release activated last is the committed one.
 
-    settled: the committed slot serves, and nothing is left of a run. busy: somebody is at work there now.
+    settled: the committed slot serves, and nothing is left of a run. busy: a run is at work on the host now.
     """
-    found = [
+    findings = [
         Finding(False, f"{torn} {'line is' if torn == 1 else 'lines are'} not whole: the host lost power as it wrote")
     ] * bool(torn)
-    ended = {_key(one) for one in actions if one.state not in _OPEN}
+    ended = {_key(action) for action in actions if action.state not in _OPEN}
     places = range(len(actions))
     done = [place for place in places if actions[place].state == "done" and actions[place].action in switches.ACTIONS]
     begun = [place for place in places if actions[place].state == "started"]
     cut = [place for place in begun if _key(actions[place]) not in ended]
     for place in cut:
         later, under_way = place < max(done[-1:], default=-1), busy and place == cut[-1]
-        found.append(_unfinished(actions[place], current, settled=settled, busy=under_way, later=later))
+        findings.append(_unfinished(actions[place], current, settled=settled, busy=under_way, later=later))
     last = actions[done[-1]].release if done else None
     committed = bool(cut) and actions[cut[-1]].action in switches.ACTIONS and actions[cut[-1]].release == current
     if current != last and not committed and not busy:
-        told = f"the last release that was done is {last or 'none'}, and {current or 'none'} is committed"
-        found.append(Finding(True, f"{told}: a hand changed it, or lines are missing"))
-    return tuple(found)
+        text = f"the last release that was activated is {last or 'none'}, and {current or 'none'} is committed"
+        findings.append(Finding(True, f"{text}: it was changed by hand, or lines are missing"))
+    return tuple(findings)
 
 
-def _key(one: Action) -> tuple[str, str, str]:
-    """What the lines of one action have in common."""
-    return one.run, one.action, one.release
+def _key(action: Action) -> tuple[str, str, str]:
+    """Return what the lines of one action have in common."""
+    return action.run, action.action, action.release
 
 
-def _unfinished(one: Action, current: str | None, *, settled: bool, busy: bool, later: bool) -> Finding:
-    """What it means that an action has no outcome."""
-    what = f"{one.action} of {one.release or 'nothing'} ({one.time}, run {one.run})"
+def _unfinished(action: Action, current: str | None, *, settled: bool, busy: bool, later: bool) -> Finding:
+    """Explain an action that has no outcome. later: whether a later run was done."""
+    what = f"{action.action} of {action.release or 'nothing'} ({action.time}, run {action.run})"
     if busy:
         return Finding(False, f"{what} is under way")
     if later:
         return Finding(False, f"{what} was cut off; a later run has put that right")
-    if one.action not in switches.ACTIONS:
+    if action.action not in switches.ACTIONS:
         return Finding(True, f"{what} was cut off: run it again")
-    if one.release == current:
+    if action.release == current:
         return Finding(True, f"{what} was cut off after the commit: {current} serves, and what followed may be undone")
-    stands = f"{current or 'nothing'} is committed, as before"
-    rest = "nothing is left of it" if settled else "the next run clears away what is left of it"
-    return Finding(True, f"{what} was cut off before the commit: {stands}; {rest}")
+    committed = f"{current or 'nothing'} is committed, as before"
+    remains = "nothing is left of it" if settled else "the next run clears away what is left of it"
+    return Finding(True, f"{what} was cut off before the commit: {committed}; {remains}")

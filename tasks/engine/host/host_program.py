@@ -1,4 +1,4 @@
-"""The program that runs on a host, `templates/host`, as it is sent: one text for every host and step. Pure."""
+"""Assemble the host's program, `templates/host`, into the one text that is sent to every host. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from templates.host import kept
 
 _START = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'loader', 'exec'))"
 MISSING = "program"
-"""What the host says, and ends, where it does not keep this program, or a damaged copy: it has to be sent."""
+"""Report of a host without a copy of this program, or with a damaged one: the controller then sends the program."""
 
 LACKS = "python"
-"""What the host says where no Python runs that will do, with those that were found and do not."""
+"""Report of a host without a usable Python; its text lists the unusable ones."""
 
 NEEDS = ("base64", "collections.abc", "contextlib", "errno", "fcntl", "glob", "grp", "hashlib", "importlib.machinery",
          "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "stat", "struct",
          "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
-"""All that the program imports: an interpreter may lack some of it (python3-minimal, an upgrade that was cut)."""
+"""All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _TRY = f"import sys; sys.version_info < (3, 9) and sys.exit(1); import {', '.join(NEEDS)}"
 
@@ -27,12 +27,12 @@ LAUNCHER = f"""\
 LC_ALL=C
 export LC_ALL
 IFS= read -r place
-# What belongs to somebody else is not run. In the directory itself: its path may lead elsewhere in the next moment.
+# Run no copy of another account. Check inside the directory: its path may lead elsewhere a moment later.
 kept=
 if [ -n "$place" ] && cd -P "$place" 2>/dev/null && [ "$(pwd -P)" = "$place" ] &&
   [ -O . ] && [ -O .. ] && [ -O ../.. ] && [ -f __main__.py ]; then
   kept=1 python=
-  # The interpreter that made a copy need not be tried.
+  # The interpreter that made the copy needs no trial.
   [ ! -f python ] || IFS= read -r python <python
   [ ! -x "$python" ] || exec "$python" -I -S ./__main__.py
 fi
@@ -59,16 +59,16 @@ found=$(printf %s "${{found#, }}" | tr -d '"\\\\[:cntrl:]')
 printf '\\n%s {{"report": "{LACKS}", "text": "%s"}}\\n' "$nonce" "$found"
 exit 1
 """
-"""What a login's shell runs: the first interpreter of the system that will do, or a word of why there is none.
+"""The script that the login shell runs: it starts the first usable interpreter, or reports why there is none.
 
-A line says where the copy lies that is to be run; where it is empty, the program follows. Names of files are UTF-8 to
-it, whatever language the login has.
+Its first input line is the path of the copy to run; an empty line means that the program follows. File names are UTF-8,
+whatever the login's locale is.
 """
 
 
 @cache
 def text() -> str:
-    """The whole program: the modules, what imports them, and the call of `start`."""
+    """Return the whole program: the modules, their loader, and the call of `start`."""
     return assemble(_sources())
 
 
@@ -77,7 +77,7 @@ def _sources() -> dict[str, str]:
 
 
 def assemble(sources: Mapping[str, str]) -> str:
-    """The program that these modules make, by name."""
+    """Return the program made of these modules. sources: module name to text."""
     loader = templates.text("host/loader.py")
     call = "from host.main import start\n\nstart(SOURCES)\n"
     return f"SOURCES = {json.dumps(sources)}\n{loader}\n{call}"
@@ -85,10 +85,10 @@ def assemble(sources: Mapping[str, str]) -> str:
 
 @cache
 def digest() -> str:
-    """What names this version of the program: a step says which it is for, and a host keeps it under this name."""
+    """Return the digest that names this version: each step contains it, and a host keeps its copy under this name."""
     return kept.digest(_sources())
 
 
 def place(root: str) -> str:
-    """Where a host keeps it. root: the service's directory."""
+    """Return the path of the copy on a host. root: the service's directory."""
     return f"{root}/.program/{digest()}"

@@ -1,4 +1,4 @@
-"""What is asked of a host's journal, and what it answers. Pure."""
+"""Write the scripts that read a host's journal, and parse the entries that they print. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tasks.engine.host import layout, log_text
 LEVELS = ("debug", "info", "warning", "error")
 _LINES = 200
 _LINES_BEFORE = 10
-# A level finds what says so itself, and what journald files under it: the numbers of syslog.
+# A line has a level if its own text names it, or if journald stores it under that syslog priority.
 _PRIORITIES = {"error": "0-3", "warning": "0-4"}
 _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
-# So many lines that are surely no checks, and those between; the status is journalctl's.
+# Print until `last` lines that are surely no checks have passed; the exit status is journalctl's.
 _COUNTED = r"""
 /^@end / { status = $2; next }
 { print }
@@ -33,10 +33,11 @@ _WIDEST = 128
 
 
 class Wanted(NamedTuple):
-    """What of the journals. lines: a host; since, until, grep: as journalctl takes them, times in UTC; level: at least.
+    """The lines of the journals that the user wants.
 
-    processes: those of service.yaml, none for all; nginx: the gateway's lines, too; follow: and whether to go on.
-    checks: the requests of our own health checks, too.
+    lines: number of lines from each host; level: the lowest one; processes: names of service.yaml, empty for all
+    since, until, grep: as journalctl takes them, times in UTC
+    nginx: also the gateway's lines; checks: also the requests of our health checks; follow: keep printing new lines
     """
 
     lines: int | None = None
@@ -50,23 +51,24 @@ class Wanted(NamedTuple):
     checks: bool = False
 
     def has(self, entry: Entry, service: Service) -> bool:
-        """Whether this line is wanted."""
+        """Return whether this entry is wanted."""
         if not self.checks and entry.is_check(service):
             return False
         return not self.level or LEVELS.index(entry.level) >= LEVELS.index(self.level)
 
     @property
     def last(self) -> int | None:
-        """So many lines of a host, its last; None for all."""
+        """The number of last lines to read from a host; None for all."""
         if self.lines is not None or self.since:
             return self.lines
         return _LINES_BEFORE if self.follow else _LINES
 
 
 class Entry(NamedTuple):
-    """One line. time: seconds since 1970, by the clock of its host; cursor: its place there.
+    """One line of a journal.
 
-    source: the unit that wrote it, by what journald itself saw; identifier: what the sender calls itself.
+    time: seconds since 1970 by the host's clock; cursor: its place in the journal
+    source: the unit that wrote it, as journald itself saw it; identifier: the name that the sender gave itself
     """
 
     time: float
@@ -79,40 +81,40 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Roughly what it takes to hold it: a line of one letter is not for nothing."""
+        """Bytes of memory that the entry takes, roughly: a short line takes some too."""
         return len(self.text) + 256
 
     @property
     def moment(self) -> str:
-        """Its time, UTC."""
+        """The time as text, in UTC."""
         return datetime.fromtimestamp(self.time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
     def is_check(self, service: Service) -> bool:
-        """Whether it is the request of a health check of ours, as nginx marks those that show the host's secret.
+        """Return whether this is a request of our health check: nginx marks requests that send the host's secret.
 
-        The service repeats nginx's word. With `listen:` its clients come past nginx, and could say the same.
+        The service copies nginx's mark. With `listen:`, clients bypass nginx and could forge it.
         """
         by_service = self.source in {f"{service.name}@{slot}" for slot in layout.SLOTS} and not service.listen
         if not (by_service or self.source == "nginx") or '"check"' not in self.text:
             return False
-        found = log_text.fields(self.text) or {}
-        return found.get("check") in _WAYS and (found.get("logger") == "access" or not by_service)
+        fields = log_text.fields(self.text) or {}
+        return fields.get("check") in _WAYS and (fields.get("logger") == "access" or not by_service)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data for JSON; fields: the line itself, where it is structured."""
-        found: dict[str, object] = {
+        """Return plain data for JSON; `fields` is the line itself, if it is structured."""
+        document: dict[str, object] = {
             "time": datetime.fromtimestamp(self.time, timezone.utc).isoformat(timespec="microseconds"),
             "host": self.host, "source": self.source, "identifier": self.identifier, "level": self.level,
             "text": self.text,
         }  # fmt: skip
         fields = log_text.fields(self.text)
-        return found if fields is None else {**found, "fields": fields}
+        return document if fields is None else {**document, "fields": fields}
 
 
 def wanted(
     *, n: str, since: str, until: str, grep: str, level: str, process: str, nginx: bool, follow: bool, checks: bool
 ) -> Wanted:
-    """The flags of the command line; UsageError for what cannot be."""
+    """Return the flags of the command line as one value; UsageError for an invalid one."""
     if n and not (n.isascii() and n.isdigit()):
         raise UsageError(f"-n takes a number of lines, not {n!r}", where="-n", next="fab logs -n 100")
     if level and level not in LEVELS:
@@ -126,52 +128,52 @@ def wanted(
 
 
 def check(asked: Wanted, services: Sequence[Service]) -> None:
-    """UsageError when no host has what is asked for."""
+    """Raise UsageError if no host has the process, or nginx, that was asked for."""
     names = sorted({process.name for service in services for process in service.processes} | {"web"})
-    for word in asked.processes:
-        if word not in names:
-            raise UsageError(f"there is no process {word!r}: {', '.join(names)}", where="--process",
-                             next=f"fab logs --process {nearest(word, names) or 'web'}")  # fmt: skip
+    for process in asked.processes:
+        if process not in names:
+            raise UsageError(f"there is no process {process!r}: {', '.join(names)}", where="--process",
+                             next=f"fab logs --process {nearest(process, names) or 'web'}")  # fmt: skip
     if asked.nginx and not any(service.nginx for service in services):
         raise UsageError("the service has no nginx in front", where="--nginx", next="leave --nginx out")
 
 
-def last(service: Service, asked: Wanted) -> str:
-    """The script that answers, newest first where a number of lines is asked for, and ends."""
+def last_script(service: Service, asked: Wanted) -> str:
+    """Return the script that prints the past entries, newest first if a number of lines is asked for."""
     words = [*_base(asked), *_option("since", asked.since), *_option("until", asked.until)]
     if asked.last is not None:
         words.append("--reverse")
-        # Levels are told apart here, where the lines arrive, and so are counted here.
+        # The controller filters by level, so it also counts the lines.
         words += [f"--lines={asked.last}"] if asked.checks and not asked.level else []
     if asked.last == 0:
         return _script("true")
     line = _shell([*words, *_matches(service, asked)])
     if asked.level in _WORDS:
         numbers = f'"PRIORITY" *: *"[{_PRIORITIES[asked.level]}]"'
-        # Of the whole journal, no more than may be wanted is sent; bytes that are no text are listed as numbers.
+        # The host sends only lines that may have the level. journalctl prints a message that is not text as numbers.
         line += " | grep -aEi " + quote.shell(f'{numbers}|"MESSAGE" *: *\\[|{_WORDS[asked.level]}')
     elif asked.last and not (asked.level or asked.checks):
-        # Checks are told apart here, too: the host stops after so many lines that are none for certain.
+        # The controller filters checks too: the host stops after so many lines that are surely no checks.
         line = f'{{ {line}; echo "@end $?"; }} | awk -v last={asked.last} {quote.shell(_COUNTED)}'
     return _script(line)
 
 
-def newest() -> str:
-    """The script that tells the newest place in the whole journal, to follow from where nothing was found."""
+def newest_script() -> str:
+    """Return the script that prints the newest entry of the whole journal: to follow from there if none matched."""
     return _script("journalctl --no-pager --output=json --output-fields=PRIORITY --lines=1")
 
 
-def onwards(service: Service, asked: Wanted, cursor: str | None) -> str:
-    """The script that follows from this place on, the line there included.
+def follow_script(service: Service, asked: Wanted, cursor: str | None) -> str:
+    """Return the script that follows the journal from this cursor on, the line there included.
 
-    `--after-cursor` would skip a line where the one at the cursor does not fit the filter.
+    `--after-cursor` would skip a line if the one at the cursor does not match the filter.
     """
     words = [*_base(asked), "--follow", "--no-tail", *_option("cursor", cursor or "")]
     return _script(_shell([*words, *_matches(service, asked)]))
 
 
 def _base(asked: Wanted) -> list[str]:
-    # Without --all, a line of more than 4 KiB is left out, and every other traceback is one.
+    # Without --all, journalctl leaves out lines of more than 4 KiB, such as every other traceback.
     fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_PID,_UID"
     words = ["journalctl", "--no-pager", "--output=json", "--all", f"--output-fields={fields}"]
     return [*words, *_option("grep", asked.grep)]
@@ -182,10 +184,10 @@ def _option(name: str, value: str) -> list[str]:
 
 
 def _matches(service: Service, asked: Wanted) -> list[str]:
-    """What the units say and what systemd says about them. By name: a pattern finds only units that have spoken.
+    """Return the matches for the units' lines and systemd's lines about them.
 
-    Only fields with a leading underscore are journald's word; UNIT= and SYSLOG_IDENTIFIER= are the sender's, and count
-    beside those.
+    By full name: a pattern finds only units that have logged already. Only journald sets fields with a leading
+    underscore; a sender sets UNIT= and SYSLOG_IDENTIFIER=, so these count only together with such a field.
     """
     units = _units(service, asked.processes)
     words = [*(f"_SYSTEMD_UNIT={unit}" for unit in units)]
@@ -206,7 +208,7 @@ def _units(service: Service, processes: tuple[str, ...]) -> list[str]:
         if not processes or process.name in processes:
             units += [f"{name}-{process.name}.service"]
             units += [f"{name}-{process.name}.timer"] if process.schedule else []
-    # One that another host has, and this one has not: nothing fits.
+    # For a process that only other hosts have: a name that matches nothing.
     return units or [f"{name}-{process}.service" for process in processes]
 
 
@@ -215,9 +217,9 @@ def _shell(words: Sequence[str]) -> str:
 
 
 def _script(line: str) -> str:
-    """Times in UTC, as they are shown; what comes before the mark is the login's own greeting.
+    """Return the script around a command. It prints @begin after the login's greeting; times are in UTC, as we show.
 
-    To an account without rights journalctl may show that account's own lines, and say nothing.
+    It checks the rights itself: to an account without them journalctl may silently show that account's own lines.
     """
     return (
         "export TZ=UTC LC_ALL=C\n"
@@ -231,30 +233,30 @@ def _script(line: str) -> str:
 
 
 def parse(host: str, line: bytes) -> Entry | None:
-    """An entry of journalctl's JSON; None for anything else. Messages that are not UTF-8 come as a list of bytes."""
+    """Return an entry of journalctl's JSON; None for anything else. A message that is not UTF-8 is a list of bytes."""
     try:
-        found: Any = untrusted_json.load(line.decode("utf-8", "replace"))
-        text, identifier = _text(found.get("MESSAGE")), _text(found.get("SYSLOG_IDENTIFIER"))
-        time = int(found["__REALTIME_TIMESTAMP"]) / 1e6
-        cursor = str(found["__CURSOR"])
+        fields: Any = untrusted_json.load(line.decode("utf-8", "replace"))
+        text, identifier = _text(fields.get("MESSAGE")), _text(fields.get("SYSLOG_IDENTIFIER"))
+        time = int(fields["__REALTIME_TIMESTAMP"]) / 1e6
+        cursor = str(fields["__CURSOR"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     if not 0 <= time <= _LATEST:
         return None
-    level = _level(text, found.get("PRIORITY"))
-    return Entry(time, host, _source(found), level, text, cursor, identifier[:_WIDEST])
+    level = _level(text, fields.get("PRIORITY"))
+    return Entry(time, host, _source(fields), level, text, cursor, identifier[:_WIDEST])
 
 
-def _source(found: dict[str, object]) -> str:
-    """Who wrote the line, by the fields that no sender can set: `systemd`, or the unit, without `.service`."""
-    if found.get("_PID") == "1" and found.get("_UID") == "0":
+def _source(fields: dict[str, object]) -> str:
+    """Return the writer by the fields that no sender can set: `systemd`, or the unit without `.service`."""
+    if fields.get("_PID") == "1" and fields.get("_UID") == "0":
         return "systemd"
-    unit = found.get("_SYSTEMD_UNIT")
+    unit = fields.get("_SYSTEMD_UNIT")
     return unit.removesuffix(".service")[:_WIDEST] if isinstance(unit, str) and unit else "-"
 
 
 def _text(value: object) -> str:
-    """A field: text, bytes as numbers, or several of them where it was given more than once."""
+    """Return a field as text; journalctl prints bytes as numbers, and a list of values if the field occurs twice."""
     if isinstance(value, list):
         if value and all(isinstance(item, int) for item in value):
             return bytes(value).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What a unit execs: `run/web`, `run/worker`, ... of a release, each a few readable lines of sh. Pure."""
+"""Write the launchers that units exec: `run/web`, `run/worker`, ... of a release, a few lines of sh each. Pure."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout
 
 GRACE = 2
-"""Seconds that gunicorn waits longer than `drain`, and systemd than gunicorn: the gentlest ends first."""
+"""Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
 
 
 def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
-    """Process name to text, and `hook` for before_activate. gunicorn: the version in the venv, such as "27.0.1"."""
+    """Return process name to text, with `hook` for before_activate. gunicorn: its version in the venv ("27.0.1")."""
     home = f"{layout.root(service)}/releases/{release}"
-    found = {
+    texts = {
         process.name: _text(service, process.name, release, host, _words(service, process, home, gunicorn))
         for process in service.processes
     }
     if service.hooks.before_activate:
-        found["hook"] = _text(service, "hook", release, host, shlex.split(service.hooks.before_activate))
-    return found
+        texts["hook"] = _text(service, "hook", release, host, shlex.split(service.hooks.before_activate))
+    return texts
 
 
 def listed(launchers: Mapping[str, str]) -> bytes:
-    """The list that a release has of its launchers, as `sha256sum -c` reads it."""
+    """Return the file LAUNCHERS of a release: the digests of its launchers, as `sha256sum -c` reads them."""
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in launchers.items()}
     return "".join(f"{digest}  run/{name}\n" for name, digest in sorted(digests.items())).encode()
 
@@ -40,7 +40,7 @@ def _words(service: Service, process: Process, home: str, gunicorn: str) -> list
 
 def _text(service: Service, name: str, release: str, host: str, words: list[str]) -> str:
     home = f"{layout.root(service)}/releases/{release}"
-    # The proxy of `listen:` hands on what its clients say of themselves: only nginx is to be believed.
+    # Trust proxy headers only from nginx: the proxy of `listen:` passes on whatever its clients send.
     variables = [] if service.nginx else [("TRUSTED_PROXIES", "0")]
     variables += [*service.env, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
     variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
@@ -59,15 +59,15 @@ def _text(service: Service, name: str, release: str, host: str, words: list[str]
 
 
 def _web(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
-    # On by default since 25.1, and two slots under one account would fight for its path.
+    # On by default since 25.1, and the two slots of one account would use the same path.
     quiet = ["--no-control-socket"] if Version(gunicorn) >= Version("25.1") else []
-    # A worker that imports tells gunicorn nothing, and is taken for dead after `timeout`: 30 s where nothing is said.
+    # gunicorn kills a worker that imports for longer than `timeout`, 30 s by default.
     patience = max(30, service.health.timeout)
     if process.threads > 1:
         answers = ["--worker-class", "gthread", "--workers", str(process.workers), "--threads", str(process.threads)]
         answers += ["--timeout", str(patience)] if patience > 30 else []
     else:
-        # One request at a time needs no thread of its own. But a worker that is busy with one says nothing, either.
+        # One request at a time needs no thread. But a sync worker reports nothing to gunicorn during a request, either.
         answers = ["--worker-class", "sync", "--workers", str(process.workers)]
         answers += ["--timeout", str(max(patience, service.drain + GRACE))]
     graceful = ["--graceful-timeout", str(service.drain + GRACE)]

@@ -1,4 +1,4 @@
-"""What clients are told while a service is closed: a page, the same as JSON, and who closed it. Pure."""
+"""Make what clients get while a service is closed: a page, the same as JSON; and record who closed it. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DEFAULT = "We are working on this service, and will be back shortly."
 _LIMIT = 2000
 
 
-def accepted(message: str) -> str:
-    """The message as it may be shown; UsageError for one that is not text."""
+def parse_message(message: str) -> str:
+    """Return the message on one line; UsageError if it is too long or not printable."""
     text = " ".join(message.split()) or DEFAULT
     if not text.isprintable() or len(text) > _LIMIT:
         raise UsageError(
@@ -29,49 +29,49 @@ def accepted(message: str) -> str:
     return text
 
 
-def accept(service: Service, host: str) -> None:
-    """UsageError for a service that has nobody who could answer in its place."""
+def require_gateway(service: Service, host: str) -> None:
+    """Raise UsageError for a service without nginx, which would answer in its place."""
     if service.nginx is None:
         raise UsageError(
             f"{service.name} has no gateway that could answer in its place: its clients reach it at `listen:`",
             where=host,
-            next="add `nginx:` to service.yaml; or fab stop, which closes the door without a word",
+            next="add `nginx:` to service.yaml; or fab stop, which answers clients with nothing",
         )
 
 
 def files(service: Service, message: str, moment: datetime, who: str) -> dict[str, bytes]:
-    """File name to content. ASCII alone, so that no charset can make something else of it. who: a line of JSON."""
+    """Return file name to content, in ASCII, which every charset reads alike. who: a line of JSON."""
     since = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     page = templates.fill("maintenance.html", name=html.escape(service.name), message=html.escape(message))
-    told = {"error": {"code": "maintenance", "message": message}, "service": service.name, "since": since}
+    answer = {"error": {"code": "maintenance", "message": message}, "service": service.name, "since": since}
     state = {"since": since, "message": message, "who": json.loads(who)}
     return {
         "page.html": page.encode("ascii", "xmlcharrefreplace"),
-        "page.json": json.dumps(told).encode() + b"\n",
+        "page.json": json.dumps(answer).encode() + b"\n",
         "state.json": json.dumps(state).encode() + b"\n",
     }
 
 
 def state(facts: Facts) -> Mapping[str, object] | None:
-    """Since when, by whom and with which message it is closed; empty when a hand closed it, None when it is open."""
+    """Return `since`, `message` and `who` of a closed service; empty if closed by hand, None if it is open."""
     text = facts.state.maintenance
     if text is None:
         return None
     try:
-        found = untrusted_json.load(text)
+        entry = untrusted_json.load(text)
     except ValueError:
         return {}
-    # Nothing else of it: it stands in a document beside what is ours to say.
-    return {key: found[key] for key in ("since", "message", "who") if key in found} if isinstance(found, dict) else {}
+    # Only known keys: they go into a JSON document beside our own.
+    return {key: entry[key] for key in ("since", "message", "who") if key in entry} if isinstance(entry, dict) else {}
 
 
-def describe(found: Mapping[str, object]) -> str:
-    """It in words."""
-    who = found.get("who")
+def describe(closed: Mapping[str, object]) -> str:
+    """Return a state that `state` returned, in words."""
+    who = closed.get("who")
     by = (who.get("git") or who.get("user") or "?") if isinstance(who, dict) else "hand"
-    return f"since {found.get('since', '?')}, by {by}: {found.get('message', 'no message')}"
+    return f"since {closed.get('since', '?')}, by {by}: {closed.get('message', 'no message')}"
 
 
 def warn(facts: Facts) -> str:
-    """What to say at the end of a run; empty when it is open."""
+    """Return the warning for the end of a run; empty if the service is open."""
     return "maintenance is on: clients get 503 until `fab maintenance off`" if state(facts) is not None else ""

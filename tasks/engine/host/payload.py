@@ -1,4 +1,4 @@
-"""What goes to a host on standard input: for staging the wheels and files it lacks, for setup the files of root's."""
+"""Make a step's payload: for a stage the wheels and files that the host lacks, for setup root's files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _PEM = 1000 * 1000
 """Bytes that a certificate with its chain, or a key, may have."""
 _PIECE = 128 * 1024
-"""Bytes of a wheel that are in memory at a time."""
+"""Bytes of a wheel in memory at a time."""
 
 
 def staging(
@@ -45,9 +45,9 @@ def staging(
     wheels_there: frozenset[str],
     venv_there: bool,
 ) -> Iterator[bytes]:
-    """What a stage reads: the wheels that the host lacks, then a tar.
+    """Yield the payload of a stage: the wheels that the host lacks, then a tar.
 
-    same: paths that the host links from an earlier release; gone: of that alone.
+    same: paths that the host links from an earlier release; gone: paths that only that release has.
     """
     extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
     extra["LAUNCHERS"] = listed(launchers)
@@ -64,9 +64,9 @@ def staging(
 
 
 def _sent(wheels: Iterable[Wheel]) -> Iterator[bytes]:
-    """Size, digest and name of each in a line, an empty line, and the wheels one after the other.
+    """Yield a line with size, digest and name of each wheel, an empty line, then the wheels one after the other.
 
-    They come first and one by one, so that the host keeps those that have arrived when the rest does not.
+    They come before the tar, and one by one, so that after a lost link the host keeps those that have arrived.
     """
     wheels = tuple(wheels)
     yield "".join(f"{wheel.size} {wheel.sha256} {wheel.filename}\n" for wheel in wheels).encode() + b"\n"
@@ -75,7 +75,7 @@ def _sent(wheels: Iterable[Wheel]) -> Iterator[bytes]:
 
 
 def _content(wheel: Wheel) -> Iterator[bytes]:
-    """The bytes of a wheel, as many as were counted; the host knows their digest."""
+    """Yield the bytes of a wheel, exactly as many as announced; the host checks the digest."""
     left = wheel.size
     try:
         with plain_file.opened(wheel.path) as stream:
@@ -95,13 +95,13 @@ def _unreadable(wheel: Wheel, why: str) -> LoopError:
 
 
 def _manifest(release: Release, same: frozenset[str], gone: frozenset[str]) -> dict[str, bytes]:
-    """The manifest; where most of it is on the host, what makes it of the one there, and what it is to come to.
+    """Return the manifest; or its difference from the manifest on the host, with the digest of the result.
 
-    EXECUTABLE: a file that is linked has the mode of the release that it comes from.
+    EXECUTABLE lists modes, because a linked file has the mode of the release that it comes from.
     """
     entries = release.tree.entries
     whole = archive.manifest(entries)
-    executable = "".join(f"{path}\n" for path in sorted(one.path for one in entries if one.executable)).encode()
+    executable = "".join(f"{path}\n" for path in sorted(entry.path for entry in entries if entry.executable)).encode()
     if not same:
         return {"MANIFEST": whole, "EXECUTABLE": executable}
     changed = [entry for entry in entries if entry.path not in same]
@@ -116,15 +116,15 @@ def _manifest(release: Release, same: frozenset[str], gone: frozenset[str]) -> d
 
 @cache
 def _installer() -> bytes:
-    """PyPA's `installer`, zipped from where it is installed here: pure Python, so it runs on any host."""
-    found = importlib.util.find_spec("installer")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    folder = Path(next(iter(found.submodule_search_locations)))
+    """Return PyPA's `installer` of this environment as a zip: pure Python, so it runs on any host."""
+    spec = importlib.util.find_spec("installer")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(next(iter(spec.submodule_search_locations)))
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in sorted(folder.rglob("*")):
-            # The launchers for Windows are most of its size.
+            # The launchers for Windows make up most of its size.
             if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".exe":
                 name = zipfile.ZipInfo(str(path.relative_to(folder.parent)))
                 packed.writestr(name, path.read_bytes(), zipfile.ZIP_DEFLATED)
@@ -132,7 +132,7 @@ def _installer() -> bytes:
 
 
 def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path) -> Iterator[bytes]:
-    """The tar that setup reads: root's files below their paths, and the operator's certificate."""
+    """Yield the tar that setup reads: root's files by path, and the operator's certificate."""
     extra = {file.path.lstrip("/"): file.text.encode() for file in files}
     extra["README"] = readme.encode()
     tls = service.nginx.tls if service.nginx else None
@@ -143,12 +143,12 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
 
 
 def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
-    """The tar that maintenance unpacks."""
+    """Yield the tar that maintenance unpacks."""
     return archive.pack((), files)
 
 
 def certificate(service: Service, root: Path) -> bytes | None:
-    """The operator's own certificate; None when the host makes one or needs none."""
+    """Return the operator's own certificate; None if the host makes one or needs none."""
     tls = service.nginx.tls if service.nginx else None
     return _read(root, tls.certificate, "certificate") if tls and tls.mode == "files" else None
 
@@ -173,7 +173,7 @@ def check(tls: Tls, root: Path) -> None:
 
 
 def _read(root: Path, name: str | None, what: str) -> bytes:
-    """The certificate or the key."""
+    """Return the certificate or the key."""
     path = root / Path(name or "").expanduser()
     try:
         return plain_file.read(path, _PEM)

@@ -1,4 +1,4 @@
-"""Reads what a script says: one report a line, `NONCE {"report": WORD, "text": TEXT}`. The rest is output. Pure."""
+"""Parse a script's output: a report is a line `NONCE {"report": WORD, "text": TEXT}`, the rest is output. Pure."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
 
 LINE_LIMIT = 64 * 1024
-"""Bytes of a foreign line that are kept; the rest of it is dropped."""
+"""Bytes kept of a line of output; the rest of the line is dropped."""
 
 TEXT_LIMIT = 1024 * 1024
-"""Bytes of the line of a report."""
+"""Bytes that the line of a report may have."""
 
 DATA_LIMIT = 8 * 1024 * 1024
-"""Bytes of the line of a report `data`: a file's content travels in it."""
+"""Bytes that the line of a report `data` may have: it carries a file's content."""
 
 KEPT = 64 * 1024 * 1024
-"""Bytes of reports that one script may answer in all: above that it is no answer, but an attack on memory."""
+"""Bytes that all reports of one script may have: more is an attack on memory."""
 
 REPORTS = 200_000
-"""Reports that one script may answer: each takes time to read, however short it is."""
+"""Reports that one script may send: each takes time to read, however short it is."""
 
 
 class TooMuch(LoopError):
-    """A script answered without an end."""
+    """A script sent more reports than the limits allow."""
 
     code = "too-much"
 
 
 class Report(NamedTuple):
-    """What the host's program says. word: what kind of thing it is."""
+    """A report of the host's program. word: its kind."""
 
     word: str
     text: str
 
 
 class Output(NamedTuple):
-    """A line of something else: the login shell's greeting, or of a program that ours has started (`output`)."""
+    """Another line: of the login shell's greeting, or of a program that ours has started (`output`)."""
 
     text: str
 
 
 @dataclass
 class Reader:
-    """Feed it bytes as they come, in any pieces; it yields the lines that are complete."""
+    """A parser that takes bytes in any pieces and yields the complete lines."""
 
     nonce: str
     _held: bytearray = field(default_factory=bytearray)
@@ -59,9 +59,9 @@ class Reader:
         self._data = self._head + b'{"report": "data", '
 
     def feed(self, data: bytes) -> Iterator[Report | Output]:
-        """The lines that `data` completes."""
+        """Yield the lines that `data` completes."""
         self._held += data
-        # What was searched before is not searched again: a line may come byte by byte.
+        # Search only the new bytes: a line may come byte by byte.
         while (end := self._held.find(b"\n", self._searched)) >= 0:
             line = bytes(self._held[:end])
             del self._held[: end + 1]
@@ -77,7 +77,7 @@ class Reader:
             self._held.clear()
 
     def close(self) -> Iterator[Report | Output]:
-        """What was left without an end of line: never one of our reports, which are whole or cut off."""
+        """Yield the rest without an end of line as output: a report without its end was cut off."""
         if self._held and not self._dropping:
             yield Output(self._held.decode("utf-8", "replace"))
         self._held.clear()
@@ -91,26 +91,26 @@ class Reader:
         if len(line) > self._limit(line):
             return _cut(line)
         text = line.decode("utf-8", "replace")
-        found = _report(text[len(self._head) :]) if line.startswith(self._head) else None
-        return found or Output(text.removesuffix("\r"))
+        report = _report(text[len(self._head) :]) if line.startswith(self._head) else None
+        return report or Output(text.removesuffix("\r"))
 
 
 def _report(text: str) -> Report | Output | None:
-    """What a JSON object says; None for what is no report."""
+    """Return the report in a JSON object; None for any other text."""
     try:
         value = untrusted_json.load(text, DATA_LIMIT)
     except ValueError:
         return None
-    word, told = (value.get("report"), value.get("text", "")) if isinstance(value, dict) else (None, None)
-    if not (isinstance(word, str) and isinstance(told, str)):
+    word, content = (value.get("report"), value.get("text", "")) if isinstance(value, dict) else (None, None)
+    if not (isinstance(word, str) and isinstance(content, str)):
         return None
-    # One line, of letters that can be written: part of it may go into the next script, and no shell takes a NUL.
-    word, told = (
-        one.encode("utf-8", "replace").decode().replace("\0", "\ufffd").replace("\n", " ") for one in (word, told)
+    # One line of encodable characters without NUL: part of it may go into the next script, and a shell takes no NUL.
+    word, content = (
+        part.encode("utf-8", "replace").decode().replace("\0", "\ufffd").replace("\n", " ") for part in (word, content)
     )
     if word != "output":
-        return Report(word, told)
-    return Output(told) if len(told) <= LINE_LIMIT else _cut(told.encode())
+        return Report(word, content)
+    return Output(content) if len(content) <= LINE_LIMIT else _cut(content.encode())
 
 
 def _cut(line: bytes) -> Output:
@@ -119,7 +119,7 @@ def _cut(line: bytes) -> Output:
 
 @dataclass
 class Transcript:
-    """What a script said so far: its reports by word, the last lines of its other output, and its exit status."""
+    """The result of a script so far: its reports by word, the last lines of its output, and its exit status."""
 
     reports: dict[str, list[str]] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
@@ -128,26 +128,26 @@ class Transcript:
     _count: int = 0
 
     def add(self, item: Report | Output) -> None:
-        """Keep it; TooMuch when there is no end to them."""
+        """Keep a report or a line of output; TooMuch past the limits."""
         if isinstance(item, Report):
             self._size += len(item.word) + len(item.text) + 64
             self._count += 1
             if self._size > KEPT or self._count > REPORTS:
-                raise TooMuch(f"the host answers more than {KEPT // 1024**2} MiB, or more than {REPORTS} lines",
+                raise TooMuch(f"the host reports more than {KEPT // 1024**2} MiB, or more than {REPORTS} lines",
                               next="look at it by hand: fab shell -H HOST")  # fmt: skip
             self.reports.setdefault(item.word, []).append(item.text)
         elif item.text.strip():
             self.tail.append(item.text)
 
     def all(self, word: str) -> tuple[str, ...]:
-        """The texts of all reports of this word."""
+        """Return the texts of all reports of this word."""
         return tuple(self.reports.get(word, ()))
 
     def last(self, word: str) -> str | None:
-        """The last of them."""
+        """Return the text of the last report of this word; None if there is none."""
         return self.reports[word][-1] if word in self.reports else None
 
     @property
     def ended(self) -> bool:
-        """Whether the script said that it came to its end."""
+        """True if the script reported that it reached its end."""
         return "end" in self.reports

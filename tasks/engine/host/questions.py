@@ -73,7 +73,7 @@ def drift(paths: tuple[str, ...]) -> Question:
 
 def switch(service: Service) -> Question:
     """Ask what a rollback or restart needs, and whether the guard's unit is there."""
-    return Question(files=(layout.watch_file(service),), followed=True)
+    return Question(files=(layout.guard_file(service),), followed=True)
 
 
 def status() -> Question:

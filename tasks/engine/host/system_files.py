@@ -1,4 +1,4 @@
-"""What root owns on a host for a service: units, nginx file, sudo rules. The same for every release. Pure."""
+"""Render the files that root owns for a service: units, nginx file, sudo rules; alike for every release. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.engine.host import launchers, layout, templates
 
 
 class HostFile(NamedTuple):
-    """One file of root's: absolute path, mode, whole text."""
+    """A file that root owns: absolute path, mode, whole text."""
 
     path: str
     mode: int
@@ -24,7 +24,7 @@ class HostFile(NamedTuple):
 
 
 class HostTraits(NamedTuple):
-    """What of a host decides about these files: the deploy account, nginx's account, IPv6, and where systemctl is."""
+    """The traits of a host that these files depend on: deploy account, nginx's account, IPv6, path of systemctl."""
 
     account: str
     web_account: str | None
@@ -33,7 +33,7 @@ class HostTraits(NamedTuple):
 
 
 def render(service: Service, traits: HostTraits) -> tuple[HostFile, ...]:
-    """All of them, by path."""
+    """Return root's files for a service on a host, sorted by path."""
     units = {f"/etc/systemd/system/{name}": text for name, text in _units(service, traits).items()}
     texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, traits)}
     if service.nginx:
@@ -45,12 +45,12 @@ def render(service: Service, traits: HostTraits) -> tuple[HostFile, ...]:
 
 
 def paths(service: Service, account: str) -> tuple[str, ...]:
-    """Where they lie: nothing else of a host's traits decides that."""
+    """Return the paths of root's files; of a host's traits they depend on the account alone."""
     return tuple(file.path for file in render(service, HostTraits(account, None, False)))
 
 
 def readme(service: Service) -> str:
-    """Ten lines for the operator who finds the directory."""
+    """Return the README that explains the service's directory on a host."""
     return templates.fill("host-readme", name=service.name)
 
 
@@ -79,9 +79,9 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         units.update(_process_units(service, process, values))
     if service.listen:
         values["listen"] = quote.systemd(listen_address(service))
-        # Its clients may be anywhere: whom `listen:` is open to, its address says.
+        # Clients may come from anywhere: only the address of `listen:` limits them.
         values["hardening"] = _hardening({"network"})
-        # The slots' sockets are of one or the other, and change from slot to slot when nginx comes or goes.
+        # A slot's socket has one group or the other, and the next slot another one when nginx is added or removed.
         values["socket_group"] = f"{name} {traits.web_account}" if traits.web_account else name
         units[f"{name}-listen.socket"] = templates.fill("systemd/listen.socket", **values)
         units[f"{name}-listen.service"] = templates.fill("systemd/listen.service", **values)
@@ -101,7 +101,7 @@ def _process_units(service: Service, process: Process, values: dict[str, str]) -
 
 
 def listen_address(service: Service) -> str:
-    """`listen:` as systemd and curl write it, IPv6 in brackets."""
+    """Return `listen:` as systemd and curl write it, IPv6 in brackets."""
     if service.listen is None:
         return ""
     address = f"[{service.listen.address}]" if ":" in service.listen.address else service.listen.address
@@ -109,12 +109,12 @@ def listen_address(service: Service) -> str:
 
 
 def _socket_group(service: Service, traits: HostTraits) -> str:
-    """Who may connect to a slot's socket beside the deploy account: nginx, or the proxy of `listen:`."""
+    """Return the group that may connect to a slot's socket: nginx's, or that of the proxy of `listen:`."""
     return traits.web_account or "www-data" if service.nginx else service.name
 
 
 def _hardening(needs: set[str]) -> str:
-    """The sandbox, with the parts open that `needs` names."""
+    """Return the sandbox directives, opened as far as `needs` says."""
     return templates.fill(
         "systemd/hardening.conf",
         protect_home="read-only" if "home" in needs else "yes",
@@ -127,9 +127,9 @@ def _hardening(needs: set[str]) -> str:
 
 
 def _network_policy(needs: set[str]) -> str:
-    """A network of its own; with `host` that of the host, its loopback alone; with `network` all of it.
+    """Return directives for a private network; the host's loopback alone for `host`; the whole network for `network`.
 
-    IPAccounting lets systemd say whether it can filter addresses on this host: without that there are no counters.
+    IPAccounting shows whether systemd can filter addresses on this host: if it cannot, there are no counters.
     """
     if "network" in needs:
         return "PrivateNetwork=no\n"
@@ -158,7 +158,7 @@ def _nginx(service: Service, traits: HostTraits) -> str:
     assert service.nginx is not None
     variable = service.name.replace("-", "_")
     plain = service.nginx.tls.mode == "off"
-    # An add_header of a location hides those of its server.
+    # In nginx an add_header in a location disables those of the server block, so this repeats HSTS there.
     hsts = "" if plain else '\n        add_header Strict-Transport-Security "max-age=63072000" always;'
     root = layout.root(service)
     proxy = templates.fill("nginx/proxy.conf", name=service.name, variable=variable, root=root, hsts=hsts).rstrip("\n")

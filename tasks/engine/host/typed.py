@@ -1,4 +1,4 @@
-"""Values that somebody else wrote as JSON, read as the types that they have to be of. Pure."""
+"""Read JSON from an untrusted source into the types that it must have. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 LETTERS = 70_000
-"""Of one text."""
+"""Characters of one text at most."""
 ENTRIES = 10_000
-"""Of one list or mapping."""
+"""Entries of one list or mapping at most."""
 _NUMBERS = range(2**64)
 _SHOWN = 60
 
 
 def read(kind: type[T], value: object, place: str = "") -> T:
-    """The value as a type: a named tuple of such types, text, number from 0 to 2^64 - 1, yes or no, tuple or mapping.
+    """Return the value as `kind`: str, int from 0 to 2^64 - 1, bool, or a tuple, mapping or named tuple of such types.
 
-    ValueError with the place of what is of another type, too long or too many, missing or not known. place: of this
-    value in the whole.
+    Raise ValueError with the place of a value that has another type, is too long, missing or unknown.
+    place: the place of this value in the document.
     """
-    found: T = _read(kind, value, place)
-    return found
+    typed: T = _read(kind, value, place)
+    return typed
 
 
 def _read(kind: Any, value: object, place: str) -> Any:
@@ -34,12 +34,12 @@ def _read(kind: Any, value: object, place: str) -> Any:
     if origin in (Union, UnionType):
         return _optional(arguments, value, place)
     if origin is tuple and isinstance(value, list) and len(value) <= ENTRIES:
-        return tuple(_read(arguments[0], one, f"{place}[{number}]") for number, one in enumerate(value))
+        return tuple(_read(arguments[0], item, f"{place}[{number}]") for number, item in enumerate(value))
     if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict) and len(value) <= ENTRIES:
         return {
-            _read(str, key, place): _read(arguments[1], one, f"{place}.{key[:_SHOWN]}") for key, one in value.items()
+            _read(str, key, place): _read(arguments[1], item, f"{place}.{key[:_SHOWN]}") for key, item in value.items()
         }
-    # To Python yes and no are numbers.
+    # In Python a bool is an int.
     if kind is str and isinstance(value, str) and len(value) <= LETTERS:
         return value
     if kind is bool and isinstance(value, bool):
@@ -52,7 +52,7 @@ def _read(kind: Any, value: object, place: str) -> Any:
 def _optional(arguments: tuple[Any, ...], value: object, place: str) -> Any:
     if value is None and NoneType in arguments:
         return None
-    (kind,) = (one for one in arguments if one is not NoneType)
+    (kind,) = (argument for argument in arguments if argument is not NoneType)
     return _read(kind, value, place)
 
 
@@ -71,10 +71,10 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 
 def _shown(value: object) -> str:
-    """What kind of thing it is, and its beginning."""
+    """Describe a value for a message: its type, and its beginning."""
     if isinstance(value, (list, dict)):
         return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
     if isinstance(value, str):
         return f"a text of {len(value)} letters, {value[:_SHOWN]!r}"
-    # Python writes out no number of thousands of digits.
+    # Python refuses to print an int of thousands of digits.
     return f"{value!r}" if not isinstance(value, int) or abs(value) < 2**70 else "a number that is too large"

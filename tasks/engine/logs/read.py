@@ -44,11 +44,11 @@ def past(member: Member, wanted: Wanted) -> Past:
     past = Past()
     if wanted.follow:
         # Read before the lines, so that none is missed between the two.
-        past.cursor = next((entry.cursor for entry in _entries(member, journal.newest(), _SECONDS)), None)
+        past.cursor = next((entry.cursor for entry in _entries(member, journal.newest_script(), _SECONDS)), None)
     kept: deque[Entry] = deque()
     size = 0
     newest_first, seen = wanted.last is not None, False
-    for entry in _entries(member, journal.last(member.service, wanted), _SECONDS):
+    for entry in _entries(member, journal.last_script(member.service, wanted), _SECONDS):
         if not (newest_first and seen):
             past.cursor = entry.cursor
         seen = True
@@ -68,7 +68,7 @@ def past(member: Member, wanted: Wanted) -> Past:
 
 def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
     """Yield every line after this place as it is written, without end; LinkLost when journalctl ends."""
-    for entry in _entries(member, journal.onwards(member.service, wanted, cursor)):
+    for entry in _entries(member, journal.follow_script(member.service, wanted, cursor)):
         if entry.cursor != cursor:
             yield entry
     raise LinkLost("journalctl ended", where=member.host.name)

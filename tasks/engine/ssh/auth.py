@@ -1,4 +1,4 @@
-"""How we log in: paramiko's transport, but for what it asks a host for first, whom it asks, and what it waits for."""
+"""Log in by key alone, with paramiko's transport: the types of known host keys first, one round trip less."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import threading
 from typing import Any
 
 from tasks.engine.ssh.byte_stream import Wire
-from tasks.engine.ssh.compression import Sparing
+from tasks.engine.ssh.compression import SelectiveCompressor
 from tasks.engine.ssh.host_keys import Trust
 from tasks.engine.ssh.limits import Limited
 
 
-def transport(trust: Trust) -> Any:
-    """The class of a transport over a wire. trust: the host keys that are known, whose types are asked for first."""
+def transport_class(trust: Trust) -> Any:
+    """Return the class of a transport over a wire. trust: the known host keys; it asks for their types first."""
     from paramiko import AuthenticationException, SSHException
 
-    class Asking(Limited):
+    class KeyTransport(Limited):
         asked_for_more = False
-        # What seals and encrypts in one comes first: it takes half of the time.
+        # AES-GCM first: it encrypts and authenticates in one pass, in half the time.
         _preferred_ciphers = tuple(sorted(Limited._preferred_ciphers, key=lambda name: "-gcm@" not in name))
         _compression_info = {  # noqa: RUF012 - as paramiko has it
-            name: (compressor and Sparing, decompressor)
+            name: (compressor and SelectiveCompressor, decompressor)
             for name, (compressor, decompressor) in Limited._compression_info.items()
         }
 
@@ -36,26 +36,26 @@ def transport(trust: Trust) -> Any:
             if not (self.active and self.initial_kex_done):
                 raise SSHException("No existing session")
             done = event or threading.Event()
-            self.auth_handler = handler()(self)
+            self.auth_handler = handler_class()(self)
             self.auth_handler.auth_publickey(username, key, done)
             return [] if event else self.auth_handler.wait_for_response(done)
 
         def auth_interactive_dumb(self, *_: Any) -> Any:
             self.asked_for_more = True
-            raise AuthenticationException("nobody is asked for a password")
+            raise AuthenticationException("this program asks for no password")
 
-    return Asking
+    return KeyTransport
 
 
-def handler() -> Any:
-    """Asks for the service and shows the key in one go, where paramiko waits a round trip between the two.
+def handler_class() -> Any:
+    """Return a handler that requests the service and sends the key at once; paramiko waits a round trip in between.
 
-    A server that does not let people log in hangs up on either (RFC 4253, section 10), so there is nothing to wait for.
+    A server that refuses the service disconnects (RFC 4253, section 10), so there is no answer to wait for.
     """
     from paramiko import Message
     from paramiko.auth_handler import AuthHandler
 
-    class Prompt(AuthHandler):  # type: ignore[misc]  # paramiko is untyped
+    class EagerHandler(AuthHandler):  # type: ignore[misc]  # paramiko is untyped
         def _request_auth(self) -> None:
             super()._request_auth()
             accepted = Message()
@@ -64,6 +64,6 @@ def handler() -> Any:
             super()._parse_service_accept(accepted)
 
         def _parse_service_accept(self, m: Any) -> None:
-            """What it says has been taken for granted."""
+            """Ignore the server's answer: `_request_auth` has assumed it."""
 
-    return Prompt
+    return EagerHandler

@@ -1,4 +1,4 @@
-"""The way to a port: a TCP connection, a channel of a jump host or a ProxyCommand. What the other end says is kept."""
+"""Open a byte stream to a port: a TCP connection, a jump host's channel or a ProxyCommand. Keep how the peer began."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from typing import IO, Any
 from tasks.engine.ssh.ssh_config import Endpoint, Options
 
 LINK_SECONDS = 15
-"""How long a peer may keep silent where it has to answer."""
+"""Seconds that a peer may take to answer."""
 STUCK_SECONDS = 120
-"""How long a peer may take nothing. TCP gives up sooner; a ProxyCommand and a channel of a jump host never do."""
-_HEARD, _COMPLAINED = 1024, 4096
+"""Seconds that a peer may accept no data. TCP gives up sooner; a ProxyCommand and a jump host's channel never do."""
+_GREETING, _STDERR = 1024, 4096
 _UNSENT = 256 * 1024
-"""Bytes at most that wait in the kernel for their turn on the link."""
+"""Unsent bytes that the kernel holds at most."""
 
 
 class Wire:
-    """A stream of bytes that remembers how the other end began: who refuses us often says why before it hangs up.
+    """A byte stream that keeps the peer's first bytes: a server that refuses us often says why before it hangs up.
 
-    Paramiko takes it for a socket. prompt: acknowledge at once; ended: whether the other end has hung up;
-    transport: who speaks SSH over it.
+    Paramiko uses it as a socket. prompt: acknowledge each packet at once
+    ended: whether the peer has hung up; transport: the SSH transport over it
     """
 
     def __init__(self, stream: Any, errors: IO[bytes] | None = None, *, prompt: bool = False) -> None:
         self._stream, self._prompt = stream, prompt
-        self._complained = bytearray()
+        self._stderr = bytearray()
         self._listener: threading.Thread | None = None
         if errors:
-            self._listener = threading.Thread(target=_keep_last, args=(errors, self._complained), daemon=True)
+            self._listener = threading.Thread(target=_keep_last, args=(errors, self._stderr), daemon=True)
             self._listener.start()
-        self._heard = b""
+        self._first = b""
         self._closed = False
         self._stuck_since = 0.0
-        self._after: list[Callable[[], object]] = []
+        self._at_close: list[Callable[[], object]] = []
         self.ended = False
         self.transport: Any = None
 
@@ -50,23 +50,23 @@ class Wire:
         return getattr(self._stream, name)
 
     def recv(self, size: int) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         try:
             data: bytes = self._stream.recv(size)
             if self._prompt:
-                # sshd leaves Nagle's algorithm on: each small packet waits for word of the one before, and we would
-                # wait up to 40 ms with it. The kernel forgets this at every turn.
+                # sshd leaves Nagle's algorithm on: a small packet waits until we acknowledge the one before, which
+                # takes up to 40 ms without this option. The kernel resets it after each use.
                 self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except ConnectionError:
             self.ended = True
             raise
         self.ended = not data
-        if len(self._heard) < _HEARD:
-            self._heard += data
+        if len(self._first) < _GREETING:
+            self._first += data
         return data
 
     def send(self, data: bytes) -> int:
-        """Hand on some of these bytes; ConnectionError where the other end has taken none for too long."""
+        """Send some of these bytes, return how many; ConnectionError if the peer accepted none for too long."""
         try:
             sent: int = self._stream.send(data)
         except TimeoutError:
@@ -78,59 +78,59 @@ class Wire:
         return sent
 
     def close(self) -> None:
-        """End it, and what was there for it alone."""
+        """Close the stream and everything added by `on_close`."""
         self._closed = True
-        # While a thread still reads from it, a close alone does not reach the other end.
-        # A channel of a jump host that is gone cannot say goodbye.
+        # While a thread reads from the socket, close() alone does not reach the peer. Errors: the channel of a lost
+        # jump host can send nothing.
         for end in (partial(self._stream.shutdown, socket.SHUT_RDWR), self._stream.close):
             with suppress(OSError, EOFError):
                 end()
-        after, self._after = self._after, []
-        for further in after:
-            further()
+        ends, self._at_close = self._at_close, []
+        for end in ends:
+            end()
 
-    def then(self, end: Callable[[], object]) -> None:
-        """Something that ends with it."""
-        self._after.append(end)
+    def on_close(self, end: Callable[[], object]) -> None:
+        """Call `end` when this stream is closed; at once if it is closed already."""
+        self._at_close.append(end)
         if self._closed:
             self.close()
 
     @property
-    def speaks(self) -> bool:
-        """Whether the other end has named itself as an SSH server does."""
-        return any(line.startswith(b"SSH-") for line in self._heard.splitlines())
+    def is_ssh(self) -> bool:
+        """True if the peer has sent its SSH version."""
+        return any(line.startswith(b"SSH-") for line in self._first.splitlines())
 
     @property
-    def heard(self) -> str:
-        """What it said before that: nothing, as a rule."""
-        lines = self._heard.decode("utf-8", "replace").splitlines()
-        said = takewhile(lambda line: not line.startswith("SSH-"), lines[:3])
-        return " ".join(line.strip() for line in said).strip()[:200]
+    def greeting(self) -> str:
+        """The text that the peer sent before its SSH version, usually empty."""
+        lines = self._first.decode("utf-8", "replace").splitlines()
+        before = takewhile(lambda line: not line.startswith("SSH-"), lines[:3])
+        return " ".join(line.strip() for line in before).strip()[:200]
 
     @property
-    def complaint(self) -> tuple[str, ...]:
+    def stderr(self) -> tuple[str, ...]:
         """The last lines that a ProxyCommand wrote to its standard error."""
         if self._listener:
-            # Of a program that has ended this is all. What it left behind may hold it open.
+            # One second only: a child of an ended program may keep its standard error open.
             self._listener.join(1)
-        return tuple(self._complained.decode("utf-8", "replace").splitlines()[-3:])
+        return tuple(self._stderr.decode("utf-8", "replace").splitlines()[-3:])
 
 
 def _keep_last(errors: IO[bytes], kept: bytearray) -> None:
-    """Read it all, so that nobody waits for it, and keep the end: a host may be behind what a ProxyCommand says."""
+    """Read everything, so that the program never blocks, and keep the end: a host may control how much comes."""
     with errors:
         while data := os.read(errors.fileno(), 65536):
             kept += data
-            del kept[:-_COMPLAINED]
+            del kept[:-_STDERR]
 
 
-def tcp(endpoint: Endpoint, options: Options) -> Wire:
-    """A socket without Nagle's delay, which costs 40 ms a channel, and with an end for a peer that is gone."""
+def open_tcp(endpoint: Endpoint, options: Options) -> Wire:
+    """Connect without Nagle's delay, which costs 40 ms a channel, and with keepalives that detect a dead peer."""
     sock = socket.create_connection((endpoint.hostname, endpoint.port), timeout=options.connect_timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        # Behind an upload on a slow link the word that keeps the lock of the run would wait for megabytes.
+        # Without this, on a slow link, the message that keeps the run lock would wait behind megabytes of an upload.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * LINK_SECONDS)
@@ -140,10 +140,10 @@ def tcp(endpoint: Endpoint, options: Options) -> Wire:
     return Wire(sock, prompt=hasattr(socket, "TCP_QUICKACK"))
 
 
-def proxied(command: str) -> Wire:
-    """The two ends of a program, run by the user's shell as ssh would.
+def run_proxy(command: str) -> Wire:
+    """Run a ProxyCommand by the user's shell, as ssh does; return the stream of its input and output.
 
-    In a session of its own: Ctrl-C is for us, who let a host under way finish, and a password cannot be asked for.
+    It has its own session: Ctrl-C reaches only us, since we let a host finish, and it cannot ask for a password.
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -159,5 +159,5 @@ def proxied(command: str) -> Wire:
             process.wait(1)
 
     line = Wire(ours, process.stderr)
-    line.then(end)
+    line.on_close(end)
     return line

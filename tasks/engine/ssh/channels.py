@@ -1,4 +1,4 @@
-"""The channels of one connection: a command each, begun with as few round trips as SSH lets it."""
+"""Open channels over one connection, each with one command, in as few round trips as SSH allows."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from tasks.engine.ssh.ssh_config import Endpoint, Options
 
 
 class Begun(NamedTuple):
-    """What runs on a channel: a command line, and what it is sent first."""
+    """The command line that a channel runs, and the first bytes of its input."""
 
     line: str
     first: bytes = b""
 
 
 class _Opened(NamedTuple):
-    """A channel, and what has begun on it: nothing as long as it is only open."""
+    """An open channel, and what runs on it; None if nothing has begun."""
 
     channel: Any
     begun: Begun | None
 
 
-class Line:
-    """A connection to a host and the channels on it: the next one is opened while the last is still used.
+class SharedConnection:
+    """A connection to a host with its channels. It opens the next channel while the last one is still in use.
 
-    A round trip less for each script, and one more where its shell is begun ahead as well: sshd reads nothing for a
-    command before that has begun. Where sshd allows one session a connection (MaxSessions), and the lock of the run has
-    it, every further channel has a connection of its own.
+    That saves a round trip for each script, and another where the next shell is started ahead too: sshd reads no input
+    for a command before the command has started. If sshd allows one session a connection (MaxSessions) and the run lock
+    uses it, each further channel gets a new connection.
     """
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
@@ -42,22 +42,22 @@ class Line:
 
     @property
     def active(self) -> bool:
-        """Whether the connection is up, as far as we know."""
+        """True if the connection is up, as far as paramiko knows."""
         return bool(self._connection.transport.is_active())
 
     def close(self) -> None:
-        """End the connection, and with it all its channels."""
+        """Close the connection with all its channels."""
         self._connection.close()
 
-    def session(self, begun: Begun, *, followed: bool) -> tuple[Any, Any]:
-        """A channel on which this has begun, its output and errors in one stream, and what to close after it.
+    def open_channel(self, begun: Begun, *, followed: bool) -> tuple[Any, Any]:
+        """Return a channel on which this command has begun, and the object to close after use.
 
-        followed: the same is wanted once more after this.
+        Output and errors come in one stream. followed: the caller wants the same command once more after this one.
         """
         from paramiko import ChannelException
 
         try:
-            channel = self._waiting(begun) or _open(self._connection, begun).channel
+            channel = self._take_ahead(begun) or _open(self._connection, begun).channel
             self._next = run_in_thread(partial(_open, self._connection, begun if followed else None))
             return channel, channel
         except ChannelException:
@@ -68,30 +68,30 @@ class Line:
                 further.close()
                 raise
 
-    def _waiting(self, begun: Begun) -> Any:
-        """The channel that was opened ahead, with this begun on it; None where there is none that will do."""
+    def _take_ahead(self, begun: Begun) -> Any:
+        """Return the channel that was opened ahead, with this command begun; None if there is none that fits."""
         from paramiko import ChannelException
 
         ahead, self._next = self._next, None
         try:
-            found = ahead.result(2 * LINK_SECONDS) if ahead else None
+            opened = ahead.result(2 * LINK_SECONDS) if ahead else None
         except FutureTimeout:
             raise TimeoutError("no channel was opened") from None
         except ChannelException:
-            # It was asked for while another was there.
+            # sshd refused it (MaxSessions) because another channel was open then.
             return None
-        if found is None or found.channel.closed:
+        if opened is None or opened.channel.closed:
             return None
-        if found.begun is None:
-            _begin(found.channel, begun)
-        elif found.begun != begun:
-            found.channel.close()
+        if opened.begun is None:
+            _begin(opened.channel, begun)
+        elif opened.begun != begun:
+            opened.channel.close()
             return None
-        return found.channel
+        return opened.channel
 
 
 def within(channel: Any, deadline: float) -> None:
-    """Let the next wait of a channel end at the deadline; TimeoutError past it, however much comes without a pause."""
+    """Let the channel's next read end at the deadline; TimeoutError once it has passed, even while data still comes."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -99,9 +99,9 @@ def within(channel: Any, deadline: float) -> None:
 
 
 def status(channel: Any, deadline: float) -> int:
-    """The exit status of a command whose output has ended, -1 where the link was lost; TimeoutError where none is told.
+    """Return the exit status of a command whose output has ended, -1 if the link was lost; TimeoutError if none comes.
 
-    A host that lies, or a login shell that closes its output and lives on, may never tell one: the wait ends at the
+    A hostile host, or a login shell that closes its output and lives on, may never send one: the wait ends at the
     deadline, and LINK_SECONDS after the output at the latest. (Paramiko's own call for this has no limit.)
     """
     left = min(LINK_SECONDS, deadline - time.monotonic())
@@ -120,9 +120,9 @@ def _open(connection: Any, begun: Begun | None) -> _Opened:
 
 
 def _begin(channel: Any, begun: Begun) -> None:
-    """Run a command line on a channel, without waiting to hear that it has begun: what it reads is sent at once.
+    """Run a command line on a channel and send its first input, without waiting for sshd to confirm the start.
 
-    A refusal closes the channel, which is seen when it is read. Paramiko has no call for this: the wait is left out.
+    A refusal closes the channel; the reader sees that. Paramiko has no call for this, so we disable its wait.
     """
     channel._wait_for_event = lambda: None
     channel.exec_command(begun.line)
@@ -130,8 +130,8 @@ def _begin(channel: Any, begun: Begun) -> None:
     try:
         channel.sendall(begun.first)
     except TimeoutError:
-        # It opens channels, and takes nothing on them.
+        # The host opens channels, but accepts no data on them.
         raise
     except OSError:
-        # A channel that was refused meanwhile is told from one that was not when it is read.
+        # sshd may have refused the channel meanwhile; the reader finds out.
         return

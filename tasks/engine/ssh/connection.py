@@ -1,7 +1,7 @@
-"""The only way to a host: one hardened SSH connection for a whole run.
+"""Open the hardened SSH connection that a whole run uses: the only way to a host.
 
-Fabric and paramiko verify no host key by themselves, wait an hour for a channel, and leave Nagle's algorithm on; every
-Connection, jump hosts included, comes from `_connection`, which mends all of that.
+Fabric and paramiko verify no host key by themselves, wait an hour for a channel, and leave Nagle's algorithm on.
+`_connection` fixes all three, and makes every Connection, to jump hosts too.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
 _Made = TypeVar("_Made")
 
-# It prints tracebacks of what is reported here in a sentence.
+# Paramiko logs tracebacks of errors that we report in a sentence.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-# What paramiko still offers and nobody should take.
+# Weak algorithms that paramiko still offers.
 _DISABLED = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-sha1", "hmac-md5", "hmac-sha1-96", "hmac-md5-96"],
-    # It would inflate what comes before the host's key is judged.
+    # Plain zlib would inflate data before the host key is checked.
     "compression": ["zlib"],
 }
 _WAITS = (0.25, 0.5, 1.0)
 """Seconds before each further attempt at a port that hung up at once."""
 
-# An sshd lets few be about to log in at the same time (MaxStartups), and that of a jump host meets the whole fleet.
+# sshd limits unauthenticated connections (MaxStartups), and a jump host's sshd gets those of the whole fleet.
 _AT_A_TIME = 2
 _turns: defaultdict[tuple[str, int], threading.Semaphore] = defaultdict(lambda: threading.Semaphore(_AT_A_TIME))
 _guard = threading.Lock()
 
 
 def connect(endpoint: Endpoint, options: Options) -> Any:
-    """An open Connection to a host that was proven to be the one we know; Unreachable otherwise."""
+    """Return an open Connection to a host whose key was verified; Unreachable otherwise."""
 
     credentials = _credentials(endpoint)
 
@@ -62,11 +62,11 @@ def connect(endpoint: Endpoint, options: Options) -> Any:
 
 
 def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
-    """The key that a host shows, asked for without sending anything about us."""
+    """Return the key that a host offers, without sending a user name or key of ours."""
     endpoint = resolve(host, options)
 
     def ask(line: Wire) -> PKey:
-        transport = auth.transport(host_keys.known(endpoint))(line)
+        transport = auth.transport_class(host_keys.load_trust(endpoint))(line)
         try:
             transport.start_client(timeout=options.connect_timeout)
             return transport.get_remote_server_key()
@@ -77,7 +77,7 @@ def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
 
 
 def _reached(endpoint: Endpoint, options: Options, shake: Callable[[Wire], _Made]) -> _Made:
-    """What `shake` makes of a wire to the endpoint; a port that hangs up at once is tried again, and that is told."""
+    """Return the result of `shake` on a wire to the endpoint; report and retry a port that hangs up at once."""
     hop = before(endpoint, options)
     gateway = connect(hop, options) if hop else None
     try:
@@ -101,7 +101,7 @@ def _turn(endpoint: Endpoint) -> threading.Semaphore:
 
 
 def _tried(endpoint: Endpoint, options: Options, gateway: Any, shake: Callable[[Wire], _Made]) -> _Made:
-    """One attempt; whatever can go wrong on it, as one sentence with the way on."""
+    """Make one attempt; turn any failure into one sentence with the next step."""
     from paramiko import SSHException
 
     line = None
@@ -113,7 +113,7 @@ def _tried(endpoint: Endpoint, options: Options, gateway: Any, shake: Callable[[
         except (OSError, EOFError, SSHException, ValueError) as error:
             raise connect_errors.explain(endpoint, options, error, line) from error
         if gateway:
-            line.then(gateway.close)
+            line.on_close(gateway.close)
         undo.pop_all()
     return made
 
@@ -122,20 +122,21 @@ def _line(endpoint: Endpoint, options: Options, gateway: Any) -> Wire:
     if gateway:
         to = (endpoint.hostname, endpoint.port)
         return Wire(gateway.transport.open_channel("direct-tcpip", to, ("", 0), timeout=options.connect_timeout))
-    return byte_stream.proxied(endpoint.proxy_command) if endpoint.proxy_command else byte_stream.tcp(endpoint, options)
+    command = endpoint.proxy_command
+    return byte_stream.run_proxy(command) if command else byte_stream.open_tcp(endpoint, options)
 
 
 def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: Mapping[str, Any]) -> Any:
-    """The one place that makes a Connection."""
+    """Make a Connection; no other code does."""
     from fabric import Config, Connection
     from paramiko import SSHConfig
 
-    trust = host_keys.known(endpoint)
+    trust = host_keys.load_trust(endpoint)
     connection = Connection(
         host=endpoint.hostname,
         user=endpoint.user,
         port=endpoint.port,
-        # Neither ~/.ssh/config, which `ssh -G` has read, nor files of Fabric decide about a connection.
+        # An empty config: `ssh -G` has read ~/.ssh/config already, and Fabric's files must not change a connection.
         config=Config(ssh_config=SSHConfig(), lazy=True),
         connect_timeout=options.connect_timeout,
         connect_kwargs={
@@ -144,15 +145,15 @@ def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: M
             "banner_timeout": options.connect_timeout,
             "auth_timeout": 30,
             "channel_timeout": LINK_SECONDS,
-            # A deploy is a hundred kilobytes of shell text: a fifth of them on the way.
+            # The host's program and the steps are text, which compresses to a fifth.
             "compress": True,
             "disabled_algorithms": _DISABLED,
-            "transport_factory": auth.transport(trust),
+            "transport_factory": auth.transport_class(trust),
             "sock": line,
             **credentials,
         },
     )
-    # Paramiko is told of no key, so that this is asked about every one.
+    # Paramiko gets no known keys, so it passes every host key to this policy.
     connection.client.set_missing_host_key_policy(_policy(endpoint, trust))
     return connection
 
@@ -160,15 +161,15 @@ def _connection(endpoint: Endpoint, options: Options, line: Wire, credentials: M
 def _policy(endpoint: Endpoint, trust: Trust) -> Any:
     from paramiko import MissingHostKeyPolicy
 
-    class Judge(MissingHostKeyPolicy):  # type: ignore[misc]  # paramiko is untyped
+    class Verify(MissingHostKeyPolicy):  # type: ignore[misc]  # paramiko is untyped
         def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:  # noqa: ARG002 - paramiko's signature
-            host_keys.judge(endpoint, trust, key)
+            host_keys.verify(endpoint, trust, key)
 
-    return Judge()
+    return Verify()
 
 
 def _credentials(endpoint: Endpoint) -> dict[str, Any]:
-    """One key where we know which; the agent is asked for exactly that one, and for all only when none is named."""
+    """Return the one key to use, from the agent if it holds it; all of the agent's keys only if none is named."""
     held = _agent_keys() if os.environ.get("SSH_AUTH_SOCK") else []
     for path in endpoint.identities:
         public = path.with_name(path.name + ".pub")

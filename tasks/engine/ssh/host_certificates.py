@@ -1,4 +1,4 @@
-"""Certificates of hosts, as OpenSSH judges them: who signed, for which host, and for how long. Reads nothing itself."""
+"""Check a host's certificate as OpenSSH does: its signer, its host names, its dates. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FOREVER = 2**64 - 1
 
 
 def flaw(kind: str, blob: bytes, name: str, authorities: Collection[bytes], now: float) -> str | None:
-    """Why the certificate says nothing about this host; None when it vouches for it.
+    """Return why the certificate does not vouch for this host; None if it does.
 
-    kind, blob: as the host shows it; authorities: public keys; now: seconds since 1970.
+    kind, blob: as the host sent them; authorities: public keys; now: seconds since 1970.
     """
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import SSHCertificateType, load_ssh_public_identity
@@ -38,7 +38,7 @@ def flaw(kind: str, blob: bytes, name: str, authorities: Collection[bytes], now:
         return f"it has options that are not known here: {b', '.join(shown.critical_options).decode(errors='replace')}"
     if not any(_fits(principal.decode("utf-8", "replace"), name) for principal in shown.valid_principals):
         names = b", ".join(shown.valid_principals).decode("utf-8", "replace")
-        return f"it is for {names or 'nobody'}, not for {name}"
+        return f"it is for {names or 'no host'}, not for {name}"
     if now < shown.valid_after:
         return f"it is not valid before {_date(shown.valid_after)}"
     if now >= shown.valid_before and shown.valid_before != _FOREVER:
@@ -54,7 +54,7 @@ def _signer(shown: SSHCertificate) -> bytes:
 
 
 def _signed_with_sha1(shown: SSHCertificate, blob: bytes) -> bool:
-    """The name of the algorithm stands before the length and the bytes of the signature, which end it."""
+    """Return whether the signature uses SHA-1: the blob ends with the algorithm's name, a length, the signature."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     signer = shown.signature_key()
@@ -62,7 +62,7 @@ def _signed_with_sha1(shown: SSHCertificate, blob: bytes) -> bool:
 
 
 def _fits(principal: str, name: str) -> bool:
-    """With `*` and `?`, as OpenSSH takes the names of hosts."""
+    """Match with `*` and `?`, as OpenSSH matches host names."""
     pattern = re.escape(principal.lower()).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(pattern, name.lower(), re.DOTALL) is not None
 

@@ -1,6 +1,6 @@
-"""Whether a host is who it was: pins of hosts.yaml first, else known_hosts. Nothing unknown is ever accepted.
+"""Verify a host's key: against the pin in hosts.yaml, else against known_hosts. No unknown key is ever accepted.
 
-A key counts when it is written there, or when the host shows a certificate of it by an authority that is.
+A key is trusted if it is listed there, or if the host sends a certificate for it from an authority listed there.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tasks.engine.ssh import host_certificates
 from tasks.engine.ssh.ssh_config import Endpoint
 
 _LIMIT = 64 * 1000 * 1000
-"""Bytes of a file of keys: known_hosts, or those that were revoked."""
+"""Bytes that known_hosts, or a file of revoked keys, may have."""
 
 
 class Trust(NamedTuple):
-    """What is known of a host: its keys, those that were revoked, where that is written, and who may vouch for it."""
+    """A host's known keys, the revoked keys, the file that lists them, and the authorities that may vouch for it."""
 
     keys: tuple[PKey, ...]
     revoked: tuple[bytes, ...]
@@ -38,30 +38,30 @@ class Trust(NamedTuple):
     authorities: tuple[bytes, ...] = ()
 
     def rank(self, algorithm: str) -> int:
-        """How soon to ask a host for a key of this kind: first for what can be judged."""
+        """Return the place of a key type in the order of preference: types that can be verified come first."""
         if algorithm.endswith("-cert-v01@openssh.com"):
             return 0 if self.authorities else 3
         kind = "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
         return 1 if kind in {key.get_name() for key in self.keys} else 2
 
 
-def known(endpoint: Endpoint) -> Trust:
-    """A pin decides alone; without one, every known_hosts file that OpenSSH would read."""
+def load_trust(endpoint: Endpoint) -> Trust:
+    """Return the pin alone if there is one, else the entries of every known_hosts file that OpenSSH would read."""
     if endpoint.pin:
         return Trust((_key(*endpoint.pin.split()[:2]),), (), "host_key in hosts.yaml")
-    found: dict[str | None, list[PKey]] = {None: [], "@revoked": [], "@cert-authority": []}
+    keys: dict[str | None, list[PKey]] = {None: [], "@revoked": [], "@cert-authority": []}
     for path in endpoint.known_hosts:
         for marker, names, key in _entries(path):
-            # As for OpenSSH, what an authority vouches for is a host, on whatever port.
-            about = _names(names, endpoint.known_as)
-            if about or (marker == "@cert-authority" and _names(names, endpoint.alias or endpoint.hostname)):
-                found.setdefault(marker, []).append(key)
-    revoked = tuple(key.asbytes() for key in found["@revoked"])
+            # As in OpenSSH, an authority vouches for a host name, whatever the port.
+            matches = _names(names, endpoint.known_as)
+            if matches or (marker == "@cert-authority" and _names(names, endpoint.alias or endpoint.hostname)):
+                keys.setdefault(marker, []).append(key)
+    revoked = tuple(key.asbytes() for key in keys["@revoked"])
     return Trust(
-        tuple(key for key in found[None] if key.asbytes() not in revoked),
+        tuple(key for key in keys[None] if key.asbytes() not in revoked),
         revoked,
         " ".join(str(path) for path in endpoint.known_hosts[:1]) or "known_hosts",
-        tuple(key.asbytes() for key in found["@cert-authority"]),
+        tuple(key.asbytes() for key in keys["@cert-authority"]),
     )
 
 
@@ -70,11 +70,11 @@ def _key(kind: str, encoded: str) -> PKey:
 
 
 def _entries(path: Path) -> Iterable[tuple[str | None, list[str], PKey]]:
-    """Marker, names and key of each line. Paramiko knows no markers, so they are taken off here."""
+    """Yield marker, names and key of each line. Paramiko knows no markers, so this removes them."""
     try:
         lines = plain_file.read(path, _LIMIT).decode(errors="replace").splitlines()
     except plain_file.NotPlain as error:
-        # That is how ssh is told to know nobody.
+        # /dev/null is the usual setting for an empty known_hosts.
         if str(path) == os.devnull:
             return
         raise _unreadable(path, error) from error
@@ -102,8 +102,8 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
 
 
 def _names(patterns: Iterable[str], name: str) -> bool:
-    """Whether a line is about this name, as OpenSSH reads it: paramiko knows no `*`, no `?` and no `!`."""
-    found = False
+    """Return whether a line's patterns match this name, as in OpenSSH: paramiko knows no `*`, no `?` and no `!`."""
+    matched = False
     for pattern in patterns:
         if pattern.startswith("|1|"):
             fits = HostKeys.hash_host(name, pattern) == pattern
@@ -112,28 +112,28 @@ def _names(patterns: Iterable[str], name: str) -> bool:
             fits = re.fullmatch(plain, name.lower()) is not None
         if fits and pattern.startswith("!"):
             return False
-        found = found or fits
-    return found
+        matched = matched or fits
+    return matched
 
 
 def fingerprint(key: PKey) -> str:
-    """As OpenSSH shows it."""
+    """Return the type and SHA-256 fingerprint of a key, as OpenSSH shows them."""
     digest = hashlib.sha256(key.asbytes()).digest()
     return f"{key.get_name()} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
-def compare(endpoint: Endpoint, key: PKey, wanted: str) -> None:
-    """Nothing when the key has this fingerprint (SHA256:...); otherwise Unreachable with what it has."""
+def verify_fingerprint(endpoint: Endpoint, key: PKey, wanted: str) -> None:
+    """Raise Unreachable, with the real fingerprint, unless the key has this one (SHA256:...)."""
     if fingerprint(key).split()[1] != wanted:
         way = f"find out who answers there; or ask the host for that of its {key.get_name()} key. Nothing was recorded"
         raise _refusal(endpoint, key, f"the host key has another fingerprint than {wanted}", way)
 
 
-def judge(endpoint: Endpoint, trust: Trust, key: PKey) -> None:
-    """Nothing when the key is one we know, or is vouched for; otherwise Unreachable with what it is and the way on."""
+def verify(endpoint: Endpoint, trust: Trust, key: PKey) -> None:
+    """Raise Unreachable, with the key and the next step, unless the key is known or an authority vouches for it."""
     if key.asbytes() in trust.revoked or any(_revokes(path, endpoint, key) for path in endpoint.revoked):
         raise _refusal(endpoint, key, "this host key is revoked", "find out who answers there: nothing was sent")
-    if any(key.asbytes() == one.asbytes() for one in trust.keys):
+    if any(key.asbytes() == known.asbytes() for known in trust.keys):
         return
     flaw = _flaw(endpoint, trust, key)
     if trust.authorities and not flaw:
@@ -141,18 +141,18 @@ def judge(endpoint: Endpoint, trust: Trust, key: PKey) -> None:
     trusting = f"ssh -p {endpoint.port} {endpoint.user}@{endpoint.asked}, which records it after a yes"
     trusting = trusting if endpoint.behind else f"fab hosts --trust {endpoint.name}"
     if trust.keys:
-        told = f"the host key has changed: {trust.source} has {', '.join(map(fingerprint, trust.keys))}"
+        message = f"the host key has changed: {trust.source} has {', '.join(map(fingerprint, trust.keys))}"
         forget = "change the pin" if endpoint.pin else f"ssh-keygen -R '{endpoint.known_as}'"
-        raise _refusal(endpoint, key, told, f"find out why; if it is right, {forget}, then: {trusting}")
+        raise _refusal(endpoint, key, message, f"find out why; if it is right, {forget}, then: {trusting}")
     if trust.authorities:
-        told = f"an authority vouches for this host, and what the host shows is not enough: {flaw}"
+        message = f"an authority vouches for this host, and what the host shows is not enough: {flaw}"
         way = f"mend HostCertificate in its sshd_config, or compare the key there and take it for itself: {trusting}"
-        raise _refusal(endpoint, key, told, way)
+        raise _refusal(endpoint, key, message, way)
     raise _refusal(endpoint, key, "the host key is unknown", trusting)
 
 
 def _flaw(endpoint: Endpoint, trust: Trust, key: PKey) -> str | None:
-    """Why no authority that we know vouches for this key."""
+    """Return why no known authority vouches for this key; None if one does."""
     shown = key.public_blob
     if shown is None:
         return "a key without a certificate"
@@ -162,7 +162,7 @@ def _flaw(endpoint: Endpoint, trust: Trust, key: PKey) -> str | None:
 
 
 def _revokes(path: Path, endpoint: Endpoint, key: PKey) -> bool:
-    """Whether a file of RevokedHostKeys has the key, or who signed it. One that cannot be read refuses everybody."""
+    """Return whether a RevokedHostKeys file lists the key or its authority. An unreadable file refuses every host."""
     certificate = key.public_blob.key_blob if key.public_blob is not None else b""
     try:
         text = plain_file.read(path, _LIMIT)
@@ -171,10 +171,10 @@ def _revokes(path: Path, endpoint: Endpoint, key: PKey) -> bool:
         lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith(b"#")]
         listed = [base64.b64decode(words[1]) for words in lines if len(words) > 1]
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        told = f"RevokedHostKeys of ssh_config cannot be asked: {error}"
-        raise _refusal(endpoint, key, told, f"see to {path}") from error
-    # The key of who signed is a part of the certificate.
-    return any(one == key.asbytes() or one in certificate for one in listed)
+        message = f"RevokedHostKeys of ssh_config cannot be asked: {error}"
+        raise _refusal(endpoint, key, message, f"see to {path}") from error
+    # The certificate contains the authority's key.
+    return any(revoked == key.asbytes() or revoked in certificate for revoked in listed)
 
 
 def _in_krl(path: Path, key: PKey) -> bool:
@@ -183,19 +183,19 @@ def _in_krl(path: Path, key: PKey) -> bool:
     with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:
         file.write(f"{kind} {base64.b64encode(blob).decode()}\n")
         file.flush()
-        asked = ["ssh-keygen", "-Q", "-f", str(path), file.name]
-        answer = subprocess.run(asked, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        command = ["ssh-keygen", "-Q", "-f", str(path), file.name]
+        answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if answer.returncode and "REVOKED" not in answer.stdout:
         raise subprocess.SubprocessError(answer.stderr.strip())
     return answer.returncode != 0
 
 
-def _refusal(endpoint: Endpoint, key: PKey, told: str, way: str) -> LoopError:
-    return Unreachable(told, where=endpoint.place, next=way, code="host-key", detail=(f"offered: {fingerprint(key)}",))
+def _refusal(endpoint: Endpoint, key: PKey, why: str, way: str) -> LoopError:
+    return Unreachable(why, where=endpoint.place, next=way, code="host-key", detail=(f"offered: {fingerprint(key)}",))
 
 
 def record(endpoint: Endpoint, key: PKey) -> Path:
-    """Add the key to the user's known_hosts, and return that file."""
+    """Add the key to the user's known_hosts; return the path of that file."""
     path = endpoint.known_hosts[0] if endpoint.known_hosts else Path("~/.ssh/known_hosts").expanduser()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = f"{endpoint.known_as} {key.get_name()} {key.get_base64()}\n"

@@ -1,8 +1,7 @@
 """The one seam to a host: `execute(script, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
 
-A script goes over standard input, its length in a line before it, so that the command line is the same few plain
-characters for any login shell (sh, fish, csh) and any script, no argument limit applies, and `ps` shows nothing. Then
-come the four lines of the run, then the payload.
+Standard input carries the script, its length in a line before it, then the four lines of the run, then the payload. So
+the command line is the same for any login shell (sh, fish, csh), has no length limit, and `ps` shows none of it.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 Sink = Callable[[Report | Output], None]
 
 BLOCK = 32 * 1024 - 64
-"""Bytes that go into one packet: sshd takes packets of 32 kB, and paramiko leaves room for a header."""
+"""Bytes that fit into one packet: sshd takes packets of 32 kB, and paramiko leaves room for a header."""
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Whatever a login sets: `head` is found."""
+"""Finds `head`, whatever PATH the login sets."""
 _PLAIN = ("/usr/bin/env", "LC_ALL=C", _PATH)
-"""The same for who becomes somebody else first: what sudo says is read here, in English."""
+"""The same for `become`; in English, because script_errors reads sudo's messages."""
 
 
 class Run(NamedTuple):
@@ -38,49 +37,49 @@ class Run(NamedTuple):
 
 
 class LinkLost(LoopError):
-    """The connection ended before the script did: what it did is unknown, and has to be read back."""
+    """The connection ended before the script did: its effects are unknown until the facts are read again."""
 
     code = "link-lost"
 
 
 class Session(Protocol):
-    """Something that runs scripts on one host."""
+    """A way to run scripts on one host."""
 
     def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        """Run it to its end and return what it said; LinkLost when the end was not seen."""
+        """Run the script to its end and return its transcript; LinkLost if the end was not seen."""
         ...
 
 
 def command(become: tuple[str, ...] = ()) -> str:
-    """The command line that reads a script from standard input and runs it; become: what is put before it.
+    """Return the command line that reads a script from standard input and runs it. become: its prefix (sudo, runuser).
 
-    It is the same for every script, so that the shell of the next one can be begun before that is known.
+    It is the same for every script, so the next shell can be started before the next script is known.
     """
     words = map(quote.login_shell, (*(_PLAIN if become else ()), *become, "/bin/sh", "-c"))
-    # `$` and `"` mean nothing between single quotes in sh, fish and csh alike.
+    # `$` and `"` are literal between single quotes in sh, fish and csh alike.
     return " ".join(
         ["exec", *words, f'\'{_PATH}; IFS= read -r length && SCRIPT=$(head -c "$length") && eval "$SCRIPT"\'']
     )
 
 
 def framed(text: str) -> bytes:
-    """A script as that command line reads it."""
+    """Return the bytes of a script as that command line reads it."""
     data = text.encode()
     return b"%d\n%s" % (len(data), data)
 
 
 def opening(script: Script, launcher: str = host_program.LAUNCHER) -> bytes:
-    """What a host reads first: what finds a Python, and the place of the copy that is to be run, empty for none.
+    """Return what a host reads first: the launcher that finds a Python, and the path of the copy to run, or no path.
 
-    It is the same for all that one account runs of a copy, so that the interpreter of the next step can be begun before
-    that step is known.
+    It is the same for all steps that one account runs by a copy, so the interpreter of the next step can be started
+    before that step is known.
     """
     return framed(launcher) + f"{script.place}\n".encode()
 
 
 def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
-    """What goes to standard input after the opening, in blocks: the program unless a copy is run; the lines of the run;
-    the step; the payload. Nothing of it waits for the payload. program: its text, if not the one of this version.
+    """Yield what follows the opening on standard input, in blocks: the program unless the host runs its copy; the lines
+    of the run; the step; the payload. Nothing waits for the payload. program: its text, if not that of this version.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     text = [] if script.place else [framed(program or host_program.text())]
@@ -89,7 +88,7 @@ def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes], progr
 
 
 def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks of BLOCK, the last one shorter: small pieces are joined, large ones cut."""
+    """Yield the same bytes in blocks of BLOCK, the last one shorter: join small pieces, cut large ones."""
     held = bytearray()
     for piece in pieces:
         rest = memoryview(piece)
@@ -105,6 +104,6 @@ def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def send(channel: Any, pieces: Iterable[bytes]) -> None:
-    """Write all pieces to a channel of paramiko's: its `sendall` copies what is left once for each packet."""
+    """Write all pieces to a channel in blocks: paramiko's `sendall` copies the remaining bytes for each packet."""
     for block in blocks(pieces):
         channel.sendall(block)

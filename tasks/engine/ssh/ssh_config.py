@@ -1,4 +1,4 @@
-"""Where a host really is: hosts.yaml first, then ~/.ssh/config as OpenSSH itself reads it (`ssh -G`)."""
+"""Find a host's address, keys and jump hosts: from hosts.yaml, then ~/.ssh/config as OpenSSH reads it (`ssh -G`)."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from tasks.engine.config.inventory import Host
 from tasks.engine.errors import Unreachable, UsageError
 
 
-def _nobody(_: str) -> None:
-    """Nobody is told."""
+def _ignore(_: str) -> None:
+    """Ignore the message."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Fabric's core flags: -i (identities), -S (ssh_config), -t (seconds to connect), -T (seconds for a script).
 
-    tell: who hears that a connection is tried again.
+    tell: called with the message that a connection is tried again.
     """
 
     identities: tuple[str, ...] = ()
     config: str | None = None
     connect_timeout: int = 10
     command_timeout: int | None = None
-    tell: Callable[[str], None] = field(default=_nobody, compare=False)
+    tell: Callable[[str], None] = field(default=_ignore, compare=False)
 
 
 class Endpoint(NamedTuple):
-    """One hop. alias: a name of its own in known_hosts; jumps: hops before it, the first one first.
+    """One hop.
 
-    asked: what ssh_config knows it by. revoked: files of RevokedHostKeys. behind: the hosts that this one is a jump
-    host of, the last one first; none for a host of the inventory.
+    alias: its HostKeyAlias, which names it in known_hosts; asked: its name in ssh_config
+    jumps: the hops before it, the first one first; named_identity: whether hosts.yaml or -i names its key
+    revoked: files of RevokedHostKeys; behind: the hosts that this jump host leads to, the nearest first, else empty
     """
 
     name: str
@@ -58,12 +59,12 @@ class Endpoint(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The host of the inventory, and which of its jump hosts this is."""
+        """The host of the inventory for messages, with the name of the jump host if this is one."""
         return f"{self.behind[-1]} (jump host {self.name})" if self.behind else self.name
 
     @property
     def known_as(self) -> str:
-        """The name as known_hosts writes it."""
+        """The name in known_hosts."""
         return self.alias or self.address
 
     @property
@@ -73,34 +74,34 @@ class Endpoint(NamedTuple):
 
 
 def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
-    """The endpoint of a host of the inventory; `user` connects as somebody else than hosts.yaml says.
+    """Return the endpoint of a host of the inventory. user: the account to log in as, in place of that of hosts.yaml.
 
-    Raises UsageError for an account that could not be named in a sudo rule: the login may become the deploy account.
+    Raise UsageError for an account that no sudo rule can name: the login may become the deploy account.
     """
     settings = _ask(host.address, options, user or host.user, host.port)
     identities = options.identities or ((_beside(host, host.identity),) if host.identity else ())
-    found = _endpoint(host.name, host.address, settings, identities, host.host_key)
-    if not quote.is_account(found.user):
+    endpoint = _endpoint(host.name, host.address, settings, identities, host.host_key)
+    if not quote.is_account(endpoint.user):
         raise UsageError(
-            f"{found.user!r} cannot be logged in as: in a sudo rule it would not mean one account",
+            f"{endpoint.user!r} cannot be logged in as: in a sudo rule it would not mean one account",
             where=str(host.place),
             next=f"write `user:` of {host.name} at {host.place}, or correct User in ssh_config",
         )
-    return found
+    return endpoint
 
 
 def resolve_hop(hop: str, options: Options) -> Endpoint:
-    """The endpoint of a jump host, as `ProxyJump` names it: [user@]host[:port]."""
-    found = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?(\[[^\]]+\]|[^:@]+)(?::(\d+))?", hop)
-    if found is None:
+    """Return the endpoint of a jump host, as `ProxyJump` names it: [user@]host[:port]."""
+    parts = re.fullmatch(r"(?:ssh://)?(?:([^@]+)@)?(\[[^\]]+\]|[^:@]+)(?::(\d+))?", hop)
+    if parts is None:
         raise Unreachable(f"ssh_config names a jump host that cannot be read: {hop!r}")
-    port = int(found[3]) if found[3] else None
-    address = found[2].strip("[]")
-    return _endpoint(hop, address, _ask(address, options, found[1], port), (), None)
+    port = int(parts[3]) if parts[3] else None
+    address = parts[2].strip("[]")
+    return _endpoint(hop, address, _ask(address, options, parts[1], port), (), None)
 
 
 def before(endpoint: Endpoint, options: Options) -> Endpoint | None:
-    """The jump host that leads to this endpoint, with those that lead to it; None where the way is direct."""
+    """Return the jump host that leads to this endpoint, with the hops before it; None for a direct connection."""
     if not endpoint.jumps:
         return None
     *first, last = endpoint.jumps
@@ -128,33 +129,33 @@ def _beside(host: Host, identity: str) -> str:
 def _endpoint(
     name: str, asked: str, settings: dict[str, list[str]], identities: tuple[str, ...], pin: str | None
 ) -> Endpoint:
-    def one(key: str, default: str) -> str:
+    def first(key: str, default: str) -> str:
         return settings.get(key, [default])[0]
 
-    command, jump = one("proxycommand", "none"), one("proxyjump", "none")
+    command, jump = first("proxycommand", "none"), first("proxyjump", "none")
     files = identities or tuple(settings.get("identityfile", []))
     known = " ".join(settings.get("userknownhostsfile", []) + settings.get("globalknownhostsfile", []))
-    hostname = one("hostname", name)
+    hostname = first("hostname", name)
     return Endpoint(
         name=name,
         hostname=hostname,
-        port=int(one("port", "22")),
-        user=one("user", "root"),
+        port=int(first("port", "22")),
+        user=first("user", "root"),
         identities=tuple(path for path in (Path(file).expanduser() for file in files) if path.is_file() or identities),
         known_hosts=tuple(Path(word).expanduser() for word in known.split()),
-        alias=one("hostkeyalias", "") or None,
+        alias=first("hostkeyalias", "") or None,
         pin=pin,
         proxy_command=None if command == "none" else command,
-        # ssh -G puts every address into brackets, and only IPv6 needs them.
+        # ssh -G puts every address into brackets; only IPv6 needs them.
         jumps=() if jump == "none" else tuple(re.sub(r"\[([^]:]*)\]", r"\1", jump).split(",")),
         named_identity=bool(identities),
         asked=asked,
-        revoked=tuple(Path(word).expanduser() for word in one("revokedhostkeys", "none").split() if word != "none"),
+        revoked=tuple(Path(word).expanduser() for word in first("revokedhostkeys", "none").split() if word != "none"),
     )
 
 
 def _ask(address: str, options: Options, user: str | None, port: int | None) -> dict[str, list[str]]:
-    """What `ssh -G` prints, key to values in order; without an ssh, the few keys that paramiko understands."""
+    """Return the settings of `ssh -G`, key to values in order; without ssh, the few keys that paramiko understands."""
     if shutil.which("ssh") is None:
         return _ask_paramiko(address, options, user, port)
     command = ["ssh", "-G", *(["-F", options.config] if options.config else [])]
@@ -172,13 +173,13 @@ def _ask(address: str, options: Options, user: str | None, port: int | None) -> 
     for line in answer.stdout.splitlines():
         key, _, value = line.partition(" ")
         settings.setdefault(key.lower(), []).append(value)
-    # ssh prints this one as it was written.
-    settings["proxycommand"] = [_filled(text, address, settings) for text in settings.get("proxycommand", ["none"])]
+    # ssh -G does not expand this one.
+    settings["proxycommand"] = [_expand(text, address, settings) for text in settings.get("proxycommand", ["none"])]
     return settings
 
 
-def _filled(text: str, address: str, settings: dict[str, list[str]]) -> str:
-    """A ProxyCommand with its %h, %p, %r, %n and %% filled in."""
+def _expand(text: str, address: str, settings: dict[str, list[str]]) -> str:
+    """Return a ProxyCommand with its %h, %p, %r, %n and %% filled in."""
     values = {"%": "%", "n": address}
     values |= {sign: settings.get(key, [""])[0] for sign, key in (("h", "hostname"), ("p", "port"), ("r", "user"))}
     return re.sub(r"%([%hprn])", lambda sign: values[sign[1]], text)
@@ -189,8 +190,8 @@ def _ask_paramiko(address: str, options: Options, user: str | None, port: int | 
 
     path = Path(options.config or "~/.ssh/config").expanduser()
     config = SSHConfig.from_path(str(path)) if path.exists() else SSHConfig()
-    found = config.lookup(address)
-    settings = {key: [value] if isinstance(value, str) else list(value) for key, value in found.items()}
+    entry = config.lookup(address)
+    settings = {key: [value] if isinstance(value, str) else list(value) for key, value in entry.items()}
     settings.setdefault("user", [os.environ.get("USER", "root")])
     settings.setdefault("userknownhostsfile", ["~/.ssh/known_hosts"])
     settings.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts"])
