@@ -141,8 +141,12 @@ def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
 def test_at_boot_root_makes_and_removes_nothing_where_the_deploy_account_may_plant_a_link() -> None:
     text = texts()["/etc/tmpfiles.d/myapp.conf"]
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    made = [words for words in lines if words[0] != "a+"]
     # Below /run, new at each boot, before any account could plant one.
-    assert {(words[0], words[1].startswith("/run/myapp")) for words in lines} == {("d", True), ("f", True), ("L", True)}
+    assert {(words[0], words[1].startswith("/run/myapp")) for words in made} == {("d", True), ("f", True), ("L", True)}
+    # The rest gives rights, where only journald and root write.
+    rights = {words[1].partition("/log/journal")[0] for words in lines if words[0] == "a+"}
+    assert rights == {"/run", "/var"}
 
 
 def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain() -> None:
