@@ -5,7 +5,7 @@ SEED ?= 4
 # Three processes for two cores; a module's tests share their hosts, so they stay together (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup check test promises bench demo clean
+.PHONY: help setup check quick test promises bench demo clean
 help:
 	@echo 'make demo     boot two real local hosts, deploy to both, ask them over HTTPS'
 	@echo 'make test     all tests, on real local hosts (as root, on Linux)'
@@ -31,6 +31,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	.ci/shellcheck
+
+quick: setup
+	$(PYTEST) -m 'not sandbox'
 
 test: setup
 	$(PYTEST)
