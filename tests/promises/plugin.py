@@ -15,14 +15,11 @@ from typing import Any, cast
 
 import pytest
 
-from tests.promises.rows import Row, chosen, collected, rows_of
+from tests.promises.rows import SEED, Row, chosen, collected, rows_of
 from tests.promises.versions import of_hosts
 
 # Asserts of test helpers report as much as those of tests.
 pytest.register_assert_rewrite("tests.site", "tests.promises.state")
-
-SEED = 4
-"""The default seed."""
 
 
 class Ledger:
@@ -77,6 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the promises."""
     group = parser.getgroup("promises")
     group.addoption("--promises", choices=("all", "part"), default="part", help="all cases of each promise, or a part")
+    group.addoption("--promise", metavar="TEXT", help="only the cases of the promises that begin with this text")
     group.addoption("--seed", type=int, default=SEED, metavar="N", help=f"what chance is drawn from (default {SEED})")
     group.addoption("--promises-log", type=Path, metavar="FILE", help="a line of JSON for each case")
 
@@ -90,6 +88,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the cases that a short run leaves out of those that -k and -m left; attach its rows to each report."""
+    if config.option.promise:
+        _select(config, items, config.option.promise)
     cases, parts = collected(items)
     if config.option.promises == "part":
         out = {node for ids in cases.values() for node in ids} - chosen(cases, parts, config.option.seed)
@@ -97,6 +97,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.nodeid not in out]
     for item in items:
         item.user_properties += [("promise", list(row)) for row in rows_of(item)]
+
+
+def _select(config: pytest.Config, items: list[pytest.Item], text: str) -> None:
+    """Deselect all but the cases of the promises that begin with this text."""
+    kept = {item for item in items if any(row.promise.startswith(text) for row in rows_of(item))}
+    if items and not kept:
+        raise pytest.UsageError(f"--promise: no promise begins with {text!r}; docs/PROMISES.md lists them")
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
+SEED = 4
+"""The default seed of a run."""
+
 
 class Row(NamedTuple):
     """One row of the table: a promise, and a fault."""

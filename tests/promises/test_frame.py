@@ -6,13 +6,14 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.promises.rows import Row, chosen
-from tests.promises.table import Logs, page, read
+from tests.promises.table import Logs, full_list, page, read
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE, TWO = Row("it holds", "a fault"), Row("it holds", "another")
@@ -90,27 +91,41 @@ def test_a_mark_that_is_wrong_is_refused(tmp_path: Path, mark: str) -> None:
     assert "test_rows.py::test_it" in told
 
 
-def test_the_page_counts_what_was_tried_and_hides_no_row() -> None:
+def test_a_run_tries_the_cases_of_one_promise(tmp_path: Path) -> None:
+    other = TESTS.replace('"it holds", "another"', '"it bends", "another"')
+    _, said, logs = run(tmp_path, "--promises", "all", "--promise", "it ben", text=other)
+    assert [line["node"].rpartition("::")[2] for line in logs.lines] == [f"test_three[{number}]" for number in range(3)]
+    assert "12 deselected" in said
+    status, said, _ = run(tmp_path, "--promise", "it breaks", text=other)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "no promise begins with 'it breaks'" in said
+
+
+def test_the_page_counts_what_was_tried_and_hides_no_fault() -> None:
     logs = Logs(
         [{**ONE._asdict(), "node": f"tests/test_a.py::test_a[{number}]", "held": number != 2} for number in range(3)],
         [{"seed": 7, "date": "2026-11-21", "promises": "all", "cores": 2, "versions": {"systemd": "252"}}],
     )
     there = {ONE: [f"tests/test_a.py::test_a[{number}]" for number in range(3)], TWO: ["tests/test_b.py::test_b"]}
     there[Row("it holds", "a | bad end")] = []
-    told = page(logs, there)
-    again = ".venv/bin/pytest --promises all --seed 7"
-    assert f"| it holds | a fault | 3 | 2 of 3 | `{again} tests/test_a.py::test_a` |" in told
-    assert f"| it holds | another | not run | not run | `{again} tests/test_b.py::test_b` |" in told
-    assert "2 of 3 cases held, in 1 of 3 lines" in told
-    assert "| it holds | a \\| bad end | not run |" in told
-    assert "systemd 252" in told
+    text = page(logs, there)
+    assert ".venv/bin/pytest --promises all --seed 7 --promise 'it holds'\n" in text
+    assert "| it holds | 2 of 3 | a fault (**2 of 3**); a \\| bad end (not run); another (not run) |" in text
+    assert "2 of 3 cases held, of 1 of 3 faults" in text
+    assert "systemd 252" in text
+    text, again = full_list(logs, there), ".venv/bin/pytest --promises all --seed 7"
+    assert f"| it holds | a fault | 2 of 3 | `{again} tests/test_a.py::test_a` |" in text
+    assert f"| it holds | another | not run | `{again} tests/test_b.py::test_b` |" in text
 
 
 def test_the_page_tells_what_was_measured() -> None:
     figures = {"lost of sent": {"post": [0, 9], "quick": [1, 90]}, "sent a second": 99.5, "all: p99 to quiet": 1.01}
-    line = {"promise": "A.", "fault": "x", "node": "tests/test_a.py::test_it[1]", "held": False, "figures": figures}
-    told = page(Logs([line], []), {})
-    assert "| `test_a.py::test_it[1]` | 99 | 1 | 99.5 | 1.01 |  |  |\n" in told
+    worse = {"lost of sent": {"post": [0, 1]}, "sent a second": 99.5, "all: p99 to quiet": 1.2}
+    lines: list[Mapping[str, Any]] = [
+        {"promise": "A.", "fault": "x", "node": f"tests/test_a.py::test_it[{number}]", "held": False, "figures": each}
+        for number, each in enumerate((figures, worse))
+    ]
+    assert "| `test_a.py` | 2 | 100 | 1 | 1.2 |  |  |\n" in page(Logs(lines, []), {})
 
 
 def test_make_test_tries_a_case_of_every_row() -> None:
