@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from inspect import unwrap
 from typing import Any
 
 import pytest
-from paramiko import AUTH_FAILED, AUTH_SUCCESSFUL, AuthenticationException, ServerInterface, Transport
+from paramiko import AUTH_FAILED, AUTH_SUCCESSFUL, AuthenticationException, Channel, ServerInterface, Transport
 from paramiko.auth_handler import AuthHandler
 
 from tasks.engine.ssh import auth
@@ -75,3 +76,12 @@ def test_a_key_that_is_refused_is_followed_by_the_next(ends: tuple[Any, Server])
     client.auth_publickey("deploy", rules.wanted)
     assert client.is_authenticated()
     assert rules.shown == 2
+
+
+def test_paramiko_still_has_what_a_login_and_a_channel_hook_into() -> None:
+    """These names are private: a new paramiko may move them, and each would cost a round trip, or a login."""
+    assert "_request_auth" in AuthHandler.auth_publickey.__code__.co_names
+    assert {"_request_auth", "_parse_service_accept"} <= vars(AuthHandler).keys()
+    assert "_wait_for_event" in unwrap(Channel.exec_command).__code__.co_names
+    assert "_wait_for_event" in vars(Channel)
+    assert {"_preferred_ciphers", "_compression_info", "preferred_keys"} <= vars(Transport).keys()
