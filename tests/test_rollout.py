@@ -1,4 +1,4 @@
-"""The closing messages of a run, from its progress on each host, and each host's error."""
+"""What a run takes back, and its closing messages, from its progress on each host, and each host's error."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import Any, cast
 
 import pytest
 
+from tasks.engine.config.sections import Hooks
 from tasks.engine.deploy.candidate import Candidate, Progress
 from tasks.engine.deploy.rollout import Rollout
-from tasks.engine.deploy.waves import Policy
+from tasks.engine.deploy.waves import Policy, Share
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Notice
 from tasks.engine.fleet.member import Member
-from tasks.engine.host.steps import Activation
+from tasks.engine.host.protocol import Report, Transcript
+from tasks.engine.host.steps import Activation, Script
 from tasks.engine.parallel import Stop
 from tasks.engine.ssh.session import Run
 from tests.test_golden import SERVICE
@@ -72,3 +74,61 @@ def test_the_end_says_what_is_left_and_how_to_go_on(
     ends: list[tuple[Progress | None, LoopError | None]], said: list[tuple[str, str]]
 ) -> None:
     assert ending(*ends) == said
+
+
+class Host(Member):
+    """A member that activates whatever it is told to, or fails."""
+
+    fails = False
+
+    def perform(self, script: Script, *_: object, **__: object) -> Transcript:
+        assert script.stage == "activate"
+        if self.fails:
+            raise LoopError("the way back is closed")
+        transcript = Transcript()
+        transcript.add(Report("before", NEW))
+        transcript.add(Report("served", NEW))
+        return transcript
+
+    def serves(self) -> str:
+        return "the new release"
+
+
+def taken_back(policy: Policy, *hosts: tuple[Progress, LoopError | None, bool]) -> dict[str, Progress]:
+    """Return the progress of each host after the end of a deploy. hosts: progress, error, whether its undo fails."""
+    members = []
+    for number, (_, error, fails) in enumerate(hosts, start=1):
+        named = cast(Any, type("Host", (), {"name": f"shire{number:02}", "groups": ()}))
+        run = cast(Any, type("Run", (), {"failpoint": ""}))
+        members.append(Host(named, SERVICE._replace(hooks=Hooks()), run, cast(Any, None), error=error))
+        members[-1].fails = fails
+    run = Rollout("deploy", members, policy, Stop(), lambda _: "")
+    progress = dict(zip((member.host.name for member in members), (each[0] for each in hosts), strict=True))
+
+    def prepare(member: Member, _: object) -> Candidate:
+        return Candidate(member, Activation("deploy", NEW, OLD), "", progress[member.host.name])
+
+    list(run._run(prepare, lambda: iter(())))
+    return {name: candidate.progress for name, candidate in run.candidates.items()}
+
+
+UNDO = Policy(undo=True)
+
+
+def test_an_undo_takes_back_every_host_that_was_activated_and_says_which_it_could_not() -> None:
+    after = taken_back(
+        UNDO,
+        (Progress.COMMITTED, None, False),
+        (Progress.COMMITTED, BROKEN, False),
+        (Progress.ON_PROBATION, None, True),
+        (Progress.UNCHANGED, None, False),
+    )
+    ends = [Progress.UNDONE, Progress.UNDONE, Progress.ON_PROBATION, Progress.UNCHANGED]
+    assert list(after.values()) == ends
+
+
+def test_no_host_is_taken_back_while_no_more_fail_than_may() -> None:
+    hosts = ((Progress.COMMITTED, None, False), (Progress.COMMITTED, BROKEN, False))
+    assert set(taken_back(UNDO._replace(max_failures=Share(1)), *hosts).values()) == {Progress.COMMITTED}
+    assert set(taken_back(UNDO, *hosts).values()) == {Progress.UNDONE}
+    assert set(taken_back(Policy(), *hosts).values()) == {Progress.COMMITTED}

@@ -83,7 +83,7 @@ class Rollout:
             if not self._stopped:
                 yield from before()
             yield from self._waves()
-            if self._failures and self.policy.undo:
+            if self.policy.undo and self._too_many_failed:
                 yield from self._undo()
             yield from self._closing()
         finally:
@@ -96,8 +96,12 @@ class Rollout:
         return sum(1 for member in self.members if member.error)
 
     @property
+    def _too_many_failed(self) -> bool:
+        return waves.stops(self._failures, len(self.members), self.policy)
+
+    @property
     def _stopped(self) -> bool:
-        return bool(self.stop) or waves.stops(self._failures, len(self.members), self.policy)
+        return bool(self.stop) or self._too_many_failed
 
     def _put(self, candidate: Candidate, progress: Progress) -> None:
         """Set the progress of a host; no other place does."""
@@ -204,13 +208,17 @@ class Rollout:
         member.finish(emit, _DONE[activation.action], came, candidate.warning, release=release, before=served)
 
     def _undo(self) -> Iterator[Event]:
-        """Take each host that this run has activated back to the release that was committed before, in waves."""
+        """Take each host that this run has activated back to the release that was committed before, in waves.
+
+        A host that failed after its activation (its undrain, say) goes back, too. One whose undo fails keeps its
+        progress: it still has the new release.
+        """
         back = []
         for candidate in self._at(*_CHANGED, failed=True):
             done = candidate.activation
             if done.before is None:
                 yield Line(candidate.member.host.name, f"nothing served here before: {done.release} stays", "warning")
-            elif done.before != done.release and not candidate.member.error:
+            elif done.before != done.release:
                 # The probation may end at any moment, so either release may be committed.
                 back.append((candidate, Activation("undo", done.before, done.before, on_probation=done.release)))
         if back:
@@ -219,10 +227,11 @@ class Rollout:
             candidate.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
             for candidate, undo in wave:
-                self._put(candidate._replace(activation=undo), candidate.progress)
+                self._put(candidate._replace(activation=undo), Progress.STAGED)
             yield from everywhere([candidate.member for candidate, _ in wave], self._activate)
-        for candidate, _ in back:
-            self._put(candidate, Progress.UNDONE)
+            for candidate, _ in wave:
+                undone = self.candidates[candidate.member.host.name].progress is not Progress.STAGED
+                self._put(candidate, Progress.UNDONE if undone else candidate.progress)
 
     def _closing(self) -> Iterator[Event]:
         """Report the open probations, what a stopped run leaves behind, and the command that continues it."""
