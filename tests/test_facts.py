@@ -18,7 +18,7 @@ from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.report import output
 from templates.host import record
-from templates.host.told import (
+from templates.host.fact_schema import (
     Health,
     Isolation,
     Job,

@@ -41,7 +41,7 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
     for path in (ROOT / "templates/host").glob("*.py"):
         for name in re.findall(r"""point\(f?[\"']([^\"']+)""", path.read_text()):
             # A step shared by a run and its guard is named for its stage; so is the recovery, which a hook has, too.
-            stages = ["activate", "undo", *{"trial": ["probation"], "recover": ["hook"]}.get(path.stem, [])]
+            stages = ["activate", "undo", *{"attempt": ["probation"], "recover": ["hook"]}.get(path.stem, [])]
             there |= {re.sub(r"\{[a-z.]+\}", stage, name) for stage in stages}
     reached = set()
     for path in (ROOT / "tasks").rglob("*.py"):

@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).resolve().parent / "golden"
 LAYOUT = GOLDEN.with_name("layout")
 """The layout's number, and a digest of what root installs."""
 HOST = GOLDEN.parents[1] / "templates/host"
-SETS_MODES = [HOST / f"{name}.py" for name in ("certificate", "check", "files", "handover", "setup")]
+SETS_MODES = [HOST / f"{name}.py" for name in ("certificate", "check_secret", "files", "handover", "setup")]
 SERVICE = Service(
     "myapp",
     "app:create_app()",

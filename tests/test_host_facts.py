@@ -14,12 +14,23 @@ from typing import Any
 
 import pytest
 
-from templates.host import activity, facts, interpreter, interpreters, locks, machine, programs, record, stores, survey
+from templates.host import (
+    activity,
+    facts,
+    interpreters,
+    locks,
+    machine,
+    programs,
+    record,
+    stores,
+    survey,
+    this_interpreter,
+)
+from templates.host.fact_schema import Python, Slot, Told, plain
 from templates.host.folders import Folder
 from templates.host.run import Run
 from templates.host.service import Front, Health, Service
 from templates.host.state import Links, Look, ask_units
-from templates.host.told import Python, Slot, Told, plain
 
 OLD, NEW = "a" * 12, "b" * 12
 HEALTH = Health("/readyz", 200, 5, 60, 2, 1.0)
@@ -274,7 +285,7 @@ def test_another_process_says_the_same_of_it(pythons: Path) -> None:
     (pythons / "pyvenv.cfg").touch()
     (pythons / "python3").symlink_to(os.path.realpath(sys.executable))
     (asked,) = interpreters.ask("")
-    assert asked._replace(path="") == Python(**interpreter.describe(""))
+    assert asked._replace(path="") == Python(**this_interpreter.describe(""))
     assert asked.path == str(pythons / "python3")
 
 
@@ -289,7 +300,7 @@ def test_what_does_not_describe_itself_is_none(pythons: Path, text: str) -> None
 
 def test_an_interpreter_that_cannot_make_a_venv_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "isdir", lambda _: False)
-    assert interpreter.describe("/x") == {}
+    assert this_interpreter.describe("/x") == {}
 
 
 # ---- root's part

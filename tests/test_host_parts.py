@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from templates.host import gate, history, locks, probe, turns, units, used
+from templates.host import change_lock, gate, history, locks, probe, units, used
 from templates.host import run as running
+from templates.host.change_lock import Until
 from templates.host.folders import Folder
 from templates.host.gate import Processes
 from templates.host.locks import Lock
 from templates.host.probe import Probe
 from templates.host.run import Busy, Interrupted, Run
 from templates.host.service import Front, Health, Service
-from templates.host.turns import Until
 
 ID, ANOTHER = "b" * 12, "a" * 12
 SERVICE = Service(
@@ -134,7 +134,7 @@ def test_what_is_no_file_in_the_place_of_a_lock_is_never_waited_for(tmp_path: Pa
 
 
 def test_what_a_guard_is_to_do_is_one_word_and_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "now", lambda: 1000.0)
+    monkeypatch.setattr(change_lock, "now", lambda: 1000.0)
     with Folder.open(str(tmp_path)) as folder:
         until = Until(folder)
         assert (until.text, until.time) == ("", 0)
@@ -161,7 +161,7 @@ def test_what_a_guard_is_to_do_is_one_word_and_a_time(tmp_path: Path, monkeypatc
     ],
 )
 def test_the_group_of_a_run_is_a_number_or_nothing(line: str, group: int) -> None:
-    assert turns._group(line) == group
+    assert change_lock._group(line) == group
 
 
 @pytest.mark.parametrize(

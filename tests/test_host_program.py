@@ -18,7 +18,7 @@ from tasks.engine.host import host_program, templates
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import Script
 from tasks.engine.ssh.session import Run
-from templates.host import program
+from templates.host import kept_copies
 from templates.host.run import Run as HostRun
 from tests.local_session import LocalShell
 
@@ -241,7 +241,7 @@ def kept(folder: Path) -> Path:
     """Return the copy of the program that a run has kept in a service's directory."""
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
     run = HostRun(("n", RUN.id, RUN.who, ""), {}, io.BytesIO())
-    return Path(program.keep(run, str(folder), sources))
+    return Path(kept_copies.keep(run, str(folder), sources))
 
 
 def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
@@ -254,7 +254,7 @@ def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, shell: str) -> None:
     place = kept(tmp_path)
-    assert place == tmp_path / program.PLACE / host_program.digest()
+    assert place == tmp_path / kept_copies.PLACE / host_program.digest()
     assert ask_copy(place, shell) == (0, ENDED)
     before = {path: path.stat().st_ino for path in place.rglob("*.py")}
     assert kept(tmp_path) == place
@@ -334,7 +334,7 @@ def test_a_copy_is_run_where_it_lies_and_nowhere_that_its_path_can_be_led(tmp_pa
     place = kept(tmp_path)
     (tmp_path / "link").symlink_to(place)
     (tmp_path / "folder").symlink_to(tmp_path)
-    for led in (tmp_path / "link", tmp_path / "folder" / program.PLACE / place.name):
+    for led in (tmp_path / "link", tmp_path / "folder" / kept_copies.PLACE / place.name):
         status, told = ask_copy(led)
         assert (status, told) == (4, MISSING)
 
@@ -350,10 +350,11 @@ def test_a_copy_is_run_only_by_whom_it_and_all_around_it_belong_to(tmp_path: Pat
 
 def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path) -> None:
     for age, name in enumerate(["a" * 12, "b" * 12, "c" * 12, ".part-x"]):
-        (tmp_path / program.PLACE / name).mkdir(parents=True)
-        os.utime(tmp_path / program.PLACE / name, (age, age))
+        (tmp_path / kept_copies.PLACE / name).mkdir(parents=True)
+        os.utime(tmp_path / kept_copies.PLACE / name, (age, age))
     kept(tmp_path)
-    assert {path.name for path in (tmp_path / program.PLACE).iterdir()} == {"b" * 12, "c" * 12, host_program.digest()}
+    left = {path.name for path in (tmp_path / kept_copies.PLACE).iterdir()}
+    assert left == {"b" * 12, "c" * 12, host_program.digest()}
 
 
 @pytest.mark.parametrize("failpoint", ["setup.packages=fail", ""])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import templates
-from templates.host import program, release
+from templates.host import kept_copies, release
 from templates.host.folders import Folder
 from templates.host.run import Run
 
@@ -57,7 +57,7 @@ def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controller
 def keep_copy(root: Path) -> Path:
     """Keep a copy of the program, like a run that is sent the program."""
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
-    return Path(program.keep(Run(("n", "run", "{}", ""), {}, io.BytesIO()), str(root), sources))
+    return Path(kept_copies.keep(Run(("n", "run", "{}", ""), {}, io.BytesIO()), str(root), sources))
 
 
 @pytest.mark.parametrize(

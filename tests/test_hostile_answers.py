@@ -18,7 +18,7 @@ from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import Script
 from tasks.engine.report import lines, output
-from templates.host.told import State, Told
+from templates.host.fact_schema import State, Told
 from tests.nasty import ANY, harmless
 from tests.promises.words import NO_INJECTION
 

@@ -45,7 +45,7 @@ from tasks.engine.host.steps import Script
 from tasks.engine.logs import lines, merge
 from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
-from templates.host.told import Job, Python, State, Survey, Told, Used, plain
+from templates.host.fact_schema import Job, Python, State, Survey, Told, Used, plain
 from tests.nasty import ANY
 from tests.promises.words import CALM
 from tests.stand_ins import reported

@@ -31,13 +31,13 @@ def test_it_is_the_deploy_accounts_and_nobody_else_can_write_there(site: Site) -
 
 
 @pytest.mark.parametrize(
-    "fault", ["echo 'raise SystemExit(7)' >>{}/host/activate.py", "rm {}/host/turns.py", "rm -r {}"]
+    "fault", ["echo 'raise SystemExit(7)' >>{}/host/activate.py", "rm {}/host/change_lock.py", "rm -r {}"]
 )
 def test_what_is_damaged_is_never_run_and_is_sent_anew(site: Site, fault: str) -> None:
     site.sh(fault.format(PLACE))
     assert PLACE in site.fab("drift").out or fault == "rm -r {}"
     site.done("restart")
-    site.sh(f"test -f {PLACE}/host/turns.py && ! grep -q SystemExit.7 {PLACE}/host/activate.py")
+    site.sh(f"test -f {PLACE}/host/change_lock.py && ! grep -q SystemExit.7 {PLACE}/host/activate.py")
     assert PLACE not in site.fab("drift").out
 
 
@@ -62,7 +62,7 @@ def test_every_verb_sends_it_where_it_is_gone(site: Site) -> None:
         site.sh(f"rm -rf {PLACE}")
         site.clone.done(*words, "-H", "shire01")
     site.deploy()
-    site.sh(f"test -f {PLACE}/host/turns.py")
+    site.sh(f"test -f {PLACE}/host/change_lock.py")
 
 
 def test_a_guard_runs_from_it(site: Site) -> None:

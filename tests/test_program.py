@@ -15,7 +15,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
-from templates.host.told import Machine, Survey, Told
+from templates.host.fact_schema import Machine, Survey, Told
 from tests.test_plan import host
 from tests.told import NEW, OLD, serving, vary
 

@@ -15,7 +15,7 @@ from tasks.engine.errors import LoopError, Unreachable, UsageError
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
-from templates.host.told import Health, Job, Machine, Slot, State, Survey, Told
+from templates.host.fact_schema import Health, Job, Machine, Slot, State, Survey, Told
 from tests.told import vary
 
 SERVICE = service.describe(service.load(Path(__file__).resolve().parent.parent / "service" / "service.yaml"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from templates.host import facts, locks, status
-from templates.host.told import SLOTS, Health, Slot, State, Survey, plain
+from templates.host.fact_schema import SLOTS, Health, Slot, State, Survey, plain
 from tests.test_host_facts import take
 
 OLD, NEW = "a" * 12, "b" * 12

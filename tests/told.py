@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.engine.config.service import Service
 from tasks.engine.host import system_files
-from templates.host.told import Health, Machine, Record, Slot, State, Told
+from templates.host.fact_schema import Health, Machine, Record, Slot, State, Told
 from tests.test_golden import SERVICE
 
 NEW, OLD = "b" * 12, "a" * 12

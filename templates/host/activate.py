@@ -10,12 +10,12 @@ import sys
 import time
 from contextlib import suppress
 
-from . import by_hand, door, program, release, service, units, venv
+from . import by_hand, front_door, kept_copies, release, service, units, venv
+from .attempt import Trial
 from .folders import Folder
 from .gate import Gate
 from .recover import StartingPoint
 from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now
-from .trial import Trial
 from .units import Child, systemctl
 
 _COUNTED = 60
@@ -118,15 +118,15 @@ class Activation(Trial):
     def write_guard(self) -> None:
         """Write the script that the guard's unit in /etc/systemd/system runs: it starts a copy of this program."""
         try:
-            path = program.keep(self.run, self.service.root, self.run.sources)
+            path = kept_copies.keep(self.run, self.service.root, self.run.sources)
         except OSError:
             # A full disk must not prevent a rollback: use /run.
-            path = program.keep(self.run, self.turns.folder.path, self.run.sources)
+            path = kept_copies.keep(self.run, self.turns.folder.path, self.run.sources)
         self.turns.folder.overwrite("script", f"exec {sys.executable} -I -S {path}/__main__.py\n".encode(), 0o644)
 
     def save_step(self) -> None:
         """Save the step for `by_hand`, which repeats it without a controller."""
-        with suppress(OSError), Folder.open(f"{self.service.root}/{program.PLACE}") as folder:
+        with suppress(OSError), Folder.open(f"{self.service.root}/{kept_copies.PLACE}") as folder:
             folder.overwrite(by_hand.LAST, (json.dumps(self.step, indent=2) + "\n").encode(), 0o600)
 
     def go(self) -> None:
@@ -138,7 +138,7 @@ class Activation(Trial):
         self.run.point(f"{self.stage}.guarded")
         gate.await_healthy(self._started)
         self.run.point(f"{self.stage}.held")
-        door.check(self.run, self.probe, self.new, self.serves, self.stage)
+        front_door.check(self.run, self.probe, self.new, self.serves, self.stage)
         self._await_guard()
         self._switch()
         if self._probation:
@@ -245,7 +245,7 @@ class Activation(Trial):
         self.run.point(f"{self.stage}.switch")
         if listen and not systemctl("start", f"{name}-listen.socket").wait():
             raise Failed(f"nothing can listen at {listen}: is it taken, or no address of this host?")
-        door.require(self.probe.front(_PATIENCE))
+        front_door.require(self.probe.front(_PATIENCE))
         if self._silent_since:
             self.run.say("switch", f"no request was answered for {int(now() - self._silent_since + 0.99)} s")
         self.run.point(f"{self.stage}.front")

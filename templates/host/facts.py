@@ -17,11 +17,11 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units, venv
-from .beside import Background
+from .background import Background
+from .fact_schema import State, Told, plain
 from .folders import Folder
 from .locks import Lock
 from .run import Run
-from .told import State, Told, plain
 
 _SECONDS, _MOST = 50, 48 << 20
 _AS_ROOT = ("sudo", "-n", "true")

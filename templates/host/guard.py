@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 
 from . import prune, service, units
+from .attempt import Trial
 from .gate import processes
 from .locks import Lock
 from .run import Ended, Failed, Interrupted, Refused, Run, now
 from .slots import other
-from .trial import Trial
 
 _FOREVER = 7 * 86400
 _YIELDED = 60

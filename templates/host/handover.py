@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import stat
 
-from . import copies, lock, processes, program, programs, release, venv
+from . import file_copies, kept_copies, processes, programs, release, setup_lock, venv
 from .accounts import Account, find
-from .copies import Copies
+from .file_copies import Copies
 from .folders import DEEPEST, Folder
 from .processes import name_of
 from .record import Record
@@ -56,7 +56,7 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
     giving = _Giving(former, account, service.gid if service else account.gid)
     _forget_program(root)
     with Folder.open(root) as folder:
-        copies.forget(folder)
+        file_copies.forget(folder)
         sizes: dict[int, int] = {}
         _look(folder, former | {account.uid}, f"neither {names}'s nor {account.name}'s", sizes)
         with Copies(run, folder, sizes) as made:
@@ -96,8 +96,8 @@ def _take(folder: Folder, name: str) -> None:
 
 def _forget_program(root: str) -> None:
     """Nobody runs a copy of the program that another account has written, nor a step that it has left."""
-    if not programs.remove_tree(f"{root}/{program.PLACE}"):
-        raise Refused(f"{root}/{program.PLACE}, of the former account, cannot be removed")
+    if not programs.remove_tree(f"{root}/{kept_copies.PLACE}"):
+        raise Refused(f"{root}/{kept_copies.PLACE}, of the former account, cannot be removed")
 
 
 def take_places(run: Run, name: str, account: Account) -> None:
@@ -117,7 +117,7 @@ def take_places(run: Run, name: str, account: Account) -> None:
             if found and found.st_uid != account.uid:
                 _remove_former(name, place)
                 folder.rename(place, f".former-{place}")
-    lock.renew(run, name, account)
+    setup_lock.renew(run, name, account)
 
 
 def forget_places(name: str) -> None:
@@ -222,7 +222,7 @@ class _Giving:
 
     def _close(self, descriptor: int, found: os.stat_result) -> None:
         """With the owner goes whatever else lets the former account write: mode bits and access control lists."""
-        copies.strip(descriptor)
+        file_copies.strip(descriptor)
         os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
 
 

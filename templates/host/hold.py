@@ -11,7 +11,7 @@ import select
 import time
 from contextlib import suppress
 
-from . import history, locks, program
+from . import history, kept_copies, locks
 from .folders import Folder
 from .run import Busy, Ended, Run
 
@@ -49,7 +49,7 @@ def _take(run: Run, lock: locks.Lock, wait: float) -> None:
 def _keep(run: Run) -> None:
     """Keep a copy of this program for the next steps, and report that; go on without one if the disk is full."""
     with suppress(OSError):
-        program.keep(run, run.step["root"], run.sources)
+        kept_copies.keep(run, run.step["root"], run.sources)
         run.report("kept")
 
 

@@ -6,11 +6,11 @@ import os
 import time
 
 from . import history, service, units
+from .change_lock import Turns
 from .folders import Folder
 from .recover import StartingPoint
 from .run import Failed, Refused, Run
 from .slots import Slots
-from .turns import Turns
 from .units import systemctl
 
 _ACTION = "before_activate"

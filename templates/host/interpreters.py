@@ -6,9 +6,9 @@ import os
 import sys
 from importlib import import_module
 
-from . import interpreter, programs
-from .beside import Background
-from .told import Python
+from . import programs, this_interpreter
+from .background import Background
+from .fact_schema import Python
 
 NAMES = ("python3", *(f"python3.{minor}" for minor in range(9, 16)))
 _SECONDS = 20
@@ -33,7 +33,7 @@ def _paths(named: str) -> list[str]:
 
 
 def _describe(path: str) -> Python | None:
-    facts = interpreter.describe(path) if _is_this_one(path) else _ask_other(path)
+    facts = this_interpreter.describe(path) if _is_this_one(path) else _ask_other(path)
     if not {"path", "version"} <= facts.keys():
         return None
     return Python(*(facts.get(field, "")[:_LONGEST] for field in Python._fields))

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable, Mapping
 
 from . import programs, record
+from .fact_schema import Machine, Record
 from .kept import sha256
 from .locks import PROC
-from .told import Machine, Record
 
 TOOLS = ("apt-get", "curl", "dnf", "flock", "head", "nginx", "openssl", "sha256sum", "ss", "sudo", "systemctl", "tar",
          "visudo")  # fmt: skip

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
-from . import interpreter, program, venv
+from . import kept_copies, this_interpreter, venv
 from .folders import Folder
 
 Tell = Callable[[str, str], None]
@@ -45,18 +45,18 @@ def examine(root: str, tell: Tell, manifests: Mapping[str, str]) -> None:
 def _programs(folder: Folder, tell: Tell) -> None:
     """The copies of this program: each is what its digest says, and is run by an interpreter of the system."""
     try:
-        with folder.below(program.PLACE) as place:
+        with folder.below(kept_copies.PLACE) as place:
             for name in place.names():
                 if name.startswith("."):
                     continue
-                if not program.whole(place, name):
+                if not kept_copies.whole(place, name):
                     tell("drift", f"edited {place.path}/{name}")
-                if not program.names_python(place, name):
+                if not kept_copies.names_python(place, name):
                     tell("drift", f"edited {place.path}/{name}/python")
     except FileNotFoundError:
         return
     except OSError:
-        tell("drift", f"edited {folder.path}/{program.PLACE}")
+        tell("drift", f"edited {folder.path}/{kept_copies.PLACE}")
 
 
 def _link(folder: Folder, path: str, wanted: re.Pattern[str], tell: Tell) -> None:
@@ -254,7 +254,7 @@ def _venv_of(path: str, tell: Tell) -> None:
         tell("drift", f"edited {path}")
     python = os.path.realpath(f"{path}/bin/python")
     with suppress(FileNotFoundError):
-        if any(word == "open" for word, _ in interpreter.flaws(python, 1)):
+        if any(word == "open" for word, _ in this_interpreter.flaws(python, 1)):
             tell("drift", f"points {path}/bin/python {python}")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from . import accounts, check, claims, gateway, journals, processes, programs, record, trust
+from . import accounts, check_secret, claims, journals, nginx_site, processes, programs, record, trust
 from .record import Record
 from .run import Refused, Run
 
@@ -70,7 +70,7 @@ def _remove_files(run: Run, known: Record) -> None:
     programs.systemctl("daemon-reload")
     served = any(path.startswith("/etc/nginx/") for path in known.paths) and programs.active("nginx.service")
     if served and programs.ask("nginx", "-t", "-q").well:
-        gateway.reload()
+        nginx_site.reload()
     elif served:
         told = "nginx refuses its own configuration, and goes on serving the site"
         run.report("warning", f"{told} of {known.name} until you mend that: nginx -t && systemctl reload nginx")
@@ -114,7 +114,7 @@ def _remove_etc(run: Run, known: Record) -> None:
 def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: tuple[str, ...] = ()) -> None:
     """What setup has written into a directory that it has not made."""
     folder = f"/etc/{known.name}"
-    ours = (f"{folder}/tls/nobody.pem", *(f"{folder}/check/{name}" for name in check.NAMES))
+    ours = (f"{folder}/tls/nobody.pem", *(f"{folder}/check/{name}" for name in check_secret.NAMES))
     for path in (*known.paths, *ours, *files):
         if path.startswith(f"{folder}/") and os.path.lexists(path):
             os.unlink(path)

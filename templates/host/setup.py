@@ -13,20 +13,20 @@ from . import (
     certificate,
     claims,
     former_work,
-    gateway,
     handover,
     journals,
-    lock,
+    nginx_site,
+    old_layout,
     programs,
     record,
-    traffic,
+    setup_lock,
     trust,
 )
 from .accounts import Account
-from .check import Check
+from .check_secret import Check
 from .files import BACKUPS, RootFiles, remove_parts
 from .folders import Folder
-from .gateway import Gateway
+from .nginx_site import Gateway
 from .run import Refused, Run
 
 _READ_BY_THE_SERVICE = ("releases", "venvs", "wheels")
@@ -71,7 +71,7 @@ class Setup:
         self._install_packages()
         former = handover.formers(self.record, self.root, account)
         handover.end_formers(run, self.record, former)
-        lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30)
+        setup_lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30)
         if record.read(self.name).text() != self.was:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
@@ -88,7 +88,7 @@ class Setup:
         except BaseException:
             self._put_back()
             raise
-        traffic.remove_former_files(self.name, self.root, account)
+        old_layout.remove_former_files(self.name, self.root, account)
         run.point("setup.recorded")
         run.say("ready", self.name)
 
@@ -112,7 +112,7 @@ class Setup:
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
         run.point("setup.units")
         self._load_units()
-        traffic.redirect_former_link(run, self.name, account)
+        old_layout.redirect_former_link(run, self.name, account)
         run.point("setup.listen")
         self._move_listen()
         run.point("setup.gateway")
@@ -131,7 +131,7 @@ class Setup:
             self.changes.put_back()
             programs.systemctl("daemon-reload")
             if self.gateway.reloaded:
-                gateway.reload()
+                nginx_site.reload()
             if self.listen_moved:
                 programs.systemctl("start", f"{self.name}-listen.socket")
         # A first setup that failed has made things all the same: the record goes on saying so.
@@ -186,9 +186,9 @@ class Setup:
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
         journals.require(self.run, account)
-        traffic.make_live_link(self.name, self.root)
+        old_layout.make_live_link(self.name, self.root)
         if led and not os.path.islink(f"/run/{self.name}/ctl/live"):
-            traffic.point_former_link(self.name, self.run.id, account)
+            old_layout.point_former_link(self.name, self.run.id, account)
         handover.forget_places(self.name)
         self.run.point("setup.tmpfiles")
 

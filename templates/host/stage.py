@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 from . import receive, release, unchanged, venv, venv_build
 from .descent import clear
+from .fact_schema import SLOTS
 from .folders import Folder
 from .locks import Lock, opened
 from .run import Edited, Run
-from .told import SLOTS
 from .venv_build import Compiling
 
 _PLACES = ("releases", "venvs", "wheels")

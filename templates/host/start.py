@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import units
-from .lone import Lone
+from .outside_run import Lone
 from .probe import Probe
 from .run import Failed, Refused, Run, Stopped, now
 from .units import systemctl

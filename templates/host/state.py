@@ -7,13 +7,13 @@ import os
 from collections.abc import Mapping
 
 from . import activity, locks, programs
-from .beside import Background
+from .background import Background
+from .change_lock import Until
+from .fact_schema import SLOTS, Health, Slot, State
 from .folders import Folder
 from .probe import Probe
 from .run import now
 from .service import Service
-from .told import SLOTS, Health, Slot, State
-from .turns import Until
 
 PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonotonic", "MemoryCurrent", "ControlGroup",
               "Result", "ExecMainStatus", "ExecMainExitTimestampMonotonic", "IPAccounting",

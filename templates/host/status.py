@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from . import activity, facts, locks, switches
+from . import activity, facts, locks, rollback_stack
 from .run import Run, utc_now
 
 _LAST = 5
@@ -33,7 +33,7 @@ class Standing:
         self.name, self._root = name, root
         self._state, self._survey = answer.members["state"], answer.members["survey"]
         self._history = _objects(text for word, text in answer.lines if word == "history")
-        self._switches = [action for action in self._history if action.get("action") in switches.ACTIONS]
+        self._switches = [action for action in self._history if action.get("action") in rollback_stack.ACTIONS]
         self._kept = [str(row.get("id")) for row in _objects(text for word, text in answer.lines if word == "release")]
         self.slot = self._state["live"] or self._state["current"]
         self._serves, self._committed = self._release(self.slot), self._release(self._state["current"])
@@ -120,7 +120,7 @@ class Standing:
         if self._serves != self._committed:
             return self._committed
         done = [(action["action"], action["release"]) for action in self._switches if action["state"] == "done"]
-        return switches.previous(switches.stack(done), self._committed, self._kept)
+        return rollback_stack.previous(rollback_stack.stack(done), self._committed, self._kept)
 
 
 def _words() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .lone import Lone
+from .outside_run import Lone
 from .run import Run, now
 from .slots import SLOTS
 from .units import systemctl

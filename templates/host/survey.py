@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from . import programs
-from .beside import Background
+from .background import Background
+from .fact_schema import Isolation, Job, Slot, Survey, Used
 from .folders import Folder
 from .locks import PROC
 from .run import now
 from .service import Service
 from .state import Links, Units, jobs
-from .told import Isolation, Job, Slot, Survey, Used
 from .units import allowed
 from .used import by_age, in_use, named_by
 

@@ -15,7 +15,7 @@ from tasks.engine.host.system_files import HostFile
 from tasks.engine.release import archive
 from tasks.engine.release.build import Release
 from tasks.engine.release.wheelhouse import Wheelhouse
-from templates.host.told import Python
+from templates.host.fact_schema import Python
 
 _PACKAGES = {
     "curl": ("curl", "curl"),

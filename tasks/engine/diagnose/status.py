@@ -11,7 +11,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, Unreachable, UsageError
 from tasks.engine.host import history, layout, maintenance
 from tasks.engine.host.facts import Facts
-from templates.host.told import Job, Slot
+from templates.host.fact_schema import Job, Slot
 
 HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "jobs", "memory", "free", "cert", "last action")
 # Columns that a narrow terminal drops, in this order.

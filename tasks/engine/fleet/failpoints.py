@@ -38,9 +38,9 @@ _PROGRAM = {
     "hold": ("hold",),
     "hook": ("recover", "hook"),
     "stage": ("stage", "receive", "venv_build"),
-    "activate": ("activate", "recover", "gate", "door", "trial"),
-    "undo": ("activate", "recover", "gate", "door", "trial"),
-    "probation": ("guard", "trial", "prune"),
+    "activate": ("activate", "recover", "gate", "front_door", "attempt"),
+    "undo": ("activate", "recover", "gate", "front_door", "attempt"),
+    "probation": ("guard", "attempt", "prune"),
     "stop": ("stop",),
     "start": ("start",),
 }

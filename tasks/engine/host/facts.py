@@ -1,4 +1,4 @@
-"""Read what a host reported into the types of `templates/host/told.py`; refuse an answer of other types. Pure."""
+"""Read what a host reported into the types of `fact_schema.py`, which the host has too; refuse all others. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive
 from tasks.engine.release.python_target import Target
-from templates.host.told import SLOTS, Machine, Python, Record, State, Survey, Told
+from templates.host.fact_schema import SLOTS, Machine, Python, Record, State, Survey, Told
 
 _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about one; the rest is ignored."""

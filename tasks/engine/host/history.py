@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from tasks.engine import untrusted_json
-from templates.host import switches
+from templates.host import rollback_stack
 
 _OPEN = ("started", "probation")
 LONGEST = 100_000
@@ -79,13 +79,13 @@ def person(text: str) -> str:
 
 def stack(actions: Iterable[Action]) -> tuple[str, ...]:
     """Return the releases that a rollback goes back through, the current one last."""
-    switched = (action for action in actions if action.state == "done" and action.action in switches.ACTIONS)
-    return tuple(switches.stack((action.action, action.release) for action in switched))
+    switched = (action for action in actions if action.state == "done" and action.action in rollback_stack.ACTIONS)
+    return tuple(rollback_stack.stack((action.action, action.release) for action in switched))
 
 
 def previous(actions: Iterable[Action], current: str, there: Iterable[str]) -> str | None:
     """Return the release that a rollback activates: the one before the current one that is still on the host."""
-    return switches.previous(list(stack(actions)), current, set(there))
+    return rollback_stack.previous(list(stack(actions)), current, set(there))
 
 
 def way_back(actions: Iterable[Action], verb: str, release: str, there: Iterable[str]) -> str | None:
@@ -112,14 +112,16 @@ def verify(
     ] * bool(torn)
     ended = {_key(action) for action in actions if action.state not in _OPEN}
     places = range(len(actions))
-    done = [place for place in places if actions[place].state == "done" and actions[place].action in switches.ACTIONS]
+    done = [
+        place for place in places if actions[place].state == "done" and actions[place].action in rollback_stack.ACTIONS
+    ]
     begun = [place for place in places if actions[place].state == "started"]
     cut = [place for place in begun if _key(actions[place]) not in ended]
     for place in cut:
         later, under_way = place < max(done[-1:], default=-1), busy and place == cut[-1]
         findings.append(_unfinished(actions[place], current, settled=settled, busy=under_way, later=later))
     last = actions[done[-1]].release if done else None
-    committed = bool(cut) and actions[cut[-1]].action in switches.ACTIONS and actions[cut[-1]].release == current
+    committed = bool(cut) and actions[cut[-1]].action in rollback_stack.ACTIONS and actions[cut[-1]].release == current
     if current != last and not committed and not busy:
         text = f"the last release that was activated is {last or 'none'}, and {current or 'none'} is committed"
         findings.append(Finding(True, f"{text}: it was changed by hand, or lines are missing"))
@@ -138,7 +140,7 @@ def _unfinished(action: Action, current: str | None, *, settled: bool, busy: boo
         return Finding(False, f"{what} is under way")
     if later:
         return Finding(False, f"{what} was cut off; a later run has put that right")
-    if action.action not in switches.ACTIONS:
+    if action.action not in rollback_stack.ACTIONS:
         return Finding(True, f"{what} was cut off: run it again")
     if action.release == current:
         return Finding(True, f"{what} was cut off after the commit: {current} serves, and what followed may be undone")

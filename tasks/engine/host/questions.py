@@ -1,4 +1,4 @@
-"""Make the questions of each command to a host. Pure; `templates/host/told.py` has the keys of the answers."""
+"""Make the questions of each command to a host. Pure; `templates/host/fact_schema.py` has the keys of the answers."""
 
 from __future__ import annotations
 

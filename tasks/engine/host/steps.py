@@ -36,7 +36,7 @@ class Script(NamedTuple):
 
 
 def facts(service: Service, question: Question) -> Script:
-    """Make the step that reads facts, in a few seconds; `templates/host/told.py` has their keys."""
+    """Make the step that reads facts, in a few seconds; `templates/host/fact_schema.py` has their keys."""
     values: dict[str, object] = {
         "wants": sorted(question.wants),
         "files": list(question.files),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from . import history, service
+from .change_lock import Turns
 from .folders import Folder
 from .run import Refused, Run
 from .slots import Slots
-from .turns import Turns
 
 
 class Lone:

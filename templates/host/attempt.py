@@ -6,12 +6,12 @@ import json
 import os
 
 from . import history, units
+from .change_lock import Turns
 from .folders import Folder
 from .probe import Probe
 from .run import Run, now
 from .service import Service
 from .slots import Slots
-from .turns import Turns
 from .units import systemctl
 
 BOOT_LINKS = "/etc/systemd/system/multi-user.target.wants"
