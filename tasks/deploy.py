@@ -65,7 +65,7 @@ _HELP = {
     "batch": "hosts in each further wave: N, or P% of all, rounded up",
     "max_failures": "hosts that may fail in the whole run: N, or P%, rounded down",
     "pause": "seconds between two waves",
-    "on_failure": "reaction when more hosts fail: stop, or undo what this run has activated",
+    "on_failure": "reaction if more than --max-failures hosts fail: stop, or undo what this run has activated",
     "lock_wait": "seconds to wait for the end of another run",
     "wait": "wait for the end of the probation in every wave",
     "retry_failed": "select the hosts that the last run left behind, in place of -H",
@@ -100,7 +100,7 @@ def _rolling(*without: str, **own: str) -> Callable[[Callable[..., None]], Calla
 
 @verb(
     steps="print the exact text that each host would get for each step",
-    script="print the same as --steps, whose former name this is",
+    script="former name of --steps",
     check="exit with 1 if a deploy would change anything",
 )
 def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False, json: bool = False) -> None:
@@ -170,9 +170,10 @@ def rollback(c: Any, flags: _Flags, to: str = "", json: bool = False) -> None:
 
 @_rolling()
 def restart(c: Any, flags: _Flags, json: bool = False) -> None:
-    """Start the live release again in the other slot.
+    """Start the committed release again in the other slot.
 
-    Loses no request, unless --stop-first.
+    During a probation it waits for the end first. Loses no request, unless
+    --stop-first.
     """
     _switch(c, "restart", None, flags, json)
 

@@ -9,9 +9,9 @@ from tasks.executor import verb
 
 @verb()
 def failpoints(c: Any, json: bool = False) -> None:
-    """List the steps at which a run can be broken, to try promises.
+    """List the failpoints, at which FAILPOINT breaks a run.
 
-    FAILPOINT=STEP=fail|die|stall[@HOST] fab deploy ... breaks it there.
+    FAILPOINT=NAME=fail|die|stall[@HOST] fab deploy ... breaks it there.
     """
     from tasks.engine.fleet import failpoints as engine
     from tasks.engine.report import output

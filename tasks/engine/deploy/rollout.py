@@ -28,9 +28,11 @@ _CHANGED = (Progress.ON_PROBATION, Progress.COMMITTED)
 
 @dataclass
 class Rollout:
-    """One run over a fleet. again: makes the command line that does the same without some hosts.
+    """One run over a fleet.
 
-    stop_first: kill the live slot before its successor starts; candidates: the prepared hosts, by name
+    again: returns the command that repeats this run without the given hosts
+    stop_first: kill the live slot before its successor starts
+    candidates: the prepared hosts, by name
     """
 
     action: str

@@ -68,7 +68,10 @@ def own(project: Project, service: Service) -> Own:
 
 
 def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -> Candidate:
-    """Run setup if needed; while it ends, take the run lock and stage the release. Neither touches anything live."""
+    """Run setup if needed; take the run lock and stage the release. Neither touches anything live.
+
+    Once setup has made its directories, stage while setup finishes.
+    """
     look = partial(prepare, delivering.project, delivering.release, member, emit, delivering.consent)
     facts, planned = look()
     if not planned.unchanged:
@@ -116,7 +119,7 @@ def install(
 
 @contextmanager
 def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) -> Iterator[None]:
-    """Run root's part in a thread; enter the body once its directories exist, and wait for its end after that."""
+    """Run setup in a thread; run the body as soon as setup has made the directories; then wait for setup."""
     begun = threading.Event()
 
     def heard(word: str) -> None:

@@ -34,9 +34,10 @@ _LOG: dict[str, Callable[[str], str]] = {"journal": log_text.by_service, "system
 
 @dataclass
 class Member:
-    """A host while a command works on it. error: reason why the command leaves it out from then on.
+    """A host while a command works on it.
 
-    opening: its session, if a thread opens it already.
+    error: why the host failed; no further work is done there, except an undo
+    opening: its session, if a thread opens it already
     """
 
     host: Host
@@ -120,7 +121,7 @@ class Member:
     def perform(
         self, script: Script, emit: Emit, payload: Iterable[bytes] = (), heard: Callable[[str], None] | None = None
     ) -> Transcript:
-        """Run a script and emit its steps; raise LoopError with the last lines that matter unless it succeeds.
+        """Run a script and emit its steps. If it fails, raise LoopError with the last relevant lines.
 
         heard: called with the word of each report as it comes.
         """

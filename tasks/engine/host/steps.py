@@ -147,7 +147,7 @@ class Activation(NamedTuple):
 
     @property
     def allowed_current(self) -> tuple[str, ...]:
-        """Return the releases of which one must be committed when the activation begins; an empty text means none."""
+        """Return the releases that may be committed when the activation begins; '' stands for no release."""
         before = self.before or ""
         return (before, self.on_probation) if before and self.on_probation else (before,)
 
@@ -242,7 +242,7 @@ def _step(step: str, service: Service, values: Mapping[str, object], *, seconds:
     """Make a step: one JSON object, a key a line, printed and sent as the same text."""
     head = {"program": host_program.digest(), "step": step, "name": service.name, "root": layout.root(service)}
     text = json.dumps({**head, **values}, indent=2) + "\n"
-    # Root never runs the copy on the host.
+    # Root never runs the copy on the host; drift checks that copy, so it does not run from it.
     place = "" if root or step == "drift" else host_program.place(layout.root(service))
     return Script(step, text, seconds, root, place=place)
 
