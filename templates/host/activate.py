@@ -1,6 +1,7 @@
 """Start the staged release in the idle slot, check it, switch the traffic to it, and commit it or begin a probation.
 
-If anything stops this before the commit, `Activation.leave`, and nothing else, brings the former release back.
+If a failure or a signal ends this before the commit, `Activation.leave` brings the former release back. After a kill
+the guard does that; after a power cut, the boot and the next run (`recover`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _AGAIN = "run the deploy of its content again"
 
 
 def perform(run: Run) -> None:
-    """Run the step. From the first change on, `leave` reports a failure."""
+    """Run the step. `leave` handles a failure in `go`, and only that.
+
+    Before `go`, `StartingPoint` may move traffic and stop a slot: it undoes what an earlier run left.
+    """
     activation = Activation(run)
     if activation.finish_if_serving():
         return
@@ -42,7 +46,7 @@ def perform(run: Run) -> None:
 
 
 class Activation(Trial):
-    """One activation, as the run itself performs it; its guard is the other `Trial`."""
+    """One activation, as the run itself performs it; `guard.Guard` is the other subclass."""
 
     def __init__(self, run: Run) -> None:
         stage = "undo" if run.step["action"] == "undo" else "activate"
@@ -61,14 +65,17 @@ class Activation(Trial):
         self.load_health_check()
 
     def _expect(self) -> None:
-        """Raise Moved unless the committed release is one that the plan allows: before or after a probation's end."""
+        """Raise Moved unless the committed release is one that the plan allows.
+
+        It allows two if a probation was under way at planning.
+        """
         self.run.report("before", self.serves)
         self.run.report("served", self._origin.served)
         if self.serves not in self.step["expect"]:
             raise Moved(self.serves)
 
     def finish_if_serving(self) -> bool:
-        """If returning the traffic to the committed release was all to do, record that and return True."""
+        """If bringing the traffic back to the committed release was the whole task, record that and return True."""
         wanted = self._origin.returned and self.release == self.serves and self.step["action"] != "restart"
         if not (wanted and self.probe.slot(self.old, _PATIENCE).well and self.probe.front(_PATIENCE).well):
             return False

@@ -18,9 +18,11 @@ BOOT_LINKS = "/etc/systemd/system/multi-user.target.wants"
 
 
 class Trial:
-    """The activation of a release. stage: the first word of its failpoints; old, new: the committed slot and its own.
+    """The activation of a release.
 
-    switched: whether the traffic may have moved; why: the reason of a failure.
+    stage: the first word of its failpoints
+    old: the committed slot; new: the candidate's slot
+    switched: whether the traffic may have moved; why: the reason of a failure
     """
 
     def __init__(self, run: Run, service: Service, stage: str) -> None:
@@ -61,7 +63,7 @@ class Trial:
         self.run.point(f"{self.stage}.committed")
 
     def follow_up(self) -> None:
-        """Do what follows from a commit, unless this process has done it: a guard repeats it if its run died."""
+        """Do what follows from a commit, once per process. A guard does it again: its run may have died half-way."""
         if self._restarted:
             return
         self.record_commit()

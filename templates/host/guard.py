@@ -24,7 +24,10 @@ _PAUSE = 0.5
 _ANSWER = 5
 """Seconds an answer may take."""
 _MOST = 4
-"""Points that fail: +2 for a miss, -1 for an answer. Two misses in a row are too many, and so is every second one."""
+"""A release fails at this many points: +2 for a miss, -1 for a right answer.
+
+So two misses in a row fail, and so does a miss every second time.
+"""
 
 GUARDING, WATCHING, UNDOING, DRAINING, OVER = "guarding", "watching", "undoing", "draining", "over"
 
@@ -144,7 +147,8 @@ class Guard(Trial):
                 warning = f"slot {self.old} did not end in good order: it had failed, or it had to be killed"
                 self.run.report("warning", warning)
             if failed or ended.get("NRestarts", "0") not in {"", "0"}:
-                # Else it looks like a slot to recover, and its restarts count against the next release there.
+                # Otherwise the next run would take it for a slot to recover, and its restarts would count against the
+                # next release there.
                 self.slots.forget_starts(self.old).wait()
         self.run.point("probation.stopped")
         with self.run.surely():
@@ -204,7 +208,8 @@ class Guard(Trial):
         self.record("returned", self.why)
         back = self.slots.committed
         print(f"release {self.release} did not hold: {self.why}. The traffic is back on {back}", flush=True)  # noqa: T201
-        # A run that holds the lock may be stopping this unit: accept signals again, or the two deadlock.
+        # A run that holds the lock may be stopping this unit: accept signals again, or that run and this
+        # guard wait for each other.
         self.run.listen()
         try:
             if not self.turns.activate.wait(self.run, _YIELDED):

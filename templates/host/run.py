@@ -115,7 +115,7 @@ class Run:
             self.heed()
 
     def leave(self) -> None:
-        """Begin to undo or to end: no signal and no lost controller stops this run, or what it starts, from here on."""
+        """Begin to undo or to end. From here on ignore signals and a lost controller, here and in programs started."""
         self._leaving = True
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -127,7 +127,7 @@ class Run:
 
     @contextmanager
     def surely(self) -> Iterator[None]:
-        """Once the run is leaving, report an OSError that is raised within, and go on."""
+        """Raise an OSError as usual; once the run is leaving, only report it."""
         try:
             yield
         except OSError as error:
@@ -159,7 +159,7 @@ class Run:
             while data:
                 data = data[os.write(1, data) :]
         except OSError:
-            # A guard goes on without its journal: no other process guards the run.
+            # Without its journal a guard must go on; any other run counts this as a lost controller.
             self._signalled = self._signalled or not self.in_words
 
     def _line(self, word: str, text: str) -> str:
