@@ -126,7 +126,7 @@ def test_a_host_of_an_older_version_is_told_before_anything_is_begun(
     for words in (("restart",), ("--dry", "restart"), ("rollback",), ("--dry", "rollback"), ("stop",), ("start",)):
         ended = fleet.clone.fab(*words)
         assert ended.status == 1, ended.both
-        assert "an older version of this tool has set the host up" in ended.both
+        assert "an older version of this tool set the host up" in ended.both
         assert "next: fab setup -H shire01" in ended.both
     assert fleet.history("shire01") == before
     fleet.clone.done("setup")

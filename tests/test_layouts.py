@@ -24,7 +24,7 @@ from tests.site import ROOT, Site
 FORMER = "4efa8bf"
 """The last commit of the first layout."""
 LOCAL = "127.0.0.1:8080"
-NEEDED = "an older version of this tool has set the host up"
+NEEDED = "an older version of this tool set the host up"
 
 
 def former_clone(folder: Path, hosts: Hosts) -> Clone:
