@@ -30,7 +30,8 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     from tasks.engine.host import steps
 
     if turn not in _TURNS:
-        raise UsageError(f"maintenance takes on, off or status, not {turn!r}", next="fab maintenance status")
+        raise UsageError(f"maintenance takes on, off or status, not {turn!r}", where="maintenance",
+                         next="fab maintenance status")  # fmt: skip
     text = pages.parse_message(message)
     if turn == "status":
         _status(c, json)

@@ -181,7 +181,7 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
     from tasks.engine.host import questions
     from tasks.engine.report import output
 
-    if last and not (last.isascii() and last.isdigit()):
+    if last and not (last.isascii() and last.isdigit() and int(last)):
         raise UsageError(f"--last takes a number of lines, not {last!r}", where="--last", next="fab history --last 20")
     if int(last or 0) > engine.LONGEST:
         raise UsageError(f"--last takes {engine.LONGEST} lines at most", where="--last", next="fab history --last 1000")

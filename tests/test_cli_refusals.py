@@ -120,6 +120,7 @@ def test_a_person_who_says_yes_is_not_asked_again(watched: tuple[Clone, Mute]) -
         (["deploy", "-H", "shire02", "--canary", ""], "leave --canary out"),
         (["restart", "-H", "shire02", "--lock-wait="], "leave --lock-wait out"),
         (["history", "--last", ""], "leave --last out"),
+        (["history", "--last", "0"], "--last takes a number of lines"),
         (["logs", "-n", ""], "leave -n out"),
         (["logs", "--since", ""], "leave --since out"),
         (["setup", "-H", "all", "--as", ""], "leave --as out"),

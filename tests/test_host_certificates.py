@@ -79,8 +79,9 @@ def test_each_flaw_is_told(tmp_path: Path, words: tuple[str, ...], told: str) ->
     assert flaw.startswith(told)
 
 
-def test_a_signature_by_sha_1_is_none(tmp_path: Path) -> None:
-    shown, blob, signer = signed(tmp_path, "-h", "-n", NAME, "-t", "ssh-rsa", authority="rsa")
+@pytest.mark.parametrize("authority", ["rsa", "rsa:3070"], ids=["whole bytes", "six bits more"])
+def test_a_signature_by_sha_1_is_none(tmp_path: Path, authority: str) -> None:
+    shown, blob, signer = signed(tmp_path, "-h", "-n", NAME, "-t", "ssh-rsa", authority=authority)
     assert host_certificates.flaw(shown, blob, NAME, {signer}, NOW) == "its signature is SHA-1"
 
 

@@ -118,9 +118,9 @@ def test_names_are_still_resolved(shire: Hosts, tmp_path: Path) -> None:
     deploy(shire, tmp_path, ["network"])
     stub = "/run/systemd/resolve/stub-resolv.conf"
     machine.sh(f"mkdir -p /run/systemd/resolve; echo 'nameserver 127.0.0.53' >{stub}; ln -sf {stub} /etc/resolv.conf")
-    assert (
-        machine.sh("cat >/root/dns.py && systemd-run -q --unit=dns python3 /root/dns.py", DNS.encode()).returncode == 0
-    )
+    answers = "until ss -Hlnu src 127.0.0.53 | grep -q .; do sleep 0.05; done"
+    started = f"cat >/root/dns.py && systemd-run -q --unit=dns python3 /root/dns.py && {answers}"
+    assert machine.sh(started, DNS.encode()).returncode == 0
     assert ask(machine.address, "/address/somewhere.example").json()["is"] == "192.0.2.77"
 
 

@@ -129,6 +129,8 @@ def refused(ended: Ended, *told: str) -> None:
 
 
 def key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
-    """Make a key pair; return its public half, in known_hosts format."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", path], check=True, stdin=subprocess.DEVNULL)
+    """Make a key pair; return its public half, in known_hosts format. kind: as ssh-keygen has it, or rsa:BITS."""
+    name, _, bits = kind.partition(":")
+    words = ["ssh-keygen", "-q", "-t", name, *(("-b", bits) if bits else ()), "-N", passphrase, "-f", path]
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])

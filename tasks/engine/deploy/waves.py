@@ -46,7 +46,8 @@ class Policy(NamedTuple):
 def policy(canary: str, batch: str, max_failures: str, pause: str, on_failure: str, *, wait: bool = False) -> Policy:
     """Return the options as a policy; raise UsageError for an invalid one."""
     if on_failure not in {"stop", "undo"}:
-        raise UsageError(f"--on-failure is stop or undo, not {on_failure!r}", where="--on-failure")
+        raise UsageError(f"--on-failure is stop or undo, not {on_failure!r}", where="--on-failure",
+                         next="--on-failure undo")  # fmt: skip
     first = _share("--canary", canary, least=0)
     if first.percent:
         raise UsageError("--canary takes a number of hosts", where="--canary", next="--canary 1")

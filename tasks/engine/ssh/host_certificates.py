@@ -58,7 +58,7 @@ def _signed_with_sha1(shown: SSHCertificate, blob: bytes) -> bool:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     signer = shown.signature_key()
-    return isinstance(signer, RSAPublicKey) and blob[: -(4 + signer.key_size // 8)].endswith(b"ssh-rsa")
+    return isinstance(signer, RSAPublicKey) and blob[: -(4 + -(-signer.key_size // 8))].endswith(b"ssh-rsa")
 
 
 def _fits(principal: str, name: str) -> bool:
