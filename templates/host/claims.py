@@ -1,4 +1,4 @@
-"""Whose a name is on this host: a first setup takes nothing that was there, and no clone another one's service."""
+"""Keep setup from taking files, directories or accounts that it did not make, and the service of another clone."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ TMPFILES_FOLDERS = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/lib/tmpfiles.d")
 
 
 def directories(name: str, root: str) -> tuple[str, ...]:
-    """The directories that a service has to itself, made by setup or by systemd."""
+    """Return the directories of one service alone, made by setup or by systemd."""
     return (f"/etc/{name}", root, f"/run/{name}", f"/var/lib/{name}", f"/var/cache/{name}")
 
 
 def everything(name: str, root: str) -> set[tuple[str, str]]:
-    """What setup makes for a service, as the record names it."""
+    """Return all that setup makes for a service, in the terms of the record."""
     return {("user", name), *(("directory", path) for path in directories(name, root))}
 
 
 def check(record: Record, step: Mapping[str, Any]) -> None:
-    """Refused when the name of the service is somebody else's here; `take_over` passes another clone's service on."""
+    """Raise Refused if the service's name is taken on this host; `take_over` accepts the service of another clone."""
     _require_free(record, step)
-    theirs = record.values.get("origin", "")
-    if theirs and step["origin"] != theirs and not step["take_over"]:
+    recorded = record.values.get("origin", "")
+    if recorded and step["origin"] != recorded and not step["take_over"]:
         raise Refused(
-            f"{step['name']} on this host is the service of another clone: {theirs}, set up by "
+            f"{step['name']} on this host is the service of another clone: {recorded}, set up by "
             f"{_person(record.values.get('by', ''))} at {record.values.get('since', 'an unknown time')}. "
             "Give this service another name in service.yaml, or say --take-over if it is to replace that one"
         )
 
 
 def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
-    """Write down what is about to be made, before anything is."""
+    """Record what setup is about to make, before it makes anything."""
     name = step["name"]
     if not record.there:
         os.mkdir(f"/etc/{name}", 0o755)
-    # A record of an earlier version names files alone.
+    # An earlier version recorded only files.
     if record.account is None or accounts.made_by_setup(name):
         record.made = everything(name, step["root"])
     origin = step["origin"]
@@ -61,24 +61,24 @@ def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
 
 
 def _require_free(record: Record, step: Mapping[str, Any]) -> None:
-    """Refused when something that is not recorded as ours is in the way of what this setup makes."""
-    name, found = record.name, list[str]()
+    """Raise Refused if something that setup would make exists, and is not recorded as ours."""
+    name, taken = record.name, list[str]()
     new = [file["path"] for file in step["files"] if file["path"] not in record.files]
-    places = [place for path in new for place in _like(path)]
-    # What remove has left of a record, for the sake of the data, names neither files nor an account.
+    paths = [like for path in new for like in _like(path)]
+    # A record that remove kept with the data lists neither files nor an account.
     if record.account is None and not record.files:
-        places += [path for path in directories(name, step["root"]) if ("directory", path) not in record.made]
-        found += _accounts(record)
-    found += [place for place in dict.fromkeys(places) if os.path.lexists(place)]
-    if found:
+        paths += [path for path in directories(name, step["root"]) if ("directory", path) not in record.made]
+        taken += _accounts(record)
+    taken += [path for path in dict.fromkeys(paths) if os.path.lexists(path)]
+    if taken:
         raise Refused(
-            f"this host has something of the name {name} already, and setup did not make it: {', '.join(found[:5])}. "
+            f"this host has something of the name {name} already, and setup did not make it: {', '.join(taken[:5])}. "
             "Give the service, or the process, another name in service.yaml"
         )
 
 
 def _accounts(record: Record) -> list[str]:
-    """An account or a group of the service's name that setup did not make."""
+    """Return the account or the group of the service's name, if setup did not make it."""
     if ("user", record.name) in record.made:
         return []
     if accounts.find(record.name) is not None:
@@ -87,7 +87,7 @@ def _accounts(record: Record) -> list[str]:
 
 
 def _like(path: str) -> Iterable[str]:
-    """Where else a file of this name would be the same to systemd: ours would hide it, or be hidden."""
+    """Return every path at which systemd reads a file of this name: one of them hides the others."""
     folder, file = os.path.split(path)
     for folders in (UNIT_FOLDERS, TMPFILES_FOLDERS):
         if folder in folders:
@@ -96,9 +96,9 @@ def _like(path: str) -> Iterable[str]:
 
 
 def _person(text: str) -> str:
-    """Who wrote the record, in words."""
+    """Format the record's `by`: the person, and the machine."""
     try:
         who = json.loads(text)
         return f"{who.get('git') or who.get('user')} (on {who.get('host')})"
     except (ValueError, AttributeError):
-        return "somebody"
+        return "an unknown user"

@@ -1,6 +1,6 @@
-"""Report whatever of ours is not as it was written. Reads only.
+"""Report everything of ours that differs from what was written. Reads only.
 
-As root, everything below the service's directory is read by a process that has the rights of its owner alone, who may
+As root, a process with only the owner's rights reads everything below the service's directory, since the owner may
 have put links, FIFOs or paths with `..` there. A finding is a line `drift KIND PATH`; content is `data PATH BASE64`.
 """
 
@@ -24,7 +24,7 @@ _PROPERTIES = ("DropInPaths", "FragmentPath", "NeedDaemonReload")
 
 
 def perform(run: Run) -> None:
-    """See the step's keys at `steps.drift` of the controller."""
+    """Report the drift of one service. `steps.drift` of the controller documents the step's keys."""
     step = run.step
     for path in filter(None, (*step["files"], step["certificate"])):
         _root_file(run, path)
@@ -43,13 +43,13 @@ def _root_file(run: Run, path: str) -> None:
     folder, name = os.path.split(path)
     try:
         with Folder.open(folder) as place:
-            found = place.status(name)
-            if found is None:
+            status = place.status(name)
+            if status is None:
                 run.report("drift", f"missing {path}")
-            elif stat.S_ISLNK(found.st_mode):
+            elif stat.S_ISLNK(status.st_mode):
                 run.report("drift", f"link {path} {place.link(name)}")
             else:
-                # What may not be read, or is no file, is told as that; the digest is among the facts.
+                # Opening it fails if it is unreadable or not regular; the digest is among the facts.
                 place.reader(name).close()
                 _show(run.report, path)
     except FileNotFoundError:
@@ -59,15 +59,15 @@ def _root_file(run: Run, path: str) -> None:
 
 
 def _units(units: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The properties of each unit, which systemd tells in blocks, in the order of the question."""
+    """Yield the properties of each unit; systemd prints a block for each, in the order of the arguments."""
     wanted = [word for name in _PROPERTIES for word in ("-p", name)]
-    told = programs.ask("systemctl", "show", "--no-pager", *wanted, *units).output
-    for unit, block in zip(units, told.split("\n\n")):
+    output = programs.ask("systemctl", "show", "--no-pager", *wanted, *units).output
+    for unit, block in zip(units, output.split("\n\n")):
         yield unit, dict(line.partition("=")[::2] for line in block.splitlines())
 
 
 def _extra_units(name: str, files: frozenset[str]) -> Iterator[str]:
-    """Unit files of our name that we did not write, and that are no other service's (`shop` and `shop-admin`)."""
+    """Yield unit files of our name that neither we nor another service wrote (`shop` and `shop-admin`)."""
     others = {path for place in glob.glob("/etc/*/setup") for path in _recorded(place.split("/")[2])}
     for pattern in (f"{name}.*", f"{name}[-@]*"):
         for path in sorted(glob.glob(f"/etc/systemd/system/{pattern}")):
@@ -76,7 +76,7 @@ def _extra_units(name: str, files: frozenset[str]) -> Iterator[str]:
 
 
 def _recorded(name: str) -> Iterable[str]:
-    """The files of another service; of what only looks like the record of one, none."""
+    """Return the files of another service; none if its record is invalid or unreadable."""
     try:
         return record.read(name).files
     except (Refused, OSError):
@@ -84,7 +84,7 @@ def _recorded(name: str) -> Iterable[str]:
 
 
 def _show(tell: Tell, path: str) -> None:
-    """The content of a file of the system's, as far as it is shown."""
+    """Report the content of a file of the system, at most SHOWN bytes."""
     folder, name = os.path.split(path)
     try:
         with Folder.open(folder) as place:

@@ -1,7 +1,7 @@
-"""Copies of the files that change hands: what a former owner has open is not what counts any more.
+"""Replace files that change their owner by copies: the former owner may have them open for writing.
 
-A descriptor that was opened for writing outlives every change of owner and mode, in whatever process it is by now. So
-each file is copied, once for all its names, into a directory of root's, and the copies take the places of the files.
+An open descriptor survives every change of owner and mode, in any process that has it. So setup copies each file, once
+for all its hard links, into a directory of root's, and puts the copies in the places of the files.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from .folders import Folder
 from .run import Refused, Run
 
 PREFIX = ".handover-"
-"""How the directory of the copies is called, below the one that changes hands."""
+"""Start of the name of the directory of copies, in the directory that is handed over."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _PIECE = 1 << 24
 _ROOM = 16 << 20
-"""Bytes that are left free on the disk."""
+"""Bytes to leave free on the disk."""
 _SYNC_SECONDS = 300
 
 Dress = Callable[[int, os.stat_result], None]
-"""Give an open copy the owner and the mode that follow from those of its file."""
+"""Set the owner and the mode of an open copy, from the status of its file."""
 
 
 class Copies:
-    """The copies of all files below one directory. sizes: of the files to be copied, by inode."""
+    """The copies of all files below one directory. sizes: bytes of each file to copy, by inode."""
 
     def __init__(self, run: Run, root: Folder, sizes: Mapping[int, int]) -> None:
         self._run, self._root, self._sizes = run, root, sizes
@@ -48,25 +48,25 @@ class Copies:
         forget(self._root)
 
     def _require_room(self) -> None:
-        found, wanted = os.fstatvfs(self._root.descriptor), sum(self._sizes.values()) + _ROOM
-        free = found.f_bavail * found.f_frsize
-        if free < wanted:
+        disk, needed = os.fstatvfs(self._root.descriptor), sum(self._sizes.values()) + _ROOM
+        free = disk.f_bavail * disk.f_frsize
+        if free < needed:
             raise Refused(
-                f"{self._root.path} changes hands by copies, which take {wanted >> 20} MiB, and {free >> 20} MiB are "
+                f"{self._root.path} changes hands by copies, which take {needed >> 20} MiB, and {free >> 20} MiB are "
                 "free: make room on that disk, and run setup again"
             )
-        if found.f_files and found.f_favail < len(self._sizes):
+        if disk.f_files and disk.f_favail < len(self._sizes):
             raise Refused(
                 f"the file system of {self._root.path} has too few inodes left: make room, and run setup again"
             )
 
     def holds(self, status: os.stat_result) -> bool:
-        """Whether this is the directory of the copies itself."""
-        found = os.fstat(self.folder.descriptor)
-        return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
+        """Report whether a status is that of the directory of copies."""
+        own = os.fstat(self.folder.descriptor)
+        return (own.st_dev, own.st_ino) == (status.st_dev, status.st_ino)
 
     def make(self, folder: Folder, name: str, dress: Dress) -> None:
-        """Copy a regular file, unless that was done by another of its names. Never more than was looked at."""
+        """Copy a regular file, once for all its hard links, and no more bytes than `sizes` has for it."""
         self._run.heed()
         path = f"{folder.path}/{name}"
         try:
@@ -79,28 +79,28 @@ class Copies:
             raise OSError(error.errno, error.strerror, path) from error
 
     def _copy(self, source: int, path: str, dress: Dress) -> None:
-        found = os.fstat(source)
-        if not stat.S_ISREG(found.st_mode) or found.st_dev != self._device or found.st_ino not in self._sizes:
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode) or status.st_dev != self._device or status.st_ino not in self._sizes:
             raise Refused(f"{path} was changed while it was given away: run setup again")
-        name = str(found.st_ino)
+        name = str(status.st_ino)
         if self.folder.status(name):
             return
         copy = os.open(name, _NEW, 0o600, dir_fd=self.folder.descriptor)
         try:
-            left, done = min(found.st_size, self._sizes[found.st_ino]), 0
-            while left > done and (sent := os.sendfile(copy, source, done, min(left - done, _PIECE))):
-                done += sent
-            dress(copy, found)
-            os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+            size, copied = min(status.st_size, self._sizes[status.st_ino]), 0
+            while size > copied and (sent := os.sendfile(copy, source, copied, min(size - copied, _PIECE))):
+                copied += sent
+            dress(copy, status)
+            os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
             os.close(copy)
 
     def keep(self) -> None:
-        """All copies are on the disk when this returns: a power cut leaves no file empty."""
+        """Flush all copies to the disk, so that a power cut leaves no file empty."""
         programs.ask("sync", "-f", f"{self._root.path}/{self._name}", seconds=_SYNC_SECONDS)
 
     def put(self, folder: Folder, name: str, inode: int) -> None:
-        """Put the copy of a file in its place; all names of one file stay names of one."""
+        """Put the copy of a file in its place; hard links to one file stay links to one copy."""
         if not self.folder.status(str(inode)):
             raise Refused(f"{folder.path}/{name} came while its directory was given away: run setup again")
         ours = self.folder.descriptor
@@ -109,7 +109,7 @@ class Copies:
 
 
 def strip(descriptor: int) -> None:
-    """Take the access control lists from what is open."""
+    """Remove the access control lists of an open file or directory."""
     for name in ("system.posix_acl_access", "system.posix_acl_default"):
         try:
             os.removexattr(f"/proc/self/fd/{descriptor}", name)
@@ -118,10 +118,10 @@ def strip(descriptor: int) -> None:
 
 
 def forget(root: Folder) -> None:
-    """Remove what this setup, or one that was killed, has left of copies; they are root's."""
+    """Remove root's directories of copies that this setup, or a killed one, left."""
     for name in root.names():
-        found = root.status(name)
-        if name.startswith(PREFIX) and found and stat.S_ISDIR(found.st_mode) and found.st_uid == 0:
+        status = root.status(name)
+        if name.startswith(PREFIX) and status and stat.S_ISDIR(status.st_mode) and status.st_uid == 0:
             with root.below(name) as left:
                 for file in left.names():
                     left.remove(file)

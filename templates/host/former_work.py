@@ -1,4 +1,4 @@
-"""Processes of the service that a former deploy account may have started."""
+"""End the processes of the service that a former deploy account may have started."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .run import Run
 
 _OVER = {"inactive", "failed", "unknown"}
 _PATIENCE = 15
-"""Seconds beside the drain that a unit may take to end."""
+"""Seconds beyond the drain that a unit may take to stop."""
 
 
 def end(run: Run, record: Record, former: set[int], account: Account) -> None:
-    """End what the former account may have started as the service, except the slot that has the traffic.
+    """End what the former account may have started as the service, except the live slot. Start workers again.
 
-    Root's link says which one that is: the former account could change `current`. Workers start again.
+    Root's link names the live slot: the former account could change `current`.
     """
     if not former:
         return
@@ -30,9 +30,9 @@ def end(run: Run, record: Record, former: set[int], account: Account) -> None:
         _commit(run.step["root"], live, run.id, account)
     _stop(run, record, [slot for slot in slots.SLOTS if slot != live])
     if live in slots.SLOTS:
-        whose = " and ".join(sorted(map(name_of, former)))
-        told = f"deploy now: {whose} made the live release, and a restart or a boot would start it again"
-        run.report("warning", told)
+        names = " and ".join(sorted(map(name_of, former)))
+        advice = f"deploy now: {names} made the live release, and a restart or a boot would start it again"
+        run.report("warning", advice)
 
 
 def _stop(run: Run, record: Record, idle: list[str]) -> None:
@@ -55,7 +55,7 @@ def _stop(run: Run, record: Record, idle: list[str]) -> None:
 
 
 def _commit(root: str, slot: str, run: str, account: Account) -> None:
-    """Let `current` lead to the slot that has the traffic, with the rights of the account."""
+    """Point `current` at the live slot, with the rights of the account."""
 
     def work(_: object) -> None:
         with Folder.open(root) as folder:

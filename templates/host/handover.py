@@ -1,8 +1,8 @@
-"""Another account deploys from now on: what the former one owned is given to it.
+"""Give everything that the former deploy account owned to the new one.
 
-The former account may still be at work, and put a link in the place of anything that it can write. So no name is used
-twice: a file is opened without following a link, looked at, and exactly that file changes hands. Directories and links
-change their owner; of a file the new account gets a copy, since the former one may have it open (`copies`).
+The former account may still be active, and replace by a link anything that it can write. So setup uses no name twice:
+it opens a file without following a link, checks it, and gives exactly that file away. Directories and links change
+their owner; the new account gets a copy of each file, since the former one may have it open (`file_copies`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW
 _REMOVE_SECONDS = 600
 _LOOKED_AT = ("slots", "slots/blue", "slots/green")
-"""Directories in which a link would be followed by what runs next."""
+"""Directories in which the next steps would follow a link."""
 
 
 def formers(record: Record, root: str, account: Account) -> set[int]:
-    """The accounts, by number, that had `root` before this one; none where it is the account's already."""
+    """Return the uids of the accounts that deployed to `root` before this one; never its own."""
     try:
         owner = os.lstat(root).st_uid
     except FileNotFoundError:
@@ -37,17 +37,17 @@ def formers(record: Record, root: str, account: Account) -> set[int]:
 
 
 def end_formers(run: Run, record: Record, former: set[int]) -> None:
-    """End whatever runs as a former account: it could hold a lock, or a file open."""
+    """End every process of a former account: it could hold a lock, or have a file open."""
     if not former:
         return
-    # Its watch would begin again as often as it is ended.
+    # systemd restarts a guard that is killed: stop its unit first.
     programs.systemctl("stop", *(f"{record.name}-probation@{slot}.service" for slot in ("blue", "green")))
     for uid in former - {0}:
         processes.end(run, uid)
 
 
 def hand_over(run: Run, record: Record, root: str, former: set[int], account: Account) -> None:
-    """Give everything below `root` to the account; nothing to do without a former one."""
+    """Give everything below `root` to the account, if there is a former one."""
     if not former:
         return
     names = " and ".join(sorted(map(name_of, former)))
@@ -67,76 +67,76 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
             _distrust(folder)
             run.point("setup.given")
         _refuse_planted(folder)
-    # Once more: until its directory was given away the former account could make it anew.
+    # Again: the former account could make it anew until its directory changed owner.
     _forget_program(root)
 
 
 def _distrust(folder: Folder) -> None:
-    """Take its list from each release and each venv: the former account could edit a file together with its line.
+    """Remove the list of each release and each venv: the former account could edit a file together with its line.
 
-    So the next deploy sends and builds all of them anew, and no rollback leads to one.
+    So the next deploy sends and builds all of them again, and no rollback activates one.
     """
     for place, name in (("releases", "MANIFEST"), ("venvs", venv.LIST)):
         if folder.status(place) is None:
             continue
         with folder.below(place) as above:
-            for one in above.names():
-                found = above.status(one)
-                if found and stat.S_ISDIR(found.st_mode):
-                    with above.below(one) as inner:
+            for entry in above.names():
+                status = above.status(entry)
+                if status and stat.S_ISDIR(status.st_mode):
+                    with above.below(entry) as inner:
                         _take(inner, name)
 
 
 def _take(folder: Folder, name: str) -> None:
-    found = folder.status(name)
-    # In a directory of that name nobody reads anything.
-    if found and not stat.S_ISDIR(found.st_mode):
+    status = folder.status(name)
+    # A directory of that name is never read as a list.
+    if status and not stat.S_ISDIR(status.st_mode):
         folder.remove(name)
 
 
 def _forget_program(root: str) -> None:
-    """Nobody runs a copy of the program that another account has written, nor a step that it has left."""
+    """Remove the kept copies of the program, and any step: the former account could have written them."""
     if not programs.remove_tree(f"{root}/{kept_copies.PLACE}"):
         raise Refused(f"{root}/{kept_copies.PLACE}, of the former account, cannot be removed")
 
 
 def take_places(run: Run, name: str, account: Account) -> None:
-    """Take from the former account what a run asks for in /run: a socket that is up changes its owner, the rest is new.
+    """Take from the former account what a run uses in /run: change the owner of a live socket, move the rest away.
 
-    What is moved away here is made anew by tmpfiles, and removed by `forget_places`.
+    tmpfiles then makes the rest anew, and `forget_places` removes what was moved.
     """
     if not os.path.isdir(f"/run/{name}"):
         return
     with Folder.open(f"/run/{name}") as folder:
         for socket in _SOCKETS:
-            found = folder.status(socket)
-            if found and stat.S_ISSOCK(found.st_mode):
+            status = folder.status(socket)
+            if status and stat.S_ISSOCK(status.st_mode):
                 os.chown(socket, account.uid, -1, dir_fd=folder.descriptor, follow_symlinks=False)
         for place in _PLACES:
-            found = folder.status(place)
-            if found and found.st_uid != account.uid:
+            status = folder.status(place)
+            if status and status.st_uid != account.uid:
                 _remove_former(name, place)
                 folder.rename(place, f".former-{place}")
     setup_lock.renew(run, name, account)
 
 
 def forget_places(name: str) -> None:
-    """Remove what the former account had in /run."""
+    """Remove the directories in /run that `take_places` moved away."""
     for place in _PLACES:
         _remove_former(name, place)
 
 
 def _remove_former(name: str, place: str) -> None:
     path = f"/run/{name}/.former-{place}"
-    # However deep it is nested.
+    # rm handles any depth.
     if os.path.lexists(path) and not programs.run("rm", "-rf", "--", path, seconds=_REMOVE_SECONDS):
         raise Refused(f"{path} cannot be removed: remove it (rm -rf), and run setup again")
 
 
 def _look(folder: Folder, allowed: set[int], whose: str, sizes: dict[int, int], depth: int = 0) -> None:
-    """Before anything changes hands: Refused for a file of somebody else, such as a hard link to one of root's.
+    """Raise Refused for a file of a third account, such as a hard link to one of root's. Changes nothing.
 
-    sizes: is told what each file takes on the disk when it is copied, by inode.
+    sizes: filled by inode with the bytes that a copy of each file takes on the disk.
     """
     if depth > DEEPEST:
         raise Refused(f"{folder.path} is nested too deep to be a release: remove it (rm -rf), and run setup again")
@@ -159,13 +159,13 @@ def _look(folder: Folder, allowed: set[int], whose: str, sizes: dict[int, int], 
 
 
 class _Giving:
-    """What changes hands: from whom, to whom. readers: the group of the service, which goes on reading."""
+    """One handover, from former accounts to the new one. readers: gid of the service, which can still read."""
 
     def __init__(self, former: set[int], account: Account, readers: int) -> None:
         self._former, self._account, self._readers = former, account, readers
 
     def copy(self, folder: Folder, made: Copies) -> None:
-        """Copy every file; nothing changes hands yet."""
+        """Copy every file; change no owner yet."""
         for name in folder.names():
             status = folder.status(name)
             if status is None or made.holds(status):
@@ -177,7 +177,7 @@ class _Giving:
                 made.make(folder, name, self._dress)
 
     def give(self, folder: Folder, made: Copies) -> None:
-        """A directory is given before what is in it: from then on the former owner puts nothing more there."""
+        """Give a directory, then its entries: once it is given, the former owner can add nothing there."""
         self._own(folder.descriptor, os.fstat(folder.descriptor))
         device = os.fstat(folder.descriptor).st_dev
         for name in folder.names():
@@ -186,52 +186,52 @@ class _Giving:
             except FileNotFoundError:
                 continue
             try:
-                found = os.fstat(descriptor)
-                if found.st_dev != device:
+                status = os.fstat(descriptor)
+                if status.st_dev != device:
                     raise Refused(f"{folder.path}/{name} is on another file system: unmount it, and run setup again")
-                if made.holds(found):
+                if made.holds(status):
                     continue
-                if stat.S_ISDIR(found.st_mode):
+                if stat.S_ISDIR(status.st_mode):
                     inner = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
                     with Folder(inner, f"{folder.path}/{name}") as below:
                         self.give(below, made)
-                elif stat.S_ISREG(found.st_mode):
-                    made.put(folder, name, found.st_ino)
+                elif stat.S_ISREG(status.st_mode):
+                    made.put(folder, name, status.st_ino)
                 else:
-                    self._own(descriptor, found)
+                    self._own(descriptor, status)
             finally:
                 os.close(descriptor)
 
-    def _own(self, descriptor: int, found: os.stat_result) -> None:
-        """Of exactly the file that is open: the name by which it was found may mean another one by now."""
-        if found.st_uid in self._former:
-            self._change(descriptor, found)
-        if stat.S_ISDIR(found.st_mode):
-            self._close(descriptor, found)
+    def _own(self, descriptor: int, status: os.stat_result) -> None:
+        """Change the owner of exactly the open file: its name may mean another file by now."""
+        if status.st_uid in self._former:
+            self._change(descriptor, status)
+        if stat.S_ISDIR(status.st_mode):
+            self._close(descriptor, status)
 
-    def _dress(self, copy: int, found: os.stat_result) -> None:
-        """Give a copy the owner and the mode that follow from those of its file."""
-        if found.st_uid not in self._former | {self._account.uid}:
+    def _dress(self, copy: int, status: os.stat_result) -> None:
+        """Set the owner and the mode of a copy, from the status of its file."""
+        if status.st_uid not in self._former | {self._account.uid}:
             raise Refused("a file has changed its owner while it was given away: run setup again")
-        self._change(copy, found)
-        self._close(copy, found)
+        self._change(copy, status)
+        self._close(copy, status)
 
-    def _change(self, descriptor: int, found: os.stat_result) -> None:
-        gid = self._readers if found.st_gid == self._readers else self._account.gid
+    def _change(self, descriptor: int, status: os.stat_result) -> None:
+        gid = self._readers if status.st_gid == self._readers else self._account.gid
         os.chown(f"/proc/self/fd/{descriptor}", self._account.uid, gid)
 
-    def _close(self, descriptor: int, found: os.stat_result) -> None:
-        """With the owner goes whatever else lets the former account write: mode bits and access control lists."""
+    def _close(self, descriptor: int, status: os.stat_result) -> None:
+        """Remove the mode bits and the access control lists that let the former account write."""
         file_copies.strip(descriptor)
-        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
+        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
 
 
 def _refuse_planted(folder: Folder, prefix: str = "") -> None:
-    """Refused for a link where none of ours is: what runs next as the new account would follow it."""
+    """Raise Refused for a link that is not ours: the next steps of the new account would follow it."""
     for name in folder.names():
-        path, target, found = f"{prefix}{name}", folder.link(name), folder.status(name)
+        path, target, status = f"{prefix}{name}", folder.link(name), folder.status(name)
         if target and not (path in release.LINKS and release.LINKS[path].fullmatch(target)):
             raise Refused(f"{folder.path}/{name} is a symbolic link, and none of ours: remove it, and run setup again")
-        if path in _LOOKED_AT and found and stat.S_ISDIR(found.st_mode):
+        if path in _LOOKED_AT and status and stat.S_ISDIR(status.st_mode):
             with folder.below(name) as inner:
                 _refuse_planted(inner, f"{path}/")

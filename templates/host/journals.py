@@ -1,6 +1,6 @@
-"""Who reads the host's journals: the deploy account, by access control lists that its service's tmpfiles.d file sets.
+"""Check and revoke the deploy account's access to the host's journals; the service's tmpfiles.d file grants it.
 
-A group would not do: whoever has been in it keeps it, by a program of his own that is of that group and setgid.
+It grants by access control lists. A group would not do: a former member keeps it with a setgid program of that group.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _GROUP = "systemd-journal"
 _LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 _ENTRY = struct.Struct("<HHI")
 _USER = 0x02
-"""The tag of an entry for one account."""
+"""Tag of an access control entry for one account."""
 
 
 def require(run: Run, account: Account) -> None:
-    """Warn where the account cannot read what setup has just let it read."""
+    """Warn if the account cannot read the journals after setup has granted it that."""
     files = glob.glob(f"{FILES[0]}/*/system.journal") + glob.glob(f"{FILES[1]}/*/system.journal")
     if account.uid == 0 or not files:
         return
@@ -38,14 +38,14 @@ def require(run: Run, account: Account) -> None:
     try:
         as_account(account, work, 30, 1 << 16)
     except OSError as error:
-        told = "fab logs shows nothing of this host. Do its file system and its systemd know access control lists?"
-        run.report("warning", f"{error.strerror}: {told}")
+        problem = "fab logs shows nothing of this host. Do its file system and its systemd know access control lists?"
+        run.report("warning", f"{error.strerror}: {problem}")
 
 
 def take(run: Run, known: Record, uids: set[int]) -> None:
-    """Take the journals from these accounts, and the group that an older version has put the recorded one in.
+    """Revoke these accounts' access to the journals, and remove the recorded one from an older version's group.
 
-    Not from one that deploys another service of this host.
+    An account that deploys another service of this host keeps both.
     """
     others = _deploying(known)
     named = known.account or "root"
@@ -58,18 +58,18 @@ def take(run: Run, known: Record, uids: set[int]) -> None:
 
 
 def _deploying(known: Record) -> set[str]:
-    """The accounts that other services of this host are deployed by."""
-    found = set()
+    """Return the accounts that deploy other services of this host."""
+    names = set()
     for path in glob.glob("/etc/*/setup"):
         with suppress(Refused, OSError):
             other = record.read(path.split("/")[2])
             if other.name != known.name and other.account:
-                found.add(other.account)
-    return found
+                names.add(other.account)
+    return names
 
 
 def _paths() -> Iterator[str]:
-    """The directories of the journals, and all files in them; they are root's."""
+    """Yield the directories of the journals, and all files in them; root owns them."""
     for top in FILES:
         for folder, _, names in os.walk(top):
             yield folder

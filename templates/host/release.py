@@ -1,4 +1,4 @@
-"""Compare the releases of a service with their manifests. Reads with the rights of who runs it, and follows no link."""
+"""Compare the releases of a service with their manifests, with the rights of the caller and following no link."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from . import kept_copies, this_interpreter, venv
 from .folders import Folder
 
 Tell = Callable[[str, str], None]
-"""Report a line: its word, and the rest."""
+"""Report a line: its first word, and the rest."""
 SHOWN = 1 << 16
-"""Bytes of a file that are shown."""
+"""Most bytes of a file to report."""
 _LIST_BYTES = 64 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _BYTECODE = re.compile(r"\.pyc$|(^|/)__pycache__/[^/]*\.pyc\.[0-9][^/]*$")
@@ -30,9 +30,9 @@ _VENV = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
 
 
 def examine(root: str, tell: Tell, manifests: Mapping[str, str]) -> None:
-    """Report every file of every release that is edited, missing or not ours, and every link that leads elsewhere.
+    """Report each file of a release that is edited, missing or not ours, and each link with a wrong target.
 
-    manifests: by release the SHA-256 of MANIFEST, as far as the controller knows it.
+    manifests: SHA-256 of MANIFEST by release, for those that the controller knows.
     """
     with Folder.open(root) as folder:
         for path, wanted in LINKS.items():
@@ -43,7 +43,7 @@ def examine(root: str, tell: Tell, manifests: Mapping[str, str]) -> None:
 
 
 def _programs(folder: Folder, tell: Tell) -> None:
-    """The copies of this program: each is what its digest says, and is run by an interpreter of the system."""
+    """Report a copy of this program that differs from its digest, or whose interpreter is not the system's."""
     try:
         with folder.below(kept_copies.PLACE) as place:
             for name in place.names():
@@ -60,7 +60,7 @@ def _programs(folder: Folder, tell: Tell) -> None:
 
 
 def _link(folder: Folder, path: str, wanted: re.Pattern[str], tell: Tell) -> None:
-    """A slot that is used leads to a release, and `current` to a slot."""
+    """Report a slot whose link leads to no release, or `current` if it leads to no slot."""
     try:
         with _opened(folder, path) as (place, name):
             target = place.link(name)
@@ -74,7 +74,7 @@ def _link(folder: Folder, path: str, wanted: re.Pattern[str], tell: Tell) -> Non
 
 @contextmanager
 def _opened(folder: Folder, path: str) -> Iterator[tuple[Folder, str]]:
-    """The directory of a path's last name, opened by one name after another; OSError for `..` and for a link."""
+    """Open a path's directories one by one; yield the last, and the file's name. OSError for `..` and for a link."""
     *folders, name = path.split("/")
     if any(part in {"", ".", ".."} for part in (*folders, name)):
         raise OSError(0, "it is no path of a file", path)
@@ -94,8 +94,8 @@ def _releases(folder: Folder, tell: Tell, manifests: Mapping[str, str]) -> None:
         return
     with releases:
         for name in releases.names():
-            found = releases.status(name)
-            if found and stat.S_ISDIR(found.st_mode) and not name.startswith("."):
+            status = releases.status(name)
+            if status and stat.S_ISDIR(status.st_mode) and not name.startswith("."):
                 _release_of(releases, name, tell, manifests.get(name, ""))
 
 
@@ -103,7 +103,7 @@ def _release_of(releases: Folder, name: str, tell: Tell, digest: str) -> None:
     try:
         release = releases.below(name)
     except OSError:
-        # Its owner has closed it, or made it something else.
+        # Its owner made it unreadable, or replaced it.
         tell("drift", f"edited {releases.path}/{name}")
         return
     with release:
@@ -118,7 +118,7 @@ def _release(release: Folder, tell: Tell, digest: str) -> None:
     if digest and compare(release, "MANIFEST", digest):
         tell("drift", f"edited {release.path}/MANIFEST")
         _show(release, "MANIFEST", tell)
-    known = {f"code/{path}": listed for path, listed in manifest.items()}
+    known = {f"code/{path}": sha256 for path, sha256 in manifest.items()}
     launchers = listed(release, "LAUNCHERS")
     known.update(launchers or {})
     for path, digest in sorted(known.items()):
@@ -127,35 +127,35 @@ def _release(release: Folder, tell: Tell, digest: str) -> None:
             tell("drift", f"{kind} {release.path}/{path}")
             _show(release, path, tell)
     _venv(release, tell)
-    there = list(_files(release, "code", tell))
-    there += _files(release, "run", tell) if launchers is not None else []
-    for path in there:
+    present = list(_files(release, "code", tell))
+    present += _files(release, "run", tell) if launchers is not None else []
+    for path in present:
         if path not in known:
             tell("drift", f"extra {release.path}/{path}")
             _show(release, path, tell)
 
 
 def digest_of(folder: Folder, name: str) -> str:
-    """SHA-256 of a regular file, in hex."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of a regular file, in hex."""
+    digest = hashlib.sha256()
     with folder.reader(name) as file:
         while data := file.read(1 << 20):
-            found.update(data)
-    return found.hexdigest()
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def listed(release: Folder, name: str) -> dict[str, str] | None:
-    """Path to digest, as `sha256sum` lists them; None without a list. Lines of another form are left out."""
+    """Return digests by path from a list of `sha256sum`, without malformed lines; None if there is no list."""
     try:
         text = release.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape")
     except OSError:
         return None
-    lines = (_LINE.fullmatch(line) for line in text.split("\n"))
-    return {found[2]: found[1] for found in lines if found}
+    matches = (_LINE.fullmatch(line) for line in text.split("\n"))
+    return {match[2]: match[1] for match in matches if match}
 
 
 def strictly(release: Folder, name: str) -> dict[str, str] | None:
-    """The same of a list that is whole; None without one, for a line of another form and a path that it has twice."""
+    """Return the same as `listed`, but None if a line is malformed or a path occurs twice."""
     try:
         return _entries(release.read(name, _LIST_BYTES))
     except OSError:
@@ -163,13 +163,13 @@ def strictly(release: Folder, name: str) -> dict[str, str] | None:
 
 
 def _entries(data: bytes) -> dict[str, str] | None:
-    lines = [_LINE.fullmatch(line) for line in data.decode("utf-8", "surrogateescape").split("\n") if line]
-    found = {line[2]: line[1] for line in lines if line}
-    return found if len(found) == len(lines) else None
+    matches = [_LINE.fullmatch(line) for line in data.decode("utf-8", "surrogateescape").split("\n") if line]
+    digests = {match[2]: match[1] for match in matches if match}
+    return digests if len(digests) == len(matches) else None
 
 
 def holds(release: Folder, name: str, prefix: str = "") -> bool:
-    """Whether every file of a list is there, and what the list says. prefix: of the paths in it."""
+    """Report whether every file of a list exists with its digest. prefix: put before the list's paths."""
     return _are_there(release, strictly(release, name), prefix)
 
 
@@ -180,10 +180,10 @@ def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "")
 
 
 def lists(release: Folder) -> dict[str, str]:
-    """The SHA-256 of MANIFEST and of LAUNCHERS, for the controller's to be compared with: the account can edit both.
+    """Return the SHA-256 of MANIFEST and LAUNCHERS; the controller compares them, since the account can edit both.
 
-    Empty unless the code and the launchers are what they say, and there is no other code but bytecode, whole or as
-    Python writes it.
+    Empty unless code and launchers match these lists. Other files in `code` may only be bytecode, also one that Python
+    is just writing.
     """
     try:
         manifest, launchers = (release.read(name, _LIST_BYTES) for name in ("MANIFEST", "LAUNCHERS"))
@@ -204,17 +204,17 @@ def _is_all(release: Folder, wanted: dict[str, str] | None) -> bool:
                     return False
             elif digest_of(folder, name) != wanted.pop(path, ""):
                 return False
-    # What is left was listed, and has not been found.
+    # A path that is left was listed, but is not there.
     return not wanted
 
 
 def _is_regular(folder: Folder, name: str) -> bool:
-    found = folder.status(name)
-    return found is not None and stat.S_ISREG(found.st_mode)
+    status = folder.status(name)
+    return status is not None and stat.S_ISREG(status.st_mode)
 
 
 def compare(release: Folder, path: str, digest: str) -> str:
-    """`edited` or `missing` for a file that is not as it is listed; empty for one that is."""
+    """Return `edited` or `missing` for a file that differs from its digest, and "" for one that matches."""
     try:
         with _opened(release, path) as (place, name):
             return "" if digest_of(place, name) == digest else "edited"
@@ -233,7 +233,7 @@ def _venv(release: Folder, tell: Tell) -> None:
 
 
 def _venvs(folder: Folder, tell: Tell) -> None:
-    """Each is as it was built, no link leads out of it but to its Python, and nobody else can change that."""
+    """Report a venv that differs from its build, a link out of it, and a Python that other accounts can change."""
     try:
         with folder.below("venvs") as venvs:
             for name in venvs.names():
@@ -259,13 +259,12 @@ def _venv_of(path: str, tell: Tell) -> None:
 
 
 def _files(release: Folder, name: str, tell: Tell) -> Iterator[str]:
-    found = release.status(name)
-    if found is None:
+    if release.status(name) is None:
         return
     try:
         with release.below(name) as folder:
             for inner, file, path in folder.walk():
-                # Bytecode is a regular file; a link of that name leads to what somebody else may write.
+                # A link named like bytecode counts: its target may be writable for another account.
                 if not (name == "code" and _BYTECODE.search(path) and _is_regular(inner, file)):
                     yield f"{name}/{path}"
     except OSError:

@@ -1,6 +1,6 @@
-"""Take the service off this host, as root: units first, then files. Its data only when that was asked for.
+"""Remove the service from this host, as root: units first, then files; its data only with `data`.
 
-What is removed is what the record names, and nothing else of that name.
+Only what the record lists is removed, nothing else of that name.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from .run import Refused, Run
 
 _REMOVE_SECONDS = 600
 _LINGER = "/var/lib/systemd/linger"
-"""Who has a file of his name here has a systemd of his own from the boot on."""
+"""systemd starts a user manager at boot for each account that has a file here."""
 _PATIENCE = 15
-"""Seconds beside the drain that a release may take to end: it can ask systemd for more of them for ever."""
+"""Seconds beyond the drain that a release may take to stop: it can ask systemd for more time without end."""
 
 
 def perform(run: Run) -> None:
-    """See the step's keys at `steps.remove` of the controller."""
+    """Remove the service. `steps.remove` of the controller documents the step's keys."""
     name = run.step["name"]
     if os.geteuid() != 0:
         raise Refused("remove needs root")
@@ -30,7 +30,7 @@ def perform(run: Run) -> None:
     if known.account is None and not known.files and not run.step["data"]:
         raise Refused(f"{name} is not set up on this host any more; --data takes what is left of it: /var/lib/{name}")
     if accounts.made_by_setup(name) and not known.made:
-        # A record of an earlier version names files alone.
+        # An earlier version recorded only files.
         known.made = claims.everything(name, run.step["root"])
     run.say("stop", name)
     _stop(run, known)
@@ -55,7 +55,7 @@ def _stop(run: Run, known: Record) -> None:
         run.say("kill", f"{name}, which put off its end for longer than {bound} s")
         programs.systemctl("kill", "-s", "KILL", f"{name}@blue.service", f"{name}@green.service")
         programs.systemctl("stop", *units)
-    # What the record says, not service.yaml, which may have lost a process since.
+    # From the record, since service.yaml may have lost a process.
     units = [os.path.basename(path) for path in known.paths if path.startswith("/etc/systemd/system/")]
     units = [unit for unit in units if "@." not in unit]
     for unit in (*units, f"{name}@blue.socket", f"{name}@green.socket"):
@@ -72,14 +72,14 @@ def _remove_files(run: Run, known: Record) -> None:
     if served and programs.ask("nginx", "-t", "-q").well:
         nginx_site.reload()
     elif served:
-        told = "nginx refuses its own configuration, and goes on serving the site"
-        run.report("warning", f"{told} of {known.name} until you mend that: nginx -t && systemctl reload nginx")
+        problem = "nginx refuses its own configuration, and goes on serving the site"
+        run.report("warning", f"{problem} of {known.name} until you mend that: nginx -t && systemctl reload nginx")
 
 
 def _remove_data(run: Run, known: Record) -> None:
     account = accounts.find(known.name) if ("user", known.name) in known.made else None
     if account:
-        # What lingers would make its directories again.
+        # A lingering user manager would make the directories again.
         linger = f"{_LINGER}/{account.name}"
         if os.path.lexists(linger):
             os.unlink(linger)
@@ -95,15 +95,15 @@ def _remove_data(run: Run, known: Record) -> None:
     if account:
         run.say("remove", f"account {known.name}")
         if not programs.run("userdel", known.name):
-            told = "it stays, and the record that it is the service's: mend that, and run this again"
-            run.report("warning", f"userdel did not remove the account {known.name}; {told}")
+            advice = "it stays, and the record that it is the service's: mend that, and run this again"
+            run.report("warning", f"userdel did not remove the account {known.name}; {advice}")
             _keep_record(run, known)
             return
     _remove_etc(run, known)
 
 
 def _remove_etc(run: Run, known: Record) -> None:
-    """All of it where setup made it; else what setup wrote there."""
+    """Remove /etc/NAME if setup made it, else only what setup wrote there."""
     folder = f"/etc/{known.name}"
     if ("directory", folder) in known.made:
         _remove_tree(run, folder)
@@ -112,7 +112,7 @@ def _remove_etc(run: Run, known: Record) -> None:
 
 
 def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: tuple[str, ...] = ()) -> None:
-    """What setup has written into a directory that it has not made."""
+    """Remove what setup wrote into a directory that it did not make."""
     folder = f"/etc/{known.name}"
     ours = (f"{folder}/tls/nobody.pem", *(f"{folder}/check/{name}" for name in check_secret.NAMES))
     for path in (*known.paths, *ours, *files):
@@ -126,7 +126,7 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
 
 
 def _keep_record(run: Run, known: Record) -> None:
-    """The account and the data stay, and so does the record that they are the service's: the next setup takes them."""
+    """Keep the record of the account and the data, which stay: the next setup takes them over."""
     known.made -= {("directory", run.step["root"]), ("directory", f"/run/{known.name}")}
     folder = f"/etc/{known.name}"
     for name in os.listdir(folder) if ("directory", folder) in known.made else ():
@@ -142,11 +142,11 @@ def _keep_record(run: Run, known: Record) -> None:
 
 
 def _remove_tree(run: Run, path: str) -> None:
-    """With everything in it, without following a link; what cannot be removed is told."""
+    """Remove a tree without following a link; warn if something of it stays."""
     if not os.path.lexists(path):
         return
     if os.path.islink(path):
         raise Refused(f"{path} is a symbolic link, and none of ours: remove it, and run this again")
-    # However deep it is nested, and whatever it has in it.
+    # rm handles any depth and any content.
     if not programs.run("rm", "-rf", "--", path, seconds=_REMOVE_SECONDS):
         run.report("warning", f"{path} cannot be removed as a whole: see what is left of it")

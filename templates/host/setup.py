@@ -1,4 +1,4 @@
-"""Make a host ready for one service, as root. It may be run again at any time, also after one that was killed."""
+"""Make a host ready for one service, as root. It can run again at any time, also after a setup that was killed."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from .run import Refused, Run
 
 _READ_BY_THE_SERVICE = ("releases", "venvs", "wheels")
 _MOST = 64 << 20
-"""Bytes of a file that is sent."""
+"""Most bytes of a file that the controller sends."""
 _APT = ("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=60")
 _PACKAGE_SECONDS = 600
 
 
 def perform(run: Run) -> None:
-    """Look first, refuse whatever has to be refused, and change the host only then."""
+    """Check first, refuse what is wrong, and only then change the host."""
     if os.geteuid() != 0:
         raise Refused("setup needs root")
     Setup(run).perform()
 
 
 class Setup:
-    """One setup. What the step's keys mean stands at `steps.setup` of the controller."""
+    """One setup. `steps.setup` of the controller documents the step's keys."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.step = run, run.step
@@ -60,7 +60,7 @@ class Setup:
         self.listen_moved = False
 
     def perform(self) -> None:
-        """Everything, in order; the former files come back if anything fails."""
+        """Do all of it, in order; put the former files back if anything fails."""
         run = self.run
         claims.check(self.record, self.step)
         self.changes.require_unedited(self.given)
@@ -80,7 +80,7 @@ class Setup:
         claims.begin(run, self.record, self.step)
         try:
             self._change(account)
-            # Its rights to log in are somebody else's business: it may have begun something meanwhile.
+            # Setup leaves the former account its login: it may have started something since.
             handover.end_formers(run, self.record, former)
             former_work.end(run, self.record, former, account)
             run.point("setup.record")
@@ -98,7 +98,7 @@ class Setup:
         service = accounts.make_service_account(run, self.name)
         run.point("setup.directories")
         self._make_directories(account, service)
-        # A release can be staged from now on, which takes longer than all that follows.
+        # The controller can stage a release from now on, which takes longer than the rest of setup.
         run.report("directories")
         run.point("setup.certificate")
         check = Check(self.name, account)
@@ -121,7 +121,7 @@ class Setup:
             check.hand_out(run.id)
 
     def _put_back(self) -> None:
-        """The former files, and what reads them told so."""
+        """Put the former files back, and reload the programs that read them."""
         self.run.leave()
         if self.changes.any_changed:
             self.run.say("undo", "the former files are put back")
@@ -134,7 +134,7 @@ class Setup:
                 nginx_site.reload()
             if self.listen_moved:
                 programs.systemctl("start", f"{self.name}-listen.socket")
-        # A first setup that failed has made things all the same: the record goes on saying so.
+        # A first setup that failed keeps its record, which lists what it has made.
         if self.record.account is not None:
             record.parse(self.name, self.was).write(self.run.id)
 
@@ -151,9 +151,9 @@ class Setup:
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         if programs.there("apt-get"):
             install = ("apt-get", "-q", "-y", *_APT, "install", *packages)
-            # A machine that is new has no lists of packages.
-            for words in (install, ("apt-get", "-q", *_APT, "update"), install):
-                if programs.run(*words, seconds=_PACKAGE_SECONDS, environment=quiet) and words is install:
+            # A new machine has no package lists yet.
+            for command in (install, ("apt-get", "-q", *_APT, "update"), install):
+                if programs.run(*command, seconds=_PACKAGE_SECONDS, environment=quiet) and command is install:
                     return
         elif programs.run("dnf", "-q", "-y", "install", *packages, seconds=_PACKAGE_SECONDS):
             return
@@ -173,31 +173,31 @@ class Setup:
                 raise Refused(f"{self.root} does not belong to {account.name}")
             os.fchmod(folder.descriptor, 0o711)
         root, run, readme = self.root, self.run.id, self.sent["README"]
-        # What lies below belongs to the deploy account, and is made with no other rights than that account's.
+        # The deploy account owns what lies below: make it with only that account's rights.
         accounts.as_account(account, lambda _: _fill_root(root, run, readme), 30, 1 << 16)
         with Folder.open(root) as folder:
             for name in _READ_BY_THE_SERVICE:
                 with folder.below(name) as inner:
                     _close(inner, account, service)
-        # The locks and the places in /run, which a run asks for as soon as it is told of these directories.
-        led = os.path.islink(f"/run/{self.name}/ctl/live")
+        # The locks and the directories in /run: a run uses them as soon as setup reports `directories`.
+        had_link = os.path.islink(f"/run/{self.name}/ctl/live")
         handover.take_places(self.run, self.name, account)
         wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
         journals.require(self.run, account)
         old_layout.make_live_link(self.name, self.root)
-        if led and not os.path.islink(f"/run/{self.name}/ctl/live"):
+        if had_link and not os.path.islink(f"/run/{self.name}/ctl/live"):
             old_layout.point_former_link(self.name, self.run.id, account)
         handover.forget_places(self.name)
         self.run.point("setup.tmpfiles")
 
     def _load_units(self) -> None:
         run, units = self.run, self.step["units"]
-        # A service that was told to stay down at a boot stays so, until it is started or deployed.
+        # A service that is disabled at boot stays so until a start or a deploy.
         state = programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip()
         wanted = self.record.account is None or state != "disabled"
-        # By default it would reload, too: the longest step of all on a host with many units, and once is enough.
+        # `enable` reloads by default, the longest step on a host with many units: once, below, is enough.
         if wanted and not programs.systemctl("enable", "-q", "--no-reload", *units):
             raise Refused(f"systemd does not enable {' '.join(units)}: see systemctl status on this host")
         if not programs.systemctl("daemon-reload"):
@@ -210,7 +210,7 @@ class Setup:
         run.point("setup.enabled")
 
     def _move_listen(self) -> None:
-        """A socket that is up keeps its former address until it is opened anew."""
+        """Open the listen socket anew if its unit changed: an active one keeps its former address."""
         socket, proxy = f"{self.name}-listen.socket", f"{self.name}-listen.service"
         if not self.changes.changed(f"/{self.name}-listen.so") or not programs.active(socket):
             return
@@ -221,8 +221,8 @@ class Setup:
             raise Refused(f"nothing can listen at {self.step['listen']}: is it taken, or no address of this host?")
 
     def _record(self, account: Account) -> None:
-        """What a deploy compares with: the account, and the digest of each file as it was written."""
-        tls = {path: ("tls", (found[-1],)) for path, (word, found) in self.record.files.items() if word == "tls"}
+        """Record what a deploy compares with: the account, and the digest of each file as written."""
+        tls = {path: ("tls", (values[-1],)) for path, (word, values) in self.record.files.items() if word == "tls"}
         self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
         self.record.files.update(tls)
         self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])
@@ -230,19 +230,19 @@ class Setup:
 
 
 def _unpack(payload: BinaryIO) -> dict[str, bytes]:
-    """The files of the payload, by path. Nothing of it touches the disk before it has its place."""
-    found = {}
+    """Return the files of the payload by path, in memory: this writes nothing to the disk."""
+    files = {}
     with tarfile.open(fileobj=payload, mode="r|") as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isreg() and member.size <= _MOST else None
             if file is None:
                 raise Refused(f"the controller sent {member.name}, which is no file for setup")
-            found[member.name] = file.read()
-    return found
+            files[member.name] = file.read()
+    return files
 
 
 def _fill_root(root: str, run: str, readme: bytes) -> None:
-    """Run as the deploy account: the directories that a first release finds."""
+    """Make the directories that a first release needs. Runs as the deploy account."""
     with Folder.open(root) as folder:
         for name in _READ_BY_THE_SERVICE:
             folder.make(name, 0o750)
@@ -252,21 +252,21 @@ def _fill_root(root: str, run: str, readme: bytes) -> None:
             slots.make("green", 0o755)
         _own_alone(folder, "history.jsonl")
         if folder.status("maintenance"):
-            # A hand may have made it, and what is in it.
+            # An operator may have made it, or what is in it, by hand.
             with suppress(OSError), folder.below("maintenance") as closed:
                 _own_alone(closed, "state.json")
         folder.replace("README", readme, 0o644, f"README.new-{run}")
 
 
 def _own_alone(folder: Folder, name: str) -> None:
-    """Let only the owner read a file, where there is one: former versions let everybody."""
+    """Let only the owner read a file, if it exists: former versions let every account."""
     if folder.status(name):
         with folder.reader(name) as file:
             os.fchmod(file.fileno(), 0o600)
 
 
 def _close(folder: Folder, account: Account, service: Account) -> None:
-    """Let only the deploy account and the service read it: code, `env` and packages are nobody else's business."""
+    """Let only the deploy account and the service read a directory of code, `env` or packages."""
     found = os.fstat(folder.descriptor)
     if found.st_uid != account.uid:
         raise Refused(f"{folder.path} does not belong to {account.name}: move it away, and run setup again")

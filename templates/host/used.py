@@ -1,4 +1,4 @@
-"""Which releases are there, and from which of them something runs."""
+"""List the releases of a service, and find those that a process runs from."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _RELEASE = re.compile("[0-9a-f]{12}")
 
 
 def by_age(releases: Folder) -> list[str]:
-    """The newest first, and nothing that is no release, whatever somebody has put between them."""
-    found = []
+    """Return the releases, newest first; ignore every other entry of the directory."""
+    dated = []
     for name in filter(_RELEASE.fullmatch, releases.names()):
         status = releases.status(name)
         if status and stat.S_ISDIR(status.st_mode):
-            found.append((status.st_mtime, name))
-    return [name for _, name in sorted(found, reverse=True)]
+            dated.append((status.st_mtime, name))
+    return [name for _, name in sorted(dated, reverse=True)]
 
 
 def in_use(releases: Folder, name: str, service: str) -> bool:
-    """Whether something runs from a release: a launcher locks it, and what it starts inherits that.
+    """Report whether a process runs from a release: a launcher locks it, and its children inherit the lock.
 
-    Those of older versions did not: what names a release in its command line runs from it, too. That counts for the
-    service's user and for this account: anybody else may write there what he likes.
+    Launchers of older versions took none, so a process that names the release in its command line counts, too. It must
+    be of the service's user or of this account: any other account could name a release at will.
     """
     with releases.below(name) as release:
-        # A lock that we get ends when this closes it.
+        # A lock that we get ends when the folder is closed.
         if not take(release.descriptor):
             return True
     return bool(named_by(service, name))
 
 
 def named_by(service: str, release: str) -> list[int]:
-    """The processes of the service's user and of this account that name a release in their command line."""
+    """Return the pids of the service's user and of this account with a release in their command line."""
     return sorted(pid for pid, words in _command_lines(service) if f"/releases/{release}/".encode() in words)
 
 
@@ -47,7 +47,7 @@ def _command_lines(service: str) -> Iterator[tuple[int, bytes]]:
     users = {os.geteuid(), *([account.uid] if account else [])}
     for pid in filter(str.isdigit, os.listdir(PROC)):
         try:
-            # Of the directory: the files below it are root's where a process lets nobody look into it.
+            # The directory's owner: the files in it are root's if the process is not dumpable.
             if os.stat(f"{PROC}/{pid}").st_uid in users:
                 with open(f"{PROC}/{pid}/cmdline", "rb") as file:
                     yield int(pid), file.read(1 << 16)

@@ -1,7 +1,7 @@
-"""Whether a release can run from a venv, by its files alone.
+"""Check by its files alone whether a release can run from a venv.
 
-Nothing of it is started here, and no Python that looks there: a wheel may bring code that runs as soon as one does.
-Whether it imports is for the slot to show, in its sandbox.
+This starts nothing in it, and no Python that searches it: a wheel may bring code that runs as soon as a Python starts.
+The slot, in its sandbox, shows whether the packages import.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LIST_BYTES = 64 << 20
 
 
 def files(venv: str) -> set[str]:
-    """A line for each file but bytecode: its size in bytes, the second of its last change, and its path."""
+    """Return a line for each file but bytecode: size in bytes, last change in seconds since 1970, path."""
     return {_line(path, entry) for path, entry in _below(venv, "") if not _is_list(path, entry)}
 
 
@@ -31,7 +31,7 @@ def _line(path: str, entry: os.DirEntry[str]) -> str:
 
 
 def _below(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
-    """Path and entry of everything but directories and bytecode. Bytecode is a regular file: a link leads elsewhere."""
+    """Return path and entry of all but directories and bytecode. A link named like bytecode counts as a file."""
     if prefix.count("/") > DEEPEST:
         raise OSError(0, "it is nested too deep", folder)
     found = []
@@ -45,11 +45,11 @@ def _below(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
 
 
 def whole(venv: str) -> bool:
-    """Whether everything is there that was built, and the Python that it leads to."""
+    """Report whether all that was built is there, and the Python that it links to."""
     python = os.path.realpath(f"{venv}/bin/python")
     if not (os.access(python, os.X_OK) and os.access(f"{venv}/bin/gunicorn", os.X_OK)):
         return False
-    # Another Python may have taken its name, and would look elsewhere.
+    # A Python of another version may have taken the name, and would search another directory.
     name = os.path.basename(python)
     if name.startswith("python3.") and not os.path.isdir(f"{venv}/lib/{name}/site-packages"):
         return False
@@ -64,15 +64,15 @@ def whole(venv: str) -> bool:
 
 
 def differences(venv: str) -> Iterator[tuple[str, str]]:
-    """(kind, path) of what is not as it was built: `points` for a link of somebody else, or `edited`.
+    """Yield (kind, path) of what differs from the build: `points` for a link that is not ours, or `edited`.
 
-    OSError for a venv that cannot be read.
+    Raises OSError for a venv that cannot be read.
     """
-    found = [(path, entry) for path, entry in _below(venv, "") if not _is_list(path, entry)]
-    yield from (("points", path) for path, entry in found if entry.is_symlink() and not _is_ours(venv, path))
-    there = {_line(path, entry) for path, entry in found}
-    if LIST in (path for path, _ in found):
-        # No regular file: nobody opens what may be a FIFO.
+    entries = [(path, entry) for path, entry in _below(venv, "") if not _is_list(path, entry)]
+    yield from (("points", path) for path, entry in entries if entry.is_symlink() and not _is_ours(venv, path))
+    present = {_line(path, entry) for path, entry in entries}
+    if LIST in (path for path, _ in entries):
+        # Not a regular file. Do not open it: it may be a FIFO.
         yield "edited", LIST
         return
     try:
@@ -81,12 +81,12 @@ def differences(venv: str) -> Iterator[tuple[str, str]]:
     except FileNotFoundError:
         # Built by an older version, which wrote no list, or taken from a former deploy account (see `handover`).
         return
-    paths = {line.split(" ", 2)[-1] for line in there ^ wanted}
+    paths = {line.split(" ", 2)[-1] for line in present ^ wanted}
     yield from (("edited", path) for path in sorted(paths))
 
 
 def _is_ours(venv: str, path: str) -> bool:
-    """Whether a link is of those that the module venv makes: lib64, and in bin what leads to where the Python lies."""
+    """Report whether the module venv makes such a link: lib64, or in bin one into the directory of the Python."""
     if path == "lib64":
         return os.readlink(f"{venv}/{path}") == "lib"
     folder, _, name = path.rpartition("/")

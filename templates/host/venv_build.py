@@ -1,6 +1,6 @@
-"""What the interpreter of a release is started for: to build a venv, and to compile the code.
+"""Build the venv of a release and compile its code, with the host's own interpreter.
 
-It is the host's own, without `site`: never the one in the venv, which would run what wheels put there.
+It runs without `site`, and is never the one in the venv, which would run code that wheels put there.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from .folders import Folder
 from .run import Edited, Refused, Run
 
 _SECONDS = 800
-"""How long it may take to compile all files, or to install all wheels."""
+"""Limit for compiling all files, or for installing all wheels."""
 _PLAIN = ("-I", "-S")
-# As an import writes it, since loading compileall takes longer than a few files do. What is no Python of this version
-# goes without.
+# As an import does it: loading compileall takes longer than a few files do. A file that does not compile gets none.
 _COMPILE = """
 import os, sys
 from importlib.machinery import SourceFileLoader
@@ -31,20 +30,20 @@ for folder, _, names in os.walk(sys.argv[1]):
 
 
 class Compiling:
-    """Bytecode for the code, which a sandboxed service could never write. Nothing of it is run."""
+    """A process that writes the code's bytecode, which a sandboxed service could not. It runs none of the code."""
 
     def __init__(self, python: str, code: str) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             quiet = subprocess.DEVNULL
-            words = (python, *_PLAIN, "-c", _COMPILE, code)
-            self._process = subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet)
+            command = (python, *_PLAIN, "-c", _COMPILE, code)
+            self._process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
         except OSError:
-            # An interpreter that is gone is what the slot will show: without bytecode a release starts, and slowly.
+            # The slot will show that the interpreter is gone. Without bytecode a release only starts slowly.
             return
 
     def wait(self) -> None:
-        """Its end. However that came: a release without bytecode starts more slowly, and runs all the same."""
+        """Wait for its end, and ignore a failure: a release without bytecode starts more slowly, but runs."""
         if self._process:
             try:
                 self._process.wait(_SECONDS)
@@ -54,7 +53,7 @@ class Compiling:
 
 
 def is_there(venvs: Folder, name: str) -> bool:
-    """Whether a venv is whole by the list that was made when it was built."""
+    """Report whether a venv is whole by the list that its build wrote."""
     path = f"{venvs.path}/{name}"
     try:
         with venvs.below(name) as folder:
@@ -64,7 +63,7 @@ def is_there(venvs: Folder, name: str) -> bool:
 
 
 def build(run: Run, venvs: Folder, wheels: Folder, part: Folder) -> None:
-    """Build the venv of a release beside its place, and give it that by a rename. part: the release in the making."""
+    """Build the venv of a release beside its place, then rename it. part: the release that is being staged."""
     name, python, made, former = run.step["venv"], run.step["python"], f".part-{run.id}", f".part-old-{run.id}"
     if part.status("tool") is None:
         raise Edited(run.step["release"])
@@ -78,7 +77,7 @@ def build(run: Run, venvs: Folder, wheels: Folder, part: Folder) -> None:
         folder.overwrite(venv.LIST, b"".join(line + b"\n" for line in lines), 0o644)
         sync(folder)
     run.point("stage.built")
-    # A damaged one makes room, for as short a time as can be: a release may run from it.
+    # Move a damaged venv away only now: a release may run from it.
     if venvs.status(name):
         venvs.rename(name, former)
     venvs.rename(made, name)
@@ -90,16 +89,16 @@ def _fill(run: Run, python: str, path: str, wheels: Folder, part: Folder) -> Non
     tool = f"{part.path}/tool"
     final = f"{wheels.path.rpartition('/')[0]}/venvs/{run.step['venv']}"
     install = (f"{tool}/build_venv.py", f"{tool}/installer.zip", path, final, wheels.path, f"{part.path}/WHEELS")
-    for words in (("-m", "venv", "--without-pip", "--symlinks", path), install):
-        if not programs.run(python, *_PLAIN, *words, seconds=_SECONDS):
+    for arguments in (("-m", "venv", "--without-pip", "--symlinks", path), install):
+        if not programs.run(python, *_PLAIN, *arguments, seconds=_SECONDS):
             raise Refused(f"{python} does not build the venv")
     with Folder.open(path) as folder, folder.below("bin") as scripts:
-        found = scripts.status("gunicorn")
-    if not (found and found.st_mode & 0o111):
+        gunicorn = scripts.status("gunicorn")
+    if not (gunicorn and gunicorn.st_mode & 0o111):
         raise Refused("no wheel of the lock brings bin/gunicorn")
 
 
 def sync(folder: Folder) -> None:
-    """Bring everything below to the disk. Quicker than one file after the other, and Python has no call for it."""
+    """Flush everything below to the disk: `sync -f` is faster than fsync of each file, and Python has no syncfs."""
     if not programs.run("sync", "-f", folder.path):
         raise Refused(f"{folder.path} cannot be brought to the disk: see sync -f of it on this host")
