@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -86,6 +87,18 @@ def test_an_operator_goes_back_by_hand_and_sees_what_is_run(site: Site) -> None:
     assert site.history[-1]["who"]["user"] == "deploy"
     site.sh(f"sudo -u deploy python3 -I -S {PLACE}/__main__.py plan {second} >/tmp/step.json")
     assert f"step committed {second}" in by_hand(site, "run /tmp/step.json")
+
+
+def test_by_hand_nothing_begins_while_a_controller_is_at_work(site: Site) -> None:
+    """Once: it took the controller's run for one without a controller, and ended it."""
+    first = site.deploy()
+    second = site.deploy()
+    holder = json.dumps({"run": "r1", "action": "deploy", "who": {"user": "frodo"}})
+    site.sh(f"printf %s {shlex.quote(holder)} >/run/myapp/lock/run")
+    words = f"sudo -u deploy python3 -I -S {PLACE}/__main__.py activate {first}"
+    ended = site.machine.sh(f"flock /run/myapp/lock/run {words}")
+    assert (ended.returncode, b"frodo" in ended.stdout) == (75, True)
+    assert site.answering == second
 
 
 def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) -> None:

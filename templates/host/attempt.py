@@ -158,7 +158,7 @@ class Trial:
             systemctl("restart", unit).wait()
 
     def _end_all(self) -> None:
-        """Stop everything, since there is no former release: nothing would run after a boot, either."""
+        """Close the way in and stop everything, as after a boot: no release is committed."""
         if self.switched:
             self.slots.move_traffic("none")
         if self.service.front.listen:

@@ -2,7 +2,7 @@
 
 If the run is killed, the guard finishes what was committed, or undoes what was not. During a probation it watches the
 release: it commits one that stays healthy, and returns the traffic to the former release, still up, if it fails. A boot
-in this time goes back, too: `current` has not moved. The file `until` says what is left to do (see `turns.Until`).
+in this time goes back, too: `current` has not moved. The file `until` has what is left to do: `change_lock.Until`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import by_hand, kept, programs
+from . import by_hand, kept, locks, programs
 from .run import Ended, Interrupted, Run, Stopped
 
 STEPS = (
@@ -30,6 +30,8 @@ STEPS = (
     "remove",
 )
 """Each is a module with a function `perform`."""
+_LOCKED = ("stage", "hook", "activate")
+"""The steps for which a controller holds the run lock; by hand the step holds it."""
 OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
 """The steps of a run that the deploy account performs, in order."""
 
@@ -88,7 +90,19 @@ def _module(step: str) -> Any:
 def _by_hand(command: by_hand.Command) -> int:
     run = Run(command.head, command.step, io.BytesIO())
     run.in_words = True
-    return perform(run)
+    step = run.step
+    if step["step"] not in _LOCKED:
+        return perform(run)
+    # Like a controller's run: `change_lock` takes whoever lacks the run lock for a run that lost its controller.
+    try:
+        with locks.opened(step["name"], "run") as lock:
+            if not lock.take():
+                raise lock.refusal()
+            lock.write(run.holder(step.get("action", step["step"]), step["release"]))
+            return perform(run)
+    except Stopped as stopped:
+        run.report(stopped.word, stopped.text)
+        return stopped.status
 
 
 def start(sources: Mapping[str, str]) -> None:

@@ -17,9 +17,10 @@ _PRUNED = re.compile(r"\.part-old-[0-9a-f]{12}")
 def prune(run: Run, root: Folder) -> None:
     """Remove releases, and then what only they used."""
     with root.below("releases") as releases:
-        # Left by a prune that was interrupted: nothing else makes these.
+        # An interrupted prune has left these, or a stage that replaced a damaged release.
         for name in filter(_PRUNED.fullmatch, releases.names()):
-            _sweep(run, releases, name)
+            if not in_use(releases, name, run.step["name"]):
+                _sweep(run, releases, name)
         of_slots = {root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
         newest_first = by_age(releases)
         spared = {*newest_first[: run.step["keep"]], run.step["spare"]}

@@ -88,7 +88,7 @@ class Run:
         self._signalled = self._leaving = False
 
     def framed(self, step: Mapping[str, Any], *, breaks: bool = True) -> bytes:
-        """Return the standard input for a process that performs a step of this run. breaks: at the failpoint."""
+        """Return the standard input for a process that performs a step of this run. breaks: keep the failpoint."""
         text = json.dumps(step, indent=2) + "\n"
         head = "".join(f"{line}\n" for line in (self.nonce, self.id, self.who, self._failpoint if breaks else ""))
         return f"{head}{len(text.encode())}\n{text}".encode()

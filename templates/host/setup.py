@@ -60,7 +60,7 @@ class Setup:
         self.listen_moved = False
 
     def perform(self) -> None:
-        """Do all of it, in order; put the former files back if anything fails."""
+        """Do all of it, in order. If a file, nginx or a unit fails, put the former files back; a hand-over stays."""
         run = self.run
         claims.check(self.record, self.step)
         self.changes.require_unedited(self.given)

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 
 from . import receive, release, unchanged, venv, venv_build
 from .descent import clear
+from .exchange import exchange
 from .fact_schema import SLOTS
 from .folders import Folder
 from .locks import Lock, opened
 from .run import Edited, Run
+from .used import in_use
 from .venv_build import Compiling
 
 _PLACES = ("releases", "venvs", "wheels")
@@ -31,13 +33,17 @@ def perform(run: Run) -> None:
 
 
 def _share(run: Run, root: Folder, lock: Lock) -> None:
-    """Share the lock of all runs that stage. A run that first gets it alone removes every .part-*: their runs died."""
+    """Share the lock of all runs that stage. If no other run is staging, first remove what runs that died have left.
+
+    A release that was replaced stays while something runs from it; `prune` removes it later.
+    """
     if _alone(run, lock):
         for place in _PLACES:
             root.make(place, 0o755)
             with root.below(place) as folder:
                 for name in folder.names():
-                    if name.startswith(".part-"):
+                    replaced = place == "releases" and name.startswith(".part-old-")
+                    if name.startswith(".part-") and not (replaced and in_use(folder, name, run.step["name"])):
                         clear(folder, name)
     lock.wait(run, float("inf"), shared=True)
     lock.write(str(os.getpgrp()))
@@ -186,13 +192,9 @@ class Staging:
         """Replace a damaged release of the same id, which may be the one that serves."""
         releases, former = self._releases, f".part-old-{self._id}"
         clear(releases, former)
-        releases.rename(self._id, former)
-        try:
-            self._run.point("stage.replace")
-            releases.rename(self._name, self._id)
-        except BaseException:
-            releases.rename(former, self._id)
-            raise
+        self._run.point("stage.replace")
+        exchange(releases, self._name, self._id)
+        releases.rename(self._name, former)
         # A slot may still run from the old directory: prune removes it once that slot has stopped.
         if self._id not in {self._root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}:
             clear(releases, former)

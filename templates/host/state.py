@@ -157,7 +157,7 @@ class Look:
 
 
 def _until(name: str) -> str:
-    """Return the guard's task, as `turns.Until` has it; empty if there is none."""
+    """Return the guard's task, as `change_lock.Until` has it; empty if there is none."""
     try:
         with Folder.open(f"{locks.RUN}/{name}/ctl/probation") as folder:
             return Until(folder).text

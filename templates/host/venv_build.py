@@ -9,6 +9,7 @@ import subprocess
 
 from . import programs, venv
 from .descent import clear
+from .exchange import exchange
 from .folders import Folder
 from .run import Edited, Refused, Run
 
@@ -79,8 +80,10 @@ def build(run: Run, venvs: Folder, wheels: Folder, part: Folder) -> None:
     run.point("stage.built")
     # Move a damaged venv away only now: a release may run from it.
     if venvs.status(name):
-        venvs.rename(name, former)
-    venvs.rename(made, name)
+        exchange(venvs, made, name)
+        venvs.rename(made, former)
+    else:
+        venvs.rename(made, name)
     run.point("stage.venvs")
     clear(venvs, former)
 

@@ -245,7 +245,7 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
         return f"release {facts.live} serves and is not committed, {facts.current} is"
     if facts.current != release:
         return f"release {facts.current} serves"
-    # The host is still draining the former slot after a commit; nothing for us to do.
+    # finishing: the guard still drains the former slot, which is fine. cut: a prune was begun, and is not at work.
     cut = facts.state.pruning and facts.state.busy is None
     if cut or (not facts.settled and not facts.state.finishing):
         return "an earlier run did not come to its end, or the service is stopped"
@@ -255,7 +255,10 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
 
 
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:
-    """Name the venv of these wheels and interpreter: 16 hex digits. Venvs of older versions, without a list, differ."""
+    """Name the venv of these wheels and interpreter: 16 hex digits.
+
+    `listed` tells it from a venv of an older version, which has no FILES.
+    """
     return hashlib.sha256(f"listed {wheelhouse.digest} {python.path} {python.version}".encode()).hexdigest()[:16]
 
 

@@ -86,8 +86,8 @@ def split(hosts: Sequence[_Item], policy: Policy, total: int) -> tuple[tuple[_It
 
 
 def stops(failures: int, total: int, policy: Policy) -> bool:
-    """Return whether so many failures end a run over `total` hosts: more than the limit do, the limit itself does not.
+    """Return True if more hosts failed than the limit of a run over `total` hosts allows.
 
-    Failures count over the whole run, each host once: not reached, not staged, or not activated.
+    Each host counts once in the whole run: not reached, not staged, not activated, or gone back by itself.
     """
     return failures > policy.max_failures.down(total)

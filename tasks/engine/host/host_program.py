@@ -16,9 +16,9 @@ MISSING = "program"
 LACKS = "python"
 """Report of a host without a usable Python; its text lists the unusable ones."""
 
-NEEDS = ("base64", "collections.abc", "contextlib", "errno", "fcntl", "glob", "grp", "hashlib", "importlib.machinery",
-         "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "stat", "struct",
-         "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
+NEEDS = ("base64", "collections.abc", "contextlib", "ctypes", "errno", "fcntl", "glob", "grp", "hashlib",
+         "importlib.machinery", "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil",
+         "signal", "stat", "struct", "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _TRY = f"import sys; sys.version_info < (3, 9) and sys.exit(1); import {', '.join(NEEDS)}"
