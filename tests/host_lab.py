@@ -101,4 +101,4 @@ running.now = now
 units.SYSTEMCTL = "systemctl"
 if (LAB / "patience").exists():
     # Skip waiting for a run that no process holds: the test has none.
-    import_module("host.turns")._OUTLIVED = int((LAB / "patience").read_text())  # type: ignore[attr-defined]
+    import_module("host.change_lock")._OUTLIVED = int((LAB / "patience").read_text())  # type: ignore[attr-defined]
