@@ -33,7 +33,7 @@ def test_no_run_begins_beside_it_and_each_says_what_to_do(site: Site) -> None:
             site.sh(f"timeout 60 sh -c 'until [ $(systemctl is-active {unit}) = activating ]; do sleep 0.1; done'")
             run.send_signal(signal.SIGKILL)
             # Some of them may be gone already, now that their controller is.
-            site.sh(f'kill -9 $({AT_WORK}) 2>/dev/null || :; test -z "$({AT_WORK})"')
+            site.sh(f'kill -9 $({AT_WORK}) 2>/dev/null; while [ "$({AT_WORK})" ]; do sleep 0.05; done')
         for verb in ("deploy", "restart"):
             ended = site.fab(verb)
             assert ended.status == 1
