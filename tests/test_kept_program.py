@@ -99,6 +99,9 @@ def test_by_hand_nothing_begins_while_a_controller_is_at_work(site: Site) -> Non
     ended = site.machine.sh(f"flock /run/myapp/lock/run {words}")
     assert (ended.returncode, b"frodo" in ended.stdout) == (75, True)
     assert site.answering == second
+    site.sh('echo \'{"step": "activate"}\' >/tmp/half.json')
+    ended = site.machine.sh(words.replace(f"activate {first}", "run /tmp/half.json"))
+    assert (ended.returncode, b"is not a step" in ended.stderr) == (1, True)
 
 
 def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) -> None:

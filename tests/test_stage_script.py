@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -303,8 +304,22 @@ def test_a_signal_at_any_step_leaves_nothing(shell_host: ShellHost) -> None:
 def test_what_a_killed_run_left_is_taken_away_by_the_next(shell_host: ShellHost) -> None:
     for path in ("releases/.part-dead/code", "venvs/.part-dead", "releases/.part-old-dead"):
         (shell_host.root / path).mkdir(parents=True)
+    (shell_host.root / "releases/.part-old-file").touch()
     assert shell_host.execute(stage(), payload()) == 0
     assert shell_host.leftovers() == []
+
+
+def test_a_replaced_release_stays_while_something_runs_from_it(shell_host: ShellHost) -> None:
+    """Neither the next stage nor a prune may remove it then."""
+    former = shell_host.root / f"releases/.part-old-{OLD}"
+    former.mkdir()
+    held = os.open(former, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    assert shell_host.execute(stage(), payload()) == 0
+    assert former.is_dir()
+    os.close(held)
+    assert shell_host.execute(stage(), payload()) == 0
+    assert not former.exists()
 
 
 def test_what_another_run_is_making_is_left_alone(shell_host: ShellHost) -> None:

@@ -83,6 +83,6 @@ def _read(path: str) -> dict[str, Any]:
         sys.exit(f"{path}: {error.strerror}")
     except ValueError as error:
         sys.exit(f"{path} is not a step: {error}")
-    if not isinstance(step, dict) or "step" not in step:
+    if not isinstance(step, dict) or not {"step", "name", "root"} <= step.keys():
         sys.exit(f"{path} is not a step")
     return step

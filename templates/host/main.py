@@ -7,7 +7,8 @@ import json
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -54,8 +55,8 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
     return perform(run)
 
 
-def perform(run: Run) -> int:
-    """Perform the step of a run; return the exit status."""
+def perform(run: Run, *, lock_run: bool = False) -> int:
+    """Perform the step of a run; return the exit status. lock_run: hold the run lock, which no controller does."""
     step = run.step
     programs.tell = run.output
     run.listen()
@@ -63,7 +64,9 @@ def perform(run: Run) -> int:
         if step["step"] not in STEPS:
             raise ValueError(f"there is no step {step['step']!r}")
         # Import all that the step needs before it changes anything: the copy on the disk may change meanwhile.
-        _module(step["step"]).perform(run)
+        module = _module(step["step"])
+        with _run_lock(run) if lock_run else nullcontext():
+            module.perform(run)
         run.report("end", "ok")
     except Ended as ended:
         return ended.status
@@ -87,22 +90,21 @@ def _module(step: str) -> Any:
         raise _Unfit(f"{sys.executable}: {error}") from None
 
 
+@contextmanager
+def _run_lock(run: Run) -> Iterator[None]:
+    """Hold the run lock: `change_lock` takes a run without it for one that has lost its controller, and ends it."""
+    step = run.step
+    with locks.opened(step["name"], "run") as lock:
+        if not lock.take():
+            raise lock.refusal()
+        lock.write(run.holder(step.get("action", step["step"]), step["release"]))
+        yield
+
+
 def _by_hand(command: by_hand.Command) -> int:
     run = Run(command.head, command.step, io.BytesIO())
     run.in_words = True
-    step = run.step
-    if step["step"] not in _LOCKED:
-        return perform(run)
-    # Like a controller's run: `change_lock` takes whoever lacks the run lock for a run that lost its controller.
-    try:
-        with locks.opened(step["name"], "run") as lock:
-            if not lock.take():
-                raise lock.refusal()
-            lock.write(run.holder(step.get("action", step["step"]), step["release"]))
-            return perform(run)
-    except Stopped as stopped:
-        run.report(stopped.word, stopped.text)
-        return stopped.status
+    return perform(run, lock_run=run.step["step"] in _LOCKED)
 
 
 def start(sources: Mapping[str, str]) -> None:

@@ -30,6 +30,9 @@ def in_use(releases: Folder, name: str, service: str) -> bool:
     Launchers of older versions took none, so a process that names the release in its command line counts, too. It must
     be of the service's user or of this account: any other account could name a release at will.
     """
+    status = releases.status(name)
+    if not (status and stat.S_ISDIR(status.st_mode)):
+        return False
     with releases.below(name) as release:
         # A lock that we get ends when the folder is closed.
         if not take(release.descriptor):
