@@ -144,12 +144,13 @@ LISTEN = st.builds(
     st.integers(0, 70_000),
 )
 # Texts that become words of root's files: shape, a plain example, and possible characters.
+WORD = st.from_regex("[a-z]([a-z0-9-]{0,12}[a-z0-9])?", fullmatch=True)
 PLACES: dict[str, tuple[Shape, str, st.SearchStrategy[str]]] = {
     "schedule": (formats.SCHEDULE, "daily", st.text("abMon019*.,:/~_+ -", max_size=30)),
-    "server name": (formats.SERVER_NAME, "a.example", st.text("ab019.-", max_size=30)),
+    "server name": (formats.SERVER_NAME, "a.example", st.lists(WORD, min_size=1, max_size=4).map(".".join)),
     "listen": (formats.LISTEN, "127.0.0.9:8081", LISTEN),
-    "name": (formats.SERVICE_NAME, "another", st.text("abz09-", max_size=30)),
-    "process": (formats.PROCESS_NAME, "nightly", st.text("abz09-", max_size=20)),
+    "name": (formats.SERVICE_NAME, "another", WORD),
+    "process": (formats.PROCESS_NAME, "nightly", WORD),
 }
 
 
@@ -178,7 +179,9 @@ def lines(service: Service) -> list[str]:
 @settings(deadline=None)
 def test_a_word_in_files_of_root_changes_no_other_line(place: str, data: st.DataObject) -> None:
     shape, plain, texts = PLACES[place]
-    text = data.draw(st.one_of(texts, ANY if place != "listen" else texts).filter(shape.fits))
+    # Any text that fits is tried, too. Few do: to filter them would throw most examples away.
+    odd = "" if place == "listen" else data.draw(ANY)
+    text = odd if odd and shape.fits(odd) else data.draw(texts.filter(shape.fits))
     # The reader of the file refuses two processes of one name.
     assume(place != "process" or text != "web")
     try:
