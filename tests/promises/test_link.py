@@ -128,14 +128,14 @@ def test_a_stalled_link_keeps_silent_both_ways_until_it_heals(echo: Echo, link: 
 
 def test_a_delay_is_paid_once_each_way_and_not_by_every_piece(link: Link, client: socket.socket) -> None:
     assert back(client, b"x") == b"x"
-    link.slow(seconds=0.3)
+    link.slow(seconds=1)
     began = time.monotonic()
     assert len(back(client, b"x" * 2**20)) == 2**20
-    assert 0.6 <= time.monotonic() - began < 6
+    assert 2 <= time.monotonic() - began < 20
     link.heal()
     began = time.monotonic()
     assert back(client, b"x") == b"x"
-    assert time.monotonic() - began < 0.6
+    assert time.monotonic() - began < 2
 
 
 def test_a_narrow_link_passes_so_much_a_second(link: Link, client: socket.socket) -> None:
