@@ -42,8 +42,8 @@ test: setup
 promises: ALL = -m promise --promises=all --seed=$(SEED)
 promises: setup
 	@status=0; \
-	$(BIN)/pytest $(ALL) --promises-log=build/traffic.jsonl tests/test_traffic*.py || status=$$?; \
-	$(PYTEST) $(ALL) --promises-log=build/promises.jsonl --ignore-glob='*/test_traffic*' || status=$$?; \
+	$(BIN)/pytest $(ALL) --promises-log=build/traffic.jsonl tests/traffic || status=$$?; \
+	$(PYTEST) $(ALL) --promises-log=build/promises.jsonl --ignore=tests/traffic || status=$$?; \
 	$(BIN)/python -m tests.promises.table build/traffic.jsonl build/promises.jsonl && exit $$status
 
 # Use an idle machine: other load changes the ratios.

@@ -10,8 +10,8 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import settings
 
-from tests.clone import clone
-from tests.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox, shire
+from tests.support.clone import clone
+from tests.support.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox, shire
 
 pytest_plugins = ["tests.promises.plugin"]
 __all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox", "shire"]

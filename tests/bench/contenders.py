@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.bench import job
 from tests.bench.ground import Ground
-from tests.clone import FAB, Clone, make
-from tests.stand_ins import write_inventory
+from tests.support.clone import FAB, Clone, make
+from tests.support.stand_ins import write_inventory
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = ("first", "code", "none", "dependency", "rollback", "restart", "status")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.engine.sandbox import Machine, Sandbox
-from tests.promises.link import Link, link_to
+from tests.support.link import Link, link_to
 
 _COUNT = "cat /sys/class/net/host0/statistics/rx_bytes; journalctl -q -t sshd -o cat | grep -c '^Starting session'"
 _VERBOSE = "echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/bench.conf && systemctl restart ssh"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench.contenders import HERE, Contender
 from tests.bench.ground import Ground
-from tests.clone import FAB
+from tests.support.clone import FAB
 
 
 class Fabric(Contender):

@@ -12,8 +12,8 @@ from typing import Any
 
 from tasks.engine.sandbox import Machine
 from tests.bench.ground import Ground
-from tests.clone import Clone, make
-from tests.stand_ins import write_inventory
+from tests.support.clone import Clone, make
+from tests.support.stand_ins import write_inventory
 
 CONNECTIONS, SECONDS = 16, 5
 """Clients, each of which sends one request after another, and for how many seconds."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-from tests.clone import FAB, ROOT
+from tests.support.clone import FAB, ROOT
 
 WORDS: Mapping[str, tuple[str, ...]] = {"list": ("--list",), "completion": ("--complete", "--", "fab de")}
 """The arguments of each case, for both."""

@@ -24,7 +24,7 @@ from tasks.engine.ssh.session import Run
 from tasks.engine.ssh.ssh_config import Options
 from tasks.engine.ssh.ssh_session import SshSession
 from tests.bench.ground import Ground, narrow
-from tests.stand_ins import write_inventory
+from tests.support.stand_ins import write_inventory
 
 SIZE, PIECE = 200_000_000, 1 << 20
 LINKS = {"as fast as it goes": None, "1 Gbit/s": "1gbit"}

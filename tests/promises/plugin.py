@@ -19,7 +19,7 @@ from tests.promises.rows import SEED, Row, chosen, collected, rows_of
 from tests.promises.versions import of_hosts
 
 # Asserts of test helpers report as much as those of tests.
-pytest.register_assert_rewrite("tests.site", "tests.promises.state")
+pytest.register_assert_rewrite("tests.support.site", "tests.support.state_check")
 
 
 class Ledger:

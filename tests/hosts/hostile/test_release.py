@@ -1,0 +1,179 @@
+"""Hostile releases: one that delays its end forever, and one that kills every process of its successor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.promises.words import STUCK
+from tests.support.clone import make
+from tests.support.hosts import MakeHosts
+from tests.support.site import Site
+
+CONF = "service/gunicorn.conf.py"
+DRAIN, BOUND = 2, 15
+# The drain (unused), the bound, and a margin for a busy machine.
+SECONDS = DRAIN + BOUND + 25
+
+# Ignores SIGTERM, and asks systemd each second for ten minutes more.
+STUBBORN = """
+import os, signal, socket, threading, time
+
+
+def when_ready(server):
+    def put_off():
+        way = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        while True:
+            way.sendto(b"EXTEND_TIMEOUT_USEC=600000000", os.environ.get("NOTIFY_SOCKET", "/run/systemd/notify"))
+            time.sleep(1)
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=put_off, daemon=True).start()
+"""
+# Kills every process of its account in another session: the other slot, the workers of another release.
+MURDEROUS = """
+import os, signal, threading, time
+
+
+def when_ready(server):
+    def hunt():
+        while True:
+            me = os.getpid()
+            for pid in range(max(2, me - 3000), me + 3000):
+                try:
+                    os.kill(pid, 0)
+                    if os.getsid(pid) != os.getsid(0):
+                        os.kill(pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
+            time.sleep(0.05)
+
+    threading.Thread(target=hunt, daemon=True).start()
+"""
+
+
+@pytest.fixture(scope="module")
+def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """One host that serves a good release, with a worker."""
+    hosts = module_hosts()
+    made = Site(make(tmp_path_factory.mktemp("hostile"), hosts.inventory), hosts[0])
+    made.clone.replace("service/service.yaml", "settle: 2", "settle: 0.5")
+    made.clone.replace("service/service.yaml", "drain: 30", f"drain: {DRAIN}")
+    made.clone.replace("service/service.yaml", "threads: 1}", "threads: 1}\n  worker: {command: sleep infinity}")
+    made.done("deploy")
+    return made
+
+
+@pytest.fixture
+def site(served: Site) -> Iterator[Site]:
+    """The same; after the test a good release serves again."""
+    good = served.read(CONF)
+    yield served
+    served.clone.write(CONF, good)
+    served.edit()
+    served.done("deploy", "--stop-first")
+
+
+def deploy_hostile(site: Site, text: str) -> tuple[str, str]:
+    """Deploy a good release, then one with this code; return both."""
+    good = site.deploy()
+    with site.changed(CONF, site.read(CONF) + text):
+        return good, site.deploy()
+
+
+def count_killed(site: Site) -> int:
+    """Return the number of journal lines about a slot killed for its late end."""
+    return int(site.sh("journalctl -q -o cat -t myapp-probation | grep -c 'put off its end for longer' || :"))
+
+
+@pytest.mark.promise(STUCK, "a release that puts off its end for ever", part=1)
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup", "remove"])
+def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
+    good, bad = deploy_hostile(site, STUBBORN)
+    before = count_killed(site)
+    began = time.monotonic()
+    if verb in {"stop", "restart", "remove"}:
+        ended = site.fab(verb, *(["--yes"] if verb == "remove" else []))
+    else:
+        # The next release has the hostile slot for its former one, and waits for its end.
+        good = site.edit() if verb != "rollback" else good
+        site.clone.done("rollback" if verb == "rollback" else "deploy", "-H", "shire01")
+        ended = site.fab("setup" if verb == "setup" else "restart")
+    assert ended.status == 0, ended.both
+    assert time.monotonic() - began < SECONDS, ended.both
+    if verb == "stop":
+        assert f"the service put off its end for longer than {DRAIN + BOUND} s, and was killed" in ended.out
+        assert site.sh("pgrep -u myapp || :") == ""
+        site.done("start")
+    if verb == "remove":
+        assert f"myapp, which put off its end for longer than {DRAIN + BOUND} s" in ended.out
+        assert site.sh("pgrep -u myapp || :") == ""
+        return
+    if verb == "restart":
+        site.drained()
+    if verb != "stop":
+        assert count_killed(site) == before + 1
+        assert site.answering == (bad if verb == "restart" else good)
+
+
+@pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
+def test_a_release_that_kills_its_successor_is_stopped_first_by_the_operators_word(site: Site) -> None:
+    good, bad = deploy_hostile(site, MURDEROUS)
+    worker = site.show("myapp-worker.service", "MainPID")
+    refused = site.fab("rollback")
+    assert refused.status == 1
+    assert f"fab rollback --to {good} -H shire01 --stop-first" in refused.out
+    assert site.answering == bad
+    ended = site.done("rollback", "--stop-first")
+    assert "--stop-first: what serves is killed before its successor starts" in ended.out
+    assert "no request was answered for" in ended.out
+    site.settled()
+    assert site.answering == good
+    assert site.show("myapp-worker.service", "MainPID") not in {"0", worker}
+    assert site.sh("systemctl is-active myapp-worker.service") == "active"
+
+
+@pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
+def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
+    _, bad = deploy_hostile(site, MURDEROUS)
+    new = site.edit()
+    refused = site.fab("deploy")
+    assert refused.status == 1
+    assert "fab deploy -H shire01 --stop-first" in refused.out
+    assert site.answering == bad
+    site.done("deploy", "--stop-first")
+    site.settled()
+    assert site.answering == new
+
+
+@pytest.mark.promise(STUCK, "what was stopped first comes back where its successor fails", part=1)
+@pytest.mark.parametrize("fault", ["the release is bad", "activate.posted=die", "activate.switch=fail"])
+def test_what_was_stopped_first_serves_again_if_its_successor_fails(served: Site, fault: str) -> None:
+    old = served.answering
+    if "=" in fault:
+        served.clone.environment["FAILPOINT"] = fault
+        served.edit()
+        try:
+            ended = served.fab("deploy", "--stop-first")
+        finally:
+            del served.clone.environment["FAILPOINT"]
+    else:
+        with served.changed("service/app/broken.py", ""), served.changed(CONF, "raise RuntimeError('boom')\n"):
+            ended = served.fab("deploy", "--stop-first")
+    assert ended.status in {1, 3}, ended.both
+    served.settled()
+    assert served.answering == old
+    assert served.sh("systemctl is-active myapp-worker.service") == "active"
+
+
+def test_no_probation_follows_where_nothing_is_up_to_go_back_to(served: Site) -> None:
+    served.clone.replace("service/service.yaml", "\nprobation: 0", "\nprobation: 60")
+    try:
+        served.edit()
+        ended = served.done("deploy", "--stop-first")
+    finally:
+        served.clone.replace("service/service.yaml", "\nprobation: 60", "\nprobation: 0")
+    assert "on probation" not in ended.out
+    served.settled()

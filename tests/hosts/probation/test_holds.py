@@ -1,0 +1,57 @@
+"""Events that are no fault of a release on probation, and the work of its commit."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.promises.words import HELD_BACK
+from tests.support.probation_site import YAML, ProbationSite, site
+from tests.support.site import Watch
+from tests.support.state_check import check
+
+__all__ = ["site"]
+
+pytestmark = pytest.mark.promise(HELD_BACK, "workers that end as they should, a slow check: no fault", part=1)
+
+
+def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: ProbationSite) -> None:
+    config = site.read("service/gunicorn.conf.py")
+    old = site.deploy_committed(8)
+    with site.changed("service/gunicorn.conf.py", config + "\nmax_requests = 15\n"):
+        new = site.edit()
+        site.done("deploy")
+        unit = f"myapp@{site.other}.service"
+        workers = f"cat /proc/{site.show(unit, 'MainPID')}/task/*/children"
+        first = site.sh(workers)
+        with Watch(site.machine.address) as watch:
+            site.wait_until_decided()
+        assert site.sh(workers) != first
+        assert watch.seen == {new} != {old}
+        assert check(site, new) == new
+
+
+def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(site: ProbationSite) -> None:
+    """Once: the gate accepted a health check of 3 s, but the watch, which waited 2 s, took the release back."""
+    site.deploy_committed(8)
+    new = site.edit()
+    site.set_fault(new, "takes its time")
+    site.done("deploy")
+    site.wait_until_decided()
+    site.set_fault(new, "")
+    assert check(site, new) == new
+
+
+def test_further_processes_are_restarted_by_the_commit_and_not_before(site: ProbationSite) -> None:
+    yaml = site.read(YAML)
+    site.clone.write(YAML, yaml.replace("threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}"))
+    old = site.deploy_committed(15)
+    before = site.show("myapp-clock.service", "MainPID")
+    new = site.edit()
+    site.done("deploy")
+    assert site.on_probation
+    assert site.show("myapp-clock.service", "MainPID") == before
+    assert site.sh(f"readlink /proc/{before}/cwd").split("/")[5] == old
+    site.wait_until_decided()
+    after = site.show("myapp-clock.service", "MainPID")
+    assert site.sh(f"readlink /proc/{after}/cwd").split("/")[5] == new
+    assert check(site, new) == new

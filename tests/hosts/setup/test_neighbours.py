@@ -1,0 +1,175 @@
+"""A host with other services: they work before, during and after ours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.sandbox import Machine
+from tests.promises.words import NEIGHBOURS
+from tests.support.clone import Clone, make
+from tests.support.echo_service import deployed, put
+from tests.support.front_door import ask, release_of
+from tests.support.hosts import Hosts
+
+FOREIGN = """
+server {{
+    listen 80{default};
+    listen 443 ssl{default};
+    server_name {name};
+    ssl_certificate /etc/ssl/foreign.pem;
+    ssl_certificate_key /etc/ssl/foreign.key;
+    return 200 "the neighbour";
+}}
+"""
+
+
+def set_up_neighbour(machine: Machine, name: str = "neighbour.example", default: str = " default_server") -> None:
+    """Set up another owner's site before ours."""
+    machine.sh("rm -f /etc/nginx/sites-enabled/default")
+    made = machine.sh(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=neighbour"
+        " -keyout /etc/ssl/foreign.key -out /etc/ssl/foreign.pem"
+        " && cat >/etc/nginx/sites-enabled/foreign && systemctl start nginx",
+        FOREIGN.format(name=name, default=default).encode(),
+    )
+    assert made.returncode == 0, made.stderr
+
+
+def neighbour_answers(address: str, name: str = "neighbour.example") -> bool:
+    return all(ask(address, "/", name, port).body == b"the neighbour" for port in (80, 443))
+
+
+@contextmanager
+def requests_to_neighbour(address: str) -> Iterator[list[str]]:
+    """Send requests to the neighbour for the block; yield the failures."""
+    over, wrong = threading.Event(), list[str]()
+
+    def client() -> None:
+        while not over.wait(0.02):
+            try:
+                if not neighbour_answers(address):
+                    wrong.append("another answer")
+            except OSError as error:
+                wrong.append(repr(error))
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        yield wrong
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.promise(NEIGHBOURS, "a deploy and a remove beside a default server")
+def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone: Clone, one_host: Hosts) -> None:
+    set_up_neighbour(one_host[0])
+    with requests_to_neighbour(one_host[0].address) as wrong:
+        deployed(clone, one_host)
+        assert release_of(one_host[0].address) == clone.release()
+        assert neighbour_answers(one_host[0].address, "unknown.example")
+        clone.done("remove", "-H", "shire01", "--yes")
+    assert wrong == []
+
+
+def test_a_site_that_answers_for_unknown_names_without_saying_so_keeps_them(clone: Clone, one_host: Hosts) -> None:
+    """Once: a setup that put the former nginx file back ended before nginx had reloaded it."""
+    set_up_neighbour(one_host[0], default="")
+    clone.inventory = one_host.inventory
+    ended = put(clone).fab("setup", "-H", "shire01")
+    assert ended.status == 1
+    assert "default_server" in ended.out
+    assert neighbour_answers(one_host[0].address, "unknown.example")
+
+
+def test_a_site_that_has_the_name_already_keeps_it(clone: Clone, one_host: Hosts) -> None:
+    set_up_neighbour(one_host[0], name="myapp.example")
+    clone.inventory = one_host.inventory
+    ended = put(clone).fab("setup", "-H", "shire01")
+    assert ended.status == 1
+    assert "myapp.example" in ended.out
+    assert neighbour_answers(one_host[0].address, "myapp.example")
+
+
+@pytest.mark.promise(NEIGHBOURS, "their nginx file is bad")
+def test_a_configuration_that_was_broken_before_is_named_and_left(clone: Clone, one_host: Hosts) -> None:
+    set_up_neighbour(one_host[0])
+    one_host[0].sh("echo 'nonsense on;' >/etc/nginx/conf.d/theirs.conf")
+    clone.inventory = one_host.inventory
+    ended = put(clone).fab("setup", "-H", "shire01")
+    assert ended.status == 1
+    assert "theirs.conf" in ended.out
+    assert "not for a file of this service" in ended.out
+    assert one_host[0].sh("ls /etc/nginx/conf.d").stdout == b"theirs.conf\n"
+    assert neighbour_answers(one_host[0].address)
+    one_host[0].sh("rm /etc/nginx/conf.d/theirs.conf")
+    clone.done("setup", "-H", "shire01")
+
+
+@pytest.mark.promise(NEIGHBOURS, "nginx refuses our file")
+def test_our_file_refused_by_nginx_gives_way_to_the_former_one(clone: Clone, one_host: Hosts) -> None:
+    deployed(clone, one_host)
+    before = one_host[0].sh("cat /etc/nginx/conf.d/myapp.conf /etc/myapp/setup; ls /etc/systemd/system").stdout
+    clashing = "server { listen 443 ssl; ssl_session_cache shared:myapp:1m; server_name a.example; "
+    clashing += "ssl_certificate /etc/myapp/tls/certificate.pem; ssl_certificate_key /etc/myapp/tls/key.pem; }"
+    one_host[0].sh("cat >/etc/nginx/sites-enabled/clash", clashing.encode())
+    served = clone.release()
+    ended = put(clone, nginx={"server_name": "new.example"}).fab("deploy", "-H", "shire01")
+    assert ended.status == 1
+    assert "shared memory zone" in ended.out
+    after = one_host[0].sh("cat /etc/nginx/conf.d/myapp.conf /etc/myapp/setup; ls /etc/systemd/system").stdout
+    assert after == before
+    assert release_of(one_host[0].address) == served
+
+
+def test_a_port_that_another_program_holds_is_named_with_the_program(clone: Clone, one_host: Hosts) -> None:
+    machine = one_host[0]
+    machine.sh("systemd-run --unit=squatter python3 -m http.server 80")
+    machine.sh("until ss -Hltn 'sport = :80' | grep -q .; do sleep 0.05; done")
+    clone.inventory = one_host.inventory
+    ended = put(clone).fab("setup", "-H", "shire01")
+    assert ended.status == 1
+    assert "port 80" in ended.out
+    assert "python3" in ended.out
+    assert machine.sh("ls /etc/nginx/conf.d").stdout == b""
+    machine.sh("systemctl stop squatter; rm -f /etc/nginx/sites-enabled/default; systemctl start nginx")
+    machine.sh("systemd-run --unit=squatter-of-443 python3 -m http.server 443")
+    machine.sh("until ss -Hltn 'sport = :443' | grep -q .; do sleep 0.05; done")
+    ended = clone.fab("setup", "-H", "shire01")
+    assert ended.status == 1
+    assert "port 443" in ended.out
+    machine.sh("systemctl stop squatter-of-443")
+    clone.done("setup", "-H", "shire01")
+
+
+@pytest.mark.promise(NEIGHBOURS, "one of two services is removed")
+def test_two_services_share_a_host_and_one_leaves_without_the_other(
+    clone: Clone, one_host: Hosts, tmp_path: Path
+) -> None:
+    deployed(clone, one_host)
+    other = make(tmp_path / "other")
+    deployed(other, one_host, name="other", nginx={"server_name": "other.example"}, env={"WHOSE": "the other's"})
+    address = one_host[0].address
+    assert release_of(address) == clone.release()
+    assert release_of(address, "other.example") == other.release()
+    assert other.release() != clone.release()
+    clone.done("remove", "-H", "shire01", "--yes", "--data")
+    assert release_of(address, "other.example") == other.release()
+    assert one_host[0].sh("systemctl is-active other.service nginx.service").stdout == b"active\nactive\n"
+    other.done("restart", "-H", "shire01")
+    assert one_host[0].sh("systemctl --failed --plain --no-legend").stdout == b""
+
+
+def test_without_nginx_and_without_a_mirror_the_packages_are_named(clone: Clone, one_host: Hosts) -> None:
+    one_host[0].sh("systemctl stop nginx; dpkg --purge --force-depends $(dpkg-query -W -f '${Package}\\n' 'nginx*')")
+    clone.inventory = one_host.inventory
+    ended = put(clone).fab("deploy", "-H", "shire01")
+    assert ended.status == 1
+    assert "nginx" in next(line for line in ended.out.splitlines() if "FAILED" in line)
+    assert "no mirror" in ended.out
+    assert one_host[0].sh("ls -d /opt/apps/myapp /etc/myapp").stdout == b""

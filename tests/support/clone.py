@@ -1,0 +1,144 @@
+"""A clone of this project that a test can change, and `fab` in it, as an operator uses them."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.git_repository import git
+
+ROOT = Path(__file__).resolve().parents[2]
+FAB = Path(sys.executable).with_name("fab")
+_PARTS = ("fabfile.py", "fabric.yaml", "hosts.yaml", "tasks", "templates", "service")
+
+
+@dataclass
+class Ended:
+    """The result of a `fab`. out, err: as text, apart; `both` loses their order on a terminal."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def both(self) -> str:
+        """Everything it printed."""
+        return self.out + self.err
+
+    def json(self) -> Any:
+        """Parse its one document."""
+        return json.loads(self.out)
+
+    def lines(self) -> list[Any]:
+        """Parse its objects, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Clone:
+    """A committed working copy at `root`. Its `fab` sees `inventory`, and nothing of the account that runs tests."""
+
+    root: Path
+    inventory: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Begin `fab WORDS` without waiting for it."""
+        inherited = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
+        environment = {**inherited, "HOME": str(self.root.parent / "home"), **self.environment}
+        # Wheels fetched by earlier tests are as good as new ones.
+        environment.setdefault("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
+        if self.inventory:
+            environment["HOSTS"] = str(self.inventory)
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen([FAB, *words], cwd=self.root, env=environment, text=True, **pipes)
+
+    def fab(self, *words: str, timeout: float = 300) -> Ended:
+        """Run `fab WORDS` to its end, without a terminal."""
+        with self.start(*words) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return Ended(process.returncode, out, err)
+
+    def done(self, *words: str) -> Ended:
+        """Run `fab WORDS`, which must succeed."""
+        ended = self.fab(*words)
+        assert ended.status == 0, f"fab {' '.join(words)} ended with {ended.status}:\n{ended.both}"
+        return ended
+
+    def write(self, path: str, text: str) -> None:
+        """Put a file into the clone."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def replace(self, path: str, before: str, after: str) -> None:
+        """Edit a file of the clone; it must contain `before`."""
+        text = (self.root / path).read_text()
+        assert before in text, f"{path} has no {before!r}"
+        (self.root / path).write_text(text.replace(before, after))
+
+    def release(self) -> str:
+        """Return the id that a deploy of the clone would have now."""
+        from tasks.engine.fleet import project
+
+        return project.load(self.root, self.hosts()).release().id
+
+    def hosts(self) -> Mapping[str, str]:
+        """Return the environment that selects the inventory."""
+        return {"HOSTS": str(self.inventory)} if self.inventory else {}
+
+
+def make(folder: Path, inventory: Path | None = None) -> Clone:
+    """A committed clone below `folder`; its `tasks` are compiled, as after a first run of it."""
+    _compile()
+    root = folder / "clone"
+    root.mkdir(parents=True)
+    (folder / "home").mkdir(exist_ok=True)
+    for part in _PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            left = shutil.ignore_patterns(".*_cache", "*.pyc.*" if part == "tasks" else "__pycache__")
+            shutil.copytree(source, root / part, ignore=left)
+        else:
+            shutil.copy(source, root / part)
+    (root / ".gitignore").write_text("__pycache__/\n/.sandbox/\n")
+    # One release at a time is enough for most tests; those of the probation request one.
+    service = root / "service/service.yaml"
+    service.write_text(service.read_text().replace("\nprobation: 30", "\nprobation: 0 "))
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "-c", "user.name=tests", "-c", "user.email=tests@example", "commit", "-q", "-m", "as cloned")
+    return Clone(root, inventory)
+
+
+@cache
+def _compile() -> None:
+    """Compile once: otherwise each of hundreds of clones does, and every run if PYTHONDONTWRITEBYTECODE is set."""
+    compileall.compile_dir(ROOT / "tasks", quiet=2)
+
+
+def quicken(clone: Clone) -> None:
+    """Let one good answer of the health check suffice, for tests about something else."""
+    clone.replace("service/service.yaml", "settle: 2", "settle: 0")
+    clone.replace("service/service.yaml", "passes: 3", "passes: 1")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """A clone without an inventory: set `clone.inventory` to the hosts.yaml of the test's hosts."""
+    return make(tmp_path)

@@ -1,0 +1,123 @@
+"""The fields of service.yaml, taken from its named tuples: their place in the file and in the result."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any
+
+from tasks.engine.config import sections
+from tasks.engine.config.service import Service
+from tests.support.nasty_texts import in_yaml
+
+BASE: dict[str, Any] = {"name": "myapp", "app": "app:app", "listen": "127.0.0.1:8080"}
+SMALLEST = "".join(f"{key}: {value}\n" for key, value in BASE.items())
+
+Read = Callable[[Any], object]
+
+
+@dataclass(frozen=True)
+class Where:
+    """The place of a field. keys: the path in the file; read: its reader; beside: other lines that the file needs."""
+
+    keys: tuple[str, ...]
+    read: Read
+    beside: tuple[str, ...] = ()
+    listed: bool = False
+
+
+# The place of each class's fields; a field's key is its own name.
+CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
+    Service: ((), lambda found: found),
+    sections.Health: (("health",), lambda found: found.health),
+    sections.Hooks: (("hooks",), lambda found: found.hooks),
+    sections.Gateway: (("nginx",), lambda found: found.nginx),
+    sections.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
+    sections.Process: (("processes", "worker"), lambda found: found.processes[1]),
+}
+BESIDE = {
+    "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
+    "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
+    "Process.schedule": ("processes.worker.command=x",),
+}
+# Fields whose key has another name, or another place.
+OTHERS = {
+    "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
+    "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
+    "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
+    "Process.workers": Where(("processes", "web", "workers"), lambda found: found.processes[0].workers),
+    "Process.threads": Where(("processes", "web", "threads"), lambda found: found.processes[0].threads),
+    "Listen.address": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),
+    "Listen.port": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),
+}
+# Keys chosen by the operator, each with a matching value.
+KEYS = {
+    "Process.name": (Where(("processes",), lambda found: found.processes[1].name), "{command: x}"),
+    "env": (Where(("env",), lambda found: found.env[0][0]), "x"),
+}
+# One of these values fits any field.
+GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "other")
+
+
+def fields(kind: type) -> Iterator[tuple[type, str]]:
+    """Yield every field of a named tuple that holds a value, including those of nested tuples."""
+    for name, hint in typing.get_type_hints(kind).items():
+        inner = [one for one in _named(hint) if hasattr(one, "_fields")]
+        if not inner:
+            yield kind, name
+        for one in inner:
+            assert isinstance(one, type)
+            yield from fields(one)
+
+
+def _named(hint: Any) -> Iterator[Any]:
+    """Yield the classes that a type hint names."""
+    if typing.get_origin(hint) in (UnionType, typing.Union, tuple):
+        for one in typing.get_args(hint):
+            yield from _named(one)
+    else:
+        yield hint
+
+
+def field_places() -> dict[str, Where]:
+    """Return the place of each field of service.yaml; KeyError for a class without a known place."""
+    found = {}
+    for kind, name in fields(Service):
+        label = f"{kind.__name__}.{name}"
+        if label in OTHERS:
+            found[label] = OTHERS[label]
+        elif label not in KEYS:
+            keys, read = CLASSES[kind]
+            found[label] = Where((*keys, name), _attribute(read, name), BESIDE.get(label, ()))
+    return found
+
+
+def _attribute(read: Read, name: str) -> Read:
+    return lambda found: getattr(read(found), name)
+
+
+FIELDS = field_places()
+
+
+def written(where: Where, value: str) -> str:
+    """Return a service.yaml with this YAML in this place, as nested flow mappings, one top-level key a line."""
+    tree: dict[str, Any] = {key: in_yaml(text) for key, text in BASE.items()}
+    for line in where.beside:
+        keys, _, text = line.partition("=")
+        _put(tree, tuple(keys.split(".")), in_yaml(text))
+    _put(tree, where.keys, f"[{value}]" if where.listed else value)
+    return "".join(f"{key}: {_flow(inner)}\n" for key, inner in tree.items())
+
+
+def _put(tree: dict[str, Any], keys: tuple[str, ...], value: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = value
+
+
+def _flow(inner: Any) -> str:
+    if isinstance(inner, str):
+        return inner
+    return "{" + ", ".join(f"{key}: {_flow(value)}" for key, value in inner.items()) + "}"

@@ -1,0 +1,300 @@
+"""A simulated host: a directory, the host's program, and small stand-ins for systemctl, curl and so on.
+
+The program is the one a deploy would send, except its paths: PATH, /run, /proc and the service's directory are
+below a temporary directory. Each program that it calls to change or query something leaves a line in `calls`, and a
+signal can cut the run exactly there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from tasks.engine.config.sections import Gateway, Health
+from tasks.engine.config.service import Process, Service
+from tasks.engine.host import host_program, layout, templates
+from tasks.engine.host.protocol import Output, Report, Transcript
+from tasks.engine.host.steps import Script
+from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
+from templates.host.venv import files as venv_files
+from tests.support.local_session import LocalShell
+
+STUBS = Path(__file__).resolve().parent / "stubs"
+SERVICE = Service(
+    "myapp",
+    "app:create_app()",
+    processes=(Process("web", workers=2, threads=4), Process("worker", "python -m jobs")),
+    health=Health("/readyz", 200, 5, 2, 1.0),
+    drain=3,
+    probation=0,
+    nginx=Gateway("myapp.example"),
+    keep=2,
+)
+OLD, NEW = "a" * 12, "b" * 12
+RUN = Run("20260101T000000-abc123", '{"user":"me"}')
+PLACES = {
+    "/usr/local/sbin:/usr/local/bin:": f"{STUBS}:",
+    'f"/run/': 'f"{LAB}/run/',
+    '= "/run", "/proc"': '= f"{LAB}/run", f"{LAB}/proc"',
+    '"/etc/systemd/system/multi': 'f"{LAB}/enabled/multi',
+    "/etc/{name}/check": "{LAB}/check",
+}
+"""The program's paths, each with its replacement here; `simulated_calls` sets LAB."""
+
+
+@cache
+def program() -> str:
+    """Return the host's program with its paths below a temporary directory.
+
+    Its modules are files shared by all hosts of this process: compiled once, not for each step.
+    """
+    sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
+    for before, after in PLACES.items():
+        assert any(before in text for text in sources.values()), f"{before!r} is gone: this module has to follow"
+        sources = {name: text.replace(before, after) for name, text in sources.items()}
+    folder = Path(tempfile.mkdtemp(prefix="lab."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "host").mkdir()
+    for name, text in {**sources, "lab": Path(__file__).with_name("simulated_calls.py").read_text()}.items():
+        (folder / f"host/{name}.py").write_text(text)
+    ahead = f"import sys\n\nsys.path.insert(0, {str(folder)!r})\nimport host.lab\nfrom host.main import start\n\n"
+    return f"{ahead}start({sources!r})\n"
+
+
+@dataclass
+class SimulatedHost:
+    """`root` is /opt/apps/myapp, `ctl` /run/myapp.
+
+    failpoint: `STEP=ACTION`, the place where its scripts break; guard_said: output of a run's guard in the journal.
+    """
+
+    folder: Path
+    service: Service = SERVICE
+    transcript: Transcript = field(default_factory=Transcript)
+    failpoint: str = ""
+    guard_said: str = ""
+
+    def __post_init__(self) -> None:
+        self.root, self.run_folder = self.folder / "apps", self.folder / "run/myapp"
+        self.root.mkdir()
+        for path in ("releases", "venvs", "wheels", "slots/blue", "slots/green"):
+            (self.root / path).mkdir(parents=True)
+        for path in ("units", "answers", "queues", "proc", "check"):
+            (self.folder / path).mkdir()
+        (self.folder / "enabled/multi-user.target.wants").mkdir(parents=True)
+        (self.folder / "enabled/multi-user.target.wants/myapp.service").symlink_to("../myapp.service")
+        for way in (*layout.SLOTS, "live"):
+            (self.folder / "check" / way).touch()
+        (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
+        (self.folder / "proc/self").symlink_to("/proc/self")
+        rules = (" ".join(("systemctl", *words)) for words in layout.commands(self.service))
+        (self.folder / "rules").write_text("".join(f"{rule}\n" for rule in rules))
+        self.boot()
+
+    def boot(self) -> None:
+        """Do what a boot does: empty /run except what tmpfiles makes, and start the committed slot."""
+        shutil.rmtree(self.run_folder.parent, ignore_errors=True)
+        for name in ("try", "ctl", "lock"):
+            (self.run_folder / name).mkdir(parents=True)
+        for name in ("run", "activate", "stage", "history", "guard"):
+            (self.run_folder / "lock" / name).touch()
+        for name in layout.SLOTS:
+            (self.run_folder / name).mkdir()
+            (self.run_folder / name / "http.sock").symlink_to(f"../{name}.sock")
+            (self.run_folder / f"{name}.sock").touch()
+            (self.folder / f"file-{name}.sock").write_text(said_by_ss(self.run_folder / f"{name}.sock"))
+        for unit in (self.folder / "units").iterdir():
+            unit.unlink()
+        if (slot := self.slot("current")) is not None:
+            (self.run_folder / "live").symlink_to(slot)
+            self.unit(f"myapp@{slot}.service").write_text("active")
+            self.unit("myapp.service").write_text("active")
+
+    def release(self, name: str, code: str = "print('hello')\n") -> None:
+        """Make a staged release, with its venv."""
+        home = self.root / "releases" / name
+        (home / "code").mkdir(parents=True)
+        (home / "code/app.py").write_text(code)
+        (home / "MANIFEST").write_text(f"{hashlib.sha256(code.encode()).hexdigest()}  app.py\n")
+        (home / "WHEELS").write_text("")
+        self.venv("1" * 16)
+        (home / "venv").symlink_to(f"../../venvs/{'1' * 16}")
+
+    def venv(self, name: str) -> None:
+        """Make a venv that works."""
+        (self.root / "venvs" / name / "bin").mkdir(parents=True, exist_ok=True)
+        python = self.root / "venvs" / name / "bin/python"
+        for program in (python, python.with_name("gunicorn")):
+            program.write_text("#!/bin/sh\nexit 0\n")
+            program.chmod(0o755)
+        package = self.root / "venvs" / name / "lib/python3/site-packages/gunicorn"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "__init__.py").touch()
+
+    def list_venv(self, venv: Path) -> None:
+        """Write the list of the venv's files, as a stage does."""
+        (venv / "FILES").write_text("".join(f"{line}\n" for line in sorted(venv_files(str(venv)))))
+
+    def execute(
+        self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], object] = list
+    ) -> int:
+        """Run a step; return its exit status, or minus its signal. do: called when the step `at` is reported."""
+
+        def sink(item: Report | Output) -> None:
+            if isinstance(item, Report) and item.word == "step" and item.text.split(" ")[0] == at:
+                do()
+
+        try:
+            self.transcript = self._execute(script, sink, payload)
+        except LinkLost as lost:
+            self.transcript = Transcript()
+            return -int(lost.message.rpartition(" ")[2])
+        if script.stage == "activate":
+            self._guard(script)
+        return self.transcript.exit
+
+    def _execute(self, script: Script, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+        local = LocalShell(environment=self._environment, program=(host_program.LAUNCHER, program()))
+        return local.execute(self.moved(script), RUN._replace(failpoint=self.failpoint), sink, payload)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
+
+    def unheard(self, script: Script, output: int) -> int:
+        """Run a step of the program with its output elsewhere; return its exit status."""
+        moved = self.moved(script)
+        sent = b"".join((opening(moved), *stream(moved, RUN, "n", (), program())))
+        words = ["/bin/sh", "-c", command()]
+        return subprocess.run(
+            words, input=sent, stdout=output, env=self._environment, timeout=60, check=False
+        ).returncode
+
+    def _guard(self, run: Script) -> None:
+        """Run the guard's part of what the run left to it, as soon as the run has ended."""
+        until = self.run_folder / "ctl/probation/until"
+        if not until.exists() or not until.read_text().startswith("drain "):
+            return
+        # The signal that cuts the run is not meant for its guard.
+        self.mend()
+
+        def sink(item: Report | Output) -> None:
+            self.guard_said += f"{item.text}\n" if isinstance(item, Output) else ""
+
+        with mock.patch.dict(os.environ, SLOT=self.slot("current") or ""):
+            assert self._execute(guard_of(run), sink).exit == 0
+
+    def moved(self, script: Script) -> Script:
+        """Return the step with its paths below the temporary directory, otherwise unchanged."""
+        return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
+
+    @property
+    def calls(self) -> list[str]:
+        """Return the calls of the last runs, in order, without the temporary directory."""
+        log = self.folder / "calls"
+        return log.read_text().replace(f"{self.folder}/", "").splitlines() if log.exists() else []
+
+    def forget(self) -> None:
+        """Start a new list of calls."""
+        (self.folder / "calls").unlink(missing_ok=True)
+
+    def cut(self, call: int, signal: str) -> None:
+        """Send this signal to the script once its call of that number, from 1, has ended."""
+        (self.folder / "cut").write_text(f"{call} {signal}\n")
+
+    def mend(self) -> None:
+        """Remove the cut."""
+        (self.folder / "cut").unlink(missing_ok=True)
+
+    def unit(self, name: str) -> Path:
+        """Return the file that holds a unit's state."""
+        return self.folder / "units" / name
+
+    def running(self) -> set[str]:
+        """Return the slots whose service runs."""
+        return {slot for slot in layout.SLOTS if self.state(f"myapp@{slot}.service") == "active"}
+
+    def state(self, name: str) -> str:
+        """Return a unit's state."""
+        return self.unit(name).read_text() if self.unit(name).exists() else "inactive"
+
+    def slot(self, link: str) -> str | None:
+        """Return the slot that `current` or `live` leads to."""
+        path = self.root / "current" if link == "current" else self.run_folder / "live"
+        return path.resolve().name if path.exists() else None
+
+    def serves(self) -> str | None:
+        """Return the release that a user gets."""
+        slot = self.slot("live")
+        return (self.root / "slots" / slot / "release").resolve().name if slot in self.running() else None
+
+    def history(self) -> list[tuple[str, str, str]]:
+        """Return action, release and state of every line."""
+        path = self.root / "history.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [(line["action"], line["release"], line["state"]) for line in lines]
+
+    def leftovers(self) -> list[str]:
+        """Return the files that a run should have removed."""
+        found = [*self.root.rglob("*.new-*"), *self.run_folder.rglob("*.new-*"), *(self.run_folder / "try").iterdir()]
+        found += [*self.root.glob("*/.part-*")]
+        return [str(path.relative_to(self.folder)) for path in found]
+
+
+def guard_of(run: Script) -> Script:
+    """Return the step that systemd starts beside an activation."""
+    return run._replace(stage="guard", text=json.dumps({**json.loads(run.text), "step": "guard"}))
+
+
+def said_by_ss(path: Path) -> str:
+    """Return ss's name of a bound socket's file: the kernel's device number, decoded by the C library."""
+    found = path.stat()
+    device = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
+    return f"ino:{found.st_ino & 0xFFFFFFFF} dev:{os.major(device)}/{os.minor(device)}"
+
+
+@contextmanager
+def at_work(host: SimulatedHost, holder: Mapping[str, object]) -> Iterator[None]:
+    """Let another run activate there for the block."""
+    with (host.run_folder / "lock/activate").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps(holder) + "\n")
+        lock.flush()
+        yield
+
+
+def serving(host: SimulatedHost) -> SimulatedHost:
+    """Commit OLD in slot blue, and stage NEW."""
+    host.release(OLD)
+    host.release(NEW)
+    (host.root / "slots/blue/is-blue").touch()
+    (host.root / "slots/blue/release").symlink_to(f"../../releases/{OLD}")
+    (host.root / "current").symlink_to("slots/blue")
+    host.boot()
+    return host
+
+
+@pytest.fixture
+def simulated_host(tmp_path: Path) -> SimulatedHost:
+    """A simulated host."""
+    return SimulatedHost(tmp_path)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> SimulatedHost:
+    """One that serves."""
+    return serving(SimulatedHost(tmp_path))

@@ -1,0 +1,158 @@
+"""The formats of texts: accepted forms, and characters that never pass."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from tasks.engine.config import formats
+from tasks.engine.config.schema import Shape
+from tests.support.nasty_texts import ACCOUNTS, NO_ACCOUNTS
+
+
+def blob(*fields: bytes) -> str:
+    return base64.b64encode(b"".join(len(field).to_bytes(4, "big") + field for field in fields)).decode()
+
+
+ED25519 = blob(b"ssh-ed25519", b"k" * 32)
+ECDSA = blob(b"ecdsa-sha2-nistp256", b"nistp256", b"k" * 65)
+EVERY = [value for value in vars(formats).values() if isinstance(value, Shape)]
+
+CASES: list[tuple[Shape, list[str], list[str]]] = [
+    (formats.HOST_NAME, ["shire01", "a", "1.b-c", "a" * 63], ["-a", ".a", "A", "a_b", "a" * 64, "a,b", "a*"]),
+    (formats.GROUP_NAME, ["web", "eu-1"], ["-web", "we b", "Web"]),
+    (
+        formats.ADDRESS,
+        ["192.0.2.11", "2001:db8::1", "fe80::1%eth0", "shire01.example", "Shire_01", "a" * 63],
+        [
+            "-oProxyCommand=x",
+            "300.1.1.1",
+            "1.2.3",
+            "a..b",
+            ".a",
+            "a.",
+            "[::1]",
+            "u@h",
+            "a b",
+            "fe80::1%",
+            "fe80::1%$(x)",
+            "192.0.2.1%eth0",
+            "a" * 64,
+            "b." * 127 + "bb",
+            "h:22",
+            "a/b",
+        ],
+    ),
+    (formats.USER, ACCOUNTS, NO_ACCOUNTS),
+    (
+        formats.HOST_KEY,
+        [f"ssh-ed25519 {ED25519}", f"ecdsa-sha2-nistp256 {ECDSA}"],
+        [
+            ED25519,
+            f"ssh-rsa {ED25519}",
+            f"ssh-dss {blob(b'ssh-dss', b'k')}",
+            f"ssh-ed25519  {ED25519}",
+            f"ssh-ed25519 {ED25519} me@home",
+            f"ssh-ed25519 {ED25519[:-8]}",
+            f"ssh-ed25519 {blob(b'ssh-ed25519')}",
+            f"ssh-ed25519 {blob(b'ssh-ed25519', b'')}",
+            f"ssh-ed25519 {blob(b'ssh-ed25519', b'k', b'more')}",
+            "ssh-ed25519 AAAA...",
+            "ssh-ed25519 ",
+        ],
+    ),
+    (formats.IDENTITY, ["~/.ssh/id_ed25519", "/k", "keys/a b"], ["-oX", " k"]),
+    (
+        formats.INTERPRETER,
+        ["python3.12", "/usr/bin/python3", "/opt/py-3.12/bin/python3.12"],
+        ["python", "python3", "python3.", "python2.7", "bin/python3", "/usr/../x", "/a b", "/a;b", "/", "/a/", "/a//b"],
+    ),
+    (formats.SERVICE_NAME, ["a", "my-app2", "a" * 30], ["", "1a", "-a", "a-", "A", "a_b", "a.b", "a" * 31, "a@b"]),
+    (formats.PROCESS_NAME, ["worker", "a" * 20], ["a-", "a" * 21, "a%i"]),
+    (
+        formats.APP,
+        ["app:app", "app:create_app()", "a.b_c:d.e"],
+        ["app", "app:", ":app", "app:f(1)", "a-b:c", "app:f();x", "a:b:c", "é:a", "app:app\n"],
+    ),
+    (formats.SPECIFIER, [">=3.9", "==3.11.4", "~=3.10", ">=3.9,<3.13"], ["3.9", ">=4", ">=3.12,<3.10", "x", "==3.x"]),
+    (
+        formats.HEALTH_PATH,
+        ["/", "/readyz", "/a/b?c=d&e=%20"],
+        ["readyz", "/a b", '/"', "/'", "/a\\b", "/a#b", "/é", "/{a}", "/a\n", "http://h/"],
+    ),
+    (
+        formats.LISTEN,
+        ["127.0.0.1:8080", "0.0.0.0:1", "[::1]:65535"],
+        [
+            "8080",
+            ":8080",
+            "localhost:8080",
+            "::1:8080",
+            "[127.0.0.1]:80",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "[::1%lo]:80",
+            "127.0.0.1:080",
+            "1.2.3:80",
+            "127.0.0.1",
+            "[]:80",
+            "127.0.0.1:8080;",
+        ],
+    ),
+    (
+        formats.SERVER_NAME,
+        ["myapp.example", "localhost", "xn--caf-dma.example"],
+        [
+            "*.example",
+            ".example",
+            "_",
+            "MyApp.example",
+            "a b",
+            "a;b",
+            "192.0.2.1",
+            "a.example.",
+            "~a",
+            "a_b.example",
+            "",
+        ],
+    ),
+    (formats.FILE, ["/etc/tls/a.pem", "tls/a.pem"], ["-a", "~/a", " a"]),
+    (
+        formats.COMMAND,
+        ["python -m jobs", "sh -c 'a && b'", "a 'b c'"],
+        ["a 'b", 'a "b', "a && b", "a | b", "a > b", "a ; b", "a &", " ", "''", "a \\"],
+    ),
+    (
+        formats.SCHEDULE,
+        ["daily", "*-*-* 03:00:00", "Mon..Fri *-*-* 12:00 Europe/Berlin", "*:0/15", "*-*~1"],
+        ["0 3 * * *", "daily%i", "daily\nx", " ", "a;b", "$(x)", "é"],
+    ),
+    (formats.VARIABLE, ["GREETING", "_A1"], ["greeting", "1A", "A-B", "A B", "A=B", ""]),
+]
+
+
+@pytest.mark.parametrize(("shape", "text"), [(shape, text) for shape, texts, _ in CASES for text in texts])
+def test_fits(shape: Shape, text: str) -> None:
+    assert shape.fits(text)
+
+
+@pytest.mark.parametrize(("shape", "text"), [(shape, text) for shape, _, texts in CASES for text in texts])
+def test_never_fits(shape: Shape, text: str) -> None:
+    assert not shape.fits(text)
+
+
+def test_every_shape_has_cases() -> None:
+    assert {shape.expected for shape in EVERY} == {shape.expected for shape, _, _ in CASES}
+
+
+@pytest.mark.parametrize(
+    "shape", [shape for shape in EVERY if shape is not formats.HOST_KEY], ids=lambda shape: shape.example
+)
+def test_the_example_of_an_error_fits(shape: Shape) -> None:
+    assert shape.fits(shape.example)
+
+
+def test_a_listen_address_comes_apart() -> None:
+    assert formats.split_listen("127.0.0.1:8080") == ("127.0.0.1", 8080)
+    assert formats.split_listen("[0:0::1]:80") == ("::1", 80)

@@ -1,0 +1,102 @@
+"""Each section of a service: defaults, limits and messages of its refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tasks.engine.config import sections, yaml_reader
+from tasks.engine.config.nodes import Node
+from tasks.engine.config.sections import HEALTH, WEB, Gateway, Health, Listen, Process, Tls
+from tests.support.refusals import refusal, require_error
+
+Reader = Callable[[Node], object]
+
+
+def node(written: str) -> Node:
+    return yaml_reader.parse(written.encode(), "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "part"),
+    [
+        (sections.processes, "{}", (WEB,)),
+        (sections.processes, "{web: {}}", (WEB,)),
+        (sections.processes, "{web: {workers: 1}}", (Process("web", workers=1, threads=4),)),
+        (
+            sections.processes,
+            "{b: {command: x}, web: {threads: 1}}",
+            (Process("web", None, None, 2, 1), Process("b", "x")),
+        ),
+        (sections.processes, "{b: {command: x, schedule: daily}, a: null}", (WEB, Process("b", "x", "daily"))),
+        (sections.health, "{}", HEALTH),
+        (sections.health, "{path: /x, status: 204, timeout: 5, passes: 1, settle: 0}", Health("/x", 204, 5, 1, 0.0)),
+        (sections.health, "{settle: 0.5}", Health(settle=0.5)),
+        (sections.listen, "'[::1]:8080'", Listen("::1", 8080)),
+        (sections.gateway, "{server_name: a.example}", Gateway("a.example", Tls("self-signed"))),
+        (sections.gateway, "{server_name: a, tls: self-signed}", Gateway("a", Tls("self-signed"))),
+        (sections.gateway, "{server_name: a, tls: 'off'}", Gateway("a", Tls("off"))),
+        (sections.gateway, "{server_name: a, tls: {certificate: c, key: /k}}", Gateway("a", Tls("files", "c", "/k"))),
+        (sections.needs, "[]", ()),
+        (sections.needs, "[home, network, home, host]", ("host", "network", "home")),
+        (sections.env, "{B: x, A: ''}", (("A", ""), ("B", "x"))),
+        (sections.env, "{B: null}", ()),
+    ],
+)
+def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
+    assert read(node(written)) == part
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "path", "message"),
+    [
+        (
+            sections.processes,
+            "{web: {command: x}}",
+            "web.command",
+            'unknown key "command"; known here: workers, threads',
+        ),
+        (sections.processes, "{web: {workers: 0}}", "web.workers", "a whole number from 1 to 64"),
+        (sections.processes, "{web: {threads: 257}}", "web.threads", "a whole number from 1 to 256"),
+        (sections.processes, "{web: null}", "web", "expected a mapping"),
+        (sections.processes, "{a: {}}", "a.command", "command is missing"),
+        (sections.processes, "{a: {command: x, workers: 2}}", "a.workers", 'unknown key "workers"'),
+        (sections.processes, "{a: {command: x, schedule: 12:00}}", "a.schedule", "YAML reads 12:00 as a number"),
+        (sections.processes, "{a: {command: x, schedule: 0 3 * * *}}", "a.schedule", "a systemd calendar expression"),
+        (sections.processes, "{a: {command: 'x \"'}}", "a.command", "balanced quotes"),
+        (sections.processes, "{a_b: {command: x}}", "a_b", "expected a name of a-z"),
+        (sections.processes, "{listen: {command: x}}", "listen", "expected a name of a-z"),
+        (sections.processes, "{live: {command: x}}", "live", "expected a name of a-z"),
+        (sections.processes, "{a: x}", "a", "expected a mapping"),
+        (sections.processes, "{a: }", "a", '"a" has no value'),
+        (sections.health, "{settel: 2}", "settel", 'unknown key "settel"'),
+        (sections.health, "{status: 302}", "status", "a whole number from 200 to 299"),
+        (sections.health, "{timeout: 0}", "timeout", "a whole number from 1 to 600"),
+        (sections.health, "{passes: 21}", "passes", "a whole number from 1 to 20"),
+        (sections.health, "{settle: 61}", "settle", "a number from 0 to 60"),
+        (sections.health, "{settle: 30}", "settle", "settle (30 s) must be shorter than timeout (30 s)"),
+        (sections.health, "{timeout: 2}", "", "settle (2 s) must be shorter than timeout (2 s)"),
+        (sections.health, "{path: readyz}", "path", "a path that starts with /"),
+        (sections.listen, "8080", "", "expected ADDRESS:PORT"),
+        (sections.gateway, "{}", "server_name", "server_name is missing"),
+        (sections.gateway, "{server_name: '*.a'}", "server_name", "one lower-case host name"),
+        (sections.gateway, "{server_name: a, tls: off}", "tls", "YAML reads off as false"),
+        (sections.gateway, "{server_name: a, tls: selfsigned}", "tls", "one of self-signed, off"),
+        (sections.gateway, "{server_name: a, tls: {certificate: c}}", "tls.key", "key is missing"),
+        (sections.needs, "network", "", "expected a list"),
+        (sections.needs, "[network, gpus]", "[1]", "one of host, network, jit, proc, gpu, home"),
+        (sections.env, "{a: x}", "a", "expected a variable name"),
+        (sections.env, "{RELEASE: x}", "RELEASE", "RELEASE is set by the deploy or the system"),
+        (sections.env, "{LD_PRELOAD: x}", "LD_PRELOAD", "LD_PRELOAD is set by"),
+        (sections.env, "{PYTHONPATH: x}", "PYTHONPATH", "PYTHONPATH is set by"),
+        (sections.env, "{PORT: 22}", "PORT", "YAML reads 22 as a number"),
+        (sections.env, "{A: [x]}", "A", "expected a text, found a list"),
+        (sections.env, '{A: "x\\0y"}', "A", "a control character"),
+    ],
+)
+def test_a_part_that_is_wrong_is_refused_where_it_stands(read: Reader, written: str, path: str, message: str) -> None:
+    error = refusal(read, node(written))
+    require_error(error, message)
+    assert (error.where or "").partition(" ")[2] == (f"({path})" if path else "")
+    assert error.next

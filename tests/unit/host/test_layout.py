@@ -1,0 +1,48 @@
+"""Paths, units and the exact commands of a service."""
+
+from __future__ import annotations
+
+from tasks.engine.host import layout
+from tests.support.small_service import SERVICE
+
+
+def test_units_are_named_by_service_slot_and_process() -> None:
+    assert layout.root(SERVICE) == "/opt/apps/myapp"
+    assert layout.processes(SERVICE) == ("myapp-worker.service", "myapp-nightly.timer")
+    assert layout.parts(SERVICE) == ("myapp-listen.socket", "myapp-worker.service", "myapp-nightly.timer")
+    assert layout.enabled(SERVICE) == (
+        "myapp.service",
+        "myapp@blue.socket",
+        "myapp@green.socket",
+        "myapp-nightly.timer",
+    )
+
+
+def test_a_slot_is_stopped_with_its_socket_in_one_command() -> None:
+    for words in layout.commands(SERVICE):
+        units = set(words[1:])
+        if words[0] == "stop":
+            for slot in layout.SLOTS:
+                assert (f"myapp@{slot}.service" in units) == (f"myapp@{slot}.socket" in units), words
+    assert set(layout.slot_units(SERVICE)) <= set(layout.stopped(SERVICE))
+
+
+def test_everything_that_runs_is_stopped_by_a_stop() -> None:
+    started = {unit for words in layout.commands(SERVICE) if words[0] in {"start", "restart"} for unit in words[1:]}
+    # Units started for a moment end by themselves.
+    lasting = started - {unit for unit in started if "-hook@" in unit} - set(layout.switchers(SERVICE))
+    assert lasting <= set(layout.stopped(SERVICE))
+
+
+def test_a_service_without_listen_has_no_command_for_it() -> None:
+    bare = SERVICE._replace(listen=None)
+    assert not [words for words in layout.commands(bare) if "listen" in " ".join(words)]
+    assert "myapp-listen.service" not in layout.stopped(bare)
+
+
+def test_no_command_needs_more_than_a_verb_and_units_of_this_service() -> None:
+    for verb, *units in layout.commands(SERVICE):
+        assert verb in {"start", "stop", "restart", "reset-failed", "enable", "disable", "kill"}
+        units = units[2:] if units[:2] == ["-s", "KILL"] else units
+        assert all(unit.startswith(("myapp.", "myapp@", "myapp-")) for unit in units)
+        assert units

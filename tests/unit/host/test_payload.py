@@ -1,0 +1,183 @@
+"""The data sent to a host on standard input, from which its own Python alone makes a venv."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.config.sections import Gateway, Tls
+from tasks.engine.config.service import Service
+from tasks.engine.errors import UsageError
+from tasks.engine.host import payload, system_files
+from tasks.engine.host.system_files import HostTraits
+from tasks.engine.release import archive
+from tasks.engine.release.archive import Entry, Tree
+from tasks.engine.release.build import Release
+from tasks.engine.release.lockfile import Lock
+from tasks.engine.release.wheel_cache import Wheel
+from tasks.engine.release.wheelhouse import Wheelhouse
+from tests.support.small_service import SERVICE
+
+
+def unpacked(pieces: Iterable[bytes], wheels: bool = False) -> dict[str, tuple[int, bytes]]:
+    """Return path to mode and content; wheels: they come first."""
+    stream, found = io.BytesIO(b"".join(pieces)), {}
+    if wheels:
+        lines = list(iter(lambda: stream.readline().decode().split(), []))
+        for size, digest, name in lines:
+            found[f"wheels/{name}"] = (0o644, stream.read(int(size)))
+            assert sha256(found[f"wheels/{name}"][1]).hexdigest() == digest
+    with tarfile.open(fileobj=io.BytesIO(stream.read())) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None, f"{member.name} is no file"
+            found[member.name] = (member.mode, content.read())
+        return found
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    """Two files, one of which is executable."""
+    entries = []
+    for name, content, executable in (("app.py", b"app = 1\n", False), ("bin/run", b"#!/bin/sh\n", True)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        entries.append(Entry(name, path, executable, len(content), sha256(content).hexdigest()))
+    return Release("b" * 12, Tree(tuple(entries)), Lock(()), None, ())
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Wheelhouse:
+    """One wheel, gunicorn by name, with a module and a program."""
+    path = tmp_path / "gunicorn-1.0-py3-none-any.whl"
+    info = "gunicorn-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("gunicorn/__init__.py", "def main():\n    print('it runs')\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: gunicorn\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\ngunicorn = gunicorn:main\n")
+        names = ("gunicorn/__init__.py", *(f"{info}/{name}" for name in ("METADATA", "WHEEL", "entry_points.txt")))
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in (*names, f"{info}/RECORD")))
+    data = path.read_bytes()
+    return Wheelhouse("d" * 64, (Wheel(path.name, path, sha256(data).hexdigest(), len(data)),))
+
+
+def staged(release: Release, wheels: Wheelhouse, **there: object) -> dict[str, tuple[int, bytes]]:
+    what = {"same": frozenset(), "gone": frozenset(), "wheels_there": frozenset(), "venv_there": False, **there}
+    service = Service("myapp", "app:app")
+    return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, service, **what), True)  # type: ignore[arg-type]
+
+
+def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheelhouse) -> None:
+    found = staged(release, wheels)
+    assert set(found) >= {
+        "MANIFEST", "health", "EXECUTABLE", "WHEELS", "release.json", "run/web", "code/app.py", "code/bin/run",
+        "tool/installer.zip", "tool/build_venv.py", "wheels/gunicorn-1.0-py3-none-any.whl",
+    }  # fmt: skip
+    assert (found["code/bin/run"][0], found["code/app.py"]) == (0o755, (0o644, b"app = 1\n"))
+    assert found["EXECUTABLE"][1] == b"bin/run\n"
+    assert json.loads(found["release.json"][1]) == {"id": release.id}
+
+
+def test_what_is_there_is_named_and_not_sent(release: Release, wheels: Wheelhouse) -> None:
+    there = frozenset({wheels.wheels[0].filename})
+    lacks = {"same": frozenset({"app.py"}), "gone": frozenset({"old.py"})}
+    found = staged(release, wheels, **lacks, wheels_there=there, venv_there=True)
+    assert {path for path in found if "/" in path} == {"run/web", "code/bin/run"}
+    (run,) = (entry for entry in release.tree.entries if entry.path == "bin/run")
+    assert found["DROPPED"][1] == b"bin/run\nold.py\n"
+    assert found["CHANGED"][1].decode() == f"{run.sha256}  bin/run\n"
+    assert found["DIGEST"][1].decode() == f"{sha256(archive.manifest(release.tree.entries)).hexdigest()}  MANIFEST\n"
+    assert wheels.wheels[0].sha256.encode() in found["WHEELS"][1]
+
+
+def test_one_edited_line_of_a_large_service_is_a_few_kilobytes(wheels: Wheelhouse, tmp_path: Path) -> None:
+    there = frozenset({wheels.wheels[0].filename})
+    (tmp_path / "app.py").write_text("app = 2\n")
+    edited = Entry("app.py", tmp_path / "app.py", False, 8, sha256(b"app = 2\n").hexdigest())
+    others = [Entry(f"static/{n}.png", tmp_path / "none", False, 10_000, f"{n:064x}") for n in range(5000)]
+    release = Release("b" * 12, Tree((edited, *others)), Lock(()), None, ())
+    same, lacks = frozenset(entry.path for entry in others), {"wheels_there": there, "venv_there": True}
+    service = Service("myapp", "app:app")
+    sent = payload.staging(release, {"web": ""}, wheels, {}, service, same=same, gone=frozenset(), **lacks)  # type: ignore[arg-type]
+    assert sum(map(len, sent)) < 20_000
+
+
+def test_the_same_release_is_the_same_bytes(release: Release, wheels: Wheelhouse) -> None:
+    lacks = {"same": frozenset(), "gone": frozenset(), "wheels_there": frozenset(), "venv_there": False}
+    service = Service("myapp", "app:app")
+    both = [b"".join(payload.staging(release, {}, wheels, {}, service, **lacks)) for _ in range(2)]  # type: ignore[arg-type]
+    assert both[0] == both[1]
+
+
+def test_the_sender_tells_a_file_that_changed_meanwhile(release: Release, wheels: Wheelhouse, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("edited meanwhile\n")
+    with pytest.raises(UsageError, match="changed while the release was being made"):
+        staged(release, wheels)
+
+
+def test_a_host_builds_a_venv_that_runs_at_its_final_place(
+    release: Release, wheels: Wheelhouse, tmp_path: Path
+) -> None:
+    for path, (_, content) in staged(release, wheels).items():
+        target = tmp_path / "part" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    made, final = tmp_path / "venvs/.part-1", tmp_path / "venvs/one"
+    part = tmp_path / "part"
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", "--symlinks", made], check=True)
+    subprocess.run([made / "bin/python", "-I", part / "tool/build_venv.py", part / "tool/installer.zip", made, final,
+                    part / "wheels", part / "WHEELS"], check=True)  # fmt: skip
+    made.rename(final)
+    answer = subprocess.run([final / "bin/gunicorn"], capture_output=True, text=True, check=True, env={})
+    assert answer.stdout == "it runs\n"
+    texts = [path for path in final.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in texts if b".part-1" in path.read_bytes()]
+    compiled = list(final.rglob("gunicorn/__pycache__/*.pyc"))
+    assert compiled
+
+
+def with_tls(certificate: str, key: str) -> Service:
+    return SERVICE._replace(nginx=Gateway("myapp.example", Tls("files", certificate, key)))
+
+
+def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:
+    files = system_files.render(service, HostTraits("deploy", "www-data", True))
+    return unpacked(payload.setup(service, files, "read me\n", root))
+
+
+def test_setup_gets_every_file_that_its_step_names(tmp_path: Path) -> None:
+    found = setup_files(SERVICE, tmp_path)
+    files = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
+    assert {file.path.lstrip("/"): file.text.encode() for file in files}.items() <= {
+        path: data for path, (_, data) in found.items()
+    }.items()
+    assert found["README"][1] == b"read me\n"
+    assert not [path for path in found if path.startswith("tls/")]
+
+
+def test_the_certificate_of_the_operator_goes_with_setup(tmp_path: Path) -> None:
+    (tmp_path / "one.pem").write_bytes(b"certificate")
+    (tmp_path / "one.key").write_bytes(b"key")
+    service = with_tls("one.pem", str(tmp_path / "one.key"))
+    found = setup_files(service, tmp_path)
+    assert (found["tls/certificate.pem"][1], found["tls/key.pem"][1]) == (b"certificate", b"key")
+    assert payload.certificate(service, tmp_path) == b"certificate"
+    assert payload.certificate(SERVICE, tmp_path) is None
+
+
+def test_a_certificate_that_is_not_there_is_told_before_any_contact(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        payload.certificate(with_tls("missing.pem", "missing.key"), tmp_path)
+    assert caught.value.where
+    assert "nginx.tls" in (caught.value.next or "")

@@ -1,0 +1,106 @@
+"""The text of a step for a host: a pure function, with a header that carries any value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tasks.engine.config.sections import Gateway, Health, Tls
+from tasks.engine.config.service import Service
+from tasks.engine.host import host_program, steps, system_files, templates
+from tasks.engine.host.questions import Question
+from tasks.engine.host.steps import Activation, Installation, Script, Staging
+from tasks.engine.host.system_files import HostTraits
+from templates.host import main
+from templates.host import service as host_service
+from tests.support.small_service import SERVICE
+
+ID = "0123456789ab"
+FILES = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
+STEPS: dict[str, Callable[[Service], Script]] = {
+    "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
+    "stage": lambda service: steps.stage(
+        service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False, {"MANIFEST": "2" * 64})
+    ),
+    "facts": lambda service: steps.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
+    "activate": lambda service: steps.activate(service, Activation("deploy", ID, None)),
+    "hold": lambda service: steps.hold(service, "deploy", ID, 5),
+    "hook": lambda service: steps.hook(service, ID),
+    "stop": lambda service: steps.stop(service, disable=True),
+    "start": steps.start,
+    "maintenance": lambda service: steps.maintenance(service, "on"),
+    "drift": lambda service: steps.drift(service, ("/etc/x",), {ID: "3" * 64}),
+    "remove": lambda service: steps.remove(service, data=False),
+}
+
+
+def test_only_setup_and_remove_need_root() -> None:
+    assert {step for step, make in STEPS.items() if make(SERVICE).root} == {"setup", "remove"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_is_one_json_object_with_a_key_a_line(step: str) -> None:
+    script = STEPS[step](SERVICE)
+    assert script == STEPS[step](SERVICE._replace())
+    told = json.loads(script.text)
+    assert (told["program"], told["step"], told["name"]) == (host_program.digest(), step, "myapp")
+    assert script.text.isascii()
+    assert [line.split('"')[1] for line in script.text.splitlines() if line.startswith('  "')] == list(told)
+
+
+def test_the_steps_are_those_that_the_program_knows() -> None:
+    # A guard gets its run's step, and `status` is run by hand alone.
+    assert {*STEPS, "guard", "status"} == set(main.STEPS)
+
+
+def test_a_step_says_what_is_written_where_and_no_content() -> None:
+    told = json.loads(STEPS["setup"](SERVICE).text)
+    assert told["files"] == [{"path": file.path, "mode": f"{file.mode:04o}", "sha256": file.sha256} for file in FILES]
+    assert (told["account"], told["packages"], told["origin"]) == ("deploy", ["nginx"], "origin")
+    assert (told["take_over"], told["overwrite"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("passes", "settle", "pause"),
+    [(1, 0.0, "0.00"), (1, 2.0, "2.00"), (2, 1.0, "1.00"), (3, 2.0, "1.00"), (4, 1.0, "0.34")],
+)
+def test_the_passes_are_spread_over_the_settle_time_and_never_shorter(passes: int, settle: float, pause: str) -> None:
+    service = SERVICE._replace(health=Health(passes=passes, settle=settle))
+    told = host_service.of(json.loads(STEPS["start"](service).text)).health
+    assert f"{told.pause:.2f}" in {pause, f"{float(pause) - 0.01:.2f}"}
+    assert told.pause * max(1, passes - 1) >= settle
+
+
+def test_a_step_says_what_the_service_says() -> None:
+    told = host_service.of(json.loads(STEPS["activate"](SERVICE).text))
+    assert (told.name, told.root, told.drain) == ("myapp", "/opt/apps/myapp", SERVICE.drain)
+    assert (told.health.path, told.health.passes, told.health.settle) == (SERVICE.health.path, 3, 2.0)
+    assert told.front == ("https", "myapp.example", "127.0.0.1:8080")
+    assert told.processes == ("myapp-worker.service", "myapp-nightly.timer")
+
+
+@pytest.mark.parametrize(
+    ("nginx", "front"),
+    [
+        (None, "listen"),
+        (Gateway("a", Tls("off")), "http"),
+        (Gateway("a"), "https"),
+        (Gateway("a", Tls("files", "c", "k")), "https"),
+    ],
+)
+def test_the_front_door_is_what_the_service_has(nginx: Gateway | None, front: str) -> None:
+    assert steps.front(SERVICE._replace(nginx=nginx)) == front
+
+
+def test_a_script_has_longer_than_all_that_it_may_wait_for() -> None:
+    script = STEPS["activate"](SERVICE)
+    assert script.seconds > SERVICE.health.timeout + 2 * SERVICE.drain
+
+
+def test_a_place_without_a_value_is_a_fault_and_nothing_else_is_special() -> None:
+    with pytest.raises(KeyError):
+        templates.fill("host-readme")
+    filled = templates.fill("host-readme", name="{{name}} $NAME \\1")
+    assert "{{name}} $NAME \\1" in filled

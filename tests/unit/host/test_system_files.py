@@ -1,0 +1,238 @@
+"""Root's files: the same for every release, valid for their programs, no more permissive than the service needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.config.sections import Gateway, Listen, Tls
+from tasks.engine.config.service import Process, Service
+from tasks.engine.host import layout, system_files
+from tasks.engine.host.system_files import HostTraits
+from tests.support.nasty_texts import NO_ACCOUNTS
+from tests.support.small_service import SERVICE
+
+TRAITS = HostTraits("deploy", "www-data", True)
+
+
+def texts(service: Service = SERVICE, traits: HostTraits = TRAITS) -> dict[str, str]:
+    return {file.path: file.text for file in system_files.render(service, traits)}
+
+
+def change(**values: object) -> Service:
+    return SERVICE._replace(**values)  # type: ignore[arg-type]
+
+
+def unit(text: str) -> dict[str, list[str]]:
+    """Return the keys of a unit file, each with its values."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line and line[0] not in "[#":
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_the_same_service_has_the_same_files() -> None:
+    assert system_files.render(SERVICE, TRAITS) == system_files.render(change(), TRAITS)
+
+
+@pytest.mark.parametrize("service", [SERVICE, change(nginx=None)])
+@pytest.mark.parametrize("account", ["deploy", "root"])
+def test_where_they_lie_is_known_before_a_host_is_asked(service: Service, account: str) -> None:
+    traits = HostTraits(account, "www-data", True, "/usr/sbin/systemctl")
+    assert system_files.paths(service, account) == tuple(file.path for file in system_files.render(service, traits))
+
+
+@pytest.mark.parametrize("path", texts())
+def test_nothing_is_left_to_be_filled_in(path: str) -> None:
+    assert "{{" not in texts()[path]
+    assert texts()[path].endswith("\n")
+
+
+def test_only_the_sudo_rules_are_hidden_from_other_accounts() -> None:
+    modes = {file.path: file.mode for file in system_files.render(SERVICE, TRAITS)}
+    assert modes.pop("/etc/sudoers.d/myapp") == 0o440
+    assert set(modes.values()) == {0o644}
+
+
+@pytest.mark.parametrize(
+    ("service", "there", "missing"),
+    [
+        (SERVICE, {"/etc/nginx/conf.d/myapp.conf", "/etc/systemd/system/myapp-listen.socket"}, set()),
+        (change(nginx=None), {"/etc/systemd/system/myapp-listen.socket"}, {"/etc/nginx/conf.d/myapp.conf"}),
+        (change(listen=None), {"/etc/nginx/conf.d/myapp.conf"}, {"/etc/systemd/system/myapp-listen.socket"}),
+        (
+            change(processes=(Process("web", workers=1, threads=1),)),
+            {"/etc/systemd/system/myapp@.service"},
+            {"/etc/systemd/system/myapp-worker.service", "/etc/systemd/system/myapp-nightly.timer"},
+        ),
+    ],
+)
+def test_each_part_of_a_service_brings_its_own_files(service: Service, there: set[str], missing: set[str]) -> None:
+    found = set(texts(service))
+    assert there <= found
+    assert not missing & found
+
+
+@pytest.mark.parametrize(
+    ("need", "key", "closed", "opened"),
+    [
+        ("host", "PrivateNetwork", ["yes"], ["no"]),
+        ("host", "IPAddressDeny", ["any"], ["any"]),
+        ("host", "IPAddressAllow", ["localhost"], ["localhost"]),
+        ("network", "PrivateNetwork", ["yes"], ["no"]),
+        ("network", "IPAddressDeny", ["any"], None),
+        ("jit", "MemoryDenyWriteExecute", ["yes"], ["no"]),
+        ("proc", "ProcSubset", ["pid"], ["all"]),
+        ("gpu", "PrivateDevices", ["yes"], ["no"]),
+        ("gpu", "DevicePolicy", ["closed"], None),
+        ("home", "ProtectHome", ["yes"], ["read-only"]),
+    ],
+)
+def test_a_need_opens_one_part_of_the_sandbox(need: str, key: str, closed: list[str], opened: list[str] | None) -> None:
+    for name in ("myapp@.service", "myapp-worker.service", "myapp-nightly.service"):
+        path = f"/etc/systemd/system/{name}"
+        before, after = unit(texts()[path]), unit(texts(change(needs=(need,)))[path])
+        assert (before.get(key), after.get(key)) == (closed, opened)
+        keys = {
+            "host": {"PrivateNetwork", "IPAccounting"},
+            "network": {"PrivateNetwork", "IPAddressDeny", "IPAddressAllow"},
+            "gpu": {"PrivateDevices", "DevicePolicy"},
+        }
+        assert {one for one in {*before, *after} if before.get(one) != after.get(one)} <= keys.get(need, {key})
+
+
+def test_every_unit_of_the_service_is_bounded_and_keeps_its_data_to_itself() -> None:
+    for path, text in texts().items():
+        keys = unit(text) if path.endswith(".service") else {}
+        if keys.get("User") == ["myapp"] or "DynamicUser" in keys:
+            assert (keys["TasksMax"], keys["LimitCORE"]) == (["4096"], ["0"]), path
+            assert any("io_uring_setup" in value for value in keys["SystemCallFilter"]), path
+        if "StateDirectory" in keys:
+            assert keys["StateDirectoryMode"] == ["0700"], path
+
+
+def test_only_the_slots_may_put_off_their_end_which_every_wait_has_a_bound_for() -> None:
+    told = {path for path, text in texts().items() if unit(text).get("NotifyAccess", ["none"]) != ["none"]}
+    assert told == {"/etc/systemd/system/myapp@.service"}
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(5, "60"), (60, "60"), (120, "120")])
+def test_a_slot_may_take_as_long_to_start_as_its_health_check_may(timeout: int, seconds: str) -> None:
+    text = texts(change(health=SERVICE.health._replace(timeout=timeout)))["/etc/systemd/system/myapp@.service"]
+    assert unit(text)["TimeoutStartSec"] == [seconds]
+
+
+def test_no_unit_runs_anything_of_the_deploy_account_as_root() -> None:
+    for path, text in texts().items():
+        keys = unit(text) if path.endswith(".service") else {}
+        started = [value for key, values in keys.items() if key.startswith("Exec") for value in values]
+        assert not [value for value in started if value[:1] in "+!@|-:"], path
+        if any(f"{layout.root(SERVICE)}/" in value and "test -e" not in value for value in started):
+            assert keys["User"] == ["myapp"], path
+        assert not {"EnvironmentFile", "LoadCredential"} & set(keys), path
+
+
+def test_at_boot_root_makes_and_removes_nothing_where_the_deploy_account_may_plant_a_link() -> None:
+    text = texts()["/etc/tmpfiles.d/myapp.conf"]
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    made = [words for words in lines if words[0] != "a+"]
+    # Below /run, new at each boot, before any account could plant one.
+    assert {(words[0], words[1].startswith("/run/myapp")) for words in made} == {("d", True), ("f", True), ("L", True)}
+    # The rest gives rights, where only journald and root write.
+    rights = {words[1].partition("/log/journal")[0] for words in lines if words[0] == "a+"}
+    assert rights == {"/run", "/var"}
+
+
+def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain() -> None:
+    stop = int(unit(texts()["/etc/systemd/system/myapp@.service"])["TimeoutStopSec"][0])
+    assert stop > SERVICE.drain + 2
+
+
+def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
+    rules = [line for line in texts()["/etc/sudoers.d/myapp"].splitlines() if not line.startswith("#")]
+    assert rules == [
+        f"deploy ALL=(root) NOPASSWD: /usr/bin/systemctl {' '.join(words)}" for words in layout.commands(SERVICE)
+    ]
+    assert not [rule for rule in rules if re.search(r"[*?\[\]!]|ALL$|daemon-reload|edit", rule)]
+
+
+@pytest.mark.parametrize("account", NO_ACCOUNTS)
+def test_an_account_that_sudo_would_misread_is_refused(account: str) -> None:
+    with pytest.raises(ValueError, match="would not be one account"):
+        system_files.render(SERVICE, TRAITS._replace(account=account))
+
+
+@pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}"])
+def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="nginx cannot carry"):
+        system_files.render(change(nginx=Gateway(name)), TRAITS)
+
+
+def test_the_gateway_listens_where_the_host_has_addresses() -> None:
+    path = "/etc/nginx/conf.d/myapp.conf"
+    assert "listen [::]:443 ssl;" in texts()[path]
+    assert "[::]" not in texts(traits=TRAITS._replace(ipv6=False))[path]
+    plain = texts(change(nginx=Gateway("myapp.example", Tls("off"))))[path]
+    assert "443" not in plain
+    assert "ssl" not in plain
+    assert not re.search(r"^\s*(upstream|keepalive)\s", texts()[path], re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("listen", "written"),
+    [(None, ""), (Listen("127.0.0.1", 8080), "127.0.0.1:8080"), (Listen("::1", 8080), "[::1]:8080")],
+)
+def test_an_address_is_written_as_systemd_and_curl_read_it(listen: Listen | None, written: str) -> None:
+    assert system_files.listen_address(change(listen=listen)) == written
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd itself is asked, and it is not here")
+def test_systemd_knows_every_key(tmp_path: Path) -> None:
+    for path, text in texts().items():
+        if path.startswith("/etc/systemd/system/"):
+            name = Path(path).name.replace("@.", "@blue.")
+            (tmp_path / name).write_text(text)
+    units = sorted(str(path) for path in tmp_path.iterdir())
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    ).stderr
+    assert not [line for line in told.splitlines() if re.search(r"Unknown|parse|nvalid|ignoring", line)], told
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("committed", ["blue", "green"])
+def test_the_traffic_is_moved_only_with_a_way_back_and_back_without_room(
+    tmp_path: Path, shell: str, committed: str
+) -> None:
+    """Root's command, run in a directory of the test; it has no room where `ln` fails."""
+    (command,) = unit(texts()["/etc/systemd/system/myapp-live@.service"])["ExecStart"]
+    text = re.fullmatch(r"/bin/sh -c '(.*)'", command)
+    assert text
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/ln").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "full/ln").chmod(0o755)
+    (tmp_path / "current").mkdir()
+    (tmp_path / "current" / f"is-{committed}").touch()
+
+    def move(slot: str, full: bool = False) -> bool:
+        script = text[1].replace("$$", "$").replace("%i", slot).replace("/opt/apps/myapp", str(tmp_path))
+        path = f"{tmp_path}/full:/usr/bin:/bin" if full else "/usr/bin:/bin"
+        ended = subprocess.run([shell, "-c", script], cwd=tmp_path, env={"PATH": path}, check=False)
+        assert (ended.returncode == 0) == (
+            (tmp_path / "live").is_symlink() and (tmp_path / "live").readlink() == Path(slot)
+        )
+        return ended.returncode == 0
+
+    other = "green" if committed == "blue" else "blue"
+    for _ in range(2):
+        assert not move(other, full=True)
+        assert move(other)
+        assert move(committed, full=True)
+        assert move(committed)
+    assert move("none")

@@ -1,0 +1,141 @@
+"""The framework of the promises: the choice of a short run, the log, and the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.promises.rows import Row, chosen
+from tests.promises.table import Logs, full_list, page, read
+
+ROOT = Path(__file__).resolve().parents[3]
+ONE, TWO = Row("it holds", "a fault"), Row("it holds", "another")
+TESTS = """
+import pytest
+
+@pytest.mark.promise("it holds", "a fault", part=2)
+@pytest.mark.parametrize("number", range(10))
+def test_ten(number, dice):
+    assert number != 3, dice.random()
+
+@pytest.mark.promise("it holds", "another")
+@pytest.mark.parametrize("number", range(3))
+def test_three(number):
+    pass
+
+@pytest.mark.promise("it holds", "what cannot be tried here")
+def test_skipped():
+    pytest.skip("not here")
+
+def test_without():
+    pass
+"""
+
+
+def run(folder: Path, *options: str, text: str = TESTS) -> tuple[int, str, Logs]:
+    """Run these tests with the plugin in a separate process."""
+    folder.joinpath("test_rows.py").write_text(text)
+    log = folder / "log.jsonl"
+    words = ["-p", "tests.promises.plugin", "-p", "no:cacheprovider", "--rootdir", str(folder), f"--promises-log={log}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", *words, *options, str(folder)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return ended.returncode, ended.stdout + ended.stderr, read([log]) if log.exists() else Logs()
+
+
+def nodes(logs: Logs, row: Row) -> list[str]:
+    return [line["node"].rpartition("::")[2] for line in logs.lines if Row(line["promise"], line["fault"]) == row]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_a_short_run_tries_a_part_of_each_row_and_a_whole_one_all(tmp_path: Path, workers: Sequence[str]) -> None:
+    _, told, logs = run(tmp_path, *workers)
+    assert (len(nodes(logs, ONE)), len(nodes(logs, TWO))) == (2, 3), told
+    assert "8 deselected" in told or workers
+    status, told, logs = run(tmp_path, "--promises", "all", *workers)
+    assert (status, len(nodes(logs, ONE)), len(nodes(logs, TWO))) == (1, 10, 3)
+    assert [line["node"] for line in logs.lines if not line["held"]] == ["test_rows.py::test_ten[3]"]
+    assert "promises: 2 rows, 12 of 13 cases held" in told
+    assert [(one["promises"], one["seed"]) for one in logs.runs] == [("all", 4)]
+
+
+def test_the_choice_goes_with_the_seed_and_is_spread_over_the_row() -> None:
+    cases = {ONE: [f"{number:02}" for number in range(30)], TWO: ["x", "y"]}
+    choices = [chosen(cases, {ONE: 3}, seed) for seed in range(20)]
+    assert choices == [chosen(cases, {ONE: 3}, seed) for seed in range(20)]
+    assert len({frozenset(one) for one in choices}) > 10
+    for one in choices:
+        assert {"x", "y"} < one
+        assert [int(number) // 10 for number in sorted(one - {"x", "y"})] == [0, 1, 2]
+
+
+def test_chance_goes_with_the_seed_and_the_case(tmp_path: Path) -> None:
+    def drawn(seed: str) -> str:
+        told = run(tmp_path, "--promises", "all", "--seed", seed)[1]
+        return str(re.findall(r"AssertionError: (0\.\d+)", told))
+
+    assert drawn("1") == drawn("1") != drawn("2")
+
+
+@pytest.mark.parametrize("mark", ['"one word"', '"a", "b", part=0', '"a", "b", parts=1', '"a", ""'])
+def test_a_mark_that_is_wrong_is_refused(tmp_path: Path, mark: str) -> None:
+    text = f"import pytest\n\n@pytest.mark.promise({mark})\ndef test_it():\n    pass\n"
+    status, told, _ = run(tmp_path, text=text)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "test_rows.py::test_it" in told
+
+
+def test_a_run_tries_the_cases_of_one_promise(tmp_path: Path) -> None:
+    other = TESTS.replace('"it holds", "another"', '"it bends", "another"')
+    _, said, logs = run(tmp_path, "--promises", "all", "--promise", "it ben", text=other)
+    assert [line["node"].rpartition("::")[2] for line in logs.lines] == [f"test_three[{number}]" for number in range(3)]
+    assert "12 deselected" in said
+    status, said, _ = run(tmp_path, "--promise", "it breaks", text=other)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "no promise begins with 'it breaks'" in said
+
+
+def test_the_page_counts_what_was_tried_and_hides_no_fault() -> None:
+    logs = Logs(
+        [{**ONE._asdict(), "node": f"tests/test_a.py::test_a[{number}]", "held": number != 2} for number in range(3)],
+        [{"seed": 7, "date": "2026-11-21", "promises": "all", "cores": 2, "versions": {"systemd": "252"}}],
+    )
+    there = {ONE: [f"tests/test_a.py::test_a[{number}]" for number in range(3)], TWO: ["tests/test_b.py::test_b"]}
+    there[Row("it holds", "a | bad end")] = []
+    text = page(logs, there)
+    assert ".venv/bin/pytest --promises all --seed 7 --promise 'it holds'\n" in text
+    assert "| it holds | 2 of 3 | a fault (**2 of 3**); a \\| bad end (not run); another (not run) |" in text
+    assert "2 of 3 cases held, of 1 of 3 faults" in text
+    assert "systemd 252" in text
+    text, again = full_list(logs, there), ".venv/bin/pytest --promises all --seed 7"
+    assert f"| it holds | a fault | 2 of 3 | `{again} tests/test_a.py::test_a` |" in text
+    assert f"| it holds | another | not run | `{again} tests/test_b.py::test_b` |" in text
+
+
+def test_the_page_tells_what_was_measured() -> None:
+    figures = {"lost of sent": {"post": [0, 9], "quick": [1, 90]}, "sent a second": 99.5, "all: p99 to quiet": 1.01}
+    worse = {"lost of sent": {"post": [0, 1]}, "sent a second": 99.5, "all: p99 to quiet": 1.2}
+    lines: list[Mapping[str, Any]] = [
+        {"promise": "A.", "fault": "x", "node": f"tests/test_a.py::test_it[{number}]", "held": False, "figures": each}
+        for number, each in enumerate((figures, worse))
+    ]
+    assert "| `test_a.py` | 2 | 100 | 1 | 1.2 |  |  |\n" in page(Logs(lines, []), {})
+
+
+def test_make_test_tries_a_case_of_every_row() -> None:
+    command = (
+        "import json; from tests.promises.table import promised; print(json.dumps([[*rows] for rows in promised()]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True)
+    every, tried = ({Row(*row) for row in rows} for rows in json.loads(ended.stdout or "[[], []]"))
+    assert every, ended.stderr
+    assert tried == every
+    recipe = re.search(r"^test:.*\n\t(.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    assert recipe[1] == "$(PYTEST)"

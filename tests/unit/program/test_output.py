@@ -1,0 +1,155 @@
+"""Programs started by the host's program never write to its output: it reports their output, line by line."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.fleet import script_errors
+from tasks.engine.host import steps, templates
+from tasks.engine.host.steps import Script
+from templates.host import programs
+from templates.host.run import Interrupted
+from templates.host.run import Run as HostRun
+from tests.support.local_session import LocalShell
+from tests.support.simulated_host import RUN, SERVICE, SimulatedHost, serving, simulated_host
+
+__all__ = ["simulated_host"]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The reported lines, in order."""
+    lines: list[str] = []
+    monkeypatch.setattr(programs, "tell", lines.append)
+    return lines
+
+
+def shell(text: str, seconds: float = 30) -> bool:
+    return programs.run("/bin/sh", "-c", text, seconds=seconds)
+
+
+def test_no_program_inherits_our_output() -> None:
+    for name in templates.modules("host"):
+        for node in ast.walk(ast.parse(templates.text(f"host/{name}.py"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"subprocess.Popen", "subprocess.run"}:
+                assert {"stdout", "stderr"} <= {one.arg for one in node.keywords}, f"{name}.py, line {node.lineno}"
+
+
+def test_both_streams_are_told_in_order_and_by_lines(told: list[str]) -> None:
+    assert shell("echo one; echo two >&2; printf '\\n three'; printf ' four\\nfive' >&2")
+    assert told == ["one", "two", "", " three four", "five"]
+
+
+def test_a_line_is_told_as_soon_as_it_is_written(told: list[str]) -> None:
+    started = programs.Started("/bin/sh", "-c", "echo now; exec sleep 60")
+    ends = time.monotonic() + 20
+    while not told and time.monotonic() < ends:
+        assert not started.ends_within(0.1)
+    started.kill()
+    assert told == ["now"]
+
+
+@pytest.mark.parametrize(("text", "well"), [("true", True), ("exit 3", False), ("kill -9 $$", False)])
+def test_it_says_how_a_program_ended(told: list[str], text: str, well: bool) -> None:
+    assert shell(text) is well
+    assert told == []
+
+
+def test_a_program_that_is_not_there_has_not_succeeded() -> None:
+    assert not programs.run("/none/of/ours")
+
+
+def test_one_that_takes_too_long_is_killed(told: list[str]) -> None:
+    began = time.monotonic()
+    assert not shell("echo begun; exec sleep 60", 0.5)
+    assert (told, time.monotonic() - began < 20) == (["begun"], True)
+
+
+@pytest.mark.parametrize("text", ["echo said; sleep 60 &", "echo said; exec >&- 2>&-; sleep 0.2"])
+def test_its_end_is_what_is_waited_for_and_not_that_of_its_output(told: list[str], text: str) -> None:
+    began = time.monotonic()
+    assert shell(text)
+    assert (told, time.monotonic() - began < 20) == (["said"], True)
+
+
+def test_any_bytes_and_any_length_are_told(told: list[str]) -> None:
+    assert shell("printf '\\377\\001\\n'; head -c 300000 /dev/zero | tr '\\0' x; echo; echo end")
+    assert told[0].encode("utf-8", "surrogateescape") == b"\xff\x01"
+    assert ("".join(told[1:-1]), told[-1]) == ("x" * 300_000, "end")
+    assert max(map(len, told)) <= 1 << 17
+
+
+def reports(data: bytes) -> list[tuple[str, str]]:
+    """Return all output as reports; every line must be one."""
+    lines = [line for line in data.decode("utf-8", "replace").split("\n") if line]
+    assert all(line.startswith("n {") for line in lines), lines
+    return [(one["report"], one["text"]) for one in (json.loads(line[2:]) for line in lines)]
+
+
+def test_what_reaches_the_controller_is_reports_and_nothing_else(simulated_host: SimulatedHost) -> None:
+    serving(simulated_host)
+    (simulated_host.folder / "rules").write_text("")
+    with (simulated_host.folder / "out").open("wb") as file:
+        assert simulated_host.unheard(steps.stop(SERVICE, disable=False), file.fileno()) == 1
+    found = reports((simulated_host.folder / "out").read_bytes())
+    assert next(text for word, text in found if word == "output").startswith("sudo: a password is required")
+    assert found[-1][0] in {"failed", "refused"}
+
+
+def test_a_fault_of_ours_is_shown_in_reports_of_its_own() -> None:
+    stop = Script("stop", json.dumps({"step": "stop", "name": "none"}), 60)
+    transcript = LocalShell().execute(stop, RUN, lambda _: None)
+    trace = transcript.all("fault")
+    assert trace[0] == "Traceback (most recent call last):"
+    assert trace[-1].startswith("KeyError: ")
+    assert list(transcript.tail) == []
+    error = script_errors.explain(stop, transcript, "shire01", "deploy")
+    assert (error.message[:35], error.detail) == ("the host's program failed: KeyError", trace[-20:])
+
+
+def run(signalled: bool = False) -> HostRun:
+    made = HostRun(("n", RUN.id, RUN.who, ""), {}, io.BytesIO())
+    made._signalled = signalled
+    return made
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_signal_or_a_silent_controller_ends_no_program_that_is_at_work(
+    heard: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run ends once the program has ended."""
+    made, ours = run(signalled=heard), os.dup(1)
+    monkeypatch.setattr(programs, "tell", made.output)
+    with (tmp_path / "out").open("wb" if heard else "ab") as file:
+        os.dup2(file.fileno() if heard else os.open("/dev/full", os.O_WRONLY), 1)
+        try:
+            assert shell("echo said; touch " + str(tmp_path / "done"))
+        finally:
+            os.dup2(ours, 1)
+    assert (tmp_path / "done").exists()
+    assert (tmp_path / "out").read_bytes() == (b'\nn {"report": "output", "text": "said"}\n' if heard else b"")
+    with pytest.raises(Interrupted):
+        made.heed()
+
+
+def test_a_person_gets_words(capfd: pytest.CaptureFixture[str]) -> None:
+    made = run()
+    made.in_words = True
+    made.say("switch", "slot blue\ntakes the traffic")
+    made.report("end", "ok")
+    made.output("  of a program")
+    assert capfd.readouterr().out == "step switch slot blue takes the traffic\n  of a program\n"
+
+
+def test_words_and_texts_of_any_letters_are_one_report(capfd: pytest.CaptureFixture[str]) -> None:
+    """Word and text may come from a process of the deploy account."""
+    run().report('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\udcff\\')
+    (found,) = reports(capfd.readouterr().out.encode("utf-8", "surrogateescape"))
+    assert found == ('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\ufffd\\')

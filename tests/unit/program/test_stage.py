@@ -1,0 +1,512 @@
+"""Modules of the host's program for a stage: receive, link, and start."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tarfile
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.engine.release import archive
+from templates.host import descent, receive, release, stage, unchanged, venv_build
+from templates.host.descent import Descent
+from templates.host.folders import Folder
+from templates.host.locks import Lock
+from templates.host.run import Edited, Interrupted, Refused, Run
+from tests.unit.program.test_parts import run
+
+__all__ = ["run"]
+
+CODE = b"print('hello')\n"
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def piped(run: Run, data: bytes, *, more: bool = False) -> Iterator[None]:
+    """Feed a run from a pipe. more: the write end stays open."""
+    out, into = os.pipe()
+    feeder = threading.Thread(target=_feed, args=(into, data, more))
+    feeder.start()
+    with os.fdopen(out, "rb") as stream:
+        run.payload = stream
+        yield
+    feeder.join()
+    if more:
+        os.close(into)
+
+
+@contextmanager
+def sent(run: Run, data: bytes, *, more: bool = False) -> Iterator[receive.Payload]:
+    """Feed a run with data; return its payload."""
+    with piped(run, data, more=more):
+        yield receive.Payload(run)
+
+
+def names(*path: Path | str) -> list[str]:
+    """Return the names in a directory."""
+    return sorted(one.name for one in Path(*path).iterdir())
+
+
+def _feed(into: int, data: bytes, more: bool) -> None:
+    try:
+        while data:
+            data = data[os.write(into, data) :]
+    except BrokenPipeError:
+        pass
+    if not more:
+        os.close(into)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Folder]:
+    (tmp_path / "place").mkdir()
+    with Folder.open(str(tmp_path / "place")) as folder:
+        yield folder
+
+
+def below(folder: Folder) -> dict[str, bytes]:
+    """Return all files in it, by path."""
+    top = Path(folder.path)
+    return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+# ---- receiving
+
+
+def test_bytes_that_came_with_the_lines_before_are_not_lost(run: Run) -> None:
+    out, into = os.pipe()
+    os.write(into, b"a step\nfirst\nsecond")
+    with os.fdopen(out, "rb") as stream:
+        assert stream.readline() == b"a step\n"
+        run.payload = stream
+        payload = receive.Payload(run)
+        assert os.get_blocking(out)
+        os.write(into, b" line\nrest")
+        os.close(into)
+        assert (payload.line(), payload.line()) == ("first", "second line")
+        assert (payload.read(2), payload.read(9), payload.ended) == (b"re", b"st", False)
+        assert (payload.read(1), payload.ended) == (b"", True)
+
+
+def test_a_signal_is_heeded_while_nothing_comes(run: Run) -> None:
+    with sent(run, b"half a line", more=True) as payload:
+        threading.Timer(0.2, run._note).start()
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            payload.line()
+        assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"1 {'0' * 64} ../x\n",
+        f"1 {'0' * 64} .coming\n",
+        f"1 {'0' * 64} /etc/x\n",
+        f"1 {'0' * 64} a\0b\n",
+        f"-1 {'0' * 64} a.whl\n",
+        f"1 {'0' * 63} a.whl\n",
+        "\x00",
+        "x" * 100_000,
+        f"1 {'0' * 64} a.whl\n",
+        f"1 {'0' * 64} a.whl",
+    ],
+)
+def test_wheels_are_announced_by_plain_names_or_not_taken(run: Run, place: Folder, text: str) -> None:
+    with sent(run, text.encode()) as payload, pytest.raises(Refused):
+        receive.wheels(run, payload, place)
+    assert below(place) == {}
+
+
+@pytest.mark.parametrize("came", [b"whee", b"wheal", b""])
+def test_a_wheel_that_is_cut_or_another_is_none(run: Run, place: Folder, came: bytes) -> None:
+    announced = f"5 {digest(b'wheel')} a.whl\n\n".encode()
+    with sent(run, announced + came) as payload, pytest.raises(Refused, match=r"a\.whl did not arrive as it was sent"):
+        receive.wheels(run, payload, place)
+    assert "a.whl" not in names(place.path)
+
+
+@contextmanager
+def full_after(size: int) -> Iterator[None]:
+    """Limit the size of files, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, former)
+
+
+def test_what_the_disk_does_not_take_is_named(run: Run, place: Folder) -> None:
+    wheel = bytes(1_000_000)
+    announced = f"{len(wheel)} {digest(wheel)} a.whl\n\n".encode()
+    with sent(run, announced + wheel) as payload, full_after(100_000), pytest.raises(OSError, match="too large") as one:
+        receive.wheels(run, payload, place)
+    assert one.value.filename == f"{place.path}/a.whl"
+    tar = b"".join(archive.pack((), {"code/b": wheel}))
+    with sent(run, tar) as payload, full_after(100_000), pytest.raises(OSError, match="too large") as other:
+        receive.unpack(run, payload, place)
+    assert other.value.filename == f"{place.path}/code/b"
+
+
+def made(*members: tuple[str, bytes, bytes], **more: str) -> bytes:
+    """Return a tar of members: name, kind and content."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as packed:
+        for name, kind, content in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.size, info.linkname = kind, len(content), "/etc/passwd"
+            info.pax_headers = dict(more)
+            packed.addfile(info, io.BytesIO(content))
+    return target.getvalue()
+
+
+REGULAR = tarfile.REGTYPE
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        made(("../x", REGULAR, b"x")),
+        made(("code/../../x", REGULAR, b"x")),
+        made(("/srv/x", REGULAR, b"x")),
+        made(("code//x", REGULAR, b"x")),
+        made(("./x", REGULAR, b"x")),
+        made(("..", REGULAR, b"x")),
+        made(("code/x/", REGULAR, b"x")),
+        made(("code", tarfile.DIRTYPE, b"")),
+        made(("code/x", tarfile.SYMTYPE, b"")),
+        made(("code/x", tarfile.LNKTYPE, b"")),
+        made(("code/x", tarfile.CHRTYPE, b"")),
+        made(("code/x", tarfile.BLKTYPE, b"")),
+        made(("code/x", tarfile.FIFOTYPE, b"")),
+        made(("code/x", REGULAR, b"x"), path="../y"),
+        made(("code/x", tarfile.GNUTYPE_SPARSE, b"")),
+        b"no tar at all" * 100,
+        b"",
+    ],
+)
+def test_a_tar_brings_plain_files_below_the_release_and_nothing_else(run: Run, place: Folder, packed: bytes) -> None:
+    with sent(run, packed) as payload, pytest.raises(Refused):
+        receive.unpack(run, payload, place)
+    assert below(place) == {}
+    assert not (Path(place.path).parent / "x").exists()
+
+
+def test_a_path_that_comes_twice_and_one_that_leads_by_a_link_are_refused(run: Run, place: Folder) -> None:
+    with sent(run, made(("a", REGULAR, b"1"), ("a", REGULAR, b"2"))) as payload, pytest.raises(FileExistsError):
+        receive.unpack(run, payload, place)
+    outside = Path(place.path).parent / "outside"
+    outside.mkdir()
+    (Path(place.path) / "code").symlink_to(outside)
+    with sent(run, made(("code/x", REGULAR, b"1"))) as payload, pytest.raises(OSError, match="code/x"):
+        receive.unpack(run, payload, place)
+    assert names(outside) == []
+
+
+def test_a_tar_that_is_cut_anywhere_is_refused(run: Run, tmp_path: Path) -> None:
+    whole = b"".join(archive.pack((), {"MANIFEST": CODE, "run/web": CODE, "tool/x" + "y" * 120: CODE * 50}))
+    # The last record is padded: the content of a file ends earlier.
+    ends = len(whole.rstrip(b"\0"))
+    for cut in [*range(0, ends + 512, 512), ends - 1, ends - 700]:
+        (tmp_path / str(cut)).mkdir()
+        place = Folder.open(str(tmp_path / str(cut)))
+        with place, sent(run, whole[:cut]) as payload, pytest.raises(Refused, match="did not arrive whole"):
+            receive.unpack(run, payload, place)
+
+
+def test_the_files_get_the_modes_of_a_release_and_lists_touch_no_disk(run: Run, place: Folder) -> None:
+    members = {"EXECUTABLE": b"x\n", "DIGEST": b"d", "code/a b/-x": CODE, "code/zü": b"", "run/web": b"#!"}
+    with sent(run, b"".join(archive.pack((), members))) as payload:
+        assert receive.unpack(run, payload, place) == {"EXECUTABLE": b"x\n", "DIGEST": b"d"}
+    assert below(place) == {name: data for name, data in members.items() if "/" in name}
+    assert {oct(path.stat().st_mode & 0o7777) for path in Path(place.path).rglob("*") if path.is_file()} == {"0o644"}
+
+
+def test_memory_does_not_grow_with_what_comes(run: Run, place: Folder) -> None:
+    """The input is a wheel and a file of 32 MB each, and three thousand small ones."""
+    size, piece = 32_000_000, bytes(1000)
+    whole = hashlib.sha256()
+    for _ in range(size // 1000):
+        whole.update(piece)
+
+    def feed(into: int) -> None:
+        with os.fdopen(into, "wb") as pipe:
+            pipe.write(f"{size} {whole.hexdigest()} a.whl\n\n".encode())
+            for _ in range(size // 1000):
+                pipe.write(piece)
+            info = tarfile.TarInfo("code/large")
+            info.size = size
+            pipe.write(info.tobuf(tarfile.PAX_FORMAT))
+            for _ in range(size // 1000):
+                pipe.write(piece)
+            pipe.write(b"".join(archive.pack((), {f"code/{n:04}": b"x" for n in range(3000)})))
+
+    out, into = os.pipe()
+    feeder = threading.Thread(target=feed, args=(into,))
+    with os.fdopen(out, "rb") as stream:
+        run.payload = stream
+        tracemalloc.start()
+        try:
+            payload = receive.Payload(run)
+            feeder.start()
+            assert receive.wheels(run, payload, place) == {"a.whl": whole.hexdigest()}
+            tracemalloc.reset_peak()
+            receive.unpack(run, payload, place)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    feeder.join()
+    assert len(names(place.path, "code")) == 3001
+    # The test itself packs the three thousand files in one piece.
+    assert most < 8_000_000
+
+
+# ---- linking
+
+
+def base(place: Folder, files: dict[str, bytes]) -> None:
+    for path, data in files.items():
+        target = Path(place.path) / "base/code" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    (Path(place.path) / "base/MANIFEST").write_bytes(manifest(files))
+    (Path(place.path) / "part/code").mkdir(parents=True)
+
+
+def manifest(files: dict[str, bytes]) -> bytes:
+    return "".join(f"{digest(data)}  {path}\n" for path, data in sorted(files.items())).encode()
+
+
+def link(run: Run, place: Folder, wanted: dict[str, bytes], changed: tuple[str, ...], gone: tuple[str, ...]) -> None:
+    lists = {
+        "CHANGED": manifest({path: wanted[path] for path in changed}),
+        "DROPPED": "".join(f"{path}\n" for path in (*changed, *gone)).encode(),
+        "DIGEST": f"{digest(manifest(wanted))}  MANIFEST\n".encode(),
+    }
+    run.step = {**run.step, "base": "base"}
+    with place.below("part") as part:
+        unchanged.link_from(run, place, part, lists)
+
+
+FILES = {"a/b/c.py": b"1", "a/b.py": b"2", "z\u00fc.py": b"3", "a b/-odd": b"4"}
+
+
+def test_what_has_not_changed_is_linked_and_the_manifest_comes_to_what_was_told(run: Run, place: Folder) -> None:
+    base(place, {**FILES, "gone.py": b""})
+    link(run, place, {**FILES, "a/b.py": b"new"}, ("a/b.py",), ("gone.py",))
+    top = Path(place.path)
+    assert (top / "part/MANIFEST").read_bytes() == manifest({**FILES, "a/b.py": b"new"})
+    linked = {path for path in FILES if (top / "part/code" / path).exists()}
+    assert linked == {*FILES} - {"a/b.py"}
+    assert all((top / "part/code" / path).samefile(top / "base/code" / path) for path in linked)
+
+
+@pytest.mark.parametrize("damage", ["no base", "no list", "another list"])
+def test_a_base_that_is_not_as_it_was_asks_for_everything(run: Run, place: Folder, damage: str) -> None:
+    base(place, FILES)
+    top = Path(place.path)
+    if damage == "no base":
+        (top / "base").rename(top / "other")
+    elif damage == "no list":
+        (top / "base/MANIFEST").unlink()
+    else:
+        (top / "base/MANIFEST").write_bytes(manifest({**FILES, "more": b""}))
+    with pytest.raises(Edited):
+        link(run, place, FILES, (), ())
+
+
+def test_a_full_disk_is_no_edit(run: Run, place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    base(place, FILES)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "b.py")
+
+    monkeypatch.setattr(unchanged, "link", full)
+    with pytest.raises(OSError, match="No space") as failed:
+        link(run, place, FILES, (), ())
+    assert failed.value.filename.startswith(f"{place.path}/part/code/a")
+
+
+def test_what_is_removed_may_be_removed_by_another_meanwhile(place: Folder) -> None:
+    top = Path(place.path) / ".part-old"
+    for _ in range(10):
+        for number in range(200):
+            (top / f"{number}/code").mkdir(parents=True)
+            (top / f"{number}/code/app.py").touch()
+        other = threading.Thread(target=shutil.rmtree, args=(top, True))
+        other.start()
+        descent.clear(place, ".part-old")
+        other.join()
+        assert names(place.path) == []
+
+
+def test_what_is_removed_may_be_deep_and_leads_nowhere_else(place: Folder) -> None:
+    outside = Path(place.path).parent / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    deep = "/".join("d" * 1500)
+    subprocess.run(["mkdir", "-p", f"{place.path}/part/{deep}"], check=True)
+    (Path(place.path) / "part/link").symlink_to(outside)
+    (Path(place.path) / "link").symlink_to(outside)
+    for name in ("part", "link", "none"):
+        descent.clear(place, name)
+    assert (names(place.path), names(outside)) == ([], ["kept"])
+
+
+def test_a_descent_leads_nowhere_else(place: Folder) -> None:
+    (Path(place.path) / "here").mkdir()
+    (Path(place.path) / "link").symlink_to("/etc")
+    with Descent(place, make=True) as folders:
+        for path in ("..", "here/..", "link", "here//x", "/etc", "link/x"):
+            with pytest.raises(OSError, match=r"not a name of a directory|Not a directory"):
+                folders.at(path)
+        assert folders.at("").path == place.path
+        assert folders.at("here/x/y").path.endswith("here/x/y")
+        with pytest.raises(FileNotFoundError):
+            descent.link(folders.at("here"), place, "none")
+
+
+# ---- releases
+
+
+@pytest.mark.parametrize(
+    ("change", "whole"),
+    [
+        (lambda _: None, True),
+        (lambda code: (code / "a.pyc").touch(), True),
+        (lambda code: ((code / "__pycache__").mkdir(), (code / "__pycache__/a.cpython-311.pyc.1234").touch()), True),
+        (lambda code: (code / "a.pyc.1234").touch(), False),
+        (lambda code: (code / "more").touch(), False),
+        (lambda code: (code / "more").symlink_to("app.py"), False),
+        (lambda code: os.mkfifo(code / "more"), False),
+        (lambda code: (code / "app.py").write_bytes(b""), False),
+        (lambda code: (code / "app.py").unlink(), False),
+        (lambda code: ((code / "app.py").rename(code.parent / "x"), (code / "app.py").symlink_to("../x")), False),
+        (lambda code: (code.parent / "MANIFEST").write_bytes(b""), False),
+        (lambda code: (code.parent / "MANIFEST").unlink(), False),
+        (lambda code: (code.parent / "run/web").write_bytes(b""), False),
+        (lambda code: (code.parent / "LAUNCHERS").unlink(), False),
+        (lambda code: (code.parent / "MANIFEST").write_bytes(2 * manifest({"app.py": CODE})), False),
+        (lambda code: (code.parent / "MANIFEST").write_bytes(manifest({"app.py": CODE}) + b"x\n"), False),
+    ],
+)
+def test_a_release_is_as_its_lists_say_or_has_none(
+    place: Folder, change: Callable[[Path], object], whole: bool
+) -> None:
+    code = Path(place.path) / "code"
+    code.mkdir()
+    (code / "app.py").write_bytes(CODE)
+    (code.parent / "run").mkdir()
+    (code.parent / "run/web").write_bytes(CODE)
+    wanted = {"MANIFEST": manifest({"app.py": CODE}), "LAUNCHERS": manifest({"run/web": CODE})}
+    for name, data in wanted.items():
+        (code.parent / name).write_bytes(data)
+    change(code)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.items()}
+    assert release.lists(place) == (digests if whole else {})
+
+
+# ---- starting
+
+
+WHOLE = {"code/app.py": CODE, "MANIFEST": manifest({"app.py": CODE}), "EXECUTABLE": b"", "WHEELS": b"", "run/web": b"",
+         "LAUNCHERS": manifest({"run/web": b""}), "tool/build_venv.py": b""}  # fmt: skip
+
+
+@pytest.fixture
+def host(run: Run, tmp_path: Path) -> Path:
+    """The root of a service, for a stage that builds with `python` in it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    run.step = {**run.step, "root": str(root), "release": "b" * 12, "venv": "1" * 16, "base": "", "present": False}
+    lists = {name: digest(WHOLE[name]) for name in ("MANIFEST", "LAUNCHERS")}
+    run.step = {**run.step, "python": str(root / "python"), "lists": lists}
+    return root
+
+
+def python(root: Path, text: str) -> None:
+    (root / "python").write_text(f"#!/bin/sh\n{text}\n")
+    (root / "python").chmod(0o755)
+
+
+def whole() -> bytes:
+    return b"\n" + b"".join(archive.pack((), WHOLE))
+
+
+BUILDS = """case "$*" in *' -m venv '*) for p in "$@"; do :; done
+mkdir -p "$p/bin"; cp "$0" "$p/bin/python"; cp "$0" "$p/bin/gunicorn" ;; esac"""
+
+
+def test_a_program_that_is_started_inherits_no_lock(run: Run, host: Path) -> None:
+    python(host, f"ls -l /proc/self/fd >>{host}/open\n{BUILDS}")
+    with piped(run, whole()):
+        stage.perform(run)
+    seen = (host / "open").read_text()
+    assert "/dev/null" in seen
+    assert "lock/stage" not in seen
+    assert names(host, "releases") == ["b" * 12]
+    with Lock("myapp", "stage") as lock:
+        assert lock.read() == str(os.getpgrp())
+        assert lock.take()
+
+
+@pytest.mark.parametrize("point", ["stage.verify", "stage.wheels", "stage.venv", "stage.finish"])
+def test_whatever_ends_it_what_compiles_is_waited_for_and_nothing_is_left(run: Run, host: Path, point: str) -> None:
+    compiles = (
+        f'case "$*" in *SourceFileLoader*) for p in "$@"; do :; done; sleep 0.4; touch "$p/x.pyc" {host}/did ;; esac'
+    )
+    python(host, f"{compiles}\n{BUILDS}")
+    run._failpoint = f"{point}=fail"
+    with piped(run, whole()), pytest.raises(Refused, match="failpoint"):
+        stage.perform(run)
+    assert (host / "did").exists()
+    assert [name for path in ("releases", "wheels") for name in names(host, path)] == []
+    assert not any(name.startswith(".") for name in names(host, "venvs"))
+
+
+def test_without_an_interpreter_nothing_compiles_and_nothing_is_built(run: Run, host: Path) -> None:
+    with piped(run, whole()), pytest.raises(Refused, match="does not build the venv"):
+        stage.perform(run)
+    assert names(host, "releases") == []
+    venv_build.Compiling("/none", str(host)).wait()
+
+
+def test_a_disk_that_cannot_be_written_to_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/none")
+    with pytest.raises(Refused, match=f"{place.path} cannot be brought to the disk"):
+        venv_build.sync(place)
+
+
+def test_a_group_that_is_ours_or_none_is_never_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Any] = []
+    monkeypatch.setattr(Lock, "end_holders", lambda _, number, group: ended.append((number, group)))
+    monkeypatch.setattr(Lock, "wait", lambda *_, **__: False)
+    with Lock("myapp", "stage") as held, Lock("myapp", "stage") as lock:
+        assert held.take(shared=True)
+        for line in ("", "0", "-1", "x", str(os.getpgrp())):
+            held.write(line)
+            assert not stage._alone(run, lock)
+        assert ended == []
+        held.write("999999")
+        assert not stage._alone(run, lock)
+    assert ended == [(signal.SIGTERM, 999999), (signal.SIGKILL, 999999)]

@@ -1,0 +1,97 @@
+"""The host's own status for a person, from the facts: above all, the next step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templates.host import facts, locks, status
+from templates.host.fact_schema import SLOTS, Health, Slot, State, Survey, plain
+from tests.unit.program.test_facts import take
+
+OLD, NEW = "a" * 12, "b" * 12
+WELL = State(
+    current="blue",
+    live="blue",
+    slots={"blue": Slot("active", OLD, 1000), "green": Slot("inactive", NEW)},
+    facade="active",
+    nginx="active",
+    health=Health("ok", "ok"),
+)
+TRIED = WELL._replace(live="green", slots={"blue": Slot("active", OLD), "green": Slot("active", NEW)})
+SICK = WELL._replace(health=Health("answered 500, not 200: oh", "ok"))
+
+
+def line(release: str, action: str = "deploy", state: str = "done", **more: str) -> str:
+    who = {"git": "ann", "host": "laptop"}
+    return json.dumps({"time": "2026-01-01T00:00:00Z", "action": action, "release": release, "state": state,
+                       "who": who, **more})  # fmt: skip
+
+
+def standing(
+    state: State, *history: str, kept: tuple[str, ...] = (OLD, NEW), name: str = "nothing-of-ours"
+) -> status.Standing:
+    answer = facts.Answer()
+    answer.members = {"state": plain(state), "survey": plain(Survey(uptime=1600, free_bytes=3_200_000_000))}
+    answer.lines = [("release", json.dumps({"id": one})) for one in kept] + [("history", one) for one in history]
+    return status.Standing(name, "/opt/apps/myapp", answer)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (WELL, f"nothing. Back to the release before: {{}} activate {NEW}"),
+        (WELL._replace(maintenance="{}"), "to let clients in: rm -r /opt/apps/myapp/maintenance"),
+        (SICK, f"journalctl -u nothing-of-ours@blue.service -n 50; back to the release before: {{}} activate {NEW}"),
+        (SICK._replace(nginx="failed", health=Health("ok", "no answer: ")), "as root: systemctl start nginx"),
+        (
+            WELL._replace(slots={"blue": Slot("failed", OLD), "green": Slot()}),
+            f"as root: systemctl start nothing-of-ours; or: {{}} activate {NEW}",
+        ),
+        (TRIED._replace(probation=9), f"nothing: the host decides by itself. Back at once: {{}} activate {OLD}"),
+        (TRIED, f"no guard watches {NEW}, and a boot ends it. Back: {{}} activate {OLD}"),
+        (WELL._replace(adrift=True), "nothing: its controller is gone, and it ends within minutes, or the next run "
+                                     "ends it"),
+        (State(slots={slot: Slot() for slot in SLOTS}), "fab deploy, from a controller"),
+    ],
+)  # fmt: skip
+def test_it_ends_with_what_to_do(state: State, told: str) -> None:
+    found = standing(state, line(NEW), line(OLD))
+    assert found.way_on() == told.format(status._words())
+    assert all(text for _, text in found.lines())
+
+
+def test_a_release_that_was_left_is_not_what_it_goes_back_to() -> None:
+    """As a rollback of the controller would choose."""
+    found = standing(WELL, line(OLD), line(NEW), line(OLD, "rollback"))
+    assert found.way_on() == "nothing"
+
+
+def test_it_names_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "RUN", str(tmp_path))
+    (tmp_path / "myapp/lock").mkdir(parents=True)
+    for name in ("run", "activate"):
+        (tmp_path / "myapp/lock" / name).touch()
+    take(tmp_path, "run", json.loads(line(NEW)))
+    found = standing(WELL, name="myapp")
+    assert dict(found.lines())["lock"] == f"deploy {NEW} by ann on laptop, since 2026-01-01T00:00:00Z"
+    assert found.way_on() == "wait for the end of what is at work, and look again"
+
+
+def test_since_when_and_until_when() -> None:
+    history = (line(OLD), line(NEW, state="probation"), line(OLD, "stop", why="\x1b[2J"))
+    found: Mapping[str, Any] = dict(standing(TRIED._replace(probation=9), *history).lines())
+    assert found["live"] == f"{NEW} on slot green since 2026-01-01T00:00:00Z (deploy by ann on laptop)"
+    assert found["probation"].startswith("9 s more, until ")
+    assert found["history"] == f"2026-01-01T00:00:00Z stop {OLD} done by ann on laptop: \x1b[2J"
+    assert dict(standing(WELL, *history).lines())["live"].endswith(", up for 600 s")
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000, "no JSON", "[1]", '{"who": 1}', ""])
+def test_what_others_wrote_is_only_shown(text: str) -> None:
+    assert dict(standing(WELL, text).lines())["live"].startswith(f"{OLD} on slot blue")
+    assert status._printable("a\x1b[2Jb\n") == "a?[2Jb?"

@@ -1,0 +1,155 @@
+"""The wheelhouse, from distributions on disk: fitting ones are taken, others are refused with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.release import lockfile as locks
+from tasks.engine.release import relock, wheelhouse
+from tasks.engine.release.lockfile import Lock, LockedRequirement
+from tasks.engine.release.python_target import Target
+from tests.support import distributions
+
+BOOKWORM = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))
+BULLSEYE = Target("3.9.2", "cp39", "x86_64", ("glibc", 2, 31))
+ALPINE_ARM = Target("3.13.1", "cp313", "aarch64", ("musl", 1, 2))
+
+
+@pytest.fixture
+def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "links"
+    folder.mkdir()
+    distributions.isolate(monkeypatch, folder)
+    return folder
+
+
+def pin(name: str, *hashes: str, marker: str | None = None, version: str = "1.0") -> LockedRequirement:
+    return LockedRequirement(name, version, marker, hashes, line=7)
+
+
+def fetch(
+    links: Path, *entries: LockedRequirement, target: Target = BOOKWORM
+) -> tuple[wheelhouse.Wheelhouse, list[str]]:
+    said: list[str] = []
+    return wheelhouse.fetch(Lock(entries), target, said.append, links.parent / "cache"), said
+
+
+def test_takes_the_wheels_of_the_target_and_not_of_the_controller(links: Path) -> None:
+    tags = ("cp311-cp311-manylinux_2_28_x86_64", "cp39-cp39-manylinux2014_x86_64", "cp313-cp313-musllinux_1_2_aarch64")
+    fast = pin("fast", *(distributions.wheel(links, "fast", "1.0", tag) for tag in tags))
+    old = pin("old", distributions.wheel(links, "old", "1.0"), marker="python_version < '3.10'")
+    windows = pin("colour", "0" * 64, marker="sys_platform == 'win32'")
+    taken = {target: fetch(links, fast, old, windows, target=target)[0] for target in (BOOKWORM, BULLSEYE, ALPINE_ARM)}
+    names = [[wheel.filename for wheel in house.wheels] for house in taken.values()]
+    assert names == [
+        [f"fast-1.0-{tags[0]}.whl"],
+        [f"fast-1.0-{tags[1]}.whl", "old-1.0-py3-none-any.whl"],
+        [f"fast-1.0-{tags[2]}.whl"],
+    ]
+    assert len({house.digest for house in taken.values()}) == 3
+
+
+def test_second_call_needs_neither_network_nor_pip(links: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = (
+        pin("one", distributions.wheel(links, "one", "1.0")),
+        pin("two", distributions.sdist(links, "two", "1.0")),
+    )
+    first, said = fetch(links, *entries)
+    assert said[0].startswith("fetching 2 of 2 wheels")
+    for file in links.iterdir():
+        file.unlink()
+    monkeypatch.setattr("sys.executable", "/nonexistent")
+    assert fetch(links, *entries) == (first, [])
+
+
+def test_a_damaged_wheel_in_the_cache_is_fetched_again(links: Path) -> None:
+    entry = pin("one", distributions.wheel(links, "one", "1.0"))
+    first, _ = fetch(links, entry)
+    first.wheels[0].path.write_bytes(b"cut off")
+    again, said = fetch(links, entry)
+    assert again == first
+    assert len(said) == 1
+    assert again.wheels[0].path.read_bytes() != b"cut off"
+
+
+def test_source_alone_is_built_when_pure_and_the_same_everywhere(links: Path, tmp_path: Path) -> None:
+    entries = (
+        pin("plain", distributions.sdist(links, "plain", "1.0")),
+        pin("one", distributions.wheel(links, "one", "1.0")),
+    )
+    house, said = fetch(links, *entries, target=BULLSEYE)
+    assert [wheel.filename for wheel in house.wheels] == ["one-1.0-py3-none-any.whl", "plain-1.0-py3-none-any.whl"]
+    assert said[1].startswith("no wheel of plain==1.0 for CPython 3.9.2")
+    other = wheelhouse.fetch(Lock(entries), BULLSEYE, said.append, tmp_path / "other")
+    assert other.digest == house.digest
+
+
+@pytest.mark.parametrize("tag", ["cp311-cp311-linux_x86_64", "py2-none-any"])
+def test_source_that_does_not_build_for_the_target_is_refused(links: Path, tag: str) -> None:
+    entry = pin("native", distributions.sdist(links, "native", "1.0", tag))
+    with pytest.raises(UsageError, match=r"native==1\.0 .*CPython 3\.13\.1, aarch64, musl 1\.2") as caught:
+        fetch(links, entry, target=ALPINE_ARM)
+    assert caught.value.where == "service/requirements.txt:7:1"
+    assert "requirements.in" in str(caught.value.next)
+
+
+def test_what_cannot_be_had_is_named_and_the_rest_is_kept(links: Path) -> None:
+    one = pin("one", distributions.wheel(links, "one", "1.0"))
+    with pytest.raises(UsageError, match=r"two==1\.0 for CPython 3\.11\.2") as caught:
+        fetch(links, one, pin("two", "0" * 64))
+    assert str(links.parent / "cache") in str(caught.value.next)
+    assert caught.value.detail
+    assert fetch(links, one)[1] == []
+
+
+def test_bytes_that_are_not_the_locked_ones_never_arrive(links: Path) -> None:
+    distributions.wheel(links, "one", "1.0")
+    with pytest.raises(LoopError, match=r"one==1\.0"):
+        fetch(links, pin("one", "0" * 64))
+    assert not list((links.parent / "cache").rglob("*.whl"))
+
+
+@pytest.mark.parametrize("name", ["one/new\nline.txt", "one/re\rturn.txt", "one/\x1b[2J.txt", "one/\x85.txt"])
+def test_a_wheel_with_a_name_that_no_list_could_hold_is_refused_by_it(links: Path, name: str) -> None:
+    entry = pin("one", distributions.wheel(links, "one", "1.0", files={name: "x"}))
+    with pytest.raises(UsageError, match=r"wheel of one==1\.0 holds a file whose name has a control") as caught:
+        fetch(links, entry)
+    assert ascii(name)[1:-1] in caught.value.message
+    assert caught.value.where == "service/requirements.txt:7:1"
+    assert not list((links.parent / "cache").rglob("*.whl"))
+
+
+def test_names_of_other_letters_are_taken(links: Path) -> None:
+    files = {f"one/{name}.txt": "x" for name in ("ümläut", "漢字", "a b", "no\u00a0break", "back\\slash")}
+    assert len(fetch(links, pin("one", distributions.wheel(links, "one", "1.0", files=files)))[0].wheels) == 1
+
+
+def test_a_file_that_is_locked_and_no_wheel_is_told_so(links: Path) -> None:
+    distributions.wheel(links, "one", "1.0")
+    path = links / "one-1.0-py3-none-any.whl"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UsageError, match=r"one==1\.0"):
+        fetch(links, pin("one", hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+def test_no_half_written_thing_is_left(links: Path) -> None:
+    fetch(links, pin("one", distributions.wheel(links, "one", "1.0")))
+    assert not list((links.parent / "cache").glob(".part-*"))
+
+
+def test_flask_and_gunicorn_from_the_configured_index(tmp_path: Path) -> None:
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service" / "requirements.in").write_text("flask>=3.1,<4\ngunicorn>=23,<28\n")
+    relock.make(tmp_path, ">=3.9")
+    lock = locks.read(tmp_path / "service" / "requirements.txt")
+    for target, needs_metadata in ((BOOKWORM, False), (BULLSEYE, True), (ALPINE_ARM, False)):
+        house = wheelhouse.fetch(lock, target, lambda _: None, tmp_path / "cache")
+        names = {wheel.filename.split("-")[0]: wheel.filename for wheel in house.wheels}
+        assert {"flask", "gunicorn", "werkzeug", "markupsafe"} <= set(names)
+        assert target.abi in names["markupsafe"]
+        assert target.machine in names["markupsafe"]
+        assert ("importlib_metadata" in names) == needs_metadata

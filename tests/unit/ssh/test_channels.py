@@ -1,0 +1,167 @@
+"""The channels of a connection: the shell of the next script waits while the last one still runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.engine.ssh import channels
+from tasks.engine.ssh.channels import Begun
+from tasks.engine.ssh.connection import LINK_SECONDS
+from tests.support.clone import Clone, make, quicken
+from tests.support.front_door import release_of
+from tests.support.hosts import Hosts, MakeHosts
+from tests.support.paused_run import gated
+
+SHELLS = "pgrep -u deploy -f '^[^ ]*python[0-9.]* -I -S ./__main__.py$'"
+"""The interpreters of our steps: busy and waiting ones have the same command line."""
+
+
+@pytest.fixture(scope="module")
+def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosts, Clone]:
+    hosts = module_hosts(1)
+    clone = make(tmp_path_factory.mktemp("channels"), hosts.inventory)
+    quicken(clone)
+    clone.done("deploy", "-H", "shire01")
+    return hosts, clone
+
+
+def two_interpreters(hosts: Hosts) -> None:
+    """Wait for the interpreter of the lock, and for one that has got nothing yet."""
+    waited = hosts[0].sh(f"for _ in $(seq 500); do [ $({SHELLS} -c) = 2 ] && exit; sleep 0.02; done; exit 1")
+    assert waited.returncode == 0, hosts[0].sh("ps axww").stdout.decode()
+
+
+def test_the_next_interpreter_is_begun_while_the_last_step_is_done(served: tuple[Hosts, Clone], tmp_path: Path) -> None:
+    hosts, clone = served
+    clone.write("service/edit.txt", "begun ahead\n")
+    with gated(clone, tmp_path) as gate, clone.start("deploy", "-H", "shire01", "--json") as run:
+        assert run.stdout is not None
+        next(line for line in run.stdout if json.loads(line).get("phase") == "hook")
+        two_interpreters(hosts)
+        gate.open()
+        run.communicate(timeout=60)
+        assert run.returncode == 0
+        assert release_of(hosts[0].address) == clone.release()
+    ended = hosts[0].sh(f"for _ in $(seq 500); do {SHELLS} >/dev/null || exit 0; sleep 0.02; done; {SHELLS}; exit 1")
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_what_only_asks_begins_nothing_ahead(served: tuple[Hosts, Clone]) -> None:
+    hosts, clone = served
+    sessions = "journalctl -q -t sshd -o cat | grep -c '^Starting session' || :"
+    hosts[0].sh("echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/verbose.conf && systemctl restart ssh")
+    before = int(hosts[0].sh(sessions).stdout)
+    clone.done("status", "-H", "shire01")
+    assert int(hosts[0].sh(sessions).stdout) == before + 1
+
+
+class Channel:
+    """A channel of a stand-in connection. Records the command, and its end."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.sent = b""
+        self.closed = False
+
+    def set_combine_stderr(self, _: bool) -> None:
+        """Accept the setting, as paramiko does."""
+
+    def exec_command(self, line: str) -> None:
+        self.begun.append(line)
+
+    def settimeout(self, seconds: float) -> None:
+        """Ignore it: no call waits."""
+
+    def sendall(self, data: bytes) -> None:
+        self.sent += data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Connection:
+    """A connection that keeps the channels it opens."""
+
+    def __init__(self) -> None:
+        self.opened: list[Channel] = []
+        self.transport = self
+
+    def open_session(self, **_: float) -> Channel:
+        self.opened.append(Channel())
+        return self.opened[-1]
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    made = Connection()
+    monkeypatch.setattr(channels, "connect", lambda *_: made)
+    monkeypatch.setattr(channels, "run_in_thread", lambda work: Done(work()))
+    return made
+
+
+class Done:
+    """A future of work done at once."""
+
+    def __init__(self, made: object) -> None:
+        self._made = made
+
+    def result(self, timeout: float = 0) -> object:  # noqa: ARG002 - as of a future
+        return self._made
+
+
+def line() -> channels.SharedConnection:
+    nothing: Any = None
+    return channels.SharedConnection(nothing, nothing)
+
+
+def test_the_channel_that_was_begun_ahead_is_the_next(connection: Connection) -> None:
+    one = line()
+    one.open_channel(Begun("a"), followed=True)
+    channel, _ = one.open_channel(Begun("a"), followed=False)
+    assert channel is connection.opened[1]
+    assert [opened.begun for opened in connection.opened] == [["a"], ["a"], []]
+
+
+def test_one_that_is_open_only_begins_when_it_is_needed(connection: Connection) -> None:
+    one = line()
+    one.open_channel(Begun("a"), followed=False)
+    channel, _ = one.open_channel(Begun("b"), followed=False)
+    assert channel is connection.opened[1]
+    assert channel.begun == ["b"]
+
+
+def test_another_command_line_is_not_what_was_begun(connection: Connection) -> None:
+    one = line()
+    one.open_channel(Begun("a"), followed=True)
+    channel, _ = one.open_channel(Begun("b"), followed=False)
+    assert channel is connection.opened[2]
+    assert (channel.begun, connection.opened[1].closed) == (["b"], True)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connection, followed: bool) -> None:
+    one = line()
+    one.open_channel(Begun("a"), followed=followed)
+    connection.opened[1].close()
+    channel, _ = one.open_channel(Begun("a"), followed=False)
+    assert channel is connection.opened[2]
+    assert channel.begun == ["a"]
+
+
+def test_a_host_that_opens_channels_and_takes_nothing_is_given_up(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Channel, data: bytes) -> None:
+        raise TimeoutError(len(data))
+
+    limits: list[float] = []
+    monkeypatch.setattr(Channel, "sendall", full)
+    monkeypatch.setattr(Channel, "settimeout", lambda _, seconds: limits.append(seconds))
+    with pytest.raises(TimeoutError):
+        line().open_channel(Begun("a", b"first"), followed=False)
+    assert limits == [LINK_SECONDS]
+    assert connection.opened
