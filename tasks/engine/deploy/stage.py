@@ -131,18 +131,11 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
     begun.wait()
     if work.done():
         work.result()
-    old_connection = None
     try:
-        # A connection of its own: sshd may allow one session each, and setup has that.
-        old_connection = member.connect().renew()
         yield
     finally:
         # Never cut setup off, even if the body failed.
-        try:
-            work.result()
-        finally:
-            if old_connection:
-                old_connection.close()
+        work.result()
     member.reach("controller.setup")
 
 

@@ -48,12 +48,7 @@ class SshSession:
     def reopen(self) -> None:
         """Replace the connection after a lost link."""
         self.close()
-        self.renew()
-
-    def renew(self) -> channels.SharedConnection:
-        """Use a new connection from now on, with new group memberships; return the former one, which stays open."""
-        former, self._connection = self._connection, channels.SharedConnection(self.endpoint, self._options)
-        return former
+        self._connection = channels.SharedConnection(self.endpoint, self._options)
 
     def placed(self, script: Script) -> Script:
         """Return the script as it is sent: only the deploy account runs the copy that the host keeps.
