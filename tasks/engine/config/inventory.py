@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.config import formats, schema, yaml_reader
+from tasks.engine.config import formats, keys, schema, yaml_reader
+from tasks.engine.config.keys import DEPLOY, SETUP, Key, Reader
 from tasks.engine.config.nodes import Mapping, Node, Place, merge, plain
 from tasks.engine.errors import UsageError
 
-_KEYS = ("address", "port", "user", "groups", "host_key", "identity", "python", "service")
 _CREATE = "create it with a line `hosts:` and, indented below, `shire01: {address: 192.0.2.11}`"
 
 
@@ -120,32 +120,6 @@ def _named(name: str, node: Node, defaults: Node | None, place: Place, path: Pat
     return _host(name, merge(defaults, node) if defaults is not None else node, place, path)
 
 
-def _host(name: str, node: Node, place: Place, path: Path) -> Host:
-    fields = schema.keys(node, _KEYS)
-    if "address" not in fields and not formats.ADDRESS.fits(name):
-        raise schema.refuse(place, f"{schema.quoted(name)} is no address, and there is no other", "add `address:`")
-    identity = _text(fields, "identity", formats.IDENTITY)
-    if identity and not identity.startswith("~"):
-        identity = str(path.parent / identity)
-    return Host(
-        name=name,
-        address=_text(fields, "address", formats.ADDRESS) or name,
-        port=schema.optional(fields, "port", lambda node: schema.integer(node, 1, 65535), None),
-        user=_text(fields, "user", formats.USER),
-        groups=schema.optional(fields, "groups", _groups, ()),
-        host_key=_text(fields, "host_key", formats.HOST_KEY),
-        identity=identity,
-        python=_text(fields, "python", formats.INTERPRETER),
-        service=schema.optional(fields, "service", _overrides, None),
-        source=path,
-        place=place,
-    )
-
-
-def _text(fields: dict[str, Node], key: str, shape: schema.Shape) -> str | None:
-    return schema.text(fields[key], shape) if key in fields else None
-
-
 def _overrides(node: Node) -> Mapping:
     schema.entries(node)
     return schema.mapping(node)
@@ -159,6 +133,39 @@ def _groups(node: Node) -> tuple[str, ...]:
             raise schema.refuse(item, "`all` always means every host", "remove it from the groups")
         groups[group] = None
     return tuple(groups)
+
+
+_NEXT = "the next command"
+KEYS = (
+    Key("address", keys.text(formats.ADDRESS), None, _NEXT,
+        "Where the host is reached; without it, its name is the address. `~/.ssh/config` applies"),
+    Key("port", keys.integer(1, 65535), None, _NEXT, "The port of sshd; without it, that of `~/.ssh/config`, or 22",
+        "2222"),
+    Key("user", keys.text(formats.USER), None, SETUP,
+        "The deploy account: root, or an account that may use sudo. Setup gives it its few rights. Without it, that of "
+        "`~/.ssh/config`, or yours"),
+    Key("groups", Reader(_groups, f"a list, each {formats.GROUP_NAME.expected}", "[shire, web]"), (), _NEXT,
+        "`-H web` means every host of the group; `all` is every host of the file"),
+    Key("host_key", keys.text(formats.HOST_KEY), None, _NEXT,
+        "The host's public key, whole; without it, your known_hosts decides",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc"),
+    Key("identity", keys.text(formats.IDENTITY), None, _NEXT,
+        "The private key to log in with, from the directory of the file; without it, those of ssh"),
+    Key("python", keys.text(formats.INTERPRETER), None, DEPLOY,
+        "The interpreter to build the venv with; without it, the newest on the host that fits"),
+    Key("service", Reader(_overrides, "a mapping of keys of service.yaml", "{drain: 60}"), None, "what the key needs",
+        "Overrides service.yaml on this host: mappings merge, other values replace, and null removes. Not `name`"),
+)  # fmt: skip
+
+
+def _host(name: str, node: Node, place: Place, path: Path) -> Host:
+    values = keys.read(node, KEYS)
+    if values["address"] is None and not formats.ADDRESS.fits(name):
+        raise schema.refuse(place, f"{schema.quoted(name)} is no address, and there is no other", "add `address:`")
+    values["address"] = values["address"] or name
+    if values["identity"] and not values["identity"].startswith("~"):
+        values["identity"] = str(path.parent / values["identity"])
+    return Host(name=name, source=path, place=place, **values)
 
 
 def _refuse_shared_names(inventory: Inventory) -> None:

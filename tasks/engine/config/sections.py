@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tasks.engine.config import formats, schema
+from tasks.engine.config import formats, keys, schema
+from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
 from tasks.engine.config.nodes import Mapping, Node
 
 NEEDS = ("host", "network", "jit", "proc", "gpu", "home")
@@ -86,12 +87,20 @@ class Hooks(NamedTuple):
 
 
 HOOKS = Hooks()
+HOOK_KEYS = (
+    Key("before_activate", keys.text(formats.COMMAND), None, DEPLOY,
+        "Runs once for a whole deploy, on the first host, from the staged release, as the service's user. If it fails, "
+        "the deploy stops", '"flask db upgrade"'),
+    Key("drain", keys.text(formats.COMMAND), None, RUN,
+        "Runs on your machine, for each host, before its activation", '"balancer out"'),
+    Key("undrain", keys.text(formats.COMMAND), None, RUN,
+        "Runs on your machine after the activation, whatever its outcome", '"balancer in"'),
+)  # fmt: skip
 
 
 def hooks(node: Node) -> Hooks:
     """Read the hooks, each of them optional."""
-    fields = schema.keys(node, Hooks._fields)
-    return Hooks(**{name: schema.text(value, formats.COMMAND) for name, value in fields.items()})
+    return Hooks(**keys.read(node, HOOK_KEYS))
 
 
 def processes(node: Node) -> tuple[Process, ...]:
@@ -110,33 +119,46 @@ def processes(node: Node) -> tuple[Process, ...]:
     return (web, *others)
 
 
+WEB_KEYS = (
+    Key("workers", keys.integer(1, 64), WEB.workers, DEPLOY, "Processes of gunicorn", "4"),
+    Key("threads", keys.integer(1, 256), WEB.threads, DEPLOY,
+        "Requests that each worker handles at once; 1 is gunicorn's sync worker", "1"),
+)  # fmt: skip
+PROCESS_KEYS = (
+    Key("command", keys.text(formats.COMMAND), Required('"python -m jobs"'), DEPLOY,
+        "An argument list in shell quoting, run without a shell from the release"),
+    Key("schedule", keys.text(formats.SCHEDULE), None, SETUP,
+        "A timer starts the command at these times; without it, it runs always", '"*-*-* 03:00:00"'),
+)  # fmt: skip
+
+
 def _web(node: Node) -> Process:
-    fields = schema.keys(node, ("workers", "threads"))
-    return Process(
-        WEB.name,
-        workers=schema.optional(fields, "workers", lambda value: schema.integer(value, 1, 64), WEB.workers),
-        threads=schema.optional(fields, "threads", lambda value: schema.integer(value, 1, 256), WEB.threads),
-    )
+    return Process(WEB.name, **keys.read(node, WEB_KEYS))
 
 
 def _process(name: str, node: Node) -> Process:
-    fields = schema.keys(node, ("command", "schedule"))
-    command = schema.text(schema.required(node, fields, "command", '"python -m jobs"'), formats.COMMAND)
-    return Process(name, command, schema.text(fields["schedule"], formats.SCHEDULE) if "schedule" in fields else None)
+    return Process(name, **keys.read(node, PROCESS_KEYS))
+
+
+HEALTH_KEYS = (
+    Key("path", keys.text(formats.HEALTH_PATH), HEALTH.path, DEPLOY,
+        "Asked on the slot's own socket; a release gets no traffic before it answers right", "/health"),
+    Key("status", keys.integer(200, 299), HEALTH.status, DEPLOY, "The one status that counts as right", "204"),
+    Key("timeout", keys.integer(1, 600), HEALTH.timeout, RUN,
+        "Seconds from the start until it must have passed. Over 60 it is also in the units (setup), over 30 in the "
+        "release (a deploy)", "90"),
+    Key("passes", keys.integer(1, 20), HEALTH.passes, RUN, "Right answers in a row", "5"),
+    Key("settle", keys.number(0, 60), HEALTH.settle, RUN,
+        "Seconds over which they come at least, with the same processes; shorter than `timeout`", "10"),
+)  # fmt: skip
 
 
 def health(node: Node) -> Health:
-    fields = schema.keys(node, Health._fields)
-    health = Health(
-        path=schema.optional(fields, "path", lambda value: schema.text(value, formats.HEALTH_PATH), HEALTH.path),
-        status=schema.optional(fields, "status", lambda value: schema.integer(value, 200, 299), HEALTH.status),
-        timeout=schema.optional(fields, "timeout", lambda value: schema.integer(value, 1, 600), HEALTH.timeout),
-        passes=schema.optional(fields, "passes", lambda value: schema.integer(value, 1, 20), HEALTH.passes),
-        settle=schema.optional(fields, "settle", lambda value: schema.number(value, 0, 60), HEALTH.settle),
-    )
+    """Read the health gate."""
+    health = Health(**keys.read(node, HEALTH_KEYS))
     if health.settle >= health.timeout:
         message = f"settle ({health.settle:g} s) must be shorter than timeout ({health.timeout} s)"
-        raise schema.refuse(fields.get("settle", node), message, "raise timeout or lower settle")
+        raise schema.refuse(schema.entries(node).get("settle", node), message, "raise timeout or lower settle")
     return health
 
 
@@ -144,18 +166,32 @@ def listen(node: Node) -> Listen:
     return Listen(*formats.split_listen(schema.text(node, formats.LISTEN)))
 
 
-def gateway(node: Node) -> Gateway:
-    fields = schema.keys(node, ("server_name", "tls"))
-    name = schema.text(schema.required(node, fields, "server_name", "myapp.example"), formats.SERVER_NAME)
-    return Gateway(name, schema.optional(fields, "tls", _tls, Tls()))
+TLS_KEYS = (
+    Key("certificate", keys.text(formats.FILE), Required("tls/myapp.pem"), SETUP,
+        "The certificate and its chain, a file on your machine"),
+    Key("key", keys.text(formats.FILE), Required("tls/myapp.key"), SETUP, "Its private key, a file on your machine"),
+)  # fmt: skip
+_TLS = ("self-signed", "off")
 
 
 def _tls(node: Node) -> Tls:
     if not isinstance(node, Mapping):
-        return Tls(schema.choice(node, ("self-signed", "off")))
-    fields = schema.keys(node, ("certificate", "key"))
-    certificate = schema.text(schema.required(node, fields, "certificate", "tls/myapp.pem"), formats.FILE)
-    return Tls("files", certificate, schema.text(schema.required(node, fields, "key", "tls/myapp.key"), formats.FILE))
+        return Tls(schema.choice(node, _TLS))
+    return Tls("files", **keys.read(node, TLS_KEYS))
+
+
+GATEWAY_KEYS = (
+    Key("server_name", keys.text(formats.SERVER_NAME), Required("myapp.example"), SETUP,
+        "The name that clients ask for; nginx answers no other"),
+    Key("tls", Reader(_tls, f"one of {', '.join(_TLS)}, or a mapping", _TLS[0], (("", TLS_KEYS),)), Tls(), SETUP,
+        "The certificate: one that setup makes on the host, none (quote `off`: YAML reads it as false), or yours",
+        '"off"'),
+)  # fmt: skip
+
+
+def gateway(node: Node) -> Gateway:
+    """Read the nginx in front of the service."""
+    return Gateway(**keys.read(node, GATEWAY_KEYS))
 
 
 def needs(node: Node) -> tuple[str, ...]:

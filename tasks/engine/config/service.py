@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.config import formats, schema, sections, yaml_reader
+from tasks.engine.config import formats, keys, schema, sections, yaml_reader
 from tasks.engine.config.inventory import Host
+from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
 from tasks.engine.config.nodes import Node, merge
 from tasks.engine.config.sections import HEALTH, HOOKS, WEB, Gateway, Health, Hooks, Listen, Process, Tls
 from tasks.engine.config.yaml_reader import Document
@@ -47,6 +48,42 @@ class Service(NamedTuple):
 _USUAL = Service("", "")
 
 
+def _name(node: Node) -> str:
+    name = schema.text(node, formats.SERVICE_NAME)
+    if name in _TAKEN:
+        raise schema.refuse(node, f"{name} is a name of the system's own", "choose another name")
+    return name
+
+
+KEYS = (
+    Key("name", Reader(_name, formats.SERVICE_NAME.expected, "myapp"), Required("myapp"), "nothing",
+        "The name of units, directories and account on the host. Another name is another service"),
+    Key("app", keys.text(formats.APP), Required('"app:create_app()"'), DEPLOY,
+        "What gunicorn loads, from the folder `service/`"),
+    Key("python", keys.text(formats.SPECIFIER), _USUAL.python, DEPLOY,
+        "The versions of Python that fit; the newest on the host is taken", '">=3.11"'),
+    Key("processes", Reader(sections.processes, "a mapping of names to processes", "",
+        (("web", sections.WEB_KEYS), ("NAME", sections.PROCESS_KEYS))), _USUAL.processes, SETUP,
+        "`web`, which gunicorn serves, and further processes and jobs. null removes one, but never `web`"),
+    Key("health", keys.mapping(sections.health, sections.HEALTH_KEYS), HEALTH, "", "The health gate"),
+    Key("drain", keys.integer(0, 300), _USUAL.drain, SETUP,
+        "Seconds that running requests may take to end when a release is replaced. gunicorn has it, too: a deploy",
+        "60"),
+    Key("probation", keys.integer(0, 3600), _USUAL.probation, RUN,
+        "Seconds after the switch in which the host goes back by itself; 0 commits at once", "300"),
+    Key("listen", Reader(sections.listen, formats.LISTEN.expected, formats.LISTEN.example), None, SETUP,
+        "The TCP address on which the service is reached without nginx, or beside it"),
+    Key("nginx", keys.mapping(sections.gateway, sections.GATEWAY_KEYS), None, "",
+        "The nginx in front of the service; without it, `listen` is needed"),
+    Key("needs", Reader(sections.needs, f"a list of {', '.join(sections.NEEDS)}", "[network]"), (), SETUP,
+        "What the sandbox opens ([HOST.md](HOST.md#what-needs-opens))"),
+    Key("env", Reader(sections.env, "a mapping of variables to texts", "{GREETING: hello}"), (), DEPLOY,
+        "The environment of the service, its processes and `before_activate`. No secrets: this file is in git"),
+    Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "", "Commands around an activation"),
+    Key("keep", keys.integer(2, 100), _USUAL.keep, RUN, "Releases that stay on the host to roll back to", "10"),
+)  # fmt: skip
+
+
 def load(path: Path) -> Document:
     """Read service.yaml and validate it without overrides. Raises UsageError at the first fault."""
     document = yaml_reader.read(path, missing=_CREATE)
@@ -74,38 +111,18 @@ def describe(document: Document, host: Host | None = None) -> Service:
 def _service(root: Node) -> Service:
     if schema.is_null(root):
         raise schema.refuse(root, "the service description is empty", _CREATE)
-    fields = schema.keys(root, Service._fields)
-    service = Service(
-        name=_name(schema.required(root, fields, "name", "myapp")),
-        app=schema.text(schema.required(root, fields, "app", '"app:create_app()"'), formats.APP),
-        python=schema.optional(fields, "python", lambda node: schema.text(node, formats.SPECIFIER), _USUAL.python),
-        processes=schema.optional(fields, "processes", sections.processes, _USUAL.processes),
-        health=schema.optional(fields, "health", sections.health, _USUAL.health),
-        drain=schema.optional(fields, "drain", lambda node: schema.integer(node, 0, 300), _USUAL.drain),
-        probation=schema.optional(fields, "probation", lambda node: schema.integer(node, 0, 3600), _USUAL.probation),
-        listen=schema.optional(fields, "listen", sections.listen, None),
-        nginx=schema.optional(fields, "nginx", sections.gateway, None),
-        needs=schema.optional(fields, "needs", sections.needs, ()),
-        env=schema.optional(fields, "env", sections.env, ()),
-        hooks=schema.optional(fields, "hooks", sections.hooks, _USUAL.hooks),
-        keep=schema.optional(fields, "keep", lambda node: schema.integer(node, 2, 100), _USUAL.keep),
-    )
-    _reachable(service, root, fields)
+    service = Service(**keys.read(root, KEYS))
+    _reachable(service, root)
     return service
 
 
-def _reachable(service: Service, root: Node, fields: dict[str, Node]) -> None:
+def _reachable(service: Service, root: Node) -> None:
     """Refuse a service that no traffic can reach, or one that takes a port of nginx."""
     if service.listen is None and service.nginx is None:
         fix = "add `listen: 127.0.0.1:8080`, or `nginx: {server_name: myapp.example}`"
         raise schema.refuse(root, "nothing could reach the service: it has neither nginx nor listen", fix)
     if service.listen and service.nginx and service.listen.port in (80, 443):
         message = f"port {service.listen.port} is the gateway's where there is nginx"
-        raise schema.refuse(fields["listen"], message, "write another port, such as listen: 127.0.0.1:8080")
-
-
-def _name(node: Node) -> str:
-    name = schema.text(node, formats.SERVICE_NAME)
-    if name in _TAKEN:
-        raise schema.refuse(node, f"{name} is a name of the system's own", "choose another name")
-    return name
+        raise schema.refuse(
+            schema.entries(root)["listen"], message, "write another port, such as listen: 127.0.0.1:8080"
+        )
