@@ -20,8 +20,8 @@ HEAD = """\
 
 Made from the keys as `fab` validates them; `fab` refuses any other, with its line. "applied by" tells what makes a
 change of the key effective: **a deploy** (the key is part of the release, so a rollback brings the former value back),
-**setup** (`fab setup`, or a deploy with full sudo; the key is in files that root owns, and a deploy with the exact rules
-stops first and says so), or **the next run** (only `fab` uses it).
+**setup** (`fab setup`, or a deploy with full sudo; the key is in files that root owns, and a deploy with the exact
+rules stops first and says so), or **the next run** (only `fab` uses it).
 
 """
 ABOUT = {
