@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from tasks.engine.events import Event, Failed, Finished, Notice, Sent, Step
 from tasks.engine.quote import terminal
-from tasks.engine.report import lines, output
+from tasks.engine.report import lines, live, output
 from tasks.engine.report.summary import Tally
 
 _SPARE_ROWS = 6
@@ -38,8 +37,10 @@ class Screen:
     def __init__(self, hosts: Sequence[str], console: Console | None = None) -> None:
         self._rows = {host: _Row() for host in hosts}
         self._width = max((len(host) for host in hosts), default=0)
-        self.console = console or Console(highlight=False, soft_wrap=False)
-        self._live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)
+        self.console = console or live.console()
+        self._live = live.Picture(
+            get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True
+        )
         self._live.start()
 
     def show(self, event: Event) -> None:
@@ -104,9 +105,6 @@ class Screen:
 
     def _first(self, room: int) -> list[tuple[str, _Row]]:
         """Choose the rows to show, running hosts before waiting and finished ones; keep the order of the run."""
-        rows = list(self._rows.items())
-        if len(rows) <= room:
-            return rows
-        rank = {host: (2 if row.seconds is not None else 0 if row.began else 1) for host, row in rows}
-        chosen = {host for host, _ in sorted(rows, key=lambda item: rank[item[0]])[:room]}
-        return [(host, row) for host, row in rows if host in chosen]
+        return live.fitting(
+            list(self._rows.items()), room, lambda item: 2 if item[1].seconds is not None else 0 if item[1].began else 1
+        )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
 
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Notice, Sent, Step
+from tasks.engine.report import live
 from tasks.engine.report.screen import Screen
 from tasks.engine.report.summary import Tally
 
@@ -77,3 +79,40 @@ def test_an_upload_shows_its_bytes_in_the_line_of_its_host() -> None:
     assert "stage" in line
     assert "sent: 45.0 of 200.0 MB, 11.2 MB/s" in line
     made.close(Tally(("shire01", "shire02")), None)
+
+
+class Terminal(io.TextIOWrapper):
+    """A terminal in memory, with an encoding of its own."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_character_shows_a_question_mark(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: the `…` of a line that was cut ended the run on such a terminal, and so did a host's own text."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", Terminal(raw, encoding=encoding))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+    made = Screen(("a",))
+    made.show(Step("a", "stage", "send", "漢 " * 40))
+    made.show(Line("a", "→ there", "warning"))
+    made.close(Tally(("a",)), None)
+    shown = raw.getvalue().decode(encoding)
+    assert "a  warning: ? there" in shown
+    assert "send: ? ? " in shown
+
+
+def test_the_cursor_stays_visible_for_an_exit_at_once() -> None:
+    """Once: after a second Ctrl-C the terminal had no cursor."""
+    made, written = screen()
+    assert written.getvalue().rpartition("\x1b[?25")[2].startswith("h")
+    made.close(Tally(HOSTS), None)
+
+
+@pytest.mark.parametrize(("room", "chosen"), [(9, "dabca"), (5, "dabca"), (3, "aba"), (2, "aa"), (1, "a"), (0, "")])
+def test_items_of_a_low_rank_come_first_and_keep_their_order(room: int, chosen: str) -> None:
+    assert "".join(live.fitting("dabca", room, ord)) == chosen
