@@ -19,8 +19,7 @@ from tasks.engine.fleet import script_errors
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.parallel import gather, pool
-from tasks.engine.report import output
-from tasks.engine.report.host_names import Names, takes_colour
+from tasks.engine.report import host_names, output
 from tasks.engine.ssh.channels import Begun, status, within
 from tasks.engine.ssh.session import LinkLost, send
 
@@ -68,7 +67,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
     """Run the shell text on all hosts; print its lines or keep them for JSON. A host without an answer has an error."""
     answers: dict[str, Answer] = {}
     writer = output.out()
-    names = Names([member.host.name for member in members], colour=takes_colour(sys.stdout, os.environ))
+    names = host_names.padded([member.host.name for member in members], sys.stdout, os.environ)
 
     def work(member: Member) -> Callable[[_Emit], None]:
         def answer(emit: _Emit) -> None:
@@ -84,7 +83,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
 
     with pool(len(members)) as executor:
         for host, text in gather([work(member) for member in members], executor, lambda item: len(item[1])):
-            writer.raw(f"{names.padded(host)}  {quote.terminal(text)}")
+            writer.raw(f"{names[host]}  {quote.terminal(text)}")
             if writer.closed:
                 # Our reader is gone, and a command may never end by itself.
                 for member in members:

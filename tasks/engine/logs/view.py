@@ -11,8 +11,7 @@ from tasks.engine.host import log_text
 from tasks.engine.host.journal import Entry
 from tasks.engine.logs.follow import Note
 from tasks.engine.quote import terminal
-from tasks.engine.report import output
-from tasks.engine.report.host_names import Names, takes_colour
+from tasks.engine.report import host_names, output
 
 _WIDEST = 4096
 """Characters of a line that a terminal gets; a pipe gets all of them."""
@@ -24,7 +23,7 @@ class View:
     def __init__(self, hosts: Sequence[str], *, as_json: bool) -> None:
         self._json, self._writer, self._notes = as_json, output.out(), output.err()
         self._cut = _WIDEST if sys.stdout.isatty() else None
-        self._names = Names(hosts, colour=takes_colour(sys.stdout, os.environ))
+        self._names = host_names.padded(hosts, sys.stdout, os.environ)
         self._poll = select.poll()
         self._poll.register(sys.stdout.fileno(), 0)
 
@@ -35,7 +34,7 @@ class View:
         elif self._json:
             self._writer.raw(output.encoded({"event": "line", **item.as_dict()}))
         else:
-            head = f"{item.moment}  {self._names.padded(item.host)}  {terminal(item.source)}: "
+            head = f"{item.moment}  {self._names[item.host]}  {terminal(item.source)}: "
             for text in _lines(item):
                 self._writer.raw(head + self._shortened(terminal(text)))
 

@@ -51,6 +51,11 @@ def err() -> Writer:
     return Writer(sys.stderr)
 
 
+def draws(stream: IO[str], environ: Mapping[str, str]) -> bool:
+    """Return True for a terminal on which the cursor moves and colours show."""
+    return stream.isatty() and environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+
+
 def document(value: Mapping[str, object]) -> None:
     """Write the one JSON document of a query."""
     out().raw(encoded(value, indent=2))
@@ -88,7 +93,10 @@ def _cell(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Yield the rows as lines with aligned columns; the last column is not padded."""
+    """Yield the rows as lines with aligned columns; the last column is not padded.
+
+    No table of rich: that takes 0.4 ms a row, so 4 s for a history of ten hosts.
+    """
     shown = [[_cell(text) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]) - 1)] if shown else []
     for row in shown:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.engine.events import Event, Failed
 from tasks.engine.misread import Misread
-from tasks.engine.report import runs
+from tasks.engine.report import output, runs
 from tasks.engine.report.lines import JsonLines, Pace, Plain, View, as_dict
 from tasks.engine.report.summary import Tally
 
@@ -43,7 +43,7 @@ def _trace(event: Event) -> dict[str, str]:
 def _view(hosts: Sequence[str], environ: Mapping[str, str], *, as_json: bool) -> View:
     if as_json:
         return JsonLines()
-    if sys.stdout.isatty() and environ.get("TERM", "dumb") != "dumb":
+    if output.draws(sys.stdout, environ):
         from tasks.engine.report.screen import Screen
 
         return Screen(hosts)
