@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasks.engine.errors import UsageError
 from tasks.executor import verb
@@ -30,14 +29,25 @@ def status(c: Any, watch: bool = False, every: str = "5", json: bool = False) ->
     action with its author.
     """
     from tasks import runner
+    from tasks.engine.diagnose import status
+    from tasks.engine.report import output
 
-    seconds = _seconds(every)
-    if not watch:
-        members, bad = _look(c, json, _width())
-        runner.leave(members, bad=bad)
-        return
-    while not _look_again(c, json):
+    seconds, writer = _seconds(every), output.out()
+    if watch and not json and output.draws(sys.stdout, os.environ):
+        _watch_in_place(c, seconds)
+    while True:
+        members, found = _look(c)
+        hosts = found["hosts"]
+        if json:
+            writer.raw(output.encoded(found, indent=None if watch else 2))
+        else:
+            for text in [*output.table(status.table(hosts, _width())), *status.notes(hosts), *([""] if watch else [])]:
+                writer.line(text)
+        if not watch or writer.closed:
+            break
         time.sleep(seconds)
+    if not watch:
+        runner.leave(members, bad=any(one["reachable"] and not _is_well(one) for one in hosts))
 
 
 def _seconds(every: str) -> float:
@@ -46,32 +56,38 @@ def _seconds(every: str) -> float:
     return float(every)
 
 
-def _look_again(c: Any, json: bool) -> bool:
-    """Show the status once for --watch; return whether the reader has closed the output."""
-    from tasks.engine.report import output
+def _watch_in_place(c: Any, seconds: float) -> NoReturn:
+    """Draw the status on a terminal until interrupted. If there are more hosts than rows, those in trouble stay."""
+    from rich.text import Text
 
-    writer = output.out()
-    if sys.stdout.isatty() and not json:
-        width = _width()
-        held = io.StringIO()
-        with contextlib.redirect_stdout(held):
-            _look(c, json, width)
-        # Go home, erase the end of each line, then all below: clearing the whole screen would flicker.
-        text = held.getvalue().replace("\n", "\x1b[K\n")
-        writer.raw(f"\x1b[H{text}{datetime.now():%H:%M:%S}\x1b[K\x1b[J")
-    else:
-        _look(c, json, _width(), line=True)
-        if not json:
-            writer.raw("")
-    return writer.closed
+    from tasks.engine.diagnose import status
+    from tasks.engine.quote import terminal
+    from tasks.engine.report import live, output
+
+    console = live.console()
+    size = console.size
+    with live.Picture(console=console, auto_refresh=False) as picture:
+        while True:
+            hosts = _look(c)[1]["hosts"]
+            notes = "\n".join([*map(terminal, status.notes(hosts)), ""])
+            # Beside these: the headings and the time. The empty line is for a prompt, after Ctrl-C.
+            room = max(console.height // 2, console.height - len(console.render_lines(Text(notes))) - 2)
+            shown = live.fitting(hosts, room, _is_well)
+            table = "\n".join(output.table(status.table(shown, console.width)))
+            hidden = f"  {len(hosts) - len(shown)} of {len(hosts)} hosts not shown" if len(shown) < len(hosts) else ""
+            if console.size != size:
+                # The terminal has wrapped the former look anew, so it cannot be replaced line by line.
+                size = console.size
+                console.clear()
+            picture.update(Text(f"{table}\n{datetime.now():%H:%M:%S}{hidden}\n{notes}"), refresh=True)
+            time.sleep(seconds)
 
 
-def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple[list[Member], bool]:
-    """Ask all hosts and show their status; return the members, and whether a host that answered is in a bad state."""
+def _look(c: Any) -> tuple[list[Member], dict[str, Any]]:
+    """Ask all hosts; return the members, and their status as a document."""
     from tasks import runner
     from tasks.engine.diagnose import status
     from tasks.engine.host import questions
-    from tasks.engine.report import output
 
     project, members = runner.open_fleet(c, early=True)
 
@@ -88,20 +104,11 @@ def _look(c: Any, json: bool, width: int | None, *, line: bool = False) -> tuple
         for member in members
     ]
     status.mark_differing(lines)
-    writer = output.out()
-    if json:
-        document: dict[str, object] = {"inventory": str(project.inventory.path), "hosts": lines}
-        document["errors"] = runner.errors(members)
-        if line:
-            writer.raw(output.encoded(document))
-        else:
-            output.document(document)
-    else:
-        for text in output.table(status.table(lines, width)):
-            writer.raw(text)
-        for text in status.notes(lines):
-            writer.line(text)
-    return members, any(one["reachable"] and one["state"] not in {"healthy", "probation"} for one in lines)
+    return members, {"inventory": str(project.inventory.path), "hosts": lines, "errors": runner.errors(members)}
+
+
+def _is_well(host: Mapping[str, Any]) -> bool:
+    return host["state"] in {"healthy", "probation"}
 
 
 def _width() -> int | None:

@@ -52,6 +52,12 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" if packages else node.module for alias in node.names)
 
 
+def test_no_module_steers_a_terminal_by_codes_of_its_own() -> None:
+    """By rich alone: it knows what a terminal can do."""
+    for path in PRODUCT:
+        assert not re.search(r"\\(x1b|033|u001b|N\{ESC)", path.read_text(encoding="utf-8")), path
+
+
 def test_what_calls_itself_pure_reads_and_writes_nothing() -> None:
     """A contract of pyproject.toml lists the modules that it may import."""
     for path in (path for path in PRODUCT if "Pure." in (ast.get_docstring(parsed(path)) or "")):
