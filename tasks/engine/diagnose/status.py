@@ -16,6 +16,8 @@ from templates.host.fact_schema import Job, Slot
 HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "jobs", "memory", "free", "cert", "last action")
 # Columns that a narrow terminal drops, in this order.
 _DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "jobs", "last action", "age")
+# Characters of the last action that stay before a column is dropped: its author may have a long name.
+_LAST_ACTION = 20
 _CERTIFICATE_DAYS = 21
 _FREE_BYTES = 500_000_000
 
@@ -195,7 +197,7 @@ def _person(who: Mapping[str, str]) -> str:
 
 
 def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[str, ...]]:
-    """Return headings and rows, with as many columns as fit the width; None: all."""
+    """Return headings and rows, with as many columns as fit the width, the last action cut to it; None: all."""
     rows = [HEADINGS, *(row(line) for line in lines)]
     column = HEADINGS.index("jobs")
     kept = [name for name in HEADINGS if name != "jobs" or any(cells[column] != "-" for cells in rows[1:])]
@@ -203,7 +205,12 @@ def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[s
         kept = [heading for heading in kept if heading != name]
         columns = [HEADINGS.index(heading) for heading in kept]
         fits = [tuple(cells[column] for column in columns) for cells in rows]
-        if width is None or sum(max(map(len, cells)) + 2 for cells in zip(*fits, strict=True)) - 2 <= width:
+        widths = [max(map(len, cells)) for cells in zip(*fits, strict=True)]
+        over = 0 if width is None else sum(widths) + 2 * len(widths) - 2 - width
+        room = widths[-1] - over
+        if over > 0 and kept[-1] == "last action" and room >= _LAST_ACTION:
+            return [(*rest, last if len(last) <= room else f"{last[: room - 3]}...") for *rest, last in fits]
+        if over <= 0:
             break
     return fits
 

@@ -165,6 +165,20 @@ def test_forty_hosts_fit_into_the_width_and_keep_what_matters_most(width: int) -
     assert "feedfacecafe !" in shown[39]
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_the_name_of_an_author_is_cut_before_a_column_is_dropped(width: int) -> None:
+    """Once: one long address left host, state, release and age of a terminal of eighty columns."""
+    lines = fleet(*["0123456789ab"] * 2)
+    short = status.table(lines, width)
+    lines[0]["last_action"] = {**lines[0]["last_action"], "who": {"git": f"maintainers@{'long.' * 20}example"}}
+    long = status.table(lines, width)
+    assert len(long[0]) >= len(short[0]) - 1
+    assert long[0][-1] == "last action"
+    assert long[1][-1].endswith("...")
+    assert long[2][-1] == short[2][-1]
+    assert max(map(len, output.table(long))) <= width
+
+
 def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() -> None:
     lines = fleet(*["0123456789ab"] * 3)
     shown = [len(status.table(lines, width)[0]) for width in range(20, 160)]
