@@ -111,7 +111,7 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
     release = project.release()
     planned = plan_view.make(project, release, members)
     if steps or script:
-        plan_view.show_scripts(plan_view.texts(planned, members))
+        plan_view.show_steps(plan_view.texts(planned, members))
     else:
         plan_view.show(project, release, members, planned, as_json=json)
     changes = any(not host_plan.unchanged or host_plan.setup.needed for _, host_plan in planned)
@@ -148,7 +148,7 @@ def deploy(
     consent = Consent(take_over, overwrite)
     if invocation(c).dry:
         planned = plan_view.make(project, release, members, consent)
-        plan_view.show_scripts(plan_view.texts(planned, members, lock_seconds, stop_first=flags.stop_first))
+        plan_view.show_steps(plan_view.texts(planned, members, lock_seconds, stop_first=flags.stop_first))
         runner.leave(members)
         return
     plan_view.announce(project, release, as_json=json)
@@ -188,7 +188,7 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, json: bool) 
     from tasks.engine.deploy import rollback
 
     if invocation(c).dry:
-        plan_view.dry(members, lambda member: rollback.switch_scripts(member, action, target, wait, flags.stop_first))
+        plan_view.dry(members, lambda member: rollback.switch_steps(member, action, target, wait, flags.stop_first))
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
     runner.follow(

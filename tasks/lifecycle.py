@@ -27,7 +27,7 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
     consent = Consent(take_over, overwrite)
     project, members = runner.open_fleet(c, changing="setup", user=as_ or None)
     if invocation(c).dry:
-        plan_view.dry(members, lambda member: (lifecycle.setup_script(project, member, consent),))
+        plan_view.dry(members, lambda member: (lifecycle.setup_step(project, member, consent),))
         return
     _each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
 

@@ -42,7 +42,7 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     if invocation(c).dry:
         from tasks import plan_view
 
-        plan_view.show_scripts([(member.host.name, (steps.maintenance(member.service, turn),)) for member in members])
+        plan_view.show_steps([(member.host.name, (steps.maintenance(member.service, turn),)) for member in members])
         return
 
     def work(member: Member, emit: Emit) -> None:

@@ -1,4 +1,4 @@
-"""Print plans, and the scripts that they run."""
+"""Print plans, and the steps that they run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
     from tasks.engine.host.facts import Facts
-    from tasks.engine.host.steps import Script
+    from tasks.engine.host.steps import HostStep
     from tasks.engine.release.build import Release
 
-Texts = tuple[str, "Sequence[Script]"]
-"""A host, and the scripts that would run there."""
+Texts = tuple[str, "Sequence[HostStep]"]
+"""A host, and the steps that would run there."""
 
 
 def announce(project: Project, made: Release, *, as_json: bool) -> None:
@@ -114,17 +114,17 @@ def _show_files(facts: Facts, planned: HostPlan) -> None:
             writer.line(line)
 
 
-def dry(members: list[Member], texts: Callable[[Member], Sequence[Script]]) -> None:
-    """Print the scripts of a verb for each host that answers, and exit with the status of a query."""
-    scripts = runner.ask(members, texts)
-    show_scripts(list(scripts.items()))
+def dry(members: list[Member], texts: Callable[[Member], Sequence[HostStep]]) -> None:
+    """Print the steps of a verb for each host that answers, and exit with the status of a query."""
+    answers = runner.ask(members, texts)
+    show_steps(list(answers.items()))
     runner.leave(members)
 
 
 def texts(
     answers: Sequence[tuple[Facts, HostPlan]], members: Sequence[Member], wait: int = 0, *, stop_first: bool = False
 ) -> list[Texts]:
-    """Return the scripts of a deploy by host: first the question, then the changes."""
+    """Return the steps of a deploy by host: first the question, then the changes."""
     hosts = {member.host.name: member for member in members}
     first = next((plan.host for _, plan in answers if not plan.unchanged), None)
     return [
@@ -132,22 +132,22 @@ def texts(
             plan.host,
             (
                 _question(hosts[plan.host], plan),
-                *plan.scripts(hook=plan.host == first, wait=wait, stop_first=stop_first),
+                *plan.steps(hook=plan.host == first, wait=wait, stop_first=stop_first),
             ),
         )
         for _, plan in answers
     ]
 
 
-def _question(member: Member, planned: HostPlan) -> Script:
+def _question(member: Member, planned: HostPlan) -> HostStep:
     asked = questions.deploy(planned.service, member.host, planned.setup.account, planned.activation.release)
     return steps.facts(planned.service, asked)
 
 
-def show_scripts(hosts: Iterable[Texts]) -> None:
-    """Print the scripts of each host, byte for byte and in order, each below a line that names it."""
+def show_steps(hosts: Iterable[Texts]) -> None:
+    """Print the steps of each host, byte for byte and in order, each below a line that names it."""
     writer = output.out()
-    for host, scripts in hosts:
-        for script in scripts:
-            writer.raw(f"# ---- {host}: {script.stage} ({len(script.text.encode())} bytes)")
-            writer.raw(script.text.removesuffix("\n"))
+    for host, texts in hosts:
+        for step in texts:
+            writer.raw(f"# ---- {host}: {step.name} ({len(step.text.encode())} bytes)")
+            writer.raw(step.text.removesuffix("\n"))

@@ -9,7 +9,7 @@ from tasks.engine.errors import LoopError
 
 
 class Step(NamedTuple):
-    """A host begins a step. phase: the script, such as stage; step: one word; text: detail for a person."""
+    """A host begins a step. phase: the step, such as stage; step: one word; text: detail for a person."""
 
     host: str
     phase: str
@@ -18,7 +18,7 @@ class Step(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """The progress of an upload to a host. phase: the script; sent, total: bytes; seconds: since the first byte."""
+    """The progress of an upload to a host. phase: the step; sent, total: bytes; seconds: since the first byte."""
 
     host: str
     phase: str

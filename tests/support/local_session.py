@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Reader, Transcript
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 
 
@@ -27,7 +27,7 @@ class LocalShell:
     become: tuple[str, ...] = ()
     program: tuple[str, str] | None = None
 
-    def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+    def execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         """See `Session`."""
         nonce = secrets.token_hex(8)
         reader, transcript = Reader(nonce), Transcript()
@@ -39,7 +39,7 @@ class LocalShell:
             env=self.environment,
         ) as process:
             feeder = threading.Thread(
-                target=_feed, args=(process, self._stream(script._replace(place=""), run, nonce, payload))
+                target=_feed, args=(process, self._stream(step._replace(place=""), run, nonce, payload))
             )
             feeder.start()
             assert process.stdout is not None
@@ -56,10 +56,10 @@ class LocalShell:
         transcript.exit = process.returncode
         return transcript
 
-    def _stream(self, script: Script, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+    def _stream(self, step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
         launcher, text = self.program or (host_program.LAUNCHER, host_program.text())
-        yield opening(script, launcher)
-        yield from stream(script, run, nonce, payload, text)
+        yield opening(step, launcher)
+        yield from stream(step, run, nonce, payload, text)
 
 
 def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:

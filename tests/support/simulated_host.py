@@ -28,7 +28,7 @@ from tasks.engine.config.sections import Gateway, Health
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 from templates.host.venv import files as venv_files
 from tests.support.local_session import LocalShell
@@ -150,7 +150,7 @@ class SimulatedHost:
         (venv / "FILES").write_text("".join(f"{line}\n" for line in sorted(venv_files(str(venv)))))
 
     def execute(
-        self, script: Script, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], object] = list
+        self, step: HostStep, payload: Iterable[bytes] = (), at: str = "", do: Callable[[], object] = list
     ) -> int:
         """Run a step; return its exit status, or minus its signal. do: called when the step `at` is reported."""
 
@@ -159,32 +159,32 @@ class SimulatedHost:
                 do()
 
         try:
-            self.transcript = self._execute(script, sink, payload)
+            self.transcript = self._execute(step, sink, payload)
         except LinkLost as lost:
             self.transcript = Transcript()
             return -int(lost.message.rpartition(" ")[2])
-        if script.stage == "activate":
-            self._guard(script)
+        if step.name == "activate":
+            self._guard(step)
         return self.transcript.exit
 
-    def _execute(self, script: Script, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+    def _execute(self, step: HostStep, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         local = LocalShell(environment=self._environment, program=(host_program.LAUNCHER, program()))
-        return local.execute(self.moved(script), RUN._replace(failpoint=self.failpoint), sink, payload)
+        return local.execute(self.moved(step), RUN._replace(failpoint=self.failpoint), sink, payload)
 
     @property
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "LAB": str(self.folder), "STUBS": str(STUBS)}
 
-    def unheard(self, script: Script, output: int) -> int:
+    def unheard(self, step: HostStep, output: int) -> int:
         """Run a step of the program with its output elsewhere; return its exit status."""
-        moved = self.moved(script)
+        moved = self.moved(step)
         sent = b"".join((opening(moved), *stream(moved, RUN, "n", (), program())))
         words = ["/bin/sh", "-c", command()]
         return subprocess.run(
             words, input=sent, stdout=output, env=self._environment, timeout=60, check=False
         ).returncode
 
-    def _guard(self, run: Script) -> None:
+    def _guard(self, run: HostStep) -> None:
         """Run the guard's part of what the run left to it, as soon as the run has ended."""
         until = self.run_folder / "ctl/probation/until"
         if not until.exists() or not until.read_text().startswith("drain "):
@@ -198,9 +198,9 @@ class SimulatedHost:
         with mock.patch.dict(os.environ, SLOT=self.slot("current") or ""):
             assert self._execute(guard_of(run), sink).exit == 0
 
-    def moved(self, script: Script) -> Script:
+    def moved(self, step: HostStep) -> HostStep:
         """Return the step with its paths below the temporary directory, otherwise unchanged."""
-        return script._replace(text=script.text.replace(layout.root(self.service), str(self.root)), place="")
+        return step._replace(text=step.text.replace(layout.root(self.service), str(self.root)), place="")
 
     @property
     def calls(self) -> list[str]:
@@ -213,7 +213,7 @@ class SimulatedHost:
         (self.folder / "calls").unlink(missing_ok=True)
 
     def cut(self, call: int, signal: str) -> None:
-        """Send this signal to the script once its call of that number, from 1, has ended."""
+        """Send this signal to the step once its call of that number, from 1, has ended."""
         (self.folder / "cut").write_text(f"{call} {signal}\n")
 
     def mend(self) -> None:
@@ -255,9 +255,9 @@ class SimulatedHost:
         return [str(path.relative_to(self.folder)) for path in found]
 
 
-def guard_of(run: Script) -> Script:
+def guard_of(run: HostStep) -> HostStep:
     """Return the step that systemd starts beside an activation."""
-    return run._replace(stage="guard", text=json.dumps({**json.loads(run.text), "step": "guard"}))
+    return run._replace(name="guard", text=json.dumps({**json.loads(run.text), "step": "guard"}))
 
 
 def said_by_ss(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 
 TOLD = """import hashlib, json, os, shutil, sys, time
 
@@ -28,9 +28,9 @@ exec(step["do"])
 """Replaces the host's program: it runs the Python that its step contains. `stream` has the payload."""
 
 
-def told_to(do: str, seconds: float = 60) -> Script:
+def told_to(do: str, seconds: float = 60) -> HostStep:
     """Return a step of that program."""
-    return Script("try", json.dumps({"do": do}), seconds)
+    return HostStep("try", json.dumps({"do": do}), seconds)
 
 
 def reported(nonce: str, word: str, text: str) -> bytes:

@@ -6,7 +6,7 @@ from tasks.engine.deploy import plan, stage
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.host import maintenance, questions, steps
-from tasks.engine.host.steps import Consent, Script
+from tasks.engine.host.steps import Consent, HostStep
 from tasks.engine.parallel import Emit
 
 
@@ -17,9 +17,9 @@ def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     return plan.setup(service, facts, account, stage.own(project, service), consent)
 
 
-def setup_script(project: Project, member: Member, consent: Consent) -> Script:
+def setup_step(project: Project, member: Member, consent: Consent) -> HostStep:
     """Return the step that setup would run."""
-    return _look(project, member, consent).script(member.service)
+    return _look(project, member, consent).step(member.service)
 
 
 def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> None:

@@ -10,7 +10,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, launchers, layout, steps, system_files
 from tasks.engine.host.facts import Facts
-from tasks.engine.host.steps import Activation, Consent, Installation, Script, Staging
+from tasks.engine.host.steps import Activation, Consent, HostStep, Installation, Staging
 from tasks.engine.host.system_files import HostFile
 from tasks.engine.release import archive
 from tasks.engine.release.build import Release
@@ -63,7 +63,7 @@ class Setup(NamedTuple):
         """Return whether setup has anything to do."""
         return bool(self.changed or self.packages or self.reasons)
 
-    def script(self, service: Service) -> Script:
+    def step(self, service: Service) -> HostStep:
         """Return the step that does it on the host."""
         parts = Installation(self.account, self.packages, self.files, self.origin, self.consent)
         return steps.setup(service, parts)
@@ -101,21 +101,21 @@ class HostPlan(NamedTuple):
         """Return whether the release serves already, as it should."""
         return not self.why
 
-    def scripts(self, *, hook: bool = False, wait: int = 0, stop_first: bool = False) -> tuple[Script, ...]:
-        """Return the scripts that change the host, in order. hook: the host is the first of the run.
+    def steps(self, *, hook: bool = False, wait: int = 0, stop_first: bool = False) -> tuple[HostStep, ...]:
+        """Return the steps that change the host, in order. hook: the host is the first of the run.
 
         wait: seconds to wait for another run; stop_first: kill the live slot first.
         """
-        scripts = []
+        made = []
         if self.setup.needed:
-            scripts.append(self.setup.script(self.service))
+            made.append(self.setup.step(self.service))
         if not self.unchanged:
-            scripts.append(steps.hold(self.service, "deploy", self.activation.release, wait))
-            scripts.append(steps.stage(self.service, self.delivery.staging))
+            made.append(steps.hold(self.service, "deploy", self.activation.release, wait))
+            made.append(steps.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
-                scripts.append(steps.hook(self.service, self.activation.release))
-            scripts.append(steps.activate(self.service, self.activation, stop_first=stop_first))
-        return tuple(scripts)
+                made.append(steps.hook(self.service, self.activation.release))
+            made.append(steps.activate(self.service, self.activation, stop_first=stop_first))
+        return tuple(made)
 
 
 def activation(action: str, release: str, facts: Facts) -> Activation:

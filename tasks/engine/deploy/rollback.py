@@ -1,4 +1,4 @@
-"""Choose the release that a rollback or restart activates on a host, and list its scripts."""
+"""Choose the release that a rollback or restart activates on a host, and list its steps."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def target_of(member: Member, action: str, wanted: str | None, facts: Facts) -> 
     return before
 
 
-def switch_scripts(
+def switch_steps(
     member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
-) -> tuple[steps.Script, ...]:
-    """Return the scripts of a rollback or restart on a host, in order. wait: seconds for another run to end."""
+) -> tuple[steps.HostStep, ...]:
+    """Return the steps of a rollback or restart on a host, in order. wait: seconds for another run to end."""
     facts = member.ask(questions.switch(member.service))
     activation = choose_target(member, action, target, facts).activation
     return (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.fleet.member import Member
-from tasks.engine.fleet.script_errors import busy
+from tasks.engine.fleet.step_errors import busy
 from tasks.engine.host import history, host_program, steps
 from tasks.engine.host.protocol import Reader, Report, Transcript
 from tasks.engine.parallel import Emit
@@ -77,10 +77,10 @@ class RunLocks:
 
     def _ask(self, session: SshSession, member: Member, claim: Claim, wait: int, emit: Emit) -> Transcript:
         """Return the host's reports until it holds the lock for us, or its program ends."""
-        script = steps.hold(member.service, claim.action, claim.release, wait)
-        script = session.placed(script)
+        step = steps.hold(member.service, claim.action, claim.release, wait)
+        step = session.placed(step)
         nonce = secrets.token_hex(8)
-        begun = Begun(command(session.become), opening(script))
+        begun = Begun(command(session.become), opening(step))
         reader, transcript = Reader(nonce), Transcript()
         with ExitStack() as undo:
             channel = undo.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
@@ -90,7 +90,7 @@ class RunLocks:
             limit.daemon = True
             limit.start()
             try:
-                send(channel, stream(script, member.run, nonce, ()))
+                send(channel, stream(step, member.run, nonce, ()))
             finally:
                 limit.cancel()
             deadline = time.monotonic() + wait + _PATIENCE

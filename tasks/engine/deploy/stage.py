@@ -17,7 +17,7 @@ from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.events import Line, Sent, Step
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
-from tasks.engine.fleet.script_errors import Edited
+from tasks.engine.fleet.step_errors import Edited
 from tasks.engine.host import facts as reports
 from tasks.engine.host import maintenance, payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
@@ -114,7 +114,7 @@ def install(
     for warning in setup.warnings:
         emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
-    member.perform(setup.script(member.service), emit, sent, heard)
+    member.perform(setup.step(member.service), emit, sent, heard)
 
 
 @contextmanager
@@ -141,9 +141,9 @@ def _installed(project: Project, member: Member, setup: plan.Setup, emit: Emit) 
 
 def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
     delivery, host = planned.delivery, member.host.name
-    script = steps.stage(planned.service, delivery.staging)
+    step = steps.stage(planned.service, delivery.staging)
     if delivery.staging.present:
-        member.perform(script, emit)
+        member.perform(step, emit)
         return
     record = {
         "id": made.id,
@@ -171,4 +171,4 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
     emit(Step(host, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files{wheels_text}"))
     total = sum(wheels) + sum(files)
     watched = counted(sent, total, lambda gone, seconds: emit(Sent(host, "stage", gone, total, seconds)))
-    member.perform(script, emit, watched)
+    member.perform(step, emit, watched)

@@ -1,4 +1,4 @@
-"""Work on one host of a run: its session, its facts, and its scripts, reported as events."""
+"""Work on one host of a run: its session, its facts, and its steps, reported as events."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tasks.engine.config.inventory import Host
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Failed, Finished, Line, Step
-from tasks.engine.fleet import failpoints, script_errors
+from tasks.engine.fleet import failpoints, step_errors
 from tasks.engine.host import facts as reports
 from tasks.engine.host import log_text, questions, steps
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.questions import Question
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.parallel import Emit
 from tasks.engine.ssh.session import Run, Sink
 from tasks.engine.ssh.ssh_config import Options
 from tasks.engine.ssh.ssh_session import SshSession
 
 _LOGGED = 16 * 1024 * 1024
-"""Characters of one script's output that the run's log takes from a host."""
+"""Characters of one step's output that the run's log takes from a host."""
 _SHOWN = 4096
 """Characters of a step or a warning that are shown."""
 _LOG: dict[str, Callable[[str], str]] = {"journal": log_text.by_service, "systemd": log_text.by_systemd, "fault": str}
@@ -80,14 +80,14 @@ class Member:
         """Return the account that we are logged in as."""
         return self.connect().endpoint.user
 
-    def ask(self, question: Question, more: Script | None = None) -> Facts:
-        """Return the facts of the host. more: a further script that reports facts."""
-        script = steps.facts(self.service, question)
-        transcript = self.connect().execute(script, self.run, _nothing)
+    def ask(self, question: Question, more: HostStep | None = None) -> Facts:
+        """Return the facts of the host. more: a further step that reports facts."""
+        step = steps.facts(self.service, question)
+        transcript = self.connect().execute(step, self.run, _nothing)
         if not transcript.reports:
-            raise script_errors.unstarted(transcript, self.host.name, self.login)
+            raise step_errors.unstarted(transcript, self.host.name, self.login)
         if not transcript.ended:
-            raise script_errors.explain(script, transcript, self.host.name, self.login)
+            raise step_errors.explain(step, transcript, self.host.name, self.login)
         if more:
             for word, lines in self.perform(more, _nowhere).reports.items():
                 transcript.reports.setdefault(word, []).extend(lines)
@@ -104,7 +104,7 @@ class Member:
             )
 
     def act_as(self, account: str) -> None:
-        """Run further scripts as the deploy account: root changes to it; any other account is an error."""
+        """Run further steps as the deploy account: root changes to it; any other account is an error."""
         session = self.connect()
         if self.login == account:
             session.become = ()
@@ -119,25 +119,25 @@ class Member:
             )
 
     def perform(
-        self, script: Script, emit: Emit, payload: Iterable[bytes] = (), heard: Callable[[str], None] | None = None
+        self, step: HostStep, emit: Emit, payload: Iterable[bytes] = (), heard: Callable[[str], None] | None = None
     ) -> Transcript:
-        """Run a script and emit its steps. If it fails, raise LoopError with the last relevant lines.
+        """Run a step and emit its steps. If it fails, raise LoopError with the last relevant lines.
 
         heard: called with the word of each report as it comes.
         """
-        transcript = self.connect().execute(script, self.run, self._sink(script, emit, heard), payload)
+        transcript = self.connect().execute(step, self.run, self._sink(step, emit, heard), payload)
         if transcript.ended and transcript.exit == 0:
             return transcript
-        raise script_errors.explain(script, transcript, self.host.name, self.login)
+        raise step_errors.explain(step, transcript, self.host.name, self.login)
 
-    def _sink(self, script: Script, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
+    def _sink(self, step: HostStep, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
         room = _LOGGED
 
         def log(text: str) -> None:
             nonlocal room
             if room > 0:
                 room -= len(text) + 64
-                emit(Line(self.host.name, text if room > 0 else "(more than this of one script is left out)", "log"))
+                emit(Line(self.host.name, text if room > 0 else "(more than this of one step is left out)", "log"))
 
         def sink(item: Report | Output) -> None:
             if heard and isinstance(item, Report):
@@ -147,7 +147,7 @@ class Member:
                     log(item.text)
             elif item.word == "step":
                 word, _, text = item.text[:_SHOWN].partition(" ")
-                emit(Step(self.host.name, script.stage, word, text))
+                emit(Step(self.host.name, step.name, word, text))
             elif item.word == "warning":
                 emit(Line(self.host.name, item.text[:_SHOWN], "warning"))
             elif item.word in _LOG:

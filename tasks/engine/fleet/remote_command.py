@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.engine import misread, quote
 from tasks.engine.errors import LoopError, Unreachable
-from tasks.engine.fleet import script_errors
+from tasks.engine.fleet import step_errors
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.parallel import gather, pool
@@ -159,7 +159,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
         lost = "the connection was lost while the command ran; it may go on there"
         raise LinkLost(lost, where=member.host.name, next=by_hand)
     if not before.reports:
-        raise script_errors.unstarted(before, member.host.name, member.login)
+        raise step_errors.unstarted(before, member.host.name, member.login)
     answer.seconds = time.monotonic() - began
     answer.timed_out = bool(limit) and answer.status in {124, 137} and answer.seconds >= (limit or 0)
     return answer

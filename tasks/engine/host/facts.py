@@ -151,7 +151,7 @@ class Facts(NamedTuple):
 
 
 def parse(transcript: Transcript) -> Facts:
-    """Return the facts of one host; LoopError if the script did not reach its end, or reported invalid facts."""
+    """Return the facts of one host; LoopError if the step did not reach its end, or reported invalid facts."""
     if not transcript.ended:
         raise LoopError("the host did not answer all questions", detail=tuple(transcript.tail))
     # The program reports `facts` once; further reports of that word are ignored.

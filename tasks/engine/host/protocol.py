@@ -1,4 +1,4 @@
-"""Parse a script's output: a report is a line `NONCE {"report": WORD, "text": TEXT}`, the rest is output. Pure."""
+"""Parse a step's output: a report is a line `NONCE {"report": WORD, "text": TEXT}`, the rest is output. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DATA_LIMIT = 8 * 1024 * 1024
 """Bytes that the line of a report `data` may have: it carries a file's content."""
 
 KEPT = 64 * 1024 * 1024
-"""Bytes that all reports of one script may have: more is an attack on memory."""
+"""Bytes that all reports of one step may have: more is an attack on memory."""
 
 REPORTS = 200_000
-"""Reports that one script may send: each takes time to read, however short it is."""
+"""Reports that one step may send: each takes time to read, however short it is."""
 
 
 class TooMuch(LoopError):
-    """A script sent more reports than the limits allow."""
+    """A step sent more reports than the limits allow."""
 
     code = "too-much"
 
@@ -119,7 +119,7 @@ def _cut(line: bytes) -> Output:
 
 @dataclass
 class Transcript:
-    """The result of a script so far: its reports by word, the last lines of its output, and its exit status."""
+    """The result of a step so far: its reports by word, the last lines of its output, and its exit status."""
 
     reports: dict[str, list[str]] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
@@ -149,5 +149,5 @@ class Transcript:
 
     @property
     def ended(self) -> bool:
-        """True if the script reported that it reached its end."""
+        """True if the step reported that it reached its end."""
         return "end" in self.reports

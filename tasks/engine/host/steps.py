@@ -18,7 +18,7 @@ _PACKAGES = 600
 """Seconds that a package manager may take; the same in the host's program."""
 
 
-class Script(NamedTuple):
+class HostStep(NamedTuple):
     """One step for one host.
 
     text: the step, one JSON object; seconds: its time limit
@@ -27,7 +27,7 @@ class Script(NamedTuple):
     place: path of the copy that runs it; empty if the program is sent
     """
 
-    stage: str
+    name: str
     text: str
     seconds: float
     root: bool = False
@@ -35,7 +35,7 @@ class Script(NamedTuple):
     place: str = ""
 
 
-def facts(service: Service, question: Question) -> Script:
+def facts(service: Service, question: Question) -> HostStep:
     """Make the step that reads facts, in a few seconds; `templates/host/fact_schema.py` has their keys."""
     values: dict[str, object] = {
         "wants": sorted(question.wants),
@@ -48,8 +48,8 @@ def facts(service: Service, question: Question) -> Script:
         **_running(service),
         "enabled": list(layout.enabled(service)),
     }
-    script = _step("facts", service, values, seconds=60 + question.wait + question.watch)
-    return script._replace(followed=question.followed)
+    step = _step("facts", service, values, seconds=60 + question.wait + question.watch)
+    return step._replace(followed=question.followed)
 
 
 class Consent(NamedTuple):
@@ -69,7 +69,7 @@ class Installation(NamedTuple):
     consent: Consent = Consent()
 
 
-def setup(service: Service, installation: Installation) -> Script:
+def setup(service: Service, installation: Installation) -> HostStep:
     """Make root's step: accounts, directories, certificate, units, nginx file, sudo rules; contents in the payload."""
     files = [
         {"path": file.path, "mode": f"{file.mode:04o}", "sha256": file.sha256}
@@ -93,7 +93,7 @@ def setup(service: Service, installation: Installation) -> Script:
     return _step("setup", service, values, seconds=600 + 3 * _PACKAGES * bool(installation.packages), root=True)
 
 
-def drift(service: Service, files: Collection[str], manifests: Mapping[str, str]) -> Script:
+def drift(service: Service, files: Collection[str], manifests: Mapping[str, str]) -> HostStep:
     """Make the step that looks for edits of our files; it only reads. files: paths of root's files.
 
     manifests: SHA-256 of manifests by release; the host's manifest of any other release is trusted.
@@ -121,7 +121,7 @@ class Staging(NamedTuple):
     lists: Mapping[str, str]
 
 
-def stage(service: Service, staging: Staging) -> Script:
+def stage(service: Service, staging: Staging) -> HostStep:
     """Make the step that receives, verifies and builds a release; it touches nothing live."""
     values = {**staging._asdict(), "base": staging.base or ""}
     return _step("stage", service, values, seconds=900)._replace(followed=True)
@@ -152,7 +152,7 @@ class Activation(NamedTuple):
         return (before, self.on_probation) if before and self.on_probation else (before,)
 
 
-def activate(service: Service, activation: Activation, *, stop_first: bool = False) -> Script:
+def activate(service: Service, activation: Activation, *, stop_first: bool = False) -> HostStep:
     """Make the step that recovers, starts the candidate and switches; then commits, or leaves that to the guard.
 
     The guard gets the same step. stop_first: kill the live slot before the release starts.
@@ -202,49 +202,49 @@ def _front(service: Service) -> dict[str, object]:
     }
 
 
-def hook(service: Service, release: str) -> Script:
+def hook(service: Service, release: str) -> HostStep:
     """Make the step that runs before_activate of a staged release, for half an hour at most."""
     values: dict[str, object] = {"release": release, **_running(service)}
     return _step("hook", service, values, seconds=1900 + 4 * service.drain)._replace(followed=True)
 
 
-def hold(service: Service, action: str, release: str, wait: int) -> Script:
+def hold(service: Service, action: str, release: str, wait: int) -> HostStep:
     """Make the step that holds the run lock as long as bytes come. wait: seconds for another run to end."""
     values: dict[str, object] = {"action": action, "release": release, "wait": wait}
     return _step("hold", service, values, seconds=7 * 86400)
 
 
-def stop(service: Service, *, disable: bool) -> Script:
+def stop(service: Service, *, disable: bool) -> HostStep:
     """Make the step that stops slots, workers and timers; `disable` keeps a boot from starting them."""
     values: dict[str, object] = {"units": list(layout.stopped(service)), "disable": disable, **_running(service)}
     return _step("stop", service, values, seconds=4 * service.drain + 180)
 
 
-def start(service: Service) -> Script:
+def start(service: Service) -> HostStep:
     """Make the step that starts the committed release and waits for its health check."""
     limit = 2 * layout.start_timeout(service) + service.health.timeout + 2 * service.drain + 180
     return _step("start", service, _running(service), seconds=limit)
 
 
-def maintenance(service: Service, turn: str) -> Script:
+def maintenance(service: Service, turn: str) -> HostStep:
     """Make the step that turns clients away (on) or lets them in again (off)."""
     values: dict[str, object] = {"turn": turn, "path": service.health.path, "front": _front(service)}
     return _step("maintenance", service, values, seconds=60)
 
 
-def remove(service: Service, *, data: bool) -> Script:
+def remove(service: Service, *, data: bool) -> HostStep:
     """Make root's step that removes the service from the host, with its data if `data`."""
     values: dict[str, object] = {"units": list(layout.stopped(service)), "data": data, "drain": service.drain}
     return _step("remove", service, values, seconds=2 * service.drain + 300, root=True)
 
 
-def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> Script:
+def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> HostStep:
     """Make a step: one JSON object, a key a line, printed and sent as the same text."""
     head = {"program": host_program.digest(), "step": step, "name": service.name, "root": layout.root(service)}
     text = json.dumps({**head, **values}, indent=2) + "\n"
     # Root never runs the copy on the host; drift checks that copy, so it does not run from it.
     place = "" if root or step == "drift" else host_program.place(layout.root(service))
-    return Script(step, text, seconds, root, place=place)
+    return HostStep(step, text, seconds, root, place=place)
 
 
 def front(service: Service) -> str:

@@ -30,7 +30,7 @@ class _Opened(NamedTuple):
 class SharedConnection:
     """A connection to a host with its channels. It opens the next channel while the last one is still in use.
 
-    That saves a round trip for each script, and another where the next shell is started ahead too: sshd reads no input
+    That saves a round trip for each step, and another where the next shell is started ahead too: sshd reads no input
     for a command before the command has started. If sshd allows one session a connection (MaxSessions) and the run lock
     uses it, each further channel gets a new connection.
     """

@@ -1,4 +1,4 @@
-"""The one seam to a host: `execute(script, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
+"""The one seam to a host: `execute(step, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
 
 Standard input carries the script, its length in a line before it, then the four lines of the run, then the payload. So
 the command line is the same for any login shell (sh, fish, csh), has no length limit, and `ps` shows none of it.
@@ -15,7 +15,7 @@ from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Output, Report, Transcript
 
 if TYPE_CHECKING:
-    from tasks.engine.host.steps import Script
+    from tasks.engine.host.steps import HostStep
 
 Sink = Callable[[Report | Output], None]
 
@@ -25,7 +25,7 @@ BLOCK = 32 * 1024 - 64
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Finds `head`, whatever PATH the login sets."""
 _PLAIN = ("/usr/bin/env", "LC_ALL=C", _PATH)
-"""The same for `become`; in English, because script_errors reads sudo's messages."""
+"""The same for `become`; in English, because step_errors reads sudo's messages."""
 
 
 class Run(NamedTuple):
@@ -37,16 +37,16 @@ class Run(NamedTuple):
 
 
 class LinkLost(LoopError):
-    """The connection ended before the script did: its effects are unknown until the facts are read again."""
+    """The connection ended before the step did: its effects are unknown until the facts are read again."""
 
     code = "link-lost"
 
 
 class Session(Protocol):
-    """A way to run scripts on one host."""
+    """A way to run steps on one host."""
 
-    def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        """Run the script to its end and return its transcript; LinkLost if the end was not seen."""
+    def execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+        """Run the step to its end and return its transcript; LinkLost if the end was not seen."""
         ...
 
 
@@ -68,22 +68,22 @@ def framed(text: str) -> bytes:
     return b"%d\n%s" % (len(data), data)
 
 
-def opening(script: Script, launcher: str = host_program.LAUNCHER) -> bytes:
+def opening(step: HostStep, launcher: str = host_program.LAUNCHER) -> bytes:
     """Return what a host reads first: the launcher that finds a Python, and the path of the copy to run, or no path.
 
     It is the same for all steps that one account runs by a copy, so the interpreter of the next step can be started
     before that step is known.
     """
-    return framed(launcher) + f"{script.place}\n".encode()
+    return framed(launcher) + f"{step.place}\n".encode()
 
 
-def stream(script: Script, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
+def stream(step: HostStep, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
     """Yield what follows the opening on standard input, in blocks: the program unless the host runs its copy; the lines
     of the run; the step; the payload. Nothing waits for the payload. program: its text, if not that of this version.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
-    text = [] if script.place else [framed(program or host_program.text())]
-    yield from blocks([*text, head, framed(script.text)])
+    text = [] if step.place else [framed(program or host_program.text())]
+    yield from blocks([*text, head, framed(step.text)])
     yield from blocks(payload)
 
 

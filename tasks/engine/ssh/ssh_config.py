@@ -22,7 +22,7 @@ def _ignore(_: str) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """Fabric's core flags: -i (identities), -S (ssh_config), -t (seconds to connect), -T (seconds for a script).
+    """Fabric's core flags: -i (identities), -S (ssh_config), -t (seconds to connect), -T (seconds for a step).
 
     tell: called with the message that a connection is tried again.
     """

@@ -1,4 +1,4 @@
-"""The seam over SSH: one connection to a host, and the scripts that run on it."""
+"""The seam over SSH: one connection to a host, and the steps that run on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stre
 from tasks.engine.ssh.ssh_config import Options, resolve
 
 if TYPE_CHECKING:
-    from tasks.engine.host.steps import Script
+    from tasks.engine.host.steps import HostStep
 
 
 _UNSTARTED = (1, 126, 127)
@@ -30,7 +30,7 @@ SILENCE = 120
 
 
 class SshSession:
-    """A connection to one host that runs scripts. become: the prefix of their command line (sudo, runuser)."""
+    """A connection to one host that runs steps. become: the prefix of their command line (sudo, runuser)."""
 
     def __init__(self, host: Host, options: Options, user: str | None = None) -> None:
         self.host = host
@@ -42,7 +42,7 @@ class SshSession:
         self._connection = channels.SharedConnection(self.endpoint, options)
 
     def close(self) -> None:
-        """Close the connection; a script that still runs notices when it next writes a line."""
+        """Close the connection; a step that still runs notices when it next writes a line."""
         self._connection.close()
 
     def reopen(self) -> None:
@@ -50,23 +50,23 @@ class SshSession:
         self.close()
         self._connection = channels.SharedConnection(self.endpoint, self._options)
 
-    def placed(self, script: Script) -> Script:
-        """Return the script as it is sent: only the deploy account runs the copy that the host keeps.
+    def placed(self, step: HostStep) -> HostStep:
+        """Return the step as it is sent: only the deploy account runs the copy that the host keeps.
 
         Neither root nor a user named for this command runs a file that another account could have written.
         """
         other = self._named or (self.endpoint.user == "root" and not self.become)
-        return script if self.keeps_program and not other else script._replace(place="")
+        return step if self.keeps_program and not other else step._replace(place="")
 
-    def execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        """Run the script to its end; LinkLost if its end was not seen.
+    def execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
+        """Run the step to its end; LinkLost if its end was not seen.
 
-        The limit is `script.seconds` after the host took the last of the payload; SILENCE between two pieces of it.
+        The limit is `step.seconds` after the host took the last of the payload; SILENCE between two pieces of it.
         """
         # -T does not apply to facts: they have a limit of their own, and a run must be read back however short -T is.
-        if self._options.command_timeout and script.stage != "facts":
-            script = script._replace(seconds=self._options.command_timeout)
-        placed = self.placed(script)
+        if self._options.command_timeout and step.name != "facts":
+            step = step._replace(seconds=self._options.command_timeout)
+        placed = self.placed(step)
         transcript = self._execute(placed, run, sink, payload)
         sendable = not payload or isinstance(payload, Sequence)
         # The interpreter that made the copy may be broken by now: the program sent again looks for one that works.
@@ -78,16 +78,16 @@ class SshSession:
             # Part of the payload is consumed, so it cannot be sent again.
             raise LoopError("the program that this host kept is gone, or damaged", where=self.host.name,
                             next="run it again: the program is sent anew", code="program")  # fmt: skip
-        return self._execute(script._replace(place=""), run, sink, payload)
+        return self._execute(step._replace(place=""), run, sink, payload)
 
-    def _execute(self, script: Script, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
+    def _execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
         nonce, connection = secrets.token_hex(8), self._connection
         reader, transcript = Reader(nonce), Transcript()
-        become = ("sudo", "-n") if script.root and self.endpoint.user != "root" else self.become
-        begun = Begun(command(become), opening(script))
-        with self.channel(begun, script.seconds, followed=script.followed) as channel:
-            feeder = _Feeder(channel, stream(script, run, nonce, payload))
-            for data in _received(channel, self.host, script, feeder):
+        become = ("sudo", "-n") if step.root and self.endpoint.user != "root" else self.become
+        begun = Begun(command(become), opening(step))
+        with self.channel(begun, step.seconds, followed=step.followed) as channel:
+            feeder = _Feeder(channel, stream(step, run, nonce, payload))
+            for data in _received(channel, self.host, step, feeder):
                 for item in reader.feed(data):
                     transcript.add(item)
                     sink(item)
@@ -95,11 +95,11 @@ class SshSession:
             for item in reader.close():
                 transcript.add(item)
                 sink(item)
-            transcript.exit = self._status(channel, script, feeder, transcript)
+            transcript.exit = self._status(channel, step, feeder, transcript)
         if transcript.exit == -1:
             if connection.active and not transcript.tail and not transcript.reports:
                 raise self._refused("it starts no command")
-            raise self._lost("the connection was lost", script, transcript)
+            raise self._lost("the connection was lost", step, transcript)
         return transcript
 
     @contextmanager
@@ -138,14 +138,14 @@ class SshSession:
         if fault:
             raise fault
 
-    def _status(self, channel: Any, script: Script, feeder: _Feeder, transcript: Transcript) -> int:
-        """Return the script's exit status; close the connection and raise LinkLost if the host sends none."""
+    def _status(self, channel: Any, step: HostStep, feeder: _Feeder, transcript: Transcript) -> int:
+        """Return the step's exit status; close the connection and raise LinkLost if the host sends none."""
         try:
-            return channels.status(channel, feeder.moved + script.seconds)
+            return channels.status(channel, feeder.moved + step.seconds)
         except TimeoutError as error:
             channel.get_transport().close()
-            why = "the host closed its output and did not say how the script ended, so the connection was given up"
-            raise self._lost(why, script, transcript) from error
+            why = "the host closed its output and did not say how the step ended, so the connection was given up"
+            raise self._lost(why, step, transcript) from error
 
     def _refused(self, why: str) -> Unreachable:
         return Unreachable(
@@ -154,9 +154,9 @@ class SshSession:
             next="check MaxSessions in its sshd_config",
         )
 
-    def _lost(self, why: str, script: Script, transcript: Transcript) -> LinkLost:
+    def _lost(self, why: str, step: HostStep, transcript: Transcript) -> LinkLost:
         return LinkLost(
-            f"{why} during {script.stage}: what it did is read back from the host",
+            f"{why} during {step.name}: what it did is read back from the host",
             where=self.host.name,
             detail=tuple(transcript.tail),
         )
@@ -207,18 +207,18 @@ class _Feeder:
             raise self._error
 
 
-def _received(channel: Any, host: Host, script: Script, feeder: _Feeder) -> Iterator[bytes]:
-    """Yield the output until its end; close the connection of a script past its limit, since nothing else stops it.
+def _received(channel: Any, host: Host, step: HostStep, feeder: _Feeder) -> Iterator[bytes]:
+    """Yield the output until its end; close the connection of a step past its limit, since nothing else stops it.
 
     The limit starts anew with each piece of the payload that the host takes: so a payload of any size can go over a
     link of any speed, and output alone cannot extend the limit.
     """
     while True:
-        limit = script.seconds if feeder.done else min(script.seconds, SILENCE)
+        limit = step.seconds if feeder.done else min(step.seconds, SILENCE)
         left = feeder.moved + limit - time.monotonic()
         if left <= 0:
             channel.get_transport().close()
-            fault = f"{script.stage} did not end within" if feeder.done else "the host took nothing of the upload for"
+            fault = f"{step.name} did not end within" if feeder.done else "the host took nothing of the upload for"
             raise LinkLost(f"{fault} {limit:.0f} s, so the connection was given up", where=host.name)
         channel.settimeout(left)
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.engine.config import inventory
 from tasks.engine.host.protocol import Output, Report
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import LinkLost, Run
 from tasks.engine.ssh.ssh_config import Options
 from tasks.engine.ssh.ssh_session import SshSession
@@ -41,7 +41,7 @@ def test_a_link_that_is_lost_as_a_channel_opens_is_called_lost(linked: tuple[Ssh
     else:
         link.reset()
     with pytest.raises(LinkLost, match="the connection was lost") as caught:
-        session.execute(Script("try", "{}", 60), Run("run", "{}"), _ignore)
+        session.execute(HostStep("try", "{}", 60), Run("run", "{}"), _ignore)
     assert caught.value.where == "shire01"
     assert "MaxSessions" not in f"{caught.value.message} {caught.value.next}"
 

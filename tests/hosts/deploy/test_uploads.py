@@ -17,7 +17,7 @@ import pytest
 
 from tasks.engine.config import inventory
 from tasks.engine.host.protocol import Output, Report
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.release import wheel_cache
 from tasks.engine.ssh.channels import Begun
@@ -100,7 +100,7 @@ def far(served: Far) -> Iterator[Far]:
     served.link.heal()
 
 
-def told(do: str, seconds: float = 60) -> Script:
+def told(do: str, seconds: float = 60) -> HostStep:
     """Return a step of the program on the host."""
     return told_to(do, seconds)._replace(place=COPY)
 

@@ -88,15 +88,15 @@ def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why
 ) -> None:
     found = planned(host(changes))
     assert (found.why, found.unchanged) == (why, not why)
-    stages = [script.stage for script in found.scripts() if script.stage != "setup"]
+    stages = [script.name for script in found.steps() if script.name != "setup"]
     assert stages == (["hold", "stage", "activate"] if why else [])
 
 
 def test_what_is_on_probation_may_be_committed_before_the_activation_comes() -> None:
     third = "d" * 12
     there = host({COMMITTED: OLD, "state live": "green", TRIED: third})._replace(releases=({"id": OLD},))
-    assert json.loads(planned(there).scripts()[-1].text)["expect"] == [OLD, third]
-    assert json.loads(planned(host({COMMITTED: OLD})).scripts()[-1].text)["expect"] == [OLD]
+    assert json.loads(planned(there).steps()[-1].text)["expect"] == [OLD, third]
+    assert json.loads(planned(host({COMMITTED: OLD})).steps()[-1].text)["expect"] == [OLD]
 
 
 def test_a_plan_starts_from_what_has_the_traffic_committed_or_not() -> None:

@@ -14,7 +14,7 @@ from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Notice
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.protocol import Report, Transcript
-from tasks.engine.host.steps import Activation, Script
+from tasks.engine.host.steps import Activation, HostStep
 from tasks.engine.parallel import Stop
 from tasks.engine.ssh.session import Run
 from tests.support.host_facts import NEW, OLD
@@ -81,8 +81,8 @@ class Host(Member):
 
     fails = False
 
-    def perform(self, script: Script, *_: object, **__: object) -> Transcript:
-        assert script.stage == "activate"
+    def perform(self, step: HostStep, *_: object, **__: object) -> Transcript:
+        assert step.name == "activate"
         if self.fails:
             raise LoopError("the way back is closed")
         transcript = Transcript()

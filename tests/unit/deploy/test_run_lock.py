@@ -15,7 +15,7 @@ from tasks.engine.deploy import run_lock
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, host_program, layout, steps
-from tasks.engine.host.steps import Activation, Script
+from tasks.engine.host.steps import Activation, HostStep
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
@@ -39,8 +39,8 @@ class Host:
         self.told = b""
         self.keeps_program = self.kept = True
 
-    def placed(self, script: Script) -> Script:
-        return script if self.keeps_program else script._replace(place="")
+    def placed(self, step: HostStep) -> HostStep:
+        return step if self.keeps_program else step._replace(place="")
 
     def connect(self) -> Host:
         return self

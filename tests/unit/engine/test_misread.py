@@ -22,7 +22,7 @@ from tasks.engine.events import Failed, Finished, Line
 from tasks.engine.fleet import remote_command
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.journal import Wanted
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.logs import follow, read
 from tasks.engine.parallel import Emit, gather
 from tasks.engine.report import run_view, runs
@@ -271,5 +271,5 @@ def test_a_script_without_an_end_is_given_up() -> None:
     channel = type("Channel", (Endless,), {"get_transport": lambda _: ends})("shire01", None)
     feeder = cast(ssh_session._Feeder, SimpleNamespace(done=True, moved=time.monotonic()))
     with pytest.raises(LinkLost, match="did not end within 0 s"):
-        for _ in ssh_session._received(channel, ends.host, Script("facts", "", 0.1), feeder):
+        for _ in ssh_session._received(channel, ends.host, HostStep("facts", "", 0.1), feeder):
             pass

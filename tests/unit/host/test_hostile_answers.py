@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tasks.engine.diagnose import drift
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Step
-from tasks.engine.fleet import script_errors
+from tasks.engine.fleet import step_errors
 from tasks.engine.host import journal, log_text, maintenance
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Report, Transcript
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.report import lines, output
 from templates.host.fact_schema import State, Told
 from tests.promises.words import NO_INJECTION
@@ -96,7 +96,7 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     encoded(entry.as_dict())
     shown(*log_text.format_line(entry.text), *log_text.summarize([entry.text]))
     encoded({"state": maintenance.state(closed(nested(depth)))})
-    shown(*output.error_lines(script_errors.busy("shire01", nested(depth))))
+    shown(*output.error_lines(step_errors.busy("shire01", nested(depth))))
 
 
 def closed(text: str) -> Facts:
@@ -157,7 +157,7 @@ def test_what_a_service_said_last_is_twenty_short_lines(texts: list[str]) -> Non
 @given(text=document("busy"))
 @settings(deadline=None)
 def test_whoever_is_at_work_is_named_or_not(text: str) -> None:
-    error = script_errors.busy("shire01", text)
+    error = step_errors.busy("shire01", text)
     shown(*output.error_lines(error))
     encoded(error.as_dict())
 
@@ -197,7 +197,7 @@ def test_a_failure_is_told_whatever_the_script_said(text: str) -> None:
     for word in ("busy", "moved", "edited", "failed", "refused", "journal"):
         transcript = Transcript()
         transcript.add(Report(word, text))
-        error = script_errors.explain(Script("activate", "", 1), transcript, "shire01", "deploy")
+        error = step_errors.explain(HostStep("activate", "", 1), transcript, "shire01", "deploy")
         shown(*output.error_lines(error))
         encoded(error.as_dict())
 

@@ -22,7 +22,7 @@ from tasks.engine import untrusted_json
 from tasks.engine.deploy import plan, probation, rollback
 from tasks.engine.diagnose import doctor, drift, status
 from tasks.engine.errors import LoopError
-from tasks.engine.fleet import member, script_errors
+from tasks.engine.fleet import member, step_errors
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.host import (
@@ -41,7 +41,7 @@ from tasks.engine.host import (
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.host.questions import Question
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.logs import lines, merge
 from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
@@ -72,7 +72,7 @@ class Liar(Member):
     def login(self) -> str:
         return "deploy"
 
-    def ask(self, question: Question, more: Script | None = None) -> Facts:  # noqa: ARG002 - whatever is asked
+    def ask(self, question: Question, more: HostStep | None = None) -> Facts:  # noqa: ARG002 - whatever is asked
         return facts_of(self._said)
 
 
@@ -136,7 +136,7 @@ def planned(said: Transcript) -> object:
     python = facts.choose_python(found, None, ">=3.9", "shire01")
     made = plan.deploy("shire01", SERVICE, release("app.py"), found, python,
                        WHEELS, plan.setup(SERVICE, found, "deploy"))  # fmt: skip
-    return facts.target(python).identity, plan.as_dict(plan.resend(made)), made.scripts()
+    return facts.target(python).identity, plan.as_dict(plan.resend(made)), made.steps()
 
 
 def drifted(said: Transcript) -> object:
@@ -180,7 +180,7 @@ def typed_read(said: Transcript) -> None:
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
     "deploy.rollback.choose_target": lambda said: rollback.choose_target(Liar(said), "rollback", None, facts_of(said)),
-    "deploy.rollback.switch_scripts": lambda said: rollback.switch_scripts(Liar(said), "restart", None, 0),
+    "deploy.rollback.switch_steps": lambda said: rollback.switch_steps(Liar(said), "restart", None, 0),
     "deploy.rollback.target_of": lambda said: rollback.target_of(Liar(said), "rollback", "a", facts_of(said)),
     "host.difference.Comparison": compared,
     "diagnose.doctor.examine": lambda said: doctor.examine(
@@ -191,11 +191,11 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.facts.flaw": planned,
     "host.facts.parse": facts.parse,
     "host.facts.target": planned,
-    "fleet.script_errors.busy": each(lambda rest: script_errors.busy("shire01", rest)),
-    "fleet.script_errors.explain": lambda said: script_errors.explain(
-        Script("activate", "", 1), said, "shire01", "deploy"
+    "fleet.step_errors.busy": each(lambda rest: step_errors.busy("shire01", rest)),
+    "fleet.step_errors.explain": lambda said: step_errors.explain(
+        HostStep("activate", "", 1), said, "shire01", "deploy"
     ),
-    "fleet.script_errors.unstarted": lambda said: script_errors.unstarted(said, "shire01", "deploy"),
+    "fleet.step_errors.unstarted": lambda said: step_errors.unstarted(said, "shire01", "deploy"),
     "untrusted_json.load": each(untrusted_json.load),
     "host.history.parse": lambda said: history.parse(text_of(said).split("\n")),
     "host.history.person": each(history.person),
@@ -245,10 +245,10 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
 NO_PARSERS = {
     "host.maintenance.parse_message", "host.maintenance.require_gateway", "host.maintenance.files",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
-    "host.facts.Facts", "fleet.script_errors.Edited", "host.history.Action", "host.history.Finding",
+    "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",
 }  # fmt: skip
 READING = (
-    "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.script_errors", "host.difference", "host.facts",
+    "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",
     "host.history", "host.log_text", "host.maintenance", "host.protocol", "host.typed", "host.words", "logs.lines",
     "logs.merge", "untrusted_json",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from tasks.engine.config.sections import Gateway, Health, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.host import host_program, steps, system_files, templates
 from tasks.engine.host.questions import Question
-from tasks.engine.host.steps import Activation, Installation, Script, Staging
+from tasks.engine.host.steps import Activation, HostStep, Installation, Staging
 from tasks.engine.host.system_files import HostTraits
 from templates.host import main
 from templates.host import service as host_service
@@ -19,7 +19,7 @@ from tests.support.small_service import SERVICE
 
 ID = "0123456789ab"
 FILES = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
-STEPS: dict[str, Callable[[Service], Script]] = {
+STEPS: dict[str, Callable[[Service], HostStep]] = {
     "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
     "stage": lambda service: steps.stage(
         service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False, {"MANIFEST": "2" * 64})

@@ -17,7 +17,7 @@ from tasks.engine.host import host_program, steps
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.host.questions import Question
-from tasks.engine.host.steps import Consent, Script
+from tasks.engine.host.steps import Consent, HostStep
 from tasks.engine.ssh.session import Run, opening, stream
 from tests.support.clone import Clone, make, quicken
 from tests.support.host_facts import COMMITTED, NEW, OLD, TRIED
@@ -48,27 +48,27 @@ class Answering(Member):
         super().__init__(of, SERVICE, cast(Any, None), cast(Any, None))
         self._found = found
 
-    def ask(self, question: Question, more: Script | None = None) -> Facts:  # noqa: ARG002 - whatever is asked
+    def ask(self, question: Question, more: HostStep | None = None) -> Facts:  # noqa: ARG002 - whatever is asked
         return self._found
 
 
 def switch(
     action: str, wanted: str | None = None, *, stop_first: bool = False, changes: Mapping[str, object] | None = None
-) -> Sequence[Script]:
+) -> Sequence[HostStep]:
     """Return the steps of a rollback or a restart on a host that ran OLD before NEW."""
     actions = tuple(Action("t", name, "deploy", name, "done", {}) for name in (OLD, NEW))
     found = host(changes)._replace(actions=actions)
-    return rollback.switch_scripts(Answering(found), action, wanted, 5, stop_first)
+    return rollback.switch_steps(Answering(found), action, wanted, 5, stop_first)
 
 
 HOOKED = SERVICE._replace(hooks=Hooks(before_activate="python -m migrate"))
-SITUATIONS: dict[str, Sequence[Script]] = {
-    "first deploy": planned(host({"state current": "", "state live": "", "record account": ""})).scripts(),
-    "code change": planned(host({COMMITTED: OLD})).scripts(),
-    "a release that is not there": planned(host({COMMITTED: OLD})._replace(releases=({"id": OLD},))).scripts(),
-    "before_activate": planned(host({COMMITTED: OLD}))._replace(service=HOOKED).scripts(hook=True, wait=60),
-    "on probation": planned(host({COMMITTED: OLD, "state live": "green", TRIED: "d" * 12})).scripts(),
-    "what serves is killed first": planned(host({COMMITTED: OLD})).scripts(stop_first=True),
+SITUATIONS: dict[str, Sequence[HostStep]] = {
+    "first deploy": planned(host({"state current": "", "state live": "", "record account": ""})).steps(),
+    "code change": planned(host({COMMITTED: OLD})).steps(),
+    "a release that is not there": planned(host({COMMITTED: OLD})._replace(releases=({"id": OLD},))).steps(),
+    "before_activate": planned(host({COMMITTED: OLD}))._replace(service=HOOKED).steps(hook=True, wait=60),
+    "on probation": planned(host({COMMITTED: OLD, "state live": "green", TRIED: "d" * 12})).steps(),
+    "what serves is killed first": planned(host({COMMITTED: OLD})).steps(stop_first=True),
     "rollback": switch("rollback"),
     "rollback to a release": switch("rollback", OLD[:4], stop_first=True),
     "rollback from a probation": switch("rollback", changes={"state live": "green", TRIED: OLD, "state probation": 9}),
@@ -79,13 +79,13 @@ SITUATIONS: dict[str, Sequence[Script]] = {
     "start": (steps.start(SERVICE),),
     "maintenance on": (steps.maintenance(SERVICE, "on"),),
     "maintenance off": (steps.maintenance(SERVICE, "off"),),
-    "setup": (planned(host({"record account": ""})).setup._replace(consent=Consent(True, True)).script(SERVICE),),
+    "setup": (planned(host({"record account": ""})).setup._replace(consent=Consent(True, True)).step(SERVICE),),
     "remove": (steps.remove(SERVICE, data=False),),
     "remove with the data": (steps.remove(SERVICE, data=True),),
 }
 
 
-def as_received(script: Script) -> str:
+def as_received(script: HostStep) -> str:
     """Return the step as its reader on the host gets it, from all data sent."""
     rest = opening(script) + b"".join(stream(script, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
 
@@ -109,9 +109,9 @@ def as_received(script: Script) -> str:
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_every_step_is_printed_as_it_is_sent(situation: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = SITUATIONS[situation]
-    plan_view.show_scripts([("shire01", found)])
+    plan_view.show_steps([("shire01", found)])
     shown = printed(capsys.readouterr().out)
-    assert [name for name, _ in shown] == [script.stage for script in found]
+    assert [name for name, _ in shown] == [script.name for script in found]
     for (_, text), script in zip(shown, found, strict=True):
         for place in {script.place, ""}:
             assert as_received(script._replace(place=place)) == text
@@ -120,9 +120,9 @@ def test_every_step_is_printed_as_it_is_sent(situation: str, capsys: pytest.Capt
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_step_is_data_of_a_few_kb(situation: str) -> None:
     for script in SITUATIONS[situation]:
-        assert json.loads(script.text)["step"] == script.stage
+        assert json.loads(script.text)["step"] == script.name
         # Root's part names each of its files.
-        assert len(script.text) < 8192 or script.stage == "setup"
+        assert len(script.text) < 8192 or script.name == "setup"
 
 
 # The rest needs a real host.

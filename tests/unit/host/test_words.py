@@ -17,7 +17,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
 from tasks.engine.host import words
 from tasks.engine.host.protocol import Report, Transcript
-from tasks.engine.host.steps import Activation, Script
+from tasks.engine.host.steps import Activation, HostStep
 from tasks.engine.parallel import Stop
 
 OLD, TRIAL, NEW = "a" * 12, "b" * 12, "c" * 12
@@ -30,10 +30,10 @@ class Host(Member):
     def __init__(self, service: Service, said: dict[str, str]) -> None:
         host = SimpleNamespace(name="shire01", groups=())
         super().__init__(cast(Any, host), service, cast(Any, SimpleNamespace(failpoint="")), cast(Any, None))
-        self.told, self.asked = said, list[Script]()
+        self.told, self.asked = said, list[HostStep]()
 
-    def perform(self, script: Script, *_: object, **__: object) -> Transcript:
-        self.asked.append(script)
+    def perform(self, step: HostStep, *_: object, **__: object) -> Transcript:
+        self.asked.append(step)
         transcript = Transcript()
         for word, rest in self.told.items():
             transcript.add(Report(word, rest))

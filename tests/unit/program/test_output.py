@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.fleet import script_errors
+from tasks.engine.fleet import step_errors
 from tasks.engine.host import steps, templates
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from templates.host import programs
 from templates.host.run import Interrupted
 from templates.host.run import Run as HostRun
@@ -104,13 +104,13 @@ def test_what_reaches_the_controller_is_reports_and_nothing_else(simulated_host:
 
 
 def test_a_fault_of_ours_is_shown_in_reports_of_its_own() -> None:
-    stop = Script("stop", json.dumps({"step": "stop", "name": "none"}), 60)
+    stop = HostStep("stop", json.dumps({"step": "stop", "name": "none"}), 60)
     transcript = LocalShell().execute(stop, RUN, lambda _: None)
     trace = transcript.all("fault")
     assert trace[0] == "Traceback (most recent call last):"
     assert trace[-1].startswith("KeyError: ")
     assert list(transcript.tail) == []
-    error = script_errors.explain(stop, transcript, "shire01", "deploy")
+    error = step_errors.explain(stop, transcript, "shire01", "deploy")
     assert (error.message[:35], error.detail) == ("the host's program failed: KeyError", trace[-20:])
 
 

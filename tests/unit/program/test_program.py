@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.fleet import script_errors
+from tasks.engine.fleet import step_errors
 from tasks.engine.host import host_program, templates
 from tasks.engine.host.protocol import Transcript
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import Run
 from templates.host import kept_copies
 from templates.host.run import Run as HostRun
@@ -27,10 +27,10 @@ ENDED = b'\nn {"report": "end", "text": "ok"}\n'
 MISSING = f'\nn {{"report": "{host_program.MISSING}", "text": "missing"}}\n'.encode()
 
 
-def step(**values: object) -> Script:
+def step(**values: object) -> HostStep:
     head = {"program": host_program.digest(), "step": "drift", "name": "nothing-of-ours", "root": "/nonexistent"}
     rest = {"files": [], "certificate": "", "units": [], "manifests": {}}
-    return Script("drift", json.dumps({**head, **rest, **values}), 60)
+    return HostStep("drift", json.dumps({**head, **rest, **values}), 60)
 
 
 def test_it_runs_without_a_file_and_reports() -> None:
@@ -101,7 +101,7 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     found = f"Python 3.6.8 ({tmp_path}/python3), /lib/libc.so.6: version not found ({tmp_path}/python3.8)"
     assert ended.stdout.decode() == f'\nnonce {{"report": "{host_program.LACKS}", "text": "{found}"}}\n'
     transcript = Transcript({host_program.LACKS: [found]}, exit=1)
-    error = script_errors.explain(step(), transcript, "shire01", "deploy")
+    error = step_errors.explain(step(), transcript, "shire01", "deploy")
     assert (error.code, found in error.message, "apt-get install python3" in (error.next or "")) == (
         "no-python",
         True,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Activation, Script
+from tasks.engine.host.steps import Activation, HostStep
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, guard_of, host
 
 __all__ = ["host"]
@@ -67,7 +67,7 @@ def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
     assert host.state("myapp@blue.service") == "inactive"
 
 
-def with_bounds(script: Script) -> Script:
+def with_bounds(script: HostStep) -> HostStep:
     """Return the script with bounds of a second."""
     return script._replace(text=script.text.replace('"start_timeout": 60', '"start_timeout": -4'))
 

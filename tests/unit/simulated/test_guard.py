@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Activation, Script
+from tasks.engine.host.steps import Activation, HostStep
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, guard_of, host, serving, simulated_host
 
 __all__ = ["host", "simulated_host"]
@@ -144,7 +144,7 @@ def test_without_a_guard_there_is_no_switch(host: SimulatedHost) -> None:
 
 
 @pytest.mark.parametrize("script", [DEPLOY, GUARD, TRIED], ids=["the run", "its guard", "the watch"])
-def test_traffic_that_cannot_go_back_stays_with_what_answers(host: SimulatedHost, script: Script) -> None:
+def test_traffic_that_cannot_go_back_stays_with_what_answers(host: SimulatedHost, script: HostStep) -> None:
     if script is not TRIED:
         host.failpoint = f"activate.front={'fail' if script is DEPLOY else 'die'}"
     (host.folder / "refuse-myapp-live@blue.service").touch()

@@ -38,7 +38,7 @@ def held(host: SimulatedHost) -> Iterator[None]:
         yield
 
 
-def asking(wait: int) -> steps.Script:
+def asking(wait: int) -> steps.HostStep:
     return steps.hold(SERVICE, "deploy", NEW, wait)
 
 

@@ -66,7 +66,7 @@ def test_it_never_begins_beside_another_run(host: SimulatedHost) -> None:
 @pytest.mark.parametrize("script", [HOOK, steps.activate(SERVICE, Activation("deploy", NEW, OLD))])
 @pytest.mark.parametrize("unit", [UNIT, "myapp-hook@blue.service"])
 def test_no_run_begins_while_that_of_a_run_that_is_gone_is_at_work(
-    host: SimulatedHost, script: steps.Script, unit: str
+    host: SimulatedHost, script: steps.HostStep, unit: str
 ) -> None:
     host.unit(unit).write_text("activating")
     assert host.execute(script) == 1

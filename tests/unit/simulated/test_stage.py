@@ -13,7 +13,7 @@ import pytest
 
 from tasks.engine.fleet import failpoints
 from tasks.engine.host import steps
-from tasks.engine.host.steps import Activation, Script, Staging
+from tasks.engine.host.steps import Activation, HostStep, Staging
 from tasks.engine.release import archive
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, host, serving, simulated_host
 
@@ -58,7 +58,7 @@ def payload(
     return [coming, *archive.pack((), extra)]
 
 
-def stage(base: str | None = None, present: bool = False, release: str = NEW) -> Script:
+def stage(base: str | None = None, present: bool = False, release: str = NEW) -> HostStep:
     lists = {"MANIFEST": digest(manifest(FILES)), "LAUNCHERS": digest(LAUNCHERS)}
     return steps.stage(SERVICE, Staging(release, VENV, "python3", base, present, lists))
 

@@ -10,14 +10,14 @@ import time
 import pytest
 
 from tasks.engine.host import layout, steps
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, at_work, host, simulated_host
 
 __all__ = ["host", "simulated_host"]
 
 
 @pytest.mark.parametrize("script", [steps.stop(SERVICE, disable=True), steps.start(SERVICE)])
-def test_neither_begins_in_the_middle_of_somebodys_switch(host: SimulatedHost, script: Script) -> None:
+def test_neither_begins_in_the_middle_of_somebodys_switch(host: SimulatedHost, script: HostStep) -> None:
     """Once: stop began in the middle of another run's switch."""
     holder = {"action": "deploy", "release": NEW, "who": {"user": "you"}}
     with at_work(host, holder):
@@ -59,7 +59,7 @@ def without_rule(host: SimulatedHost, words: str) -> None:
 @pytest.mark.parametrize(("script", "told"), [(STOP, "there is nothing to stop"), (START, "deploy one")])
 @pytest.mark.parametrize("there", [True, False])
 def test_without_a_committed_release_both_are_refused(
-    simulated_host: SimulatedHost, script: Script, told: str, there: bool
+    simulated_host: SimulatedHost, script: HostStep, told: str, there: bool
 ) -> None:
     simulated_host.release(NEW)
     if not there:
@@ -74,7 +74,7 @@ def test_without_a_committed_release_both_are_refused(
     ("script", "steps"),
     [(STOP, ("stop.live", "stop.stop", "stop.stopped")), (START, ("start.enable", "start.start", "start.started"))],
 )
-def test_broken_at_a_step_the_same_again_does_it(host: SimulatedHost, script: Script, steps: tuple[str, ...]) -> None:
+def test_broken_at_a_step_the_same_again_does_it(host: SimulatedHost, script: HostStep, steps: tuple[str, ...]) -> None:
     for step in steps:
         for action, status in (("fail", 1), ("die", -9)):
             host.failpoint = f"{step}={action}"
@@ -88,7 +88,7 @@ def test_broken_at_a_step_the_same_again_does_it(host: SimulatedHost, script: Sc
 
 
 @pytest.mark.parametrize("script", [STOP, START])
-def test_either_waits_for_the_last_requests_to_the_former_release(host: SimulatedHost, script: Script) -> None:
+def test_either_waits_for_the_last_requests_to_the_former_release(host: SimulatedHost, script: HostStep) -> None:
     (host.run_folder / "ctl/probation").mkdir()
     (host.run_folder / "ctl/probation/until").write_text("drain 100000\n")
     with (host.run_folder / "lock/guard").open("w") as guard, (host.run_folder / "lock/activate").open("w") as activate:
@@ -196,7 +196,7 @@ def test_a_release_that_does_not_answer_after_start_is_told_with_its_journal(hos
 
 @pytest.mark.parametrize("sent", ["TERM", "KILL"])
 @pytest.mark.parametrize("script", [STOP, START])
-def test_cut_by_a_signal_anywhere_the_same_again_does_it(host: SimulatedHost, script: Script, sent: str) -> None:
+def test_cut_by_a_signal_anywhere_the_same_again_does_it(host: SimulatedHost, script: HostStep, sent: str) -> None:
     assert host.execute(script) == 0
     calls = len(host.calls)
     for call in range(1, calls + 1):
@@ -209,4 +209,4 @@ def test_cut_by_a_signal_anywhere_the_same_again_does_it(host: SimulatedHost, sc
         host.forget()
         assert host.execute(script) == 0
         assert host.running() == (set() if script is STOP else {"blue"})
-        assert host.history()[-1] == (script.stage, OLD, "done")
+        assert host.history()[-1] == (script.name, OLD, "done")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Output, Report
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
 from tests.support.local_session import LocalShell
 from tests.support.stand_ins import TOLD, told_to
@@ -34,7 +34,7 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     line = command(("sudo", "-n"))
     assert re.match(r"exec /usr/bin/env LC_ALL=C PATH=[a-z:/]+ sudo -n /bin/sh -c '", line)
     assert line.isascii()
-    script = Script("try", '{"text": "ü"}', 60)
+    script = HostStep("try", '{"text": "ü"}', 60)
     run, step = f"nonce\n{RUN.id}\n{RUN.who}\n\n".encode(), '14\n{"text": "ü"}'.encode()
     sent = b"".join(stream(script, RUN, "nonce", [b"payload"], "print(1)"))
     assert sent == b"8\nprint(1)" + run + step + b"payload"

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from tasks.engine.fleet import script_errors
+from tasks.engine.fleet import step_errors
 from tasks.engine.host.protocol import Output, Report, Transcript
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 
 ACTIVATE, SETUP, REMOVE = (
-    Script("activate", "", 1),
-    Script("setup", "", 1, root=True),
-    Script("remove", "", 1, root=True),
+    HostStep("activate", "", 1),
+    HostStep("setup", "", 1, root=True),
+    HostStep("remove", "", 1, root=True),
 )
 HOLDER = {"time": "2026-01-01T00:00:00Z", "action": "deploy", "release": "abc", "who": {"git": "me@x", "host": "pc"}}
 
@@ -57,27 +57,27 @@ def said(*marks: tuple[str, str], tail: tuple[str, ...] = (), status: int = 1) -
         (ACTIVATE, said(("refused", "damaged"), tail=(NO_PASSWORD,)), "damaged", "failed"),
     ],
 )  # fmt: skip
-def test_the_sentence_is_the_one_that_helps(script: Script, transcript: Transcript, message: str, code: str) -> None:
-    found = script_errors.explain(script, transcript, "shire01", "deploy")
+def test_the_sentence_is_the_one_that_helps(script: HostStep, transcript: Transcript, message: str, code: str) -> None:
+    found = step_errors.explain(script, transcript, "shire01", "deploy")
     assert (found.message, found.code, found.where) == (message, code, "shire01")
 
 
 def test_the_journal_is_the_detail_and_without_one_what_was_printed() -> None:
     both = said(("failed", "x"), ("journal", "cause"), tail=("printed",))
-    assert script_errors.explain(ACTIVATE, both, "h", "root").detail == ("app: cause",)
-    assert script_errors.explain(ACTIVATE, said(tail=("printed",)), "h", "root").detail == ("printed",)
+    assert step_errors.explain(ACTIVATE, both, "h", "root").detail == ("app: cause",)
+    assert step_errors.explain(ACTIVATE, said(tail=("printed",)), "h", "root").detail == ("printed",)
 
 
 def test_who_is_at_work_is_named() -> None:
-    found = script_errors.busy("shire01", json.dumps(HOLDER))
+    found = step_errors.busy("shire01", json.dumps(HOLDER))
     assert found.message == "me@x (on pc) is at work here since 2026-01-01T00:00:00Z: deploy of abc"
-    user = script_errors.busy("shire01", json.dumps({**HOLDER, "who": {"user": "me", "host": "pc"}}))
+    user = step_errors.busy("shire01", json.dumps({**HOLDER, "who": {"user": "me", "host": "pc"}}))
     assert user.message.startswith("me (on pc)")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"who": 1}', '{"who": {}}', "[" * 100_000])
 def test_a_holder_that_cannot_be_read_is_somebody(text: str) -> None:
-    found = script_errors.busy("shire01", text)
+    found = step_errors.busy("shire01", text)
     assert (found.message, found.code) == ("another run is at work here", "busy")
 
 
@@ -91,21 +91,21 @@ def test_a_holder_that_cannot_be_read_is_somebody(text: str) -> None:
     ],
 )
 def test_the_way_on_fits_what_sudo_said(words: str, way: str) -> None:
-    found = script_errors.explain(SETUP, said(tail=(words,)), "shire01", "deploy")
+    found = step_errors.explain(SETUP, said(tail=(words,)), "shire01", "deploy")
     assert (found.next or "").startswith("either: fab setup -H shire01 --as root, or ")
     assert way in (found.next or "")
 
 
 def test_who_removes_without_rights_is_told_to_do_it_as_root() -> None:
-    found = script_errors.explain(REMOVE, said(tail=("sudo: a password is required",)), "shire01", "deploy")
+    found = step_errors.explain(REMOVE, said(tail=("sudo: a password is required",)), "shire01", "deploy")
     assert (found.next or "").startswith("either: the same command with --as root, or let visudo add")
 
 
 def test_a_login_that_ran_nothing_is_told_by_its_last_words() -> None:
-    found = script_errors.unstarted(said(tail=("be greeted", "go away"), status=0), "shire01", "deploy")
+    found = step_errors.unstarted(said(tail=("be greeted", "go away"), status=0), "shire01", "deploy")
     assert found.message.endswith("asked to, and ended with status 0; it says: go away")
     assert (found.detail, found.code, found.exit_status) == (("be greeted",), "login", 1)
-    assert script_errors.unstarted(said(), "shire01", "deploy").message.endswith("; it says nothing")
+    assert step_errors.unstarted(said(), "shire01", "deploy").message.endswith("; it says nothing")
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_a_login_that_ran_nothing_is_told_by_its_last_words() -> None:
     ],
 )
 def test_a_candidate_that_something_has_ended_is_told_the_way_round_what_serves(killed: str, way: str) -> None:
-    found = script_errors.explain(ACTIVATE, said(("killed", killed), ("failed", "it died")), "shire01", "deploy")
+    found = step_errors.explain(ACTIVATE, said(("killed", killed), ("failed", "it died")), "shire01", "deploy")
     assert found.next is not None
     assert found.next.endswith(way)
-    assert "--stop-first" not in (script_errors.explain(ACTIVATE, said(("failed", "x")), "h", "deploy").next or "")
+    assert "--stop-first" not in (step_errors.explain(ACTIVATE, said(("failed", "x")), "h", "deploy").next or "")
 
 
 @pytest.mark.parametrize("killed", ["", "undo", "undo --to x", "rollback $(reboot)", "rollback abc -H all", "deploy A"])
 def test_no_command_is_made_of_what_cannot_be_a_release(killed: str) -> None:
-    found = script_errors.explain(ACTIVATE, said(("killed", killed), ("failed", "it died")), "shire01", "deploy")
+    found = step_errors.explain(ACTIVATE, said(("killed", killed), ("failed", "it died")), "shire01", "deploy")
     assert found.next == "fab logs -H shire01 -n 100"

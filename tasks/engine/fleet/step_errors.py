@@ -1,4 +1,4 @@
-"""Explain from its transcript why a script failed: one sentence and the next step. Pure."""
+"""Explain from its transcript why a step failed: one sentence and the next step. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.host import host_program, words
 from tasks.engine.host.log_text import summarize
 from tasks.engine.host.protocol import Transcript
-from tasks.engine.host.steps import Script
+from tasks.engine.host.steps import HostStep
 
 _LONGEST = 1000
 """Characters shown of a host's text."""
@@ -24,8 +24,8 @@ class Edited(LoopError):
     lacks: frozenset[str] = frozenset()
 
 
-def explain(script: Script, transcript: Transcript, host: str, login: str) -> LoopError:
-    """Return the error for a script that failed on a host. login: the account of the connection."""
+def explain(step: HostStep, transcript: Transcript, host: str, login: str) -> LoopError:
+    """Return the error for a step that failed on a host. login: the account of the connection."""
     if (holder := transcript.last("busy")) is not None:
         return busy(host, holder)
     if (now := transcript.last("moved")) is not None:
@@ -37,10 +37,10 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
         return edited
     if (pythons := transcript.last(host_program.LACKS)) is not None:
         return _no_python(host, pythons)
-    if script.root and not transcript.reports:
-        return _no_rights(script, host, login, transcript)
+    if step.root and not transcript.reports:
+        return _no_rights(step, host, login, transcript)
     why = transcript.last("failed") or transcript.last("refused")
-    why = (why or f"{script.stage} ended with status {transcript.exit}")[:_LONGEST]
+    why = (why or f"{step.name} ended with status {transcript.exit}")[:_LONGEST]
     refusal = _sudo_says(transcript)
     if refusal and not transcript.all("journal") and not transcript.last("refused"):
         again = f"fab setup -H {host} --as root, which writes the rules that {login} needs"
@@ -53,7 +53,7 @@ def explain(script: Script, transcript: Transcript, host: str, login: str) -> Lo
     return LoopError(
         why,
         where=host,
-        next=logs if script.stage in {"activate", "hook"} else f"fab doctor -H {host}",
+        next=logs if step.name in {"activate", "hook"} else f"fab doctor -H {host}",
         detail=summarize(transcript.all("journal"), transcript.all("systemd"))
         or transcript.all("fault")[-_FAULT:]
         or tuple(transcript.tail),
@@ -107,12 +107,12 @@ def busy(host: str, text: str) -> LoopError:
     return LoopError(message, where=host, next=way, code="busy")
 
 
-def _no_rights(script: Script, host: str, login: str, transcript: Transcript) -> LoopError:
+def _no_rights(step: HostStep, host: str, login: str, transcript: Transcript) -> LoopError:
     refusal = _sudo_says(transcript) or ""
     message = f"sudo refuses {login}: {refusal}"
     way = _way_to_sudo(refusal, login)
     # The sudo rules that setup writes do not allow their own removal.
-    again = "the same command with --as root" if script.stage == "remove" else f"fab setup -H {host} --as root"
+    again = "the same command with --as root" if step.name == "remove" else f"fab setup -H {host} --as root"
     rule = f"let visudo add this rule on the host: {login} ALL=(ALL) NOPASSWD: ALL"
     if transcript.exit == 127:
         message, way = f"there is no sudo for {login}", "install sudo on the host, and run it again"
