@@ -1,7 +1,7 @@
 """Start the staged release in the idle slot, check it, switch the traffic to it, and commit it or begin a probation.
 
-If a failure or a signal ends this before the commit, `Activation.leave` brings the former release back. After a kill
-the guard does that; after a power cut, the boot and the next run (`recover`).
+If a failure or a signal ends this before the commit, `Activator.finish_or_undo` brings the former release back. After
+a kill the guard does that; after a power cut, the boot and the next run (`recover`).
 """
 
 from __future__ import annotations
@@ -12,41 +12,42 @@ import time
 from contextlib import suppress
 
 from . import by_hand, front_door, kept_copies, release, service, units, venv
-from .attempt import Trial
+from .attempt import Attempt
 from .folders import Folder
 from .gate import Gate
+from .probe import ANSWER
 from .recover import StartingPoint
 from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now
 from .units import Child, systemctl
 
 _COUNTED = 60
 """Seconds: the interval in which systemd counts the starts of a unit."""
-_PATIENCE = 5
-"""Seconds a guard may take to start, and the front door to answer."""
+_GUARD_START = 5
+"""Seconds a guard may take to start."""
 _AGAIN = "run the deploy of its content again"
 
 
 def perform(run: Run) -> None:
-    """Run the step. `leave` handles a failure in `go`, and only that.
+    """Run the step. `finish_or_undo` handles a failure in `go`, and only that.
 
     Before `go`, `StartingPoint` may move traffic and stop a slot: it undoes what an earlier run left.
     """
-    activation = Activation(run)
-    if activation.finish_if_serving():
+    activator = Activator(run)
+    if activator.finish_if_serving():
         return
-    activation.check_release()
-    activation.choose_probation()
-    activation.write_guard()
-    activation.save_step()
+    activator.check_release()
+    activator.choose_probation()
+    activator.write_guard()
+    activator.save_step()
     try:
-        activation.go()
+        activator.go()
     except Exception as error:
-        run.leave()
-        raise Ended(activation.leave(error)) from None
+        run.begin_ending()
+        raise Ended(activator.finish_or_undo(error)) from None
 
 
-class Activation(Trial):
-    """One activation, as the run itself performs it; `guard.Guard` is the other subclass."""
+class Activator(Attempt):
+    """The activation as the run itself performs it; `guard.Guard` is the other subclass."""
 
     def __init__(self, run: Run) -> None:
         stage = "undo" if run.step["action"] == "undo" else "activate"
@@ -55,7 +56,7 @@ class Activation(Trial):
         run.point(f"{stage}.begin")
         self._origin = StartingPoint(run, self.slots, stage)
         self.old, self.new = self._origin.old, self._origin.new
-        self.facade_state = self._origin.facade_state
+        self.main_unit_state = self._origin.main_unit_state
         self._path = f"{self.service.root}/releases/{self.release}"
         self._begun = self._handed_over = False
         self._started = self._silent_since = 0.0
@@ -77,7 +78,7 @@ class Activation(Trial):
     def finish_if_serving(self) -> bool:
         """If bringing the traffic back to the committed release was the whole task, record that and return True."""
         wanted = self._origin.returned and self.release == self.serves and self.step["action"] != "restart"
-        if not (wanted and self.probe.slot(self.old, _PATIENCE).well and self.probe.front(_PATIENCE).well):
+        if not (wanted and self.probe.slot(self.old, ANSWER).well and self.probe.front(ANSWER).well):
             return False
         self.record("started")
         self.record("done")
@@ -195,7 +196,7 @@ class Activation(Trial):
         self._posting = None
 
     def _await_guard(self) -> None:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _GUARD_START
         while not self.turns.guarded:
             if time.monotonic() >= end:
                 raise Failed("its guard did not start")
@@ -252,7 +253,7 @@ class Activation(Trial):
         self.run.point(f"{self.stage}.switch")
         if listen and not systemctl("start", f"{name}-listen.socket").wait():
             raise Failed(f"nothing can listen at {listen}: is it taken, or no address of this host?")
-        front_door.require(self.probe.front(_PATIENCE))
+        front_door.require(self.probe.front(ANSWER))
         if self._silent_since:
             self.run.say("switch", f"no request was answered for {int(now() - self._silent_since + 0.99)} s")
         self.run.point(f"{self.stage}.front")
@@ -281,7 +282,7 @@ class Activation(Trial):
 
     # The way out
 
-    def leave(self, error: Exception) -> int:
+    def finish_or_undo(self, error: Exception) -> int:
         """Finish what is committed, or undo what is not; return the exit status."""
         status = 129 if isinstance(error, Interrupted) else 1
         if isinstance(error, Refused):
@@ -292,7 +293,7 @@ class Activation(Trial):
         if self.committed:
             # Committed, so no way back: finish, or the workers would keep the old release.
             self.follow_up()
-            with self.run.surely():
+            with self.run.report_errors_while_ending():
                 self._hand_over()
         elif self._begun:
             self.undo()

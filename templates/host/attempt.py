@@ -17,7 +17,7 @@ from .units import systemctl
 BOOT_LINKS = "/etc/systemd/system/multi-user.target.wants"
 
 
-class Trial:
+class Attempt:
     """The activation of a release.
 
     stage: the first word of its failpoints
@@ -33,7 +33,7 @@ class Trial:
         self.turns = Turns(run, service)
         self.slots = Slots(run, service, self.root)
         self.old = self.new = ""
-        self.facade_state = ""
+        self.main_unit_state = ""
         self.switched = False
         self.why = ""
         self._restarted = 0.0
@@ -44,7 +44,7 @@ class Trial:
 
     def record(self, state: str, why: str = "") -> None:
         """Write a line into the history."""
-        with self.run.surely():
+        with self.run.report_errors_while_ending():
             # The release that serves may be what fills the disk.
             write = history.try_record if self.step["stop_first"] else history.record
             write(self.run, self.root, self.step["action"], self.release, state, why)
@@ -69,10 +69,10 @@ class Trial:
         self.record_commit()
         self.run.point(f"{self.stage}.recorded")
         self._enable()
-        facade = f"{self.service.name}.service"
-        if (self.facade_state or units.states(facade)[0]) != "active":
-            self._require(systemctl("start", facade).wait(), f"does not start {facade}")
-        self.run.point(f"{self.stage}.facade")
+        main_unit = f"{self.service.name}.service"
+        if (self.main_unit_state or units.states(main_unit)[0]) != "active":
+            self._require(systemctl("start", main_unit).wait(), f"does not start {main_unit}")
+        self.run.point(f"{self.stage}.main_unit")
         for unit in self.service.processes:
             # `watch_processes` looks at the result.
             systemctl("restart", unit).wait()
@@ -89,7 +89,7 @@ class Trial:
 
     def _sync(self, *folders: str) -> None:
         for path in folders:
-            with self.run.surely(), Folder.open(f"{self.root.path}/{path}".rstrip("/")) as folder:
+            with self.run.report_errors_while_ending(), Folder.open(f"{self.root.path}/{path}".rstrip("/")) as folder:
                 folder.sync()
 
     def _enable(self) -> None:
@@ -128,7 +128,7 @@ class Trial:
     def undo(self) -> None:
         """Move the traffic back, then stop the new slot."""
         back = not (self.switched and self.old) or self.restore_traffic()
-        with self.run.surely():
+        with self.run.report_errors_while_ending():
             self.slots.forget_links()
         self.run.point(f"{self.stage}.undo")
         if not back:

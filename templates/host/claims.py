@@ -40,14 +40,20 @@ def check(record: Record, step: Mapping[str, Any]) -> None:
         )
 
 
+def complete(record: Record, root: str) -> None:
+    """Add what setup has made to a record of an earlier version, which has only files. root: of releases."""
+    if not record.made and accounts.made_by_setup(record.name):
+        record.made = everything(record.name, root)
+
+
 def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
     """Record what setup is about to make, before it makes anything."""
     name = step["name"]
     if not record.there:
         os.mkdir(f"/etc/{name}", 0o755)
-    # An earlier version recorded only files.
-    if record.account is None or accounts.made_by_setup(name):
+    if record.account is None:
         record.made = everything(name, step["root"])
+    complete(record, step["root"])
     origin = step["origin"]
     if "by" not in record.values or origin != record.values.get("origin", ""):
         record.values.update({"by": run.who, "since": utc_now()})

@@ -97,7 +97,7 @@ class State(NamedTuple):
     """The service. current, live: the committed slot, and the one that has the traffic.
 
     tries: slots that systemd would start though they are not committed
-    facade, nginx, processes: states of units; of processes by unit
+    main_unit, nginx, processes: states of units; of processes by unit
     probation: seconds left of it, None without one; finishing: one has ended, and its guard cleans up
     busy: the holder's line of the run that activates now
     adrift: the controller of that run is gone
@@ -111,7 +111,7 @@ class State(NamedTuple):
     live: str = ""
     slots: Mapping[str, Slot] = _NONE
     tries: tuple[str, ...] = ()
-    facade: str = ""
+    main_unit: str = ""
     nginx: str = ""
     processes: Mapping[str, str] = _NONE
     probation: int | None = None

@@ -12,8 +12,6 @@ from .record import Record
 from .run import Run
 
 _OVER = {"inactive", "failed", "unknown"}
-_PATIENCE = 15
-"""Seconds beyond the drain that a unit may take to stop."""
 
 
 def end(run: Run, record: Record, former: set[int], account: Account) -> None:
@@ -46,7 +44,7 @@ def _stop(run: Run, record: Record, idle: list[str]) -> None:
     wanted += [f"{name}@{slot}.socket" for slot in idle]
     if ending:
         run.say("stop", f"{' '.join(ending)}: started under the former account")
-    if programs.ask("systemctl", "stop", *wanted, seconds=step["drain"] + _PATIENCE).status == programs.LATE:
+    if programs.ask("systemctl", "stop", *wanted, seconds=step["drain"] + slots.STOP_MARGIN).status == programs.LATE:
         programs.systemctl("kill", "-s", "KILL", *ending)
         programs.systemctl("stop", *wanted)
     workers = [unit for unit in ending if unit in extras and f"{unit[: -len('.service')]}.timer" not in ours]

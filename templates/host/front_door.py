@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 
 from . import probe as probing
-from .probe import Probe
+from .probe import ANSWER, Probe
 from .run import Failed, Run
-
-_SECONDS = 5
 
 
 def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
@@ -26,7 +24,7 @@ def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
     if kind == "https":
         _check_gateway(probe, slot, serves or probe.release)
     else:
-        require(probe.front(_SECONDS, slot))
+        require(probe.front(ANSWER, slot))
 
 
 def require(answer: probing.Answer) -> None:
@@ -43,9 +41,9 @@ def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
     """
     host = probe.service.front.host
     between = os.urandom(8).hex()
-    each = ("-s", "--noproxy", "*", "--max-time", str(_SECONDS))
+    each = ("-s", "--noproxy", "*", "--max-time", str(ANSWER))
     text, _ = probing.run_curl(
-        3 * _SECONDS,
+        3 * ANSWER,
         *("--fail-early", *each, "-o", "/dev/null", "--resolve", f"{host}:80:127.0.0.1"),
         *("-w", r"%{http_code} %{redirect_url}\n", f"http://{host}/"),
         *("--next", *each, "--globoff", "--path-as-is", "-w", rf"\n%{{http_code}}@{between}", *probe.front_words(slot)),
@@ -56,13 +54,13 @@ def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
     service, ended, stranger = answers.partition(f"@{between}")
     if not redirect.startswith((f"301 https://{host}/", f"308 https://{host}/")):
         # A front door that gives no answer at all does not redirect either.
-        require(probe.front(_SECONDS, slot))
+        require(probe.front(ANSWER, slot))
         raise Failed(f"plain HTTP is not redirected to HTTPS: {redirect[:1000]}")
     if not ended:
         raise Failed("the front door does not answer for it: the answer is longer than 64 kB")
     if stranger == "\n000":
         # curl ended at the question to the service; asked alone, it prints why.
-        require(probe.front(_SECONDS, slot))
+        require(probe.front(ANSWER, slot))
         raise Failed("the front door did not answer for it at first")
     require(probe.check(service, True))
     # A foreign host name must not reach the service; another site may answer it, so it is asked without the secret.

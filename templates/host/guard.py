@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 
 from . import prune, service, units
-from .attempt import Trial
+from .attempt import Attempt
 from .gate import processes
 from .locks import Lock
+from .probe import ANSWER
 from .run import Ended, Failed, Interrupted, Refused, Run, now
 from .slots import other
 
@@ -21,8 +22,6 @@ _YIELDED = 60
 """Seconds to wait for a run that holds the lock."""
 _PAUSE = 0.5
 """Seconds between two checks."""
-_ANSWER = 5
-"""Seconds an answer may take."""
 _MOST = 4
 """A release fails at this many points: +2 for a miss, -1 for a right answer.
 
@@ -42,12 +41,12 @@ def perform(run: Run) -> None:
         try:
             guard.perform()
         except Exception as error:
-            run.leave()
-            raise Ended(guard.leave(error)) from None
+            run.begin_ending()
+            raise Ended(guard.finish_or_undo(error)) from None
 
 
-class Guard(Trial):
-    """The guard of the release in one slot. phase: decides how `leave` ends the trial."""
+class Guard(Attempt):
+    """The guard of the release in one slot. phase: decides how `finish_or_undo` ends the attempt."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run, service.of(run.step), "probation")
@@ -74,7 +73,7 @@ class Guard(Trial):
             elif turns.until.text.partition(" ")[0] in {"", "taken"}:
                 self._take_back()
             else:
-                # The run has undone it, or another run has ended the trial.
+                # The run has undone it, or another run has ended the attempt.
                 return
         turns.write_holder(self.step["action"], self.release)
         if turns.until.text == "done":
@@ -108,7 +107,7 @@ class Guard(Trial):
                 raise Failed(f"its main process died, or was stopped{hint if seen.result == 'signal' else ''}")
             elif not seen.same:
                 raise Failed("a worker died")
-            answer = self.probe.slot(self.new, _ANSWER)
+            answer = self.probe.slot(self.new, ANSWER)
             missed = max(0, missed - 1) if answer.well else self._miss(missed, answer.why)
             self.run.pause(_PAUSE)
 
@@ -119,7 +118,7 @@ class Guard(Trial):
         return missed + 2
 
     def _finish(self) -> None:
-        """Finish a trial that is committed, or that held: also if the run or an earlier guard was killed."""
+        """Finish an attempt that is committed, or that held: also if the run or an earlier guard was killed."""
         until = self.turns.until
         if until.text.startswith("drain"):
             # The run has done all but the drain.
@@ -151,14 +150,14 @@ class Guard(Trial):
                 # next release there.
                 self.slots.forget_starts(self.old).wait()
         self.run.point("probation.stopped")
-        with self.run.surely():
+        with self.run.report_errors_while_ending():
             self.slots.end_try(self.new)
         self.phase = OVER
         self.run.point("probation.drained")
 
     # The way out
 
-    def leave(self, error: Exception) -> int:
+    def finish_or_undo(self, error: Exception) -> int:
         """Finish what is committed, or undo what is not; return the exit status."""
         ended = isinstance(error, Interrupted)
         self.why = self.run.why(error)
@@ -171,11 +170,11 @@ class Guard(Trial):
         elif self.phase == DRAINING and not ended:
             self._retire()
         elif self.phase in {GUARDING, WATCHING}:
-            self._leave_trial(ended=ended)
+            self._end_probation(ended=ended)
         return 129 if ended else 1
 
-    def _leave_trial(self, *, ended: bool) -> None:
-        """End a trial. ended: a signal ended it, sent by the next run, a stop or a shutdown."""
+    def _end_probation(self, *, ended: bool) -> None:
+        """End a probation, or what follows its commit. ended: by a signal of the next run, a stop or a shutdown."""
         if self.committed and ended:
             # This may be a stop of the whole service: start nothing.
             self.record_commit()
@@ -193,7 +192,7 @@ class Guard(Trial):
         back = self.restore_traffic()
         self.run.point("probation.returned")
         if back:
-            with self.run.surely():
+            with self.run.report_errors_while_ending():
                 self.slots.end_try(self.new)
         return back
 
@@ -215,5 +214,5 @@ class Guard(Trial):
             if not self.turns.activate.wait(self.run, _YIELDED):
                 return
         finally:
-            self.run.leave()
+            self.run.begin_ending()
         self.slots.end(self.new)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import by_hand, kept, locks, programs
+from . import by_hand, locks, programs
 from .run import Ended, Interrupted, Run, Stopped
 
 STEPS = (
@@ -40,7 +40,7 @@ OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
 class _Unfit(Stopped):
     """This Python cannot run the step. Reported like a damaged copy: nothing was done."""
 
-    word, status = "program", kept.DAMAGED
+    word = "program"
 
 
 def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
@@ -73,11 +73,11 @@ def perform(run: Run, *, lock_run: bool = False) -> int:
     except Interrupted:
         return 129
     except Stopped as stopped:
-        run.leave()
+        run.begin_ending()
         run.report(stopped.word, stopped.text)
         return stopped.status
     except Exception as error:
-        run.leave()
+        run.begin_ending()
         run.report("refused", run.why(error))
         return 1
     return 0

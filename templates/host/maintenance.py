@@ -37,7 +37,7 @@ def perform(run: Run) -> None:
             else:
                 door.open()
         except BaseException:
-            run.leave()
+            run.begin_ending()
             door.undo()
             raise
         finally:
@@ -121,7 +121,7 @@ class _Door:
     def undo(self) -> None:
         """Open the door again if it is not known yet to be closed."""
         if self._trying and self._root.status(_CLOSED):
-            with self._run.surely():
+            with self._run.report_errors_while_ending():
                 self._take_away()
 
     def sweep(self) -> None:

@@ -13,7 +13,9 @@ from .service import Service
 _LONGEST = 1 << 16
 """Bytes to read of an answer; a longer one fails."""
 _SHOWN = 200
-_PATIENCE = 5
+ANSWER = 5
+"""Seconds that an answer may take, outside of the health gate."""
+_CURL_MARGIN = 5
 """Seconds that curl gets, beyond its own limit, to end."""
 _REASON = re.compile(r"curl: \([0-9]*\).*")
 _RELEASE = re.compile(r'"release"\s*:\s*"([^"]*)"')
@@ -110,7 +112,7 @@ def run_curl(seconds: float, *words: str) -> tuple[str, bool]:
         whole = len(data) < _LONGEST
         curl.stdout.close()
         try:
-            status = curl.wait(seconds + _PATIENCE)
+            status = curl.wait(seconds + _CURL_MARGIN)
         except subprocess.TimeoutExpired:
             curl.kill()
             status = curl.wait()

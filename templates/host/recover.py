@@ -15,7 +15,7 @@ class StartingPoint:
 
     served: the release that had the traffic, committed or on probation; empty before the first.
     returned: whether the traffic had to come back, from a probation or from a run that died.
-    old_state, facade_state: systemd's states of the old slot and of NAME.service.
+    old_state, main_unit_state: systemd's states of the old slot and of NAME.service.
     """
 
     def __init__(self, run: Run, slots: Slots, stage: str) -> None:
@@ -28,7 +28,7 @@ class StartingPoint:
         self.served = slots.release(tried or self.old)
         watches = [service.watch(slot) for slot in SLOTS]
         hooks = [service.hook(slot) for slot in SLOTS]
-        new_state, *watching, self.old_state, self.facade_state, blue_hook, green_hook = units.states(
+        new_state, *watching, self.old_state, self.main_unit_state, blue_hook, green_hook = units.states(
             service.slot(self.new), *watches, service.slot(self.old or "none"), f"{service.name}.service", *hooks
         )
         self._require_ended(dict(zip(hooks, (blue_hook, green_hook))))

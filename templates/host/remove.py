@@ -10,12 +10,11 @@ import os
 from . import accounts, check_secret, claims, journals, nginx_site, processes, programs, record, trust
 from .record import Record
 from .run import Refused, Run
+from .slots import STOP_MARGIN
 
 _REMOVE_SECONDS = 600
 _LINGER = "/var/lib/systemd/linger"
 """systemd starts a user manager at boot for each account that has a file here."""
-_PATIENCE = 15
-"""Seconds beyond the drain that a release may take to stop: it can ask systemd for more time without end."""
 
 
 def perform(run: Run) -> None:
@@ -29,9 +28,7 @@ def perform(run: Run) -> None:
         raise Refused(f"{name} was not set up on this host by this tool: there is no {known.path}")
     if known.account is None and not known.files and not run.step["data"]:
         raise Refused(f"{name} is not set up on this host any more; --data takes what is left of it: /var/lib/{name}")
-    if accounts.made_by_setup(name) and not known.made:
-        # An earlier version recorded only files.
-        known.made = claims.everything(name, run.step["root"])
+    claims.complete(known, run.step["root"])
     run.say("stop", name)
     _stop(run, known)
     _remove_files(run, known)
@@ -50,7 +47,7 @@ def perform(run: Run) -> None:
 
 def _stop(run: Run, known: Record) -> None:
     name = known.name
-    units, bound = run.step["units"], run.step["drain"] + _PATIENCE
+    units, bound = run.step["units"], run.step["drain"] + STOP_MARGIN
     if programs.ask("systemctl", "stop", *units, seconds=bound).status == programs.LATE:
         run.say("kill", f"{name}, which put off its end for longer than {bound} s")
         programs.systemctl("kill", "-s", "KILL", f"{name}@blue.service", f"{name}@green.service")

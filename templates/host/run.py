@@ -85,7 +85,7 @@ class Run:
         """The modules of this program if it was sent whole; empty if a copy is running."""
         self.in_words = False
         """True if a journal or a person gets the reports, not a controller: no nonce, and no signs of life."""
-        self._signalled = self._leaving = False
+        self._signalled = self._ending = False
 
     def framed(self, step: Mapping[str, Any], *, breaks: bool = True) -> bytes:
         """Return the standard input for a process that performs a step of this run. breaks: keep the failpoint."""
@@ -103,7 +103,7 @@ class Run:
 
     def heed(self) -> None:
         """Raise Interrupted if a signal has arrived."""
-        if self._signalled and not self._leaving:
+        if self._signalled and not self._ending:
             raise Interrupted
 
     def pause(self, seconds: float) -> None:
@@ -114,24 +114,24 @@ class Run:
             time.sleep(min(left, 0.05))
             self.heed()
 
-    def leave(self) -> None:
+    def begin_ending(self) -> None:
         """Begin to undo or to end. From here on ignore signals and a lost controller, here and in programs started."""
-        self._leaving = True
+        self._ending = True
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     @property
-    def leaving(self) -> bool:
+    def ending(self) -> bool:
         """True once the run undoes or ends."""
-        return self._leaving
+        return self._ending
 
     @contextmanager
-    def surely(self) -> Iterator[None]:
-        """Raise an OSError as usual; once the run is leaving, only report it."""
+    def report_errors_while_ending(self) -> Iterator[None]:
+        """Raise an OSError as usual; once the run is ending, only report it."""
         try:
             yield
         except OSError as error:
-            if not self._leaving:
+            if not self._ending:
                 raise
             self.output(error_text(error))
 

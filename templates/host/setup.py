@@ -122,7 +122,7 @@ class Setup:
 
     def _put_back(self) -> None:
         """Put the former files back, and reload the programs that read them."""
-        self.run.leave()
+        self.run.begin_ending()
         if self.changes.any_changed:
             self.run.say("undo", "the former files are put back")
             self.run.point("setup.undo")

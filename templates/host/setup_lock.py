@@ -19,7 +19,7 @@ from .processes import name_of
 from .record import FIRST, Record
 from .run import Busy, Refused, Run
 
-_PATIENCE = 15
+_CHILD_MARGIN = 15
 """Seconds, beyond the wait for the lock, in which the child must answer."""
 _FORMER, _PART = ".activating", ".new-"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -98,7 +98,7 @@ def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
     os.close(telling)
     with os.fdopen(answer, "rb") as file:
         # The account may have mounted anything at its directory, so the child may hang.
-        ready, _, _ = select.select([file], [], [], seconds + _PATIENCE)
+        ready, _, _ = select.select([file], [], [], seconds + _CHILD_MARGIN)
         if not ready:
             os.kill(child, signal.SIGKILL)
         word, _, holder = file.read(8192).decode("utf-8", "replace").partition(" ")

@@ -13,7 +13,7 @@ from .service import Service
 from .units import Child, systemctl
 
 SLOTS = ("blue", "green")
-_BOUND = 15
+STOP_MARGIN = 15
 """Seconds beyond `drain` until a slot is killed: a release can postpone its end for ever (EXTEND_TIMEOUT_USEC)."""
 
 
@@ -87,8 +87,8 @@ class Slots:
         )
 
     def require(self, well: bool, why: str) -> None:
-        """Raise Failed with this reason unless it went well; a run that is leaving goes on all the same."""
-        if not well and not self._run.leaving:
+        """Raise Failed with this reason unless it went well; a run that is ending goes on all the same."""
+        if not well and not self._run.ending:
             raise Failed(why)
 
     def try_slot(self, slot: str) -> None:
@@ -147,7 +147,7 @@ class Slots:
     @property
     def bound(self) -> int:
         """Seconds that a stop may take in all before the slot is killed."""
-        return self.service.drain + _BOUND
+        return self.service.drain + STOP_MARGIN
 
     def await_queue(self, slot: str, end: float) -> None:
         """Wait until no connection waits at a slot's socket, or until `end`, by the clock of `now`.
@@ -191,11 +191,11 @@ class Slots:
         while not stopping.ended(self._run, 0) and now() - end < grace - 0.1:
             left = len(self._sockets(slot, mark, "state", "connected"))
             self._run.pause(0.02)
-        late = self.await_end(stopping, _BOUND - grace, slot)
+        late = self.await_end(stopping, STOP_MARGIN - grace, slot)
         self.require(stopping.wait(), f"slot {slot} cannot be stopped")
         if late:
             self._run.report("warning", f"slot {slot} put off its end for longer than {self.bound} s, and was killed")
-        with self._run.surely():
+        with self._run.report_errors_while_ending():
             self.end_try(slot)
         if left and now() - end >= grace:
             warning = f"slot {slot}: {left} requests were still under way after {drain} s, and were cut off"

@@ -103,13 +103,13 @@ class Staging:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind:
-            self._run.leave()
+            self._run.begin_ending()
         if self._compiling:
             # It still writes into the folders that are removed next.
             self._compiling.wait()
         for folder in (self._releases, self._venvs, self._wheels):
             for name in (self._name, self._former):
-                with self._run.surely():
+                with self._run.report_errors_while_ending():
                     clear(folder, name)
         self._open.close()
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from . import units
 from .outside_run import Lone
-from .probe import Probe
+from .probe import ANSWER, Probe
 from .run import Failed, Refused, Run, Stopped, now
 from .units import systemctl
-
-_ANSWER = 5
-"""Seconds that an answer may take."""
 
 
 def perform(run: Run) -> None:
@@ -32,9 +29,9 @@ def perform(run: Run) -> None:
 
 
 def _start(run: Run, lone: Lone) -> None:
-    began, slot, facade = now(), lone.slot, f"{lone.service.name}.service"
-    # The facade brings the slots up, but may itself be up without them: start this slot by name, too.
-    for unit in (facade, lone.service.slot(slot)):
+    began, slot, main_unit = now(), lone.slot, f"{lone.service.name}.service"
+    # The main unit brings the slots up, but may itself be up without them: start this slot by name, too.
+    for unit in (main_unit, lone.service.slot(slot)):
         if lone.slots.start_unit(slot, unit):
             continue
         limit = lone.service.health.start_timeout
@@ -47,7 +44,7 @@ def _start(run: Run, lone: Lone) -> None:
 
 def _await_health(run: Run, lone: Lone, probe: Probe) -> None:
     began = now()
-    while not (answer := probe.slot(lone.slot, _ANSWER)).well:
+    while not (answer := probe.slot(lone.slot, ANSWER)).well:
         if now() - began >= lone.service.health.timeout:
             why = f"release {lone.release} is started, and its health check does not hold: {answer.why}"
             raise _given_up(run, lone, Refused(why))

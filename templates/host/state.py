@@ -11,15 +11,13 @@ from .background import Background
 from .change_lock import Until
 from .fact_schema import SLOTS, Health, Slot, State
 from .folders import Folder
-from .probe import Probe
+from .probe import ANSWER, Probe
 from .run import now
 from .service import Service
 
 PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonotonic", "MemoryCurrent", "ControlGroup",
               "Result", "ExecMainStatus", "ExecMainExitTimestampMonotonic", "IPAccounting",
               "IPIngressBytes")  # fmt: skip
-_PATIENCE = 5
-"""Seconds in which the health check must be answered."""
 _OVERDUE = 60
 """Seconds beyond its drains after which a guard counts as hung."""
 _TRIES = 20
@@ -114,7 +112,7 @@ class Look:
             live=links.live,
             slots={slot: Slot(self.state(service.slot(slot)), links.releases[slot]) for slot in SLOTS},
             tries=links.tries,
-            facade=self.state(f"{service.name}.service"),
+            main_unit=self.state(f"{service.name}.service"),
             nginx=self.state("nginx.service"),
             processes={unit: self.state(unit) for unit in service.processes},
             probation=probation,
@@ -151,8 +149,8 @@ class Look:
         if wanted not in {"", release}:
             return Health()
         probe = Probe(self.service, release)
-        by_slot = Background(lambda: probe.slot(slot, _PATIENCE))
-        by_front = probe.front(_PATIENCE)
+        by_slot = Background(lambda: probe.slot(slot, ANSWER))
+        by_front = probe.front(ANSWER)
         return Health(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
 
 

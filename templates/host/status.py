@@ -50,7 +50,7 @@ class Standing:
         asked = f"{well}; slot: {health['slot']}; front door: {health['front']}" if health["slot"] else "slot is not up"
         committed = f"{self._committed}, which a boot starts" if self._committed else "none"
         units = {f"{self.name}@{name}.service": slot["state"] for name, slot in state["slots"].items()}
-        units = {f"{self.name}.service": state["facade"], "nginx.service": state["nginx"], **units}
+        units = {f"{self.name}.service": state["main_unit"], "nginx.service": state["nginx"], **units}
         return [
             ("live", self._live()),
             ("committed", committed),

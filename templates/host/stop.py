@@ -11,7 +11,7 @@ from .units import systemctl
 def perform(run: Run) -> None:
     """Stop all units, and disable them if asked. `steps.stop` of the controller has the step's keys."""
     lone = Lone(run, "stop", "there is nothing to stop")
-    _end_trial(lone)
+    _end_probation(lone)
     run.point("stop.live")
     end = now() + lone.service.drain
     for slot in SLOTS:
@@ -28,7 +28,7 @@ def perform(run: Run) -> None:
     run.say("stopped", lone.service.name)
 
 
-def _end_trial(lone: Lone) -> None:
+def _end_probation(lone: Lone) -> None:
     """Give up a release on probation: a start brings back the committed one."""
     ended = systemctl("stop", *map(lone.service.watch, SLOTS)).wait()
     lone.slots.require(ended, "the watch of the release on probation cannot be stopped")

@@ -55,7 +55,7 @@ CANDIDATE = (
     "checked",
 )
 SWITCH = ("switch", "front")
-_FOLLOW = ("commit", "committed", "follow", "recorded", "facade", "processes")
+_FOLLOW = ("commit", "committed", "follow", "recorded", "main_unit", "processes")
 _RETIRE = ("stopped", "drained")
 COMMIT = (*_FOLLOW, "handover")
 

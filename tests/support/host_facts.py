@@ -30,7 +30,7 @@ def serving() -> Told:
         Machine(tools=TOOLS, web_accounts=("www-data",), ipv6=True),
         Record("2", "deploy", files=written_digests()),
         {**written_digests(), "/etc/myapp/tls/certificate.pem": "c" * 64},
-        state=State("blue", "blue", slots, facade="active", health=Health("ok", "ok")),
+        state=State("blue", "blue", slots, main_unit="active", health=Health("ok", "ok")),
     )
 
 

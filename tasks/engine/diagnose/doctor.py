@@ -50,7 +50,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         reason = health.slot if health.slot != "ok" else health.front
         text = f"release {facts.live} does not answer as it should: {reason or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
-    if facts.state.facade == "active":
+    if facts.state.main_unit == "active":
         down = [(unit, state) for unit, state in facts.state.processes.items()
                 if state != "active" and unit in layout.processes(service)]  # fmt: skip
         findings += [

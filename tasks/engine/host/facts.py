@@ -134,7 +134,7 @@ class Facts(NamedTuple):
             state.current != ""
             and state.live == state.current
             and not state.tries
-            and state.facade == "active"
+            and state.main_unit == "active"
             and self.slot_state(state.current) == "active"
             and self.slot_state(other) == "inactive"
         )

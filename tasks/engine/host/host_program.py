@@ -44,7 +44,7 @@ kept=
 if [ -n "$place" ] && cd -P "$place" 2>/dev/null && [ "$(pwd -P)" = "$place" ] &&
   [ -O . ] && [ -O .. ] && [ -O ../.. ] && [ -f __main__.py ]; then
   kept=1 python=
-  # The interpreter that made the copy needs no trial.
+  # The interpreter that made the copy needs no check.
   [ ! -f python ] || IFS= read -r python <python
   [ ! -x "$python" ] || exec "$python" -I -S ./__main__.py
 fi

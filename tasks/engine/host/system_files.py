@@ -67,7 +67,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
     }
     name = service.name
     units = {
-        f"{name}.service": templates.fill("systemd/facade.service", **values),
+        f"{name}.service": templates.fill("systemd/main.service", **values),
         f"{name}@.service": templates.fill("systemd/slot.service", **values),
         f"{name}@.socket": templates.fill("systemd/slot.socket", **values),
         f"{name}-live@.service": templates.fill("systemd/live.service", **values),

@@ -78,7 +78,7 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
         ({"state adrift": True}, "a run whose controller is gone is still at work there"),
         ({"state pruning": True}, "an earlier run did not come to its end, or the service is stopped"),
         ({"state pruning": True, "state busy": "{}"}, ""),
-        ({"state facade": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"state main_unit": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"state live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
         ({"state health front": "answered 502"}, "it does not answer as it should: ok; answered 502"),
     ],

@@ -283,7 +283,7 @@ def test_nothing_that_a_host_says_is_a_fault_of_ours(lines: list[tuple[str, str]
     [
         ({}, True),
         ({"state live": "green"}, False),
-        ({"state facade": "inactive"}, False),
+        ({"state main_unit": "inactive"}, False),
         ({"state tries": ("green",)}, False),
         ({"state slots blue state": "failed"}, False),
         ({"state slots green state": "active"}, False),

@@ -245,7 +245,7 @@ def test_a_systemd_that_does_not_answer_tells_nothing(
     monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(1, answer))
     units = ask_units(service(here, "myapp-nightly.timer"), surveyed=surveyed)
     found = Look(service(here), Links(service(here)), units).facts()
-    assert (found.facade in {"", "B", "A=B", "C"}, found.slots["blue"].state in {"", "nonsense"}) == (True, True)
+    assert (found.main_unit in {"", "B", "A=B", "C"}, found.slots["blue"].state in {"", "nonsense"}) == (True, True)
     assert survey.slot(units.get("myapp@blue.service", {}), Slot()).memory is None
 
 

@@ -18,7 +18,7 @@ WELL = State(
     current="blue",
     live="blue",
     slots={"blue": Slot("active", OLD, 1000), "green": Slot("inactive", NEW)},
-    facade="active",
+    main_unit="active",
     nginx="active",
     health=Health("ok", "ok"),
 )
