@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -189,6 +190,27 @@ def begin() -> None:
     for flag in _PROMPTS.keys() & asked:
         _leave(UsageError(f"{flag} is not for these tasks", where=flag, next=_PROMPTS[flag]), as_json=False)
     sys.excepthook = _stumbled
+    from fabric.main import program
+
+    # Invoke reads the words behind these lines of its `run`, and has no hook for its refusals.
+    program.parse_tasks = partial(_in_our_words, program, program.parse_tasks)
+    program.parse_cleanup = partial(_in_our_words, program, program.parse_cleanup)
+
+
+def _in_our_words(program: Any, read: Callable[[], None]) -> None:
+    """Let Invoke read the command line; report a refusal as our errors are, and exit with 2."""
+    from invoke.exceptions import Exit, ParseError
+
+    try:
+        read()
+    except (Exit, ParseError) as refused:
+        said = refused.message if isinstance(refused, Exit) else str(refused)
+        if not said:
+            raise
+        from tasks import usage
+
+        problem = usage.explain(said, getattr(refused, "context", None), program.parser, sys.argv)
+        _leave(problem, as_json="--json" in sys.argv)
 
 
 def _leave(problem: LoopError, *, as_json: bool) -> None:
@@ -225,7 +247,9 @@ def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackT
     if isinstance(error, BrokenPipeError):
         os._exit(0)
     problem = None
-    if isinstance(error, (OSError, ConfigParseError)):
+    if isinstance(error, AttributeError) and "list_" in str(error):
+        problem = UsageError("-F takes flat, nested or json", where="-F", next="fab --list --list-format=json")
+    elif isinstance(error, (OSError, ConfigParseError)):
         detail = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         problem = UsageError(f"a file of the command line cannot be read: {detail}", next="correct -S or -f")
     elif isinstance(error, ValueError) and _raised_in("invoke.parser", trace):

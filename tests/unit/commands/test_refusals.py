@@ -143,6 +143,22 @@ def test_a_person_who_says_yes_is_not_asked_again(watched: tuple[Clone, Mute]) -
         (["deploy", "-H", "shire,-shire"], "leaves no host"),
         (["deploy", "-H", "all,-shire03"], "no host or group"),
         (["remove", "-H", "shire01"], "--yes"),
+        (["depoly", "-H", "all"], 'there is no verb "depoly"; did you mean deploy?'),
+        (["status", "rollbck"], "did you mean rollback?"),
+        (["--help", "depoly"], "did you mean deploy?"),
+        (["sandbox"], "did you mean sandbox.down, sandbox.list or sandbox.up?"),
+        (["xyz"], "fab --list"),
+        (["--list", "xyz"], "fab --list"),
+        (["--list", "-F", "xml"], "flat, nested or json"),
+        (["status", "shire01"], "hosts follow -H"),
+        (["status", "--jsn"], "did you mean --json?"),
+        (["deploy", "-H", "all", "-q"], "fab --help deploy"),
+        (["-q"], "fab --help"),
+        (["status", "--json=3"], "--json takes no value"),
+        (["status", "-H", "shire01", "-H", "shire02"], "-H was given twice"),
+        (["deploy", "-H"], "-H needs a value"),
+        (["deploy", "--max-failures"], "--max-failures needs a value"),
+        (["maintenance"], "fab --help maintenance"),
     ],
 )  # fmt: skip
 def test_what_would_mean_something_else_is_refused_with_the_way_on(
@@ -236,6 +252,7 @@ def test_a_missing_or_stale_lock_stops_a_deploy_before_any_contact(watched: tupl
         ["--dry", "lock", "--json"],
         ["sandbox.up", "--json", "--count", "x"],
         ["--dry", "sandbox.down", "--json"],
+        ["depoly", "--json"],
     ],
 )
 def test_with_json_an_error_is_a_document_too(watched: tuple[Clone, Mute], words: list[str]) -> None:
