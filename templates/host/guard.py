@@ -60,8 +60,9 @@ class Guard(Attempt):
     def perform(self) -> None:
         """Wait for the end of the run, then do what is left."""
         turns = self.turns
-        # Drop the failpoint: it breaks a step once, and systemd restarts the guard from this file.
-        turns.folder.overwrite("run", self.run.framed(self.run.step, breaks=False), 0o600)
+        if self.run.breaks:
+            # Drop the failpoint: it breaks a step once, and systemd restarts the guard from this file.
+            turns.folder.overwrite("run", self.run.framed(self.run.step, breaks=False), 0o600)
         turns.activate.wait(self.run, _FOREVER)
         if not self.committed:
             if self._on_probation():
@@ -181,7 +182,7 @@ class Guard(Attempt):
         elif self.committed:
             self.follow_up()
             self._retire()
-        elif ended or self.phase == GUARDING:
+        elif ended:
             # During a shutdown systemd moves no link; then the boot goes back.
             self._move_back()
             self.record("ended", "its probation was ended before its time: by another run, a stop or a reboot")

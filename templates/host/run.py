@@ -93,8 +93,14 @@ class Run:
         head = "".join(f"{line}\n" for line in (self.nonce, self.id, self.who, self._failpoint if breaks else ""))
         return f"{head}{len(text.encode())}\n{text}".encode()
 
+    @property
+    def breaks(self) -> bool:
+        """True if a failpoint breaks this run."""
+        return bool(self._failpoint)
+
     def listen(self) -> None:
-        """Note signals from now on."""
+        """Note signals from now on, and heed them."""
+        self._ending = False
         for number in SIGNALS:
             signal.signal(number, self._note)
 

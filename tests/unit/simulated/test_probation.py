@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -173,6 +176,53 @@ def test_workers_that_end_after_so_many_requests_are_no_fault(simulated_host: Si
     (host.folder / "on-curl").write_text(f"printf '201 203 ' >{children}")
     assert host.execute(WATCH) == 0
     assert committed(host)
+
+
+@pytest.mark.parametrize("failpoint", ["", "probation.sweep=fail"])
+def test_a_guard_that_is_restarted_and_fails_writes_why(simulated_host: SimulatedHost, failpoint: str) -> None:
+    """Once: after a kill a guard could not write to a full /run, and recorded that another run had ended it."""
+    host = tried(simulated_host)
+    (host.run_folder / "ctl/probation/run").mkdir()
+    host.failpoint = failpoint
+    host.execute(WATCH)
+    if failpoint:
+        assert "Is a directory" in returned(host)
+    else:
+        # Without a failpoint it has nothing to write there.
+        assert committed(host)
+
+
+def test_a_guard_that_waits_to_stop_what_failed_ends_at_a_signal(simulated_host: SimulatedHost) -> None:
+    """Once: a run that held the lock and stopped the guard waited for it, and the guard for the lock."""
+    host = tried(simulated_host)
+    set_answers(host, 500)
+    asked, locked, guard = host.folder / "asked", host.folder / "locked", host.run_folder / "lock/guard"
+    with (host.folder / "on-curl").open("a") as file:
+        file.write(f"touch {asked}\nwhile ! [ -e {locked} ]; do /bin/sleep 0.01; done\n")
+
+    def stop() -> None:
+        """Take the lock while the guard watches; once it has moved the traffic, tell it to end until it does."""
+        with (host.run_folder / "lock/activate").open("a") as lock:
+            while not asked.exists():
+                time.sleep(0.01)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            locked.touch()
+            while pid := holder(guard):
+                if host.history():
+                    os.kill(pid, signal.SIGTERM)
+                time.sleep(0.1)
+
+    with ThreadPoolExecutor() as pool:
+        stopping = pool.submit(stop)
+        assert host.execute(WATCH) == 129
+        stopping.result()
+    assert (host.serves(), host.history()) == (OLD, [("deploy", NEW, "returned")])
+
+
+def holder(lock: Path) -> int:
+    """Return the process that holds a lock; 0 if it is free."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return next((int(pid) for *_, pid, file, _, _ in lines if file.endswith(f":{lock.stat().st_ino}")), 0)
 
 
 def test_a_former_slot_that_is_not_up_is_started_before_the_traffic_comes(simulated_host: SimulatedHost) -> None:
