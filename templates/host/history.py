@@ -15,7 +15,8 @@ _LIMIT = 1_000_000
 _KEPT = 300_000
 """Bytes kept of a file above the limit: of its end, and again of the switches before that."""
 _PLAIN = re.compile(r"[^A-Za-z0-9 .,:;()/_-]")
-_SWITCHED = re.compile(rb'"action":"(deploy|rollback)",.*"state":"done"')
+SWITCHED = re.compile(rb'"action":"(deploy|rollback|undo)",.*"state":"done"')
+"""A line that decides where a rollback goes."""
 
 
 def record(run: Run, root: Folder, action: str, release: str, state: str, why: str = "") -> None:
@@ -74,7 +75,7 @@ def _shorten(root: Folder) -> None:
     with root.reader(FILE) as file:
         data = file.read()
     start = data.find(b"\n", len(data) - _KEPT) + 1
-    switches = [line for line in data[:start].splitlines(keepends=True) if _SWITCHED.search(line)]
+    switches = [line for line in data[:start].splitlines(keepends=True) if SWITCHED.search(line)]
     while sum(map(len, switches)) > _KEPT:
         del switches[: max(1, len(switches) // 10)]
     root.replace(FILE, b"".join(switches) + data[start:], 0o600, ".history-new")

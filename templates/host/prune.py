@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import programs
+from . import programs, rollback_stack, stores
 from .folders import Folder
 from .locks import Lock
 from .run import Run
@@ -23,11 +23,12 @@ def prune(run: Run, root: Folder) -> None:
                 _sweep(run, releases, name)
         of_slots = {root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
         newest_first = by_age(releases)
-        spared = {*newest_first[: run.step["keep"]], run.step["spare"]}
+        # No rollback goes to a release without a MANIFEST (see `handover`).
+        targets = [name for name in newest_first if releases.status(f"{name}/MANIFEST")]
+        way_back = rollback_stack.previous(rollback_stack.stack(stores.switches(root)), run.step["release"], targets)
+        spared = {*newest_first[: run.step["keep"]], way_back}.intersection(targets)
         for name in newest_first:
-            # No rollback goes to a release without a MANIFEST (see `handover`).
-            target = name in spared and releases.status(f"{name}/MANIFEST")
-            if target or name in of_slots or in_use(releases, name, run.step["name"]):
+            if name in spared or name in of_slots or in_use(releases, name, run.step["name"]):
                 continue
             run.say("prune", name)
             run.point("probation.prune")

@@ -5,14 +5,16 @@ All of it is the deploy account's, which may have put anything there. What can b
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
+from . import rollback_stack
 from .folders import Folder
-from .history import FILE
+from .history import FILE, SWITCHED
 
 Line = tuple[str, str]
 """A report: its word and its text."""
@@ -22,7 +24,6 @@ _RECORD, _HISTORY, _MANIFEST = 1 << 16, 16 << 20, 16 << 20
 """Bytes to read of each."""
 _FORMER = 200
 """Switches to report from before the last lines."""
-_SWITCHED = re.compile(rb'"action":"(deploy|rollback)",.*"state":"done"')
 _CUT = re.compile(r"\.part-old-.{12}")
 
 
@@ -65,8 +66,20 @@ def history(root: Folder, last: int) -> Iterator[Line]:
     # After the last newline there is nothing, or a line that a power cut left incomplete.
     lines = lines if lines[-1] else lines[:-1]
     before, kept = (lines[:-last], lines[-last:]) if last else (lines, [])
-    for line in [line for line in before if _SWITCHED.search(line)][-_FORMER:] + kept:
+    for line in [line for line in before if SWITCHED.search(line)][-_FORMER:] + kept:
         yield "history", _text(line[:_RECORD])
+
+
+def switches(root: Folder) -> Iterator[tuple[str, str]]:
+    """Yield action and release of each completed switch, for `rollback_stack`."""
+    for _, line in history(root, 0):
+        try:
+            entry = json.loads(line)
+            done = entry["state"] == "done" and entry["action"] in rollback_stack.ACTIONS
+            if done and isinstance(entry["release"], str):
+                yield entry["action"], entry["release"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
 
 
 def manifest(root: Folder, release: str) -> Iterator[Line]:

@@ -120,9 +120,8 @@ class HostPlan(NamedTuple):
 
 def activation(action: str, release: str, facts: Facts) -> Activation:
     """Return the activation of a release on a host with these facts."""
-    keep_for_rollback = history.way_back(facts.actions, action, release, facts.release_ids)
     on_probation = facts.live if facts.live != facts.current else None
-    return Activation(action, release, facts.current, keep_for_rollback, on_probation)
+    return Activation(action, release, facts.current, on_probation)
 
 
 def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consent: Consent = _SAID_NOTHING) -> Setup:

@@ -88,11 +88,6 @@ def previous(actions: Iterable[Action], current: str, there: Iterable[str]) -> s
     return rollback_stack.previous(list(stack(actions)), current, set(there))
 
 
-def way_back(actions: Iterable[Action], verb: str, release: str, there: Iterable[str]) -> str | None:
-    """Return the release that a rollback activates once `verb` has activated `release`."""
-    return previous([*actions, Action("", "", verb, release, "done", {})], release, there)
-
-
 class Finding(NamedTuple):
     """A remark on a history for its reader. wrong: whether the history and the host disagree."""
 

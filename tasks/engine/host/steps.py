@@ -131,13 +131,11 @@ class Activation(NamedTuple):
     """One release on its way to the traffic of a host. action: deploy, rollback, restart or undo.
 
     before: the committed release; on_probation: the one on probation, which may be committed at any moment
-    keep_for_rollback: the release that a later rollback activates, which is not pruned
     """
 
     action: str
     release: str
     before: str | None
-    keep_for_rollback: str | None = None
     on_probation: str | None = None
 
     @property
@@ -166,7 +164,6 @@ def activate(service: Service, activation: Activation, *, stop_first: bool = Fal
         "probation": service.probation if activation.action in {"deploy", "restart"} and not stop_first else 0,
         "stop_first": stop_first,
         "keep": service.keep,
-        "spare": activation.keep_for_rollback or "",
         **_running(service),
         "companions": list(layout.companions(service)),
         "timers": list(layout.timers(service)),

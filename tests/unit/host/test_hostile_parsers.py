@@ -202,7 +202,6 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.history.previous": lambda said: history.previous(facts_of(said).actions, NEW, [OLD]),
     "host.history.stack": lambda said: history.stack(facts_of(said).actions),
     "host.history.verify": verified,
-    "host.history.way_back": lambda said: history.way_back(facts_of(said).actions, "rollback", OLD, [NEW]),
     "host.journal.parse": journal_of,
     "logs.lines.cut": lambda said: list(lines.cut((bytes([one]) for one in text_of(said).encode()), 1000)),
     "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}),

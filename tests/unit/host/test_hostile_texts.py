@@ -127,9 +127,9 @@ def _is_taken(name: str) -> bool:
 @given(text=ANY)
 def test_any_text_in_a_step_is_a_value(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
-    sent = framed(steps.activate(SERVICE, Activation(text, text, text, text)).text)
+    sent = framed(steps.activate(SERVICE, Activation(text, text, text)).text)
     told = json.loads(sent.split(b"\n", 1)[1])
-    assert (told["action"], told["release"], told["spare"]) == (text, text, text)
+    assert (told["action"], told["release"], told["expect"]) == (text, text, [text])
     told = json.loads(steps.hold(SERVICE, text, text, 0).text)
     assert (told["action"], told["release"]) == (text, text)
     told = json.loads(steps.stage(SERVICE, Staging(text, text, text, text, False, {text: text})).text)

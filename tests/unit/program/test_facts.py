@@ -122,7 +122,8 @@ def told(here: Path, last: int) -> list[str]:
 
 
 def test_the_last_lines_come_whole_and_before_them_the_switches_that_were_done(here: Path) -> None:
-    lines = [f'{{"action":"{"deploy" if number % 2 else "stop"}","n":{number},"state":"done"}}' for number in range(9)]
+    actions = ("stop", "deploy", "stop", "rollback", "stop", "undo", "stop", "deploy", "stop")
+    lines = [f'{{"action":"{action}","n":{number},"state":"done"}}' for number, action in enumerate(actions)]
     (here / "apps/history.jsonl").write_text("".join(f"{line}\n" for line in lines))
     assert told(here, 3) == [lines[1], lines[3], lines[5], *lines[6:]]
     assert told(here, 100) == lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -172,3 +173,22 @@ def test_its_own_programs_keep_no_release_from_being_pruned(host: SimulatedHost)
         os.utime(host.root / "releases" / name, (100, 100))
     assert host.execute(DEPLOY) == 0
     assert {path.name for path in (host.root / "releases").iterdir()} == {OLD, NEW}
+
+
+@pytest.mark.parametrize("action", ["undo", "rollback"])
+def test_going_back_prunes_no_release_that_the_next_rollback_needs(host: SimulatedHost, action: str) -> None:
+    """Once: an undo, which names no such release, pruned it."""
+    assert host.execute(DEPLOY) == 0
+    before = "c" * 12
+    for age, name in enumerate((before, "d" * 12, OLD, NEW)):
+        if name not in {OLD, NEW}:
+            host.release(name)
+        os.utime(host.root / "releases" / name, (age, age))
+    history = host.root / "history.jsonl"
+    lines = [
+        json.dumps({"action": "deploy", "release": name, "state": "done"}, separators=(",", ":"))
+        for name in (before, OLD)
+    ]
+    history.write_text("".join(f"{line}\n" for line in ("{torn", "7", *lines)) + history.read_text())
+    assert host.execute(steps.activate(SERVICE, Activation(action, OLD, NEW))) == 0
+    assert {path.name for path in (host.root / "releases").iterdir()} == {before, OLD, NEW}
