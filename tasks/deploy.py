@@ -188,7 +188,9 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, json: bool) 
     from tasks.engine.deploy import rollback
 
     if invocation(c).dry:
-        plan_view.dry(members, lambda member: rollback.switch_steps(member, action, target, wait, flags.stop_first))
+        plan_view.dry_switch(
+            members, lambda member: rollback.plan_switch(member, action, target, wait, flags.stop_first)
+        )
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
     runner.follow(

@@ -16,6 +16,7 @@ from tasks.engine.report import output
 
 if TYPE_CHECKING:
     from tasks.engine.deploy.plan import HostPlan, Setup
+    from tasks.engine.deploy.rollback import Switch
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
     from tasks.engine.host.facts import Facts
@@ -118,6 +119,15 @@ def dry(members: list[Member], texts: Callable[[Member], Sequence[HostStep]]) ->
     """Print the steps of a verb for each host that answers, and exit with the status of a query."""
     answers = runner.ask(members, texts)
     show_steps(list(answers.items()))
+    runner.leave(members)
+
+
+def dry_switch(members: list[Member], planned: Callable[[Member], Switch]) -> None:
+    """Print the steps of a rollback or restart like `dry`, and on standard error the change that they make."""
+    switches = runner.ask(members, planned)
+    for name, switch in switches.items():
+        output.err().line(f"{name}: {switch.change}")
+    show_steps([(name, switch.steps) for name, switch in switches.items()])
     runner.leave(members)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tasks.engine.deploy import plan
 from tasks.engine.deploy.candidate import Candidate
 from tasks.engine.errors import LoopError
@@ -45,14 +47,22 @@ def target_of(member: Member, action: str, wanted: str | None, facts: Facts) -> 
     return before
 
 
-def switch_steps(
-    member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
-) -> tuple[steps.HostStep, ...]:
-    """Return the steps of a rollback or restart on a host, in order. wait: seconds for another run to end."""
+class Switch(NamedTuple):
+    """A rollback or restart on one host. change: the action, and the releases with the traffic before and after."""
+
+    change: str
+    steps: tuple[steps.HostStep, ...]
+
+
+def plan_switch(member: Member, action: str, target: str | None, wait: int, stop_first: bool = False) -> Switch:
+    """Plan a rollback or restart on a host. wait: seconds for another run to end."""
     facts = member.ask(questions.switch(member.service))
     activation = choose_target(member, action, target, facts).activation
-    return (
-        steps.facts(member.service, questions.switch(member.service)),
-        steps.hold(member.service, action, activation.release, wait),
-        steps.activate(member.service, activation, stop_first=stop_first),
+    return Switch(
+        f"{action} {activation.served} -> {activation.release}",
+        (
+            steps.facts(member.service, questions.switch(member.service)),
+            steps.hold(member.service, action, activation.release, wait),
+            steps.activate(member.service, activation, stop_first=stop_first),
+        ),
     )

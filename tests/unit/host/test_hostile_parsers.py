@@ -180,7 +180,7 @@ def typed_read(said: Transcript) -> None:
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
     "deploy.rollback.choose_target": lambda said: rollback.choose_target(Liar(said), "rollback", None, facts_of(said)),
-    "deploy.rollback.switch_steps": lambda said: rollback.switch_steps(Liar(said), "restart", None, 0),
+    "deploy.rollback.plan_switch": lambda said: rollback.plan_switch(Liar(said), "restart", None, 0),
     "deploy.rollback.target_of": lambda said: rollback.target_of(Liar(said), "rollback", "a", facts_of(said)),
     "host.difference.Comparison": compared,
     "diagnose.doctor.examine": lambda said: doctor.examine(
@@ -245,6 +245,7 @@ NO_PARSERS = {
     "host.maintenance.parse_message", "host.maintenance.require_gateway", "host.maintenance.files",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
     "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",
+    "deploy.rollback.Switch",
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",

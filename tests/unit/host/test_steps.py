@@ -52,13 +52,17 @@ class Answering(Member):
         return self._found
 
 
+def ran_both(changes: Mapping[str, object] | None = None) -> Answering:
+    """Return a member whose host ran OLD before NEW."""
+    actions = tuple(Action("t", name, "deploy", name, "done", {}) for name in (OLD, NEW))
+    return Answering(host(changes)._replace(actions=actions))
+
+
 def switch(
     action: str, wanted: str | None = None, *, stop_first: bool = False, changes: Mapping[str, object] | None = None
 ) -> Sequence[HostStep]:
     """Return the steps of a rollback or a restart on a host that ran OLD before NEW."""
-    actions = tuple(Action("t", name, "deploy", name, "done", {}) for name in (OLD, NEW))
-    found = host(changes)._replace(actions=actions)
-    return rollback.switch_steps(Answering(found), action, wanted, 5, stop_first)
+    return rollback.plan_switch(ran_both(changes), action, wanted, 5, stop_first).steps
 
 
 HOOKED = SERVICE._replace(hooks=Hooks(before_activate="python -m migrate"))
@@ -123,6 +127,25 @@ def test_a_step_is_data_of_a_few_kb(situation: str) -> None:
         assert json.loads(script.text)["step"] == script.name
         # Root's part names each of its files.
         assert len(script.text) < 8192 or script.name == "setup"
+
+
+@pytest.mark.parametrize(
+    ("action", "changes", "change"),
+    [
+        ("rollback", None, f"rollback {NEW} -> {OLD}"),
+        ("rollback", {"state live": "green", TRIED: "d" * 12, "state probation": 9}, f"rollback {'d' * 12} -> {NEW}"),
+        ("restart", None, f"restart {NEW} -> {NEW}"),
+    ],
+)
+def test_a_dry_run_names_the_release_that_has_the_traffic(
+    action: str, changes: Mapping[str, object] | None, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once: in a probation it named only the committed release, to which the rollback goes."""
+    member = ran_both(changes)
+    plan_view.dry_switch([member], lambda each: rollback.plan_switch(each, action, None, 0))
+    ended = capsys.readouterr()
+    assert ended.err == f"shire01: {change}\n"
+    assert [name for name, _ in printed(ended.out)] == ["facts", "hold", "activate"]
 
 
 # The rest needs a real host.
