@@ -15,11 +15,8 @@ from .descent import Descent
 from .folders import Folder
 from .run import Refused, Run
 
-LISTS = ("CHANGED", "DROPPED", "DIGEST", "EXECUTABLE")
-"""Files of the tar that only describe how to build the release."""
 _BLOCK = 1 << 16
 """Bytes in memory at a time."""
-_LIST_BYTES = 64 << 20
 _LINE_BYTES = 4096
 _WHEELS = 100_000
 _COMING = re.compile(r"([0-9]{1,15}) ([0-9a-f]{64}) ([^./][^/\0]*)")
@@ -125,25 +122,19 @@ def _written(payload: Payload, wheel: Wheel, place: Folder, part: str) -> str:
     return digest.hexdigest()
 
 
-def unpack(run: Run, payload: Payload, part: Folder) -> dict[str, bytes]:
-    """Unpack the files of the tar into the release, and return the contents of its LISTS by name."""
-    lists: dict[str, bytes] = {}
+def unpack(run: Run, payload: Payload, part: Folder) -> None:
+    """Unpack the files of the tar into the release."""
     try:
         with _opened(payload) as archive, Descent(part, make=True) as folders:
             while (member := archive.next()) is not None:
                 # tarfile would keep every member in memory.
                 archive.members.clear()  # type: ignore[attr-defined]
                 run.heed()
-                content = _content(archive, member)
-                if member.name in LISTS:
-                    lists[member.name] = content.read(_LIST_BYTES)
-                else:
-                    _put(content, member, folders)
+                _put(_content(archive, member), member, folders)
     except (tarfile.TarError, ValueError):
         raise Refused(_CUT) from None
     if payload.ended:
         raise Refused(_CUT)
-    return lists
 
 
 def _opened(payload: Payload) -> tarfile.TarFile:

@@ -116,11 +116,9 @@ class Staging:
     def perform(self) -> None:
         """Receive, verify and finish the release."""
         run = self._run
-        lists, arrived = self._receive()
-        if "CHANGED" in lists:
-            unchanged.link_from(run, self._releases, self._part, lists)
-        executable = lists.get("EXECUTABLE", b"").decode("utf-8", "surrogateescape")
-        unchanged.set_modes(run, self._code, set(executable.split("\n")))
+        arrived = self._receive()
+        if run.step["base"]:
+            unchanged.link_from(run, self._releases, self._part)
         # Compile while the code is verified: that looks at no bytecode.
         self._compiling = Compiling(run.step["python"], self._code.path)
         self._verify()
@@ -136,8 +134,8 @@ class Staging:
         self._wheels.remove(".coming")
         run.heed()
 
-    def _receive(self) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
-        """Return what arrived: the lists that describe the release, and the digests of wheels by name."""
+    def _receive(self) -> Mapping[str, str]:
+        """Unpack what arrives; return the digests of the wheels by name."""
         self._run.say("receive")
         # Left by this run's first attempt, which ended with Edited.
         clear(self._releases, self._name)
@@ -146,9 +144,9 @@ class Staging:
         self._run.point("stage.receive")
         payload = receive.Payload(self._run)
         arrived = receive.wheels(self._run, payload, self._wheels)
-        lists = receive.unpack(self._run, payload, self._part)
+        receive.unpack(self._run, payload, self._part)
         self._run.point("stage.received")
-        return lists, arrived
+        return arrived
 
     def _verify(self) -> None:
         self._run.say("verify")

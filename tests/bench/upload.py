@@ -65,7 +65,7 @@ def ours(host: inventory.Host, wheel: Wheel) -> None:
     release = Release("b" * 12, Tree(()), Lock(()), None, ())
     sent = payload.staging(
         release, {}, Wheelhouse("d" * 64, (wheel,)), {}, _SERVICE,
-        same=frozenset(), gone=frozenset(), wheels_there=frozenset(), venv_there=True,
+        same=frozenset(), wheels_there=frozenset(), venv_there=True,
     )  # fmt: skip
     script = steps.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False, {}))
     # The host's program goes along: no run has left it there.

@@ -72,7 +72,7 @@ class Setup(NamedTuple):
 class Delivery(NamedTuple):
     """The contents that a host gets.
 
-    same: paths that the host links from its committed release; gone: paths there that the new release lacks
+    same: paths that the host links from its committed release
     wheels_there, venv_there: present on the host
     """
 
@@ -80,7 +80,6 @@ class Delivery(NamedTuple):
     launchers: dict[str, str]
     wheelhouse: Wheelhouse
     same: frozenset[str]
-    gone: frozenset[str]
     changed: tuple[str, ...]
     wheels_there: frozenset[str]
     venv_there: bool
@@ -215,7 +214,6 @@ def deploy(
         starts,
         wheelhouse,
         same,
-        frozenset(manifest.keys() - {entry.path for entry in release.tree.entries}),
         tuple(entry.path for entry in release.tree.entries if entry.path not in same),
         frozenset({wheel.filename for wheel in wheelhouse.wheels} & {*facts.state.wheels}),
         venv in facts.state.venvs,
@@ -283,7 +281,6 @@ def resend(plan: HostPlan, lacks: frozenset[str] = frozenset()) -> HostPlan:
     delivery = plan.delivery._replace(
         staging=staging,
         same=frozenset(),
-        gone=frozenset(),
         changed=changed,
         wheels_there=there - lacks,
         venv_there=False,

@@ -160,7 +160,6 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         record,
         planned.service,
         same=delivery.same,
-        gone=delivery.gone,
         wheels_there=delivery.wheels_there,
         venv_there=delivery.venv_there,
     )

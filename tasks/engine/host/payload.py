@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 import json
@@ -41,18 +40,21 @@ def staging(
     service: Service,
     *,
     same: frozenset[str],
-    gone: frozenset[str],
     wheels_there: frozenset[str],
     venv_there: bool,
 ) -> Iterator[bytes]:
     """Yield the payload of a stage: the wheels that the host lacks, then a tar.
 
-    same: paths that the host links from an earlier release; gone: paths that only that release has.
+    same: paths that the host links from an earlier release.
     """
     extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
     extra["LAUNCHERS"] = listed(launchers)
     extra["health"] = f"{service.health.path}\n{service.health.status}\n".encode()
-    extra |= _manifest(release, same, gone)
+    extra["MANIFEST"] = archive.manifest(release.tree.entries)
+    if same:
+        # A linked file has the mode of the release that it comes from.
+        executable = sorted(entry.path for entry in release.tree.entries if entry.executable)
+        extra["EXECUTABLE"] = "".join(f"{path}\n" for path in executable).encode()
     extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()
     extra["release.json"] = json.dumps(record, sort_keys=True).encode() + b"\n"
     if not venv_there:
@@ -92,26 +94,6 @@ def _content(wheel: Wheel) -> Iterator[bytes]:
 def _unreadable(wheel: Wheel, why: str) -> LoopError:
     return LoopError(f"a wheel cannot be sent: {why}", where=str(wheel.path), next="run the command again",
                      code="wheel")  # fmt: skip
-
-
-def _manifest(release: Release, same: frozenset[str], gone: frozenset[str]) -> dict[str, bytes]:
-    """Return the manifest; or its difference from the manifest on the host, with the digest of the result.
-
-    EXECUTABLE lists modes, because a linked file has the mode of the release that it comes from.
-    """
-    entries = release.tree.entries
-    whole = archive.manifest(entries)
-    executable = "".join(f"{path}\n" for path in sorted(entry.path for entry in entries if entry.executable)).encode()
-    if not same:
-        return {"MANIFEST": whole, "EXECUTABLE": executable}
-    changed = [entry for entry in entries if entry.path not in same]
-    dropped = sorted({*gone, *(entry.path for entry in changed)})
-    return {
-        "CHANGED": archive.manifest(changed),
-        "DROPPED": "".join(f"{path}\n" for path in dropped).encode(),
-        "DIGEST": f"{hashlib.sha256(whole).hexdigest()}  MANIFEST\n".encode(),
-        "EXECUTABLE": executable,
-    }
 
 
 @cache

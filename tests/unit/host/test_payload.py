@@ -73,7 +73,7 @@ def wheels(tmp_path: Path) -> Wheelhouse:
 
 
 def staged(release: Release, wheels: Wheelhouse, **there: object) -> dict[str, tuple[int, bytes]]:
-    what = {"same": frozenset(), "gone": frozenset(), "wheels_there": frozenset(), "venv_there": False, **there}
+    what = {"same": frozenset(), "wheels_there": frozenset(), "venv_there": False, **there}
     service = Service("myapp", "app:app")
     return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, service, **what), True)  # type: ignore[arg-type]
 
@@ -81,27 +81,24 @@ def staged(release: Release, wheels: Wheelhouse, **there: object) -> dict[str, t
 def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheelhouse) -> None:
     found = staged(release, wheels)
     assert set(found) >= {
-        "MANIFEST", "health", "EXECUTABLE", "WHEELS", "release.json", "run/web", "code/app.py", "code/bin/run",
+        "MANIFEST", "health", "WHEELS", "release.json", "run/web", "code/app.py", "code/bin/run",
         "tool/installer.zip", "tool/build_venv.py", "wheels/gunicorn-1.0-py3-none-any.whl",
     }  # fmt: skip
     assert (found["code/bin/run"][0], found["code/app.py"]) == (0o755, (0o644, b"app = 1\n"))
-    assert found["EXECUTABLE"][1] == b"bin/run\n"
+    assert "EXECUTABLE" not in found
     assert json.loads(found["release.json"][1]) == {"id": release.id}
 
 
 def test_what_is_there_is_named_and_not_sent(release: Release, wheels: Wheelhouse) -> None:
     there = frozenset({wheels.wheels[0].filename})
-    lacks = {"same": frozenset({"app.py"}), "gone": frozenset({"old.py"})}
-    found = staged(release, wheels, **lacks, wheels_there=there, venv_there=True)
+    found = staged(release, wheels, same=frozenset({"app.py"}), wheels_there=there, venv_there=True)
     assert {path for path in found if "/" in path} == {"run/web", "code/bin/run"}
-    (run,) = (entry for entry in release.tree.entries if entry.path == "bin/run")
-    assert found["DROPPED"][1] == b"bin/run\nold.py\n"
-    assert found["CHANGED"][1].decode() == f"{run.sha256}  bin/run\n"
-    assert found["DIGEST"][1].decode() == f"{sha256(archive.manifest(release.tree.entries)).hexdigest()}  MANIFEST\n"
+    assert found["EXECUTABLE"][1] == b"bin/run\n"
+    assert found["MANIFEST"][1] == archive.manifest(release.tree.entries)
     assert wheels.wheels[0].sha256.encode() in found["WHEELS"][1]
 
 
-def test_one_edited_line_of_a_large_service_is_a_few_kilobytes(wheels: Wheelhouse, tmp_path: Path) -> None:
+def test_one_edited_line_of_a_large_service_is_one_file_and_the_manifest(wheels: Wheelhouse, tmp_path: Path) -> None:
     there = frozenset({wheels.wheels[0].filename})
     (tmp_path / "app.py").write_text("app = 2\n")
     edited = Entry("app.py", tmp_path / "app.py", False, 8, sha256(b"app = 2\n").hexdigest())
@@ -109,12 +106,12 @@ def test_one_edited_line_of_a_large_service_is_a_few_kilobytes(wheels: Wheelhous
     release = Release("b" * 12, Tree((edited, *others)), Lock(()), None, ())
     same, lacks = frozenset(entry.path for entry in others), {"wheels_there": there, "venv_there": True}
     service = Service("myapp", "app:app")
-    sent = payload.staging(release, {"web": ""}, wheels, {}, service, same=same, gone=frozenset(), **lacks)  # type: ignore[arg-type]
-    assert sum(map(len, sent)) < 20_000
+    sent = payload.staging(release, {"web": ""}, wheels, {}, service, same=same, **lacks)  # type: ignore[arg-type]
+    assert sum(map(len, sent)) < len(archive.manifest(release.tree.entries)) + 20_000
 
 
 def test_the_same_release_is_the_same_bytes(release: Release, wheels: Wheelhouse) -> None:
-    lacks = {"same": frozenset(), "gone": frozenset(), "wheels_there": frozenset(), "venv_there": False}
+    lacks = {"same": frozenset(), "wheels_there": frozenset(), "venv_there": False}
     service = Service("myapp", "app:app")
     both = [b"".join(payload.staging(release, {}, wheels, {}, service, **lacks)) for _ in range(2)]  # type: ignore[arg-type]
     assert both[0] == both[1]

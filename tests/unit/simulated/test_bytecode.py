@@ -21,7 +21,7 @@ def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(simulated_host
     simulated_host.venv(VENV)
     simulated_host.list_venv(simulated_host.root / "venvs" / VENV)
     extra = {f"code/{path}": data for path, data in FILES.items()}
-    extra |= {"MANIFEST": manifest(FILES), "EXECUTABLE": b"", "run/web": b"#!/bin/sh\n"}
+    extra |= {"MANIFEST": manifest(FILES), "run/web": b"#!/bin/sh\n"}
     extra["LAUNCHERS"] = manifest({"run/web": extra["run/web"]})
     extra |= {"WHEELS": manifest({"a.whl": b"a"})}
     coming = f"1 {hashlib.sha256(b'a').hexdigest()} a.whl\n\na".encode()

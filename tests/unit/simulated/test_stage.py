@@ -40,20 +40,17 @@ def payload(
     same: Iterable[str] = (),
     wheel: bytes | None = WHEEL[1],
     sent: Mapping[str, bytes] = FILES,
-    gone: Iterable[str] = (),
     executable: Iterable[str] = (),
+    tool: bool = True,
 ) -> list[bytes]:
-    """Return the tar of a release with FILES: the host links those of `same`, and has `gone` only in its base."""
+    """Return the tar of a release with FILES: the host links those of `same`."""
     extra = {f"code/{path}": data for path, data in sent.items() if path not in same}
-    extra["EXECUTABLE"] = "".join(f"{path}\n" for path in executable).encode()
     if same:
-        changed = {path: data for path, data in FILES.items() if path not in same}
-        extra["CHANGED"], extra["DIGEST"] = manifest(changed), f"{digest(manifest(FILES))}  MANIFEST\n".encode()
-        extra["DROPPED"] = "".join(f"{path}\n" for path in (*changed, *gone)).encode()
-    else:
-        extra["MANIFEST"] = manifest(FILES)
+        extra["EXECUTABLE"] = "".join(f"{path}\n" for path in executable).encode()
+    extra["MANIFEST"] = manifest(FILES)
     extra["WHEELS"] = f"{digest(WHEEL[1])}  {WHEEL[0]}\n".encode()
-    extra |= {"release.json": b"{}\n", "run/web": LAUNCHER, "LAUNCHERS": LAUNCHERS, "tool/build_venv.py": b""}
+    extra |= {"release.json": b"{}\n", "run/web": LAUNCHER, "LAUNCHERS": LAUNCHERS}
+    extra |= {"tool/build_venv.py": b""} if tool else {}
     coming = f"{len(wheel)} {digest(WHEEL[1])} {WHEEL[0]}\n\n".encode() + wheel if wheel is not None else b"\n"
     return [coming, *archive.pack((), extra)]
 
@@ -111,13 +108,13 @@ def test_unchanged_files_are_links_to_those_that_are_there(simulated_host: Simul
     assert host.serves() == OLD
 
 
-def test_what_differs_makes_the_manifest_of_the_one_that_is_there(simulated_host: SimulatedHost) -> None:
+def test_a_file_that_differs_from_the_base_is_not_linked(simulated_host: SimulatedHost) -> None:
     host = based(simulated_host)
     old, home = {**FILES, "app.py": b"1", "gone.py": b"2"}, host.root / "releases" / OLD
     (home / "MANIFEST").write_bytes(manifest(old))
     for path, data in old.items():
         (home / "code" / path).write_bytes(data)
-    assert host.execute(stage(OLD), payload(same=set(FILES) - {"app.py"}, gone=["gone.py"])) == 0
+    assert host.execute(stage(OLD), payload(same=set(FILES) - {"app.py"})) == 0
     made = host.root / "releases" / NEW
     assert (made / "MANIFEST").read_bytes() == manifest(FILES)
     assert {path: (made / "code" / path).read_bytes() for path in FILES} == FILES
@@ -148,7 +145,8 @@ def test_a_file_that_is_linked_gets_the_mode_of_its_own_release(simulated_host: 
     [
         *(lambda home, path=path: (home / "code" / path).write_text("edited") for path in FILES),
         lambda home: (home / "code/app.py").unlink(),
-        lambda home: (home / "MANIFEST").write_bytes(manifest({**FILES, "more.py": b""})),
+        lambda home: (home / "MANIFEST").write_bytes(manifest({"app.py": FILES["app.py"]})),
+        lambda home: (home / "MANIFEST").unlink(),
     ],
 )
 def test_a_base_that_was_edited_asks_for_everything(
@@ -169,6 +167,14 @@ def test_what_is_not_what_its_manifest_says_never_becomes_a_release(
 ) -> None:
     assert simulated_host.execute(stage(), payload(sent=sent)) == 3
     assert not list((simulated_host.root / "releases").iterdir())
+
+
+@pytest.mark.parametrize("same", [(), FILES])
+def test_a_venv_that_has_gone_is_asked_for(simulated_host: SimulatedHost, same: Iterable[str]) -> None:
+    host = based(simulated_host)
+    assert host.execute(stage(OLD if same else None), payload(same=same, tool=False)) == 3
+    assert host.transcript.last("edited") == NEW
+    assert is_untouched(host)
 
 
 def test_a_wheel_that_is_not_the_locked_one_is_refused(simulated_host: SimulatedHost) -> None:
