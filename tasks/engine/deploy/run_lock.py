@@ -16,8 +16,8 @@ from tasks.engine.fleet.step_errors import busy
 from tasks.engine.host import history, host_program, steps
 from tasks.engine.host.protocol import Reader, Report, Transcript
 from tasks.engine.parallel import Emit
+from tasks.engine.ssh.byte_stream import LINK_SECONDS
 from tasks.engine.ssh.channels import Begun, within
-from tasks.engine.ssh.connection import LINK_SECONDS
 from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
 from tasks.engine.ssh.ssh_session import SshSession
 

@@ -157,16 +157,12 @@ def _names(path: str, unit: str) -> bool:
 
 def _certificate(facts: Facts, missing: frozenset[str]) -> Iterator[Finding]:
     for path in (path for path in facts.files if path.endswith("/tls/certificate.pem")):
-        if _differs(facts.record.files.get(path, ""), facts.files[path]):
+        recorded, actual = facts.record.files.get(path, ""), facts.files[path]
+        if recorded and actual and recorded != actual:
             yield Finding("edited", path, "it is another certificate than fab setup put there")
     for path in missing:
         if path.endswith("/tls/certificate.pem") and facts.record.files.get(path):
             yield Finding("missing", path, "it is not there any more")
-
-
-def _differs(recorded: str, actual: str) -> bool:
-    """Return True if both digests are known and differ."""
-    return bool(recorded and actual and recorded != actual)
 
 
 def _content(facts: Facts, path: str) -> bytes | None:

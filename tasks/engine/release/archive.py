@@ -57,11 +57,6 @@ class Tree(NamedTuple):
 
     entries: tuple[Entry, ...]
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files together."""
-        return sum(entry.size for entry in self.entries)
-
 
 def collect(root: Path) -> Tree:
     """Return the files of `root/service`; UsageError names every one that cannot go into a release."""

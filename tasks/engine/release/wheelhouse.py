@@ -33,11 +33,6 @@ class Wheelhouse(NamedTuple):
     digest: str
     wheels: tuple[Wheel, ...]
 
-    @property
-    def size(self) -> int:
-        """Bytes of all wheels together."""
-        return sum(wheel.size for wheel in self.wheels)
-
 
 class _Order(NamedTuple):
     """The inputs of one fetch: the lock to name in errors, the target, the cache, and the function for progress."""

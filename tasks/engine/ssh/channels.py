@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tasks.engine.parallel import run_in_thread
-from tasks.engine.ssh.connection import LINK_SECONDS, connect
+from tasks.engine.ssh.byte_stream import LINK_SECONDS
+from tasks.engine.ssh.connection import connect
 from tasks.engine.ssh.ssh_config import Endpoint, Options
 
 

@@ -19,8 +19,7 @@ from tasks.engine import plain_file
 from tasks.engine.config.inventory import Host
 from tasks.engine.errors import Unreachable
 from tasks.engine.ssh import auth, byte_stream, connect_errors, host_keys
-from tasks.engine.ssh.byte_stream import LINK_SECONDS as LINK_SECONDS
-from tasks.engine.ssh.byte_stream import Wire
+from tasks.engine.ssh.byte_stream import LINK_SECONDS, Wire
 from tasks.engine.ssh.host_keys import Trust
 from tasks.engine.ssh.ssh_config import Endpoint, Options, before, resolve
 

@@ -36,7 +36,7 @@ def flaw(kind: str, blob: bytes, name: str, authorities: Collection[bytes], now:
         return "it is a person's, not a host's"
     if shown.critical_options:
         return f"it has options that are not known here: {b', '.join(shown.critical_options).decode(errors='replace')}"
-    if not any(_fits(principal.decode("utf-8", "replace"), name) for principal in shown.valid_principals):
+    if not any(fits(principal.decode("utf-8", "replace"), name) for principal in shown.valid_principals):
         names = b", ".join(shown.valid_principals).decode("utf-8", "replace")
         return f"it is for {names or 'no host'}, not for {name}"
     if now < shown.valid_after:
@@ -61,10 +61,10 @@ def _signed_with_sha1(shown: SSHCertificate, blob: bytes) -> bool:
     return isinstance(signer, RSAPublicKey) and blob[: -(4 + -(-signer.key_size // 8))].endswith(b"ssh-rsa")
 
 
-def _fits(principal: str, name: str) -> bool:
-    """Match with `*` and `?`, as OpenSSH matches host names."""
-    pattern = re.escape(principal.lower()).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(pattern, name.lower(), re.DOTALL) is not None
+def fits(pattern: str, name: str) -> bool:
+    """Match a pattern with `*` and `?`, as OpenSSH matches host names."""
+    plain = re.escape(pattern.lower()).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(plain, name.lower(), re.DOTALL) is not None
 
 
 def _date(seconds: int) -> str:

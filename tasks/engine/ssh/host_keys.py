@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -108,8 +107,7 @@ def _names(patterns: Iterable[str], name: str) -> bool:
         if pattern.startswith("|1|"):
             fits = HostKeys.hash_host(name, pattern) == pattern
         else:
-            plain = re.escape(pattern.removeprefix("!").lower()).replace(r"\*", ".*").replace(r"\?", ".")
-            fits = re.fullmatch(plain, name.lower()) is not None
+            fits = host_certificates.fits(pattern.removeprefix("!"), name)
         if fits and pattern.startswith("!"):
             return False
         matched = matched or fits

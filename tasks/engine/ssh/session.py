@@ -7,12 +7,12 @@ the command line is the same for any login shell (sh, fish, csh), has no length 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.engine import quote
 from tasks.engine.errors import LoopError
 from tasks.engine.host import host_program
-from tasks.engine.host.protocol import Output, Report, Transcript
+from tasks.engine.host.protocol import Output, Report
 
 if TYPE_CHECKING:
     from tasks.engine.host.steps import HostStep
@@ -40,14 +40,6 @@ class LinkLost(LoopError):
     """The connection ended before the step did: its effects are unknown until the facts are read again."""
 
     code = "link-lost"
-
-
-class Session(Protocol):
-    """A way to run steps on one host."""
-
-    def execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        """Run the step to its end and return its transcript; LinkLost if the end was not seen."""
-        ...
 
 
 def command(become: tuple[str, ...] = ()) -> str:

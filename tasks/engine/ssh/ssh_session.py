@@ -14,8 +14,8 @@ from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Reader, Transcript
 from tasks.engine.ssh import channels, connect_errors
+from tasks.engine.ssh.byte_stream import LINK_SECONDS
 from tasks.engine.ssh.channels import Begun
-from tasks.engine.ssh.connection import LINK_SECONDS
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 from tasks.engine.ssh.ssh_config import Options, resolve
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tasks.engine.ssh import channels
+from tasks.engine.ssh.byte_stream import LINK_SECONDS
 from tasks.engine.ssh.channels import Begun
-from tasks.engine.ssh.connection import LINK_SECONDS
 from tests.support.clone import Clone, make, quicken
 from tests.support.front_door import release_of
 from tests.support.hosts import Hosts, MakeHosts
