@@ -113,7 +113,7 @@ def members_of(
             project.service_of(host),
             run._replace(failpoint=failpoints.setting(os.environ, host.name)),
             options,
-            user or host.user,
+            user,
             opening=(pending or {}).get(host.name),
             began=_BEGAN,
         )

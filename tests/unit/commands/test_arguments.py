@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tasks import deploy, executor, runner
+from tasks.engine.config.inventory import Host
+from tasks.engine.config.nodes import Place
+from tasks.engine.config.selection import Selection
+from tasks.engine.config.service import Service
 from tasks.engine.deploy import rollback
 from tasks.engine.diagnose import doctor
 from tasks.engine.errors import LoopError
@@ -133,6 +138,17 @@ def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dr
     asked = executor.Invocation(None, dry, (), None, 10, None, "")
     runner.open_fleet(SimpleNamespace(config={"loop_invocation": asked}), changing="stop", early=True)
     assert knocked == pending
+
+
+@pytest.mark.parametrize("named", [None, "root"])
+def test_only_an_account_of_the_command_line_counts_as_named_for_it(named: str | None) -> None:
+    """Once: a host with `user:` in hosts.yaml was sent the program for each step, in place of running its copy."""
+    options = executor.Invocation(None, False, (), None, 10, None, "")
+    chosen = Host("h", "h", None, "deploy", (), None, None, None, None, Path("f"), Place("f", 1, 1, ""))
+    project = SimpleNamespace(service_of=lambda _: Service("myapp", "app:app"))
+    context = SimpleNamespace(config={"loop_invocation": options})
+    (one,) = runner.members_of(context, cast("Any", project), Selection((chosen,), None), named)
+    assert one.user == named
 
 
 def test_verbs_that_go_over_a_fleet_have_the_same_options_and_say_what_each_means() -> None:
