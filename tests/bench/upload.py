@@ -13,6 +13,7 @@ from statistics import median
 from tasks.engine.config import inventory
 from tasks.engine.config.service import Service
 from tasks.engine.host import payload, steps
+from tasks.engine.host.payload import Delivery
 from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import Staging
 from tasks.engine.release.archive import Tree
@@ -63,11 +64,10 @@ def measure(
 def ours(host: inventory.Host, wheel: Wheel) -> None:
     """Connect, and stage until all has been received: the rest of a stage does not count."""
     release = Release("b" * 12, Tree(()), Lock(()), None, ())
-    sent = payload.staging(
-        release, {}, Wheelhouse("d" * 64, (wheel,)), {}, _SERVICE,
-        same=frozenset(), wheels_there=frozenset(), venv_there=True,
-    )  # fmt: skip
-    script = steps.stage(_SERVICE, Staging(release.id, "1" * 16, "python3", None, False, {}))
+    staging = Staging(release.id, "1" * 16, "python3", None, False, {})
+    delivery = Delivery(staging, {}, Wheelhouse("d" * 64, (wheel,)), frozenset(), (), frozenset(), True)
+    sent = payload.staging(release, delivery, {}, _SERVICE)
+    script = steps.stage(_SERVICE, staging)
     # The host's program goes along: no run has left it there.
     script = script._replace(place="")
     session = SshSession(host, Options())

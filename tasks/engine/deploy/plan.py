@@ -10,6 +10,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, launchers, layout, steps, system_files
 from tasks.engine.host.facts import Facts
+from tasks.engine.host.payload import Delivery
 from tasks.engine.host.steps import Activation, Consent, HostStep, Installation, Staging
 from tasks.engine.host.system_files import HostFile
 from tasks.engine.release import archive
@@ -67,22 +68,6 @@ class Setup(NamedTuple):
         """Return the step that does it on the host."""
         parts = Installation(self.account, self.packages, self.files, self.origin, self.consent)
         return steps.setup(service, parts)
-
-
-class Delivery(NamedTuple):
-    """The contents that a host gets.
-
-    same: paths that the host links from its committed release
-    wheels_there, venv_there: present on the host
-    """
-
-    staging: Staging
-    launchers: dict[str, str]
-    wheelhouse: Wheelhouse
-    same: frozenset[str]
-    changed: tuple[str, ...]
-    wheels_there: frozenset[str]
-    venv_there: bool
 
 
 class HostPlan(NamedTuple):
@@ -291,7 +276,7 @@ def resend(plan: HostPlan, lacks: frozenset[str] = frozenset()) -> HostPlan:
 def as_dict(plan: HostPlan) -> dict[str, Any]:
     """Return the plan as data, for `fab plan --json`."""
     delivery = plan.delivery
-    missing = [wheel.filename for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
+    missing = [wheel.filename for wheel in delivery.wheels]
     return {
         "host": plan.host,
         "from": plan.activation.served,

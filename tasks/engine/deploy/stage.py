@@ -153,17 +153,8 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         "python": delivery.staging.python,
         "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
     }
-    sent = payload.staging(
-        made,
-        delivery.launchers,
-        delivery.wheelhouse,
-        record,
-        planned.service,
-        same=delivery.same,
-        wheels_there=delivery.wheels_there,
-        venv_there=delivery.venv_there,
-    )
-    wheels = [wheel.size for wheel in delivery.wheelhouse.wheels if wheel.filename not in delivery.wheels_there]
+    sent = payload.staging(made, delivery, record, planned.service)
+    wheels = [wheel.size for wheel in delivery.wheels]
     files = [entry.size for entry in made.tree.entries if entry.path not in delivery.same]
     plural = "" if len(wheels) == 1 else "s"
     wheels_text = f", {len(wheels)} wheel{plural} of {sum(wheels) / 1e6:.1f} MB" if wheels else ""

@@ -7,10 +7,10 @@ import io
 import json
 import ssl
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.engine import plain_file
 from tasks.engine.errors import LoopError, UsageError
@@ -21,6 +21,7 @@ from tasks.engine.release import archive
 if TYPE_CHECKING:
     from tasks.engine.config.sections import Tls
     from tasks.engine.config.service import Service
+    from tasks.engine.host.steps import Staging
     from tasks.engine.host.system_files import HostFile
     from tasks.engine.release.build import Release
     from tasks.engine.release.wheel_cache import Wheel
@@ -32,45 +33,52 @@ _PIECE = 128 * 1024
 """Bytes of a wheel in memory at a time."""
 
 
-def staging(
-    release: Release,
-    launchers: Mapping[str, str],
-    wheelhouse: Wheelhouse,
-    record: Mapping[str, object],
-    service: Service,
-    *,
-    same: frozenset[str],
-    wheels_there: frozenset[str],
-    venv_there: bool,
-) -> Iterator[bytes]:
-    """Yield the payload of a stage: the wheels that the host lacks, then a tar.
+class Delivery(NamedTuple):
+    """The contents that a host gets.
 
-    same: paths that the host links from an earlier release.
+    same: paths that the host links from its committed release; changed: the other paths of the release
+    wheels_there, venv_there: present on the host
     """
-    extra = {f"run/{name}": text.encode() for name, text in launchers.items()}
-    extra["LAUNCHERS"] = listed(launchers)
+
+    staging: Staging
+    launchers: Mapping[str, str]
+    wheelhouse: Wheelhouse
+    same: frozenset[str]
+    changed: tuple[str, ...]
+    wheels_there: frozenset[str]
+    venv_there: bool
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """The wheels that the host lacks."""
+        return tuple(wheel for wheel in self.wheelhouse.wheels if wheel.filename not in self.wheels_there)
+
+
+def staging(release: Release, delivery: Delivery, record: Mapping[str, object], service: Service) -> Iterator[bytes]:
+    """Yield the payload of a stage: the wheels that the host lacks, then a tar."""
+    extra = {f"run/{name}": text.encode() for name, text in delivery.launchers.items()}
+    extra["LAUNCHERS"] = listed(delivery.launchers)
     extra["health"] = f"{service.health.path}\n{service.health.status}\n".encode()
     extra["MANIFEST"] = archive.manifest(release.tree.entries)
-    if same:
+    if delivery.same:
         # A linked file has the mode of the release that it comes from.
         executable = sorted(entry.path for entry in release.tree.entries if entry.executable)
         extra["EXECUTABLE"] = "".join(f"{path}\n" for path in executable).encode()
-    extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in wheelhouse.wheels).encode()
+    extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in delivery.wheelhouse.wheels).encode()
     extra["release.json"] = json.dumps(record, sort_keys=True).encode() + b"\n"
-    if not venv_there:
+    if not delivery.venv_there:
         extra["tool/installer.zip"] = _installer()
         extra["tool/build_venv.py"] = templates.text("build_venv.py").encode()
-    entries = [entry._replace(path=f"code/{entry.path}") for entry in release.tree.entries if entry.path not in same]
-    yield from _sent([wheel for wheel in wheelhouse.wheels if wheel.filename not in wheels_there])
-    yield from archive.pack(entries, extra)
+    sent = [entry for entry in release.tree.entries if entry.path not in delivery.same]
+    yield from _sent(delivery.wheels)
+    yield from archive.pack([entry._replace(path=f"code/{entry.path}") for entry in sent], extra)
 
 
-def _sent(wheels: Iterable[Wheel]) -> Iterator[bytes]:
+def _sent(wheels: Sequence[Wheel]) -> Iterator[bytes]:
     """Yield a line with size, digest and name of each wheel, an empty line, then the wheels one after the other.
 
     They come before the tar, and one by one, so that after a lost link the host keeps those that have arrived.
     """
-    wheels = tuple(wheels)
     yield "".join(f"{wheel.size} {wheel.sha256} {wheel.filename}\n" for wheel in wheels).encode() + b"\n"
     for wheel in wheels:
         yield from _content(wheel)

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ from tasks.engine.config.sections import Gateway, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import payload, system_files
+from tasks.engine.host.payload import Delivery
+from tasks.engine.host.steps import Staging
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive
 from tasks.engine.release.archive import Entry, Tree
@@ -72,10 +75,14 @@ def wheels(tmp_path: Path) -> Wheelhouse:
     return Wheelhouse("d" * 64, (Wheel(path.name, path, sha256(data).hexdigest(), len(data)),))
 
 
-def staged(release: Release, wheels: Wheelhouse, **there: object) -> dict[str, tuple[int, bytes]]:
-    what = {"same": frozenset(), "wheels_there": frozenset(), "venv_there": False, **there}
-    service = Service("myapp", "app:app")
-    return unpacked(payload.staging(release, {"web": "#!/bin/sh\n"}, wheels, {"id": release.id}, service, **what), True)  # type: ignore[arg-type]
+def stage(release: Release, wheels: Wheelhouse, **there: Any) -> list[bytes]:
+    step = Staging(release.id, "1" * 16, "python3", None, False, {})
+    delivery = Delivery(step, {"web": "#!/bin/sh\n"}, wheels, frozenset(), (), frozenset(), False)._replace(**there)
+    return list(payload.staging(release, delivery, {"id": release.id}, Service("myapp", "app:app")))
+
+
+def staged(release: Release, wheels: Wheelhouse, **there: Any) -> dict[str, tuple[int, bytes]]:
+    return unpacked(stage(release, wheels, **there), True)
 
 
 def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheelhouse) -> None:
@@ -104,16 +111,13 @@ def test_one_edited_line_of_a_large_service_is_one_file_and_the_manifest(wheels:
     edited = Entry("app.py", tmp_path / "app.py", False, 8, sha256(b"app = 2\n").hexdigest())
     others = [Entry(f"static/{n}.png", tmp_path / "none", False, 10_000, f"{n:064x}") for n in range(5000)]
     release = Release("b" * 12, Tree((edited, *others)), Lock(()), None, ())
-    same, lacks = frozenset(entry.path for entry in others), {"wheels_there": there, "venv_there": True}
-    service = Service("myapp", "app:app")
-    sent = payload.staging(release, {"web": ""}, wheels, {}, service, same=same, **lacks)  # type: ignore[arg-type]
+    same = frozenset(entry.path for entry in others)
+    sent = stage(release, wheels, same=same, wheels_there=there, venv_there=True)
     assert sum(map(len, sent)) < len(archive.manifest(release.tree.entries)) + 20_000
 
 
 def test_the_same_release_is_the_same_bytes(release: Release, wheels: Wheelhouse) -> None:
-    lacks = {"same": frozenset(), "wheels_there": frozenset(), "venv_there": False}
-    service = Service("myapp", "app:app")
-    both = [b"".join(payload.staging(release, {}, wheels, {}, service, **lacks)) for _ in range(2)]  # type: ignore[arg-type]
+    both = [b"".join(stage(release, wheels)) for _ in range(2)]
     assert both[0] == both[1]
 
 
