@@ -133,7 +133,7 @@ def doctor(c: Any, json: bool = False) -> None:
     writer = output.out()
     if json:
         output.document({"hosts": [
-            {"host": name, "findings": [finding.as_dict() for finding in findings]} for name, findings in hosts.items()
+            {"host": name, "findings": [finding._asdict() for finding in findings]} for name, findings in hosts.items()
         ], "errors": runner.errors(members)})  # fmt: skip
     else:
         for name, findings in hosts.items():

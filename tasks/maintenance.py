@@ -55,11 +55,9 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from datetime import datetime, timezone
 
     from tasks.engine.host import maintenance as pages
-    from tasks.engine.host import payload, questions, steps
+    from tasks.engine.host import payload, steps
 
-    facts = member.ask(questions.state())
-    member.accept(facts)
-    member.act_as(facts.account or member.login)
+    member.act_for_service()
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
     member.perform(steps.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
     if turn == "on":

@@ -33,9 +33,7 @@ def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> Non
 
 def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     """Drain and stop the service; `disable` keeps a boot from starting it."""
-    facts = member.ask(questions.state())
-    member.accept(facts)
-    member.act_as(facts.account or member.login)
+    facts = member.act_for_service()
     member.perform(steps.stop(member.service, disable=disable), emit)
     text = "a boot starts it again" if not disable else "a boot does not start it either"
     member.finish(emit, "stopped", text, maintenance.warn(facts))
@@ -43,9 +41,7 @@ def stop(member: Member, emit: Emit, *, disable: bool) -> None:
 
 def start(member: Member, emit: Emit) -> None:
     """Start the committed release and wait for its health check."""
-    facts = member.ask(questions.state())
-    member.accept(facts)
-    member.act_as(facts.account or member.login)
+    facts = member.act_for_service()
     member.perform(steps.start(member.service), emit)
     member.finish(emit, "started", f"release {facts.current}", maintenance.warn(facts), release=facts.current)
 

@@ -28,10 +28,6 @@ class Finding(NamedTuple):
     text: str
     mend: str
 
-    def as_dict(self) -> dict[str, object]:
-        """Return plain data for JSON."""
-        return self._asdict()
-
 
 def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     """Return all findings of one host."""
@@ -62,7 +58,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
 
 def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
     name, service = member.host.name, member.service
-    results = {unit: status.job_result(facts, unit) for unit in status.job_units(service)}
+    results = {unit: status.job_result(facts, unit) for unit in layout.jobs(service)}
     for unit, why in status.failed_jobs(results).items():
         process = unit.removeprefix(f"{service.name}-").removesuffix(".service")
         mend = f"fab logs -H {name} --process {process} -n 50"

@@ -55,15 +55,9 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "disk_free_bytes": survey.free_bytes,
         "certificate_days": _days_left(facts),
         "processes": dict(facts.state.processes),
-        "jobs": {unit: job_result(facts, unit) for unit in job_units(service)},
+        "jobs": {unit: job_result(facts, unit) for unit in layout.jobs(service)},
         "last_action": last.as_dict() if last else None,
     }
-
-
-def job_units(service: Service) -> tuple[str, ...]:
-    """Return the units that timers start."""
-    units = layout.processes(service)
-    return tuple(unit.removesuffix("timer") + "service" for unit in units if unit.endswith(".timer"))
 
 
 def job_result(facts: Facts, unit: str) -> dict[str, Any]:

@@ -103,6 +103,13 @@ class Member:
                 code="outdated",
             )
 
+    def act_for_service(self) -> Facts:
+        """Run further scripts as the deploy account; return the state of the service."""
+        facts = self.ask(questions.state())
+        self.accept(facts)
+        self.act_as(facts.account or self.login)
+        return facts
+
     def act_as(self, account: str) -> None:
         """Run further steps as the deploy account: root changes to it; any other account is an error."""
         session = self.connect()

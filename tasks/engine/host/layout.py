@@ -81,8 +81,7 @@ def stopped(service: Service) -> tuple[str, ...]:
 def units(service: Service) -> tuple[str, ...]:
     """Return every unit of the service that a drop-in could change, instances included."""
     hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
-    jobs = tuple(unit.removesuffix(".timer") + ".service" for unit in processes(service) if unit.endswith(".timer"))
-    return (*stopped(service), *switchers(service), *hooks, *jobs)
+    return (*stopped(service), *switchers(service), *hooks, *jobs(service))
 
 
 def companions(service: Service) -> tuple[str, ...]:
@@ -93,6 +92,11 @@ def companions(service: Service) -> tuple[str, ...]:
 def timers(service: Service) -> tuple[str, ...]:
     """Return the timers, which start the jobs."""
     return tuple(unit for unit in processes(service) if unit.endswith(".timer"))
+
+
+def jobs(service: Service) -> tuple[str, ...]:
+    """Return the units that timers start."""
+    return tuple(unit.removesuffix("timer") + "service" for unit in timers(service))
 
 
 def start_timeout(service: Service) -> int:

@@ -226,7 +226,6 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "diagnose.status.describe": stood,
     "diagnose.status.failed_jobs": stood,
     "diagnose.status.job_result": stood,
-    "diagnose.status.job_units": stood,
     "diagnose.status.mark_differing": stood,
     "diagnose.status.notes": stood,
     "diagnose.status.releases": lambda said: status.releases(facts_of(said)),
