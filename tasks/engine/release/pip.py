@@ -62,7 +62,8 @@ def build(requirement: LockedRequirement, into: Path) -> Outcome:
 def _run(verb: str, requirements: Iterable[LockedRequirement], options: list[str], into: Path) -> Outcome:
     """Run pip, and let it accept only files with the hashes of the lock."""
     wanted = into / "wanted.txt"
-    wanted.write_text("".join(f"{_with_hashes(item)}\n" for item in requirements), encoding="utf-8")
+    lines = [" ".join([str(item), *(f"--hash=sha256:{one}" for one in item.hashes)]) for item in requirements]
+    wanted.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     command = [sys.executable, "-m", "pip", verb, "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     command += ["--no-deps", "--require-hashes", "--requirement", str(wanted), *options]
     # pip downloads and builds below this directory, where its progress can be measured.
@@ -71,8 +72,8 @@ def _run(verb: str, requirements: Iterable[LockedRequirement], options: list[str
     with tempfile.TemporaryFile() as said:
         late = _watched(command, environment, into, said)
         said.seek(0)
-        lines = said.read()[-_KEPT:].decode(errors="replace").strip().splitlines()
-    return Outcome(late is None, tuple(lines[-10:]), late or "")
+        printed = said.read()[-_KEPT:].decode(errors="replace").strip().splitlines()
+    return Outcome(late is None, tuple(printed[-10:]), late or "")
 
 
 def _watched(command: list[str], environment: Mapping[str, str], into: Path, said: IO[bytes]) -> str | None:
@@ -115,7 +116,3 @@ def _arrived(folder: Path) -> tuple[int, int]:
                 size += os.lstat(f"{place}/{name}").st_size
             number += 1
     return number, size
-
-
-def _with_hashes(requirement: LockedRequirement) -> str:
-    return " ".join([str(requirement), *(f"--hash=sha256:{digest}" for digest in requirement.hashes)])

@@ -130,13 +130,10 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
             message = f"no wheel of {wanted} for {order.target} could be fetched, or built from source"
             raise _absent(order, wanted, message, (*failed.lines[-3:], *outcome.lines))
         _, _, _, tags = parse_wheel_filename(file.name)
-        if not any(str(tag) in {f"py{order.target.minor[0]}-none-any", _own_tag(order.target)} for tag in tags):
-            raise UsageError(
-                f"{wanted} has no wheel for {order.target}, and its source builds only into {file.name}",
-                where=_place(order, wanted),
-                next="pin a version that has a wheel for this target, or another package, in service/requirements.in, "
-                "then: fab lock",
-            )
+        pure = {f"py{digits}-none-any" for digits in (order.target.minor[0], order.target.minor.replace(".", ""))}
+        if pure.isdisjoint(map(str, tags)):
+            told = f"{wanted} has no wheel for {order.target}, and its source builds only into {file.name}"
+            raise _unfit(order, wanted, told)
         return _keep(order, wanted, file)
 
 
@@ -161,11 +158,6 @@ def _silent(order: _Order, wanted: Sequence[LockedRequirement], outcome: pip.Out
         code="index",
         detail=outcome.lines,
     )
-
-
-def _own_tag(target: Target) -> str:
-    """Return the tag of a pure wheel for this one Python, such as py311-none-any."""
-    return f"py{target.minor.replace('.', '')}-none-any"
 
 
 def _find(folder: Path, wanted: LockedRequirement) -> Path | None:
