@@ -55,7 +55,9 @@ class Clone:
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Begin `fab WORDS` without waiting for it."""
-        inherited = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
+        # Each terminal has a size of its own; pytest-xdist sets these two for all.
+        left_out = {"SSH_AUTH_SOCK", "LINES", "COLUMNS"}
+        inherited = {key: value for key, value in os.environ.items() if key not in left_out}
         environment = {**inherited, "HOME": str(self.root.parent / "home"), **self.environment}
         # Wheels fetched by earlier tests are as good as new ones.
         environment.setdefault("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))

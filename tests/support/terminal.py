@@ -83,9 +83,13 @@ def watched(clone: Clone, rows: int = 24, columns: int = 80) -> Iterator[Watched
         os.close(theirs)
         try:
             yield terminal
-        finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 130
+        except BaseException:
+            # It may be writing to the terminal, which nothing reads any more.
+            process.kill()
+            raise
+        finally:
             os.close(ours)
     assert "Traceback" not in terminal.shown
 
