@@ -51,8 +51,9 @@ def children(pid: int) -> list[int]:
 
 
 def test_it_gets_time_to_come_to_its_end(host: SimulatedHost) -> None:
-    with holder(host, seconds=2) as process:
-        assert host.execute(DEPLOY) == 0, host.transcript
+    with holder(host, seconds=60) as process:
+        (sleeping,) = children(process.pid)
+        assert host.execute(DEPLOY, at="wait", do=lambda: os.kill(sleeping, signal.SIGTERM)) == 0, host.transcript
         assert process.wait() == 0
     assert (host.serves(), host.running()) == (NEW, {"green"})
     assert "wait a run whose controller is gone comes to its end" in host.transcript.all("step")
