@@ -11,20 +11,32 @@ import pytest
 from hypothesis import settings
 
 from tests.support.clone import clone
+from tests.support.forked_fab import fab_server, forked_fab
 from tests.support.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox, shire
 
 pytest_plugins = ["tests.promises.plugin"]
-__all__ = ["clone", "host", "hosts", "inventory", "module_hosts", "one_host", "sandbox", "shire"]
+__all__ = [
+    "clone",
+    "fab_server",
+    "forked_fab",
+    "host",
+    "hosts",
+    "inventory",
+    "module_hosts",
+    "one_host",
+    "sandbox",
+    "shire",
+]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Reset signals that the caller (nohup, a background job) ignores, so that they act as on a terminal.
 
-    With all cases of the promises, try more generated examples, too.
+    A short run tries few generated examples, one with all cases of the promises many.
     """
+    settings.register_profile("part", max_examples=30)
     settings.register_profile("all", max_examples=1000)
-    if config.getoption("promises", "part") == "all":
-        settings.load_profile("all")
+    settings.load_profile(config.getoption("promises", "part"))
     for number, meaning in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, meaning)

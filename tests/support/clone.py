@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import compileall
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -53,8 +55,8 @@ class Clone:
     inventory: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin `fab WORDS` without waiting for it."""
+    def variables(self) -> dict[str, str]:
+        """Return the environment of its `fab`."""
         # Each terminal has a size of its own; pytest-xdist sets these two for all.
         left_out = {"SSH_AUTH_SOCK", "LINES", "COLUMNS"}
         inherited = {key: value for key, value in os.environ.items() if key not in left_out}
@@ -63,8 +65,12 @@ class Clone:
         environment.setdefault("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
         if self.inventory:
             environment["HOSTS"] = str(self.inventory)
+        return environment
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Begin `fab WORDS` without waiting for it."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen([FAB, *words], cwd=self.root, env=environment, text=True, **pipes)
+        return subprocess.Popen([FAB, *words], cwd=self.root, env=self.variables(), text=True, **pipes)
 
     def fab(self, *words: str, timeout: float = 300) -> Ended:
         """Run `fab WORDS` to its end, without a terminal."""
@@ -107,10 +113,20 @@ class Clone:
 
 def make(folder: Path, inventory: Path | None = None) -> Clone:
     """A committed clone below `folder`; its `tasks` are compiled, as after a first run of it."""
-    _compile()
-    root = folder / "clone"
-    root.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", _original(), folder / "clone"], check=True)
     (folder / "home").mkdir(exist_ok=True)
+    return Clone(folder / "clone", inventory)
+
+
+@cache
+def _original() -> Path:
+    """Make and commit the clone that all others of this process are copies of."""
+    _compile()
+    folder = Path(tempfile.mkdtemp(prefix="clone."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    root = folder / "clone"
+    root.mkdir()
     for part in _PARTS:
         source = ROOT / part
         if source.is_dir():
@@ -125,7 +141,7 @@ def make(folder: Path, inventory: Path | None = None) -> Clone:
     git(root, "init", "-q", "-b", "main")
     git(root, "add", "-A")
     git(root, "-c", "user.name=tests", "-c", "user.email=tests@example", "commit", "-q", "-m", "as cloned")
-    return Clone(root, inventory)
+    return root
 
 
 @cache

@@ -27,7 +27,7 @@ ANYTHING = pytest.mark.promise(
     NO_INJECTION, "any text, made up, in every field of service.yaml and hosts.yaml", part=12
 )
 # There are many fields.
-SOME = settings(max_examples=settings().max_examples // 5)
+SOME = settings(max_examples=settings().max_examples // 3)
 # Faults of the file itself, or of this place in it.
 HOST_FIELDS = [name for name in Host.__dataclass_fields__ if name not in {"name", "service", "source", "place"}]
 

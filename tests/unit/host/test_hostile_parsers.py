@@ -405,7 +405,7 @@ def honest(said: Transcript) -> None:
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_parser_answers_or_refuses_whatever_is_said(name: str) -> None:
     @given(said=transcripts())
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=settings().max_examples // 2)
     def fed(said: Transcript) -> None:
         _refused(LoopError, lambda: PARSERS[name](said))
 
