@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 4
+# Compile a test once, not in each process of each run, whatever the caller's environment says.
+export PYTHONDONTWRITEBYTECODE =
 # Three processes for two cores; a module's tests share their hosts, so they stay together (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

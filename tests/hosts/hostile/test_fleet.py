@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 
@@ -93,20 +94,26 @@ def fact(way: str, value: object) -> str:
     return f"FACT {json.dumps([way.split(), value])}"
 
 
-def deploys(count: int) -> list[str]:
-    """Return a history: half deploys of a new release, half rollbacks."""
-    half = count // 2
-    done = [("deploy", number) for number in range(half)] + [("rollback", half - number) for number in range(2, half)]
-    return [
-        report("history", f'{{"action": "{action}", "state": "done", "release": "r{one}"}}') for action, one in done
-    ]
+@dataclass(frozen=True)
+class Deploys:
+    """A history, written when it is read: half deploys of a new release, half rollbacks."""
+
+    count: int
+
+    def __iter__(self) -> Iterator[str]:
+        half = self.count // 2
+        done = [("deploy", number) for number in range(half)] + [
+            ("rollback", half - number) for number in range(2, half)
+        ]
+        for action, one in done:
+            yield report("history", f'{{"action": "{action}", "state": "done", "release": "r{one}"}}')
 
 
-LIES: dict[str, list[str]] = {
+LIES: dict[str, Iterable[str]] = {
     "a drop-in without a directory": [report("drift", "unit myapp@blue.service DropInPaths WORD")],
     "drop-ins by the thousand": [report("drift", "unit myapp@blue.service DropInPaths " + "/x/y/z " * 100_000)],
-    "a history of 250,000 lines": deploys(250_000),
-    "a history of 100,000 lines": deploys(100_000),
+    "a history of 250,000 lines": Deploys(250_000),
+    "a history of 100,000 lines": Deploys(100_000),
     "numbers that are none": [fact(way, -1) for way in ("machine time", "survey uptime", "state probation")],
     "numbers without a measure": [
         fact(way, 2**64 - 1) for way in ("machine time", "survey uptime", "state probation", "survey free_bytes")
