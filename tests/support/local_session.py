@@ -6,13 +6,22 @@ import os
 import secrets
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import IO, NamedTuple
 
 from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Reader, Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
+
+
+class Started(NamedTuple):
+    """A process of this machine. wait: returns its exit status, or minus its signal."""
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    wait: Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -31,30 +40,40 @@ class LocalShell:
         """See `Session`."""
         nonce = secrets.token_hex(8)
         reader, transcript = Reader(nonce), Transcript()
-        with subprocess.Popen(
+        process = self.start()
+        feeder = threading.Thread(
+            target=_feed, args=(process.stdin, self._stream(step._replace(place=""), run, nonce, payload))
+        )
+        feeder.start()
+        try:
+            while data := os.read(process.stdout.fileno(), 65536):
+                for item in reader.feed(data):
+                    transcript.add(item)
+                    sink(item)
+        finally:
+            process.stdout.close()
+            feeder.join()
+            status = process.wait()
+        for item in reader.close():
+            transcript.add(item)
+            sink(item)
+        if status < 0:
+            raise LinkLost(f"the local shell was ended by signal {-status}", detail=tuple(transcript.tail))
+        transcript.exit = status
+        return transcript
+
+    def start(self) -> Started:
+        """Start the shell."""
+        process = subprocess.Popen(
             [self.shell, "-c", command(self.become)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=self.environment,
-        ) as process:
-            feeder = threading.Thread(
-                target=_feed, args=(process, self._stream(step._replace(place=""), run, nonce, payload))
-            )
-            feeder.start()
-            assert process.stdout is not None
-            while data := os.read(process.stdout.fileno(), 65536):
-                for item in reader.feed(data):
-                    transcript.add(item)
-                    sink(item)
-            feeder.join()
-        for item in reader.close():
-            transcript.add(item)
-            sink(item)
-        if process.returncode < 0:
-            raise LinkLost(f"the local shell was ended by signal {-process.returncode}", detail=tuple(transcript.tail))
-        transcript.exit = process.returncode
-        return transcript
+        )
+        assert process.stdin
+        assert process.stdout
+        return Started(process.stdin, process.stdout, process.wait)
 
     def _stream(self, step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
         launcher, text = self.program or (host_program.LAUNCHER, host_program.text())
@@ -62,10 +81,9 @@ class LocalShell:
         yield from stream(step, run, nonce, payload, text)
 
 
-def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
-    assert process.stdin is not None
+def _feed(stdin: IO[bytes], pieces: Iterable[bytes]) -> None:
     try:
-        with process.stdin as pipe:
+        with stdin as pipe:
             for piece in pieces:
                 pipe.write(piece)
                 # The next report may take a while.

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -28,12 +27,13 @@ import pytest
 
 from tasks.engine.config.sections import Gateway, Health
 from tasks.engine.config.service import Process, Service
-from tasks.engine.host import layout, templates
+from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
 from templates.host.venv import files as venv_files
-from tests.support.local_session import LocalShell
+from tests.support.forks import Forks, status
+from tests.support.local_session import LocalShell, Started
 
 STUBS = Path(__file__).resolve().parent / "stubs"
 SERVICE = Service(
@@ -56,10 +56,34 @@ PLACES = {
     "/etc/{name}/check": "{LAB}/check",
 }
 """The program's paths, each with its replacement here; `simulated_calls` sets LAB."""
-START = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'program', 'exec'))"
-PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-LAUNCHER = f"IFS= read -r place; exec {PYTHON} -I -S -c {shlex.quote(START)}"
-"""The launcher without its search for a Python that can run the program: that takes half the time of a step."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PYTHON = shutil.which("python3", path=PATH) or sys.executable
+BODY = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'program', 'exec'))"
+
+
+@cache
+def forks() -> Forks:
+    """Return the interpreter that all steps of this process are forks of: its start takes most of a step's time."""
+    made = Forks([PYTHON, "-I", "-S"], f"import {', '.join(host_program.NEEDS)}", BODY)
+    atexit.register(made.close)
+    return made
+
+
+class Forked(LocalShell):
+    """A session whose steps are forks."""
+
+    def start(self) -> Started:
+        """Start a step, whose input is what a shell would get."""
+        assert self.environment is not None
+        theirs, stdin = os.pipe()
+        stdout, written = os.pipe()
+        ended = forks().start(["-c"], {**self.environment, "LC_ALL": "C", "PATH": PATH}, [theirs, written, written])
+        os.close(theirs)
+        os.close(written)
+        return Started(os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"), lambda: status(ended))
+
+    def _stream(self, step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+        yield from stream(step, run, nonce, payload, program())
 
 
 @cache
@@ -174,7 +198,10 @@ class SimulatedHost:
         return self.transcript.exit
 
     def _execute(self, step: HostStep, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        local = LocalShell(environment=self._environment, program=(LAUNCHER, program()))
+        # Modules that a fork has already would work without their files.
+        sealed = (self.folder / "sealed").exists()
+        kind = LocalShell if sealed else Forked
+        local = kind(environment=self._environment, program=(host_program.LAUNCHER, program()))
         return local.execute(self.moved(step), RUN._replace(failpoint=self.failpoint), sink, payload)
 
     @property

@@ -1,0 +1,99 @@
+"""Forks of an interpreter that has loaded its modules, for tests that start the same program a thousand times."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# Each fork has a parent of its own, which waits for it: several may run at once.
+_SERVER = """
+import atexit, json, os, socket, sys, threading
+{preload}
+
+def run(asked):
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sys.stdin, sys.stdout, sys.stderr = (open(number, mode) for number, mode in enumerate("rww"))
+    sys.argv = asked["words"]
+    status = 0
+    try:
+        exec({body!r}, {{"__name__": "__main__"}})
+    except SystemExit as ended:
+        status = ended.code or 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+def reap():
+    while waiting and os.waitpid(waiting[0], os.WNOHANG)[0]:
+        del waiting[0]
+
+control = socket.socket(fileno=int(sys.argv[1]))
+waiting = []
+while True:
+    data, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 4)
+    reap()
+    if not data:
+        break
+    waiting.append(os.fork())
+    if not waiting[-1]:
+        control.close()
+        *streams, ended = descriptors
+        child = os.fork()
+        if not child:
+            os.close(ended)
+            for number, descriptor in enumerate(streams):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            run(json.loads(data))
+        for descriptor in streams:
+            os.close(descriptor)
+        os.write(ended, b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os._exit(0)
+    for descriptor in descriptors:
+        os.close(descriptor)
+"""
+
+
+class Forks:
+    """An interpreter, started by `python`, that runs `preload` once and `body` in each fork."""
+
+    def __init__(self, python: Sequence[str], preload: str, body: str) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        server = _SERVER.format(preload=preload, body=body)
+        with theirs:
+            command = [*python, "-c", server, str(theirs.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+
+    def start(
+        self, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int], folder: Path | str = "."
+    ) -> int:
+        """Start a fork with this argv and these three streams; return a pipe from which its exit status is read."""
+        ended, theirs = os.pipe()
+        asked = {"words": words, "environment": dict(environment), "folder": str(Path(folder).absolute())}
+        try:
+            socket.send_fds(self._control, [json.dumps(asked).encode()], [*streams, theirs])
+        finally:
+            os.close(theirs)
+        return ended
+
+    def close(self) -> None:
+        """End the interpreter."""
+        self._control.close()
+        self._process.wait()
+
+
+def status(ended: int) -> int:
+    """Wait for the end of a fork; return its exit status, or minus its signal."""
+    with os.fdopen(ended, "rb") as pipe:
+        return int(pipe.read())
