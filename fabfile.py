@@ -24,6 +24,7 @@ namespace = Collection(
     drift.drift,
     logs.logs,
     logs.execute,
+    logs.run,
     logs.shell,
     lock.lock,
     failpoints.failpoints,

@@ -37,7 +37,7 @@ _PROMPTS = {
 }
 _WEEK = 7 * 86400
 _SECONDS = f"a number of seconds, 1 or more and {_WEEK} at most"
-_NO_DRY = ("lock", "exec", "shell", "sandbox.up", "sandbox.down")
+_NO_DRY = ("lock", "exec", "run", "shell", "sandbox.up", "sandbox.down")
 
 
 CONSENT = {
@@ -67,7 +67,10 @@ def verb(name: str | None = None, **help: str) -> Callable[[_Body], _Body]:  # n
 
 
 class Invocation(NamedTuple):
-    """The command line without the task: -H, --dry, ssh's options, and the words after `--`."""
+    """The command line without the task: -H, --dry, ssh's options, and the words after `--`.
+
+    remainder: those words as shell text
+    """
 
     hosts: str | None
     dry: bool
@@ -76,6 +79,11 @@ class Invocation(NamedTuple):
     connect_timeout: int
     command_timeout: int | None
     remainder: str
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words after `--`."""
+        return tuple(sys.argv[sys.argv.index("--") + 1 :]) if self.remainder else ()
 
     @property
     def options(self) -> Options:

@@ -1,12 +1,16 @@
-"""logs, exec, shell: read the journals, run a command on many hosts, open a terminal on one."""
+"""logs, exec, run, shell: read the journals, run a command on hosts or in a release, open a terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.executor import ended_by_interrupt, invocation, verb
+
+if TYPE_CHECKING:
+    from tasks.engine.fleet.member import Member
+    from tasks.engine.host.steps import Command
 
 
 @verb(
@@ -85,6 +89,68 @@ def execute(c: Any, json: bool = False) -> None:
     if len(answers) == len(members) == 1 and not json:
         sys.exit(min(next(iter(answers.values())).status, 255))
     runner.leave(members, bad=any(answer.status for answer in answers.values()))
+
+
+@verb(
+    process="process whose environment it gets: web, or another of service.yaml",
+    release="release on the host to run it in, in place of the live one",
+)
+def run(c: Any, process: str = "web", release: str = "") -> None:
+    """Run a command as the service, in its sandbox.
+
+    Example: fab run -H shire01 -- flask shell
+    On a terminal the command gets one. It sets the exit status of fab;
+    125: it was not run.
+    """
+    from tasks.engine.errors import LoopError
+    from tasks.engine.fleet import one_off
+    from tasks.engine.host.steps import Command
+    from tasks.engine.report import output
+
+    members: list[Member] = []
+    try:
+        wanted = Command(invocation(c).words, process, release)
+        members = _chosen(c, wanted)
+        if len(members) == 1:
+            terminal = one_off.terminal()
+            show = one_off.passes_on(sys.stdout, sys.stderr, escaped=terminal is None)
+            status = one_off.run(members[0], one_off.Request(wanted, terminal, show))
+        else:
+            status = one_off.run_all(members, wanted)
+    except LoopError as problem:
+        output.error(problem, as_json=False)
+        status = one_off.FAILED
+    for member in members:
+        if member.error:
+            output.error(member.error, as_json=False)
+            status = one_off.FAILED
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A thread may still wait for our standard input.
+    os._exit(status)
+
+
+def _chosen(c: Any, wanted: Command) -> list[Member]:
+    """Return the hosts of `fab run`: the only one there is, or those that -H names."""
+    from tasks import runner
+    from tasks.engine.errors import UsageError
+    from tasks.engine.host.words import is_release
+
+    if not wanted.argv:
+        raise UsageError("there is no command", where="--", next="fab run -H shire01 -- flask shell")
+    if wanted.release and not is_release(wanted.release):
+        raise UsageError(f"{wanted.release!r} is no release", where="--release", next="fab releases lists them")
+    _, members = runner.open_fleet(c)
+    for member in members:
+        names = [process.name for process in member.service.processes]
+        if wanted.process not in names:
+            raise UsageError(f"{member.host.name} has no process {wanted.process!r}", where="--process",
+                             next=f"name one of: {', '.join(names)}")  # fmt: skip
+    if len(members) > 1 and invocation(c).hosts is None:
+        names = [member.host.name for member in members]
+        raise UsageError(f"a command runs on one host, unless -H names more: {', '.join(names)}", where="-H",
+                         next=f"fab run -H {names[0]} -- ...")  # fmt: skip
+    return members
 
 
 @verb()

@@ -24,6 +24,7 @@ STEPS = (
     "hook",
     "activate",
     "guard",
+    "command",
     "stop",
     "start",
     "maintenance",

@@ -38,6 +38,11 @@ class Payload:
         data, self._held = self._held[:size], self._held[size:]
         return data
 
+    @property
+    def waiting(self) -> bool:
+        """True if bytes have been read and not yet returned."""
+        return bool(self._held)
+
     def line(self) -> str:
         """Return the next line, without its end."""
         while b"\n" not in self._held and len(self._held) < _LINE_BYTES:

@@ -114,6 +114,7 @@ class Setup:
         self._load_units()
         old_layout.redirect_former_link(run, self.name, account)
         run.point("setup.listen")
+        self._open_run_socket()
         self._move_listen()
         run.point("setup.gateway")
         self.gateway.start(check.renewed)
@@ -208,6 +209,15 @@ class Setup:
             if loaded != "loaded":
                 raise Refused(f"systemd does not load {unit}: it is {loaded}")
         run.point("setup.enabled")
+
+    def _open_run_socket(self) -> None:
+        """Open the socket of `fab run`; anew if its unit changed, which ends the commands of a former account."""
+        socket = self.step["run_socket"]
+        changed = self.changes.changed(f"/{self.name}-run.so") or self.changes.changed(f"/{self.name}-run@.")
+        if not changed and programs.active(socket):
+            return
+        if not (programs.systemctl("enable", "-q", "--no-reload", socket) and programs.systemctl("restart", socket)):
+            raise Refused(f"systemd does not open {socket}: see systemctl status {socket} on this host")
 
     def _move_listen(self) -> None:
         """Open the listen socket anew if its unit changed: an active one keeps its former address."""

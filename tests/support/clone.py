@@ -69,8 +69,10 @@ class Clone:
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Begin `fab WORDS` without waiting for it."""
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen([FAB, *words], cwd=self.root, env=self.variables(), text=True, **pipes)
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(
+            [FAB, *words], cwd=self.root, env=self.variables(), **{"text": True, **pipes, **options}
+        )
 
     def fab(self, *words: str, timeout: float = 300) -> Ended:
         """Run `fab WORDS` to its end, without a terminal."""

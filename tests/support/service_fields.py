@@ -47,6 +47,11 @@ OTHERS = {
     "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
+    "Process.env": Where(
+        ("processes", "worker", "env", "V"),
+        lambda found: dict(found.processes[1].env)["V"],
+        ("processes.worker.command=x",),
+    ),
     "Process.workers": Where(("processes", "web", "workers"), lambda found: found.processes[0].workers),
     "Process.threads": Where(("processes", "web", "threads"), lambda found: found.processes[0].threads),
     "Listen.address": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),

@@ -10,8 +10,8 @@ from tasks.engine.config.nodes import Mapping, Node
 
 NEEDS = ("host", "network", "jit", "proc", "gpu", "home")
 
-# Setup installs units with the names NAME-probation@, NAME-live@, NAME-boot@, NAME-listen and NAME-hook@.
-_RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook"})
+# Setup installs units with the names NAME-probation@, NAME-live@, NAME-boot@, NAME-listen, NAME-hook@ and NAME-run@.
+_RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook", "run"})
 # The deploy sets these, or they can change which code runs or which socket it serves.
 _RESERVED_VARIABLES = frozenset(
     {"SERVICE", "RELEASE", "HOST", "PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"}
@@ -40,13 +40,14 @@ HEALTH = Health()
 
 class Process(NamedTuple):
     """One unit. `web` has workers and threads. Any other has a command (an argument list in shell quoting, run without
-    a shell), and a timer also has a schedule."""
+    a shell), and a timer also has a schedule. env: its variables beside those of the service, sorted."""
 
     name: str
     command: str | None = None
     schedule: str | None = None
     workers: int = 0
     threads: int = 0
+    env: tuple[tuple[str, str], ...] = ()
 
 
 WEB = Process("web", workers=2, threads=4)
@@ -119,16 +120,33 @@ def processes(node: Node) -> tuple[Process, ...]:
     return (web, *others)
 
 
+def env(node: Node) -> tuple[tuple[str, str], ...]:
+    """Return the variables sorted by name, so that their order in the file changes nothing."""
+    for name, _, place in schema.named(node):
+        if not formats.VARIABLE.fits(name):
+            message = f"expected {formats.VARIABLE.expected}, found {schema.quoted(name)}"
+            raise schema.refuse(place, message, f"write it like {formats.VARIABLE.example}")
+        if name in _RESERVED_VARIABLES or name.startswith("LD_"):
+            raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
+        if name in _SHELL_VARIABLES or name.startswith("BASH"):
+            raise schema.refuse(place, f"{name} is a variable of the shell's own", "choose another name")
+    return tuple((name, schema.text(value, empty=True)) for name, value in sorted(schema.entries(node).items()))
+
+
+ENV = Reader(env, "a mapping of variables to texts", "{GREETING: hello}")
+_OWN_ENV = Key("env", ENV, (), DEPLOY, "Variables of this process alone; they override those of the service")
 WEB_KEYS = (
     Key("workers", keys.integer(1, 64), WEB.workers, DEPLOY, "Processes of gunicorn", "4"),
     Key("threads", keys.integer(1, 256), WEB.threads, DEPLOY,
         "Requests that each worker handles at once; 1 is gunicorn's sync worker", "1"),
+    _OWN_ENV,
 )  # fmt: skip
 PROCESS_KEYS = (
     Key("command", keys.text(formats.COMMAND), Required('"python -m jobs"'), DEPLOY,
         "An argument list in shell quoting, run without a shell from the release"),
     Key("schedule", keys.text(formats.SCHEDULE), None, SETUP,
         "A timer starts the command at these times; without it, it runs always", '"*-*-* 03:00:00"'),
+    _OWN_ENV,
 )  # fmt: skip
 
 
@@ -198,16 +216,3 @@ def needs(node: Node) -> tuple[str, ...]:
     """Return the needs in the order of NEEDS, so that their order in the file changes nothing."""
     wanted = [schema.choice(item, NEEDS) for item in schema.items(node)]
     return tuple(need for need in NEEDS if need in wanted)
-
-
-def env(node: Node) -> tuple[tuple[str, str], ...]:
-    """Return the variables sorted by name, so that their order in the file changes nothing."""
-    for name, _, place in schema.named(node):
-        if not formats.VARIABLE.fits(name):
-            message = f"expected {formats.VARIABLE.expected}, found {schema.quoted(name)}"
-            raise schema.refuse(place, message, f"write it like {formats.VARIABLE.example}")
-        if name in _RESERVED_VARIABLES or name.startswith("LD_"):
-            raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
-        if name in _SHELL_VARIABLES or name.startswith("BASH"):
-            raise schema.refuse(place, f"{name} is a variable of the shell's own", "choose another name")
-    return tuple((name, schema.text(value, empty=True)) for name, value in sorted(schema.entries(node).items()))

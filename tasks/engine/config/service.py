@@ -77,7 +77,7 @@ KEYS = (
         "The nginx in front of the service; without it, `listen` is needed"),
     Key("needs", Reader(sections.needs, f"a list of {', '.join(sections.NEEDS)}", "[network]"), (), SETUP,
         "What the sandbox opens ([HOST.md](HOST.md#what-needs-opens))"),
-    Key("env", Reader(sections.env, "a mapping of variables to texts", "{GREETING: hello}"), (), DEPLOY,
+    Key("env", sections.ENV, (), DEPLOY,
         "The environment of the service, its processes and `before_activate`. No secrets: this file is in git"),
     Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "", "Commands around an activation"),
     Key("keep", keys.integer(2, 100), _USUAL.keep, RUN, "Releases that stay on the host to roll back to", "10"),

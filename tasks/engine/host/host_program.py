@@ -17,11 +17,11 @@ LACKS = "python"
 """Report of a host without a usable Python; its text lists the unusable ones."""
 
 NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "glob", "grp", "hashlib", "importlib",
-         "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "stat", "struct",
-         "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
+         "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "socket", "stat",
+         "struct", "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
-_LOADED = ("_ctypes", "_hashlib", "_posixsubprocess", "_struct")
+_LOADED = ("_ctypes", "_hashlib", "_posixsubprocess", "_socket", "_struct")
 """Shared libraries that these import: a Python built by hand, or upgraded by half, may lack one or what it links to."""
 
 # Importing all of them would take 25 ms, three times in a first deploy. Looking for the texts takes 2 ms.

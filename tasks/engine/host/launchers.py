@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from packaging.version import Version
 
@@ -17,14 +18,19 @@ GRACE = 2
 
 
 def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
-    """Return process name to text, with `hook` for before_activate. gunicorn: its version in the venv ("27.0.1")."""
+    """Return process name to text, with `hook` for before_activate, and `env.NAME`, which runs its arguments.
+
+    gunicorn: its version in the venv ("27.0.1").
+    """
     home = f"{layout.root(service)}/releases/{release}"
-    texts = {
-        process.name: _text(service, process.name, release, host, _words(service, process, home, gunicorn))
-        for process in service.processes
-    }
+    texts = {}
+    for process in service.processes:
+        where = _Where(service, release, host, process.env)
+        texts[process.name] = _text(where, process.name, _line(_words(service, process, home, gunicorn)))
+        texts[f"env.{process.name}"] = _text(where, f"a command beside {process.name}", '"$@"')
     if service.hooks.before_activate:
-        texts["hook"] = _text(service, "hook", release, host, shlex.split(service.hooks.before_activate))
+        words = shlex.split(service.hooks.before_activate)
+        texts["hook"] = _text(_Where(service, release, host), "hook", _line(words))
     return texts
 
 
@@ -38,11 +44,25 @@ def _words(service: Service, process: Process, home: str, gunicorn: str) -> list
     return _web(service, process, home, gunicorn) if process.command is None else shlex.split(process.command)
 
 
-def _text(service: Service, name: str, release: str, host: str, words: list[str]) -> str:
+class _Where(NamedTuple):
+    """The place that a launcher runs in. env: variables of one process."""
+
+    service: Service
+    release: str
+    host: str
+    env: tuple[tuple[str, str], ...] = ()
+
+
+def _line(words: list[str]) -> str:
+    return " ".join(quote.shell(word) for word in words)
+
+
+def _text(where: _Where, name: str, line: str) -> str:
+    service, release, host, own = where
     home = f"{layout.root(service)}/releases/{release}"
     # Trust proxy headers only from nginx: the proxy of `listen:` passes on whatever its clients send.
     variables = [] if service.nginx else [("TRUSTED_PROXIES", "0")]
-    variables += [*service.env, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
+    variables += [*service.env, *own, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
     variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
     variables += [("PYTHONUNBUFFERED", "1")]
     lines = [
@@ -53,7 +73,7 @@ def _text(service: Service, name: str, release: str, host: str, words: list[str]
         f"exec 7<{quote.shell(home)}",
         "flock -n -s 7",
         *(f"export {key}={quote.shell(value)}" for key, value in variables),
-        "exec " + " ".join(quote.shell(word) for word in words),
+        f"exec {line}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -53,6 +53,11 @@ def switchers(service: Service) -> tuple[str, ...]:
     return (*ways, *(f"{service.name}-boot@{slot}.service" for slot in SLOTS))
 
 
+def run_socket(service: Service) -> str:
+    """Return the unit of the socket that `fab run` connects to, which is there while the service is stopped, too."""
+    return f"{service.name}-run.socket"
+
+
 def guard_file(service: Service) -> str:
     """Return the path of the guard's unit file."""
     return f"/etc/systemd/system/{service.name}-probation@.service"
@@ -81,7 +86,8 @@ def stopped(service: Service) -> tuple[str, ...]:
 def units(service: Service) -> tuple[str, ...]:
     """Return every unit of the service that a drop-in could change, instances included."""
     hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
-    return (*stopped(service), *switchers(service), *hooks, *jobs(service))
+    commands = (run_socket(service), f"{service.name}-run@0.service")
+    return (*stopped(service), *switchers(service), *hooks, *jobs(service), *commands)
 
 
 def companions(service: Service) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "server_name": service.nginx.server_name if service.nginx else "",
         "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),
+        "run_socket": layout.run_socket(service),
         "drain": service.drain,
         "grace": launchers.GRACE,
         "layout": layout.VERSION,
@@ -209,6 +210,29 @@ def hold(service: Service, action: str, release: str, wait: int) -> HostStep:
     """Make the step that holds the run lock as long as bytes come. wait: seconds for another run to end."""
     values: dict[str, object] = {"action": action, "release": release, "wait": wait}
     return _step("hold", service, values, seconds=7 * 86400)
+
+
+class Terminal(NamedTuple):
+    """A terminal of the user's. term: its kind, the variable TERM."""
+
+    term: str
+    rows: int
+    columns: int
+
+
+class Command(NamedTuple):
+    """A command beside a process of a release. release: empty for the one that has the traffic."""
+
+    argv: tuple[str, ...]
+    process: str = "web"
+    release: str = ""
+
+
+def command(service: Service, wanted: Command, terminal: Terminal | None) -> HostStep:
+    """Make the step that runs one command in the place of a release."""
+    term = terminal or Terminal("", 0, 0)
+    values: dict[str, object] = {**wanted._asdict(), **term._asdict()}
+    return _step("command", service, values, seconds=7 * 86400)
 
 
 def stop(service: Service, *, disable: bool) -> HostStep:

@@ -36,6 +36,7 @@ def render(service: Service, traits: HostTraits) -> tuple[HostFile, ...]:
     """Return root's files for a service on a host, sorted by path."""
     units = {f"/etc/systemd/system/{name}": text for name, text in _units(service, traits).items()}
     texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, traits)}
+    texts[f"/etc/{service.name}/run-server"] = templates.text("run_server.py")
     if service.nginx:
         texts[f"/etc/nginx/conf.d/{service.name}.conf"] = _nginx(service, traits)
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
@@ -74,6 +75,8 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         f"{name}-boot@.service": templates.fill("systemd/boot.service", **values),
         f"{name}-hook@.service": templates.fill("systemd/hook.service", **values),
         f"{name}-probation@.service": templates.fill("systemd/probation.service", **values),
+        f"{name}-run@.service": templates.fill("systemd/run.service", **values),
+        layout.run_socket(service): templates.fill("systemd/run.socket", **values),
     }
     for process in layout.extras(service):
         units.update(_process_units(service, process, values))

@@ -28,6 +28,9 @@ STEPS: dict[str, Callable[[Service], HostStep]] = {
     "activate": lambda service: steps.activate(service, Activation("deploy", ID, None)),
     "hold": lambda service: steps.hold(service, "deploy", ID, 5),
     "hook": lambda service: steps.hook(service, ID),
+    "command": lambda service: steps.command(
+        service, steps.Command(("flask", "shell")), steps.Terminal("xterm", 24, 80)
+    ),
     "stop": lambda service: steps.stop(service, disable=True),
     "start": steps.start,
     "maintenance": lambda service: steps.maintenance(service, "on"),

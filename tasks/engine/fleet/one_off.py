@@ -1,0 +1,281 @@
+"""Run one command in the place of the live release: output as it comes, input and terminal passed on, its status."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import signal
+import struct
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from tasks.engine import misread, quote
+from tasks.engine.errors import LoopError
+from tasks.engine.fleet import step_errors
+from tasks.engine.fleet.member import Member
+from tasks.engine.host import host_program, steps
+from tasks.engine.host.protocol import Output, Reader, Report, Transcript
+from tasks.engine.host.steps import Command, HostStep, Terminal
+from tasks.engine.parallel import gather, pool
+from tasks.engine.report import host_names, output
+from tasks.engine.ssh.channels import Begun
+from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
+
+FAILED = 125
+"""Exit status for a failure of our own, as that of env(1) and `docker run`; any other is the command's."""
+
+_BEGIN = 60
+_PIECE = 32 * 1024
+_ENDS = ("exit", "unstarted", "refused", "failed", host_program.LACKS)
+"""Reports after which nothing follows that matters."""
+
+Show = Callable[[str, bytes], None]
+
+
+@dataclass
+class Request:
+    """One command. terminal: give it one of this kind and size.
+
+    show: called with `stdout` or `stderr` and bytes; feeds: pass on our standard input and signals
+    """
+
+    wanted: Command
+    terminal: Terminal | None
+    show: Show
+    feeds: bool = True
+
+
+def run(member: Member, request: Request) -> int:
+    """Run the command on this host; return its exit status. Raises LoopError if there is none."""
+    with misread.as_error_of(member.host.name):
+        return _run(member, request)
+
+
+def _run(member: Member, request: Request) -> int:
+    member.act_for_service()
+    step = steps.command(member.service, request.wanted, request.terminal)
+    session = member.connect()
+    transcript = _attempt(member, session.placed(step), request)
+    if transcript.last(host_program.MISSING) is not None:
+        session.keeps_program = False
+        transcript = _attempt(member, session.placed(step), request)
+    status = transcript.last("exit")
+    if status is not None:
+        return _status(status)
+    if (why := transcript.last("unstarted")) is not None:
+        text = _bytes(why).decode("utf-8", "replace")[:300]
+        raise LoopError(f"the command was not started: {text}", where=member.host.name)
+    if not transcript.reports:
+        raise step_errors.unstarted(transcript, member.host.name, member.login)
+    raise step_errors.explain(step, transcript, member.host.name, member.login)
+
+
+def _attempt(member: Member, step: HostStep, request: Request) -> Transcript:
+    """Send the step, and pass everything on until the host says how the command ended."""
+    session, nonce = member.connect(), secrets.token_hex(8)
+    reader, transcript = Reader(nonce), Transcript()
+    with session.channel(Begun(command(session.become), opening(step)), _BEGIN) as channel:
+        send(channel, stream(step, member.run, nonce, ()))
+        with _passing(channel, request) as begin:
+            while not any(word in transcript.reports for word in (*_ENDS, host_program.MISSING)):
+                data = channel.recv(65536)
+                if not data:
+                    break
+                for item in reader.feed(data):
+                    _take(item, transcript, request.show)
+                if "begun" in transcript.reports:
+                    channel.settimeout(None)
+                    begin()
+    if "begun" in transcript.reports and not any(word in transcript.reports for word in _ENDS):
+        raise LinkLost(
+            "the connection was lost while the command ran; the host ends it", where=member.host.name,
+            next=f"see what is left of it: fab logs -H {member.host.name} -n 20",
+        )  # fmt: skip
+    return transcript
+
+
+def _take(item: Report | Output, transcript: Transcript, show: Show) -> None:
+    """Show a piece of output; keep any other report, of which there are few."""
+    if isinstance(item, Report) and item.word in ("stdout", "stderr"):
+        show(item.word, _bytes(item.text))
+    else:
+        transcript.add(item)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a report without base64: {error}") from None
+
+
+def _status(text: str) -> int:
+    data = _bytes(text)
+    if len(data) != 4:
+        raise ValueError(f"an exit status of {len(data)} bytes")
+    status: int = struct.unpack(">i", data)[0]
+    return status if 0 <= status <= 255 else 255
+
+
+class _Sender:
+    """Sends whole messages: standard input and signals come from different threads."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel, self._lock = channel, threading.Lock()
+
+    def send(self, kind: bytes, data: bytes) -> None:
+        """Send one message; a lost channel is for the reader to find."""
+        with self._lock, suppress(Exception):
+            self._channel.sendall(struct.pack(">cI", kind, len(data)) + data)
+
+    def pass_input(self) -> None:
+        """Send our standard input to its end."""
+        while data := os.read(0, _PIECE):
+            self.send(b"I", data)
+        self.send(b"E", b"")
+
+
+@contextmanager
+def _passing(channel: Any, request: Request) -> Iterator[Callable[[], None]]:
+    """Pass on standard input and signals from the call of what this yields to the end of the block."""
+    sender, begun = _Sender(channel), False
+
+    def begin() -> None:
+        nonlocal begun
+        if begun:
+            return
+        begun = True
+        if request.feeds:
+            threading.Thread(target=sender.pass_input, daemon=True).start()
+        else:
+            sender.send(b"E", b"")
+
+    with _signals(sender, request), _raw(request):
+        yield begin
+
+
+@contextmanager
+def _signals(sender: _Sender, request: Request) -> Iterator[None]:
+    """Send Ctrl-C, SIGTERM and a new size of the terminal to the command; a second signal ends us."""
+    if not request.feeds:
+        yield
+        return
+    told: list[int] = []
+
+    def forward(number: int, _: object) -> None:
+        if told:
+            raise SystemExit(128 + number)
+        told.append(number)
+        # Not from here: the signal may have come while this thread holds the lock.
+        threading.Thread(target=sender.send, args=(b"S", str(int(number)).encode()), daemon=True).start()
+
+    def resize(*_: object) -> None:
+        size = os.get_terminal_size(1)
+        data = struct.pack(">HH", size.lines, size.columns)
+        threading.Thread(target=sender.send, args=(b"W", data), daemon=True).start()
+
+    handlers: dict[int, Any] = {signal.SIGINT: forward, signal.SIGTERM: forward, signal.SIGHUP: forward}
+    if request.terminal:
+        handlers[signal.SIGWINCH] = resize
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _raw(request: Request) -> Iterator[None]:
+    """Let our terminal pass on each key: the terminal of the command interprets it."""
+    if not request.terminal:
+        yield
+        return
+    before = termios.tcgetattr(0)
+    tty.setraw(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def run_all(members: Sequence[Member], wanted: Command) -> int:
+    """Run the command on several hosts at once, without input; print each line with its host.
+
+    Return the highest exit status. A host without one has an error.
+    """
+    names = host_names.padded([member.host.name for member in members], sys.stdout, os.environ)
+    writers, statuses = {"stdout": output.out(), "stderr": output.err()}, []
+
+    def work(member: Member) -> Callable[[Callable[[tuple[str, str, str]], None]], None]:
+        def answer(emit: Callable[[tuple[str, str, str]], None]) -> None:
+            lines = Lines(lambda word, line: emit((member.host.name, word, line)))
+            try:
+                statuses.append(run(member, Request(wanted, None, lines.show, feeds=False)))
+            except LoopError as error:
+                member.error = error
+            finally:
+                lines.close()
+                member.close()
+
+        return answer
+
+    with pool(len(members)) as executor:
+        for host, word, line in gather([work(member) for member in members], executor, lambda item: len(item[2])):
+            writers[word].raw(f"{names[host]}  {quote.terminal(line)}")
+    return max(statuses, default=FAILED)
+
+
+def terminal() -> Terminal | None:
+    """Return our terminal; None unless both standard input and output are one."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    size = os.get_terminal_size(1)
+    return Terminal(os.environ.get("TERM", "dumb"), size.lines, size.columns)
+
+
+def passes_on(stdout: IO[Any], stderr: IO[Any], *, escaped: bool) -> Show:
+    """Return what writes each stream's bytes to ours. escaped: a terminal of ours gets them escaped, line by line."""
+    ours = {"stdout": stdout, "stderr": stderr}
+
+    def show(word: str, data: bytes) -> None:
+        if escaped and ours[word].isatty():
+            lines = data.decode("utf-8", "replace").split("\n")
+            data = "\n".join(map(quote.terminal, lines)).encode()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(ours[word].fileno(), view) :]
+
+    return show
+
+
+@dataclass
+class Lines:
+    """The output of one of several hosts, cut into lines. write: called with a stream and a line."""
+
+    write: Callable[[str, str], None]
+    _held: dict[str, bytes] = field(default_factory=dict)
+
+    def show(self, word: str, data: bytes) -> None:
+        """Write the lines that the data completes; a line of 64 kB is cut there."""
+        *lines, rest = (self._held.get(word, b"") + data).split(b"\n")
+        if len(rest) > 65536:
+            lines, rest = [*lines, rest], b""
+        self._held[word] = rest
+        for line in lines:
+            self.write(word, line.decode("utf-8", "replace"))
+
+    def close(self) -> None:
+        """Write what came without an end of line."""
+        for word, rest in self._held.items():
+            if rest:
+                self.write(word, rest.decode("utf-8", "replace"))
+        self._held.clear()

@@ -1,0 +1,85 @@
+"""Run one command in the place of a release, for `fab run`: pass the controller's messages to run.sock and back.
+
+The server there (`templates/run_server.py`) runs as the service's user, so what it says is as untrusted as the service.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import select
+import socket
+import struct
+
+from . import receive
+from .run import Interrupted, Refused, Run
+
+_REQUEST = ("argv", "process", "release", "term", "rows", "columns")
+_HEAD = struct.Struct(">cI")
+_MOST = 1 << 16
+"""Bytes that a message of the server may have."""
+_WORDS = {b"1": "stdout", b"2": "stderr", b"X": "exit", b"F": "unstarted"}
+
+
+def perform(run: Run) -> None:
+    """Run the step. `steps.command` of the controller documents its keys, run_server.py the messages."""
+    name = run.step["name"]
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.connect(f"/run/{name}/run.sock")
+        except OSError as error:
+            unit = f"{name}-run.socket"
+            raise Refused(
+                f"no command can be run: {error.strerror}; see systemctl status {unit}, and fab setup"
+            ) from error
+        request = json.dumps({key: run.step[key] for key in _REQUEST}).encode()
+        server.sendall(_HEAD.pack(b"R", len(request)) + request)
+        run.report("begun")
+        if not _carry(run, server):
+            raise Refused(f"the command's unit ended without its status: see journalctl -u '{name}-run@*' on this host")
+
+
+def _carry(run: Run, server: socket.socket) -> bool:
+    """Carry messages both ways until the server closes; return whether it has said how the command ended."""
+    payload, held, told = receive.Payload(run), bytearray(), False
+    source, connection = run.payload.fileno(), server.fileno()
+    going = b""
+    server.setblocking(False)
+    while True:
+        run.heed()
+        # A command that reads nothing must still be heard, so never wait for the server to take what is sent.
+        reading = [connection] if going else [source, connection]
+        # What came together with the step waits in `payload`, not in the descriptor.
+        waiting = payload.waiting and not going
+        readable, writable, _ = select.select(reading, [connection] if going else [], [], 0 if waiting else 0.5)
+        if waiting or source in readable:
+            going = payload.read(_MOST)
+            if not going:
+                # The controller is gone: closing the connection ends the command.
+                raise Interrupted
+        if writable:
+            going = going[server.send(going) :]
+        if connection in readable:
+            data = server.recv(_MOST)
+            if not data:
+                return told
+            held += data
+            told = _report(run, held) or told
+
+
+def _report(run: Run, held: bytearray) -> bool:
+    """Report the messages that have arrived whole; return whether the last one ends the command."""
+    told, reports = False, []
+    while len(held) >= _HEAD.size:
+        kind, size = _HEAD.unpack_from(held)
+        if size > _MOST or kind not in _WORDS:
+            raise Refused("the command's unit answers what its server never sends")
+        if len(held) < _HEAD.size + size:
+            break
+        data = bytes(held[_HEAD.size : _HEAD.size + size])
+        del held[: _HEAD.size + size]
+        reports.append((_WORDS[kind], base64.b64encode(data).decode()))
+        told = told or kind in (b"X", b"F")
+    if reports:
+        run.reports(reports)
+    return told
