@@ -1,4 +1,9 @@
-"""End the processes of an account: its own, those of its sub-uids, and those in user namespaces of either."""
+"""End the processes of an account: its own, those of its sub-uids, and those in user namespaces of either.
+
+A look at /proc misses processes that fork and exit all the time. So a child becomes the account and signals every
+process that the account may signal, in one system call, during which no process forks. That includes those in user
+namespaces that the account made. The looks find the rest, and what does not end.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,10 @@ from .run import Refused, Run
 
 SECONDS = 10
 """Seconds that processes may take to end after SIGKILL."""
+_QUIET = 5
+"""Looks in a row that must find no process: one look may miss a process of a sub-uid that forks all the time."""
+_STRIKE_SECONDS = 1
+"""Seconds that a child may take to kill the processes of its uid."""
 _SUBUID = "/etc/subuid"
 _LIMIT = 1 << 20
 _PARENT, _OWNER = 0xB702, 0xB704
@@ -33,17 +42,69 @@ def end(run: Run, uid: int) -> None:
         raise Refused(
             f"{name_of(uid)} would give its own rights away and be ended by it: run this as root or as the new account"
         )
-    deadline, owner = time.monotonic() + SECONDS, _Owner(uid)
-    while pids := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if owner.has(pid)]:
-        if time.monotonic() > deadline:
+    deadline, owner, look = time.monotonic() + SECONDS, _Owner(uid), _Look()
+    uids, quiet = {uid}, 0
+    while quiet < _QUIET:
+        struck = {_strike(each) for each in uids} == {True}
+        found = {pid: owned for pid in look.pids() if (owned := owner.of(pid))}
+        for pid, owned in found.items():
+            uids |= owned
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        quiet = quiet + 1 if struck and not found else 0
+        if not quiet and time.monotonic() > deadline:
             raise Refused(
                 f"processes of {name_of(uid)} do not end, or begin again: lock that account (usermod -L -e 1)"
             )
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         run.heed()
-        time.sleep(0.05)
+        time.sleep(0.02)
+
+
+def _strike(uid: int) -> bool:
+    """Kill every process of a uid at once, by a child with this uid; False if the uid's processes prevented that."""
+    child = os.fork()
+    if child == 0:
+        _strike_and_exit(uid)
+    deadline = time.monotonic() + _STRIKE_SECONDS
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status == 0
+        if time.monotonic() > deadline:
+            # They can stop it: it has their uid.
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+        time.sleep(0.001)
+
+
+def _strike_and_exit(uid: int) -> None:
+    """Signal all processes of the uid but this one, PID 1 and root's. Runs in the child."""
+    status = 1
+    try:
+        os.setgroups([])
+        os.setresuid(uid, uid, uid)
+        # As root it would be every process of the host.
+        if os.geteuid() != 0:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+            status = 0
+    finally:
+        os._exit(status)
+
+
+class _Look:
+    """A look at the processes of this host, which is repeated."""
+
+    def __init__(self) -> None:
+        self._seen = set[int]()
+
+    def pids(self) -> list[int]:
+        """Return all PIDs, the new ones first: a process may end before a look at the others is over."""
+        pids = set(map(int, filter(str.isdigit, os.listdir("/proc"))))
+        ordered = sorted(pids, key=self._seen.__contains__)
+        self._seen = pids
+        return ordered
 
 
 class _Owner:
@@ -56,13 +117,16 @@ class _Owner:
         own = os.stat("/proc/self/ns/user")
         self._space = (own.st_dev, own.st_ino)
 
-    def has(self, pid: int) -> bool:
-        """Return whether a process is the account's, a sub-uid's, or in or below a user namespace that either made."""
-        return any(map(self._is, _uids(pid))) or any(map(self._is, self._makers(pid)))
+    def of(self, pid: int) -> set[int]:
+        """Return those uids of a process, and of the makers of its user namespaces, that are the account's or sub-uids.
+
+        Empty for a process that is not the account's. Never root's uid, whatever /etc/subuid says.
+        """
+        return {uid for uid in (*_uids(pid), *self._makers(pid)) if self._is(uid)}
 
     def _is(self, uid: int) -> bool:
-        if uid == self._uid:
-            return True
+        if uid in {0, self._uid}:
+            return uid != 0
         return any(uid in uids for uids in self._ours) and not any(uid in uids for uids in self._others)
 
     def _makers(self, pid: int) -> Iterator[int]:

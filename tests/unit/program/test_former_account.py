@@ -1,0 +1,85 @@
+"""A former deploy account: the end of its processes."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from templates.host import processes
+from templates.host.run import Run
+
+FORMER = 50_000 + os.getpid() % 10_000
+"""A uid that no account has."""
+# A chain of processes, each of which forks and exits at once; 20 at most. The first one, which is root's, reaps them.
+CHAIN = """
+import ctypes, os, resource, signal, sys, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+ctypes.CDLL(None).prctl(36, 1)
+beat, uid, end = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), int(sys.argv[2]), time.monotonic() + 8
+if os.fork():
+    time.sleep(9)
+    os._exit(0)
+resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))
+os.setgroups([])
+os.setresuid(uid, uid, uid)
+while time.monotonic() < end:
+    os.pwrite(beat, b"%020d" % time.monotonic_ns(), 0)
+    try:
+        if os.fork():
+            os._exit(0)
+    except OSError:
+        time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(("n", "20260101T000000-abc123", "{}", ""), {"name": "myapp"}, io.BytesIO())
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", *arguments])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def beats(path: Path) -> bool:
+    """Report whether the chain that writes to this file goes on."""
+    before = path.read_bytes() if path.exists() else b""
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        if path.exists() and path.read_bytes() not in {b"", before}:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+def test_processes_that_fork_and_exit_all_the_time_are_ended(run: Run, tmp_path: Path) -> None:
+    """Once: a chain of processes had moved on each time that setup looked at one of them, and survived the handover."""
+    sleeps = f"import os, time; os.setresuid(*[{FORMER + 10_000}] * 3); time.sleep(60)"
+    with running(sleeps) as other, running(CHAIN, str(tmp_path / "beat"), str(FORMER)):
+        assert beats(tmp_path / "beat")
+        processes.end(run, FORMER)
+        assert not beats(tmp_path / "beat")
+        assert other.poll() is None
+
+
+def test_a_child_that_the_account_stops_has_not_struck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_strike_and_exit", lambda _: os.kill(os.getpid(), signal.SIGSTOP))
+    began = time.monotonic()
+    assert not processes._strike(FORMER)
+    assert time.monotonic() - began < 20
