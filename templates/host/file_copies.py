@@ -39,6 +39,9 @@ class Copies:
         self._require_room()
         os.mkdir(self._name, 0o700, dir_fd=self._root.descriptor)
         self.folder = self._root.below(self._name)
+        if not _is_roots(self.folder) or self.folder.names():
+            self.folder.__exit__()
+            raise Refused(f"{self.folder.path} was replaced while setup made it: run setup again")
         strip(self.folder.descriptor)
         os.fchmod(self.folder.descriptor, 0o700)
         return self
@@ -117,12 +120,17 @@ def strip(descriptor: int) -> None:
             continue
 
 
+def _is_roots(folder: Folder) -> bool:
+    """Report whether an open directory is root's: the former owner can exchange the names in its own directory."""
+    return os.fstat(folder.descriptor).st_uid == 0
+
+
 def forget(root: Folder) -> None:
     """Remove root's directories of copies that this setup, or a killed one, left."""
     for name in root.names():
         status = root.status(name)
         if name.startswith(PREFIX) and status and stat.S_ISDIR(status.st_mode) and status.st_uid == 0:
             with root.below(name) as left:
-                for file in left.names():
+                for file in left.names() if _is_roots(left) else ():
                     left.remove(file)
             os.rmdir(name, dir_fd=root.descriptor)

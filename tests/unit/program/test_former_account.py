@@ -1,4 +1,4 @@
-"""A former deploy account: the end of its processes."""
+"""A former deploy account: the end of its processes, and a directory that it puts in the place of root's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from templates.host import processes
-from templates.host.run import Run
+from templates.host import file_copies, processes
+from templates.host.file_copies import Copies
+from templates.host.folders import Folder
+from templates.host.run import Refused, Run
 
 FORMER = 50_000 + os.getpid() % 10_000
 """A uid that no account has."""
@@ -83,3 +85,25 @@ def test_a_child_that_the_account_stops_has_not_struck(monkeypatch: pytest.Monke
     began = time.monotonic()
     assert not processes._strike(FORMER)
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="this gives a directory away, which takes root")
+@pytest.mark.parametrize("owner", [FORMER, 0])
+def test_a_directory_that_the_former_account_puts_in_the_place_of_the_copies_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int
+) -> None:
+    """Once: the account exchanged the directory of copies for its own between root's mkdir and open."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    if owner == 0:
+        (theirs / "17").touch()
+    os.chown(theirs, owner, -1)
+
+    def exchanged(name: str, *_: int, **__: int) -> None:
+        theirs.rename(tmp_path / name)
+
+    monkeypatch.setattr(os, "mkdir", exchanged)
+    with Folder.open(str(tmp_path)) as root, pytest.raises(Refused, match="was replaced while setup made it"):
+        Copies(run, root, {}).__enter__()
+    left = tmp_path / f"{file_copies.PREFIX}{run.id}"
+    assert (left.stat().st_uid, len(list(left.iterdir()))) == (owner, int(owner == 0))
