@@ -89,9 +89,12 @@ class Activator(Attempt):
         """Raise Refused unless the release is on this host, undamaged, and able to run."""
         name = self.release
         try:
-            folder = Folder.open(self._path)
-        except OSError:
+            with self.root.below("releases") as releases:
+                folder = releases.below(name)
+        except FileNotFoundError:
             raise Refused(f"release {name} is not on this host") from None
+        except OSError:
+            raise Refused(f"release {name} is no directory on this host: {_AGAIN}") from None
         with folder:
             if folder.status("MANIFEST") is None:
                 # A former deploy account put it there (see `handover`): only a restart or an undo may start it.

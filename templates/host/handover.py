@@ -22,8 +22,8 @@ _SOCKETS, _PLACES = ("blue.sock", "green.sock"), ("ctl", "try")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW
 _REMOVE_SECONDS = 600
-_LOOKED_AT = ("slots", "slots/blue", "slots/green")
-"""Directories in which the next steps would follow a link."""
+_LOOKED_AT = ("slots", "slots/blue", "slots/green", "releases", "venvs")
+"""Directories in which the next steps, or a slot, would follow a link."""
 
 
 def formers(record: Record, root: str, account: Account) -> set[int]:

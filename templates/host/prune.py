@@ -35,10 +35,10 @@ def prune(run: Run, root: Folder) -> None:
             releases.rename(name, f".part-old-{name}")
             run.point("probation.pruned")
             _sweep(run, releases, f".part-old-{name}")
-        _prune_unused(run, root, releases)
+        _prune_unused(run, root, releases, of_slots)
 
 
-def _prune_unused(run: Run, root: Folder, releases: Folder) -> None:
+def _prune_unused(run: Run, root: Folder, releases: Folder, of_slots: set[str]) -> None:
     """Remove venvs that no release uses and wheels that none lists, but no wheels of an interrupted delivery."""
     with Lock(run.step["name"], "stage") as lock:
         # A run is staging, and may be about to use what no release uses yet.
@@ -54,6 +54,17 @@ def _prune_unused(run: Run, root: Folder, releases: Folder) -> None:
                     if name not in used and not name.startswith("."):
                         run.point("probation.sweep")
                         _sweep(run, folder, name)
+        venvs_of_slots = {releases.link(f"{name}/venv").rpartition("/")[2] for name in filter(None, of_slots)}
+        _remove_links(run, releases, of_slots)
+        with root.below("venvs") as venvs:
+            _remove_links(run, venvs, venvs_of_slots)
+
+
+def _remove_links(run: Run, folder: Folder, of_slots: set[str]) -> None:
+    """Remove links, which no deploy makes there; one that a slot runs through stays until a deploy replaces it."""
+    for name in folder.names():
+        if folder.link(name) and name not in of_slots:
+            _sweep(run, folder, name)
 
 
 def _read(folder: Folder, path: str) -> str:

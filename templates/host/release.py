@@ -26,7 +26,6 @@ LINKS = {
     "slots/blue/release": _RELEASE,
     "slots/green/release": _RELEASE,
 }
-_VENV = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
 
 
 def examine(root: str, tell: Tell, manifests: Mapping[str, str]) -> None:
@@ -93,10 +92,23 @@ def _releases(folder: Folder, tell: Tell, manifests: Mapping[str, str]) -> None:
         tell("drift", f"edited {folder.path}/releases")
         return
     with releases:
-        for name in releases.names():
-            status = releases.status(name)
-            if status and stat.S_ISDIR(status.st_mode) and not name.startswith("."):
-                _release_of(releases, name, tell, manifests.get(name, ""))
+        for name in _directories(releases, tell):
+            _release_of(releases, name, tell, manifests.get(name, ""))
+
+
+def _directories(place: Folder, tell: Tell) -> Iterator[str]:
+    """Yield the names of the releases, or of the venvs; report each link, and each file but hidden ones."""
+    for name in place.names():
+        status = place.status(name)
+        if status is None:
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            tell("drift", f"points {place.path}/{name} {place.link(name)}")
+        elif not name.startswith("."):
+            if stat.S_ISDIR(status.st_mode):
+                yield name
+            else:
+                tell("drift", f"extra {place.path}/{name}")
 
 
 def _release_of(releases: Folder, name: str, tell: Tell, digest: str) -> None:
@@ -226,7 +238,7 @@ def compare(release: Folder, path: str, digest: str) -> str:
 
 def _venv(release: Folder, tell: Tell) -> None:
     target = release.link("venv")
-    if not _VENV.fullmatch(target):
+    if not venv.LINK.fullmatch(target):
         tell("drift", f"points {release.path}/venv {target}".rstrip())
     elif not os.access(f"{release.path}/{target}/bin/python", os.X_OK):
         tell("drift", f"missing {release.path}/{target}")
@@ -236,9 +248,8 @@ def _venvs(folder: Folder, tell: Tell) -> None:
     """Report a venv that differs from its build, a link out of it, and a Python that other accounts can change."""
     try:
         with folder.below("venvs") as venvs:
-            for name in venvs.names():
-                if not name.startswith("."):
-                    _venv_of(f"{venvs.path}/{name}", tell)
+            for name in _directories(venvs, tell):
+                _venv_of(f"{venvs.path}/{name}", tell)
     except FileNotFoundError:
         return
     except OSError:

@@ -194,5 +194,6 @@ class Staging:
         exchange(releases, self._name, self._id)
         releases.rename(self._name, former)
         # A slot may still run from the old directory: prune removes it once that slot has stopped.
-        if self._id not in {self._root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}:
+        serves = self._id in {self._root.link(f"slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
+        if not serves or releases.link(former):
             clear(releases, former)

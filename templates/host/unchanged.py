@@ -26,7 +26,7 @@ def link_from(run: Run, releases: Folder, part: Folder) -> None:
             same = sorted(path for path, digest in wanted.items() if kept.get(path) == digest)
             run.say("link", f"{len(same)} unchanged files of {base}")
             _link(same, source, target, executable)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise Edited(base) from None
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import stat
 from collections.abc import Iterator
 
 from .folders import DEEPEST
 
 LIST = "FILES"
+LINK = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
+"""Target of a release's link to its venv."""
 _LIST_BYTES = 64 << 20
 
 
@@ -45,7 +49,12 @@ def _below(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
 
 
 def whole(venv: str) -> bool:
-    """Report whether all that was built is there, and the Python that it links to."""
+    """Report whether all that was built is there, and the Python that it links to.
+
+    venv: the venv itself, or a release's link to it; no other link may lead there.
+    """
+    if not _is_in_place(venv):
+        return False
     python = os.path.realpath(f"{venv}/bin/python")
     if not (os.access(python, os.X_OK) and os.access(f"{venv}/bin/gunicorn", os.X_OK)):
         return False
@@ -59,6 +68,18 @@ def whole(venv: str) -> bool:
             return False
     try:
         return not any(differences(venv))
+    except OSError:
+        return False
+
+
+def _is_in_place(venv: str) -> bool:
+    try:
+        if os.path.islink(venv):
+            target = os.readlink(venv)
+            if not LINK.fullmatch(target):
+                return False
+            venv = os.path.normpath(f"{os.path.dirname(venv)}/{target}")
+        return all(stat.S_ISDIR(os.lstat(path).st_mode) for path in (venv, os.path.dirname(venv)))
     except OSError:
         return False
 

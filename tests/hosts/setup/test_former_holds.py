@@ -128,6 +128,25 @@ def test_a_slot_that_leads_elsewhere_is_refused_at_a_hand_over(fleet: Fleet) -> 
         fleet.clone.done("deploy")
 
 
+@pytest.mark.promise(ROOTS_OWN, "a link in the place of a release, and of a venv")
+@pytest.mark.parametrize("place", ["releases", "venvs"])
+def test_a_link_in_the_place_of_a_release_or_a_venv_is_drift_and_is_not_handed_over(fleet: Fleet, place: str) -> None:
+    """Once: it was no drift, a deploy changed nothing, and a former account went on writing what it leads to."""
+    path = fleet.sh(0, f"readlink -f {ROOT}/current/release{'/venv' if place == 'venvs' else ''}").strip()
+    moves = f"mv {path} {ROOT}/{place}/.moved && ln -s .moved {path}"
+    fleet.sh(0, f"runuser -u deploy -- sh -c '{moves}'")
+    assert finding(fleet, "linked") == [path]
+    fleet.clone.done("deploy")
+    fleet.clone.done("drift")
+    fleet.sh(0, f"rm -r {ROOT}/{place}/.moved; runuser -u deploy -- sh -c '{moves}'")
+    with handed_over(fleet):
+        refused = fleet.clone.fab(*SETUP)
+        assert (refused.status, f"{path} is a symbolic link" in refused.out) == (1, True)
+        fleet.sh(0, f"rm {path}; mv {ROOT}/{place}/.moved {path}")
+        fleet.clone.done(*SETUP)
+        fleet.clone.done("deploy")
+
+
 @pytest.mark.promise(ROOTS_OWN, "a slot, a hook, a worker and a job that a former deploy account has started")
 def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(fleet: Fleet) -> None:
     serves = fleet.answering

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from templates.host import file_copies, processes
+from templates.host import file_copies, handover, processes
 from templates.host.file_copies import Copies
 from templates.host.folders import Folder
 from templates.host.run import Refused, Run
@@ -107,3 +107,17 @@ def test_a_directory_that_the_former_account_puts_in_the_place_of_the_copies_is_
         Copies(run, root, {}).__enter__()
     left = tmp_path / f"{file_copies.PREFIX}{run.id}"
     assert (left.stat().st_uid, len(list(left.iterdir()))) == (owner, int(owner == 0))
+
+
+@pytest.mark.parametrize("path", ["releases/aaaaaaaaaaaa", "releases/.x", "venvs/1", "slots/blue/release", "x"])
+def test_a_link_that_the_former_account_planted_is_refused(tmp_path: Path, path: str) -> None:
+    """Once: it led `releases/ID` and `venvs/NAME` to a directory of its own, and went on writing what serves."""
+    for name in ("slots/blue", "releases/b/code", "venvs/2/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "releases/b/venv").symlink_to("../../venvs/2")
+    (tmp_path / "venvs/2/bin/python").symlink_to("/usr/bin/python3")
+    with Folder.open(str(tmp_path)) as root:
+        handover._refuse_planted(root)
+        (tmp_path / path).symlink_to("/home/former/own")
+        with pytest.raises(Refused, match=f"{tmp_path / path} is a symbolic link, and none of ours"):
+            handover._refuse_planted(root)

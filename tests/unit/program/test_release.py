@@ -113,6 +113,22 @@ def test_what_was_edited_removed_added_or_led_elsewhere_is_told(root: Path) -> N
                           "drift points venv /srv"}  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["releases/abc", "releases/.x", "venvs/1", "venvs/.x"])
+def test_a_link_in_the_place_of_a_release_or_a_venv_is_told(root: Path, name: str) -> None:
+    """Once: a release, or a venv, that was moved and replaced by a link to it was no drift."""
+    place = root / name
+    if place.exists():
+        place.rename(place.parent / ".moved")
+    place.symlink_to(".moved")
+    assert told(root) == {f"drift points {place} .moved"}
+
+
+def test_a_file_beside_the_releases_is_told(root: Path) -> None:
+    (root / "releases/notes").touch()
+    (root / "venvs/notes").touch()
+    assert told(root) == {f"drift extra {root}/releases/notes", f"drift extra {root}/venvs/notes"}
+
+
 def test_a_manifest_leads_nowhere_else(root: Path) -> None:
     home = root / "releases/abc"
     (root / "secret").write_text("code")
