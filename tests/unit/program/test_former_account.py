@@ -70,14 +70,31 @@ def beats(path: Path) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
-def test_processes_that_fork_and_exit_all_the_time_are_ended(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blind", [False, True])
+def test_processes_that_fork_and_exit_all_the_time_are_ended(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blind: bool
+) -> None:
     """Once: a chain of processes had moved on each time that setup looked at one of them, and survived the handover."""
+    if blind:
+        monkeypatch.setattr(processes._Look, "pids", lambda _: [])
     sleeps = f"import os, time; os.setresuid(*[{FORMER + 10_000}] * 3); time.sleep(60)"
     with running(sleeps) as other, running(CHAIN, str(tmp_path / "beat"), str(FORMER)):
         assert beats(tmp_path / "beat")
         processes.end(run, FORMER)
         assert not beats(tmp_path / "beat")
         assert other.poll() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+def test_processes_of_a_sub_uid_that_fork_and_exit_all_the_time_are_ended(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "subuid").write_text(f"{FORMER}:{FORMER + 20_000}:10\n")
+    monkeypatch.setattr(processes, "_SUBUID", str(tmp_path / "subuid"))
+    with running(CHAIN, str(tmp_path / "beat"), str(FORMER + 20_005)):
+        assert beats(tmp_path / "beat")
+        processes.end(run, FORMER)
+        assert not beats(tmp_path / "beat")
 
 
 def test_a_child_that_the_account_stops_has_not_struck(monkeypatch: pytest.MonkeyPatch) -> None:
