@@ -53,6 +53,7 @@ OTHERS = {
         ("processes.worker.command=x",),
     ),
     "Process.workers": Where(("processes", "web", "workers"), lambda found: found.processes[0].workers),
+    "Process.worker_class": Where(("processes", "web", "worker_class"), lambda found: found.processes[0].worker_class),
     "Process.threads": Where(("processes", "web", "threads"), lambda found: found.processes[0].threads),
     "Listen.address": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),
     "Listen.port": Where(("listen",), lambda found: f"{found.listen.address}:{found.listen.port}"),

@@ -5,6 +5,7 @@ They are the first defence against a value of a file that becomes shell, nginx, 
 
 from __future__ import annotations
 
+import ast
 import base64
 import binascii
 import ipaddress
@@ -18,6 +19,8 @@ from tasks.engine.config.schema import Shape
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _SERVER = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+_WORKERS = "sync|gthread|gevent|eventlet|tornado|asgi"
+_MODULE_CLASS = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+"
 _DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 _KEY_FIELDS = {
     "ssh-ed25519": 2,
@@ -96,6 +99,24 @@ def _is_listen(text: str) -> bool:
     return True
 
 
+def _is_app(text: str) -> bool:
+    """Return True for what gunicorn loads: a name in a module, or a call of one with literals."""
+    module, _, target = text.partition(":")
+    if not re.fullmatch(_DOTTED, module) or len(text) > 300 or not text.isprintable():
+        return False
+    if re.fullmatch(rf"{_DOTTED}(\(\))?", target):
+        return True
+    try:
+        call = ast.parse(target, mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            return False
+        for value in (*call.args, *(word.value for word in call.keywords if word.arg)):
+            ast.literal_eval(value)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return all(word.arg for word in call.keywords)
+
+
 def _is_command(text: str) -> bool:
     try:
         words = shlex.split(text)
@@ -134,9 +155,15 @@ INTERPRETER = Shape(
 SERVICE_NAME = Shape("a name of a-z, 0-9 and -, up to 30", "myapp", _matches(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?"))
 PROCESS_NAME = Shape("a name of a-z, 0-9 and -, up to 20", "worker", _matches(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?"))
 APP = Shape(
-    "MODULE:CALLABLE or MODULE:FACTORY()",
+    "MODULE:CALLABLE, MODULE:FACTORY() or MODULE:FACTORY('text', 1, key=True)",
     "app:create_app()",
-    _matches(rf"{_DOTTED}:{_DOTTED}(\(\))?"),
+    _is_app,
+)
+WORKER_CLASS = Shape(
+    "sync, gthread, gevent, eventlet, tornado, asgi, or MODULE.CLASS",
+    "gthread",
+    _matches(rf"{_WORKERS}|{_MODULE_CLASS}"),
+    ("sync", "gthread", "gevent", "eventlet", "tornado", "asgi"),
 )
 SPECIFIER = Shape("the Python versions that fit, as PEP 440 writes them", ">=3.9", _is_specifier)
 HEALTH_PATH = Shape(

@@ -39,18 +39,23 @@ HEALTH = Health()
 
 
 class Process(NamedTuple):
-    """One unit. `web` has workers and threads. Any other has a command (an argument list in shell quoting, run without
-    a shell), and a timer also has a schedule. env: its variables beside those of the service, sorted."""
+    """One unit.
+
+    workers, threads, worker_class: of `web` alone; None where gunicorn.conf.py may say it
+    command: of any other, an argument list in shell quoting, run without a shell; a timer also has a schedule
+    env: its variables beside those of the service, sorted
+    """
 
     name: str
     command: str | None = None
     schedule: str | None = None
-    workers: int = 0
-    threads: int = 0
+    workers: int | None = None
+    threads: int | None = None
+    worker_class: str | None = None
     env: tuple[tuple[str, str], ...] = ()
 
 
-WEB = Process("web", workers=2, threads=4)
+WEB = Process("web")
 
 
 class Tls(NamedTuple):
@@ -136,9 +141,14 @@ def env(node: Node) -> tuple[tuple[str, str], ...]:
 ENV = Reader(env, "a mapping of variables to texts", "{GREETING: hello}")
 _OWN_ENV = Key("env", ENV, (), DEPLOY, "Variables of this process alone; they override those of the service")
 WEB_KEYS = (
-    Key("workers", keys.integer(1, 64), WEB.workers, DEPLOY, "Processes of gunicorn", "4"),
-    Key("threads", keys.integer(1, 256), WEB.threads, DEPLOY,
-        "Requests that each worker handles at once; 1 is gunicorn's sync worker", "1"),
+    Key("workers", keys.integer(1, 64), None, DEPLOY, "Processes of gunicorn; without it, those of `gunicorn.conf.py`, "
+        "or 2", "4"),
+    Key("threads", keys.integer(1, 256), None, DEPLOY,
+        "Requests that each worker handles at once; 1 is gunicorn's sync worker. Without it, those of "
+        "`gunicorn.conf.py`, or 4 for the default worker class", "1"),
+    Key("worker_class", keys.text(formats.WORKER_CLASS), None, DEPLOY,
+        "The worker class of gunicorn; without it, that of `gunicorn.conf.py`, or by `threads`: sync or gthread",
+        "uvicorn_worker.UvicornWorker"),
     _OWN_ENV,
 )  # fmt: skip
 PROCESS_KEYS = (
@@ -151,7 +161,12 @@ PROCESS_KEYS = (
 
 
 def _web(node: Node) -> Process:
-    return Process(WEB.name, **keys.read(node, WEB_KEYS))
+    web = Process(WEB.name, **keys.read(node, WEB_KEYS))
+    if web.worker_class not in {None, "gthread"} and web.threads not in {None, 1}:
+        message = f"{web.worker_class} has no threads of this kind, and threads is {web.threads}"
+        fix = "remove threads, or write worker_class: gthread"
+        raise schema.refuse(schema.entries(node)["threads"], message, fix)
+    return web
 
 
 def _process(name: str, node: Node) -> Process:

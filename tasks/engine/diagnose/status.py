@@ -127,6 +127,13 @@ def _since(time: str, now: int) -> int | None:
     return max(0, now - int(moment.timestamp()))
 
 
+def _workers(running: int | None, wanted: int | None) -> str:
+    """Return `running/wanted`; without service.yaml's number, gunicorn.conf.py may have it."""
+    if running is None:
+        return "-"
+    return str(running) if wanted is None else f"{running}/{wanted}"
+
+
 def _age(seconds: int | None) -> str:
     """Format seconds in the largest unit that gives at least 2."""
     if seconds is None:
@@ -163,7 +170,7 @@ def row(line: Mapping[str, Any]) -> tuple[str, ...]:
         _age(line["age_seconds"]),
         line["slot"] or "-",
         _age(line["up_seconds"]),
-        f"{workers}/{line['workers_wanted']}" if workers is not None else "-",
+        _workers(workers, line["workers_wanted"]),
         _jobs(line["jobs"]),
         f"{'' if line['memory_counted'] == 'systemd' else '~'}{memory // 1_000_000} MB" if memory is not None else "-",
         f"{line['disk_free_bytes'] / 1e9:.1f} GB",

@@ -50,10 +50,14 @@ class Project:
 
     def release(self, *, require_clean: bool = False) -> Release:
         """Build the release that a deploy would send."""
-        from tasks.engine.release import build
+        from tasks.engine.release import build, gunicorn_conf
 
         overrides = inventory.overrides_document(self.inventory)
-        return build.build(self.root, overrides, require_clean=require_clean)
+        made = build.build(self.root, overrides, require_clean=require_clean)
+        for entry in made.tree.entries:
+            if entry.path == gunicorn_conf.NAME:
+                gunicorn_conf.check(entry.read(), self.services.values())
+        return made
 
     def wheelhouse(self, made: Release, target: Target, say: Callable[[str], None]) -> Wheelhouse:
         """Return the wheels for a target. Hosts of one target share one fetch and its failure; others do not wait."""

@@ -18,7 +18,8 @@ GRACE = 2
 
 
 def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
-    """Return process name to text, with `hook` for before_activate, and `env.NAME`, which runs its arguments.
+    """Return process name to text, with `hook` for before_activate, `env.NAME`, which runs its arguments, and
+    `gunicorn.py`, the settings of gunicorn.
 
     gunicorn: its version in the venv ("27.0.1").
     """
@@ -28,6 +29,7 @@ def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str
         where = _Where(service, release, host, process.env)
         texts[process.name] = _text(where, process.name, _line(_words(service, process, home, gunicorn)))
         texts[f"env.{process.name}"] = _text(where, f"a command beside {process.name}", '"$@"')
+    texts["gunicorn.py"] = _gunicorn(_Where(service, release, host), home)
     if service.hooks.before_activate:
         words = shlex.split(service.hooks.before_activate)
         texts["hook"] = _text(_Where(service, release, host), "hook", _line(words))
@@ -41,7 +43,9 @@ def listed(launchers: Mapping[str, str]) -> bytes:
 
 
 def _words(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
-    return _web(service, process, home, gunicorn) if process.command is None else shlex.split(process.command)
+    if process.command is not None:
+        return shlex.split(process.command)
+    return _web(process, home, service.app, Version(gunicorn) >= Version("25.1"))
 
 
 class _Where(NamedTuple):
@@ -78,17 +82,43 @@ def _text(where: _Where, name: str, line: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _web(service: Service, process: Process, home: str, gunicorn: str) -> list[str]:
+def _web(process: Process, home: str, app: str, quiet: bool) -> list[str]:
+    """Return gunicorn's command line: only what service.yaml says stands there, since it overrides every file."""
+    given = {"--workers": process.workers, "--threads": process.threads, "--worker-class": process.worker_class}
+    words = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
     # On by default since 25.1, and the two slots of one account would use the same path.
-    quiet = ["--no-control-socket"] if Version(gunicorn) >= Version("25.1") else []
-    # gunicorn kills a worker that imports for longer than `timeout`, 30 s by default.
+    control = ["--no-control-socket"] if quiet else []
+    return [f"{home}/venv/bin/gunicorn", "--config", f"{home}/run/gunicorn.py", *control, *words, app]
+
+
+def _gunicorn(where: _Where, home: str) -> str:
+    """Return gunicorn's settings, a Python file: the application's, then what neither it nor service.yaml sets."""
+    service = where.service
+    web = next(process for process in service.processes if process.name == "web")
+    path = f"{home}/code/gunicorn.conf.py"
+    lines = [
+        f"# Settings of gunicorn for {service.name}, release {where.release}.",
+        f"__file__ = {path!r}",
+        "try:",
+        "    with open(__file__, 'rb') as text:",
+        "        application = compile(text.read(), __file__, 'exec')",
+        "except FileNotFoundError:",
+        "    application = ''",
+        "exec(application)",
+        "",
+        "# What neither service.yaml nor gunicorn.conf.py says.",
+        'workers = globals().get("workers", 2)',
+    ]
+    # gunicorn kills a worker that imports for longer than `timeout`. A sync worker reports nothing during a request.
     patience = max(30, service.health.timeout)
-    if process.threads > 1:
-        answers = ["--worker-class", "gthread", "--workers", str(process.workers), "--threads", str(process.threads)]
-        answers += ["--timeout", str(patience)] if patience > 30 else []
-    else:
-        # One request at a time needs no thread. But a sync worker reports nothing to gunicorn during a request, either.
-        answers = ["--worker-class", "sync", "--workers", str(process.workers)]
-        answers += ["--timeout", str(max(patience, service.drain + GRACE))]
-    graceful = ["--graceful-timeout", str(service.drain + GRACE)]
-    return [f"{home}/venv/bin/gunicorn", *quiet, *answers, *graceful, service.app]
+    longer = max(patience, service.drain + GRACE)
+    sync = web.worker_class == "sync" or (web.worker_class is None and web.threads == 1)
+    seconds = str(longer if sync else patience)
+    if web.worker_class is None and web.threads is None:
+        lines += [
+            'threads = globals().get("threads", 1 if "worker_class" in globals() else 4)',
+            'sync = threads == 1 and globals().get("worker_class", "sync") == "sync"',
+        ]
+        seconds = f"{longer} if sync else {patience}"
+    lines += [f'timeout = globals().get("timeout", {seconds})', f"graceful_timeout = {service.drain + GRACE}"]
+    return "\n".join(lines) + "\n"

@@ -23,11 +23,11 @@ def node(written: str) -> Node:
     [
         (sections.processes, "{}", (WEB,)),
         (sections.processes, "{web: {}}", (WEB,)),
-        (sections.processes, "{web: {workers: 1}}", (Process("web", workers=1, threads=4),)),
+        (sections.processes, "{web: {workers: 1}}", (Process("web", workers=1),)),
         (
             sections.processes,
             "{b: {command: x}, web: {threads: 1}}",
-            (Process("web", None, None, 2, 1), Process("b", "x")),
+            (Process("web", threads=1), Process("b", "x")),
         ),
         (sections.processes, "{b: {command: x, schedule: daily}, a: null}", (WEB, Process("b", "x", "daily"))),
         (sections.health, "{}", HEALTH),

@@ -56,7 +56,7 @@ def test_three_lines_are_a_service(tmp_path: Path) -> None:
         name="myapp",
         app="app:app",
         python=">=3.9",
-        processes=(Process("web", None, None, 2, 4),),
+        processes=(Process("web"),),
         health=Health("/readyz", 200, 30, 3, 2.0),
         drain=30,
         listen=Listen("127.0.0.1", 8080),
@@ -72,7 +72,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         name="myapp",
         app="app:create_app()",
         python=">=3.10",
-        processes=(Process("web", None, None, 3, 4), Process("worker", "python -m jobs")),
+        processes=(Process("web", workers=3, threads=4), Process("worker", "python -m jobs")),
         health=Health("/healthz", 200, 20, 2, 1.5),
         drain=10,
         listen=Listen("127.0.0.1", 8080),
@@ -127,7 +127,7 @@ def test_overrides_merge_replace_and_remove(tmp_path: Path) -> None:
     )
     changed = described(tmp_path, WHOLE, override)
     assert changed.health == Health("/healthz", 200, 20, 2, 0.5)
-    assert changed.processes == (Process("web", None, None, 3, 4),)
+    assert changed.processes == (Process("web", workers=3, threads=4),)
     assert changed.listen is None
     assert changed.keep == 9
     assert changed.needs == ("home",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.config.service import Process
+from tasks.engine.config.service import Process, Service
 from tasks.engine.host import launchers
+from tests.support.site import ROOT
 from tests.support.small_service import SERVICE
 
 RELEASE = "0123456789ab"
@@ -39,8 +41,6 @@ def run(text: str, folder: Path, shell: str) -> list[bytes]:
 def test_every_value_arrives_as_it_was(
     shell: str, values: list[str], word: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    import shlex
-
     folder = tmp_path_factory.mktemp("run")
     env = tuple((f"V{number}", value) for number, value in enumerate(values))
     service = SERVICE._replace(
@@ -53,34 +53,79 @@ def test_every_value_arrives_as_it_was(
         assert f"{name}={value}".encode() in found
 
 
+def web(service: Service) -> list[str]:
+    """Return the words of gunicorn's command line."""
+    line = launchers.render(service, RELEASE, "shire01", "27.0.1")["web"].splitlines()[-1]
+    return shlex.split(line.removeprefix("exec "))
+
+
+def read(service: Service, folder: Path, conf: str | None = None) -> dict[str, object]:
+    """Return what gunicorn reads from the release's settings, with this gunicorn.conf.py of the application."""
+    text = launchers.render(service, RELEASE, "shire01", "27.0.1")["gunicorn.py"]
+    (folder / "gunicorn.conf.py").unlink(missing_ok=True)
+    if conf is not None:
+        (folder / "gunicorn.conf.py").write_text(conf)
+    found: dict[str, object] = {}
+    exec(text.replace(f"{ROOT}/releases/{RELEASE}/code", str(folder)), found)  # noqa: S102 - as gunicorn does
+    return found
+
+
+def change(**fields: object) -> Service:
+    """Return the small service with these fields of `web`."""
+    return SERVICE._replace(processes=(Process("web")._replace(**fields), *SERVICE.processes[1:]))  # type: ignore[arg-type]
+
+
 def test_web_is_gunicorn_with_the_numbers_of_the_service(tmp_path: Path) -> None:
-    found = run(launchers.render(SERVICE, RELEASE, "shire01", "27.0.1")["web"], tmp_path, "dash")
-    words = [word.decode() for word in found[1 : found.index(b"app:create_app()") + 1]]
-    assert words[words.index("--worker-class") + 1] == "gthread"
-    assert words[words.index("--workers") + 1] == "2"
-    assert words[words.index("--threads") + 1] == "4"
-    assert int(words[words.index("--graceful-timeout") + 1]) > SERVICE.drain
-    assert words[-1] == "app:create_app()"
+    assert web(SERVICE) == [
+        f"{ROOT}/releases/{RELEASE}/venv/bin/gunicorn", "--config", f"{ROOT}/releases/{RELEASE}/run/gunicorn.py",
+        "--no-control-socket", "--workers", "2", "--threads", "4", "app:create_app()",
+    ]  # fmt: skip
+    assert int(str(read(SERVICE, tmp_path)["graceful_timeout"])) > SERVICE.drain
 
 
-@pytest.mark.parametrize(("drain", "seconds"), [(5, 30), (60, 62)])
-def test_one_thread_is_gunicorns_sync_worker_which_may_take_as_long_as_a_drain(drain: int, seconds: int) -> None:
-    service = SERVICE._replace(processes=(Process("web", workers=3, threads=1),), drain=drain)
-    words = launchers.render(service, RELEASE, "shire01", "27.0.1")["web"].split()
-    assert words[words.index("--worker-class") + 1] == "sync"
-    assert words[words.index("--timeout") + 1] == str(seconds)
-    assert "--threads" not in words
+def test_the_command_line_says_only_what_service_yaml_says() -> None:
+    assert web(change())[4:] == ["app:create_app()"]
+    asked = change(worker_class="uvicorn_worker.UvicornWorker", workers=3)
+    assert web(asked)[4:-1] == ["--workers", "3", "--worker-class", "uvicorn_worker.UvicornWorker"]
 
 
 @pytest.mark.parametrize(
-    ("threads", "timeout", "words"), [(1, 90, "--timeout 90"), (4, 90, "--timeout 90"), (4, 5, "")]
-)
-def test_a_worker_may_take_as_long_to_import_as_the_health_check_waits(threads: int, timeout: int, words: str) -> None:
-    health = SERVICE.health._replace(timeout=timeout)
-    service = SERVICE._replace(processes=(Process("web", workers=3, threads=threads),), health=health)
-    text = launchers.render(service, RELEASE, "shire01", "27.0.1")["web"]
-    assert words in text
-    assert ("--timeout" in text) == bool(words)
+    ("fields", "conf", "told"),
+    [
+        ({}, None, {"workers": 2, "threads": 4, "timeout": 30}),
+        ({}, "workers = 5", {"workers": 5, "threads": 4}),
+        ({}, "threads = 1", {"threads": 1, "timeout": 62}),
+        ({}, "worker_class = 'gevent'", {"threads": 1, "worker_class": "gevent", "timeout": 30}),
+        ({}, "worker_class = 'sync'", {"threads": 1, "timeout": 62}),
+        ({}, "timeout = 7\nfrom pathlib import Path\nraw_env = [Path(__file__).name]",
+         {"timeout": 7, "raw_env": ["gunicorn.conf.py"]}),
+        ({"threads": 1}, "", {"timeout": 62}),
+        ({"threads": 4}, "", {"timeout": 30}),
+        ({"worker_class": "sync"}, "", {"timeout": 62}),
+        ({"worker_class": "gevent"}, "timeout = 5", {"timeout": 5}),
+    ],
+)  # fmt: skip
+def test_what_gunicorn_conf_py_says_counts_and_the_rest_is_ours(
+    fields: dict[str, object], conf: str | None, told: dict[str, object], tmp_path: Path
+) -> None:
+    found = read(change(**fields)._replace(drain=60), tmp_path, conf)
+    assert {name: found[name] for name in told} == told
+    assert ("threads" in found) == ("threads" in told or ("timeout" in told and not fields))
+
+
+@pytest.mark.parametrize(("drain", "seconds"), [(5, 30), (60, 62)])
+def test_one_thread_is_gunicorns_sync_worker_which_may_take_as_long_as_a_drain(
+    drain: int, seconds: int, tmp_path: Path
+) -> None:
+    assert read(change(workers=3, threads=1)._replace(drain=drain), tmp_path)["timeout"] == seconds
+
+
+@pytest.mark.parametrize(("threads", "timeout", "seconds"), [(1, 90, 90), (4, 90, 90), (4, 5, 30)])
+def test_a_worker_may_take_as_long_to_import_as_the_health_check_waits(
+    threads: int, timeout: int, seconds: int, tmp_path: Path
+) -> None:
+    service = change(workers=3, threads=threads)._replace(health=SERVICE.health._replace(timeout=timeout))
+    assert read(service, tmp_path)["timeout"] == seconds
 
 
 @pytest.mark.parametrize(

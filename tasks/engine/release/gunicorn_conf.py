@@ -1,0 +1,68 @@
+"""Check the application's gunicorn.conf.py before any contact: what it sets is honoured, or refused with its line."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from tasks.engine.config.service import Process, Service
+from tasks.engine.errors import UsageError
+
+NAME = "gunicorn.conf.py"
+_OURS = {
+    "bind": "systemd opens the socket of each slot",
+    "chdir": "the launcher enters the release's code",
+    "daemon": "systemd has to see the process",
+    "graceful_timeout": "it follows `drain` of service.yaml",
+    "group": "the unit has it",
+    "pidfile": "systemd knows the process",
+    "reload": "a release never changes",
+    "user": "the unit has it",
+    "wsgi_app": "`app` of service.yaml names it",
+}
+"""Settings that would break a slot, each with the reason."""
+_SHARED = ("workers", "threads", "worker_class")
+"""Settings that `processes.web` may have, too."""
+
+
+def check(text: bytes, services: Iterable[Service]) -> None:
+    """Raise UsageError for a setting that a slot decides, or that service.yaml sets as well."""
+    try:
+        settings = dict(_assigned(ast.parse(text)))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise _refused(line, f"Python cannot read it: {getattr(error, 'msg', error)}", "correct it") from None
+    for name, reason in _OURS.items():
+        if name in settings:
+            raise _refused(settings[name], f"{name} is not for the application to set: {reason}", f"remove {name}")
+    for service in services:
+        web = next(process for process in service.processes if process.name == "web")
+        for name in _SHARED:
+            if name in settings and getattr(web, name) is not None:
+                message = f"{name} is set here, and by processes.web.{name} of service.yaml"
+                raise _refused(settings[name], message, "set it in one place: remove the other")
+        _require_one_model(web, settings)
+
+
+def _require_one_model(web: Process, settings: dict[str, int]) -> None:
+    """Refuse a worker class of one file beside threads of the other, which gunicorn would drop in silence."""
+    if "worker_class" in settings and web.threads is not None:
+        message = "worker_class is set here, and threads by service.yaml"
+        raise _refused(settings["worker_class"], message, "set both in one place")
+    if "threads" in settings and web.worker_class is not None:
+        message = "threads is set here, and worker_class by service.yaml"
+        raise _refused(settings["threads"], message, "set both in one place")
+
+
+def _assigned(body: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield the names that a module sets as it is read, each with its line; functions are not read."""
+    for node in ast.iter_child_nodes(body):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        yield from _assigned(node)
+
+
+def _refused(line: int, message: str, way: str) -> UsageError:
+    return UsageError(message, where=f"service/{NAME}:{line}", next=way)
