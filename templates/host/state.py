@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 
-from . import activity, locks, programs
+from . import activity, locks, programs, units
 from .background import Background
 from .change_lock import Until
 from .fact_schema import SLOTS, Health, Slot, State
@@ -76,7 +76,7 @@ def ask_units(service: Service, *, surveyed: bool) -> Units:
         return _show([*names, *jobs(service)])
     # A run needs no more than their state, and `is-active` takes half the time.
     states = programs.ask("systemctl", "is-active", *names).output.split()
-    return {name: {"ActiveState": state} for name, state in zip(names, states)}
+    return {name: {"ActiveState": units.state(word)} for name, word in zip(names, states)}
 
 
 def jobs(service: Service) -> list[str]:
@@ -89,7 +89,7 @@ def _show(names: list[str]) -> Units:
     options = [word for name in PROPERTIES for word in ("-p", name)]
     text = programs.ask("systemctl", "show", "--no-pager", *options, *names).output
     blocks = text.split("\n\n") if text else []
-    return {name: dict(line.partition("=")[::2] for line in block.splitlines()) for name, block in zip(names, blocks)}
+    return {name: units.properties(block) for name, block in zip(names, blocks)}
 
 
 class Look:

@@ -11,6 +11,8 @@ from .run import Run
 
 SYSTEMCTL = "/usr/bin/systemctl" if os.path.exists("/usr/bin/systemctl") else "/bin/systemctl"
 """The path in the sudo rules: below /bin if that is a directory of its own."""
+_UP = {"reloading", "refreshing"}
+"""States of a unit that goes on running meanwhile. A service enters the first by itself (sd_notify)."""
 _LINE = 4000
 """Characters to report of a journal line, which can have any length."""
 
@@ -46,17 +48,27 @@ def allowed(*words: str) -> bool:
     return os.geteuid() == 0 or programs.ask("sudo", "-n", "-l", SYSTEMCTL, *words).well
 
 
-def show(unit: str, *properties: str) -> Mapping[str, str]:
+def state(word: str) -> str:
+    """Return systemd's ActiveState in the words that this program and the controller know: all that runs is active."""
+    return "active" if word in _UP else word
+
+
+def properties(text: str) -> dict[str, str]:
+    """Return the properties in a block of `systemctl show`."""
+    shown = {key: value for key, _, value in (line.partition("=") for line in text.splitlines())}
+    return {**shown, "ActiveState": state(shown["ActiveState"])} if "ActiveState" in shown else shown
+
+
+def show(unit: str, *names: str) -> Mapping[str, str]:
     """Return these properties of a unit; empty if systemd does not answer."""
-    options = (word for name in properties for word in ("-p", name))
+    options = (word for name in names for word in ("-p", name))
     answer = programs.ask("systemctl", "show", unit, "--no-pager", *options)
-    pairs = (line.partition("=") for line in answer.output.splitlines())
-    return {key: value for key, _, value in pairs} if answer.well else {}
+    return properties(answer.output) if answer.well else {}
 
 
 def states(*units: str) -> list[str]:
     """Return for each unit whether it is active, inactive, failed or changing; as many words as units."""
-    answers = programs.ask("systemctl", "is-active", *units).output.split()
+    answers = map(state, programs.ask("systemctl", "is-active", *units).output.split())
     return [*answers, *["unknown"] * len(units)][: len(units)]
 
 

@@ -55,3 +55,25 @@ def test_further_processes_are_restarted_by_the_commit_and_not_before(site: Prob
     after = site.show("myapp-clock.service", "MainPID")
     assert site.sh(f"readlink /proc/{after}/cwd").split("/")[5] == new
     assert check(site, new) == new
+
+
+def notify(site: ProbationSite, slot: str, word: str) -> None:
+    """Tell systemd a state, as the main process of a slot may."""
+    main = site.show(f"myapp@{slot}.service", "MainPID")
+    site.sh(f"NOTIFY_SOCKET=/run/systemd/notify systemd-notify --pid={main} {word}=1")
+
+
+def test_a_service_that_says_it_reloads_counts_as_running(site: ProbationSite) -> None:
+    """Once: by one datagram a service turned off its successor's probation, as if there were no way back to it."""
+    old = site.deploy_committed(8)
+    notify(site, site.slot, "RELOADING")
+    assert site.show(f"myapp@{site.slot}.service", "ActiveState") == "reloading"
+    assert site.status_line["state"] == "healthy"
+    new = site.edit()
+    told = site.done("deploy").out
+    assert "the service is stopped" not in told
+    assert site.on_probation
+    notify(site, site.other, "RELOADING")
+    site.wait_until_decided()
+    notify(site, site.slot, "READY")
+    assert check(site, new) == new != old

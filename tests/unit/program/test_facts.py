@@ -25,6 +25,7 @@ from templates.host import (
     stores,
     survey,
     this_interpreter,
+    units,
 )
 from templates.host.fact_schema import Python, Slot, Told, plain
 from templates.host.folders import Folder
@@ -244,10 +245,24 @@ def test_a_systemd_that_does_not_answer_tells_nothing(
     here: Path, surveyed: bool, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(1, answer))
-    units = ask_units(service(here, "myapp-nightly.timer"), surveyed=surveyed)
-    found = Look(service(here), Links(service(here)), units).facts()
+    shown = ask_units(service(here, "myapp-nightly.timer"), surveyed=surveyed)
+    found = Look(service(here), Links(service(here)), shown).facts()
     assert (found.main_unit in {"", "B", "A=B", "C"}, found.slots["blue"].state in {"", "nonsense"}) == (True, True)
-    assert survey.slot(units.get("myapp@blue.service", {}), Slot()).memory is None
+    assert survey.slot(shown.get("myapp@blue.service", {}), Slot()).memory is None
+
+
+@pytest.mark.parametrize("word", ["reloading", "refreshing"])
+def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(_: str, verb: str, *names: str, **__: object) -> programs.Ended:
+        lines = [word if verb == "is-active" else f"ActiveState={word}\n" for name in names if "." in name]
+        return programs.Ended(0, "\n".join(lines))
+
+    monkeypatch.setattr(programs, "ask", ask)
+    for surveyed in (True, False):
+        found = Look(service(here), Links(service(here)), ask_units(service(here), surveyed=surveyed))
+        assert (found.state("myapp@blue.service"), found.facts().main_unit) == ("active", "active")
+    assert units.states("myapp@blue.service") == ["active"]
+    assert units.show("myapp@blue.service", "ActiveState") == {"ActiveState": "active"}
 
 
 @pytest.mark.parametrize("word", ["[not set]", "", "-1", "infinity", "9" * 30, "٣"])
