@@ -120,6 +120,12 @@ def claims(server: Any, rules: Open) -> None:
         server._send_user_message(message)
 
 
+def exchanges(server: Any, _: Open) -> None:
+    """Begin key exchanges, one after the other."""
+    while server.is_active():
+        server.renegotiate_keys()
+
+
 def sends(message: Any, times: int = 1) -> Callable[[Any, Open], None]:
     """Send this message."""
 

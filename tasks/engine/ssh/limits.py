@@ -1,11 +1,13 @@
-"""Limit the memory that a peer can make us use. Paramiko sets no limit, and a peer sends before its key is checked.
+"""Limit the memory and time that a peer can use. Paramiko sets no limit, and a peer sends before its key is checked.
 
 A peer that exceeds a limit ends its own connection, by a Breach.
 """
 
 from __future__ import annotations
 
+import time
 import zlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,9 @@ EARLY = 35_000
 takes seconds to read a number of 256 kB, and the host key is not checked yet."""
 GREETING = 64 * 1024
 """Bytes that a server may send before SSH begins: lines of text, then its version."""
+KEY_EXCHANGES = 60
+"""Key exchanges that a server may begin in a minute: each takes up to 50 ms, in which all other hosts wait. OpenSSH
+begins one per GB, or as its RekeyLimit says."""
 EXTENSIONS = 1024
 """Extensions that a server may announce: OpenSSH's own limit. Paramiko counts up to any number that a packet names."""
 
@@ -82,6 +87,9 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
     """Paramiko's transport within these limits. breach: why we ended the connection, None if we did not."""
 
     breach: Breach | None = None
+    # In a group exchange the server chooses the numbers: with those of 8192 bits it takes us up to 10 s, in which all
+    # other hosts wait. Every OpenSSH since 2014 has another way.
+    _preferred_kex = tuple(name for name in Transport._preferred_kex if "group-exchange" not in name)
     _compression_info = {  # noqa: RUF012 - as paramiko has it
         name: (compressor, decompressor and Inflating)
         for name, (compressor, decompressor) in Transport._compression_info.items()
@@ -94,6 +102,7 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
 
     def __init__(self, line: Any, *arguments: Any, **named: Any) -> None:
         super().__init__(line, *arguments, packetizer_class=Packets, **named)
+        self._exchanges: deque[float] = deque(maxlen=KEY_EXCHANGES)
 
     @property
     def saved_exception(self) -> Exception | None:
@@ -107,6 +116,15 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
         self._ended_by: Exception | None = error
         if isinstance(error, Breach):
             self.breach = error
+
+    def _negotiate_keys(self, m: Any) -> None:
+        if self.local_kex_init is None:
+            # The peer begins.
+            now = time.monotonic()
+            if len(self._exchanges) == KEY_EXCHANGES and now - self._exchanges[0] < 60:
+                raise Breach(f"more than {KEY_EXCHANGES} key exchanges were begun in a minute")
+            self._exchanges.append(now)
+        super()._negotiate_keys(m)
 
     def _parse_ext_info(self, msg: Any) -> None:
         count = msg.get_int()

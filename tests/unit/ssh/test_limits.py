@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 import time
 import tracemalloc
 import zlib
@@ -27,10 +28,12 @@ from tests.support.false_sshd import (
     EXT_INFO,
     EXTENDED,
     IGNORE,
+    KEXINIT,
     MB,
     Open,
     claims,
     endless,
+    exchanges,
     inflates,
     key,
     overflows,
@@ -46,6 +49,7 @@ LIES: dict[str, tuple[Callable[[Any, Open], None], str]] = {
     "short packets that claim to be long": (claims, "more than the window of a channel was sent"),
     "a long packet": (sends(packet(IGNORE, bytes(300_000))), "a packet of [0-9]+ bytes"),
     "extensions without number": (sends(packet(EXT_INFO, 2**32 - 1)), "4294967295 extensions were announced"),
+    "key exchanges without end": (exchanges, "more than 60 key exchanges were begun in a minute"),
     "a packet of no kind": (sends(packet(200)), "a packet came that cannot be read"),
     "what is no text": (sends(packet(EXT_INFO, 1, b"\xff\xfe", b"")), "a packet came that cannot be read"),
 }  # fmt: skip
@@ -129,6 +133,20 @@ def test_a_stranger_fills_no_memory_before_a_key_is_judged(kind: str) -> None:
         raise transport.saved_exception
 
 
+def test_a_server_that_wants_to_choose_the_numbers_of_a_key_exchange_is_left() -> None:
+    """Once: with numbers of 8192 bits each exchange stopped all other threads for up to 10 s."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        server, made = Transport(theirs), client(ours, key())
+        server.add_server_key(key())
+        server._preferred_kex = ("diffie-hellman-group-exchange-sha256",)
+        server._modulus_pack = object()
+        server.start_server(event=threading.Event())
+        with pytest.raises(SSHException, match="no acceptable kex algorithm"):
+            made.start_client(timeout=10)
+        server.close()
+
+
 def test_packets_are_longer_once_keys_have_been_exchanged() -> None:
     with joined(lambda *_: None) as (transport, _):
         assert transport.packetizer._initial_kex_done
@@ -178,7 +196,10 @@ def test_paramiko_still_has_what_the_limits_hook_into() -> None:
         made.close()
     assert {"_read_timeout", "read_all", "read_message"} <= vars(Packetizer).keys()
     assert not made.packetizer._initial_kex_done
-    assert {"_parse_ext_info", "_parse_debug", "_compression_info", "_channel_handler_table"} <= vars(Transport).keys()
+    hooks = {"_parse_ext_info", "_parse_debug", "_negotiate_keys", "_compression_info", "_channel_handler_table"}
+    assert {*hooks, "_preferred_kex"} <= vars(Transport).keys()
+    assert made.local_kex_init is None
+    assert made._handler_table[KEXINIT] == made._negotiate_keys
     table = Transport._channel_handler_table
     assert (table[DATA], table[EXTENDED]) == (Channel._feed, Channel._feed_extended)
     assert made._handler_table[EXT_INFO] == made._parse_ext_info
