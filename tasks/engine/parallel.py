@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tasks.engine.events import Event
+from tasks.engine.room import taken
 
 Emit = Callable[[Event], None]
 _Item = TypeVar("_Item")
@@ -71,13 +72,13 @@ class _End(Generic[_Item]):
     fault: BaseException | None = None
 
 
-def _length(item: object) -> int:
-    """Return the number of characters of an event's text, which a host can make long."""
-    return len(getattr(item, "text", ""))
+def _size(item: object) -> int:
+    """Return the bytes of memory of an event's text, which a host can make long."""
+    return taken(getattr(item, "text", ""))
 
 
 class _WeightedQueue(queue.Queue[Any]):
-    """A queue that is full at 1000 items, or at 16 million characters."""
+    """A queue that is full at 1000 items, or at 16 MB."""
 
     _FULL, _UNIT = 1000, 16 * 1024
 
@@ -118,13 +119,13 @@ class _Channel(Generic[_Item]):
 def gather(
     works: Sequence[Callable[[Callable[[_Item], None]], None]],
     executor: Executor,
-    weigh: Callable[[_Item], int] = _length,
+    weigh: Callable[[_Item], int] = _size,
 ) -> Iterator[_Item]:
     """Run all works, and yield their events as they come; end when the last work has ended.
 
     A slow reader slows the works down; when the reader leaves, the works run to their ends. A work reports its failures
     as events. An exception that escapes a work is a bug, and is raised here after the other works have ended.
-    weigh: returns the number of characters of an item, so that a host with long lines cannot fill the memory.
+    weigh: returns the bytes of memory of an item, so that a host with long lines cannot fill the memory.
     """
     channel: _Channel[_Item] = _Channel(weigh)
 

@@ -20,6 +20,7 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.parallel import gather, pool
 from tasks.engine.report import host_names, output
+from tasks.engine.room import taken
 from tasks.engine.ssh.channels import Begun, status, within
 from tasks.engine.ssh.session import LinkLost, send
 
@@ -46,7 +47,7 @@ class Answer:
 
     def keep(self, line: str) -> None:
         """Keep the line while there is room."""
-        self._size += len(line) + 64
+        self._size += taken(line)
         if self._size > _KEPT:
             self.dropped += 1
         else:
@@ -82,7 +83,7 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
         return answer
 
     with pool(len(members)) as executor:
-        for host, text in gather([work(member) for member in members], executor, lambda item: len(item[1])):
+        for host, text in gather([work(member) for member in members], executor, lambda item: taken(item[1])):
             writer.raw(f"{names[host]}  {quote.terminal(text)}")
             if writer.closed:
                 # Our reader is gone, and a command may never end by itself.

@@ -12,6 +12,7 @@ from tasks.engine.config.schema import nearest
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import layout, log_text
+from tasks.engine.room import taken
 
 LEVELS = ("debug", "info", "warning", "error")
 _LINES = 200
@@ -30,6 +31,8 @@ _LATEST = 253402300799  # the year 9999
 _WAYS = ("blue", "green", "live")
 _WIDEST = 128
 """Characters of a source or an identifier."""
+_CURSOR = 1000
+"""Characters of a cursor; journald's have about 130."""
 
 
 class Wanted(NamedTuple):
@@ -82,7 +85,7 @@ class Entry(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of memory that the entry takes, roughly: a short line takes some too."""
-        return len(self.text) + 256
+        return taken(self.text) + 256
 
     @property
     def moment(self) -> str:
@@ -241,7 +244,7 @@ def parse(host: str, line: bytes) -> Entry | None:
         cursor = str(fields["__CURSOR"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
-    if not 0 <= time <= _LATEST:
+    if not 0 <= time <= _LATEST or len(cursor) > _CURSOR:
         return None
     level = _level(text, fields.get("PRIORITY"))
     return Entry(time, host, _source(fields), level, text, cursor, identifier[:_WIDEST])

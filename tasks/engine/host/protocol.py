@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
+from tasks.engine.room import taken
 
 LINE_LIMIT = 64 * 1024
 """Bytes kept of a line of output; the rest of the line is dropped."""
@@ -20,7 +21,7 @@ DATA_LIMIT = 8 * 1024 * 1024
 """Bytes that the line of a report `data` may have: it carries a file's content."""
 
 KEPT = 64 * 1024 * 1024
-"""Bytes that all reports of one step may have: more is an attack on memory."""
+"""Bytes of memory that all reports of one step may take: a character takes up to 4."""
 
 REPORTS = 200_000
 """Reports that one step may send: each takes time to read, however short it is."""
@@ -110,7 +111,8 @@ def _report(text: str) -> Report | Output | None:
     )
     if word != "output":
         return Report(word, content)
-    return Output(content) if len(content) <= LINE_LIMIT else _cut(content.encode())
+    line = content.encode()
+    return Output(content) if len(line) <= LINE_LIMIT else _cut(line)
 
 
 def _cut(line: bytes) -> Output:
@@ -130,7 +132,7 @@ class Transcript:
     def add(self, item: Report | Output) -> None:
         """Keep a report or a line of output; TooMuch past the limits."""
         if isinstance(item, Report):
-            self._size += len(item.word) + len(item.text) + 64
+            self._size += taken(item.word, item.text)
             self._count += 1
             if self._size > KEPT or self._count > REPORTS:
                 raise TooMuch(f"the host reports more than {KEPT // 1024**2} MiB, or more than {REPORTS} lines",

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine import untrusted_json
+from tasks.engine import parallel, untrusted_json
 from tasks.engine.diagnose import drift
 from tasks.engine.errors import UsageError
+from tasks.engine.events import Line
+from tasks.engine.fleet import remote_command
 from tasks.engine.host import journal, log_text, protocol
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import KEPT, Reader, Report, TooMuch, Transcript
@@ -69,6 +71,34 @@ def test_many_short_answers_count_as_what_they_take(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(protocol, "KEPT", 1024**2)
     with pytest.raises(TooMuch):
         answer(reported("nonce", "x", ""), 1024**2 // 3 * 2)
+
+
+SMILE = "\U0001f600"
+"""A character of 4 bytes, in UTF-8 and in memory, as is every other one of a text that has it."""
+
+
+def test_an_answer_counts_as_the_memory_that_its_characters_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: one emoji in each line made the controller keep four times the limit."""
+    monkeypatch.setattr(protocol, "KEPT", 1024**2)
+    answer(reported("nonce", "fact", "x" * 5000), 1024**2 // 2)
+    with pytest.raises(TooMuch):
+        answer(reported("nonce", "fact", SMILE + "x" * 5000), 1024**2 // 2)
+
+
+def test_lines_count_as_the_memory_that_they_take() -> None:
+    text = SMILE + "x" * 50_000
+    entry = journal.Entry(0, "h", "-", "info", text, "c")
+    assert entry.size > 200_000
+    kept = remote_command.Answer()
+    for _ in range(20):
+        kept.keep(text)
+    assert (len(kept.lines), kept.dropped) == (5, 15)
+    assert parallel._size(Line("h", text, "log")) > 200_000
+    (found,) = Reader("nonce").feed(reported("nonce", "output", SMILE * 50_000))
+    assert len(found.text.encode()) <= protocol.LINE_LIMIT + 4
+    # A cursor is as long as its line allows.
+    line = json.dumps({"MESSAGE": "m", "__CURSOR": "c" * 10**6, "__REALTIME_TIMESTAMP": "1"})
+    assert journal.parse("h", line.encode()) is None
 
 
 def answer(piece: bytes, size: int) -> None:
