@@ -14,7 +14,7 @@ from tasks.engine.deploy.stage import Delivering, stage
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
-from tasks.engine.fleet.member import Member
+from tasks.engine.fleet.member import Member, room_to_show
 from tasks.engine.host import questions, steps, words
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Activation
@@ -126,7 +126,8 @@ class Rollout:
             if coming.on_probation and not self._over(member, emit):
                 return
             transcript = member.perform(steps.hook(member.service, coming.release), emit)
-            for line in transcript.all("journal"):
+            room = room_to_show(member.host.name, emit)
+            for line in filter(room.has, transcript.all("journal")):
                 emit(Line(member.host.name, line, "hook"))
 
         yield from everywhere([first.member], work)

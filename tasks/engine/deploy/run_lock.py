@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
-from tasks.engine.fleet.member import Member
+from tasks.engine.fleet.member import Member, room_to_show
 from tasks.engine.fleet.step_errors import busy
 from tasks.engine.host import history, host_program, steps
 from tasks.engine.host.protocol import Reader, Report, Transcript
@@ -81,7 +81,7 @@ class RunLocks:
         step = session.placed(step)
         nonce = secrets.token_hex(8)
         begun = Begun(command(session.become), opening(step))
-        reader, transcript = Reader(nonce), Transcript()
+        reader, transcript, room = Reader(nonce), Transcript(), room_to_show(member.host.name, emit)
         with ExitStack() as undo:
             channel = undo.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
             undo.enter_context(_answering(member))
@@ -99,7 +99,9 @@ class RunLocks:
                 for item in reader.feed(data):
                     transcript.add(item)
                     if isinstance(item, Report) and item.word == "busy" and wait:
-                        emit(Step(member.host.name, "lock", "wait", busy(member.host.name, item.text).message))
+                        text = busy(member.host.name, item.text).message
+                        if room.has(text):
+                            emit(Step(member.host.name, "lock", "wait", text))
                 if transcript.last("held") is not None:
                     self._keep(channel, undo.pop_all())
                     break

@@ -20,12 +20,11 @@ from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.questions import Question
 from tasks.engine.host.steps import HostStep
 from tasks.engine.parallel import Emit
+from tasks.engine.room import LOGGED, SHOWN, Room
 from tasks.engine.ssh.session import Run, Sink
 from tasks.engine.ssh.ssh_config import Options
 from tasks.engine.ssh.ssh_session import SshSession
 
-_LOGGED = 16 * 1024 * 1024
-"""Characters of one step's output that the run's log takes from a host."""
 _SHOWN = 4096
 """Characters of a step or a warning that are shown."""
 _LOG: dict[str, Callable[[str], str]] = {"journal": log_text.by_service, "systemd": log_text.by_systemd, "fault": str}
@@ -138,13 +137,12 @@ class Member:
         raise step_errors.explain(step, transcript, self.host.name, self.login)
 
     def _sink(self, step: HostStep, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
-        room = _LOGGED
+        logged = Room(LOGGED, lambda rest: emit(Line(self.host.name, rest, "log")))
+        shown = room_to_show(self.host.name, emit)
 
         def log(text: str) -> None:
-            nonlocal room
-            if room > 0:
-                room -= len(text) + 64
-                emit(Line(self.host.name, text if room > 0 else "(more than this of one step is left out)", "log"))
+            if logged.has(text):
+                emit(Line(self.host.name, text, "log"))
 
         def sink(item: Report | Output) -> None:
             if heard and isinstance(item, Report):
@@ -152,11 +150,10 @@ class Member:
             if isinstance(item, Output):
                 if item.text.strip():
                     log(item.text)
-            elif item.word == "step":
-                word, _, text = item.text[:_SHOWN].partition(" ")
-                emit(Step(self.host.name, step.name, word, text))
-            elif item.word == "warning":
-                emit(Line(self.host.name, item.text[:_SHOWN], "warning"))
+            elif item.word in {"step", "warning"} and shown.has(text := item.text[:_SHOWN]):
+                word, _, rest = text.partition(" ")
+                warning = item.word == "warning"
+                emit(Line(self.host.name, text, "warning") if warning else Step(self.host.name, step.name, word, rest))
             elif item.word in _LOG:
                 log(_LOG[item.word](item.text))
 
@@ -183,6 +180,11 @@ class Member:
                 return describe(self.ask(questions.health()))
         except LoopError:
             return "unknown: the host does not answer"
+
+
+def room_to_show(host: str, emit: Emit) -> Room:
+    """Return the room for the lines of one step that are shown. The line in place of the rest is a warning."""
+    return Room(SHOWN, lambda rest: emit(Line(host, rest, "warning")))
 
 
 def describe(facts: Facts) -> str:

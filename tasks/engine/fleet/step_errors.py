@@ -55,8 +55,7 @@ def explain(step: HostStep, transcript: Transcript, host: str, login: str) -> Lo
         where=host,
         next=logs if step.name in {"activate", "hook"} else f"fab doctor -H {host}",
         detail=summarize(transcript.all("journal"), transcript.all("systemd"))
-        or transcript.all("fault")[-_FAULT:]
-        or tuple(transcript.tail),
+        or tuple(line[:_LONGEST] for line in transcript.all("fault")[-_FAULT:] or transcript.tail),
     )
 
 

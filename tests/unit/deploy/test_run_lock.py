@@ -128,6 +128,20 @@ def test_a_host_that_talks_without_an_end_gives_no_lock() -> None:
         RunLocks().take(cast(Any, Endless("")), Claim("deploy", NEW, ()), -30, lambda _: None)
 
 
+class Busy(Host):
+    """A host that names holders of the lock without an end."""
+
+    def sendall(self, data: bytes) -> None:
+        self.told = reported(data.decode().splitlines()[0], "busy", "{}") * 50_000
+
+
+def test_holders_without_an_end_are_not_all_shown() -> None:
+    shown: list[object] = []
+    with pytest.raises(LoopError, match="another run is at work here"):
+        RunLocks().take(cast(Any, Busy("")), Claim("deploy", NEW, ()), 10, shown.append)
+    assert 1000 < len(shown) < 5000
+
+
 def test_a_lock_that_cannot_be_kept_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_lock, "_HEARTBEAT", 0.01)
     beats: list[bytes] = []

@@ -128,3 +128,11 @@ def test_a_candidate_that_something_has_ended_is_told_the_way_round_what_serves(
 def test_no_command_is_made_of_what_cannot_be_a_release(killed: str) -> None:
     found = step_errors.explain(ACTIVATE, said(("killed", killed), ("failed", "it died")), "shire01", "deploy")
     assert found.next == "fab logs -H shire01 -n 100"
+
+
+@pytest.mark.parametrize("transcript", [
+    said(*[("fault", "x" * 60_000)] * 30), said(tail=("x" * 60_000,) * 30), said(*[("journal", "x" * 60_000)] * 30),
+])  # fmt: skip
+def test_the_detail_of_a_failure_is_bounded(transcript: Transcript) -> None:
+    detail = step_errors.explain(ACTIVATE, transcript, "shire01", "deploy").detail
+    assert 0 < sum(map(len, detail)) <= 20_000
