@@ -61,7 +61,8 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     sent = pages.files(member.service, text, datetime.now(timezone.utc), member.run.who) if turn == "on" else {}
     member.perform(steps.maintenance(member.service, turn), emit, tuple(payload.maintenance(sent)) if sent else ())
     if turn == "on":
-        member.finish(emit, "closed", f"clients get 503: {text}")
+        warning = pages.stays_open(pages.bypass(member.service))
+        member.finish(emit, "closed", f"clients get 503: {text}", warning)
     else:
         member.finish(emit, "open", "clients are served")
 
@@ -73,11 +74,15 @@ def _status(c: Any, json: bool) -> None:
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c)
+    bypass = {member.host.name: pages.bypass(member.service) for member in members}
     answers = runner.ask(members, lambda member: pages.state(member.ask(questions.state())))
     if json:
-        hosts = [{**(state or {}), "host": name, "maintenance": state is not None} for name, state in answers.items()]
+        hosts = [
+            {**(state or {}), "host": name, "maintenance": state is not None, "bypass": bypass[name] or None}
+            for name, state in answers.items()
+        ]
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, state in answers.items():
-            output.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state)}'}")
+            output.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state, bypass[name])}'}")
     runner.leave(members)

@@ -19,7 +19,9 @@ _LAST = 5
 
 def perform(run: Run) -> None:
     """Print the status. The step is that of the last activation of this host, as `by_hand` changed it."""
-    standing = Standing(run.step["name"], run.step["root"], facts.ask(run, frozenset({"health", "survey"})))
+    step = run.step
+    answer = facts.ask(run, frozenset({"health", "survey"}))
+    standing = Standing(step["name"], step["root"], answer, step["front"]["listen"])
     lines = [("service", f"{standing.name} on {os.uname().nodename}, at {utc_now()}"), *standing.lines()]
     text = "".join(f"{word:<12} {_printable(text)}\n" for word, text in [*lines, ("next", standing.way_on())])
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
@@ -27,10 +29,11 @@ def perform(run: Run) -> None:
 
 
 class Standing:
-    """The state of one service, from its facts. slot: the live one."""
+    """The state of one service, from its facts. slot: the live one; listen: its address, empty without one."""
 
-    def __init__(self, name: str, root: str, answer: facts.Answer) -> None:
+    def __init__(self, name: str, root: str, answer: facts.Answer, listen: str) -> None:
         self.name, self._root = name, root
+        self._closed = f"ON: clients get 503{f'; `listen: {listen}` stays open' if listen else ''}"
         self._state, self._survey = answer.members["state"], answer.members["survey"]
         self._history = _objects(text for word, text in answer.lines if word == "history")
         self._switches = [action for action in self._history if action.get("action") in rollback_stack.ACTIONS]
@@ -56,7 +59,7 @@ class Standing:
             ("committed", committed),
             ("health", asked),
             ("probation", self._probation()),
-            ("maintenance", "off" if state["maintenance"] is None else "ON: clients get 503"),
+            ("maintenance", "off" if state["maintenance"] is None else self._closed),
             ("lock", "; ".join(self._holders) or "free"),
             *(("unit", f"{unit} {active or 'unknown'}") for unit, active in {**units, **state["processes"]}.items()),
             ("disk", f"{self._survey['free_bytes'] / 1e9:.1f} GB free"),

@@ -36,14 +36,16 @@ def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     facts = member.act_for_service()
     member.perform(steps.stop(member.service, disable=disable), emit)
     text = "a boot starts it again" if not disable else "a boot does not start it either"
-    member.finish(emit, "stopped", text, maintenance.warn(facts))
+    member.finish(emit, "stopped", text, maintenance.warn(facts, member.service))
 
 
 def start(member: Member, emit: Emit) -> None:
     """Start the committed release and wait for its health check."""
     facts = member.act_for_service()
     member.perform(steps.start(member.service), emit)
-    member.finish(emit, "started", f"release {facts.current}", maintenance.warn(facts), release=facts.current)
+    member.finish(
+        emit, "started", f"release {facts.current}", maintenance.warn(facts, member.service), release=facts.current
+    )
 
 
 def remove(member: Member, emit: Emit, *, data: bool) -> None:

@@ -20,7 +20,7 @@ def choose_target(member: Member, action: str, wanted: str | None, facts: Facts)
         if path not in facts.files:
             text = f"there is no {path} on the host, which guards a run"
             raise LoopError(text, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
-    return Candidate(member, plan.activation(action, release, facts), maintenance.warn(facts))
+    return Candidate(member, plan.activation(action, release, facts), maintenance.warn(facts, member.service))
 
 
 def target_of(member: Member, action: str, wanted: str | None, facts: Facts) -> str:

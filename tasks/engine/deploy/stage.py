@@ -88,7 +88,7 @@ def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -
             _deliver(delivering.release, member, planned, emit)
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
     progress = serves if planned.unchanged else Progress.STAGED
-    return Candidate(member, planned.activation, maintenance.warn(facts), progress)
+    return Candidate(member, planned.activation, maintenance.warn(facts, member.service), progress)
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:

@@ -44,6 +44,7 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "healthy": facts.healthy,
         "state": _state(facts),
         "maintenance": maintenance.state(facts),
+        "bypass": maintenance.bypass(service) or None,
         "time": facts.machine.time,
         "age_seconds": _age_of(facts),
         "up_seconds": survey.uptime - serves.began if serves.began else None,
@@ -228,7 +229,7 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     for line in answered:
         days, name = line["certificate_days"], line["host"]
         if line["maintenance"] is not None:
-            texts.append(f"{name}: maintenance is on {maintenance.describe(line['maintenance'])}")
+            texts.append(f"{name}: maintenance is on {maintenance.describe(line['maintenance'], line['bypass'] or '')}")
         if days is not None and days < _CERTIFICATE_DAYS:
             texts.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
         if line["disk_free_bytes"] < _FREE_BYTES:

@@ -10,7 +10,7 @@ from datetime import datetime
 from tasks.engine import untrusted_json
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import templates
+from tasks.engine.host import system_files, templates
 from tasks.engine.host.facts import Facts
 
 DEFAULT = "We are working on this service, and will be back shortly."
@@ -65,13 +65,27 @@ def state(facts: Facts) -> Mapping[str, object] | None:
     return {key: entry[key] for key in ("since", "message", "who") if key in entry} if isinstance(entry, dict) else {}
 
 
-def describe(closed: Mapping[str, object]) -> str:
-    """Return a state that `state` returned, in words."""
+def describe(closed: Mapping[str, object], address: str) -> str:
+    """Return a state that `state` returned, in words. address: of `bypass`."""
     who = closed.get("who")
     by = (who.get("git") or who.get("user") or "?") if isinstance(who, dict) else "hand"
-    return f"since {closed.get('since', '?')}, by {by}: {closed.get('message', 'no message')}"
+    note = stays_open(address)
+    return f"since {closed.get('since', '?')}, by {by}: {closed.get('message', 'no message')}{note and '; '}{note}"
 
 
-def warn(facts: Facts) -> str:
+def bypass(service: Service) -> str:
+    """Return the address at which clients bypass the gateway, and so the maintenance; empty without one."""
+    return system_files.listen_address(service)
+
+
+def stays_open(address: str) -> str:
+    """Return the note about an address that `bypass` returned; empty without one."""
+    return f"`listen: {address}` stays open to clients that reach it" if address else ""
+
+
+def warn(facts: Facts, service: Service) -> str:
     """Return the warning for the end of a run; empty if the service is open."""
-    return "maintenance is on: clients get 503 until `fab maintenance off`" if state(facts) is not None else ""
+    if state(facts) is None:
+        return ""
+    note = stays_open(bypass(service))
+    return f"maintenance is on: clients get 503 until `fab maintenance off`{note and '; '}{note}"

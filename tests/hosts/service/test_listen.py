@@ -144,6 +144,12 @@ def test_the_gateway_and_the_address_serve_side_by_side_and_either_may_go(clone:
     machine = one_host[0]
     deployed(clone, one_host, listen=LOCAL)
     assert release_of(machine.address) == inside(machine)["release"] == clone.release()
+    note = f"`listen: {LOCAL}` stays open to clients that reach it"
+    assert f"warning: {note}" in clone.done("maintenance", "on", "-H", "shire01").out
+    assert (ask(machine.address).status, inside(machine)["release"]) == (503, clone.release())
+    for words in (("maintenance", "status"), ("status",)):
+        assert note in clone.done(*words, "-H", "shire01").out
+    clone.done("maintenance", "off", "-H", "shire01")
     put(clone, nginx=None, listen=LOCAL).done("deploy", "-H", "shire01")
     assert inside(machine)["release"] == clone.release()
     assert machine.sh("ls /etc/nginx/conf.d").stdout == b""

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tasks.engine.config import service
-from tasks.engine.config.service import Process
+from tasks.engine.config.service import Listen, Process
 from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError, Unreachable, UsageError
+from tasks.engine.host import maintenance
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
@@ -212,6 +213,20 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
 )  # fmt: skip
 def test_what_an_operator_should_not_miss_is_told_below_the_table(found: Facts, told: str) -> None:
     assert status.notes([line(found=found)]) == [told]
+
+
+@pytest.mark.parametrize(("listen", "told"), [
+    (None, ""), (Listen("127.0.0.1", 8080), "; `listen: 127.0.0.1:8080` stays open to clients that reach it"),
+    (Listen("::", 80), "; `listen: [::]:80` stays open to clients that reach it"),
+])  # fmt: skip
+def test_a_maintenance_that_leaves_an_address_open_says_so(listen: Listen | None, told: str) -> None:
+    """Once: with `nginx:` and `listen:` fab said that clients get 503, and those of `listen:` were served."""
+    one, found = SERVICE._replace(listen=listen), facts({"state maintenance": '{"since": "now", "message": "Soon."}'})
+    assert status.notes([status.describe("shire01", one, found)]) == [
+        f"shire01: maintenance is on since now, by hand: Soon.{told}"
+    ]
+    assert maintenance.warn(found, one) == f"maintenance is on: clients get 503 until `fab maintenance off`{told}"
+    assert maintenance.warn(facts(), one) == ""
 
 
 def test_maintenance_stands_in_the_place_of_the_state() -> None:

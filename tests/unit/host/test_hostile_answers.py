@@ -167,7 +167,7 @@ def test_whoever_is_at_work_is_named_or_not(text: str) -> None:
 def test_whoever_closed_a_service_is_named_or_not(text: str) -> None:
     found = maintenance.state(closed(text))
     if found is not None:
-        shown(maintenance.describe(found))
+        shown(maintenance.describe(found, "127.0.0.1:8080"))
         encoded({"maintenance": found})
 
 

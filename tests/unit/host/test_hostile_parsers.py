@@ -204,9 +204,9 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.history.verify": verified,
     "host.journal.parse": journal_of,
     "logs.lines.cut": lambda said: list(lines.cut((bytes([one]) for one in text_of(said).encode()), 1000)),
-    "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}),
+    "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}, ""),
     "host.maintenance.state": lambda said: maintenance.state(facts_of(said)),
-    "host.maintenance.warn": lambda said: maintenance.warn(facts_of(said)),
+    "host.maintenance.warn": lambda said: maintenance.warn(facts_of(said), SERVICE),
     "host.protocol.Reader": read,
     "host.protocol.Transcript": kept,
     "fleet.member.describe": lambda said: member.describe(facts_of(said)),
@@ -242,6 +242,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
 # They read no output of a host: our own texts and files, or results of a parser above.
 NO_PARSERS = {
     "host.maintenance.parse_message", "host.maintenance.require_gateway", "host.maintenance.files",
+    "host.maintenance.bypass", "host.maintenance.stays_open",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
     "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",
     "deploy.rollback.Switch",

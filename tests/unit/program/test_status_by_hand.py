@@ -33,12 +33,16 @@ def line(release: str, action: str = "deploy", state: str = "done", **more: str)
 
 
 def standing(
-    state: State, *history: str, kept: tuple[str, ...] = (OLD, NEW), name: str = "nothing-of-ours"
+    state: State,
+    *history: str,
+    kept: tuple[str, ...] = (OLD, NEW),
+    name: str = "nothing-of-ours",
+    listen: str = "",
 ) -> status.Standing:
     answer = facts.Answer()
     answer.members = {"state": plain(state), "survey": plain(Survey(uptime=1600, free_bytes=3_200_000_000))}
     answer.lines = [("release", json.dumps({"id": one})) for one in kept] + [("history", one) for one in history]
-    return status.Standing(name, "/opt/apps/myapp", answer)
+    return status.Standing(name, "/opt/apps/myapp", answer, listen)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,13 @@ def test_it_ends_with_what_to_do(state: State, told: str) -> None:
     found = standing(state, line(NEW), line(OLD))
     assert found.way_on() == told.format(status._words())
     assert all(text for _, text in found.lines())
+
+
+def test_a_closed_door_beside_which_another_is_open() -> None:
+    closed = WELL._replace(maintenance="{}")
+    assert dict(standing(closed).lines())["maintenance"] == "ON: clients get 503"
+    told = dict(standing(closed, listen="127.0.0.1:8080").lines())["maintenance"]
+    assert told == "ON: clients get 503; `listen: 127.0.0.1:8080` stays open"
 
 
 def test_a_release_that_was_left_is_not_what_it_goes_back_to() -> None:
