@@ -5,7 +5,12 @@ python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py plan RELEASE       prin
 python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py activate RELEASE   roll back to RELEASE, with checks and undo
 python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py run FILE           run a step that `fab plan --steps` printed
 
-Run it as the deploy account: sudo -u ACCOUNT ... With --verbose it prints each program before starting it.
+It is for the deploy account. Any other user types, with one of these lines in the place of COMMAND:
+
+sudo setsid -w runuser -u ACCOUNT -- COMMAND </dev/null 2>&1 | cat -v
+
+The deploy account can write this program, so it gets no terminal: it could type there as that user. With --verbose it
+prints each program before starting it.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +29,8 @@ from .run import utc_now
 
 LAST = ".activate.json"
 """The step of the last activation, beside the copies of the program. `activate` and `status` reuse its settings."""
+_AS_ACCOUNT = "sudo setsid -w runuser -u {} -- {} </dev/null 2>&1 | cat -v"
+"""Root leaves its terminal before it becomes the account: without one a process cannot type there (TIOCSTI)."""
 _MOST = 1 << 20
 _ARGUMENTS = {"status": 0, "plan": 1, "activate": 1, "run": 1}
 """Number of arguments of each verb."""
@@ -47,15 +55,29 @@ def parse(words: Sequence[str], place: str) -> Command | None:
     owner = os.stat(place).st_uid
     if os.geteuid() != owner:
         # Root is refused, too: it would run a program that another account can write.
-        sys.exit(f"this is for the account that deploys here: sudo -u {pwd.getpwuid(owner).pw_name} ...")
+        sys.exit(f"this is for the account that deploys here: {_AS_ACCOUNT.format(_name(owner), _line(*words))}")
     step = _step(verb, arguments, place)
     if verb == "plan":
         print(json.dumps(step, indent=2))  # noqa: T201
         return None
     os.umask(0o022)
-    who = json.dumps({"user": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename})
+    who = json.dumps({"user": _name(os.getuid()), "host": os.uname().nodename})
     run = f"{utc_now().translate(str.maketrans('', '', '-:Z'))}-byhand"
     return Command(("", run, who, ""), step)
+
+
+def command(*words: str) -> str:
+    """Return the command that calls this program with other words, in the way that it was called now."""
+    line = _line(*words)
+    return _AS_ACCOUNT.format(_name(os.geteuid()), line) if "SUDO_USER" in os.environ else line
+
+
+def _line(*words: str) -> str:
+    return shlex.join((sys.executable, "-I", "-S", sys.argv[0], *words))
+
+
+def _name(uid: int) -> str:
+    return pwd.getpwuid(uid).pw_name
 
 
 def _step(verb: str, arguments: Sequence[str], place: str) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import sys
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from . import activity, facts, locks, rollback_stack
+from . import activity, by_hand, facts, locks, rollback_stack
 from .run import Run, utc_now
 
 _LAST = 5
@@ -96,7 +95,7 @@ class Standing:
         """Return the command to type, or what to wait for."""
         state, look, back = self._state, f"journalctl -u {self.name}@{self.slot}.service -n 50", self._back()
         deploy = "fab deploy, from a controller"
-        go = f"{_words()} activate {back}" if back else deploy
+        go = by_hand.command("activate", back) if back else deploy
         slot = state["slots"][self.slot]["state"] if self.slot else ""
         if state["adrift"]:
             return "nothing: its controller is gone, and it ends within minutes, or the next run ends it"
@@ -124,12 +123,6 @@ class Standing:
             return self._committed
         done = [(action["action"], action["release"]) for action in self._switches if action["state"] == "done"]
         return rollback_stack.previous(rollback_stack.stack(done), self._committed, self._kept)
-
-
-def _words() -> str:
-    """Return the command that called this program."""
-    sudo = f"sudo -u {pwd.getpwuid(os.geteuid()).pw_name} " if "SUDO_USER" in os.environ else ""
-    return f"{sudo}{sys.executable} -I -S {sys.argv[0]}"
 
 
 def _objects(lines: Iterable[str]) -> list[dict[str, Any]]:

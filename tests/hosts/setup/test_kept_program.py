@@ -70,8 +70,48 @@ def test_a_guard_runs_from_it(site: Site) -> None:
     assert f"{PLACE}/__main__.py" in site.sh("cat /run/myapp/ctl/probation/script")
 
 
+def typed(words: str) -> str:
+    """Return what root types, as HOST.md has it."""
+    return f"sudo setsid -w runuser -u deploy -- python3 -I -S {PLACE}/__main__.py {words} </dev/null 2>&1 | cat -v"
+
+
 def by_hand(site: Site, words: str) -> str:
-    return site.sh(f"sudo -u deploy python3 -I -S {PLACE}/__main__.py {words}")
+    return site.sh(typed(words))
+
+
+# Run in the place of the program: look for a terminal, and type into it.
+INTRUDER = """
+import fcntl, os, termios
+found = [f"stream {number}" for number in (0, 1, 2) if os.isatty(number)]
+try:
+    found.append(f"/dev/tty {os.open('/dev/tty', os.O_RDWR)}")
+except OSError:
+    pass
+for number in range(64):
+    try:
+        for letter in "\\ntouch /root/typed\\n":
+            fcntl.ioctl(number, termios.TIOCSTI, letter.encode())
+    except OSError:
+        continue
+    found.append(f"typed at {number}")
+print("a terminal:", found or "none", os.getuid())
+print("\\x1b]0;title\\7")
+"""
+
+
+@pytest.mark.parametrize("pty", ["use_pty", "!use_pty"])
+def test_a_program_that_the_deploy_account_wrote_gets_no_terminal_of_root(site: Site, pty: str) -> None:
+    """Once: it typed into root's shell, where the kernel allows that and sudo makes no terminal of its own."""
+    site.sh(f"echo 'Defaults {pty}' >/etc/sudoers.d/pty; cp -p {PLACE}/__main__.py /root/kept")
+    try:
+        assert "service      myapp on " in site.sh(f"script -qec {shlex.quote(typed('status'))} /dev/null")
+        site.machine.sh(f"cat >{PLACE}/__main__.py", INTRUDER.encode())
+        told = site.sh(f"script -qec {shlex.quote(typed('status'))} /dev/null")
+        assert f"a terminal: none {site.sh('id -u deploy')}" in told
+        assert "^[]0;title^G" in told
+    finally:
+        site.sh(f"cp -p /root/kept {PLACE}/__main__.py; rm /root/kept /etc/sudoers.d/pty")
+    site.sh("! test -e /root/typed")
 
 
 def test_an_operator_goes_back_by_hand_and_sees_what_is_run(site: Site) -> None:
@@ -143,9 +183,9 @@ def test_an_operator_is_told_how_the_host_stands_and_what_to_type(site: Site) ->
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("python3 -I -S {}/__main__.py status", "sudo -u deploy"),
+        ("python3 -I -S {}/__main__.py status", "sudo setsid -w runuser -u deploy -- /usr/bin/python3"),
         ("sudo -u deploy python3 -I -S {}/__main__.py status x", "plan RELEASE"),
-        ("python3 -I -S {}/__main__.py plan x", "sudo -u deploy"),
+        ("python3 -I -S {}/__main__.py plan x", "__main__.py plan x </dev/null 2>&1 | cat -v"),
         ("sudo -u deploy python3 -I -S {}/__main__.py help", "plan RELEASE"),
         ("sudo -u deploy python3 -I -S {}/__main__.py run /etc/hostname", "is not a step"),
         ("sudo -u deploy python3 -I -S {}/__main__.py run /none", "/none: No such file"),

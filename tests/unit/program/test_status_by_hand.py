@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from templates.host import facts, locks, status
+from tasks.engine.host import system_files
+from templates.host import by_hand, facts, locks, status
 from templates.host.fact_schema import SLOTS, Health, Slot, State, Survey, plain
+from tests.support.small_service import SERVICE
 from tests.unit.program.test_facts import take
 
 OLD, NEW = "a" * 12, "b" * 12
@@ -24,6 +27,10 @@ WELL = State(
 )
 TRIED = WELL._replace(live="green", slots={"blue": Slot("active", OLD), "green": Slot("active", NEW)})
 SICK = WELL._replace(health=Health("answered 500, not 200: oh", "ok"))
+
+
+def go(release: str) -> str:
+    return by_hand.command("activate", release)
 
 
 def line(release: str, action: str = "deploy", state: str = "done", **more: str) -> str:
@@ -48,16 +55,16 @@ def standing(
 @pytest.mark.parametrize(
     ("state", "told"),
     [
-        (WELL, f"nothing. Back to the release before: {{}} activate {NEW}"),
+        (WELL, f"nothing. Back to the release before: {go(NEW)}"),
         (WELL._replace(maintenance="{}"), "to let clients in: rm -r /opt/apps/myapp/maintenance"),
-        (SICK, f"journalctl -u nothing-of-ours@blue.service -n 50; back to the release before: {{}} activate {NEW}"),
+        (SICK, f"journalctl -u nothing-of-ours@blue.service -n 50; back to the release before: {go(NEW)}"),
         (SICK._replace(nginx="failed", health=Health("ok", "no answer: ")), "as root: systemctl start nginx"),
         (
             WELL._replace(slots={"blue": Slot("failed", OLD), "green": Slot()}),
-            f"as root: systemctl start nothing-of-ours; or: {{}} activate {NEW}",
+            f"as root: systemctl start nothing-of-ours; or: {go(NEW)}",
         ),
-        (TRIED._replace(probation=9), f"nothing: the host decides by itself. Back at once: {{}} activate {OLD}"),
-        (TRIED, f"no guard watches {NEW}, and a boot ends it. Back: {{}} activate {OLD}"),
+        (TRIED._replace(probation=9), f"nothing: the host decides by itself. Back at once: {go(OLD)}"),
+        (TRIED, f"no guard watches {NEW}, and a boot ends it. Back: {go(OLD)}"),
         (WELL._replace(adrift=True), "nothing: its controller is gone, and it ends within minutes, or the next run "
                                      "ends it"),
         (State(slots={slot: Slot() for slot in SLOTS}), "fab deploy, from a controller"),
@@ -65,7 +72,7 @@ def standing(
 )  # fmt: skip
 def test_it_ends_with_what_to_do(state: State, told: str) -> None:
     found = standing(state, line(NEW), line(OLD))
-    assert found.way_on() == told.format(status._words())
+    assert found.way_on() == told
     assert all(text for _, text in found.lines())
 
 
@@ -74,6 +81,32 @@ def test_a_closed_door_beside_which_another_is_open() -> None:
     assert dict(standing(closed).lines())["maintenance"] == "ON: clients get 503"
     told = dict(standing(closed, listen="127.0.0.1:8080").lines())["maintenance"]
     assert told == "ON: clients get 503; `listen: 127.0.0.1:8080` stays open"
+
+
+FORM = re.compile(r"sudo setsid -w runuser -u (\S+|\$\([^)]*\)) -- .+ </dev/null 2>&1 \\?\| cat -v")
+
+
+def test_no_text_lets_root_give_a_terminal_to_the_deploy_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: what root was told to type ran a file of the deploy account, which could type into root's shell."""
+    monkeypatch.setenv("SUDO_USER", "root")
+    monkeypatch.setattr("os.geteuid", lambda: 1)
+    with pytest.raises(SystemExit) as refused:
+        by_hand.parse(["status"], "/")
+    texts = {
+        "the command to go back": by_hand.command("activate", OLD),
+        "the refusal": str(refused.value),
+        "the usage": str(by_hand.__doc__),
+        "the README on the host": system_files.readme(SERVICE),
+        "HOST.md": (Path(__file__).resolve().parents[3] / "docs/HOST.md").read_text(),
+    }
+    for place, text in texts.items():
+        assert FORM.search(text), place
+        bare = [
+            one
+            for one in text.splitlines()
+            if re.search(r"(sudo|runuser) -u .*__main__\.py", one) and not FORM.search(one)
+        ]
+        assert not bare, place
 
 
 def test_a_release_that_was_left_is_not_what_it_goes_back_to() -> None:
