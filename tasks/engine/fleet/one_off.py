@@ -26,6 +26,7 @@ from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.host.steps import Command, HostStep, Terminal
 from tasks.engine.parallel import gather, pool
 from tasks.engine.report import host_names, output
+from tasks.engine.room import taken
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
 
@@ -229,7 +230,7 @@ def run_all(members: Sequence[Member], wanted: Command) -> int:
         return answer
 
     with pool(len(members)) as executor:
-        for host, word, line in gather([work(member) for member in members], executor, lambda item: len(item[2])):
+        for host, word, line in gather([work(member) for member in members], executor, lambda item: taken(item[2])):
             writers[word].raw(f"{names[host]}  {quote.terminal(line)}")
     return max(statuses, default=FAILED)
 
