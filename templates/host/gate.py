@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 from . import units
 from .folders import Folder
@@ -82,6 +83,11 @@ def _recycles(release: Folder) -> bool:
     return False
 
 
+_NO_WSGI = re.compile(r"TypeError: [^ ]*\(\) missing 1 required positional argument: 'send'")
+_LOOK = 2
+"""Seconds between two looks into the journal of a slot that answers 500."""
+
+
 class Gate:
     """The health gate of one candidate. former: whether a former release runs, which can kill the candidate."""
 
@@ -94,6 +100,7 @@ class Gate:
         run, health = self._run, self._probe.service.health
         run.say("check", f"{self._probe.path} on slot {self._slot}")
         began, passes, first, reason = now(), 0, 0.0, "it was never asked"
+        look = began
         # A socket whose service has died keeps its callers waiting, so begin with a short limit. But a service that was
         # slow to start, on a busy host, may be as slow to answer.
         limit = min(_LONGEST, 1 + int((began - started) * 2))
@@ -111,11 +118,24 @@ class Gate:
                 run.pause(health.pause)
             else:
                 passes, reason, limit = 0, answer.why, min(_LONGEST, limit + 1)
+                if answer.status == "500" and now() >= look:
+                    look = now() + _LOOK
+                    self._require_wsgi(time.time() - (now() - started))
                 run.pause(0.1)
             if now() - began >= health.timeout:
                 raise Failed(f"the health check did not hold in {health.timeout} s: {reason}")
         self._processes.update()
         self._require_same()
+
+    def _require_wsgi(self, since: float) -> None:
+        """Raise Failed if the slot's journal says that gunicorn calls an ASGI application as a WSGI one."""
+        unit = self._probe.service.slot(self._slot)
+        lines = units.journal_lines(unit, "-n", "100", "--since", f"@{since:.2f}")
+        if any(_NO_WSGI.search(line) for _, line in lines):
+            raise Failed(
+                "it is an ASGI application, and gunicorn runs it as WSGI: set worker_class in `processes: web:` "
+                "of service.yaml (asgi, or uvicorn_worker.UvicornWorker)"
+            )
 
     def unit_result(self) -> str:
         """Return systemd's Result of the slot, such as `signal`; empty if systemd does not answer."""

@@ -85,3 +85,32 @@ def test_what_both_files_say_ends_before_any_contact(site: Site) -> None:
         assert "service/gunicorn.conf.py:3" in ended.err
         assert "processes.web.workers" in ended.err
     assert site.history == before
+
+
+ASGI = """
+import os
+
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    body = '{"release": "%s"}' % os.environ["RELEASE"]
+    await send({"type": "http.response.body", "body": body.encode()})
+"""
+
+
+def test_an_asgi_application_under_a_wsgi_worker_is_named_as_that_at_once(site: Site) -> None:
+    """Once: it was told after half a minute of 500, and not by its name."""
+    deployed(site, "")
+    put(site.clone, app="served:app", health={"path": "/healthz", "timeout": 300}).write("service/served.py", ASGI)
+    before = site.answering
+    ended = site.fab("deploy")
+    assert ended.status == 1
+    assert "it is an ASGI application, and gunicorn runs it as WSGI" in ended.both
+    (failed,) = [line for line in ended.both.splitlines() if "FAILED" in line]
+    assert float(failed.rpartition("(")[2].split()[0]) < 60
+    assert site.answering == before
+    put(site.clone, app="served:app", processes={"web": {"workers": 1, "worker_class": "asgi"}})
+    site.clone.done("deploy", "-H", "shire01")
+    assert site.answering == site.clone.release()
