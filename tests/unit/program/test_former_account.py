@@ -105,7 +105,7 @@ def test_a_child_that_the_account_stops_has_not_struck(monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this gives a directory away, which takes root")
-@pytest.mark.parametrize("owner", [FORMER, 0])
+@pytest.mark.parametrize("owner", [FORMER, 0], ids=["its own", "with a file in it"])
 def test_a_directory_that_the_former_account_puts_in_the_place_of_the_copies_is_refused(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int
 ) -> None:
