@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import units
 from .outside_run import Lone
 from .probe import ANSWER, Probe
-from .run import Failed, Refused, Run, Stopped, now
+from .run import Failed, Run, now
 from .units import systemctl
 
 
@@ -36,7 +36,7 @@ def _start(run: Run, lone: Lone) -> None:
             continue
         limit = lone.service.health.start_timeout
         if now() - began >= limit:
-            raise _given_up(run, lone, Refused(f"release {lone.release} was not ready within {limit} s of its start"))
+            raise _given_up(run, lone, Failed(f"release {lone.release} was not ready within {limit} s of its start"))
         # The output of systemd or sudo says why.
         lone.record("failed")
         raise Failed(f"{unit} did not start")
@@ -47,11 +47,11 @@ def _await_health(run: Run, lone: Lone, probe: Probe) -> None:
     while not (answer := probe.slot(lone.slot, ANSWER)).well:
         if now() - began >= lone.service.health.timeout:
             why = f"release {lone.release} is started, and its health check does not hold: {answer.why}"
-            raise _given_up(run, lone, Refused(why))
+            raise _given_up(run, lone, Failed(why))
         run.pause(0.1)
 
 
-def _given_up(run: Run, lone: Lone, why: Stopped) -> Stopped:
+def _given_up(run: Run, lone: Lone, why: Failed) -> Failed:
     """Report the service's last log lines, record the failure, and return the error to raise."""
     units.report_journal(run, lone.service.slot(lone.slot), "-n", "20")
     lone.record("failed")

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tasks.engine.fleet import step_errors
 from tasks.engine.host import layout, steps
 from tasks.engine.host.steps import HostStep
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, at_work, host, simulated_host
@@ -162,7 +163,7 @@ def test_a_release_that_puts_off_its_start_for_ever_is_ended(host: SimulatedHost
     told = json.loads(START.text)
     told["health"]["start_timeout"] = -4
     assert host.execute(START._replace(text=json.dumps(told))) == 1
-    assert f"release {OLD} was not ready within" in (host.transcript.last("refused") or "")
+    assert f"release {OLD} was not ready within" in (host.transcript.last("failed") or "")
     assert host.transcript.all("journal") == ("still busy",)
     assert "systemctl kill -s KILL myapp@blue.service" in host.calls
     assert host.history()[-1] == ("start", OLD, "failed")
@@ -189,8 +190,10 @@ def test_a_release_that_does_not_answer_after_start_is_told_with_its_journal(hos
     (host.folder / "answers" / OLD).write_text("503")
     (host.folder / "journal").write_text("no database\n")
     assert host.execute(steps.start(SERVICE)) == 1
-    assert "answered 503, not 200" in (host.transcript.last("refused") or "")
-    assert host.transcript.all("journal") == ("no database",)
+    shown = step_errors.explain(steps.start(SERVICE), host.transcript, "shire01", "deploy")
+    assert (host.transcript.last("failed"), host.transcript.last("refused")) == (shown.message, None)
+    assert shown.message.startswith(f"release {OLD} is started, and its health check does not hold: answered 503")
+    assert (shown.detail, shown.next) == (("app: no database",), "fab doctor -H shire01")
     assert host.history()[-1] == ("start", OLD, "failed")
 
 
