@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _REFUSED = {
     "echo": "every step is shown as it is; all that a host gets: fab plan --steps",
     "pty": "scripts need no terminal; for one on a host: fab shell -H HOST",
-    "warn-only": "a failed host never hides the others; nothing goes on behind a failure",
+    "warn-only": "a failed host stops, the others go on",
 }
 # Fabric prompts for these before it calls a task, so `begin` refuses them first.
 _PROMPTS = {
@@ -200,7 +200,7 @@ def begin() -> None:
     sys.excepthook = _stumbled
     from fabric.main import program
 
-    # Invoke reads the words behind these lines of its `run`, and has no hook for its refusals.
+    # Invoke parses the command line inside its `run`, which has no hook for refusals.
     program.parse_tasks = partial(_in_our_words, program, program.parse_tasks)
     program.parse_cleanup = partial(_in_our_words, program, program.parse_cleanup)
 
@@ -308,7 +308,9 @@ def stopped_by_signals() -> Iterator[Stop]:
         if stop:
             os._exit(128 + number)
         stop.set(number)
-        sys.stderr.write("\nstopping: hosts under way are finished, no other is begun; again to cut\n")
+        sys.stderr.write(
+            "\nstopping: hosts under way are finished, no other is begun; press Ctrl-C again to exit at once\n"
+        )
 
     # A signal that nohup or a shell's `&` ignores stays ignored.
     every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -70,7 +70,7 @@ def _watch_in_place(c: Any, seconds: float) -> NoReturn:
         while True:
             hosts = _look(c)[1]["hosts"]
             notes = "\n".join([*map(terminal, status.notes(hosts)), ""])
-            # Beside these: the headings and the time. The empty line is for a prompt, after Ctrl-C.
+            # Besides the hosts and notes: the headings and the time. The empty line is for a prompt, after Ctrl-C.
             room = max(console.height // 2, console.height - len(console.render_lines(Text(notes))) - 2)
             shown = live.fitting(hosts, room, _is_well)
             table = "\n".join(output.table(status.table(shown, console.width)))

@@ -91,8 +91,8 @@ def become(account: Account) -> None:
 def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: float, limit: int) -> bytes:
     """Run `work` in a child process with only the rights of the account; return what it writes.
 
-    Raise OSError if it fails, runs longer than `seconds` or writes more than `limit` bytes: it reads directories of
-    the account, which may have put anything there.
+    Raise OSError if the child fails, runs longer than `seconds` or writes more than `limit` bytes: the child reads
+    directories of the account, which may have put anything there.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -110,7 +110,11 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
     outcome, _, output = written.partition(b"\n")
     if outcome == b"ok %d" % len(output):
         return output
-    reason = output.decode("utf-8", "replace") if outcome == b"error" else f"its reader ended with status {status}"
+    reason = (
+        output.decode("utf-8", "replace")
+        if outcome == b"error"
+        else f"the process that reads its files ended with status {status}"
+    )
     raise OSError(0, f"as {account.name}: {reason}")
 
 

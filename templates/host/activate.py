@@ -124,7 +124,7 @@ class Activator(Attempt):
             missing = "no former release that is still up"
         self._probation: int = 0 if missing else self.step["probation"]
         if missing and self.step["probation"]:
-            self.run.say("probation", f"none: there is {missing} to go back to, so it is committed at once")
+            self.run.say("probation", f"none: there is {missing} to go back to, so this run commits at once")
 
     def write_guard(self) -> None:
         """Write the script that the guard's unit in /etc/systemd/system runs: it starts a copy of this program."""
@@ -188,21 +188,21 @@ class Activator(Attempt):
         self.run.point(f"{self.stage}.started")
 
     def _post_guard(self) -> None:
-        """Start the guard, which finishes a committed activation, or undoes it, if this run is killed."""
+        """Start the guard, which finishes a committed activation and undoes any other if this run is killed."""
         self.turns.until.write("")
         self.turns.folder.overwrite("run", self.run.framed({**self.step, "step": "guard"}), 0o600)
         self._posting = systemctl("start", self.service.watch(self.new))
 
     def _await_posting(self) -> None:
         if self._posting and not self._posting.wait():
-            raise Failed("its guard did not start")
+            raise Failed("the guard of this run did not start")
         self._posting = None
 
     def _await_guard(self) -> None:
         end = time.monotonic() + _GUARD_START
         while not self.turns.guarded:
             if time.monotonic() >= end:
-                raise Failed("its guard did not start")
+                raise Failed("the guard of this run did not start")
             self.run.heed()
             time.sleep(0.02)
 
@@ -236,9 +236,8 @@ class Activator(Attempt):
         """Return why the candidate did not start: the reason that an operator can act on."""
         limit = self.service.health.start_timeout
         if now() - self._started >= limit:
-            why = (
-                f"slot {self.new} was not ready within {limit} s of its start: health.timeout is too short, or it hangs"
-            )
+            cause = "health.timeout is too short, or the release hangs"
+            why = f"slot {self.new} was not ready within {limit} s of its start: {cause}"
             return Failed(why)
         if gate.unit_result() == "signal":
             return gate.failure(f"slot {self.new} did not start")
@@ -255,7 +254,7 @@ class Activator(Attempt):
         self.slots.move_traffic(self.new)
         self.run.point(f"{self.stage}.switch")
         if listen and not systemctl("start", f"{name}-listen.socket").wait():
-            raise Failed(f"nothing can listen at {listen}: is it taken, or no address of this host?")
+            raise Failed(f"nothing can listen at {listen}: is the port taken, or the address not one of this host?")
         front_door.require(self.probe.front(ANSWER))
         if self._silent_since:
             self.run.say("switch", f"no request was answered for {int(now() - self._silent_since + 0.99)} s")
@@ -264,7 +263,7 @@ class Activator(Attempt):
     def _begin_probation(self) -> None:
         """Begin the probation and end the run: the guard watches the release and goes back by itself."""
         seconds = self._probation
-        what = f"for {seconds} s slot {self.old} stays up, and the host goes back to it if this one fails"
+        what = f"for {seconds} s slot {self.old} stays up, and the host goes back to it if the new release fails"
         self.run.say("probation", what)
         self.record("probation")
         self.run.point("activate.probation")

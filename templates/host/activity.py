@@ -1,4 +1,4 @@
-"""Find the run that is at work on a service. Takes no lock: a run that starts now would find it taken."""
+"""Find the run that is at work on a service. Takes no lock: a run that starts now would find the lock taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commit or undo the activation of a release. The run itself does that, or its guard."""
+"""Commit or undo the activation of a release, for the run itself and for its guard."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Attempt:
         self.run.point(f"{self.stage}.committed")
 
     def follow_up(self) -> None:
-        """Do what follows from a commit, once per process. A guard does it again: its run may have died half-way."""
+        """Do what follows from a commit, once per process. The guard does all again: the run may have died half-way."""
         if self._restarted:
             return
         self.record_commit()
@@ -115,7 +115,7 @@ class Attempt:
     # Undo
 
     def restore_traffic(self) -> bool:
-        """Move the traffic to the old slot; return False, with that in `why`, if it stays with the new one.
+        """Move the traffic to the old slot; return False, with the reason in `why`, if it stays with the new slot.
 
         The new slot is left running then: any answer is better than none.
         """
@@ -134,7 +134,7 @@ class Attempt:
         if not back:
             self.record("failed", self.why)
             return
-        # Before the switch it has no users, and may ignore a stop.
+        # Before the switch the new slot has no users, and may ignore a stop.
         self.slots.end(self.new, at_once=not self.switched)
         self._revive_former()
         if not self.old:

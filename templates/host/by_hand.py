@@ -46,7 +46,7 @@ class Command(NamedTuple):
 
 
 def parse(words: Sequence[str], place: str) -> Command | None:
-    """Return the command to run; None if `plan` has printed it; SystemExit for a mistake. place: of the copies."""
+    """Return the command to run; None if `plan` has printed it; SystemExit for a mistake. place: path of the copies."""
     programs.verbose = "--verbose" in words
     verb, *arguments = [word for word in words if word != "--verbose"] or [""]
     if _ARGUMENTS.get(verb) != len(arguments):

@@ -81,7 +81,10 @@ class Turns:
         self.write_holder(action, release)
 
     def take_alone(self, action: str, release: Callable[[], str]) -> None:
-        """Take it for a verb outside of any run, which ends no run and is ended by none. release: called afterwards."""
+        """Take the lock for a verb outside of any run, which ends no run and is ended by none.
+
+        release: called once the lock is held.
+        """
         if not (self._take_free() or self._wait_for_guard()):
             raise self.activate.refusal()
         self.activate.write(self._run.holder(action, release(), 0))
@@ -135,7 +138,7 @@ class Turns:
         self._run.say("wait", "a run whose controller is gone comes to its end")
         if self._wait(self._service.drain + _OUTLIVED):
             return True
-        self._run.say("wait", "what it left hangs, and is ended")
+        self._run.say("wait", "the old run did not end in time: ending it by a signal")
         self.activate.end_holders(signal.SIGTERM, group)
         if self._wait(self._service.drain + _OUTLIVED):
             return True

@@ -1,7 +1,7 @@
 """The secret header with which the host's own checks pass maintenance and reach a slot without traffic.
 
-nginx reads it in /etc/NAME/check/map, and curl, run by the deploy account, in one file for each way. It is in no other
-file and in no program's arguments.
+nginx reads the secret in /etc/NAME/check/map; curl, run by the deploy account, reads it in one file for each way. No
+other file has the secret, and no program gets it as an argument.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def check(record: Record, step: Mapping[str, Any]) -> None:
 
 
 def complete(record: Record, root: str) -> None:
-    """Add what setup has made to a record of an earlier version, which has only files. root: of releases."""
+    """Add what setup has made to a record of an earlier version, which has only files. root: the directory."""
     if not record.made and accounts.made_by_setup(record.name):
         record.made = everything(record.name, root)
 

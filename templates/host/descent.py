@@ -60,6 +60,6 @@ def clear(folder: Folder, name: str) -> None:
     status = folder.status(name)
     if status and stat.S_ISDIR(status.st_mode):
         if not programs.remove_tree(f"{folder.path}/{name}"):
-            raise OSError(0, "it cannot be removed: look at its owner", f"{folder.path}/{name}")
+            raise OSError(0, "it cannot be removed: see who owns the files below", f"{folder.path}/{name}")
     elif status:
         folder.remove(name)

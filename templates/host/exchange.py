@@ -1,4 +1,4 @@
-"""Exchange two names of a directory in one step, so that a power cut leaves neither missing."""
+"""Exchange two names of a directory, in one step where the system can, so that a power cut leaves neither missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EXCHANGE = 2
 
 
 def exchange(folder: Folder, name: str, other: str) -> None:
-    """Exchange two names. A libc or file system that cannot gets three renames, and `other` is missing between them."""
+    """Exchange two names. Without RENAME_EXCHANGE, use three renames: `other` is missing between them."""
     if _at_once(folder, name, other):
         return
     spare = f"{name}-spare"
@@ -27,7 +27,7 @@ def exchange(folder: Folder, name: str, other: str) -> None:
 
 
 def _at_once(folder: Folder, name: str, other: str) -> bool:
-    """Exchange them by one system call; return False if that does not exist here."""
+    """Exchange two names by one system call; return False if this system lacks it."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:

@@ -63,7 +63,7 @@ class Slot(NamedTuple):
     restarts: by systemd
     memory: bytes, as systemd counts them
     workers: number of workers
-    pss: bytes of its processes without systemd's count, each shared page divided among its users
+    pss: used if systemd has no count: bytes of the slot's processes, each shared page divided among its users
     rss: the same if pss is unknown, each shared page counted in every process
     """
 
@@ -128,7 +128,7 @@ class State(NamedTuple):
 
 
 class Used(NamedTuple):
-    """A release of no slot from which something runs. place: 1 for the newest of all; pids: as far as known."""
+    """A release in neither slot that a process still runs from. place: 1 for the newest; pids: as far as known."""
 
     place: int = 0
     pids: tuple[int, ...] = ()

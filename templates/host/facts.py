@@ -1,8 +1,8 @@
 """Report the facts that plan, doctor, status and health need. Reads only, and ends in seconds.
 
 A deploy that changes nothing is only this step, so it starts few programs, and those in parallel. The facts are one
-object, `facts {...}`, of the types in told.py; what may be long has reports of its own: `data`, `release`, `history`,
-`same` (of the manifest), `journal` and `systemd`.
+object, `facts {...}`, of the types in fact_schema.py; long contents have reports of their own: `data`, `release`,
+`history`, `same` (of the manifest), `journal` and `systemd`.
 
 Root reads what the root setup depends on. What lies below directories of the deploy account is read by a process that
 has only that account's rights.
@@ -61,7 +61,7 @@ class Answer:
         self.lines: list[tuple[str, str]] = []
 
     def write(self, output: BinaryIO) -> None:
-        """Write it for another process."""
+        """Write the answer for another process."""
         output.write(json.dumps([self.members, self.lines]).encode())
 
     def read(self, data: bytes) -> Answer:
@@ -101,7 +101,7 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
     health = Background(lambda: look.ask_health(step["wanted"]) if "health" in wants else State().health)
     with ExitStack() as stack:
         root = None
-        # Another account cannot open it, and learns from the record which account owns the service.
+        # Another account cannot open the directory, and learns from the record which account owns the service.
         with suppress(OSError):
             root = stack.enter_context(Folder.open(about.root))
         service_state = look.facts()._replace(activating=activating)

@@ -24,11 +24,11 @@ class Folder:
 
     @classmethod
     def open(cls, path: str) -> Folder:
-        """Open a directory by its path, above which only root may write; OSError for a link in its place."""
+        """Open a directory by a path in whose parents only root may write; OSError for a link at the path."""
         return cls(os.open(path, _DIRECTORY), path)
 
     def below(self, name: str) -> Folder:
-        """Open a directory in it."""
+        """Open a directory in this one."""
         return Folder(os.open(name, _DIRECTORY, dir_fd=self.descriptor), f"{self.path}/{name}")
 
     def __enter__(self) -> Folder:
@@ -45,11 +45,11 @@ class Folder:
             return None
 
     def sync(self) -> None:
-        """Flush its changes to the disk: names, and the targets of links."""
+        """Flush the directory's changes to the disk: names, and the targets of links."""
         os.fsync(self.descriptor)
 
     def names(self) -> list[str]:
-        """Return all names in it, sorted."""
+        """Return all names in the directory, sorted."""
         return sorted(os.listdir(self.descriptor))
 
     def link(self, name: str) -> str:
@@ -94,7 +94,7 @@ class Folder:
         return os.fdopen(descriptor, "wb")
 
     def overwrite(self, name: str, data: bytes, mode: int) -> None:
-        """Write a file in place, or a new one. It needs no room for a second file; a reader may see half of it."""
+        """Write a file in place, or a new one. Needs no room for a second file; a reader may see half of the data."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(name, flags, mode, dir_fd=self.descriptor)
         with os.fdopen(descriptor, "wb") as file:
@@ -107,7 +107,7 @@ class Folder:
         os.rename(name, to, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def replace(self, name: str, data: bytes, mode: int, part: str) -> None:
-        """Write a file and rename it into place. part: its temporary name."""
+        """Write a file and rename it into place. part: the temporary name of the file."""
         self.remove(part)
         self.write(part, data, mode)
         self.rename(part, name)
@@ -118,7 +118,7 @@ class Folder:
             os.unlink(name, dir_fd=self.descriptor)
 
     def walk(self, prefix: str = "") -> Iterator[tuple[Folder, str, str]]:
-        """Yield (folder, name, path) of everything below but directories; OSError for one nested too deep."""
+        """Yield (folder, name, path) of everything below but directories; OSError for directories nested too deep."""
         if prefix.count("/") > DEEPEST:
             raise OSError(0, "nested too deep", self.path)
         with os.scandir(self.descriptor) as scanned:

@@ -10,7 +10,7 @@ from .run import Failed, Run
 
 
 def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
-    """Ask the candidate through nginx, which leads a request with the host's secret to it; Failed if it is not well.
+    """Ask the candidate through nginx, which leads a request with the host's secret there; Failed for a wrong answer.
 
     serves: the release in the live slot, which gets all other requests.
     """
@@ -30,7 +30,7 @@ def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
 def require(answer: probing.Answer) -> None:
     """Raise Failed for a wrong answer."""
     if not answer.well:
-        raise Failed(f"the front door does not answer for it: {answer.why}")
+        raise Failed(f"the front door gives no right answer for the new release: {answer.why}")
 
 
 def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
@@ -57,11 +57,11 @@ def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
         require(probe.front(ANSWER, slot))
         raise Failed(f"plain HTTP is not redirected to HTTPS: {redirect[:1000]}")
     if not ended:
-        raise Failed("the front door does not answer for it: the answer is longer than 64 kB")
+        raise Failed("the front door gives no right answer for the new release: the answer is longer than 64 kB")
     if stranger == "\n000":
         # curl ended at the question to the service; asked alone, it prints why.
         require(probe.front(ANSWER, slot))
-        raise Failed("the front door did not answer for it at first")
+        raise Failed("the front door gave no right answer for the new release at first")
     require(probe.check(service, True))
     # A foreign host name must not reach the service; another site may answer it, so it is asked without the secret.
     if probing.reports_release(stranger, serves):

@@ -37,7 +37,7 @@ class Processes:
         return True
 
     def update(self) -> None:
-        """Update the workers; ask systemd only if they cannot be read. If they can, the main process still lives."""
+        """Update the workers. If they can be read, the main process still lives; ask systemd only if they cannot."""
         if not (self._held_main and self._read_workers()):
             self.ask_systemd()
 
@@ -96,7 +96,7 @@ class Gate:
         self._processes = processes(probe, slot)
 
     def await_healthy(self, started: float) -> None:
-        """Wait for `passes` right answers in a row over `settle` seconds, or raise Failed. started: its start."""
+        """Wait for `passes` right answers in a row over `settle` seconds, or raise Failed. started: start time."""
         run, health = self._run, self._probe.service.health
         run.say("check", f"{self._probe.path} on slot {self._slot}")
         began, passes, first, reason = now(), 0, 0.0, "it was never asked"
@@ -144,14 +144,14 @@ class Gate:
     def _require_same(self) -> None:
         seen = self._processes
         if seen.restarts not in {"", "0"} or seen.state == "failed":
-            raise self.failure("the service died while it was checked")
+            raise self.failure("the service died during the health check")
         if not seen.same:
-            raise self.failure("a worker died while it was checked")
+            raise self.failure("a worker died during the health check")
 
     def failure(self, why: str) -> Failed:
         """Return the failure for a process that has ended; report `killed` if the former release may have killed it.
 
-        It has the same account as the candidate. This run has sent no signal.
+        The former release has the same account as the candidate. This run has sent no signal.
         """
         for _ in range(20):
             # If a worker fails to boot, gunicorn exits by itself in the next moments: then no other process killed it.

@@ -93,7 +93,7 @@ class Guard(Attempt):
             self.old = ""
         self.switched = self.slots.live == self.new
         self.phase = UNDOING
-        raise Failed("its run was killed on this host")
+        raise Failed("the run was killed on this host")
 
     def _watch(self, end: float) -> None:
         """Watch until the probation ends, and then until `missed` is 0; it begins at 1, so one check must pass."""
@@ -104,8 +104,10 @@ class Guard(Attempt):
                 missed = self._miss(missed, "systemd does not answer")
             elif not seen.same_main:
                 # Both slots have one account, so the former release may have sent the signal.
-                hint = ": a signal has ended it. If the release before it did that, deploy with --stop-first"
-                raise Failed(f"its main process died, or was stopped{hint if seen.result == 'signal' else ''}")
+                hint = ": a signal has ended it. If the former release sent the signal, deploy with --stop-first"
+                raise Failed(
+                    f"the main process of the release died, or was stopped{hint if seen.result == 'signal' else ''}"
+                )
             elif not seen.same:
                 raise Failed("a worker died")
             answer = self.probe.slot(self.new, ANSWER)
@@ -115,7 +117,7 @@ class Guard(Attempt):
     @staticmethod
     def _miss(missed: int, why: str) -> int:
         if missed + 2 >= _MOST:
-            raise Failed(f"its health check did not hold: {why}")
+            raise Failed(f"the health check of the release did not hold: {why}")
         return missed + 2
 
     def _finish(self) -> None:
@@ -147,8 +149,8 @@ class Guard(Attempt):
                 warning = f"slot {self.old} did not end in good order: it had failed, or it had to be killed"
                 self.run.report("warning", warning)
             if failed or ended.get("NRestarts", "0") not in {"", "0"}:
-                # Otherwise the next run would take it for a slot to recover, and its restarts would count against the
-                # next release there.
+                # Otherwise the next run would take the slot for one to recover, and the slot's restarts would count
+                # against the next release there.
                 self.slots.forget_starts(self.old).wait()
         self.run.point("probation.stopped")
         with self.run.report_errors_while_ending():
@@ -185,7 +187,7 @@ class Guard(Attempt):
         elif ended:
             # During a shutdown systemd moves no link; then the boot goes back.
             self._move_back()
-            self.record("ended", "its probation was ended before its time: by another run, a stop or a reboot")
+            self.record("ended", "the probation was ended before its time: by another run, a stop or a reboot")
         else:
             self._give_up()
 

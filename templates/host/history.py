@@ -13,7 +13,7 @@ from .run import Run, error_text, utc_now
 FILE = "history.jsonl"
 _LIMIT = 1_000_000
 _KEPT = 300_000
-"""Bytes kept of a file above the limit: of its end, and again of the switches before that."""
+"""Bytes kept of the end of a file above the limit, and as many of older switches."""
 _PLAIN = re.compile(r"[^A-Za-z0-9 .,:;()/_-]")
 SWITCHED = re.compile(rb'"action":"(deploy|rollback|undo)",.*"state":"done"')
 """A line that decides where a rollback goes."""

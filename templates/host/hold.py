@@ -28,7 +28,7 @@ def perform(run: Run) -> None:
         lock.write(run.holder(run.step["action"], run.step["release"]))
         run.point("hold.taken")
         _keep(run)
-        # The controller asked for the facts before: by this it sees whether another run has come between.
+        # The controller asked for the facts before: this line tells it whether another run has changed the host since.
         run.report("last", _last(run.step["root"]))
         run.report("held", run.id)
         _listen(run)
@@ -47,7 +47,7 @@ def _take(run: Run, lock: locks.Lock, wait: float) -> None:
 
 
 def _keep(run: Run) -> None:
-    """Keep a copy of this program for the next steps, and report that; go on without one if the disk is full."""
+    """Keep a copy of this program for the next steps, and report that; go on without a copy if the disk is full."""
     with suppress(OSError):
         kept_copies.keep(run, run.step["root"], run.sources)
         run.report("kept")

@@ -56,7 +56,7 @@ def _ask_other(path: str) -> dict[str, str]:
 
 
 def _source() -> str:
-    """Return the source of the module `interpreter`, from the loader that imported it."""
+    """Return the source of the module `this_interpreter`, from the loader that imported it."""
     module = import_module(".this_interpreter", __package__)
     text: str = module.__spec__.loader.get_source(module.__name__)  # type: ignore[union-attr]
     return text

@@ -1,6 +1,6 @@
 """Check and revoke the deploy account's access to the host's journals; the service's tmpfiles.d file grants it.
 
-It grants by access control lists. A group would not do: a former member keeps it with a setgid program of that group.
+The file uses access control lists. A group would not do: a former member keeps its rights in a setgid program.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _USER = 0x02
 
 
 def require(run: Run, account: Account) -> None:
-    """Warn if the account cannot read the journals after setup has granted it that."""
+    """Warn if the account cannot read the journals, to which setup has granted it access."""
     files = glob.glob(f"{FILES[0]}/*/system.journal") + glob.glob(f"{FILES[1]}/*/system.journal")
     if account.uid == 0 or not files:
         return
@@ -38,7 +38,9 @@ def require(run: Run, account: Account) -> None:
     try:
         as_account(account, work, 30, 1 << 16)
     except OSError as error:
-        problem = "fab logs shows nothing of this host. Do its file system and its systemd know access control lists?"
+        problem = (
+            "fab logs shows nothing of this host. Do the host's file system and systemd support access control lists?"
+        )
         run.report("warning", f"{error.strerror}: {problem}")
 
 

@@ -1,6 +1,6 @@
 """Run the copy of this program that a host keeps: python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py
 
-It belongs to the deploy account and runs only as that account: root is sent the program each time.
+The copy belongs to the deploy account and runs only as that account: root is sent the program each time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def digest(sources: Mapping[str, str]) -> str:
 
 
 def read(place: str) -> dict[str, str]:
-    """Return the modules of a copy, by name; OSError or ValueError if it has anything else that could be imported."""
+    """Return the modules of a copy, by name; OSError or ValueError if anything else there could be imported."""
     if set(os.listdir(place)) - {"host", "__main__.py", "python"}:
         raise ValueError("there is more than a copy")
     modules: dict[str, str] = {}
@@ -81,7 +81,7 @@ def main() -> None:
         sys.exit(f"{place} cannot be run: {why}. Try another copy beside it, or another Python")
     if why:
         nonce = sys.stdin.buffer.readline().decode().rstrip("\n")
-        # Without the module json, which may be what is missing.
+        # Without the module json: it may be the missing one.
         why = " ".join(why.split()).replace("\\", "/").replace('"', "'")
         os.write(1, f'\n{nonce} {{"report": "program", "text": "{why}"}}\n'.encode("utf-8", "replace"))
         sys.exit(DAMAGED)

@@ -47,14 +47,14 @@ def whole(place: Folder, name: str) -> bool:
 
 
 def names_python(place: Folder, name: str) -> bool:
-    """Return whether a copy names an interpreter of the system, or none. One that an upgrade removed is accepted."""
+    """Return whether a copy names an interpreter of the system, even one that an upgrade removed, or none."""
     try:
         line = place.read(f"{name}/python", _LONGEST).decode()
     except FileNotFoundError:
         return True
     except (OSError, ValueError):
         return False
-    # The interpreter that the launcher found, which runs this, may be a link to anywhere.
+    # The interpreter that the starter found, which runs this, may be a link to anywhere.
     return line == f"{os.path.realpath(sys.executable)}\n" or bool(_PYTHON.fullmatch(line))
 
 
@@ -84,7 +84,7 @@ def _name_python(place: Folder, name: str) -> None:
 
 
 def _sweep(place: Folder) -> None:
-    """Remove all but the versions used last, and what runs that died left."""
+    """Remove all but the versions used last, and the leftovers of runs that died."""
     copies = filter(_COPY.fullmatch, place.names())
     by_age = sorted(copies, key=lambda name: os.lstat(f"{place.path}/{name}").st_mtime, reverse=True)
     for name in (*by_age[COPIES:], *(name for name in place.names() if name.startswith(".part-"))):

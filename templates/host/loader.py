@@ -28,7 +28,7 @@ class Importer:
         return SOURCES[fullname[len(PACKAGE) + 1 :] or "__init__"]  # noqa: F821
 
     def exec_module(self, module):  # type: ignore[no-untyped-def]
-        """Compile and run its source."""
+        """Compile and run the source of a module."""
         exec(compile(self.get_source(module.__name__), module.__spec__.origin, "exec"), module.__dict__)  # type: ignore[no-untyped-call]  # noqa: S102
 
 

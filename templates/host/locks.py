@@ -59,30 +59,32 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """True if another process holds it."""
+        """True if another process holds the lock."""
         if not self.take():
             return True
         self.free()
         return False
 
     def read(self) -> str:
-        """Return the line of its holder, or of the last one."""
+        """Return the line that the present or the last holder wrote."""
         text = os.pread(self._descriptor, _LAST, 0).decode("utf-8", "replace")
         return text.rstrip("\n").rpartition("\n")[2]
 
     def write(self, line: str) -> None:
-        """Write the line of its holder."""
+        """Write the holder's line."""
         write(self._descriptor, line)
 
     def refusal(self) -> Busy | Refused:
         """Return the error to raise when another process holds it."""
         if self.foreign_holder:
-            return Refused(f"{self.path} is held by {self.foreign_holder}: look at it on this host, and end it")
+            return Refused(
+                f"{self.path} is held by {self.foreign_holder}: look at that process on this host, and end it"
+            )
         return Busy(self.read())
 
     @property
     def foreign_holder(self) -> str:
-        """A holder that is neither root's process nor its owner's, in words; empty if there is none."""
+        """A holder that is a process of neither root nor the file's owner, in words; empty if there is none."""
         return foreign_holder_of(self._descriptor)
 
     def end_holders(self, number: signal.Signals, group: int) -> None:
@@ -130,9 +132,9 @@ def write(descriptor: int, line: str) -> None:
 
 
 def foreign_holder_of(descriptor: int) -> str:
-    """Return, in words, a process that holds a lock and is neither root's nor its owner's; empty if there is none.
+    """Return, in words, a process that holds a lock and is neither root's nor the file owner's; empty if there is none.
 
-    It cannot have opened the file, but may have inherited it open.
+    Such a process cannot have opened the file, but may have inherited it open.
     """
     status = os.fstat(descriptor)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"

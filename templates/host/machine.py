@@ -52,14 +52,14 @@ def _is_account(name: str) -> bool:
 
 
 def recorded(known: record.Record, files: Iterable[str]) -> Record:
-    """Return what setup recorded. files: those whose digests are wanted."""
+    """Return what setup recorded. files: the paths whose digests are wanted."""
     origin, by, since = (known.values.get(word, "")[:_LONGEST] for word in ("origin", "by", "since"))
     first = {path: found[0] for path in files if (found := known.digests(path))}
     return Record(known.layout if known.there else "", (known.account or "")[:_LONGEST], origin, by, since, first)
 
 
 def contents(paths: Iterable[str]) -> dict[str, bytes]:
-    """Return those files of root's that can be read. Links are followed: only root can write where they lie."""
+    """Return the files of root's that can be read. Links are followed: only root can write where the links lie."""
     return {path: data for path in paths if (data := _read(path)) is not None}
 
 
@@ -87,7 +87,7 @@ def _read(path: str) -> bytes | None:
 
 
 def loopback(name: str) -> bool:
-    """Return whether the unit is an older version's, which leaves loopback open: it has no line PrivateNetwork."""
+    """Return whether an older version wrote the unit, and so left loopback open: it has no line PrivateNetwork."""
     data = _read(f"/etc/systemd/system/{name}@.service") or b""
     lines = data.split(b"\n")
     return b"IPAddressDeny=any" in lines and not any(line.startswith(b"PrivateNetwork=") for line in lines)

@@ -93,7 +93,7 @@ def _module(step: str) -> Any:
 
 @contextmanager
 def _run_lock(run: Run) -> Iterator[None]:
-    """Hold the run lock: `change_lock` takes a run without it for one that has lost its controller, and ends it."""
+    """Hold the run lock: `change_lock` treats a run without the run lock as abandoned, and ends it."""
     step = run.step
     with locks.opened(step["name"], "run") as lock:
         if not lock.take():

@@ -1,4 +1,4 @@
-"""Close or open the front door: nginx answers 503 while one directory exists, which a rename brings and takes."""
+"""Close or open the front door: nginx answers 503 while one directory exists. A rename makes or removes it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class _Door:
         self._run.say("open", "clients are served")
 
     def undo(self) -> None:
-        """Open the door again if it is not known yet to be closed."""
+        """Open the door again if closing it was not confirmed."""
         if self._trying and self._root.status(_CLOSED):
             with self._run.report_errors_while_ending():
                 self._take_away()

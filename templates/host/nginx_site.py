@@ -26,7 +26,7 @@ class Gateway:
     def start(self, renewed: bool) -> None:
         """Check, then reload or start; Refused if nginx cannot serve our site beside the others.
 
-        renewed: something changed that nginx must read and `changes` does not know.
+        renewed: nginx must read a file that changed outside of `changes`.
         """
         if self._front == "listen":
             if programs.active(_UNIT) and self._changes.changed("/etc/nginx/"):

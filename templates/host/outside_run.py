@@ -1,4 +1,4 @@
-"""The common beginning of `stop` and `start`: a committed release, and no other run at work. They end no other run."""
+"""The common beginning of `stop` and `start`: a committed release, and no run at work. Neither ends a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Lone:
     """A verb that changes a host outside of any run. slot, release: the committed ones."""
 
     def __init__(self, run: Run, action: str, without: str) -> None:
-        """Take the lock of changes; Refused if no release is committed. without: what that means for this verb."""
+        """Take the lock of changes; Refused if no release is committed. without: the advice for that case."""
         self.run, self._action = run, action
         self.service = service.of(run.step)
         none = Refused(f"no release is committed on this host: {without}")

@@ -1,6 +1,6 @@
 """Run programs of the system: by name, with an empty standard input, and with a limit to every wait.
 
-None writes to our standard output: its output is returned, or reported line by line.
+No program writes to our standard output: what a program prints is returned, or reported line by line.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ verbose = False
 KEPT = 1 << 20
 """Bytes to keep of a program's output."""
 tell: Callable[[str], object] = print
-"""Takes each output line of a program that `ask` did not start. It must not raise: the program is at work."""
+"""Takes each output line of a program that `ask` did not start. `tell` must not raise: the program is at work."""
 _LONGEST, _LOOK = 1 << 16, 0.05
-"""Bytes of such a line, and seconds between two looks at a silent program."""
+"""Bytes of an output line, and seconds between two looks at a silent program."""
 
 
 class Ended(NamedTuple):
@@ -36,7 +36,7 @@ class Ended(NamedTuple):
 
     @property
     def well(self) -> bool:
-        """True if it succeeded."""
+        """True if the program succeeded."""
         return self.status == 0
 
 
@@ -70,14 +70,14 @@ class Started:
         self._pipe, self._line = self._process.stdout, b""
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait for its end, at most `seconds`; return whether it ended."""
+        """Wait for the program's end, at most `seconds`; return whether it ended."""
         end = time.monotonic() + seconds
         while self._process.poll() is None:
             left = end - time.monotonic()
             if left <= 0:
                 return False
             self._hear(min(left, _LOOK))
-        # Its children may live on and keep the pipe open: read only what is in it now.
+        # The program's children may live on and keep the pipe open: read only what is in the pipe now.
         if not self._pipe.closed:
             self._hear(0)
             self._pipe.close()
@@ -86,11 +86,11 @@ class Started:
 
     @property
     def well(self) -> bool:
-        """True if it has ended and succeeded."""
+        """True if the program has ended and succeeded."""
         return self._process.returncode == 0
 
     def kill(self) -> None:
-        """Kill it and wait for its end."""
+        """Kill the program and wait for its end."""
         self._process.kill()
         self.ends_within(float("inf"))
 

@@ -17,7 +17,7 @@ _PRUNED = re.compile(r"\.part-old-[0-9a-f]{12}")
 def prune(run: Run, root: Folder) -> None:
     """Remove releases, and then what only they used."""
     with root.below("releases") as releases:
-        # An interrupted prune has left these, or a stage that replaced a damaged release.
+        # Left by an interrupted prune, or by a stage that replaced a damaged release.
         for name in filter(_PRUNED.fullmatch, releases.names()):
             if not in_use(releases, name, run.step["name"]):
                 _sweep(run, releases, name)
@@ -78,4 +78,4 @@ def _sweep(run: Run, folder: Folder, name: str) -> None:
     """Remove a file or directory; only warn if that fails, for the release serves all the same."""
     path = f"{folder.path}/{name}"
     if not programs.remove_tree(path):
-        run.report("warning", f"{path} is not used any more, and cannot be removed: look at its owner")
+        run.report("warning", f"{path} is not used any more, and cannot be removed: see who owns the files below")

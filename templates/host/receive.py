@@ -63,7 +63,7 @@ class Payload:
 
 
 def _buffered(stream: BinaryIO) -> bytes:
-    """Return what a stream has buffered together with the lines read before; do not wait for more."""
+    """Return the bytes that Python buffered while it read the head lines; do not wait for more."""
     descriptor = stream.fileno()
     blocks = os.get_blocking(descriptor)
     os.set_blocking(descriptor, False)

@@ -7,7 +7,7 @@
     reader deploy                reads the host's journals by access control lists
     layout 2                     the layout of this host; setup has finished
     user deploy                  the deploy account
-    account of layout 2, ...     the deploy account in the first layout; clones that know only that one stop here
+    account of layout 2, ...     the deploy account in layout 1; clones that know only the first layout stop here
     file DIGEST PATH             a file of root's, as it was written
     tls DIGEST PATH              the certificate and its key
 

@@ -48,7 +48,7 @@ class StartingPoint:
 
     @staticmethod
     def _require_ended(hooks: Mapping[str, str]) -> None:
-        """Raise Refused while before_activate of a run that died, which lives on, still changes the data."""
+        """Raise Refused while a before_activate that outlived its run still changes data."""
         for unit, state in hooks.items():
             if state in {"activating", "deactivating"}:
                 hook = f"before_activate of a run that is gone is still at work here, as {unit}"

@@ -27,7 +27,9 @@ def perform(run: Run) -> None:
     if not known.there:
         raise Refused(f"{name} was not set up on this host by this tool: there is no {known.path}")
     if known.account is None and not known.files and not run.step["data"]:
-        raise Refused(f"{name} is not set up on this host any more; --data takes what is left of it: /var/lib/{name}")
+        raise Refused(
+            f"{name} is not set up on this host any more; --data removes the data that is left: /var/lib/{name}"
+        )
     claims.complete(known, run.step["root"])
     run.say("stop", name)
     _stop(run, known)
@@ -49,7 +51,7 @@ def _stop(run: Run, known: Record) -> None:
     name = known.name
     units, bound = run.step["units"], run.step["drain"] + STOP_MARGIN
     if programs.ask("systemctl", "stop", *units, seconds=bound).status == programs.LATE:
-        run.say("kill", f"{name}, which put off its end for longer than {bound} s")
+        run.say("kill", f"{name}, which did not stop within {bound} s")
         programs.systemctl("kill", "-s", "KILL", f"{name}@blue.service", f"{name}@green.service")
         programs.systemctl("stop", *units)
     # From the record, since service.yaml may have lost a process.
@@ -92,7 +94,7 @@ def _remove_data(run: Run, known: Record) -> None:
     if account:
         run.say("remove", f"account {known.name}")
         if not programs.run("userdel", known.name):
-            advice = "it stays, and the record that it is the service's: mend that, and run this again"
+            advice = "the account stays, and so does the record that setup made it: mend that, and run this again"
             run.report("warning", f"userdel did not remove the account {known.name}; {advice}")
             _keep_record(run, known)
             return

@@ -32,7 +32,7 @@ class Stopped(Exception):
 
 
 class Refused(Stopped):
-    """The operator must do something first. text: what."""
+    """Nothing was done: the operator must do something first. text: the reason, and what to do."""
 
 
 class Busy(Stopped):
@@ -42,7 +42,7 @@ class Busy(Stopped):
 
 
 class Failed(Stopped):
-    """The release failed. text: why."""
+    """The release or the host did not do what it should. text: the reason."""
 
     word = "failed"
 
@@ -74,8 +74,8 @@ class Interrupted(Exception):
 class Run:
     """A run of a step. step: the controller's JSON object; who: one line of JSON; payload: what follows on stdin.
 
-    A signal only sets a flag. `heed` looks at it at failpoints, in pauses and at reports, so that an undo begins from a
-    known state.
+    A signal only sets a flag. `heed` looks at the flag at failpoints, in pauses and at reports, so that an undo begins
+    from a known state.
     """
 
     def __init__(self, head: tuple[str, str, str, str], step: Mapping[str, Any], payload: BinaryIO) -> None:

@@ -26,7 +26,7 @@ class Health(NamedTuple):
 
 
 class Front(NamedTuple):
-    """The front door. kind: https or http (nginx), or listen; listen: its address."""
+    """The front door. kind: https or http (nginx), or listen; listen: the address of `listen:`."""
 
     kind: str
     host: str

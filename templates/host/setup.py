@@ -80,7 +80,7 @@ class Setup:
         claims.begin(run, self.record, self.step)
         try:
             self._change(account)
-            # Setup leaves the former account its login: it may have started something since.
+            # Setup leaves the former account its login: the account may have started something since.
             handover.end_formers(run, self.record, former)
             former_work.end(run, self.record, former, account)
             run.point("setup.record")
@@ -228,7 +228,9 @@ class Setup:
         self.listen_moved = True
         programs.systemctl("stop", socket, proxy)
         if not programs.systemctl("start", socket):
-            raise Refused(f"nothing can listen at {self.step['listen']}: is it taken, or no address of this host?")
+            raise Refused(
+                f"nothing can listen at {self.step['listen']}: is the port taken, or the address not one of this host?"
+            )
 
     def _record(self, account: Account) -> None:
         """Record what a deploy compares with: the account, and the digest of each file as written."""
@@ -262,7 +264,7 @@ def _fill_root(root: str, run: str, readme: bytes) -> None:
             slots.make("green", 0o755)
         _own_alone(folder, "history.jsonl")
         if folder.status("maintenance"):
-            # An operator may have made it, or what is in it, by hand.
+            # An operator may have made the directory, or the file in it, by hand.
             with suppress(OSError), folder.below("maintenance") as closed:
                 _own_alone(closed, "state.json")
         folder.replace("README", readme, 0o644, f"README.new-{run}")

@@ -50,14 +50,14 @@ def hold(run: Run, root: str, known: Record, seconds: float) -> None:
         return
     foreign = locks.foreign_holder_of(descriptor)
     if foreign:
-        raise Refused(f"{path} is held by {foreign}: look at it on this host, and end it")
+        raise Refused(f"{path} is held by {foreign}: look at that process on this host, and end it")
     raise Busy(busy)
 
 
 def renew(run: Run, name: str, account: Account) -> None:
     """Replace the lock files of another account: a process that has a former file open holds no lock by it.
 
-    This program holds the new `activate` before it gets its name.
+    This program holds the new `activate` before the file gets that name.
     """
     if not os.path.isdir(f"/run/{name}/lock"):
         return

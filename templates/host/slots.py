@@ -119,7 +119,7 @@ class Slots:
         return self.forget_starts(slot).wait() and self.start_unit(slot, parts[0])
 
     def start_unit(self, slot: str, unit: str) -> bool:
-        """Start a unit that brings up a slot. Kill a slot that postpones systemd's own limit, which is the same."""
+        """Start a unit that brings up a slot; kill the slot if it extends systemd's limit for its start."""
         starting = systemctl("start", unit)
         if not starting.ended(self._run, self.service.health.start_timeout + 5):
             self.kill(slot)
@@ -194,7 +194,7 @@ class Slots:
         late = self.await_end(stopping, STOP_MARGIN - grace, slot)
         self.require(stopping.wait(), f"slot {slot} cannot be stopped")
         if late:
-            self._run.report("warning", f"slot {slot} put off its end for longer than {self.bound} s, and was killed")
+            self._run.report("warning", f"slot {slot} did not stop within {self.bound} s, and was killed")
         with self._run.report_errors_while_ending():
             self.end_try(slot)
         if left and now() - end >= grace:

@@ -74,7 +74,7 @@ def _check(run: Run, root: Folder) -> None:
 
 
 def _runs(run: Run, releases: Folder) -> bool:
-    """Return whether the release is there as the controller knows it, whatever the host's lists say, with its venv."""
+    """Return True if the release and its venv are the ones of the step; the host's own lists are not trusted."""
     step = run.step
     try:
         with releases.below(step["release"]) as folder:
@@ -127,7 +127,7 @@ class Staging:
             run.say("venv", "is there already")
         else:
             venv_build.build(run, self._venvs, self._wheels, self._part)
-        # Otherwise another run was quicker, or only the venv was broken.
+        # True if another run has finished it meanwhile, or only the venv was broken.
         if not _runs(run, self._releases):
             self._finish()
         # From here on the release itself lists its wheels.

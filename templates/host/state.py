@@ -25,7 +25,7 @@ _SAID = 1 << 16
 """Characters to report of a text."""
 
 Units = Mapping[str, Mapping[str, str]]
-"""Properties as systemd reports them, by unit and name; no unit that it does not answer for."""
+"""Properties as systemd reports them, by unit and name; a unit without an answer is left out."""
 
 
 class Links:

@@ -89,7 +89,7 @@ class Standing:
                 "over; the host waits for the last requests to the former slot" if self._state["finishing"] else "none"
             )
         end = time.strftime("%H:%M:%SZ", time.gmtime(time.time() + left))
-        return f"{left} s more, until {end}; if it fails, the host goes back to {self._committed} by itself"
+        return f"{left} s more, until {end}; if the release fails, the host goes back to {self._committed} by itself"
 
     def way_on(self) -> str:
         """Return the command to type, or what to wait for."""
@@ -98,7 +98,7 @@ class Standing:
         go = by_hand.command("activate", back) if back else deploy
         slot = state["slots"][self.slot]["state"] if self.slot else ""
         if state["adrift"]:
-            return "nothing: its controller is gone, and it ends within minutes, or the next run ends it"
+            return "nothing: the controller of the run is gone; the run ends within minutes, or the next run ends it"
         if self._holders:
             return "wait for the end of what is at work, and look again"
         if not self._serves:
@@ -110,7 +110,7 @@ class Standing:
         if state["probation"] is not None:
             return f"nothing: the host decides by itself. Back at once: {go}"
         if self._serves != self._committed:
-            return f"no guard watches {self._serves}, and a boot ends it. Back: {go}"
+            return f"no guard watches {self._serves}, and a boot starts {self._committed}. Back: {go}"
         if not self._well:
             return f"{look}; back to the release before: {go}"
         if state["maintenance"] is not None:

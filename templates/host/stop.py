@@ -37,12 +37,12 @@ def _end_probation(lone: Lone) -> None:
 
 
 def _stop(run: Run, lone: Lone) -> None:
-    """Stop the units in one transaction of systemd; kill slots that put off their end."""
+    """Stop the units in one transaction of systemd; kill slots that postpone their stop."""
     stopping = systemctl("stop", *run.step["units"])
     late = lone.slots.await_end(stopping, lone.slots.bound, *SLOTS)
     lone.slots.require(stopping.wait(), "the service cannot be stopped")
     if late:
-        run.report("warning", f"the service put off its end for longer than {lone.slots.bound} s, and was killed")
+        run.report("warning", f"the service did not stop within {lone.slots.bound} s, and was killed")
     for slot in SLOTS:
         # A slot that systemd was about to restart keeps its count. Usually there is none to reset.
         lone.slots.forget_starts(slot).wait()

@@ -1,6 +1,6 @@
 """Read what is below the directory of a service: its releases and their history. Follows no link, changes nothing.
 
-All of it is the deploy account's, which may have put anything there. What can be long gets reports of its own.
+The deploy account owns all of it, and may have put anything there. Long contents get reports of their own.
 """
 
 from __future__ import annotations

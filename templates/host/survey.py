@@ -146,7 +146,7 @@ def _isolation(shown: Mapping[str, str]) -> Isolation:
 
 
 def _used(root: Folder, links: Links, service: str) -> list[tuple[str, Used]]:
-    """Return the releases of no slot from which something runs."""
+    """Return the releases in neither slot that a process still runs from."""
     releases_in_use = []
     with suppress(OSError), root.below("releases") as releases:
         for place, name in enumerate(by_age(releases), 1):

@@ -13,7 +13,7 @@ _LEVELS = {"alpha": "a", "beta": "b", "candidate": "rc"}
 
 
 def describe(path: str) -> "dict[str, str]":
-    """Return its facts by name; empty if it cannot make a venv. path: the path it was started by."""
+    """Return the interpreter's facts by name; empty if it cannot make a venv. path: the path that started it."""
     if not os.path.isdir(os.path.join(os.path.dirname(os.__file__), "venv")):
         return {}
     # The extension suffix contains SOABI; sysconfig would take three times as long.

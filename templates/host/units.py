@@ -21,15 +21,15 @@ class Child(programs.Started):
     """A program that runs while the caller goes on."""
 
     def __init__(self, *words: str) -> None:
-        # It must not end by SIGPIPE because nothing reads its output any more.
+        # The program must not end by SIGPIPE when nothing reads its output any more.
         super().__init__(*words, restore_signals=False)
 
     def wait(self) -> bool:
-        """Wait for its end; return whether it succeeded."""
+        """Wait for the program's end; return whether it succeeded."""
         return self.ends_within(float("inf")) and self.well
 
     def ended(self, run: Run, seconds: float) -> bool:
-        """Return whether it ends within `seconds`. A signal ends the wait, not the program."""
+        """Return whether the program ends within `seconds`. A signal ends the wait, not the program."""
         end = time.monotonic() + seconds
         while not self.ends_within(min(0.05, end - time.monotonic())):
             if time.monotonic() >= end:
@@ -73,7 +73,7 @@ def states(*units: str) -> list[str]:
 
 
 def report_journal(run: Run, unit: str, *options: str) -> None:
-    """Report the log lines of a unit, and apart from them what systemd logged about it."""
+    """Report the log lines of a unit and, separately, systemd's lines about the unit."""
     run.reports(journal_lines(unit, *options))
 
 
@@ -84,7 +84,7 @@ def journal_lines(unit: str, *options: str) -> list[tuple[str, str]]:
     """
     by_unit = [("journal", line) for line in _lines(*options, f"_SYSTEMD_UNIT={unit}")]
     by_systemd = _lines(*options, "_PID=1", "_UID=0", f"UNIT={unit}")
-    # systemd's lines about the end of a unit begin with its name. Those about its jobs do not, and explain nothing.
+    # systemd's lines about the end of a unit begin with the unit's name. Lines about jobs do not, and explain nothing.
     return [*by_unit, *(("systemd", line) for line in by_systemd if line.startswith(f"{unit}: "))]
 
 

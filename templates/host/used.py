@@ -27,8 +27,8 @@ def by_age(releases: Folder) -> list[str]:
 def in_use(releases: Folder, name: str, service: str) -> bool:
     """Report whether a process runs from a release: a launcher locks it, and its children inherit the lock.
 
-    Launchers of older versions took none, so a process that names the release in its command line counts, too. It must
-    be of the service's user or of this account: any other account could name a release at will.
+    Launchers of older versions took no lock, so a process that names the release in its command line counts, too, if
+    it belongs to the service's user or to this account: any other account could name a release at will.
     """
     status = releases.status(name)
     if not (status and stat.S_ISDIR(status.st_mode)):

@@ -1,6 +1,6 @@
 """Build the venv of a release and compile its code, with the host's own interpreter.
 
-It runs without `site`, and is never the one in the venv, which would run code that wheels put there.
+The interpreter runs without `site`. It is never the venv's, which would run code that wheels put there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .run import Edited, Refused, Run
 _SECONDS = 800
 """Limit for compiling all files, or for installing all wheels."""
 _PLAIN = ("-I", "-S")
-# As an import does it: loading compileall takes longer than a few files do. A file that does not compile gets none.
+# As an import does it: loading compileall takes longer than a few files do. A file that does not compile is left out.
 _COMPILE = """
 import os, sys
 from importlib.machinery import SourceFileLoader
@@ -44,7 +44,7 @@ class Compiling:
             return
 
     def wait(self) -> None:
-        """Wait for its end, and ignore a failure: a release without bytecode starts more slowly, but runs."""
+        """Wait for the end, and ignore a failure: a release without bytecode starts more slowly, but runs."""
         if self._process:
             try:
                 self._process.wait(_SECONDS)
@@ -104,4 +104,4 @@ def _fill(run: Run, python: str, path: str, wheels: Folder, part: Folder) -> Non
 def sync(folder: Folder) -> None:
     """Flush everything below to the disk: `sync -f` is faster than fsync of each file, and Python has no syncfs."""
     if not programs.run("sync", "-f", folder.path):
-        raise Refused(f"{folder.path} cannot be brought to the disk: see sync -f of it on this host")
+        raise Refused(f"{folder.path} cannot be flushed to the disk: run sync -f {folder.path} on this host")

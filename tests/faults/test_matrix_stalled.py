@@ -119,7 +119,7 @@ def test_two_signals_cut_what_hangs(made: Matrix, dice: random.Random, verb: str
         assert process is not None
         assert process.stdout is not None
         process.send_signal(number)
-        while "again to cut" not in process.stdout.readline():
+        while "again to exit at once" not in process.stdout.readline():
             pass
         process.send_signal(number)
 

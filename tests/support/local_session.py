@@ -76,8 +76,8 @@ class LocalShell:
         return Started(process.stdin, process.stdout, process.wait)
 
     def _stream(self, step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
-        launcher, text = self.program or (host_program.LAUNCHER, host_program.text())
-        yield opening(step, launcher)
+        starter, text = self.program or (host_program.STARTER, host_program.text())
+        yield opening(step, starter)
         yield from stream(step, run, nonce, payload, text)
 
 

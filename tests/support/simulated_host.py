@@ -201,7 +201,7 @@ class SimulatedHost:
         # Modules that a fork has already would work without their files.
         sealed = (self.folder / "sealed").exists()
         kind = LocalShell if sealed else Forked
-        local = kind(environment=self._environment, program=(host_program.LAUNCHER, program()))
+        local = kind(environment=self._environment, program=(host_program.STARTER, program()))
         return local.execute(self.moved(step), RUN._replace(failpoint=self.failpoint), sink, payload)
 
     @property

@@ -59,8 +59,8 @@ class Inventory(NamedTuple):
 def load(root: Path, environ: MappingView[str, str]) -> Inventory:
     """Load the inventory of the project at root: the file that HOSTS names (from the current directory), or hosts.yaml.
 
-    Sandbox hosts (.sandbox/hosts.yaml) replace a hosts.yaml without hosts, and can be named beside one with hosts;
-    HOSTS excludes them. Raises UsageError at the first fault.
+    Sandbox hosts (.sandbox/hosts.yaml) are used alone if hosts.yaml has no hosts; otherwise they are selected only by
+    name; with HOSTS set they are never used. Raises UsageError at the first fault.
     """
     chosen = environ.get("HOSTS")
     if chosen:

@@ -25,7 +25,7 @@ class Reader(NamedTuple):
 
     form: what fits, a noun with its article
     example: one that fits, as YAML writes it
-    below: the keys of a mapping, by the name that they stand below; "" for the mapping itself
+    below: the keys of a mapping, grouped by sub-mapping (`web`, `NAME`); "" for its top-level keys
     """
 
     read: Callable[[Node], Any]

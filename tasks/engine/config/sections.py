@@ -155,7 +155,7 @@ PROCESS_KEYS = (
     Key("command", keys.text(formats.COMMAND), Required('"python -m jobs"'), DEPLOY,
         "An argument list in shell quoting, run without a shell from the release"),
     Key("schedule", keys.text(formats.SCHEDULE), None, SETUP,
-        "A timer starts the command at these times; without it, it runs always", '"*-*-* 03:00:00"'),
+        "A timer starts the command at these times; without a schedule, the command runs always", '"*-*-* 03:00:00"'),
     _OWN_ENV,
 )  # fmt: skip
 
@@ -178,11 +178,12 @@ HEALTH_KEYS = (
         "Asked on the slot's own socket; a release gets no traffic before it answers right", "/health"),
     Key("status", keys.integer(200, 299), HEALTH.status, DEPLOY, "The one status that counts as right", "204"),
     Key("timeout", keys.integer(1, 600), HEALTH.timeout, RUN,
-        "Seconds from the start until it must have passed. Over 60 it is also in the units (setup), over 30 in the "
-        "release (a deploy)", "90"),
+        "Seconds from the start until the health check must have passed. A value over 60 also needs setup, one over 30 "
+        "a deploy", "90"),
     Key("passes", keys.integer(1, 20), HEALTH.passes, RUN, "Right answers in a row", "5"),
     Key("settle", keys.number(0, 60), HEALTH.settle, RUN,
-        "Seconds over which they come at least, with the same processes; shorter than `timeout`", "10"),
+        "The right answers must span at least this many seconds, from the same processes; shorter than `timeout`",
+        "10"),
 )  # fmt: skip
 
 

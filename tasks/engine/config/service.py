@@ -67,8 +67,8 @@ KEYS = (
         "`web`, which gunicorn serves, and further processes and jobs. null removes one, but never `web`"),
     Key("health", keys.mapping(sections.health, sections.HEALTH_KEYS), HEALTH, "", "The health gate"),
     Key("drain", keys.integer(0, 300), _USUAL.drain, SETUP,
-        "Seconds that running requests may take to end when a release is replaced. gunicorn has it, too: a deploy",
-        "60"),
+        "Seconds that running requests may take to end when a release is replaced. Also a setting of gunicorn, which "
+        "only a deploy changes", "60"),
     Key("probation", keys.integer(0, 3600), _USUAL.probation, RUN,
         "Seconds after the switch in which the host goes back by itself; 0 commits at once", "300"),
     Key("listen", Reader(sections.listen, formats.LISTEN.expected, formats.LISTEN.example), None, SETUP,
@@ -122,7 +122,7 @@ def _reachable(service: Service, root: Node) -> None:
         fix = "add `listen: 127.0.0.1:8080`, or `nginx: {server_name: myapp.example}`"
         raise schema.refuse(root, "nothing could reach the service: it has neither nginx nor listen", fix)
     if service.listen and service.nginx and service.listen.port in (80, 443):
-        message = f"port {service.listen.port} is the gateway's where there is nginx"
+        message = f"nginx itself uses port {service.listen.port}"
         raise schema.refuse(
             schema.entries(root)["listen"], message, "write another port, such as listen: 127.0.0.1:8080"
         )

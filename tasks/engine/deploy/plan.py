@@ -118,9 +118,9 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
     if facts.account is None:
         reasons.append("the host was never set up for this service")
     elif facts.outdated:
-        reasons.append("it was set up by an older version, and what a run uses is moved to where this one has it")
+        reasons.append("an older version set the host up; setup moves its files to the new paths")
     if facts.account and facts.account != account:
-        reasons.append(f"it was set up for the account {facts.account}, not {account}")
+        reasons.append(f"the host was set up for the account {facts.account}, not {account}")
     installed = facts.files.get(f"/etc/{service.name}/tls/certificate.pem")
     if certificate is not None and installed != hashlib.sha256(certificate).hexdigest():
         reasons.append("the certificate differs")
@@ -130,7 +130,7 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
         path for path in changed if (there := facts.files.get(path)) and there != facts.record.files.get(path)
     )
     if consent.take_over and _others(facts, own.origin):
-        reasons.append(f"it is taken over from the clone {_others(facts, own.origin)}")
+        reasons.append(f"the service is taken over from the clone {_others(facts, own.origin)}")
     packages = _missing(service, facts, account)
     return Setup(
         account, files, changed, packages, tuple(reasons), edited, own.origin, consent, _warnings(service, facts)
@@ -210,7 +210,9 @@ def deploy(
 def _handed(facts: Facts, setup: Setup) -> str:
     """Return why a new deploy account activates again: it trusts nothing that the former one could write."""
     other = facts.account is not None and facts.account != setup.account
-    return f"the account {facts.account} put it there, and {setup.account} deploys from now on" if other else ""
+    return (
+        f"the account {facts.account} put the release there, and {setup.account} deploys from now on" if other else ""
+    )
 
 
 def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
@@ -230,10 +232,10 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
     # finishing: the guard still drains the former slot, which is fine. cut: a prune was begun, and is not at work.
     cut = facts.state.pruning and facts.state.busy is None
     if cut or (not facts.settled and not facts.state.finishing):
-        return "an earlier run did not come to its end, or the service is stopped"
+        return "an earlier run did not finish, or the service is stopped"
     if not facts.healthy:
-        return f"it does not answer as it should: {facts.state.health.slot}; {facts.state.health.front}"
-    return "" if whole else "its files on the host are not what this clone sends, or its venv is not as it was built"
+        return f"the release does not answer as it should: {facts.state.health.slot}; {facts.state.health.front}"
+    return "" if whole else "the release's files on the host differ from those of this clone, or the venv was changed"
 
 
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:
@@ -256,7 +258,7 @@ def _gunicorn(wheelhouse: Wheelhouse) -> str:
 def resend(plan: HostPlan, lacks: frozenset[str] = frozenset()) -> HostPlan:
     """Return the same plan with all files sent, for a host whose files differ from its manifest.
 
-    lacks: damaged wheels there; the host has those that the first attempt sent.
+    lacks: wheels to send again; the host has all others.
     """
     there = plan.delivery.wheels_there
     if not plan.delivery.staging.present:

@@ -40,7 +40,7 @@ def wait_until_over(member: Member, seconds: int, emit: Emit, stop: Stop) -> boo
             emit(Step(member.host.name, "probation", "wait", f"{facts.probation} s more"))
             shown = True
         if time.monotonic() > until:
-            raise LoopError("the probation does not come to its end", where=member.host.name,
+            raise LoopError("the probation did not end in time", where=member.host.name,
                             next=f"on the host: journalctl -u '{member.service.name}-probation@*'")  # fmt: skip
     return False
 
@@ -72,7 +72,7 @@ def require_committed(member: Member, release: str) -> None:
 def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str | None:
     """Ask the host for the outcome of an activation whose link was lost, once the activation there has ended.
 
-    Return the seconds left of its probation, None if it is committed; raise `lost` if it is neither.
+    Return the seconds left of the release's probation, None if it is committed; raise `lost` if neither holds.
     """
     emit(Step(member.host.name, "activate", "reconnect", lost.message))
     member.connect().reopen()

@@ -14,8 +14,8 @@ def counted(
 ) -> Iterator[bytes]:
     """Yield the same pieces, and report progress: a caller that asks for the next piece has sent the last.
 
-    total: bytes of the files in it
-    tell: called with the bytes sent, `total` at the end, and seconds since the first; not if all takes less than EVERY
+    total: bytes of the files in the pieces
+    tell: called with the bytes sent and the seconds since the first; last with `total`; never within the first EVERY
     """
     began, sent, reported = clock(), 0, 0.0
     for piece in pieces:

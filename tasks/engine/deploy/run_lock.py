@@ -33,7 +33,7 @@ def _answering(member: Member) -> Iterator[None]:
         yield
     except OSError as error:
         raise LinkLost(
-            "the host fell silent while the lock of the run was taken, or came to no end",
+            "the host stopped answering while this run took its lock, or did not finish in time",
             where=member.host.name,
             next=f"fab status -H {member.host.name}",
         ) from error
@@ -70,7 +70,7 @@ class RunLocks:
         holder = transcript.last("busy")
         if holder is not None:
             raise busy(member.host.name, holder)
-        why = transcript.last("refused") or "it said nothing of why"
+        why = transcript.last("refused") or "the host gave no reason"
         raise LoopError(
             f"the lock of the run cannot be taken: {why}", where=member.host.name, detail=tuple(transcript.tail)
         )

@@ -247,7 +247,7 @@ def _outcome(line: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
     """Return a note about the last action, unless it simply succeeded."""
     name, left = line["host"], line["probation_seconds"]
     if left is not None:
-        back = f"if it fails, the host goes back to {line['committed']}"
+        back = f"if the release fails, the host goes back to {line['committed']}"
         return [f"{name}: {line['release']} is on probation, {left} s more; {back}"]
     if last["state"] == "returned":
         failure = f"{last['release']} did not hold its probation: {last.get('why') or 'see the journal'}"

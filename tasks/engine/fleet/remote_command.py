@@ -117,7 +117,7 @@ def wrap(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
     limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
     # A digest of the nonce: any user of the host can read the command line, and the nonce authenticates our lines.
     first = f"# {hashlib.sha256(nonce.encode()).hexdigest()[:16]}"
-    # The newline ends a greeting of the login that has none.
+    # Begin with a newline: the login's greeting may lack one.
     begin = f'{first}\nprintf \'\\n%s {{"report": "begin"}}\\n\' {nonce}\n'
     script = f'{begin}{limit}"${{SHELL:-/bin/sh}}" -c {quote.shell(line)}\nexit $?\n'
     # If the login has read a part of the script, the rest is not run.
@@ -152,12 +152,12 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
                     emit((member.host.name, item.text))
             answer.status = before.exit = status(channel, deadline() or math.inf)
         except TimeoutError as error:
-            when = "the command ran, and did not say how it ended; it may go on there"
+            when = "the command ran, and gave no exit status; the command may go on there"
             if not before.reports:
                 when = "the command was to begin"
-            raise LinkLost(f"the host fell silent while {when}", where=member.host.name, next=by_hand) from error
+            raise LinkLost(f"the host stopped answering while {when}", where=member.host.name, next=by_hand) from error
     if answer.status == -1:
-        lost = "the connection was lost while the command ran; it may go on there"
+        lost = "the connection was lost while the command ran; the command may go on there"
         raise LinkLost(lost, where=member.host.name, next=by_hand)
     if not before.reports:
         raise step_errors.unstarted(before, member.host.name, member.login)

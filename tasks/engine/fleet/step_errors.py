@@ -18,7 +18,7 @@ _FAULT = 20
 
 
 class Edited(LoopError):
-    """The files of a release differ from its manifest, so the run sends everything again. lacks: missing wheels."""
+    """The files of a release differ from its manifest: the run sends everything again. lacks: wheels to send again."""
 
     code = "edited"
     lacks: frozenset[str] = frozenset()
@@ -61,7 +61,7 @@ def explain(step: HostStep, transcript: Transcript, host: str, login: str) -> Lo
 
 def _no_python(host: str, pythons: str) -> LoopError:
     """Return the error of a host without a usable Python. pythons: its unusable ones, as it reports them."""
-    there = f"it has {pythons[:_LONGEST]}" if pythons else "it has none there"
+    there = f"the host has {pythons[:_LONGEST]}" if pythons else "the host has none there"
     return LoopError(
         f"this needs Python 3.9 or newer in /usr/bin or /usr/local/bin of the host, and {there}",
         where=host,
@@ -81,11 +81,12 @@ def _stop_first(killed: str, host: str) -> str:
 
 def unstarted(transcript: Transcript, host: str, login: str) -> LoopError:
     """Return the error for a login that ran nothing of ours: its output is all that we know of the reason."""
-    printed = f"it says: {transcript.tail[-1].strip()[:_LONGEST]}" if transcript.tail else "it says nothing"
+    printed = f"printed: {transcript.tail[-1].strip()[:_LONGEST]}" if transcript.tail else "printed nothing"
+    ended = f"the login ended with status {transcript.exit} and {printed}"
     return LoopError(
-        f"the login of {login} ran nothing of what it was asked to, and ended with status {transcript.exit}; {printed}",
+        f"{login} logged in, but the host ran none of our commands: {ended}",
         where=host,
-        next="see to that account on the host: its shell, password and .bashrc, or ForceCommand in sshd_config",
+        next="check on the host that account's shell, password and .bashrc, and ForceCommand in sshd_config",
         code="login",
         detail=tuple(transcript.tail)[-5:-1],
     )

@@ -176,8 +176,8 @@ def _told(text: str) -> Told:
         return typed.read(Told, untrusted_json.load(text))
     except ValueError as error:
         raise LoopError(
-            f"the host reports facts that cannot be: {error}",
-            next="look at the host by hand, with fab shell: who answers in the place of its deploy account?",
+            f"the host reports impossible facts: {error}",
+            next="check on the host what the deploy account's login runs: shell, .bashrc, ForceCommand in sshd_config",
             code="lies",
         ) from None
 

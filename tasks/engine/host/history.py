@@ -138,7 +138,10 @@ def _unfinished(action: Action, current: str | None, *, settled: bool, busy: boo
     if action.action not in rollback_stack.ACTIONS:
         return Finding(True, f"{what} was cut off: run it again")
     if action.release == current:
-        return Finding(True, f"{what} was cut off after the commit: {current} serves, and what followed may be undone")
+        return Finding(
+            True,
+            f"{what} was cut off after the commit: {current} serves, and the steps after the commit may be missing",
+        )
     committed = f"{current or 'nothing'} is committed, as before"
     remains = "nothing is left of it" if settled else "the next run clears away what is left of it"
     return Finding(True, f"{what} was cut off before the commit: {committed}; {remains}")

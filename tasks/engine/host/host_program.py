@@ -35,7 +35,7 @@ for name in "{" ".join((*NEEDS, *_LOADED))}".split():
         __import__(name)
 """
 
-LAUNCHER = f"""\
+STARTER = f"""\
 LC_ALL=C
 export LC_ALL
 IFS= read -r place

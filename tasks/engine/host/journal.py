@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
 
     lines: number of lines from each host; level: the lowest one; processes: names of service.yaml, empty for all
     since, until, grep: as journalctl takes them, times in UTC
-    nginx: also the gateway's lines; checks: also the requests of our health checks; follow: keep printing new lines
+    nginx: also nginx's lines; checks: also the requests of our health checks; follow: keep printing new lines
     """
 
     lines: int | None = None

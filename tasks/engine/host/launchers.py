@@ -73,7 +73,7 @@ def _text(where: _Where, name: str, line: str) -> str:
         "#!/bin/sh",
         f"# {name} of {service.name}, release {release}. It runs as the service's user, never as root.",
         f"cd {quote.shell(home + '/code')} || exit 1",
-        "# What this starts inherits the lock, which keeps the release from being pruned; it never waits for it.",
+        "# What this starts inherits the lock, which keeps the release from being pruned; flock -n does not wait.",
         f"exec 7<{quote.shell(home)}",
         "flock -n -s 7",
         *(f"export {key}={quote.shell(value)}" for key, value in variables),

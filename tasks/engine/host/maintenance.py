@@ -33,7 +33,7 @@ def require_gateway(service: Service, host: str) -> None:
     """Raise UsageError for a service without nginx, which would answer in its place."""
     if service.nginx is None:
         raise UsageError(
-            f"{service.name} has no gateway that could answer in its place: its clients reach it at `listen:`",
+            f"{service.name} has no nginx that could answer in its place: its clients reach it at `listen:`",
             where=host,
             next="add `nginx:` to service.yaml; or fab stop, which answers clients with nothing",
         )

@@ -269,7 +269,7 @@ def _step(step: str, service: Service, values: Mapping[str, object], *, seconds:
 
 
 def front(service: Service) -> str:
-    """Return the kind of the front door: https or http (nginx), or listen (the internal stage)."""
+    """Return the kind of the front door: https or http (nginx), or listen."""
     if service.nginx is None:
         return "listen"
     return "http" if service.nginx.tls.mode == "off" else "https"

@@ -46,7 +46,7 @@ def render(service: Service, traits: HostTraits) -> tuple[HostFile, ...]:
 
 
 def paths(service: Service, account: str) -> tuple[str, ...]:
-    """Return the paths of root's files; of a host's traits they depend on the account alone."""
+    """Return the paths of root's files: of the traits, only `account` matters."""
     return tuple(file.path for file in render(service, HostTraits(account, None, False)))
 
 

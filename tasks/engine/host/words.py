@@ -39,5 +39,5 @@ def is_release(text: str) -> bool:
 
 def _lie(called: str, text: str, way: str) -> LoopError:
     """Make the error of a host that reports an impossible name."""
-    message = f"the host reports {text[:_SHOWN]!r} as the name of {called}, which cannot be"
+    message = f"the host reports {text[:_SHOWN]!r} as the name of {called}, which is impossible"
     return LoopError(message, next=way, code="lies")

@@ -60,13 +60,13 @@ def framed(text: str) -> bytes:
     return b"%d\n%s" % (len(data), data)
 
 
-def opening(step: HostStep, launcher: str = host_program.LAUNCHER) -> bytes:
-    """Return what a host reads first: the launcher that finds a Python, and the path of the copy to run, or no path.
+def opening(step: HostStep, starter: str = host_program.STARTER) -> bytes:
+    """Return what a host reads first: the starter, which finds a Python, and the path of the copy to run, or no path.
 
     It is the same for all steps that one account runs by a copy, so the interpreter of the next step can be started
     before that step is known.
     """
-    return framed(launcher) + f"{step.place}\n".encode()
+    return framed(starter) + f"{step.place}\n".encode()
 
 
 def stream(step: HostStep, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:

@@ -163,7 +163,7 @@ def test_a_login_that_runs_nothing_says_so_and_is_no_success(fleet: Fleet, case:
     """Once: fab exec reported success for a command that had never run."""
     (do, undo), told = NOTHING[case]
     with changed(fleet, do, undo):
-        expected = ("the login of deploy ran nothing", told, "ForceCommand")
+        expected = ("deploy logged in, but the host ran none of our commands", told, "ForceCommand")
         sentence(fleet.clone, "exec", "--", "touch /tmp/ran", status=1, told=expected)
         assert fleet.hosts[0].sh("test -e /tmp/ran").returncode != 0
         for verb in ("doctor", "deploy"):

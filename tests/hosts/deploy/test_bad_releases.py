@@ -59,7 +59,7 @@ BAD = {
     ),
     "a worker dies while it is checked": (
         ANSWER + "threading.Timer(1, os._exit, [9]).start()",
-        "a worker died while it was checked",
+        "a worker died during the health check",
     ),
     "every second answer is wrong": (
         ANSWER + "answer, count = app, iter(range(10 ** 6))\n"
@@ -93,7 +93,7 @@ BAD = {
     "it answers 500 through nginx alone": (
         # nginx gives every request an id; the check on the slot's own socket has none.
         ANSWER.replace("STATUS,", "'500 No' if 'HTTP_X_REQUEST_ID' in environ else STATUS,"),
-        "the front door does not answer for it: answered 500, not 200",
+        "the front door gives no right answer for the new release: answered 500, not 200",
     ),
     "it ignores SIGTERM": (
         ANSWER + "STATUS = '500 No'\n"

@@ -18,21 +18,21 @@ LATE = {
     "a worker crashes after 20 s": ("import threading\nthreading.Timer(20, os._exit, [9]).start()", "a worker died"),
     "it ends with its master after 5 s": (
         "import signal, threading\nthreading.Timer(5, os.kill, [os.getppid(), signal.SIGKILL]).start()",
-        "its main process died",
+        "the main process of the release died",
     ),
     "it says 500 after 5 s": (
         "answer, began = app, time.monotonic()\n"
         "def app(environ, start_response):\n"
         "    late = time.monotonic() - began > 5\n"
         "    return answer(environ, lambda status, *rest: start_response('500 No' if late else status, *rest))\n",
-        "its health check did not hold: answered 500",
+        "the health check of the release did not hold: answered 500",
     ),
     "it hangs after 5 s": (
         "answer, began = app, time.monotonic()\n"
         "def app(environ, start_response):\n"
         "    if time.monotonic() - began > 5:\n        time.sleep(30)\n"
         "    return answer(environ, start_response)\n",
-        "its health check did not hold: no answer",
+        "the health check of the release did not hold: no answer",
     ),
     "it eats all its memory after 5 s": (
         "import resource, threading\n"

@@ -82,7 +82,7 @@ def test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun(fleet: Fle
             while "activate  check" not in process.stdout.readline():
                 pass
             process.send_signal(signal.SIGTERM)
-            while "again to cut" not in process.stderr.readline():
+            while "again to exit at once" not in process.stderr.readline():
                 pass
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 143

@@ -174,4 +174,4 @@ def test_a_service_without_a_gateway_is_refused_in_words(unreachable: Clone) -> 
     unreachable.write("service/service.yaml", "name: myapp\napp: app:create_app()\nlisten: 127.0.0.1:8080\n")
     ended = unreachable.fab("maintenance", "on", "-H", "shire01")
     assert ended.status == 2
-    assert "has no gateway that could answer in its place" in ended.err
+    assert "has no nginx that could answer in its place" in ended.err

@@ -204,9 +204,9 @@ def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, v
         ("a history of 250,000 lines", "rollback", "more than 200000 lines"),
         ("a history of 250,000 lines", "status", "more than 200000 lines"),
         ("drop-ins by the thousand", "drift", "more than 1000 files"),
-        ("names that cannot be", "doctor", "which cannot be"),
-        ("numbers that are none", "status", "facts that cannot be: machine.time is -1"),
-        ("a second word", "rollback", "facts that cannot be"),
+        ("names that cannot be", "doctor", "which is impossible"),
+        ("numbers that are none", "status", "impossible facts: machine.time is -1"),
+        ("a second word", "rollback", "impossible facts"),
     ],
 )
 def test_a_lie_is_its_hosts_error(fleet: Fleet, kind: str, verb: str, told: str) -> None:

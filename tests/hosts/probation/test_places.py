@@ -43,7 +43,7 @@ def test_each_service_has_a_probation_of_its_own(clone: Clone, one_host: Hosts, 
     wait_until_decided(one_host, "myapp")
     wait_until_decided(one_host, "other")
     assert (release_of(address), release_of(address, "other.example")) == (old, other.release())
-    assert "did not hold its probation: its main process died" in clone.fab("status").out
+    assert "did not hold its probation: the main process of the release died" in clone.fab("status").out
     shown = other.done("status", "--json").json()["hosts"][0]
     assert (shown["committed"], shown["state"]) == (other.release(), "healthy")
 

@@ -23,21 +23,33 @@ def on_host(command: str) -> str:
 MAIN = "$(systemctl show -p MainPID --value $unit)"
 # The fault of the release on probation, a word for its application or a command on its host; and the reason given.
 FAULTS = {
-    "its main process is killed": (on_host("systemctl kill -s KILL --kill-who=main $unit"), "its main process died"),
+    "its main process is killed": (
+        on_host("systemctl kill -s KILL --kill-who=main $unit"),
+        "the main process of the release died",
+    ),
     "a worker is killed": (on_host(f"kill -9 $(pgrep -P {MAIN} | head -n 1)"), "a worker died"),
-    "it is stopped by hand": (on_host("systemctl stop $unit myapp@$live.socket"), "its main process died, or was"),
-    "it is restarted by hand": (on_host("systemctl restart $unit || :"), "its main process died, or was stopped"),
-    "its health check says 500": ("says 500", "its health check did not hold: answered 500, not 200"),
-    "its health check is slow": ("is slow", "its health check did not hold: no answer: curl: (28)"),
-    "its health check hangs": ("hangs", "its health check did not hold: no answer: curl: (28)"),
-    "its health check flaps": ("flaps", "its health check did not hold: answered 500, not 200"),
-    "it answers for another release": ("is another", "its health check did not hold: answered for another release"),
+    "it is stopped by hand": (
+        on_host("systemctl stop $unit myapp@$live.socket"),
+        "the main process of the release died, or was",
+    ),
+    "it is restarted by hand": (
+        on_host("systemctl restart $unit || :"),
+        "the main process of the release died, or was stopped",
+    ),
+    "its health check says 500": ("says 500", "the health check of the release did not hold: answered 500, not 200"),
+    "its health check is slow": ("is slow", "the health check of the release did not hold: no answer: curl: (28)"),
+    "its health check hangs": ("hangs", "the health check of the release did not hold: no answer: curl: (28)"),
+    "its health check flaps": ("flaps", "the health check of the release did not hold: answered 500, not 200"),
+    "it answers for another release": (
+        "is another",
+        "the health check of the release did not hold: answered for another release",
+    ),
     "all its threads are blocked": (
         on_host(
             "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do"
             " curl -s --unix-socket /run/myapp/$live.sock http://myapp.example/hangs >/dev/null 2>&1 & done"
         ),
-        "its health check did not hold: no answer: curl: (28)",
+        "the health check of the release did not hold: no answer: curl: (28)",
     ),
 }
 

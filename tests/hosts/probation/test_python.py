@@ -47,7 +47,7 @@ def told_to_mend_it(site: ProbationSite, what: str) -> None:
 def test_what_fails_is_taken_back_though_nothing_of_python_is_left(site: ProbationSite) -> None:
     old, new = site.begin_probation(NEVER)
     by_hand = site.sh(f"sudo -u deploy python3 -I -S {host_program.place(ROOT)}/__main__.py status")
-    assert f"if it fails, the host goes back to {old} by itself" in by_hand
+    assert f"if the release fails, the host goes back to {old} by itself" in by_hand
     assert by_hand.endswith(f"activate {old}")
     broken = "printf '#!/bin/sh\\necho no libpython >&2; exit 127\\n' >$1; chmod 755 $1"
     with changed(site, LIBRARY, "true"), changed(site, "/usr/bin/python3", broken):
@@ -55,7 +55,9 @@ def test_what_fails_is_taken_back_though_nothing_of_python_is_left(site: Probati
         site.wait_until_decided()
         assert site.answering == old
         told_to_mend_it(site, "no libpython (/usr/bin/python3)")
-    assert site.require_returned(old, new).startswith("its health check did not hold: answered 500, not 200")
+    assert site.require_returned(old, new).startswith(
+        "the health check of the release did not hold: answered 500, not 200"
+    )
 
 
 @pytest.mark.promise(WHOLE, "the host's Python is broken in its probation")

@@ -25,7 +25,7 @@ def test_whoever_asks_is_told_the_truth_and_disturbs_nothing(site: ProbationSite
     assert 0 < shown["probation_seconds"] <= NEVER
     told = site.done("status").out
     assert "PROBATION" in told
-    assert re.search(rf"{new} is on probation, [0-9]+ s more; if it fails, the host goes back to {old}", told)
+    assert re.search(rf"{new} is on probation, [0-9]+ s more; if the release fails, the host goes back to {old}", told)
     (listed,) = site.clone.done("releases", "--json").json()["hosts"]
     marks = {one["id"]: one["marks"] for one in listed["releases"]}
     assert {"live", "probation"} <= set(marks[new])
@@ -53,7 +53,7 @@ def test_who_looks_on_sees_it_go_back(site: ProbationSite) -> None:
         process.terminate()
     assert (first["release"], first["committed"], first["state"]) == (new, old, "probation")
     assert (last["release"], last["committed"], last["probation_seconds"]) == (old, old, None)
-    assert last["last_action"]["why"].startswith("its health check did not hold")
+    assert last["last_action"]["why"].startswith("the health check of the release did not hold")
     site.wait_until_decided()
     site.settled()
 
@@ -119,7 +119,9 @@ def test_waiting_for_what_is_on_probation_already_tells_its_failure(site: Probat
         site.set_fault(new, "says 500")
         rest = process.stdout.read()
     assert process.returncode == 1
-    assert f"release {new} did not hold its probation: its health check did not hold: answered 500" in rest
+    assert (
+        f"release {new} did not hold its probation: the health check of the release did not hold: answered 500" in rest
+    )
     assert "The host went back by itself" in rest
     assert f"serves now: release {old}" in rest
     assert len([line for line in rest.splitlines() if line.startswith("    | ")]) <= 20
@@ -188,7 +190,7 @@ def test_on_a_stopped_service_it_is_committed_at_once_and_that_is_said(site: Pro
     site.done("stop")
     new = site.edit()
     said = site.done("deploy").out
-    assert "there is no former release that is up to go back to, so it is committed at once" in said
+    assert "there is no former release that is up to go back to, so this run commits at once" in said
     assert "on probation for" not in said
     assert check(site, new) == new
     site.settled()
@@ -228,7 +230,7 @@ def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_
     assert check(site, old) == old
     site.settled()
     assert site.outcomes[-1][1:] == (new, "failed")
-    assert site.history[-1]["why"] == "its run was killed on this host"
+    assert site.history[-1]["why"] == "the run was killed on this host"
 
 
 def test_a_release_that_nobody_watches_is_called_so_and_a_rollback_leaves_it(site: ProbationSite) -> None:
@@ -256,5 +258,5 @@ def test_a_removal_ends_it_and_leaves_nothing(site: ProbationSite) -> None:
     assert site.machine.sh("ls -d /opt/apps/myapp /run/myapp /etc/myapp").stdout == b""
     assert site.sh("systemctl --failed --plain --no-legend") == ""
     said = site.done("deploy").out
-    assert "there is no former release to go back to, so it is committed at once" in said
+    assert "there is no former release to go back to, so this run commits at once" in said
     site.settled()

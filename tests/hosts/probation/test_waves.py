@@ -86,7 +86,10 @@ def test_a_canary_that_goes_back_stops_the_run(pair: Pair) -> None:
     with pair.until("shire01 probation wait") as ended:
         pair.set_fault(new, "says 500")
     assert ended.status == 1
-    assert f"shire01 FAILED release {new} did not hold its probation: its health check did not hold" in ended.out
+    assert (
+        f"shire01 FAILED release {new} did not hold its probation: the health check of the release did not hold"
+        in ended.out
+    )
     assert "shire02 activate" not in ended.out
     assert "1 failed" in ended.out
     assert pair.answers == [old, old]

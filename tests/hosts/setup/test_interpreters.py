@@ -86,7 +86,7 @@ OLD = "echo Python 3.6.8; exit 1"
 
 
 @pytest.mark.parametrize(("made", "told"), [
-    ("", "it has none there"),
+    ("", "the host has none there"),
     (f"printf '#!/bin/sh\\n{OLD}\\n' >/usr/bin/python3; chmod 755 /usr/bin/python3", "Python 3.6.8 (/usr/bin/python3)"),
 ])  # fmt: skip
 def test_a_host_without_a_python_says_what_to_do(clone: Clone, shire: Hosts, made: str, told: str) -> None:

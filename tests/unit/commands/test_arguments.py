@@ -116,8 +116,8 @@ def test_what_a_host_serves_is_said_in_words(changes: dict[str, object], told: s
         ({"machine tools systemctl": None, "survey systemd": 0}, True, "systemd is missing, 247 is needed"),
         ({"survey free_bytes": 1_000_000}, True, "only 1 MB are free"),
         ({"survey free_inodes": 10}, True, "only 10 inodes are free"),
-        ({"machine time": 1100}, False, "its clock is 100 s ahead"),
-        ({"machine time": 900}, False, "its clock is 100 s behind"),
+        ({"machine time": 1100}, False, "the host's clock is 100 s ahead"),
+        ({"machine time": 900}, False, "the host's clock is 100 s behind"),
         ({"survey selinux": True}, False, "SELinux is enforcing"),
     ],
 )

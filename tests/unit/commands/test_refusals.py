@@ -102,7 +102,7 @@ def test_a_person_who_says_yes_is_not_asked_again(watched: tuple[Clone, Mute]) -
     [
         (["-e", "deploy", "-H", "all"], "fab plan --steps"),
         (["-p", "deploy", "-H", "all"], "fab shell"),
-        (["-w", "deploy", "-H", "all"], "never hides the others"),
+        (["-w", "deploy", "-H", "all"], "the others go on"),
         (["deploy", "-H", "all", "--echo"], "fab plan --steps"),
         (["--prompt-for-sudo-password", "setup", "-H", "all"], "--as root"),
         (["--prompt-for-login-password", "deploy", "-H", "all"], "identity:"),

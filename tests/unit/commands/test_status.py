@@ -205,7 +205,7 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
         (facts(None, DONE, Action("2025-12-31T23:00:00Z", "s", "deploy", "b", "returned", WHO, "a worker died")),
          "shire01: b did not hold its probation: a worker died. The host went back to 0123456789ab by itself"),
         (facts({**LIVE, "state probation": 7}),
-         "shire01: b is on probation, 7 s more; if it fails, the host goes back to 0123456789ab"),
+         "shire01: b is on probation, 7 s more; if the release fails, the host goes back to 0123456789ab"),
         (facts(LIVE),
          "shire01: b serves, but no guard watches it; a boot starts 0123456789ab. "
          "To go on: fab deploy -H shire01; to go back: fab rollback -H shire01"),

@@ -103,7 +103,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         (
             SMALLEST.replace("8080", "443") + "nginx: {server_name: a}\n",
             "service.yaml:3:9 (listen)",
-            "port 443 is the gateway's",
+            "nginx itself uses port 443",
             "another port",
         ),
     ],

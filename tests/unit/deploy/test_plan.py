@@ -24,7 +24,7 @@ from tests.support.host_facts import COMMITTED, NEW, OLD, TRIED, serving, vary
 from tests.support.small_service import SERVICE
 from tests.unit.host.test_facts import python
 
-NOT_WHOLE = "its files on the host are not what this clone sends, or its venv is not as it was built"
+NOT_WHOLE = "the release's files on the host differ from those of this clone, or the venv was changed"
 NAMES = ("Flask-3.1.0-py3-none-any.whl", "gunicorn-27.0.1-py3-none-any.whl")
 WHEELS = Wheelhouse("d" * 64, tuple(Wheel(name, Path("/nowhere"), "0" * 64, 1) for name in NAMES))
 
@@ -74,13 +74,13 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
             {COMMITTED: OLD, "state live": "green", TRIED: NEW, "state probation": 9, "state lists": {}},
             f"release {NEW} serves and is not committed, {OLD} is",
         ),
-        ({"record account": "former"}, "the account former put it there, and deploy deploys from now on"),
+        ({"record account": "former"}, "the account former put the release there, and deploy deploys from now on"),
         ({"state adrift": True}, "a run whose controller is gone is still at work there"),
-        ({"state pruning": True}, "an earlier run did not come to its end, or the service is stopped"),
+        ({"state pruning": True}, "an earlier run did not finish, or the service is stopped"),
         ({"state pruning": True, "state busy": "{}"}, ""),
-        ({"state main_unit": "inactive"}, "an earlier run did not come to its end, or the service is stopped"),
-        ({"state live": "green"}, "an earlier run did not come to its end, or the service is stopped"),
-        ({"state health front": "answered 502"}, "it does not answer as it should: ok; answered 502"),
+        ({"state main_unit": "inactive"}, "an earlier run did not finish, or the service is stopped"),
+        ({"state live": "green"}, "an earlier run did not finish, or the service is stopped"),
+        ({"state health front": "answered 502"}, "the release does not answer as it should: ok; answered 502"),
     ],
 )
 def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why(
@@ -179,9 +179,9 @@ def test_a_host_that_was_set_up_needs_nothing_of_root() -> None:
         ({"record account": ""}, "the host was never set up for this service"),
         (
             {"record layout": "1"},
-            "it was set up by an older version, and what a run uses is moved to where this one has it",
+            "an older version set the host up; setup moves its files to the new paths",
         ),
-        ({"record account": "other"}, "it was set up for the account other, not deploy"),
+        ({"record account": "other"}, "the host was set up for the account other, not deploy"),
         ({"files /etc/myapp/tls/certificate.pem": None}, "there is no certificate"),
     ],
 )

@@ -103,9 +103,9 @@ def test_who_removes_without_rights_is_told_to_do_it_as_root() -> None:
 
 def test_a_login_that_ran_nothing_is_told_by_its_last_words() -> None:
     found = step_errors.unstarted(said(tail=("be greeted", "go away"), status=0), "shire01", "deploy")
-    assert found.message.endswith("asked to, and ended with status 0; it says: go away")
+    assert found.message.endswith("none of our commands: the login ended with status 0 and printed: go away")
     assert (found.detail, found.code, found.exit_status) == (("be greeted",), "login", 1)
-    assert step_errors.unstarted(said(), "shire01", "deploy").message.endswith("; it says nothing")
+    assert step_errors.unstarted(said(), "shire01", "deploy").message.endswith(" and printed nothing")
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def as_received(script: HostStep) -> str:
         found, rest = rest[: int(length)], rest[int(length) :]
         return found.decode()
 
-    assert frame() == host_program.LAUNCHER
+    assert frame() == host_program.STARTER
     place, _, rest = rest.partition(b"\n")
     if not place:
         assert frame() == host_program.text()

@@ -77,7 +77,7 @@ def test_it_knows_nothing_but_the_standard_library() -> None:
 
 
 def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
-    text = host_program.LAUNCHER.replace("/usr/bin/python3", str(tmp_path)).replace("/usr/local/bin/python3", "/none")
+    text = host_program.STARTER.replace("/usr/bin/python3", str(tmp_path)).replace("/usr/local/bin/python3", "/none")
     sent = f"\n{len(host_program.text())}\n{host_program.text()}nonce\nrun\n{{}}\n\n"
     ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
     assert ended.returncode == 1
@@ -95,7 +95,7 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     for name, text in texts.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    text = host_program.LAUNCHER.replace("/usr/bin/", f"{tmp_path}/").replace("/usr/local/bin/python3", "/none")
+    text = host_program.STARTER.replace("/usr/bin/", f"{tmp_path}/").replace("/usr/local/bin/python3", "/none")
     sent = f"{tmp_path}\nnonce\n" if kept else "\n4\ntextnonce\n"
     ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
     found = f"Python 3.6.8 ({tmp_path}/python3), /lib/libc.so.6: version not found ({tmp_path}/python3.8)"
@@ -109,9 +109,9 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     )
 
 
-def run_launcher(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
+def run_starter(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
     """Return the output of a program that only the Pythons of this directory may run."""
-    text = host_program.LAUNCHER.replace("/usr/bin/", f"{folder}/").replace("/usr/local/bin/python3", "/none")
+    text = host_program.STARTER.replace("/usr/bin/", f"{folder}/").replace("/usr/local/bin/python3", "/none")
     sent = sent or "print('it runs')"
     whole = f"\n{len(sent)}\n{sent}nonce\n".encode()
     login = {"PATH": path}
@@ -150,7 +150,7 @@ def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd:
     stand_in(tmp_path, "python3.12", WHOLE)
     if ODD[odd] == "rm $0":
         (tmp_path / "python3").unlink()
-    assert run_launcher(tmp_path) == "it runs"
+    assert run_starter(tmp_path) == "it runs"
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd:
 )
 def test_a_python_that_will_not_do_is_named_with_what_is_wrong_with_it(tmp_path: Path, odd: str, told: str) -> None:
     stand_in(tmp_path, "python3", ODD[odd])
-    assert report_of_lacks(run_launcher(tmp_path)) == told.format(tmp_path)
+    assert report_of_lacks(run_starter(tmp_path)) == told.format(tmp_path)
 
 
 def test_a_link_to_no_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "python3").symlink_to("python3.11")
-    assert f"not found ({tmp_path}/python3)" in run_launcher(tmp_path)
+    assert f"not found ({tmp_path}/python3)" in run_starter(tmp_path)
 
 
 def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
     for name in ("python", "python3"):
         stand_in(tmp_path / "shims", name, f"touch {tmp_path}/ran; {WHOLE}")
     stand_in(tmp_path / "bin", "python3", WHOLE)
-    assert run_launcher(tmp_path / "bin", path=f"{tmp_path}/shims:/usr/bin:/bin") == "it runs"
+    assert run_starter(tmp_path / "bin", path=f"{tmp_path}/shims:/usr/bin:/bin") == "it runs"
     assert not (tmp_path / "ran").exists()
 
 
@@ -209,14 +209,14 @@ def test_a_python_that_lacks_modules_is_named_with_the_first(
     tmp_path: Path, modules: tuple[str, ...], told: str
 ) -> None:
     folder = python_without(tmp_path, *modules)
-    said = run_launcher(folder)
+    said = run_starter(folder)
     if "cannot open shared object" in said:
         pytest.skip("this interpreter cannot be copied")
     version = ".".join(map(str, sys.version_info[:3]))
     assert report_of_lacks(said).startswith(f"Python {version}")
     assert report_of_lacks(said).endswith(f"({folder}/python3: ModuleNotFoundError: No module named '{told}')")
     stand_in(folder, "python3.99", WHOLE)
-    assert run_launcher(folder) == "it runs"
+    assert run_starter(folder) == "it runs"
 
 
 def test_all_that_the_program_imports_is_tried_first() -> None:
@@ -234,7 +234,7 @@ def test_the_names_of_files_are_utf_8_to_it_whatever_the_login_says(tmp_path: Pa
     asks = 'import os, sys; print(os.environ["LC_ALL"], sys.getfilesystemencoding())'
     (tmp_path / "host").mkdir()
     (tmp_path / "__main__.py").write_text(asks)
-    words = ["sh", "-c", host_program.LAUNCHER]
+    words = ["sh", "-c", host_program.STARTER]
     login = {"LC_ALL": "de_DE.ISO-8859-1", "LANG": "de_DE.ISO-8859-1", "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(words, input=f"{tmp_path}\n".encode(), capture_output=True, env=login, check=True)
     assert ended.stdout == b"C utf-8\n"
@@ -250,7 +250,7 @@ def kept(folder: Path) -> Path:
 def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
     """Let the copy there run a step; return its exit status and output."""
     text = f"{place}\nn\nrun\n{{}}\n\n{len(step().text)}\n{step().text}"
-    ended = subprocess.run([shell, "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
+    ended = subprocess.run([shell, "-c", host_program.STARTER], input=text.encode(), capture_output=True, check=False)
     return ended.returncode, ended.stdout
 
 
@@ -274,7 +274,7 @@ def test_a_copy_whose_python_has_lost_modules_asks_for_the_program_anew(
     (place / "python").write_text(f"{python}\n")
     asked = step(step="stage").text
     text = f"{place}\nn\nrun\n{{}}\n\n{len(asked)}\n{asked}"
-    ended = subprocess.run(["sh", "-c", host_program.LAUNCHER], input=text.encode(), capture_output=True, check=False)
+    ended = subprocess.run(["sh", "-c", host_program.STARTER], input=text.encode(), capture_output=True, check=False)
     told = json.loads(ended.stdout.decode().removeprefix("\nn "))
     assert told == {"report": host_program.MISSING, "text": f"{python}: No module named '{modules[0]}'"}
     assert ended.returncode

@@ -126,5 +126,5 @@ def test_an_answer_that_the_account_has_cut_off_is_none(monkeypatch: pytest.Monk
         return 0
 
     monkeypatch.setattr(os, "write", half)
-    with pytest.raises(OSError, match="its reader ended"):
+    with pytest.raises(OSError, match="reads its files ended"):
         accounts.as_account(nobody, work, 30, 100)

@@ -482,7 +482,7 @@ def test_without_an_interpreter_nothing_compiles_and_nothing_is_built(run: Run, 
 
 def test_a_disk_that_cannot_be_written_to_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/none")
-    with pytest.raises(Refused, match=f"{place.path} cannot be brought to the disk"):
+    with pytest.raises(Refused, match=f"{place.path} cannot be flushed to the disk"):
         venv_build.sync(place)
 
 

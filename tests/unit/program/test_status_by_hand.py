@@ -64,9 +64,9 @@ def standing(
             f"as root: systemctl start nothing-of-ours; or: {go(NEW)}",
         ),
         (TRIED._replace(probation=9), f"nothing: the host decides by itself. Back at once: {go(OLD)}"),
-        (TRIED, f"no guard watches {NEW}, and a boot ends it. Back: {go(OLD)}"),
-        (WELL._replace(adrift=True), "nothing: its controller is gone, and it ends within minutes, or the next run "
-                                     "ends it"),
+        (TRIED, f"no guard watches {NEW}, and a boot starts {OLD}. Back: {go(OLD)}"),
+        (WELL._replace(adrift=True), "nothing: the controller of the run is gone; the run ends within minutes, "
+                                     "or the next run ends it"),
         (State(slots={slot: Slot() for slot in SLOTS}), "fab deploy, from a controller"),
     ],
 )  # fmt: skip

@@ -80,7 +80,7 @@ def test_a_first_release_that_fails_leaves_nothing_behind(simulated_host: Simula
         ("answers/500", "the health check did not hold in 5 s: answered 500, not 200"),
         ("answers/302", "answered 302, not 200"),
         ("answers/names", "answered for another release than bbbbbbbbbbbb"),
-        ("restarts", "the service died while it was checked"),
+        ("restarts", "the service died during the health check"),
     ],
 )
 def test_a_candidate_that_fails_never_has_the_traffic(host: SimulatedHost, fault: str, told: str) -> None:
@@ -116,7 +116,7 @@ def test_a_worker_that_dies_while_it_is_checked_fails_the_candidate(host: Simula
     children.write_text("201 202 ")
     (host.folder / "on-curl").write_text(f"printf '201 203 ' >{children}")
     assert host.execute(DEPLOY) == 1
-    assert host.transcript.last("failed") == "a worker died while it was checked"
+    assert host.transcript.last("failed") == "a worker died during the health check"
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 
@@ -131,9 +131,13 @@ def test_a_worker_that_comes_while_it_is_checked_is_welcome(host: SimulatedHost)
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
-        ("front", "<html>\n502", "the front door does not answer for it: answered 502, not 200"),
+        ("front", "<html>\n502", "the front door gives no right answer for the new release: answered 502, not 200"),
         ("front", f'{{"release": "{OLD}"}}\n200', "answered for another release than bbbbbbbbbbbb"),
-        ("front-green", "curl: (52) Empty reply\n000", "the front door does not answer for it: no answer: curl: (52)"),
+        (
+            "front-green",
+            "curl: (52) Empty reply\n000",
+            "the front door gives no right answer for the new release: no answer: curl: (52)",
+        ),
         ("redirect", "000 ", "plain HTTP is not redirected to HTTPS: 000"),
         ("redirect", "200 ", "plain HTTP is not redirected to HTTPS: 200"),
         ("redirect", "301 https://evil.example/", "plain HTTP is not redirected to HTTPS"),
@@ -160,7 +164,9 @@ def test_a_secret_that_cannot_be_read_is_named(host: SimulatedHost) -> None:
 def test_a_front_door_that_fails_once_the_traffic_is_there_sends_it_back(host: SimulatedHost) -> None:
     (host.folder / "front-live").write_text("<html>\n502")
     assert host.execute(DEPLOY) == 1
-    assert "the front door does not answer for it: answered 502" in (host.transcript.last("failed") or "")
+    assert "the front door gives no right answer for the new release: answered 502" in (
+        host.transcript.last("failed") or ""
+    )
     moves = [call for call in host.calls if call.startswith("systemctl start myapp-live@")]
     assert moves == [f"systemctl start myapp-live@{slot}.service" for slot in ("green", "blue")]
     assert host.calls.index("systemctl start myapp-live@blue.service") < host.calls.index("ss green.sock")

@@ -139,7 +139,7 @@ def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(simulated_host: Simu
 def test_without_a_guard_there_is_no_switch(host: SimulatedHost) -> None:
     (host.folder / "refuse-myapp-probation@green.service").touch()
     assert host.execute(DEPLOY) == 1
-    assert host.transcript.last("failed") == "its guard did not start"
+    assert host.transcript.last("failed") == "the guard of this run did not start"
     assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
 
 

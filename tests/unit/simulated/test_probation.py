@@ -124,7 +124,7 @@ def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
     host = tried(simulated_host)
     set_answers(host, *statuses)
     assert host.execute(WATCH) == 1
-    assert returned(host).startswith("its health check did not hold: answered 500, not 200")
+    assert returned(host).startswith("the health check of the release did not hold: answered 500, not 200")
     assert len([call for call in host.calls if call.startswith("curl")]) == asked
     # First the traffic moves, then the failed slot stops.
     assert host.calls.index(BACK) < host.calls.index("systemctl stop myapp@green.service myapp@green.socket")
@@ -133,11 +133,11 @@ def test_wrong_answers_send_it_back_even_if_the_time_is_up_before_they_are_sure(
 @pytest.mark.parametrize(
     ("file", "content", "why"),
     [
-        ("units/myapp@green.service", "failed", "its main process died, or was stopped"),
-        ("units/myapp@green.service", "inactive", "its main process died, or was stopped"),
-        ("units/myapp@green.service", "activating", "its main process died, or was stopped"),
-        ("restarts", "1", "its main process died, or was stopped"),
-        ("main", "102", "its main process died, or was stopped"),
+        ("units/myapp@green.service", "failed", "the main process of the release died, or was stopped"),
+        ("units/myapp@green.service", "inactive", "the main process of the release died, or was stopped"),
+        ("units/myapp@green.service", "activating", "the main process of the release died, or was stopped"),
+        ("restarts", "1", "the main process of the release died, or was stopped"),
+        ("main", "102", "the main process of the release died, or was stopped"),
         ("proc/101/task/101/children", "201 203 ", "a worker died"),
     ],
 )
@@ -164,7 +164,7 @@ def test_it_needs_nothing_of_python_that_it_has_not_loaded(simulated_host: Simul
     if status == 200:
         assert committed(host)
     else:
-        assert returned(host).startswith("its health check did not hold: answered 500, not 200")
+        assert returned(host).startswith("the health check of the release did not hold: answered 500, not 200")
 
 
 def test_workers_that_end_after_so_many_requests_are_no_fault(simulated_host: SimulatedHost) -> None:

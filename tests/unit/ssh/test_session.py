@@ -22,7 +22,7 @@ from tests.support.local_session import LocalShell
 from tests.support.stand_ins import TOLD, told_to
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
-PROGRAM = (host_program.LAUNCHER, TOLD)
+PROGRAM = (host_program.STARTER, TOLD)
 HEAD = "report('head', shutil.which('head') or '')"
 
 
