@@ -91,7 +91,9 @@ def _machine(facts: Facts, asked: float) -> Iterator[Finding]:
     skew = facts.machine.time - asked
     if abs(skew) > _SKEW_SECONDS:
         yield Finding(
-            False, f"the host's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}", "timedatectl set-ntp on"
+            False,
+            f"the host's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
+            "timedatectl set-ntp on",
         )
     if survey.selinux:
         yield Finding(False, "SELinux is enforcing: nginx may not be let through to a unix socket",

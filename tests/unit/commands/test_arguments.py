@@ -15,13 +15,11 @@ from tasks.engine.config.nodes import Place
 from tasks.engine.config.selection import Selection
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import rollback
-from tasks.engine.diagnose import doctor
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
-from templates.host.fact_schema import Machine, Survey, Told
-from tests.support.host_facts import NEW, OLD, serving, vary
+from tests.support.host_facts import NEW, OLD, serving
 from tests.unit.deploy.test_plan import host
 
 
@@ -105,27 +103,6 @@ def test_what_cannot_be_aimed_at_is_told_with_the_way_on(
 )
 def test_what_a_host_serves_is_said_in_words(changes: dict[str, object], told: str) -> None:
     assert member.describe(host(changes)) == told
-
-
-@pytest.mark.parametrize(
-    ("changes", "stops", "told"),
-    [
-        ({}, None, ""),
-        ({"survey systemd": 248}, False, "systemd is older than 249"),
-        ({"survey systemd": 239}, True, "systemd is 239, 247 is needed"),
-        ({"machine tools systemctl": None, "survey systemd": 0}, True, "systemd is missing, 247 is needed"),
-        ({"survey free_bytes": 1_000_000}, True, "only 1 MB are free"),
-        ({"survey free_inodes": 10}, True, "only 10 inodes are free"),
-        ({"machine time": 1100}, False, "the host's clock is 100 s ahead"),
-        ({"machine time": 900}, False, "the host's clock is 100 s behind"),
-        ({"survey selinux": True}, False, "SELinux is enforcing"),
-    ],
-)
-def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object], stops: bool | None, told: str) -> None:
-    here = Told(Machine(1000, tools={"systemctl": "/usr/bin/systemctl"}), survey=Survey(systemd=252))
-    found = list(doctor._machine(Facts(vary(here, changes)), 1000.0))
-    assert [finding.stops for finding in found] == ([] if stops is None else [stops])
-    assert all(told in finding.text and finding.mend for finding in found)
 
 
 @pytest.mark.parametrize(("dry", "pending"), [(False, ["shire01"]), (True, [])])

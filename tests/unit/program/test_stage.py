@@ -27,7 +27,7 @@ from templates.host.descent import Descent
 from templates.host.folders import Folder
 from templates.host.locks import Lock
 from templates.host.run import Edited, Interrupted, Refused, Run
-from tests.unit.program.test_parts import run
+from tests.support.program_run import run
 
 __all__ = ["run"]
 

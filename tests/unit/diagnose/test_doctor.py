@@ -1,0 +1,31 @@
+"""doctor: the findings about a machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.engine.diagnose import doctor
+from tasks.engine.host.facts import Facts
+from templates.host.fact_schema import Machine, Survey, Told
+from tests.support.host_facts import vary
+
+
+@pytest.mark.parametrize(
+    ("changes", "stops", "told"),
+    [
+        ({}, None, ""),
+        ({"survey systemd": 248}, False, "systemd is older than 249"),
+        ({"survey systemd": 239}, True, "systemd is 239, 247 is needed"),
+        ({"machine tools systemctl": None, "survey systemd": 0}, True, "systemd is missing, 247 is needed"),
+        ({"survey free_bytes": 1_000_000}, True, "only 1 MB are free"),
+        ({"survey free_inodes": 10}, True, "only 10 inodes are free"),
+        ({"machine time": 1100}, False, "the host's clock is 100 s ahead"),
+        ({"machine time": 900}, False, "the host's clock is 100 s behind"),
+        ({"survey selinux": True}, False, "SELinux is enforcing"),
+    ],
+)
+def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object], stops: bool | None, told: str) -> None:
+    here = Told(Machine(1000, tools={"systemctl": "/usr/bin/systemctl"}), survey=Survey(systemd=252))
+    found = list(doctor._machine(Facts(vary(here, changes)), 1000.0))
+    assert [finding.stops for finding in found] == ([] if stops is None else [stops])
+    assert all(told in finding.text and finding.mend for finding in found)
