@@ -38,7 +38,7 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
         return
     _, members = runner.open_fleet(c, changing=f"maintenance {turn}")
     for member in members:
-        pages.require_gateway(member.service, member.host.name)
+        pages.require_nginx(member.service, member.host.name)
     if invocation(c).dry:
         from tasks import plan_view
 

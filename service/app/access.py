@@ -1,4 +1,4 @@
-"""Log each request in one line, and put its id into every line that is logged meanwhile."""
+"""Log each request in one line, and put the request's id into every line that is logged meanwhile."""
 
 from __future__ import annotations
 

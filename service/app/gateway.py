@@ -1,4 +1,4 @@
-"""Take the client's address and scheme from X-Forwarded-*, but only if the gateway sent it."""
+"""Take the client's address and scheme from X-Forwarded-*, but only if a trusted proxy sent them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Gateway:
 
 
 def install(app: Flask) -> None:
-    """Wrap the application in a Gateway. TRUSTED_PROXIES sets `hops`; ValueError if it is not a number."""
+    """Wrap the application in a Gateway. TRUSTED_PROXIES sets `hops`; ValueError if the variable is no number."""
     setting = os.environ.get("TRUSTED_PROXIES", "")
     if setting and not setting.isdecimal():
         raise ValueError(f"TRUSTED_PROXIES is the number of proxies to believe, not {setting!r}")

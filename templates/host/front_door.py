@@ -22,7 +22,7 @@ def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
     if not os.access(f"/etc/{name}/check/{slot}", os.R_OK):
         raise Failed(f"/etc/{name}/check/{slot}, the secret of this check, cannot be read: run fab setup")
     if kind == "https":
-        _check_gateway(probe, slot, serves or probe.release)
+        _check_https(probe, slot, serves or probe.release)
     else:
         require(probe.front(ANSWER, slot))
 
@@ -33,7 +33,7 @@ def require(answer: probing.Answer) -> None:
         raise Failed(f"the front door gives no right answer for the new release: {answer.why}")
 
 
-def _check_gateway(probe: Probe, slot: str, serves: str) -> None:
+def _check_https(probe: Probe, slot: str, serves: str) -> None:
     """Ask all questions with one curl, since its start takes longer than an answer; a missing answer ends it.
 
     Plain HTTP comes first, since curl remembers which hosts want HTTPS only (HSTS). The separator between two answers

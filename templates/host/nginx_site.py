@@ -15,7 +15,7 @@ _RELOAD_SECONDS = 10
 _UNIT = "nginx.service"
 
 
-class Gateway:
+class Nginx:
     """nginx during a setup. restore_files: puts the former files back."""
 
     def __init__(self, run: Run, changes: RootFiles, restore_files: Callable[[], None]) -> None:

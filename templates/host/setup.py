@@ -26,7 +26,7 @@ from .accounts import Account
 from .check_secret import Check
 from .files import BACKUPS, RootFiles, remove_parts
 from .folders import Folder
-from .nginx_site import Gateway
+from .nginx_site import Nginx
 from .run import Refused, Run
 
 _READ_BY_THE_SERVICE = ("releases", "venvs", "wheels")
@@ -56,7 +56,7 @@ class Setup:
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
         self.given = certificate.operators_pair(self.name, self.sent)
         self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"])
-        self.gateway = Gateway(run, self.changes, self._put_back)
+        self.nginx = Nginx(run, self.changes, self._put_back)
         self.listen_moved = False
 
     def perform(self) -> None:
@@ -116,8 +116,8 @@ class Setup:
         run.point("setup.listen")
         self._open_run_socket()
         self._move_listen()
-        run.point("setup.gateway")
-        self.gateway.start(check.renewed)
+        run.point("setup.nginx")
+        self.nginx.start(check.renewed)
         if self.step["front"] != "listen":
             check.hand_out(run.id)
 
@@ -131,7 +131,7 @@ class Setup:
                 programs.ask("systemctl", "disable", "-q", *self.step["units"])
             self.changes.put_back()
             programs.systemctl("daemon-reload")
-            if self.gateway.reloaded:
+            if self.nginx.reloaded:
                 nginx_site.reload()
             if self.listen_moved:
                 programs.systemctl("start", f"{self.name}-listen.socket")

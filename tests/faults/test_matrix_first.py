@@ -22,7 +22,7 @@ SETUP: tuple[str, ...] = (
     "units",
     "tmpfiles",
 )
-SETUP += ("reloaded", "enabled", "listen", "gateway", "record", "recorded")
+SETUP += ("reloaded", "enabled", "listen", "nginx", "record", "recorded")
 AFTER = (*steps("stage", "venv", "venvs", "renamed"), *steps("activate", *CANDIDATE, *SWITCH, *COMMIT))
 # Nothing served before, so there is no traffic to move back.
 POINTS = [f"{step}={action}" for step in (*steps("setup", *SETUP), *AFTER) for action in ("die", "fail")]

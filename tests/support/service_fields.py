@@ -33,7 +33,7 @@ CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     Service: ((), lambda found: found),
     sections.Health: (("health",), lambda found: found.health),
     sections.Hooks: (("hooks",), lambda found: found.hooks),
-    sections.Gateway: (("nginx",), lambda found: found.nginx),
+    sections.Nginx: (("nginx",), lambda found: found.nginx),
     sections.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
     sections.Process: (("processes", "worker"), lambda found: found.processes[1]),
 }

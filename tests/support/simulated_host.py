@@ -25,7 +25,7 @@ from unittest import mock
 
 import pytest
 
-from tasks.engine.config.sections import Gateway, Health
+from tasks.engine.config.sections import Health, Nginx
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript
@@ -43,7 +43,7 @@ SERVICE = Service(
     health=Health("/readyz", 200, 5, 2, 1.0),
     drain=3,
     probation=0,
-    nginx=Gateway("myapp.example"),
+    nginx=Nginx("myapp.example"),
     keep=2,
 )
 OLD, NEW = "a" * 12, "b" * 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.engine.config.sections import Gateway, Health, Hooks, Listen
+from tasks.engine.config.sections import Health, Hooks, Listen, Nginx
 from tasks.engine.config.service import Process, Service
 
 SERVICE = Service(
@@ -15,7 +15,7 @@ SERVICE = Service(
     ),
     health=Health("/readyz", 200, 30, 3, 2.0),
     listen=Listen("127.0.0.1", 8080),
-    nginx=Gateway("myapp.example"),
+    nginx=Nginx("myapp.example"),
     env=(("GREETING", "it's $HOME\nhere"),),
     hooks=Hooks(before_activate="flask db upgrade"),
 )

@@ -63,7 +63,7 @@ class History:
     """The requests of a client, and the windows that the test named.
 
     first: the release of each host at the start. pinned: a kept connection stays with the release that took it, as
-    without a gateway. cpu: seconds that the client used.
+    without nginx. cpu: seconds that the client used.
     """
 
     requests: Sequence[Request]

@@ -1,4 +1,4 @@
-"""A service without a gateway: the same load on its own address loses nothing either."""
+"""A service without nginx: the same load on its own address loses nothing either."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Tls(NamedTuple):
     key: str | None = None
 
 
-class Gateway(NamedTuple):
+class Nginx(NamedTuple):
     """The nginx in front of the service."""
 
     server_name: str
@@ -214,7 +214,7 @@ def _tls(node: Node) -> Tls:
     return Tls("files", **keys.read(node, TLS_KEYS))
 
 
-GATEWAY_KEYS = (
+NGINX_KEYS = (
     Key("server_name", keys.text(formats.SERVER_NAME), Required("myapp.example"), SETUP,
         "The name that clients ask for; nginx answers no other"),
     Key("tls", Reader(_tls, f"one of {', '.join(_TLS)}, or a mapping", _TLS[0], (("", TLS_KEYS),)), Tls(), SETUP,
@@ -223,9 +223,9 @@ GATEWAY_KEYS = (
 )  # fmt: skip
 
 
-def gateway(node: Node) -> Gateway:
+def nginx(node: Node) -> Nginx:
     """Read the nginx in front of the service."""
-    return Gateway(**keys.read(node, GATEWAY_KEYS))
+    return Nginx(**keys.read(node, NGINX_KEYS))
 
 
 def needs(node: Node) -> tuple[str, ...]:

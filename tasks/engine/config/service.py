@@ -9,11 +9,11 @@ from tasks.engine.config import formats, keys, schema, sections, yaml_reader
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
 from tasks.engine.config.nodes import Node, merge
-from tasks.engine.config.sections import HEALTH, HOOKS, WEB, Gateway, Health, Hooks, Listen, Process, Tls
+from tasks.engine.config.sections import HEALTH, HOOKS, WEB, Health, Hooks, Listen, Nginx, Process, Tls
 from tasks.engine.config.yaml_reader import Document
 from tasks.engine.errors import UsageError
 
-__all__ = ["Gateway", "Health", "Listen", "Process", "Service", "Tls", "describe", "load"]
+__all__ = ["Health", "Listen", "Nginx", "Process", "Service", "Tls", "describe", "load"]
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
@@ -38,7 +38,7 @@ class Service(NamedTuple):
     drain: int = 30
     probation: int = 30
     listen: Listen | None = None
-    nginx: Gateway | None = None
+    nginx: Nginx | None = None
     needs: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     hooks: Hooks = HOOKS
@@ -73,7 +73,7 @@ KEYS = (
         "Seconds after the switch in which the host goes back by itself; 0 commits at once", "300"),
     Key("listen", Reader(sections.listen, formats.LISTEN.expected, formats.LISTEN.example), None, SETUP,
         "The TCP address on which the service is reached without nginx, or beside it"),
-    Key("nginx", keys.mapping(sections.gateway, sections.GATEWAY_KEYS), None, "",
+    Key("nginx", keys.mapping(sections.nginx, sections.NGINX_KEYS), None, "",
         "The nginx in front of the service; without it, `listen` is needed"),
     Key("needs", Reader(sections.needs, f"a list of {', '.join(sections.NEEDS)}", "[network]"), (), SETUP,
         "What the sandbox opens ([HOST.md](HOST.md#what-needs-opens))"),

@@ -196,7 +196,7 @@ def _matches(service: Service, asked: Wanted) -> list[str]:
     words = [*(f"_SYSTEMD_UNIT={unit}" for unit in units)]
     words += ["+", "_PID=1", "_UID=0", *(f"UNIT={unit}" for unit in units)]
     if asked.nginx and service.nginx:
-        words += ["+", "_SYSTEMD_UNIT=nginx.service", f"SYSLOG_IDENTIFIER={layout.gateway_tag(service)}"]
+        words += ["+", "_SYSTEMD_UNIT=nginx.service", f"SYSLOG_IDENTIFIER={layout.nginx_tag(service)}"]
     return words
 
 

@@ -69,7 +69,7 @@ def enabled(service: Service) -> tuple[str, ...]:
     return (f"{service.name}.service", *sockets, *timers(service))
 
 
-def gateway_tag(service: Service) -> str:
+def nginx_tag(service: Service) -> str:
     """Return nginx's identifier in the journal for this service: letters, digits and `_`, 32 at most."""
     name = service.name.replace("-", "_")
     # A digest replaces the end of a longer name, so that tags stay distinct.

@@ -29,7 +29,7 @@ def parse_message(message: str) -> str:
     return text
 
 
-def require_gateway(service: Service, host: str) -> None:
+def require_nginx(service: Service, host: str) -> None:
     """Raise UsageError for a service without nginx, which would answer in its place."""
     if service.nginx is None:
         raise UsageError(
@@ -74,7 +74,7 @@ def describe(closed: Mapping[str, object], address: str) -> str:
 
 
 def bypass(service: Service) -> str:
-    """Return the address at which clients bypass the gateway, and so the maintenance; empty without one."""
+    """Return the address at which clients bypass nginx, and so the maintenance; empty without one."""
     return system_files.listen_address(service)
 
 

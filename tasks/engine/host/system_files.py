@@ -171,7 +171,7 @@ def _nginx(service: Service, traits: HostTraits) -> str:
         variable=variable,
         root=root,
         server_name=quote.nginx(service.nginx.server_name),
-        tag=layout.gateway_tag(service),
+        tag=layout.nginx_tag(service),
         listen_80_ipv6="\n    listen [::]:80;" if traits.ipv6 else "",
         listen_443_ipv6="\n    listen [::]:443 ssl;" if traits.ipv6 else "",
         proxy=proxy,

@@ -75,7 +75,7 @@ def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entr
 
 
 def _entries(member: Member, script: str, seconds: float | None = None) -> Iterator[Entry]:
-    """Yield the entries that the script prints; Refused with its complaint if it fails, LinkLost if its end is missing.
+    """Yield the entries that the script prints; Refused with the complaint if it fails, LinkLost without an end mark.
 
     seconds: limit for the whole; None for a script that follows, and so has no end.
     """

@@ -26,7 +26,7 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Machine:
-    """A host that `Sandbox.up` made. Its directory holds its disk, pid, console log and host key."""
+    """A host that `Sandbox.up` made. directory: holds the disk, pid, console log and host key."""
 
     name: str
     number: int
@@ -36,37 +36,37 @@ class Machine:
 
     @property
     def address(self) -> str:
-        """Its IPv4 address on the sandbox's bridge."""
+        """The IPv4 address on the sandbox's bridge."""
         return self.network.address(self.number)
 
     @property
     def host_key(self) -> str:
-        """Its sshd's public key, as a pin for hosts.yaml."""
+        """The sshd's public key, as a pin for hosts.yaml."""
         return guest.public_key(self.directory / "ssh_host_ed25519_key")
 
     @property
     def leader_pid(self) -> int | None:
-        """The controller's number for its PID 1; None while it is off."""
+        """The controller's number for the host's PID 1; None while the host is off."""
         keeper = self.keeper_pid
         return None if keeper is None else process.leader(keeper)
 
     @property
     def keeper_pid(self) -> int | None:
-        """The process that boots it again when it reboots; None while it is off."""
+        """The process that boots the host again when it reboots; None while the host is off."""
         return process.read_pid_file(self.directory / "pid")
 
     @property
     def machine_name(self) -> str:
-        """Its name among all sandboxes of this controller."""
+        """The host's name among all sandboxes of this controller."""
         return f"{self.network.bridge}-{self.name}"
 
     def boot(self) -> None:
-        """Switch it on if it is off, and wait until it is ready."""
+        """Switch the host on if it is off, and wait until it is ready."""
         self.start()
         self.wait_ready()
 
     def start(self) -> None:
-        """Switch it on with the disk of its last run; do not wait."""
+        """Switch the host on with the disk of its last run; do not wait."""
         if self.keeper_pid is not None:
             return
         if not self.tree.is_dir():
@@ -86,7 +86,7 @@ class Machine:
         return ["setsid", "--fork", *command, f"/{cgroups.relative_path(self.machine_name)}"]
 
     def wait_ready(self, timeout: float = READY_TIMEOUT) -> None:
-        """Wait until its systemd is past boot and its sshd answers. Raises LoopError with the console's last lines."""
+        """Wait until systemd is past boot and sshd answers. Raises LoopError with the console's last lines."""
         deadline = time.monotonic() + timeout
         while not (self._booted(deadline) and self._sshd_answers()):
             gone = self.keeper_pid is None and time.monotonic() > deadline - timeout + 5
@@ -117,12 +117,12 @@ class Machine:
             return False
 
     def console(self) -> tuple[str, ...]:
-        """Return the lines that it and nspawn have written to its console since it was made."""
+        """Return the lines that the host and nspawn have written to the console since the host was made."""
         path = self.directory / "console.log"
         return tuple(path.read_text(errors="replace").splitlines()) if path.exists() else ()
 
     def sh(self, command: str, stdin: bytes = b"", timeout: float = 60.0) -> subprocess.CompletedProcess[bytes]:
-        """Run shell text inside it as root, through its namespaces. Raises LoopError when it is off.
+        """Run shell text in the host as root, through its namespaces. Raises LoopError when the host is off.
 
         timeout: seconds, then subprocess.TimeoutExpired. A non-zero exit status is a result, not an error.
         """
@@ -139,13 +139,13 @@ class Machine:
         )
 
     def journal(self, lines: int = 40) -> str:
-        """Return the end of its journal, or of its console while it is off."""
+        """Return the end of the host's journal, or of the console while the host is off."""
         if self.leader_pid is None:
             return "\n".join(self.console()[-lines:])
         return self.sh(f"journalctl --no-pager --output=short-precise --lines={lines}").stdout.decode(errors="replace")
 
     def reboot(self) -> None:
-        """Reboot it by `systemctl reboot`, and wait until it is ready."""
+        """Reboot the host by `systemctl reboot`, and wait until it is ready."""
         before = self.leader_pid
         self.sh("systemctl reboot")
         if before is not None and not process.await_end(before, READY_TIMEOUT):
@@ -153,7 +153,7 @@ class Machine:
         self.wait_ready()
 
     def power_cut(self) -> None:
-        """Cut its power: kill every process at once, so that none can react and nothing is flushed."""
+        """Cut the host's power: kill every process at once, so that none can react and nothing is flushed."""
         keeper, leader = self.keeper_pid, self.leader_pid
         if leader is not None:
             process.kill(leader)
@@ -165,6 +165,6 @@ class Machine:
         cgroups.remove(self.machine_name)
 
     def remove(self) -> None:
-        """Switch it off and delete its directory."""
+        """Switch the host off and delete its directory."""
         self.power_cut()
         shutil.rmtree(self.directory)

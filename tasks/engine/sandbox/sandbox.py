@@ -37,12 +37,12 @@ class Sandbox:
 
     @property
     def inventory(self) -> Path:
-        """The hosts.yaml that names its hosts."""
+        """The hosts.yaml that names the sandbox's hosts."""
         return self.state_dir / "hosts.yaml"
 
     @property
     def identity(self) -> Path:
-        """The private key that logs in on its hosts, as deploy and as root."""
+        """The private key that logs in on the hosts, as deploy and as root."""
         return self.state_dir / "id_ed25519"
 
     def up(self, hosts: int | Sequence[str], say: Say = lambda _: None) -> tuple[Machine, ...]:
@@ -66,7 +66,7 @@ class Sandbox:
         return tuple(wanted)
 
     def machines(self) -> tuple[Machine, ...]:
-        """Return its hosts, on or off, sorted by name."""
+        """Return the sandbox's hosts, on or off, sorted by name."""
         record = self._record()
         if not record:
             return ()

@@ -12,7 +12,7 @@ from tasks.engine.ssh.limits import Limited
 
 
 def transport_class(trust: Trust) -> Any:
-    """Return the class of a transport over a wire. trust: the known host keys; it asks for their types first."""
+    """Return the class of a transport over a wire. trust: the known host keys; the transport prefers their types."""
     from paramiko import AuthenticationException, SSHException
 
     class KeyTransport(Limited):

@@ -79,7 +79,7 @@ class SharedConnection:
         except FutureTimeout:
             raise TimeoutError("no channel was opened") from None
         except ChannelException:
-            # sshd refused it (MaxSessions) because another channel was open then.
+            # sshd refused the channel (MaxSessions) because another channel was open then.
             return None
         if opened is None or opened.channel.closed:
             return None

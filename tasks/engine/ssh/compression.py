@@ -26,7 +26,7 @@ class SelectiveCompressor:
         if _pays(data):
             return head + self._stream.compress(data) + self._stream.flush(zlib.Z_FULL_FLUSH)
         size = len(data)
-        # RFC 1951, 3.2.4: an uncompressed block, not the last one: its length, and the complement of that.
+        # RFC 1951, 3.2.4: an uncompressed block, not the last one: a length, and the length's complement.
         return b"".join((head, b"\0", size.to_bytes(2, "little"), (size ^ _STORABLE).to_bytes(2, "little"), data))
 
 

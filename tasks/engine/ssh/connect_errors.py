@@ -59,19 +59,19 @@ def _no_connection(endpoint: Endpoint, options: Options, why: str, detail: tuple
 def _no_ssh(endpoint: Endpoint, options: Options, error: BaseException, line: Wire) -> Unreachable:
     """Return the error for a port that accepted the connection and sent no SSH version."""
     if endpoint.proxy_command:
-        why = f"its ProxyCommand gives none: {endpoint.proxy_command}"
+        why = f"the ProxyCommand gives none: {endpoint.proxy_command}"
         return _no_connection(endpoint, options, why, line.stderr)
     if _PENALTY in line.greeting:
         return Unreachable(
-            f"its sshd turns us away for a while, after logins that failed: {line.greeting}",
+            f"the host's sshd turns us away for a while, after logins that failed: {line.greeting}",
             where=endpoint.place,
-            next="correct the user or the key, and wait a minute: PerSourcePenalties in its sshd_config says how long",
+            next="correct the user or the key, and wait a minute, or as long as PerSourcePenalties in sshd_config says",
         )
     if not line.ended:
         return _no_connection(endpoint, options, reason(error))
     way = f"try by hand: {_by_hand(endpoint, options)}"
     if _CROWDED in line.greeting:
-        way = "run it again when fewer log in there, or raise MaxStartups in its sshd_config"
+        way = "run it again when fewer log in there, or raise MaxStartups in sshd_config of the host"
     message = f"port {endpoint.port} of {endpoint.hostname} hangs up before it speaks SSH"
     return HungUp(f"{message}: {line.greeting}" if line.greeting else message, where=endpoint.place, next=way)
 
@@ -84,10 +84,10 @@ def _not_let_in(endpoint: Endpoint, options: Options, error: BaseException, tran
     way = f"try by hand: {_by_hand(endpoint, options)}"
     if transport.asked_for_more:
         message = f"the host wants more than a key of {user}: a password or a code, and fab asks for neither"
-        way = f"let {user} in there by its key alone: AuthenticationMethods publickey in its sshd_config"
+        way = f"let {user} log in by key alone: AuthenticationMethods publickey in sshd_config of the host"
     elif takes:
         message = f"the host accepts no key for {user}, only: {takes}"
-        way = "allow it there: PubkeyAuthentication in its sshd_config"
+        way = "allow keys: PubkeyAuthentication in sshd_config of the host"
     elif transport.is_active():
         message = f"the host does not let {user} in with {files}"
         way += f"; name the key {'as IdentityFile in ssh_config' if endpoint.behind else _NAMED}"
@@ -106,7 +106,7 @@ def _no_way_through(endpoint: Endpoint, error: ChannelException) -> Unreachable:
     return Unreachable(
         f"the jump host {hop} opens no way to {endpoint.hostname} port {endpoint.port}: {error.text}",
         where=endpoint.place,
-        next=f"try from there: ssh {hop}; its sshd_config has to allow it: AllowTcpForwarding, PermitOpen",
+        next=f"try from there: ssh {hop}; sshd_config of {hop} must allow forwarding: AllowTcpForwarding, PermitOpen",
     )
 
 
@@ -125,8 +125,10 @@ def reason(error: BaseException) -> str:
         return str(error.text)
     text = str(error).strip()[:_LONGEST]
     if isinstance(error, TimeoutError) or not text:
-        return "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+        return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     # Paramiko's texts for a host that accepted the connection and then sent nothing.
-    return "it accepts, and then does not speak SSH" if "No existing session" in text or "banner" in text else text
+    return (
+        "the port accepts, and then does not speak SSH" if "No existing session" in text or "banner" in text else text
+    )

@@ -78,19 +78,19 @@ def offered_key(host: Host, options: Options) -> tuple[Endpoint, PKey]:
 def _reached(endpoint: Endpoint, options: Options, shake: Callable[[Wire], _Made]) -> _Made:
     """Return the result of `shake` on a wire to the endpoint; report and retry a port that hangs up at once."""
     hop = before(endpoint, options)
-    gateway = connect(hop, options) if hop else None
+    jump = connect(hop, options) if hop else None
     try:
         with _turn(endpoint):
             for wait in _WAITS:
                 try:
-                    return _tried(endpoint, options, gateway, shake)
+                    return _tried(endpoint, options, jump, shake)
                 except connect_errors.HungUp as error:
                     options.tell(f"{endpoint.place}: {error.message}; trying again in {wait:g} s")
                     time.sleep(wait)
-            return _tried(endpoint, options, gateway, shake)
+            return _tried(endpoint, options, jump, shake)
     except BaseException:
-        if gateway:
-            gateway.close()
+        if jump:
+            jump.close()
         raise
 
 
@@ -99,28 +99,28 @@ def _turn(endpoint: Endpoint) -> threading.Semaphore:
         return _turns[endpoint.hostname, endpoint.port]
 
 
-def _tried(endpoint: Endpoint, options: Options, gateway: Any, shake: Callable[[Wire], _Made]) -> _Made:
+def _tried(endpoint: Endpoint, options: Options, jump: Any, shake: Callable[[Wire], _Made]) -> _Made:
     """Make one attempt; turn any failure into one sentence with the next step."""
     from paramiko import SSHException
 
     line = None
     with ExitStack() as undo:
         try:
-            line = _line(endpoint, options, gateway)
+            line = _line(endpoint, options, jump)
             undo.callback(line.close)
             made = shake(line)
         except (OSError, EOFError, SSHException, ValueError) as error:
             raise connect_errors.explain(endpoint, options, error, line) from error
-        if gateway:
-            line.on_close(gateway.close)
+        if jump:
+            line.on_close(jump.close)
         undo.pop_all()
     return made
 
 
-def _line(endpoint: Endpoint, options: Options, gateway: Any) -> Wire:
-    if gateway:
+def _line(endpoint: Endpoint, options: Options, jump: Any) -> Wire:
+    if jump:
         to = (endpoint.hostname, endpoint.port)
-        return Wire(gateway.transport.open_channel("direct-tcpip", to, ("", 0), timeout=options.connect_timeout))
+        return Wire(jump.transport.open_channel("direct-tcpip", to, ("", 0), timeout=options.connect_timeout))
     command = endpoint.proxy_command
     return byte_stream.run_proxy(command) if command else byte_stream.open_tcp(endpoint, options)
 

@@ -123,7 +123,9 @@ def fingerprint(key: PKey) -> str:
 def verify_fingerprint(endpoint: Endpoint, key: PKey, wanted: str) -> None:
     """Raise Unreachable, with the real fingerprint, unless the key has this one (SHA256:...)."""
     if fingerprint(key).split()[1] != wanted:
-        way = f"find out who answers there; or ask the host for that of its {key.get_name()} key. Nothing was recorded"
+        way = (
+            f"find out who answers there, or ask for the {key.get_name()} key's fingerprint there. Nothing was recorded"
+        )
         raise _refusal(endpoint, key, f"the host key has another fingerprint than {wanted}", way)
 
 
@@ -144,7 +146,9 @@ def verify(endpoint: Endpoint, trust: Trust, key: PKey) -> None:
         raise _refusal(endpoint, key, message, f"find out why; if it is right, {forget}, then: {trusting}")
     if trust.authorities:
         message = f"an authority vouches for this host, and what the host shows is not enough: {flaw}"
-        way = f"mend HostCertificate in its sshd_config, or compare the key there and take it for itself: {trusting}"
+        way = (
+            f"mend HostCertificate in the host's sshd_config, or compare the key there and trust that alone: {trusting}"
+        )
         raise _refusal(endpoint, key, message, way)
     raise _refusal(endpoint, key, "the host key is unknown", trusting)
 

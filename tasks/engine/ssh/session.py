@@ -43,9 +43,9 @@ class LinkLost(LoopError):
 
 
 def command(become: tuple[str, ...] = ()) -> str:
-    """Return the command line that reads a script from standard input and runs it. become: its prefix (sudo, runuser).
+    """Return the command line that reads a script from standard input and runs it. become: a prefix (sudo, runuser).
 
-    It is the same for every script, so the next shell can be started before the next script is known.
+    The line is the same for every script, so the next shell can be started before the next script is known.
     """
     words = map(quote.login_shell, (*(_PLAIN if become else ()), *become, "/bin/sh", "-c"))
     # `$` and `"` are literal between single quotes in sh, fish and csh alike.
@@ -63,15 +63,15 @@ def framed(text: str) -> bytes:
 def opening(step: HostStep, starter: str = host_program.STARTER) -> bytes:
     """Return what a host reads first: the starter, which finds a Python, and the path of the copy to run, or no path.
 
-    It is the same for all steps that one account runs by a copy, so the interpreter of the next step can be started
-    before that step is known.
+    These bytes are the same for all steps that one account runs by a copy, so the interpreter of the next step can be
+    started before that step is known.
     """
     return framed(starter) + f"{step.place}\n".encode()
 
 
 def stream(step: HostStep, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
     """Yield what follows the opening on standard input, in blocks: the program unless the host runs its copy; the lines
-    of the run; the step; the payload. Nothing waits for the payload. program: its text, if not that of this version.
+    of the run; the step; the payload. Nothing waits for the payload. program: another text than this version's.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     text = [] if step.place else [framed(program or host_program.text())]

@@ -30,7 +30,7 @@ SILENCE = 120
 
 
 class SshSession:
-    """A connection to one host that runs steps. become: the prefix of their command line (sudo, runuser)."""
+    """A connection to one host that runs steps. become: a prefix of the command line (sudo, runuser)."""
 
     def __init__(self, host: Host, options: Options, user: str | None = None) -> None:
         self.host = host
@@ -61,7 +61,7 @@ class SshSession:
     def execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
         """Run the step to its end; LinkLost if its end was not seen.
 
-        The limit is `step.seconds` after the host took the last of the payload; SILENCE between two pieces of it.
+        The limit is `step.seconds` after the host took the last of the payload, and SILENCE between two pieces.
         """
         # -T does not apply to facts: they have a limit of their own, and a run must be read back however short -T is.
         if self._options.command_timeout and step.name != "facts":
@@ -118,7 +118,7 @@ class SshSession:
                 raise LinkLost(
                     f"the connection was lost as a channel was opened: {connect_errors.reason(error)}",
                     where=self.host.name,
-                    next="run it again: what was done before is read back from the host first",
+                    next="run the command again; fab first reads back from the host what was done",
                 ) from error
             raise self._refused(connect_errors.reason(error)) from error
         fault: Exception | None = None
@@ -133,7 +133,7 @@ class SshSession:
             raise LinkLost(
                 f"the connection was given up: {breach}",
                 where=self.host.name,
-                next=f"look at its sshd by hand: fab shell -H {self.host.name}",
+                next=f"look at the host's sshd by hand: fab shell -H {self.host.name}",
             ) from fault
         if fault:
             raise fault
@@ -151,12 +151,12 @@ class SshSession:
         return Unreachable(
             f"the host opens no further channel: {why}",
             where=self.host.name,
-            next="check MaxSessions in its sshd_config",
+            next="check MaxSessions in the host's sshd_config",
         )
 
     def _lost(self, why: str, step: HostStep, transcript: Transcript) -> LinkLost:
         return LinkLost(
-            f"{why} during {step.name}: what it did is read back from the host",
+            f"{why} during {step.name}: the outcome is read back from the host",
             where=self.host.name,
             detail=tuple(transcript.tail),
         )

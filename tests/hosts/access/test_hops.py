@@ -125,7 +125,7 @@ def test_a_proxy_command_that_gives_no_way_is_shown_with_its_last_words(
     way: SshAccess, command: str, told: str
 ) -> None:
     configure(way, f"Host {{0}}\n  ProxyCommand {command}")
-    told_all = (told, "its ProxyCommand gives none", "ssh -F")
+    told_all = (told, "the ProxyCommand gives none", "ssh -F")
     sentence(way.clone, "-t", "2", *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told_all)
 
 

@@ -90,7 +90,7 @@ def test_a_run_needs_no_more_than_one_session_a_connection(way: SshAccess) -> No
 @pytest.mark.promise(ACCESS, "MaxSessions 1")
 def test_without_any_session_that_is_said(way: SshAccess) -> None:
     sshd(way, "MaxSessions 0")
-    sentence(way.clone, *way.flags, *EXEC, status=3, told=("opens no", "MaxSessions in its sshd_config"))
+    sentence(way.clone, *way.flags, *EXEC, status=3, told=("opens no", "MaxSessions in the host's sshd_config"))
 
 
 @pytest.mark.promise(ACCESS, "MaxStartups 3")

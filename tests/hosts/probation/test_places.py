@@ -1,4 +1,4 @@
-"""A probation beside another service's, and of a service without a gateway."""
+"""A probation beside another service's, and of a service without nginx."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ REFUSED = tuple(re.findall(r'proxy_set_header (\S+) "";', templates.text("nginx/
 
 @pytest.fixture(scope="module")
 def address(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a host whose service returns the request, behind its gateway."""
+    """The address of a host whose service returns the request, behind nginx."""
     hosts = module_hosts()
     deployed(make(tmp_path_factory.mktemp("gateway")), hosts)
     return hosts[0].address

@@ -29,7 +29,7 @@ def shire(module_hosts: MakeHosts) -> Hosts:
 
 @pytest.fixture(scope="module")
 def internal(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone that is deployed there without a gateway."""
+    """A clone that is deployed there without nginx."""
     return deployed(make(tmp_path_factory.mktemp("internal")), shire, nginx=None, listen=LOCAL)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.engine.config import sections, yaml_reader
 from tasks.engine.config.nodes import Node
-from tasks.engine.config.sections import HEALTH, WEB, Gateway, Health, Listen, Process, Tls
+from tasks.engine.config.sections import HEALTH, WEB, Health, Listen, Nginx, Process, Tls
 from tests.support.refusals import refusal, require_error
 
 Reader = Callable[[Node], object]
@@ -34,10 +34,10 @@ def node(written: str) -> Node:
         (sections.health, "{path: /x, status: 204, timeout: 5, passes: 1, settle: 0}", Health("/x", 204, 5, 1, 0.0)),
         (sections.health, "{settle: 0.5}", Health(settle=0.5)),
         (sections.listen, "'[::1]:8080'", Listen("::1", 8080)),
-        (sections.gateway, "{server_name: a.example}", Gateway("a.example", Tls("self-signed"))),
-        (sections.gateway, "{server_name: a, tls: self-signed}", Gateway("a", Tls("self-signed"))),
-        (sections.gateway, "{server_name: a, tls: 'off'}", Gateway("a", Tls("off"))),
-        (sections.gateway, "{server_name: a, tls: {certificate: c, key: /k}}", Gateway("a", Tls("files", "c", "/k"))),
+        (sections.nginx, "{server_name: a.example}", Nginx("a.example", Tls("self-signed"))),
+        (sections.nginx, "{server_name: a, tls: self-signed}", Nginx("a", Tls("self-signed"))),
+        (sections.nginx, "{server_name: a, tls: 'off'}", Nginx("a", Tls("off"))),
+        (sections.nginx, "{server_name: a, tls: {certificate: c, key: /k}}", Nginx("a", Tls("files", "c", "/k"))),
         (sections.needs, "[]", ()),
         (sections.needs, "[home, network, home, host]", ("host", "network", "home")),
         (sections.env, "{B: x, A: ''}", (("A", ""), ("B", "x"))),
@@ -79,11 +79,11 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (sections.health, "{timeout: 2}", "", "settle (2 s) must be shorter than timeout (2 s)"),
         (sections.health, "{path: readyz}", "path", "a path that starts with /"),
         (sections.listen, "8080", "", "expected ADDRESS:PORT"),
-        (sections.gateway, "{}", "server_name", "server_name is missing"),
-        (sections.gateway, "{server_name: '*.a'}", "server_name", "one lower-case host name"),
-        (sections.gateway, "{server_name: a, tls: off}", "tls", "YAML reads off as false"),
-        (sections.gateway, "{server_name: a, tls: selfsigned}", "tls", "one of self-signed, off"),
-        (sections.gateway, "{server_name: a, tls: {certificate: c}}", "tls.key", "key is missing"),
+        (sections.nginx, "{}", "server_name", "server_name is missing"),
+        (sections.nginx, "{server_name: '*.a'}", "server_name", "one lower-case host name"),
+        (sections.nginx, "{server_name: a, tls: off}", "tls", "YAML reads off as false"),
+        (sections.nginx, "{server_name: a, tls: selfsigned}", "tls", "one of self-signed, off"),
+        (sections.nginx, "{server_name: a, tls: {certificate: c}}", "tls.key", "key is missing"),
         (sections.needs, "network", "", "expected a list"),
         (sections.needs, "[network, gpus]", "[1]", "one of host, network, jit, proc, gpu, home"),
         (sections.env, "{a: x}", "a", "expected a variable name"),

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.config import inventory, service
-from tasks.engine.config.sections import Gateway, Health, Listen, Process, Tls
+from tasks.engine.config.sections import Health, Listen, Nginx, Process, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tests.support.refusals import refusal, require_error
@@ -76,7 +76,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         health=Health("/healthz", 200, 20, 2, 1.5),
         drain=10,
         listen=Listen("127.0.0.1", 8080),
-        nginx=Gateway("myapp.example", Tls("files", "tls/a.pem", "tls/a.key")),
+        nginx=Nginx("myapp.example", Tls("files", "tls/a.pem", "tls/a.key")),
         needs=("network",),
         env=(("GREETING", "hello"),),
         keep=7,
@@ -131,7 +131,7 @@ def test_overrides_merge_replace_and_remove(tmp_path: Path) -> None:
     assert changed.listen is None
     assert changed.keep == 9
     assert changed.needs == ("home",)
-    assert changed.nginx == Gateway("shire01.example", Tls("self-signed"))
+    assert changed.nginx == Nginx("shire01.example", Tls("self-signed"))
     assert changed.env == (("OTHER", "x"),)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.sections import Gateway, Tls
+from tasks.engine.config.sections import Nginx, Tls
 from tasks.engine.deploy import plan
 from tasks.engine.errors import LoopError
 from tasks.engine.host import launchers
@@ -205,7 +205,7 @@ def test_a_file_that_only_root_can_read_is_compared_by_what_setup_wrote() -> Non
 
 
 def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
-    service = SERVICE._replace(nginx=Gateway("myapp.example", Tls("files", "c", "k")))
+    service = SERVICE._replace(nginx=Nginx("myapp.example", Tls("files", "c", "k")))
     there = host({"files /etc/myapp/tls/certificate.pem": hashlib.sha256(b"mine").hexdigest()})
     assert plan.setup(service, there, "deploy", plan.Own(b"mine")).reasons == ()
     assert plan.setup(service, there, "deploy", plan.Own(b"new")).reasons == ("the certificate differs",)

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.engine import plain_file
 from tasks.engine.config import yaml_reader
-from tasks.engine.config.sections import Gateway, Tls
+from tasks.engine.config.sections import Nginx, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.host import payload
@@ -58,7 +58,7 @@ def huge(path: Path) -> None:
 
 
 def certificate(path: Path) -> None:
-    service = Service("myapp", "app:app", nginx=Gateway("myapp.example", Tls("files", path.name, path.name)))
+    service = Service("myapp", "app:app", nginx=Nginx("myapp.example", Tls("files", path.name, path.name)))
     payload.certificate(service, path.parent)
 
 

@@ -241,7 +241,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
 
 # They read no output of a host: our own texts and files, or results of a parser above.
 NO_PARSERS = {
-    "host.maintenance.parse_message", "host.maintenance.require_gateway", "host.maintenance.files",
+    "host.maintenance.parse_message", "host.maintenance.require_nginx", "host.maintenance.files",
     "host.maintenance.bypass", "host.maintenance.stays_open",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
     "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",

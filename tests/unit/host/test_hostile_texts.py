@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.engine.config import formats, sections
 from tasks.engine.config.schema import Shape
-from tasks.engine.config.sections import Gateway, Process
+from tasks.engine.config.sections import Nginx, Process
 from tasks.engine.config.service import Service
 from tasks.engine.config.yaml_reader import parse
 from tasks.engine.errors import UsageError
@@ -160,7 +160,7 @@ def with_text(place: str, text: str) -> Service:
     if place == "schedule":
         return SERVICE._replace(processes=(web, Process("nightly", "x", text)))
     if place == "server name":
-        return SERVICE._replace(nginx=Gateway(text))
+        return SERVICE._replace(nginx=Nginx(text))
     if place == "listen":
         return SERVICE._replace(listen=sections.listen(parse(in_yaml(text).encode(), "f.yaml")))
     if place == "name":

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.config.sections import Gateway, Tls
+from tasks.engine.config.sections import Nginx, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import payload, system_files
@@ -149,7 +149,7 @@ def test_a_host_builds_a_venv_that_runs_at_its_final_place(
 
 
 def with_tls(certificate: str, key: str) -> Service:
-    return SERVICE._replace(nginx=Gateway("myapp.example", Tls("files", certificate, key)))
+    return SERVICE._replace(nginx=Nginx("myapp.example", Tls("files", certificate, key)))
 
 
 def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:

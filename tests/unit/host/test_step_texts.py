@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine.config.sections import Gateway, Health, Tls
+from tasks.engine.config.sections import Health, Nginx, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.host import host_program, steps, system_files, templates
 from tasks.engine.host.questions import Question
@@ -88,12 +88,12 @@ def test_a_step_says_what_the_service_says() -> None:
     ("nginx", "front"),
     [
         (None, "listen"),
-        (Gateway("a", Tls("off")), "http"),
-        (Gateway("a"), "https"),
-        (Gateway("a", Tls("files", "c", "k")), "https"),
+        (Nginx("a", Tls("off")), "http"),
+        (Nginx("a"), "https"),
+        (Nginx("a", Tls("files", "c", "k")), "https"),
     ],
 )
-def test_the_front_door_is_what_the_service_has(nginx: Gateway | None, front: str) -> None:
+def test_the_front_door_is_what_the_service_has(nginx: Nginx | None, front: str) -> None:
     assert steps.front(SERVICE._replace(nginx=nginx)) == front
 
 

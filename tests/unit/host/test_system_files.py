@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.sections import Gateway, Listen, Tls
+from tasks.engine.config.sections import Listen, Nginx, Tls
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, system_files
 from tasks.engine.host.system_files import HostTraits
@@ -171,14 +171,14 @@ def test_an_account_that_sudo_would_misread_is_refused(account: str) -> None:
 @pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}"])
 def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="nginx cannot carry"):
-        system_files.render(change(nginx=Gateway(name)), TRAITS)
+        system_files.render(change(nginx=Nginx(name)), TRAITS)
 
 
 def test_the_gateway_listens_where_the_host_has_addresses() -> None:
     path = "/etc/nginx/conf.d/myapp.conf"
     assert "listen [::]:443 ssl;" in texts()[path]
     assert "[::]" not in texts(traits=TRAITS._replace(ipv6=False))[path]
-    plain = texts(change(nginx=Gateway("myapp.example", Tls("off"))))[path]
+    plain = texts(change(nginx=Nginx("myapp.example", Tls("off"))))[path]
     assert "443" not in plain
     assert "ssl" not in plain
     assert not re.search(r"^\s*(upstream|keepalive)\s", texts()[path], re.MULTILINE)
