@@ -55,7 +55,7 @@ class Copies:
         free = disk.f_bavail * disk.f_frsize
         if free < needed:
             raise Refused(
-                f"{self._root.path} changes hands by copies, which take {needed >> 20} MiB, and {free >> 20} MiB are "
+                f"copying {self._root.path} for the new account needs {needed >> 20} MiB, and {free >> 20} MiB are "
                 "free: make room on that disk, and run setup again"
             )
         if disk.f_files and disk.f_favail < len(self._sizes):

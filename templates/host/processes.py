@@ -40,7 +40,8 @@ def end(run: Run, uid: int) -> None:
     """End every process of an account; Refused if that account started this program, or if new ones keep starting."""
     if any(uid in _uids(pid) for pid in _ancestors()):
         raise Refused(
-            f"{name_of(uid)} would give its own rights away and be ended by it: run this as root or as the new account"
+            f"this would kill itself: it runs under {name_of(uid)}, all of whose processes it ends. "
+            "Run it as root or as the new account"
         )
     deadline, owner, look = time.monotonic() + SECONDS, _Owner(uid), _Look()
     uids, quiet = {uid}, 0
