@@ -11,7 +11,7 @@ from tasks.engine import quote, untrusted_json
 from tasks.engine.config.schema import nearest
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import layout, log_text
+from tasks.engine.host import layout, log_text, plain_lines
 from tasks.engine.room import taken
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -20,15 +20,23 @@ _LINES_BEFORE = 10
 # A line has a level if its own text names it, or if journald stores it under that syslog priority.
 _PRIORITIES = {"error": "0-3", "warning": "0-4"}
 _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
-# Print until `last` lines that are surely no checks have passed; the exit status is journalctl's.
+# Of a traceback: an indented line, the name of an exception, or one between two tracebacks.
+_IN_TRACEBACK = r'"MESSAGE" *: *"( |[^ ":{\\]+[":]|Traceback |During handling |The above exception )'
+# Print, the newest first, until more than `last` entries that are surely no checks have passed; the exit status is
+# journalctl's. A traceback counts as none, since a logging call's message comes before it; it may add its end.
 _COUNTED = r"""
 /^@end / { status = $2; next }
 { print }
-!/\\"check\\": ?\\"[bgl]/ && ++seen == last { exit }
+hidden && /\\"check\\": ?\\"[bgl]/ { next }
+/"MESSAGE" *: *"( |During handling |The above exception )/ { next }
+/"MESSAGE" *: *"Traceback / { seen--; next }
+++seen > last { exit }
 END { exit status }
 """
 _LATEST = 253402300799  # the year 9999
 _WAYS = ("blue", "green", "live")
+_OTHERS = ("systemd", "nginx", "-")
+"""Sources that are no process of the service."""
 _WIDEST = 128
 """Characters of a source or an identifier."""
 _CURSOR = 1000
@@ -72,6 +80,7 @@ class Entry(NamedTuple):
 
     time: seconds since 1970 by the host's clock; cursor: its place in the journal
     source: the unit that wrote it, as journald itself saw it; identifier: the name that the sender gave itself
+    stream: the process of the service that wrote it, and its output; empty for any other sender
     """
 
     time: float
@@ -81,6 +90,7 @@ class Entry(NamedTuple):
     text: str
     cursor: str
     identifier: str = ""
+    stream: str = ""
 
     @property
     def size(self) -> int:
@@ -146,18 +156,17 @@ def last_script(service: Service, asked: Wanted) -> str:
     words = [*_base(asked), *_option("since", asked.since), *_option("until", asked.until)]
     if asked.last is not None:
         words.append("--reverse")
-        # The controller filters by level, so it also counts the lines.
-        words += [f"--lines={asked.last}"] if asked.checks and not asked.level else []
     if asked.last == 0:
         return _script("true")
     line = _shell([*words, *_matches(service, asked)])
     if asked.level in _WORDS:
         numbers = f'"PRIORITY" *: *"[{_PRIORITIES[asked.level]}]"'
         # The host sends only lines that may have the level. journalctl prints a message that is not text as numbers.
-        line += " | grep -aEi " + quote.shell(f'{numbers}|"MESSAGE" *: *\\[|{_WORDS[asked.level]}')
-    elif asked.last and not (asked.level or asked.checks):
-        # The controller filters checks too: the host stops after so many lines that are surely no checks.
-        line = f'{{ {line}; echo "@end $?"; }} | awk -v last={asked.last} {quote.shell(_COUNTED)}'
+        line += " | grep -aEi " + quote.shell(f'{numbers}|"MESSAGE" *: *\\[|{_WORDS[asked.level]}|{_IN_TRACEBACK}')
+    elif asked.last and not asked.level:
+        # The controller joins tracebacks and filters checks, so it also counts; the host sends a few lines more.
+        variables = f"-v last={asked.last} -v hidden={int(not asked.checks)}"
+        line = f'{{ {line}; echo "@end $?"; }} | awk {variables} {quote.shell(_COUNTED)}'
     return _script(line)
 
 
@@ -177,7 +186,7 @@ def follow_script(service: Service, asked: Wanted, cursor: str | None) -> str:
 
 def _base(asked: Wanted) -> list[str]:
     # Without --all, journalctl leaves out lines of more than 4 KiB, such as every other traceback.
-    fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_PID,_UID"
+    fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_PID,_UID,_STREAM_ID"
     words = ["journalctl", "--no-pager", "--output=json", "--all", f"--output-fields={fields}"]
     return [*words, *_option("grep", asked.grep)]
 
@@ -246,8 +255,11 @@ def parse(host: str, line: bytes) -> Entry | None:
         return None
     if not 0 <= time <= _LATEST or len(cursor) > _CURSOR:
         return None
-    level = _level(text, fields.get("PRIORITY"))
-    return Entry(time, host, _source(fields), level, text, cursor, identifier[:_WIDEST])
+    source = _source(fields)
+    stream = "" if source in _OTHERS else f"{source} {fields.get('_PID')} {fields.get('_STREAM_ID')}"[: 2 * _WIDEST]
+    own = log_text.level(text) or (plain_lines.level(text) if stream else None)
+    level = own or _of_priority(fields.get("PRIORITY"))
+    return Entry(time, host, source, level, text, cursor, identifier[:_WIDEST], stream)
 
 
 def _source(fields: dict[str, object]) -> str:
@@ -267,9 +279,6 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _level(text: str, priority: object) -> str:
-    own = log_text.level(text)
-    if own:
-        return own
+def _of_priority(priority: object) -> str:
     number = int(priority) if isinstance(priority, str) and re.fullmatch("[0-7]", priority) else 6
     return "error" if number <= 3 else "warning" if number == 4 else "debug" if number >= 7 else "info"

@@ -16,7 +16,7 @@ _ENDING = 5
 _SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", "traceback"})
 # Keys whose values the message of a request's line has already.
 _REQUEST = frozenset({"method", "path", "status"})
-_LEVELS = {
+LEVELS = {
     **dict.fromkeys(("critical", "fatal", "alert", "emergency", "error"), "error"),
     **dict.fromkeys(("warn", "warning"), "warning"),
     **dict.fromkeys(("notice", "info"), "info"),
@@ -146,14 +146,18 @@ def fields(line: str) -> dict[str, object] | None:
 def level(line: str) -> str | None:
     """Return the level of a structured line as one of our four words; None without one."""
     record = fields(line)
-    return None if record is None else _LEVELS.get(str(record.get("level", "")).lower())
+    return None if record is None else LEVELS.get(str(record.get("level", "")).lower())
 
 
 def format_line(line: str) -> list[str]:
-    """Format a structured line as level, message and other keys, its traceback below; any other line as it is."""
+    """Format a structured line as level, message and other keys, its traceback below; any other text as it is.
+
+    Further lines of a text are indented.
+    """
     record = fields(line)
     if record is None or "level" not in record:
-        return line.rstrip("\n").split("\n")
+        first, *rest = line.rstrip("\n").split("\n")
+        return [first, *(f"  {part}" for part in rest)]
     text = str(record["message"])
     message_words = set(text.split())
     others = [

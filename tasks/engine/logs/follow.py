@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tasks.engine import misread
+from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.journal import Entry, Wanted
 from tasks.engine.logs import read
 from tasks.engine.logs.merge import Merge
 from tasks.engine.logs.read import Refused
+from tasks.engine.logs.tracebacks import Joiner
 from tasks.engine.misread import Misread
 from tasks.engine.parallel import gather
 
@@ -53,6 +55,7 @@ def follow(members: Sequence[Member], wanted: Wanted, gone: Callable[[], bool]) 
     """Yield every line of every host once, until all hosts are out or `gone` reports that the reader has left."""
     stop = threading.Event()
     works = [_Host(member, wanted, stop).run for member in members]
+    streams = _Streams(wanted, {member.host.name: member.service for member in members})
 
     def ticker(emit: _Emit) -> None:
         while not stop.wait(_TICK):
@@ -61,9 +64,7 @@ def follow(members: Sequence[Member], wanted: Wanted, gone: Callable[[], bool]) 
     # Followers do not end by themselves, so each needs a thread of its own.
     executor = ThreadPoolExecutor(max_workers=len(members) + 1, thread_name_prefix="host")
     try:
-        yield from _merged(
-            gather([*works, ticker], executor, _weight), {member.host.name for member in members}, stop, gone
-        )
+        yield from _merged(gather([*works, ticker], executor, _weight), streams, stop, gone)
     finally:
         stop.set()
         for member in members:
@@ -72,16 +73,16 @@ def follow(members: Sequence[Member], wanted: Wanted, gone: Callable[[], bool]) 
 
 
 def _merged(
-    items: Iterator[_Item], hosts: set[str], stop: threading.Event, gone: Callable[[], bool]
+    items: Iterator[_Item], streams: _Streams, stop: threading.Event, gone: Callable[[], bool]
 ) -> Iterator[Entry | Note]:
     merge: Merge[Entry | Note] = Merge(_HOLD, _ROOM)
-    behind, left, began = set(hosts), set(hosts), time.monotonic()
+    behind, left, began = streams.hosts, streams.hosts, time.monotonic()
     for item in items:
         now = time.monotonic()
+        for entry in streams.entries(item, now):
+            merge.push(entry.host, entry.time, entry, entry.size, now, time.time())
         if isinstance(item, _CaughtUp):
             behind.discard(item.host)
-        elif isinstance(item, Entry):
-            merge.push(item.host, item.time, item, item.size, now, time.time())
         elif isinstance(item, Note):
             # A note has no time of its own: it follows the last line of its host.
             merge.push(item.host, 0.0, item, 0, now, time.time())
@@ -95,6 +96,29 @@ def _merged(
         if isinstance(item, _Tick) and gone():
             return
     yield from merge.rest()
+
+
+class _Streams:
+    """The lines of each host on their way to the merge, where those of a traceback become one entry."""
+
+    def __init__(self, wanted: Wanted, services: Mapping[str, Service]) -> None:
+        self._wanted, self._services = wanted, services
+        self._joiners = {host: Joiner() for host in services}
+
+    @property
+    def hosts(self) -> set[str]:
+        """The names of all hosts, as a new set."""
+        return set(self._services)
+
+    def entries(self, item: _Item, now: float) -> list[Entry]:
+        """Return the wanted entries that this item completes; a note completes all of its host."""
+        if isinstance(item, Entry):
+            found = self._joiners[item.host].push(item, now)
+        elif isinstance(item, _Tick):
+            found = [entry for joiner in self._joiners.values() for entry in joiner.due(now)]
+        else:
+            found = self._joiners[item.host].rest()
+        return [entry for entry in found if self._wanted.has(entry, self._services[entry.host])]
 
 
 def _weight(item: _Item) -> int:
@@ -145,8 +169,7 @@ class _Host:
         self._back(emit)
         for entry in read.onwards(self._member, self._wanted, self._cursor):
             self._tries = 0
-            if self._wanted.has(entry, self._member.service):
-                emit(entry)
+            emit(entry)
             self._cursor = entry.cursor
 
     def _is_final(self, error: LoopError) -> bool:

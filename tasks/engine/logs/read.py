@@ -11,7 +11,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
 from tasks.engine.host import journal
 from tasks.engine.host.journal import Entry, Wanted
-from tasks.engine.logs import lines
+from tasks.engine.logs import lines, tracebacks
 from tasks.engine.ssh.channels import Begun, within
 from tasks.engine.ssh.session import LinkLost, command, framed, send
 
@@ -40,18 +40,16 @@ class Past:
 
 
 def past(member: Member, wanted: Wanted) -> Past:
-    """Read the wanted lines that the host has, the oldest first: as many as asked for, and at most 1 MiB."""
+    """Read the wanted entries that the host has, the oldest first: as many as asked for, and at most 1 MiB."""
     past = Past()
     if wanted.follow:
         # Read before the lines, so that none is missed between the two.
         past.cursor = next((entry.cursor for entry in _entries(member, journal.newest_script(), _SECONDS)), None)
     kept: deque[Entry] = deque()
     size = 0
-    newest_first, seen = wanted.last is not None, False
-    for entry in _entries(member, journal.last_script(member.service, wanted), _SECONDS):
-        if not (newest_first and seen):
-            past.cursor = entry.cursor
-        seen = True
+    newest_first = wanted.last is not None
+    said = _noted(past, _entries(member, journal.last_script(member.service, wanted), _SECONDS), first=newest_first)
+    for entry in tracebacks.newest_first(said) if newest_first else tracebacks.oldest_first(said):
         if not wanted.has(entry, member.service):
             continue
         kept.append(entry)
@@ -64,6 +62,14 @@ def past(member: Member, wanted: Wanted) -> Past:
             past.dropped += 1
     past.entries = list(reversed(kept)) if newest_first else list(kept)
     return past
+
+
+def _noted(past: Past, entries: Iterator[Entry], *, first: bool) -> Iterator[Entry]:
+    """Pass lines on, and note the place of the newest, which is the first or the last of them."""
+    for number, entry in enumerate(entries):
+        if number == 0 or not first:
+            past.cursor = entry.cursor
+        yield entry
 
 
 def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:

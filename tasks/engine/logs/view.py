@@ -7,7 +7,7 @@ import select
 import sys
 from collections.abc import Sequence
 
-from tasks.engine.host import log_text
+from tasks.engine.host import log_text, plain_lines
 from tasks.engine.host.journal import Entry
 from tasks.engine.logs.follow import Note
 from tasks.engine.quote import terminal
@@ -55,8 +55,9 @@ class View:
 
 
 def _lines(entry: Entry) -> list[str]:
-    """Return the text of an entry as lines; put journald's level before them if the text itself has none."""
+    """Return the text of an entry as lines; put the level before them if the text itself does not name it."""
     lines = log_text.format_line(entry.text)
-    if entry.level in {"error", "warning"} and log_text.level(entry.text) is None:
+    own = log_text.level(entry.text) or plain_lines.level(entry.text)
+    if entry.level in {"error", "warning"} and own != entry.level:
         lines[0] = f"{entry.level.upper()} {lines[0]}"
     return lines

@@ -32,6 +32,7 @@ from tasks.engine.host import (
     journal,
     log_text,
     maintenance,
+    plain_lines,
     protocol,
     questions,
     system_files,
@@ -42,7 +43,7 @@ from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.host.questions import Question
 from tasks.engine.host.steps import HostStep
-from tasks.engine.logs import lines, merge
+from tasks.engine.logs import lines, merge, tracebacks
 from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
 from templates.host.fact_schema import Job, Python, State, Survey, Told, Used, plain
@@ -91,6 +92,13 @@ def journal_of(said: Transcript) -> list[journal.Entry]:
     """Return the journal entries among the reports."""
     found = (journal.parse("shire01", rest.encode()) for rests in said.reports.values() for rest in rests)
     return [entry for entry in found if entry]
+
+
+def joined(said: Transcript) -> list[journal.Entry]:
+    """Return the journal entries, as of one process, with tracebacks joined."""
+    joiner = tracebacks.Joiner()
+    found = [joiner.push(entry._replace(stream="7"), 0.0) for entry in journal_of(said)]
+    return [entry for entries in [*found, joiner.rest()] for entry in entries]
 
 
 def read(said: Transcript) -> list[Report | Output]:
@@ -217,6 +225,11 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "deploy.plan.resend": planned,
     "deploy.plan.setup": planned,
     "logs.read.merged": lambda said: merged([Past(journal_of(said)), Past(journal_of(said))]),
+    "logs.tracebacks.Joiner": joined,
+    "logs.tracebacks.oldest_first": lambda said: list(tracebacks.oldest_first(journal_of(said))),
+    "logs.tracebacks.newest_first": lambda said: list(tracebacks.newest_first(journal_of(said))),
+    "host.plain_lines.level": each(plain_lines.level),
+    "host.plain_lines.Process": lambda said: [one.follows(text_of(said), 0) for one in [plain_lines.Process()] * 2],
     "host.log_text.by_service": each(log_text.by_service),
     "host.log_text.by_systemd": each(log_text.by_systemd),
     "host.log_text.fields": each(log_text.fields),
@@ -249,8 +262,8 @@ NO_PARSERS = {
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",
-    "host.history", "host.log_text", "host.maintenance", "host.protocol", "host.typed", "host.words", "logs.lines",
-    "logs.merge", "untrusted_json",
+    "host.history", "host.log_text", "host.maintenance", "host.plain_lines", "host.protocol", "host.typed",
+    "host.words", "logs.lines", "logs.merge", "logs.tracebacks", "untrusted_json",
 )  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
 

@@ -92,6 +92,11 @@ def test_the_gateways_name_in_the_journal_fits_nginx_and_is_each_services_own() 
         ({"MESSAGE": '{"level": "CRITICAL", "message": "m"}'}, "error"),
         ({"MESSAGE": '{"level": "warn", "message": "m"}', "PRIORITY": "3"}, "warning"),
         ({"MESSAGE": '{"level": ["odd"], "message": "m"}'}, "info"),
+        ({"MESSAGE": "ERROR:root:m", "_SYSTEMD_UNIT": "my-app@blue.service"}, "error"),
+        ({"MESSAGE": "DEBUG:root:m", "_SYSTEMD_UNIT": "my-app@blue.service", "PRIORITY": "3"}, "debug"),
+        ({"MESSAGE": "ERROR:root:m", "_SYSTEMD_UNIT": "nginx.service"}, "info"),
+        ({"MESSAGE": "ERROR:root:m", "_PID": "1", "_UID": "0"}, "info"),
+        ({"MESSAGE": "ERROR:root:m"}, "info"),
     ],
 )
 def test_the_level_is_the_lines_own_or_the_journals(fields: dict[str, object], level: str) -> None:
@@ -170,7 +175,8 @@ def test_a_host_sends_so_many_lines_beside_those_of_checks_and_ends_as_journalct
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     surely = [line for line in lines if "live" not in line and "green" not in line]
-    end = lines.index(surely[last - 1]) + 1 if last <= len(surely) else len(lines)
+    # One more, so that the controller can tell that the entry before it is whole.
+    end = lines.index(surely[last]) + 1 if last < len(surely) else len(lines)
     assert said == ["@begin", *lines[:end], f"@end {status}"]
 
 
