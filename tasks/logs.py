@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     grep="pattern that a line must match, as journalctl takes it",
     level="lowest level to show: error, warning, info or debug",
     process="processes to show, with commas: web, or others of service.yaml", nginx="show the lines of nginx, too",
-    checks="show the requests of our own health checks, too",
+    checks="show the requests of our own health checks, too", release="release whose processes' lines to show",
 )  # fmt: skip
 def logs(
     c: Any, f: bool = False, n: str = "", since: str = "", until: str = "", grep: str = "", level: str = "",
-    process: str = "", nginx: bool = False, checks: bool = False, json: bool = False,
+    process: str = "", nginx: bool = False, checks: bool = False, release: str = "", json: bool = False,
 ) -> None:  # fmt: skip
     """Show the journals of all selected hosts, merged by time."""
     from tasks import runner
@@ -34,7 +34,16 @@ def logs(
     from tasks.engine.report import output
 
     wanted = journal.wanted(
-        n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f, checks=checks
+        n=n,
+        since=since,
+        until=until,
+        grep=grep,
+        level=level,
+        process=process,
+        nginx=nginx,
+        follow=f,
+        checks=checks,
+        release=release,
     )
     _, members = runner.open_fleet(c)
     journal.check(wanted, [member.service for member in members])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from tasks.engine import quote, untrusted_json
 from tasks.engine.config.schema import nearest
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import layout, log_text, plain_lines
+from tasks.engine.host import layout, log_text, plain_lines, words
 from tasks.engine.room import taken
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -37,6 +37,8 @@ _LATEST = 253402300799  # the year 9999
 _WAYS = ("blue", "green", "live")
 _OTHERS = ("systemd", "nginx", "-")
 """Sources that are no process of the service."""
+_STARTS = 500
+"""Starts of one release whose lines are asked for at most: each is an argument of journalctl."""
 _WIDEST = 128
 """Characters of a source or an identifier."""
 _CURSOR = 1000
@@ -49,6 +51,7 @@ class Wanted(NamedTuple):
     lines: number of lines from each host; level: the lowest one; processes: names of service.yaml, empty for all
     since, until, grep: as journalctl takes them, times in UTC
     nginx: also nginx's lines; checks: also the requests of our health checks; follow: keep printing new lines
+    release: only lines of processes of this release, empty for all
     """
 
     lines: int | None = None
@@ -60,6 +63,7 @@ class Wanted(NamedTuple):
     nginx: bool = False
     follow: bool = False
     checks: bool = False
+    release: str = ""
 
     def has(self, entry: Entry, service: Service) -> bool:
         """Return whether this entry is wanted."""
@@ -81,6 +85,7 @@ class Entry(NamedTuple):
     time: seconds since 1970 by the host's clock; cursor: its place in the journal
     source: the unit that wrote it, as journald itself saw it; identifier: the name that the sender gave itself
     stream: the process of the service that wrote it, and its output; empty for any other sender
+    invocation: systemd's ID of the start of the unit that wrote it
     """
 
     time: float
@@ -91,11 +96,12 @@ class Entry(NamedTuple):
     cursor: str
     identifier: str = ""
     stream: str = ""
+    invocation: str = ""
 
     @property
     def size(self) -> int:
         """Bytes of memory that the entry takes, roughly: a short line takes some too."""
-        return taken(self.text) + 256
+        return taken(self.text, self.stream, self.invocation) + 256
 
     @property
     def moment(self) -> str:
@@ -125,7 +131,17 @@ class Entry(NamedTuple):
 
 
 def wanted(
-    *, n: str, since: str, until: str, grep: str, level: str, process: str, nginx: bool, follow: bool, checks: bool
+    *,
+    n: str,
+    since: str,
+    until: str,
+    grep: str,
+    level: str,
+    process: str,
+    nginx: bool,
+    follow: bool,
+    checks: bool,
+    release: str,
 ) -> Wanted:
     """Return the flags of the command line as one value; UsageError for an invalid one."""
     if n and not (n.isascii() and n.isdigit()):
@@ -136,8 +152,13 @@ def wanted(
                          next=f"fab logs --level {meant}")  # fmt: skip
     if follow and until:
         raise UsageError("-f goes on, and --until ends", where="--until", next="take one of them")
+    if release and not words.is_release(release):
+        raise UsageError(f"{release!r} is no release", where="--release", next="fab releases lists them")
+    if release and (follow or nginx):
+        flag = "-f" if follow else "--nginx"
+        raise UsageError(f"{flag} shows lines of no single release", where="--release", next=f"leave {flag} out")
     processes = tuple(word.strip() for word in process.split(",") if word.strip())
-    return Wanted(int(n) if n else None, since, until, grep, level, processes, nginx, follow, checks)
+    return Wanted(int(n) if n else None, since, until, grep, level, processes, nginx, follow, checks, release)
 
 
 def check(asked: Wanted, services: Sequence[Service]) -> None:
@@ -151,14 +172,33 @@ def check(asked: Wanted, services: Sequence[Service]) -> None:
         raise UsageError("the service has no nginx in front", where="--nginx", next="leave --nginx out")
 
 
-def last_script(service: Service, asked: Wanted) -> str:
-    """Return the script that prints the past entries, newest first if a number of lines is asked for."""
-    words = [*_base(asked), *_option("since", asked.since), *_option("until", asked.until)]
+def announced_script(service: Service, asked: Wanted) -> str:
+    """Return the script that prints the lines by which processes name their release, the oldest first."""
+    said = _base(asked._replace(grep=f"^{log_text.ANNOUNCED}{words.RELEASE}$"))
+    return _script(_shell([*said, *(f"_SYSTEMD_UNIT={unit}" for unit in _units(service, asked.processes))]))
+
+
+def invocations(release: str, entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the newest starts of processes of this release. Only the first such line of a start is its launcher's."""
+    first: dict[str, str] = {}
+    for entry in entries:
+        first.setdefault(entry.invocation, entry.text)
+    said = f"{log_text.ANNOUNCED}{release}"
+    return tuple(one for one, text in first.items() if one and text == said)[-_STARTS:]
+
+
+def last_script(service: Service, asked: Wanted, starts: Sequence[str] = ()) -> str:
+    """Return the script that prints the past entries, newest first if a number of lines is asked for.
+
+    starts: of the processes whose lines are wanted, for one release
+    """
+    arguments = [*_base(asked), *_option("since", asked.since), *_option("until", asked.until)]
     if asked.last is not None:
-        words.append("--reverse")
+        arguments.append("--reverse")
     if asked.last == 0:
         return _script("true")
-    line = _shell([*words, *_matches(service, asked)])
+    matches = [*(f"_SYSTEMD_INVOCATION_ID={start}" for start in starts)] or _matches(service, asked)
+    line = _shell([*arguments, *matches])
     if asked.level in _WORDS:
         numbers = f'"PRIORITY" *: *"[{_PRIORITIES[asked.level]}]"'
         # The host sends only lines that may have the level. journalctl prints a message that is not text as numbers.
@@ -180,15 +220,15 @@ def follow_script(service: Service, asked: Wanted, cursor: str | None) -> str:
 
     `--after-cursor` would skip a line if the one at the cursor does not match the filter.
     """
-    words = [*_base(asked), "--follow", "--no-tail", *_option("cursor", cursor or "")]
-    return _script(_shell([*words, *_matches(service, asked)]))
+    arguments = [*_base(asked), "--follow", "--no-tail", *_option("cursor", cursor or "")]
+    return _script(_shell([*arguments, *_matches(service, asked)]))
 
 
 def _base(asked: Wanted) -> list[str]:
     # Without --all, journalctl leaves out lines of more than 4 KiB, such as every other traceback.
-    fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_PID,_UID,_STREAM_ID"
-    words = ["journalctl", "--no-pager", "--output=json", "--all", f"--output-fields={fields}"]
-    return [*words, *_option("grep", asked.grep)]
+    fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_PID,_UID,_STREAM_ID,_SYSTEMD_INVOCATION_ID"
+    arguments = ["journalctl", "--no-pager", "--output=json", "--all", f"--output-fields={fields}"]
+    return [*arguments, *_option("grep", asked.grep)]
 
 
 def _option(name: str, value: str) -> list[str]:
@@ -202,11 +242,11 @@ def _matches(service: Service, asked: Wanted) -> list[str]:
     underscore; a sender sets UNIT= and SYSLOG_IDENTIFIER=, so these count only together with such a field.
     """
     units = _units(service, asked.processes)
-    words = [*(f"_SYSTEMD_UNIT={unit}" for unit in units)]
-    words += ["+", "_PID=1", "_UID=0", *(f"UNIT={unit}" for unit in units)]
+    matches = [*(f"_SYSTEMD_UNIT={unit}" for unit in units)]
+    matches += ["+", "_PID=1", "_UID=0", *(f"UNIT={unit}" for unit in units)]
     if asked.nginx and service.nginx:
-        words += ["+", "_SYSTEMD_UNIT=nginx.service", f"SYSLOG_IDENTIFIER={layout.nginx_tag(service)}"]
-    return words
+        matches += ["+", "_SYSTEMD_UNIT=nginx.service", f"SYSLOG_IDENTIFIER={layout.nginx_tag(service)}"]
+    return matches
 
 
 def _units(service: Service, processes: tuple[str, ...]) -> list[str]:
@@ -224,8 +264,8 @@ def _units(service: Service, processes: tuple[str, ...]) -> list[str]:
     return units or [f"{name}-{process}.service" for process in processes]
 
 
-def _shell(words: Sequence[str]) -> str:
-    return " ".join(quote.shell(word) for word in words)
+def _shell(arguments: Sequence[str]) -> str:
+    return " ".join(quote.shell(word) for word in arguments)
 
 
 def _script(line: str) -> str:
@@ -259,7 +299,9 @@ def parse(host: str, line: bytes) -> Entry | None:
     stream = "" if source in _OTHERS else f"{source} {fields.get('_PID')} {fields.get('_STREAM_ID')}"[: 2 * _WIDEST]
     own = log_text.level(text) or (plain_lines.level(text) if stream else None)
     level = own or _of_priority(fields.get("PRIORITY"))
-    return Entry(time, host, source, level, text, cursor, identifier[:_WIDEST], stream)
+    start = fields.get("_SYSTEMD_INVOCATION_ID")
+    invocation = start if isinstance(start, str) and re.fullmatch("[0-9a-f]{32}", start) else ""
+    return Entry(time, host, source, level, text, cursor, identifier[:_WIDEST], stream, invocation)
 
 
 def _source(fields: dict[str, object]) -> str:

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from tasks.engine import quote
 from tasks.engine.config.service import Process, Service
-from tasks.engine.host import layout
+from tasks.engine.host import layout, log_text
 
 GRACE = 2
 """Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
@@ -27,7 +27,8 @@ def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str
     texts = {}
     for process in service.processes:
         where = _Where(service, release, host, process.env)
-        texts[process.name] = _text(where, process.name, _line(_words(service, process, home, gunicorn)))
+        line = _line(_words(service, process, home, gunicorn))
+        texts[process.name] = _text(where, process.name, line, announced=True)
         texts[f"env.{process.name}"] = _text(where, f"a command beside {process.name}", '"$@"')
     texts["gunicorn.py"] = _gunicorn(_Where(service, release, host), home)
     if service.hooks.before_activate:
@@ -61,7 +62,8 @@ def _line(words: list[str]) -> str:
     return " ".join(quote.shell(word) for word in words)
 
 
-def _text(where: _Where, name: str, line: str) -> str:
+def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> str:
+    """Return a launcher. announced: whether its first line in the journal names the release."""
     service, release, host, own = where
     home = f"{layout.root(service)}/releases/{release}"
     # Trust proxy headers only from nginx: the proxy of `listen:` passes on whatever its clients send.
@@ -69,9 +71,12 @@ def _text(where: _Where, name: str, line: str) -> str:
     variables += [*service.env, *own, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
     variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
     variables += [("PYTHONUNBUFFERED", "1")]
+    # By this line fab logs --release finds the others of this start. The application can print none before it.
+    said = [f"echo '{log_text.ANNOUNCED}{release}'"] if announced else []
     lines = [
         "#!/bin/sh",
         f"# {name} of {service.name}, release {release}. It runs as the service's user, never as root.",
+        *said,
         f"cd {quote.shell(home + '/code')} || exit 1",
         "# What this starts inherits the lock, which keeps the release from being pruned; flock -n does not wait.",
         f"exec 7<{quote.shell(home)}",

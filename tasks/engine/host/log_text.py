@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tasks.engine import untrusted_json
+from tasks.engine.host import words
 
+ANNOUNCED = "release "
+"""The first line of each process of a service: this, and the ID."""
 _LINES = 20
 _WIDTH = 200
 _FRAMES = 2
@@ -23,6 +26,7 @@ LEVELS = {
     **dict.fromkeys(("debug", "trace"), "debug"),
 }
 _TRACEBACK = "Traceback (most recent call last):"
+_ANNOUNCED = re.compile(re.escape(ANNOUNCED) + words.RELEASE)
 # A line of gunicorn's own log: its plain form, or the structured one as it is shown here.
 _LOGGED = r"(?:\[[^]]*\] \[\d+\] \[[A-Z]+\] |[a-z]+: )?"
 _BOOT_FAILED = re.compile(_LOGGED + r"Exception in worker process")
@@ -106,7 +110,7 @@ def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:
         elif traceback:
             yield _end_of([*traceback, line])
             traceback = []
-        elif line.strip():
+        elif line.strip() and not _ANNOUNCED.fullmatch(line):
             yield _structured(line)
     if traceback:
         yield _end_of(traceback)

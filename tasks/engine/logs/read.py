@@ -45,10 +45,15 @@ def past(member: Member, wanted: Wanted) -> Past:
     if wanted.follow:
         # Read before the lines, so that none is missed between the two.
         past.cursor = next((entry.cursor for entry in _entries(member, journal.newest_script(), _SECONDS)), None)
+    starts = _starts(member, wanted) if wanted.release else ()
+    if wanted.release and not starts:
+        return past
     kept: deque[Entry] = deque()
     size = 0
     newest_first = wanted.last is not None
-    said = _noted(past, _entries(member, journal.last_script(member.service, wanted), _SECONDS), first=newest_first)
+    said = _noted(
+        past, _entries(member, journal.last_script(member.service, wanted, starts), _SECONDS), first=newest_first
+    )
     for entry in tracebacks.newest_first(said) if newest_first else tracebacks.oldest_first(said):
         if not wanted.has(entry, member.service):
             continue
@@ -62,6 +67,11 @@ def past(member: Member, wanted: Wanted) -> Past:
             past.dropped += 1
     past.entries = list(reversed(kept)) if newest_first else list(kept)
     return past
+
+
+def _starts(member: Member, wanted: Wanted) -> tuple[str, ...]:
+    said = _entries(member, journal.announced_script(member.service, wanted), _SECONDS)
+    return journal.invocations(wanted.release, said)
 
 
 def _noted(past: Past, entries: Iterator[Entry], *, first: bool) -> Iterator[Entry]:

@@ -129,3 +129,22 @@ def test_a_traceback_is_followed_as_one_entry_and_holds_up_no_other_process(flee
     slow = [entry for entry in entries if "slowly" in entry["text"]]
     assert {(entry["source"], entry["level"]) for entry in slow} == {("myapp-actor", "error")}
     assert sum(entry["text"].count("slowly") for entry in slow) == 100
+
+
+def test_the_lines_of_one_release_are_those_of_all_starts_of_its_processes(fleet: Fleet) -> None:
+    clone, hosts = fleet
+    told = hosts[0].sh("journalctl -q -o cat -u 'myapp@*' -g '^release '").stdout.decode().split()
+    old, new = told[1], told[-1]
+    assert old != new
+    acted(hosts[0], f"say('release {old}')\nsay('before')\nsay('ERROR:root:own')\n{TRACEBACK}", "release-end")
+    hosts[0].sh("systemctl kill -s KILL myapp-actor")
+    acted(hosts[0], "", "restarted-end")
+    texts = [lines[0] for _, _, lines in found(clone, "--release", new, "--process", "actor", "-n", "6")]
+    assert texts == [f"release {old}", "before", "ERROR:root:own", "release-end", f"release {new}", "restarted-end"]
+    assert found(clone, "--release", new, "-n", "1", "--level", "error")[0][2][0] == "ERROR:root:own"
+    whole = found(clone, "--release", new, "--since", "today")
+    assert {source for source, _, _ in whole} == {"myapp", "myapp-actor"}
+    others = found(clone, "--release", old, "--since", "today")
+    assert {source for source, _, _ in others} == {"myapp", "myapp-actor"}
+    assert not any("before" in lines for _, _, lines in others)
+    assert found(clone, "--release", "0" * 12) == []

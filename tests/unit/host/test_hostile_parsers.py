@@ -211,6 +211,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.history.stack": lambda said: history.stack(facts_of(said).actions),
     "host.history.verify": verified,
     "host.journal.parse": journal_of,
+    "host.journal.invocations": lambda said: journal.invocations("aa", journal_of(said)),
     "logs.lines.cut": lambda said: list(lines.cut((bytes([one]) for one in text_of(said).encode()), 1000)),
     "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}, ""),
     "host.maintenance.state": lambda said: maintenance.state(facts_of(said)),

@@ -54,7 +54,8 @@ def run_launcher(shell: str, service: Service, folder: Path) -> list[bytes]:
     """Run the launcher of `worker` in a directory of its own."""
     (folder / "home/code").mkdir(parents=True, exist_ok=True)
     text = launchers.render(service, RELEASE, "shire01", "27.0.1")["worker"]
-    return run(shell, text.replace(f"/opt/apps/myapp/releases/{RELEASE}", f"{folder}/home"), folder).split(b"\0")
+    told = run(shell, text.replace(f"/opt/apps/myapp/releases/{RELEASE}", f"{folder}/home"), folder)
+    return told.removeprefix(f"release {RELEASE}\n".encode()).split(b"\0")
 
 
 @pytest.mark.parametrize("shell", SHELLS)

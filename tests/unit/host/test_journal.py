@@ -17,7 +17,7 @@ from tasks.engine.host.journal import Wanted
 _SERVICE = Service("my-app", "app:app", processes=(WEB, Process("worker", "run"), Process("tidy", "run", "daily")))
 _OPEN = _SERVICE._replace(listen=Listen("127.0.0.1", 8080))
 _BARE = {"n": "", "since": "", "until": "", "grep": "", "level": "", "process": "", "nginx": False, "follow": False,
-         "checks": False}  # fmt: skip
+         "checks": False, "release": ""}  # fmt: skip
 
 
 def _line(**fields: object) -> bytes:
@@ -32,6 +32,9 @@ def _line(**fields: object) -> bytes:
         ({"n": "ten"}, "-n"),
         ({"level": "loud"}, "--level"),
         ({"follow": True, "until": "now"}, "--until"),
+        ({"release": "../x"}, "--release"),
+        ({"release": "0123456789ab", "follow": True}, "--release"),
+        ({"release": "0123456789ab", "nginx": True}, "--release"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(flags: dict[str, object], where: str) -> None:
@@ -123,6 +126,24 @@ def test_the_source_is_journalds_word_and_never_the_senders(fields: dict[str, ob
     entry = journal.parse("a", _line(MESSAGE="m", **fields))
     assert entry is not None
     assert entry.source == source
+
+
+def test_a_start_belongs_to_the_release_that_its_first_line_names() -> None:
+    told = [("1" * 32, "release aa"), ("2" * 32, "release bb"), ("2" * 32, "release aa"), ("x", "release aa")]
+    lines = [_line(MESSAGE=text, _SYSTEMD_INVOCATION_ID=start) for start, text in told]
+    entries = [entry for line in lines if (entry := journal.parse("a", line))]
+    assert journal.invocations("aa", entries) == ("1" * 32,)
+    script = journal.last_script(_SERVICE, Wanted(), ["1" * 32])
+    assert f"_SYSTEMD_INVOCATION_ID={'1' * 32}" in script
+    assert "_SYSTEMD_UNIT=" not in script
+
+
+def test_the_starts_of_one_release_are_no_more_than_a_command_takes() -> None:
+    entries = [entry for number in range(9000) if (entry := journal.parse("a", _line(MESSAGE="release aa",
+               _SYSTEMD_INVOCATION_ID=f"{number:032x}")))]  # fmt: skip
+    found = journal.invocations("aa", entries)
+    assert (len(found), found[-1]) == (500, f"{8999:032x}")
+    assert len(journal.last_script(_SERVICE, Wanted(), found)) < 100_000
 
 
 _SLOT, _NGINX = "my-app@blue.service", "nginx.service"

@@ -32,7 +32,9 @@ def run(text: str, folder: Path, shell: str) -> list[bytes]:
     script = folder / "script"
     script.write_text(moved, encoding="utf-8")
     answer = subprocess.run([shutil.which(shell) or shell, str(script)], capture_output=True, check=True, env={})
-    return answer.stdout.split(b"\0")
+    first, _, rest = answer.stdout.partition(b"\n")
+    assert first == f"release {RELEASE}".encode()
+    return rest.split(b"\0")
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])

@@ -92,6 +92,10 @@ def of_app(*lines: str) -> tuple[str, ...]:
     return tuple(f"app: {line}" for line in lines)
 
 
+def test_the_line_that_names_the_release_explains_no_failure() -> None:
+    assert summarize(["release 0123456789ab", "release notes are missing"]) == of_app("release notes are missing")
+
+
 @pytest.mark.parametrize("said", [PLAIN, STRUCTURED], ids=["plain", "structured"])
 def test_of_a_worker_that_cannot_boot_the_cause_comes_last(said: list[str]) -> None:
     found = summarize(said, ENDED)
