@@ -38,6 +38,7 @@ CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     sections.Process: (("processes", "worker"), lambda found: found.processes[1]),
 }
 BESIDE = {
+    "Nginx.max_body": ("nginx.server_name=a.example",),
     "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
     "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
     "Process.schedule": ("processes.worker.command=x",),
@@ -64,7 +65,7 @@ KEYS = {
     "env": (Where(("env",), lambda found: found.env[0][0]), "x"),
 }
 # One of these values fits any field.
-GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "other")
+GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other")
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:

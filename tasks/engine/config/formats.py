@@ -173,6 +173,7 @@ HEALTH_PATH = Shape(
 )
 LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
 SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
+BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m", _matches(r"0|[1-9][0-9]{0,8}[kmg]?"))
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
 COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)
 SCHEDULE = Shape("a systemd calendar expression", "*-*-* 03:00:00", _is_schedule)

@@ -67,10 +67,11 @@ class Tls(NamedTuple):
 
 
 class Nginx(NamedTuple):
-    """The nginx in front of the service."""
+    """The nginx in front of the service. max_body: the largest body of a request, as nginx writes it; "0": no limit."""
 
     server_name: str
     tls: Tls = Tls()
+    max_body: str = "20m"
 
 
 class Listen(NamedTuple):
@@ -220,6 +221,8 @@ NGINX_KEYS = (
     Key("tls", Reader(_tls, f"one of {', '.join(_TLS)}, or a mapping", _TLS[0], (("", TLS_KEYS),)), Tls(), SETUP,
         "The certificate: one that setup makes on the host, none (quote `off`: YAML reads it as false), or yours",
         '"off"'),
+    Key("max_body", keys.text(formats.BODY_SIZE), Nginx("").max_body, SETUP,
+        'The largest body of a request, such as an upload; nginx answers 413 to a larger one. "0" is no limit', "200m"),
 )  # fmt: skip
 
 

@@ -164,7 +164,14 @@ def _nginx(service: Service, traits: HostTraits) -> str:
     # In nginx an add_header in a location disables those of the server block, so this repeats HSTS there.
     hsts = "" if plain else '\n        add_header Strict-Transport-Security "max-age=63072000" always;'
     root = layout.root(service)
-    proxy = templates.fill("nginx/proxy.conf", name=service.name, variable=variable, root=root, hsts=hsts).rstrip("\n")
+    proxy = templates.fill(
+        "nginx/proxy.conf",
+        name=service.name,
+        variable=variable,
+        root=root,
+        hsts=hsts,
+        max_body=quote.nginx(service.nginx.max_body),
+    ).rstrip("\n")
     return templates.fill(
         "nginx/plain.conf" if plain else "nginx/tls.conf",
         name=service.name,

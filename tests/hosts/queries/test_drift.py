@@ -175,7 +175,7 @@ def test_root_shows_nothing_that_the_deploy_account_has_only_linked_to(site: tup
 
 def test_a_newer_template_is_no_drift(site: tuple[Clone, Hosts]) -> None:
     clone, _ = site
-    clone.replace("templates/nginx/proxy.conf", "client_max_body_size 20m", "client_max_body_size 30m")
+    clone.replace("templates/nginx/proxy.conf", "Retry-After 120", "Retry-After 121")
     try:
         found = drift(clone)
         assert (found[NGINX]["kind"], found[NGINX]["drift"]) == ("outdated", False)
@@ -186,7 +186,7 @@ def test_a_newer_template_is_no_drift(site: tuple[Clone, Hosts]) -> None:
         assert "is kept as" not in ended.both
         assert hosts_copies(site) == ""
     finally:
-        clone.replace("templates/nginx/proxy.conf", "client_max_body_size 30m", "client_max_body_size 20m")
+        clone.replace("templates/nginx/proxy.conf", "Retry-After 121", "Retry-After 120")
 
 
 def hosts_copies(site: tuple[Clone, Hosts]) -> str:

@@ -123,6 +123,11 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ],
     ),
     (
+        formats.BODY_SIZE,
+        ["0", "200m", "1", "64k", "999999999g"],
+        ["", "-1", "1.5m", "20 m", "20M", "20mb", "1m;", "01m"],
+    ),
+    (
         formats.SERVER_NAME,
         ["myapp.example", "localhost", "xn--caf-dma.example"],
         [

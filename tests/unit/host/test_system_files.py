@@ -184,6 +184,12 @@ def test_the_gateway_listens_where_the_host_has_addresses() -> None:
     assert not re.search(r"^\s*(upstream|keepalive)\s", texts()[path], re.MULTILINE)
 
 
+def test_the_largest_body_is_the_one_of_the_service() -> None:
+    path = "/etc/nginx/conf.d/myapp.conf"
+    assert "client_max_body_size 20m;" in texts()[path]
+    assert "client_max_body_size 2g;" in texts(change(nginx=Nginx("myapp.example", max_body="2g")))[path]
+
+
 @pytest.mark.parametrize(
     ("listen", "written"),
     [(None, ""), (Listen("127.0.0.1", 8080), "127.0.0.1:8080"), (Listen("::1", 8080), "[::1]:8080")],
