@@ -10,6 +10,8 @@ from tasks.executor import ROOT, verb
 
 _LONGEST = 4096
 """Longest path on Linux, in bytes."""
+_LARGE = 10**6
+"""Bytes of a file that is compared as text, at most."""
 _LONGEST_VERSION = 100
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
         if made.id == release and path == "MANIFEST":
             return archive.manifest(made.tree.entries)
         if made.id == release:
-            return next((entry.read() for entry in made.tree.entries if entry.path == name), None)
+            entry = next((entry for entry in made.tree.entries if entry.path == name), None)
+            return entry.read() if entry and entry.size <= _LARGE else None
         commit = str(record.get("commit") or "")
         if record.get("dirty") != 0 or not re.fullmatch("[0-9a-f]{40,64}", commit) or len(name) > _LONGEST:
             return None

@@ -46,6 +46,7 @@ BESIDE = {
 # Fields whose key has another name, or another place.
 OTHERS = {
     "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
+    "Service.include": Where(("include",), lambda found: found.include[0], listed=True),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
     "Process.env": Where(

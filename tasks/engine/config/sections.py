@@ -231,6 +231,11 @@ def nginx(node: Node) -> Nginx:
     return Nginx(**keys.read(node, NGINX_KEYS))
 
 
+def include(node: Node) -> tuple[str, ...]:
+    """Return the paths and globs below service/ in the order of the file."""
+    return tuple(schema.text(item, formats.INCLUDE) for item in schema.items(node))
+
+
 def needs(node: Node) -> tuple[str, ...]:
     """Return the needs in the order of NEEDS, so that their order in the file changes nothing."""
     wanted = [schema.choice(item, NEEDS) for item in schema.items(node)]

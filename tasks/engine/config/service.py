@@ -17,6 +17,9 @@ __all__ = ["Health", "Listen", "Nginx", "Process", "Service", "Tls", "describe",
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
+_SAME = ("name", "include")
+"""The keys that are the same on every host: one release is sent to all."""
+
 # The system has a unit, an account or directories below /etc and /run of these names.
 _TAKEN = frozenset(
     {"bin", "cron", "daemon", "dbus", "init", "mail", "network", "nginx", "nobody", "root", "ssh", "sshd", "sudo"}
@@ -42,6 +45,7 @@ class Service(NamedTuple):
     needs: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     hooks: Hooks = HOOKS
+    include: tuple[str, ...] = ()
     keep: int = 5
 
 
@@ -80,6 +84,10 @@ KEYS = (
     Key("env", sections.ENV, (), DEPLOY,
         "The environment of the service, its processes and `before_activate`. No secrets: this file is in git"),
     Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "", "Commands around an activation"),
+    Key("include", Reader(sections.include, f"a list, each {formats.INCLUDE.expected}",
+        "[app/static/dist, models/*.bin]"), (), DEPLOY,
+        "Paths and globs of files that a release has although git ignores them or they are larger than 10 MB; never "
+        "`.env` files and private keys"),
     Key("keep", keys.integer(2, 100), _USUAL.keep, RUN, "Releases that stay on the host to roll back to", "10"),
 )  # fmt: skip
 
@@ -98,14 +106,21 @@ def describe(document: Document, host: Host | None = None) -> Service:
     """
     if host is None or host.service is None:
         return _service(document.root)
-    if "name" in host.service.keys:
-        place = host.service.keys["name"]
-        raise schema.refuse(place, "the name is the same on every host", "remove it; set it in service.yaml")
+    for key in _SAME:
+        if key in host.service.keys:
+            place = host.service.keys[key]
+            raise schema.refuse(place, f"{key} is the same on every host", "remove it; set it in service.yaml")
     try:
         return _service(merge(document.root, host.service))
     except UsageError as error:
         message = f"with the overrides of {host.name}: {error.message}"
         raise UsageError(message, where=error.where, next=error.next) from None
+
+
+def include(document: Document) -> dict[str, str]:
+    """Return each path and glob of `include`, with its place in service.yaml."""
+    found = schema.entries(document.root).get("include")
+    return {schema.text(item): str(item.place) for item in schema.items(found)} if found else {}
 
 
 def _service(root: Node) -> Service:

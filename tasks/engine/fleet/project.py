@@ -53,7 +53,8 @@ class Project:
         from tasks.engine.release import build, gunicorn_conf
 
         overrides = inventory.overrides_document(self.inventory)
-        made = build.build(self.root, overrides, require_clean=require_clean)
+        include = service.include(self.document)
+        made = build.build(self.root, overrides, include, require_clean=require_clean)
         for entry in made.tree.entries:
             if entry.path == gunicorn_conf.NAME:
                 gunicorn_conf.check(entry.read(), self.services.values())

@@ -1,25 +1,32 @@
 """Collect the files of a release, with their sizes and digests, and pack them into one reproducible tar.
 
-A release holds the files that git tracks or would track under `service/`. A file that could leak a secret or could not
-be rebuilt the same elsewhere (links, devices, odd names) is refused by name, all at once, before any connection.
+A release holds the files that git tracks or would track under `service/`, and those that `include` names. A file that
+could leak a secret or could not be rebuilt the same elsewhere (links, devices, odd names) is refused by name, all at
+once, before any connection.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
-from tasks.engine.release import file_rules, git
+from tasks.engine.release import file_rules, git, included_files
 from tasks.engine.release.file_rules import Refusal
 
 _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
+_PIECE = 1 << 20
+"""Bytes of a file in memory at a time."""
+_NARROWER = "move it elsewhere, or name fewer files in `include` of service.yaml"
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -39,17 +46,28 @@ class Entry(NamedTuple):
 
     def read(self) -> bytes:
         """Return the bytes that were hashed; UsageError when the file has changed since."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes that were hashed; UsageError, before the last of them, when the file has changed since."""
+        digest, left, piece = hashlib.sha256(), self.size, b""
         try:
-            data = plain_file.read(self.source, follow=False)
+            with plain_file.opened(self.source, follow=False) as file:
+                while left and (following := file.read(min(left, _PIECE))):
+                    yield piece
+                    piece = following
+                    digest.update(piece)
+                    left -= len(piece)
+                same = not file.read(1) and digest.hexdigest() == self.sha256
         except OSError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != self.sha256:
+            same = False
+        if not same:
             raise UsageError(
                 "the file changed while the release was being made",
                 where=f"service/{self.path}",
                 next="run the command again",
             )
-        return data
+        yield piece
 
 
 class Tree(NamedTuple):
@@ -58,12 +76,21 @@ class Tree(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-def collect(root: Path) -> Tree:
-    """Return the files of `root/service`; UsageError names every one that cannot go into a release."""
+def collect(root: Path, include: Mapping[str, str] = MappingProxyType({})) -> Tree:
+    """Return the files of `root/service`; UsageError names every one that cannot go into a release.
+
+    include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
+    """
     folder = root / "service"
-    # Committed bytecode stays out: the host makes its own, under the same names.
-    examined = [_examine(folder, name) for name in git.files(root) if not name.endswith(b".pyc")]
-    refused = [item for item in examined if isinstance(item, Refusal)]
+    listed = {name for name in git.files(root) if not file_rules.is_litter(os.fsdecode(name))}
+    included = included_files.find(folder, include)
+    examined = [_examine(folder, name, included=name in included) for name in sorted(listed | included)]
+    beside = {os.fsdecode(name) for name in included - listed}
+    refused = [
+        item._replace(remedy=_NARROWER) if item.path in beside else item
+        for item in examined
+        if isinstance(item, Refusal)
+    ]
     entries = [item for item in examined if isinstance(item, Entry)]
     refused += file_rules.check_distinct(entry.path for entry in entries)
     if refused:
@@ -117,32 +144,42 @@ def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
     """Yield the header, the bytes and the padding of one file."""
     info = tarfile.TarInfo(path)
     info.mode = content.mode if isinstance(content, Entry) else 0o644
-    data = content.read() if isinstance(content, Entry) else content
-    info.size = len(data)
+    info.size = content.size if isinstance(content, Entry) else len(content)
     yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
-    yield data
-    yield bytes(-len(data) % _BLOCK)
+    yield from content.pieces() if isinstance(content, Entry) else (content,)
+    yield bytes(-info.size % _BLOCK)
 
 
-def _examine(folder: Path, raw: bytes) -> Entry | Refusal:
-    """Return the entry of one file, or the reason why it is refused."""
+def _examine(folder: Path, raw: bytes, *, included: bool) -> Entry | Refusal:
+    """Return the entry of one file, or the reason why it is refused. included: `include` names it."""
     refusal = file_rules.check_name(raw)
     if refusal:
         return refusal
     path = raw.decode()
     source = folder / path
     try:
-        refusal = file_rules.check_type(path, source.lstat()) or file_rules.check_parents(folder, path)
-        if refusal:
-            return refusal
-        data, status = plain_file.load(source, follow=False)
+        refusal = file_rules.check_type(path, source.lstat(), included=included)
+        refusal = refusal or file_rules.check_parents(folder, path)
+        return refusal or _read(source, path, limited=not included)
     except OSError as error:
         return Refusal(path, f"it cannot be read: {error.strerror}", "make it readable, or run the command again")
-    refusal = file_rules.check_content(source.suffix, path, data)
-    if refusal:
-        return refusal
-    executable = bool(status.st_mode & stat.S_IXUSR)
-    return Entry(path, source, executable, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _read(source: Path, path: str, *, limited: bool) -> Entry | Refusal:
+    """Read a file to its end, a piece at a time; OSError if it is `limited` and too large."""
+    with plain_file.opened(source, follow=False) as file:
+        head = file.read(file_rules.LIMIT)
+        refusal = file_rules.check_content(source.suffix, path, head)
+        if refusal:
+            return refusal
+        digest, size = hashlib.sha256(head), len(head)
+        while piece := file.read(_PIECE):
+            if limited:
+                raise OSError(errno.EFBIG, "it has grown")
+            digest.update(piece)
+            size += len(piece)
+        executable = bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR)
+    return Entry(path, source, executable, size, digest.hexdigest())
 
 
 def _error(refused: list[Refusal]) -> UsageError:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tasks.engine.errors import UsageError
@@ -31,8 +32,16 @@ class Release(NamedTuple):
     dirty: tuple[str, ...]
 
 
-def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = False) -> Release:
+def build(
+    root: Path,
+    overrides: Mapping[str, object],
+    include: Mapping[str, str] = MappingProxyType({}),
+    *,
+    require_clean: bool = False,
+) -> Release:
     """Build the release from `root/service` and the overrides of all hosts (JSON values, by host).
+
+    include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
 
     UsageError when a file is refused, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of
     `require_clean`.
@@ -47,7 +56,7 @@ def build(root: Path, overrides: Mapping[str, object], *, require_clean: bool = 
         )
     lock = locks.read(root / "service" / "requirements.txt")
     lock.require("gunicorn", "it runs every web process")
-    tree = archive.collect(root)
+    tree = archive.collect(root, include)
     _require(root, tree)
     return Release(_identify(tree, overrides), tree, lock, git.commit(root), dirty)
 

@@ -13,8 +13,21 @@ from typing import NamedTuple
 from tasks.engine import plain_file
 
 LIMIT = plain_file.LIMIT
-"""The largest file of a release, in bytes."""
+"""The largest file of a release, in bytes, unless `include` of service.yaml names it."""
 
+CACHES = frozenset(
+    {".git", ".venv", "venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+    | {".tox", ".nox"}
+)
+"""Names of directories that other programs make anew."""
+
+# Bytecode, which the host makes under the same names; files of desktops; swap, backup and lock files of editors.
+_LITTER = re.compile(
+    r".*\.py[co]|\.DS_Store|\._.+|Thumbs\.db|desktop\.ini|\..+\.sw[a-p]|.+~|\.#.+|#.+#", re.IGNORECASE | re.DOTALL
+)
+_LFS = b"version https://git-lfs.github.com/spec/v1\n"
+_LFS_SIZE = 1024
+"""Bytes that a pointer of Git LFS has at most."""
 _KEY_NAMES = re.compile(r"id_(rsa|dsa|ecdsa|ed25519|ecdsa_sk|ed25519_sk)|.*\.(ppk|p12|pfx)", re.IGNORECASE)
 _ENV_NAMES = re.compile(r"\.env(\..+)?")
 _ENV_SAMPLES = (".example", ".sample", ".template", ".dist")
@@ -27,6 +40,11 @@ class Refusal(NamedTuple):
     path: str
     reason: str
     remedy: str
+
+
+def is_litter(path: str) -> bool:
+    """Return True for a file that no release needs, committed or not."""
+    return _LITTER.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def check_parents(folder: Path, path: str) -> Refusal | None:
@@ -73,22 +91,29 @@ def check_name(raw: bytes) -> Refusal | None:
     return None
 
 
-def check_type(path: str, status: os.stat_result) -> Refusal | None:
-    """Refuse a path that is no plain file, or is too large."""
+def check_type(path: str, status: os.stat_result, *, included: bool = False) -> Refusal | None:
+    """Refuse a path that is no plain file, or is too large and not named by `include`."""
     if stat.S_ISLNK(status.st_mode):
         return Refusal(path, "it is a symbolic link", "put a copy of the file in its place")
     if stat.S_ISDIR(status.st_mode):
         return Refusal(path, "it is a git repository of its own", "copy its files, or add it to .gitignore")
     if not stat.S_ISREG(status.st_mode):
         return Refusal(path, "it is no plain file", "remove it, or add it to .gitignore")
-    if status.st_size > LIMIT:
+    if status.st_size > LIMIT and not included:
         weight = f"{status.st_size / 1e6:.1f} MB, over {LIMIT // 10**6} MB"
-        return Refusal(path, f"it has {weight}", "keep large data outside of service/, or add it to .gitignore")
+        return Refusal(
+            path,
+            f"it has {weight}",
+            "name it in `include` of service.yaml, keep it outside of service/, or add it to .gitignore",
+        )
     return None
 
 
 def check_content(suffix: str, path: str, data: bytes) -> Refusal | None:
-    """Refuse a file that holds a private key: in its first 4096 bytes, or anywhere if its suffix is that of a key."""
+    """Refuse a pointer of Git LFS; a file that holds a private key: in its first 4096 bytes, or anywhere if its suffix
+    is that of a key."""
+    if data.startswith(_LFS) and len(data) < _LFS_SIZE:
+        return Refusal(path, "it is a pointer of Git LFS in place of the file", "git lfs pull")
     if not _KEY_CONTENT.search(data if suffix in {".pem", ".key"} else data[:4096]):
         return None
     return Refusal(

@@ -8,11 +8,8 @@ import subprocess
 from pathlib import Path
 
 from tasks.engine.errors import UsageError
+from tasks.engine.release import file_rules
 
-_LEFT_OUT = frozenset(
-    {".git", ".venv", "venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
-    | {".tox", ".nox", ".DS_Store"}
-)
 _HOOK_VARIABLES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 
 
@@ -22,7 +19,7 @@ def files(root: Path) -> list[bytes]:
     if not folder.is_dir():
         raise UsageError("there is no service/ here", where=str(root), next="run fab in a clone of the template")
     if not _in_git(folder):
-        return sorted(_walk(os.fsencode(folder), b""))
+        return sorted(walk(os.fsencode(folder), b""))
     listed = set(_git(folder, "ls-files", "-co", "--exclude-standard", "-z").split(b"\0")) - {b""}
     return sorted(name for name in listed if os.path.lexists(os.path.join(os.fsencode(folder), name)))  # noqa: PTH118
 
@@ -56,7 +53,7 @@ def dirty(root: Path) -> tuple[str, ...]:
     else:
         changed = _git(folder, "diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--", ".")
         names = set((changed + _git(folder, "ls-files", "-o", "--exclude-standard", "-z")).split(b"\0")) - {b""}
-    return tuple(sorted(os.fsdecode(name) for name in names))
+    return tuple(sorted(name for name in map(os.fsdecode, names) if not file_rules.is_litter(name)))
 
 
 def _in_git(folder: Path) -> bool:
@@ -96,16 +93,16 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         ) from None
 
 
-def _walk(folder: bytes, prefix: bytes) -> list[bytes]:
-    """Return every path below a directory that is not in git; follow no links."""
+def walk(folder: bytes, prefix: bytes) -> list[bytes]:
+    """Return every path below a directory, after `prefix`, but caches and venvs; follow no links."""
     paths: list[bytes] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             name = os.fsdecode(entry.name)
-            if name in _LEFT_OUT or name.endswith(".pyc"):
+            if name in file_rules.CACHES or file_rules.is_litter(name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                paths += _walk(entry.path, prefix + entry.name + b"/")
+                paths += walk(entry.path, prefix + entry.name + b"/")
             else:
                 paths.append(prefix + entry.name)
     return paths

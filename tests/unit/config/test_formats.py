@@ -128,6 +128,21 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ["", "-1", "1.5m", "20 m", "20M", "20mb", "1m;", "01m"],
     ),
     (
+        formats.INCLUDE,
+        [
+            "app/static/dist",
+            "app/static/dist/",
+            "models/*.bin",
+            "**/*.css",
+            "a b",
+            ".well-known",
+            "[ab].bin",
+            "...",
+            "é",
+        ],
+        ["", "/", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/.", "a**", "a/b**/c", "a\\b"],
+    ),
+    (
         formats.SERVER_NAME,
         ["myapp.example", "localhost", "xn--caf-dma.example"],
         [

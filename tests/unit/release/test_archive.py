@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import archive, file_rules
+from tasks.engine.release import archive, file_rules, git
 from tests.support import git_repository as repository
 from tests.support.clone import ROOT
 
@@ -56,6 +56,7 @@ def test_bytecode_that_was_committed_stays_out(root: Path, monkeypatch: pytest.M
         ("id_ed25519", "", "private key"),
         ("client.p12", "", "private key"),
         ("notes.txt", f"see\n{KEY}", "private key"),
+        ("model.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of Git LFS"),
         ("chain.pem", "certificate\n" * 1000 + KEY, "private key"),
         ("big.bin", "x" * (file_rules.LIMIT + 1), "10.0 MB"),
         ("two\nlines", "", "invisible"),
@@ -105,7 +106,29 @@ def test_all_that_is_refused_is_told_at_once(root: Path) -> None:
     assert caught.value.detail[0].startswith("service/id_rsa: ")
 
 
-@pytest.mark.parametrize("name", [".env.example", "ca.pem", "sp ace é.txt", ".flaskenv"])
+LITTER = (
+    ".DS_Store",
+    "._app.py",
+    "Thumbs.db",
+    "desktop.ini",
+    ".app.py.swp",
+    "app.py~",
+    ".#app.py",
+    "#app.py#",
+    "a.pyo",
+)
+
+
+def test_files_of_desktops_and_editors_stay_out_even_if_committed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.create(root, monkeypatch)
+    for name in LITTER:
+        (root / "service/app" / name).write_text("x")
+    assert git.dirty(root) == ("app/__init__.py",)
+    repository.commit(root)
+    assert paths(root) == ["app/__init__.py"]
+
+
+@pytest.mark.parametrize("name", [".env.example", "ca.pem", "sp ace é.txt", ".flaskenv", ".swp", "a.swp", "~"])
 def test_fair_names_pass(root: Path, name: str) -> None:
     (root / "service" / name).write_text("-----BEGIN CERTIFICATE-----\n")
     assert name in paths(root)
@@ -157,6 +180,20 @@ def test_pack_refuses_a_file_that_changed_or_takes_our_name(root: Path) -> None:
     entries[0].source.write_text("x = 2\n")
     with pytest.raises(UsageError, match="changed while"):
         list(archive.pack(entries))
+
+
+def test_a_large_file_is_read_in_pieces_and_checked_before_its_last(root: Path) -> None:
+    large = root / "service/model.bin"
+    large.write_bytes(b"x" * (3 << 20))
+    entry = archive.collect(root).entries[1]
+    assert max(map(len, entry.pieces())) == 1 << 20
+    assert entry.read() == large.read_bytes()
+    for changed in (b"x" * (3 << 20) + b"y", b"x" * (2 << 20), b"x" * ((3 << 20) - 1) + b"y"):
+        large.write_bytes(changed)
+        sent: list[bytes] = []
+        with pytest.raises(UsageError, match="changed while"):
+            sent.extend(entry.pieces())
+        assert sum(map(len, sent)) < 3 << 20
 
 
 def test_manifest_round_trip(root: Path) -> None:
