@@ -12,6 +12,7 @@ from tasks.engine.events import Event, Step
 from tasks.engine.host import questions, steps
 from tasks.engine.host.difference import Comparison
 from tasks.engine.host.steps import Consent
+from tasks.engine.release import left_behind
 from tasks.engine.report import output
 
 if TYPE_CHECKING:
@@ -55,12 +56,16 @@ def show(
     project: Project, made: Release, members: list[Member], answers: Sequence[tuple[Facts, HostPlan]], *, as_json: bool
 ) -> None:
     """Print the plans as text, with the diffs of root's files, or as one JSON document."""
+    left = left_behind.find(project.root, made.tree)
     if as_json:
         output.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
+                         "left_behind": [{"path": one.path, "bytes": one.size} for one in left],
                          "hosts": [plans.as_dict(planned) for _, planned in answers],
                          "errors": runner.errors(members)})  # fmt: skip
         return
     announce(project, made, as_json=False)
+    if left:
+        output.out().line(left_behind.sentence(left))
     for facts, planned in answers:
         _show_files(facts, planned)
         for line in _lines(planned):

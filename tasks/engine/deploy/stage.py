@@ -23,7 +23,7 @@ from tasks.engine.host import maintenance, payload, questions, steps, system_fil
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
-from tasks.engine.release import git
+from tasks.engine.release import git, left_behind
 from tasks.engine.release.build import Release
 
 _NOTHING = Consent()
@@ -76,6 +76,8 @@ def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -
     facts, planned = look()
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
+    if facts.current is None:
+        _warn_of_left(delivering, member, emit)
     with ExitStack() as stack:
         if planned.setup.needed:
             emit(Step(member.host.name, "plan", "setup", f"needs root: {_why_root(planned.setup)}"))
@@ -89,6 +91,12 @@ def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
     progress = serves if planned.unchanged else Progress.STAGED
     return Candidate(member, planned.activation, maintenance.warn(facts, member.service), progress)
+
+
+def _warn_of_left(delivering: Delivering, member: Member, emit: Emit) -> None:
+    left = left_behind.find(delivering.project.root, delivering.release.tree)
+    if left:
+        emit(Line(member.host.name, left_behind.sentence(left), "warning"))
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:

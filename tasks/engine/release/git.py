@@ -24,6 +24,15 @@ def files(root: Path) -> list[bytes]:
     return sorted(name for name in listed if os.path.lexists(os.path.join(os.fsencode(folder), name)))  # noqa: PTH118
 
 
+def ignored(root: Path) -> list[bytes]:
+    """Return the paths below `root/service` that git ignores, directories of such files with a slash at their end."""
+    folder = root / "service"
+    if not _in_git(folder):
+        return []
+    listed = _git(folder, "ls-files", "-oi", "--exclude-standard", "--directory", "-z").split(b"\0")
+    return [name for name in listed if name]
+
+
 def commit(root: Path) -> str | None:
     """Return the full id of the commit that is checked out; None outside of git or before the first commit."""
     folder = root / "service"
