@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tasks.engine.deploy.rollout import Rollout
     from tasks.engine.deploy.waves import Policy
     from tasks.engine.fleet.member import Member
+    from tasks.engine.fleet.project import Project
     from tasks.engine.parallel import Stop
 
 
@@ -108,6 +109,8 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
     from tasks import plan_view, runner
 
     project, members = runner.open_fleet(c)
+    if not (steps or script):
+        _build(project, as_json=json)
     release = project.release()
     planned = plan_view.make(project, release, members)
     if steps or script:
@@ -116,6 +119,24 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
         plan_view.show(project, release, members, planned, as_json=json)
     changes = any(not host_plan.unchanged or host_plan.setup.needed for _, host_plan in planned)
     runner.leave(members, bad=check and changes)
+
+
+def _build(project: Project, *, as_json: bool) -> None:
+    """Run `build` of service.yaml, and say which files of the release it changed."""
+    from tasks.engine.config import service
+
+    command = service.describe(project.document).build
+    if command is None:
+        return
+    from tasks.engine.release import build_command
+    from tasks.engine.report import output
+
+    writer = output.err() if as_json else output.out()
+    writer.line(f"build: {command}")
+    changed = build_command.run(command, project.root, service.include(project.document))
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        writer.line(f"the build gave other bytes: {', '.join(changed[:5])}{more}")
 
 
 @_rolling(**CONSENT, require_clean="refuse a release with files that are not committed")
@@ -137,6 +158,8 @@ def deploy(
 
     policy, lock_seconds = flags.policy(), flags.lock_seconds()
     project, selection = runner.choose(c, "deploy", retry=flags.retry_failed)
+    if not invocation(c).dry:
+        _build(project, as_json=json)
     release = project.release(require_clean=require_clean)
     # All input is valid from here on.
     pending = runner.start_connecting(c, selection)

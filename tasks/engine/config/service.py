@@ -17,7 +17,7 @@ __all__ = ["Health", "Listen", "Nginx", "Process", "Service", "Tls", "describe",
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
-_SAME = ("name", "include")
+_SAME = ("name", "include", "build")
 """The keys that are the same on every host: one release is sent to all."""
 
 # The system has a unit, an account or directories below /etc and /run of these names.
@@ -46,6 +46,7 @@ class Service(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     hooks: Hooks = HOOKS
     include: tuple[str, ...] = ()
+    build: str | None = None
     keep: int = 5
 
 
@@ -88,6 +89,9 @@ KEYS = (
         "[app/static/dist, models/*.bin]"), (), DEPLOY,
         "Paths and globs of files that a release has although git ignores them or they are larger than 10 MB; never "
         "`.env` files and private keys"),
+    Key("build", keys.text(formats.COMMAND), None, DEPLOY,
+        "Runs on your machine, in the root of the repository, before `fab deploy` and `fab plan` make the release. If "
+        "it fails, no host is contacted", '"npm run build"'),
     Key("keep", keys.integer(2, 100), _USUAL.keep, RUN, "Releases that stay on the host to roll back to", "10"),
 )  # fmt: skip
 

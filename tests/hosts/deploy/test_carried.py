@@ -38,8 +38,15 @@ def test_ignored_and_large_files_are_served_and_the_service_sets_the_largest_upl
     assert ask(address, MODEL, timeout=60).body == model
     assert ask(address, "/echo", body=bytes(UPLOAD), timeout=60).json()["length"] == UPLOAD
 
-    clone.write("service/static/dist/site.css", "body { color: blue }")
+    clone.write("build.sh", "sed s/green/blue/ style >service/static/dist/site.css; touch built")
+    clone.write("style", "body { color: green }")
+    changes = {"include": ["static/dist", "static/*.bin"], "nginx": gateway, "build": "sh build.sh"}
+    echo_service.put(clone, **changes)
+    clone.done("plan", "-H", "shire01", "--steps")
+    assert not (clone.root / "built").exists()
+    assert "the build gave other bytes: static/dist/site.css" in clone.done("plan", "-H", "shire01").out
     ended = clone.done("deploy", "-H", "shire01")
-    assert "1 of " in ended.both
+    assert "the build gave" not in ended.out
+    assert "2 of " in ended.both
     assert ask(address, STYLE).body == b"body { color: blue }"
     assert ask(address, MODEL, timeout=60).body == model

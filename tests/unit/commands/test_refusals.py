@@ -279,3 +279,15 @@ def test_without_local_hosts_there_is_nothing_to_show_or_remove(
 ) -> None:
     assert plain.done(verb).out == f"{words}\n"
     assert plain.done(verb, "--json").json() == document
+
+
+@pytest.mark.parametrize("verb", ["deploy", "plan"])
+def test_a_build_that_fails_ends_a_run_before_any_contact(watched: tuple[Clone, Mute], verb: str) -> None:
+    clone, host = watched
+    with (clone.root / "service/service.yaml").open("a") as file:
+        file.write("build: \"sh -c 'echo no such module; exit 3'\"\n")
+    ended = clone.fab(verb, "-H", "shire01")
+    assert (ended.status, host.called) == (1, False), ended.both
+    assert "error: the build failed on this machine" in ended.err
+    assert "no such module" in ended.err
+    assert " next: " in ended.err

@@ -25,7 +25,8 @@ rules stops first and says so), or **the next run** (only `fab` uses it).
 
 """
 ABOUT = {
-    "service.yaml": "What is deployed. `hosts.yaml` may override every key but `name` and `include` for a host.",
+    "service.yaml": "What is deployed. `hosts.yaml` may override every key but `name`, `include` and `build` for a "
+    "host.",
     "hosts.yaml": "Where to: below `hosts:` a name for each host, and below the name these keys. `defaults:` has the "
     "same keys, for every host.",
 }

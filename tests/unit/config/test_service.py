@@ -147,6 +147,7 @@ def test_overrides_merge_replace_and_remove(tmp_path: Path) -> None:
         ("{nginx: yes}", "hosts.yaml:3:22 (hosts.shire01.service.nginx)", "expected a mapping"),
         ("{health: {passes: 0}}", "hosts.yaml:3:32 (hosts.shire01.service.health.passes)", "from 1 to 20"),
         ("{name: other}", "hosts.yaml:3:15 (hosts.shire01.service.name)", "name is the same on every host"),
+        ("{build: make}", "hosts.yaml:3:15 (hosts.shire01.service.build)", "build is the same on every host"),
         ("{include: [x]}", "hosts.yaml:3:15 (hosts.shire01.service.include)", "include is the same on every host"),
         ("{name: null}", "hosts.yaml:3:15 (hosts.shire01.service.name)", "name is the same on every host"),
         ("{app: null}", "service.yaml:1:1 (app)", "with the overrides of shire01: app is missing"),
