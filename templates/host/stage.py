@@ -117,7 +117,7 @@ class Staging:
         """Receive, verify and finish the release."""
         run = self._run
         arrived = self._receive()
-        if run.step["base"]:
+        if run.step["base"] or run.step["others"]:
             unchanged.link_from(run, self._releases, self._part)
         # Compile while the code is verified: that looks at no bytecode.
         self._compiling = Compiling(run.step["python"], self._code.path)

@@ -1,8 +1,10 @@
-"""Link the unchanged files of a release from its base, a release on the host: only the others are sent."""
+"""Link files of a release from others on the host, mostly from its base: only those that differ are sent."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
+from contextlib import suppress
 
 from . import release
 from .descent import Descent, link
@@ -10,27 +12,38 @@ from .folders import Folder
 from .run import Edited, Run
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+_GONE = (FileNotFoundError, NotADirectoryError)
 _BLOCK = 1 << 20
 _LIST_BYTES = 64 << 20
 
 
 def link_from(run: Run, releases: Folder, part: Folder) -> None:
-    """Link the files that have the same digest in both manifests; Edited if the base has gone."""
-    base = run.step["base"]
-    wanted = release.listed(part, "MANIFEST") or {}
+    """Link the base's files that have the same digest, and those of `others`; Edited if the base has gone."""
     executable = set(part.read("EXECUTABLE", _LIST_BYTES).decode("utf-8", "surrogateescape").split("\n"))
     part.remove("EXECUTABLE")
+    with part.below("code") as target:
+        if run.step["base"]:
+            _link_base(run, releases, part, target, executable)
+        for name, paths in run.step["others"].items():
+            run.say("link", f"large files of {name}: {len(paths)}")
+            # Without them the check of digests fails, and the controller sends everything.
+            with suppress(*_GONE), releases.below(name) as there, there.below("code") as source:
+                _link(paths, source, target, executable)
+
+
+def _link_base(run: Run, releases: Folder, part: Folder, target: Folder, executable: set[str]) -> None:
+    base, wanted = run.step["base"], release.listed(part, "MANIFEST") or {}
     try:
-        with releases.below(base) as there, there.below("code") as source, part.below("code") as target:
+        with releases.below(base) as there, there.below("code") as source:
             kept = release.listed(there, "MANIFEST") or {}
             same = sorted(path for path, digest in wanted.items() if kept.get(path) == digest)
             run.say("link", f"{len(same)} unchanged files of {base}")
             _link(same, source, target, executable)
-    except (FileNotFoundError, NotADirectoryError):
+    except _GONE:
         raise Edited(base) from None
 
 
-def _link(paths: list[str], source: Folder, target: Folder, executable: set[str]) -> None:
+def _link(paths: Sequence[str], source: Folder, target: Folder, executable: set[str]) -> None:
     with Descent(source) as there, Descent(target, make=True) as here:
         for path in paths:
             above, _, name = path.rpartition("/")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError
-from tasks.engine.host import history, launchers, layout, steps, system_files
+from tasks.engine.host import history, launchers, layout, steps, system_files, words
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.payload import Delivery
 from tasks.engine.host.steps import Activation, Consent, HostStep, Installation, Staging
@@ -189,13 +190,15 @@ def deploy(
     """Plan a deploy of `release` to one host."""
     present = release.id in facts.release_ids
     manifest = facts.manifest or {}
-    same = frozenset(entry.path for entry in release.tree.entries if manifest.get(entry.path) == entry.sha256)
+    committed = {entry.path for entry in release.tree.entries if manifest.get(entry.path) == entry.sha256}
+    others = _kept({path: digest for path, digest in release.large.items() if path not in committed}, facts)
+    same = frozenset(committed.union(*others.values()))
     venv = venv_name(wheelhouse, python)
     starts = launchers.render(service, release.id, host, _gunicorn(wheelhouse))
     lists = {"MANIFEST": archive.manifest(release.tree.entries), "LAUNCHERS": launchers.listed(starts)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in lists.items()}
     delivery = Delivery(
-        Staging(release.id, venv, python.path, facts.current if same else None, present, digests),
+        Staging(release.id, venv, python.path, facts.current if committed else None, present, digests, others),
         starts,
         wheelhouse,
         same,
@@ -205,6 +208,19 @@ def deploy(
     )
     why = _why(release.id, facts, digests) or _handed(facts, setup)
     return HostPlan(host, service, setup, delivery, activation("deploy", release.id, facts), why)
+
+
+def _kept(large: Mapping[str, str], facts: Facts) -> dict[str, tuple[str, ...]]:
+    """Return, by release, which of these files the releases on the host have. The host checks their digests."""
+    found: dict[str, tuple[str, ...]] = {}
+    for path, digest in large.items():
+        for record in facts.releases:
+            name, files = record.get("id"), record.get("large")
+            known = isinstance(name, str) and re.fullmatch(words.RELEASE, name)
+            if known and isinstance(files, dict) and files.get(path) == digest:
+                found[str(name)] = (*found.get(str(name), ()), path)
+                break
+    return found
 
 
 def _handed(facts: Facts, setup: Setup) -> str:
@@ -263,7 +279,7 @@ def resend(plan: HostPlan, lacks: frozenset[str] = frozenset()) -> HostPlan:
     there = plan.delivery.wheels_there
     if not plan.delivery.staging.present:
         there = frozenset(wheel.filename for wheel in plan.delivery.wheelhouse.wheels)
-    staging = plan.delivery.staging._replace(base=None, present=False)
+    staging = plan.delivery.staging._replace(base=None, present=False, others={})
     changed = tuple(sorted({*plan.delivery.changed, *plan.delivery.same}))
     delivery = plan.delivery._replace(
         staging=staging,

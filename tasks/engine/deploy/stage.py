@@ -159,6 +159,7 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         "dirty": len(made.dirty),
         "run": member.run.id,
         "python": delivery.staging.python,
+        "large": made.large,
         "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
     }
     sent = payload.staging(made, delivery, record, planned.service)

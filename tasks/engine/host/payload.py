@@ -36,7 +36,7 @@ _PIECE = 128 * 1024
 class Delivery(NamedTuple):
     """The contents that a host gets.
 
-    same: paths that the host links from its committed release; changed: the other paths of the release
+    same: paths that the host links from its releases; changed: the other paths of the release
     wheels_there, venv_there: present on the host
     """
 

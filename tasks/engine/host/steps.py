@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tasks.engine.config.service import Service
@@ -112,6 +113,7 @@ class Staging(NamedTuple):
     """One release for one host. base: release whose unchanged files are linked; present: the host has it already.
 
     lists: SHA-256 of MANIFEST and LAUNCHERS, to verify those on the host, and the files by them.
+    others: further files to link, by the release that has them
     """
 
     release: str
@@ -120,11 +122,12 @@ class Staging(NamedTuple):
     base: str | None
     present: bool
     lists: Mapping[str, str]
+    others: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def stage(service: Service, staging: Staging) -> HostStep:
     """Make the step that receives, verifies and builds a release; it touches nothing live."""
-    values = {**staging._asdict(), "base": staging.base or ""}
+    values = {**staging._asdict(), "base": staging.base or "", "others": dict(staging.others)}
     return _step("stage", service, values, seconds=900)._replace(followed=True)
 
 

@@ -21,6 +21,11 @@ from tasks.engine.release.lockfile import Lock
 
 _NEEDED = {"service.yaml": "write it: name and app are all it needs", "requirements.txt": "fab lock"}
 
+_LARGE = 10**6
+"""Bytes of a file that makes it a large one."""
+# A host reports its records in every answer, and cuts each at 64 kB.
+_RECORDED, _PATH = 50, 200
+
 
 class Release(NamedTuple):
     """One release: id (12 hex digits), files, lock, and their origin (the commit, and paths that differ from it)."""
@@ -30,6 +35,15 @@ class Release(NamedTuple):
     lock: Lock
     commit: str | None
     dirty: tuple[str, ...]
+
+    @property
+    def large(self) -> dict[str, str]:
+        """Path and digest of the largest files; each release on a host records its own, so they are sent once."""
+        entries = [
+            entry for entry in self.tree.entries if entry.size >= _LARGE and len(json.dumps(entry.path)) <= _PATH
+        ]
+        entries.sort(key=lambda entry: -entry.size)
+        return {entry.path: entry.sha256 for entry in entries[:_RECORDED]}
 
 
 def build(

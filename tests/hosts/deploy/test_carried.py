@@ -14,6 +14,13 @@ UPLOAD = 30_000_000
 STYLE, MODEL = "/static/dist/site.css", "/static/model.bin"
 
 
+def inode(hosts: Hosts) -> bytes:
+    """Return the inode of the committed release's model."""
+    ended = hosts[0].sh(f"stat -c %i /opt/apps/myapp/current/release/code{MODEL}")
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
 def test_ignored_and_large_files_are_served_and_the_service_sets_the_largest_upload(
     one_host: Hosts, tmp_path: Path
 ) -> None:
@@ -37,6 +44,15 @@ def test_ignored_and_large_files_are_served_and_the_service_sets_the_largest_upl
     assert ask(address, STYLE).body == b"body { color: green }"
     assert ask(address, MODEL, timeout=60).body == model
     assert ask(address, "/echo", body=bytes(UPLOAD), timeout=60).json()["length"] == UPLOAD
+
+    there = inode(one_host)
+    echo_service.deployed(clone, one_host, include=["static/dist"], nginx=gateway)
+    assert ask(address, MODEL).status == 404
+    echo_service.put(clone, include=["static/dist", "static/*.bin"], nginx=gateway, keep=6)
+    ended = clone.done("deploy", "-H", "shire01")
+    assert "large files of " in ended.both
+    assert inode(one_host) == there
+    assert ask(address, MODEL, timeout=60).body == model
 
     clone.write("build.sh", "sed s/green/blue/ style >service/static/dist/site.css; touch built")
     clone.write("style", "body { color: green }")

@@ -121,6 +121,33 @@ def test_only_what_the_host_lacks_is_sent() -> None:
     assert shown["wheels"] == ["gunicorn-27.0.1-py3-none-any.whl"]
 
 
+def test_a_large_file_is_linked_from_any_release_that_has_it() -> None:
+    made = release("app.py", "m.bin", "n.bin", "o.bin")
+    large = {"m.bin", "n.bin", "o.bin"}
+    entries = tuple(entry._replace(size=10**6 if entry.path in large else 1) for entry in made.tree.entries)
+    made = made._replace(tree=made.tree._replace(entries=entries))
+    digests = {entry.path: entry.sha256 for entry in entries}
+    assert made.large == {path: digests[path] for path in large}
+    records = (
+        {"id": "older", "large": {"m.bin": digests["m.bin"], "n.bin": "edited", "app.py": digests["app.py"]}},
+        {"id": "../../x", "large": {"n.bin": digests["n.bin"]}},
+        {"id": ["x"], "large": digests},
+        {"id": "odd", "large": ["n.bin"]},
+        {"id": OLD, "large": {"o.bin": digests["o.bin"]}},
+    )
+    there = host({COMMITTED: OLD})._replace(manifest={"o.bin": digests["o.bin"]}, releases=records)
+    found = planned(there, made)
+    assert found.delivery.same == {"m.bin", "o.bin"}
+    assert found.delivery.changed == ("app.py", "n.bin")
+    assert (found.delivery.staging.base, found.delivery.staging.others) == (OLD, {"older": ("m.bin",)})
+    stage = json.loads(next(step.text for step in found.steps() if step.name == "stage"))
+    assert stage["others"] == {"older": ["m.bin"]}
+    again = plan.resend(found).delivery
+    assert (again.staging.others, set(again.changed)) == ({}, set(digests))
+    without = planned(there._replace(manifest={}), made).delivery
+    assert (without.staging.base, without.staging.others) == (None, {"older": ("m.bin",), OLD: ("o.bin",)})
+
+
 def test_a_release_that_is_there_is_not_sent_again() -> None:
     there = host({COMMITTED: OLD})
     found = planned(there)

@@ -298,7 +298,7 @@ def manifest(files: dict[str, bytes]) -> bytes:
 
 
 def link(run: Run, place: Folder, wanted: dict[str, bytes]) -> None:
-    run.step = {**run.step, "base": "base"}
+    run.step = {"others": {}, **run.step, "base": "base"}
     with place.below("part") as part:
         part.write("MANIFEST", manifest(wanted), 0o644)
         part.write("EXECUTABLE", b"", 0o644)
@@ -322,6 +322,19 @@ def test_a_base_that_has_gone_asks_for_everything(run: Run, place: Folder) -> No
     (Path(place.path) / "base").rename(Path(place.path) / "other")
     with pytest.raises(Edited):
         link(run, place, FILES)
+
+
+@pytest.mark.parametrize("other", ["old", "gone", "led-away"])
+def test_large_files_are_linked_from_another_release(run: Run, place: Folder, other: str) -> None:
+    base(place, FILES)
+    (Path(place.path) / "old/code/models").mkdir(parents=True)
+    (Path(place.path) / "old/code/models/m.bin").write_bytes(b"large")
+    (Path(place.path) / "led-away").symlink_to("old")
+    run.step = {**run.step, "others": {other: ["models/m.bin", "models/none.bin"]}}
+    link(run, place, {**FILES, "models/m.bin": b"large"})
+    made, old = (Path(place.path) / name / "code/models/m.bin" for name in ("part", "old"))
+    assert made.exists() == (other == "old")
+    assert not made.exists() or made.samefile(old)
 
 
 def test_a_full_disk_is_no_edit(run: Run, place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +440,15 @@ def host(run: Run, tmp_path: Path) -> Path:
     """The root of a service, for a stage that builds with `python` in it."""
     root = tmp_path / "root"
     root.mkdir()
-    run.step = {**run.step, "root": str(root), "release": "b" * 12, "venv": "1" * 16, "base": "", "present": False}
+    run.step = {
+        **run.step,
+        "root": str(root),
+        "release": "b" * 12,
+        "venv": "1" * 16,
+        "base": "",
+        "others": {},
+        "present": False,
+    }
     lists = {name: digest(WHOLE[name]) for name in ("MANIFEST", "LAUNCHERS")}
     run.step = {**run.step, "python": str(root / "python"), "lists": lists}
     return root
