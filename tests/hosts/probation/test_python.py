@@ -48,7 +48,7 @@ def test_what_fails_is_taken_back_though_nothing_of_python_is_left(site: Probati
     old, new = site.begin_probation(NEVER)
     by_hand = site.sh(f"sudo -u deploy python3 -I -S {host_program.place(ROOT)}/__main__.py status")
     assert f"if the release fails, the host goes back to {old} by itself" in by_hand
-    assert by_hand.endswith(f"activate {old}")
+    assert f"__main__.py activate {old} </dev/null" in by_hand
     broken = "printf '#!/bin/sh\\necho no libpython >&2; exit 127\\n' >$1; chmod 755 $1"
     with changed(site, LIBRARY, "true"), changed(site, "/usr/bin/python3", broken):
         site.set_fault(new, "says 500")
