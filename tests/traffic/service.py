@@ -14,7 +14,7 @@ from tests.support.hosts import Hosts
 from tests.support.site import Site
 from tests.traffic.load import Load
 
-APP = Path(__file__).with_name("app.py")
+APP = Path(__file__).with_name("traffic_app.py")
 DRAIN = 2
 """Seconds; each switch takes as long while an event stream is open."""
 
