@@ -115,7 +115,7 @@ def test_a_host_that_accepts_and_never_speaks_costs_one_timeout(
         ended = fleet.clone.fab("-t", "5", "restart", "-H", "mute,shire01", "--json")
     assert ended.status == 3
     (failed,) = [event for event in ended.lines() if event["event"] == "failed"]
-    assert failed["error"]["message"].endswith("it accepts, and then does not speak SSH")
+    assert failed["error"]["message"].endswith("the port accepts, and then does not speak SSH")
     assert 5 <= failed["seconds"] < 10
     assert "Traceback" not in ended.err
     assert "Exception" not in ended.err

@@ -99,7 +99,7 @@ def test_a_command_that_ends_its_own_session_is_an_error_with_the_way_on(fleet: 
     clone, _ = fleet
     ended = clone.fab("exec", "-H", "shire01", "--", "kill -9 $PPID")
     assert ended.status == 1
-    assert "it may go on there" in ended.err
+    assert "the command may go on there" in ended.err
     assert "next: see what runs there: fab shell -H shire01" in ended.err
 
 
