@@ -32,7 +32,7 @@ def run(command: str, root: Path, include: Mapping[str, str]) -> tuple[str, ...]
         if reason:
             raise LoopError(
                 f"the build failed on this machine, and no host was contacted: {reason}",
-                where=command,
+                where=f"build: {command}",
                 next="correct what it reports, or `build` in service/service.yaml",
                 detail=_last_lines(output),
                 code="build",
