@@ -103,7 +103,7 @@ class Member:
             )
 
     def act_for_service(self) -> Facts:
-        """Run further scripts as the deploy account; return the state of the service."""
+        """Run further steps as the deploy account; return the state of the service."""
         facts = self.ask(questions.state())
         self.accept(facts)
         self.act_as(facts.account or self.login)
@@ -127,7 +127,7 @@ class Member:
     def perform(
         self, step: HostStep, emit: Emit, payload: Iterable[bytes] = (), heard: Callable[[str], None] | None = None
     ) -> Transcript:
-        """Run a step and emit its steps. If it fails, raise LoopError with the last relevant lines.
+        """Run a step and emit what it reports. If it fails, raise LoopError with the last relevant lines.
 
         heard: called with the word of each report as it comes.
         """

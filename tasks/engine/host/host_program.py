@@ -22,9 +22,9 @@ NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "glo
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _LOADED = ("_ctypes", "_hashlib", "_posixsubprocess", "_socket", "_struct")
-"""Shared libraries that these import: a Python built by hand, or upgraded by half, may lack one or what it links to."""
+"""Shared libraries that those import. A Python built by hand, or upgraded by half, may lack one."""
 
-# Importing all of them would take 25 ms, three times in a first deploy. Looking for the texts takes 2 ms.
+# Importing all of them would take 25 ms, three times in a first deploy. Looking for their files takes 2 ms.
 _TRY = f"""
 import sys
 sys.version_info < (3, 9) and sys.exit(1)
