@@ -56,6 +56,17 @@ class Site:
         """Return the main process id of the committed slot."""
         return self.show(f"myapp@{self.slot}.service", "MainPID")
 
+    def kill_until_restarted(self, unit: str, who: str = "main") -> None:
+        """Send SIGKILL to a unit's main process, or to all; wait until systemd noticed that and started another.
+
+        Right after the signal systemd still reports the former process, and the unit as active.
+        """
+        now = f"systemctl show -p MainPID --value {unit}"
+        self.sh(f"""was=$({now}); systemctl kill -s KILL --kill-who={who} {unit}
+        until main=$({now}); [ "$main" != 0 ] && [ "$main" != "$was" ] && systemctl is-active -q {unit}; do
+          sleep 0.05
+        done""")
+
     @property
     def releases(self) -> set[str]:
         """Return the ids of the releases on the host, with any other name among them."""

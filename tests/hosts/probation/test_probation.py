@@ -118,8 +118,7 @@ def test_traffic_that_cannot_go_back_stays_with_what_answers_and_the_run_says_so
     assert site.outcomes[-1] == ("deploy", new, "failed")
     assert site.status_line["state"] == "uncommitted"
     # If it dies, systemd restarts it.
-    main = site.show(f"myapp@{slot}.service", "MainPID")
-    site.sh(f"kill -9 {main}; until systemctl is-active -q myapp@{slot}.service; do sleep 0.1; done")
+    site.kill_until_restarted(f"myapp@{slot}.service")
     assert site.answering == new
     site.sh(f"systemctl unmask --runtime {back}; systemctl daemon-reload")
     site.deploy_committed()
@@ -130,10 +129,8 @@ def test_traffic_that_cannot_go_back_stays_with_what_answers_and_the_run_says_so
 @pytest.mark.parametrize("times", [1, 8])
 def test_a_watch_that_is_killed_goes_on(site: ProbationSite, times: int) -> None:
     old, new = site.begin_probation()
-    watch = f"myapp-probation@{site.other}.service"
     for _ in range(times):
-        site.sh(f"systemctl kill -s KILL --kill-who=main {watch}")
-        site.sh(f"until [ $(systemctl show -p MainPID --value {watch}) != 0 ]; do sleep 0.05; done")
+        site.kill_until_restarted(f"myapp-probation@{site.other}.service")
     assert site.status_line["state"] == "probation"
     site.set_fault(new, "says 500")
     site.require_returned(old, new)

@@ -154,10 +154,10 @@ def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(flee
     serves = fleet.answering
     fleet.sh(0, f"printf %s '{RUNS}' >/srv/runs; chmod 755 /srv/runs")
     fleet.sh(0, f"cat >/srv/idle.sh <<'END'\n{IDLE}END\nrunuser -u deploy -- sh /srv/idle.sh")
-    fleet.sh(0, "systemctl start --no-block myapp-nightly; sleep 1")
+    fleet.sh(0, "systemctl start --no-block myapp-nightly")
     live = fleet.sh(0, "readlink /run/myapp/live").strip()
     of_former = f"ls {DATA} | grep -c of-former || :"
-    assert int(fleet.sh(0, of_former)) == 4
+    fleet.sh(0, f"timeout 30 sh -c 'until [ $({of_former}) = 4 ]; do sleep 0.05; done'")
     main = fleet.sh(0, f"systemctl show -p MainPID myapp@{live}")
     with handed_over(fleet):
         ended = fleet.clone.done(*SETUP)

@@ -124,7 +124,7 @@ def test_a_host_that_was_moved_starts_its_slot_again(hosts: MakeHosts, tmp_path:
     clone = put(make(tmp_path / "now", made.inventory))
     clone.done("setup", "-H", "shire01")
     site = Site(clone, made[0])
-    site.sh(f"systemctl kill -s KILL myapp@{site.slot}.service; sleep 3")
+    site.kill_until_restarted(f"myapp@{site.slot}.service", "all")
     assert site.answering == former.release()
     site.sh("systemctl restart myapp")
     assert site.answering == former.release()
