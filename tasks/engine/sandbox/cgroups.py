@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from tasks.engine.errors import UsageError
+from tasks.engine.sandbox import process
 
 _NSPAWN = Path("/run/systemd/nspawn/propagate")
 
@@ -39,7 +40,13 @@ def remove(machine: str, timeout: float = 5.0) -> None:
 
 
 def _remove_tree(top: Path, deadline: float) -> None:
-    """Remove a cgroup and those below it; the kernel reports one as busy until its last process is reaped."""
+    """Remove a cgroup and those below it; the kernel reports one as busy until its last process is reaped.
+
+    Processes are left there only where nspawn itself was killed: its host goes on without it.
+    """
+    for file in top.rglob("cgroup.procs"):
+        for pid in map(int, file.read_text().split()):
+            process.kill(pid)
     for directory in [*sorted(top.rglob("*/"), reverse=True), top]:
         while directory.is_dir():
             try:

@@ -208,6 +208,21 @@ def test_down_leaves_no_trace(own: Sandbox) -> None:
     assert own.down() == ()
 
 
+def test_down_ends_a_host_whose_nspawn_was_killed(own: Sandbox) -> None:
+    """Once: such a host went on, and its cgroup kept every later run of the tests from starting."""
+    (machine,) = own.up(1)
+    keeper, leader = machine.keeper_pid, machine.leader_pid
+    assert keeper
+    assert leader
+    for pid in (keeper, *process.children(keeper)):
+        process.kill(pid)
+        process.await_end(pid, 10)
+    assert process.start_time(leader) is not None
+    own.down()
+    assert process.await_end(leader, 10)
+    assert traces(machine) == []
+
+
 def test_down_leaves_a_process_alone_that_took_the_number_of_ours(own: Sandbox) -> None:
     (machine,) = own.up(1)
     machine.power_cut()
