@@ -127,14 +127,17 @@ def health(c: Any, json: bool = False) -> None:
     if an answer is wrong.
     """
     from tasks import runner
+    from tasks.engine.diagnose import status
     from tasks.engine.host import questions
     from tasks.engine.report import output
 
     _, members = runner.open_fleet(c, early=True)
     reported = runner.ask(members, lambda member: member.ask(questions.health()))
-    answers = {
+    answers: dict[str, dict[str, Any]] = {
         name: {"release": facts.live, "slot": facts.state.health.slot or "not running",
-               "front": facts.state.health.front or "not asked", "healthy": facts.healthy}
+               "front": facts.state.health.front or "not asked", "processes": dict(facts.state.processes),
+               "jobs": {unit: status.job_result(facts, unit) for unit in facts.survey.jobs},
+               "healthy": facts.healthy}
         for name, facts in reported.items()
     }  # fmt: skip
     if json:
@@ -142,7 +145,11 @@ def health(c: Any, json: bool = False) -> None:
         output.document({"hosts": hosts, "errors": runner.errors(members)})
     else:
         for name, answer in answers.items():
-            text = "ok" if answer["healthy"] else f"slot: {answer['slot']}; front door: {answer['front']}"
+            down = [f"{unit} {why}" for unit, why in reported[name].down.items()]
+            text = "; ".join([f"slot: {answer['slot']}", f"front door: {answer['front']}", *down])
+            text = "ok" if answer["healthy"] else text
+            failed = [f"{unit} failed ({why})" for unit, why in status.failed_jobs(answer["jobs"]).items()]
+            text = "; ".join([text, *failed])
             output.out().line(f"{name}  {answer['release'] or 'no release'}  {text}")
     runner.leave(members, bad=any(not answer["healthy"] for answer in answers.values()))
 

@@ -54,12 +54,12 @@ class Activator(Attempt):
         super().__init__(run, service.of(run.step), stage)
         self.turns.take(self.step["action"], self.release)
         run.point(f"{stage}.begin")
-        self._origin = StartingPoint(run, self.slots, stage)
+        self._origin = StartingPoint(run, self.slots, self.processes, stage)
         self.old, self.new = self._origin.old, self._origin.new
         self.main_unit_state = self._origin.main_unit_state
         self._path = f"{self.service.root}/releases/{self.release}"
         self._begun = self._handed_over = False
-        self._started = self._silent_since = 0.0
+        self._started = self._processes_started = self._silent_since = 0.0
         self._posting: Child | None = None
         self.serves = self.slots.release(self.old)
         self._expect()
@@ -148,6 +148,7 @@ class Activator(Attempt):
         self._await_posting()
         self.run.point(f"{self.stage}.guarded")
         gate.await_healthy(self._started)
+        self.processes.await_up(self.new, self.release, self._processes_started)
         self.run.point(f"{self.stage}.held")
         front_door.check(self.run, self.probe, self.new, self.serves, self.stage)
         self._await_guard()
@@ -155,9 +156,9 @@ class Activator(Attempt):
         if self._probation:
             self._begin_probation()
         else:
+            self._check_single()
             self.commit()
             self.follow_up()
-            self.watch_processes()
             self._hand_over()
 
     # The candidate
@@ -185,6 +186,8 @@ class Activator(Attempt):
         self.run.point(f"{self.stage}.posted")
         if not self.slots.start(self.new):
             raise self._not_started(gate)
+        self._processes_started = now()
+        self.processes.start(self.new)
         self.run.point(f"{self.stage}.started")
 
     def _post_guard(self) -> None:
@@ -260,6 +263,11 @@ class Activator(Attempt):
             self.run.say("switch", f"no request was answered for {int(now() - self._silent_since + 0.99)} s")
         self.run.point(f"{self.stage}.front")
 
+    def _check_single(self) -> None:
+        """Without a probation: let the processes take over, and check now those that the gate could not start."""
+        self.take_over()
+        self.processes.await_up(self.new, self.release, now(), single=True)
+
     def _begin_probation(self) -> None:
         """Begin the probation and end the run: the guard watches the release and goes back by itself."""
         seconds = self._probation
@@ -307,4 +315,5 @@ class Activator(Attempt):
     def _report_journal(self) -> None:
         # 20 ms earlier: two clocks are read one after the other.
         since = time.time() - (now() - self._started) - 0.02
-        units.report_journal(self.run, self.service.slot(self.new), "-n", "200", "--since", f"@{since:.2f}")
+        unit = self.processes.failed or self.service.slot(self.new)
+        units.report_journal(self.run, unit, "-n", "200", "--since", f"@{since:.2f}")

@@ -9,7 +9,8 @@ from . import history, units
 from .change_lock import Turns
 from .folders import Folder
 from .probe import Probe
-from .run import Run, now
+from .process_units import ProcessUnits
+from .run import Run
 from .service import Service
 from .slots import Slots
 from .units import systemctl
@@ -32,11 +33,12 @@ class Attempt:
         self.root = Folder.open(service.root)
         self.turns = Turns(run, service)
         self.slots = Slots(run, service, self.root)
+        self.processes = ProcessUnits(run, service)
         self.old = self.new = ""
         self.main_unit_state = ""
         self.switched = False
         self.why = ""
-        self._restarted = 0.0
+        self._followed = self.taken_over = False
 
     def load_health_check(self) -> None:
         """Load the release's own health check."""
@@ -64,7 +66,7 @@ class Attempt:
 
     def follow_up(self) -> None:
         """Do what follows from a commit, once per process. The guard does all again: the run may have died half-way."""
-        if self._restarted:
+        if self._followed:
             return
         self.record_commit()
         self.run.point(f"{self.stage}.recorded")
@@ -73,11 +75,18 @@ class Attempt:
         if (self.main_unit_state or units.states(main_unit)[0]) != "active":
             self._require(systemctl("start", main_unit).wait(), f"does not start {main_unit}")
         self.run.point(f"{self.stage}.main_unit")
-        for unit in self.service.processes:
-            # `watch_processes` looks at the result.
-            systemctl("restart", unit).wait()
-        self._restarted = now()
+        self.take_over()
+        for timer in self.service.timers:
+            if not systemctl("restart", timer).wait():
+                self.run.report("warning", f"{timer} does not start: see journalctl -u {timer}")
+        self._followed = True
         self.run.point(f"{self.stage}.processes")
+
+    def take_over(self) -> None:
+        """Let the processes of the release take over from the former ones, once."""
+        if not self.taken_over:
+            self.processes.take_over(self.new, self.old)
+            self.taken_over = True
 
     def record_commit(self) -> None:
         """Sync the commit to the disk, and write it into the history."""
@@ -100,17 +109,6 @@ class Attempt:
 
     def _require(self, well: bool, what: str) -> None:
         self.slots.require(well, f"release {self.release} serves and is committed, but systemd {what}")
-
-    def watch_processes(self) -> None:
-        """Warn of processes that are not up after a second: for systemd a command that ends at once has started."""
-        if not self.service.processes:
-            return
-        self.run.pause(max(0.0, self._restarted + 1 - now()))
-        for unit in self.service.processes:
-            shown = units.show(unit, "NRestarts", "ActiveState")
-            again = shown.get("NRestarts", "0") not in {"", "0"}
-            if again or shown.get("ActiveState") in {"failed", "inactive", "activating"}:
-                self.run.report("warning", f"{unit} does not stay up: see journalctl -u {unit}")
 
     # Undo
 
@@ -137,11 +135,18 @@ class Attempt:
         # Before the switch the new slot has no users, and may ignore a stop.
         self.slots.end(self.new, at_once=not self.switched)
         self._revive_former()
+        self.give_back()
         if not self.old:
             self._end_all()
         self.run.point(f"{self.stage}.undone")
         self.record("failed", self.why)
         self.run.point(f"{self.stage}.failed")
+
+    def give_back(self) -> None:
+        """Give the work back to the processes of the old slot, if there is one; end those of the new slot."""
+        if self.old:
+            self.processes.take_over(self.old, self.new)
+        self.processes.give_up(self.new)
 
     def start_former(self) -> None:
         """Start the old slot, which is stopped, for the traffic that goes back to it."""
@@ -150,12 +155,12 @@ class Attempt:
         self.slots.start_unit(self.old, self.service.slot(self.old))
 
     def _revive_former(self) -> None:
-        """Start the old slot and its processes again if they were stopped first."""
+        """Start the old slot and the timers again if they were stopped first."""
         if not self.step["stop_first"] or not self.old or units.states(self.service.slot(self.old)) == ["active"]:
             return
         self.start_former()
-        for unit in self.service.processes:
-            systemctl("restart", unit).wait()
+        for timer in self.service.timers:
+            systemctl("restart", timer).wait()
 
     def _end_all(self) -> None:
         """Close the way in and stop everything, as after a boot: no release is committed."""

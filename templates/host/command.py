@@ -10,6 +10,9 @@ import json
 import select
 import socket
 import struct
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from . import receive
 from .run import Interrupted, Refused, Run
@@ -18,6 +21,10 @@ _REQUEST = ("argv", "process", "release", "term", "rows", "columns")
 _HEAD = struct.Struct(">cI")
 _MOST = 1 << 16
 """Bytes that a message of the server may have."""
+_STATUS = struct.Struct(">i")
+_SHOWN = 200
+_LAST = (b"X", b"F")
+"""Messages that end a command."""
 _WORDS = {b"1": "stdout", b"2": "stderr", b"X": "exit", b"F": "unstarted"}
 
 
@@ -69,7 +76,14 @@ def _carry(run: Run, server: socket.socket) -> bool:
 
 def _report(run: Run, held: bytearray) -> bool:
     """Report the messages that have arrived whole; return whether the last one ends the command."""
-    told, reports = False, []
+    messages = list(_messages(held))
+    if messages:
+        run.reports((_WORDS[kind], base64.b64encode(data).decode()) for kind, data in messages)
+    return any(kind in _LAST for kind, _ in messages)
+
+
+def _messages(held: bytearray) -> Iterator[tuple[bytes, bytes]]:
+    """Take the messages that have arrived whole out of a buffer."""
     while len(held) >= _HEAD.size:
         kind, size = _HEAD.unpack_from(held)
         if size > _MOST or kind not in _WORDS:
@@ -78,8 +92,42 @@ def _report(run: Run, held: bytearray) -> bool:
             break
         data = bytes(held[_HEAD.size : _HEAD.size + size])
         del held[: _HEAD.size + size]
-        reports.append((_WORDS[kind], base64.b64encode(data).decode()))
-        told = told or kind in (b"X", b"F")
-    if reports:
-        run.reports(reports)
-    return told
+        yield kind, data
+
+
+class Ended(NamedTuple):
+    """The end of a command. status: None if it has none; text: the end of its output, or why it has no status."""
+
+    status: int | None
+    text: str
+
+
+def result(name: str, argv: Sequence[str], process: str, release: str, seconds: float) -> Ended:
+    """Run a command without input beside a process of a release, for so many seconds at most; return its end."""
+    values = {"argv": [*argv], "process": process, "release": release, "term": "", "rows": 0, "columns": 0}
+    request, end = json.dumps(values).encode(), time.monotonic() + seconds
+    held, output = bytearray(), b""
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.settimeout(seconds)
+            server.connect(f"/run/{name}/run.sock")
+            server.sendall(_HEAD.pack(b"R", len(request)) + request + _HEAD.pack(b"E", 0))
+            while True:
+                server.settimeout(max(0.01, end - time.monotonic()))
+                data = server.recv(_MOST)
+                held += data
+                for kind, text in _messages(held):
+                    if kind == b"X" and len(text) == _STATUS.size:
+                        return Ended(_STATUS.unpack(text)[0], _last_line(output))
+                    if kind in _LAST:
+                        return Ended(None, _last_line(text))
+                    output = (output + text)[-_MOST:]
+                if not data:
+                    return Ended(None, "its unit ended without a status")
+    except (OSError, Refused) as error:
+        return Ended(None, str(error))
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:_SHOWN] if lines else ""

@@ -86,6 +86,13 @@ class Job(NamedTuple):
     ended: int | None = None
 
 
+class Process(NamedTuple):
+    """A unit beside `web` in the live slot. restarts: by systemd; began: seconds from boot to its last start."""
+
+    restarts: int | None = None
+    began: int | None = None
+
+
 class Health(NamedTuple):
     """Answers of the live slot and the front door to the health check: `ok`, or what is wrong."""
 
@@ -147,7 +154,7 @@ class Isolation(NamedTuple):
 class Survey(NamedTuple):
     """Facts that operators ask for and no run needs. uptime: seconds; systemd: its version; selinux: it enforces.
 
-    certificate_end: as openssl prints it; jobs: by unit; used: by release; rules: sudo has the rules of setup.
+    certificate_end: as openssl prints it; jobs, processes: by unit; used: by release; rules: sudo has those of setup.
     """
 
     uptime: int = 0
@@ -158,6 +165,7 @@ class Survey(NamedTuple):
     free_inodes: int = 0
     certificate_end: str = ""
     jobs: Mapping[str, Job] = _NONE
+    processes: Mapping[str, Process] = _NONE
     used: Mapping[str, Used] = _NONE
     rules: bool = False
     isolation: Isolation = Isolation()

@@ -96,7 +96,7 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
     pythons = Background(lambda: interpreters.ask(step["python"]) if "interpreters" in wants else ())
     questions = survey.Questions(about, rights="rights" in wants) if "survey" in wants else None
     links = state.Links(about)
-    shown = state.ask_units(about, surveyed=questions is not None)
+    shown = state.ask_units(about, links, surveyed=questions is not None)
     look = state.Look(about, links, shown)
     health = Background(lambda: look.ask_health(step["wanted"]) if "health" in wants else State().health)
     with ExitStack() as stack:
@@ -112,7 +112,8 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
             answer.members["survey"] = plain(questions.facts(links, shown, root))
     if "journal" in wants:
         idle = "green" if links.current == "blue" else "blue"
-        answer.lines += units.journal_lines(about.slot(idle), "-n", "200", "-b")
+        for unit in (about.slot(idle), *(process.of(idle) for process in about.processes)):
+            answer.lines += units.journal_lines(unit, "-n", "200", "-b")
     answer.members["pythons"] = plain(pythons.result())
     answer.members["state"] = plain(service_state._replace(health=health.result()))
     return answer

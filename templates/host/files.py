@@ -91,8 +91,12 @@ class RootFiles:
         if read(path) is None:
             return
         self._run.say("remove", path)
-        if path.endswith((".service", ".timer", ".socket")) and "@" not in path:
-            programs.systemctl("disable", "-q", "--now", os.path.basename(path))
+        unit = os.path.basename(path)
+        if "@." in unit:
+            # The processes of the slots.
+            programs.systemctl("stop", unit.replace("@.", "@*."))
+        elif path.endswith((".service", ".timer", ".socket")):
+            programs.systemctl("disable", "-q", "--now", unit)
         self._keep(path, None)
         os.unlink(path)
 

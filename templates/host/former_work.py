@@ -11,11 +11,13 @@ from .processes import name_of
 from .record import Record
 from .run import Run
 
+_OWN = ("probation", "live", "boot", "hook", "run")
+"""Units of ours for each slot or way; the others of this form are processes of service.yaml."""
 _OVER = {"inactive", "failed", "unknown"}
 
 
 def end(run: Run, record: Record, former: set[int], account: Account) -> None:
-    """End what the former account may have started as the service, except the live slot. Start workers again.
+    """End what the former account may have started as the service, except the live slot. Start its processes again.
 
     Root's link names the live slot: the former account could change `current`.
     """
@@ -36,10 +38,12 @@ def end(run: Run, record: Record, former: set[int], account: Account) -> None:
 def _stop(run: Run, record: Record, idle: list[str]) -> None:
     name, step = record.name, run.step
     ours = {os.path.basename(path) for path in record.files if path.startswith("/etc/systemd/system/")}
-    extras = {unit for unit in ours if unit.startswith(f"{name}-") and "@" not in unit and unit.endswith(".service")}
-    extras -= {f"{name}-listen.service"}
+    extras = {unit for unit in ours if unit.startswith(f"{name}-") and unit.endswith(".service")}
+    extras -= {f"{name}-listen.service", *(f"{name}-{kind}@.service" for kind in _OWN)}
+    jobs = sorted(unit for unit in extras if "@" not in unit)
+    processes = [unit.replace("@.", f"@{slot}.") for unit in sorted(extras) if "@" in unit for slot in slots.SLOTS]
     hooks = [f"{name}-hook@{slot}.service" for slot in slots.SLOTS]
-    wanted = [*(f"{name}@{slot}.service" for slot in idle), *hooks, *sorted(extras)]
+    wanted = [*(f"{name}@{slot}.service" for slot in idle), *hooks, *jobs, *processes]
     ending = [unit for unit, state in zip(wanted, units.states(*wanted)) if state not in _OVER]
     wanted += [f"{name}@{slot}.socket" for slot in idle]
     if ending:
@@ -47,9 +51,9 @@ def _stop(run: Run, record: Record, idle: list[str]) -> None:
     if programs.ask("systemctl", "stop", *wanted, seconds=step["drain"] + slots.STOP_MARGIN).status == programs.LATE:
         programs.systemctl("kill", "-s", "KILL", *ending)
         programs.systemctl("stop", *wanted)
-    workers = [unit for unit in ending if unit in extras and f"{unit[: -len('.service')]}.timer" not in ours]
-    if workers:
-        programs.systemctl("start", *workers)
+    of_live = [unit for unit in ending if unit in processes and unit.rpartition("@")[2].partition(".")[0] not in idle]
+    if of_live:
+        programs.systemctl("start", *of_live)
 
 
 def _commit(root: str, slot: str, run: str, account: Account) -> None:

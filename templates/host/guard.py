@@ -97,6 +97,7 @@ class Guard(Attempt):
 
     def _watch(self, end: float) -> None:
         """Watch until the probation ends, and then until `missed` is 0; it begins at 1, so one check must pass."""
+        self.take_over()
         seen, missed = processes(self.probe, self.new), 1
         while now() < end or missed:
             self.run.point("probation.watch")
@@ -110,6 +111,7 @@ class Guard(Attempt):
                 )
             elif not seen.same:
                 raise Failed("a worker died")
+            self.processes.require_well(self.new, self.release)
             answer = self.probe.slot(self.new, ANSWER)
             missed = max(0, missed - 1) if answer.well else self._miss(missed, answer.why)
             self.run.pause(_PAUSE)
@@ -132,7 +134,6 @@ class Guard(Attempt):
             self.phase = WATCHING
             self.commit()
             self.follow_up()
-            self.watch_processes()
         self._retire()
         prune.prune(self.run, self.root)
         until.finish()
@@ -210,6 +211,7 @@ class Guard(Attempt):
         self.record("returned", self.why)
         back = self.slots.committed
         print(f"release {self.release} did not hold: {self.why}. The traffic is back on {back}", flush=True)  # noqa: T201
+        self.give_back()
         # A run that holds the lock may be stopping this unit: accept signals again, or that run and this
         # guard wait for each other.
         self.run.listen()

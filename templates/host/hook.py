@@ -8,6 +8,7 @@ import time
 from . import history, service, units
 from .change_lock import Turns
 from .folders import Folder
+from .process_units import ProcessUnits
 from .recover import StartingPoint
 from .run import Failed, Refused, Run
 from .slots import Slots
@@ -22,7 +23,7 @@ def perform(run: Run) -> None:
     with Folder.open(of.root) as root:
         turns, slots = Turns(run, of), Slots(run, of, root)
         turns.take(_ACTION, release)
-        slot = StartingPoint(run, slots, "hook").new
+        slot = StartingPoint(run, slots, ProcessUnits(run, of), "hook").new
         if not os.path.isfile(f"{of.root}/releases/{release}/run/hook"):
             raise Refused(f"release {release} has no {_ACTION}")
         began = int(time.time())

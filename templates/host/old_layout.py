@@ -1,8 +1,12 @@
-"""Move the traffic of a host of the first layout from a link of the deploy account to root's link."""
+"""Move a host of an older layout while it serves.
+
+In the first one a link of the deploy account led the traffic; up to the second, processes had no slots.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from . import programs
@@ -48,6 +52,23 @@ def point_former_link(name: str, run: str, account: Account) -> None:
             folder.rename(part, "live")
 
     as_account(account, work, 30, 1 << 16)
+
+
+def unslotted(name: str, leftovers: Iterable[str], sent: Collection[str]) -> list[str]:
+    """Return the processes that are up and run in no slot, by their units' names, of those that will run in slots."""
+    folder = "etc/systemd/system"
+    units = [os.path.basename(path)[: -len(".service")] for path in leftovers if path.startswith(f"/{folder}/{name}-")]
+    return [unit for unit in units if f"{folder}/{unit}@.service" in sent and programs.active(f"{unit}.service")]
+
+
+def start_in_slot(run: Run, name: str, units: Iterable[str]) -> None:
+    """Start in the live slot what ran without one; its former unit is removed and stopped."""
+    with Folder.open(f"/run/{name}") as places:
+        live = places.link("live")
+    for unit in units if live in _SLOTS else ():
+        run.say("start", f"{unit}@{live}.service")
+        if not programs.systemctl("start", f"{unit}@{live}.service"):
+            run.report("warning", f"{unit}@{live}.service does not start: see journalctl -u {unit}@{live}")
 
 
 def _drop(folder: Folder, name: str) -> None:

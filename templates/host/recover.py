@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import units
+from .process_units import ProcessUnits
 from .run import Refused, Run
 from .slots import SLOTS, Slots, other
 from .units import systemctl
@@ -18,8 +19,10 @@ class StartingPoint:
     old_state, main_unit_state: systemd's states of the old slot and of NAME.service.
     """
 
-    def __init__(self, run: Run, slots: Slots, stage: str) -> None:
-        self._run, self._slots, self._stage = run, slots, stage
+    def __init__(self, run: Run, slots: Slots, processes: ProcessUnits, stage: str) -> None:
+        self._run, self._slots, self._processes, self._stage = run, slots, processes, stage
+        # An operator who goes back, or wants the idle slot ended first, waits for none of its tasks.
+        self._at_once = run.step.get("action") in {"rollback", "undo"} or bool(run.step.get("stop_first"))
         service = slots.service
         run.point(f"{stage}.recover")
         self.old = slots.current
@@ -28,10 +31,11 @@ class StartingPoint:
         self.served = slots.release(tried or self.old)
         watches = [service.watch(slot) for slot in SLOTS]
         hooks = [service.hook(slot) for slot in SLOTS]
-        new_state, *watching, self.old_state, self.main_unit_state, blue_hook, green_hook = units.states(
-            service.slot(self.new), *watches, service.slot(self.old or "none"), f"{service.name}.service", *hooks
-        )
-        self._require_ended(dict(zip(hooks, (blue_hook, green_hook))))
+        idle = [process.of(self.new) for process in service.processes]
+        old, main = service.slot(self.old or "none"), f"{service.name}.service"
+        states = units.states(service.slot(self.new), *watches, old, main, *hooks, *idle)
+        new_state, *watching, self.old_state, self.main_unit_state = states[:5]
+        self._require_ended(dict(zip(hooks, states[5:])))
         if watching != ["inactive", "inactive"]:
             # A guard would take the end of its slot for a failure.
             slots.require(systemctl("stop", *watches).wait(), "the watch of the release before cannot be stopped")
@@ -39,8 +43,12 @@ class StartingPoint:
         self._return_traffic(tried)
         self.returned = bool(self.old) and tried == self.new
         run.point(f"{stage}.returned")
+        if self.returned:
+            self._return_work()
         if new_state != "inactive" or slots.tried(self.new):
             self._stop_idle()
+        if any(state != "inactive" for state in states[5 + len(hooks) :]):
+            processes.end(self.new, at_once=self._at_once)
         run.point(f"{stage}.idle")
         if self.old:
             slots.end_try(self.old)
@@ -63,6 +71,12 @@ class StartingPoint:
             # The guard moved the traffic back when it was stopped.
             ended = self._slots.release(self.new)
             self._run.say("recover", f"the probation of {ended} is ended: slot {self.old} has the traffic")
+
+    def _return_work(self) -> None:
+        """Start the processes of the committed release again: those of the one on probation had taken over."""
+        if self._at_once:
+            self._processes.end(self.new, at_once=True)
+        self._processes.take_over(self.old, self.new)
 
     def _stop_idle(self) -> None:
         self._run.say("recover", f"slot {self.new} is stopped")

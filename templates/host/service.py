@@ -33,8 +33,25 @@ class Front(NamedTuple):
     listen: str
 
 
+class Process(NamedTuple):
+    """One unit beside `web` in each slot. unit: its name without the slot; name: in service.yaml, and of its launcher.
+
+    single: there may never be two; stop: seconds that a task under way may take; health: its command, may be empty.
+    """
+
+    unit: str
+    name: str
+    single: bool
+    stop: int
+    health: tuple[str, ...]
+
+    def of(self, slot: str) -> str:
+        """Return the unit in a slot."""
+        return f"{self.unit}@{slot}.service"
+
+
 class Service(NamedTuple):
-    """One service. root: its directory; drain, grace: seconds; processes: units of workers, timers included.
+    """One service. root: its directory; drain, grace: seconds; timers: they start jobs, which have no slot.
 
     enabled: the units that a boot starts.
     """
@@ -45,7 +62,8 @@ class Service(NamedTuple):
     grace: int
     health: Health
     front: Front
-    processes: tuple[str, ...]
+    processes: tuple[Process, ...]
+    timers: tuple[str, ...]
     enabled: tuple[str, ...]
 
     def slot(self, name: str) -> str:
@@ -74,6 +92,7 @@ def of(step: Mapping[str, Any]) -> Service:
         step["grace"],
         Health(**step["health"]),
         Front(**step["front"]),
-        tuple(step["processes"]),
+        tuple(Process(**{**process, "health": tuple(process["health"])}) for process in step["processes"]),
+        tuple(step["timers"]),
         tuple(step["enabled"]),
     )

@@ -67,29 +67,28 @@ def _names(path: str) -> list[str]:
         return []
 
 
-def ask_units(service: Service, *, surveyed: bool) -> Units:
+def ask_units(service: Service, links: Links, *, surveyed: bool) -> Units:
     """Ask for all units of the service and for nginx, in one call; surveyed: more than whether each is up."""
     slots = [service.slot(slot) for slot in SLOTS]
     watches = [service.watch(slot) for slot in SLOTS]
-    names = ["nginx.service", f"{service.name}.service", *slots, *watches, *service.processes]
+    names = ["nginx.service", f"{service.name}.service", *slots, *watches, *processes(service, links)]
     if surveyed:
-        return _show([*names, *jobs(service)])
+        return units.show_all([*names, *jobs(service)], *PROPERTIES)
     # A run needs no more than their state, and `is-active` takes half the time.
     states = programs.ask("systemctl", "is-active", *names).output.split()
     return {name: {"ActiveState": units.state(word)} for name, word in zip(names, states)}
 
 
+def processes(service: Service, links: Links) -> list[str]:
+    """Return the units beside `web` that belong to the live release, and the timers."""
+    launchers = f"{service.root}/slots/{links.serves}/release/run"
+    there = [process for process in service.processes if os.path.exists(f"{launchers}/{process.name}")]
+    return [*(process.of(links.serves) for process in there), *service.timers]
+
+
 def jobs(service: Service) -> list[str]:
     """Return the units that timers start."""
-    return [f"{name[: -len('.timer')]}.service" for name in service.processes if name.endswith(".timer")]
-
-
-def _show(names: list[str]) -> Units:
-    """Return the properties of units. systemctl prints the units in the order asked, an empty line between two."""
-    options = [word for name in PROPERTIES for word in ("-p", name)]
-    text = programs.ask("systemctl", "show", "--no-pager", *options, *names).output
-    blocks = text.split("\n\n") if text else []
-    return {name: units.properties(block) for name, block in zip(names, blocks)}
+    return [f"{name[: -len('.timer')]}.service" for name in service.timers]
 
 
 class Look:
@@ -114,7 +113,7 @@ class Look:
             tries=links.tries,
             main_unit=self.state(f"{service.name}.service"),
             nginx=self.state("nginx.service"),
-            processes={unit: self.state(unit) for unit in service.processes},
+            processes={unit: self.state(unit) for unit in processes(service, links)},
             probation=probation,
             finishing=finishing,
             busy=active.busy,

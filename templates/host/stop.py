@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .outside_run import Lone
 from .run import Run, now
-from .slots import SLOTS
+from .slots import SLOTS, STOP_MARGIN
 from .units import systemctl
 
 
@@ -39,10 +39,12 @@ def _end_probation(lone: Lone) -> None:
 def _stop(run: Run, lone: Lone) -> None:
     """Stop the units in one transaction of systemd; kill slots that postpone their stop."""
     stopping = systemctl("stop", *run.step["units"])
-    late = lone.slots.await_end(stopping, lone.slots.bound, *SLOTS)
+    # The stop of a process may have longer than that of a slot; systemd ends it then.
+    bound = max(lone.slots.bound, *(process.stop + STOP_MARGIN for process in lone.service.processes))
+    late = lone.slots.await_end(stopping, bound, *SLOTS)
     lone.slots.require(stopping.wait(), "the service cannot be stopped")
     if late:
-        run.report("warning", f"the service did not stop within {lone.slots.bound} s, and was killed")
+        run.report("warning", f"the service did not stop within {bound} s, and was killed")
     for slot in SLOTS:
         # A slot that systemd was about to restart keeps its count. Usually there is none to reset.
         lone.slots.forget_starts(slot).wait()

@@ -9,12 +9,12 @@ from contextlib import suppress
 
 from . import programs
 from .background import Background
-from .fact_schema import Isolation, Job, Slot, Survey, Used
+from .fact_schema import Isolation, Job, Process, Slot, Survey, Used
 from .folders import Folder
 from .locks import PROC
 from .run import now
 from .service import Service
-from .state import Links, Units, jobs
+from .state import Links, Units, jobs, processes
 from .units import allowed
 from .used import by_age, in_use, named_by
 
@@ -49,6 +49,7 @@ class Questions:
             free_inodes=room.f_favail,
             certificate_end=self._certificate.result(),
             jobs={unit: _job(units, unit) for unit in jobs(self._service)},
+            processes={unit: _process(units, unit) for unit in processes(self._service, links)},
             used=dict(_used(root, links, self._service.name)) if root else {},
             rules=self._rules.result(),
             isolation=_isolation(units.get(self._service.slot(serves), {})) if self._rights and serves else Isolation(),
@@ -102,6 +103,11 @@ def _job(units: Units, unit: str) -> Job:
     shown = units.get(unit, {})
     ended = _seconds(shown.get("ExecMainExitTimestampMonotonic"))
     return Job(shown.get("ActiveState", ""), shown.get("Result", ""), _number(shown.get("ExecMainStatus")), ended)
+
+
+def _process(units: Units, unit: str) -> Process:
+    shown = units.get(unit, {})
+    return Process(_number(shown.get("NRestarts")), _seconds(shown.get("ActiveEnterTimestampMonotonic")))
 
 
 def slot(shown: Mapping[str, str], known: Slot) -> Slot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from . import programs
 from .run import Run
@@ -66,8 +66,19 @@ def show(unit: str, *names: str) -> Mapping[str, str]:
     return properties(answer.output) if answer.well else {}
 
 
+def show_all(units: Sequence[str], *names: str) -> dict[str, Mapping[str, str]]:
+    """Return these properties of each unit, asked in one call; a unit without an answer is left out."""
+    options = (word for name in names for word in ("-p", name))
+    text = programs.ask("systemctl", "show", "--no-pager", *options, *units).output
+    # systemctl prints the units in the order asked, an empty line between two.
+    blocks = text.split("\n\n") if text else []
+    return {name: properties(block) for name, block in zip(units, blocks)}
+
+
 def states(*units: str) -> list[str]:
     """Return for each unit whether it is active, inactive, failed or changing; as many words as units."""
+    if not units:
+        return []
     answers = map(state, programs.ask("systemctl", "is-active", *units).output.split())
     return [*answers, *["unknown"] * len(units)][: len(units)]
 

@@ -30,7 +30,7 @@ live=$(readlink -f {ROOT}/slots/$slot/release)
 echo "live ${{live##*/}}"
 echo "committed $(basename "$(readlink -f {ROOT}/current/release)")"
 echo "slot $(releases "myapp@$slot.service")"
-echo "further $(releases myapp-clock.service)"
+echo "further $(releases "myapp-clock@$slot.service")"
 cd "$live/code" && sha256sum --quiet --strict -c ../MANIFEST >&2 && nginx -t -q && echo "whole yes"
 """
 YAML = "service/service.yaml"

@@ -128,7 +128,8 @@ def test_a_controller_that_is_killed_leaves_the_host_well(site: Site, line: str)
     serving = site.answering
     assert serving == (new if site.sh(f"readlink {ROOT}/current/release").endswith(new) else old)
     # Never a mixture: the further processes are those of the release that answers.
-    assert site.sh(f"readlink /proc/{site.show('myapp-clock.service', 'MainPID')}/cwd").split("/")[5] == serving
+    main = site.show(f"myapp-clock@{site.slot}.service", "MainPID")
+    assert site.sh(f"readlink /proc/{main}/cwd").split("/")[5] == serving
     assert ("deploy", new, "started") not in site.outcomes[-1:]
     site.done("deploy")
     assert site.answering == new

@@ -40,10 +40,10 @@ BROKEN = {
     ),
     # systemd reports the unit as started when the launcher begins, which only then reads its release.
     "a further process is of another release": (
-        f"ln -sfn ../../releases/OLD {LIVE} && systemctl restart myapp-clock"
+        f"ln -sfn ../../releases/OLD {LIVE} && systemctl restart myapp-clock@SLOT"
         f" && until pgrep -x -u myapp sleep; do :; done && ln -sfn ../../releases/NEW {LIVE}",
-        "myapp-clock.service",
-        "systemctl restart myapp-clock",
+        "myapp-clock@SLOT.service",
+        "systemctl restart myapp-clock@SLOT",
     ),
     "a worker of the slot has another environment": (
         f"cp -p {LIVE}/run/web {KEPT}-web && sed -i s/RELEASE=NEW/RELEASE=OLD/ {LIVE}/run/web"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.engine.config.service import Service
-from tasks.engine.host import system_files
+from tasks.engine.host import layout, system_files
 from templates.host.fact_schema import Health, Machine, Record, Slot, State, Told
 from tests.support.small_service import SERVICE
 
@@ -28,7 +28,7 @@ def serving() -> Told:
     slots = {"blue": Slot("active", NEW), "green": Slot("inactive")}
     return Told(
         Machine(tools=TOOLS, web_accounts=("www-data",), ipv6=True),
-        Record("2", "deploy", files=written_digests()),
+        Record(str(layout.VERSION), "deploy", files=written_digests()),
         {**written_digests(), "/etc/myapp/tls/certificate.pem": "c" * 64},
         state=State("blue", "blue", slots, main_unit="active", health=Health("ok", "ok")),
     )

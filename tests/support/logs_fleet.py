@@ -60,7 +60,7 @@ def act(machine: Machine, code: str) -> None:
 def acted(machine: Machine, code: str, end: str) -> None:
     """Act, and wait until this word is newly in the journal."""
     act(machine, f"{code}\nsay({end!r})\n")
-    machine.sh(f"timeout 60 journalctl -f -n all -o cat -u myapp-actor | grep -m1 -x {end} && journalctl --sync")
+    machine.sh(f"timeout 60 journalctl -f -n all -o cat -u 'myapp-actor@*' | grep -m1 -x {end} && journalctl --sync")
 
 
 class Reader:

@@ -42,6 +42,8 @@ BESIDE = {
     "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
     "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
     "Process.schedule": ("processes.worker.command=x",),
+    "Process.single": ("processes.worker.command=x",),
+    "Process.stop": ("processes.worker.command=x",),
 }
 # Fields whose key has another name, or another place.
 OTHERS = {
@@ -52,6 +54,14 @@ OTHERS = {
     "Process.env": Where(
         ("processes", "worker", "env", "V"),
         lambda found: dict(found.processes[1].env)["V"],
+        ("processes.worker.command=x",),
+    ),
+    "Process.copies": Where(
+        ("processes", "worker", "count"), lambda found: found.processes[1].copies, ("processes.worker.command=x",)
+    ),
+    "Process.health": Where(
+        ("processes", "worker", "health", "command"),
+        lambda found: found.processes[1].health,
         ("processes.worker.command=x",),
     ),
     "Process.workers": Where(("processes", "web", "workers"), lambda found: found.processes[0].workers),
@@ -66,7 +76,8 @@ KEYS = {
     "env": (Where(("env",), lambda found: found.env[0][0]), "x"),
 }
 # One of these values fits any field.
-GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other")
+GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other",
+        "true")  # fmt: skip
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:

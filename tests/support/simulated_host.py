@@ -152,6 +152,7 @@ class SimulatedHost:
         if (slot := self.slot("current")) is not None:
             (self.run_folder / "live").symlink_to(slot)
             self.unit(f"myapp@{slot}.service").write_text("active")
+            self.unit(f"myapp-worker@{slot}.service").write_text("active")
             self.unit("myapp.service").write_text("active")
 
     def release(self, name: str, code: str = "print('hello')\n") -> None:
@@ -161,6 +162,8 @@ class SimulatedHost:
         (home / "code/app.py").write_text(code)
         (home / "MANIFEST").write_text(f"{hashlib.sha256(code.encode()).hexdigest()}  app.py\n")
         (home / "WHEELS").write_text("")
+        (home / "run").mkdir()
+        (home / "run/worker").touch()
         self.venv("1" * 16)
         (home / "venv").symlink_to(f"../../venvs/{'1' * 16}")
 
@@ -260,6 +263,10 @@ class SimulatedHost:
     def running(self) -> set[str]:
         """Return the slots whose service runs."""
         return {slot for slot in layout.SLOTS if self.state(f"myapp@{slot}.service") == "active"}
+
+    def workers(self) -> set[str]:
+        """Return the slots whose further process runs."""
+        return {slot for slot in layout.SLOTS if self.state(f"myapp-worker@{slot}.service") == "active"}
 
     def state(self, name: str) -> str:
         """Return a unit's state."""

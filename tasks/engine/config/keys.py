@@ -72,6 +72,11 @@ def choice(*options: str) -> Reader:
     return Reader(partial(schema.choice, options=options), f"one of {', '.join(options)}", options[0])
 
 
+def boolean() -> Reader:
+    """Read true or false."""
+    return Reader(schema.boolean, "true or false", "true")
+
+
 def integer(low: int, high: int) -> Reader:
     """Read a whole number from low to high."""
     return Reader(partial(schema.integer, low=low, high=high), f"a whole number from {low} to {high}", str(low))

@@ -131,6 +131,13 @@ def choice(node: Node, options: tuple[str, ...]) -> str:
     return text(node, Shape(f"one of {', '.join(options)}", options[0], options.__contains__, options))
 
 
+def boolean(node: Node) -> bool:
+    """Return a truth value, written as true or false: YAML has ten more ways, which people read as text."""
+    if not isinstance(node, Scalar) or node.kind != "bool" or node.text not in {"true", "false"}:
+        raise refuse(node, f"expected true or false, found {describe(node)}", f"write {_name(node)}: true, or false")
+    return node.text == "true"
+
+
 def integer(node: Node, low: int, high: int) -> int:
     """Return a whole number in plain decimal, from low to high."""
     return int(_number(node, low, high, f"a whole number from {low} to {high}", _DECIMAL))

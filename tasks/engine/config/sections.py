@@ -43,6 +43,9 @@ class Process(NamedTuple):
 
     workers, threads, worker_class: of `web` alone; None where gunicorn.conf.py may say it
     command: of any other, an argument list in shell quoting, run without a shell; a timer also has a schedule
+    copies: number of such processes (`count`); single: there may never be two
+    stop: seconds that a task under way may take; None for those of a slot
+    health: a command that succeeds while the process is well, in shell quoting
     env: its variables beside those of the service, sorted
     """
 
@@ -52,6 +55,10 @@ class Process(NamedTuple):
     workers: int | None = None
     threads: int | None = None
     worker_class: str | None = None
+    copies: int = 1
+    single: bool = False
+    stop: int | None = None
+    health: str | None = None
     env: tuple[tuple[str, str], ...] = ()
 
 
@@ -113,7 +120,7 @@ def hooks(node: Node) -> Hooks:
 def processes(node: Node) -> tuple[Process, ...]:
     """Read all processes: `web` first, then in the order of the file; null removes one, but never `web`."""
     schema.entries(node)
-    others, web = [], WEB
+    others, web, taken = [], WEB, []
     for name, value, place in schema.named(node):
         if name == "web":
             web = _web(value)
@@ -123,7 +130,17 @@ def processes(node: Node) -> tuple[Process, ...]:
             raise schema.refuse(place, message, fix)
         elif not schema.is_null(value):
             others.append(_process(name, value))
+            taken += [(numbered(name, number), name) for number in range(2, others[-1].copies + 1)]
+    for name, first in taken:
+        if any(process.name == name for process in others):
+            message = f"{name} is one of the {first} that `count` asks for"
+            raise schema.refuse(schema.entries(node)[name], message, "rename one of the two")
     return (web, *others)
+
+
+def numbered(name: str, number: int) -> str:
+    """Return the name of one of several such processes: worker, worker-2, worker-3."""
+    return name if number == 1 else f"{name}-{number}"
 
 
 def env(node: Node) -> tuple[tuple[str, str], ...]:
@@ -152,11 +169,29 @@ WEB_KEYS = (
         "uvicorn_worker.UvicornWorker"),
     _OWN_ENV,
 )  # fmt: skip
+PROCESS_HEALTH_KEYS = (
+    Key("command", keys.text(formats.COMMAND), Required('"python -m jobs ping"'), RUN,
+        "Runs in the process's sandbox, beside it: a release whose command does not exit with 0 does not hold"),
+)  # fmt: skip
+
+
+def _process_health(node: Node) -> str:
+    return str(keys.read(node, PROCESS_HEALTH_KEYS)["command"])
+
+
 PROCESS_KEYS = (
     Key("command", keys.text(formats.COMMAND), Required('"python -m jobs"'), DEPLOY,
         "An argument list in shell quoting, run without a shell from the release"),
     Key("schedule", keys.text(formats.SCHEDULE), None, SETUP,
         "A timer starts the command at these times; without a schedule, the command runs always", '"*-*-* 03:00:00"'),
+    Key("count", keys.integer(1, 64), 1, SETUP, "Number of such processes, each a unit of its own", "3"),
+    Key("single", keys.boolean(), False, SETUP,
+        "There may never be two, as of a scheduler: the former one ends before the new one starts", "true"),
+    Key("stop", keys.integer(1, 86400), None, SETUP,
+        "Seconds that a task under way may take at a stop; without it, about `drain`. Only the deploy that needs the "
+        "same slot again waits for it", "600"),
+    Key("health", Reader(_process_health, "a mapping", "", (("", PROCESS_HEALTH_KEYS),)), None, RUN,
+        "How a process says that it is well"),
     _OWN_ENV,
 )  # fmt: skip
 
@@ -171,7 +206,16 @@ def _web(node: Node) -> Process:
 
 
 def _process(name: str, node: Node) -> Process:
-    return Process(name, **keys.read(node, PROCESS_KEYS))
+    values = keys.read(node, PROCESS_KEYS)
+    process = Process(name, copies=values.pop("count"), **values)
+    fields = schema.entries(node)
+    for key, wanted in (("count", process.copies > 1), ("single", process.single), ("health", process.health)):
+        if process.schedule and wanted:
+            fix = "remove it, or the schedule"
+            raise schema.refuse(fields[key], f"a timer starts {name}, so it has no {key}", fix)
+    if process.single and process.copies > 1:
+        raise schema.refuse(fields["count"], f"{name} is single, so there is one of it", "remove count, or single")
+    return process
 
 
 HEALTH_KEYS = (

@@ -250,7 +250,9 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
     if cut or (not facts.settled and not facts.state.finishing):
         return "an earlier run did not finish, or the service is stopped"
     if not facts.healthy:
-        return f"the release does not answer as it should: {facts.state.health.slot}; {facts.state.health.front}"
+        down = [f"{unit} {why}" for unit, why in facts.down.items()]
+        health = f"the release does not answer as it should: {facts.state.health.slot}; {facts.state.health.front}"
+        return "; ".join(down) if facts.state.health == ("ok", "ok") else health
     return "" if whole else "the release's files on the host differ from those of this clone, or the venv was changed"
 
 
@@ -311,5 +313,5 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
         "files": {"send": [] if delivery.staging.present else list(delivery.changed), "link": len(delivery.same)},
         "wheels": [] if delivery.staging.present else missing,
         "venv": {"name": delivery.staging.venv, "build": not delivery.venv_there, "python": delivery.staging.python},
-        "restart": [] if plan.unchanged else list(layout.processes(plan.service)),
+        "restart": [] if plan.unchanged else [*layout.unslotted(plan.service), *layout.timers(plan.service)],
     }

@@ -41,17 +41,17 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
-    if facts.current and not facts.healthy:
-        health = facts.state.health
+    health = facts.state.health
+    if facts.current and health != ("ok", "ok"):
         reason = health.slot if health.slot != "ok" else health.front
         text = f"release {facts.live} does not answer as it should: {reason or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
     if facts.state.main_unit == "active":
-        down = [(unit, state) for unit, state in facts.state.processes.items()
-                if state != "active" and unit in layout.processes(service)]  # fmt: skip
+        timers = {unit: f"is {state}" for unit, state in facts.state.processes.items()
+                  if state != "active" and unit in layout.timers(service)}  # fmt: skip
         findings += [
-            Finding(False, f"{unit} is {state}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
-            for unit, state in down
+            Finding(False, f"{unit} {why}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
+            for unit, why in {**facts.down, **timers}.items()
         ]
     return (*findings, *_jobs(member, facts), *_used(member, facts))
 

@@ -11,11 +11,25 @@ from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, Unreachable, UsageError
 from tasks.engine.host import history, layout, maintenance
 from tasks.engine.host.facts import Facts
-from templates.host.fact_schema import Job, Slot
+from templates.host.fact_schema import Job, Process, Slot
 
-HEADINGS = ("host", "state", "release", "age", "slot", "up", "workers", "jobs", "memory", "free", "cert", "last action")
+HEADINGS = (
+    "host",
+    "state",
+    "release",
+    "age",
+    "slot",
+    "up",
+    "workers",
+    "processes",
+    "jobs",
+    "memory",
+    "free",
+    "cert",
+    "last action",
+)
 # Columns that a narrow terminal drops, in this order.
-_DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "jobs", "last action", "age")
+_DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "jobs", "processes", "last action", "age")
 # Characters of the last action that stay before a column is dropped: its author may have a long name.
 _LAST_ACTION = 20
 _CERTIFICATE_DAYS = 21
@@ -55,10 +69,25 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "memory_counted": counted,
         "disk_free_bytes": survey.free_bytes,
         "certificate_days": _days_left(facts),
-        "processes": dict(facts.state.processes),
+        "processes": _processes(facts),
         "jobs": {unit: job_result(facts, unit) for unit in layout.jobs(service)},
         "last_action": last.as_dict() if last else None,
     }
+
+
+def _processes(facts: Facts) -> dict[str, dict[str, Any]]:
+    """Return the state of each unit beside `web` and each timer. fault: why it is not up, or not for long."""
+    down, uptime = facts.down, facts.survey.uptime
+    lines = {}
+    for unit, state in facts.state.processes.items():
+        process = facts.survey.processes.get(unit, Process())
+        lines[unit] = {
+            "state": state,
+            "restarts": process.restarts or 0,
+            "up_seconds": max(0, uptime - process.began) if process.began and state == "active" else None,
+            "fault": down.get(unit) or ("is failed" if state == "failed" else None),
+        }
+    return lines
 
 
 def job_result(facts: Facts, unit: str) -> dict[str, Any]:
@@ -172,12 +201,19 @@ def row(line: Mapping[str, Any]) -> tuple[str, ...]:
         line["slot"] or "-",
         _age(line["up_seconds"]),
         _workers(workers, line["workers_wanted"]),
+        _processes_up(line["processes"]),
         _jobs(line["jobs"]),
         f"{'' if line['memory_counted'] == 'systemd' else '~'}{memory // 1_000_000} MB" if memory is not None else "-",
         f"{line['disk_free_bytes'] / 1e9:.1f} GB",
         f"{days} d" if days is not None else "-",
         _last(line),
     )
+
+
+def _processes_up(processes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return `well/all` of the processes beside `web`."""
+    faults = [process["fault"] for unit, process in processes.items() if not unit.endswith(".timer")]
+    return f"{faults.count(None)}/{len(faults)}" if faults else "-"
 
 
 def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -201,8 +237,8 @@ def _person(who: Mapping[str, str]) -> str:
 def table(lines: Sequence[Mapping[str, Any]], width: int | None) -> list[tuple[str, ...]]:
     """Return headings and rows, with as many columns as fit the width, the last action cut to it; None: all."""
     rows = [HEADINGS, *(row(line) for line in lines)]
-    column = HEADINGS.index("jobs")
-    kept = [name for name in HEADINGS if name != "jobs" or any(cells[column] != "-" for cells in rows[1:])]
+    seldom = {name: HEADINGS.index(name) for name in ("processes", "jobs")}
+    kept = [name for name in HEADINGS if name not in seldom or any(cells[seldom[name]] != "-" for cells in rows[1:])]
     for name in ("", *_DROPPED):
         kept = [heading for heading in kept if heading != name]
         columns = [HEADINGS.index(heading) for heading in kept]
@@ -234,7 +270,8 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
             texts.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
         if line["disk_free_bytes"] < _FREE_BYTES:
             texts.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
-        texts += [f"{name}: {unit} is {state}" for unit, state in line["processes"].items() if state == "failed"]
+        processes = line["processes"].items()
+        texts += [f"{name}: {unit} {process['fault']}" for unit, process in processes if process["fault"]]
         for unit, why in failed_jobs(line["jobs"]).items():
             process = unit.removeprefix(f"{line['service']}-").removesuffix(".service")
             ago = _age(line["jobs"][unit]["ended_seconds"])

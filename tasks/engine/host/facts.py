@@ -17,11 +17,12 @@ from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive
 from tasks.engine.release.python_target import Target
-from templates.host.fact_schema import SLOTS, Machine, Python, Record, State, Survey, Told
+from templates.host.fact_schema import SLOTS, Machine, Process, Python, Record, State, Survey, Told
 
 _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about one; the rest is ignored."""
-_FIRST = "1"
+_STEADY_SECONDS = 60
+"""Seconds after which a process that systemd started again counts as up."""
 """The layout of a host whose record names none."""
 
 
@@ -122,8 +123,23 @@ class Facts(NamedTuple):
 
     @property
     def healthy(self) -> bool:
-        """True if the live slot and the front door both passed their checks."""
-        return self.state.health == ("ok", "ok")
+        """True if the live slot and the front door both passed their checks, and the processes beside `web` are up."""
+        return self.state.health == ("ok", "ok") and not self.down
+
+    @property
+    def down(self) -> Mapping[str, str]:
+        """The units beside `web` that are not up, each with why; a timer is no process."""
+        states = {unit: state for unit, state in self.state.processes.items() if not unit.endswith(".timer")}
+        faults = {unit: self._fault(unit, state) for unit, state in states.items()}
+        return {unit: why for unit, why in faults.items() if why}
+
+    def _fault(self, unit: str, state: str) -> str:
+        if state != "active":
+            return f"is {state or 'unknown'}"
+        process = self.survey.processes.get(unit, Process())
+        up = self.survey.uptime - (process.began or 0)
+        recent = process.restarts and up < _STEADY_SECONDS
+        return f"does not stay up: systemd started it again {process.restarts} times" if recent else ""
 
     @property
     def settled(self) -> bool:
@@ -185,7 +201,7 @@ def _told(text: str) -> Told:
 def _accept(told: Told) -> None:
     """Raise LoopError for an unknown layout, and for an account, slot or release with an impossible name."""
     state, record = told.state, told.record
-    if record.layout not in {"", _FIRST, str(layout.VERSION)}:
+    if record.layout not in {"", *map(str, range(1, layout.VERSION + 1))}:
         raise LoopError(
             f"a newer version of this tool has set the host up: its layout is {record.layout[:20]}, "
             f"and not {layout.VERSION}",

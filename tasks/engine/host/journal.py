@@ -258,8 +258,10 @@ def _units(service: Service, processes: tuple[str, ...]) -> list[str]:
         units += [f"{name}-listen.service", f"{name}-listen.socket"] if service.listen else []
     for process in layout.extras(service):
         if not processes or process.name in processes:
+            # Without a slot: a job, and lines of a process from before it ran in slots.
             units += [f"{name}-{process.name}.service"]
             units += [f"{name}-{process.name}.timer"] if process.schedule else []
+            units += layout.processes(service._replace(processes=(process,)))
     # For a process that only other hosts have: a name that matches nothing.
     return units or [f"{name}-{process}.service" for process in processes]
 

@@ -13,9 +13,6 @@ from tasks.engine import quote
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, log_text
 
-GRACE = 2
-"""Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
-
 
 def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
     """Return process name to text, with `hook` for before_activate, `env.NAME`, which runs its arguments, and
@@ -116,7 +113,7 @@ def _gunicorn(where: _Where, home: str) -> str:
     ]
     # gunicorn kills a worker that imports for longer than `timeout`. A sync worker reports nothing during a request.
     patience = max(30, service.health.timeout)
-    longer = max(patience, service.drain + GRACE)
+    longer = max(patience, service.drain + layout.GRACE)
     sync = web.worker_class == "sync" or (web.worker_class is None and web.threads == 1)
     seconds = str(longer if sync else patience)
     if web.worker_class is None and web.threads is None:
@@ -125,5 +122,5 @@ def _gunicorn(where: _Where, home: str) -> str:
             'sync = threads == 1 and globals().get("worker_class", "sync") == "sync"',
         ]
         seconds = f"{longer} if sync else {patience}"
-    lines += [f'timeout = globals().get("timeout", {seconds})', f"graceful_timeout = {service.drain + GRACE}"]
+    lines += [f'timeout = globals().get("timeout", {seconds})', f"graceful_timeout = {service.drain + layout.GRACE}"]
     return "\n".join(lines) + "\n"

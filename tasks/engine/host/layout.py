@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
+from tasks.engine.config import sections
 from tasks.engine.config.service import Process, Service
 
 SLOTS = ("blue", "green")
+GRACE = 2
+"""Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMCTLS = frozenset({SYSTEMCTL, "/bin/systemctl"})
 """The paths that distributions use: a sudo rule names no other program, whatever a host reports."""
-VERSION = 2
+VERSION = 3
 """The layout's version in a host's record; raised when setup has to move files that older versions look for."""
 
 
@@ -20,21 +24,35 @@ def root(service: Service) -> str:
 
 
 def parts(service: Service) -> tuple[str, ...]:
-    """Return the units started with the service beside its slots: workers, timers, and the socket of `listen:`."""
+    """Return the units started with the service beside its slots: processes, timers, and the socket of `listen:`."""
     listen = (f"{service.name}-listen.socket",) if service.listen else ()
-    return (*listen, *processes(service))
+    return (*listen, *processes(service), *timers(service))
 
 
-def processes(service: Service) -> tuple[str, ...]:
-    """Return the units that a commit restarts."""
-    return tuple(
-        f"{service.name}-{process.name}.{'timer' if process.schedule else 'service'}" for process in extras(service)
-    )
+def processes(service: Service, *slots: str) -> tuple[str, ...]:
+    """Return the units of the processes in these slots, by default in both."""
+    return tuple(f"{unit}@{slot}.service" for slot in slots or SLOTS for unit in unslotted(service))
+
+
+def numbered(service: Service, process: Process) -> tuple[str, ...]:
+    """Return the names of a process's units, without slot and type: one for each that `count` asks for."""
+    names = (sections.numbered(process.name, number) for number in range(1, process.copies + 1))
+    return tuple(f"{service.name}-{name}" for name in names)
+
+
+def unslotted(service: Service) -> tuple[str, ...]:
+    """Return the names of the processes' units without slot and type, as for people."""
+    return tuple(unit for process in beside(service) for unit in numbered(service, process))
 
 
 def extras(service: Service) -> tuple[Process, ...]:
-    """Return every process except `web`, which runs in the slots."""
+    """Return every process except `web`."""
     return tuple(process for process in service.processes if process.name != "web")
+
+
+def beside(service: Service) -> tuple[Process, ...]:
+    """Return every process that runs all the time in a slot, beside `web`."""
+    return tuple(process for process in extras(service) if not process.schedule)
 
 
 def slot_units(service: Service) -> tuple[str, ...]:
@@ -91,18 +109,41 @@ def units(service: Service) -> tuple[str, ...]:
 
 
 def companions(service: Service) -> tuple[str, ...]:
-    """Return the services of the same account beside the slots: workers, and the jobs of timers."""
-    return tuple(f"{service.name}-{process.name}.service" for process in extras(service))
+    """Return the services of the same account beside `web`: the processes, and the jobs of timers."""
+    return (*processes(service), *jobs(service))
 
 
 def timers(service: Service) -> tuple[str, ...]:
-    """Return the timers, which start the jobs."""
-    return tuple(unit for unit in processes(service) if unit.endswith(".timer"))
+    """Return the timers, which start the jobs; a commit restarts them."""
+    return tuple(f"{service.name}-{process.name}.timer" for process in extras(service) if process.schedule)
 
 
 def jobs(service: Service) -> tuple[str, ...]:
     """Return the units that timers start."""
     return tuple(unit.removesuffix("timer") + "service" for unit in timers(service))
+
+
+def stop_timeout(service: Service) -> int:
+    """Return the seconds that a stop of a slot may take; those of its processes may have their own."""
+    return service.drain + 5 * GRACE
+
+
+def longest_stop(service: Service) -> int:
+    """Return the most seconds that a stop of any process may take, beside `web`; 0 if there is none."""
+    return max((process.stop or stop_timeout(service) for process in beside(service)), default=0)
+
+
+def _process_commands(service: Service, slot: str) -> Iterator[tuple[str, ...]]:
+    """Yield the commands for the processes of a slot: those that may be two, and the single ones, each together.
+
+    A start or a stop with --no-block is not waited for: it may come after the stop of a task that takes long.
+    """
+    for single in (False, True):
+        group = [process for process in beside(service) if process.single == single]
+        units = processes(service._replace(processes=tuple(group)), slot)
+        if units:
+            yield from (("start", "--no-block", *units), ("stop", "--no-block", *units), ("stop", *units))
+            yield from (("kill", "-s", "KILL", *units), ("reset-failed", *units))
 
 
 def start_timeout(service: Service) -> int:
@@ -127,7 +168,8 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
     if service.listen:
         listen = f"{name}-listen.socket"
         rules += [("start", listen), ("stop", listen, f"{name}-listen.service")]
-    rules += [("restart", unit) for unit in processes(service)]
+    rules += [words for slot in SLOTS for words in _process_commands(service, slot)]
+    rules += [("restart", unit) for unit in timers(service)]
     if companions(service):
         rules += [("kill", "-s", "KILL", *companions(service)), ("stop", *companions(service), *timers(service))]
     return tuple(rules)

@@ -82,8 +82,8 @@ def status() -> Question:
 
 
 def health() -> Question:
-    """Ask whether the live release answers its health check."""
-    return Question(_wants("health"), history=0)
+    """Ask whether the live release answers its health check, and its processes stay up."""
+    return Question(_wants("health", "survey"), history=0)
 
 
 def state() -> Question:

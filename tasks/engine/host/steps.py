@@ -6,12 +6,13 @@ A step has no data of one run: nonce, run id, author and failpoint travel on sta
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from tasks.engine.config.service import Service
-from tasks.engine.host import host_program, launchers, layout, system_files
+from tasks.engine.host import host_program, layout, system_files
 from tasks.engine.host.questions import Question
 from tasks.engine.host.system_files import HostFile
 
@@ -87,7 +88,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "units": list(layout.enabled(service)),
         "run_socket": layout.run_socket(service),
         "drain": service.drain,
-        "grace": launchers.GRACE,
+        "grace": layout.GRACE,
         "layout": layout.VERSION,
         "origin": installation.origin,
         **installation.consent._asdict(),
@@ -159,7 +160,8 @@ def activate(service: Service, activation: Activation, *, stop_first: bool = Fal
 
     The guard gets the same step. stop_first: kill the live slot before the release starts.
     """
-    limit = layout.start_timeout(service) + service.health.timeout + 6 * service.drain + 300
+    limit = layout.start_timeout(service) + 2 * service.health.timeout + 6 * service.drain + 300
+    limit += 3 * layout.longest_stop(service)
     values: dict[str, object] = {
         "action": activation.action,
         "release": activation.release,
@@ -170,7 +172,6 @@ def activate(service: Service, activation: Activation, *, stop_first: bool = Fal
         "keep": service.keep,
         **_running(service),
         "companions": list(layout.companions(service)),
-        "timers": list(layout.timers(service)),
     }
     return _step("activate", service, values, seconds=limit)
 
@@ -180,7 +181,7 @@ def _running(service: Service) -> dict[str, object]:
     health = service.health
     return {
         "drain": service.drain,
-        "grace": launchers.GRACE,
+        "grace": layout.GRACE,
         "health": {
             "path": health.path,
             "status": health.status,
@@ -190,9 +191,25 @@ def _running(service: Service) -> dict[str, object]:
             "settle": health.settle,
         },
         "front": _front(service),
-        "processes": list(layout.processes(service)),
+        "processes": _processes(service),
+        "timers": list(layout.timers(service)),
         "enabled": list(layout.enabled(service)),
     }
+
+
+def _processes(service: Service) -> list[dict[str, object]]:
+    """Return each unit beside `web`, without its slot; a health check belongs to the first of several."""
+    return [
+        {
+            "unit": unit,
+            "name": process.name,
+            "single": process.single,
+            "stop": process.stop or layout.stop_timeout(service),
+            "health": shlex.split(process.health) if process.health and not number else [],
+        }
+        for process in layout.beside(service)
+        for number, unit in enumerate(layout.numbered(service, process))
+    ]
 
 
 def _front(service: Service) -> dict[str, object]:
@@ -206,7 +223,8 @@ def _front(service: Service) -> dict[str, object]:
 def hook(service: Service, release: str) -> HostStep:
     """Make the step that runs before_activate of a staged release, for half an hour at most."""
     values: dict[str, object] = {"release": release, **_running(service)}
-    return _step("hook", service, values, seconds=1900 + 4 * service.drain)._replace(followed=True)
+    seconds = 1900 + 4 * service.drain + layout.longest_stop(service)
+    return _step("hook", service, values, seconds=seconds)._replace(followed=True)
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> HostStep:
@@ -241,7 +259,8 @@ def command(service: Service, wanted: Command, terminal: Terminal | None) -> Hos
 def stop(service: Service, *, disable: bool) -> HostStep:
     """Make the step that stops slots, workers and timers; `disable` keeps a boot from starting them."""
     values: dict[str, object] = {"units": list(layout.stopped(service)), "disable": disable, **_running(service)}
-    return _step("stop", service, values, seconds=4 * service.drain + 180)
+    seconds = 4 * service.drain + 180 + layout.longest_stop(service)
+    return _step("stop", service, values, seconds=seconds)
 
 
 def start(service: Service) -> HostStep:
@@ -259,7 +278,8 @@ def maintenance(service: Service, turn: str) -> HostStep:
 def remove(service: Service, *, data: bool) -> HostStep:
     """Make root's step that removes the service from the host, with its data if `data`."""
     values: dict[str, object] = {"units": list(layout.stopped(service)), "data": data, "drain": service.drain}
-    return _step("remove", service, values, seconds=2 * service.drain + 300, root=True)
+    seconds = 2 * service.drain + 300 + layout.longest_stop(service)
+    return _step("remove", service, values, seconds=seconds, root=True)
 
 
 def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> HostStep:

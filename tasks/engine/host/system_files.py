@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tasks.engine import quote
 from tasks.engine.config.service import Process, Service
-from tasks.engine.host import launchers, layout, templates
+from tasks.engine.host import layout, templates
 
 
 class HostFile(NamedTuple):
@@ -62,8 +62,9 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         "account": quote.account(traits.account),
         "socket_group": _socket_group(service, traits),
         "start_timeout": str(layout.start_timeout(service)),
-        "stop_timeout": str(service.drain + 5 * launchers.GRACE),
+        "stop_timeout": str(layout.stop_timeout(service)),
         "parts": "".join(f" {unit}" for unit in layout.parts(service)),
+        "processes": "".join(f" {unit}" for unit in layout.processes(service, "%i")),
         "hardening": _hardening(set(service.needs)),
     }
     name = service.name
@@ -95,7 +96,11 @@ def _process_units(service: Service, process: Process, values: dict[str, str]) -
     unit = f"{service.name}-{process.name}"
     values = {**values, "process": process.name}
     if process.schedule is None:
-        return {f"{unit}.service": templates.fill("systemd/process.service", **values)}
+        values["stop_timeout"] = str(process.stop or layout.stop_timeout(service))
+        text = templates.fill("systemd/process.service", **values)
+        return {f"{numbered}@.service": text for numbered in layout.numbered(service, process)}
+    # By default systemd's own.
+    values["stop_timeout"] = str(process.stop or 90)
     values["schedule"] = quote.systemd(process.schedule)
     return {
         f"{unit}.service": templates.fill("systemd/job.service", **values),

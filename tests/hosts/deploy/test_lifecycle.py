@@ -34,8 +34,8 @@ def up(standing: Clone, shire: Hosts) -> Iterator[Clone]:
 
 def state(machine: Machine) -> str:
     """Return the state of all the service's units, in one word if they agree."""
-    units = "myapp.service myapp-worker.service myapp-nightly.timer"
     slot = machine.sh("basename $(readlink /opt/apps/myapp/current)").stdout.decode().strip()
+    units = f"myapp.service myapp-worker@{slot}.service myapp-nightly.timer"
     states = machine.sh(f"systemctl is-active {units} myapp@{slot}.service myapp@{slot}.socket").stdout.decode().split()
     return states[0] if len(set(states)) == 1 else " ".join(states)
 

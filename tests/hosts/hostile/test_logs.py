@@ -55,9 +55,8 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
         "service/service.yaml", "web: {workers: 4", 'worker: {command: "python shout.py"}\n  web: {workers: 1'
     )
     made.clone.done("deploy")
-    made.sh(
-        0, "timeout 60 sh -c 'until journalctl -u myapp-worker -g \"the last line\" -q | grep -q .; do sleep 0.2; done'"
-    )
+    said = 'journalctl -u myapp-worker@blue -g "the last line" -q | grep -q .'
+    made.sh(0, f"timeout 60 sh -c 'until {said}; do sleep 0.2; done'")
     return made
 
 

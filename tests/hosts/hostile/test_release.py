@@ -32,21 +32,25 @@ def when_ready(server):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=put_off, daemon=True).start()
 """
-# Kills every process of its account in another session: the other slot, the workers of another release.
+# Once told its own worker, kills every other process of its account in another session.
 MURDEROUS = """
 import os, signal, threading, time
 
 
 def when_ready(server):
     def hunt():
+        while not os.path.exists("/var/lib/myapp/spared"):
+            time.sleep(0.05)
         while True:
             me = os.getpid()
+            with open("/var/lib/myapp/spared") as file:
+                spared = file.read().split()
             for pid in range(max(2, me - 3000), me + 3000):
                 try:
                     os.kill(pid, 0)
-                    if os.getsid(pid) != os.getsid(0):
+                    if os.getsid(pid) != os.getsid(0) and str(pid) not in spared:
                         os.kill(pid, signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
+                except OSError:
                     pass
             time.sleep(0.05)
 
@@ -79,8 +83,12 @@ def site(served: Site) -> Iterator[Site]:
 def deploy_hostile(site: Site, text: str) -> tuple[str, str]:
     """Deploy a good release, then one with this code; return both."""
     good = site.deploy()
+    site.sh("rm -f /var/lib/myapp/spared")
     with site.changed(CONF, site.read(CONF) + text):
-        return good, site.deploy()
+        bad = site.deploy()
+    spared = "systemctl show -p MainPID --value 'myapp-worker@*' >/var/lib/myapp/.spared"
+    site.sh(f"{spared}; mv /var/lib/myapp/.spared /var/lib/myapp/spared")
+    return good, bad
 
 
 def count_killed(site: Site) -> int:
@@ -121,7 +129,7 @@ def test_the_end_of_a_slot_has_a_bound(site: Site, verb: str) -> None:
 @pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
 def test_a_release_that_kills_its_successor_is_stopped_first_by_the_operators_word(site: Site) -> None:
     good, bad = deploy_hostile(site, MURDEROUS)
-    worker = site.show("myapp-worker.service", "MainPID")
+    worker = site.show(f"myapp-worker@{site.slot}.service", "MainPID")
     refused = site.fab("rollback")
     assert refused.status == 1
     assert f"fab rollback --to {good} -H shire01 --stop-first" in refused.out
@@ -131,8 +139,8 @@ def test_a_release_that_kills_its_successor_is_stopped_first_by_the_operators_wo
     assert "no request was answered for" in ended.out
     site.settled()
     assert site.answering == good
-    assert site.show("myapp-worker.service", "MainPID") not in {"0", worker}
-    assert site.sh("systemctl is-active myapp-worker.service") == "active"
+    assert site.show(f"myapp-worker@{site.slot}.service", "MainPID") not in {"0", worker}
+    assert site.sh(f"systemctl is-active myapp-worker@{site.slot}.service") == "active"
 
 
 @pytest.mark.promise(STUCK, "a release that kills its successor", part=1)
@@ -165,7 +173,7 @@ def test_what_was_stopped_first_serves_again_if_its_successor_fails(served: Site
     assert ended.status in {1, 3}, ended.both
     served.settled()
     assert served.answering == old
-    assert served.sh("systemctl is-active myapp-worker.service") == "active"
+    assert served.sh(f"systemctl is-active myapp-worker@{served.slot}.service") == "active"
 
 
 def test_no_probation_follows_where_nothing_is_up_to_go_back_to(served: Site) -> None:

@@ -16,7 +16,7 @@ from tests.support.clone import Clone
 from tests.support.hosts import Hosts, MakeHosts
 from tests.support.logs_fleet import Reader, act, acted, deployed, resident
 
-_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3})  (\S+) +myapp-actor: (.*)")
+_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3})  (\S+) +myapp-actor@blue: (.*)")
 
 
 @pytest.fixture(scope="module")

@@ -33,9 +33,9 @@ def test_lines_of_all_hosts_come_by_time_each_with_its_host_and_in_words(fleet: 
         acted(machine, f"say({line!r})", f"merge-end-{number}")
     lines = clone.done("logs", "--grep", "^.*GET /. 200", "-n", "5").out.splitlines()
     assert [line.split("  ", 1)[1] for line in lines] == [
-        "shire01  myapp-actor: INFO GET /0 200  ms=3",
-        "shire02  myapp-actor: INFO GET /1 200  ms=3",
-        "shire01  myapp-actor: INFO GET /2 200  ms=3",
+        "shire01  myapp-actor@blue: INFO GET /0 200  ms=3",
+        "shire02  myapp-actor@blue: INFO GET /1 200  ms=3",
+        "shire01  myapp-actor@blue: INFO GET /2 200  ms=3",
     ]
 
 
@@ -67,7 +67,7 @@ def test_a_level_is_that_of_a_structured_line_or_else_of_the_journal(fleet: Flee
     assert len(shown("info")) == 7
     assert len(shown("debug")) == 9
     words = clone.done("logs", "-H", "shire01", "-n", "1", "--level", "error").out
-    assert "myapp-actor: ERROR weigh journal 3" in words
+    assert "myapp-actor@blue: ERROR weigh journal 3" in words
 
 
 def test_since_and_until_are_utc_whatever_the_host_thinks_of_time(fleet: Fleet) -> None:
@@ -92,8 +92,8 @@ def test_a_process_is_chosen_by_its_name_and_the_gateway_by_nginx(fleet: Fleet) 
         return {line["source"] for line in found} - {"systemd"}
 
     assert "nginx" not in sources()
-    assert sources("--process", "actor") == {"myapp-actor"}
-    assert "myapp-actor" not in sources("--process", "web")
+    assert sources("--process", "actor") == {"myapp-actor@blue"}
+    assert "myapp-actor@blue" not in sources("--process", "web")
     assert "nginx" in sources("--process", "web", "--nginx")
     lines = clone.done("logs", "-H", "shire01", "--nginx", "--grep", "GET /healthz 200").out
     assert re.search(r"nginx: INFO GET /healthz 200  request_id=\w+ seconds=", lines)
@@ -114,7 +114,7 @@ def test_hostile_bytes_are_shown_and_never_obeyed(fleet: Fleet) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", ended.out)
     assert r"\x1b[2J\x1b]0;title\x07 \x0d over \u202e bidi" in ended.out
     assert r"INFO evil \x1b[31m \ud800  k\x0de=" in ended.out
-    assert all(re.match(r"\d{4}-\S+ \S+  shire01  myapp-actor: ", line) for line in ended.out.splitlines())
+    assert all(re.match(r"\d{4}-\S+ \S+  shire01  myapp-actor@blue: ", line) for line in ended.out.splitlines())
 
 
 def test_ten_megabytes_without_an_end_of_line_cost_no_memory(fleet: Fleet) -> None:

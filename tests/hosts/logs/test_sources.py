@@ -87,11 +87,11 @@ def test_what_the_service_forges_is_shown_as_the_services_own(fleet: Fleet) -> N
     acted(hosts[0], f"WORD = 'own'\n{FORGE}", "own-end")
     found = lines(clone, "--grep", "^forged own")
     assert len(found) == FORGED
-    assert {line["source"] for line in found} == {"myapp-actor"}
+    assert {line["source"] for line in found} == {"myapp-actor@blue"}
     assert {"systemd", "myapp_nginx", "kernel", "myapp-probation"} < {line["identifier"] for line in found}
     told = clone.done("logs", "--since", "today", "--grep", "^forged own").out.splitlines()
     assert len(told) == FORGED
-    assert all(re.match(r"\S+ \S+  shire01  myapp-actor: (ERROR )?forged own", line) for line in told)
+    assert all(re.match(r"\S+ \S+  shire01  myapp-actor@blue: (ERROR )?forged own", line) for line in told)
 
 
 @pytest.mark.parametrize("words", [("--process", "web"), ("--process", "web", "--nginx")])
@@ -130,7 +130,7 @@ def test_what_is_followed_is_told_apart_likewise(fleet: Fleet) -> None:
         reader.until(reader.saw("live-end"))
     told = [line for line in reader.out if "forged live" in line]
     assert len(told) == FORGED
-    assert all("  shire01  myapp-actor: " in line for line in told)
+    assert all("  shire01  myapp-actor@blue: " in line for line in told)
 
 
 def test_systemd_the_gateway_and_each_unit_are_named(fleet: Fleet) -> None:
@@ -139,7 +139,7 @@ def test_systemd_the_gateway_and_each_unit_are_named(fleet: Fleet) -> None:
     hosts[0].sh("journalctl --sync")
     found = lines(clone, "--nginx")
     by = {source: [line for line in found if line["source"] == source] for source in {line["source"] for line in found}}
-    assert set(by) >= {"systemd", "nginx", "myapp", "myapp-actor"}
+    assert set(by) >= {"systemd", "nginx", "myapp", "myapp-actor@blue"}
     assert any(source in by for source in ("myapp@blue", "myapp@green"))
     assert any(line["text"].startswith("Started ") for line in by["systemd"])
     assert any("GET /healthz" in line["text"] for line in by["nginx"])

@@ -41,19 +41,19 @@ def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(si
     assert check(site, new) == new
 
 
-def test_further_processes_are_restarted_by_the_commit_and_not_before(site: ProbationSite) -> None:
+def test_further_processes_are_those_of_the_release_on_probation(site: ProbationSite) -> None:
     yaml = site.read(YAML)
     site.clone.write(YAML, yaml.replace("threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}"))
     old = site.deploy_committed(15)
-    before = site.show("myapp-clock.service", "MainPID")
+    former, clock = site.slot, f"myapp-clock@{site.other}.service"
     new = site.edit()
     site.done("deploy")
     assert site.on_probation
-    assert site.show("myapp-clock.service", "MainPID") == before
-    assert site.sh(f"readlink /proc/{before}/cwd").split("/")[5] == old
+    before = site.show(clock, "MainPID")
+    assert site.sh(f"readlink /proc/{before}/cwd").split("/")[5] == new != old
     site.wait_until_decided()
-    after = site.show("myapp-clock.service", "MainPID")
-    assert site.sh(f"readlink /proc/{after}/cwd").split("/")[5] == new
+    assert site.show(clock, "MainPID") == before
+    assert site.show(f"myapp-clock@{former}.service", "ActiveState") == "inactive"
     assert check(site, new) == new
 
 

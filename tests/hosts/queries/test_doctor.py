@@ -60,6 +60,6 @@ def test_each_fault_is_named_with_what_mends_it(clone: Clone, one_host: Hosts) -
 
 def test_a_worker_that_does_not_run_is_noted(clone: Clone, one_host: Hosts) -> None:
     deployed(clone, one_host, processes={"worker": {"command": "sleep infinity"}})
-    one_host[0].sh("systemctl stop myapp-worker")
+    one_host[0].sh("systemctl stop 'myapp-worker@*'")
     ended = clone.done("doctor", "-H", "shire01")
-    assert "myapp-worker.service is inactive" in ended.out
+    assert "myapp-worker@blue.service is inactive" in ended.out

@@ -44,7 +44,7 @@ ln -sfn ../../releases/former slots/$idle/release; : >slots/$idle/is-$idle; : >/
 sudo -n /usr/bin/systemctl start myapp@$idle.service
 sudo -n /usr/bin/systemctl start myapp-hook@$idle.service >/dev/null 2>&1 &
 ln -sfn slots/$idle current
-sudo -n /usr/bin/systemctl restart myapp-worker.service
+sudo -n /usr/bin/systemctl start --no-block myapp-worker@$idle.service
 """
 
 
@@ -166,7 +166,7 @@ def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(flee
         assert int(fleet.sh(0, of_former)) == 0
         assert fleet.sh(0, f"readlink {ROOT}/current; ls /run/myapp/try").split() == [f"slots/{live}"]
         assert (fleet.answering, fleet.sh(0, f"systemctl show -p MainPID myapp@{live}")) == (serves, main)
-        assert fleet.sh(0, "systemctl is-active myapp-worker").strip() == "active"
+        assert fleet.sh(0, f"systemctl is-active myapp-worker@{live}").strip() == "active"
         fleet.edit()
         fleet.clone.done("deploy")
 

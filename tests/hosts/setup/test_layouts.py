@@ -23,16 +23,18 @@ from tests.traffic import load as loads
 
 FORMER = "4efa8bf"
 """The last commit of the first layout."""
+SECOND = "0d7d8a4"
+"""The last commit of the second one, in which processes had no slots."""
 LOCAL = "127.0.0.1:8080"
 NEEDED = "an older version of this tool set the host up"
 
 
-def former_clone(folder: Path, hosts: Hosts) -> Clone:
+def former_clone(folder: Path, hosts: Hosts, commit: str = FORMER) -> Clone:
     """Return a clone of the project as it was; skip without the project's history."""
     parts = ("fabfile.py", "fabric.yaml", "hosts.yaml", "tasks", "templates", "service")
-    packed = subprocess.run(["git", "-C", PROJECT, "archive", FORMER, *parts], capture_output=True, check=False)
+    packed = subprocess.run(["git", "-C", PROJECT, "archive", commit, *parts], capture_output=True, check=False)
     if packed.returncode:
-        pytest.skip(f"the history of the project is not here, so there is no {FORMER}")
+        pytest.skip(f"the history of the project is not here, so there is no {commit}")
     root = folder / "clone"
     root.mkdir(parents=True)
     (folder / "home").mkdir()
@@ -100,7 +102,7 @@ def test_a_host_that_serves_is_moved_and_no_request_is_lost(hosts: MakeHosts, tm
     assert site.answering == released
     ended = former.fab("deploy", "-H", "shire01")
     assert (ended.status, ended.out.count("FAILED")) == (1, 1)
-    assert "of layout 2, which needs a newer version of this tool" in ended.out
+    assert "of layout 3, which needs a newer version of this tool" in ended.out
     left = (
         f"find {ROOT} -maxdepth 1 -name '.*' -type f; ls {ROOT}/slots/*/http.sock /run/myapp/ctl/door 2>/dev/null || :"
     )
@@ -164,11 +166,38 @@ def test_a_setup_of_the_former_layout_waits_for_its_lock(hosts: MakeHosts, tmp_p
     site.settled()
 
 
+@pytest.mark.promise(MOVED, "processes of a host of the second layout")
+def test_a_process_without_a_slot_goes_on_in_the_live_slot(hosts: MakeHosts, tmp_path: Path) -> None:
+    made = hosts()
+    processes = {"worker": {"command": "sleep infinity"}, "nightly": {"command": "true", "schedule": "yearly"}}
+    former = deployed(former_clone(tmp_path / "former", made, SECOND), made, processes=processes)
+    clone = put(make(tmp_path / "now", made.inventory), processes=processes)
+    site = Site(clone, made[0])
+    released = former.release()
+    assert site.sh("systemctl is-active myapp-worker") == "active"
+    assert NEEDED in clone.fab("restart", "-H", "shire01").out
+    clone.done("setup", "-H", "shire01")
+    worker = f"myapp-worker@{site.slot}.service"
+    assert site.sh(f"systemctl is-active {worker} myapp-nightly.timer").split() == ["active", "active"]
+    assert site.sh(f"readlink /proc/{site.show(worker, 'MainPID')}/cwd").split("/")[5] == released
+    assert site.sh("systemctl is-active myapp-worker || :") == "inactive"
+    assert site.answering == released
+    site.settled()
+    assert "a newer version of this tool has set the host up" in former.fab("deploy", "-H", "shire01").out
+    site.deploy()
+    site.done("rollback", "--to", released)
+    assert site.sh("pgrep -u myapp -x sleep | wc -l") == "1"
+    site.machine.reboot()
+    site.settled()
+    assert site.sh(f"systemctl is-active {worker} || systemctl is-active myapp-worker@{site.slot}") != ""
+    assert "no drift" in clone.done("drift", "-H", "shire01", "--as", "root").out
+
+
 def test_a_layout_that_is_not_known_yet_is_told(hosts: MakeHosts, tmp_path: Path) -> None:
     made = hosts()
     clone = deployed(make(tmp_path / "now"), made)
-    made[0].sh("sed -i 's/^layout 2/layout 3/' /etc/myapp/setup")
+    made[0].sh("sed -i 's/^layout 3/layout 4/' /etc/myapp/setup")
     for verb in ("deploy", "restart", "stop", "setup"):
         ended = clone.fab(verb, "-H", "shire01")
         assert ended.status == 1
-        assert "a newer version of this tool has set the host up: its layout is 3, and not 2" in ended.out
+        assert "a newer version of this tool has set the host up: its layout is 4, and not 3" in ended.out

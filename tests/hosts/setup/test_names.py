@@ -84,12 +84,12 @@ def test_a_process_whose_unit_is_there_already_is_refused_whatever_the_operator_
     host: Hosts, tmp_path: Path
 ) -> None:
     clone = deployed(make(tmp_path, host.inventory), host, name="mill", nginx=None, listen="127.0.0.1:8083")
-    sh(host, "printf '[Service]\\nExecStart=/bin/true\\n' >/etc/systemd/system/mill-theirs.service")
+    sh(host, "printf '[Service]\\nExecStart=/bin/true\\n' >/etc/systemd/system/mill-theirs@.service")
     put(clone, name="mill", nginx=None, listen="127.0.0.1:8083", processes={"theirs": {"command": "sleep infinity"}})
     ended = clone.fab("setup", "-H", "shire01", "--overwrite")
     assert ended.status == 1
-    assert "setup did not make it: /etc/systemd/system/mill-theirs.service" in ended.out
-    assert "/bin/true" in sh(host, "cat /etc/systemd/system/mill-theirs.service")
+    assert "setup did not make it: /etc/systemd/system/mill-theirs@.service" in ended.out
+    assert "/bin/true" in sh(host, "cat /etc/systemd/system/mill-theirs@.service")
 
 
 @pytest.mark.promise(NEIGHBOURS, "remove takes what the record names")

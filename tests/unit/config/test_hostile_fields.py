@@ -90,6 +90,9 @@ def test_a_field_is_written_where_it_is_read(label: str) -> None:
 
 
 def _number(text: str) -> float | None:
+    """Return the number, or the truth value, that YAML reads as such; None for any other text."""
+    if text in {"true", "false"}:
+        return text == "true"
     return float(text) if re.fullmatch(r"[0-9]+([.][0-9]+)?", text) else None
 
 

@@ -45,6 +45,8 @@ def default(key: Key) -> str:
     if isinstance(key.default, Required):
         return "**needed**"
     plain = key.default.mode if key.name == "tls" else key.default  # type: ignore[attr-defined]
+    if isinstance(plain, bool):
+        return f"`{plain}`".lower()
     if isinstance(plain, (int, float)):
         return f"`{plain:g}`"
     return f"`{plain}`" if isinstance(plain, str) else ""

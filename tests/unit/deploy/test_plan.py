@@ -154,7 +154,7 @@ def test_a_release_that_is_there_is_not_sent_again() -> None:
     assert found.delivery.staging.present
     shown = plan.as_dict(found)
     assert (shown["files"]["send"], shown["wheels"], shown["from"], shown["to"]) == ([], [], OLD, NEW)
-    assert shown["restart"] == ["myapp-worker.service", "myapp-nightly.timer"]
+    assert shown["restart"] == ["myapp-worker", "myapp-nightly.timer"]
 
 
 def test_what_was_edited_is_sent_whole() -> None:

@@ -56,6 +56,7 @@ def test_a_host_at_a_glance() -> None:
         "slot": "blue",
         "up": "2 h",
         "workers": "4/4",
+        "processes": "-",
         "jobs": "-",
         "memory": "84 MB",
         "free": "5.0 GB",
@@ -99,7 +100,8 @@ def test_a_job_is_shown_by_how_it_ended(
     found = status.describe("shire01", described, host)
     status.mark_differing([found])
     assert found["jobs"][unit]["result"] == result
-    assert status.table([found], None)[1][status.HEADINGS.index("jobs")] == cell
+    headings, row = status.table([found], None)
+    assert row[headings.index("jobs")] == cell
     notes = [note for note in status.notes([found]) if unit in note]
     assert bool(notes) == bool(why)
     assert not why or f"({why}): fab logs -H shire01 --process nightly" in notes[0]
@@ -185,7 +187,7 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
     shown = [len(status.table(lines, width)[0]) for width in range(20, 160)]
     assert shown == sorted(shown)
     # No host has a job, so there is no column for jobs.
-    assert status.table(lines, None)[0] == tuple(name for name in status.HEADINGS if name != "jobs")
+    assert status.table(lines, None)[0] == tuple(name for name in status.HEADINGS if name not in {"jobs", "processes"})
     assert "last action" in status.table(lines, 80)[0]
 
 

@@ -23,6 +23,7 @@ from templates.host.fact_schema import (
     Isolation,
     Job,
     Machine,
+    Process,
     Python,
     Record,
     Slot,
@@ -184,8 +185,8 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
         True,
         State("blue", "green", {"green": Slot("active", OLD, 1, 2, 3, 4, 5, 6)}, ("green",), "active", "active",
               {"w": "failed"}, 9, True, "{}", True, True, "{}", True, Health("ok", "no"), ("v",), ("w",)),
-        Survey(1, "Debian", 252, True, 3, 4, "Jan", {"j": Job("a", "b", 1, 2)}, {OLD: Used(3, (4, 5))}, True,
-               Isolation(True, False)),
+        Survey(1, "Debian", 252, True, 3, 4, "Jan", {"j": Job("a", "b", 1, 2)}, {"p": Process(1, 2)},
+               {OLD: Used(3, (4, 5))}, True, Isolation(True, False)),
         (python(),),
     )  # fmt: skip
     transcript = Transcript()
@@ -216,15 +217,15 @@ def test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere(path: str, lie
 
 @pytest.mark.parametrize(
     ("record", "account", "outdated"),
-    [(Record(), None, False), (Record("1", "deploy"), "deploy", True), (Record("2", "deploy"), "deploy", False)],
-    ids=["none", "of the first layout", "of this one"],
+    [(Record(), None, False), (Record("2", "deploy"), "deploy", True), (Record("3", "deploy"), "deploy", False)],
+    ids=["none", "of a former layout", "of this one"],
 )
 def test_a_record_says_who_deploys_and_what_lies_where(record: Record, account: str | None, outdated: bool) -> None:
     found = facts.parse(told(record=plain(record)))
     assert (found.account, found.outdated) == (account, outdated)
 
 
-@pytest.mark.parametrize("layout", ["3", "x", "0"])
+@pytest.mark.parametrize("layout", ["4", "x", "0"])
 def test_a_layout_that_is_not_known_stops_everything(layout: str) -> None:
     with pytest.raises(LoopError, match="a newer version of this tool has set the host up") as raised:
         facts.parse(told(record__layout=layout, record__account="deploy"))

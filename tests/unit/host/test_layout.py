@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from tasks.engine.config.service import Process
 from tasks.engine.host import layout
 from tests.support.small_service import SERVICE
 
 
 def test_units_are_named_by_service_slot_and_process() -> None:
     assert layout.root(SERVICE) == "/opt/apps/myapp"
-    assert layout.processes(SERVICE) == ("myapp-worker.service", "myapp-nightly.timer")
-    assert layout.parts(SERVICE) == ("myapp-listen.socket", "myapp-worker.service", "myapp-nightly.timer")
+    both = ("myapp-worker@blue.service", "myapp-worker@green.service")
+    assert (layout.processes(SERVICE), layout.timers(SERVICE)) == (both, ("myapp-nightly.timer",))
+    assert layout.parts(SERVICE) == ("myapp-listen.socket", *both, "myapp-nightly.timer")
+    assert layout.jobs(SERVICE) == ("myapp-nightly.service",)
     assert layout.enabled(SERVICE) == (
         "myapp.service",
         "myapp@blue.socket",
@@ -28,7 +31,8 @@ def test_a_slot_is_stopped_with_its_socket_in_one_command() -> None:
 
 
 def test_everything_that_runs_is_stopped_by_a_stop() -> None:
-    started = {unit for words in layout.commands(SERVICE) if words[0] in {"start", "restart"} for unit in words[1:]}
+    commands = [words for words in layout.commands(SERVICE) if words[0] in {"start", "restart"}]
+    started = {unit for words in commands for unit in words[1:]} - {"--no-block"}
     # Units started for a moment end by themselves.
     lasting = started - {unit for unit in started if "-hook@" in unit} - set(layout.switchers(SERVICE))
     assert lasting <= set(layout.stopped(SERVICE))
@@ -44,5 +48,18 @@ def test_no_command_needs_more_than_a_verb_and_units_of_this_service() -> None:
     for verb, *units in layout.commands(SERVICE):
         assert verb in {"start", "stop", "restart", "reset-failed", "enable", "disable", "kill"}
         units = units[2:] if units[:2] == ["-s", "KILL"] else units
+        units = units[1:] if units[:1] == ["--no-block"] else units
         assert all(unit.startswith(("myapp.", "myapp@", "myapp-")) for unit in units)
         assert units
+
+
+def test_each_of_several_processes_is_a_unit_and_single_ones_have_commands_of_their_own() -> None:
+    worker, beat = Process("worker", "x", copies=3), Process("beat", "x", single=True, stop=600)
+    service = SERVICE._replace(processes=(SERVICE.processes[0], worker, beat))
+    units = [f"myapp-{name}@blue.service" for name in ("worker", "worker-2", "worker-3")]
+    commands = layout.commands(service)
+    assert ("start", "--no-block", *units) in commands
+    assert ("stop", "--no-block", *units) in commands
+    assert ("start", "--no-block", "myapp-beat@blue.service") in commands
+    assert ("stop", "myapp-beat@green.service") in commands
+    assert (layout.longest_stop(service), layout.stop_timeout(service)) == (600, 40)

@@ -69,7 +69,7 @@ def test_only_the_sudo_rules_are_hidden_from_other_accounts() -> None:
         (
             change(processes=(Process("web", workers=1, threads=1),)),
             {"/etc/systemd/system/myapp@.service"},
-            {"/etc/systemd/system/myapp-worker.service", "/etc/systemd/system/myapp-nightly.timer"},
+            {"/etc/systemd/system/myapp-worker@.service", "/etc/systemd/system/myapp-nightly.timer"},
         ),
     ],
 )
@@ -95,7 +95,7 @@ def test_each_part_of_a_service_brings_its_own_files(service: Service, there: se
     ],
 )
 def test_a_need_opens_one_part_of_the_sandbox(need: str, key: str, closed: list[str], opened: list[str] | None) -> None:
-    for name in ("myapp@.service", "myapp-worker.service", "myapp-nightly.service"):
+    for name in ("myapp@.service", "myapp-worker@.service", "myapp-nightly.service"):
         path = f"/etc/systemd/system/{name}"
         before, after = unit(texts()[path]), unit(texts(change(needs=(need,)))[path])
         assert (before.get(key), after.get(key)) == (closed, opened)

@@ -49,9 +49,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def service(here: Path, *processes: str) -> Service:
+def service(here: Path, *timers: str) -> Service:
     return Service(
-        "myapp", str(here / "apps"), 3, 2, HEALTH, Front("listen", "localhost", "127.0.0.1:1"), processes, ()
+        "myapp", str(here / "apps"), 3, 2, HEALTH, Front("listen", "localhost", "127.0.0.1:1"), (), timers, ()
     )
 
 
@@ -245,7 +245,7 @@ def test_a_systemd_that_does_not_answer_tells_nothing(
     here: Path, surveyed: bool, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(1, answer))
-    shown = ask_units(service(here, "myapp-nightly.timer"), surveyed=surveyed)
+    shown = ask_units(service(here, "myapp-nightly.timer"), Links(service(here)), surveyed=surveyed)
     found = Look(service(here), Links(service(here)), shown).facts()
     assert (found.main_unit in {"", "B", "A=B", "C"}, found.slots["blue"].state in {"", "nonsense"}) == (True, True)
     assert survey.slot(shown.get("myapp@blue.service", {}), Slot()).memory is None
@@ -259,7 +259,8 @@ def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, mon
 
     monkeypatch.setattr(programs, "ask", ask)
     for surveyed in (True, False):
-        found = Look(service(here), Links(service(here)), ask_units(service(here), surveyed=surveyed))
+        links = Links(service(here))
+        found = Look(service(here), links, ask_units(service(here), links, surveyed=surveyed))
         assert (found.state("myapp@blue.service"), found.facts().main_unit) == ("active", "active")
     assert units.states("myapp@blue.service") == ["active"]
     assert units.show("myapp@blue.service", "ActiveState") == {"ActiveState": "active"}

@@ -15,7 +15,7 @@ __all__ = ["host", "simulated_host"]
 
 DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 RETIRED = "systemctl show myapp@blue.service --no-pager -p ActiveState -p NRestarts"
-AFTERWARDS = ("systemctl show myapp-worker.service --no-pager -p NRestarts -p ActiveState",)
+SHOWS = "systemctl show --no-pager -p ActiveState -p SubState -p Job -p NRestarts -p Result -p ExecMainStatus"
 
 
 def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(host: SimulatedHost) -> None:
@@ -27,17 +27,20 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(h
     assert beside in host.calls
     assert [call for call in host.calls if call != beside] == [
         "systemctl is-active myapp@green.service myapp-probation@blue.service myapp-probation@green.service"
-        " myapp@blue.service myapp.service myapp-hook@blue.service myapp-hook@green.service",
+        " myapp@blue.service myapp.service myapp-hook@blue.service myapp-hook@green.service"
+        " myapp-worker@green.service",
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
         "systemctl start myapp@green.service",
+        "systemctl start --no-block myapp-worker@green.service",
         *(looks, asks, looks, asks, looks),
+        f"{SHOWS} myapp-worker@green.service",
         "curl http://myapp.example/ and https://myapp.example/readyz as green and https://stranger.invalid/readyz",
         "systemctl start myapp-live@green.service",
         "curl https://myapp.example/readyz",
+        "systemctl stop --no-block myapp-worker@blue.service",
+        "systemctl start --no-block myapp-worker@green.service",
         "link apps/current -> slots/green",
         *("sync apps", "sync apps/slots/green"),
-        "systemctl restart myapp-worker.service",
-        *AFTERWARDS,
         # From here on the calls are the guard's.
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",

@@ -70,7 +70,7 @@ def test_what_a_former_account_has_left_goes_on_serving_and_is_no_target(
 
 def test_a_launcher_that_was_edited_is_never_run(host: SimulatedHost) -> None:
     home = host.root / "releases" / NEW
-    (home / "run").mkdir()
+    (home / "run").mkdir(exist_ok=True)
     (home / "run/web").write_text("exec true")
     (home / "LAUNCHERS").write_text(f"{hashlib.sha256(b'exec true').hexdigest()}  run/web\n")
     assert host.execute(DEPLOY) == host.execute(steps.activate(SERVICE, Activation("rollback", OLD, NEW))) == 0

@@ -91,8 +91,8 @@ def test_an_end_that_is_put_off_for_ever_is_made(host: SimulatedHost) -> None:
 FIRST = [
     "systemctl kill -s KILL myapp@blue.service",
     "systemctl stop myapp@blue.service myapp@blue.socket",
-    "systemctl kill -s KILL myapp-worker.service",
-    "systemctl stop myapp-worker.service",
+    "systemctl kill -s KILL myapp-worker@blue.service myapp-worker@green.service",
+    "systemctl stop myapp-worker@blue.service myapp-worker@green.service",
 ]
 
 
@@ -111,7 +111,7 @@ def test_what_was_ended_first_is_started_again_where_its_successor_fails(host: S
     assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD), stop_first=True)) == 1
     assert host.transcript.last("killed") is None
     assert host.calls.index("systemctl start myapp@blue.service") > host.calls.index(START)
-    assert "systemctl restart myapp-worker.service" in host.calls
+    assert host.workers() == {"blue"}
     assert (host.serves(), host.running()) == (OLD, {"blue"})
 
 
@@ -129,7 +129,7 @@ def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_th
 
 def test_rules_of_an_older_version_stop_nothing(host: SimulatedHost) -> None:
     rules = (host.folder / "rules").read_text()
-    (host.folder / "rules").write_text(rules.replace("systemctl stop myapp-worker.service\n", ""))
+    (host.folder / "rules").write_text(rules.replace(f"{FIRST[-1]}\n", ""))
     assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD), stop_first=True)) == 1
     assert "fab setup writes the rules" in (host.transcript.last("failed") or "")
     assert not {*FIRST} & {*host.calls}

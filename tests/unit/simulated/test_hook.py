@@ -20,7 +20,7 @@ STEPS = ("hook.recover", "hook.returned", "hook.idle", "hook.start", "hook.ended
 def host(tmp_path: Path) -> SimulatedHost:
     """A host that serves; the next release has a hook."""
     made = serving(SimulatedHost(tmp_path))
-    (made.root / f"releases/{NEW}/run").mkdir()
+    (made.root / f"releases/{NEW}/run").mkdir(exist_ok=True)
     (made.root / f"releases/{NEW}/run/hook").touch()
     return made
 

@@ -30,7 +30,7 @@ def lead_away(host: SimulatedHost, place: str) -> Path:
 def test_a_release_that_is_led_away_is_not_the_one_that_is_wanted(host: SimulatedHost, place: str) -> None:
     """Once: a deploy said that nothing had changed."""
     home = host.root / "releases" / OLD
-    (home / "run").mkdir()
+    (home / "run").mkdir(exist_ok=True)
     (home / "run/web").write_text("exec true")
     (home / "LAUNCHERS").write_text(f"{hashlib.sha256(b'exec true').hexdigest()}  run/web\n")
     question = Question(frozenset(WANTS) - {"rights", "journal", "contents"})
