@@ -133,7 +133,7 @@ def _build(project: Project, *, as_json: bool) -> None:
 
     writer = output.err() if as_json else output.out()
     writer.line(f"build: {command}")
-    changed = build_command.run(command, project.root, service.include(project.document))
+    changed = build_command.run(command, project.root, service.places(project.document, "include"))
     if changed:
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         writer.line(f"the build gave other bytes: {', '.join(changed[:5])}{more}")

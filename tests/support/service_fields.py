@@ -49,6 +49,7 @@ BESIDE = {
 OTHERS = {
     "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
     "Service.include": Where(("include",), lambda found: found.include[0], listed=True),
+    "Service.pythonpath": Where(("pythonpath",), lambda found: found.pythonpath[0], listed=True),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
     "Process.env": Where(

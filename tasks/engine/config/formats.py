@@ -133,6 +133,11 @@ def _is_inside(text: str) -> bool:
     )
 
 
+def _is_folder(text: str) -> bool:
+    # A colon separates the entries of PYTHONPATH.
+    return text == "." or (":" not in text and _is_inside(text))
+
+
 def _is_schedule(text: str) -> bool:
     # A calendar expression has at most four words; a crontab line has five.
     return re.fullmatch(r"[A-Za-z0-9*.,:/~_+ -]{1,120}", text) is not None and 0 < len(text.split()) <= 4
@@ -184,6 +189,7 @@ SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name
 BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m", _matches(r"0|[1-9][0-9]{0,8}[kmg]?"))
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
 INCLUDE = Shape("a path or a glob below service/, without ..", "app/static/dist", _is_inside)
+FOLDER = Shape("a folder below service/, or . for that itself, without ..", "src", _is_folder)
 COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)
 SCHEDULE = Shape("a systemd calendar expression", "*-*-* 03:00:00", _is_schedule)
 VARIABLE = Shape("a variable name of A-Z, 0-9 and _", "GREETING", _matches(r"[A-Z_][A-Z0-9_]{0,99}"))

@@ -155,7 +155,7 @@ KEYS = (
         "The interpreter to build the venv with; without it, the newest on the host that fits"),
     Key("service", Reader(_overrides, "a mapping of keys of service.yaml", "{drain: 60}"), None, "what the key needs",
         "Overrides service.yaml on this host: mappings merge, other values replace, and null removes. "
-        "Not `name`, `include` and `build`"),
+        "Not `name` and the others that are the same on every host"),
 )  # fmt: skip
 
 

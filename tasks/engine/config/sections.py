@@ -15,7 +15,7 @@ _RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook", 
 # The deploy sets these, or they can change which code runs or which socket it serves.
 _RESERVED_VARIABLES = frozenset(
     {"SERVICE", "RELEASE", "HOST", "PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"}
-    | {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
+    | {"PYTHONHOME", "PYTHONSTARTUP", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
     | {"WATCHDOG_PID", "WATCHDOG_USEC"}
 )
 # Variables of the shell itself, dash or bash: it changes a value given to them, or the value ends the launcher.
@@ -149,6 +149,9 @@ def env(node: Node) -> tuple[tuple[str, str], ...]:
         if not formats.VARIABLE.fits(name):
             message = f"expected {formats.VARIABLE.expected}, found {schema.quoted(name)}"
             raise schema.refuse(place, message, f"write it like {formats.VARIABLE.example}")
+        if name == "PYTHONPATH":
+            fix = "name the folders in the key `pythonpath` of service.yaml, such as pythonpath: [src]"
+            raise schema.refuse(place, f"{name} is made from the key `pythonpath`", fix)
         if name in _RESERVED_VARIABLES or name.startswith("LD_"):
             raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
         if name in _SHELL_VARIABLES or name.startswith("BASH"):
@@ -278,6 +281,11 @@ def nginx(node: Node) -> Nginx:
 def include(node: Node) -> tuple[str, ...]:
     """Return the paths and globs below service/ in the order of the file."""
     return tuple(schema.text(item, formats.INCLUDE) for item in schema.items(node))
+
+
+def pythonpath(node: Node) -> tuple[str, ...]:
+    """Return the folders of service/ in which Python looks, in the order of the file."""
+    return tuple(schema.text(item, formats.FOLDER).removesuffix("/") for item in schema.items(node))
 
 
 def needs(node: Node) -> tuple[str, ...]:

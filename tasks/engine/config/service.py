@@ -17,7 +17,7 @@ __all__ = ["Health", "Listen", "Nginx", "Process", "Service", "Tls", "describe",
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
-_SAME = ("name", "include", "build")
+SAME = ("name", "pythonpath", "include", "build")
 """The keys that are the same on every host: one release is sent to all."""
 
 # The system has a unit, an account or directories below /etc and /run of these names.
@@ -45,6 +45,7 @@ class Service(NamedTuple):
     needs: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     hooks: Hooks = HOOKS
+    pythonpath: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     build: str | None = None
     keep: int = 5
@@ -85,6 +86,8 @@ KEYS = (
     Key("env", sections.ENV, (), DEPLOY,
         "The environment of the service, its processes and `before_activate`. No secrets: this file is in git"),
     Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "", "Commands around an activation"),
+    Key("pythonpath", Reader(sections.pythonpath, f"a list, each {formats.FOLDER.expected}", "[src]"), (), DEPLOY,
+        "Folders in which Python looks for modules, for `web`, processes, hooks and `fab run` alike"),
     Key("include", Reader(sections.include, f"a list, each {formats.INCLUDE.expected}",
         "[app/static/dist, models/*.bin]"), (), DEPLOY,
         "Paths and globs of files that a release has although git ignores them or they are larger than 10 MB; never "
@@ -110,7 +113,7 @@ def describe(document: Document, host: Host | None = None) -> Service:
     """
     if host is None or host.service is None:
         return _service(document.root)
-    for key in _SAME:
+    for key in SAME:
         if key in host.service.keys:
             place = host.service.keys[key]
             raise schema.refuse(place, f"{key} is the same on every host", "remove it; set it in service.yaml")
@@ -121,9 +124,9 @@ def describe(document: Document, host: Host | None = None) -> Service:
         raise UsageError(message, where=error.where, next=error.next) from None
 
 
-def include(document: Document) -> dict[str, str]:
-    """Return each path and glob of `include`, with its place in service.yaml."""
-    found = schema.entries(document.root).get("include")
+def places(document: Document, key: str) -> dict[str, str]:
+    """Return each text of a list in service.yaml (`include`, `pythonpath`), with its place."""
+    found = schema.entries(document.root).get(key)
     return {schema.text(item): str(item.place) for item in schema.items(found)} if found else {}
 
 

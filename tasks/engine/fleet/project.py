@@ -53,8 +53,9 @@ class Project:
         from tasks.engine.release import build, gunicorn_conf
 
         overrides = inventory.overrides_document(self.inventory)
-        include = service.include(self.document)
+        include = service.places(self.document, "include")
         made = build.build(self.root, overrides, include, require_clean=require_clean)
+        build.require_folders(made.tree, service.places(self.document, "pythonpath"))
         for entry in made.tree.entries:
             if entry.path == gunicorn_conf.NAME:
                 gunicorn_conf.check(entry.read(), self.services.values())

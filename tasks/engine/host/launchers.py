@@ -68,6 +68,9 @@ def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> st
     variables += [*service.env, *own, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
     variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
     variables += [("PYTHONUNBUFFERED", "1")]
+    if service.pythonpath:
+        folders = [f"{home}/code" if folder == "." else f"{home}/code/{folder}" for folder in service.pythonpath]
+        variables.append(("PYTHONPATH", ":".join(folders)))
     # By this line fab logs --release finds the others of this start. The application can print none before it.
     said = [f"echo '{log_text.ANNOUNCED}{release}'"] if announced else []
     lines = [

@@ -75,6 +75,18 @@ def build(
     return Release(_identify(tree, overrides), tree, lock, git.commit(root), dirty)
 
 
+def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:
+    """Refuse a folder of `pythonpath` without files. folders: each with its place in service.yaml."""
+    for folder, place in folders.items():
+        prefix = f"{folder.removesuffix('/')}/"
+        if folder != "." and not any(entry.path.startswith(prefix) for entry in tree.entries):
+            raise UsageError(
+                f"the release has no file below {prefix}",
+                where=place,
+                next="correct the path: it begins below service/, and git must not ignore what is there",
+            )
+
+
 def _require(root: Path, tree: Tree) -> None:
     """Refuse a tree that lacks a file that every release needs, be it missing or ignored by git."""
     present = {entry.path for entry in tree.entries}

@@ -128,6 +128,11 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ["", "-1", "1.5m", "20 m", "20M", "20mb", "1m;", "01m"],
     ),
     (
+        formats.FOLDER,
+        ["src", "src/", ".", "lib/deep", "a b", ".hidden"],
+        ["", "..", "/src", "./src", "a//b", "a/../b", "a:b", "a\\b", "/"],
+    ),
+    (
         formats.INCLUDE,
         [
             "app/static/dist",

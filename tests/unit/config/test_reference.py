@@ -25,8 +25,8 @@ rules stops first and says so), or **the next run** (only `fab` uses it).
 
 """
 ABOUT = {
-    "service.yaml": "What is deployed. `hosts.yaml` may override every key but `name`, `include` and `build` for a "
-    "host.",
+    "service.yaml": "What is deployed. `hosts.yaml` may override every key but "
+    f"{', '.join(f'`{key}`' for key in service.SAME)} for a host.",
     "hosts.yaml": "Where to: below `hosts:` a name for each host, and below the name these keys. `defaults:` has the "
     "same keys, for every host.",
 }

@@ -55,6 +55,20 @@ def test_every_value_arrives_as_it_was(
         assert f"{name}={value}".encode() in found
 
 
+def test_every_launcher_has_the_folders_of_pythonpath_in_their_order(tmp_path: Path) -> None:
+    service = SERVICE._replace(
+        pythonpath=("src", "."), processes=(SERVICE.processes[0], Process("worker", "python -m jobs")),
+        hooks=SERVICE.hooks._replace(before_activate="python -m jobs"),
+    )  # fmt: skip
+    texts = launchers.render(service, RELEASE, "shire01", "27.0.1")
+    code = tmp_path / "home/code"
+    for name in ("web", "worker"):
+        assert f"PYTHONPATH={code}/src:{code}".encode() in run(texts[name], tmp_path, "dash")
+    line = f"export PYTHONPATH={ROOT}/releases/{RELEASE}/code/src:{ROOT}/releases/{RELEASE}/code\n"
+    assert all(line in texts[name] for name in ("web", "worker", "hook", "env.web", "env.worker"))
+    assert "PYTHONPATH" not in "".join(launchers.render(SERVICE, RELEASE, "shire01", "27.0.1").values())
+
+
 def web(service: Service) -> list[str]:
     """Return the words of gunicorn's command line."""
     line = launchers.render(service, RELEASE, "shire01", "27.0.1")["web"].splitlines()[-1]

@@ -113,17 +113,34 @@ def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
             carried(root, pattern)
 
 
+def checkout(root: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> int:
+    """Make a project whose service.yaml ends with this line; return the line's number."""
+    repository.create(root, monkeypatch)
+    for name in ("service.yaml", "requirements.in", "requirements.txt"):
+        write(root, name, (ROOT / "service" / name).read_text())
+    (root / "hosts.yaml").write_text("hosts: {}\n")
+    (root / ".gitignore").write_text("dist\n")
+    with (root / "service/service.yaml").open("a") as file:
+        file.write(line)
+    return len((root / "service/service.yaml").read_text().splitlines())
+
+
+def test_a_folder_of_pythonpath_has_files_that_the_release_carries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = checkout(tmp_path, monkeypatch, "pythonpath: [., dist/src/]\n")
+    write(tmp_path, "dist/src/shop.py")
+    with pytest.raises(UsageError, match="no file below dist/src/") as caught:
+        project.load(tmp_path, {}).release()
+    assert (caught.value.where or "").endswith(f"service.yaml:{line}:17 (pythonpath[1])")
+    (tmp_path / ".gitignore").unlink()
+    assert project.load(tmp_path, {}).release().id
+
+
 def test_the_release_of_a_project_has_them_and_the_place_is_that_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository.create(tmp_path, monkeypatch)
-    for name in ("service.yaml", "requirements.in", "requirements.txt"):
-        write(tmp_path, name, (ROOT / "service" / name).read_text())
-    (tmp_path / "hosts.yaml").write_text("hosts: {}\n")
-    (tmp_path / ".gitignore").write_text("dist\n")
-    with (tmp_path / "service/service.yaml").open("a") as file:
-        file.write("include: [static/dist]\n")
-    line = len((tmp_path / "service/service.yaml").read_text().splitlines())
+    line = checkout(tmp_path, monkeypatch, "include: [static/dist]\n")
     with pytest.raises(UsageError, match="static/dist") as caught:
         project.load(tmp_path, {}).release()
     assert (caught.value.where or "").endswith(f"service.yaml:{line}:11 (include[0])")
