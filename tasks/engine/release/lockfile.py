@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +16,14 @@ from typing import NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
+from tasks.engine.release import requirement_lines
+from tasks.engine.release.requirement_lines import content, logical_lines, place
 
 SOURCE_MARK = "# requirements.in sha256: "
 PYTHON_MARK = "# lowest python: "
 
 _HASH = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
-_INCLUDE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
-_ADDRESS = re.compile(r"(-e\b|--editable\b|\.{0,2}/|[A-Za-z+]+://|git\+)")
 
 
 @dataclass(frozen=True)
@@ -63,32 +62,21 @@ def read(path: Path) -> Lock:
     source = path.with_name("requirements.in")
     if not path.exists():
         remedy = "fab lock" if source.exists() else f"name the dependencies in service/{source.name}, then: fab lock"
-        raise UsageError("the dependencies are not locked", where=_place(path), next=remedy)
+        raise UsageError("the dependencies are not locked", where=place(path), next=remedy)
     try:
         text = content(path).decode()
     except UnicodeDecodeError:
-        raise UsageError("the lock is not UTF-8", where=_place(path), next="fab lock") from None
+        raise UsageError("the lock is not UTF-8", where=place(path), next="fab lock") from None
     _refuse_stale(path, source, text)
     return parse(text, path)
-
-
-def content(path: Path) -> bytes:
-    """Read a lock or a source of one; UsageError if it is not a regular file, or cannot be read."""
-    try:
-        return plain_file.read(path)
-    except OSError as error:
-        told = error.strerror or str(error)
-        raise UsageError(
-            f"the file cannot be read: {told}", where=_place(path), next="put a plain file of requirements in its place"
-        ) from error
 
 
 def parse(text: str, path: Path) -> Lock:
     """Parse the text of a lock; `path` is its present or future place, for messages."""
     source = path.with_name("requirements.in")
     relock = "fab lock" if source.exists() else f"git mv service/{path.name} service/{source.name}, then: fab lock"
-    entries = tuple(_entry(number, line, path, relock) for number, line in _logical_lines(text))
-    return Lock(entries, _place(path), _recorded(text, PYTHON_MARK))
+    entries = tuple(_entry(number, line, path, relock) for number, line in logical_lines(text))
+    return Lock(entries, place(path), _recorded(text, PYTHON_MARK))
 
 
 def digest(source: Path) -> str:
@@ -97,16 +85,8 @@ def digest(source: Path) -> str:
     UsageError if one of them is no regular file.
     """
     seal = hashlib.sha256()
-    waiting, seen = [source], set()
-    while waiting:
-        current = waiting.pop()
-        if current in seen or not current.exists():
-            continue
-        seen.add(current)
-        data = content(current).replace(b"\r\n", b"\n")
+    for _, data in requirement_lines.files(source):
         seal.update(hashlib.sha256(data).digest())
-        included = map(_INCLUDE.match, data.decode(errors="replace").splitlines())
-        waiting += [current.parent / match[1] for match in included if match]
     return seal.hexdigest()
 
 
@@ -118,7 +98,7 @@ def _refuse_stale(path: Path, source: Path, text: str) -> None:
     if recorded and recorded != digest(source):
         raise UsageError(
             "requirements.in has changed since the lock was made",
-            where=_place(path),
+            where=place(path),
             next="fab lock",
         )
 
@@ -128,27 +108,12 @@ def _recorded(text: str, mark: str) -> str | None:
     return next((line.removeprefix(mark).strip() for line in text.splitlines() if line.startswith(mark)), None)
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the number and text of each requirement or option: continuation lines joined, comments left out."""
-    start, joined = 0, ""
-    for number, line in enumerate([*text.splitlines(), ""], start=1):
-        content = re.sub(r"(^|\s)#.*", "", line).strip()
-        start = start or number
-        joined = f"{joined} {content.removesuffix(chr(92)).strip()}".strip()
-        if content.endswith("\\"):
-            continue
-        if joined:
-            yield start, joined
-        start, joined = 0, ""
-
-
 def _entry(number: int, line: str, path: Path, relock: str) -> LockedRequirement:
     """Return the pin of one logical line."""
-    where = f"{_place(path)}:{number}:1"
-    if _ADDRESS.match(line):
-        raise UsageError(
-            "a lock cannot hold an address, a directory or an editable", where=where, next=_by_name(relock)
-        )
+    where = f"{place(path)}:{number}:1"
+    named = requirement_lines.address(line)
+    if named:
+        raise cannot_hold(named, where, relock)
     if line.startswith("-"):
         option = re.split(r"[\s=]", line)[0]
         raise UsageError(
@@ -161,8 +126,6 @@ def _entry(number: int, line: str, path: Path, relock: str) -> LockedRequirement
         requirement = Requirement(head)
     except InvalidRequirement:
         raise UsageError(f"this is no pinned requirement: {head}", where=where, next=relock) from None
-    if requirement.url:
-        raise UsageError("a lock cannot hold an address", where=where, next=_by_name(relock))
     hashes = [match[1] for match in map(_HASH.fullmatch, options) if match]
     if not hashes or len(hashes) != len(options):
         raise UsageError(f"{requirement.name} has no sha256 hash in the lock", where=where, next=relock)
@@ -180,10 +143,24 @@ def _pin(requirement: Requirement, where: str, relock: str) -> str:
     return specifiers[0].version
 
 
-def _by_name(relock: str) -> str:
-    return f"name a released version of the package instead, then: {relock.rpartition('then: ')[2]}"
+def cannot_hold(named: str, where: str, relock: str = "fab lock") -> UsageError:
+    """Return the error for an address, a file or a directory in place of a version. relock: commands to run at last."""
+    last = relock.rpartition("then: ")[2]
+    if requirement_lines.is_directory(named):
+        way = (
+            "remove the line, name the folder of that code in `pythonpath` of service.yaml, and write its requirements "
+        )
+        return UsageError(f"a lock cannot hold a directory: {named}", where=where, next=f"{way}here, then: {last}")
+    way = f"name a released version of the package instead, then: {last}"
+    return UsageError(f"a lock cannot hold an address or a file: {named}", where=where, next=way)
 
 
-def _place(path: Path) -> str:
-    """Return the path relative to the checkout."""
-    return f"{path.parent.name}/{path.name}"
+def pins(text: str) -> str:
+    """Return the pins of any lock, one a line, without what cannot be read (the marks of a merge conflict)."""
+    kept: dict[str, str] = {}
+    for _, line in logical_lines(text):
+        with suppress(InvalidRequirement, UsageError):
+            requirement = Requirement(re.split(r"\s+--", line)[0])
+            _pin(requirement, "", "")
+            kept.setdefault(f"{canonicalize_name(requirement.name)} ; {requirement.marker}", str(requirement))
+    return "".join(f"{line}\n" for line in kept.values())

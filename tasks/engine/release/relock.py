@@ -17,6 +17,7 @@ from uv import find_uv_bin
 
 from tasks.engine.errors import UsageError
 from tasks.engine.release import lockfile as locks
+from tasks.engine.release import requirement_lines
 
 OLDEST = "3.9"
 """The lowest Python to lock for when service.yaml names none."""
@@ -47,15 +48,17 @@ def make(root: Path, python: str, *, upgrade: bool = False, packages: Sequence[s
     if not source.exists():
         raise _nothing_to_lock(target)
     lowest = lower_bound(python)
-    before = locks.content(target) if target.exists() else b""
+    before = requirement_lines.content(target) if target.exists() else b""
     # uv would wait for a pipe, and read a device without an end.
     sealed = locks.digest(source)
+    _require_names(source)
     with tempfile.TemporaryDirectory(prefix=".part-lock-", dir=root) as scratch:
         draft = Path(scratch) / target.name
-        draft.write_bytes(before)
+        # uv refuses to read a lock after a conflict of a merge, and would take the options of one by hand.
+        draft.write_text(locks.pins(before.decode(errors="replace")), encoding="utf-8")
         _compile(root, draft, lowest, ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages])
         draft.write_text(_head(sealed, lowest) + draft.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
-        after = locks.parse(draft.read_text(encoding="utf-8"), target)
+        after = _parsed(draft, target)
         _refuse_unknown(packages, after)
         if draft.read_bytes() != before:
             draft.replace(target)
@@ -90,6 +93,27 @@ def _compile(root: Path, draft: Path, lowest: str, choices: list[str]) -> None:
             next="fix what uv reports, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror",
             detail=tuple(lines[-20:]),
         )
+
+
+def _require_names(source: Path) -> None:
+    """Refuse an address, a file or a directory in requirements.in, where it stands: uv would carry it into the lock."""
+    for path, data in requirement_lines.files(source):
+        for number, line in requirement_lines.logical_lines(data.decode(errors="replace")):
+            named = requirement_lines.address(line)
+            if named:
+                raise locks.cannot_hold(named, f"{requirement_lines.place(path)}:{number}:1")
+
+
+def _parsed(draft: Path, target: Path) -> locks.Lock:
+    """Parse the new lock; UsageError if a package that another one requires cannot be in a lock."""
+    try:
+        return locks.parse(draft.read_text(encoding="utf-8"), target)
+    except UsageError as error:
+        raise UsageError(
+            f"uv found versions, but {error.message}",
+            where="service/requirements.in",
+            next="name other versions or packages there, then: fab lock",
+        ) from None
 
 
 def _refuse_unknown(packages: Sequence[str], lock: locks.Lock) -> None:

@@ -96,9 +96,49 @@ def test_a_broken_lock_is_replaced(root: Path) -> None:
 def test_an_address_is_refused_before_it_reaches_the_lock(root: Path) -> None:
     wheel = shutil.copy(next((root.parent / "links").glob("top-*")), root)
     (root / "service" / "requirements.in").write_text(f"top @ file://{wheel}\n")
-    with pytest.raises(UsageError, match="address"):
+    with pytest.raises(UsageError, match="address") as caught:
         relock.make(root, ">=3.9")
+    assert caught.value.where == "service/requirements.in:1:1"
     assert not (root / "service" / "requirements.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        (".", "name the folder of that code in `pythonpath` of service.yaml"),
+        ("-e .", "`pythonpath`"),
+        (".[dev]", "`pythonpath`"),
+        ("-e ./libs/shop", "`pythonpath`"),
+        ("--editable=..", "`pythonpath`"),
+        ("libs/shop", "`pythonpath`"),
+        ("shop @ file:///srv/shop", "released version"),
+        ("git+https://git.example/shop.git@main", "released version"),
+        ("wheels/shop-1.0-py3-none-any.whl ; python_version > '3'", "released version"),
+    ],
+)
+def test_a_directory_or_an_address_is_refused_where_it_stands_with_a_way_that_exists(
+    root: Path, line: str, remedy: str
+) -> None:
+    (root / "service" / "requirements.in").write_text("top\n-r more.in\n")
+    (root / "service" / "more.in").write_text(f"# ours\nlow ; python_version > '3'  # a/b\n{line}\n")
+    with pytest.raises(UsageError, match="a lock cannot hold") as caught:
+        relock.make(root, ">=3.9")
+    assert caught.value.where == "service/more.in:3:1"
+    assert remedy in str(caught.value.next)
+    assert not (root / "service" / "requirements.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "broken", ["<<<<<<< HEAD\n{lock}=======\nlow==0.1\n>>>>>>> theirs\n", "-r gone.txt\n.\n{lock}", "\xff\n{lock}"]
+)
+def test_a_lock_that_uv_cannot_read_is_made_anew_and_keeps_its_pins(root: Path, broken: str) -> None:
+    relock.make(root, ">=3.9")
+    for name in ("top", "low"):
+        distributions.wheel(root.parent / "links", name, "2.0")
+    whole = text(root)
+    (root / "service" / "requirements.txt").write_bytes(broken.format(lock=whole).encode("latin-1"))
+    relock.make(root, ">=3.9")
+    assert text(root) == whole
 
 
 @pytest.mark.parametrize(("name", "remedy"), [("lwo", "did you mean low?"), ("numpy", "add it to")])

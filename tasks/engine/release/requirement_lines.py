@@ -1,0 +1,74 @@
+"""Read the lines of requirements files, as pip and uv do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.engine import plain_file
+from tasks.engine.errors import UsageError
+
+_INCLUDE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
+_NAMED = re.compile(r"(?:-e\b|--editable\b)[\s=]*(\S+)|[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?\s*@\s*(\S+)")
+_BARE = re.compile(r"\.{1,2}(?=$|[\s;\[])|[^\s;@<>=!~-][^\s;@<>=!~]*(?:[/\\]|\.whl|\.zip|\.tar\.gz)\S*|[./~]\S*")
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|git\+")
+_DISTRIBUTION = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2")
+
+
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the number and text of each requirement or option: continuation lines joined, comments left out."""
+    start, joined = 0, ""
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        content = re.sub(r"(^|\s)#.*", "", line).strip()
+        start = start or number
+        joined = f"{joined} {content.removesuffix(chr(92)).strip()}".strip()
+        if content.endswith("\\"):
+            continue
+        if joined:
+            yield start, joined
+        start, joined = 0, ""
+
+
+def content(path: Path) -> bytes:
+    """Read a lock or a source of one; UsageError if it is not a regular file, or cannot be read."""
+    try:
+        return plain_file.read(path)
+    except OSError as error:
+        told = error.strerror or str(error)
+        raise UsageError(
+            f"the file cannot be read: {told}", where=place(path), next="put a plain file of requirements in its place"
+        ) from error
+
+
+def files(source: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield a requirements file and those that it includes, each with its content, without carriage returns.
+
+    UsageError if one of them is no regular file.
+    """
+    waiting, seen = [source], set()
+    while waiting:
+        current = waiting.pop()
+        if current in seen or not current.exists():
+            continue
+        seen.add(current)
+        data = content(current).replace(b"\r\n", b"\n")
+        yield current, data
+        included = map(_INCLUDE.match, data.decode(errors="replace").splitlines())
+        waiting += [current.parent / match[1] for match in included if match]
+
+
+def address(line: str) -> str | None:
+    """Return the address, file or directory that a line names in place of a version; None if it names none."""
+    match = _NAMED.match(line) or _BARE.match(line)
+    return next(filter(None, (*match.groups(), match[0]))) if match else None
+
+
+def is_directory(named: str) -> bool:
+    """Return True if an address can only be that of a directory on this machine."""
+    return not _REMOTE.match(named) and not named.lower().partition("#")[0].endswith(_DISTRIBUTION)
+
+
+def place(path: Path) -> str:
+    """Return the path relative to the checkout."""
+    return f"{path.parent.name}/{path.name}"
