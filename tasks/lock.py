@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def lock(c: Any, upgrade: bool = False, package: str = "", json: bool = False) -> None:
     """Pin the dependencies with hashes.
 
-    Writes service/requirements.txt from service/requirements.in.
+    Writes service/requirements.txt from requirements.in and pyproject.toml, or from uv.lock or pylock.toml.
     """
     from tasks.engine.config import service
     from tasks.engine.release import relock
@@ -24,7 +24,7 @@ def lock(c: Any, upgrade: bool = False, package: str = "", json: bool = False) -
 
     described = service.describe(service.load(ROOT / "service" / "service.yaml"))
     names = [name.strip() for name in package.split(",") if name.strip()]
-    changes = relock.make(ROOT, described.python, upgrade=upgrade, packages=names)
+    changes = relock.make(ROOT, described.python, described.dependencies, upgrade=upgrade, packages=names)
     if json:
         rows = [{"package": change.name, "from": list(change.before), "to": list(change.after)} for change in changes]
         output.document({"changes": rows})

@@ -34,7 +34,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch, links: Path) -> None:
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
-    settings |= {"UV_NO_CONFIG": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(links)}
+    settings |= {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": str(links)}
     settings |= {"PIP_CACHE_DIR": str(links.parent / "pip"), "UV_CACHE_DIR": str(links.parent / "uv")}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

@@ -31,6 +31,7 @@ class Where:
 # The place of each class's fields; a field's key is its own name.
 CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     Service: ((), lambda found: found),
+    sections.Dependencies: (("dependencies",), lambda found: found.dependencies),
     sections.Health: (("health",), lambda found: found.health),
     sections.Hooks: (("hooks",), lambda found: found.hooks),
     sections.Nginx: (("nginx",), lambda found: found.nginx),
@@ -50,6 +51,8 @@ OTHERS = {
     "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
     "Service.include": Where(("include",), lambda found: found.include[0], listed=True),
     "Service.pythonpath": Where(("pythonpath",), lambda found: found.pythonpath[0], listed=True),
+    "Dependencies.extras": Where(("dependencies", "extras"), lambda found: found.dependencies.extras[0], listed=True),
+    "Dependencies.groups": Where(("dependencies", "groups"), lambda found: found.dependencies.groups[0], listed=True),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
     "Process.env": Where(

@@ -190,6 +190,7 @@ BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m",
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
 INCLUDE = Shape("a path or a glob below service/, without ..", "app/static/dist", _is_inside)
 FOLDER = Shape("a folder below service/, or . for that itself, without ..", "src", _is_folder)
+EXTRA = Shape("the name of an extra or a group", "postgres", _matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"))
 COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)
 SCHEDULE = Shape("a systemd calendar expression", "*-*-* 03:00:00", _is_schedule)
 VARIABLE = Shape("a variable name of A-Z, 0-9 and _", "GREETING", _matches(r"[A-Z_][A-Z0-9_]{0,99}"))

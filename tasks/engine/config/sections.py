@@ -288,6 +288,34 @@ def pythonpath(node: Node) -> tuple[str, ...]:
     return tuple(schema.text(item, formats.FOLDER).removesuffix("/") for item in schema.items(node))
 
 
+class Dependencies(NamedTuple):
+    """Extras and dependency groups of pyproject.toml that the lock has beside the dependencies, sorted."""
+
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+DEPENDENCIES = Dependencies()
+
+
+def _choices(node: Node) -> tuple[str, ...]:
+    """Return the names sorted, so that their order in the file changes nothing."""
+    return tuple(sorted({schema.text(item, formats.EXTRA) for item in schema.items(node)}))
+
+
+DEPENDENCY_KEYS = (
+    Key("extras", Reader(_choices, "a list of names", "[postgres]"), (), DEPLOY,
+        "Extras of `pyproject.toml` or `pylock.toml` that `fab lock` locks, too"),
+    Key("groups", Reader(_choices, "a list of names", "[deploy]"), (), DEPLOY,
+        "Dependency groups that `fab lock` locks, too; no group is locked by itself"),
+)  # fmt: skip
+
+
+def dependencies(node: Node) -> Dependencies:
+    """Read the extras and groups that the lock has."""
+    return Dependencies(**keys.read(node, DEPENDENCY_KEYS))
+
+
 def needs(node: Node) -> tuple[str, ...]:
     """Return the needs in the order of NEEDS, so that their order in the file changes nothing."""
     wanted = [schema.choice(item, NEEDS) for item in schema.items(node)]

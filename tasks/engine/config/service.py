@@ -9,15 +9,27 @@ from tasks.engine.config import formats, keys, schema, sections, yaml_reader
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
 from tasks.engine.config.nodes import Node, merge
-from tasks.engine.config.sections import HEALTH, HOOKS, WEB, Health, Hooks, Listen, Nginx, Process, Tls
+from tasks.engine.config.sections import (
+    DEPENDENCIES,
+    HEALTH,
+    HOOKS,
+    WEB,
+    Dependencies,
+    Health,
+    Hooks,
+    Listen,
+    Nginx,
+    Process,
+    Tls,
+)
 from tasks.engine.config.yaml_reader import Document
 from tasks.engine.errors import UsageError
 
-__all__ = ["Health", "Listen", "Nginx", "Process", "Service", "Tls", "describe", "load"]
+__all__ = ["Dependencies", "Health", "Listen", "Nginx", "Process", "Service", "Tls", "describe", "load"]
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
-SAME = ("name", "pythonpath", "include", "build")
+SAME = ("name", "pythonpath", "dependencies", "include", "build")
 """The keys that are the same on every host: one release is sent to all."""
 
 # The system has a unit, an account or directories below /etc and /run of these names.
@@ -46,6 +58,7 @@ class Service(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     hooks: Hooks = HOOKS
     pythonpath: tuple[str, ...] = ()
+    dependencies: Dependencies = DEPENDENCIES
     include: tuple[str, ...] = ()
     build: str | None = None
     keep: int = 5
@@ -88,6 +101,8 @@ KEYS = (
     Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "", "Commands around an activation"),
     Key("pythonpath", Reader(sections.pythonpath, f"a list, each {formats.FOLDER.expected}", "[src]"), (), DEPLOY,
         "Folders in which Python looks for modules, for `web`, processes, hooks and `fab run` alike"),
+    Key("dependencies", keys.mapping(sections.dependencies, sections.DEPENDENCY_KEYS), DEPENDENCIES, "",
+        "What `fab lock` takes beside the dependencies themselves; it has to run after a change"),
     Key("include", Reader(sections.include, f"a list, each {formats.INCLUDE.expected}",
         "[app/static/dist, models/*.bin]"), (), DEPLOY,
         "Paths and globs of files that a release has although git ignores them or they are larger than 10 MB; never "

@@ -54,7 +54,8 @@ class Project:
 
         overrides = inventory.overrides_document(self.inventory)
         include = service.places(self.document, "include")
-        made = build.build(self.root, overrides, include, require_clean=require_clean)
+        wanted = service.describe(self.document).dependencies
+        made = build.build(self.root, overrides, include, wanted, require_clean=require_clean)
         build.require_folders(made.tree, service.places(self.document, "pythonpath"))
         for entry in made.tree.entries:
             if entry.path == gunicorn_conf.NAME:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
 from tasks.engine.release import archive, git
 from tasks.engine.release import lockfile as locks
@@ -50,12 +51,14 @@ def build(
     root: Path,
     overrides: Mapping[str, object],
     include: Mapping[str, str] = MappingProxyType({}),
+    wanted: Dependencies = DEPENDENCIES,
     *,
     require_clean: bool = False,
 ) -> Release:
     """Build the release from `root/service` and the overrides of all hosts (JSON values, by host).
 
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
+    wanted: extras and groups that the lock must have
 
     UsageError when a file is refused, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of
     `require_clean`.
@@ -68,7 +71,7 @@ def build(
             next="git add and commit them, or leave out --require-clean",
             detail=tuple(f"service/{path}" for path in dirty[:20]),
         )
-    lock = locks.read(root / "service" / "requirements.txt")
+    lock = locks.read(root / "service" / "requirements.txt", wanted)
     lock.require("gunicorn", "it runs every web process")
     tree = archive.collect(root, include)
     _require(root, tree)

@@ -1,12 +1,11 @@
 """Read the lock, `service/requirements.txt`: every dependency at one version with its hashes. Needs no network.
 
-A person writes `requirements.in` beside it. `fab lock` records the digest of that file at the head of the lock, so a
-stale lock is found at once.
+`fab lock` records at the head of the lock what it was made from (`lock_source`), with a digest, so a stale lock is
+found at once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,11 +15,13 @@ from typing import NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
-from tasks.engine.release import requirement_lines
+from tasks.engine.release import lock_source, requirement_lines
+from tasks.engine.release.lock_source import Source
 from tasks.engine.release.requirement_lines import content, logical_lines, place
 
-SOURCE_MARK = "# requirements.in sha256: "
+_SOURCE = re.compile(r"^# (.+) sha256: ([0-9a-f]{64})$", re.MULTILINE)
 PYTHON_MARK = "# lowest python: "
 
 _HASH = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
@@ -41,11 +42,15 @@ class LockedRequirement:
 
 
 class Lock(NamedTuple):
-    """The entries in the order of the file, its path, and the lowest Python it was made for, if known."""
+    """The entries in the order of the file, its path, and the lowest Python it was made for, if known.
+
+    edit: where a person adds or pins a package
+    """
 
     entries: tuple[LockedRequirement, ...]
     path: str = "service/requirements.txt"
     lowest: str | None = None
+    edit: str = "service/requirements.in"
 
     def require(self, name: str, reason: str) -> None:
         """Raise UsageError unless some entry has this name; `reason` says what needs it."""
@@ -53,54 +58,55 @@ class Lock(NamedTuple):
             raise UsageError(
                 f"the lock has no {name}, and {reason}",
                 where=self.path,
-                next=f"add {name} to service/requirements.in, then: fab lock",
+                next=f"add {name} to {self.edit}, then: fab lock",
             )
 
 
-def read(path: Path) -> Lock:
-    """Read the lock; UsageError with file and line when it is missing, stale, or would install unchecked code."""
-    source = path.with_name("requirements.in")
+def read(path: Path, wanted: Dependencies = DEPENDENCIES) -> Lock:
+    """Read the lock; UsageError with file and line when it is missing, stale, or would install unchecked code.
+
+    wanted: extras and groups that it must have
+    """
+    source = lock_source.find(path.parent, wanted)
     if not path.exists():
-        remedy = "fab lock" if source.exists() else f"name the dependencies in service/{source.name}, then: fab lock"
+        remedy = "fab lock" if source else "name the dependencies in service/requirements.in, then: fab lock"
         raise UsageError("the dependencies are not locked", where=place(path), next=remedy)
     try:
         text = content(path).decode()
     except UnicodeDecodeError:
         raise UsageError("the lock is not UTF-8", where=place(path), next="fab lock") from None
-    _refuse_stale(path, source, text)
-    return parse(text, path)
+    if source:
+        _refuse_stale(path, source, text)
+    return parse(text, path, source)
 
 
-def parse(text: str, path: Path) -> Lock:
+def parse(text: str, path: Path, source: Source | None) -> Lock:
     """Parse the text of a lock; `path` is its present or future place, for messages."""
-    source = path.with_name("requirements.in")
-    relock = "fab lock" if source.exists() else f"git mv service/{path.name} service/{source.name}, then: fab lock"
+    relock = "fab lock" if source else f"git mv service/{path.name} service/requirements.in, then: fab lock"
     entries = tuple(_entry(number, line, path, relock) for number, line in logical_lines(text))
-    return Lock(entries, place(path), _recorded(text, PYTHON_MARK))
+    edit = source.edit if source else f"service/requirements.in ({relock.removesuffix(', then: fab lock')} first)"
+    return Lock(entries, place(path), _recorded(text, PYTHON_MARK), edit)
 
 
-def digest(source: Path) -> str:
-    """Return the hex SHA-256 over requirements.in and the files it includes; line endings do not count.
+def head(source: Source, lowest: str) -> str:
+    """Return the first lines of a lock: what it was made from."""
+    those = "those files" if " and " in source.name else "that file"
+    return (
+        f"# Made by `fab lock` from {source.name}; to change it, edit {those} and run `fab lock`.\n"
+        f"# {source.name} sha256: {source.seal}\n"
+        f"{PYTHON_MARK}{lowest}\n"
+    )
 
-    UsageError if one of them is no regular file.
-    """
-    seal = hashlib.sha256()
-    for _, data in requirement_lines.files(source):
-        seal.update(hashlib.sha256(data).digest())
-    return seal.hexdigest()
 
-
-def _refuse_stale(path: Path, source: Path, text: str) -> None:
-    """Raise UsageError when requirements.in has changed since this lock was made; a foreign lock records nothing."""
-    if not source.exists():
-        return
-    recorded = _recorded(text, SOURCE_MARK)
-    if recorded and recorded != digest(source):
-        raise UsageError(
-            "requirements.in has changed since the lock was made",
-            where=place(path),
-            next="fab lock",
-        )
+def _refuse_stale(path: Path, source: Source, text: str) -> None:
+    """Raise UsageError when the source has changed since this lock was made; a foreign lock records nothing."""
+    recorded = _SOURCE.search(text)
+    if recorded and recorded.groups() != (source.name, source.seal):
+        message = f"the lock was made from {recorded[1]}, and there is {source.name} now"
+        if recorded[1] == source.name:
+            chosen = "" if source.name == lock_source.REQUIREMENTS else ", or `dependencies` of service.yaml,"
+            message = f"{source.name}{chosen} has changed since the lock was made"
+        raise UsageError(message, where=place(path), next="fab lock")
 
 
 def _recorded(text: str, mark: str) -> str | None:

@@ -1,4 +1,8 @@
-"""Make the lock for `fab lock`: uv resolves requirements.in for every Python and platform; a rename replaces it."""
+"""Make the lock for `fab lock`; a rename replaces the former one.
+
+uv resolves requirements.in and pyproject.toml for every Python and platform. The versions and hashes of uv.lock or
+pylock.toml are taken as they are.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from uv import find_uv_bin
 
+from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
+from tasks.engine.release import lock_source, pylock, pyproject, requirement_lines
 from tasks.engine.release import lockfile as locks
-from tasks.engine.release import requirement_lines
+from tasks.engine.release.lock_source import Source
 
 OLDEST = "3.9"
 """The lowest Python to lock for when service.yaml names none."""
@@ -37,29 +43,43 @@ class Change:
     after: tuple[str, ...]
 
 
-def make(root: Path, python: str, *, upgrade: bool = False, packages: Sequence[str] = ()) -> tuple[Change, ...]:
-    """Lock `root/service/requirements.in` for `python` (a specifier such as ">=3.9") and return the changes.
+def make(
+    root: Path,
+    python: str,
+    wanted: Dependencies = DEPENDENCIES,
+    *,
+    upgrade: bool = False,
+    packages: Sequence[str] = (),
+) -> tuple[Change, ...]:
+    """Lock what `root/service` requires for `python` (a specifier such as ">=3.9") and return the changes.
 
-    Pins that still fit stay, unless `upgrade` is set or `packages` names them. UsageError when there is nothing to lock
-    or no versions agree; the old lock is untouched then.
+    wanted: extras and groups to lock, too. Pins that still fit stay, unless `upgrade` is set or `packages` names them.
+    UsageError when there is nothing to lock or no versions agree; the old lock is untouched then.
     """
     folder = root / "service"
-    source, target = folder / "requirements.in", folder / "requirements.txt"
-    if not source.exists():
+    target = folder / "requirements.txt"
+    wanted = lock_source.normalized(wanted)
+    # uv would wait for a pipe, and read a device without an end.
+    source = lock_source.find(folder, wanted)
+    if source is None:
         raise _nothing_to_lock(target)
     lowest = lower_bound(python)
+    if source.project:
+        _refuse_older(pyproject.NAME, source.project.python, lowest)
     before = requirement_lines.content(target) if target.exists() else b""
-    # uv would wait for a pipe, and read a device without an end.
-    sealed = locks.digest(source)
-    _require_names(source)
     with tempfile.TemporaryDirectory(prefix=".part-lock-", dir=root) as scratch:
         draft = Path(scratch) / target.name
-        # uv refuses to read a lock after a conflict of a merge, and would take the options of one by hand.
-        draft.write_text(locks.pins(before.decode(errors="replace")), encoding="utf-8")
-        _compile(root, draft, lowest, ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages])
-        draft.write_text(_head(sealed, lowest) + draft.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
-        after = _parsed(draft, target)
+        if source.made_elsewhere:
+            _refuse_choices(source, upgrade=upgrade, packages=packages)
+            _convert(folder, source, draft, lowest, wanted)
+        else:
+            # uv refuses to read a lock after a conflict of a merge, and would take the options of one by hand.
+            draft.write_text(locks.pins(before.decode(errors="replace")), encoding="utf-8")
+            choices = ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages]
+            _compile(root, source, draft, lowest, [*choices, *_wanted(source, wanted)])
+        after = _parsed(draft, target, source)
         _refuse_unknown(packages, after)
+        draft.write_text(locks.head(source, lowest) + draft.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
         if draft.read_bytes() != before:
             draft.replace(target)
     return _compare(_versions_before(before, target), _versions(after))
@@ -80,18 +100,69 @@ def lower_bound(python: str) -> str:
     return f"{lowest.major}.{lowest.minor}"
 
 
-def _compile(root: Path, draft: Path, lowest: str, choices: list[str]) -> None:
+def _compile(root: Path, source: Source, draft: Path, lowest: str, choices: list[str]) -> None:
     """Run uv on the draft: it reads there the pins to keep, and writes the new lock."""
-    command = [find_uv_bin(), "pip", "compile", *_OPTIONS, *choices]
+    if lock_source.REQUIREMENTS in source.files:
+        _require_names(root / "service" / lock_source.REQUIREMENTS)
+    command = ["pip", "compile", *_OPTIONS, *choices]
     command += ["--python", sys.executable, "--python-version", lowest, "--output-file", str(draft)]
-    done = subprocess.run([*command, "service/requirements.in"], cwd=root, capture_output=True, check=False)
+    failed = f"uv could not lock the dependencies for Python {lowest} and later"
+    remedy = "fix what uv reports, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror"
+    _run([*command, *(f"service/{name}" for name in source.files)], root, source, failed, remedy)
+
+
+def _wanted(source: Source, wanted: Dependencies) -> list[str]:
+    """Return uv's options for extras and groups of pyproject.toml."""
+    if source.project is None:
+        return []
+    groups = [f"--group=service/{pyproject.NAME}:{name}" for name in wanted.groups]
+    return [*(f"--extra={name}" for name in wanted.extras), *groups]
+
+
+def _convert(folder: Path, source: Source, draft: Path, lowest: str, wanted: Dependencies) -> None:
+    """Write the versions and hashes of uv.lock or pylock.toml into the draft."""
+    if source.name == lock_source.PYLOCK:
+        text, python = pylock.convert(folder / source.name, wanted)
+        _refuse_older(source.name, python, lowest)
+        draft.write_text(text, encoding="utf-8")
+        return
+    # --locked: uv refuses if pyproject.toml has changed since. It asks no index otherwise.
+    command = ["export", "--locked", "--no-emit-project", "--no-default-groups", "--no-header", "--color=never"]
+    command += ["--no-python-downloads", "--format=requirements.txt", f"--output-file={draft}"]
+    command += [f"--extra={name}" for name in wanted.extras] + [f"--group={name}" for name in wanted.groups]
+    _run(command, folder, source, "uv could not read uv.lock", "fix what uv reports (uv lock), then: fab lock")
+
+
+def _run(words: list[str], folder: Path, source: Source, failed: str, remedy: str) -> None:
+    """Run uv in a directory; UsageError with the last lines of its output if it fails."""
+    done = subprocess.run([find_uv_bin(), *words], cwd=folder, capture_output=True, check=False)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(failed, where=f"service/{source.files[0]}", next=remedy, detail=tuple(lines[-20:]))
+
+
+def _refuse_choices(source: Source, *, upgrade: bool, packages: Sequence[str]) -> None:
+    """Refuse to choose other versions than the program that made the source."""
+    if upgrade or packages:
+        words = " ".join(f"--upgrade-package {name}" for name in packages) or "--upgrade"
         raise UsageError(
-            f"uv could not lock the dependencies for Python {lowest} and later",
-            where="service/requirements.in",
-            next="fix what uv reports, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror",
-            detail=tuple(lines[-20:]),
+            f"the versions are those of {source.name}",
+            where="--upgrade" if upgrade else "--package",
+            next=f"uv lock {words}, then: fab lock" if source.name == lock_source.UV else f"make {source.name} anew",
+        )
+
+
+def _refuse_older(file: str, needed: str | None, lowest: str) -> None:
+    """Refuse a Python for which the versions in `file` are not made. needed: the versions of Python that it names."""
+    try:
+        fits = not needed or any(f"{lowest}.{patch}" in SpecifierSet(needed) for patch in range(100))
+    except InvalidSpecifier:
+        return
+    if not fits:
+        raise UsageError(
+            f"{file} requires Python {needed}, and service.yaml allows {lowest}",
+            where="service/service.yaml (python)",
+            next=f'set `python: "{needed}"` there, then: fab lock',
         )
 
 
@@ -104,14 +175,14 @@ def _require_names(source: Path) -> None:
                 raise locks.cannot_hold(named, f"{requirement_lines.place(path)}:{number}:1")
 
 
-def _parsed(draft: Path, target: Path) -> locks.Lock:
+def _parsed(draft: Path, target: Path, source: Source) -> locks.Lock:
     """Parse the new lock; UsageError if a package that another one requires cannot be in a lock."""
     try:
-        return locks.parse(draft.read_text(encoding="utf-8"), target)
+        return locks.parse(draft.read_text(encoding="utf-8"), target, source)
     except UsageError as error:
         raise UsageError(
-            f"uv found versions, but {error.message}",
-            where="service/requirements.in",
+            f"there are versions, but {error.message}",
+            where=f"service/{source.files[0]}",
             next="name other versions or packages there, then: fab lock",
         ) from None
 
@@ -125,16 +196,8 @@ def _refuse_unknown(packages: Sequence[str], lock: locks.Lock) -> None:
             raise UsageError(
                 f"the service does not use {name}",
                 where="--package",
-                next=f"did you mean {close[0]}?" if close else "add it to service/requirements.in, then: fab lock",
+                next=f"did you mean {close[0]}?" if close else f"add it to {lock.edit}, then: fab lock",
             )
-
-
-def _head(sealed: str, lowest: str) -> str:
-    return (
-        "# Made by `fab lock` from requirements.in; to change it, edit that file and run `fab lock`.\n"
-        f"{locks.SOURCE_MARK}{sealed}\n"
-        f"{locks.PYTHON_MARK}{lowest}\n"
-    )
 
 
 def _nothing_to_lock(target: Path) -> UsageError:
@@ -163,7 +226,7 @@ def _versions(lock: locks.Lock) -> dict[str, tuple[str, ...]]:
 def _versions_before(content: bytes, target: Path) -> dict[str, tuple[str, ...]]:
     """Return the versions of the old lock; none when it cannot be read as a lock."""
     try:
-        return _versions(locks.parse(content.decode(), target))
+        return _versions(locks.parse(content.decode(), target, None))
     except (UsageError, UnicodeDecodeError):
         return {}
 

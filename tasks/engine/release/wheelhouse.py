@@ -110,7 +110,7 @@ def _unfit(order: _Order, wanted: LockedRequirement, told: str) -> UsageError:
     return UsageError(
         told,
         where=_place(order, wanted),
-        next="pin another version, or another package, in service/requirements.in, then: fab lock",
+        next=f"pin another version, or another package, in {order.lock.edit}, then: fab lock",
     )
 
 
@@ -142,7 +142,7 @@ def _absent(order: _Order, wanted: LockedRequirement, message: str, lines: tuple
         message,
         where=_place(order, wanted),
         next=f"without a network, run this once where there is one: wheels are kept in {order.cache}; "
-        "with one, pin a version that has a wheel for this target in service/requirements.in, then: fab lock",
+        f"with one, pin a version that has a wheel for this target in {order.lock.edit}, then: fab lock",
         detail=lines,
     )
 

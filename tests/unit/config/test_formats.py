@@ -128,6 +128,11 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ["", "-1", "1.5m", "20 m", "20M", "20mb", "1m;", "01m"],
     ),
     (
+        formats.EXTRA,
+        ["postgres", "a", "Big_Data", "x.y-z", "3d"],
+        ["", "-x", "x-", "a b", "a,b", "a[b]", "a/b", "é", "a" * 101],
+    ),
+    (
         formats.FOLDER,
         ["src", "src/", ".", "lib/deep", "a b", ".hidden"],
         ["", "..", "/src", "./src", "a//b", "a/../b", "a:b", "a\\b", "/"],

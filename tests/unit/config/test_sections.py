@@ -8,7 +8,7 @@ import pytest
 
 from tasks.engine.config import sections, yaml_reader
 from tasks.engine.config.nodes import Node
-from tasks.engine.config.sections import HEALTH, WEB, Health, Listen, Nginx, Process, Tls
+from tasks.engine.config.sections import HEALTH, WEB, Dependencies, Health, Listen, Nginx, Process, Tls
 from tests.support.refusals import refusal, require_error
 
 Reader = Callable[[Node], object]
@@ -43,6 +43,8 @@ def node(written: str) -> Node:
         (sections.needs, "[]", ()),
         (sections.needs, "[home, network, home, host]", ("host", "network", "home")),
         (sections.pythonpath, "[src, ., lib/deep/]", ("src", ".", "lib/deep")),
+        (sections.dependencies, "{extras: [b_b, a, b_b]}", Dependencies(("a", "b_b"))),
+        (sections.dependencies, "{groups: [deploy]}", Dependencies((), ("deploy",))),
         (sections.env, "{B: x, A: ''}", (("A", ""), ("B", "x"))),
         (sections.env, "{B: null}", ()),
     ],
@@ -97,6 +99,8 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (sections.env, "{LD_PRELOAD: x}", "LD_PRELOAD", "LD_PRELOAD is set by"),
         (sections.env, "{PYTHONPATH: x}", "PYTHONPATH", "PYTHONPATH is made from the key `pythonpath`"),
         (sections.pythonpath, "src", "", "expected a list"),
+        (sections.dependencies, "{groups: deploy}", "groups", "expected a list"),
+        (sections.dependencies, "{groups: [--all]}", "groups[0]", "the name of an extra or a group"),
         (sections.pythonpath, "[../lib]", "[0]", "a folder below service/"),
         (sections.pythonpath, "[src, /srv]", "[1]", "a folder below service/"),
         (sections.pythonpath, "['a:b']", "[0]", "a folder below service/"),

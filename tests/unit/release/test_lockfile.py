@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.config.sections import DEPENDENCIES
 from tasks.engine.errors import UsageError
+from tasks.engine.release import lock_source
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release.lockfile import LockedRequirement
 
@@ -92,7 +94,7 @@ def test_refused_with_the_line(service: Path, line: str, reason: str) -> None:
         (None, None, "name the dependencies in service/requirements.in, then: fab lock"),
         ("flask==3.1.0\n", None, "git mv service/requirements.txt service/requirements.in, then: fab lock"),
         ("flask==3.1.0\n", "flask\n", "fab lock"),
-        (f"{locks.SOURCE_MARK}{A}\n", "flask\n", "fab lock"),
+        (f"# requirements.in sha256: {A}\n", "flask\n", "fab lock"),
     ],
 )
 def test_the_remedy_fits_what_is_there(service: Path, lock: str | None, source: str | None, remedy: str) -> None:
@@ -111,7 +113,9 @@ def test_stale_follows_what_requirements_in_includes(service: Path) -> None:
     (service / "more.in").write_text("zipp\n")
     source = service / "requirements.in"
     source.write_text("flask\n-r more.in\n")
-    path = write(service, f"{locks.SOURCE_MARK}{locks.digest(source)}\n{locks.PYTHON_MARK}3.9\n{GOOD}")
+    found = lock_source.find(service, DEPENDENCIES)
+    assert found
+    path = write(service, f"{locks.head(found, '3.9')}{GOOD}")
     assert locks.read(path).lowest == "3.9"
     source.write_bytes(b"flask\r\n-r more.in\r\n")
     assert locks.read(path).entries
@@ -121,8 +125,12 @@ def test_stale_follows_what_requirements_in_includes(service: Path) -> None:
 
 
 def test_require(service: Path) -> None:
-    lock = locks.read(write(service, GOOD))
+    lock = locks.read(write(service, GOOD, source=""))
     lock.require("Flask.Login", "the tests use it")
     with pytest.raises(UsageError, match="the lock has no gunicorn, and every web process runs it") as caught:
         lock.require("gunicorn", "every web process runs it")
     assert caught.value.next == "add gunicorn to service/requirements.in, then: fab lock"
+    (service / "requirements.in").unlink()
+    with pytest.raises(UsageError) as caught:
+        locks.read(service / "requirements.txt").require("gunicorn", "every web process runs it")
+    assert "git mv service/requirements.txt service/requirements.in first" in str(caught.value.next)
