@@ -55,8 +55,10 @@ def _look(project: Project, release: Release, member: Member) -> tuple[Finding, 
     service = member.service
     account = member.host.user or member.login
     paths = system_files.paths(service, account)
-    manifests = {release.id: sha256(archive.manifest(release.tree.entries)).hexdigest()}
-    facts = member.ask(questions.drift(paths), steps.drift(service, paths, manifests))
+    lists = {"MANIFEST": sha256(archive.manifest(release.tree.entries)).hexdigest()}
+    if release.site:
+        lists["SITE"] = sha256(archive.manifest(release.site)).hexdigest()
+    facts = member.ask(questions.drift(paths), steps.drift(service, paths, {release.id: lists}))
     # If the host reports an invalid account, compare with the files that setup would write.
     recorded = facts.account if facts.account and quote.is_account(facts.account) else account
     files = system_files.render(service, facts.traits(recorded))
@@ -76,6 +78,8 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
     def source(release: str, path: str) -> bytes | None:
         folder, _, name = path.partition("/")
         record = records.get(release, {})
+        if folder == "site" or path == "SITE":
+            return _of_site(made, release, name)
         if folder == "run":
             return _launcher(member, record, release, name)
         if made.id == release and path == "MANIFEST":
@@ -94,6 +98,18 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
     return source
 
 
+def _of_site(made: Release, release: str, name: str) -> bytes | None:
+    """Return a file of the site, or its list if there is no name, for the release of the working copy alone."""
+    from tasks.engine.release import archive
+
+    if made.id != release:
+        return None
+    if not name:
+        return archive.manifest(made.site)
+    entry = next((entry for entry in made.site if entry.path == name), None)
+    return entry.read() if entry and entry.size <= _LARGE else None
+
+
 def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | None:
     """Return a launcher as a deploy would write it today; the release may have had another service.yaml."""
     from tasks.engine.host import launchers
@@ -102,7 +118,8 @@ def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | N
     named = [str(package).partition("==") for package in (packages if isinstance(packages, list) else ())]
     versions = [version for package, _, version in named if package == "gunicorn"]
     try:
-        text = launchers.render(member.service, release, member.host.name, versions[0][:_LONGEST_VERSION]).get(name)
+        version, site = versions[0][:_LONGEST_VERSION], record.get("site") is True
+        text = launchers.render(member.service, release, member.host.name, version, site=site).get(name)
     except (IndexError, ValueError):
         return None
     return text.encode() if text is not None else None

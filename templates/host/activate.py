@@ -101,7 +101,7 @@ class Activator(Attempt):
                 if self.step["action"] not in {"restart", "undo"}:
                     why = "has no list of its files: a former deploy account put it there, or the list was removed"
                     raise Refused(f"release {name} {why}; {_AGAIN}")
-            elif not release.holds(folder, "MANIFEST", "code/"):
+            elif not (release.holds(folder, "MANIFEST", "code/") and release.has_site(folder)):
                 raise Refused(f"release {name} is damaged on this host: {_AGAIN}")
             if folder.status("LAUNCHERS") and not release.holds(folder, "LAUNCHERS"):
                 raise Refused(f"the launchers of release {name} were edited on this host: {_AGAIN}")

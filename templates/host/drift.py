@@ -36,7 +36,7 @@ def perform(run: Run) -> None:
     for path in _extra_units(step["name"], frozenset(step["files"])):
         run.report("drift", f"extra {path}")
         _show(run.report, path)
-    _below(run, step["root"], step["manifests"])
+    _below(run, step["root"], step["lists"])
 
 
 def _root_file(run: Run, path: str) -> None:
@@ -93,13 +93,13 @@ def _show(tell: Tell, path: str) -> None:
         return
 
 
-def _below(run: Run, root: str, manifests: Mapping[str, str]) -> None:
+def _below(run: Run, root: str, lists: Mapping[str, Mapping[str, str]]) -> None:
     try:
         owner = accounts.of_uid(os.lstat(root).st_uid)
     except FileNotFoundError:
         return
     if os.geteuid() != 0:
-        examine(root, run.report, manifests)
+        examine(root, run.report, lists)
         return
     if owner is None:
         run.report("drift", f"unreadable {root}")
@@ -109,7 +109,7 @@ def _below(run: Run, root: str, manifests: Mapping[str, str]) -> None:
         def tell(word: str, text: str) -> None:
             output.write(json.dumps([word, text]).encode() + b"\n")
 
-        examine(root, tell, manifests)
+        examine(root, tell, lists)
 
     for line in accounts.as_account(owner, work, _SECONDS, _MOST).splitlines():
         word, text = json.loads(line)

@@ -28,15 +28,15 @@ LINKS = {
 }
 
 
-def examine(root: str, tell: Tell, manifests: Mapping[str, str]) -> None:
+def examine(root: str, tell: Tell, lists: Mapping[str, Mapping[str, str]]) -> None:
     """Report each file of a release that is edited, missing or not ours, and each link with a wrong target.
 
-    manifests: SHA-256 of MANIFEST by release, for those that the controller knows.
+    lists: SHA-256 of MANIFEST and SITE by release, for those that the controller knows.
     """
     with Folder.open(root) as folder:
         for path, wanted in LINKS.items():
             _link(folder, path, wanted, tell)
-        _releases(folder, tell, manifests)
+        _releases(folder, tell, lists)
         _venvs(folder, tell)
         _programs(folder, tell)
 
@@ -83,7 +83,7 @@ def _opened(folder: Folder, path: str) -> Iterator[tuple[Folder, str]]:
         yield folder, name
 
 
-def _releases(folder: Folder, tell: Tell, manifests: Mapping[str, str]) -> None:
+def _releases(folder: Folder, tell: Tell, lists: Mapping[str, Mapping[str, str]]) -> None:
     try:
         releases = folder.below("releases")
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def _releases(folder: Folder, tell: Tell, manifests: Mapping[str, str]) -> None:
         return
     with releases:
         for name in _directories(releases, tell):
-            _release_of(releases, name, tell, manifests.get(name, ""))
+            _release_of(releases, name, tell, lists.get(name, {}))
 
 
 def _directories(place: Folder, tell: Tell) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _directories(place: Folder, tell: Tell) -> Iterator[str]:
                 tell("drift", f"extra {place.path}/{name}")
 
 
-def _release_of(releases: Folder, name: str, tell: Tell, digest: str) -> None:
+def _release_of(releases: Folder, name: str, tell: Tell, known: Mapping[str, str]) -> None:
     try:
         release = releases.below(name)
     except OSError:
@@ -119,27 +119,30 @@ def _release_of(releases: Folder, name: str, tell: Tell, digest: str) -> None:
         tell("drift", f"edited {releases.path}/{name}")
         return
     with release:
-        _release(release, tell, digest)
+        _release(release, tell, known)
 
 
-def _release(release: Folder, tell: Tell, digest: str) -> None:
+def _release(release: Folder, tell: Tell, lists: Mapping[str, str]) -> None:
     manifest = listed(release, "MANIFEST")
     if manifest is None:
         tell("drift", f"missing {release.path}/MANIFEST")
         return
-    if digest and compare(release, "MANIFEST", digest):
-        tell("drift", f"edited {release.path}/MANIFEST")
-        _show(release, "MANIFEST", tell)
+    for name, digest in lists.items():
+        kind = compare(release, name, digest)
+        if kind:
+            tell("drift", f"{kind} {release.path}/{name}")
+            _show(release, name, tell)
     known = {f"code/{path}": sha256 for path, sha256 in manifest.items()}
     launchers = listed(release, "LAUNCHERS")
     known.update(launchers or {})
+    known.update({f"site/{path}": sha256 for path, sha256 in (listed(release, "SITE") or {}).items()})
     for path, digest in sorted(known.items()):
         kind = compare(release, path, digest)
         if kind:
             tell("drift", f"{kind} {release.path}/{path}")
             _show(release, path, tell)
     _venv(release, tell)
-    present = list(_files(release, "code", tell))
+    present = [*_files(release, "code", tell), *_files(release, "site", tell)]
     present += _files(release, "run", tell) if launchers is not None else []
     for path in present:
         if path not in known:
@@ -192,25 +195,36 @@ def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "")
 
 
 def lists(release: Folder) -> dict[str, str]:
-    """Return the SHA-256 of MANIFEST and LAUNCHERS; the controller compares them, since the account can edit both.
+    """Return the SHA-256 of MANIFEST, LAUNCHERS and SITE; the controller compares them: the account can edit them.
 
-    Empty unless code and launchers match these lists. Other files in `code` may only be bytecode, also one that Python
-    is just writing.
+    Empty unless code, launchers and site match these lists. Other files in `code` and `site` may only be bytecode, also
+    one that Python is just writing.
     """
+    names = ("MANIFEST", "LAUNCHERS", "SITE") if release.status("SITE") else ("MANIFEST", "LAUNCHERS")
     try:
-        manifest, launchers = (release.read(name, _LIST_BYTES) for name in ("MANIFEST", "LAUNCHERS"))
-        if not (_is_all(release, _entries(manifest)) and _are_there(release, _entries(launchers))):
-            return {}
+        found = {name: release.read(name, _LIST_BYTES) for name in names}
+        manifest, launchers = _entries(found["MANIFEST"]), _entries(found["LAUNCHERS"])
+        whole = _is_all(release, "code", manifest) and _are_there(release, launchers) and has_site(release)
     except OSError:
         return {}
-    return {"MANIFEST": hashlib.sha256(manifest).hexdigest(), "LAUNCHERS": hashlib.sha256(launchers).hexdigest()}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} if whole else {}
 
 
-def _is_all(release: Folder, wanted: dict[str, str] | None) -> bool:
+def has_site(release: Folder) -> bool:
+    """Report whether the release has no site, or exactly the files of its list."""
+    if not (release.status("SITE") or release.status("site")):
+        return True
+    try:
+        return _is_all(release, "site", strictly(release, "SITE"))
+    except OSError:
+        return False
+
+
+def _is_all(release: Folder, place: str, wanted: dict[str, str] | None) -> bool:
     if not wanted:
         return False
-    with release.below("code") as code:
-        for folder, name, path in code.walk():
+    with release.below(place) as top:
+        for folder, name, path in top.walk():
             if _BYTECODE.search(path):
                 if not _is_regular(folder, name):
                     return False
@@ -276,7 +290,7 @@ def _files(release: Folder, name: str, tell: Tell) -> Iterator[str]:
         with release.below(name) as folder:
             for inner, file, path in folder.walk():
                 # A link named like bytecode counts: its target may be writable for another account.
-                if not (name == "code" and _BYTECODE.search(path) and _is_regular(inner, file)):
+                if not (name in {"code", "site"} and _BYTECODE.search(path) and _is_regular(inner, file)):
                     yield f"{name}/{path}"
     except OSError:
         tell("drift", f"edited {release.path}/{name}")

@@ -119,8 +119,9 @@ class Staging:
         arrived = self._receive()
         if run.step["base"] or run.step["others"]:
             unchanged.link_from(run, self._releases, self._part)
+        unchanged.link_site(self._part)
         # Compile while the code is verified: that looks at no bytecode.
-        self._compiling = Compiling(run.step["python"], self._code.path)
+        self._compiling = Compiling(run.step["python"], self._code.path, f"{self._part.path}/site")
         self._verify()
         self._check_wheels(arrived)
         if venv_build.is_there(self._venvs, run.step["venv"]):

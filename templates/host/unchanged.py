@@ -1,10 +1,12 @@
-"""Link files of a release from others on the host, mostly from its base: only those that differ are sent."""
+"""Link files of a release from others on the host, mostly from its base, and those of its site from its code: only
+those that differ are sent.
+"""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from . import release
 from .descent import Descent, link
@@ -31,6 +33,40 @@ def link_from(run: Run, releases: Folder, part: Folder) -> None:
                 _link(paths, source, target, executable)
 
 
+def link_site(part: Folder) -> None:
+    """Link the files of the site that the code has, too, under another path: they are not sent."""
+    wanted = release.listed(part, "SITE")
+    if not wanted:
+        return
+    code = {(_name(path), digest): path for path, digest in (release.listed(part, "MANIFEST") or {}).items()}
+    part.make("site", 0o755)
+    with ExitStack() as stack:
+        source, target = (stack.enter_context(part.below(name)) for name in ("code", "site"))
+        there, here = stack.enter_context(Descent(source)), stack.enter_context(Descent(target, make=True))
+        for path, digest in wanted.items():
+            same = code.get((_name(path), digest))
+            if same is not None:
+                try:
+                    if here.at(_above(path)).status(_name(path)) is None:
+                        link(there.at(_above(same)), here.at(_above(path)), _name(path))
+                except OSError as error:
+                    _require_disk(error, f"{target.path}/{path}")
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _above(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _require_disk(error: OSError, path: str) -> None:
+    """Raise the error again if the disk is full or broken. The check of digests finds a file that was not linked."""
+    if error.errno in _DISK:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
 def _link_base(run: Run, releases: Folder, part: Folder, target: Folder, executable: set[str]) -> None:
     base, wanted = run.step["base"], release.listed(part, "MANIFEST") or {}
     try:
@@ -46,13 +82,11 @@ def _link_base(run: Run, releases: Folder, part: Folder, target: Folder, executa
 def _link(paths: Sequence[str], source: Folder, target: Folder, executable: set[str]) -> None:
     with Descent(source) as there, Descent(target, make=True) as here:
         for path in paths:
-            above, _, name = path.rpartition("/")
+            above = _above(path)
             try:
-                _link_one(there.at(above), here.at(above), name, executable=path in executable)
+                _link_one(there.at(above), here.at(above), _name(path), executable=path in executable)
             except OSError as error:
-                # The check of digests finds a file that could not be linked; but a full disk is no edit.
-                if error.errno in _DISK:
-                    raise OSError(error.errno, error.strerror, f"{target.path}/{path}") from None
+                _require_disk(error, f"{target.path}/{path}")
 
 
 def _link_one(source: Folder, target: Folder, name: str, *, executable: bool) -> None:

@@ -20,24 +20,25 @@ _PLAIN = ("-I", "-S")
 _COMPILE = """
 import os, sys
 from importlib.machinery import SourceFileLoader
-for folder, _, names in os.walk(sys.argv[1]):
-    for name in names:
-        if name.endswith(".py"):
-            try:
-                SourceFileLoader("", os.path.join(folder, name)).get_code("")
-            except Exception:
-                pass
+for top in sys.argv[1:]:
+    for folder, _, names in os.walk(top):
+        for name in names:
+            if name.endswith(".py"):
+                try:
+                    SourceFileLoader("", os.path.join(folder, name)).get_code("")
+                except Exception:
+                    pass
 """
 
 
 class Compiling:
     """A process that writes the code's bytecode, which a sandboxed service could not. It runs none of the code."""
 
-    def __init__(self, python: str, code: str) -> None:
+    def __init__(self, python: str, *folders: str) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             quiet = subprocess.DEVNULL
-            command = (python, *_PLAIN, "-c", _COMPILE, code)
+            command = (python, *_PLAIN, "-c", _COMPILE, *folders)
             self._process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
         except OSError:
             # The slot will show that the interpreter is gone. Without bytecode a release only starts slowly.

@@ -194,8 +194,10 @@ def deploy(
     others = _kept({path: digest for path, digest in release.large.items() if path not in committed}, facts)
     same = frozenset(committed.union(*others.values()))
     venv = venv_name(wheelhouse, python)
-    starts = launchers.render(service, release.id, host, _gunicorn(wheelhouse))
+    starts = launchers.render(service, release.id, host, _gunicorn(wheelhouse), site=bool(release.site))
     lists = {"MANIFEST": archive.manifest(release.tree.entries), "LAUNCHERS": launchers.listed(starts)}
+    if release.site:
+        lists["SITE"] = archive.manifest(release.site)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in lists.items()}
     delivery = Delivery(
         Staging(release.id, venv, python.path, facts.current if committed else None, present, digests, others),

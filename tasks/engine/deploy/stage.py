@@ -160,11 +160,13 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         "run": member.run.id,
         "python": delivery.staging.python,
         "large": made.large,
+        **({"site": True} if made.site else {}),
         "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
     }
     sent = payload.staging(made, delivery, record, planned.service)
     wheels = [wheel.size for wheel in delivery.wheels]
     files = [entry.size for entry in made.tree.entries if entry.path not in delivery.same]
+    files += [entry.size for entry in payload.unlike_code(made)]
     plural = "" if len(wheels) == 1 else "s"
     wheels_text = f", {len(wheels)} wheel{plural} of {sum(wheels) / 1e6:.1f} MB" if wheels else ""
     emit(Step(host, "stage", "send", f"{len(delivery.changed)} of {len(made.tree.entries)} files{wheels_text}"))

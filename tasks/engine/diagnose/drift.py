@@ -18,7 +18,7 @@ _COMPARED = 100
 _DROP_INS = 1000
 """Files that systemd may read for the units of one service; a host that names more is refused."""
 
-_MANIFEST = re.compile(r"/releases/[^/]+/MANIFEST$")
+_MANIFEST = re.compile(r"/releases/[^/]+/(MANIFEST|SITE)$")
 _VENV = re.compile(r"/venvs/[^/]+(/|$)")
 _PYTHON = re.compile(r"/\.program/[^/]+/python$")
 

@@ -14,23 +14,23 @@ from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, log_text
 
 
-def render(service: Service, release: str, host: str, gunicorn: str) -> dict[str, str]:
+def render(service: Service, release: str, host: str, gunicorn: str, *, site: bool = False) -> dict[str, str]:
     """Return process name to text, with `hook` for before_activate, `env.NAME`, which runs its arguments, and
     `gunicorn.py`, the settings of gunicorn.
 
-    gunicorn: its version in the venv ("27.0.1").
+    gunicorn: its version in the venv ("27.0.1"). site: the release has the wheel of a project, in `site`.
     """
     home = f"{layout.root(service)}/releases/{release}"
     texts = {}
     for process in service.processes:
-        where = _Where(service, release, host, process.env)
+        where = _Where(service, release, host, process.env, site)
         line = _line(_words(service, process, home, gunicorn))
         texts[process.name] = _text(where, process.name, line, announced=True)
         texts[f"env.{process.name}"] = _text(where, f"a command beside {process.name}", '"$@"')
-    texts["gunicorn.py"] = _gunicorn(_Where(service, release, host), home)
+    texts["gunicorn.py"] = _gunicorn(_Where(service, release, host, site=site), home)
     if service.hooks.before_activate:
         words = shlex.split(service.hooks.before_activate)
-        texts["hook"] = _text(_Where(service, release, host), "hook", _line(words))
+        texts["hook"] = _text(_Where(service, release, host, site=site), "hook", _line(words))
     return texts
 
 
@@ -47,12 +47,13 @@ def _words(service: Service, process: Process, home: str, gunicorn: str) -> list
 
 
 class _Where(NamedTuple):
-    """The place that a launcher runs in. env: variables of one process."""
+    """The place that a launcher runs in. env: variables of one process; site: it has the wheel of a project."""
 
     service: Service
     release: str
     host: str
     env: tuple[tuple[str, str], ...] = ()
+    site: bool = False
 
 
 def _line(words: list[str]) -> str:
@@ -61,15 +62,17 @@ def _line(words: list[str]) -> str:
 
 def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> str:
     """Return a launcher. announced: whether its first line in the journal names the release."""
-    service, release, host, own = where
+    service, release, host, own, site = where
     home = f"{layout.root(service)}/releases/{release}"
     # Trust proxy headers only from nginx: the proxy of `listen:` passes on whatever its clients send.
     variables = [] if service.nginx else [("TRUSTED_PROXIES", "0")]
     variables += [*service.env, *own, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
-    variables += [("PATH", f"{home}/venv/bin:/usr/local/bin:/usr/bin:/bin"), ("PYTHONDONTWRITEBYTECODE", "1")]
-    variables += [("PYTHONUNBUFFERED", "1")]
-    if service.pythonpath:
-        folders = [f"{home}/code" if folder == "." else f"{home}/code/{folder}" for folder in service.pythonpath]
+    scripts = [f"{home}/site/bin"] if site else []
+    path = ":".join([*scripts, f"{home}/venv/bin", "/usr/local/bin", "/usr/bin", "/bin"])
+    variables += [("PATH", path), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONUNBUFFERED", "1")]
+    folders = [f"{home}/site"] if site else []
+    folders += [f"{home}/code" if folder == "." else f"{home}/code/{folder}" for folder in service.pythonpath]
+    if folders:
         variables.append(("PYTHONPATH", ":".join(folders)))
     # By this line fab logs --release finds the others of this start. The application can print none before it.
     said = [f"echo '{log_text.ANNOUNCED}{release}'"] if announced else []
@@ -103,6 +106,7 @@ def _gunicorn(where: _Where, home: str) -> str:
     path = f"{home}/code/gunicorn.conf.py"
     lines = [
         f"# Settings of gunicorn for {service.name}, release {where.release}.",
+        *(_site_first(f"{home}/site") if where.site else ()),
         f"__file__ = {path!r}",
         "try:",
         "    with open(__file__, 'rb') as text:",
@@ -127,3 +131,11 @@ def _gunicorn(where: _Where, home: str) -> str:
         seconds = f"{longer} if sync else {patience}"
     lines += [f'timeout = globals().get("timeout", {seconds})', f"graceful_timeout = {service.drain + layout.GRACE}"]
     return "\n".join(lines) + "\n"
+
+
+def _site_first(site: str) -> tuple[str, ...]:
+    return (
+        "# gunicorn has put the working directory first, where the sources of the project may be.",
+        "import sys",
+        f"sys.path[:] = [{site!r}, *(place for place in sys.path if place != {site!r})]",
+    )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tasks.engine.config.service import Service
     from tasks.engine.host.steps import Staging
     from tasks.engine.host.system_files import HostFile
+    from tasks.engine.release.archive import Entry
     from tasks.engine.release.build import Release
     from tasks.engine.release.wheel_cache import Wheel
     from tasks.engine.release.wheelhouse import Wheelhouse
@@ -64,6 +65,8 @@ def staging(release: Release, delivery: Delivery, record: Mapping[str, object], 
         # A linked file has the mode of the release that it comes from.
         executable = sorted(entry.path for entry in release.tree.entries if entry.executable)
         extra["EXECUTABLE"] = "".join(f"{path}\n" for path in executable).encode()
+    if release.site:
+        extra["SITE"] = archive.manifest(release.site)
     extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in delivery.wheelhouse.wheels).encode()
     extra["release.json"] = json.dumps(record, sort_keys=True).encode() + b"\n"
     if not delivery.venv_there:
@@ -71,7 +74,15 @@ def staging(release: Release, delivery: Delivery, record: Mapping[str, object], 
         extra["tool/build_venv.py"] = templates.text("build_venv.py").encode()
     sent = [entry for entry in release.tree.entries if entry.path not in delivery.same]
     yield from _sent(delivery.wheels)
-    yield from archive.pack([entry._replace(path=f"code/{entry.path}") for entry in sent], extra)
+    placed = [entry._replace(path=f"code/{entry.path}") for entry in sent]
+    placed += [entry._replace(path=f"site/{entry.path}") for entry in unlike_code(release)]
+    yield from archive.pack(placed, extra)
+
+
+def unlike_code(release: Release) -> list[Entry]:
+    """Return the files of the site that the host does not link from the code, where those of the same name are."""
+    code = {(entry.source.name, entry.sha256) for entry in release.tree.entries}
+    return [entry for entry in release.site if entry.executable or (entry.source.name, entry.sha256) not in code]
 
 
 def _sent(wheels: Sequence[Wheel]) -> Iterator[bytes]:

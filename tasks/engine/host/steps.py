@@ -96,16 +96,16 @@ def setup(service: Service, installation: Installation) -> HostStep:
     return _step("setup", service, values, seconds=600 + 3 * _PACKAGES * bool(installation.packages), root=True)
 
 
-def drift(service: Service, files: Collection[str], manifests: Mapping[str, str]) -> HostStep:
+def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[str, str]]) -> HostStep:
     """Make the step that looks for edits of our files; it only reads. files: paths of root's files.
 
-    manifests: SHA-256 of manifests by release; the host's manifest of any other release is trusted.
+    lists: SHA-256 of MANIFEST and SITE by release; the host's own lists of any other release are trusted.
     """
     values: dict[str, object] = {
         "files": sorted(files),
         "certificate": f"/etc/{service.name}/tls/certificate.pem" if front(service) == "https" else "",
         "units": list(layout.units(service)),
-        "manifests": dict(manifests),
+        "lists": {release: dict(known) for release, known in lists.items()},
     }
     return _step("drift", service, values, seconds=240)
 
@@ -113,7 +113,7 @@ def drift(service: Service, files: Collection[str], manifests: Mapping[str, str]
 class Staging(NamedTuple):
     """One release for one host. base: release whose unchanged files are linked; present: the host has it already.
 
-    lists: SHA-256 of MANIFEST and LAUNCHERS, to verify those on the host, and the files by them.
+    lists: SHA-256 of MANIFEST, LAUNCHERS and SITE, if there is one, to verify those on the host, and the files by them.
     others: further files to link, by the release that has them
     """
 

@@ -104,6 +104,17 @@ def collect(root: Path, include: Mapping[str, str] = MappingProxyType({})) -> Tr
     return Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
 
 
+def examine(folder: Path, names: Iterable[bytes], where: str) -> tuple[Entry, ...]:
+    """Return the entries of files below a directory; UsageError names every one that no release may have."""
+    examined = [_examine(folder, name, included=True) for name in names]
+    refused = [item for item in examined if isinstance(item, Refusal)]
+    if refused:
+        listed = tuple(f"{item.path}: {item.reason}; {item.remedy}" for item in refused)
+        message = "the wheel of the project has a file that cannot go into a release"
+        raise UsageError(message, where=where, next="leave it out of the build", detail=listed)
+    return tuple(item for item in examined if isinstance(item, Entry))
+
+
 def manifest(entries: Iterable[Entry]) -> bytes:
     """Write the entries as `sha256sum -c` reads them, sorted by path."""
     lines = sorted((entry.path, entry.sha256) for entry in entries)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
-from tasks.engine.release import archive, git
+from tasks.engine.release import archive, git, pyproject
 from tasks.engine.release import lockfile as locks
-from tasks.engine.release.archive import Tree
+from tasks.engine.release.archive import Entry, Tree
 from tasks.engine.release.lockfile import Lock
 
 _NEEDED = {"service.yaml": "write it: name and app are all it needs", "requirements.txt": "fab lock"}
@@ -29,13 +29,17 @@ _RECORDED, _PATH = 50, 200
 
 
 class Release(NamedTuple):
-    """One release: id (12 hex digits), files, lock, and their origin (the commit, and paths that differ from it)."""
+    """One release: id (12 hex digits), files, lock, and their origin (the commit, and paths that differ from it).
+
+    site: files of the project's own wheel, with paths below `site/`
+    """
 
     id: str
     tree: Tree
     lock: Lock
     commit: str | None
     dirty: tuple[str, ...]
+    site: tuple[Entry, ...] = ()
 
     @property
     def large(self) -> dict[str, str]:
@@ -60,8 +64,8 @@ def build(
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
     wanted: extras and groups that the lock must have
 
-    UsageError when a file is refused, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of
-    `require_clean`.
+    The wheel is built if service/ has the project of a package. UsageError when a file is refused, the lock is missing,
+    stale or without gunicorn, or the tree is dirty in spite of `require_clean`.
     """
     dirty = git.dirty(root)
     if require_clean and dirty:
@@ -75,7 +79,19 @@ def build(
     lock.require("gunicorn", "it runs every web process")
     tree = archive.collect(root, include)
     _require(root, tree)
-    return Release(_identify(tree, overrides), tree, lock, git.commit(root), dirty)
+    site = _site(root, tree)
+    return Release(_identify(tree, site, overrides), tree, lock, git.commit(root), dirty, site)
+
+
+def _site(root: Path, tree: Tree) -> tuple[Entry, ...]:
+    """Return the files of the project's own wheel; none if the project is no package."""
+    project = pyproject.read(root / "service")
+    if project is None or not project.packaged:
+        return ()
+    # It imports much, and most services have no project.
+    from tasks.engine.release import project_wheel
+
+    return project_wheel.build(tree)
 
 
 def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:
@@ -104,10 +120,11 @@ def _require(root: Path, tree: Tree) -> None:
         )
 
 
-def _identify(tree: Tree, overrides: Mapping[str, object]) -> str:
+def _identify(tree: Tree, site: tuple[Entry, ...], overrides: Mapping[str, object]) -> str:
     """Return 12 hex digits of the SHA-256 over every mode, digest and path, and the overrides as canonical JSON."""
     seal = hashlib.sha256()
-    for entry in tree.entries:
+    # No path of the tree begins with `../`.
+    for entry in (*tree.entries, *(entry._replace(path=f"../site/{entry.path}") for entry in site)):
         seal.update(f"{entry.mode:o} {entry.sha256}  {entry.path}\n".encode())
     seal.update(json.dumps(overrides, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
     return seal.hexdigest()[:12]

@@ -25,7 +25,7 @@ _LOOK = 0.5
 """Seconds between two measurements of the progress."""
 _KEPT = 64 * 1024
 """Bytes of the output that are searched for its last lines."""
-_REPRODUCIBLE = "315532800"
+REPRODUCIBLE = "315532800"
 """1980-01-01, the oldest time a zip can hold: two builds of one source make the same wheel."""
 _SILENT = 60.0
 """Seconds without a byte on the disk after which pip is ended; it writes downloads 256 kB at a time.
@@ -68,7 +68,7 @@ def _run(verb: str, requirements: Iterable[LockedRequirement], options: list[str
     command += ["--no-deps", "--require-hashes", "--requirement", str(wanted), *options]
     # pip downloads and builds below this directory, where its progress can be measured.
     (into / "tmp").mkdir(exist_ok=True)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": _REPRODUCIBLE, "NO_COLOR": "1", "TMPDIR": str(into / "tmp")}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": REPRODUCIBLE, "NO_COLOR": "1", "TMPDIR": str(into / "tmp")}
     with tempfile.TemporaryFile() as said:
         late = _watched(command, environment, into, said)
         said.seek(0)

@@ -24,6 +24,7 @@ from tasks.engine.errors import UsageError
 from tasks.engine.release import lock_source, pylock, pyproject, requirement_lines
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release.lock_source import Source
+from tasks.engine.release.pyproject import Project
 
 OLDEST = "3.9"
 """The lowest Python to lock for when service.yaml names none."""
@@ -103,7 +104,7 @@ def lower_bound(python: str) -> str:
 def _compile(root: Path, source: Source, draft: Path, lowest: str, choices: list[str]) -> None:
     """Run uv on the draft: it reads there the pins to keep, and writes the new lock."""
     if lock_source.REQUIREMENTS in source.files:
-        _require_names(root / "service" / lock_source.REQUIREMENTS)
+        _require_names(root / "service" / lock_source.REQUIREMENTS, source.project)
     command = ["pip", "compile", *_OPTIONS, *choices]
     command += ["--python", sys.executable, "--python-version", lowest, "--output-file", str(draft)]
     failed = f"uv could not lock the dependencies for Python {lowest} and later"
@@ -166,13 +167,21 @@ def _refuse_older(file: str, needed: str | None, lowest: str) -> None:
         )
 
 
-def _require_names(source: Path) -> None:
+def _require_names(source: Path, project: Project | None) -> None:
     """Refuse an address, a file or a directory in requirements.in, where it stands: uv would carry it into the lock."""
     for path, data in requirement_lines.files(source):
         for number, line in requirement_lines.logical_lines(data.decode(errors="replace")):
             named = requirement_lines.address(line)
-            if named:
-                raise locks.cannot_hold(named, f"{requirement_lines.place(path)}:{number}:1")
+            if not named:
+                continue
+            where = f"{requirement_lines.place(path)}:{number}:1"
+            if project and named.partition("[")[0].strip("./") in {"", "service"}:
+                way = (
+                    "remove the line: `fab lock` reads pyproject.toml itself, and `dependencies` of service.yaml names "
+                )
+                message = f"a lock cannot hold the project itself: {named}"
+                raise UsageError(message, where=where, next=f"{way}its extras")
+            raise locks.cannot_hold(named, where)
 
 
 def _parsed(draft: Path, target: Path, source: Source) -> locks.Lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,23 @@ def test_every_launcher_has_the_folders_of_pythonpath_in_their_order(tmp_path: P
     line = f"export PYTHONPATH={ROOT}/releases/{RELEASE}/code/src:{ROOT}/releases/{RELEASE}/code\n"
     assert all(line in texts[name] for name in ("web", "worker", "hook", "env.web", "env.worker"))
     assert "PYTHONPATH" not in "".join(launchers.render(SERVICE, RELEASE, "shire01", "27.0.1").values())
+
+
+def test_a_projects_own_wheel_comes_before_pythonpath_and_its_scripts_before_the_venvs(tmp_path: Path) -> None:
+    service = SERVICE._replace(pythonpath=("lib",), hooks=SERVICE.hooks._replace(before_activate="shop migrate"))
+    home = f"{ROOT}/releases/{RELEASE}"
+    texts = launchers.render(service, RELEASE, "shire01", "27.0.1", site=True)
+    for name in ("web", "hook", "env.web"):
+        assert f"export PYTHONPATH={home}/site:{home}/code/lib\n" in texts[name]
+        assert f"export PATH={home}/site/bin:{home}/venv/bin:" in texts[name]
+    # As gunicorn reads it, which has put the working directory first.
+    (tmp_path / "conf.py").write_text(texts["gunicorn.py"] + "\nprint(sys.path)\n")
+    environment = {"PYTHONPATH": f"/working:{home}/site:/last"}
+    shown = subprocess.run([sys.executable, "conf.py"], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    first, *others = ast.literal_eval(shown.stdout.decode())
+    assert first == f"{home}/site"
+    assert "/working" in others
+    assert first not in others
 
 
 def web(service: Service) -> list[str]:

@@ -96,6 +96,24 @@ def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheel
     assert json.loads(found["release.json"][1]) == {"id": release.id}
 
 
+def test_of_a_projects_wheel_only_what_the_code_lacks_is_sent(
+    release: Release, wheels: Wheelhouse, tmp_path: Path
+) -> None:
+    site = []
+    for path, content, executable in (
+        ("shop/app.py", b"app = 1\n", False), ("shop/other.py", b"app = 1\n", False), ("bin/run", b"#!/bin/sh\n", True)
+    ):  # fmt: skip
+        source = tmp_path / "site" / path
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_bytes(content)
+        site.append(Entry(path, source, executable, len(content), sha256(content).hexdigest()))
+    found = staged(release._replace(site=tuple(site)), wheels)
+    assert {path for path in found if path.startswith("site/")} == {"site/shop/other.py", "site/bin/run"}
+    assert found["site/bin/run"][0] == 0o755
+    assert found["SITE"][1] == archive.manifest(site)
+    assert "SITE" not in staged(release, wheels)
+
+
 def test_what_is_there_is_named_and_not_sent(release: Release, wheels: Wheelhouse) -> None:
     there = frozenset({wheels.wheels[0].filename})
     found = staged(release, wheels, same=frozenset({"app.py"}), wheels_there=there, venv_there=True)

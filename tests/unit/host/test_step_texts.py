@@ -34,7 +34,7 @@ STEPS: dict[str, Callable[[Service], HostStep]] = {
     "stop": lambda service: steps.stop(service, disable=True),
     "start": steps.start,
     "maintenance": lambda service: steps.maintenance(service, "on"),
-    "drift": lambda service: steps.drift(service, ("/etc/x",), {ID: "3" * 64}),
+    "drift": lambda service: steps.drift(service, ("/etc/x",), {ID: {"MANIFEST": "3" * 64}}),
     "remove": lambda service: steps.remove(service, data=False),
 }
 

@@ -29,7 +29,7 @@ MISSING = f'\nn {{"report": "{host_program.MISSING}", "text": "missing"}}\n'.enc
 
 def step(**values: object) -> HostStep:
     head = {"program": host_program.digest(), "step": "drift", "name": "nothing-of-ours", "root": "/nonexistent"}
-    rest = {"files": [], "certificate": "", "units": [], "manifests": {}}
+    rest = {"files": [], "certificate": "", "units": [], "lists": {}}
     return HostStep("drift", json.dumps({**head, **rest, **values}), 60)
 
 

@@ -35,9 +35,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(root: Path, manifests: Mapping[str, str] | None = None) -> set[str]:
+def told(root: Path, lists: Mapping[str, Mapping[str, str]] | None = None) -> set[str]:
     lines: list[str] = []
-    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"), manifests or {})
+    release.examine(str(root), lambda word, text: lines.append(f"{word} {text}"), lists or {})
     return {line.replace(f"{root}/releases/abc/", "") for line in lines if line.startswith("drift")}
 
 
@@ -47,11 +47,26 @@ def test_a_release_as_it_was_staged_has_nothing_to_tell(root: Path) -> None:
 
 def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controllers_digest(root: Path) -> None:
     home = root / "releases/abc"
-    known = {"abc": hashlib.sha256((home / "MANIFEST").read_bytes()).hexdigest()}
+    known = {"abc": {"MANIFEST": hashlib.sha256((home / "MANIFEST").read_bytes()).hexdigest()}}
     assert told(root, known) == set()
     (home / "code/app/a b.py").write_text("edited")
     (home / "MANIFEST").write_text(f"{hashlib.sha256(b'edited').hexdigest()}  app/a b.py\n")
     assert told(root, known) == {"drift edited MANIFEST"}
+
+
+def test_the_site_is_compared_like_the_code(root: Path) -> None:
+    home = root / "releases/abc"
+    (home / "site/shop").mkdir(parents=True)
+    (home / "site/shop/a.py").write_text("code")
+    (home / "SITE").write_text(f"{DIGEST}  shop/a.py\n")
+    known = {"abc": {"SITE": hashlib.sha256((home / "SITE").read_bytes()).hexdigest()}}
+    (home / "site/shop/a.pyc").touch()
+    assert told(root, known) == set()
+    (home / "site/shop/a.py").write_text("edited")
+    (home / "site/sitecustomize.py").touch()
+    assert told(root, known) == {"drift edited site/shop/a.py", "drift extra site/sitecustomize.py"}
+    (home / "SITE").unlink()
+    assert told(root, known) >= {"drift missing SITE", "drift extra site/shop/a.py"}
 
 
 def keep_copy(root: Path) -> Path:

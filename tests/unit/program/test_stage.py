@@ -337,6 +337,29 @@ def test_large_files_are_linked_from_another_release(run: Run, place: Folder, ot
     assert not made.exists() or made.samefile(old)
 
 
+def test_files_of_the_site_that_the_code_has_are_linked_and_none_that_was_sent_is_replaced(place: Folder) -> None:
+    code = {"src/shop/a.py": b"1", "src/shop/b.py": b"2", "b.py": b"3", "run": b"4"}
+    base(place, code)
+    top = Path(place.path)
+    for path, data in code.items():
+        (top / "part/code" / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / "part/code" / path).write_bytes(data)
+    (top / "part/site").mkdir()
+    (top / "part/site/run").write_bytes(b"4")
+    site = {"shop/a.py": b"1", "shop/b.py": b"3", "shop/c.py": b"1", "run": b"4"}
+    with place.below("part") as part:
+        part.write("MANIFEST", manifest(code), 0o644)
+        unchanged.link_site(part)
+        assert [path.name for path in (top / "part/site").iterdir()] == ["run"]
+        part.write("SITE", manifest(site), 0o644)
+        unchanged.link_site(part)
+    made = {str(path.relative_to(top / "part/site")) for path in (top / "part/site").rglob("*") if path.is_file()}
+    assert made == {"shop/a.py", "shop/b.py", "run"}
+    assert (top / "part/site/shop/a.py").samefile(top / "part/code/src/shop/a.py")
+    assert (top / "part/site/shop/b.py").samefile(top / "part/code/b.py")
+    assert not (top / "part/site/run").samefile(top / "part/code/run")
+
+
 def test_a_full_disk_is_no_edit(run: Run, place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     base(place, FILES)
 
@@ -410,6 +433,13 @@ def test_a_descent_leads_nowhere_else(place: Folder) -> None:
         (lambda code: (code.parent / "LAUNCHERS").unlink(), False),
         (lambda code: (code.parent / "MANIFEST").write_bytes(2 * manifest({"app.py": CODE})), False),
         (lambda code: (code.parent / "MANIFEST").write_bytes(manifest({"app.py": CODE}) + b"x\n"), False),
+        (lambda code: (code.parent / "site/a.pyc").touch(), True),
+        (lambda code: (code.parent / "site/more").touch(), False),
+        (lambda code: (code.parent / "site/lib.py").write_bytes(b""), False),
+        (lambda code: (code.parent / "site/lib.py").unlink(), False),
+        (lambda code: (code.parent / "site").rename(code.parent / "x"), False),
+        (lambda code: (code.parent / "SITE").unlink(), False),
+        (lambda code: (code.parent / "SITE").write_bytes(b""), False),
     ],
 )
 def test_a_release_is_as_its_lists_say_or_has_none(
@@ -420,7 +450,10 @@ def test_a_release_is_as_its_lists_say_or_has_none(
     (code / "app.py").write_bytes(CODE)
     (code.parent / "run").mkdir()
     (code.parent / "run/web").write_bytes(CODE)
-    wanted = {"MANIFEST": manifest({"app.py": CODE}), "LAUNCHERS": manifest({"run/web": CODE})}
+    (code.parent / "site").mkdir()
+    (code.parent / "site/lib.py").write_bytes(CODE)
+    wanted = {"MANIFEST": manifest({"app.py": CODE}), "LAUNCHERS": manifest({"run/web": CODE}),
+              "SITE": manifest({"lib.py": CODE})}  # fmt: skip
     for name, data in wanted.items():
         (code.parent / name).write_bytes(data)
     change(code)

@@ -174,6 +174,16 @@ def test_requirements_in_adds_to_pyproject(service: Path) -> None:
     assert lock(service, Dependencies()) == {"gunicorn": "1.0", "low": "1.0"}
 
 
+@pytest.mark.parametrize("line", [".", "-e .", ".[big-data]", "./service", "-e ./service[x]"])
+def test_the_project_itself_in_requirements_in_needs_no_line(service: Path, line: str) -> None:
+    (service / "pyproject.toml").write_text(PROJECT)
+    (service / "requirements.in").write_text(f"gunicorn\n{line}\n")
+    with pytest.raises(UsageError, match="the project itself") as caught:
+        relock.make(service.parent, ">=3.9")
+    assert caught.value.where == "service/requirements.in:2:1"
+    assert "remove the line: `fab lock` reads pyproject.toml itself" in str(caught.value.next)
+
+
 def test_only_what_a_lock_depends_on_makes_it_stale(service: Path) -> None:
     path = service / "pyproject.toml"
     path.write_text(PROJECT)
