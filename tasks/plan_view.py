@@ -12,7 +12,7 @@ from tasks.engine.events import Event, Step
 from tasks.engine.host import questions, steps
 from tasks.engine.host.difference import Comparison
 from tasks.engine.host.steps import Consent
-from tasks.engine.release import left_behind
+from tasks.engine.release import left_behind, package_data
 from tasks.engine.report import output
 
 if TYPE_CHECKING:
@@ -57,15 +57,17 @@ def show(
 ) -> None:
     """Print the plans as text, with the diffs of root's files, or as one JSON document."""
     left = left_behind.find(project.root, made.tree)
+    lacks = package_data.lacking(made.tree.entries, made.site)
     if as_json:
         output.document({"inventory": str(project.inventory.path), "release": made.id, "dirty": list(made.dirty),
                          "left_behind": [{"path": one.path, "bytes": one.size} for one in left],
+                         "wheel_lacks": list(lacks),
                          "hosts": [plans.as_dict(planned) for _, planned in answers],
                          "errors": runner.errors(members)})  # fmt: skip
         return
     announce(project, made, as_json=False)
-    if left:
-        output.out().line(left_behind.sentence(left))
+    for told in filter(None, (left_behind.sentence(left), package_data.sentence(lacks))):
+        output.out().line(told)
     for facts, planned in answers:
         _show_files(facts, planned)
         for line in _lines(planned):

@@ -23,7 +23,7 @@ from tasks.engine.host import maintenance, payload, questions, steps, system_fil
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
-from tasks.engine.release import git, left_behind
+from tasks.engine.release import git, left_behind, package_data
 from tasks.engine.release.build import Release
 
 _NOTHING = Consent()
@@ -94,9 +94,11 @@ def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -
 
 
 def _warn_of_left(delivering: Delivering, member: Member, emit: Emit) -> None:
-    left = left_behind.find(delivering.project.root, delivering.release.tree)
-    if left:
-        emit(Line(member.host.name, left_behind.sentence(left), "warning"))
+    made = delivering.release
+    left = left_behind.sentence(left_behind.find(delivering.project.root, made.tree))
+    lacks = package_data.sentence(package_data.lacking(made.tree.entries, made.site))
+    for told in filter(None, (left, lacks)):
+        emit(Line(member.host.name, told, "warning"))
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:

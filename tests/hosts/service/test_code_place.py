@@ -69,8 +69,10 @@ build-backend = "uv_build"
 
 [tool.uv.build-backend]
 module-root = ""
+wheel-exclude = ["note.txt"]
 """,
     "shop/__init__.py": "",
+    "shop/note.txt": "",
     "shop/web.py": """\
 import os
 from importlib.metadata import version
@@ -111,7 +113,9 @@ def test_a_projects_own_wheel_is_in_the_release_and_a_change_of_the_code_builds_
     )  # fmt: skip
     clone.write("service/service.yaml", description)
     clone.done("lock")
-    clone.done("deploy", "-H", "shire01")
+    assert clone.done("plan", "-H", "shire01", "--json").json()["wheel_lacks"] == ["shop/note.txt"]
+    told = clone.done("deploy", "-H", "shire01").both
+    assert "the wheel of the project lacks files of its packages: shop/ (1 file)" in told
     first, home = clone.release(), f"{ROOT}/releases/{clone.release()}"
     assert ask(machine.address, "/where").body.decode() == f"1.5 {home}/site/shop/web.py one"
     clone.done("run", "-H", "shire01", "--", "shop-mark", "run")
