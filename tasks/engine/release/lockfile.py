@@ -98,6 +98,11 @@ def head(source: Source, lowest: str) -> str:
     )
 
 
+def is_made_here(content: bytes) -> bool:
+    """Return True for the content of a lock that `fab lock` made."""
+    return _SOURCE.search(content.decode(errors="replace")) is not None
+
+
 def _refuse_stale(path: Path, source: Source, text: str) -> None:
     """Raise UsageError when the source has changed since this lock was made; a foreign lock records nothing."""
     recorded = _SOURCE.search(text)

@@ -32,6 +32,25 @@ __version__ = ".".join(map(str, version_info))
 SERVER = "gunicorn"
 SERVER_SOFTWARE = SERVER + "/" + __version__
 """
+PROJECT = """
+[project]
+name = "own"
+version = "1.0"
+[build-system]
+requires = []
+build-backend = "own_backend"
+backend-path = ["."]
+"""
+OWN_BACKEND = """
+import zipfile
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    name = "own-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel_directory + "/" + name, "w") as wheel:
+        for path, text in FILES.items():
+            wheel.writestr(path, text)
+        wheel.writestr("own-1.0.dist-info/RECORD", "".join(path + ",,\\n" for path in FILES))
+    return name
+"""
 PROGRAM = f"#!/bin/sh\necho program >>{RAN}/ran\nexit 1\n"
 
 
@@ -59,6 +78,22 @@ def mischief(site: Site, links: Path, version: str = "1.0", **files: str) -> Non
     site.clone.write("service/requirements.txt", lock + f"mischief=={version} \\\n    --hash=sha256:{digest}\n")
 
 
+def own_mischief(site: Site) -> None:
+    """Make the service a package whose wheel runs code whenever a Python finds it, and has programs of the system."""
+    info = "own-1.0.dist-info"
+    files = {
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: own\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "sitecustomize.py": tell("the site"),
+        "own.pth": f"import os; exec({tell('pth of the site')!r})\n",
+        **{f"own-1.0.data/scripts/{name}": PROGRAM for name in ("sudo", "systemctl", "sync", "gunicorn")},
+    }
+    site.clone.write("service/pyproject.toml", PROJECT)
+    site.clone.write("service/own_backend.py", f"FILES = {files!r}\n{OWN_BACKEND}")
+    lock = site.read("service/requirements.txt")
+    site.clone.write("service/requirements.txt", re.sub(r"# requirements.in sha256: .*\n", "", lock))
+
+
 @pytest.fixture(scope="module")
 def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
     hosts = module_hosts()
@@ -68,6 +103,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     made.clone.write("service/sitecustomize.py", tell("the code"))
     made.clone.replace("service/service.yaml", "keep: 5", "keep: 2")
     made.sh(f"mkdir -m 0777 {RAN} && chmod 0777 {RAN}")
+    own_mischief(made)
     mischief(made, tmp_path_factory.mktemp("links"))
     made.deploy()
     return made
@@ -79,7 +115,7 @@ def require_sandboxed(site: Site) -> None:
     told = {tuple(line.split(" ", 1)) for line in site.sh("cat /var/lib/myapp/ran").splitlines()}
     uid = site.sh("id -u myapp")
     # A distribution may have its own sitecustomize, which comes first.
-    assert {(uid, "pth"), (uid, "gunicorn")} <= told
+    assert {(uid, "pth"), (uid, "gunicorn"), (uid, "the site")} <= told
     assert {who for who, _ in told} == {uid}
 
 

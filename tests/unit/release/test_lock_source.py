@@ -174,6 +174,18 @@ def test_requirements_in_adds_to_pyproject(service: Path) -> None:
     assert lock(service, Dependencies()) == {"gunicorn": "1.0", "low": "1.0"}
 
 
+@pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "pylock.toml"])
+def test_a_requirements_txt_that_fab_lock_did_not_make_is_not_replaced(service: Path, name: str) -> None:
+    texts = {"pyproject.toml": PROJECT, "uv.lock": UV, "pylock.toml": PYLOCK}
+    for other in {"pyproject.toml", name}:
+        (service / other).write_text(texts[other])
+    (service / "requirements.txt").write_text("flask\n")
+    with pytest.raises(UsageError, match="fab lock did not make this file") as caught:
+        relock.make(service.parent, ">=3.9")
+    assert "git mv service/requirements.txt service/requirements.in" in str(caught.value.next)
+    assert (service / "requirements.txt").read_text() == "flask\n"
+
+
 @pytest.mark.parametrize("line", [".", "-e .", ".[big-data]", "./service", "-e ./service[x]"])
 def test_the_project_itself_in_requirements_in_needs_no_line(service: Path, line: str) -> None:
     (service / "pyproject.toml").write_text(PROJECT)
