@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def lock(c: Any, upgrade: bool = False, package: str = "", json: bool = False) -> None:
     """Pin the dependencies with hashes.
 
-    Writes service/requirements.txt from requirements.in and pyproject.toml, or from uv.lock or pylock.toml.
+    Writes service/requirements.txt from requirements.in or pyproject.toml,
+    or with the versions of uv.lock or pylock.toml.
     """
     from tasks.engine.config import service
     from tasks.engine.release import relock
