@@ -27,6 +27,7 @@ from installer.sources import WheelFile
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from uv import find_uv_bin
 
+from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
 from tasks.engine.release import archive, pip, wheel_cache
 from tasks.engine.release.archive import Entry, Tree
@@ -139,7 +140,7 @@ def _unpack(wheel: Path, site: Path) -> None:
         raise UsageError(f"the wheel of the project cannot be unpacked: {error}", where=_WHERE, next="correct what it "
                          "contains, which its build backend chooses") from error  # fmt: skip
     for record in site.glob("*.dist-info/RECORD"):
-        record.write_bytes(b"".join(sorted(record.read_bytes().splitlines(keepends=True))))
+        record.write_bytes(b"".join(sorted(plain_file.read(record).splitlines(keepends=True))))
 
 
 class _Site(SchemeDictionaryDestination):  # type: ignore[misc]
@@ -165,7 +166,7 @@ class _Site(SchemeDictionaryDestination):  # type: ignore[misc]
 def _kept(place: Path) -> tuple[Entry, ...] | None:
     """Return the site that an earlier run built; None if there is none, or it is not whole."""
     try:
-        listed = (place / "LIST").read_bytes()
+        listed = plain_file.read(place / "LIST")
         entries = tuple(_entries(place / "site"))
     except OSError:
         return None
