@@ -193,12 +193,22 @@ def _require_names(source: Path, project: Project | None) -> None:
 
 def _parsed(draft: Path, target: Path, source: Source) -> locks.Lock:
     """Parse the new lock; UsageError if a package that another one requires cannot be in a lock."""
+    text, where = draft.read_text(encoding="utf-8"), f"service/{source.files[0]}"
+    for _, line in requirement_lines.logical_lines(text):
+        named = requirement_lines.address(line)
+        if named and requirement_lines.is_directory(named):
+            raise UsageError(
+                f"{source.name} leads to a directory, which a lock cannot hold: {named}",
+                where=where,
+                next="remove it there, name the folder of its code in `pythonpath` of service.yaml, and its "
+                "requirements in its place",
+            )
     try:
-        return locks.parse(draft.read_text(encoding="utf-8"), target, source)
+        return locks.parse(text, target, source)
     except UsageError as error:
         raise UsageError(
             f"there are versions, but {error.message}",
-            where=f"service/{source.files[0]}",
+            where=where,
             next="name other versions or packages there, then: fab lock",
         ) from None
 

@@ -135,16 +135,23 @@ def test_a_projects_own_wheel_is_in_the_release_and_a_change_of_the_code_builds_
     venvs = machine.sh(f"ls -li {ROOT}/venvs").stdout
     clone.replace("service/shop/web.py", "one", "two")
     clone.done("deploy", "-H", "shire01")
-    assert ask(machine.address, "/where").body.decode() == f"1.5 {ROOT}/releases/{clone.release()}/site/shop/web.py two"
+    second = clone.release()
+    assert ask(machine.address, "/where").body.decode() == f"1.5 {ROOT}/releases/{second}/site/shop/web.py two"
     assert machine.sh(f"ls -li {ROOT}/venvs").stdout == venvs
     clone.done("rollback", "-H", "shire01")
     assert ask(machine.address, "/where").body.decode() == f"1.5 {ROOT}/releases/{first}/site/shop/web.py one"
+
+    machine.sh(f"touch {ROOT}/releases/{second}/site/more.py")
+    refused = clone.fab("rollback", "-H", "shire01", "--to", second)
+    assert (refused.status, f"release {second} is damaged on this host" in refused.both) == (1, True)
 
     clone.replace("service/shop/web.py", "two", "one")
     assert clone.release() == first
     machine.sh(f"echo edited >> {home}/site/shop/web.py")
     drift = clone.fab("drift", "-H", "shire01")
-    assert (drift.status, "site/shop/web.py" in drift.out) == (1, True)
+    assert drift.status == 1
+    assert f"EDITED  {home}/site/shop/web.py" in drift.out
+    assert f"EXTRA  {ROOT}/releases/{second}/site/more.py" in drift.out
     clone.done("deploy", "-H", "shire01")
-    assert "no drift" in clone.done("drift", "-H", "shire01").out
+    assert f"{home}/" not in clone.fab("drift", "-H", "shire01").out
     assert ask(machine.address, "/where").body.decode().endswith("one")

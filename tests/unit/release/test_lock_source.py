@@ -174,6 +174,17 @@ def test_requirements_in_adds_to_pyproject(service: Path) -> None:
     assert lock(service, Dependencies()) == {"gunicorn": "1.0", "low": "1.0"}
 
 
+def test_a_dependency_that_is_a_directory_is_refused_with_a_way(service: Path) -> None:
+    (service / "libs/low").mkdir(parents=True)
+    library = '[project]\nname = "low"\nversion = "1.0"\n[build-system]\nrequires = []\nbuild-backend = "none"\n'
+    (service / "libs/low/pyproject.toml").write_text(library)
+    (service / "pyproject.toml").write_text(f'{PROJECT}\n[tool.uv.sources]\nlow = {{ path = "libs/low" }}\n')
+    with pytest.raises(UsageError, match=r"leads to a directory, which a lock cannot hold: .*libs/low") as caught:
+        relock.make(service.parent, ">=3.9")
+    assert caught.value.where == "service/pyproject.toml"
+    assert "`pythonpath`" in str(caught.value.next)
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "pylock.toml"])
 def test_a_requirements_txt_that_fab_lock_did_not_make_is_not_replaced(service: Path, name: str) -> None:
     texts = {"pyproject.toml": PROJECT, "uv.lock": UV, "pylock.toml": PYLOCK}
