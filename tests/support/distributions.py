@@ -28,13 +28,23 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return name
 """
 
+PROJECT = """
+[project]
+name = {name!r}
+version = {version!r}
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
 
 def isolate(monkeypatch: pytest.MonkeyPatch, links: Path) -> None:
     """Let pip and uv see the distributions in `links` and no index, whatever this machine configures."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
-    settings |= {"UV_NO_CONFIG": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(links)}
+    settings |= {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": str(links)}
     settings |= {"PIP_CACHE_DIR": str(links.parent / "pip"), "UV_CACHE_DIR": str(links.parent / "uv")}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -64,11 +74,9 @@ def wheel(
 
 def sdist(links: Path, name: str, version: str, tag: str = "py3-none-any") -> str:
     """Write a source distribution that builds without any tool into a wheel with this tag; return its hex SHA-256."""
-    project = f'[project]\nname = "{name}"\nversion = "{version}"\n'
-    project += '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     files = {
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        "pyproject.toml": project,
+        "pyproject.toml": PROJECT.format(name=name, version=version),
         "backend.py": BACKEND.format(name=name, version=version, tag=tag),
     }
     path = links / f"{name}-{version}.tar.gz"

@@ -69,7 +69,7 @@ class Project:
             fetched = self._wheelhouses.setdefault(target.identity, Future())
         if first:
             try:
-                fetched.set_result(wheelhouse.fetch(made.lock, target, say))
+                fetched.set_result(wheelhouse.fetch(made.lock, target, say, self.root / "service"))
             except BaseException as error:  # other hosts wait for it
                 fetched.set_exception(error)
         return fetched.result()

@@ -87,7 +87,7 @@ def parse(text: str, path: Path) -> Lock:
     """Parse the text of a lock; `path` is its present or future place, for messages."""
     source = path.with_name("requirements.in")
     relock = "fab lock" if source.exists() else f"git mv service/{path.name} service/{source.name}, then: fab lock"
-    entries = tuple(_entry(number, line, path, relock) for number, line in _logical_lines(text))
+    entries = tuple(_entry(number, line, path, relock) for number, line in logical_lines(text))
     return Lock(entries, _place(path), _recorded(text, PYTHON_MARK))
 
 
@@ -97,6 +97,13 @@ def digest(source: Path) -> str:
     UsageError if one of them is no regular file.
     """
     seal = hashlib.sha256()
+    for _, data in sources(source):
+        seal.update(hashlib.sha256(data).digest())
+    return seal.hexdigest()
+
+
+def sources(source: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield requirements.in and the files it includes, each with its content, lines ending in a newline alone."""
     waiting, seen = [source], set()
     while waiting:
         current = waiting.pop()
@@ -104,10 +111,9 @@ def digest(source: Path) -> str:
             continue
         seen.add(current)
         data = content(current).replace(b"\r\n", b"\n")
-        seal.update(hashlib.sha256(data).digest())
+        yield current, data
         included = map(_INCLUDE.match, data.decode(errors="replace").splitlines())
         waiting += [current.parent / match[1] for match in included if match]
-    return seal.hexdigest()
 
 
 def _refuse_stale(path: Path, source: Path, text: str) -> None:
@@ -128,7 +134,7 @@ def _recorded(text: str, mark: str) -> str | None:
     return next((line.removeprefix(mark).strip() for line in text.splitlines() if line.startswith(mark)), None)
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number and text of each requirement or option: continuation lines joined, comments left out."""
     start, joined = 0, ""
     for number, line in enumerate([*text.splitlines(), ""], start=1):
@@ -154,7 +160,7 @@ def _entry(number: int, line: str, path: Path, relock: str) -> LockedRequirement
         raise UsageError(
             f"a lock cannot hold the option {option}",
             where=where,
-            next="remove the line; indexes and mirrors belong in this machine's pip configuration",
+            next="move the line to service/requirements.in, then: fab lock" if relock == "fab lock" else relock,
         )
     head, *options = re.split(r"\s+(?=--)", line)
     try:

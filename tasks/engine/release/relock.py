@@ -16,6 +16,7 @@ from packaging.version import Version
 from uv import find_uv_bin
 
 from tasks.engine.errors import UsageError
+from tasks.engine.release import index_settings, package_folders
 from tasks.engine.release import lockfile as locks
 
 OLDEST = "3.9"
@@ -79,17 +80,23 @@ def lower_bound(python: str) -> str:
 
 def _compile(root: Path, draft: Path, lowest: str, choices: list[str]) -> None:
     """Run uv on the draft: it reads there the pins to keep, and writes the new lock."""
+    indexes = index_settings.find(root / "service")
     command = [find_uv_bin(), "pip", "compile", *_OPTIONS, *choices]
     command += ["--python", sys.executable, "--python-version", lowest, "--output-file", str(draft)]
-    done = subprocess.run([*command, "service/requirements.in"], cwd=root, capture_output=True, check=False)
+    command += ["--no-index"] if indexes.alone else []
+    environment = indexes.for_uv(draft.parent)
+    done = subprocess.run(
+        [*command, "service/requirements.in"], cwd=root, env=environment, capture_output=True, check=False
+    )
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(
             f"uv could not lock the dependencies for Python {lowest} and later",
             where="service/requirements.in",
-            next="fix what uv reports, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror",
-            detail=tuple(lines[-20:]),
+            next=f"fix what uv reports, then: fab lock; it asked {indexes}",
+            detail=indexes.hide(lines[-20:]),
         )
+    draft.write_text(package_folders.complete(draft.read_text(encoding="utf-8"), indexes.folders), encoding="utf-8")
 
 
 def _refuse_unknown(packages: Sequence[str], lock: locks.Lock) -> None:

@@ -18,7 +18,8 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.release import pip, wheel_cache
+from tasks.engine.release import index_settings, pip, wheel_cache
+from tasks.engine.release.indexes import Indexes
 from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tasks.engine.release.python_target import Target, select
 from tasks.engine.release.wheel_cache import Wheel
@@ -35,27 +36,28 @@ class Wheelhouse(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """The inputs of one fetch: the lock to name in errors, the target, the cache, and the function for progress."""
+    """The inputs of one fetch. lock: to be named in errors; say: told of slow work."""
 
     lock: Lock
     target: Target
     cache: Path
     say: Say
+    indexes: Indexes
 
 
-def fetch(lock: Lock, target: Target, say: Say, cache: Path | None = None) -> Wheelhouse:
-    """Fetch the wheelhouse of `lock` for `target`; report slow work to `say`.
+def fetch(lock: Lock, target: Target, say: Say, service: Path, cache: Path | None = None) -> Wheelhouse:
+    """Fetch the wheelhouse of `lock` for `target`; report slow work to `say`. service: directory of the lock.
 
     UsageError when a requirement has no wheel for this target, LoopError when the lock lacks a fetched file's hash.
     """
-    order = _Order(lock, target, cache or wheel_cache.default_root(), say)
+    root = cache or wheel_cache.default_root()
     wanted = select(lock, target)
-    kept = {item.name: wheel_cache.take(order.cache, item, target) for item in wanted}
+    kept = {item.name: wheel_cache.take(root, item, target) for item in wanted}
     missing = [item for item in wanted if kept[item.name] is None]
     wheels = [wheel for wheel in kept.values() if wheel]
     if missing:
         say(f"fetching {len(missing)} of {len(wanted)} wheels for {target}")
-        wheels += _obtain(order, missing)
+        wheels += _obtain(_Order(lock, target, root, say, index_settings.find(service)), missing)
     wheels.sort(key=lambda wheel: wheel.filename)
     return Wheelhouse(_digest(wheels, target), tuple(wheels))
 
@@ -69,7 +71,7 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
     """Download all at once; if pip fails, try each half, and build a single requirement from its source."""
     with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
-        outcome = pip.download(wanted, order.target, folder, retries=retries)
+        outcome = pip.download(wanted, order.target, folder, order.indexes, retries=retries)
         if outcome.done:
             return [_accept(order, item, folder) for item in wanted]
     if outcome.late:
@@ -122,7 +124,7 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
     order.say(f"no wheel of {wanted} for {order.target}: trying to build one from its source")
     with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
-        outcome = pip.build(wanted, folder)
+        outcome = pip.build(wanted, folder, order.indexes)
         file = _find(folder, wanted)
         if outcome.late:
             raise _silent(order, [wanted], outcome)
@@ -153,7 +155,7 @@ def _silent(order: _Order, wanted: Sequence[LockedRequirement], outcome: pip.Out
     return LoopError(
         f"the wheels for {order.target} cannot be fetched: {outcome.late} ({names})",
         where=order.lock.path,
-        next="see whether the package index of this machine's pip configuration answers: pip config list. "
+        next=f"see whether the package index answers: {order.indexes}. "
         f"If the host has no such Python, look at it by hand; wheels that came once are kept in {order.cache}",
         code="index",
         detail=outcome.lines,

@@ -35,7 +35,7 @@ def fetch(
     links: Path, *entries: LockedRequirement, target: Target = BOOKWORM
 ) -> tuple[wheelhouse.Wheelhouse, list[str]]:
     said: list[str] = []
-    return wheelhouse.fetch(Lock(entries), target, said.append, links.parent / "cache"), said
+    return wheelhouse.fetch(Lock(entries), target, said.append, links.parent, links.parent / "cache"), said
 
 
 def test_takes_the_wheels_of_the_target_and_not_of_the_controller(links: Path) -> None:
@@ -84,7 +84,7 @@ def test_source_alone_is_built_when_pure_and_the_same_everywhere(links: Path, tm
     house, said = fetch(links, *entries, target=BULLSEYE)
     assert [wheel.filename for wheel in house.wheels] == ["one-1.0-py3-none-any.whl", "plain-1.0-py3-none-any.whl"]
     assert said[1].startswith("no wheel of plain==1.0 for CPython 3.9.2")
-    other = wheelhouse.fetch(Lock(entries), BULLSEYE, said.append, tmp_path / "other")
+    other = wheelhouse.fetch(Lock(entries), BULLSEYE, said.append, tmp_path, tmp_path / "other")
     assert other.digest == house.digest
 
 
@@ -147,7 +147,7 @@ def test_flask_and_gunicorn_from_the_configured_index(tmp_path: Path) -> None:
     relock.make(tmp_path, ">=3.9")
     lock = locks.read(tmp_path / "service" / "requirements.txt")
     for target, needs_metadata in ((BOOKWORM, False), (BULLSEYE, True), (ALPINE_ARM, False)):
-        house = wheelhouse.fetch(lock, target, lambda _: None, tmp_path / "cache")
+        house = wheelhouse.fetch(lock, target, lambda _: None, tmp_path / "service", tmp_path / "cache")
         names = {wheel.filename.split("-")[0]: wheel.filename for wheel in house.wheels}
         assert {"flask", "gunicorn", "werkzeug", "markupsafe"} <= set(names)
         assert target.abi in names["markupsafe"]
