@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
-from tasks.engine.release import lockfile
+from tasks.engine.release import lockfile, package_folders
 from tasks.engine.release.indexes import Indexes, local
 
 if sys.version_info >= (3, 11):
@@ -69,7 +69,14 @@ def find(service: Path) -> Indexes:
         any(one.alone for one in (*sources, pip)),
         tuple(dict.fromkeys(host for one in (*sources, pip) for host in one.trusted)),
         _for_uv(settings),
+        _own(service),
     )
+
+
+def _own(service: Path) -> str:
+    """Return the folder of the operator's own wheels, if it has any."""
+    folder = service / package_folders.OWN
+    return _address(str(folder)) if any(folder.glob("*.whl")) else ""
 
 
 def _requirements(source: Path) -> _Found:

@@ -28,6 +28,7 @@ _SHORT = 4
 class Indexes(NamedTuple):
     """Addresses of indexes, and of pages and folders with packages.
 
+    own: folder of the operator's own wheels, asked before all others; empty if there is none
     first: indexes that are asked before the default one. A package that one of them has comes from there alone
     default: empty for PyPI; after: indexes for packages that the default one lacks
     links: pages and folders (`--find-links`); after_links: those for packages that no index has
@@ -43,6 +44,7 @@ class Indexes(NamedTuple):
     alone: bool = False
     trusted: tuple[str, ...] = ()
     uv: Mapping[str, str] = MappingProxyType({})
+    own: str = ""
 
     def for_pip(self) -> dict[str, str]:
         """Return the environment for pip. It takes every file that the lock allows, so the order does not count."""
@@ -50,7 +52,7 @@ class Indexes(NamedTuple):
             **_others(),
             **_filled("PIP_INDEX_URL", self.default),
             **_filled("PIP_EXTRA_INDEX_URL", *self.first, *self.after),
-            **_filled("PIP_FIND_LINKS", *self.links, *self.after_links),
+            **_filled("PIP_FIND_LINKS", self.own, *self.links, *self.after_links),
             **_filled("PIP_NO_INDEX", "1" if self.alone else ""),
             **_filled("PIP_TRUSTED_HOST", *self.trusted),
         }
@@ -62,25 +64,26 @@ class Indexes(NamedTuple):
         """
         environment = {**self.uv, **_others(), **_filled("UV_INSECURE_HOST", *self.trusted)}
         if self.alone:
-            links = _filled("UV_FIND_LINKS", *self.links, *self.after_links, between=",")
+            links = _filled("UV_FIND_LINKS", self.own, *self.links, *self.after_links, between=",")
             return {**environment, **links}
         # uv takes a version that a folder of `--find-links` has from nowhere else, for however few platforms.
         folders = {link: folder for link in self.after_links if (folder := local(link)) and folder.is_dir()}
         pages = [link for link in self.after_links if link not in folders]
+        own = [package_folders.write_index([folder], scratch / "own") for folder in filter(None, [local(self.own)])]
         last = [package_folders.write_index(folders.values(), scratch / "simple")] if folders else []
         default = self.default or PYPI
         return {
             **environment,
             **_filled("UV_FIND_LINKS", *self.links, *pages, between=","),
             # uv asks the indexes in this order and its default index at the end.
-            **_filled("UV_INDEX", *self.first, *([default, *self.after, *last] if self.after or last else ())),
+            **_filled("UV_INDEX", *own, *self.first, *([default, *self.after, *last] if self.after or last else ())),
             "UV_DEFAULT_INDEX": default,
         }
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders of packages on this machine."""
-        return tuple(filter(None, map(local, (*self.links, *self.after_links))))
+        return tuple(filter(None, map(local, (self.own, *self.links, *self.after_links))))
 
     def hide(self, lines: Iterable[str]) -> tuple[str, ...]:
         """Return the lines without names and passwords of addresses."""
@@ -91,7 +94,7 @@ class Indexes(NamedTuple):
     def __str__(self) -> str:
         """Return the addresses for a person."""
         asked = () if self.alone else (*self.first, self.default or PYPI, *self.after)
-        return ", ".join(self.hide((*asked, *self.links, *self.after_links)))
+        return ", ".join(filter(None, self.hide((self.own, *asked, *self.links, *self.after_links))))
 
 
 def local(address: str) -> Path | None:
@@ -107,7 +110,7 @@ def _others() -> dict[str, str]:
 
 def _filled(name: str, *values: str, between: str = " ") -> dict[str, str]:
     """Return a variable with these values; none if they are empty."""
-    value = between.join(dict.fromkeys(values))
+    value = between.join(filter(None, dict.fromkeys(values)))
     return {name: value} if value else {}
 
 

@@ -17,12 +17,20 @@ from packaging.version import InvalidVersion, Version
 
 from tasks.engine.release import wheel_cache
 
+OWN = "wheels"
+"""The folder of the operator's own wheels, beside requirements.in. A release does not carry them as files."""
 _HASH = r"    --hash=sha256:[0-9a-f]{64}"
 _ENTRY = re.compile(
     rf"^(?P<head>(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)[^\n]*\\\n)"
     rf"(?P<hashes>(?:{_HASH} \\\n)*{_HASH})$",
     re.MULTILINE,
 )
+
+
+def is_own(path: str) -> bool:
+    """Return True for the path, below `service/`, of one of the operator's own wheels."""
+    folder, _, name = path.rpartition("/")
+    return folder == OWN and name.endswith(".whl")
 
 
 def write_index(folders: Iterable[Path], place: Path) -> str:

@@ -146,6 +146,21 @@ def test_a_folder_gives_its_files_for_every_python_and_platform(place: Place, so
     assert wheels == [f"common-1.0-{tags[0]}.whl"]
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_folder_of_own_wheels_goes_before_every_index(place: Place, alone: bool) -> None:
+    own = place.root / "service/wheels"
+    own.mkdir()
+    tags = ("cp311-cp311-linux_x86_64", "cp39-cp39-linux_x86_64")
+    digests = [distributions.wheel(own, "solely", "0.9", tag) for tag in tags]
+    place.set("UV_INDEX", place.simple.as_uri())
+    if alone:
+        place.set("PIP_NO_INDEX", "1")
+    lock, wheels = place.deploy()
+    assert "solely==0.9" in lock
+    assert all(digest in lock for digest in digests)
+    assert wheels == [f"solely-0.9-{tags[0]}.whl"]
+
+
 def test_an_index_of_pip_gives_only_what_the_default_index_lacks(place: Place, tmp_path: Path) -> None:
     default = tmp_path / "default"
     for folder, tag in (("a", "py3-none-any"), ("b", "cp311-cp311-linux_x86_64")):
