@@ -90,6 +90,8 @@ def _lines(planned: HostPlan) -> Iterable[str]:
         yield f"  link {document['files']['link']} files that are there"
     for wheel in document["wheels"]:
         yield f"  send {wheel}"
+    if document["built"]:
+        yield f"  built on this machine, from source: {', '.join(document['built'])}"
     venv = document["venv"]
     yield f"  {'build' if venv['build'] else 'use'} venv {venv['name']} with {venv['python']}"
     for unit in document["restart"]:
@@ -149,6 +151,7 @@ def texts(
             plan.host,
             (
                 _question(hosts[plan.host], plan),
+                *filter(None, (plan.asked,)),
                 *plan.steps(hook=plan.host == first, wait=wait, stop_first=stop_first),
             ),
         )

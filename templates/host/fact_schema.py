@@ -17,6 +17,7 @@ class Machine(NamedTuple):
     """The machine. time: seconds since 1970 by the host's clock; ipv6: has it; tools: paths of programs, by name.
 
     web_accounts: those of www-data and nginx that exist; root: the account can become root, if `rights` are asked for.
+    distribution: ID and VERSION_ID of os-release, such as `debian 12`
     """
 
     time: int = 0
@@ -24,6 +25,7 @@ class Machine(NamedTuple):
     tools: Mapping[str, str] = _NONE
     web_accounts: tuple[str, ...] = ()
     root: bool = False
+    distribution: str = ""
 
 
 class Record(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import pwd
+import re
 import stat
 import time
 from collections.abc import Iterable, Mapping
@@ -31,7 +32,16 @@ def look(*, root: bool) -> Machine:
         {name: path for name in TOOLS if (path := programs.find(name))},
         tuple(filter(_is_account, WEB_ACCOUNTS)),
         root,
+        _distribution(),
     )
+
+
+def _distribution() -> str:
+    """Return name and version of the distribution. os-release is a shell script, but only read as text."""
+    text = (_read("/etc/os-release") or b"").decode("utf-8", "replace")
+    found = dict(re.findall(r"^(ID|VERSION_ID|VERSION_CODENAME)=[\"']?([^\"'\n]*)", text, re.MULTILINE))
+    version = found.get("VERSION_ID") or found.get("VERSION_CODENAME") or "unnumbered"
+    return f"{found.get('ID', '')} {version}"[:_LONGEST]
 
 
 def _ipv6() -> bool:

@@ -17,6 +17,7 @@ from .run import Ended, Interrupted, Run, Stopped
 
 STEPS = (
     "facts",
+    "libraries",
     "status",
     "setup",
     "hold",

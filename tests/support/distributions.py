@@ -15,6 +15,7 @@ import pytest
 BACKEND = """
 import zipfile
 TAG = {tag!r}
+FILES = {files!r}
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     name = "{name}-{version}-" + TAG + ".whl"
     with zipfile.ZipFile(wheel_directory + "/" + name, "w") as wheel:
@@ -22,10 +23,22 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         for path, text in (
             ("METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n"),
             ("WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: " + TAG + "\\n"),
-            ("RECORD", ""),
+            ("RECORD", "".join(path + ",,\\n" for path in FILES)),
         ):
             wheel.writestr(zipfile.ZipInfo(info + path, (1980, 1, 1, 0, 0, 0)), text)
+        for path, content in FILES.items():
+            wheel.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), content)
     return name
+"""
+
+PROJECT = """
+[project]
+name = {name!r}
+version = {version!r}
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
 """
 
 
@@ -62,18 +75,18 @@ def wheel(
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def sdist(links: Path, name: str, version: str, tag: str = "py3-none-any") -> str:
-    """Write a source distribution that builds without any tool into a wheel with this tag; return its hex SHA-256."""
-    project = f'[project]\nname = "{name}"\nversion = "{version}"\n'
-    project += '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    files = {
+def sdist(
+    links: Path, name: str, version: str, tag: str = "py3-none-any", files: Mapping[str, str | bytes] | None = None
+) -> str:
+    """Write a source distribution that builds without any tool into a wheel of these files; return its hex SHA-256."""
+    texts = {
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        "pyproject.toml": project,
-        "backend.py": BACKEND.format(name=name, version=version, tag=tag),
+        "pyproject.toml": PROJECT.format(name=name, version=version),
+        "backend.py": BACKEND.format(name=name, version=version, tag=tag, files={**(files or {})}),
     }
     path = links / f"{name}-{version}.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
-        for filename, text in files.items():
+        for filename, text in texts.items():
             member = tarfile.TarInfo(f"{name}-{version}/{filename}")
             member.size = len(text.encode())
             archive.addfile(member, io.BytesIO(text.encode()))

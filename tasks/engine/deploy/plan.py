@@ -86,6 +86,12 @@ class HostPlan(NamedTuple):
         """Return whether the release serves already, as it should."""
         return not self.why
 
+    @property
+    def asked(self) -> HostStep | None:
+        """The step that looks for the shared libraries that a new venv needs; None if there is no need to look."""
+        names = self.delivery.wheelhouse.libraries
+        return steps.libraries(self.service, names) if names and not self.delivery.venv_there else None
+
     def steps(self, *, hook: bool = False, wait: int = 0, stop_first: bool = False) -> tuple[HostStep, ...]:
         """Return the steps that change the host, in order. hook: the host is the first of the run.
 
@@ -314,6 +320,7 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
         },
         "files": {"send": [] if delivery.staging.present else list(delivery.changed), "link": len(delivery.same)},
         "wheels": [] if delivery.staging.present else missing,
+        "built": list(delivery.wheelhouse.built),
         "venv": {"name": delivery.staging.venv, "build": not delivery.venv_there, "python": delivery.staging.python},
         "restart": [] if plan.unchanged else [*layout.unslotted(plan.service), *layout.timers(plan.service)],
     }

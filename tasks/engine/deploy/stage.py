@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tasks.engine.config.service import Service
-from tasks.engine.deploy import plan
+from tasks.engine.deploy import libraries, plan
 from tasks.engine.deploy.candidate import Candidate, Progress
 from tasks.engine.deploy.plan import HostPlan, Own
 from tasks.engine.deploy.progress import counted
@@ -55,11 +55,13 @@ def prepare(
     facts = member.ask(asked)
     member.reach("controller.facts")
     python = reports.choose_python(facts, host.python, service.python, host.name, service.needs)
-    wheels = project.wheelhouse(
-        made, reports.target(python), lambda text: emit(Step(host.name, "plan", "wheels", text))
-    )
+    target = reports.target(python, facts.machine.distribution)
+    wheels = project.wheelhouse(made, target, lambda text: emit(Step(host.name, "plan", "wheels", text)))
     setup = plan.setup(service, facts, account, own(project, service), consent)
-    return facts, plan.deploy(host.name, service, made, facts, python, wheels, setup)
+    planned = plan.deploy(host.name, service, made, facts, python, wheels, setup)
+    if step := planned.asked:
+        libraries.require(member, step, wheels, facts.machine)
+    return facts, planned
 
 
 def own(project: Project, service: Service) -> Own:
@@ -164,6 +166,7 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         "large": made.large,
         **({"site": True} if made.site else {}),
         "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
+        "built": delivery.wheelhouse.built,
     }
     sent = payload.staging(made, delivery, record, planned.service)
     wheels = [wheel.size for wheel in delivery.wheels]

@@ -327,6 +327,7 @@ def releases(facts: Facts) -> list[dict[str, Any]]:
         ]
         lines.append({
             "id": name, "marks": marks, "commit": release.get("commit"), "packages": release.get("packages"),
+            "built": release.get("built"),
             "deployed": action.time if action else None, "by": _person(action.who) if action else None,
         })  # fmt: skip
     return sorted(lines, key=lambda line: str(line["deployed"] or ""), reverse=True)

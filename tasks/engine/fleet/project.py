@@ -67,11 +67,11 @@ class Project:
         from tasks.engine.release import wheelhouse
 
         with self._lock:
-            first = target.identity not in self._wheelhouses
-            fetched = self._wheelhouses.setdefault(target.identity, Future())
+            first = target.place not in self._wheelhouses
+            fetched = self._wheelhouses.setdefault(target.place, Future())
         if first:
             try:
-                fetched.set_result(wheelhouse.fetch(made.lock, target, say))
+                fetched.set_result(wheelhouse.fetch(made.lock, target, say, self.root / "service"))
             except BaseException as error:  # other hosts wait for it
                 fetched.set_exception(error)
         return fetched.result()

@@ -15,7 +15,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.host import history, layout, typed, words
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import HostTraits
-from tasks.engine.release import archive
+from tasks.engine.release import archive, python_target
 from tasks.engine.release.python_target import Target
 from templates.host.fact_schema import SLOTS, Machine, Process, Python, Record, State, Survey, Told
 
@@ -253,13 +253,11 @@ def _is_plain(python: Python) -> bool:
     return max(map(len, python[:-1])) <= _LONGEST and bool(re.fullmatch(r"(/[A-Za-z0-9._+@~-]+)+", python.path))
 
 
-def target(python: Python) -> Target:
+def target(python: Python, distribution: str = "") -> Target:
     """Return the target that wheels are chosen for."""
-    abi = re.match(r"cpython-(\d+t?)", python.soabi)
-    name, _, version = python.libc.partition(" ")
-    numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", version)
-    libc = ("glibc", int(numbers[1]), int(numbers[2])) if name == "glibc" and numbers else ("musl", 1, 2)
-    return Target(python.version, f"cp{abi[1]}" if abi else python.soabi, python.machine, libc, python.implementation)
+    return python_target.described(
+        python.version, python.soabi, python.machine, python.libc, python.implementation, distribution
+    )
 
 
 def _content(line: str) -> tuple[str, bytes]:

@@ -54,6 +54,15 @@ def facts(service: Service, question: Question) -> HostStep:
     return step._replace(followed=question.followed)
 
 
+def libraries(service: Service, names: Mapping[str, tuple[str, ...]]) -> HostStep:
+    """Make the step that reports which shared libraries the host lacks; it only reads.
+
+    names: libraries, each with further folders to look in
+    """
+    values: dict[str, object] = {"libraries": {name: list(folders) for name, folders in names.items()}}
+    return _step("libraries", service, values, seconds=60)
+
+
 class Consent(NamedTuple):
     """The operator's consent. take_over: replace another clone's service; overwrite: replace edited files."""
 

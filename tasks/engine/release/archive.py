@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
-from tasks.engine.release import file_rules, git, included_files
+from tasks.engine.release import file_rules, git, included_files, package_folders
 from tasks.engine.release.file_rules import Refusal
 
 _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
@@ -82,7 +82,7 @@ def collect(root: Path, include: Mapping[str, str] = MappingProxyType({})) -> Tr
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
     """
     folder = root / "service"
-    listed = {name for name in git.files(root) if not file_rules.is_litter(os.fsdecode(name))}
+    listed = {name for name in git.files(root) if not _is_left_out(os.fsdecode(name))}
     included = included_files.find(folder, include)
     examined = [_examine(folder, name, included=name in included) for name in sorted(listed | included)]
     beside = {os.fsdecode(name) for name in included - listed}
@@ -102,6 +102,10 @@ def collect(root: Path, include: Mapping[str, str] = MappingProxyType({})) -> Tr
             next="put the service there; `git status --ignored service` shows what git leaves out",
         )
     return Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
+
+
+def _is_left_out(path: str) -> bool:
+    return file_rules.is_litter(path) or package_folders.is_own(path)
 
 
 def examine(folder: Path, names: Iterable[bytes], where: str) -> tuple[Entry, ...]:

@@ -91,7 +91,7 @@ def _site(root: Path, tree: Tree) -> tuple[Entry, ...]:
     # It imports much, and most services have no project.
     from tasks.engine.release import project_wheel
 
-    return project_wheel.build(tree)
+    return project_wheel.build(tree, root / "service")
 
 
 def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:

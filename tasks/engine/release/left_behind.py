@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.release import file_rules, git
+from tasks.engine.release import file_rules, git, package_folders
 from tasks.engine.release.archive import Tree
 
 _SHOWN = 5
@@ -78,7 +78,9 @@ def _sizes(folder: Path, raw: bytes, carried: Collection[str]) -> Iterator[int]:
 
 def _size(folder: Path, raw: bytes, carried: Collection[str]) -> Iterator[int]:
     path = os.fsdecode(raw)
-    if path in carried or file_rules.is_litter(path) or _is_usual(path) or file_rules.check_name(raw):
+    if path in carried or _is_usual(path) or file_rules.check_name(raw):
+        return
+    if file_rules.is_litter(path) or package_folders.is_own(path):
         return
     try:
         yield (folder / path).lstat().st_size

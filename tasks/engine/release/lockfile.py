@@ -130,7 +130,7 @@ def _entry(number: int, line: str, path: Path, relock: str) -> LockedRequirement
         raise UsageError(
             f"a lock cannot hold the option {option}",
             where=where,
-            next="remove the line; indexes and mirrors belong in this machine's pip configuration",
+            next="move the line to service/requirements.in, then: fab lock" if relock == "fab lock" else relock,
         )
     head, *options = re.split(r"\s+(?=--)", line)
     try:
@@ -162,7 +162,9 @@ def cannot_hold(named: str, where: str, relock: str = "fab lock") -> UsageError:
             "remove the line, name the folder of that code in `pythonpath` of service.yaml, and write its requirements "
         )
         return UsageError(f"a lock cannot hold a directory: {named}", where=where, next=f"{way}here, then: {last}")
-    way = f"name a released version of the package instead, then: {last}"
+    way = (
+        f"name a version of the package instead, and put its wheel into service/wheels if no index has it, then: {last}"
+    )
     return UsageError(f"a lock cannot hold an address or a file: {named}", where=where, next=way)
 
 

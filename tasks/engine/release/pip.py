@@ -1,6 +1,6 @@
 """Get wheels by pip: download those that fit a target, build a requirement that has only its source.
 
-Indexes, mirrors and certificates come from the operator's own pip configuration. Pip's output is shown, never parsed.
+Pip's output is shown, never parsed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 
 from packaging.version import Version
 
+from tasks.engine.release.indexes import Indexes
 from tasks.engine.release.lockfile import LockedRequirement
 from tasks.engine.release.python_target import Target
 
@@ -44,22 +45,28 @@ class Outcome(NamedTuple):
     late: str = ""
 
 
-def download(requirements: Iterable[LockedRequirement], target: Target, into: Path, *, retries: int = 5) -> Outcome:
+def download(
+    requirements: Iterable[LockedRequirement], target: Target, into: Path, indexes: Indexes, *, retries: int = 5
+) -> Outcome:
     """Download the wheels that fit the target, of all the requirements or of none, into a directory."""
     python = Version(target.python.rstrip("+")).base_version
     options = ["--only-binary", ":all:", "--dest", str(into), "--python-version", python]
     options += ["--implementation", target.short, "--abi", target.abi, "--retries", str(retries)]
     options += [argument for tag in target.platforms for argument in ("--platform", tag)]
-    return _run("download", requirements, options, into)
+    return _run("download", requirements, options, into, indexes)
 
 
-def build(requirement: LockedRequirement, into: Path) -> Outcome:
+def build(requirement: LockedRequirement, into: Path, indexes: Indexes) -> Outcome:
     """Build the locked source of one requirement into a wheel, with this controller's Python."""
-    options = ["--no-binary", requirement.name, "--wheel-dir", str(into), "--ignore-requires-python", "--retries", "1"]
-    return _run("wheel", [requirement], options, into)
+    # Otherwise pip starts another pip for what the build needs, with the indexes' passwords as arguments.
+    options = ["--use-feature", "inprocess-build-deps"]
+    options += ["--no-binary", requirement.name, "--wheel-dir", str(into), "--ignore-requires-python", "--retries", "1"]
+    return _run("wheel", [requirement], options, into, indexes)
 
 
-def _run(verb: str, requirements: Iterable[LockedRequirement], options: list[str], into: Path) -> Outcome:
+def _run(
+    verb: str, requirements: Iterable[LockedRequirement], options: list[str], into: Path, indexes: Indexes
+) -> Outcome:
     """Run pip, and let it accept only files with the hashes of the lock."""
     wanted = into / "wanted.txt"
     lines = [" ".join([str(item), *(f"--hash=sha256:{one}" for one in item.hashes)]) for item in requirements]
@@ -68,12 +75,17 @@ def _run(verb: str, requirements: Iterable[LockedRequirement], options: list[str
     command += ["--no-deps", "--require-hashes", "--requirement", str(wanted), *options]
     # pip downloads and builds below this directory, where its progress can be measured.
     (into / "tmp").mkdir(exist_ok=True)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": REPRODUCIBLE, "NO_COLOR": "1", "TMPDIR": str(into / "tmp")}
+    environment = {
+        **indexes.for_pip(),
+        "SOURCE_DATE_EPOCH": REPRODUCIBLE,
+        "NO_COLOR": "1",
+        "TMPDIR": str(into / "tmp"),
+    }
     with tempfile.TemporaryFile() as said:
         late = _watched(command, environment, into, said)
         said.seek(0)
         printed = said.read()[-_KEPT:].decode(errors="replace").strip().splitlines()
-    return Outcome(late is None, tuple(printed[-10:]), late or "")
+    return Outcome(late is None, indexes.hide(printed[-10:]), late or "")
 
 
 def _watched(command: list[str], environment: Mapping[str, str], into: Path, said: IO[bytes]) -> str | None:

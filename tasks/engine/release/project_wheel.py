@@ -29,8 +29,9 @@ from uv import find_uv_bin
 
 from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
-from tasks.engine.release import archive, pip, wheel_cache
+from tasks.engine.release import archive, index_settings, pip, wheel_cache
 from tasks.engine.release.archive import Entry, Tree
+from tasks.engine.release.indexes import Indexes
 
 _WHERE = "service/pyproject.toml"
 _NO_PACKAGE = "if the project is no package, write `package = false` below [tool.uv]"
@@ -47,8 +48,10 @@ _RELOCATABLE = b"""#!/bin/sh
 """
 
 
-def build(tree: Tree) -> tuple[Entry, ...]:
+def build(tree: Tree, service: Path) -> tuple[Entry, ...]:
     """Return the files of the project's wheel, with paths below `site/`; scripts are in `bin/`.
+
+    service: the directory whose settings name the package indexes that the build may ask.
 
     UsageError if the build fails, or makes a wheel for one platform alone. Equal trees are built once.
     """
@@ -56,7 +59,7 @@ def build(tree: Tree) -> tuple[Entry, ...]:
     place = cache / _key(tree)
     if (kept := _kept(place)) is None:
         with wheel_cache.scratch(cache) as name:
-            _make(tree, Path(name))
+            _make(tree, Path(name), index_settings.find(service))
             _move(Path(name) / "made", place)
         kept = _kept(place)
         if kept is None:
@@ -77,7 +80,7 @@ def _versions() -> dict[str, str]:
     return {name: os.environ.get(name, "0") for name in _VERSIONS}
 
 
-def _make(tree: Tree, scratch: Path) -> None:
+def _make(tree: Tree, scratch: Path, indexes: Indexes) -> None:
     """Build the wheel in a copy of the tree, and unpack it into `made`."""
     source, wheels, made = scratch / "source", scratch / "wheels", scratch / "made"
     for entry in tree.entries:
@@ -88,15 +91,21 @@ def _make(tree: Tree, scratch: Path) -> None:
             target.write_bytes(entry.read())
             target.chmod(entry.mode)
     (made / "site").mkdir(parents=True)
-    _unpack(_run(source, wheels), made / "site")
+    _unpack(_run(source, wheels, indexes), made / "site")
     (made / "LIST").write_bytes(archive.manifest(_entries(made / "site")))
 
 
-def _run(source: Path, wheels: Path) -> Path:
+def _run(source: Path, wheels: Path, indexes: Indexes) -> Path:
     """Run uv, which runs the project's build backend; return the wheel."""
     command = [find_uv_bin(), "build", "--wheel", "--color=never", "--no-progress", "--no-python-downloads"]
     command += ["--python", sys.executable, "--out-dir", str(wheels), str(source)]
-    environment = {**os.environ, **_versions(), "SOURCE_DATE_EPOCH": pip.REPRODUCIBLE, "NO_COLOR": "1"}
+    command += ["--no-index"] if indexes.alone else []
+    environment = {
+        **indexes.for_uv(source.parent),
+        **_versions(),
+        "SOURCE_DATE_EPOCH": pip.REPRODUCIBLE,
+        "NO_COLOR": "1",
+    }
     with tempfile.TemporaryFile() as said:
         try:
             done = subprocess.run(
@@ -113,9 +122,9 @@ def _run(source: Path, wheels: Path) -> Path:
         raise UsageError(
             failed or "the build of the project made no wheel",
             where=_WHERE,
-            next="fix what the build reports; it needs a package index for the `requires` of [build-system], and only "
-            f"files of the release. {_NO_PACKAGE.capitalize()}",
-            detail=tuple(lines[-20:]),
+            next="fix what the build reports; it has only files of the release, and takes the `requires` of "
+            f"[build-system] from {indexes}. {_NO_PACKAGE.capitalize()}",
+            detail=indexes.hide(lines[-20:]),
         )
     return made[0]
 

@@ -16,6 +16,7 @@ _SHORT = {"cpython": "cp", "pypy": "pp"}
 _SPELLED = {"cpython": "CPython", "pypy": "PyPy"}
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}")
 _VERSION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){1,2}[A-Za-z0-9.+-]{0,40}")
+_DISTRIBUTION = re.compile(r"[a-z0-9._-]{1,40} [a-z0-9._~-]{1,40}")
 _LEGACY = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 
 
@@ -24,7 +25,7 @@ class Target:
     """A Python on a Linux host, as the host reported it.
 
     python: the full version, such as "3.11.2". abi: "cp311". machine: `uname -m` of that Python, "x86_64".
-    libc: ("glibc", 2, 36) or ("musl", 1, 2).
+    libc: ("glibc", 2, 36) or ("musl", 1, 2). distribution: such as "debian 12"; empty if it is not known
     """
 
     python: str
@@ -32,6 +33,7 @@ class Target:
     machine: str
     libc: tuple[str, int, int]
     implementation: str = "cpython"
+    distribution: str = ""
 
     def __post_init__(self) -> None:
         # All of it goes into the arguments of pip, and each minor version of the libc adds a tag.
@@ -71,6 +73,15 @@ class Target:
         name, major, minor = self.libc
         return f"{self.short} {self.minor} {self.abi} {name} {major}.{minor} {self.machine}"
 
+    @property
+    def place(self) -> str:
+        """One line that is equal for two machines exactly when a wheel that one of them builds fits the other."""
+        return f"{self.identity} {self.distribution}"
+
+    def is_like(self, other: Target) -> bool:
+        """Return True if a wheel that one of the two builds fits the other."""
+        return bool(self.distribution) and self.place == other.place
+
     def environment(self) -> dict[str, str]:
         """Return the marker variables of PEP 508; the kernel's release and version are left empty."""
         return {
@@ -86,6 +97,16 @@ class Target:
             "python_version": self.minor,
             "sys_platform": "linux",
         }
+
+
+def described(python: str, soabi: str, machine: str, libc: str, implementation: str, distribution: str = "") -> Target:
+    """Return the target that an interpreter describes by its own words, such as "cpython-311-..." and "glibc 2.36"."""
+    abi = re.match(r"cpython-(\d+t?)", soabi)
+    name, _, version = libc.partition(" ")
+    numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", version)
+    known = ("glibc", int(numbers[1]), int(numbers[2])) if name == "glibc" and numbers else ("musl", 1, 2)
+    plain = distribution if _DISTRIBUTION.fullmatch(distribution) else ""
+    return Target(python, f"cp{abi[1]}" if abi else soabi, machine, known, implementation, plain)
 
 
 def select(lock: Lock, target: Target) -> tuple[LockedRequirement, ...]:

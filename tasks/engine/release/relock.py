@@ -21,8 +21,9 @@ from uv import find_uv_bin
 
 from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
-from tasks.engine.release import lock_source, pylock, pyproject, requirement_lines
+from tasks.engine.release import index_settings, lock_source, package_folders, pylock, pyproject, requirement_lines
 from tasks.engine.release import lockfile as locks
+from tasks.engine.release.indexes import Indexes
 from tasks.engine.release.lock_source import Source
 from tasks.engine.release.pyproject import Project
 
@@ -115,8 +116,9 @@ def _compile(root: Path, source: Source, draft: Path, lowest: str, choices: list
     command = ["pip", "compile", *_OPTIONS, *choices]
     command += ["--python", sys.executable, "--python-version", lowest, "--output-file", str(draft)]
     failed = f"uv could not lock the dependencies for Python {lowest} and later"
-    remedy = "fix what uv reports, then: fab lock; it needs a package index, and UV_DEFAULT_INDEX names a mirror"
-    _run([*command, *(f"service/{name}" for name in source.files)], root, source, failed, remedy)
+    indexes = index_settings.find(root / "service")
+    command += ["--no-index"] if indexes.alone else []
+    _run([*command, *(f"service/{name}" for name in source.files)], root, source, indexes, draft, failed)
 
 
 def _wanted(source: Source, wanted: Dependencies) -> list[str]:
@@ -138,15 +140,25 @@ def _convert(folder: Path, source: Source, draft: Path, lowest: str, wanted: Dep
     command = ["export", "--locked", "--no-emit-project", "--no-default-groups", "--no-header", "--color=never"]
     command += ["--no-python-downloads", "--format=requirements.txt", f"--output-file={draft}"]
     command += [f"--extra={name}" for name in wanted.extras] + [f"--group={name}" for name in wanted.groups]
-    _run(command, folder, source, "uv could not read uv.lock", "fix what uv reports (uv lock), then: fab lock")
+    indexes = index_settings.find(folder)
+    _run(
+        command, folder, source, indexes, draft, "uv could not read uv.lock; run uv lock if pyproject.toml has changed"
+    )
 
 
-def _run(words: list[str], folder: Path, source: Source, failed: str, remedy: str) -> None:
-    """Run uv in a directory; UsageError with the last lines of its output if it fails."""
-    done = subprocess.run([find_uv_bin(), *words], cwd=folder, capture_output=True, check=False)
+def _run(words: list[str], folder: Path, source: Source, indexes: Indexes, draft: Path, failed: str) -> None:
+    """Run uv in a directory: it writes the draft. UsageError with the last lines of its output if it fails."""
+    environment = indexes.for_uv(draft.parent)
+    done = subprocess.run([find_uv_bin(), *words], cwd=folder, env=environment, capture_output=True, check=False)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UsageError(failed, where=f"service/{source.files[0]}", next=remedy, detail=tuple(lines[-20:]))
+        raise UsageError(
+            failed,
+            where=f"service/{source.files[0]}",
+            next=f"fix what uv reports, then: fab lock; it asked {indexes}",
+            detail=indexes.hide(lines[-20:]),
+        )
+    draft.write_text(package_folders.complete(draft.read_text(encoding="utf-8"), indexes.folders), encoding="utf-8")
 
 
 def _refuse_choices(source: Source, *, upgrade: bool, packages: Sequence[str]) -> None:

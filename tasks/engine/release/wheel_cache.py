@@ -1,6 +1,7 @@
 """Keep wheels on the controller between runs, each under its SHA-256, and check the digest at each use.
 
-`HEX/FILENAME` are the wheels; `index/KEY` names the wheel of a requirement for a target. Concurrent runs are safe,
+`HEX/FILENAME` are the wheels; `index/KEY` names the wheel of a requirement for a target. One that was built here has
+code for this distribution alone, so it has a key of its own. Concurrent runs are safe,
 since everything is written aside and renamed.
 """
 
@@ -41,8 +42,12 @@ def scratch(root: Path) -> tempfile.TemporaryDirectory[str]:
 
 def take(root: Path, requirement: LockedRequirement, target: Target) -> Wheel | None:
     """Return the wheel kept for a requirement; None when there is none or its content has changed."""
+    return _take(root, _key(requirement, target.identity)) or _take(root, _key(requirement, target.place))
+
+
+def _take(root: Path, key: str) -> Wheel | None:
     try:
-        filename, sha256 = json.loads(plain_file.read(root / "index" / _key(requirement, target)))
+        filename, sha256 = json.loads(plain_file.read(root / "index" / key))
         path = root / str(sha256) / Path(str(filename)).name
         actual = digest(path)
     except (OSError, ValueError, TypeError):
@@ -50,14 +55,17 @@ def take(root: Path, requirement: LockedRequirement, target: Target) -> Wheel | 
     return Wheel(path.name, path, actual, path.stat().st_size) if actual == sha256 else None
 
 
-def keep(root: Path, requirement: LockedRequirement, target: Target, file: Path) -> Wheel:
-    """Move a checked wheel from `scratch` into the cache, as the wheel of this requirement and target."""
+def keep(root: Path, requirement: LockedRequirement, target: Target, file: Path, *, native: bool = False) -> Wheel:
+    """Move a checked wheel from `scratch` into the cache, as the wheel of this requirement and target.
+
+    native: it was built for the target's distribution alone
+    """
     sha256, size = digest(file), file.stat().st_size
     path = root / sha256 / file.name
     path.parent.mkdir(exist_ok=True)
     entry = file.with_name(f"{file.name}.entry")
     entry.write_text(json.dumps([file.name, sha256]), encoding="utf-8")
-    index = root / "index" / _key(requirement, target)
+    index = root / "index" / _key(requirement, target.place if native else target.identity)
     index.parent.mkdir(exist_ok=True)
     file.replace(path)
     entry.replace(index)
@@ -73,7 +81,7 @@ def digest(path: Path) -> str:
     return seal.hexdigest()
 
 
-def _key(requirement: LockedRequirement, target: Target) -> str:
-    """Return the key of the index: a digest of the pin, the files that the lock allows, and the target's tags."""
-    parts = [str(requirement), *sorted(requirement.hashes), target.identity]
+def _key(requirement: LockedRequirement, target: str) -> str:
+    """Return the key of the index: a digest of the pin, the files that the lock allows, and the target."""
+    parts = [str(requirement), *sorted(requirement.hashes), target]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

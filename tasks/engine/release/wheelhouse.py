@@ -1,8 +1,8 @@
 """Fill the wheelhouse: every wheel that a lock needs on one target, fetched and checked on the controller.
 
 Wheels of the cache need no network; one run of pip fetches the rest. Only if that fails, each half is tried, down to
-the requirement that has no wheel. If the lock has only the source of it, that is built, and the wheel is used if it is
-pure Python. A silent package index ends the fetch: each further try would take as long.
+the requirement that has no wheel. Its source is built, and the wheel is used if it fits: one with machine code only if
+this machine is like the target. A silent package index ends the fetch: each further try would take as long.
 """
 
 from __future__ import annotations
@@ -10,15 +10,25 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.release import pip, wheel_cache
+from tasks.engine.release import (
+    controller,
+    index_settings,
+    package_folders,
+    pip,
+    shared_libraries,
+    source_packages,
+    wheel_cache,
+)
+from tasks.engine.release.indexes import Indexes, local
 from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tasks.engine.release.python_target import Target, select
 from tasks.engine.release.wheel_cache import Wheel
@@ -28,36 +38,53 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Wheelhouse(NamedTuple):
-    """The wheels by file name, and their digest (hex SHA-256), which names the venv made of them for this target."""
+    """The wheels by file name, and their digest (hex SHA-256), which names the venv made of them for this target.
+
+    built: the requirements whose wheel this machine built
+    libraries: shared libraries that the wheels need of the host's system, each with the folders that a wheel names
+    """
 
     digest: str
     wheels: tuple[Wheel, ...]
+    built: tuple[str, ...] = ()
+    libraries: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class _Order(NamedTuple):
-    """The inputs of one fetch: the lock to name in errors, the target, the cache, and the function for progress."""
+    """The inputs of one fetch. lock: to be named in errors; say: told of slow work."""
 
     lock: Lock
     target: Target
     cache: Path
     say: Say
+    indexes: Indexes
+
+    @property
+    def own(self) -> Iterator[tuple[str, Version, Path]]:
+        """The operator's own wheels: name, version and file."""
+        folder = local(self.indexes.own)
+        return package_folders.packages(folder) if folder else iter(())
 
 
-def fetch(lock: Lock, target: Target, say: Say, cache: Path | None = None) -> Wheelhouse:
-    """Fetch the wheelhouse of `lock` for `target`; report slow work to `say`.
+def fetch(lock: Lock, target: Target, say: Say, service: Path, cache: Path | None = None) -> Wheelhouse:
+    """Fetch the wheelhouse of `lock` for `target`; report slow work to `say`. service: directory of the lock.
 
     UsageError when a requirement has no wheel for this target, LoopError when the lock lacks a fetched file's hash.
     """
-    order = _Order(lock, target, cache or wheel_cache.default_root(), say)
+    root = cache or wheel_cache.default_root()
     wanted = select(lock, target)
-    kept = {item.name: wheel_cache.take(order.cache, item, target) for item in wanted}
+    kept = {item.name: wheel_cache.take(root, item, target) for item in wanted}
     missing = [item for item in wanted if kept[item.name] is None]
-    wheels = [wheel for wheel in kept.values() if wheel]
+    found = {item: wheel for item in wanted if (wheel := kept[item.name])}
     if missing:
         say(f"fetching {len(missing)} of {len(wanted)} wheels for {target}")
-        wheels += _obtain(order, missing)
-    wheels.sort(key=lambda wheel: wheel.filename)
-    return Wheelhouse(_digest(wheels, target), tuple(wheels))
+        order = _Order(lock, target, root, say, index_settings.find(service))
+        found |= zip(missing, _obtain(order, missing), strict=True)
+    wheels = sorted(found.values(), key=lambda wheel: wheel.filename)
+    # A lock has the hashes of all files that may be fetched.
+    built = sorted(str(item) for item, wheel in found.items() if wheel.sha256 not in item.hashes)
+    libraries = shared_libraries.needed(wheel.path for wheel in wheels)
+    return Wheelhouse(_digest(wheels, target), tuple(wheels), tuple(built), libraries)
 
 
 def _digest(wheels: Sequence[Wheel], target: Target) -> str:
@@ -69,7 +96,7 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
     """Download all at once; if pip fails, try each half, and build a single requirement from its source."""
     with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
-        outcome = pip.download(wanted, order.target, folder, retries=retries)
+        outcome = pip.download(wanted, order.target, folder, order.indexes, retries=retries)
         if outcome.done:
             return [_accept(order, item, folder) for item in wanted]
     if outcome.late:
@@ -93,7 +120,7 @@ def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
     return _keep(order, wanted, file)
 
 
-def _keep(order: _Order, wanted: LockedRequirement, file: Path) -> Wheel:
+def _keep(order: _Order, wanted: LockedRequirement, file: Path, *, native: bool = False) -> Wheel:
     """Keep a wheel; UsageError if a name in it has a control character, which the list of a venv cannot hold."""
     try:
         with zipfile.ZipFile(file) as wheel:
@@ -103,7 +130,7 @@ def _keep(order: _Order, wanted: LockedRequirement, file: Path) -> Wheel:
     if odd is not None:
         told = f"the wheel of {wanted} holds a file whose name has a control character: {odd!r}"
         raise _unfit(order, wanted, told)
-    return wheel_cache.keep(order.cache, wanted, order.target, file)
+    return wheel_cache.keep(order.cache, wanted, order.target, file, native=native)
 
 
 def _unfit(order: _Order, wanted: LockedRequirement, told: str) -> UsageError:
@@ -115,34 +142,45 @@ def _unfit(order: _Order, wanted: LockedRequirement, told: str) -> UsageError:
 
 
 def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Wheel:
-    """Build the source of a requirement that is locked as source alone; keep the wheel if it is pure Python."""
+    """Build the source of a requirement; keep the wheel if it is pure Python, or if this machine is like the target."""
+    here = controller.here()
+    alike = here is not None and here.is_like(order.target)
     # A lock names no files, but a package that has wheels beside its source has more than one hash.
-    if len(wanted.hashes) > 1:
+    if len(wanted.hashes) > 1 and not alike:
         raise _absent(order, wanted, f"no wheel of {wanted} for {order.target} could be fetched", failed.lines)
     order.say(f"no wheel of {wanted} for {order.target}: trying to build one from its source")
     with wheel_cache.scratch(order.cache) as name:
         folder = Path(name)
-        outcome = pip.build(wanted, folder)
+        outcome = pip.build(wanted, folder, order.indexes)
         file = _find(folder, wanted)
         if outcome.late:
             raise _silent(order, [wanted], outcome)
         if not outcome.done or file is None:
             message = f"no wheel of {wanted} for {order.target} could be fetched, or built from source"
-            raise _absent(order, wanted, message, (*failed.lines[-3:], *outcome.lines))
-        _, _, _, tags = parse_wheel_filename(file.name)
-        pure = {f"py{digits}-none-any" for digits in (order.target.minor[0], order.target.minor.replace(".", ""))}
-        if pure.isdisjoint(map(str, tags)):
+            raise _absent(order, wanted, message, (*failed.lines[-3:], *outcome.lines), to_build=alike)
+        tags = set(map(str, parse_wheel_filename(file.name)[3]))
+        native = tags.isdisjoint(
+            f"py{digits}-none-any" for digits in (order.target.minor[0], order.target.minor.replace(".", ""))
+        )
+        if native and not alike:
             told = f"{wanted} has no wheel for {order.target}, and its source builds only into {file.name}"
-            raise _unfit(order, wanted, told)
-        return _keep(order, wanted, file)
+            raise _absent(order, wanted, told, ())
+        return _keep(order, wanted, file, native=native)
 
 
-def _absent(order: _Order, wanted: LockedRequirement, message: str, lines: tuple[str, ...]) -> UsageError:
+def _absent(
+    order: _Order, wanted: LockedRequirement, told: str, lines: tuple[str, ...], *, to_build: bool = False
+) -> UsageError:
+    """Make the error for a requirement without a wheel. to_build: this machine could build one."""
+    own = [file.name for name, _, file in order.own if name == wanted.name]
+    like = ", ".join(filter(None, (order.target.distribution, str(order.target))))
+    machine = source_packages.to_build(wanted.name) if to_build else f"run this on a machine like the host ({like})"
     return UsageError(
-        message,
+        f"{told}; service/wheels has {', '.join(own)}" if own else told,
         where=_place(order, wanted),
-        next=f"without a network, run this once where there is one: wheels are kept in {order.cache}; "
-        f"with one, pin a version that has a wheel for this target in {order.lock.edit}, then: fab lock",
+        next=f"{source_packages.instead(wanted.name)}put a wheel of it for this target into service/wheels, or pin "
+        f"another version in {order.lock.edit}, then: fab lock. Or {machine}. "
+        f"Without a network, run this once where there is one: wheels are kept in {order.cache}",
         detail=lines,
     )
 
@@ -153,7 +191,7 @@ def _silent(order: _Order, wanted: Sequence[LockedRequirement], outcome: pip.Out
     return LoopError(
         f"the wheels for {order.target} cannot be fetched: {outcome.late} ({names})",
         where=order.lock.path,
-        next="see whether the package index of this machine's pip configuration answers: pip config list. "
+        next=f"see whether the package index answers: {order.indexes}. "
         f"If the host has no such Python, look at it by hand; wheels that came once are kept in {order.cache}",
         code="index",
         detail=outcome.lines,

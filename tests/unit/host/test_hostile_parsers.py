@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine import untrusted_json
-from tasks.engine.deploy import plan, probation, rollback
+from tasks.engine.deploy import libraries, plan, probation, rollback
 from tasks.engine.diagnose import doctor, drift, status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member, step_errors
@@ -46,7 +46,7 @@ from tasks.engine.host.steps import HostStep
 from tasks.engine.logs import lines, merge, tracebacks
 from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
-from templates.host.fact_schema import Job, Python, State, Survey, Told, Used, plain
+from templates.host.fact_schema import Job, Machine, Python, State, Survey, Told, Used, plain
 from tests.promises.words import CALM
 from tests.support.host_facts import serving
 from tests.support.nasty_texts import ANY
@@ -75,6 +75,9 @@ class Liar(Member):
 
     def ask(self, question: Question, more: HostStep | None = None) -> Facts:  # noqa: ARG002 - whatever is asked
         return facts_of(self._said)
+
+    def perform(self, *_: object, **__: object) -> Transcript:
+        return self._said
 
 
 def facts_of(said: Transcript) -> Facts:
@@ -144,7 +147,7 @@ def planned(said: Transcript) -> object:
     python = facts.choose_python(found, None, ">=3.9", "shire01")
     made = plan.deploy("shire01", SERVICE, release("app.py"), found, python,
                        WHEELS, plan.setup(SERVICE, found, "deploy"))  # fmt: skip
-    return facts.target(python).identity, plan.as_dict(plan.resend(made)), made.steps()
+    return facts.target(python, found.machine.distribution).place, plan.as_dict(plan.resend(made)), made.steps()
 
 
 def drifted(said: Transcript) -> object:
@@ -249,6 +252,9 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.words.is_release": each(words.is_release),
     "host.words.release": each(lambda text: words.release("a release", text, (NEW, ""))),
     "host.words.require": each(lambda text: words.require("a release", text, words.RELEASE, "look")),
+    "deploy.libraries.require": lambda said: libraries.require(
+        Liar(said), HostStep("libraries", "", 1), WHEELS._replace(libraries={"libx.so.1": ()}), Machine()
+    ),
     "deploy.probation.require_committed": lambda said: probation.require_committed(Liar(said), NEW),
 }
 """Every function and class that gets output of a host, and a way to feed it."""

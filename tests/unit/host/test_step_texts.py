@@ -25,6 +25,7 @@ STEPS: dict[str, Callable[[Service], HostStep]] = {
         service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False, {"MANIFEST": "2" * 64})
     ),
     "facts": lambda service: steps.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
+    "libraries": lambda service: steps.libraries(service, {"libpq.so.5": ("/opt/pg/lib",)}),
     "activate": lambda service: steps.activate(service, Activation("deploy", ID, None)),
     "hold": lambda service: steps.hold(service, "deploy", ID, 5),
     "hook": lambda service: steps.hook(service, ID),

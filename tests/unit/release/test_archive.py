@@ -48,6 +48,15 @@ def test_bytecode_that_was_committed_stays_out(root: Path, monkeypatch: pytest.M
     assert paths(root) == ["app/__init__.py"]
 
 
+def test_own_wheels_stay_out_however_large_but_not_all_of_that_name(root: Path) -> None:
+    for name in ("wheels/own-1.0-py3-none-any.whl", "wheels/__init__.py", "wheels/deep/a.whl", "app/b.whl"):
+        (root / "service" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "service" / name).write_text("x")
+    with (root / "service/wheels/large-1.0-py3-none-any.whl").open("wb") as file:
+        file.truncate(file_rules.LIMIT + 1)
+    assert paths(root) == ["app/__init__.py", "app/b.whl", "wheels/__init__.py", "wheels/deep/a.whl"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

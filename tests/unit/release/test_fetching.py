@@ -41,11 +41,12 @@ def pin(name: str, *hashes: str) -> LockedRequirement:
 
 
 def fetch(links: Path, *entries: LockedRequirement, target: Target = ELSEWHERE) -> wheelhouse.Wheelhouse:
-    return wheelhouse.fetch(Lock(entries), target, lambda _: None, links.parent / "cache")
+    return wheelhouse.fetch(Lock(entries), target, lambda _: None, links.parent, links.parent / "cache")
 
 
 def index_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    monkeypatch.delenv("PIP_NO_INDEX")
+    for name in ("PIP_NO_INDEX", "UV_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
 
 
@@ -103,7 +104,7 @@ def test_an_index_that_says_nothing_ends_the_fetch_once_and_for_all(
     # One silence in all, not one for each package and each attempt.
     assert time.monotonic() - began < 20
     assert (caught.value.code, caught.value.exit_status) == ("index", 1)
-    assert "pip config list" in str(caught.value.next)
+    assert f"answers: http://127.0.0.1:{silent.port}/simple" in str(caught.value.next)
     assert not list((links.parent / "cache").glob(".part-*"))
 
 
@@ -165,7 +166,7 @@ def test_one_target_waits_for_no_other_and_those_alike_fetch_once(monkeypatch: p
     asked: list[Target] = []
     stalled = threading.Event()
 
-    def fetched(_: Lock, target: Target, __: object) -> wheelhouse.Wheelhouse:
+    def fetched(_: Lock, target: Target, *__: object) -> wheelhouse.Wheelhouse:
         asked.append(target)
         if target == ELSEWHERE:
             stalled.wait(30)

@@ -12,6 +12,7 @@ from tests.support import git_repository as repository
 
 USUAL = (
     "__pycache__/x.pyc", ".venv/lib/x.py", "node_modules/a/x.js", ".pytest_cache/x", "my.egg-info/PKG-INFO",
+    "wheels/own-1.0-py3-none-any.whl",
     "deep/__pycache__/x.pyc", "deep/node_modules/x.js", ".env", "id_rsa", ".DS_Store", "app.py~", ".coverage",
 )  # fmt: skip
 

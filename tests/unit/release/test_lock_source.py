@@ -234,9 +234,8 @@ def test_the_versions_and_hashes_of_uv_lock_are_taken_without_an_index(service: 
     assert "uv.lock" in stale(service, BIG)
     assert lock(service, BIG)["low"] == "1.6"
     (service / "pyproject.toml").write_text(PROJECT.replace('"low"', '"low<1"'))
-    with pytest.raises(UsageError, match=r"could not read uv\.lock") as caught:
+    with pytest.raises(UsageError, match=r"could not read uv\.lock; run uv lock if pyproject\.toml has changed"):
         lock(service, BIG)
-    assert "uv lock" in str(caught.value.next)
     with pytest.raises(UsageError, match=r"the versions are those of uv\.lock") as caught:
         relock.make(service.parent, ">=3.9", DEPLOY, packages=["low"])
     assert caught.value.next == "uv lock --upgrade-package low, then: fab lock"

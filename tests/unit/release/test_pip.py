@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.release import pip
+from tasks.engine.release.indexes import Indexes
 from tasks.engine.release.lockfile import LockedRequirement
 from tasks.engine.release.python_target import Target
 from tests.support import distributions
@@ -32,10 +33,10 @@ def test_download_takes_the_best_tag_of_the_target_or_nothing(links: Path, tmp_p
     one = LockedRequirement("one", "1.0", None, tuple(distributions.wheel(links, "one", "1.0", tag) for tag in tags))
     into = tmp_path / "into"
     into.mkdir()
-    assert pip.download([one], TARGET, into).done
+    assert pip.download([one], TARGET, into, Indexes(links=(str(links),))).done
     assert [file.name for file in into.glob("*.whl")] == [f"one-1.0-{tags[2]}.whl"]
     absent = LockedRequirement("absent", "1.0", None, ("0" * 64,))
-    outcome = pip.download([absent], TARGET, into, retries=0)
+    outcome = pip.download([absent], TARGET, into, Indexes(links=(str(links),)), retries=0)
     assert not outcome.done
     assert any("absent" in line for line in outcome.lines)
 
@@ -45,5 +46,7 @@ def test_build_makes_a_wheel_of_the_locked_source_only(links: Path, tmp_path: Pa
     for hashes, done in (((digest,), True), (("0" * 64,), False)):
         into = tmp_path / hashes[0]
         into.mkdir()
-        assert pip.build(LockedRequirement("plain", "1.0", None, hashes), into).done is done
+        assert (
+            pip.build(LockedRequirement("plain", "1.0", None, hashes), into, Indexes(links=(str(links),))).done is done
+        )
         assert bool(list(into.glob("plain-1.0-*.whl"))) is done

@@ -82,7 +82,7 @@ def project(root: Path, tag: str = "py3-none-any", extra: str = "pass") -> Path:
 
 
 def built(root: Path) -> tuple[Entry, ...]:
-    return project_wheel.build(archive.collect(root))
+    return project_wheel.build(archive.collect(root), root / "service")
 
 
 def content(site: tuple[Entry, ...]) -> dict[str, bytes]:
@@ -187,5 +187,5 @@ def test_without_what_the_build_needs_it_says_so(root: Path) -> None:
     path.write_text(path.read_text().replace("requires = []", 'requires = ["nowhere-to-be-found"]'))
     with pytest.raises(UsageError, match="could not be built") as caught:
         built(root)
-    assert "package index" in str(caught.value.next)
+    assert "takes the `requires` of [build-system] from" in str(caught.value.next)
     assert "nowhere-to-be-found" in "\n".join(caught.value.detail)

@@ -9,9 +9,13 @@ import pytest
 from packaging import markers, tags
 
 from tasks.engine.errors import UsageError
+from tasks.engine.host import facts
+from tasks.engine.release import controller
 from tasks.engine.release import python_target as targets
 from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tasks.engine.release.python_target import Target
+from templates.host import machine, this_interpreter
+from templates.host.fact_schema import Python
 
 X86 = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 19))
 ARM = Target("3.13.1", "cp313", "aarch64", ("glibc", 2, 18))
@@ -86,3 +90,13 @@ def test_unknown_kinds_are_refused(implementation: str, libc: tuple[str, int, in
 def test_text_and_identity() -> None:
     assert str(X86) == "CPython 3.11.2, x86_64, glibc 2.19"
     assert X86.identity == "cp 3.11 cp311 glibc 2.19 x86_64"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this machine is none that a host can be")
+def test_this_machine_describes_itself_as_a_host_does() -> None:
+    told = this_interpreter.describe(sys.executable)
+    there = facts.target(Python(**told), machine.look(root=False).distribution)
+    here = controller.here()
+    assert here == there
+    assert here is not None
+    assert here.is_like(there) == bool(here.distribution)

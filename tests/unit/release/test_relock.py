@@ -111,9 +111,9 @@ def test_an_address_is_refused_before_it_reaches_the_lock(root: Path) -> None:
         ("-e ./libs/shop", "`pythonpath`"),
         ("--editable=..", "`pythonpath`"),
         ("libs/shop", "`pythonpath`"),
-        ("shop @ file:///srv/shop", "released version"),
-        ("git+https://git.example/shop.git@main", "released version"),
-        ("wheels/shop-1.0-py3-none-any.whl ; python_version > '3'", "released version"),
+        ("shop @ file:///srv/shop", "put its wheel into service/wheels"),
+        ("git+https://git.example/shop.git@main", "put its wheel into service/wheels"),
+        ("wheels/shop-1.0-py3-none-any.whl ; python_version > '3'", "put its wheel into service/wheels"),
     ],
 )
 def test_a_directory_or_an_address_is_refused_where_it_stands_with_a_way_that_exists(

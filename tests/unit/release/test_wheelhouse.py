@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.release import controller, relock, wheelhouse
 from tasks.engine.release import lockfile as locks
-from tasks.engine.release import relock, wheelhouse
 from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tasks.engine.release.python_target import Target
-from tests.support import distributions
+from tests.support import distributions, elf
 
 BOOKWORM = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))
 BULLSEYE = Target("3.9.2", "cp39", "x86_64", ("glibc", 2, 31))
@@ -35,7 +37,7 @@ def fetch(
     links: Path, *entries: LockedRequirement, target: Target = BOOKWORM
 ) -> tuple[wheelhouse.Wheelhouse, list[str]]:
     said: list[str] = []
-    return wheelhouse.fetch(Lock(entries), target, said.append, links.parent / "cache"), said
+    return wheelhouse.fetch(Lock(entries), target, said.append, links.parent, links.parent / "cache"), said
 
 
 def test_takes_the_wheels_of_the_target_and_not_of_the_controller(links: Path) -> None:
@@ -84,7 +86,7 @@ def test_source_alone_is_built_when_pure_and_the_same_everywhere(links: Path, tm
     house, said = fetch(links, *entries, target=BULLSEYE)
     assert [wheel.filename for wheel in house.wheels] == ["one-1.0-py3-none-any.whl", "plain-1.0-py3-none-any.whl"]
     assert said[1].startswith("no wheel of plain==1.0 for CPython 3.9.2")
-    other = wheelhouse.fetch(Lock(entries), BULLSEYE, said.append, tmp_path / "other")
+    other = wheelhouse.fetch(Lock(entries), BULLSEYE, said.append, tmp_path, tmp_path / "other")
     assert other.digest == house.digest
 
 
@@ -95,6 +97,70 @@ def test_source_that_does_not_build_for_the_target_is_refused(links: Path, tag: 
         fetch(links, entry, target=ALPINE_ARM)
     assert caught.value.where == "service/requirements.txt:7:1"
     assert "requirements.in" in str(caught.value.next)
+    assert "service/wheels" in str(caught.value.next)
+
+
+@pytest.fixture
+def debian(monkeypatch: pytest.MonkeyPatch) -> Target:
+    """This machine, which is like a host of Debian 12."""
+    here = dataclasses.replace(BOOKWORM, python="3.11.7", distribution="debian 12")
+    monkeypatch.setattr(controller, "here", lambda: here)
+    return dataclasses.replace(BOOKWORM, distribution="debian 12")
+
+
+def test_a_wheel_built_on_a_machine_like_the_host_is_taken_and_marked(links: Path, debian: Target) -> None:
+    tag = "cp311-cp311-linux_x86_64"
+    source = distributions.sdist(links, "native", "1.0", tag, {"native.so": elf.library("libpq.so.5")})
+    # Wheels for other systems stand beside it, as those of psycopg2.
+    entry = pin("native", source, distributions.wheel(links, "native", "1.0", "cp311-cp311-win_amd64"))
+    house, said = fetch(links, entry, pin("one", distributions.wheel(links, "one", "1.0")), target=debian)
+    assert [wheel.filename for wheel in house.wheels] == [f"native-1.0-{tag}.whl", "one-1.0-py3-none-any.whl"]
+    assert (house.built, dict(house.libraries)) == (("native==1.0",), {"libpq.so.5": ()})
+    assert "trying to build one" in said[1]
+    assert fetch(links, entry, target=debian)[1] == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"distribution": "ubuntu 22.04"}, {"distribution": ""}, {"libc": ("glibc", 2, 35)}, {"machine": "aarch64"},
+     {"python": "3.12.1", "abi": "cp312"}],
+    ids=["distribution", "unknown", "libc", "machine", "python"],
+)  # fmt: skip
+def test_a_wheel_built_here_is_for_no_host_that_differs(links: Path, debian: Target, other: dict[str, Any]) -> None:
+    entry = pin("native", distributions.sdist(links, "native", "1.0", "cp311-cp311-linux_x86_64"))
+    fetch(links, entry, target=debian)
+    with pytest.raises(UsageError, match="builds only into") as caught:
+        fetch(links, entry, target=dataclasses.replace(debian, **other))
+    assert "a machine like the host" in str(caught.value.next)
+
+
+def test_a_pure_wheel_built_here_is_for_every_host_and_marked(links: Path, debian: Target) -> None:
+    entry = pin("plain", distributions.sdist(links, "plain", "1.0"))
+    assert fetch(links, entry, target=debian)[0].built == ("plain==1.0",)
+    house, said = fetch(links, entry, target=BOOKWORM)
+    assert (house.built, said) == (("plain==1.0",), [])
+
+
+def test_a_source_that_does_not_build_is_refused_with_what_there_is_instead(
+    links: Path, debian: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributions, "BACKEND", "raise SystemExit('pg_config is missing')\n")
+    entry = pin("psycopg2", distributions.sdist(links, "psycopg2", "1.0"))
+    for target, advice in ((debian, "libpq-dev"), (ALPINE_ARM, "a machine like the host")):
+        with pytest.raises(UsageError, match=r"psycopg2==1\.0") as caught:
+            fetch(links, entry, target=target)
+        assert "psycopg[binary]" in str(caught.value.next)
+        assert advice in str(caught.value.next)
+        assert any("pg_config is missing" in line for line in caught.value.detail)
+
+
+def test_an_own_wheel_that_does_not_fit_is_named(links: Path) -> None:
+    own = links.parent / "wheels"
+    own.mkdir()
+    entry = pin("native", distributions.wheel(own, "native", "1.0", "cp39-cp39-linux_x86_64"))
+    with pytest.raises(UsageError, match=r"service/wheels has native-1\.0-cp39-cp39-linux_x86_64\.whl"):
+        fetch(links, entry)
+    assert len(fetch(links, entry, target=BULLSEYE)[0].wheels) == 1
 
 
 def test_what_cannot_be_had_is_named_and_the_rest_is_kept(links: Path) -> None:
@@ -147,7 +213,7 @@ def test_flask_and_gunicorn_from_the_configured_index(tmp_path: Path) -> None:
     relock.make(tmp_path, ">=3.9")
     lock = locks.read(tmp_path / "service" / "requirements.txt")
     for target, needs_metadata in ((BOOKWORM, False), (BULLSEYE, True), (ALPINE_ARM, False)):
-        house = wheelhouse.fetch(lock, target, lambda _: None, tmp_path / "cache")
+        house = wheelhouse.fetch(lock, target, lambda _: None, tmp_path / "service", tmp_path / "cache")
         names = {wheel.filename.split("-")[0]: wheel.filename for wheel in house.wheels}
         assert {"flask", "gunicorn", "werkzeug", "markupsafe"} <= set(names)
         assert target.abi in names["markupsafe"]

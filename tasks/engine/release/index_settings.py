@@ -1,0 +1,301 @@
+"""Find the package indexes: in requirements.in, the environment (UV_*, PIP_*), and the files of uv and of pip.
+
+The indexes of all of them count. The default index is that of the first one that names it, in this order.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from tasks.engine import plain_file
+from tasks.engine.errors import UsageError
+from tasks.engine.release import package_folders, requirement_lines
+from tasks.engine.release.indexes import Indexes, local
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_OPTION = re.compile(
+    r"(?<!\S)(?:(?P<default>-i|--index-url|--pypi-url)|(?P<first>--extra-index-url)|(?P<links>-f|--find-links)"
+    r"|(?P<trusted>--trusted-host))(?:\s*=\s*|\s+)(?P<value>\"[^\"]*\"|'[^']*'|\S+)|(?<!\S)(?P<alone>--no-index)(?!\S)"
+)
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_SETTING = re.compile(r"(global|download|:env:)\.([a-z-]+)=(.+)")
+_REACH = {"cert": "SSL_CERT_FILE", "client-cert": "SSL_CLIENT_CERT", "proxy": "ALL_PROXY"}
+"""Settings of pip's that say how to reach an index, and the variables that tell uv."""
+
+
+class _Found(NamedTuple):
+    """What one source names; see `Indexes`."""
+
+    first: tuple[str, ...] = ()
+    default: str = ""
+    links: tuple[str, ...] = ()
+    alone: bool = False
+    trusted: tuple[str, ...] = ()
+
+
+def find(service: Path) -> Indexes:
+    """Return the indexes of the clone with this directory `service`; UsageError for settings that cannot be used.
+
+    Runs pip once, which takes some tenths of a second.
+    """
+    settings = _pip_settings()
+    pip = _pip(settings)
+    near = [_requirements(service / "requirements.in"), _uv_environment()]
+    files = [_uv_file(path, table) for path, table in _uv_tables(service.parent)]
+    default = [
+        one.default for one in (*near, _Found(default=_address(os.environ.get("PIP_INDEX_URL", ""))), *files, pip)
+    ]
+    sources = [*near, *files]
+    first = dict.fromkeys(address for one in sources for address in one.first)
+    links = dict.fromkeys(address for one in sources for address in one.links)
+    return Indexes(
+        tuple(first),
+        next(filter(None, default), ""),
+        tuple(address for address in pip.first if address not in first),
+        tuple(links),
+        tuple(address for address in pip.links if address not in links),
+        any(one.alone for one in (*sources, pip)),
+        tuple(dict.fromkeys(host for one in (*sources, pip) for host in one.trusted)),
+        _for_uv(settings),
+        _own(service),
+    )
+
+
+def _own(service: Path) -> str:
+    """Return the folder of the operator's own wheels, if it has any."""
+    folder = service / package_folders.OWN
+    return _address(str(folder)) if any(folder.glob("*.whl")) else ""
+
+
+def _requirements(source: Path) -> _Found:
+    """Read the options of requirements.in and of the files it includes."""
+    found: dict[str, list[str]] = {"default": [], "first": [], "links": [], "trusted": [], "alone": []}
+    for path, data in requirement_lines.files(source):
+        for number, line in requirement_lines.logical_lines(data.decode(errors="replace")):
+            for option in _OPTION.finditer(line) if line.startswith("-") else ():
+                kind = next(name for name in found if option[name])
+                value = _value(kind, (option["value"] or "").strip("\"'"), path, number)
+                found[kind].append(value)
+    default = (found["default"] or [""])[-1]
+    return _Found(tuple(found["first"]), default, tuple(found["links"]), bool(found["alone"]), tuple(found["trusted"]))
+
+
+def _value(kind: str, written: str, path: Path, number: int) -> str:
+    """Return the value of an option; UsageError for a password, an unset variable, or a folder that is not there."""
+    place = f"{path.parent.name}/{path.name}:{number}:1"
+    if _holds_password(written):
+        raise UsageError(
+            "the address of a package index holds a password, and this file is in git and goes to every host",
+            where=place,
+            next="write ${INDEX_PASSWORD} in place of the password and set that variable on this machine, "
+            "or move the password to ~/.netrc, or the line to pip.conf",
+        )
+    text = _VARIABLE.sub(lambda name: os.environ.get(name[1], name[0]), written)
+    if unset := _VARIABLE.search(text):
+        raise UsageError(
+            f"the address of a package index needs the variable {unset[1]}, which is not set",
+            where=place,
+            next=f"export {unset[1]}=... on this machine",
+        )
+    if kind in {"trusted", "alone"}:
+        return text
+    address = _address(text, path.parent)
+    if kind == "links" and not _leads(address):
+        raise UsageError(
+            f"there is no {text}", where=place, next="correct the path, which begins at this file's folder"
+        )
+    return address
+
+
+def _holds_password(address: str) -> bool:
+    password = _split_user(address)[1]
+    return bool(password) and "$" not in password
+
+
+def _split_user(address: str) -> tuple[str, str]:
+    """Return user and password of an address."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "", ""
+    return parts.username or "", parts.password or ""
+
+
+def _uv_environment() -> _Found:
+    environment = os.environ
+    indexes = [*_words(environment, "UV_INDEX"), *_words(environment, "UV_EXTRA_INDEX_URL")]
+    default = environment.get("UV_DEFAULT_INDEX") or environment.get("UV_INDEX_URL") or ""
+    links = (link.strip() for link in environment.get("UV_FIND_LINKS", "").split(","))
+    return _Found(
+        tuple(_address(_with_user(*_named(index))) for index in indexes),
+        _address(_with_user(*_named(default))),
+        _links(links),
+        False,
+        _words(environment, "UV_INSECURE_HOST"),
+    )
+
+
+def _named(index: str) -> tuple[str, str]:
+    """Split `NAME=ADDRESS` of UV_INDEX; the name may be missing."""
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)=(.+)", index)
+    return (match[1], match[2]) if match else ("", index)
+
+
+def _with_user(name: str, address: str) -> str:
+    """Add to an address the user and the password that uv reads in UV_INDEX_NAME_USERNAME and _PASSWORD."""
+    start = f"UV_INDEX_{re.sub(r'[^A-Z0-9]', '_', name.upper())}_"
+    user, password = (quote(os.environ.get(start + word, ""), safe="") for word in ("USERNAME", "PASSWORD"))
+    if not name or not (user or password) or any(_split_user(address)):
+        return address
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{user}:{password}@{rest}"
+
+
+def _uv_tables(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the files that uv would read, and their settings: of the project, of the user, of the machine."""
+    environment = os.environ
+    if _is_true(environment.get("UV_NO_CONFIG", "")):
+        return
+    if named := environment.get("UV_CONFIG_FILE"):
+        yield Path(named), _toml(Path(named))
+        return
+    yield from _uv_project(root)
+    home = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    shared = [Path(path) for path in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
+    for paths in ([home / "uv/uv.toml"], [*(path / "uv/uv.toml" for path in shared), Path("/etc/uv/uv.toml")]):
+        if path := next(filter(Path.is_file, paths), None):
+            yield path, _toml(path)
+
+
+def _uv_project(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    # `fab lock` reads this project, which need not be the one of the clone.
+    if (project := root / "service/pyproject.toml").is_file() and (table := _table(_toml(project), "tool", "uv")):
+        yield project, table
+    for folder in (root, *root.parents):
+        if (own := folder / "uv.toml").is_file():
+            yield own, _toml(own)
+            return
+        if (shared := folder / "pyproject.toml").is_file() and (table := _table(_toml(shared), "tool", "uv")):
+            yield shared, table
+            return
+
+
+def _toml(path: Path) -> Mapping[str, Any]:
+    try:
+        table: Mapping[str, Any] = tomllib.loads(plain_file.read(path).decode())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the file cannot be read as TOML: {error}", where=str(path), next="correct it, or move it away"
+        ) from None
+    return table
+
+
+def _table(table: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    for name in names:
+        inner = table.get(name)
+        table = inner if isinstance(inner, dict) else {}
+    return table
+
+
+def _uv_file(path: Path, table: Mapping[str, Any]) -> _Found:
+    """Read the settings of one file of uv's; its section `pip` goes before the rest."""
+    both = {**table, **_table(table, "pip")}
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for index in both.get("index") or ():
+        # An explicit index is only for packages that a project of uv's assigns to it.
+        if isinstance(index, dict) and isinstance(index.get("url"), str) and not index.get("explicit"):
+            address = _address(_with_user(str(index.get("name", "")), index["url"]), path.parent)
+            found[bool(index.get("default"))].append(address)
+    default = [*found[True], _address(str(both.get("index-url") or ""), path.parent)]
+    extra = (_address(str(address), path.parent) for address in both.get("extra-index-url") or ())
+    return _Found(
+        (*found[False], *extra),
+        default[0],
+        _links(map(str, both.get("find-links") or ()), path.parent),
+        both.get("no-index") is True,
+        tuple(map(str, both.get("allow-insecure-host") or ())),
+    )
+
+
+def _pip_settings() -> Mapping[str, str]:
+    """Return pip's own settings by the name of their option, from its files and the environment."""
+    found: dict[str, dict[str, list[str]]] = {"global": {}, "download": {}, ":env:": {}}
+    for line in _pip_config("list"):
+        if match := _SETTING.fullmatch(line):
+            section, name, value = match.groups()
+            found[section].setdefault(name, []).append(str(ast.literal_eval(value)))
+    settings: dict[str, str] = {}
+    for section, values in found.items():
+        for name, several in values.items():
+            # pip lists each file, but only `get` says which one counts.
+            value = several[0] if len(several) == 1 else "\n".join(_pip_config("get", f"{section}.{name}"))
+            settings[name] = value or settings.get(name, "")
+    return settings
+
+
+def _pip_config(*words: str) -> list[str]:
+    command = [sys.executable, "-m", "pip", "config", *words]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if ended.returncode:
+        raise UsageError(
+            "pip cannot read its configuration",
+            where="pip config list",
+            next="correct what it reports: a file of pip's, or a variable PIP_*",
+            detail=tuple(ended.stderr.decode(errors="replace").strip().splitlines()[-5:]),
+        )
+    return ended.stdout.decode(errors="replace").splitlines()
+
+
+def _pip(settings: Mapping[str, str]) -> _Found:
+    return _Found(
+        tuple(map(_address, _words(settings, "extra-index-url"))),
+        _address(settings.get("index-url", "")),
+        _links(_words(settings, "find-links")),
+        _is_true(settings.get("no-index", "")),
+        _words(settings, "trusted-host"),
+    )
+
+
+def _for_uv(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """Return pip's settings that say how to reach an index, as variables of uv's."""
+    reach = {_REACH[name]: value for name, value in settings.items() if name in _REACH and value}
+    if settings.get("keyring-provider") in {"import", "subprocess"}:
+        reach["UV_KEYRING_PROVIDER"] = "subprocess"
+    return reach
+
+
+def _words(settings: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(settings.get(name, "").split())
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() in {"1", "true", "t", "yes", "y", "on"}
+
+
+def _links(addresses: Iterable[str], folder: Path | None = None) -> tuple[str, ...]:
+    """Return the addresses of pages and folders; leave out folders that do not exist, as pip does."""
+    return tuple(filter(_leads, (_address(one, folder) for one in addresses if one)))
+
+
+def _leads(address: str) -> bool:
+    path = local(address)
+    return path is None or path.exists()
+
+
+def _address(text: str, folder: Path | None = None) -> str:
+    """Return the address of an index or a folder; a path begins at `folder`, or in the current directory."""
+    if not text or "://" in text:
+        return text
+    return ((folder or Path.cwd()) / Path(text).expanduser()).resolve().as_uri()

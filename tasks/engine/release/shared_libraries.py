@@ -1,0 +1,111 @@
+"""Read in wheels which shared libraries of the system they need, from the ELF files in them (see elf(5))."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from packaging.utils import parse_wheel_filename
+
+_LOAD, _DYNAMIC = 1, 2
+_NEEDED, _STRTAB, _STRSZ, _RPATH, _RUNPATH = 1, 5, 10, 15, 29
+_NAMES = (_NEEDED, _RPATH, _RUNPATH)
+_MOST = 1 << 24
+"""Bytes of a table at most."""
+_LARGEST = 1 << 40
+"""Bytes of a file at most."""
+
+
+def needed(wheels: Iterable[Path]) -> dict[str, tuple[str, ...]]:
+    """Return the libraries that wheels need and do not bring: name, and the folders that a wheel says it is in.
+
+    Looks only at wheels that nobody made for every Linux (`linux_*`); others may use only what each Linux has.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for path in wheels:
+        if any(tag.platform.startswith("linux_") for tag in parse_wheel_filename(path.name)[3]):
+            for name, folders in _of_wheel(path):
+                found.setdefault(name, {}).update(dict.fromkeys(folders))
+    return {name: tuple(found[name]) for name in sorted(found)}
+
+
+def package(name: str) -> str:
+    """Return the package of this machine that has a shared library; empty if that is not known."""
+    rpm = ("rpm", "-q", "--whatprovides", "--qf", "%{NAME}\n", f"{name}()(64bit)")
+    for command in (("dpkg-query", "-S", f"*/{name}"), rpm):
+        try:
+            ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if ended.returncode == 0:
+            return ended.stdout.decode(errors="replace").split("\n")[0].split(":")[0].split(",")[0].strip()
+    return ""
+
+
+def _of_wheel(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    with zipfile.ZipFile(path) as wheel:
+        names = wheel.namelist()
+        brought = {name.rpartition("/")[2] for name in names}
+        for name in names:
+            if name.endswith(".so") or ".so." in name:
+                with wheel.open(name) as file:
+                    needs, folders = _of_file(file)
+                yield from ((need, folders) for need in needs if need not in brought)
+
+
+class _Segment(NamedTuple):
+    kind: int
+    offset: int
+    address: int
+    size: int
+
+
+def _of_file(file: IO[bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the libraries that an ELF file of 64 bits needs, and its folders; nothing of any other file."""
+    try:
+        start = file.read(64)
+        if start[:5] != b"\x7fELF\2":
+            return (), ()
+        order = "<" if start[5] == 1 else ">"
+        segments = list(_segments(file, order, start))
+        dynamic = next(segment for segment in segments if segment.kind == _DYNAMIC)
+        table = list(struct.iter_unpack(f"{order}QQ", _at(file, dynamic.offset, dynamic.size // 16 * 16)))
+        texts = _texts(file, segments, dict(table))
+        names = {tag: [_text(texts, place) for kind, place in table if kind == tag] for tag in _NAMES}
+    except (struct.error, ValueError, KeyError, StopIteration):
+        return (), ()
+    paths = ":".join(names[_RUNPATH] or names[_RPATH]).split(":")
+    return tuple(names[_NEEDED]), tuple(path for path in paths if path.startswith("/"))
+
+
+def _segments(file: IO[bytes], order: str, start: bytes) -> Iterator[_Segment]:
+    (place,) = struct.unpack_from(f"{order}Q", start, 32)
+    size, number = struct.unpack_from(f"{order}HH", start, 54)
+    data = _at(file, place, size * number)
+    for index in range(number):
+        kind, _, offset, address, _, length = struct.unpack_from(f"{order}IIQQQQ", data, index * size)
+        yield _Segment(kind, offset, address, length)
+
+
+def _texts(file: IO[bytes], segments: Iterable[_Segment], table: Mapping[int, int]) -> bytes:
+    """Return the table of texts, whose place is an address in memory."""
+    address, size = table[_STRTAB], table[_STRSZ]
+    for segment in segments:
+        if segment.kind == _LOAD and 0 <= address - segment.address < segment.size:
+            return _at(file, segment.offset + address - segment.address, size)
+    raise ValueError("no segment has the texts")
+
+
+def _at(file: IO[bytes], place: int, size: int) -> bytes:
+    if size > _MOST or place > _LARGEST:
+        raise ValueError(f"a table of {size} bytes at {place}")
+    file.seek(place)
+    return file.read(size)
+
+
+def _text(texts: bytes, place: int) -> str:
+    return texts[place : texts.index(b"\0", place)].decode("utf-8", "replace")
