@@ -16,11 +16,6 @@ from tasks.engine.config.sections import Dependencies
 from tasks.engine.errors import UsageError
 from tasks.engine.release import requirement_lines
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 NAME = "pyproject.toml"
 _LOCKED = ("name", "requires-python", "dependencies", "optional-dependencies", "dynamic")
 """Keys of `project` on which a lock depends."""
@@ -66,6 +61,11 @@ def read(folder: Path) -> Project | None:
 
 def parse(path: Path) -> dict[str, Any]:
     """Parse a TOML file; UsageError if it is none."""
+    # Most services have none.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         found: dict[str, Any] = tomllib.loads(requirement_lines.content(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
