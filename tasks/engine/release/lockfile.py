@@ -169,11 +169,13 @@ def cannot_hold(named: str, where: str, relock: str = "fab lock") -> UsageError:
 
 
 def pins(text: str) -> str:
-    """Return the pins of any lock, one a line, without what cannot be read (the marks of a merge conflict)."""
+    """Return the pins of any lock with their hashes, one a line, without what cannot be read (marks of a conflict)."""
     kept: dict[str, str] = {}
     for _, line in logical_lines(text):
         with suppress(InvalidRequirement, UsageError):
-            requirement = Requirement(re.split(r"\s+--", line)[0])
+            head, *options = re.split(r"\s+(?=--)", line)
+            requirement = Requirement(head)
             _pin(requirement, "", "")
-            kept.setdefault(f"{canonicalize_name(requirement.name)} ; {requirement.marker}", str(requirement))
+            hashes = filter(_HASH.fullmatch, options)
+            kept.setdefault(f"{canonicalize_name(requirement.name)} ; {requirement.marker}", " ".join([head, *hashes]))
     return "".join(f"{line}\n" for line in kept.values())

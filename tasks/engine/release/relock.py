@@ -69,13 +69,7 @@ def make(
     if source.project:
         _refuse_older(pyproject.NAME, source.project.python, lowest)
     before = requirement_lines.content(target) if target.exists() else b""
-    if before and lock_source.REQUIREMENTS not in source.files and not locks.is_made_here(before):
-        raise UsageError(
-            f"fab lock did not make this file, and would replace it by the lock of {source.name}",
-            where=f"service/{target.name}",
-            next=f"git mv service/{target.name} service/{lock_source.REQUIREMENTS} if the service needs what it names, "
-            "or git rm it; then: fab lock",
-        )
+    _refuse_to_replace(before, target, source)
     with tempfile.TemporaryDirectory(prefix=".part-lock-", dir=root) as scratch:
         draft = Path(scratch) / target.name
         if source.made_elsewhere:
@@ -107,6 +101,17 @@ def lower_bound(python: str) -> str:
         return OLDEST
     lowest = max(lows)
     return f"{lowest.major}.{lowest.minor}"
+
+
+def _refuse_to_replace(before: bytes, target: Path, source: Source) -> None:
+    """Refuse to replace a requirements.txt that is no lock of ours, unless requirements.in says what is needed."""
+    if before and lock_source.REQUIREMENTS not in source.files and not locks.is_made_here(before):
+        raise UsageError(
+            f"fab lock did not make this file, and would replace it by the lock of {source.name}",
+            where=f"service/{target.name}",
+            next=f"git mv service/{target.name} service/{lock_source.REQUIREMENTS} if the service needs what it names, "
+            "or git rm it; then: fab lock",
+        )
 
 
 def _compile(root: Path, source: Source, draft: Path, lowest: str, choices: list[str]) -> None:
