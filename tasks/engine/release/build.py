@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tasks.engine.errors import UsageError
-from tasks.engine.release import archive, git
+from tasks.engine.release import archive, git, index_options
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release.archive import Tree
 from tasks.engine.release.lockfile import Lock
@@ -57,8 +57,8 @@ def build(
 
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
 
-    UsageError when a file is refused, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of
-    `require_clean`.
+    UsageError when a file is refused, requirements.in holds a password, the lock is missing, stale or without gunicorn,
+    or the tree is dirty in spite of `require_clean`.
     """
     dirty = git.dirty(root)
     if require_clean and dirty:
@@ -68,6 +68,7 @@ def build(
             next="git add and commit them, or leave out --require-clean",
             detail=tuple(f"service/{path}" for path in dirty[:20]),
         )
+    index_options.check(root / "service" / "requirements.in")
     lock = locks.read(root / "service" / "requirements.txt")
     lock.require("gunicorn", "it runs every web process")
     tree = archive.collect(root, include)
