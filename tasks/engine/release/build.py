@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
-from tasks.engine.release import archive, git, pyproject
+from tasks.engine.release import archive, git, index_options, pyproject
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release.archive import Entry, Tree
 from tasks.engine.release.lockfile import Lock
@@ -64,8 +64,8 @@ def build(
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
     wanted: extras and groups that the lock must have
 
-    The wheel is built if service/ has the project of a package. UsageError when a file is refused, the lock is missing,
-    stale or without gunicorn, or the tree is dirty in spite of `require_clean`.
+    The wheel is built if service/ has the project of a package. UsageError when a file is refused, requirements.in has
+    a password, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of `require_clean`.
     """
     dirty = git.dirty(root)
     if require_clean and dirty:
@@ -75,6 +75,7 @@ def build(
             next="git add and commit them, or leave out --require-clean",
             detail=tuple(f"service/{path}" for path in dirty[:20]),
         )
+    index_options.check(root / "service" / "requirements.in")
     lock = locks.read(root / "service" / "requirements.txt", wanted)
     lock.require("gunicorn", "it runs every web process")
     tree = archive.collect(root, include)

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
-from tasks.engine.release import package_folders, requirement_lines
+from tasks.engine.release import index_options, package_folders
+from tasks.engine.release.index_options import Option, user_of
 from tasks.engine.release.indexes import Indexes, local
 
 if sys.version_info >= (3, 11):
@@ -25,10 +26,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_OPTION = re.compile(
-    r"(?<!\S)(?:(?P<default>-i|--index-url|--pypi-url)|(?P<first>--extra-index-url)|(?P<links>-f|--find-links)"
-    r"|(?P<trusted>--trusted-host))(?:\s*=\s*|\s+)(?P<value>\"[^\"]*\"|'[^']*'|\S+)|(?<!\S)(?P<alone>--no-index)(?!\S)"
-)
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _SETTING = re.compile(r"(global|download|:env:)\.([a-z-]+)=(.+)")
 _REACH = {"cert": "SSL_CERT_FILE", "client-cert": "SSL_CLIENT_CERT", "proxy": "ALL_PROXY"}
@@ -43,6 +40,7 @@ class _Found(NamedTuple):
     links: tuple[str, ...] = ()
     alone: bool = False
     trusted: tuple[str, ...] = ()
+    assigned: tuple[str, ...] = ()
 
 
 def find(service: Path) -> Indexes:
@@ -53,16 +51,19 @@ def find(service: Path) -> Indexes:
     settings = _pip_settings()
     pip = _pip(settings)
     near = [_requirements(service / "requirements.in"), _uv_environment()]
-    files = [_uv_file(path, table) for path, table in _uv_tables(service.parent)]
-    default = [
-        one.default for one in (*near, _Found(default=_address(os.environ.get("PIP_INDEX_URL", ""))), *files, pip)
-    ]
+    files = []
+    for path, table in _uv_tables(service):
+        if service in path.parents:
+            _refuse_passwords(path, table)
+        files.append(_uv_file(path, table))
     sources = [*near, *files]
+    environment = _address(os.environ.get("PIP_INDEX_URL", ""))
+    defaults = [*(one.default for one in near), environment, *(one.default for one in (*files, pip))]
     first = dict.fromkeys(address for one in sources for address in one.first)
     links = dict.fromkeys(address for one in sources for address in one.links)
     return Indexes(
         tuple(first),
-        next(filter(None, default), ""),
+        next(filter(None, defaults), ""),
         tuple(address for address in pip.first if address not in first),
         tuple(links),
         tuple(address for address in pip.links if address not in links),
@@ -70,6 +71,7 @@ def find(service: Path) -> Indexes:
         tuple(dict.fromkeys(host for one in (*sources, pip) for host in one.trusted)),
         _for_uv(settings),
         _own(service),
+        tuple(address for one in files for address in one.assigned),
     )
 
 
@@ -80,57 +82,30 @@ def _own(service: Path) -> str:
 
 
 def _requirements(source: Path) -> _Found:
-    """Read the options of requirements.in and of the files it includes."""
     found: dict[str, list[str]] = {"default": [], "first": [], "links": [], "trusted": [], "alone": []}
-    for path, data in requirement_lines.files(source):
-        for number, line in requirement_lines.logical_lines(data.decode(errors="replace")):
-            for option in _OPTION.finditer(line) if line.startswith("-") else ():
-                kind = next(name for name in found if option[name])
-                value = _value(kind, (option["value"] or "").strip("\"'"), path, number)
-                found[kind].append(value)
+    for option in index_options.read(source):
+        found[option.kind].append(_value(option))
     default = (found["default"] or [""])[-1]
     return _Found(tuple(found["first"]), default, tuple(found["links"]), bool(found["alone"]), tuple(found["trusted"]))
 
 
-def _value(kind: str, written: str, path: Path, number: int) -> str:
-    """Return the value of an option; UsageError for a password, an unset variable, or a folder that is not there."""
-    place = f"{path.parent.name}/{path.name}:{number}:1"
-    if _holds_password(written):
-        raise UsageError(
-            "the address of a package index holds a password, and this file is in git and goes to every host",
-            where=place,
-            next="write ${INDEX_PASSWORD} in place of the password and set that variable on this machine, "
-            "or move the password to ~/.netrc, or the line to pip.conf",
-        )
-    text = _VARIABLE.sub(lambda name: os.environ.get(name[1], name[0]), written)
+def _value(option: Option) -> str:
+    """Return the value of an option; UsageError for an unset variable, or a folder that is not there."""
+    text = _VARIABLE.sub(lambda name: os.environ.get(name[1], name[0]), option.value)
     if unset := _VARIABLE.search(text):
         raise UsageError(
             f"the address of a package index needs the variable {unset[1]}, which is not set",
-            where=place,
+            where=option.place,
             next=f"export {unset[1]}=... on this machine",
         )
-    if kind in {"trusted", "alone"}:
+    if option.kind in {"trusted", "alone"}:
         return text
-    address = _address(text, path.parent)
-    if kind == "links" and not _leads(address):
+    address = _address(text, option.folder)
+    if option.kind == "links" and not _leads(address):
         raise UsageError(
-            f"there is no {text}", where=place, next="correct the path, which begins at this file's folder"
+            f"there is no {text}", where=option.place, next="correct the path, which begins at this file's folder"
         )
     return address
-
-
-def _holds_password(address: str) -> bool:
-    password = _split_user(address)[1]
-    return bool(password) and "$" not in password
-
-
-def _split_user(address: str) -> tuple[str, str]:
-    """Return user and password of an address."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return "", ""
-    return parts.username or "", parts.password or ""
 
 
 def _uv_environment() -> _Found:
@@ -139,11 +114,10 @@ def _uv_environment() -> _Found:
     default = environment.get("UV_DEFAULT_INDEX") or environment.get("UV_INDEX_URL") or ""
     links = (link.strip() for link in environment.get("UV_FIND_LINKS", "").split(","))
     return _Found(
-        tuple(_address(_with_user(*_named(index))) for index in indexes),
-        _address(_with_user(*_named(default))),
-        _links(links),
-        False,
-        _words(environment, "UV_INSECURE_HOST"),
+        first=tuple(_address(_with_user(*_named(index))) for index in indexes),
+        default=_address(_with_user(*_named(default))),
+        links=_links(links),
+        trusted=_words(environment, "UV_INSECURE_HOST"),
     )
 
 
@@ -157,13 +131,13 @@ def _with_user(name: str, address: str) -> str:
     """Add to an address the user and the password that uv reads in UV_INDEX_NAME_USERNAME and _PASSWORD."""
     start = f"UV_INDEX_{re.sub(r'[^A-Z0-9]', '_', name.upper())}_"
     user, password = (quote(os.environ.get(start + word, ""), safe="") for word in ("USERNAME", "PASSWORD"))
-    if not name or not (user or password) or any(_split_user(address)):
+    if not name or not (user or password) or any(user_of(address)):
         return address
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{user}:{password}@{rest}"
 
 
-def _uv_tables(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _uv_tables(service: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield the files that uv would read, and their settings: of the project, of the user, of the machine."""
     environment = os.environ
     if _is_true(environment.get("UV_NO_CONFIG", "")):
@@ -171,7 +145,7 @@ def _uv_tables(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     if named := environment.get("UV_CONFIG_FILE"):
         yield Path(named), _toml(Path(named))
         return
-    yield from _uv_project(root)
+    yield from _uv_project(service)
     home = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     shared = [Path(path) for path in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
     for paths in ([home / "uv/uv.toml"], [*(path / "uv/uv.toml" for path in shared), Path("/etc/uv/uv.toml")]):
@@ -179,11 +153,8 @@ def _uv_tables(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
             yield path, _toml(path)
 
 
-def _uv_project(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    # `fab lock` reads this project, which need not be the one of the clone.
-    if (project := root / "service/pyproject.toml").is_file() and (table := _table(_toml(project), "tool", "uv")):
-        yield project, table
-    for folder in (root, *root.parents):
+def _uv_project(service: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for folder in (service, *service.parents):
         if (own := folder / "uv.toml").is_file():
             yield own, _toml(own)
             return
@@ -209,24 +180,38 @@ def _table(table: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     return table
 
 
+def _refuse_passwords(path: Path, table: Mapping[str, Any]) -> None:
+    """Refuse a password in a file that every release carries."""
+    place = f"{path.parent.name}/{path.name}"
+    way = "name the index, and set UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD on this machine"
+    for index in _list(table, "index"):
+        index_options.refuse_password(str(index.get("url", "")) if isinstance(index, dict) else "", place, way)
+    for address in (table.get("index-url"), *_list(table, "extra-index-url"), *_list(table, "find-links")):
+        index_options.refuse_password(str(address), place, way)
+
+
 def _uv_file(path: Path, table: Mapping[str, Any]) -> _Found:
     """Read the settings of one file of uv's; its section `pip` goes before the rest."""
     both = {**table, **_table(table, "pip")}
-    found: dict[bool, list[str]] = {True: [], False: []}
-    for index in both.get("index") or ():
-        # An explicit index is only for packages that a project of uv's assigns to it.
-        if isinstance(index, dict) and isinstance(index.get("url"), str) and not index.get("explicit"):
-            address = _address(_with_user(str(index.get("name", "")), index["url"]), path.parent)
-            found[bool(index.get("default"))].append(address)
-    default = [*found[True], _address(str(both.get("index-url") or ""), path.parent)]
-    extra = (_address(str(address), path.parent) for address in both.get("extra-index-url") or ())
+    found: dict[str, list[str]] = {"default": [], "first": [], "assigned": []}
+    for index in _list(both, "index"):
+        if isinstance(index, dict) and isinstance(index.get("url"), str):
+            kind = "assigned" if index.get("explicit") else "default" if index.get("default") else "first"
+            found[kind].append(_address(_with_user(str(index.get("name", "")), index["url"]), path.parent))
+    extra = (_address(str(address), path.parent) for address in _list(both, "extra-index-url"))
     return _Found(
-        (*found[False], *extra),
-        default[0],
-        _links(map(str, both.get("find-links") or ()), path.parent),
-        both.get("no-index") is True,
-        tuple(map(str, both.get("allow-insecure-host") or ())),
+        first=(*found["first"], *extra),
+        default=[*found["default"], _address(str(both.get("index-url") or ""), path.parent)][0],
+        links=_links(map(str, _list(both, "find-links")), path.parent),
+        alone=both.get("no-index") is True,
+        trusted=tuple(map(str, _list(both, "allow-insecure-host"))),
+        assigned=tuple(found["assigned"]),
     )
+
+
+def _list(table: Mapping[str, Any], name: str) -> list[Any]:
+    value = table.get(name)
+    return value if isinstance(value, list) else []
 
 
 def _pip_settings() -> Mapping[str, str]:

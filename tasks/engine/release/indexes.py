@@ -34,6 +34,7 @@ class Indexes(NamedTuple):
     links: pages and folders (`--find-links`); after_links: those for packages that no index has
     alone: ask no index; trusted: hosts whose certificates are not checked
     uv: further settings of pip's, as variables of uv's
+    assigned: indexes for packages that a project of uv's assigns to them; its own lock has their files
     """
 
     first: tuple[str, ...] = ()
@@ -45,13 +46,14 @@ class Indexes(NamedTuple):
     trusted: tuple[str, ...] = ()
     uv: Mapping[str, str] = MappingProxyType({})
     own: str = ""
+    assigned: tuple[str, ...] = ()
 
     def for_pip(self) -> dict[str, str]:
         """Return the environment for pip. It takes every file that the lock allows, so the order does not count."""
         return {
             **_others(),
             **_filled("PIP_INDEX_URL", self.default),
-            **_filled("PIP_EXTRA_INDEX_URL", *self.first, *self.after),
+            **_filled("PIP_EXTRA_INDEX_URL", *self.first, *self.after, *self.assigned),
             **_filled("PIP_FIND_LINKS", self.own, *self.links, *self.after_links),
             **_filled("PIP_NO_INDEX", "1" if self.alone else ""),
             **_filled("PIP_TRUSTED_HOST", *self.trusted),
@@ -87,7 +89,7 @@ class Indexes(NamedTuple):
 
     def hide(self, lines: Iterable[str]) -> tuple[str, ...]:
         """Return the lines without names and passwords of addresses."""
-        addresses = (*self.first, self.default, *self.after, *self.links, *self.after_links)
+        addresses = (*self.first, self.default, *self.after, *self.links, *self.after_links, *self.assigned)
         secrets = {secret for address in addresses for secret in _secrets(address)}
         return tuple(_hidden(line, secrets) for line in lines)
 
@@ -99,7 +101,10 @@ class Indexes(NamedTuple):
 
 def local(address: str) -> Path | None:
     """Return the path of an address on this machine; None for one elsewhere."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 

@@ -91,6 +91,17 @@ def test_no_gunicorn(tmp_path: Path) -> None:
         build.build(root, {})
 
 
+def test_a_password_of_an_index_goes_to_no_host(tmp_path: Path) -> None:
+    root = checkout_at(tmp_path / "one", sorted(FILES))
+    (root / "service" / "requirements.in").write_text("-r more.in\n")
+    (root / "service" / "more.in").write_text("gunicorn\n--index-url https://me:${VARIABLE}@index.example/simple\n")
+    assert build.build(root, {}).id
+    (root / "service" / "more.in").write_text("gunicorn\n--index-url https://me:secret@index.example/simple\n")
+    with pytest.raises(UsageError, match="holds a password") as caught:
+        build.build(root, {})
+    assert caught.value.where == "service/more.in:2:1"
+
+
 def test_no_service_yaml(tmp_path: Path) -> None:
     root = checkout_at(tmp_path / "one", sorted(FILES))
     (root / "service" / "service.yaml").unlink()

@@ -245,6 +245,34 @@ def test_an_option_that_cannot_be_used_is_refused_by_its_line(place: Place, line
     assert "secret" not in str(caught.value)
 
 
+def test_a_password_in_a_file_of_a_project_of_uv_is_refused(place: Place) -> None:
+    place.write("service/pyproject.toml", '[[tool.uv.index]]\nurl = "https://me:secret@index.example/simple"\n')
+    with pytest.raises(UsageError, match="holds a password") as caught:
+        place.find()
+    assert caught.value.where == "service/pyproject.toml"
+    assert "UV_INDEX_NAME_PASSWORD" in str(caught.value.next)
+    place.root.joinpath("service/pyproject.toml").rename(place.root / "pyproject.toml")
+    assert place.find().first == ("https://me:secret@index.example/simple",)
+
+
+def test_an_index_that_a_project_of_uv_assigns_packages_to_is_for_their_files_alone(
+    place: Place, tmp_path: Path
+) -> None:
+    place.write("service/pyproject.toml", '[[tool.uv.index]]\nname = "ours"\nurl = "INDEX"\nexplicit = true\n')
+    found = place.find()
+    assert found.for_pip()["PIP_EXTRA_INDEX_URL"] == place.simple.as_uri()
+    assert "UV_INDEX" not in found.for_uv(tmp_path)
+
+
+def test_settings_of_odd_values_are_left_to_uv_and_pip(place: Place) -> None:
+    place.write("uv.toml", 'index = "x"\nextra-index-url = 5\nfind-links = "y"\nindex-url = 7\npip = 1\n')
+    place.set("PIP_FIND_LINKS", "http://[odd")
+    place.set("UV_INDEX", "http://[odd")
+    assert place.find().first == ("http://[odd",)
+    with pytest.raises(UsageError, match="uv could not lock"):
+        relock.make(place.root, ">=3.9")
+
+
 @pytest.mark.parametrize("name", ["uv.toml", "../config/pip/pip.conf"])
 def test_a_broken_file_of_settings_is_named(place: Place, name: str) -> None:
     place.write(name, "no = [section\n")
