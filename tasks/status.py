@@ -91,14 +91,14 @@ def _look(c: Any) -> tuple[list[Member], dict[str, Any]]:
 
     project, members = runner.open_fleet(c, early=True)
 
-    def stand(member: Member) -> dict[str, Any]:
+    def look(member: Member) -> dict[str, Any]:
         line = status.describe(member.host.name, member.service, member.ask(questions.status()))
         # Format once here: an answer that cannot be formatted is this host's error; later it would end the command.
         status.row(line)
         status.notes([line])
         return line
 
-    answers = runner.ask(members, stand)
+    answers = runner.ask(members, look)
     lines = [
         answers.get(member.host.name) or status.describe(member.host.name, member.service, None, member.error)
         for member in members

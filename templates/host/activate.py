@@ -194,7 +194,7 @@ class Activator(Attempt):
         """Start the guard, which finishes a committed activation and undoes any other if this run is killed."""
         self.turns.until.write("")
         self.turns.folder.overwrite("run", self.run.framed({**self.step, "step": "guard"}), 0o600)
-        self._posting = systemctl("start", self.service.watch(self.new))
+        self._posting = systemctl("start", self.service.guard(self.new))
 
     def _await_posting(self) -> None:
         if self._posting and not self._posting.wait():

@@ -49,7 +49,7 @@ class Until:
         self._folder.overwrite("until", f"{text}\n".encode() if text else b"", 0o644)
 
     def begin(self, word: str, seconds: float = 0) -> None:
-        """Write a word, if any, and the time in so many seconds."""
+        """Write a word, if any, and the time that is `seconds` from now."""
         self.write(f"{word} {round((now() + seconds) * 100)}".lstrip())
 
     def finish(self) -> None:

@@ -86,7 +86,7 @@ class Guard(Attempt):
         return bool(self.turns.until.time) and self.slots.live == self.new
 
     def _take_back(self) -> None:
-        """Undo a run that was killed before its commit."""
+        """Raise Failed for a run killed before its commit: `finish_or_undo` then undoes it."""
         self.turns.write_holder(self.step["action"], self.release)
         self.turns.until.begin("taken")
         if not self.slots.current:
@@ -109,7 +109,7 @@ class Guard(Attempt):
                 raise Failed(
                     f"the main process of the release died, or was stopped{hint if seen.result == 'signal' else ''}"
                 )
-            elif not seen.same:
+            elif not seen.lost_none():
                 raise Failed("a worker died")
             self.processes.require_well(self.new, self.release)
             answer = self.probe.slot(self.new, ANSWER)

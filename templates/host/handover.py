@@ -84,10 +84,10 @@ def _distrust(folder: Folder) -> None:
                 status = above.status(entry)
                 if status and stat.S_ISDIR(status.st_mode):
                     with above.below(entry) as inner:
-                        _take(inner, name)
+                        _remove_list(inner, name)
 
 
-def _take(folder: Folder, name: str) -> None:
+def _remove_list(folder: Folder, name: str) -> None:
     status = folder.status(name)
     # A directory of that name is never read as a list.
     if status and not stat.S_ISDIR(status.st_mode):

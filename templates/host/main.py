@@ -57,7 +57,7 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
 
 
 def perform(run: Run, *, lock_run: bool = False) -> int:
-    """Perform the step of a run; return the exit status. lock_run: hold the run lock, which no controller does."""
+    """Perform the step of a run; return the exit status. lock_run: take the run lock: no controller holds it."""
     step = run.step
     programs.tell = run.output
     run.listen()

@@ -9,7 +9,7 @@ from .run import Refused, Run
 from .slots import Slots
 
 
-class Lone:
+class OutsideRun:
     """A verb that changes a host outside of any run. slot, release: the committed ones."""
 
     def __init__(self, run: Run, action: str, without: str) -> None:

@@ -35,7 +35,7 @@ def perform(run: Run) -> None:
     _stop(run, known)
     _remove_files(run, known)
     account = accounts.find(known.account) if known.account else None
-    journals.take(run, known, {account.uid} if account else set())
+    journals.revoke(run, known, {account.uid} if account else set())
     for path in (run.step["root"], f"/run/{name}"):
         _remove_tree(run, path)
     if run.step["data"]:

@@ -32,7 +32,10 @@ class Stopped(Exception):
 
 
 class Refused(Stopped):
-    """Nothing was done: the operator must do something first. text: the reason, and what to do."""
+    """An operator must act first. text: the reason, and what to do.
+
+    The step has put back what it had changed. A setup keeps what it added, such as packages, and a hand-over.
+    """
 
 
 class Busy(Stopped):

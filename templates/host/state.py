@@ -70,8 +70,8 @@ def _names(path: str) -> list[str]:
 def ask_units(service: Service, links: Links, *, surveyed: bool) -> Units:
     """Ask for all units of the service and for nginx, in one call; surveyed: more than whether each is up."""
     slots = [service.slot(slot) for slot in SLOTS]
-    watches = [service.watch(slot) for slot in SLOTS]
-    names = ["nginx.service", f"{service.name}.service", *slots, *watches, *processes(service, links)]
+    guards = [service.guard(slot) for slot in SLOTS]
+    names = ["nginx.service", f"{service.name}.service", *slots, *guards, *processes(service, links)]
     if surveyed:
         return units.show_all([*names, *jobs(service)], *PROPERTIES)
     # A run needs no more than their state, and `is-active` takes half the time.
@@ -137,7 +137,7 @@ class Look:
             return False
         if now() >= int(digits) / 100 + 2 * self.service.drain + self.service.grace + _OVERDUE:
             return False
-        return self.state(self.service.watch(slot)) in {"active", "activating"}
+        return self.state(self.service.guard(slot)) in {"active", "activating"}
 
     def ask_health(self, wanted: str) -> Health:
         """Ask the live slot and the front door; nothing if the slot is not up or has not the wanted release."""

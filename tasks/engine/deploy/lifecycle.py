@@ -14,7 +14,7 @@ def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     service = member.service
     account = member.host.user or member.login
     facts = member.ask(questions.setup(service, account))
-    return plan.setup(service, facts, account, stage.own(project, service), consent)
+    return plan.setup(service, facts, account, stage.from_clone(project, service), consent)
 
 
 def setup_step(project: Project, member: Member, consent: Consent) -> HostStep:

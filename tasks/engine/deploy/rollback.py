@@ -18,7 +18,7 @@ def choose_target(member: Member, action: str, wanted: str | None, facts: Facts)
     release = target_of(member, action, wanted, facts)
     for path in questions.switch(member.service).files:
         if path not in facts.files:
-            text = f"there is no {path} on the host, which guards a run"
+            text = f"the unit that guards a run is missing on the host: {path}"
             raise LoopError(text, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
     return Candidate(member, plan.activation(action, release, facts), maintenance.warn(facts, member.service))
 

@@ -146,7 +146,7 @@ class _Sender:
 
 @contextmanager
 def _passing(channel: Any, request: Request) -> Iterator[Callable[[], None]]:
-    """Pass on standard input and signals from the call of what this yields to the end of the block."""
+    """Yield a function; from its call to the end of the block, pass on standard input and signals."""
     sender, begun = _Sender(channel), False
 
     def begin() -> None:

@@ -193,7 +193,7 @@ def test_an_upload_that_goes_on_may_take_longer_than_the_limit(far: Far) -> None
 
 
 def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
-    """Such as the heartbeats of the run lock: on a link of 200 kB/s they came eight seconds late.
+    """Once: on a link of 200 kB/s the heartbeats of the run lock came eight seconds late.
 
     So the kernel holds few bytes that it has not sent yet, whatever the link: what is sent next waits behind these.
     """

@@ -226,7 +226,7 @@ VERBS: list[tuple[str, ...]] = [
 
 @pytest.mark.sandbox
 def test_what_is_printed_is_what_runs(site: Site) -> None:
-    """From a pristine host to one without any file of ours."""
+    """Every verb, from a pristine host to one without any file of ours."""
     for number, words in enumerate((("deploy", *HERE), *VERBS)):
         if words[0] == "deploy":
             site.edit()

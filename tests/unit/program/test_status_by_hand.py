@@ -110,7 +110,7 @@ def test_no_text_lets_root_give_a_terminal_to_the_deploy_account(monkeypatch: py
 
 
 def test_a_release_that_was_left_is_not_what_it_goes_back_to() -> None:
-    """As a rollback of the controller would choose."""
+    """A rollback of the controller would choose the same."""
     found = standing(WELL, line(OLD), line(NEW), line(OLD, "rollback"))
     assert found.way_on() == "nothing"
 

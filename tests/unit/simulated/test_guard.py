@@ -25,7 +25,7 @@ STARTED = "systemctl start myapp-probation@green.service"
 
 @pytest.fixture(autouse=True)
 def slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the unit sets it."""
+    """Set the slot, as the guard's unit does."""
     monkeypatch.setenv("SLOT", "green")
 
 

@@ -109,7 +109,7 @@ def test_a_link_in_its_place_is_taken_away_and_led_nowhere(host: SimulatedHost, 
 
 
 def test_what_cannot_be_cleared_away_is_told(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as root's own directory, which the deploy account may rename but not empty."""
+    """The deploy account may rename root's own directory, but not empty it."""
     (host.root / "maintenance").mkdir()
     told: list[str] = []
     step = {"name": "myapp", "root": str(host.root)}

@@ -25,7 +25,7 @@ COMMIT = "link apps/current -> slots/green"
 
 @pytest.fixture(autouse=True)
 def slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the unit sets it."""
+    """Set the slot, as the guard's unit does."""
     monkeypatch.setenv("SLOT", "green")
 
 

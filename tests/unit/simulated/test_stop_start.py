@@ -122,7 +122,7 @@ def test_stop_gives_up_what_is_on_probation(host: SimulatedHost) -> None:
 @pytest.mark.parametrize(
     ("rule", "told", "ended"),
     [
-        ("stop myapp-probation@blue", "the watch of the release on probation cannot be stopped", {"blue"}),
+        ("stop myapp-probation@blue", "the guard of the release on probation cannot be stopped", {"blue"}),
         ("stop myapp.service", "the service cannot be stopped", {"blue"}),
         ("disable", "the service is stopped, and a boot would start it: it cannot be disabled", set()),
     ],

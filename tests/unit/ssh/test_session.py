@@ -63,7 +63,7 @@ def test_an_account_that_would_be_syntax_is_no_part_of_it(account: str) -> None:
 
 
 def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tmp_path: Path) -> None:
-    """Without `head` on its PATH, and with a stand-in for a German sudo, which prints its environment.
+    """The login has no `head` on its PATH, and a stand-in for a German sudo, which prints its environment.
 
     Once: fab did not understand a sudo in another language, and a login without `head` on its PATH ran nothing.
     """
