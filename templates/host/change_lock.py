@@ -58,8 +58,8 @@ class Until:
             self.write("done")
 
 
-class Turns:
-    """The lock of changes of one service, and the task of its guard."""
+class ChangeLock:
+    """The change lock of one service, `lock/activate`, and the task of its guard."""
 
     def __init__(self, run: Run, service: Service) -> None:
         self._run, self._service = run, service
@@ -72,7 +72,7 @@ class Turns:
         self.activate = opened(service.name, "activate")
 
     def take(self, action: str, release: str) -> None:
-        """Take the lock of changes; Busy, with the holder's line, if another run has it.
+        """Take the lock; Busy, with the holder's line, if another run has it.
 
         Wait for a run whose controller is gone, and end it at last.
         """
