@@ -171,9 +171,10 @@ class Survey(NamedTuple):
     isolation: Isolation = Isolation()
 
 
-class Told(NamedTuple):
-    """A host. Root reads the first four if the step runs as root; the rest is read with the deploy account's rights.
+class HostFacts(NamedTuple):
+    """The facts of a host.
 
+    Root reads the first four if the step runs as root; the rest is read with the deploy account's rights.
     files: SHA-256 of the files that were asked for and of the certificate, by path, as far as they can be read.
     loopback: the unit of an older version leaves the host's loopback open to the service.
     """

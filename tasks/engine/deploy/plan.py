@@ -160,7 +160,7 @@ def _others(facts: Facts, origin: str) -> str:
 
 def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
     """Warn if setup takes away access to the host's loopback, which older versions gave every service."""
-    if not facts.told.loopback or {"host", "network"} & set(service.needs):
+    if not facts.loopback or {"host", "network"} & set(service.needs):
         return ()
     return (
         "setup takes the host's loopback from the service, which it has had until now. If it uses that (a database at "

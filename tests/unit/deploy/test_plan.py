@@ -41,9 +41,8 @@ def host(changes: Mapping[str, object] | None = None) -> Facts:
     listed = {"MANIFEST": archive.manifest(release("app.py").tree.entries),
               "LAUNCHERS": launchers.listed(launchers.render(SERVICE, NEW, "shire01", "27.0.1"))}  # fmt: skip
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in listed.items()}
-    return Facts(
-        vary(serving(), {"state lists": digests, **(changes or {})}), releases=({"id": NEW}, {"id": OLD}), manifest={}
-    )
+    found = vary(serving(), {"state lists": digests, **(changes or {})})
+    return found._replace(releases=({"id": NEW}, {"id": OLD}), manifest={})
 
 
 def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:

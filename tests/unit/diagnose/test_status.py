@@ -16,13 +16,13 @@ from tasks.engine.host import maintenance
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
-from templates.host.fact_schema import Health, Job, Machine, Slot, State, Survey, Told
+from templates.host.fact_schema import Health, Job, Machine, Slot, State, Survey
 from tests.support.host_facts import vary
 
 SERVICE = service.describe(service.load(Path(__file__).resolve().parents[3] / "service" / "service.yaml"))
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
 WHO = {"user": "ann", "git": "ann@shire.example"}
-HERE = Told(
+HERE = Facts(
     Machine(time=NOW),
     state=State(
         "blue",
@@ -38,7 +38,7 @@ DONE = Action("2025-12-31T20:00:00Z", "r", "deploy", "0123456789ab", "done", WHO
 def facts(
     changes: Mapping[str, object] | None = None, *actions: Action, releases: tuple[Mapping[str, object], ...] = ()
 ) -> Facts:
-    return Facts(vary(HERE, changes or {}), releases=releases, actions=actions or (DONE,))
+    return vary(HERE, changes or {})._replace(releases=releases, actions=actions or (DONE,))
 
 
 def line(name: str = "shire01", found: Facts | None = None) -> dict[str, Any]:

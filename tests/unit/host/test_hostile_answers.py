@@ -18,7 +18,7 @@ from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.report import lines, output
-from templates.host.fact_schema import State, Told
+from templates.host.fact_schema import State
 from tests.promises.words import NO_INJECTION
 from tests.support.nasty_texts import ANY, harmless
 
@@ -101,7 +101,7 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
 
 def closed(text: str) -> Facts:
     """Return a host with this reason for its closed front door."""
-    return Facts(Told(state=State(maintenance=text)))
+    return Facts(state=State(maintenance=text))
 
 
 def record(**fields: object) -> bytes:

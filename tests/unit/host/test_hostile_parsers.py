@@ -46,7 +46,7 @@ from tasks.engine.host.steps import HostStep
 from tasks.engine.logs import lines, merge, tracebacks
 from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
-from templates.host.fact_schema import Job, Python, State, Survey, Told, Used, plain
+from templates.host.fact_schema import HostFacts, Job, Python, State, Survey, Used, plain
 from tests.promises.words import CALM
 from tests.support.host_facts import serving
 from tests.support.nasty_texts import ANY
@@ -182,7 +182,7 @@ def typed_read(said: Transcript) -> None:
     """Parse every JSON text as facts of the program."""
     for rests in said.reports.values():
         for rest in rests:
-            _refused(ValueError, lambda rest=rest: typed.read(Told, untrusted_json.load(rest)))  # type: ignore[misc]
+            _refused(ValueError, lambda rest=rest: typed.read(HostFacts, untrusted_json.load(rest)))  # type: ignore[misc]
 
 
 PARSERS: dict[str, Callable[[Transcript], object]] = {
@@ -370,13 +370,12 @@ def put(document: Any, way: Steps, value: object) -> Any:
     return document
 
 
-HONEST = plain(
-    serving()._replace(
-        pythons=(Python("/usr/bin/python3", "3.11.2", "cpython-311", "x86_64", "glibc 2.36", "cpython"),),
-        files={questions.switch(SERVICE).files[0]: "0" * 64},
-        survey=Survey(jobs={"myapp-nightly.service": Job()}, used={OLD: Used(9, (1, 2))}),
-    )
+_SERVING = serving()._replace(
+    pythons=(Python("/usr/bin/python3", "3.11.2", "cpython-311", "x86_64", "glibc 2.36", "cpython"),),
+    files={questions.switch(SERVICE).files[0]: "0" * 64},
+    survey=Survey(jobs={"myapp-nightly.service": Job()}, used={OLD: Used(9, (1, 2))}),
 )
+HONEST = plain(HostFacts._make(_SERVING[: len(HostFacts())]))
 PLACES = [*places(HONEST)]
 LIE = st.one_of(
     JSON, st.integers(), st.sampled_from([2**64, 2**63, 10**30, -1]), PYTHON.map(lambda one: [one]), IDS, SLOTS,
@@ -571,9 +570,7 @@ def test_a_path_without_a_directory_is_a_drop_in_like_any_other() -> None:
 
 def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
     said = Facts(
-        Told(
-            state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
-        )
+        state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
     )
     assert maintenance.state(said) == {"since": "x", "message": "m"}
 
