@@ -21,7 +21,7 @@ END = """
 group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}$/\\1/p' /run/myapp/lock/activate)
 kill -- "-$group"
 """
-"""Ends the script of a run, as a lost link does."""
+"""Ends the program of a run, as a lost link does."""
 
 
 @pytest.fixture

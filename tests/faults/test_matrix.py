@@ -84,7 +84,7 @@ def test_the_script_fails(made: Matrix, dice: random.Random, verb: str, step: st
 @pytest.mark.promise(AGAIN, "the host's script hangs at a step of it, and its controller is killed", part=2)
 @pytest.mark.parametrize(("verb", "step"), OF_RUNS)
 def test_the_script_hangs_and_the_controller_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
-    """Once: a script that hung just after it had begun a probation blocked the watch: no guard checked the release."""
+    """Once: a run that hung just after it had begun a probation blocked its guard: nothing checked the release."""
     tried(made, verb, f"{step}=stall", dice)
 
 

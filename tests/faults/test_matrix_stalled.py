@@ -55,13 +55,13 @@ def power_cycle(site: Site, process: Process | None) -> None:
 
 
 def reboot(site: Site, process: Process | None) -> None:
-    """Reboot in good order, which ends the script that hangs."""
+    """Reboot in good order, which ends the host's program that hangs."""
     site.machine.reboot()
     matrix.kill(process)
 
 
 def require_answer(site: Site, *allowed: str) -> None:
-    """Assert that an allowed release answers while the script hangs."""
+    """Assert that an allowed release answers while the program hangs."""
     assert site.answering in allowed
 
 
@@ -91,7 +91,7 @@ def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str
             newer = site.edit()
             assert "  recover: " in matrix.finish(site, words, newer).out
         finally:
-            # A killed watch starts again, and does not break there twice.
+            # A killed guard starts again, and does not break there twice.
             site.sh("systemctl kill -s KILL 'myapp-probation@*'")
 
 

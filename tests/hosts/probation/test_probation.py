@@ -84,7 +84,7 @@ def test_a_controller_that_dies_right_after_the_switch_is_not_needed(site: Proba
     if site.on_probation:
         site.set_fault(new, "says 500")
         site.wait_until_decided()
-    # Cut before its watch began, the switch was undone by its own script.
+    # Cut before the guard began to watch, the switch was undone by its own run.
     assert check(site, old) == old
     assert site.outcomes[-1][1:] in {(new, "returned"), (new, "failed")}
     site.settled()

@@ -87,7 +87,7 @@ def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why
 ) -> None:
     found = planned(host(changes))
     assert (found.why, found.unchanged) == (why, not why)
-    stages = [script.name for script in found.steps() if script.name != "setup"]
+    stages = [step.name for step in found.steps() if step.name != "setup"]
     assert stages == (["hold", "stage", "activate"] if why else [])
 
 

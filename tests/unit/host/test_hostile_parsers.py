@@ -395,7 +395,7 @@ def documents(draw: st.DrawFn) -> str:
 
 @st.composite
 def transcripts(draw: st.DrawFn) -> Transcript:
-    """A transcript that a script can be made to send; usually true enough to be believed."""
+    """A transcript that a step can be made to send; usually true enough to be believed."""
     said = Transcript()
     said.add(Report("facts", arrived(draw(documents()))))
     if draw(st.booleans()):

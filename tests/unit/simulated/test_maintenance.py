@@ -152,6 +152,6 @@ def test_what_is_no_page_changes_nothing(host: SimulatedHost, sent: bytes, told:
 
 def test_a_host_that_is_not_set_up_is_told(host: SimulatedHost) -> None:
     told = json.loads(OFF.text)
-    script = OFF._replace(text=json.dumps({**told, "root": f"{host.folder}/none"}))
-    assert host.execute(script) == 1
+    off = OFF._replace(text=json.dumps({**told, "root": f"{host.folder}/none"}))
+    assert host.execute(off) == 1
     assert host.transcript.last("refused") == "myapp is not set up on this host: fab setup"

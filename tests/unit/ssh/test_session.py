@@ -34,12 +34,12 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     line = command(("sudo", "-n"))
     assert re.match(r"exec /usr/bin/env LC_ALL=C PATH=[a-z:/]+ sudo -n /bin/sh -c '", line)
     assert line.isascii()
-    script = HostStep("try", '{"text": "ü"}', 60)
+    host_step = HostStep("try", '{"text": "ü"}', 60)
     run, step = f"nonce\n{RUN.id}\n{RUN.who}\n\n".encode(), '14\n{"text": "ü"}'.encode()
-    sent = b"".join(stream(script, RUN, "nonce", [b"payload"], "print(1)"))
+    sent = b"".join(stream(host_step, RUN, "nonce", [b"payload"], "print(1)"))
     assert sent == b"8\nprint(1)" + run + step + b"payload"
     # To a copy on the host, the program itself is not sent.
-    sent = b"".join(stream(script._replace(place="/there"), RUN, "nonce", [b"payload"], "print(1)"))
+    sent = b"".join(stream(host_step._replace(place="/there"), RUN, "nonce", [b"payload"], "print(1)"))
     assert sent == run + step + b"payload"
 
 
