@@ -193,7 +193,7 @@ def test_a_table_is_lines(rows: list[tuple[str, str, str]]) -> None:
 
 @given(text=document("state"))
 @settings(deadline=None)
-def test_a_failure_is_told_whatever_the_script_said(text: str) -> None:
+def test_a_failure_is_told_whatever_the_host_said(text: str) -> None:
     for word in ("busy", "moved", "edited", "failed", "refused", "journal"):
         transcript = Transcript()
         transcript.add(Report(word, text))

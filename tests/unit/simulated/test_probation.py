@@ -236,14 +236,14 @@ def test_a_former_slot_that_is_not_up_is_started_before_the_traffic_comes(simula
     assert host.calls.index("systemctl start myapp@blue.service") < host.calls.index(BACK)
 
 
-def test_a_watch_that_begins_when_the_time_is_up_looks_all_the_same(simulated_host: SimulatedHost) -> None:
+def test_a_guard_that_begins_when_the_time_is_up_looks_all_the_same(simulated_host: SimulatedHost) -> None:
     host = tried(simulated_host, 0)
     set_answers(host, 500)
     assert host.execute(WATCH) == 1
     returned(host)
 
 
-def test_a_watch_that_finds_its_trial_ended_does_nothing(simulated_host: SimulatedHost) -> None:
+def test_a_guard_that_finds_its_probation_ended_does_nothing(simulated_host: SimulatedHost) -> None:
     host = tried(simulated_host)
     (host.run_folder / "live").unlink()
     (host.run_folder / "live").symlink_to("blue")

@@ -134,7 +134,7 @@ def test_the_environment_is_the_given_one() -> None:
     assert told.last("is") == "1"
 
 
-def test_a_payload_that_fails_while_it_is_read_ends_the_script_too() -> None:
+def test_a_payload_that_fails_while_it_is_read_ends_the_step_too() -> None:
     def broken() -> Iterator[bytes]:
         yield b"1" * BLOCK
         raise BrokenPipeError
