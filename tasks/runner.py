@@ -140,27 +140,15 @@ def _confirm(verb: str, selection: Selection) -> None:
 
 def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[str, _Answer]:
     """Ask the hosts in parallel; return their answers in order. A member without one carries its error."""
-    from tasks.engine import misread
-    from tasks.engine.errors import LoopError
-    from tasks.engine.parallel import Emit, gather, pool
+    from tasks.engine.fleet.each import on_each
 
     answers: dict[str, _Answer] = {}
 
-    def work(member: Member) -> Callable[[Emit], None]:
-        def look(_: Emit) -> None:
-            try:
-                with misread.as_error_of(member.host.name):
-                    answers[member.host.name] = question(member)
-            except LoopError as error:
-                error.where = error.where or member.host.name
-                member.error = error
-            finally:
-                member.close()
+    def look(member: Member, _: Callable[[None], None]) -> None:
+        answers[member.host.name] = question(member)
 
-        return look
-
-    with ended_by_interrupt(), pool(len(members)) as executor:
-        for _ in gather([work(member) for member in members], executor):
+    with ended_by_interrupt():
+        for _ in on_each(members, look):
             pass
     return {member.host.name: answers[member.host.name] for member in members if member.host.name in answers}
 

@@ -20,11 +20,11 @@ from typing import IO, Any
 from tasks.engine import misread, quote
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import step_errors
+from tasks.engine.fleet.each import on_each
 from tasks.engine.fleet.member import Member
 from tasks.engine.host import host_program, steps
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.host.steps import Command, HostStep, Terminal
-from tasks.engine.parallel import gather, pool
 from tasks.engine.report import host_names, output
 from tasks.engine.room import taken
 from tasks.engine.ssh.channels import Begun
@@ -216,22 +216,15 @@ def run_all(members: Sequence[Member], wanted: Command) -> int:
     names = host_names.padded([member.host.name for member in members], sys.stdout, os.environ)
     writers, statuses = {"stdout": output.out(), "stderr": output.err()}, []
 
-    def work(member: Member) -> Callable[[Callable[[tuple[str, str, str]], None]], None]:
-        def answer(emit: Callable[[tuple[str, str, str]], None]) -> None:
-            lines = Lines(lambda word, line: emit((member.host.name, word, line)))
-            try:
-                statuses.append(run(member, Request(wanted, None, lines.show, feeds=False)))
-            except LoopError as error:
-                member.error = error
-            finally:
-                lines.close()
-                member.close()
+    def answer(member: Member, emit: Callable[[tuple[str, str, str]], None]) -> None:
+        lines = Lines(lambda word, line: emit((member.host.name, word, line)))
+        try:
+            statuses.append(run(member, Request(wanted, None, lines.show, feeds=False)))
+        finally:
+            lines.close()
 
-        return answer
-
-    with pool(len(members)) as executor:
-        for host, word, line in gather([work(member) for member in members], executor, lambda item: taken(item[2])):
-            writers[word].raw(f"{names[host]}  {quote.terminal(line)}")
+    for host, word, line in on_each(members, answer, lambda item: taken(item[2])):
+        writers[word].raw(f"{names[host]}  {quote.terminal(line)}")
     return max(statuses, default=FAILED)
 
 
