@@ -24,7 +24,6 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     Health checks on the host go on. A reboot and a deploy leave it as it is.
     """
     from tasks import runner
-    from tasks.engine.deploy import rollout
     from tasks.engine.errors import UsageError
     from tasks.engine.host import maintenance as pages
     from tasks.engine.host import steps
@@ -45,10 +44,7 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
         plan_view.show_steps([(member.host.name, (steps.maintenance(member.service, turn),)) for member in members])
         return
 
-    def work(member: Member, emit: Emit) -> None:
-        _turn(member, turn, text, emit)
-
-    runner.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)
+    runner.follow_each(members, lambda member, emit: _turn(member, turn, text, emit), json)
 
 
 def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.engine.events import Event
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
-    from tasks.engine.parallel import Stop
+    from tasks.engine.parallel import Emit, Stop
     from tasks.engine.ssh.ssh_session import SshSession
 
 
@@ -199,3 +199,10 @@ def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_
         for member in members:
             member.close()
     sys.exit(128 + stop.signal if stop.signal else tally.status)
+
+
+def follow_each(members: list[Member], work: Callable[[Member, Emit], None], as_json: bool) -> None:
+    """Follow the same work on all hosts in parallel to its end, and exit with its status."""
+    from tasks.engine.deploy import rollout
+
+    follow(members, lambda stop: rollout.everywhere(members, work, stop), as_json)
