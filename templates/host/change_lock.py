@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from . import activity
 from .folders import Folder
 from .locks import Lock, opened
 from .run import Run, now
@@ -131,7 +131,7 @@ class ChangeLock:
 
         The caller holds the run lock, so no other controller is there.
         """
-        group = _group(self.activate.read())
+        group = activity.group_of(self.activate.read())
         # A process of another user is no run of ours: ending the group would not free the lock.
         if not group or group == os.getpgrp() or self.activate.foreign_holder:
             return False
@@ -147,11 +147,3 @@ class ChangeLock:
 
     def _wait(self, seconds: float) -> bool:
         return self.activate.wait(self._run, seconds, aloud=True)
-
-
-def _group(line: str) -> int:
-    try:
-        group = json.loads(line)["group"]
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return group if isinstance(group, int) and group > 0 else 0

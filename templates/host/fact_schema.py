@@ -13,6 +13,17 @@ SLOTS = ("blue", "green")
 _NONE: Mapping[str, Any] = {}
 
 
+def other(slot: str) -> str:
+    """Return the other slot; blue if there is none yet."""
+    return "green" if slot == "blue" else "blue"
+
+
+def slot_of(target: str) -> str:
+    """Return the slot that a link's target ends with; empty if it is no slot."""
+    name = target.rpartition("/")[2]
+    return name if name in SLOTS else ""
+
+
 class Machine(NamedTuple):
     """The machine. time: seconds since 1970 by the host's clock; ipv6: has it; tools: paths of programs, by name.
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units, venv
 from .background import Background
-from .fact_schema import HostFacts, State, plain
+from .fact_schema import HostFacts, State, other, plain
 from .folders import Folder
 from .locks import Lock
 from .run import Run
@@ -111,7 +111,7 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
             service_state = service_state._replace(slots=questions.slots(service_state.slots, shown))
             answer.members["survey"] = plain(questions.facts(links, shown, root))
     if "journal" in wants:
-        idle = "green" if links.current == "blue" else "blue"
+        idle = other(links.current)
         for unit in (about.slot(idle), *(process.of(idle) for process in about.processes)):
             answer.lines += units.journal_lines(unit, "-n", "200", "-b")
     answer.members["pythons"] = plain(pythons.result())

@@ -11,11 +11,11 @@ import os
 
 from . import prune, service, units
 from .attempt import Attempt
+from .fact_schema import other
 from .gate import processes
 from .locks import Lock
 from .probe import ANSWER
 from .run import Ended, Failed, Interrupted, Refused, Run, now
-from .slots import other
 
 _FOREVER = 7 * 86400
 _YIELDED = 60

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import units
+from .fact_schema import SLOTS, other
 from .process_units import ProcessUnits
 from .run import Refused, Run
-from .slots import SLOTS, Slots, other
+from .slots import Slots
 from .units import systemctl
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from . import activity, locks, programs, units
 from .background import Background
 from .change_lock import Until
-from .fact_schema import SLOTS, Health, Slot, State
+from .fact_schema import SLOTS, Health, Slot, State, slot_of
 from .folders import Folder
 from .probe import ANSWER, Probe
 from .run import now
@@ -29,18 +29,22 @@ Units = Mapping[str, Mapping[str, str]]
 
 
 class Links:
-    """The slot that is committed, the one that has the traffic, and the release in each."""
+    """The slot that is committed, the one that has the traffic, and the release in each.
+
+    A step that acts reads the same links by `Slots`, which raises an error for a directory that is missing; here an
+    absent or unreadable link is an empty text.
+    """
 
     def __init__(self, service: Service) -> None:
         root, places = service.root, f"{locks.RUN}/{service.name}"
-        self.current = _slot(_link(f"{root}/current"))
+        self.current = slot_of(_link(f"{root}/current"))
         self.releases = {slot: _link(f"{root}/slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
         # An older version's setup made the second link.
-        self.live = _slot(_link(f"{places}/live")) or self._former(_link(f"{places}/ctl/live"), root)
+        self.live = slot_of(_link(f"{places}/live")) or self._former(_link(f"{places}/ctl/live"), root)
         self.tries = tuple(_names(f"{places}/try")[:_TRIES])
 
     def _former(self, target: str, root: str) -> str:
-        return self.current if target == f"{root}/current" else _slot(target)
+        return self.current if target == f"{root}/current" else slot_of(target)
 
     @property
     def serves(self) -> str:
@@ -53,11 +57,6 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
-
-
-def _slot(target: str) -> str:
-    name = target.rpartition("/")[2]
-    return name if name in SLOTS else ""
 
 
 def _names(path: str) -> list[str]:

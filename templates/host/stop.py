@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .fact_schema import SLOTS
 from .outside_run import OutsideRun
 from .run import Run, now
-from .slots import SLOTS, STOP_MARGIN
+from .slots import STOP_MARGIN
 from .units import systemctl
 
 

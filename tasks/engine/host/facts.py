@@ -18,7 +18,7 @@ from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive
 from tasks.engine.release.python_target import Target
-from templates.host.fact_schema import SLOTS, HostFacts, Machine, Process, Python, Record, State, Survey
+from templates.host.fact_schema import SLOTS, HostFacts, Machine, Process, Python, Record, State, Survey, other
 
 _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about one; the rest is ignored."""
@@ -122,14 +122,14 @@ class Facts(NamedTuple):
     def settled(self) -> bool:
         """True if only the committed slot runs and has the traffic, so that a run has nothing to recover."""
         state = self.state
-        other = "green" if state.current == "blue" else "blue"
+
         return (
             state.current != ""
             and state.live == state.current
             and not state.tries
             and state.main_unit == "active"
             and self.slot_state(state.current) == "active"
-            and self.slot_state(other) == "inactive"
+            and self.slot_state(other(state.current)) == "inactive"
         )
 
     def traits(self, account: str) -> HostTraits:
