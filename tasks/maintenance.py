@@ -67,18 +67,16 @@ def _status(c: Any, json: bool) -> None:
     from tasks import runner
     from tasks.engine.host import maintenance as pages
     from tasks.engine.host import questions
-    from tasks.engine.report import output
 
     _, members = runner.open_fleet(c)
     bypass = {member.host.name: pages.bypass(member.service) for member in members}
     answers = runner.ask(members, lambda member: pages.state(member.ask(questions.state())))
-    if json:
-        hosts = [
-            {**(state or {}), "host": name, "maintenance": state is not None, "bypass": bypass[name] or None}
-            for name, state in answers.items()
-        ]
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    else:
-        for name, state in answers.items():
-            output.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state, bypass[name])}'}")
-    runner.leave(members)
+    hosts = [
+        {**(state or {}), "host": name, "maintenance": state is not None, "bypass": bypass[name] or None}
+        for name, state in answers.items()
+    ]
+    lines = (
+        f"{name}  {'off' if state is None else f'ON {pages.describe(state, bypass[name])}'}"
+        for name, state in answers.items()
+    )
+    runner.answer(members, hosts, lines, json=json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -183,6 +183,26 @@ def leave(members: list[Member], *, bad: bool = False) -> None:
     status = 1 if bad else exit_status(problems, len(members))
     if status:
         sys.exit(status)
+
+
+def answer(
+    members: list[Member],
+    hosts: Iterable[Mapping[str, object]],
+    lines: Iterable[str],
+    *,
+    json: bool,
+    bad: bool = False,
+) -> None:
+    """Print the answers of a query, as one JSON document of `hosts` or as `lines`; then exit as `leave` does."""
+    from tasks.engine.report import output
+
+    if json:
+        output.document({"hosts": list(hosts), "errors": errors(members)})
+    else:
+        writer = output.out()
+        for line in lines:
+            writer.line(line)
+    leave(members, bad=bad)
 
 
 def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_json: bool) -> None:
