@@ -25,7 +25,7 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     """
     from tasks import runner
     from tasks.engine.errors import UsageError
-    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import maintenance_page as pages
     from tasks.engine.host import steps
 
     if turn not in _TURNS:
@@ -50,7 +50,7 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
 def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from datetime import datetime, timezone
 
-    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import maintenance_page as pages
     from tasks.engine.host import payload, steps
 
     member.act_for_service()
@@ -65,7 +65,7 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
 
 def _status(c: Any, json: bool) -> None:
     from tasks import runner
-    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import maintenance_page as pages
     from tasks.engine.host import questions
 
     _, members = runner.open_fleet(c)

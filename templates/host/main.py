@@ -31,7 +31,7 @@ STEPS = (
     "drift",
     "remove",
 )
-"""Each is a module with a function `perform`."""
+"""Each is a module with a function `perform`; that of `status` is `status_by_hand`."""
 _LOCKED = ("stage", "hook", "activate")
 """The steps for which a controller holds the run lock; by hand the step holds it."""
 OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
@@ -86,7 +86,7 @@ def perform(run: Run, *, lock_run: bool = False) -> int:
 
 def _module(step: str) -> Any:
     try:
-        return import_module(f".{step}", __package__)
+        return import_module(".status_by_hand" if step == "status" else f".{step}", __package__)
     except ImportError as error:
         raise _Unfit(f"{sys.executable}: {error}") from None
 

@@ -19,7 +19,7 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.fleet.step_errors import Edited
 from tasks.engine.host import facts as reports
-from tasks.engine.host import maintenance, payload, questions, steps, system_files
+from tasks.engine.host import maintenance_page, payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
@@ -90,7 +90,7 @@ def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Ca
             _deliver(order.release, member, planned, emit)
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
     progress = serves if planned.unchanged else Progress.STAGED
-    return Candidate(member, planned.activation, maintenance.warn(facts, member.service), progress)
+    return Candidate(member, planned.activation, maintenance_page.warn(facts, member.service), progress)
 
 
 def _warn_of_left(order: DeployOrder, member: Member, emit: Emit) -> None:

@@ -12,7 +12,7 @@ from tasks.engine.config import service
 from tasks.engine.config.service import Listen, Process
 from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError, Unreachable, UsageError
-from tasks.engine.host import maintenance
+from tasks.engine.host import maintenance_page
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
@@ -227,8 +227,8 @@ def test_a_maintenance_that_leaves_an_address_open_says_so(listen: Listen | None
     assert status.notes([status.describe("shire01", one, found)]) == [
         f"shire01: maintenance is on since now, by hand: Soon.{told}"
     ]
-    assert maintenance.warn(found, one) == f"maintenance is on: clients get 503 until `fab maintenance off`{told}"
-    assert maintenance.warn(facts(), one) == ""
+    assert maintenance_page.warn(found, one) == f"maintenance is on: clients get 503 until `fab maintenance off`{told}"
+    assert maintenance_page.warn(facts(), one) == ""
 
 
 def test_maintenance_stands_in_the_place_of_the_state() -> None:

@@ -13,7 +13,7 @@ from tasks.engine.diagnose import drift
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.fleet import step_errors
-from tasks.engine.host import journal, log_text, maintenance
+from tasks.engine.host import journal, log_text, maintenance_page
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import HostStep
@@ -95,7 +95,7 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     assert entry
     encoded(entry.as_dict())
     shown(*log_text.format_line(entry.text), *log_text.summarize([entry.text]))
-    encoded({"state": maintenance.state(closed(nested(depth)))})
+    encoded({"state": maintenance_page.state(closed(nested(depth)))})
     shown(*output.error_lines(step_errors.busy("shire01", nested(depth))))
 
 
@@ -165,9 +165,9 @@ def test_whoever_is_at_work_is_named_or_not(text: str) -> None:
 @given(text=document("state"))
 @settings(deadline=None)
 def test_whoever_closed_a_service_is_named_or_not(text: str) -> None:
-    found = maintenance.state(closed(text))
+    found = maintenance_page.state(closed(text))
     if found is not None:
-        shown(maintenance.describe(found, "127.0.0.1:8080"))
+        shown(maintenance_page.describe(found, "127.0.0.1:8080"))
         encoded({"maintenance": found})
 
 

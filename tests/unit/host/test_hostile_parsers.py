@@ -31,7 +31,7 @@ from tasks.engine.host import (
     history,
     journal,
     log_text,
-    maintenance,
+    maintenance_page,
     plain_lines,
     protocol,
     questions,
@@ -213,9 +213,11 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.journal.parse": journal_of,
     "host.journal.invocations": lambda said: journal.invocations("aa", journal_of(said)),
     "logs.lines.cut": lambda said: list(lines.cut((bytes([one]) for one in text_of(said).encode()), 1000)),
-    "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}, ""),
-    "host.maintenance.state": lambda said: maintenance.state(facts_of(said)),
-    "host.maintenance.warn": lambda said: maintenance.warn(facts_of(said), SERVICE),
+    "host.maintenance_page.describe": lambda said: maintenance_page.describe(
+        maintenance_page.state(facts_of(said)) or {}, ""
+    ),
+    "host.maintenance_page.state": lambda said: maintenance_page.state(facts_of(said)),
+    "host.maintenance_page.warn": lambda said: maintenance_page.warn(facts_of(said), SERVICE),
     "host.protocol.Reader": read,
     "host.protocol.Transcript": kept,
     "fleet.member.describe": lambda said: member.describe(facts_of(said)),
@@ -255,15 +257,15 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
 
 # They read no output of a host: our own texts and files, or results of a parser above.
 NO_PARSERS = {
-    "host.maintenance.parse_message", "host.maintenance.require_nginx", "host.maintenance.files",
-    "host.maintenance.bypass", "host.maintenance.stays_open",
+    "host.maintenance_page.parse_message", "host.maintenance_page.require_nginx", "host.maintenance_page.files",
+    "host.maintenance_page.bypass", "host.maintenance_page.stays_open",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
     "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",
     "deploy.rollback.Switch",
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",
-    "host.history", "host.log_text", "host.maintenance", "host.plain_lines", "host.protocol", "host.typed",
+    "host.history", "host.log_text", "host.maintenance_page", "host.plain_lines", "host.protocol", "host.typed",
     "host.words", "logs.lines", "logs.merge", "logs.tracebacks", "untrusted_json",
 )  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
@@ -572,7 +574,7 @@ def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
     said = Facts(
         state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
     )
-    assert maintenance.state(said) == {"since": "x", "message": "m"}
+    assert maintenance_page.state(said) == {"since": "x", "message": "m"}
 
 
 def test_the_way_back_of_a_history_is_what_it_was() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.engine.host import system_files
-from templates.host import by_hand, facts, locks, status
+from templates.host import by_hand, facts, locks, status_by_hand
 from templates.host.fact_schema import SLOTS, Health, Slot, State, Survey, plain
 from tests.support.small_service import SERVICE
 from tests.unit.program.test_facts import take
@@ -45,11 +45,11 @@ def standing(
     kept: tuple[str, ...] = (OLD, NEW),
     name: str = "nothing-of-ours",
     listen: str = "",
-) -> status.Standing:
+) -> status_by_hand.Standing:
     answer = facts.Answer()
     answer.members = {"state": plain(state), "survey": plain(Survey(uptime=1600, free_bytes=3_200_000_000))}
     answer.lines = [("release", json.dumps({"id": one})) for one in kept] + [("history", one) for one in history]
-    return status.Standing(name, "/opt/apps/myapp", answer, listen)
+    return status_by_hand.Standing(name, "/opt/apps/myapp", answer, listen)
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,4 @@ def test_since_when_and_until_when() -> None:
 @pytest.mark.parametrize("text", ["[" * 10_000, "no JSON", "[1]", '{"who": 1}', ""])
 def test_what_others_wrote_is_only_shown(text: str) -> None:
     assert dict(standing(WELL, text).lines())["live"].startswith(f"{OLD} on slot blue")
-    assert status._printable("a\x1b[2Jb\n") == "a?[2Jb?"
+    assert status_by_hand._printable("a\x1b[2Jb\n") == "a?[2Jb?"
