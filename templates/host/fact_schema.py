@@ -104,7 +104,7 @@ class Process(NamedTuple):
     began: int | None = None
 
 
-class Health(NamedTuple):
+class Answers(NamedTuple):
     """Answers of the live slot and the front door to the health check: `ok`, or what is wrong."""
 
     slot: str = ""
@@ -139,7 +139,7 @@ class State(NamedTuple):
     activating: bool = False
     maintenance: str | None = None
     pruning: bool = False
-    health: Health = Health()
+    health: Answers = Answers()
     venvs: tuple[str, ...] = ()
     wheels: tuple[str, ...] = ()
     lists: Mapping[str, str] = _NONE

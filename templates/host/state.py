@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from . import activity, locks, programs, units
 from .background import Background
 from .change_lock import Until
-from .fact_schema import SLOTS, Health, Slot, State, slot_of
+from .fact_schema import SLOTS, Answers, Slot, State, slot_of
 from .folders import Folder
 from .probe import ANSWER, Probe
 from .run import now
@@ -138,18 +138,18 @@ class Look:
             return False
         return self.state(self.service.guard(slot)) in {"active", "activating"}
 
-    def ask_health(self, wanted: str) -> Health:
+    def ask_health(self, wanted: str) -> Answers:
         """Ask the live slot and the front door; nothing if the slot is not up or has not the wanted release."""
         slot = self.links.serves
         if not slot or self.state(self.service.slot(slot)) != "active":
-            return Health()
+            return Answers()
         release = self.links.releases[slot]
         if wanted not in {"", release}:
-            return Health()
+            return Answers()
         probe = Probe(self.service, release)
         by_slot = Background(lambda: probe.slot(slot, ANSWER))
         by_front = probe.front(ANSWER)
-        return Health(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
+        return Answers(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
 
 
 def _until(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.engine.config.service import Service
 from tasks.engine.host import layout, system_files
 from tasks.engine.host.facts import Facts
-from templates.host.fact_schema import Health, Machine, Record, Slot, State
+from templates.host.fact_schema import Answers, Machine, Record, Slot, State
 from tests.support.small_service import SERVICE
 
 NEW, OLD = "b" * 12, "a" * 12
@@ -31,7 +31,7 @@ def serving() -> Facts:
         Machine(tools=TOOLS, web_accounts=("www-data",), ipv6=True),
         Record(str(layout.VERSION), "deploy", files=written_digests()),
         {**written_digests(), "/etc/myapp/tls/certificate.pem": "c" * 64},
-        state=State("blue", "blue", slots, main_unit="active", health=Health("ok", "ok")),
+        state=State("blue", "blue", slots, main_unit="active", health=Answers("ok", "ok")),
     )
 
 

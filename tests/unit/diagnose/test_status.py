@@ -16,7 +16,7 @@ from tasks.engine.host import maintenance_page
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
-from templates.host.fact_schema import Health, Job, Machine, Slot, State, Survey
+from templates.host.fact_schema import Answers, Job, Machine, Slot, State, Survey
 from tests.support.host_facts import vary
 
 SERVICE = service.describe(service.load(Path(__file__).resolve().parents[3] / "service" / "service.yaml"))
@@ -27,7 +27,7 @@ HERE = Facts(
     state=State(
         "blue",
         slots={"blue": Slot("active", "0123456789ab", 9000 - 7300, 0, 84_000_000, 4), "green": Slot("inactive")},
-        health=Health("ok", "ok"),
+        health=Answers("ok", "ok"),
     ),
     survey=Survey(9000, free_bytes=5_000_000_000, certificate_end="Jan 31 00:00:00 2026 GMT"),
 )

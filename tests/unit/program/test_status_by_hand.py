@@ -12,7 +12,7 @@ import pytest
 
 from tasks.engine.host import system_files
 from templates.host import by_hand, facts, locks, status_by_hand
-from templates.host.fact_schema import SLOTS, Health, Slot, State, Survey, plain
+from templates.host.fact_schema import SLOTS, Answers, Slot, State, Survey, plain
 from tests.support.small_service import SERVICE
 from tests.unit.program.test_facts import take
 
@@ -23,10 +23,10 @@ WELL = State(
     slots={"blue": Slot("active", OLD, 1000), "green": Slot("inactive", NEW)},
     main_unit="active",
     nginx="active",
-    health=Health("ok", "ok"),
+    health=Answers("ok", "ok"),
 )
 TRIED = WELL._replace(live="green", slots={"blue": Slot("active", OLD), "green": Slot("active", NEW)})
-SICK = WELL._replace(health=Health("answered 500, not 200: oh", "ok"))
+SICK = WELL._replace(health=Answers("answered 500, not 200: oh", "ok"))
 
 
 def go(release: str) -> str:
@@ -58,7 +58,7 @@ def standing(
         (WELL, f"nothing. Back to the release before: {go(NEW)}"),
         (WELL._replace(maintenance="{}"), "to let clients in: rm -r /opt/apps/myapp/maintenance"),
         (SICK, f"journalctl -u nothing-of-ours@blue.service -n 50; back to the release before: {go(NEW)}"),
-        (SICK._replace(nginx="failed", health=Health("ok", "no answer: ")), "as root: systemctl start nginx"),
+        (SICK._replace(nginx="failed", health=Answers("ok", "no answer: ")), "as root: systemctl start nginx"),
         (
             WELL._replace(slots={"blue": Slot("failed", OLD), "green": Slot()}),
             f"as root: systemctl start nothing-of-ours; or: {go(NEW)}",
