@@ -34,7 +34,8 @@ class Stopped(Exception):
 class Refused(Stopped):
     """An operator must act first. text: the reason, and what to do.
 
-    The step has put back what it had changed. A setup keeps what it added, such as packages, and a hand-over.
+    The step has put back what it had changed of what serves. What a setup added stays, and so does a hand-over; a
+    remove stays half done, and goes on when it runs again.
     """
 
 
