@@ -41,7 +41,7 @@ def _stop(run: Run, verb: OutsideRun) -> None:
     """Stop the units in one transaction of systemd; kill slots that postpone their stop."""
     stopping = systemctl("stop", *run.step["units"])
     # The stop of a process may have longer than that of a slot; systemd ends it then.
-    bound = max(verb.slots.bound, *(process.stop + STOP_MARGIN for process in verb.service.processes))
+    bound = max([verb.slots.bound, *(process.stop + STOP_MARGIN for process in verb.service.processes)])
     late = verb.slots.await_end(stopping, bound, *SLOTS)
     verb.slots.require(stopping.wait(), "the service cannot be stopped")
     if late:
