@@ -165,7 +165,7 @@ def deploy(
     pending = runner.start_connecting(c, selection)
     members = runner.members_of(c, project, selection, pending=pending)
     from tasks import plan_view
-    from tasks.engine.deploy.stage import Delivering
+    from tasks.engine.deploy.stage import DeployOrder
     from tasks.engine.host.steps import Consent
 
     consent = Consent(take_over, overwrite)
@@ -176,9 +176,9 @@ def deploy(
         return
     plan_view.announce(project, release, as_json=json)
     again = flags.again(c, "deploy")
-    delivery = Delivering(project, release, lock_seconds, consent)
+    order = DeployOrder(project, release, lock_seconds, consent)
     runner.follow(
-        members, lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(delivery), json
+        members, lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(order), json
     )
 
 

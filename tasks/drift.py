@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tasks.executor import ROOT, verb
@@ -29,19 +30,15 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
     Reads only. Shows the difference, and exits with 1 if anything was edited.
     """
     from tasks import runner
-    from tasks.engine.report import output
 
     project, members = runner.open_fleet(c, user=as_ or None)
     release = project.release()
     answers = runner.ask(members, lambda member: _look(project, release, member))
-    if json:
-        hosts = [{"host": name, "drift": any(finding.drifted for finding in findings),
-                  "findings": [row.as_dict() for row in findings]} for name, findings in answers.items()]  # fmt: skip
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    else:
-        for name, findings in answers.items():
-            _show(name, findings)
-    runner.leave(members, bad=any(finding.drifted for findings in answers.values() for finding in findings))
+    drifted = {name: any(finding.drifted for finding in findings) for name, findings in answers.items()}
+    hosts = [{"host": name, "drift": drifted[name], "findings": [row.as_dict() for row in findings]}
+             for name, findings in answers.items()]  # fmt: skip
+    lines = (line for name, findings in answers.items() for line in _lines(name, findings))
+    runner.answer(members, hosts, lines, json=json, bad=any(drifted.values()))
 
 
 def _look(project: Project, release: Release, member: Member) -> tuple[Finding, ...]:
@@ -125,15 +122,9 @@ def _launcher(member: Member, record: Any, release: str, name: str) -> bytes | N
     return text.encode() if text is not None else None
 
 
-def _show(name: str, findings: tuple[Finding, ...]) -> None:
-    from tasks.engine.report import output
-
-    writer = output.out()
+def _lines(name: str, findings: tuple[Finding, ...]) -> Iterator[str]:
     for finding in findings:
-        writer.line(
-            f"{name}  {finding.kind.upper() if finding.drifted else finding.kind}  {finding.path}: {finding.text}"
-        )
-        for line in finding.diff:
-            writer.line(f"    {line}")
+        yield f"{name}  {finding.kind.upper() if finding.drifted else finding.kind}  {finding.path}: {finding.text}"
+        yield from (f"    {line}" for line in finding.diff)
     if not any(finding.drifted for finding in findings):
-        writer.line(f"{name}  no drift")
+        yield f"{name}  no drift"

@@ -197,7 +197,7 @@ def begin() -> None:
     asked = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
     for flag in _PROMPTS.keys() & asked:
         _leave(UsageError(f"{flag} is not for these tasks", where=flag, next=_PROMPTS[flag]), as_json=False)
-    sys.excepthook = _stumbled
+    sys.excepthook = _report_fabrics_error
     from fabric.main import program
 
     # Invoke parses the command line inside its `run`, which has no hook for refusals.
@@ -225,7 +225,7 @@ def _leave(problem: LoopError, *, as_json: bool) -> None:
     from tasks.engine.misread import Misread
     from tasks.engine.report import output
 
-    if isinstance(problem, Misread) and (log := _kept(problem.trace)):
+    if isinstance(problem, Misread) and (log := _write_trace(problem.trace)):
         output.err().line(f"log of this run: {log}")
     output.error(problem, as_json=as_json)
     sys.exit(problem.exit_status)
@@ -235,12 +235,12 @@ def _fault(error: Exception) -> LoopError:
     """Return the error for a fault of fab itself; write its traceback into a file."""
     import traceback
 
-    log = _kept("".join(traceback.format_exception(error)))
+    log = _write_trace("".join(traceback.format_exception(error)))
     way = f"report it, with the traceback in {log}" if log else "report it"
     return LoopError(f"a fault of fab itself: {type(error).__name__}: {str(error)[:300]}", next=way, code="fault")
 
 
-def _kept(trace: str) -> str | None:
+def _write_trace(trace: str) -> str | None:
     import time
 
     from tasks.engine.report import runs
@@ -248,7 +248,7 @@ def _kept(trace: str) -> str | None:
     return runs.keep_faults(runs.folder(ROOT, os.environ), f"{time.strftime('%Y%m%dT%H%M%S')}-fault", {"": trace})
 
 
-def _stumbled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _report_fabrics_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Report an exception of Fabric itself: stdout that was closed during `fab --list`, a bad ssh_config of -S."""
     from paramiko import ConfigParseError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from tasks.executor import ROOT, invocation, verb
@@ -126,20 +127,20 @@ def doctor(c: Any, json: bool = False) -> None:
     """
     from tasks import runner
     from tasks.engine.diagnose.doctor import examine
-    from tasks.engine.report import output
 
     project, members = runner.open_fleet(c)
-    hosts = runner.ask(members, lambda member: examine(project, member))
-    writer = output.out()
-    if json:
-        output.document({"hosts": [
-            {"host": name, "findings": [finding._asdict() for finding in findings]} for name, findings in hosts.items()
-        ], "errors": runner.errors(members)})  # fmt: skip
-    else:
-        for name, findings in hosts.items():
+    answers = runner.ask(members, lambda member: examine(project, member))
+    hosts = [
+        {"host": name, "findings": [finding._asdict() for finding in findings]} for name, findings in answers.items()
+    ]
+
+    def lines() -> Iterator[str]:
+        for name, findings in answers.items():
             if not findings:
-                writer.line(f"{name}  ready")
+                yield f"{name}  ready"
             for finding in findings:
-                writer.line(f"{name}  {'STOPS' if finding.stops else 'note '}  {finding.text}")
-                writer.line(f"{' ' * len(name)}         mend: {finding.mend}")
-    runner.leave(members, bad=any(finding.stops for findings in hosts.values() for finding in findings))
+                yield f"{name}  {'STOPS' if finding.stops else 'note '}  {finding.text}"
+                yield f"{' ' * len(name)}         mend: {finding.mend}"
+
+    bad = any(finding.stops for findings in answers.values() for finding in findings)
+    runner.answer(members, hosts, lines(), json=json, bad=bad)

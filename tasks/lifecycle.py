@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tasks.executor import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.fleet.member import Member
-    from tasks.engine.parallel import Emit
 
 
 @verb(**CONSENT, as_="account to log in as: root, or one with sudo without a password")
@@ -29,7 +27,7 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
     if invocation(c).dry:
         plan_view.dry(members, lambda member: (lifecycle.setup_step(project, member, consent),))
         return
-    _each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
+    runner.follow_each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
 
 
 @verb(disable="keep a boot from starting the service again")
@@ -43,7 +41,7 @@ def stop(c: Any, disable: bool = False, json: bool = False) -> None:
     if invocation(c).dry:
         plan_view.dry(members, lambda member: (steps.stop(member.service, disable=disable),))
         return
-    _each(members, lambda member, emit: lifecycle.stop(member, emit, disable=disable), json)
+    runner.follow_each(members, lambda member, emit: lifecycle.stop(member, emit, disable=disable), json)
 
 
 @verb()
@@ -57,7 +55,7 @@ def start(c: Any, json: bool = False) -> None:
     if invocation(c).dry:
         plan_view.dry(members, lambda member: (steps.start(member.service),))
         return
-    _each(members, lifecycle.start, json)
+    runner.follow_each(members, lifecycle.start, json)
 
 
 @verb(
@@ -77,7 +75,7 @@ def remove(c: Any, as_: str = "", data: bool = False, yes: bool = False, json: b
         return
     if not yes:
         _ask(members, data=data)
-    _each(members, lambda member, emit: lifecycle.remove(member, emit, data=data), json)
+    runner.follow_each(members, lambda member, emit: lifecycle.remove(member, emit, data=data), json)
 
 
 def _ask(members: list[Member], *, data: bool) -> None:
@@ -89,11 +87,3 @@ def _ask(members: list[Member], *, data: bool) -> None:
         raise UsageError(f"this would remove {what}", where="--yes", next="to remove it: --yes")
     if input(f"remove {what}? type the service's name: ").strip() != members[0].service.name:
         raise UsageError("nothing was removed", where=names, next="type the name to go on")
-
-
-def _each(members: list[Member], work: Callable[[Member, Emit], None], json: bool) -> None:
-    """Run `work` on all hosts in parallel, and exit with the run's status."""
-    from tasks import runner
-    from tasks.engine.deploy import rollout
-
-    runner.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)

@@ -89,15 +89,11 @@ def execute(c: Any, json: bool = False) -> None:
     names = ", ".join(member.host.name for member in members)
     with ended_by_interrupt(f"interrupted: the command may go on on {names}\n"):
         answers = remote_command.run_all(members, line, as_json=json)
-    if json:
-        hosts = [{"host": name, **answer.as_dict()} for name, answer in answers.items()]
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    elif len(members) > 1:
-        for text in output.table(remote_command.rows(members, answers)):
-            output.out().raw(text)
     if len(answers) == len(members) == 1 and not json:
         sys.exit(min(next(iter(answers.values())).status, 255))
-    runner.leave(members, bad=any(answer.status for answer in answers.values()))
+    hosts = [{"host": name, **answer.as_dict()} for name, answer in answers.items()]
+    lines = output.table(remote_command.rows(members, answers)) if len(members) > 1 else ()
+    runner.answer(members, hosts, lines, json=json, bad=any(answer.status for answer in answers.values()))
 
 
 @verb(

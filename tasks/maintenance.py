@@ -24,9 +24,8 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
     Health checks on the host go on. A reboot and a deploy leave it as it is.
     """
     from tasks import runner
-    from tasks.engine.deploy import rollout
     from tasks.engine.errors import UsageError
-    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import maintenance_page as pages
     from tasks.engine.host import steps
 
     if turn not in _TURNS:
@@ -45,16 +44,13 @@ def maintenance(c: Any, turn: str, message: str = "", json: bool = False) -> Non
         plan_view.show_steps([(member.host.name, (steps.maintenance(member.service, turn),)) for member in members])
         return
 
-    def work(member: Member, emit: Emit) -> None:
-        _turn(member, turn, text, emit)
-
-    runner.follow(members, lambda stop: rollout.everywhere(members, work, stop), json)
+    runner.follow_each(members, lambda member, emit: _turn(member, turn, text, emit), json)
 
 
 def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
     from datetime import datetime, timezone
 
-    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import maintenance_page as pages
     from tasks.engine.host import payload, steps
 
     member.act_for_service()
@@ -69,20 +65,18 @@ def _turn(member: Member, turn: str, text: str, emit: Emit) -> None:
 
 def _status(c: Any, json: bool) -> None:
     from tasks import runner
-    from tasks.engine.host import maintenance as pages
+    from tasks.engine.host import maintenance_page as pages
     from tasks.engine.host import questions
-    from tasks.engine.report import output
 
     _, members = runner.open_fleet(c)
     bypass = {member.host.name: pages.bypass(member.service) for member in members}
     answers = runner.ask(members, lambda member: pages.state(member.ask(questions.state())))
-    if json:
-        hosts = [
-            {**(state or {}), "host": name, "maintenance": state is not None, "bypass": bypass[name] or None}
-            for name, state in answers.items()
-        ]
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    else:
-        for name, state in answers.items():
-            output.out().line(f"{name}  {'off' if state is None else f'ON {pages.describe(state, bypass[name])}'}")
-    runner.leave(members)
+    hosts = [
+        {**(state or {}), "host": name, "maintenance": state is not None, "bypass": bypass[name] or None}
+        for name, state in answers.items()
+    ]
+    lines = (
+        f"{name}  {'off' if state is None else f'ON {pages.describe(state, bypass[name])}'}"
+        for name, state in answers.items()
+    )
+    runner.answer(members, hosts, lines, json=json)

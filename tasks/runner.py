@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.engine.events import Event
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
-    from tasks.engine.parallel import Stop
+    from tasks.engine.parallel import Emit, Stop
     from tasks.engine.ssh.ssh_session import SshSession
 
 
@@ -140,27 +140,15 @@ def _confirm(verb: str, selection: Selection) -> None:
 
 def ask(members: list[Member], question: Callable[[Member], _Answer]) -> dict[str, _Answer]:
     """Ask the hosts in parallel; return their answers in order. A member without one carries its error."""
-    from tasks.engine import misread
-    from tasks.engine.errors import LoopError
-    from tasks.engine.parallel import Emit, gather, pool
+    from tasks.engine.fleet.each import on_each
 
     answers: dict[str, _Answer] = {}
 
-    def work(member: Member) -> Callable[[Emit], None]:
-        def look(_: Emit) -> None:
-            try:
-                with misread.as_error_of(member.host.name):
-                    answers[member.host.name] = question(member)
-            except LoopError as error:
-                error.where = error.where or member.host.name
-                member.error = error
-            finally:
-                member.close()
+    def look(member: Member, _: Callable[[None], None]) -> None:
+        answers[member.host.name] = question(member)
 
-        return look
-
-    with ended_by_interrupt(), pool(len(members)) as executor:
-        for _ in gather([work(member) for member in members], executor):
+    with ended_by_interrupt():
+        for _ in on_each(members, look):
             pass
     return {member.host.name: answers[member.host.name] for member in members if member.host.name in answers}
 
@@ -197,6 +185,26 @@ def leave(members: list[Member], *, bad: bool = False) -> None:
         sys.exit(status)
 
 
+def answer(
+    members: list[Member],
+    hosts: Iterable[Mapping[str, object]],
+    lines: Iterable[str],
+    *,
+    json: bool,
+    bad: bool = False,
+) -> None:
+    """Print the answers of a query, as one JSON document of `hosts` or as `lines`; then exit as `leave` does."""
+    from tasks.engine.report import output
+
+    if json:
+        output.document({"hosts": list(hosts), "errors": errors(members)})
+    else:
+        writer = output.out()
+        for line in lines:
+            writer.line(line)
+    leave(members, bad=bad)
+
+
 def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_json: bool) -> None:
     """Follow a run to its end, and exit with its status."""
     from tasks.engine.report import runs
@@ -211,3 +219,10 @@ def follow(members: list[Member], events: Callable[[Stop], Iterable[Event]], as_
         for member in members:
             member.close()
     sys.exit(128 + stop.signal if stop.signal else tally.status)
+
+
+def follow_each(members: list[Member], work: Callable[[Member, Emit], None], as_json: bool) -> None:
+    """Follow the same work on all hosts in parallel to its end, and exit with its status."""
+    from tasks.engine.deploy import rollout
+
+    follow(members, lambda stop: rollout.everywhere(members, work, stop), as_json)

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -91,14 +91,14 @@ def _look(c: Any) -> tuple[list[Member], dict[str, Any]]:
 
     project, members = runner.open_fleet(c, early=True)
 
-    def stand(member: Member) -> dict[str, Any]:
+    def look(member: Member) -> dict[str, Any]:
         line = status.describe(member.host.name, member.service, member.ask(questions.status()))
         # Format once here: an answer that cannot be formatted is this host's error; later it would end the command.
         status.row(line)
         status.notes([line])
         return line
 
-    answers = runner.ask(members, stand)
+    answers = runner.ask(members, look)
     lines = [
         answers.get(member.host.name) or status.describe(member.host.name, member.service, None, member.error)
         for member in members
@@ -129,7 +129,6 @@ def health(c: Any, json: bool = False) -> None:
     from tasks import runner
     from tasks.engine.diagnose import status
     from tasks.engine.host import questions
-    from tasks.engine.report import output
 
     _, members = runner.open_fleet(c, early=True)
     reported = runner.ask(members, lambda member: member.ask(questions.health()))
@@ -140,18 +139,18 @@ def health(c: Any, json: bool = False) -> None:
                "healthy": facts.healthy}
         for name, facts in reported.items()
     }  # fmt: skip
-    if json:
-        hosts = [{"host": name, **answer} for name, answer in answers.items()]
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    else:
+
+    def lines() -> Iterator[str]:
         for name, answer in answers.items():
             down = [f"{unit} {why}" for unit, why in reported[name].down.items()]
             text = "; ".join([f"slot: {answer['slot']}", f"front door: {answer['front']}", *down])
             text = "ok" if answer["healthy"] else text
             failed = [f"{unit} failed ({why})" for unit, why in status.failed_jobs(answer["jobs"]).items()]
-            text = "; ".join([text, *failed])
-            output.out().line(f"{name}  {answer['release'] or 'no release'}  {text}")
-    runner.leave(members, bad=any(not answer["healthy"] for answer in answers.values()))
+            yield f"{name}  {answer['release'] or 'no release'}  {'; '.join([text, *failed])}"
+
+    hosts = [{"host": name, **answer} for name, answer in answers.items()]
+    bad = any(not answer["healthy"] for answer in answers.values())
+    runner.answer(members, hosts, lines(), json=json, bad=bad)
 
 
 @verb()
@@ -167,20 +166,15 @@ def releases(c: Any, json: bool = False) -> None:
 
     _, members = runner.open_fleet(c, early=True)
     answers = runner.ask(members, lambda member: status.releases(member.ask(questions.releases())))
-    if json:
-        hosts = [{"host": name, "releases": lines} for name, lines in answers.items()]
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    else:
-        rows = [("host", "release", "marks", "deployed", "by", "commit")]
-        for name, lines in answers.items():
-            rows += [
-                (name, str(row["id"]), " ".join(row["marks"]) or "-", row["deployed"] or "-", row["by"] or "-",
-                 str(row["commit"] or "-")[:12])
-                for row in lines
-            ]  # fmt: skip
-        for line in output.table(rows):
-            output.out().raw(line)
-    runner.leave(members)
+    hosts = [{"host": name, "releases": lines} for name, lines in answers.items()]
+    rows = [("host", "release", "marks", "deployed", "by", "commit")]
+    for name, lines in answers.items():
+        rows += [
+            (name, str(row["id"]), " ".join(row["marks"]) or "-", row["deployed"] or "-", row["by"] or "-",
+             str(row["commit"] or "-")[:12])
+            for row in lines
+        ]  # fmt: skip
+    runner.answer(members, hosts, output.table(rows), json=json)
 
 
 @verb(last="number of lines of each host", verify="compare the history with the host; exit with 1 if they disagree")
@@ -206,27 +200,21 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
     answers = runner.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
     if last:
         answers = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in answers.items()}
-    if json:
-        hosts = [{"host": name, "actions": [row.as_dict() for row in actions]} for name, actions in answers.items()]
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    else:
-        rows = [("time", "host", "action", "release", "state", "by", "from")]
-        rows += sorted(
-            ((action.time, name, action.action, action.release or "-", action.state,
-              action.who.get("git") or action.who.get("user", "-"), action.who.get("host", "-"))
-             for name, actions in answers.items() for action in actions),
-            key=lambda row: row[0],
-        )  # fmt: skip
-        for text in output.table(rows):
-            output.out().raw(text)
-    runner.leave(members)
+    hosts = [{"host": name, "actions": [row.as_dict() for row in actions]} for name, actions in answers.items()]
+    rows = [("time", "host", "action", "release", "state", "by", "from")]
+    rows += sorted(
+        ((action.time, name, action.action, action.release or "-", action.state,
+          action.who.get("git") or action.who.get("user", "-"), action.who.get("host", "-"))
+         for name, actions in answers.items() for action in actions),
+        key=lambda row: row[0],
+    )  # fmt: skip
+    runner.answer(members, hosts, output.table(rows), json=json)
 
 
 def _verify(c: Any, json: bool) -> None:
     from tasks import runner
     from tasks.engine.host import history as engine
     from tasks.engine.host import questions
-    from tasks.engine.report import output
 
     def look(member: Member) -> tuple[engine.Finding, ...]:
         facts = member.ask(questions.history(engine.LONGEST))
@@ -240,15 +228,15 @@ def _verify(c: Any, json: bool) -> None:
 
     _, members = runner.open_fleet(c, early=True)
     answers = runner.ask(members, look)
-    if json:
-        hosts = [{"host": name, "agrees": not any(finding.wrong for finding in findings),
-                  "findings": [{"wrong": finding.wrong, "text": finding.text} for finding in findings]}
-                 for name, findings in answers.items()]  # fmt: skip
-        output.document({"hosts": hosts, "errors": runner.errors(members)})
-    else:
+    wrong = {name: any(finding.wrong for finding in findings) for name, findings in answers.items()}
+
+    def lines() -> Iterator[str]:
         for name, findings in answers.items():
             for finding in findings:
-                output.out().line(f"{name}  {'WRONG' if finding.wrong else 'note '}  {finding.text}")
-            if not any(finding.wrong for finding in findings):
-                output.out().line(f"{name}  the history and the host agree")
-    runner.leave(members, bad=any(finding.wrong for findings in answers.values() for finding in findings))
+                yield f"{name}  {'WRONG' if finding.wrong else 'note '}  {finding.text}"
+            if not wrong[name]:
+                yield f"{name}  the history and the host agree"
+
+    hosts = [{"host": name, "agrees": not wrong[name], "findings": [finding._asdict() for finding in findings]}
+             for name, findings in answers.items()]  # fmt: skip
+    runner.answer(members, hosts, lines(), json=json, bad=any(wrong.values()))

@@ -9,7 +9,10 @@ from tasks.engine.errors import LoopError
 
 
 class Step(NamedTuple):
-    """A host begins a step. phase: the step, such as stage; step: one word; text: detail for a person."""
+    """An action that begins on a host. The names are those of the JSON.
+
+    phase: the host's step, such as stage; step: the action, one word; text: detail for a person.
+    """
 
     host: str
     phase: str
@@ -18,7 +21,10 @@ class Step(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """The progress of an upload to a host. phase: the step; sent, total: bytes; seconds: since the first byte."""
+    """The progress of an upload to a host.
+
+    phase: the host's step; sent, total: bytes; seconds: since the first byte.
+    """
 
     host: str
     phase: str

@@ -13,7 +13,7 @@ _LINE = 256
 
 
 def taken(*texts: str) -> int:
-    """Return the bytes of memory that texts take: up to 4 a character, all alike by the widest."""
+    """Return the bytes of memory that texts take: 1, 2 or 4 a character, and a text's widest decides for all of it."""
     return sum(text.__sizeof__() for text in texts)
 
 
@@ -24,9 +24,9 @@ class Room:
         self._left, self._rest = size, rest
 
     def has(self, text: str) -> bool:
-        """Return whether there is room for a line, and use it. After the first without, no line has any."""
+        """Return whether there is room for a line, and use it. Once a line had no room, none has."""
         if self._left > 0:
             self._left -= taken(text) + _LINE
             if self._left <= 0:
-                self._rest("(more than this of one step is left out)")
+                self._rest("(further lines of this step are left out)")
         return self._left > 0

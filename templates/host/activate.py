@@ -52,7 +52,7 @@ class Activator(Attempt):
     def __init__(self, run: Run) -> None:
         stage = "undo" if run.step["action"] == "undo" else "activate"
         super().__init__(run, service.of(run.step), stage)
-        self.turns.take(self.step["action"], self.release)
+        self.change_lock.take(self.step["action"], self.release)
         run.point(f"{stage}.begin")
         self._origin = StartingPoint(run, self.slots, self.processes, stage)
         self.old, self.new = self._origin.old, self._origin.new
@@ -132,8 +132,8 @@ class Activator(Attempt):
             path = kept_copies.keep(self.run, self.service.root, self.run.sources)
         except OSError:
             # A full disk must not prevent a rollback: use /run.
-            path = kept_copies.keep(self.run, self.turns.folder.path, self.run.sources)
-        self.turns.folder.overwrite("script", f"exec {sys.executable} -I -S {path}/__main__.py\n".encode(), 0o644)
+            path = kept_copies.keep(self.run, self.change_lock.folder.path, self.run.sources)
+        self.change_lock.folder.overwrite("script", f"exec {sys.executable} -I -S {path}/__main__.py\n".encode(), 0o644)
 
     def save_step(self) -> None:
         """Save the step for `by_hand`, which repeats it without a controller."""
@@ -192,9 +192,9 @@ class Activator(Attempt):
 
     def _post_guard(self) -> None:
         """Start the guard, which finishes a committed activation and undoes any other if this run is killed."""
-        self.turns.until.write("")
-        self.turns.folder.overwrite("run", self.run.framed({**self.step, "step": "guard"}), 0o600)
-        self._posting = systemctl("start", self.service.watch(self.new))
+        self.change_lock.until.write("")
+        self.change_lock.folder.overwrite("run", self.run.framed({**self.step, "step": "guard"}), 0o600)
+        self._posting = systemctl("start", self.service.guard(self.new))
 
     def _await_posting(self) -> None:
         if self._posting and not self._posting.wait():
@@ -203,7 +203,7 @@ class Activator(Attempt):
 
     def _await_guard(self) -> None:
         end = time.monotonic() + _GUARD_START
-        while not self.turns.guarded:
+        while not self.change_lock.guarded:
             if time.monotonic() >= end:
                 raise Failed("the guard of this run did not start")
             self.run.heed()
@@ -275,10 +275,10 @@ class Activator(Attempt):
         self.run.say("probation", what)
         self.record("probation")
         self.run.point("activate.probation")
-        self.turns.until.begin("", seconds)
+        self.change_lock.until.begin("", seconds)
         self._handed_over = True
         # The guard waits for this lock: free it now, in case this run hangs below.
-        self.turns.activate.free()
+        self.change_lock.activate.free()
         self.run.point("activate.watching")
         self.run.report("probation", str(seconds))
 
@@ -287,7 +287,7 @@ class Activator(Attempt):
         if self.old:
             self.run.say("drain", f"slot {self.old}: the host does this by itself")
         self.run.point(f"{self.stage}.handover")
-        self.turns.until.begin("drain")
+        self.change_lock.until.begin("drain")
         self._handed_over = True
 
     # The way out
@@ -308,7 +308,7 @@ class Activator(Attempt):
         elif self._begun:
             self.undo()
             self._report_journal()
-            self.turns.until.finish()
+            self.change_lock.until.finish()
         self.run.report("failed", self.why)
         return status
 

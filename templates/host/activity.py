@@ -9,9 +9,6 @@ from typing import NamedTuple
 
 from . import locks
 
-_LAST = 4000
-"""Bytes read of a lock file, in which its holder wrote a line."""
-
 
 class Activity(NamedTuple):
     """busy: the line that the lock's holder wrote, or None; adrift: the holder is a run whose controller is gone."""
@@ -26,7 +23,8 @@ def look(name: str) -> Activity:
         return Activity()
     line = last_line(f"{locks.RUN}/{name}/lock/activate")
     # The guard watches a probation without a controller: that is no run.
-    alone = _has_group(line) and not held(f"{locks.RUN}/{name}/lock/run") and not _on_probation(name)
+    guard, until = f"{locks.RUN}/{name}/lock/guard", f"{locks.RUN}/{name}/ctl/probation/until"
+    alone = group_of(line) and not held(f"{locks.RUN}/{name}/lock/run") and not guarded(guard, until)
     return Activity(line, bool(alone))
 
 
@@ -67,23 +65,23 @@ def last_line(path: str) -> str:
     """Return the last line of a lock file."""
     try:
         with open(path, "rb") as file:
-            return file.read(_LAST).decode("utf-8", "replace").rstrip("\n").rpartition("\n")[2]
+            return locks.read(file.fileno())
     except OSError:
         return ""
 
 
-def _has_group(line: str) -> bool:
-    """Return True if the holder named a process group that may be killed once its controller is gone."""
+def group_of(line: str) -> int:
+    """Return the process group in a holder's line, which may be ended once its controller is gone; 0 for none."""
     try:
         group = json.loads(line)["group"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return type(group) is int and group > 0
+        return 0
+    return group if type(group) is int and group > 0 else 0
 
 
-def _on_probation(name: str) -> bool:
+def guarded(guard: str, until: str) -> bool:
+    """Return True if a guard is at work on a task: the file `until` has a text, and the lock of `guard` is held."""
     try:
-        watched = os.lstat(f"{locks.RUN}/{name}/ctl/probation/until").st_size > 0
+        return os.lstat(until).st_size > 0 and held(guard)
     except OSError:
         return False
-    return watched and held(f"{locks.RUN}/{name}/lock/guard")

@@ -6,7 +6,7 @@ import json
 import os
 
 from . import history, units
-from .change_lock import Turns
+from .change_lock import ChangeLock
 from .folders import Folder
 from .probe import Probe
 from .process_units import ProcessUnits
@@ -31,7 +31,7 @@ class Attempt:
         self.step = run.step
         self.release: str = run.step["release"]
         self.root = Folder.open(service.root)
-        self.turns = Turns(run, service)
+        self.change_lock = ChangeLock(run, service)
         self.slots = Slots(run, service, self.root)
         self.processes = ProcessUnits(run, service)
         self.old = self.new = ""

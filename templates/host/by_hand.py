@@ -9,8 +9,8 @@ It is for the deploy account. Any other user types, with one of these lines in t
 
 sudo setsid -w runuser -u ACCOUNT -- COMMAND </dev/null 2>&1 | cat -v
 
-The deploy account can write this program, so it gets no terminal: it could type there as that user. With --verbose it
-prints each program before starting it.
+The deploy account can write this program, so the line gives the program no terminal, through which it could type as
+you. With --verbose it prints each program before starting it.
 """
 
 from __future__ import annotations

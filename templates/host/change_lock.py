@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from . import activity
 from .folders import Folder
 from .locks import Lock, opened
 from .run import Run, now
@@ -49,7 +49,7 @@ class Until:
         self._folder.overwrite("until", f"{text}\n".encode() if text else b"", 0o644)
 
     def begin(self, word: str, seconds: float = 0) -> None:
-        """Write a word, if any, and the time in so many seconds."""
+        """Write a word, if any, and the time that is `seconds` from now."""
         self.write(f"{word} {round((now() + seconds) * 100)}".lstrip())
 
     def finish(self) -> None:
@@ -58,8 +58,8 @@ class Until:
             self.write("done")
 
 
-class Turns:
-    """The lock of changes of one service, and the task of its guard."""
+class ChangeLock:
+    """The change lock of one service, `lock/activate`, and the task of its guard."""
 
     def __init__(self, run: Run, service: Service) -> None:
         self._run, self._service = run, service
@@ -72,7 +72,7 @@ class Turns:
         self.activate = opened(service.name, "activate")
 
     def take(self, action: str, release: str) -> None:
-        """Take the lock of changes; Busy, with the holder's line, if another run has it.
+        """Take the lock; Busy, with the holder's line, if another run has it.
 
         Wait for a run whose controller is gone, and end it at last.
         """
@@ -131,7 +131,7 @@ class Turns:
 
         The caller holds the run lock, so no other controller is there.
         """
-        group = _group(self.activate.read())
+        group = activity.group_of(self.activate.read())
         # A process of another user is no run of ours: ending the group would not free the lock.
         if not group or group == os.getpgrp() or self.activate.foreign_holder:
             return False
@@ -147,11 +147,3 @@ class Turns:
 
     def _wait(self, seconds: float) -> bool:
         return self.activate.wait(self._run, seconds, aloud=True)
-
-
-def _group(line: str) -> int:
-    try:
-        group = json.loads(line)["group"]
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return group if isinstance(group, int) and group > 0 else 0

@@ -11,10 +11,11 @@ import re
 import secrets
 
 from .accounts import Account
+from .fact_schema import SLOTS
 from .files import read
 from .folders import Folder
 
-WAYS = ("blue", "green", "live")
+WAYS = (*SLOTS, "live")
 NAMES = (*WAYS, "map")
 _MAP = re.compile(rb'"([0-9a-f]{32}) blue" blue;\n')
 

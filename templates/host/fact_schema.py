@@ -13,6 +13,17 @@ SLOTS = ("blue", "green")
 _NONE: Mapping[str, Any] = {}
 
 
+def other(slot: str) -> str:
+    """Return the other slot; blue if there is none yet."""
+    return "green" if slot == "blue" else "blue"
+
+
+def slot_of(target: str) -> str:
+    """Return the slot that a link's target ends with; empty if it is no slot."""
+    name = target.rpartition("/")[2]
+    return name if name in SLOTS else ""
+
+
 class Machine(NamedTuple):
     """The machine. time: seconds since 1970 by the host's clock; ipv6: has it; tools: paths of programs, by name.
 
@@ -95,7 +106,7 @@ class Process(NamedTuple):
     began: int | None = None
 
 
-class Health(NamedTuple):
+class Answers(NamedTuple):
     """Answers of the live slot and the front door to the health check: `ok`, or what is wrong."""
 
     slot: str = ""
@@ -131,7 +142,7 @@ class State(NamedTuple):
     activating: bool = False
     maintenance: str | None = None
     pruning: bool = False
-    health: Health = Health()
+    health: Answers = Answers()
     venvs: tuple[str, ...] = ()
     wheels: tuple[str, ...] = ()
     lists: Mapping[str, str] = _NONE
@@ -174,9 +185,10 @@ class Survey(NamedTuple):
     isolation: Isolation = Isolation()
 
 
-class Told(NamedTuple):
-    """A host. Root reads the first four if the step runs as root; the rest is read with the deploy account's rights.
+class HostFacts(NamedTuple):
+    """The facts of a host.
 
+    Root reads the first four if the step runs as root; the rest is read with the deploy account's rights.
     files: SHA-256 of the files that were asked for and of the certificate, by path, as far as they can be read.
     loopback: the unit of an older version leaves the host's loopback open to the service.
     """

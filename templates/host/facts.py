@@ -18,15 +18,15 @@ from typing import Any, BinaryIO
 
 from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units, venv
 from .background import Background
-from .fact_schema import State, Told, plain
+from .fact_schema import HostFacts, State, other, plain
 from .folders import Folder
 from .locks import Lock
 from .run import Run
 
 _SECONDS, _MOST = 50, 48 << 20
 _AS_ROOT = ("sudo", "-n", "true")
-_DEPLOYERS = {"state", "survey", "pythons"}
-"""Members of `Told` that are read with the deploy account's rights."""
+_OF_THE_ACCOUNT = {"state", "survey", "pythons"}
+"""Members of `HostFacts` that are read with the deploy account's rights."""
 
 
 def perform(run: Run) -> None:
@@ -38,7 +38,7 @@ def perform(run: Run) -> None:
     known = record.read(step["name"])
     paths = [*step["files"], f"/etc/{step['name']}/tls/certificate.pem"]
     files = machine.contents(paths)
-    told = Told(
+    found = HostFacts(
         machine.look(root=root.result()),
         machine.recorded(known, paths),
         machine.digests(files),
@@ -48,13 +48,13 @@ def perform(run: Run) -> None:
     if "state" in wants:
         answer = _look(run, wants, known)
     # The account may add only its own members, so it cannot overwrite root's.
-    whole = {**plain(told), **{key: answer.members[key] for key in _DEPLOYERS & answer.members.keys()}}
+    whole = {**plain(found), **{key: answer.members[key] for key in _OF_THE_ACCOUNT & answer.members.keys()}}
     run.report("facts", json.dumps(whole))
     run.reports([*(machine.shown(files) if "contents" in wants else ()), *answer.lines])
 
 
 class Answer:
-    """The facts of a service. members: those of `Told`, as JSON; lines: reports beside them."""
+    """The facts of a service. members: those of `HostFacts`, as JSON; lines: reports beside them."""
 
     def __init__(self) -> None:
         self.members: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
             service_state = service_state._replace(slots=questions.slots(service_state.slots, shown))
             answer.members["survey"] = plain(questions.facts(links, shown, root))
     if "journal" in wants:
-        idle = "green" if links.current == "blue" else "blue"
+        idle = other(links.current)
         for unit in (about.slot(idle), *(process.of(idle) for process in about.processes)):
             answer.lines += units.journal_lines(unit, "-n", "200", "-b")
     answer.members["pythons"] = plain(pythons.result())
@@ -119,7 +119,9 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
     return answer
 
 
-def _below(run: Run, wants: frozenset[str], root: Folder, links: state.Links, told: State, answer: Answer) -> State:
+def _below(
+    run: Run, wants: frozenset[str], root: Folder, links: state.Links, service_state: State, answer: Answer
+) -> State:
     """Read the wanted facts below the service's directory: add reports to `answer`, return the completed state."""
     step, current = run.step, links.releases.get(links.current, "")
     with suppress(OSError):
@@ -129,17 +131,17 @@ def _below(run: Run, wants: frozenset[str], root: Folder, links: state.Links, to
     # If the wanted release serves already, there is nothing to compare.
     if "manifest" in wants and current and current != step["wanted"]:
         answer.lines += stores.manifest(root, current)
-    told = told._replace(pruning=stores.pruning(root))
+    service_state = service_state._replace(pruning=stores.pruning(root))
     name = step["wanted"] or current
     if "lists" in wants and name and name in links.releases.values():
         # Imported only here, because it loads OpenSSL.
         release = import_module(".release", __package__)
         with suppress(OSError), root.below("releases") as releases, releases.below(name) as place:
             if venv.whole(f"{place.path}/venv"):
-                told = told._replace(lists=release.lists(place))
+                service_state = service_state._replace(lists=release.lists(place))
     if "stores" not in wants:
-        return told
-    return told._replace(venvs=stores.stored(root, "venvs"), wheels=stores.stored(root, "wheels"))
+        return service_state
+    return service_state._replace(venvs=stores.stored(root, "venvs"), wheels=stores.stored(root, "wheels"))
 
 
 def _wait(run: Run) -> bool:

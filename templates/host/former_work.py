@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
-from . import accounts, programs, slots, units
+from . import accounts, programs, units
 from .accounts import Account
+from .fact_schema import SLOTS
 from .folders import Folder
 from .processes import name_of
 from .record import Record
 from .run import Run
+from .slots import STOP_MARGIN
 
 _OWN = ("probation", "live", "boot", "hook", "run")
 """Units of ours for each slot or way; the others of this form are processes of service.yaml."""
@@ -26,10 +28,10 @@ def end(run: Run, record: Record, former: set[int], account: Account) -> None:
     name = record.name
     with Folder.open(f"/run/{name}") as places:
         live = places.link("live")
-    if live in slots.SLOTS:
+    if live in SLOTS:
         _commit(run.step["root"], live, run.id, account)
-    _stop(run, record, [slot for slot in slots.SLOTS if slot != live])
-    if live in slots.SLOTS:
+    _stop(run, record, [slot for slot in SLOTS if slot != live])
+    if live in SLOTS:
         names = " and ".join(sorted(map(name_of, former)))
         advice = f"deploy now: {names} made the live release, and a restart or a boot would start it again"
         run.report("warning", advice)
@@ -41,14 +43,14 @@ def _stop(run: Run, record: Record, idle: list[str]) -> None:
     extras = {unit for unit in ours if unit.startswith(f"{name}-") and unit.endswith(".service")}
     extras -= {f"{name}-listen.service", *(f"{name}-{kind}@.service" for kind in _OWN)}
     jobs = sorted(unit for unit in extras if "@" not in unit)
-    processes = [unit.replace("@.", f"@{slot}.") for unit in sorted(extras) if "@" in unit for slot in slots.SLOTS]
-    hooks = [f"{name}-hook@{slot}.service" for slot in slots.SLOTS]
+    processes = [unit.replace("@.", f"@{slot}.") for unit in sorted(extras) if "@" in unit for slot in SLOTS]
+    hooks = [f"{name}-hook@{slot}.service" for slot in SLOTS]
     wanted = [*(f"{name}@{slot}.service" for slot in idle), *hooks, *jobs, *processes]
     ending = [unit for unit, state in zip(wanted, units.states(*wanted)) if state not in _OVER]
     wanted += [f"{name}@{slot}.socket" for slot in idle]
     if ending:
         run.say("stop", f"{' '.join(ending)}: started under the former account")
-    if programs.ask("systemctl", "stop", *wanted, seconds=step["drain"] + slots.STOP_MARGIN).status == programs.LATE:
+    if programs.ask("systemctl", "stop", *wanted, seconds=step["drain"] + STOP_MARGIN).status == programs.LATE:
         programs.systemctl("kill", "-s", "KILL", *ending)
         programs.systemctl("stop", *wanted)
     of_live = [unit for unit in ending if unit in processes and unit.rpartition("@")[2].partition(".")[0] not in idle]

@@ -49,9 +49,11 @@ class Processes:
             return False
         return True
 
-    @property
-    def same(self) -> bool:
-        """True if every process of the previous look is there. New ones are fine: workers are forked one by one."""
+    def lost_none(self) -> bool:
+        """Return True if every process of the previous look is there, and remember those that are there now.
+
+        New ones are fine: workers are forked one by one.
+        """
         present = {self.main, *self._workers}
         gone = self._held - present
         if gone and (self._held_main in gone or not self._recycles):
@@ -145,7 +147,7 @@ class Gate:
         seen = self._processes
         if seen.restarts not in {"", "0"} or seen.state == "failed":
             raise self.failure("the service died during the health check")
-        if not seen.same:
+        if not seen.lost_none():
             raise self.failure("a worker died during the health check")
 
     def failure(self, why: str) -> Failed:

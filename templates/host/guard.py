@@ -11,11 +11,11 @@ import os
 
 from . import prune, service, units
 from .attempt import Attempt
+from .fact_schema import other
 from .gate import processes
 from .locks import Lock
 from .probe import ANSWER
 from .run import Ended, Failed, Interrupted, Refused, Run, now
-from .slots import other
 
 _FOREVER = 7 * 86400
 _YIELDED = 60
@@ -59,36 +59,36 @@ class Guard(Attempt):
 
     def perform(self) -> None:
         """Wait for the end of the run, then do what is left."""
-        turns = self.turns
+        change_lock = self.change_lock
         if self.run.breaks:
             # Drop the failpoint: it breaks a step once, and systemd restarts the guard from this file.
-            turns.folder.overwrite("run", self.run.framed(self.run.step, breaks=False), 0o600)
-        turns.activate.wait(self.run, _FOREVER)
+            change_lock.folder.overwrite("run", self.run.framed(self.run.step, breaks=False), 0o600)
+        change_lock.activate.wait(self.run, _FOREVER)
         if not self.committed:
             if self._on_probation():
-                turns.activate.free()
+                change_lock.activate.free()
                 self.phase = WATCHING
                 self.load_health_check()
-                self._watch(turns.until.time)
-                turns.activate.wait(self.run, _FOREVER)
-            elif turns.until.text.partition(" ")[0] in {"", "taken"}:
+                self._watch(change_lock.until.time)
+                change_lock.activate.wait(self.run, _FOREVER)
+            elif change_lock.until.text.partition(" ")[0] in {"", "taken"}:
                 self._take_back()
             else:
                 # The run has undone it, or another run has ended the attempt.
                 return
-        turns.write_holder(self.step["action"], self.release)
-        if turns.until.text == "done":
+        change_lock.write_holder(self.step["action"], self.release)
+        if change_lock.until.text == "done":
             return
         self._finish()
 
     def _on_probation(self) -> bool:
         """Return True if the run has begun the probation of this release."""
-        return bool(self.turns.until.time) and self.slots.live == self.new
+        return bool(self.change_lock.until.time) and self.slots.live == self.new
 
     def _take_back(self) -> None:
-        """Undo a run that was killed before its commit."""
-        self.turns.write_holder(self.step["action"], self.release)
-        self.turns.until.begin("taken")
+        """Raise Failed for a run killed before its commit: `finish_or_undo` then undoes it."""
+        self.change_lock.write_holder(self.step["action"], self.release)
+        self.change_lock.until.begin("taken")
         if not self.slots.current:
             self.old = ""
         self.switched = self.slots.live == self.new
@@ -109,7 +109,7 @@ class Guard(Attempt):
                 raise Failed(
                     f"the main process of the release died, or was stopped{hint if seen.result == 'signal' else ''}"
                 )
-            elif not seen.same:
+            elif not seen.lost_none():
                 raise Failed("a worker died")
             self.processes.require_well(self.new, self.release)
             answer = self.probe.slot(self.new, ANSWER)
@@ -124,7 +124,7 @@ class Guard(Attempt):
 
     def _finish(self) -> None:
         """Finish an attempt that is committed, or that held: also if the run or an earlier guard was killed."""
-        until = self.turns.until
+        until = self.change_lock.until
         if until.text.startswith("drain"):
             # The run has done all but the drain.
             self.phase = DRAINING
@@ -137,7 +137,7 @@ class Guard(Attempt):
         self._retire()
         prune.prune(self.run, self.root)
         until.finish()
-        self.turns.folder.remove("run")
+        self.change_lock.folder.remove("run")
 
     def _retire(self) -> None:
         """Drain and stop the old slot, which gets no new requests."""
@@ -216,7 +216,7 @@ class Guard(Attempt):
         # guard wait for each other.
         self.run.listen()
         try:
-            if not self.turns.activate.wait(self.run, _YIELDED):
+            if not self.change_lock.activate.wait(self.run, _YIELDED):
                 return
         finally:
             self.run.begin_ending()

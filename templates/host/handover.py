@@ -12,6 +12,7 @@ import stat
 
 from . import file_copies, kept_copies, processes, programs, release, setup_lock, venv
 from .accounts import Account, find
+from .fact_schema import SLOTS
 from .file_copies import Copies
 from .folders import DEEPEST, Folder
 from .processes import name_of
@@ -41,7 +42,7 @@ def end_formers(run: Run, record: Record, former: set[int]) -> None:
     if not former:
         return
     # systemd restarts a guard that is killed: stop its unit first.
-    programs.systemctl("stop", *(f"{record.name}-probation@{slot}.service" for slot in ("blue", "green")))
+    programs.systemctl("stop", *(f"{record.name}-probation@{slot}.service" for slot in SLOTS))
     for uid in former - {0}:
         processes.end(run, uid)
 
@@ -84,10 +85,10 @@ def _distrust(folder: Folder) -> None:
                 status = above.status(entry)
                 if status and stat.S_ISDIR(status.st_mode):
                     with above.below(entry) as inner:
-                        _take(inner, name)
+                        _remove_list(inner, name)
 
 
-def _take(folder: Folder, name: str) -> None:
+def _remove_list(folder: Folder, name: str) -> None:
     status = folder.status(name)
     # A directory of that name is never read as a list.
     if status and not stat.S_ISDIR(status.st_mode):

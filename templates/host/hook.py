@@ -6,7 +6,7 @@ import os
 import time
 
 from . import history, service, units
-from .change_lock import Turns
+from .change_lock import ChangeLock
 from .folders import Folder
 from .process_units import ProcessUnits
 from .recover import StartingPoint
@@ -21,8 +21,8 @@ def perform(run: Run) -> None:
     """Run the hook in the idle slot, which the next activation takes anyway."""
     of, release = service.of(run.step), run.step["release"]
     with Folder.open(of.root) as root:
-        turns, slots = Turns(run, of), Slots(run, of, root)
-        turns.take(_ACTION, release)
+        change_lock, slots = ChangeLock(run, of), Slots(run, of, root)
+        change_lock.take(_ACTION, release)
         slot = StartingPoint(run, slots, ProcessUnits(run, of), "hook").new
         if not os.path.isfile(f"{of.root}/releases/{release}/run/hook"):
             raise Refused(f"release {release} has no {_ACTION}")

@@ -44,7 +44,7 @@ def require(run: Run, account: Account) -> None:
         run.report("warning", f"{error.strerror}: {problem}")
 
 
-def take(run: Run, known: Record, uids: set[int]) -> None:
+def revoke(run: Run, known: Record, uids: set[int]) -> None:
     """Revoke these accounts' access to the journals, and remove the recorded one from an older version's group.
 
     An account that deploys another service of this host keeps both.

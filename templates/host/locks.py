@@ -67,8 +67,7 @@ class Lock:
 
     def read(self) -> str:
         """Return the line that the present or the last holder wrote."""
-        text = os.pread(self._descriptor, _LAST, 0).decode("utf-8", "replace")
-        return text.rstrip("\n").rpartition("\n")[2]
+        return read(self._descriptor)
 
     def write(self, line: str) -> None:
         """Write the holder's line."""
@@ -76,11 +75,7 @@ class Lock:
 
     def refusal(self) -> Busy | Refused:
         """Return the error to raise when another process holds it."""
-        if self.foreign_holder:
-            return Refused(
-                f"{self.path} is held by {self.foreign_holder}: look at that process on this host, and end it"
-            )
-        return Busy(self.read())
+        return refusal(self.path, self._descriptor)
 
     @property
     def foreign_holder(self) -> str:
@@ -123,6 +118,19 @@ def take(descriptor: int, *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def read(descriptor: int) -> str:
+    """Return the line that the present or the last holder wrote into an open file."""
+    return os.pread(descriptor, _LAST, 0).decode("utf-8", "replace").rstrip("\n").rpartition("\n")[2]
+
+
+def refusal(path: str, descriptor: int) -> Busy | Refused:
+    """Return the error to raise when another process holds the lock of an open file."""
+    holder = foreign_holder_of(descriptor)
+    if holder:
+        return Refused(f"{path} is held by {holder}: look at that process on this host, and end it")
+    return Busy(read(descriptor))
 
 
 def write(descriptor: int, line: str) -> None:

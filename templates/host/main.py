@@ -32,7 +32,7 @@ STEPS = (
     "drift",
     "remove",
 )
-"""Each is a module with a function `perform`."""
+"""Each is a module with a function `perform`; that of `status` is `status_by_hand`."""
 _LOCKED = ("stage", "hook", "activate")
 """The steps for which a controller holds the run lock; by hand the step holds it."""
 OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
@@ -58,7 +58,7 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
 
 
 def perform(run: Run, *, lock_run: bool = False) -> int:
-    """Perform the step of a run; return the exit status. lock_run: hold the run lock, which no controller does."""
+    """Perform the step of a run; return the exit status. lock_run: take the run lock: no controller holds it."""
     step = run.step
     programs.tell = run.output
     run.listen()
@@ -87,7 +87,7 @@ def perform(run: Run, *, lock_run: bool = False) -> int:
 
 def _module(step: str) -> Any:
     try:
-        return import_module(f".{step}", __package__)
+        return import_module(".status_by_hand" if step == "status" else f".{step}", __package__)
     except ImportError as error:
         raise _Unfit(f"{sys.executable}: {error}") from None
 

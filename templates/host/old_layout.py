@@ -11,17 +11,17 @@ from contextlib import suppress
 
 from . import programs
 from .accounts import Account, as_account
+from .fact_schema import SLOTS
 from .folders import Folder
 from .run import Run
 
 _LOCKS = (".activating", ".running", ".staging", ".history")
-_SLOTS = ("blue", "green")
 
 
 def make_live_link(name: str, root: str) -> None:
     """Point root's link, if it is missing, at the committed slot. Only one bit of the account's link is read."""
     with Folder.open(f"/run/{name}") as folder:
-        for slot in _SLOTS:
+        for slot in SLOTS:
             if folder.status("live") is None and os.path.exists(f"{root}/current/is-{slot}"):
                 os.symlink(slot, "live", dir_fd=folder.descriptor)
 
@@ -32,7 +32,7 @@ def redirect_former_link(run: Run, name: str, account: Account) -> None:
     if not os.path.islink(former) or os.readlink(former) == f"/run/{name}/live":
         return
     # A guard of the first layout would commit without root's link, and stop the slot that has the traffic.
-    programs.systemctl("stop", *(f"{name}-probation@{slot}.service" for slot in _SLOTS))
+    programs.systemctl("stop", *(f"{name}-probation@{slot}.service" for slot in SLOTS))
     run.say("live", "a link of root's leads the traffic from now on")
     point_former_link(name, run.id, account)
     proxy = f"{name}-listen.service"
@@ -65,7 +65,7 @@ def start_in_slot(run: Run, name: str, units: Iterable[str]) -> None:
     """Start in the live slot what ran without one; its former unit is removed and stopped."""
     with Folder.open(f"/run/{name}") as places:
         live = places.link("live")
-    for unit in units if live in _SLOTS else ():
+    for unit in units if live in SLOTS else ():
         run.say("start", f"{unit}@{live}.service")
         if not programs.systemctl("start", f"{unit}@{live}.service"):
             run.report("warning", f"{unit}@{live}.service does not start: see journalctl -u {unit}@{live}")
@@ -85,7 +85,7 @@ def remove_former_files(name: str, root: str, account: Account) -> None:
             for lock in _LOCKS:
                 _drop(folder, lock)
             with folder.below("slots") as slots:
-                for slot in _SLOTS:
+                for slot in SLOTS:
                     with slots.below(slot) as place:
                         _drop(place, "http.sock")
         with Folder.open(f"/run/{name}/ctl") as folder:

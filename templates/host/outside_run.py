@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from . import history, service
-from .change_lock import Turns
+from .change_lock import ChangeLock
 from .folders import Folder
 from .run import Refused, Run
 from .slots import Slots
 
 
-class Lone:
+class OutsideRun:
     """A verb that changes a host outside of any run. slot, release: the committed ones."""
 
     def __init__(self, run: Run, action: str, without: str) -> None:
-        """Take the lock of changes; Refused if no release is committed. without: the advice for that case."""
+        """Take the change lock; Refused if no release is committed. without: the advice for that case."""
         self.run, self._action = run, action
         self.service = service.of(run.step)
         none = Refused(f"no release is committed on this host: {without}")
@@ -24,9 +24,9 @@ class Lone:
         self.slots = Slots(run, self.service, self.root)
         if not self.slots.current:
             raise none
-        self._turns = Turns(run, self.service)
+        self._change_lock = ChangeLock(run, self.service)
         # Read again: another run may have committed while we waited.
-        self._turns.take_alone(action, lambda: self.slots.committed)
+        self._change_lock.take_alone(action, lambda: self.slots.committed)
         self.slot, self.release = self.slots.current, self.slots.committed
 
     def record(self, state: str) -> None:

@@ -7,7 +7,8 @@
     reader deploy                reads the host's journals by access control lists
     layout 2                     the layout of this host; setup has finished
     user deploy                  the deploy account
-    account of layout 2, ...     the deploy account in layout 1; clones that know only the first layout stop here
+    account of layout 2, ...     not an account: a clone that knows only layout 1 takes these words for the account,
+                                 and stops
     file DIGEST PATH             a file of root's, as it was written
     tls DIGEST PATH              the certificate and its key
 

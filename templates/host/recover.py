@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import units
+from .fact_schema import SLOTS, other
 from .process_units import ProcessUnits
 from .run import Refused, Run
-from .slots import SLOTS, Slots, other
+from .slots import Slots
 from .units import systemctl
 
 
@@ -29,17 +30,17 @@ class StartingPoint:
         self.new = other(self.old)
         tried = slots.live
         self.served = slots.release(tried or self.old)
-        watches = [service.watch(slot) for slot in SLOTS]
+        guards = [service.guard(slot) for slot in SLOTS]
         hooks = [service.hook(slot) for slot in SLOTS]
         idle = [process.of(self.new) for process in service.processes]
         old, main = service.slot(self.old or "none"), f"{service.name}.service"
-        states = units.states(service.slot(self.new), *watches, old, main, *hooks, *idle)
+        states = units.states(service.slot(self.new), *guards, old, main, *hooks, *idle)
         new_state, *watching, self.old_state, self.main_unit_state = states[:5]
         self._require_ended(dict(zip(hooks, states[5:])))
         if watching != ["inactive", "inactive"]:
             # A guard would take the end of its slot for a failure.
-            slots.require(systemctl("stop", *watches).wait(), "the watch of the release before cannot be stopped")
-            systemctl("reset-failed", *watches).wait()
+            slots.require(systemctl("stop", *guards).wait(), "the guard of the release before cannot be stopped")
+            systemctl("reset-failed", *guards).wait()
         self._return_traffic(tried)
         self.returned = bool(self.old) and tried == self.new
         run.point(f"{stage}.returned")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from . import accounts, check_secret, claims, journals, nginx_site, processes, programs, record, trust
+from .fact_schema import SLOTS
 from .record import Record
 from .run import Refused, Run
 from .slots import STOP_MARGIN
@@ -35,7 +36,7 @@ def perform(run: Run) -> None:
     _stop(run, known)
     _remove_files(run, known)
     account = accounts.find(known.account) if known.account else None
-    journals.take(run, known, {account.uid} if account else set())
+    journals.revoke(run, known, {account.uid} if account else set())
     for path in (run.step["root"], f"/run/{name}"):
         _remove_tree(run, path)
     if run.step["data"]:
@@ -52,12 +53,12 @@ def _stop(run: Run, known: Record) -> None:
     units, bound = run.step["units"], run.step["drain"] + STOP_MARGIN
     if programs.ask("systemctl", "stop", *units, seconds=bound).status == programs.LATE:
         run.say("kill", f"{name}, which did not stop within {bound} s")
-        programs.systemctl("kill", "-s", "KILL", f"{name}@blue.service", f"{name}@green.service")
+        programs.systemctl("kill", "-s", "KILL", *(f"{name}@{slot}.service" for slot in SLOTS))
         programs.systemctl("stop", *units)
     # From the record, since service.yaml may have lost a process.
     units = [os.path.basename(path) for path in known.paths if path.startswith("/etc/systemd/system/")]
     units = [unit for unit in units if "@." not in unit]
-    for unit in (*units, f"{name}@blue.socket", f"{name}@green.socket"):
+    for unit in (*units, *(f"{name}@{slot}.socket" for slot in SLOTS)):
         programs.ask("systemctl", "disable", "-q", "--now", unit)
 
 

@@ -32,7 +32,11 @@ class Stopped(Exception):
 
 
 class Refused(Stopped):
-    """Nothing was done: the operator must do something first. text: the reason, and what to do."""
+    """An operator must act first. text: the reason, and what to do.
+
+    The step has put back what it had changed of what serves. What a setup added stays, and so does a hand-over; a
+    remove stays half done, and goes on when it runs again.
+    """
 
 
 class Busy(Stopped):

@@ -70,7 +70,7 @@ class Service(NamedTuple):
         """Return the unit of a slot."""
         return f"{self.name}@{name}.service"
 
-    def watch(self, slot: str) -> str:
+    def guard(self, slot: str) -> str:
         """Return the guard's unit of a slot: it guards a run that activates there, and watches the release."""
         return f"{self.name}-probation@{slot}.service"
 

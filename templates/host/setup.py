@@ -76,7 +76,7 @@ class Setup:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
         handover.hand_over(run, self.record, self.root, former, account)
-        journals.take(run, self.record, former)
+        journals.revoke(run, self.record, former)
         claims.begin(run, self.record, self.step)
         try:
             self._change(account)

@@ -12,7 +12,7 @@ import signal
 import stat
 import time
 
-from . import locks
+from . import activity, locks
 from .accounts import Account, become, of_uid
 from .folders import Folder
 from .processes import name_of
@@ -45,13 +45,8 @@ def hold(run: Run, root: str, known: Record, seconds: float) -> None:
             f"of {owner}, and run setup again"
         ) from error
     guard, probation = f"/run/{name}/lock/guard", f"/run/{name}/ctl/probation/until"
-    busy = _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds)
-    if busy is None:
-        return
-    foreign = locks.foreign_holder_of(descriptor)
-    if foreign:
-        raise Refused(f"{path} is held by {foreign}: look at that process on this host, and end it")
-    raise Busy(busy)
+    if not _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds):
+        raise locks.refusal(path, descriptor)
 
 
 def renew(run: Run, name: str, account: Account) -> None:
@@ -119,36 +114,21 @@ def _hold_and_exit(
             descriptor = os.open(_FORMER, _OPEN, dir_fd=folder.descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(0, "it is no regular file")
-        busy = _lock(descriptor, probation, probation, line, seconds)
-        os.write(telling, f"busy {busy}".encode() if busy is not None else b"held ")
+        held = _lock(descriptor, probation, probation, line, seconds)
+        os.write(telling, b"held " if held else f"busy {locks.read(descriptor)}".encode())
         os.close(telling)
-        if busy is None:
+        if held:
             os.read(alive, 1)
     finally:
         os._exit(0)
 
 
-def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float) -> str | None:
-    """Take the lock and write our line into it; return the holder's line if another process has it."""
+def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float) -> bool:
+    """Take the lock and write our line into it; wait for a probation, and return False if another process has it."""
     deadline = time.monotonic() + seconds
     while not locks.take(descriptor):
-        if time.monotonic() > deadline or not _on_probation(guard, probation):
-            text = os.pread(descriptor, 4000, 0).decode("utf-8", "replace")
-            return text.rstrip("\n").rpartition("\n")[2]
+        if time.monotonic() > deadline or not activity.guarded(guard, probation):
+            return False
         time.sleep(0.05)
     locks.write(descriptor, line)
-    return None
-
-
-def _on_probation(guard: str, probation: str) -> bool:
-    """Return whether a guard is at work on a probation: `until` has a text, and the guard's lock is held."""
-    try:
-        if os.lstat(probation).st_size == 0:
-            return False
-        descriptor = os.open(guard, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        return not locks.take(descriptor)
-    finally:
-        os.close(descriptor)
+    return True

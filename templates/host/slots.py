@@ -7,25 +7,14 @@ import time
 from contextlib import suppress
 
 from . import programs, units
+from .fact_schema import SLOTS, slot_of
 from .folders import Folder
 from .run import Failed, Run, now
 from .service import Service
 from .units import Child, systemctl
 
-SLOTS = ("blue", "green")
 STOP_MARGIN = 15
 """Seconds beyond `drain` until a slot is killed: a release can postpone its end for ever (EXTEND_TIMEOUT_USEC)."""
-
-
-def other(slot: str) -> str:
-    """Return the other slot; blue if there is none yet."""
-    return "green" if slot == "blue" else "blue"
-
-
-def _slot(target: str) -> str:
-    """Return the slot that a link's target ends with; empty if it is no slot."""
-    name = target.rpartition("/")[2]
-    return name if name in SLOTS else ""
 
 
 class Slots:
@@ -40,12 +29,12 @@ class Slots:
     @property
     def current(self) -> str:
         """The slot of the committed release; empty before the first."""
-        return _slot(self._root.link("current"))
+        return slot_of(self._root.link("current"))
 
     @property
     def live(self) -> str:
         """The slot that gets the traffic."""
-        return _slot(self._places.link("live"))
+        return slot_of(self._places.link("live"))
 
     def release(self, slot: str) -> str:
         """Return the release in a slot; empty if there is none."""

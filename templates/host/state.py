@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from . import activity, locks, programs, units
 from .background import Background
 from .change_lock import Until
-from .fact_schema import SLOTS, Health, Slot, State
+from .fact_schema import SLOTS, Answers, Slot, State, slot_of
 from .folders import Folder
 from .probe import ANSWER, Probe
 from .run import now
@@ -29,18 +29,22 @@ Units = Mapping[str, Mapping[str, str]]
 
 
 class Links:
-    """The slot that is committed, the one that has the traffic, and the release in each."""
+    """The slot that is committed, the one that has the traffic, and the release in each.
+
+    A step that acts reads the same links by `Slots`, which raises an error for a directory that is missing; here an
+    absent or unreadable link is an empty text.
+    """
 
     def __init__(self, service: Service) -> None:
         root, places = service.root, f"{locks.RUN}/{service.name}"
-        self.current = _slot(_link(f"{root}/current"))
+        self.current = slot_of(_link(f"{root}/current"))
         self.releases = {slot: _link(f"{root}/slots/{slot}/release").rpartition("/")[2] for slot in SLOTS}
         # An older version's setup made the second link.
-        self.live = _slot(_link(f"{places}/live")) or self._former(_link(f"{places}/ctl/live"), root)
+        self.live = slot_of(_link(f"{places}/live")) or self._former(_link(f"{places}/ctl/live"), root)
         self.tries = tuple(_names(f"{places}/try")[:_TRIES])
 
     def _former(self, target: str, root: str) -> str:
-        return self.current if target == f"{root}/current" else _slot(target)
+        return self.current if target == f"{root}/current" else slot_of(target)
 
     @property
     def serves(self) -> str:
@@ -55,11 +59,6 @@ def _link(path: str) -> str:
         return ""
 
 
-def _slot(target: str) -> str:
-    name = target.rpartition("/")[2]
-    return name if name in SLOTS else ""
-
-
 def _names(path: str) -> list[str]:
     try:
         return sorted(os.listdir(path))
@@ -70,8 +69,8 @@ def _names(path: str) -> list[str]:
 def ask_units(service: Service, links: Links, *, surveyed: bool) -> Units:
     """Ask for all units of the service and for nginx, in one call; surveyed: more than whether each is up."""
     slots = [service.slot(slot) for slot in SLOTS]
-    watches = [service.watch(slot) for slot in SLOTS]
-    names = ["nginx.service", f"{service.name}.service", *slots, *watches, *processes(service, links)]
+    guards = [service.guard(slot) for slot in SLOTS]
+    names = ["nginx.service", f"{service.name}.service", *slots, *guards, *processes(service, links)]
     if surveyed:
         return units.show_all([*names, *jobs(service)], *PROPERTIES)
     # A run needs no more than their state, and `is-active` takes half the time.
@@ -137,20 +136,20 @@ class Look:
             return False
         if now() >= int(digits) / 100 + 2 * self.service.drain + self.service.grace + _OVERDUE:
             return False
-        return self.state(self.service.watch(slot)) in {"active", "activating"}
+        return self.state(self.service.guard(slot)) in {"active", "activating"}
 
-    def ask_health(self, wanted: str) -> Health:
+    def ask_health(self, wanted: str) -> Answers:
         """Ask the live slot and the front door; nothing if the slot is not up or has not the wanted release."""
         slot = self.links.serves
         if not slot or self.state(self.service.slot(slot)) != "active":
-            return Health()
+            return Answers()
         release = self.links.releases[slot]
         if wanted not in {"", release}:
-            return Health()
+            return Answers()
         probe = Probe(self.service, release)
         by_slot = Background(lambda: probe.slot(slot, ANSWER))
         by_front = probe.front(ANSWER)
-        return Health(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
+        return Answers(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
 
 
 def _until(name: str) -> str:

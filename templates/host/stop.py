@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from .outside_run import Lone
+from .fact_schema import SLOTS
+from .outside_run import OutsideRun
 from .run import Run, now
-from .slots import SLOTS, STOP_MARGIN
+from .slots import STOP_MARGIN
 from .units import systemctl
 
 
 def perform(run: Run) -> None:
     """Stop all units, and disable them if asked. `steps.stop` of the controller has the step's keys."""
-    lone = Lone(run, "stop", "there is nothing to stop")
-    _end_probation(lone)
+    verb = OutsideRun(run, "stop", "there is nothing to stop")
+    _end_probation(verb)
     run.point("stop.live")
-    end = now() + lone.service.drain
+    end = now() + verb.service.drain
     for slot in SLOTS:
-        lone.slots.await_queue(slot, end)
-    lone.record("started")
+        verb.slots.await_queue(slot, end)
+    verb.record("started")
     run.point("stop.stop")
-    _stop(run, lone)
+    _stop(run, verb)
     run.point("stop.stopped")
     if run.step["disable"]:
         # The sockets too: the first request after a boot would start the service.
-        disabled = systemctl("disable", *lone.service.enabled).wait()
-        lone.slots.require(disabled, "the service is stopped, and a boot would start it: it cannot be disabled")
-    lone.record("done")
-    run.say("stopped", lone.service.name)
+        disabled = systemctl("disable", *verb.service.enabled).wait()
+        verb.slots.require(disabled, "the service is stopped, and a boot would start it: it cannot be disabled")
+    verb.record("done")
+    run.say("stopped", verb.service.name)
 
 
-def _end_probation(lone: Lone) -> None:
+def _end_probation(verb: OutsideRun) -> None:
     """Give up a release on probation: a start brings back the committed one."""
-    ended = systemctl("stop", *map(lone.service.watch, SLOTS)).wait()
-    lone.slots.require(ended, "the watch of the release on probation cannot be stopped")
-    if lone.slots.live != lone.slot:
-        lone.slots.move_traffic(lone.slot)
+    ended = systemctl("stop", *map(verb.service.guard, SLOTS)).wait()
+    verb.slots.require(ended, "the guard of the release on probation cannot be stopped")
+    if verb.slots.live != verb.slot:
+        verb.slots.move_traffic(verb.slot)
 
 
-def _stop(run: Run, lone: Lone) -> None:
+def _stop(run: Run, verb: OutsideRun) -> None:
     """Stop the units in one transaction of systemd; kill slots that postpone their stop."""
     stopping = systemctl("stop", *run.step["units"])
     # The stop of a process may have longer than that of a slot; systemd ends it then.
-    bound = max(lone.slots.bound, *(process.stop + STOP_MARGIN for process in lone.service.processes))
-    late = lone.slots.await_end(stopping, bound, *SLOTS)
-    lone.slots.require(stopping.wait(), "the service cannot be stopped")
+    bound = max([verb.slots.bound, *(process.stop + STOP_MARGIN for process in verb.service.processes)])
+    late = verb.slots.await_end(stopping, bound, *SLOTS)
+    verb.slots.require(stopping.wait(), "the service cannot be stopped")
     if late:
         run.report("warning", f"the service did not stop within {bound} s, and was killed")
     for slot in SLOTS:
         # A slot that systemd was about to restart keeps its count. Usually there is none to reset.
-        lone.slots.forget_starts(slot).wait()
+        verb.slots.forget_starts(slot).wait()

@@ -67,12 +67,12 @@ def ours(host: inventory.Host, wheel: Wheel) -> None:
     staging = Staging(release.id, "1" * 16, "python3", None, False, {})
     delivery = Delivery(staging, {}, Wheelhouse("d" * 64, (wheel,)), frozenset(), (), frozenset(), True)
     sent = payload.staging(release, delivery, {}, _SERVICE)
-    script = steps.stage(_SERVICE, staging)
+    step = steps.stage(_SERVICE, staging)
     # The host's program goes along: no run has left it there.
-    script = script._replace(place="")
+    step = step._replace(place="")
     session = SshSession(host, Options())
     try:
-        told = session.execute(script, Run("20260101T000000-abc123", "{}", "stage.received=fail"), _ignore, sent)
+        told = session.execute(step, Run("20260101T000000-abc123", "{}", "stage.received=fail"), _ignore, sent)
     finally:
         session.close()
     assert told.last("refused") == "failpoint stage.received", told

@@ -96,7 +96,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Verb:
-    """begin: prepares, and returns the command with the release that it leads to; setting: lines of service.yaml."""
+    """A verb to break. begin: prepares; returns the command and the release that it leads to; probation: seconds."""
 
     steps: tuple[str, ...]
     begin: Callable[[Matrix], tuple[tuple[str, ...], str]]
@@ -145,7 +145,7 @@ def undeployed(hosts: MakeHosts, folder: Path) -> Site:
 
 
 def served(hosts: MakeHosts, folder: Path, where: str = "shire01") -> Matrix:
-    """Do the same, deploy, and keep three releases on it."""
+    """Boot a host as `undeployed` does, deploy, and keep three releases on it."""
     site = undeployed(hosts, folder)
     links = folder / "links"
     links.mkdir()
@@ -178,7 +178,7 @@ def run_broken(site: Site, words: tuple[str, ...], point: str) -> Ended:
     """Run the command with this failpoint; kill it (SIGKILL) as soon as it reports that it hangs."""
     if "=stall" in point:
         ended = run_stalled(site, words, point, kill)
-        # A dead controller held it: for half a minute at most.
+        # The host frees the run lock of a dead controller after half a minute.
         site.sh("[ ! -e /run/myapp/lock/run ] || flock -w 45 /run/myapp/lock/run true")
         return ended
     with failing(site, point):
@@ -210,7 +210,7 @@ def run_stalled(site: Site, words: tuple[str, ...], point: str, act: Callable[[P
 def require_serving(site: Site, *allowed: str) -> None:
     """Assert that one of these releases serves, whole, alone and committed; in one look, for hundreds of cases.
 
-    If the script died, wait first for the guard of its run.
+    If the host's program died, wait first for the guard of its run.
     """
     wait_for_rest(site)
     told = site.sh(f"{{ {_GLANCE} }} 2>&1")
@@ -223,7 +223,7 @@ def require_serving(site: Site, *allowed: str) -> None:
 
 
 def wait_for_rest(site: Site) -> None:
-    """Wait for the end of the host's own watch."""
+    """Wait for the end of the host's guards."""
     site.sh("while systemctl is-active 'myapp-probation@*' | grep -qE '^(de)?activ'; do sleep 0.1; done")
 
 

@@ -51,7 +51,7 @@ def meet(
     act: Callable[[Process], object],
     timeout: float = 300,
 ) -> Struck:
-    """Do the same with `fab` itself: `act` gets its process."""
+    """Run `fab WORDS` and call `act` with its process at the first line with `line`, which must come."""
     with clone.start(*words, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         shown = ""

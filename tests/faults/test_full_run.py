@@ -21,7 +21,7 @@ END = """
 group=$(sed -n 's/.*"group":\\([1-9][0-9]*\\)}$/\\1/p' /run/myapp/lock/activate)
 kill -- "-$group"
 """
-"""Ends the script of a run, as a lost link does."""
+"""Ends the program of a run, as a lost link does."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_switch_is_taken_back(site: ProbationSite, run: Disk, step: str, how: 
 @pytest.mark.promise(HELD_BACK, "/run is full when a release has to go back", part=1)
 @pytest.mark.parametrize("how", FULL)
 def test_a_release_on_probation_is_taken_back(site: ProbationSite, run: Disk, how: str) -> None:
-    """One of its workers dies, so the other one answers throughout."""
+    """A worker of the release dies; the other worker answers throughout."""
     old, new = site.begin_probation()
     FULL[how](run)
     with Watch(site.machine.address) as watch:

@@ -67,24 +67,26 @@ def test_the_controller_fails(made: Matrix, dice: random.Random, verb: str, step
     tried(made, verb, f"{step}=fail", dice)
 
 
-@pytest.mark.promise(WHOLE, "the host's script is killed at a step of it", part=2)
+@pytest.mark.promise(WHOLE, "the host's program is killed at a step of it", part=2)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
-def test_the_script_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
+def test_the_program_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     """Once: a release that was being pruned when the script was killed stayed on the disk under another name."""
     tried(made, verb, f"{step}=die", dice)
 
 
-@pytest.mark.promise(WHOLE, "a step of the host's script ends with an error", part=1)
+@pytest.mark.promise(WHOLE, "a step of the host's program ends with an error", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
-def test_the_script_fails(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
+def test_the_program_fails(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     """Once: the run did not report why it could not take the lock of a run."""
     tried(made, verb, f"{step}=fail", dice)
 
 
-@pytest.mark.promise(AGAIN, "the host's script hangs at a step of it, and its controller is killed", part=2)
+@pytest.mark.promise(AGAIN, "the host's program hangs at a step of it, and its controller is killed", part=2)
 @pytest.mark.parametrize(("verb", "step"), OF_RUNS)
-def test_the_script_hangs_and_the_controller_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
-    """Once: a script that hung just after it had begun a probation blocked the watch: no guard checked the release."""
+def test_the_program_hangs_and_the_controller_is_killed(
+    made: Matrix, dice: random.Random, verb: str, step: str
+) -> None:
+    """Once: a run that hung just after it had begun a probation blocked its guard: nothing checked the release."""
     tried(made, verb, f"{step}=stall", dice)
 
 

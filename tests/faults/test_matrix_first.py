@@ -61,7 +61,7 @@ def run_hung(site: Site, step: str, end: str = ":") -> None:
         matrix.finish(site, WORDS, new)
 
 
-@pytest.mark.promise(AGAIN, "the script of a host's first deploy hangs at a step of it", part=1)
+@pytest.mark.promise(AGAIN, "the program of a host's first deploy hangs at a step of it", part=1)
 @pytest.mark.parametrize("step", AFTER)
 def test_a_first_deploy_hangs(site: Site, step: str) -> None:
     """Its controller is killed, and the next run ends the rest. Once: on a host that is a container no message named a
@@ -79,7 +79,7 @@ def test_a_setup_hangs(site: Site, step: str) -> None:
     run_hung(site, step, "pkill -9 -f '[s]tream = sys.stdin'")
 
 
-@pytest.mark.promise(WHOLE, "the script is killed, or fails, at a step of a host's first deploy", part=2)
+@pytest.mark.promise(WHOLE, "the host's program is killed, or fails, at a step of its first deploy", part=2)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_first_deploy_breaks(site: Site, point: str) -> None:
     make_bare(site)

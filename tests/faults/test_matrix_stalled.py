@@ -55,30 +55,30 @@ def power_cycle(site: Site, process: Process | None) -> None:
 
 
 def reboot(site: Site, process: Process | None) -> None:
-    """Reboot in good order, which ends the script that hangs."""
+    """Reboot in good order, which ends the host's program that hangs."""
     site.machine.reboot()
     matrix.kill(process)
 
 
 def require_answer(site: Site, *allowed: str) -> None:
-    """Assert that an allowed release answers while the script hangs."""
+    """Assert that an allowed release answers while the program hangs."""
     assert site.answering in allowed
 
 
-@pytest.mark.promise(WHOLE, "the power is cut while the host's script hangs at a step", part=1)
+@pytest.mark.promise(WHOLE, "the power is cut while the host's program hangs at a step", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_power_is_cut_at_a_step(made: Matrix, verb: str, step: str) -> None:
     """Once: a power cut in the middle of a prune left half a release on the disk until the next one."""
     tried(made, verb, step, power_cycle)
 
 
-@pytest.mark.promise(WHOLE, "a clean reboot while the host's script hangs at a step", part=1)
+@pytest.mark.promise(WHOLE, "a clean reboot while the host's program hangs at a step", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_host_reboots_at_a_step(made: Matrix, verb: str, step: str) -> None:
     tried(made, verb, step, reboot)
 
 
-@pytest.mark.promise(AGAIN, "the host's own watch hangs at a step of a probation", part=1)
+@pytest.mark.promise(AGAIN, "the guard hangs at a step of a probation", part=1)
 @pytest.mark.parametrize("step", [step for verb, step in OF_SCRIPTS if step.startswith("probation.")])
 def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str) -> None:
     """A deploy of another release succeeds, and reports the run that it ended."""
@@ -91,7 +91,7 @@ def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str
             newer = site.edit()
             assert "  recover: " in matrix.finish(site, words, newer).out
         finally:
-            # A killed watch starts again, and does not break there twice.
+            # A killed guard starts again, and does not break there twice.
             site.sh("systemctl kill -s KILL 'myapp-probation@*'")
 
 
@@ -109,7 +109,7 @@ def test_a_signal_at_a_line(made: Matrix, name: str, line: str) -> None:
     matrix.finish(site, ("deploy", *HERE), new)
 
 
-@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, twice, while the host's script hangs at a step", part=1)
+@pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, twice, while the host's program hangs at a step", part=1)
 @pytest.mark.parametrize(("verb", "step"), [case for case in OF_SCRIPTS if not case[1].startswith("probation.")])
 def test_two_signals_cut_what_hangs(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     """The first waits for the host under way, which hangs; the second ends the controller at once."""

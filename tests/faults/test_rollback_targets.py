@@ -43,7 +43,7 @@ def two(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 @pytest.fixture
 def damaged(two: tuple[Site, str, str]) -> Iterator[tuple[Site, str, str]]:
-    """The same; after the test the target is whole again, and the other one serves."""
+    """The host of `two`; after the test the target is whole again, and the other release serves."""
     yield two
     site, target, serving = two
     site.sh(f"rm -rf {ROOT}/releases/{target} && cp -a {KEPT} {ROOT}/releases/{target}")

@@ -45,7 +45,7 @@ def services(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def pair(services: Pair) -> Iterator[Pair]:
-    """The same, with the bad file."""
+    """Both services, with a bad file in the configuration of nginx."""
     kept = services.site.sh(f"cp {FILE} /root/kept && echo 'nonsense on;' >>{FILE} && ! nginx -t && echo kept")
     assert kept == "kept"
     yield services

@@ -55,7 +55,7 @@ def undeployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
 
 
 def deployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
-    """Do the same, and deploy."""
+    """Boot hosts as `undeployed` does, and deploy."""
     fleet = undeployed(make, folder, count)
     fleet.clone.done("deploy", "-H", "all")
     return fleet

@@ -7,7 +7,8 @@ from typing import Any
 
 from tasks.engine.config.service import Service
 from tasks.engine.host import layout, system_files
-from templates.host.fact_schema import Health, Machine, Record, Slot, State, Told
+from tasks.engine.host.facts import Facts
+from templates.host.fact_schema import Answers, Machine, Record, Slot, State
 from tests.support.small_service import SERVICE
 
 NEW, OLD = "b" * 12, "a" * 12
@@ -23,22 +24,22 @@ def written_digests(service: Service = SERVICE) -> dict[str, str]:
     return {file.path: file.sha256 for file in files}
 
 
-def serving() -> Told:
+def serving() -> Facts:
     """Return a host that serves NEW in slot blue, as it should."""
     slots = {"blue": Slot("active", NEW), "green": Slot("inactive")}
-    return Told(
+    return Facts(
         Machine(tools=TOOLS, web_accounts=("www-data",), ipv6=True),
         Record(str(layout.VERSION), "deploy", files=written_digests()),
         {**written_digests(), "/etc/myapp/tls/certificate.pem": "c" * 64},
-        state=State("blue", "blue", slots, main_unit="active", health=Health("ok", "ok")),
+        state=State("blue", "blue", slots, main_unit="active", health=Answers("ok", "ok")),
     )
 
 
-def vary(told: Told, changes: Mapping[str, object]) -> Told:
+def vary(facts: Facts, changes: Mapping[str, object]) -> Facts:
     """Return the same host with other values, each by its path; None removes a key."""
     for path, value in changes.items():
-        told = _changed(told, path.split(" "), value)
-    return told
+        facts = _changed(facts, path.split(" "), value)
+    return facts
 
 
 def _changed(value: Any, path: list[str], new: object) -> Any:

@@ -26,9 +26,9 @@ class Started(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalShell:
-    """Runs scripts here, as this user, under `shell` like a login shell; `become` is put before them.
+    """Runs steps here, as this user, under `shell` like a login shell; `become` is put before them.
 
-    program: replaces the host's program: its launcher, which finds a Python, and its text.
+    program: replaces the host's program: its starter, and its text.
     """
 
     shell: str = "/bin/sh"
@@ -37,7 +37,7 @@ class LocalShell:
     program: tuple[str, str] | None = None
 
     def execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes] = ()) -> Transcript:
-        """See `Session`."""
+        """See `SshSession.execute`."""
         nonce = secrets.token_hex(8)
         reader, transcript = Reader(nonce), Transcript()
         process = self.start()

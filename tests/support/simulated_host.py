@@ -107,9 +107,9 @@ def program() -> str:
 
 @dataclass
 class SimulatedHost:
-    """`root` is /opt/apps/myapp, `ctl` /run/myapp.
+    """A host in a directory. root: its /opt/apps/myapp; run_folder: its /run/myapp.
 
-    failpoint: `STEP=ACTION`, the place where its scripts break; guard_said: output of a run's guard in the journal.
+    failpoint: `STEP=ACTION`, the place where its program breaks; guard_said: output of a run's guard in the journal.
     """
 
     folder: Path
@@ -336,5 +336,5 @@ def simulated_host(tmp_path: Path) -> SimulatedHost:
 
 @pytest.fixture
 def host(tmp_path: Path) -> SimulatedHost:
-    """One that serves."""
+    """A simulated host that serves a release."""
     return serving(SimulatedHost(tmp_path))

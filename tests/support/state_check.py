@@ -59,7 +59,7 @@ TEMPORARY = (
 def check(site: Site, *allowed: str) -> str:
     """Return the release that the host serves: an allowed one, whole, healthy and alone. AssertionError otherwise.
 
-    Waits first for the script of a dead run, and for the end of a probation.
+    Waits first for the program of a dead run, and for the end of a probation.
     """
     site.sh("flock -w 120 /run/myapp/lock/guard true")
     site.sh("flock -w 90 /run/myapp/lock/activate true")

@@ -53,7 +53,7 @@ def _mix(number: int, careful: bool = False) -> Shot:
 EVERYTHING = tuple(_mix(number) for number in range(200))
 """One in ten takes a second, one in ten has a body, one in five is on a new connection, one in 200 sends 10 MB."""
 CAREFUL = tuple(_mix(number, careful=True) for number in range(200))
-"""The same where idle connections may be closed: a request that must not be sent twice uses a new connection."""
+"""EVERYTHING where idle connections may be closed: a request that must not be sent twice uses a new connection."""
 STOCK = tuple(FRESH if number % 5 == 0 else QUICK for number in range(10))
 """Requests for the template's own service."""
 

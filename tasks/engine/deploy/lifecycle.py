@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.engine.deploy import plan, stage
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
-from tasks.engine.host import maintenance, questions, steps
+from tasks.engine.host import maintenance_page, questions, steps
 from tasks.engine.host.steps import Consent, HostStep
 from tasks.engine.parallel import Emit
 
@@ -14,7 +14,7 @@ def _look(project: Project, member: Member, consent: Consent) -> plan.Setup:
     service = member.service
     account = member.host.user or member.login
     facts = member.ask(questions.setup(service, account))
-    return plan.setup(service, facts, account, stage.own(project, service), consent)
+    return plan.setup(service, facts, account, stage.from_clone(project, service), consent)
 
 
 def setup_step(project: Project, member: Member, consent: Consent) -> HostStep:
@@ -36,7 +36,7 @@ def stop(member: Member, emit: Emit, *, disable: bool) -> None:
     facts = member.act_for_service()
     member.perform(steps.stop(member.service, disable=disable), emit)
     text = "a boot starts it again" if not disable else "a boot does not start it either"
-    member.finish(emit, "stopped", text, maintenance.warn(facts, member.service))
+    member.finish(emit, "stopped", text, maintenance_page.warn(facts, member.service))
 
 
 def start(member: Member, emit: Emit) -> None:
@@ -44,7 +44,7 @@ def start(member: Member, emit: Emit) -> None:
     facts = member.act_for_service()
     member.perform(steps.start(member.service), emit)
     member.finish(
-        emit, "started", f"release {facts.current}", maintenance.warn(facts, member.service), release=facts.current
+        emit, "started", f"release {facts.current}", maintenance_page.warn(facts, member.service), release=facts.current
     )
 
 

@@ -31,14 +31,14 @@ _PACKAGES = {
 }
 
 
-class Own(NamedTuple):
+class FromClone(NamedTuple):
     """Data that setup takes from this clone. certificate: None for a self-signed one; origin: git remote, or empty."""
 
     certificate: bytes | None = None
     origin: str = ""
 
 
-_NONE, _SAID_NOTHING = Own(), Consent()
+_NO_CLONE, _NO_CONSENT = FromClone(), Consent()
 
 
 class Setup(NamedTuple):
@@ -115,10 +115,12 @@ def activation(action: str, release: str, facts: Facts) -> Activation:
     return Activation(action, release, facts.current, on_probation)
 
 
-def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consent: Consent = _SAID_NOTHING) -> Setup:
+def setup(
+    service: Service, facts: Facts, account: str, clone: FromClone = _NO_CLONE, consent: Consent = _NO_CONSENT
+) -> Setup:
     """Plan root's part: what is missing or differs. Raise LoopError if another clone owns the service."""
-    _require_ours(service, facts, own.origin, consent)
-    certificate = own.certificate
+    _require_ours(service, facts, clone.origin, consent)
+    certificate = clone.certificate
     files = system_files.render(service, facts.traits(account))
     changed = tuple(file.path for file in files if _there(facts, file.path) != file.sha256)
     reasons = []
@@ -136,11 +138,11 @@ def setup(service: Service, facts: Facts, account: str, own: Own = _NONE, consen
     edited = tuple(
         path for path in changed if (there := facts.files.get(path)) and there != facts.record.files.get(path)
     )
-    if consent.take_over and _others(facts, own.origin):
-        reasons.append(f"the service is taken over from the clone {_others(facts, own.origin)}")
+    if consent.take_over and _others(facts, clone.origin):
+        reasons.append(f"the service is taken over from the clone {_others(facts, clone.origin)}")
     packages = _missing(service, facts, account)
     return Setup(
-        account, files, changed, packages, tuple(reasons), edited, own.origin, consent, _warnings(service, facts)
+        account, files, changed, packages, tuple(reasons), edited, clone.origin, consent, _warnings(service, facts)
     )
 
 
@@ -164,7 +166,7 @@ def _others(facts: Facts, origin: str) -> str:
 
 def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
     """Warn if setup takes away access to the host's loopback, which older versions gave every service."""
-    if not facts.told.loopback or {"host", "network"} & set(service.needs):
+    if not facts.loopback or {"host", "network"} & set(service.needs):
         return ()
     return (
         "setup takes the host's loopback from the service, which it has had until now. If it uses that (a database at "
@@ -267,7 +269,7 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:
     """Name the venv of these wheels and interpreter: 16 hex digits.
 
-    `listed` tells it from a venv of an older version, which has no FILES.
+    The word `listed` in the digest names it apart from a venv of an older version, which has no FILES.
     """
     return hashlib.sha256(f"listed {wheelhouse.digest} {python.path} {python.version}".encode()).hexdigest()[:16]
 

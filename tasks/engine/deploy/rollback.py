@@ -8,7 +8,7 @@ from tasks.engine.deploy import plan
 from tasks.engine.deploy.candidate import Candidate
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import history, maintenance, questions, steps
+from tasks.engine.host import history, maintenance_page, questions, steps
 from tasks.engine.host.facts import Facts
 
 
@@ -18,9 +18,9 @@ def choose_target(member: Member, action: str, wanted: str | None, facts: Facts)
     release = target_of(member, action, wanted, facts)
     for path in questions.switch(member.service).files:
         if path not in facts.files:
-            text = f"there is no {path} on the host, which guards a run"
+            text = f"the unit that guards a run is missing on the host: {path}"
             raise LoopError(text, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
-    return Candidate(member, plan.activation(action, release, facts), maintenance.warn(facts, member.service))
+    return Candidate(member, plan.activation(action, release, facts), maintenance_page.warn(facts, member.service))
 
 
 def target_of(member: Member, action: str, wanted: str | None, facts: Facts) -> str:

@@ -10,7 +10,7 @@ from tasks.engine import misread
 from tasks.engine.deploy import load_balancer, probation, rollback, waves
 from tasks.engine.deploy.candidate import Candidate, Progress
 from tasks.engine.deploy.run_lock import Claim, RunLocks
-from tasks.engine.deploy.stage import Delivering, stage
+from tasks.engine.deploy.stage import DeployOrder, stage
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
@@ -44,11 +44,11 @@ class Rollout:
     locks: RunLocks = field(default_factory=RunLocks)
     candidates: dict[str, Candidate] = field(default_factory=dict)
 
-    def deploy(self, delivering: Delivering) -> Iterator[Event]:
+    def deploy(self, order: DeployOrder) -> Iterator[Event]:
         """Stage everywhere; unless too many hosts failed, run the hook once, and activate in waves."""
 
         def prepare(member: Member, emit: Emit) -> Candidate:
-            return stage(delivering, member, self.locks, emit)
+            return stage(order, member, self.locks, emit)
 
         yield from self._run(prepare, self._hook)
 
@@ -60,7 +60,7 @@ class Rollout:
             claim = Claim(self.action, candidate.activation.release, facts.actions[-1:])
             moved = self.locks.take(member, claim, lock_wait, emit)
             if self.action == "restart" and (moved or facts.probation is not None):
-                moved = self._over(member, emit) or moved
+                moved = self._await_probation(member, emit) or moved
             if moved:
                 _, candidate = look(member)
             emit(Step(member.host.name, "plan", self.action, candidate.activation.release))
@@ -123,7 +123,7 @@ class Rollout:
 
         def work(member: Member, emit: Emit) -> None:
             # The hook needs the idle slot, and changes data for the new release, not for the one on probation.
-            if coming.on_probation and not self._over(member, emit):
+            if coming.on_probation and not self._await_probation(member, emit):
                 return
             transcript = member.perform(steps.hook(member.service, coming.release), emit)
             room = room_to_show(member.host.name, emit)
@@ -164,7 +164,7 @@ class Rollout:
         """Wait for the probations under way; a host that went back has failed."""
 
         def work(member: Member, emit: Emit) -> None:
-            if not self._over(member, emit):
+            if not self._await_probation(member, emit):
                 return
             candidate = self.candidates[member.host.name]
             release = candidate.activation.release
@@ -179,7 +179,7 @@ class Rollout:
 
         yield from everywhere([awaited.member for awaited in self._at(*_AWAITED)], work, self.stop)
 
-    def _over(self, member: Member, emit: Emit) -> bool:
+    def _await_probation(self, member: Member, emit: Emit) -> bool:
         return probation.wait_until_over(member, member.service.probation, emit, self.stop)
 
     def _report_unchanged(self, member: Member, emit: Emit) -> None:

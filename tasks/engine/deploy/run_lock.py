@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +12,13 @@ from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.fleet.member import Member, room_to_show
 from tasks.engine.fleet.step_errors import busy
-from tasks.engine.host import history, host_program, steps
-from tasks.engine.host.protocol import Reader, Report, Transcript
+from tasks.engine.host import history, steps
+from tasks.engine.host.protocol import Report, Transcript
+from tasks.engine.host.steps import HostStep
 from tasks.engine.parallel import Emit
 from tasks.engine.ssh.byte_stream import LINK_SECONDS
-from tasks.engine.ssh.channels import Begun, within
-from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
+from tasks.engine.ssh.channels import within
+from tasks.engine.ssh.session import LinkLost, send
 from tasks.engine.ssh.ssh_session import SshSession
 
 _HEARTBEAT = 8.0
@@ -60,10 +60,8 @@ class RunLocks:
         Return True if another run has acted there meanwhile: the facts that we have may be outdated.
         """
         session = member.connect()
-        transcript = self._ask(session, member, claim, wait, emit)
-        if transcript.last(host_program.MISSING) is not None:
-            session.keeps_program = False
-            transcript = self._ask(session, member, claim, wait, emit)
+        step = steps.hold(member.service, claim.action, claim.release, wait)
+        transcript = session.with_program(step, lambda placed: self._ask(session, member, placed, wait, emit))
         session.keeps_program = transcript.last("kept") is not None
         if transcript.last("held") is not None:
             return history.parse(transcript.all("last"))[-1:] != claim.seen
@@ -75,22 +73,18 @@ class RunLocks:
             f"the lock of the run cannot be taken: {why}", where=member.host.name, detail=tuple(transcript.tail)
         )
 
-    def _ask(self, session: SshSession, member: Member, claim: Claim, wait: int, emit: Emit) -> Transcript:
+    def _ask(self, session: SshSession, member: Member, step: HostStep, wait: int, emit: Emit) -> Transcript:
         """Return the host's reports until it holds the lock for us, or its program ends."""
-        step = steps.hold(member.service, claim.action, claim.release, wait)
-        step = session.placed(step)
-        nonce = secrets.token_hex(8)
-        begun = Begun(command(session.become), opening(step))
-        reader, transcript, room = Reader(nonce), Transcript(), room_to_show(member.host.name, emit)
+        transcript, room = Transcript(), room_to_show(member.host.name, emit)
         with ExitStack() as undo:
-            channel = undo.enter_context(session.channel(begun, wait + _PATIENCE, followed=True))
+            channel, reader, rest = undo.enter_context(session.begun(step, member.run, wait + _PATIENCE))
             undo.enter_context(_answering(member))
             # The channel's own limit is per packet; a host that reads one byte at a time would stretch it.
             limit = threading.Timer(wait + _PATIENCE, channel.close)
             limit.daemon = True
             limit.start()
             try:
-                send(channel, stream(step, member.run, nonce, ()))
+                send(channel, rest)
             finally:
                 limit.cancel()
             deadline = time.monotonic() + wait + _PATIENCE

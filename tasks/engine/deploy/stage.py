@@ -11,31 +11,31 @@ from typing import NamedTuple
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import libraries, plan
 from tasks.engine.deploy.candidate import Candidate, Progress
-from tasks.engine.deploy.plan import HostPlan, Own
-from tasks.engine.deploy.progress import counted
+from tasks.engine.deploy.plan import FromClone, HostPlan
 from tasks.engine.deploy.run_lock import Claim, RunLocks
+from tasks.engine.deploy.upload_progress import counted
 from tasks.engine.events import Line, Sent, Step
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.fleet.step_errors import Edited
 from tasks.engine.host import facts as reports
-from tasks.engine.host import maintenance, payload, questions, steps, system_files
+from tasks.engine.host import maintenance_page, payload, questions, steps, system_files
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
 from tasks.engine.release import git, left_behind, package_data
 from tasks.engine.release.build import Release
 
-_NOTHING = Consent()
+_NO_CONSENT = Consent()
 
 
-class Delivering(NamedTuple):
+class DeployOrder(NamedTuple):
     """The contents of a deploy, and its options. lock_wait: seconds to wait for another run to end."""
 
     project: Project
     release: Release
     lock_wait: int = 0
-    consent: Consent = _NOTHING
+    consent: Consent = _NO_CONSENT
 
 
 def prepare(
@@ -43,7 +43,7 @@ def prepare(
     made: Release,
     member: Member,
     emit: Emit,
-    consent: Consent = _NOTHING,
+    consent: Consent = _NO_CONSENT,
     *,
     show: bool = False,
 ) -> tuple[Facts, HostPlan]:
@@ -57,47 +57,47 @@ def prepare(
     python = reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     target = reports.target(python, facts.machine.distribution)
     wheels = project.wheelhouse(made, target, lambda text: emit(Step(host.name, "plan", "wheels", text)))
-    setup = plan.setup(service, facts, account, own(project, service), consent)
+    setup = plan.setup(service, facts, account, from_clone(project, service), consent)
     planned = plan.deploy(host.name, service, made, facts, python, wheels, setup)
     if step := planned.asked:
         libraries.require(member, step, wheels, facts.machine)
     return facts, planned
 
 
-def own(project: Project, service: Service) -> Own:
+def from_clone(project: Project, service: Service) -> FromClone:
     """Return the data that setup takes from this clone."""
-    return Own(payload.certificate(service, project.root), git.origin(project.root))
+    return FromClone(payload.certificate(service, project.root), git.origin(project.root))
 
 
-def stage(delivering: Delivering, member: Member, locks: RunLocks, emit: Emit) -> Candidate:
+def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Candidate:
     """Run setup if needed; take the run lock and stage the release. Neither touches anything live.
 
     Once setup has made its directories, stage while setup finishes.
     """
-    look = partial(prepare, delivering.project, delivering.release, member, emit, delivering.consent)
+    look = partial(prepare, order.project, order.release, member, emit, order.consent)
     facts, planned = look()
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
     if facts.current is None:
-        _warn_of_left(delivering, member, emit)
+        _warn_of_left(order, member, emit)
     with ExitStack() as stack:
         if planned.setup.needed:
             emit(Step(member.host.name, "plan", "setup", f"needs root: {_why_root(planned.setup)}"))
-            stack.enter_context(_installed(delivering.project, member, planned.setup, emit))
+            stack.enter_context(_installed(order.project, member, planned.setup, emit))
         member.act_as(planned.setup.account)
         if not planned.unchanged:
-            claim = Claim("deploy", delivering.release.id, facts.actions[-1:])
-            if locks.take(member, claim, delivering.lock_wait, emit):
+            claim = Claim("deploy", order.release.id, facts.actions[-1:])
+            if locks.take(member, claim, order.lock_wait, emit):
                 facts, planned = look()
-            _deliver(delivering.release, member, planned, emit)
+            _deliver(order.release, member, planned, emit)
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
     progress = serves if planned.unchanged else Progress.STAGED
-    return Candidate(member, planned.activation, maintenance.warn(facts, member.service), progress)
+    return Candidate(member, planned.activation, maintenance_page.warn(facts, member.service), progress)
 
 
-def _warn_of_left(delivering: Delivering, member: Member, emit: Emit) -> None:
-    made = delivering.release
-    left = left_behind.sentence(left_behind.find(delivering.project.root, made.tree))
+def _warn_of_left(order: DeployOrder, member: Member, emit: Emit) -> None:
+    made = order.release
+    left = left_behind.sentence(left_behind.find(order.project.root, made.tree))
     lacks = package_data.sentence(package_data.lacking(made.tree.entries, made.site))
     for told in filter(None, (left, lacks)):
         emit(Line(member.host.name, told, "warning"))

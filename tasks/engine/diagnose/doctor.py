@@ -35,7 +35,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     account = host.user or member.login
     asked = time.time()
     facts = member.ask(questions.doctor(service, host, account))
-    setup = plan.setup(service, facts, account, stage.own(project, service), Consent())
+    setup = plan.setup(service, facts, account, stage.from_clone(project, service), Consent())
     findings = [*_machine(facts, asked), *_rights(member, facts, setup), *_isolation(member, facts, setup)]
     try:
         reports.choose_python(facts, host.python, service.python, host.name, service.needs)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, Unreachable, UsageError
-from tasks.engine.host import history, layout, maintenance
+from tasks.engine.host import history, layout, maintenance_page
 from tasks.engine.host.facts import Facts
 from templates.host.fact_schema import Job, Process, Slot
 
@@ -57,8 +57,8 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "probation_seconds": facts.probation,
         "healthy": facts.healthy,
         "state": _state(facts),
-        "maintenance": maintenance.state(facts),
-        "bypass": maintenance.bypass(service) or None,
+        "maintenance": maintenance_page.state(facts),
+        "bypass": maintenance_page.bypass(service) or None,
         "time": facts.machine.time,
         "age_seconds": _age_of(facts),
         "up_seconds": survey.uptime - serves.began if serves.began else None,
@@ -265,7 +265,9 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     for line in answered:
         days, name = line["certificate_days"], line["host"]
         if line["maintenance"] is not None:
-            texts.append(f"{name}: maintenance is on {maintenance.describe(line['maintenance'], line['bypass'] or '')}")
+            texts.append(
+                f"{name}: maintenance is on {maintenance_page.describe(line['maintenance'], line['bypass'] or '')}"
+            )
         if days is not None and days < _CERTIFICATE_DAYS:
             texts.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
         if line["disk_free_bytes"] < _FREE_BYTES:

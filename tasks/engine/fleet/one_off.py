@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import secrets
 import signal
 import struct
 import sys
@@ -20,15 +19,15 @@ from typing import IO, Any
 from tasks.engine import misread, quote
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import step_errors
+from tasks.engine.fleet.each import on_each
 from tasks.engine.fleet.member import Member
 from tasks.engine.host import host_program, steps
-from tasks.engine.host.protocol import Output, Reader, Report, Transcript
+from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import Command, HostStep, Terminal
-from tasks.engine.parallel import gather, pool
 from tasks.engine.report import host_names, output
 from tasks.engine.room import taken
-from tasks.engine.ssh.channels import Begun
-from tasks.engine.ssh.session import LinkLost, command, opening, send, stream
+from tasks.engine.ssh.session import LinkLost, send
+from tasks.engine.ssh.ssh_session import SshSession
 
 FAILED = 125
 """Exit status for a failure of our own, as that of env(1) and `docker run`; any other is the command's."""
@@ -64,10 +63,7 @@ def _run(member: Member, request: Request) -> int:
     member.act_for_service()
     step = steps.command(member.service, request.wanted, request.terminal)
     session = member.connect()
-    transcript = _attempt(member, session.placed(step), request)
-    if transcript.last(host_program.MISSING) is not None:
-        session.keeps_program = False
-        transcript = _attempt(member, session.placed(step), request)
+    transcript = session.with_program(step, lambda placed: _attempt(member, session, placed, request))
     status = transcript.last("exit")
     if status is not None:
         return _status(status)
@@ -79,12 +75,11 @@ def _run(member: Member, request: Request) -> int:
     raise step_errors.explain(step, transcript, member.host.name, member.login)
 
 
-def _attempt(member: Member, step: HostStep, request: Request) -> Transcript:
+def _attempt(member: Member, session: SshSession, step: HostStep, request: Request) -> Transcript:
     """Send the step, and pass everything on until the host says how the command ended."""
-    session, nonce = member.connect(), secrets.token_hex(8)
-    reader, transcript = Reader(nonce), Transcript()
-    with session.channel(Begun(command(session.become), opening(step)), _BEGIN) as channel:
-        send(channel, stream(step, member.run, nonce, ()))
+    transcript = Transcript()
+    with session.begun(step, member.run, _BEGIN) as (channel, reader, rest):
+        send(channel, rest)
         with _passing(channel, request) as begin:
             while not any(word in transcript.reports for word in (*_ENDS, host_program.MISSING)):
                 data = channel.recv(65536)
@@ -146,7 +141,7 @@ class _Sender:
 
 @contextmanager
 def _passing(channel: Any, request: Request) -> Iterator[Callable[[], None]]:
-    """Pass on standard input and signals from the call of what this yields to the end of the block."""
+    """Yield a function; from its call to the end of the block, pass on standard input and signals."""
     sender, begun = _Sender(channel), False
 
     def begin() -> None:
@@ -216,22 +211,15 @@ def run_all(members: Sequence[Member], wanted: Command) -> int:
     names = host_names.padded([member.host.name for member in members], sys.stdout, os.environ)
     writers, statuses = {"stdout": output.out(), "stderr": output.err()}, []
 
-    def work(member: Member) -> Callable[[Callable[[tuple[str, str, str]], None]], None]:
-        def answer(emit: Callable[[tuple[str, str, str]], None]) -> None:
-            lines = Lines(lambda word, line: emit((member.host.name, word, line)))
-            try:
-                statuses.append(run(member, Request(wanted, None, lines.show, feeds=False)))
-            except LoopError as error:
-                member.error = error
-            finally:
-                lines.close()
-                member.close()
+    def answer(member: Member, emit: Callable[[tuple[str, str, str]], None]) -> None:
+        lines = Lines(lambda word, line: emit((member.host.name, word, line)))
+        try:
+            statuses.append(run(member, Request(wanted, None, lines.show, feeds=False)))
+        finally:
+            lines.close()
 
-        return answer
-
-    with pool(len(members)) as executor:
-        for host, word, line in gather([work(member) for member in members], executor, lambda item: taken(item[2])):
-            writers[word].raw(f"{names[host]}  {quote.terminal(line)}")
+    for host, word, line in on_each(members, answer, lambda item: taken(item[2])):
+        writers[word].raw(f"{names[host]}  {quote.terminal(line)}")
     return max(statuses, default=FAILED)
 
 

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.engine import misread, quote
-from tasks.engine.errors import LoopError, Unreachable
+from tasks.engine import quote
+from tasks.engine.errors import Unreachable
 from tasks.engine.fleet import step_errors
+from tasks.engine.fleet.each import on_each
 from tasks.engine.fleet.member import Member
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
-from tasks.engine.parallel import gather, pool
 from tasks.engine.report import host_names, output
 from tasks.engine.room import taken
 from tasks.engine.ssh.channels import Begun, status, within
@@ -70,26 +70,16 @@ def run_all(members: Sequence[Member], line: str, *, as_json: bool) -> dict[str,
     writer = output.out()
     names = host_names.padded([member.host.name for member in members], sys.stdout, os.environ)
 
-    def work(member: Member) -> Callable[[_Emit], None]:
-        def answer(emit: _Emit) -> None:
-            try:
-                with misread.as_error_of(member.host.name):
-                    answers[member.host.name] = _run(member, line, emit, as_json=as_json)
-            except LoopError as error:
-                member.error = error
-            finally:
+    def answer(member: Member, emit: _Emit) -> None:
+        answers[member.host.name] = _run(member, line, emit, as_json=as_json)
+
+    for host, text in on_each(members, answer, lambda item: taken(item[1])):
+        writer.raw(f"{names[host]}  {quote.terminal(text)}")
+        if writer.closed:
+            # Our reader is gone, and a command may never end by itself.
+            for member in members:
                 member.close()
-
-        return answer
-
-    with pool(len(members)) as executor:
-        for host, text in gather([work(member) for member in members], executor, lambda item: taken(item[1])):
-            writer.raw(f"{names[host]}  {quote.terminal(text)}")
-            if writer.closed:
-                # Our reader is gone, and a command may never end by itself.
-                for member in members:
-                    member.close()
-                raise BrokenPipeError
+            raise BrokenPipeError
     return {member.host.name: answers[member.host.name] for member in members if member.host.name in answers}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from packaging.specifiers import SpecifierSet
@@ -17,7 +18,7 @@ from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive, python_target
 from tasks.engine.release.python_target import Target
-from templates.host.fact_schema import SLOTS, Machine, Process, Python, Record, State, Survey, Told
+from templates.host.fact_schema import SLOTS, HostFacts, Machine, Process, Python, Record, State, Survey, other
 
 _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about one; the rest is ignored."""
@@ -27,14 +28,20 @@ _STEADY_SECONDS = 60
 
 
 class Facts(NamedTuple):
-    """The facts of one host.
+    """The facts of one host: the fields of `HostFacts`, and further reports.
 
     manifest: path to digest, of the committed release; contents: path to content of the files on the host
     drift: differences from what was written; torn: number of history lines that a power cut left incomplete
     journal, systemd: the last log lines of the slot without traffic, and systemd's messages about it
     """
 
-    told: Told = Told()
+    machine: Machine = Machine()
+    record: Record = Record()
+    files: Mapping[str, str] = MappingProxyType({})
+    loopback: bool = False
+    state: State = State()
+    survey: Survey = Survey()
+    pythons: tuple[Python, ...] = ()
     releases: tuple[Mapping[str, object], ...] = ()
     actions: tuple[history.Action, ...] = ()
     manifest: Mapping[str, str] | None = None
@@ -43,36 +50,6 @@ class Facts(NamedTuple):
     torn: int = 0
     journal: tuple[str, ...] = ()
     systemd: tuple[str, ...] = ()
-
-    @property
-    def machine(self) -> Machine:
-        """The machine's clock, programs and accounts."""
-        return self.told.machine
-
-    @property
-    def record(self) -> Record:
-        """The record that setup wrote."""
-        return self.told.record
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        """Path to digest of root's files, those that the deploy account may read."""
-        return self.told.files
-
-    @property
-    def state(self) -> State:
-        """The state of the service."""
-        return self.told.state
-
-    @property
-    def survey(self) -> Survey:
-        """The details for people; empty if the question did not ask for them."""
-        return self.told.survey
-
-    @property
-    def pythons(self) -> tuple[Python, ...]:
-        """The Python interpreters on the host."""
-        return self.told.pythons
 
     def slot_state(self, slot: str) -> str:
         """Return systemd's state of a slot, such as active, inactive or failed; empty if it is not known."""
@@ -145,14 +122,14 @@ class Facts(NamedTuple):
     def settled(self) -> bool:
         """True if only the committed slot runs and has the traffic, so that a run has nothing to recover."""
         state = self.state
-        other = "green" if state.current == "blue" else "blue"
+
         return (
             state.current != ""
             and state.live == state.current
             and not state.tries
             and state.main_unit == "active"
             and self.slot_state(state.current) == "active"
-            and self.slot_state(other) == "inactive"
+            and self.slot_state(other(state.current)) == "inactive"
         )
 
     def traits(self, account: str) -> HostTraits:
@@ -171,11 +148,11 @@ def parse(transcript: Transcript) -> Facts:
     if not transcript.ended:
         raise LoopError("the host did not answer all questions", detail=tuple(transcript.tail))
     # The program reports `facts` once; further reports of that word are ignored.
-    told = _told(next(iter(transcript.all("facts")), ""))
-    _accept(told)
+    host = _host(next(iter(transcript.all("facts")), ""))
+    _accept(host)
     actions = history.parse(transcript.all("history"))
     return Facts(
-        told._replace(pythons=_pythons(told.pythons)),
+        *host._replace(pythons=_pythons(host.pythons)),
         tuple(_objects(transcript.all("release"))),
         actions,
         _manifest(transcript.all("same")),
@@ -187,9 +164,9 @@ def parse(transcript: Transcript) -> Facts:
     )
 
 
-def _told(text: str) -> Told:
+def _host(text: str) -> HostFacts:
     try:
-        return typed.read(Told, untrusted_json.load(text))
+        return typed.read(HostFacts, untrusted_json.load(text))
     except ValueError as error:
         raise LoopError(
             f"the host reports impossible facts: {error}",
@@ -198,9 +175,9 @@ def _told(text: str) -> Told:
         ) from None
 
 
-def _accept(told: Told) -> None:
+def _accept(host: HostFacts) -> None:
     """Raise LoopError for an unknown layout, and for an account, slot or release with an impossible name."""
-    state, record = told.state, told.record
+    state, record = host.state, host.record
     if record.layout not in {"", *map(str, range(1, layout.VERSION + 1))}:
         raise LoopError(
             f"a newer version of this tool has set the host up: its layout is {record.layout[:20]}, "
@@ -236,10 +213,10 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
     return objects
 
 
-def _pythons(told: tuple[Python, ...]) -> tuple[Python, ...]:
+def _pythons(reported: tuple[Python, ...]) -> tuple[Python, ...]:
     """Return the interpreters with a plain path and a valid version, each path once."""
     by_path: dict[str, Python] = {}
-    for python in told:
+    for python in reported:
         if len(by_path) < _PYTHONS and _is_plain(python):
             by_path.setdefault(python.path, python._replace(flaws=python.flaws[:_LONGEST]))
     return tuple(by_path.values())

@@ -23,7 +23,8 @@ _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|
 # Of a traceback: an indented line, the name of an exception, or one between two tracebacks.
 _IN_TRACEBACK = r'"MESSAGE" *: *"( |[^ ":{\\]+[":]|Traceback |During handling |The above exception )'
 # Print, the newest first, until more than `last` entries that are surely no checks have passed; the exit status is
-# journalctl's. A traceback counts as none, since a logging call's message comes before it; it may add its end.
+# journalctl's. A traceback counts as one line with the message before it, or as none; its last line may count as one
+# more.
 _COUNTED = r"""
 /^@end / { status = $2; next }
 { print }

@@ -239,7 +239,7 @@ def hook(service: Service, release: str) -> HostStep:
 def hold(service: Service, action: str, release: str, wait: int) -> HostStep:
     """Make the step that holds the run lock as long as bytes come. wait: seconds for another run to end."""
     values: dict[str, object] = {"action": action, "release": release, "wait": wait}
-    return _step("hold", service, values, seconds=7 * 86400)
+    return _step("hold", service, values, seconds=7 * 86400)._replace(followed=True)
 
 
 class Terminal(NamedTuple):

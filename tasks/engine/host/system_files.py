@@ -168,23 +168,16 @@ def _nginx(service: Service, traits: HostTraits) -> str:
     plain = service.nginx.tls.mode == "off"
     # In nginx an add_header in a location disables those of the server block, so this repeats HSTS there.
     hsts = "" if plain else '\n        add_header Strict-Transport-Security "max-age=63072000" always;'
-    root = layout.root(service)
-    proxy = templates.fill(
-        "nginx/proxy.conf",
-        name=service.name,
-        variable=variable,
-        root=root,
-        hsts=hsts,
-        max_body=quote.nginx(service.nginx.max_body),
-    ).rstrip("\n")
-    return templates.fill(
-        "nginx/plain.conf" if plain else "nginx/tls.conf",
-        name=service.name,
-        variable=variable,
-        root=root,
-        server_name=quote.nginx(service.nginx.server_name),
-        tag=layout.nginx_tag(service),
-        listen_80_ipv6="\n    listen [::]:80;" if traits.ipv6 else "",
-        listen_443_ipv6="\n    listen [::]:443 ssl;" if traits.ipv6 else "",
-        proxy=proxy,
-    )
+    values = {
+        "name": service.name,
+        "variable": variable,
+        "root": layout.root(service),
+        "hsts": hsts,
+        "max_body": quote.nginx(service.nginx.max_body),
+        "server_name": quote.nginx(service.nginx.server_name),
+        "tag": layout.nginx_tag(service),
+        "listen_80_ipv6": "\n    listen [::]:80;" if traits.ipv6 else "",
+        "listen_443_ipv6": "\n    listen [::]:443 ssl;" if traits.ipv6 else "",
+    }
+    parts = {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in ("maps", "proxy")}
+    return templates.fill("nginx/plain.conf" if plain else "nginx/tls.conf", **values, **parts)

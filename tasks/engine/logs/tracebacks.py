@@ -124,7 +124,7 @@ def oldest_first(lines: Iterable[Entry]) -> Iterator[Entry]:
 def newest_first(lines: Iterable[Entry]) -> Iterator[Entry]:
     """Yield the entries of past lines that come newest first, the newest first.
 
-    Takes the lines from one pause to the next at a time: no entry goes on after it.
+    Joins the lines between two pauses: no entry spans a pause.
     """
     part: list[Entry] = []
     size = 0

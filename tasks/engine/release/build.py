@@ -20,7 +20,7 @@ from tasks.engine.release import lockfile as locks
 from tasks.engine.release.archive import Entry, Tree
 from tasks.engine.release.lockfile import Lock
 
-_NEEDED = {"service.yaml": "write it: name and app are all it needs", "requirements.txt": "fab lock"}
+_NEEDED = ("service.yaml", "requirements.txt")
 
 _LARGE = 10**6
 """Bytes of a file that makes it a large one."""
@@ -79,7 +79,7 @@ def build(
     lock = locks.read(root / "service" / "requirements.txt", wanted)
     lock.require("gunicorn", "it runs every web process")
     tree = archive.collect(root, include)
-    _require(root, tree)
+    _require(tree)
     site = _site(root, tree)
     return Release(_identify(tree, site, overrides), tree, lock, git.commit(root), dirty, site)
 
@@ -107,18 +107,16 @@ def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:
             )
 
 
-def _require(root: Path, tree: Tree) -> None:
-    """Refuse a tree that lacks a file that every release needs, be it missing or ignored by git."""
+def _require(tree: Tree) -> None:
+    """Refuse a tree that lacks a file that every release needs: it was read already, so git ignores it."""
     present = {entry.path for entry in tree.entries}
-    for path, remedy in _NEEDED.items():
-        if path in present:
-            continue
-        ignored = (root / "service" / path).exists()
-        raise UsageError(
-            f"git ignores this file, and a release needs it: {path}" if ignored else f"a release needs {path}",
-            where=f"service/{path}",
-            next=f"git check-ignore -v service/{path} says which rule to remove" if ignored else remedy,
-        )
+    for path in _NEEDED:
+        if path not in present:
+            raise UsageError(
+                "a release needs this file, and git ignores it",
+                where=f"service/{path}",
+                next=f"git check-ignore -v service/{path} says which rule to remove",
+            )
 
 
 def _identify(tree: Tree, site: tuple[Entry, ...], overrides: Mapping[str, object]) -> str:

@@ -1,7 +1,8 @@
-"""The one seam to a host: `execute(step, run, sink, payload) -> Transcript`. SSH and a local shell implement it.
+"""The wire format of a step: the starter, the path of the copy (if none, the program follows), four lines of the run,
+the step, the payload.
 
-Standard input carries the script, its length in a line before it, then the four lines of the run, then the payload. So
-the command line is the same for any login shell (sh, fish, csh), has no length limit, and `ps` shows none of it.
+`SshSession.execute` runs a step; `channel` serves commands and logs. All goes on standard input, so the command line is
+the same for any login shell (sh, fish, csh), has no length limit, and `ps` shows none of it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -66,27 +66,46 @@ class SshSession:
         # -T does not apply to facts: they have a limit of their own, and a run must be read back however short -T is.
         if self._options.command_timeout and step.name != "facts":
             step = step._replace(seconds=self._options.command_timeout)
-        placed = self.placed(step)
-        transcript = self._execute(placed, run, sink, payload)
+        # Part of any other payload is consumed, so it cannot be sent again.
         sendable = not payload or isinstance(payload, Sequence)
+        return self.with_program(step, lambda placed: self._execute(placed, run, sink, payload), again=sendable)
+
+    def with_program(
+        self, step: HostStep, attempt: Callable[[HostStep], Transcript], *, again: bool = True
+    ) -> Transcript:
+        """Attempt a step by the copy that the host keeps; if the host has none that works, again with the program.
+
+        again: False if the step cannot be sent twice; then raise LoopError for a missing copy.
+        """
+        placed = self.placed(step)
+        transcript = attempt(placed)
         # The interpreter that made the copy may be broken by now: the program sent again looks for one that works.
-        silent = placed.place and sendable and not transcript.reports and transcript.exit in _UNSTARTED
+        silent = placed.place and again and not transcript.reports and transcript.exit in _UNSTARTED
         if transcript.last(host_program.MISSING) is None and not silent:
             return transcript
         self.keeps_program = False
-        if not sendable:
-            # Part of the payload is consumed, so it cannot be sent again.
+        if not again:
             raise LoopError("the program that this host kept is gone, or damaged", where=self.host.name,
                             next="run it again: the program is sent anew", code="program")  # fmt: skip
-        return self._execute(step._replace(place=""), run, sink, payload)
+        return attempt(step._replace(place=""))
+
+    @contextmanager
+    def begun(
+        self, step: HostStep, run: Run, seconds: float, payload: Iterable[bytes] = ()
+    ) -> Iterator[tuple[Any, Reader, Iterator[bytes]]]:
+        """Begin a step on a channel; yield the channel, the reader of its reports, and the pieces still to be sent.
+
+        seconds: the longest wait for data.
+        """
+        nonce = secrets.token_hex(8)
+        become = ("sudo", "-n") if step.root and self.endpoint.user != "root" else self.become
+        with self.channel(Begun(command(become), opening(step)), seconds, followed=step.followed) as channel:
+            yield channel, Reader(nonce), stream(step, run, nonce, payload)
 
     def _execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
-        nonce, connection = secrets.token_hex(8), self._connection
-        reader, transcript = Reader(nonce), Transcript()
-        become = ("sudo", "-n") if step.root and self.endpoint.user != "root" else self.become
-        begun = Begun(command(become), opening(step))
-        with self.channel(begun, step.seconds, followed=step.followed) as channel:
-            feeder = _Feeder(channel, stream(step, run, nonce, payload))
+        connection, transcript = self._connection, Transcript()
+        with self.begun(step, run, step.seconds, payload) as (channel, reader, rest):
+            feeder = _Feeder(channel, rest)
             for data in _received(channel, self.host, step, feeder):
                 for item in reader.feed(data):
                     transcript.add(item)

@@ -108,7 +108,7 @@ def test_a_run_over_ten_hosts_is_not_too_many_at_once(way: SshAccess, jump: bool
 
 @pytest.mark.promise(ACCESS, "MaxStartups 3")
 def test_no_more_than_two_are_about_to_log_in_at_one_port(way: SshAccess) -> None:
-    """At one that never sends a byte, so that each of six stays as long as it may."""
+    """The host never sends a byte, so each of six connections stays as long as it may."""
     assert way.clone.inventory
     most, there = 0, list[socket.socket]()
     with socket.create_server(("127.0.0.1", 0)) as port:

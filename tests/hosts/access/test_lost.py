@@ -1,4 +1,4 @@
-"""A link that ends between two scripts, or just as the next one begins: reported as a lost link."""
+"""A link that ends between two steps, or just as the next one begins: reported as a lost link."""
 
 from __future__ import annotations
 

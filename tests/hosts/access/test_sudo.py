@@ -27,7 +27,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def fleet(served: Fleet) -> Iterator[Fleet]:
-    """The same; after the test sudo is restored."""
+    """The host of `served`; after the test sudo is restored."""
     yield served
     served.sh(0, "cp --remove-destination /root/sudo /usr/bin/sudo; chmod 4755 /usr/bin/sudo")
     served.sh(0, f"[ ! -e {PAM}.kept ] || mv {PAM}.kept {PAM}; chage -d 2020-01-01 -E -1 deploy")

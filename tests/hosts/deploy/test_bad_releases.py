@@ -141,7 +141,7 @@ def deploy_refused(site: Site, fault: str) -> str:
         ended = site.fab("deploy")
     assert ended.status == 1, ended.both
     assert cause in ended.out
-    # It ended by its own fault; no script stopped it.
+    # It ended by its own fault; no run stopped it.
     assert "--stop-first" not in ended.out or fault not in (
         "its own port is taken",
         "it eats all the memory that it may",

@@ -26,7 +26,7 @@ def standing(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture
 def up(standing: Clone, shire: Hosts) -> Iterator[Clone]:
-    """The same; after the test it serves again."""
+    """The clone of `standing`; after the test its service runs again."""
     yield standing
     if state(shire[0]) != "active":
         standing.done("start", "-H", "shire01")

@@ -170,30 +170,30 @@ def test_wheels_that_arrived_whole_before_the_controller_was_killed_are_not_sent
 
 @pytest.mark.promise(OTHERS, "the SSH link is stalled in the middle of an upload")
 def test_an_upload_that_stands_still_is_given_up(far: Far) -> None:
-    script = told(f"stream.read({20 * MB})\nreport('end')", 5)
+    step = told(f"stream.read({20 * MB})\nreport('end')", 5)
     session = far.session()
     far.link.after(3 * MB, far.link.stall)
     began = time.monotonic()
     with pytest.raises(LinkLost, match="took nothing of the upload for 5 s"):
-        session.execute(script, RUN, ignore, noise(20 * MB))
+        session.execute(step, RUN, ignore, noise(20 * MB))
     assert 4 < time.monotonic() - began < 20
     far.link.heal()
     session.close()
 
 
 def test_an_upload_that_goes_on_may_take_longer_than_the_limit(far: Far) -> None:
-    script = told(f"report('sum', str(len(stream.read({8 * MB}))))", 3)
+    step = told(f"report('sum', str(len(stream.read({8 * MB}))))", 3)
     session = far.session()
     far.link.slow(rate=MB)
     began = time.monotonic()
-    transcript = session.execute(script, RUN, ignore, noise(8 * MB))
+    transcript = session.execute(step, RUN, ignore, noise(8 * MB))
     assert transcript.last("sum") == str(8 * MB)
     assert time.monotonic() - began > 6
     session.close()
 
 
 def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
-    """Such as the heartbeats of the run lock: on a link of 200 kB/s they came eight seconds late.
+    """Once: on a link of 200 kB/s the heartbeats of the run lock came eight seconds late.
 
     So the kernel holds few bytes that it has not sent yet, whatever the link: what is sent next waits behind these.
     """
@@ -203,10 +203,10 @@ def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
     there = write_inventory(folder / "hosts.yaml", {"shire01": entry})
     (host,) = inventory.load(folder, {"HOSTS": str(there)}).hosts
     session = SshSession(host, Options())
-    script = told("while stream.read(65536): pass")
+    step = told("while stream.read(65536): pass")
     unsent = []
     with narrow(far.site.machine, "1600kbit"), session.channel(Begun("exec cat"), 60) as channel:
-        upload = run_in_thread(lambda: session.execute(script, RUN, ignore, noise(20 * MB)))
+        upload = run_in_thread(lambda: session.execute(step, RUN, ignore, noise(20 * MB)))
         for _ in range(3):
             channel.sendall(b".")
             assert channel.recv(1) == b"."
@@ -218,10 +218,10 @@ def test_other_words_do_not_wait_behind_an_upload(far: Far) -> None:
 
 @pytest.mark.promise(CALM, "a host that goes on talking past the limit")
 def test_what_a_host_says_stretches_no_limit(far: Far) -> None:
-    script = told("while True: print('still here', flush=True); time.sleep(0.1)", 3)
+    step = told("while True: print('still here', flush=True); time.sleep(0.1)", 3)
     session, began = far.session(), time.monotonic()
     with pytest.raises(LinkLost, match="did not end within 3 s"):
-        session.execute(script, RUN, ignore)
+        session.execute(step, RUN, ignore)
     assert time.monotonic() - began < 10
     session.close()
 
@@ -231,9 +231,9 @@ def test_any_bytes_arrive_as_they_are_also_under_new_keys(far: Far, monkeypatch:
 
     monkeypatch.setattr(Packetizer, "REKEY_BYTES", 3 * MB)
     pieces = [piece for _ in range(5) for piece in (DICE.randbytes(2 * MB), b"plain words\n" * 100_000, b"", b"x")]
-    script = told("report('sum', hashlib.sha256(stream.read()).hexdigest())")
+    step = told("report('sum', hashlib.sha256(stream.read()).hexdigest())")
     session = far.session()
-    transcript = session.execute(script, RUN, ignore, pieces)
+    transcript = session.execute(step, RUN, ignore, pieces)
     assert transcript.last("sum") == hashlib.sha256(b"".join(pieces)).hexdigest()
     session.close()
 

@@ -19,7 +19,7 @@ from tests.support.fleet import Fleet, deployed
 from tests.support.hosts import MakeHosts
 
 # The login shell of the lying host. It runs each command, and prints lies before the output; lies about the facts go
-# into their JSON, at the path given. NONCE stands for the one of the script.
+# into their JSON, at the path given. NONCE stands for the one of the step.
 LIAR = r"""#!/usr/bin/python3
 import json, os, subprocess, sys, threading
 

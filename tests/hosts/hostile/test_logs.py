@@ -106,7 +106,7 @@ def create_app():
 
 @pytest.fixture(scope="module")
 def answering(fleet: Fleet) -> Fleet:
-    """The same host with a service that answers with the content of a file."""
+    """The host of `fleet`, with a service that answers with the content of a file."""
     fleet.clone.write("service/answer.py", ANSWER)
     fleet.clone.replace("service/service.yaml", '"app:create_app()"', '"answer:create_app()"')
     fleet.clone.replace("service/service.yaml", "timeout: 30", "timeout: 2 ")

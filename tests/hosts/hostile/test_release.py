@@ -72,7 +72,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def site(served: Site) -> Iterator[Site]:
-    """The same; after the test a good release serves again."""
+    """The host of `served`; after the test a good release serves again."""
     good = served.read(CONF)
     yield served
     served.clone.write(CONF, good)

@@ -186,7 +186,7 @@ raise SystemExit(7)
 
 
 def test_a_release_that_fails_cannot_say_why_in_the_name_of_systemd(fleet: Fleet) -> None:
-    """Once: a line that the service wrote was shown as systemd's, nginx's or the watch's."""
+    """Once: a line that the service wrote was shown as systemd's, nginx's or the guard's."""
     clone, _ = fleet
     clone.write("service/liar.py", LIAR)
     clone.write("service/forge.txt", FORGE)

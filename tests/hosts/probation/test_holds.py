@@ -31,7 +31,7 @@ def test_workers_that_end_as_they_should_are_not_held_against_a_release(site: Pr
 
 
 def test_a_check_that_takes_as_long_as_the_gate_allows_is_not_held_against_it(site: ProbationSite) -> None:
-    """Once: the gate accepted a health check of 3 s, but the watch, which waited 2 s, took the release back."""
+    """Once: the gate accepted a health check of 3 s, but the guard, which waited 2 s, took the release back."""
     site.deploy_committed(8)
     new = site.edit()
     site.set_fault(new, "takes its time")

@@ -84,7 +84,7 @@ def test_a_controller_that_dies_right_after_the_switch_is_not_needed(site: Proba
     if site.on_probation:
         site.set_fault(new, "says 500")
         site.wait_until_decided()
-    # Cut before its watch began, the switch was undone by its own script.
+    # Cut before the guard began to watch, the switch was undone by its own run.
     assert check(site, old) == old
     assert site.outcomes[-1][1:] in {(new, "returned"), (new, "failed")}
     site.settled()
@@ -125,9 +125,9 @@ def test_traffic_that_cannot_go_back_stays_with_what_answers_and_the_run_says_so
     site.settled()
 
 
-@pytest.mark.promise(HELD_BACK, "the watch itself is killed", part=1)
+@pytest.mark.promise(HELD_BACK, "the guard itself is killed", part=1)
 @pytest.mark.parametrize("times", [1, 8])
-def test_a_watch_that_is_killed_goes_on(site: ProbationSite, times: int) -> None:
+def test_a_guard_that_is_killed_goes_on(site: ProbationSite, times: int) -> None:
     old, new = site.begin_probation()
     for _ in range(times):
         site.kill_until_restarted(f"myapp-probation@{site.other}.service")
@@ -136,9 +136,9 @@ def test_a_watch_that_is_killed_goes_on(site: ProbationSite, times: int) -> None
     site.require_returned(old, new)
 
 
-@pytest.mark.promise(WHOLE, "the watch of a probation is killed at a step", part=2)
+@pytest.mark.promise(WHOLE, "the guard of a probation is killed at a step", part=2)
 @pytest.mark.parametrize("step", ["watch", "commit", "committed", "recorded", "processes", "drained"])
-def test_a_watch_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, step: str) -> None:
+def test_a_guard_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, step: str) -> None:
     old = site.deploy_committed(3)
     new = site.edit()
     site.clone.environment["FAILPOINT"] = f"probation.{step}=die"

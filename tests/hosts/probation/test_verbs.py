@@ -216,7 +216,7 @@ def test_a_hook_waits_for_the_end_of_the_probation_before(site: ProbationSite) -
     site.wait_until_decided()
 
 
-def test_a_run_whose_script_is_killed_before_its_probation_is_taken_back_by_its_guard(site: ProbationSite) -> None:
+def test_a_run_whose_program_is_killed_before_its_probation_is_taken_back_by_its_guard(site: ProbationSite) -> None:
     # A finished hook proves nothing about a release whose link is lost.
     hooked(site)
     old = site.deploy_committed(NEVER)

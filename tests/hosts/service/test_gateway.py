@@ -129,7 +129,7 @@ def test_whoever_asks_for_no_name_of_ours_is_shown_no_certificate_of_ours(addres
 
 
 def test_a_client_without_sni_that_knows_the_name_is_served(address: str) -> None:
-    """As a balancer does that checks by address, with the name in the request alone."""
+    """A balancer that checks by address sends the name in the request alone."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with context.wrap_socket(socket.create_connection((address, 443), timeout=10)) as wire:

@@ -54,7 +54,7 @@ class Named:
 
 def there(*ids: str, actions: tuple[str, ...] = ()) -> Facts:
     done = tuple(Action("t", "r", "deploy", release, "done", {}) for release in actions)
-    return Facts(serving(), releases=tuple({"id": one} for one in ids), actions=done)
+    return serving()._replace(releases=tuple({"id": one} for one in ids), actions=done)
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,8 @@ def host(changes: Mapping[str, object] | None = None) -> Facts:
     listed = {"MANIFEST": archive.manifest(release("app.py").tree.entries),
               "LAUNCHERS": launchers.listed(launchers.render(SERVICE, NEW, "shire01", "27.0.1"))}  # fmt: skip
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in listed.items()}
-    return Facts(
-        vary(serving(), {"state lists": digests, **(changes or {})}), releases=({"id": NEW}, {"id": OLD}), manifest={}
-    )
+    found = vary(serving(), {"state lists": digests, **(changes or {})})
+    return found._replace(releases=({"id": NEW}, {"id": OLD}), manifest={})
 
 
 def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
@@ -88,7 +87,7 @@ def test_a_host_that_serves_it_as_it_should_is_left_alone_and_any_other_says_why
 ) -> None:
     found = planned(host(changes))
     assert (found.why, found.unchanged) == (why, not why)
-    stages = [script.name for script in found.steps() if script.name != "setup"]
+    stages = [step.name for step in found.steps() if step.name != "setup"]
     assert stages == (["hold", "stage", "activate"] if why else [])
 
 
@@ -234,8 +233,8 @@ def test_a_file_that_only_root_can_read_is_compared_by_what_setup_wrote() -> Non
 def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
     service = SERVICE._replace(nginx=Nginx("myapp.example", Tls("files", "c", "k")))
     there = host({"files /etc/myapp/tls/certificate.pem": hashlib.sha256(b"mine").hexdigest()})
-    assert plan.setup(service, there, "deploy", plan.Own(b"mine")).reasons == ()
-    assert plan.setup(service, there, "deploy", plan.Own(b"new")).reasons == ("the certificate differs",)
+    assert plan.setup(service, there, "deploy", plan.FromClone(b"mine")).reasons == ()
+    assert plan.setup(service, there, "deploy", plan.FromClone(b"new")).reasons == ("the certificate differs",)
 
 
 @pytest.mark.parametrize(

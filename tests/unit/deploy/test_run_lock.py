@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,10 +16,11 @@ from tasks.engine.deploy import run_lock
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, host_program, layout, steps
-from tasks.engine.host.steps import Activation, HostStep
+from tasks.engine.host.steps import Activation
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
+from tasks.engine.ssh.ssh_session import SshSession
 from tests.support.simulated_host import NEW, OLD, RUN, SERVICE, SimulatedHost, simulated_host
 from tests.support.stand_ins import reported
 
@@ -30,23 +32,21 @@ def line(run: str, state: str) -> str:
     return json.dumps(record)
 
 
-class Host:
-    """A member whose host grants the lock at once, and reports the last line of its history."""
+class Host(SshSession):
+    """A member, and its session: the host grants the lock at once, and reports the last line of its history."""
 
     def __init__(self, last: str) -> None:
         self.last, self.become, self.service, self.run = last, (), SERVICE, RUN
-        self.host, self.name = self, "shire01"
-        self.told = b""
+        self.host = cast(Any, self)
+        self.endpoint, self._named = cast(Any, SimpleNamespace(user="deploy")), False
+        self.name, self.told = "shire01", b""
         self.keeps_program = self.kept = True
-
-    def placed(self, step: HostStep) -> HostStep:
-        return step if self.keeps_program else step._replace(place="")
 
     def connect(self) -> Host:
         return self
 
     @contextmanager
-    def channel(self, begun: Begun, seconds: float, *, followed: bool) -> Iterator[Host]:  # noqa: ARG002 - of a session
+    def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Host]:  # noqa: ARG002 - of a session
         self.kept = host_program.place(layout.root(SERVICE)).encode() in begun.first
         yield self
 
@@ -181,7 +181,7 @@ def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(mon
 
     class Late(Host):
         @contextmanager
-        def channel(self, begun: Begun, seconds: float, *, followed: bool) -> Iterator[Host]:
+        def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Host]:
             freed.wait(60)
             with super().channel(begun, seconds, followed=followed) as channel:
                 yield channel

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.engine.diagnose import doctor
 from tasks.engine.host.facts import Facts
-from templates.host.fact_schema import Machine, Survey, Told
+from templates.host.fact_schema import Machine, Survey
 from tests.support.host_facts import vary
 
 
@@ -25,7 +25,7 @@ from tests.support.host_facts import vary
     ],
 )
 def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object], stops: bool | None, told: str) -> None:
-    here = Told(Machine(1000, tools={"systemctl": "/usr/bin/systemctl"}), survey=Survey(systemd=252))
-    found = list(doctor._machine(Facts(vary(here, changes)), 1000.0))
+    here = Facts(Machine(1000, tools={"systemctl": "/usr/bin/systemctl"}), survey=Survey(systemd=252))
+    found = list(doctor._machine(vary(here, changes), 1000.0))
     assert [finding.stops for finding in found] == ([] if stops is None else [stops])
     assert all(told in finding.text and finding.mend for finding in found)

@@ -12,22 +12,22 @@ from tasks.engine.config import service
 from tasks.engine.config.service import Listen, Process
 from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError, Unreachable, UsageError
-from tasks.engine.host import maintenance
+from tasks.engine.host import maintenance_page
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
 from tasks.engine.report import output
-from templates.host.fact_schema import Health, Job, Machine, Slot, State, Survey, Told
+from templates.host.fact_schema import Answers, Job, Machine, Slot, State, Survey
 from tests.support.host_facts import vary
 
 SERVICE = service.describe(service.load(Path(__file__).resolve().parents[3] / "service" / "service.yaml"))
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
 WHO = {"user": "ann", "git": "ann@shire.example"}
-HERE = Told(
+HERE = Facts(
     Machine(time=NOW),
     state=State(
         "blue",
         slots={"blue": Slot("active", "0123456789ab", 9000 - 7300, 0, 84_000_000, 4), "green": Slot("inactive")},
-        health=Health("ok", "ok"),
+        health=Answers("ok", "ok"),
     ),
     survey=Survey(9000, free_bytes=5_000_000_000, certificate_end="Jan 31 00:00:00 2026 GMT"),
 )
@@ -38,7 +38,7 @@ DONE = Action("2025-12-31T20:00:00Z", "r", "deploy", "0123456789ab", "done", WHO
 def facts(
     changes: Mapping[str, object] | None = None, *actions: Action, releases: tuple[Mapping[str, object], ...] = ()
 ) -> Facts:
-    return Facts(vary(HERE, changes or {}), releases=releases, actions=actions or (DONE,))
+    return vary(HERE, changes or {})._replace(releases=releases, actions=actions or (DONE,))
 
 
 def line(name: str = "shire01", found: Facts | None = None) -> dict[str, Any]:
@@ -227,8 +227,8 @@ def test_a_maintenance_that_leaves_an_address_open_says_so(listen: Listen | None
     assert status.notes([status.describe("shire01", one, found)]) == [
         f"shire01: maintenance is on since now, by hand: Soon.{told}"
     ]
-    assert maintenance.warn(found, one) == f"maintenance is on: clients get 503 until `fab maintenance off`{told}"
-    assert maintenance.warn(facts(), one) == ""
+    assert maintenance_page.warn(found, one) == f"maintenance is on: clients get 503 until `fab maintenance off`{told}"
+    assert maintenance_page.warn(facts(), one) == ""
 
 
 def test_maintenance_stands_in_the_place_of_the_state() -> None:

@@ -125,6 +125,12 @@ def test_a_run_that_fails_on_one_host_is_finished_by_the_others(fault: Exception
     require_short(failed.error)
 
 
+def test_an_error_without_a_place_gets_that_of_its_host() -> None:
+    members = pair(LoopError("no answer", next="fab doctor"))
+    assert remote_command.run_all(members, "echo hello", as_json=True).keys() == {"shire02"}
+    require_short(members[0].error)
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_a_command_that_fails_on_one_host_is_run_by_the_others(fault: Exception) -> None:
     members = pair(fault)

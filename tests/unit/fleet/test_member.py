@@ -25,7 +25,7 @@ from tests.support.small_service import SERVICE
 pytestmark = pytest.mark.promise(CALM, "a host that reports steps, warnings and lines without an end")
 
 SMILE = "\U0001f600"
-REST = "(more than this of one step is left out)"
+REST = "(further lines of this step are left out)"
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""The cause of a failed script, from its output: one sentence, and the next step."""
+"""The cause of a failed step, from its output: one sentence, and what to do next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def said(*marks: tuple[str, str], tail: tuple[str, ...] = (), status: int = 1) -
 
 
 @pytest.mark.parametrize(
-    ("script", "transcript", "message", "code"),
+    ("step", "transcript", "message", "code"),
     [
         (ACTIVATE, said(("failed", "no answer"), ("journal", "x")), "no answer", "failed"),
         (ACTIVATE, said(("refused", "damaged")), "damaged", "failed"),
@@ -57,8 +57,8 @@ def said(*marks: tuple[str, str], tail: tuple[str, ...] = (), status: int = 1) -
         (ACTIVATE, said(("refused", "damaged"), tail=(NO_PASSWORD,)), "damaged", "failed"),
     ],
 )  # fmt: skip
-def test_the_sentence_is_the_one_that_helps(script: HostStep, transcript: Transcript, message: str, code: str) -> None:
-    found = step_errors.explain(script, transcript, "shire01", "deploy")
+def test_the_sentence_is_the_one_that_helps(step: HostStep, transcript: Transcript, message: str, code: str) -> None:
+    found = step_errors.explain(step, transcript, "shire01", "deploy")
     assert (found.message, found.code, found.where) == (message, code, "shire01")
 
 

@@ -19,7 +19,8 @@ from tasks.engine.host.system_files import HostTraits
 from tasks.engine.report import output
 from templates.host import record
 from templates.host.fact_schema import (
-    Health,
+    Answers,
+    HostFacts,
     Isolation,
     Job,
     Machine,
@@ -29,7 +30,6 @@ from templates.host.fact_schema import (
     Slot,
     State,
     Survey,
-    Told,
     Used,
     plain,
 )
@@ -41,7 +41,7 @@ DEBIAN = {"path": "/usr/bin/python3", "version": "3.11.2", "soabi": "cpython-311
 
 def told(*lines: str, end: bool = True, **values: object) -> Transcript:
     """Return a transcript of an empty host with these values, each by its path, and lines, each `WORD REST`."""
-    document = plain(Told())
+    document = plain(HostFacts())
     for path, value in values.items():
         *keys, last = path.split("__")
         place = document
@@ -67,7 +67,9 @@ def test_of_two_words_the_first_counts_which_is_roots_own() -> None:
     systemctl reported by the deploy account went into its sudo rules at setup.
     """
     transcript = told("data /etc/x YQ==", "data /etc/x Yg==", machine__tools={"systemctl": "/usr/bin/systemctl"})
-    transcript.add(Report("facts", json.dumps(plain(Told(Machine(tools={"systemctl": "/home/deploy/systemctl"}))))))
+    transcript.add(
+        Report("facts", json.dumps(plain(HostFacts(Machine(tools={"systemctl": "/home/deploy/systemctl"})))))
+    )
     found = facts.parse(transcript)
     assert found.machine.tools["systemctl"] == "/usr/bin/systemctl"
     assert found.contents == {"/etc/x": b"a"}
@@ -178,13 +180,13 @@ def test_what_is_no_document_of_ours_is_that_hosts_error(text: str) -> None:
 
 def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
     """There is one schema, and the reader knows each of its types."""
-    whole = Told(
+    whole = HostFacts(
         Machine(5, True, {"tar": "/bin/tar"}, ("nginx",), True),
         Record("2", "deploy", "origin", "{}", "now", {"/x": "1"}),
         {"/x": "2"},
         True,
         State("blue", "green", {"green": Slot("active", OLD, 1, 2, 3, 4, 5, 6)}, ("green",), "active", "active",
-              {"w": "failed"}, 9, True, "{}", True, True, "{}", True, Health("ok", "no"), ("v",), ("w",)),
+              {"w": "failed"}, 9, True, "{}", True, True, "{}", True, Answers("ok", "no"), ("v",), ("w",)),
         Survey(1, "Debian", 252, True, 3, 4, "Jan", {"j": Job("a", "b", 1, 2)}, {"p": Process(1, 2)},
                {OLD: Used(3, (4, 5))}, True, Isolation(True, False)),
         (python(),),
@@ -192,7 +194,7 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
     transcript = Transcript()
     transcript.add(Report("facts", json.dumps(plain(whole))))
     transcript.add(Report("end", "ok"))
-    assert facts.parse(transcript).told == whole
+    assert facts.parse(transcript)[: len(whole)] == whole
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_a_manifest_of_which_one_line_is_damaged_is_not_believed_at_all() -> Non
 @settings(deadline=None)
 def test_nothing_that_a_host_says_is_a_fault_of_ours(lines: list[tuple[str, str]]) -> None:
     found = facts.parse(told(*(f"{word} {rest}" for word, rest in lines)))
-    assert found.told == Told()
+    assert found[: len(HostFacts())] == HostFacts()
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ def test_nothing_that_a_host_says_is_a_fault_of_ours(lines: list[tuple[str, str]
     ],
 )
 def test_settled_is_one_slot_that_serves_and_nothing_beside_it(changes: dict[str, object], settled: bool) -> None:
-    assert Facts(vary(serving(), changes)).settled is settled
+    assert vary(serving(), changes).settled is settled
 
 
 @pytest.mark.parametrize(
@@ -311,8 +313,8 @@ def test_an_interpreter_says_which_wheels_fit(values: dict[str, str], target: tu
 
 
 THERE = Facts(
-    Told(pythons=(python("3.9.2", "/usr/bin/python3"), python("3.13.0rc1", "/opt/new/python3.13"),
-         python("3.12.4", "/usr/bin/python3.12"), python("3.10.1", "/usr/local/bin/python3.10")))
+    pythons=(python("3.9.2", "/usr/bin/python3"), python("3.13.0rc1", "/opt/new/python3.13"),
+             python("3.12.4", "/usr/bin/python3.12"), python("3.10.1", "/usr/local/bin/python3.10"))
 )  # fmt: skip
 
 
@@ -351,7 +353,7 @@ def test_no_interpreter_that_fits_is_told_with_those_that_are_there(wanted: str 
 )
 def test_an_interpreter_that_the_service_cannot_run_is_not_taken(flaws: str, needs: tuple[str, ...], told: str) -> None:
     newest = python("3.12.9", "/usr/local/bin/python3.12")._replace(flaws=flaws)
-    there = Facts(Told(pythons=(newest, *THERE.pythons)))
+    there = Facts(pythons=(newest, *THERE.pythons))
     assert facts.choose_python(there, None, ">=3.9", "shire01", needs).path == "/usr/bin/python3.12"
     assert facts.choose_python(there, "python3.12", ">=3.9", "shire01", needs).path == "/usr/bin/python3.12"
     with pytest.raises(LoopError, match=r"/usr/local/bin/python3.12: ") as caught:
@@ -362,7 +364,7 @@ def test_an_interpreter_that_the_service_cannot_run_is_not_taken(flaws: str, nee
 
 
 def test_a_home_that_the_sandbox_opens_is_no_flaw() -> None:
-    found = Facts(Told(pythons=(python()._replace(flaws="hidden /home"),)))
+    found = Facts(pythons=(python()._replace(flaws="hidden /home"),))
     assert facts.choose_python(found, None, ">=3.9", "shire01", ("home",)) == found.pythons[0]
 
 

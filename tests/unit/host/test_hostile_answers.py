@@ -13,12 +13,12 @@ from tasks.engine.diagnose import drift
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.fleet import step_errors
-from tasks.engine.host import journal, log_text, maintenance
+from tasks.engine.host import journal, log_text, maintenance_page
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.report import lines, output
-from templates.host.fact_schema import State, Told
+from templates.host.fact_schema import State
 from tests.promises.words import NO_INJECTION
 from tests.support.nasty_texts import ANY, harmless
 
@@ -95,13 +95,13 @@ def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     assert entry
     encoded(entry.as_dict())
     shown(*log_text.format_line(entry.text), *log_text.summarize([entry.text]))
-    encoded({"state": maintenance.state(closed(nested(depth)))})
+    encoded({"state": maintenance_page.state(closed(nested(depth)))})
     shown(*output.error_lines(step_errors.busy("shire01", nested(depth))))
 
 
 def closed(text: str) -> Facts:
     """Return a host with this reason for its closed front door."""
-    return Facts(Told(state=State(maintenance=text)))
+    return Facts(state=State(maintenance=text))
 
 
 def record(**fields: object) -> bytes:
@@ -165,9 +165,9 @@ def test_whoever_is_at_work_is_named_or_not(text: str) -> None:
 @given(text=document("state"))
 @settings(deadline=None)
 def test_whoever_closed_a_service_is_named_or_not(text: str) -> None:
-    found = maintenance.state(closed(text))
+    found = maintenance_page.state(closed(text))
     if found is not None:
-        shown(maintenance.describe(found, "127.0.0.1:8080"))
+        shown(maintenance_page.describe(found, "127.0.0.1:8080"))
         encoded({"maintenance": found})
 
 
@@ -193,7 +193,7 @@ def test_a_table_is_lines(rows: list[tuple[str, str, str]]) -> None:
 
 @given(text=document("state"))
 @settings(deadline=None)
-def test_a_failure_is_told_whatever_the_script_said(text: str) -> None:
+def test_a_failure_is_told_whatever_the_host_said(text: str) -> None:
     for word in ("busy", "moved", "edited", "failed", "refused", "journal"):
         transcript = Transcript()
         transcript.add(Report(word, text))

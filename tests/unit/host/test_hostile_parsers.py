@@ -31,7 +31,7 @@ from tasks.engine.host import (
     history,
     journal,
     log_text,
-    maintenance,
+    maintenance_page,
     plain_lines,
     protocol,
     questions,
@@ -46,7 +46,7 @@ from tasks.engine.host.steps import HostStep
 from tasks.engine.logs import lines, merge, tracebacks
 from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
-from templates.host.fact_schema import Job, Machine, Python, State, Survey, Told, Used, plain
+from templates.host.fact_schema import HostFacts, Job, Machine, Python, State, Survey, Used, plain
 from tests.promises.words import CALM
 from tests.support.host_facts import serving
 from tests.support.nasty_texts import ANY
@@ -185,7 +185,7 @@ def typed_read(said: Transcript) -> None:
     """Parse every JSON text as facts of the program."""
     for rests in said.reports.values():
         for rest in rests:
-            _refused(ValueError, lambda rest=rest: typed.read(Told, untrusted_json.load(rest)))  # type: ignore[misc]
+            _refused(ValueError, lambda rest=rest: typed.read(HostFacts, untrusted_json.load(rest)))  # type: ignore[misc]
 
 
 PARSERS: dict[str, Callable[[Transcript], object]] = {
@@ -216,9 +216,11 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.journal.parse": journal_of,
     "host.journal.invocations": lambda said: journal.invocations("aa", journal_of(said)),
     "logs.lines.cut": lambda said: list(lines.cut((bytes([one]) for one in text_of(said).encode()), 1000)),
-    "host.maintenance.describe": lambda said: maintenance.describe(maintenance.state(facts_of(said)) or {}, ""),
-    "host.maintenance.state": lambda said: maintenance.state(facts_of(said)),
-    "host.maintenance.warn": lambda said: maintenance.warn(facts_of(said), SERVICE),
+    "host.maintenance_page.describe": lambda said: maintenance_page.describe(
+        maintenance_page.state(facts_of(said)) or {}, ""
+    ),
+    "host.maintenance_page.state": lambda said: maintenance_page.state(facts_of(said)),
+    "host.maintenance_page.warn": lambda said: maintenance_page.warn(facts_of(said), SERVICE),
     "host.protocol.Reader": read,
     "host.protocol.Transcript": kept,
     "fleet.member.describe": lambda said: member.describe(facts_of(said)),
@@ -261,15 +263,15 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
 
 # They read no output of a host: our own texts and files, or results of a parser above.
 NO_PARSERS = {
-    "host.maintenance.parse_message", "host.maintenance.require_nginx", "host.maintenance.files",
-    "host.maintenance.bypass", "host.maintenance.stays_open",
+    "host.maintenance_page.parse_message", "host.maintenance_page.require_nginx", "host.maintenance_page.files",
+    "host.maintenance_page.bypass", "host.maintenance_page.stays_open",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
     "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",
     "deploy.rollback.Switch",
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",
-    "host.history", "host.log_text", "host.maintenance", "host.plain_lines", "host.protocol", "host.typed",
+    "host.history", "host.log_text", "host.maintenance_page", "host.plain_lines", "host.protocol", "host.typed",
     "host.words", "logs.lines", "logs.merge", "logs.tracebacks", "untrusted_json",
 )  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
@@ -376,13 +378,12 @@ def put(document: Any, way: Steps, value: object) -> Any:
     return document
 
 
-HONEST = plain(
-    serving()._replace(
-        pythons=(Python("/usr/bin/python3", "3.11.2", "cpython-311", "x86_64", "glibc 2.36", "cpython"),),
-        files={questions.switch(SERVICE).files[0]: "0" * 64},
-        survey=Survey(jobs={"myapp-nightly.service": Job()}, used={OLD: Used(9, (1, 2))}),
-    )
+_SERVING = serving()._replace(
+    pythons=(Python("/usr/bin/python3", "3.11.2", "cpython-311", "x86_64", "glibc 2.36", "cpython"),),
+    files={questions.switch(SERVICE).files[0]: "0" * 64},
+    survey=Survey(jobs={"myapp-nightly.service": Job()}, used={OLD: Used(9, (1, 2))}),
 )
+HONEST = plain(HostFacts._make(_SERVING[: len(HostFacts())]))
 PLACES = [*places(HONEST)]
 LIE = st.one_of(
     JSON, st.integers(), st.sampled_from([2**64, 2**63, 10**30, -1]), PYTHON.map(lambda one: [one]), IDS, SLOTS,
@@ -402,7 +403,7 @@ def documents(draw: st.DrawFn) -> str:
 
 @st.composite
 def transcripts(draw: st.DrawFn) -> Transcript:
-    """A transcript that a script can be made to send; usually true enough to be believed."""
+    """A transcript that a step can be made to send; usually true enough to be believed."""
     said = Transcript()
     said.add(Report("facts", arrived(draw(documents()))))
     if draw(st.booleans()):
@@ -577,11 +578,9 @@ def test_a_path_without_a_directory_is_a_drop_in_like_any_other() -> None:
 
 def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
     said = Facts(
-        Told(
-            state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
-        )
+        state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
     )
-    assert maintenance.state(said) == {"since": "x", "message": "m"}
+    assert maintenance_page.state(said) == {"since": "x", "message": "m"}
 
 
 def test_the_way_back_of_a_history_is_what_it_was() -> None:

@@ -46,12 +46,12 @@ def test_only_setup_and_remove_need_root() -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_is_one_json_object_with_a_key_a_line(step: str) -> None:
-    script = STEPS[step](SERVICE)
-    assert script == STEPS[step](SERVICE._replace())
-    told = json.loads(script.text)
+    made = STEPS[step](SERVICE)
+    assert made == STEPS[step](SERVICE._replace())
+    told = json.loads(made.text)
     assert (told["program"], told["step"], told["name"]) == (host_program.digest(), step, "myapp")
-    assert script.text.isascii()
-    assert [line.split('"')[1] for line in script.text.splitlines() if line.startswith('  "')] == list(told)
+    assert made.text.isascii()
+    assert [line.split('"')[1] for line in made.text.splitlines() if line.startswith('  "')] == list(told)
 
 
 def test_the_steps_are_those_that_the_program_knows() -> None:
@@ -100,8 +100,8 @@ def test_the_front_door_is_what_the_service_has(nginx: Nginx | None, front: str)
 
 
 def test_a_script_has_longer_than_all_that_it_may_wait_for() -> None:
-    script = STEPS["activate"](SERVICE)
-    assert script.seconds > SERVICE.health.timeout + 2 * SERVICE.drain
+    made = STEPS["activate"](SERVICE)
+    assert made.seconds > SERVICE.health.timeout + 2 * SERVICE.drain
 
 
 def test_a_place_without_a_value_is_a_fault_and_nothing_else_is_special() -> None:

@@ -89,9 +89,9 @@ SITUATIONS: dict[str, Sequence[HostStep]] = {
 }
 
 
-def as_received(script: HostStep) -> str:
+def as_received(step: HostStep) -> str:
     """Return the step as its reader on the host gets it, from all data sent."""
-    rest = opening(script) + b"".join(stream(script, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
+    rest = opening(step) + b"".join(stream(step, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
 
     def frame() -> str:
         nonlocal rest
@@ -105,9 +105,9 @@ def as_received(script: HostStep) -> str:
         assert frame() == host_program.text()
     assert rest.startswith(b'nonce\nr\n{"user":"me"}\n\n')
     rest = rest.split(b"\n", 4)[4]
-    step = frame()
+    text = frame()
     assert rest == b"payload"
-    return step
+    return text
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -115,18 +115,18 @@ def test_every_step_is_printed_as_it_is_sent(situation: str, capsys: pytest.Capt
     found = SITUATIONS[situation]
     plan_view.show_steps([("shire01", found)])
     shown = printed(capsys.readouterr().out)
-    assert [name for name, _ in shown] == [script.name for script in found]
-    for (_, text), script in zip(shown, found, strict=True):
-        for place in {script.place, ""}:
-            assert as_received(script._replace(place=place)) == text
+    assert [name for name, _ in shown] == [step.name for step in found]
+    for (_, text), step in zip(shown, found, strict=True):
+        for place in {step.place, ""}:
+            assert as_received(step._replace(place=place)) == text
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_step_is_data_of_a_few_kb(situation: str) -> None:
-    for script in SITUATIONS[situation]:
-        assert json.loads(script.text)["step"] == script.name
+    for step in SITUATIONS[situation]:
+        assert json.loads(step.text)["step"] == step.name
         # Root's part names each of its files.
-        assert len(script.text) < 8192 or script.name == "setup"
+        assert len(step.text) < 8192 or step.name == "setup"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ VERBS: list[tuple[str, ...]] = [
 
 @pytest.mark.sandbox
 def test_what_is_printed_is_what_runs(site: Site) -> None:
-    """From a pristine host to one without any file of ours."""
+    """Every verb, from a pristine host to one without any file of ours."""
     for number, words in enumerate((("deploy", *HERE), *VERBS)):
         if words[0] == "deploy":
             site.edit()

@@ -61,7 +61,7 @@ def test_the_layout_has_a_new_number_when_an_older_host_must_be_moved() -> None:
         LAYOUT.write_text(line)
     assert LAYOUT.read_text() == line, (
         f"what root installs has changed: is it still layout {layout.VERSION}? Raise VERSION "
-        "(tasks/engine/host/layout.py) if setup has to move what older scripts look for. Then write the digest anew: "
+        "(tasks/engine/host/layout.py) if setup has to move what older versions look for. Then write the digest anew: "
         "LAYOUT=write .venv/bin/pytest tests/unit/house/test_golden.py"
     )
 

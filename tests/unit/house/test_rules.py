@@ -53,7 +53,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_no_module_steers_a_terminal_by_codes_of_its_own() -> None:
-    """By rich alone: it knows what a terminal can do."""
+    """Only rich colours output: it knows what a terminal can do."""
     for path in PRODUCT:
         assert not re.search(r"\\(x1b|033|u001b|N\{ESC)", path.read_text(encoding="utf-8")), path
 

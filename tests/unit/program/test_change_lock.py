@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templates.host import change_lock
+from templates.host import activity, change_lock
 from templates.host.change_lock import Until
 from templates.host.folders import Folder
 
@@ -36,7 +36,10 @@ def test_what_a_guard_is_to_do_is_one_word_and_a_time(tmp_path: Path, monkeypatc
         ("", 0),
         ("[]", 0),
         ("{", 0),
+        ('{"group": true}', 0),
+        ("[" * 100_000, 0),
     ],
+    ids=lambda value: str(value)[:20],
 )
 def test_the_group_of_a_run_is_a_number_or_nothing(line: str, group: int) -> None:
-    assert change_lock._group(line) == group
+    assert activity.group_of(line) == group

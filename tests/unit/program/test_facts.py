@@ -27,7 +27,7 @@ from templates.host import (
     this_interpreter,
     units,
 )
-from templates.host.fact_schema import Python, Slot, Told, plain
+from templates.host.fact_schema import HostFacts, Python, Slot, plain
 from templates.host.folders import Folder
 from templates.host.run import Run
 from templates.host.service import Front, Health, Service
@@ -336,7 +336,7 @@ def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPa
     told: Mapping[str, Any] = json.loads(dict(said)["facts"])
     assert told["machine"]["tools"].get("tar") == shutil.which("tar")
     assert (told["files"], told["pythons"]) == ({}, [1])
-    assert told.keys() == plain(Told()).keys()
+    assert told.keys() == plain(HostFacts()).keys()
 
 
 def test_only_a_file_is_roots_file_and_only_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,8 @@ def test_it_runs_without_a_file_and_reports() -> None:
 def test_every_module_is_sent_and_imported_at_the_start() -> None:
     names = {path.stem for path in (templates.FOLDER / "host").glob("*.py")} - {"loader"}
     assert set(templates.modules("host")) == names
-    asked = "import importlib, sys, templates.host.main as main"
-    asked += "; [importlib.import_module(f'templates.host.{step}') for step in main.STEPS]"
+    asked = "import sys, templates.host.main as main"
+    asked += "; [main._module(step) for step in main.STEPS]"
     asked += "; print(*sorted(n for n in sys.modules if n.startswith('templates.host.')))"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
     assert {name.removeprefix("templates.host.") for name in told} == names - {"__init__"}
@@ -60,7 +60,7 @@ def test_a_step_imports_all_that_it_needs_before_it_does_anything() -> None:
 
 
 def test_no_file_is_read_in_an_encoding_that_would_be_imported_then() -> None:
-    """Only UTF-8 is loaded in every interpreter."""
+    """Every interpreter loads UTF-8, and may load no other codec."""
     for path in (templates.FOLDER / "host").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "encoding":
@@ -86,7 +86,7 @@ def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool) -> None:
-    """One too old, one that does not start, and a file that only looks like one."""
+    """A Python is too old, another does not start, and a file only looks like a Python."""
     texts = {
         "python3": "case $1 in -V) echo Python 3.6.8 ;; *) exit 1 ;; esac",
         "python3.8": "echo /lib/libc.so.6: version not found >&2; exit 1",
@@ -145,7 +145,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_another_python_runs_it_where_the_first_will_not_do(tmp_path: Path, odd: str) -> None:
-    """Such as only `python3.12`, from a second package."""
+    """A second package may add only `python3.12`."""
     stand_in(tmp_path, "python3", ODD[odd])
     stand_in(tmp_path, "python3.12", WHOLE)
     if ODD[odd] == "rm $0":
@@ -172,7 +172,7 @@ def test_a_link_to_no_python_is_named(tmp_path: Path) -> None:
 
 
 def test_a_python_of_the_login_alone_is_never_run(tmp_path: Path) -> None:
-    """Such as a shim of pyenv, first in its PATH: root must not run a file that the account can write."""
+    """A shim of pyenv may be first in its PATH: root must not run a file that the account can write."""
     (tmp_path / "shims").mkdir()
     (tmp_path / "bin").mkdir()
     for name in ("python", "python3"):
@@ -362,7 +362,7 @@ def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path)
 
 @pytest.mark.parametrize("failpoint", ["setup.packages=fail", ""])
 def test_setup_is_for_root_and_says_so(failpoint: str) -> None:
-    """As the account nobody, whichever account runs the tests."""
+    """Run setup as the account nobody, whichever account runs the tests."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another account")
     session = LocalShell(become=("setpriv", "--reuid=nobody", "--clear-groups"))

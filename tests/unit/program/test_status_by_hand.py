@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tasks.engine.host import system_files
-from templates.host import by_hand, facts, locks, status
-from templates.host.fact_schema import SLOTS, Health, Slot, State, Survey, plain
+from templates.host import by_hand, facts, locks, status_by_hand
+from templates.host.fact_schema import SLOTS, Answers, Slot, State, Survey, plain
 from tests.support.small_service import SERVICE
 from tests.unit.program.test_facts import take
 
@@ -23,10 +23,10 @@ WELL = State(
     slots={"blue": Slot("active", OLD, 1000), "green": Slot("inactive", NEW)},
     main_unit="active",
     nginx="active",
-    health=Health("ok", "ok"),
+    health=Answers("ok", "ok"),
 )
 TRIED = WELL._replace(live="green", slots={"blue": Slot("active", OLD), "green": Slot("active", NEW)})
-SICK = WELL._replace(health=Health("answered 500, not 200: oh", "ok"))
+SICK = WELL._replace(health=Answers("answered 500, not 200: oh", "ok"))
 
 
 def go(release: str) -> str:
@@ -45,11 +45,11 @@ def standing(
     kept: tuple[str, ...] = (OLD, NEW),
     name: str = "nothing-of-ours",
     listen: str = "",
-) -> status.Standing:
+) -> status_by_hand.Standing:
     answer = facts.Answer()
     answer.members = {"state": plain(state), "survey": plain(Survey(uptime=1600, free_bytes=3_200_000_000))}
     answer.lines = [("release", json.dumps({"id": one})) for one in kept] + [("history", one) for one in history]
-    return status.Standing(name, "/opt/apps/myapp", answer, listen)
+    return status_by_hand.Standing(name, "/opt/apps/myapp", answer, listen)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def standing(
         (WELL, f"nothing. Back to the release before: {go(NEW)}"),
         (WELL._replace(maintenance="{}"), "to let clients in: rm -r /opt/apps/myapp/maintenance"),
         (SICK, f"journalctl -u nothing-of-ours@blue.service -n 50; back to the release before: {go(NEW)}"),
-        (SICK._replace(nginx="failed", health=Health("ok", "no answer: ")), "as root: systemctl start nginx"),
+        (SICK._replace(nginx="failed", health=Answers("ok", "no answer: ")), "as root: systemctl start nginx"),
         (
             WELL._replace(slots={"blue": Slot("failed", OLD), "green": Slot()}),
             f"as root: systemctl start nothing-of-ours; or: {go(NEW)}",
@@ -110,7 +110,7 @@ def test_no_text_lets_root_give_a_terminal_to_the_deploy_account(monkeypatch: py
 
 
 def test_a_release_that_was_left_is_not_what_it_goes_back_to() -> None:
-    """As a rollback of the controller would choose."""
+    """A rollback of the controller would choose the same."""
     found = standing(WELL, line(OLD), line(NEW), line(OLD, "rollback"))
     assert found.way_on() == "nothing"
 
@@ -138,4 +138,4 @@ def test_since_when_and_until_when() -> None:
 @pytest.mark.parametrize("text", ["[" * 10_000, "no JSON", "[1]", '{"who": 1}', ""])
 def test_what_others_wrote_is_only_shown(text: str) -> None:
     assert dict(standing(WELL, text).lines())["live"].startswith(f"{OLD} on slot blue")
-    assert status._printable("a\x1b[2Jb\n") == "a?[2Jb?"
+    assert status_by_hand._printable("a\x1b[2Jb\n") == "a?[2Jb?"

@@ -78,7 +78,7 @@ def test_a_needed_file_that_git_ignores_is_told(tmp_path: Path, monkeypatch: pyt
     repository.create(tmp_path, monkeypatch)
     root = checkout_at(tmp_path, sorted(FILES))
     (root / ".gitignore").write_text(f"{name}\n")
-    with pytest.raises(UsageError, match="git ignores this file"):
+    with pytest.raises(UsageError, match="needs this file, and git ignores it"):
         build.build(root, {})
     git(root, "add", "-f", f"service/{name}")
     assert build.build(root, {}).id
@@ -100,10 +100,3 @@ def test_a_password_of_an_index_goes_to_no_host(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds a password") as caught:
         build.build(root, {})
     assert caught.value.where == "service/more.in:2:1"
-
-
-def test_no_service_yaml(tmp_path: Path) -> None:
-    root = checkout_at(tmp_path / "one", sorted(FILES))
-    (root / "service" / "service.yaml").unlink()
-    with pytest.raises(UsageError, match=r"needs service\.yaml"):
-        build.build(root, {})

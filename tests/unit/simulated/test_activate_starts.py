@@ -67,9 +67,9 @@ def test_who_is_left_at_the_end_of_the_drain_is_counted_and_nobody_before(
     assert host.state("myapp@blue.service") == "inactive"
 
 
-def with_bounds(script: HostStep) -> HostStep:
-    """Return the script with bounds of a second."""
-    return script._replace(text=script.text.replace('"start_timeout": 60', '"start_timeout": -4'))
+def with_bounds(step: HostStep) -> HostStep:
+    """Return the step with bounds of a second."""
+    return step._replace(text=step.text.replace('"start_timeout": 60', '"start_timeout": -4'))
 
 
 def test_a_start_that_is_put_off_for_ever_is_ended(host: SimulatedHost) -> None:

@@ -26,8 +26,8 @@ def test_the_code_has_its_bytecode_and_what_is_no_python_has_none(simulated_host
     extra |= {"WHEELS": manifest({"a.whl": b"a"})}
     coming = f"1 {hashlib.sha256(b'a').hexdigest()} a.whl\n\na".encode()
     lists = {name: hashlib.sha256(extra[name]).hexdigest() for name in ("MANIFEST", "LAUNCHERS")}
-    script = steps.stage(SERVICE, Staging(NEW, VENV, sys.executable, None, False, lists))
-    assert simulated_host.execute(script, [coming, *archive.pack((), extra)]) == 0
+    step = steps.stage(SERVICE, Staging(NEW, VENV, sys.executable, None, False, lists))
+    assert simulated_host.execute(step, [coming, *archive.pack((), extra)]) == 0
     home = simulated_host.root / "releases" / NEW / "code"
     made = {path.relative_to(home).as_posix() for path in home.rglob("*.pyc")}
     tag = sys.implementation.cache_tag

@@ -1,4 +1,4 @@
-"""A run whose controller has gone: the next run waits for it, and ends a script that hangs."""
+"""A run whose controller has gone: the next run waits for it, and ends it if it hangs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_it_gets_time_to_come_to_its_end(host: SimulatedHost) -> None:
 
 
 def test_what_hangs_is_ended_even_if_it_is_deaf(host: SimulatedHost) -> None:
-    """Once: a script that hung held its host for ever once its controller was gone: each next run had to wait."""
+    """Once: a run that hung held its host for ever once its controller was gone: each next run had to wait."""
     (host.folder / "patience").write_text("1")
     with holder(host, seconds=600, trap="trap '' TERM;") as process:
         assert host.execute(DEPLOY) == 0, host.transcript
@@ -78,7 +78,7 @@ def test_who_is_of_no_run_is_left_alone_and_named(host: SimulatedHost) -> None:
 @pytest.mark.parametrize("verb", ["start", "stop"])
 def test_a_verb_without_a_run_is_named_and_ended_by_nobody(host: SimulatedHost, verb: str) -> None:
     """Once: a run that met a stop or a start at work reported the deploy before it."""
-    script = steps.start(SERVICE) if verb == "start" else steps.stop(SERVICE, disable=False)
-    assert host.execute(script) == 0
+    step = steps.start(SERVICE) if verb == "start" else steps.stop(SERVICE, disable=False)
+    assert host.execute(step) == 0
     told = json.loads((host.run_folder / "lock/activate").read_text())
     assert (told["action"], told["release"], told["group"]) == (verb, OLD, 0)

@@ -25,7 +25,7 @@ STARTED = "systemctl start myapp-probation@green.service"
 
 @pytest.fixture(autouse=True)
 def slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the unit sets it."""
+    """Set the slot, as the guard's unit does."""
     monkeypatch.setenv("SLOT", "green")
 
 
@@ -55,7 +55,7 @@ def require_whole(host: SimulatedHost, at: str) -> None:
 
 
 def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path) -> None:
-    """Once: a script that was killed after its commit left workers with the release before; killed before it, one left
+    """Once: a run that was killed after its commit left workers with the release before; killed before it, one left
     an unwatched release until the next run.
     """
     calls = good_run(tmp_path / "whole")
@@ -132,7 +132,7 @@ def test_the_next_run_lets_the_guard_of_a_dead_one_go_first(simulated_host: Simu
         restart = steps.activate(SERVICE, Activation("restart", NEW, NEW))
         assert host.execute(restart, at="recover", do=finish) == 0
     assert told[:1] == ["waits"]
-    assert any("the guard of an interrupted run" in step for step in host.transcript.all("step"))
+    assert any("the guard of an interrupted run" in said for said in host.transcript.all("step"))
 
 
 def test_without_a_guard_there_is_no_switch(host: SimulatedHost) -> None:
@@ -142,15 +142,15 @@ def test_without_a_guard_there_is_no_switch(host: SimulatedHost) -> None:
     assert (host.serves(), host.running(), host.leftovers()) == (OLD, {"blue"}, [])
 
 
-@pytest.mark.parametrize("script", [DEPLOY, GUARD, TRIED], ids=["the run", "its guard", "the watch"])
-def test_traffic_that_cannot_go_back_stays_with_what_answers(host: SimulatedHost, script: HostStep) -> None:
-    if script is not TRIED:
-        host.failpoint = f"activate.front={'fail' if script is DEPLOY else 'die'}"
+@pytest.mark.parametrize("step", [DEPLOY, GUARD, TRIED], ids=["the run", "its guard", "a probation"])
+def test_traffic_that_cannot_go_back_stays_with_what_answers(host: SimulatedHost, step: HostStep) -> None:
+    if step is not TRIED:
+        host.failpoint = f"activate.front={'fail' if step is DEPLOY else 'die'}"
     (host.folder / "refuse-myapp-live@blue.service").touch()
-    host.execute(DEPLOY if script is GUARD else script)
-    if script is TRIED:
+    host.execute(DEPLOY if step is GUARD else step)
+    if step is TRIED:
         (host.folder / "answers" / NEW).write_text("500")
-    if script is not DEPLOY:
+    if step is not DEPLOY:
         host.execute(GUARD)
     assert (host.serves(), host.running()) == (NEW, {"blue", "green"})
     assert host.history()[-1] == ("deploy", NEW, "failed")

@@ -63,13 +63,13 @@ def test_it_never_begins_beside_another_run(host: SimulatedHost) -> None:
     assert host.history() == []
 
 
-@pytest.mark.parametrize("script", [HOOK, steps.activate(SERVICE, Activation("deploy", NEW, OLD))])
+@pytest.mark.parametrize("step", [HOOK, steps.activate(SERVICE, Activation("deploy", NEW, OLD))])
 @pytest.mark.parametrize("unit", [UNIT, "myapp-hook@blue.service"])
 def test_no_run_begins_while_that_of_a_run_that_is_gone_is_at_work(
-    host: SimulatedHost, script: steps.HostStep, unit: str
+    host: SimulatedHost, step: steps.HostStep, unit: str
 ) -> None:
     host.unit(unit).write_text("activating")
-    assert host.execute(script) == 1
+    assert host.execute(step) == 1
     assert f"still at work here, as {unit}: wait for its end" in (host.transcript.last("refused") or "")
     assert (host.history(), host.serves()) == ([], OLD)
 

@@ -109,7 +109,7 @@ def test_a_link_in_its_place_is_taken_away_and_led_nowhere(host: SimulatedHost, 
 
 
 def test_what_cannot_be_cleared_away_is_told(host: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as root's own directory, which the deploy account may rename but not empty."""
+    """The deploy account may rename root's own directory, but not empty it."""
     (host.root / "maintenance").mkdir()
     told: list[str] = []
     step = {"name": "myapp", "root": str(host.root)}
@@ -152,6 +152,6 @@ def test_what_is_no_page_changes_nothing(host: SimulatedHost, sent: bytes, told:
 
 def test_a_host_that_is_not_set_up_is_told(host: SimulatedHost) -> None:
     told = json.loads(OFF.text)
-    script = OFF._replace(text=json.dumps({**told, "root": f"{host.folder}/none"}))
-    assert host.execute(script) == 1
+    off = OFF._replace(text=json.dumps({**told, "root": f"{host.folder}/none"}))
+    assert host.execute(off) == 1
     assert host.transcript.last("refused") == "myapp is not set up on this host: fab setup"

@@ -1,4 +1,4 @@
-"""The watch of a probation on a simulated host: commits, rollbacks, and its state after a cut."""
+"""The guard in a probation on a simulated host: commits, rollbacks, and its state after a cut."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMIT = "link apps/current -> slots/green"
 
 @pytest.fixture(autouse=True)
 def slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the unit sets it."""
+    """Set the slot, as the guard's unit does."""
     monkeypatch.setenv("SLOT", "green")
 
 
@@ -236,14 +236,14 @@ def test_a_former_slot_that_is_not_up_is_started_before_the_traffic_comes(simula
     assert host.calls.index("systemctl start myapp@blue.service") < host.calls.index(BACK)
 
 
-def test_a_watch_that_begins_when_the_time_is_up_looks_all_the_same(simulated_host: SimulatedHost) -> None:
+def test_a_guard_that_begins_when_the_time_is_up_looks_all_the_same(simulated_host: SimulatedHost) -> None:
     host = tried(simulated_host, 0)
     set_answers(host, 500)
     assert host.execute(WATCH) == 1
     returned(host)
 
 
-def test_a_watch_that_finds_its_trial_ended_does_nothing(simulated_host: SimulatedHost) -> None:
+def test_a_guard_that_finds_its_probation_ended_does_nothing(simulated_host: SimulatedHost) -> None:
     host = tried(simulated_host)
     (host.run_folder / "live").unlink()
     (host.run_folder / "live").symlink_to("blue")
@@ -252,7 +252,7 @@ def test_a_watch_that_finds_its_trial_ended_does_nothing(simulated_host: Simulat
 
 
 def good_run(folder: Path) -> list[str]:
-    """Return the calls of a watch without a fault."""
+    """Return the calls of a guard without a fault."""
     folder.mkdir()
     host = tried(SimulatedHost(folder))
     assert host.execute(WATCH) == 0
@@ -315,13 +315,13 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(host: SimulatedHost, l
     (host.run_folder / "ctl/probation").mkdir()
     until = host.run_folder / "ctl/probation/until"
     until.write_text(f"{left}\n")
-    with (host.run_folder / "lock/activate").open("w") as lock, (host.run_folder / "lock/guard").open("w") as watch:
+    with (host.run_folder / "lock/activate").open("w") as lock, (host.run_folder / "lock/guard").open("w") as guard:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        fcntl.flock(watch, fcntl.LOCK_EX)
+        fcntl.flock(guard, fcntl.LOCK_EX)
         deploy = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 
         def end() -> None:
-            for held in (lock, watch):
+            for held in (lock, guard):
                 fcntl.flock(held, fcntl.LOCK_UN)
 
         assert host.execute(deploy, at="recover", do=end) == 0
@@ -330,10 +330,10 @@ def test_a_run_that_comes_while_it_commits_waits_for_that(host: SimulatedHost, l
 
 
 @pytest.mark.parametrize(("until", "left"), [(103_000, 30), (99_000, 0), (90_000, None)])
-def test_a_watch_that_is_long_overdue_counts_as_none(
+def test_a_guard_that_is_long_overdue_counts_as_none(
     simulated_host: SimulatedHost, until: int, left: int | None
 ) -> None:
-    """The time is 100000 hundredths of a second since boot. Once: a watch that hung counted forever as a probation, or
+    """The time is 100000 hundredths of a second since boot. Once: a guard that hung counted forever as a probation, or
     as a commit about to end.
     """
     host = tried(simulated_host)

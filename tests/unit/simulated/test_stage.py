@@ -222,7 +222,7 @@ def test_wheels_that_came_whole_before_a_cut_are_kept_until_the_next_stage_has_i
 
 
 @pytest.mark.parametrize("action", ["fail", "die"])
-def test_a_wheel_that_came_whole_is_kept_however_the_script_ends(simulated_host: SimulatedHost, action: str) -> None:
+def test_a_wheel_that_came_whole_is_kept_however_the_step_ends(simulated_host: SimulatedHost, action: str) -> None:
     simulated_host.failpoint = f"stage.wheel={action}"
     assert simulated_host.execute(stage(), wheels(b"one", b"two")) != 0
     assert names(simulated_host) == [".coming", "w0-1-py3-none-any.whl"]

@@ -17,12 +17,12 @@ from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, at_wo
 __all__ = ["host", "simulated_host"]
 
 
-@pytest.mark.parametrize("script", [steps.stop(SERVICE, disable=True), steps.start(SERVICE)])
-def test_neither_begins_in_the_middle_of_somebodys_switch(host: SimulatedHost, script: HostStep) -> None:
+@pytest.mark.parametrize("step", [steps.stop(SERVICE, disable=True), steps.start(SERVICE)])
+def test_neither_begins_in_the_middle_of_somebodys_switch(host: SimulatedHost, step: HostStep) -> None:
     """Once: stop began in the middle of another run's switch."""
     holder = {"action": "deploy", "release": NEW, "who": {"user": "you"}}
     with at_work(host, holder):
-        assert host.execute(script) == 75
+        assert host.execute(step) == 75
     assert json.loads(host.transcript.last("busy") or "") == holder
     assert (host.calls, host.history()) == ([], [])
 
@@ -57,45 +57,45 @@ def without_rule(host: SimulatedHost, words: str) -> None:
     (host.folder / "rules").write_text("".join(f"{rule}\n" for rule in left))
 
 
-@pytest.mark.parametrize(("script", "told"), [(STOP, "there is nothing to stop"), (START, "deploy one")])
+@pytest.mark.parametrize(("step", "told"), [(STOP, "there is nothing to stop"), (START, "deploy one")])
 @pytest.mark.parametrize("there", [True, False])
 def test_without_a_committed_release_both_are_refused(
-    simulated_host: SimulatedHost, script: HostStep, told: str, there: bool
+    simulated_host: SimulatedHost, step: HostStep, told: str, there: bool
 ) -> None:
     simulated_host.release(NEW)
     if not there:
         # Like a host that was never set up.
         simulated_host.root.rename(simulated_host.folder / "elsewhere")
-    assert simulated_host.execute(script) == 1
+    assert simulated_host.execute(step) == 1
     assert simulated_host.transcript.last("refused") == f"no release is committed on this host: {told}"
     assert simulated_host.calls == []
 
 
 @pytest.mark.parametrize(
-    ("script", "steps"),
+    ("step", "steps"),
     [(STOP, ("stop.live", "stop.stop", "stop.stopped")), (START, ("start.enable", "start.start", "start.started"))],
 )
-def test_broken_at_a_step_the_same_again_does_it(host: SimulatedHost, script: HostStep, steps: tuple[str, ...]) -> None:
-    for step in steps:
+def test_broken_at_a_step_the_same_again_does_it(host: SimulatedHost, step: HostStep, steps: tuple[str, ...]) -> None:
+    for point in steps:
         for action, status in (("fail", 1), ("die", -9)):
-            host.failpoint = f"{step}={action}"
-            assert host.execute(script) == status
+            host.failpoint = f"{point}={action}"
+            assert host.execute(step) == status
             if status == 1:
-                assert host.transcript.last("refused") == f"failpoint {step}"
+                assert host.transcript.last("refused") == f"failpoint {point}"
         host.failpoint = ""
-        assert host.execute(script) == 0
-        assert host.running() == (set() if script is STOP else {"blue"})
+        assert host.execute(step) == 0
+        assert host.running() == (set() if step is STOP else {"blue"})
         assert host.execute(START) == 0
 
 
-@pytest.mark.parametrize("script", [STOP, START])
-def test_either_waits_for_the_last_requests_to_the_former_release(host: SimulatedHost, script: HostStep) -> None:
+@pytest.mark.parametrize("step", [STOP, START])
+def test_either_waits_for_the_last_requests_to_the_former_release(host: SimulatedHost, step: HostStep) -> None:
     (host.run_folder / "ctl/probation").mkdir()
     (host.run_folder / "ctl/probation/until").write_text("drain 100000\n")
     with (host.run_folder / "lock/guard").open("w") as guard, (host.run_folder / "lock/activate").open("w") as activate:
         fcntl.flock(guard, fcntl.LOCK_EX)
         fcntl.flock(activate, fcntl.LOCK_EX)
-        waiting = threading.Thread(target=host.execute, args=(script,))
+        waiting = threading.Thread(target=host.execute, args=(step,))
         waiting.start()
         time.sleep(1)
         assert host.history() == []
@@ -122,7 +122,7 @@ def test_stop_gives_up_what_is_on_probation(host: SimulatedHost) -> None:
 @pytest.mark.parametrize(
     ("rule", "told", "ended"),
     [
-        ("stop myapp-probation@blue", "the watch of the release on probation cannot be stopped", {"blue"}),
+        ("stop myapp-probation@blue", "the guard of the release on probation cannot be stopped", {"blue"}),
         ("stop myapp.service", "the service cannot be stopped", {"blue"}),
         ("disable", "the service is stopped, and a boot would start it: it cannot be disabled", set()),
     ],
@@ -198,18 +198,18 @@ def test_a_release_that_does_not_answer_after_start_is_told_with_its_journal(hos
 
 
 @pytest.mark.parametrize("sent", ["TERM", "KILL"])
-@pytest.mark.parametrize("script", [STOP, START])
-def test_cut_by_a_signal_anywhere_the_same_again_does_it(host: SimulatedHost, script: HostStep, sent: str) -> None:
-    assert host.execute(script) == 0
+@pytest.mark.parametrize("step", [STOP, START])
+def test_cut_by_a_signal_anywhere_the_same_again_does_it(host: SimulatedHost, step: HostStep, sent: str) -> None:
+    assert host.execute(step) == 0
     calls = len(host.calls)
     for call in range(1, calls + 1):
-        assert host.execute(STOP if script is START else START) == 0
+        assert host.execute(STOP if step is START else START) == 0
         host.forget()
         host.cut(call, sent)
         # A stop that has ended by then cannot be cut.
-        assert host.execute(script) in {-9 if sent == "KILL" else 129, 0}
+        assert host.execute(step) in {-9 if sent == "KILL" else 129, 0}
         host.mend()
         host.forget()
-        assert host.execute(script) == 0
-        assert host.running() == (set() if script is STOP else {"blue"})
-        assert host.history()[-1] == (script.name, OLD, "done")
+        assert host.execute(step) == 0
+        assert host.running() == (set() if step is STOP else {"blue"})
+        assert host.history()[-1] == (step.name, OLD, "done")

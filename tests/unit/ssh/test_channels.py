@@ -1,4 +1,4 @@
-"""The channels of a connection: the shell of the next script waits while the last one still runs."""
+"""The channels of a connection: the shell of the next step waits while the last one still runs."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     line = command(("sudo", "-n"))
     assert re.match(r"exec /usr/bin/env LC_ALL=C PATH=[a-z:/]+ sudo -n /bin/sh -c '", line)
     assert line.isascii()
-    script = HostStep("try", '{"text": "ü"}', 60)
+    host_step = HostStep("try", '{"text": "ü"}', 60)
     run, step = f"nonce\n{RUN.id}\n{RUN.who}\n\n".encode(), '14\n{"text": "ü"}'.encode()
-    sent = b"".join(stream(script, RUN, "nonce", [b"payload"], "print(1)"))
+    sent = b"".join(stream(host_step, RUN, "nonce", [b"payload"], "print(1)"))
     assert sent == b"8\nprint(1)" + run + step + b"payload"
     # To a copy on the host, the program itself is not sent.
-    sent = b"".join(stream(script._replace(place="/there"), RUN, "nonce", [b"payload"], "print(1)"))
+    sent = b"".join(stream(host_step._replace(place="/there"), RUN, "nonce", [b"payload"], "print(1)"))
     assert sent == run + step + b"payload"
 
 
@@ -63,7 +63,7 @@ def test_an_account_that_would_be_syntax_is_no_part_of_it(account: str) -> None:
 
 
 def test_what_a_login_sets_changes_neither_our_tools_nor_the_language_of_sudo(tmp_path: Path) -> None:
-    """Without `head` on its PATH, and with a stand-in for a German sudo, which prints its environment.
+    """The login has no `head` on its PATH, and a stand-in for a German sudo, which prints its environment.
 
     Once: fab did not understand a sudo in another language, and a login without `head` on its PATH ran nothing.
     """
@@ -134,7 +134,7 @@ def test_the_environment_is_the_given_one() -> None:
     assert told.last("is") == "1"
 
 
-def test_a_payload_that_fails_while_it_is_read_ends_the_script_too() -> None:
+def test_a_payload_that_fails_while_it_is_read_ends_the_step_too() -> None:
     def broken() -> Iterator[bytes]:
         yield b"1" * BLOCK
         raise BrokenPipeError

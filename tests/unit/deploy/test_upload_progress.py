@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.engine.deploy.progress import counted
+from tasks.engine.deploy.upload_progress import counted
 from tasks.engine.events import Sent, Step
 from tasks.engine.report.lines import Pace, as_dict, lines
 
