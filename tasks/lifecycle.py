@@ -60,7 +60,7 @@ def start(c: Any, json: bool = False) -> None:
 
 @verb(
     as_="account to log in as: root, where the deploy account has only the exact sudo rules",
-    data="remove its data in /var/lib and its account, too",
+    data="remove its data in /var/lib and /var/log, and its account, too",
     yes="remove without asking",
 )
 def remove(c: Any, as_: str = "", data: bool = False, yes: bool = False, json: bool = False) -> None:

@@ -23,6 +23,11 @@ def directories(name: str, root: str) -> tuple[str, ...]:
     return (f"/etc/{name}", root, f"/run/{name}", f"/var/lib/{name}", f"/var/cache/{name}")
 
 
+def logs(name: str) -> tuple[str, str]:
+    """Return the directory of a service that has one for log files, in the terms of the record."""
+    return "directory", f"/var/log/{name}"
+
+
 def everything(name: str, root: str) -> set[tuple[str, str]]:
     """Return all that setup makes for a service, in the terms of the record."""
     return {("user", name), *(("directory", path) for path in directories(name, root))}
@@ -52,8 +57,10 @@ def begin(run: Run, record: Record, step: Mapping[str, Any]) -> None:
     if not record.there:
         os.mkdir(f"/etc/{name}", 0o755)
     if record.account is None:
-        record.made = everything(name, step["root"])
+        record.made |= everything(name, step["root"])
     complete(record, step["root"])
+    if step["logs"]:
+        record.made.add(logs(name))
     origin = step["origin"]
     if "by" not in record.values or origin != record.values.get("origin", ""):
         record.values.update({"by": run.who, "since": utc_now()})
@@ -80,6 +87,11 @@ def _require_free(record: Record, step: Mapping[str, Any]) -> None:
         raise Refused(
             f"this host has something of the name {name} already, and setup did not make it: {', '.join(taken[:5])}. "
             "Give the service, or the process, another name in service.yaml"
+        )
+    if step["logs"] and logs(name) not in record.made and os.path.lexists(logs(name)[1]):
+        raise Refused(
+            f"{logs(name)[1]} is there, and setup did not make it: move it away, or remove logs from needs in "
+            "service.yaml"
         )
 
 

@@ -23,13 +23,14 @@ def perform(run: Run) -> None:
     name = run.step["name"]
     if os.geteuid() != 0:
         raise Refused("remove needs root")
-    trust.require_roots_own("/opt/apps", f"/etc/{name}", "/var/lib")
+    trust.require_roots_own("/opt/apps", f"/etc/{name}", "/var/lib", "/var/cache")
     known = record.read(name)
     if not known.there:
         raise Refused(f"{name} was not set up on this host by this tool: there is no {known.path}")
     if known.account is None and not known.files and not run.step["data"]:
+        left = [path for path in (f"/var/lib/{name}", claims.logs(name)[1]) if ("directory", path) in known.made]
         raise Refused(
-            f"{name} is not set up on this host any more; --data removes the data that is left: /var/lib/{name}"
+            f"{name} is not set up on this host any more; --data removes the data that is left: {', '.join(left)}"
         )
     claims.complete(known, run.step["root"])
     run.say("stop", name)
@@ -41,10 +42,8 @@ def perform(run: Run) -> None:
         _remove_tree(run, path)
     if run.step["data"]:
         _remove_data(run, known)
-    elif os.path.lexists(f"/var/lib/{name}") or accounts.find(name):
-        _keep_record(run, known)
     else:
-        _remove_etc(run, known)
+        _remove_all_but_data(run, known)
     run.say("removed", name)
 
 
@@ -76,6 +75,14 @@ def _remove_files(run: Run, known: Record) -> None:
         run.report("warning", f"{problem} of {known.name} until you mend that: nginx -t && systemctl reload nginx")
 
 
+def _remove_all_but_data(run: Run, known: Record) -> None:
+    _remove_made(run, known, f"/var/cache/{known.name}")
+    if os.path.lexists(f"/var/lib/{known.name}") or accounts.find(known.name):
+        _keep_record(run, known)
+    else:
+        _remove_etc(run, known)
+
+
 def _remove_data(run: Run, known: Record) -> None:
     account = accounts.find(known.name) if ("user", known.name) in known.made else None
     if account:
@@ -85,13 +92,7 @@ def _remove_data(run: Run, known: Record) -> None:
             os.unlink(linger)
         programs.ask("systemctl", "stop", f"user@{account.uid}.service")
         processes.end(run, account.uid)
-    for path in (f"/var/lib/{known.name}", f"/var/cache/{known.name}"):
-        if os.path.lexists(path):
-            if ("directory", path) not in known.made:
-                run.report("warning", f"{path} was there before setup, and stays")
-                continue
-            run.say("remove", path)
-            _remove_tree(run, path)
+    _remove_made(run, known, f"/var/lib/{known.name}", f"/var/cache/{known.name}", claims.logs(known.name)[1])
     if account:
         run.say("remove", f"account {known.name}")
         if not programs.run("userdel", known.name):
@@ -100,6 +101,16 @@ def _remove_data(run: Run, known: Record) -> None:
             _keep_record(run, known)
             return
     _remove_etc(run, known)
+
+
+def _remove_made(run: Run, known: Record, *paths: str) -> None:
+    """Remove directories that systemd has made for the service."""
+    for path in filter(os.path.lexists, paths):
+        if ("directory", path) in known.made:
+            run.say("remove", path)
+            _remove_tree(run, path)
+        elif ("directory", path) != claims.logs(known.name):
+            run.report("warning", f"{path} was there before setup, and stays")
 
 
 def _remove_etc(run: Run, known: Record) -> None:
@@ -127,7 +138,8 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
 
 def _keep_record(run: Run, known: Record) -> None:
     """Keep the record of the account and the data, which stay: the next setup takes them over."""
-    known.made -= {("directory", run.step["root"]), ("directory", f"/run/{known.name}")}
+    gone = (run.step["root"], f"/run/{known.name}", f"/var/cache/{known.name}")
+    known.made -= {("directory", path) for path in gone}
     folder = f"/etc/{known.name}"
     for name in os.listdir(folder) if ("directory", folder) in known.made else ():
         if os.path.isdir(f"{folder}/{name}") and not os.path.islink(f"{folder}/{name}"):

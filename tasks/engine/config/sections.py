@@ -8,7 +8,7 @@ from tasks.engine.config import formats, keys, schema
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
 from tasks.engine.config.nodes import Mapping, Node
 
-NEEDS = ("host", "network", "jit", "proc", "gpu", "home")
+NEEDS = ("host", "network", "jit", "proc", "gpu", "home", "logs")
 
 # Setup installs units with the names NAME-probation@, NAME-live@, NAME-boot@, NAME-listen, NAME-hook@ and NAME-run@.
 _RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook", "run"})

@@ -51,5 +51,6 @@ def start(member: Member, emit: Emit) -> None:
 def remove(member: Member, emit: Emit, *, data: bool) -> None:
     """Remove the service from the host."""
     member.perform(steps.remove(member.service, data=data), emit)
-    text = "its data too" if data else f"its data stays in /var/lib/{member.service.name}"
+    name, logs = member.service.name, "logs" in member.service.needs
+    text = "its data too" if data else f"its data stays in /var/lib/{name}{f' and /var/log/{name}' if logs else ''}"
     member.finish(emit, "removed", text)

@@ -64,8 +64,9 @@ def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> st
     """Return a launcher. announced: whether its first line in the journal names the release."""
     service, release, host, own, site = where
     home = f"{layout.root(service)}/releases/{release}"
+    variables = _places(service)
     # Trust proxy headers only from nginx: the proxy of `listen:` passes on whatever its clients send.
-    variables = [] if service.nginx else [("TRUSTED_PROXIES", "0")]
+    variables += [] if service.nginx else [("TRUSTED_PROXIES", "0")]
     variables += [*service.env, *own, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
     scripts = [f"{home}/site/bin"] if site else []
     path = ":".join([*scripts, f"{home}/venv/bin", "/usr/local/bin", "/usr/bin", "/bin"])
@@ -84,10 +85,23 @@ def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> st
         "# What this starts inherits the lock, which keeps the release from being pruned; flock -n does not wait.",
         f"exec 7<{quote.shell(home)}",
         "flock -n -s 7",
+        f"[ -d {quote.shell(layout.home(service))} ] || mkdir -m 0700 {quote.shell(layout.home(service))}",
         *(f"export {key}={quote.shell(value)}" for key, value in variables),
         f"exec {line}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _places(service: Service) -> list[tuple[str, str]]:
+    """Return the variables by which libraries find a home and a place for caches, and read text as UTF-8."""
+    cache = layout.cache(service)
+    return [
+        ("HOME", layout.home(service)),
+        ("LANG", "C.UTF-8"),
+        ("XDG_CACHE_HOME", cache),
+        ("MPLCONFIGDIR", f"{cache}/matplotlib"),
+        ("NUMBA_CACHE_DIR", f"{cache}/numba"),
+    ]
 
 
 def _web(process: Process, home: str, app: str, quiet: bool) -> list[str]:

@@ -23,6 +23,16 @@ def root(service: Service) -> str:
     return f"/opt/apps/{service.name}"
 
 
+def home(service: Service) -> str:
+    """Return the directory that HOME names: a part of the service's data."""
+    return f"/var/lib/{service.name}/home"
+
+
+def cache(service: Service) -> str:
+    """Return the directory of the service's caches, which it can make again."""
+    return f"/var/cache/{service.name}"
+
+
 def parts(service: Service) -> tuple[str, ...]:
     """Return the units started with the service beside its slots: processes, timers, and the socket of `listen:`."""
     listen = (f"{service.name}-listen.socket",) if service.listen else ()

@@ -96,6 +96,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),
         "run_socket": layout.run_socket(service),
+        "logs": "logs" in service.needs,
         "drain": service.drain,
         "grace": layout.GRACE,
         "layout": layout.VERSION,

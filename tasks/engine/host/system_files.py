@@ -65,6 +65,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         "stop_timeout": str(layout.stop_timeout(service)),
         "parts": "".join(f" {unit}" for unit in layout.parts(service)),
         "processes": "".join(f" {unit}" for unit in layout.processes(service, "%i")),
+        "directories": _directories(service),
         "hardening": _hardening(set(service.needs)),
     }
     name = service.name
@@ -119,6 +120,12 @@ def listen_address(service: Service) -> str:
 def _socket_group(service: Service, traits: HostTraits) -> str:
     """Return the group that may connect to a slot's socket: nginx's, or that of the proxy of `listen:`."""
     return traits.web_account or "www-data" if service.nginx else service.name
+
+
+def _directories(service: Service) -> str:
+    """Return the directives of the service's own directories, which its variables name (STATE_DIRECTORY, ...)."""
+    logs = f"LogsDirectory={service.name}\nLogsDirectoryMode=0700\n" if "logs" in service.needs else ""
+    return templates.fill("systemd/directories.conf", name=service.name, logs=logs).rstrip("\n")
 
 
 def _hardening(needs: set[str]) -> str:

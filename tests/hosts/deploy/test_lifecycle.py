@@ -135,6 +135,7 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
     before = paths_of_service(machine)
     deployed(clone, one_host, processes=WORKER)
     machine.sh("echo precious >/var/lib/myapp/file")
+    assert machine.sh("ls -d /var/cache/myapp").returncode == 0
     # A process no longer in service.yaml that no setup has removed yet.
     put(clone).done("remove", "-H", "shire01", "--yes")
     left = paths_of_service(machine) - before
@@ -160,8 +161,16 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
 
 def paths_of_service(machine: Machine) -> set[bytes]:
     """Return every path where the service has put a file, or could have."""
-    found = machine.sh("find /etc /opt /run/myapp /var/lib -xdev -not -path '/etc/.pwd.lock' -not -name '*-' | sort")
-    ignored = (b"/var/lib/nginx", b"/var/lib/systemd", b"/etc/systemd/system/multi-user.target.wants/nginx", b"/etc/rc")
+    found = machine.sh(
+        "find /etc /opt /run/myapp /var/lib /var/cache -xdev -not -path '/etc/.pwd.lock' -not -name '*-' | sort"
+    )
+    ignored = (
+        b"/var/lib/nginx",
+        b"/var/lib/systemd",
+        b"/var/cache/ldconfig",
+        b"/etc/systemd/system/multi-user.target.wants/nginx",
+        b"/etc/rc",
+    )
     return {path for path in found.stdout.splitlines() if not path.startswith(ignored)}
 
 

@@ -81,6 +81,7 @@ until [ -S /run/user/$id/systemd/private ]; do sleep 0.05; done
 NEEDED = ("/run/systemd/notify", "/run/systemd/journal/", "/run/systemd/userdb/", "/run/systemd/resolve/")
 TOLD = ("/run/systemd/io.system.ManagedOOM", "/run/systemd/io.systemd.ManagedOOM", "/run/systemd/netif/")
 """These start no program: they take a manager's report, or report the state of networks."""
+OWN = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")  # noqa: S108
 
 
 @pytest.fixture(scope="module", params=list(dict.fromkeys([None, *suites()])), ids=str)
@@ -105,7 +106,7 @@ def test_it_writes_only_its_data_and_what_is_its_own(shire: Hosts, tmp_path: Pat
     machine.sh("touch /dev/shm/of-another")
     deploy(shire, tmp_path, [])
     found = ask(machine.address, "/writable").json()
-    assert set(found["are"]) <= {"/var/lib/myapp", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"}  # noqa: S108
+    assert set(found["are"]) <= {"/var/lib/myapp", "/var/lib/myapp/home", "/var/cache/myapp", *OWN}
     assert found["shared"] == []
     verify = "systemd-analyze verify --man=no /etc/systemd/system/myapp*.service 2>&1"
     # Older ones do not know StopPropagatedFrom=, and work without it.

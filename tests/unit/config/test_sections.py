@@ -93,7 +93,7 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (sections.nginx, "{server_name: a, max_body: 20 MB}", "max_body", "a number of bytes, with k, m or g"),
         (sections.nginx, "{server_name: a, max_body: '1m;'}", "max_body", "a number of bytes, with k, m or g"),
         (sections.needs, "network", "", "expected a list"),
-        (sections.needs, "[network, gpus]", "[1]", "one of host, network, jit, proc, gpu, home"),
+        (sections.needs, "[network, gpus]", "[1]", "one of host, network, jit, proc, gpu, home, logs"),
         (sections.env, "{a: x}", "a", "expected a variable name"),
         (sections.env, "{RELEASE: x}", "RELEASE", "RELEASE is set by the deploy or the system"),
         (sections.env, "{LD_PRELOAD: x}", "LD_PRELOAD", "LD_PRELOAD is set by"),

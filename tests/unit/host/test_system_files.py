@@ -92,9 +92,12 @@ def test_each_part_of_a_service_brings_its_own_files(service: Service, there: se
         ("gpu", "PrivateDevices", ["yes"], ["no"]),
         ("gpu", "DevicePolicy", ["closed"], None),
         ("home", "ProtectHome", ["yes"], ["read-only"]),
+        ("logs", "LogsDirectory", None, ["myapp"]),
     ],
 )
-def test_a_need_opens_one_part_of_the_sandbox(need: str, key: str, closed: list[str], opened: list[str] | None) -> None:
+def test_a_need_opens_one_part_of_the_sandbox(
+    need: str, key: str, closed: list[str] | None, opened: list[str] | None
+) -> None:
     for name in ("myapp@.service", "myapp-worker@.service", "myapp-nightly.service"):
         path = f"/etc/systemd/system/{name}"
         before, after = unit(texts()[path]), unit(texts(change(needs=(need,)))[path])
@@ -103,18 +106,20 @@ def test_a_need_opens_one_part_of_the_sandbox(need: str, key: str, closed: list[
             "host": {"PrivateNetwork", "IPAccounting"},
             "network": {"PrivateNetwork", "IPAddressDeny", "IPAddressAllow"},
             "gpu": {"PrivateDevices", "DevicePolicy"},
+            "logs": {"LogsDirectory", "LogsDirectoryMode"},
         }
         assert {one for one in {*before, *after} if before.get(one) != after.get(one)} <= keys.get(need, {key})
 
 
 def test_every_unit_of_the_service_is_bounded_and_keeps_its_data_to_itself() -> None:
-    for path, text in texts().items():
+    for path, text in texts(change(needs=("logs",))).items():
         keys = unit(text) if path.endswith(".service") else {}
         if keys.get("User") == ["myapp"] or "DynamicUser" in keys:
             assert (keys["TasksMax"], keys["LimitCORE"]) == (["4096"], ["0"]), path
             assert any("io_uring_setup" in value for value in keys["SystemCallFilter"]), path
-        if "StateDirectory" in keys:
-            assert keys["StateDirectoryMode"] == ["0700"], path
+        for kind in ("State", "Cache", "Logs"):
+            ours = (["myapp"], ["0700"]) if keys.get("User") == ["myapp"] else (None, None)
+            assert (keys.get(f"{kind}Directory"), keys.get(f"{kind}DirectoryMode")) == ours, path
 
 
 def test_only_the_slots_may_put_off_their_end_which_every_wait_has_a_bound_for() -> None:
