@@ -193,4 +193,4 @@ FOLDER = Shape("a folder below service/, or . for that itself, without ..", "src
 EXTRA = Shape("the name of an extra or a group", "postgres", _matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"))
 COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)
 SCHEDULE = Shape("a systemd calendar expression", "*-*-* 03:00:00", _is_schedule)
-VARIABLE = Shape("a variable name of A-Z, 0-9 and _", "GREETING", _matches(r"[A-Z_][A-Z0-9_]{0,99}"))
+VARIABLE = Shape("a variable name of letters, 0-9 and _", "GREETING", _matches(r"[A-Za-z_][A-Za-z0-9_]{0,99}"))

@@ -110,15 +110,16 @@ def items(node: Node) -> tuple[Node, ...]:
     return node.items
 
 
-def text(node: Node, shape: Shape | None = None, *, empty: bool = False) -> str:
-    """Return a text of one line without control characters, of the given shape."""
+def text(node: Node, shape: Shape | None = None, *, empty: bool = False, lines: bool = False) -> str:
+    """Return a text without control characters, of the given shape. lines: it may have several, and tabs."""
     expected = shape.expected if shape else "a text"
     if not isinstance(node, Scalar):
         raise refuse(node, f"expected {expected}, found {describe(node)}", _like(node, shape))
     if node.kind != "str":
         raise refuse(node, f"expected {expected}, but {_reading(node)}", _mend(node, shape))
-    if bad := HIDDEN.search(node.text) or re.search("[\t\n]", node.text):
-        raise refuse(node, f"a control character is in the text: U+{ord(bad[0]):04X}", "write one line of text")
+    if bad := HIDDEN.search(node.text) or (not lines and re.search("[\t\n]", node.text)):
+        fix = "remove it" if lines else "write one line of text"
+        raise refuse(node, f"a control character is in the text: U+{ord(bad[0]):04X}", fix)
     if len(node.text) > TEXT_LIMIT or not (node.text or empty):
         raise refuse(node, f"expected {expected}, found {len(node.text)} characters", _like(node, shape))
     if shape and not shape.fits(node.text):

@@ -156,7 +156,8 @@ def env(node: Node) -> tuple[tuple[str, str], ...]:
             raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
         if name in _SHELL_VARIABLES or name.startswith("BASH"):
             raise schema.refuse(place, f"{name} is a variable of the shell's own", "choose another name")
-    return tuple((name, schema.text(value, empty=True)) for name, value in sorted(schema.entries(node).items()))
+    given = sorted(schema.entries(node).items())
+    return tuple((name, schema.text(value, empty=True, lines=True)) for name, value in given)
 
 
 ENV = Reader(env, "a mapping of variables to texts", "{GREETING: hello}")

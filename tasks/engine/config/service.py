@@ -97,7 +97,8 @@ KEYS = (
     Key("needs", Reader(sections.needs, f"a list of {', '.join(sections.NEEDS)}", "[network]"), (), SETUP,
         "What the sandbox opens ([HOST.md](HOST.md#what-needs-opens))"),
     Key("env", sections.ENV, (), DEPLOY,
-        "The environment of the service, its processes and `before_activate`. No secrets: this file is in git"),
+        "The environment of the service, its processes and `before_activate`. Values arrive as they are, `$` and "
+        "several lines too. No secrets: this file is in git"),
     Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "", "Commands around an activation"),
     Key("pythonpath", Reader(sections.pythonpath, f"a list, each {formats.FOLDER.expected}", "[src]"), (), DEPLOY,
         "Folders in which Python looks for modules, for `web`, processes, hooks and `fab run` alike"),

@@ -32,6 +32,8 @@ VALUES = {
     "UNICODE": "żółw 🐢",
     "EMPTY": "",
     "OPTION": "-e --flag=a;b|c&d>e",
+    "SEVERAL": "first\n\tsecond $HOME\n\n  last\n",
+    "lower_case": "$lower_case",
 }
 PROCESSES = {
     "worker": {"command": "python worker.py worker 'two words' '$HOME'"},
@@ -44,7 +46,8 @@ def working(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that is deployed there, with a worker, a timer and a difficult environment."""
     clone = make(tmp_path_factory.mktemp("working"))
     clone.write("service/worker.py", WORKER)
-    return deployed(clone, shire, processes=PROCESSES, env=VALUES)
+    hooks = {"before_activate": "python worker.py hook"}
+    return deployed(clone, shire, processes=PROCESSES, env=VALUES, hooks=hooks)
 
 
 def report(machine: Machine, name: str) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def unit_of_worker(machine: Machine) -> str:
 
 
 def environment(found: dict[str, Any]) -> dict[str, str]:
-    given = {name: value for name, value in found.items() if name.isupper()}
+    given = {name: value for name, value in found.items() if name not in {"uid", "cwd", "pid"}}
     return {name: bytes.fromhex(value).decode() for name, value in given.items()}
 
 
@@ -80,7 +83,9 @@ def test_every_process_gets_the_environment_byte_for_byte(working: Clone, shire:
     machine = shire[0]
     assert machine.sh("systemctl start myapp-nightly.service").returncode == 0
     given = {**VALUES, "SERVICE": "myapp", "RELEASE": working.release(), "HOST": "shire01"}
-    for found in (ask(machine.address, "/environ").json(), report(machine, "worker"), report(machine, "nightly")):
+    working.done("run", "-H", "shire01", "--", "python", "worker.py", "run")
+    places = ("worker", "nightly", "hook", "run")
+    for found in (ask(machine.address, "/environ").json(), *(report(machine, place) for place in places)):
         seen = environment(found)
         assert {name: seen[name] for name in given} == given
 

@@ -180,7 +180,7 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ["daily", "*-*-* 03:00:00", "Mon..Fri *-*-* 12:00 Europe/Berlin", "*:0/15", "*-*~1"],
         ["0 3 * * *", "daily%i", "daily\nx", " ", "a;b", "$(x)", "é"],
     ),
-    (formats.VARIABLE, ["GREETING", "_A1"], ["greeting", "1A", "A-B", "A B", "A=B", ""]),
+    (formats.VARIABLE, ["GREETING", "_A1", "http_proxy"], ["1A", "Ä", "A-B", "A B", "A=B", ""]),
 ]
 
 

@@ -47,6 +47,7 @@ def node(written: str) -> Node:
         (sections.dependencies, "{groups: [deploy]}", Dependencies((), ("deploy",))),
         (sections.env, "{B: x, A: ''}", (("A", ""), ("B", "x"))),
         (sections.env, "{B: null}", ()),
+        (sections.env, '\nhttp_proxy: "$A"\nB: |\n  one\n  \ttwo\n', (("B", "one\n\ttwo\n"), ("http_proxy", "$A"))),
     ],
 )
 def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
@@ -94,7 +95,7 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (sections.nginx, "{server_name: a, max_body: '1m;'}", "max_body", "a number of bytes, with k, m or g"),
         (sections.needs, "network", "", "expected a list"),
         (sections.needs, "[network, gpus]", "[1]", "one of host, network, jit, proc, gpu, home, logs"),
-        (sections.env, "{a: x}", "a", "expected a variable name"),
+        (sections.env, "{a-b: x}", "a-b", "expected a variable name"),
         (sections.env, "{RELEASE: x}", "RELEASE", "RELEASE is set by the deploy or the system"),
         (sections.env, "{LD_PRELOAD: x}", "LD_PRELOAD", "LD_PRELOAD is set by"),
         (sections.env, "{PYTHONPATH: x}", "PYTHONPATH", "PYTHONPATH is made from the key `pythonpath`"),
