@@ -169,6 +169,7 @@ class Survey(NamedTuple):
     """Facts that operators ask for and no run needs. uptime: seconds; systemd: its version; selinux: it enforces.
 
     certificate_end: as openssl prints it; jobs, processes: by unit; used: by release; rules: sudo has those of setup.
+    said: the last lines of what runs, and of the last run of each job, cut.
     """
 
     uptime: int = 0
@@ -183,6 +184,7 @@ class Survey(NamedTuple):
     used: Mapping[str, Used] = _NONE
     rules: bool = False
     isolation: Isolation = Isolation()
+    said: tuple[str, ...] = ()
 
 
 class HostFacts(NamedTuple):

@@ -17,7 +17,7 @@ from .service import Service
 
 PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonotonic", "MemoryCurrent", "ControlGroup",
               "Result", "ExecMainStatus", "ExecMainExitTimestampMonotonic", "IPAccounting",
-              "IPIngressBytes")  # fmt: skip
+              "IPIngressBytes", "InvocationID")  # fmt: skip
 _OVERDUE = 60
 """Seconds beyond its drains after which a guard counts as hung."""
 _TRIES = 20

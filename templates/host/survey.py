@@ -15,12 +15,14 @@ from .locks import PROC
 from .run import now
 from .service import Service
 from .state import Links, Units, jobs, processes
-from .units import allowed
+from .units import allowed, last_lines
 from .used import by_age, in_use, named_by
 
 _SECONDS = 20
 _PIDS = 4096
 """Processes to look at in a slot."""
+_LINES, _LINE = 100, 300
+"""Lines of a journal to report, and characters of each."""
 _NEVER_COUNTED = str(2**64 - 1)
 """Older versions of systemd report this if they never counted bytes."""
 
@@ -53,6 +55,7 @@ class Questions:
             used=dict(_used(root, links, self._service.name)) if root else {},
             rules=self._rules.result(),
             isolation=_isolation(units.get(self._service.slot(serves), {})) if self._rights and serves else Isolation(),
+            said=_said(self._service, links, units) if self._rights else (),
         )
 
     def slots(self, known: Mapping[str, Slot], units: Units) -> dict[str, Slot]:
@@ -149,6 +152,14 @@ def _isolation(shown: Mapping[str, str]) -> Isolation:
     # systemd has counters only if the kernel let it install the filter.
     counted = shown.get("IPIngressBytes", "")
     return Isolation(outside, counted.isdigit() and counted != _NEVER_COUNTED)
+
+
+def _said(service: Service, links: Links, units: Units) -> tuple[str, ...]:
+    """Return the last lines of the live slot, its processes and the jobs."""
+    names = [service.slot(links.serves), *processes(service, links), *jobs(service)]
+    started = [units.get(name, {}).get("InvocationID", "") for name in names]
+    found = last_lines([one for one in started if re.fullmatch("[0-9a-f]{32}", one)], _LINES)
+    return tuple(line[:_LINE] for line in found)
 
 
 def _used(root: Folder, links: Links, service: str) -> list[tuple[str, Used]]:

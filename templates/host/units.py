@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from . import programs
 from .run import Run
@@ -97,6 +97,12 @@ def journal_lines(unit: str, *options: str) -> list[tuple[str, str]]:
     by_systemd = _lines(*options, "_PID=1", "_UID=0", f"UNIT={unit}")
     # systemd's lines about the end of a unit begin with the unit's name. Lines about jobs do not, and explain nothing.
     return [*by_unit, *(("systemd", line) for line in by_systemd if line.startswith(f"{unit}: "))]
+
+
+def last_lines(invocations: Iterable[str], most: int) -> list[str]:
+    """Return the last lines that units have logged since these starts of them, `most` at most."""
+    wanted = [f"_SYSTEMD_INVOCATION_ID={each}" for each in invocations]
+    return _lines("-n", str(most), *wanted) if wanted else []
 
 
 def _lines(*words: str) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.fleet.member import Member, describe
-from tasks.engine.host import layout, questions
+from tasks.engine.host import layout, questions, sandbox_hints
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.log_text import summarize
 from tasks.engine.parallel import Emit, Stop
@@ -57,11 +57,12 @@ def require_committed(member: Member, release: str) -> None:
     host = member.host.name
     if state in {"returned", "failed"}:
         text = f"release {release} did not hold its probation: {mine[-1].why}"
+        shown = summarize(facts.journal, facts.systemd)
         raise LoopError(
             f"{text}. The host went back by itself" if state == "returned" else text,
             where=host,
-            next=f"fab logs -H {host} -n 100",
-            detail=summarize(facts.journal, facts.systemd),
+            next=f"fab logs -H {host} -n 100{sandbox_hints.advice(shown, member.service.needs)}",
+            detail=shown,
             code=state,
         )
     raise LoopError(

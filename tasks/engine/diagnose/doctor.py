@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan, stage
 from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.host import facts as reports
-from tasks.engine.host import layout, questions
+from tasks.engine.host import layout, questions, sandbox_hints
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 
@@ -53,7 +54,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
             Finding(False, f"{unit} {why}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
             for unit, why in {**facts.down, **timers}.items()
         ]
-    return (*findings, *_jobs(member, facts), *_used(member, facts))
+    return (*findings, *_jobs(member, facts), *_forbidden(service, facts), *_used(member, facts))
 
 
 def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
@@ -63,6 +64,13 @@ def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
         process = unit.removeprefix(f"{service.name}-").removesuffix(".service")
         mend = f"fab logs -H {name} --process {process} -n 50"
         yield Finding(False, f"{unit} failed the last time it ran: {why}", mend)
+
+
+def _forbidden(service: Service, facts: Facts) -> Iterator[Finding]:
+    """Yield what the service has logged that looks like its sandbox."""
+    for line, way in sandbox_hints.hints(facts.survey.said, service.needs):
+        text = f"the service logs what its sandbox may cause: {line.strip()[:200]}"
+        yield Finding(False, text, f"in service.yaml: {way}")
 
 
 def _used(member: Member, facts: Facts) -> Iterator[Finding]:

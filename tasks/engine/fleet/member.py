@@ -86,7 +86,7 @@ class Member:
         if not transcript.reports:
             raise step_errors.unstarted(transcript, self.host.name, self.login)
         if not transcript.ended:
-            raise step_errors.explain(step, transcript, self.host.name, self.login)
+            raise step_errors.explain(step, transcript, self.host.name, self.login, self.service.needs)
         if more:
             for word, lines in self.perform(more, _nowhere).reports.items():
                 transcript.reports.setdefault(word, []).extend(lines)
@@ -134,7 +134,7 @@ class Member:
         transcript = self.connect().execute(step, self.run, self._sink(step, emit, heard), payload)
         if transcript.ended and transcript.exit == 0:
             return transcript
-        raise step_errors.explain(step, transcript, self.host.name, self.login)
+        raise step_errors.explain(step, transcript, self.host.name, self.login, self.service.needs)
 
     def _sink(self, step: HostStep, emit: Emit, heard: Callable[[str], None] | None) -> Sink:
         logged = Room(LOGGED, lambda rest: emit(Line(self.host.name, rest, "log")))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
-from tasks.engine.host import host_program, words
+from tasks.engine.host import host_program, sandbox_hints, words
 from tasks.engine.host.log_text import summarize
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import HostStep
@@ -24,8 +25,11 @@ class Edited(LoopError):
     lacks: frozenset[str] = frozenset()
 
 
-def explain(step: HostStep, transcript: Transcript, host: str, login: str) -> LoopError:
-    """Return the error for a step that failed on a host. login: the account of the connection."""
+def explain(step: HostStep, transcript: Transcript, host: str, login: str, needs: Collection[str] = ()) -> LoopError:
+    """Return the error for a step that failed on a host. login: the account of the connection.
+
+    needs: of the service; its log lines may show what else it needs.
+    """
     if (holder := transcript.last("busy")) is not None:
         return busy(host, holder)
     if (now := transcript.last("moved")) is not None:
@@ -50,12 +54,13 @@ def explain(step: HostStep, transcript: Transcript, host: str, login: str) -> Lo
     logs = f"fab logs -H {host} -n 100"
     if (killed := transcript.last("killed")) and words.is_release(killed.partition(" ")[2]):
         logs += f". The release that serves may have ended it (both run as one account): {_stop_first(killed, host)}"
+    shown = summarize(transcript.all("journal"), transcript.all("systemd"))
+    way = logs if step.name in {"activate", "hook"} else f"fab doctor -H {host}"
     return LoopError(
         why,
         where=host,
-        next=logs if step.name in {"activate", "hook"} else f"fab doctor -H {host}",
-        detail=summarize(transcript.all("journal"), transcript.all("systemd"))
-        or tuple(line[:_LONGEST] for line in transcript.all("fault")[-_FAULT:] or transcript.tail),
+        next=way + sandbox_hints.advice(shown, needs),
+        detail=shown or tuple(line[:_LONGEST] for line in transcript.all("fault")[-_FAULT:] or transcript.tail),
     )
 
 

@@ -126,3 +126,30 @@ def test_a_directory_of_logs_that_setup_did_not_make_is_refused_and_stays(clone_
     assert "/var/log/myapp is there, and setup did not make it: move it away" in ended.out
     clone_there.done("remove", "-H", "shire01", "--yes", "--data")
     assert shire[0].sh("cat /var/log/myapp/theirs; stat -c %U /var/log/myapp").stdout == b"theirs\nroot\n"
+
+
+REACHES = "import socket; socket.create_connection(('192.0.2.1', 9), 3)"
+NAMED = "`needs: [network]` opens networks and name resolution"
+
+
+def test_what_the_sandbox_forbids_is_told_with_the_key_that_opens_it(clone_there: Clone) -> None:
+    put(clone_there)
+    clone_there.write("service/echo.py", f"{REACHES}\n{APP}")
+    ended = clone_there.fab("deploy", "-H", "shire01")
+    assert ended.status == 1
+    assert "Network is unreachable" in ended.both
+    assert NAMED in ended.both
+    put(clone_there, hooks={"before_activate": f'python -c "{REACHES}"'})
+    ended = clone_there.fab("deploy", "-H", "shire01")
+    assert (ended.status, NAMED in ended.both) == (1, True)
+
+
+def test_doctor_names_the_key_that_a_services_log_asks_for(clone_there: Clone, shire: Hosts) -> None:
+    clone_there.write("service/reaches.py", REACHES)
+    worker = {"worker": {"command": "sh -c 'python reaches.py; exec sleep infinity'"}}
+    put(clone_there, processes=worker).done("deploy", "-H", "shire01")
+    wait = "until journalctl -q -o cat -u 'myapp-worker@*' | grep -q unreachable; do sleep 0.1; done"
+    assert shire[0].sh(wait).returncode == 0
+    told = clone_there.fab("doctor", "-H", "shire01").both
+    assert "the service logs what its sandbox may cause: OSError: [Errno 101] Network is unreachable" in told
+    assert NAMED in told

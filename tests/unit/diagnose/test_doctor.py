@@ -8,6 +8,7 @@ from tasks.engine.diagnose import doctor
 from tasks.engine.host.facts import Facts
 from templates.host.fact_schema import Machine, Survey
 from tests.support.host_facts import vary
+from tests.support.small_service import SERVICE
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,16 @@ def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object],
     found = list(doctor._machine(vary(here, changes), 1000.0))
     assert [finding.stops for finding in found] == ([] if stops is None else [stops])
     assert all(told in finding.text and finding.mend for finding in found)
+
+
+@pytest.mark.parametrize("needs", [(), ("network",)])
+def test_a_log_that_looks_like_the_sandbox_is_told_with_the_key_that_opens_it(needs: tuple[str, ...]) -> None:
+    said = ("fine", "OSError: [Errno 101] Network is unreachable" + "x" * 1000)
+    facts = Facts(survey=Survey(said=said))
+    found = list(doctor._forbidden(SERVICE._replace(needs=needs), facts))
+    assert len(found) == (0 if needs else 1)
+    for finding in found:
+        assert not finding.stops
+        assert "Network is unreachable" in finding.text
+        assert len(finding.text) < 300
+        assert "`needs: [network]`" in finding.mend

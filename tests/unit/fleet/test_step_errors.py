@@ -68,6 +68,17 @@ def test_the_journal_is_the_detail_and_without_one_what_was_printed() -> None:
     assert step_errors.explain(ACTIVATE, said(tail=("printed",)), "h", "root").detail == ("printed",)
 
 
+def test_the_next_step_names_the_key_that_opens_the_sandbox_and_is_not_set() -> None:
+    app = said(("failed", "it died"), ("journal", "OSError: [Errno 101] Network is unreachable"))
+    for step in (ACTIVATE, HostStep("hook", "", 1)):
+        way = step_errors.explain(step, app, "shire01", "deploy").next or ""
+        assert way.startswith("fab logs -H shire01 -n 100. The sandbox may forbid it")
+        assert "`needs: [network]`" in way
+        assert step_errors.explain(step, app, "shire01", "deploy", ("network",)).next == "fab logs -H shire01 -n 100"
+    systemd = said(("failed", "it died"), ("systemd", "myapp@blue.service: Network is unreachable"))
+    assert "needs" in (step_errors.explain(ACTIVATE, systemd, "shire01", "deploy").next or "")
+
+
 def test_who_is_at_work_is_named() -> None:
     found = step_errors.busy("shire01", json.dumps(HOLDER))
     assert found.message == "me@x (on pc) is at work here since 2026-01-01T00:00:00Z: deploy of abc"

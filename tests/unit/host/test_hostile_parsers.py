@@ -35,6 +35,7 @@ from tasks.engine.host import (
     plain_lines,
     protocol,
     questions,
+    sandbox_hints,
     system_files,
     typed,
     words,
@@ -242,6 +243,8 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.log_text.level": each(log_text.level),
     "host.log_text.summarize": lambda said: log_text.summarize(text_of(said).split("\n"), text_of(said).split("\n")),
     "host.log_text.format_line": each(log_text.format_line),
+    "host.sandbox_hints.advice": lambda said: sandbox_hints.advice(text_of(said).split("\n"), ()),
+    "host.sandbox_hints.hints": lambda said: sandbox_hints.hints(text_of(said).split("\n"), ()),
     "diagnose.status.describe": stood,
     "diagnose.status.failed_jobs": stood,
     "diagnose.status.job_result": stood,
@@ -267,12 +270,12 @@ NO_PARSERS = {
     "host.maintenance_page.bypass", "host.maintenance_page.stays_open",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
     "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",
-    "deploy.rollback.Switch",
+    "deploy.rollback.Switch", "host.sandbox_hints.Hint",
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",
-    "host.history", "host.log_text", "host.maintenance_page", "host.plain_lines", "host.protocol", "host.typed",
-    "host.words", "logs.lines", "logs.merge", "logs.tracebacks", "untrusted_json",
+    "host.history", "host.log_text", "host.maintenance_page", "host.plain_lines", "host.protocol",
+    "host.sandbox_hints", "host.typed", "host.words", "logs.lines", "logs.merge", "logs.tracebacks", "untrusted_json",
 )  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
 

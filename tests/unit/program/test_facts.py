@@ -30,7 +30,7 @@ from templates.host import (
 from templates.host.fact_schema import HostFacts, Python, Slot, plain
 from templates.host.folders import Folder
 from templates.host.run import Run
-from templates.host.service import Front, Health, Service
+from templates.host.service import Front, Health, Process, Service
 from templates.host.state import Links, Look, ask_units
 
 OLD, NEW = "a" * 12, "b" * 12
@@ -264,6 +264,29 @@ def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, mon
         assert (found.state("myapp@blue.service"), found.facts().main_unit) == ("active", "active")
     assert units.states("myapp@blue.service") == ["active"]
     assert units.show("myapp@blue.service", "ActiveState") == {"ActiveState": "active"}
+
+
+def test_the_last_lines_are_those_of_the_units_last_starts(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str, **_: object) -> programs.Ended:
+        asked.append(words)
+        return programs.Ended(0, "one\n" + "x" * 5000 + "\n")
+
+    monkeypatch.setattr(programs, "ask", ask)
+    (here / "apps/slots/blue/release/run").mkdir(parents=True)
+    (here / "apps/slots/blue/release/run/worker").touch()
+    (here / "myapp/live").symlink_to("blue")
+    worker = Process("myapp-worker", "worker", False, 9, ())
+    about = service(here, "myapp-nightly.timer")._replace(processes=(worker,))
+    started = {"myapp@blue.service": "a" * 32, "myapp-nightly.service": "b" * 32, "myapp-nightly.timer": "--help"}
+    started["myapp-worker@blue.service"] = "c" * 32
+    shown = {unit: {"InvocationID": start} for unit, start in started.items()}
+    assert survey._said(about, Links(about), shown) == ("one", "x" * 300)
+    (words,) = asked
+    assert words[-3:] == tuple(f"_SYSTEMD_INVOCATION_ID={letter * 32}" for letter in "acb")
+    assert "--help" not in words
+    assert survey._said(about, Links(about), {}) == ()
 
 
 @pytest.mark.parametrize("word", ["[not set]", "", "-1", "infinity", "9" * 30, "٣"])
