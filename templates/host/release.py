@@ -20,6 +20,9 @@ SHOWN = 1 << 16
 _LIST_BYTES = 64 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _BYTECODE = re.compile(r"\.pyc$|(^|/)__pycache__/[^/]*\.pyc\.[0-9][^/]*$")
+SHARED = "run/shared.list"
+"""The list of the directories in `code` that are links to the service's data; LAUNCHERS has its digest."""
+_PLACE = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*(/[A-Za-z0-9._][A-Za-z0-9._-]*)*")
 _RELEASE = re.compile(r"\.\./\.\./releases/[0-9a-z]{1,40}")
 LINKS = {
     "current": re.compile("slots/(blue|green)"),
@@ -142,12 +145,32 @@ def _release(release: Folder, tell: Tell, lists: Mapping[str, str]) -> None:
             tell("drift", f"{kind} {release.path}/{path}")
             _show(release, path, tell)
     _venv(release, tell)
+    links = {f"code/{path}": target for path, target in shared(release).items()}
+    for path, target in links.items():
+        _shared_link(release, path, target, tell)
     present = [*_files(release, "code", tell), *_files(release, "site", tell)]
     present += _files(release, "run", tell) if launchers is not None else []
     for path in present:
-        if path not in known:
+        if path not in known and path not in links:
             tell("drift", f"extra {release.path}/{path}")
             _show(release, path, tell)
+
+
+def shared(release: Folder) -> dict[str, str]:
+    """Return the path in `code` and the target of each link to the service's data that a release must have.
+
+    Only a list that LAUNCHERS names counts, and a link leads to the same path in /var/lib/NAME and nowhere else.
+    """
+    if SHARED not in (listed(release, "LAUNCHERS") or {}):
+        return {}
+    try:
+        with _opened(release, SHARED) as (place, name):
+            lines = place.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
+        return {}
+    data = f"/var/lib/{os.path.basename(release.path.rpartition('/releases/')[0])}"
+    places = [line for line in lines if _PLACE.fullmatch(line) and not {".", ".."}.intersection(line.split("/"))]
+    return {place: f"{data}/{place}" for place in places}
 
 
 def digest_of(folder: Folder, name: str) -> str:
@@ -198,7 +221,7 @@ def lists(release: Folder) -> dict[str, str]:
     """Return the SHA-256 of MANIFEST, LAUNCHERS and SITE; the controller compares them: the account can edit them.
 
     Empty unless code, launchers and site match these lists. Other files in `code` and `site` may only be bytecode, also
-    one that Python is just writing.
+    one that Python is just writing, and in `code` the links to the service's data.
     """
     names = ("MANIFEST", "LAUNCHERS", "SITE") if release.status("SITE") else ("MANIFEST", "LAUNCHERS")
     try:
@@ -223,15 +246,19 @@ def has_site(release: Folder) -> bool:
 def _is_all(release: Folder, place: str, wanted: dict[str, str] | None) -> bool:
     if not wanted:
         return False
+    links = shared(release) if place == "code" else {}
     with release.below(place) as top:
         for folder, name, path in top.walk():
-            if _BYTECODE.search(path):
+            if path in links:
+                if folder.link(name) != links.pop(path):
+                    return False
+            elif _BYTECODE.search(path):
                 if not _is_regular(folder, name):
                     return False
             elif digest_of(folder, name) != wanted.pop(path, ""):
                 return False
     # A path that is left was listed, but is not there.
-    return not wanted
+    return not wanted and not links
 
 
 def _is_regular(folder: Folder, name: str) -> bool:
@@ -281,6 +308,14 @@ def _venv_of(path: str, tell: Tell) -> None:
     with suppress(FileNotFoundError):
         if any(word == "open" for word, _ in this_interpreter.flaws(python, 1)):
             tell("drift", f"points {path}/bin/python {python}")
+
+
+def _shared_link(release: Folder, path: str, wanted: str, tell: Tell) -> None:
+    found = ""
+    with suppress(OSError), _opened(release, path) as (place, name):
+        found = place.link(name)
+    if found != wanted:
+        tell("drift", f"points {release.path}/{path} {found}".rstrip())
 
 
 def _files(release: Folder, name: str, tell: Tell) -> Iterator[str]:

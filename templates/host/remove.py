@@ -28,9 +28,9 @@ def perform(run: Run) -> None:
     if not known.there:
         raise Refused(f"{name} was not set up on this host by this tool: there is no {known.path}")
     if known.account is None and not known.files and not run.step["data"]:
-        left = [path for path in (f"/var/lib/{name}", claims.logs(name)[1]) if ("directory", path) in known.made]
+        logs = f" and {claims.logs(name)[1]}" if claims.logs(name) in known.made else ""
         raise Refused(
-            f"{name} is not set up on this host any more; --data removes the data that is left: {', '.join(left)}"
+            f"{name} is not set up on this host any more; --data removes the data that is left: /var/lib/{name}{logs}"
         )
     claims.complete(known, run.step["root"])
     run.say("stop", name)

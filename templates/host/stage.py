@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from . import receive, release, unchanged, venv, venv_build
-from .descent import clear
+from .descent import Descent, clear
 from .exchange import exchange
 from .fact_schema import SLOTS
 from .folders import Folder
@@ -120,6 +120,7 @@ class Staging:
         if run.step["base"] or run.step["others"]:
             unchanged.link_from(run, self._releases, self._part)
         unchanged.link_site(self._part)
+        self._link_shared()
         # Compile while the code is verified: that looks at no bytecode.
         self._compiling = Compiling(run.step["python"], self._code.path, f"{self._part.path}/site")
         self._verify()
@@ -148,6 +149,13 @@ class Staging:
         receive.unpack(self._run, payload, self._part)
         self._run.point("stage.received")
         return arrived
+
+    def _link_shared(self) -> None:
+        """Link the directories of `shared` to the service's data, which only the service makes and opens."""
+        with Descent(self._code, make=True) as code:
+            for path, target in release.shared(self._part).items():
+                above, _, name = path.rpartition("/")
+                os.symlink(target, name, dir_fd=code.at(above).descriptor)
 
     def _verify(self) -> None:
         self._run.say("verify")

@@ -23,9 +23,10 @@ from importlib.machinery import SourceFileLoader
 for top in sys.argv[1:]:
     for folder, _, names in os.walk(top):
         for name in names:
-            if name.endswith(".py"):
+            path = os.path.join(folder, name)
+            if name.endswith(".py") and not os.path.islink(path):
                 try:
-                    SourceFileLoader("", os.path.join(folder, name)).get_code("")
+                    SourceFileLoader("", path).get_code("")
                 except Exception:
                     pass
 """

@@ -54,6 +54,7 @@ OTHERS = {
     "Dependencies.extras": Where(("dependencies", "extras"), lambda found: found.dependencies.extras[0], listed=True),
     "Dependencies.groups": Where(("dependencies", "groups"), lambda found: found.dependencies.groups[0], listed=True),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
+    "Service.shared": Where(("shared",), lambda found: found.shared[0], listed=True),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
     "Process.env": Where(
         ("processes", "worker", "env", "V"),

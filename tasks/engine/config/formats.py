@@ -138,6 +138,15 @@ def _is_folder(text: str) -> bool:
     return text == "." or (":" not in text and _is_inside(text))
 
 
+def _is_place(text: str) -> bool:
+    parts = text.split("/")
+    return (
+        len(text) <= 200
+        and len(parts) <= 8
+        and not any(part in {".", ".."} or not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]*", part) for part in parts)
+    )
+
+
 def _is_schedule(text: str) -> bool:
     # A calendar expression has at most four words; a crontab line has five.
     return re.fullmatch(r"[A-Za-z0-9*.,:/~_+ -]{1,120}", text) is not None and 0 < len(text.split()) <= 4
@@ -191,6 +200,7 @@ FILE = Shape("the path of a file, absolute or from the project's root", "tls/mya
 INCLUDE = Shape("a path or a glob below service/, without ..", "app/static/dist", _is_inside)
 FOLDER = Shape("a folder below service/, or . for that itself, without ..", "src", _is_folder)
 EXTRA = Shape("the name of an extra or a group", "postgres", _matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"))
+SHARED = Shape("the path of a directory below service/, of letters, digits and . _ -, without ..", "media", _is_place)
 COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)
 SCHEDULE = Shape("a systemd calendar expression", "*-*-* 03:00:00", _is_schedule)
 VARIABLE = Shape("a variable name of letters, 0-9 and _", "GREETING", _matches(r"[A-Za-z_][A-Za-z0-9_]{0,99}"))

@@ -317,6 +317,20 @@ def dependencies(node: Node) -> Dependencies:
     return Dependencies(**keys.read(node, DEPENDENCY_KEYS))
 
 
+def shared(node: Node) -> tuple[str, ...]:
+    """Return the directories of the code that live in STATE_DIRECTORY, sorted."""
+    places: list[str] = []
+    for item in schema.items(node):
+        place = schema.text(item, formats.SHARED)
+        if place.split("/")[0] == "home":
+            raise schema.refuse(item, "home in STATE_DIRECTORY is the service's HOME", "name another directory")
+        other = next((one for one in places if f"{place}/".startswith(f"{one}/") or one.startswith(f"{place}/")), None)
+        if other is not None:
+            raise schema.refuse(item, f"one of {other} and {place} lies in the other", "keep one of the two")
+        places.append(place)
+    return tuple(sorted(places))
+
+
 def needs(node: Node) -> tuple[str, ...]:
     """Return the needs in the order of NEEDS, so that their order in the file changes nothing."""
     wanted = [schema.choice(item, NEEDS) for item in schema.items(node)]

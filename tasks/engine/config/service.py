@@ -29,7 +29,7 @@ __all__ = ["Dependencies", "Health", "Listen", "Nginx", "Process", "Service", "T
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
-SAME = ("name", "pythonpath", "dependencies", "include", "build")
+SAME = ("name", "pythonpath", "dependencies", "include", "shared", "build")
 """The keys that are the same on every host: one release is sent to all."""
 
 # The system has a unit, an account or directories below /etc and /run of these names.
@@ -60,6 +60,7 @@ class Service(NamedTuple):
     pythonpath: tuple[str, ...] = ()
     dependencies: Dependencies = DEPENDENCIES
     include: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     build: str | None = None
     keep: int = 5
 
@@ -108,6 +109,9 @@ KEYS = (
         "[app/static/dist, models/*.bin]"), (), DEPLOY,
         "Paths and globs of files that a release has although git ignores them or they are larger than 10 MB; never "
         "`.env` files and private keys"),
+    Key("shared", Reader(sections.shared, f"a list, each {formats.SHARED.expected}", "[media, instance]"), (), DEPLOY,
+        "Directories of the code in which the service writes: links to directories of the same path in "
+        "`STATE_DIRECTORY`, which the service makes when it starts. Git has no file there"),
     Key("build", keys.text(formats.COMMAND), None, DEPLOY,
         "Runs on your machine, in the root of the repository, before `fab deploy` and `fab plan` make the release. If "
         "it fails, no host is contacted", '"npm run build"'),

@@ -54,8 +54,10 @@ class Project:
 
         overrides = inventory.overrides_document(self.inventory)
         include = service.places(self.document, "include")
-        wanted = service.describe(self.document).dependencies
-        made = build.build(self.root, overrides, include, wanted, require_clean=require_clean)
+        described = service.describe(self.document)
+        made = build.build(
+            self.root, overrides, include, described.dependencies, described.shared, require_clean=require_clean
+        )
         build.require_folders(made.tree, service.places(self.document, "pythonpath"))
         for entry in made.tree.entries:
             if entry.path == gunicorn_conf.NAME:

@@ -15,8 +15,8 @@ from tasks.engine.host import layout, log_text
 
 
 def render(service: Service, release: str, host: str, gunicorn: str, *, site: bool = False) -> dict[str, str]:
-    """Return process name to text, with `hook` for before_activate, `env.NAME`, which runs its arguments, and
-    `gunicorn.py`, the settings of gunicorn.
+    """Return process name to text, with `hook` for before_activate, `env.NAME`, which runs its arguments,
+    `gunicorn.py`, the settings of gunicorn, and `shared.list`, the directories of the code that are links.
 
     gunicorn: its version in the venv ("27.0.1"). site: the release has the wheel of a project, in `site`.
     """
@@ -28,6 +28,8 @@ def render(service: Service, release: str, host: str, gunicorn: str, *, site: bo
         texts[process.name] = _text(where, process.name, line, announced=True)
         texts[f"env.{process.name}"] = _text(where, f"a command beside {process.name}", '"$@"')
     texts["gunicorn.py"] = _gunicorn(_Where(service, release, host, site=site), home)
+    if service.shared:
+        texts["shared.list"] = "".join(f"{place}\n" for place in service.shared)
     if service.hooks.before_activate:
         words = shlex.split(service.hooks.before_activate)
         texts["hook"] = _text(_Where(service, release, host, site=site), "hook", _line(words))
@@ -85,7 +87,7 @@ def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> st
         "# What this starts inherits the lock, which keeps the release from being pruned; flock -n does not wait.",
         f"exec 7<{quote.shell(home)}",
         "flock -n -s 7",
-        f"[ -d {quote.shell(layout.home(service))} ] || mkdir -m 0700 {quote.shell(layout.home(service))}",
+        f"(cd {quote.shell(layout.data(service))} && mkdir -p -m 0700 {_line(['home', *service.shared])})",
         *(f"export {key}={quote.shell(value)}" for key, value in variables),
         f"exec {line}",
     ]
@@ -96,7 +98,7 @@ def _places(service: Service) -> list[tuple[str, str]]:
     """Return the variables by which libraries find a home and a place for caches, and read text as UTF-8."""
     cache = layout.cache(service)
     return [
-        ("HOME", layout.home(service)),
+        ("HOME", f"{layout.data(service)}/home"),
         ("LANG", "C.UTF-8"),
         ("XDG_CACHE_HOME", cache),
         ("MPLCONFIGDIR", f"{cache}/matplotlib"),

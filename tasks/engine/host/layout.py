@@ -23,9 +23,9 @@ def root(service: Service) -> str:
     return f"/opt/apps/{service.name}"
 
 
-def home(service: Service) -> str:
-    """Return the directory that HOME names: a part of the service's data."""
-    return f"/var/lib/{service.name}/home"
+def data(service: Service) -> str:
+    """Return the directory of the service's data, which STATE_DIRECTORY names."""
+    return f"/var/lib/{service.name}"
 
 
 def cache(service: Service) -> str:

@@ -33,7 +33,8 @@ _SIGNS = (
     _sign(r"connect.*: Operation not permitted|connect.*\bEPERM\b", ("network",), _NETWORK),
     _sign(r"Read-only file system|\bEROFS\b|\[Errno 30\]|readonly database|unable to open database file"
           r"|Permission denied: '/opt/apps/", (),
-          "a service writes to the directories that STATE_DIRECTORY and CACHE_DIRECTORY name, and to /tmp"),
+          "`shared` opens a directory of the code, such as [media]; elsewhere a service writes to the directories that "
+          "STATE_DIRECTORY and CACHE_DIRECTORY name, and to /tmp"),
     _sign(r"\bmprotect\b|execut(?:able|e) (?:memory|stack)|Unable to allocate section memory", ("jit",),
           "`needs: [jit]` opens memory that is writable and executable"),
     _sign(r"(?:No such file|not found).*/proc/(?!self/|[0-9])[a-z]|/proc/(?!self/|[0-9])[a-z]+: No such file",

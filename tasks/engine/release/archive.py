@@ -71,20 +71,23 @@ class Entry(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """The entries of a release, sorted by path."""
+    """The entries of a release, sorted by path. shared: directories that are links to the service's data on a host."""
 
     entries: tuple[Entry, ...]
+    shared: tuple[str, ...] = ()
 
 
-def collect(root: Path, include: Mapping[str, str] = MappingProxyType({})) -> Tree:
+def collect(root: Path, include: Mapping[str, str] = MappingProxyType({}), shared: tuple[str, ...] = ()) -> Tree:
     """Return the files of `root/service`; UsageError names every one that cannot go into a release.
 
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
+    shared: directories that may have no file in git
     """
     folder = root / "service"
     listed = {name for name in git.files(root) if not _is_left_out(os.fsdecode(name))}
+    listed = {name for name in listed if not file_rules.keeps_shared(os.fsdecode(name), shared)}
     included = included_files.find(folder, include)
-    examined = [_examine(folder, name, included=name in included) for name in sorted(listed | included)]
+    examined = [_examine(folder, name, shared, included=name in included) for name in sorted(listed | included)]
     beside = {os.fsdecode(name) for name in included - listed}
     refused = [
         item._replace(remedy=_NARROWER) if item.path in beside else item
@@ -101,7 +104,7 @@ def collect(root: Path, include: Mapping[str, str] = MappingProxyType({})) -> Tr
             where="service/",
             next="put the service there; `git status --ignored service` shows what git leaves out",
         )
-    return Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
+    return Tree(tuple(sorted(entries, key=lambda entry: entry.path)), shared)
 
 
 def _is_left_out(path: str) -> bool:
@@ -110,7 +113,7 @@ def _is_left_out(path: str) -> bool:
 
 def examine(folder: Path, names: Iterable[bytes], where: str) -> tuple[Entry, ...]:
     """Return the entries of files below a directory; UsageError names every one that no release may have."""
-    examined = [_examine(folder, name, included=True) for name in names]
+    examined = [_examine(folder, name, (), included=True) for name in names]
     refused = [item for item in examined if isinstance(item, Refusal)]
     if refused:
         listed = tuple(f"{item.path}: {item.reason}; {item.remedy}" for item in refused)
@@ -165,12 +168,15 @@ def _member(path: str, content: Entry | bytes) -> Iterator[bytes]:
     yield bytes(-info.size % _BLOCK)
 
 
-def _examine(folder: Path, raw: bytes, *, included: bool) -> Entry | Refusal:
+def _examine(folder: Path, raw: bytes, shared: tuple[str, ...], *, included: bool) -> Entry | Refusal:
     """Return the entry of one file, or the reason why it is refused. included: `include` names it."""
     refusal = file_rules.check_name(raw)
     if refusal:
         return refusal
     path = raw.decode()
+    refusal = file_rules.check_shared(path, shared)
+    if refusal:
+        return refusal
     source = folder / path
     try:
         refusal = file_rules.check_type(path, source.lstat(), included=included)

@@ -56,6 +56,7 @@ def build(
     overrides: Mapping[str, object],
     include: Mapping[str, str] = MappingProxyType({}),
     wanted: Dependencies = DEPENDENCIES,
+    shared: tuple[str, ...] = (),
     *,
     require_clean: bool = False,
 ) -> Release:
@@ -63,6 +64,7 @@ def build(
 
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
     wanted: extras and groups that the lock must have
+    shared: directories of the code that live in the service's data
 
     The wheel is built if service/ has the project of a package. UsageError when a file is refused, requirements.in has
     a password, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of `require_clean`.
@@ -78,7 +80,7 @@ def build(
     index_options.check(root / "service" / "requirements.in")
     lock = locks.read(root / "service" / "requirements.txt", wanted)
     lock.require("gunicorn", "it runs every web process")
-    tree = archive.collect(root, include)
+    tree = archive.collect(root, include, shared)
     _require(tree)
     site = _site(root, tree)
     return Release(_identify(tree, site, overrides), tree, lock, git.commit(root), dirty, site)

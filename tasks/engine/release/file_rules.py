@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,10 @@ _ENV_SAMPLES = (".example", ".sample", ".template", ".dist")
 _KEY_CONTENT = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----|\APuTTY-User-Key-File-")
 
 
+_KEEPERS = frozenset({".gitkeep", ".keep", ".gitignore"})
+"""Files by which git keeps a directory that is empty otherwise."""
+
+
 class Refusal(NamedTuple):
     """One refused file: its path below `service/`, the reason, and what to do about it."""
 
@@ -45,6 +49,29 @@ class Refusal(NamedTuple):
 def is_litter(path: str) -> bool:
     """Return True for a file that no release needs, committed or not."""
     return _LITTER.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def keeps_shared(path: str, shared: Collection[str]) -> bool:
+    """Return True for a file that only keeps a directory of `shared` in git: no release needs it."""
+    return path.rpartition("/")[2] in _KEEPERS and place_of(path, shared) is not None
+
+
+def place_of(path: str, shared: Collection[str]) -> str | None:
+    """Return the directory of `shared` that a path lies in, or is."""
+    return next((place for place in shared if path == place or path.startswith(f"{place}/")), None)
+
+
+def check_shared(path: str, shared: Collection[str]) -> Refusal | None:
+    """Refuse a file where a directory of `shared` is, in it or above it: on a host that is a link to the data."""
+    place = place_of(path, shared)
+    remedy = f"git rm -r --cached service/{place}, add it to .gitignore, and take it out of `include`"
+    if place is None:
+        place = next((one for one in shared if one.startswith(f"{path}/")), None)
+        remedy = "rename the file"
+    if place is None:
+        return None
+    reason = f"{place} is `shared`, so on a host it lies in STATE_DIRECTORY and not in a release"
+    return Refusal(path, reason, f"{remedy}; or remove {place} from `shared` in service.yaml")
 
 
 def check_parents(folder: Path, path: str) -> Refusal | None:

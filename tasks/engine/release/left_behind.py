@@ -38,6 +38,9 @@ def find(root: Path, tree: Tree) -> tuple[Left, ...]:
     carried = {entry.path for entry in tree.entries}
     found = []
     for raw in _topmost(git.ignored(root)):
+        # What is `shared` never belongs to a release.
+        if file_rules.place_of(os.fsdecode(raw).removesuffix("/"), tree.shared):
+            continue
         sizes = list(islice(_sizes(folder, raw, carried), _COUNTED))
         if sizes:
             found.append(Left(os.fsdecode(raw), sum(sizes), len(sizes)))

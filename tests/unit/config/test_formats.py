@@ -180,6 +180,11 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ["daily", "*-*-* 03:00:00", "Mon..Fri *-*-* 12:00 Europe/Berlin", "*:0/15", "*-*~1"],
         ["0 3 * * *", "daily%i", "daily\nx", " ", "a;b", "$(x)", "é"],
     ),
+    (
+        formats.SHARED,
+        ["media", "app/uploads", ".data", "a..b", "/".join("abcdefgh")],
+        ["/media", "media/", "a//b", ".", "a/../b", "-p", "a b", "ä", "media/*", "a\\b", "/".join("abcdefghi"), ""],
+    ),
     (formats.VARIABLE, ["GREETING", "_A1", "http_proxy"], ["1A", "Ä", "A-B", "A B", "A=B", ""]),
 ]
 

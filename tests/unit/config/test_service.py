@@ -150,6 +150,7 @@ def test_overrides_merge_replace_and_remove(tmp_path: Path) -> None:
         ("{build: make}", "hosts.yaml:3:15 (hosts.shire01.service.build)", "build is the same on every host"),
         ("{include: [x]}", "hosts.yaml:3:15 (hosts.shire01.service.include)", "include is the same on every host"),
         ("{pythonpath: [x]}", "hosts.yaml:3:15 (hosts.shire01.service.pythonpath)", "pythonpath is the same on every"),
+        ("{shared: [x]}", "hosts.yaml:3:15 (hosts.shire01.service.shared)", "shared is the same on every host"),
         ("{name: null}", "hosts.yaml:3:15 (hosts.shire01.service.name)", "name is the same on every host"),
         ("{app: null}", "service.yaml:1:1 (app)", "with the overrides of shire01: app is missing"),
         ("{listen: null, nginx: null}", "service.yaml:1:1", "with the overrides of shire01: nothing could reach"),

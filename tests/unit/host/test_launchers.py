@@ -22,8 +22,8 @@ RELEASE = "0123456789ab"
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 
 
-def run(text: str, folder: Path, shell: str) -> list[bytes]:
-    """Run a launcher with a stand-in for the program it execs; return arguments and environment."""
+def run(text: str, folder: Path, shell: str, name: str = "worker") -> list[bytes]:
+    """Run the launcher of this name with a stand-in for the program it execs; return arguments and environment."""
     home = folder / "home"
     (home / "code").mkdir(parents=True, exist_ok=True)
     program = folder / "show"
@@ -34,6 +34,8 @@ def run(text: str, folder: Path, shell: str) -> list[bytes]:
     script = folder / "script"
     script.write_text(moved, encoding="utf-8")
     answer = subprocess.run([shutil.which(shell) or shell, str(script)], capture_output=True, check=True, env={})
+    if name == "hook" or name.startswith("env."):
+        return answer.stdout.split(b"\0")
     first, _, rest = answer.stdout.partition(b"\n")
     assert first == f"release {RELEASE}".encode()
     return rest.split(b"\0")
@@ -174,3 +176,23 @@ def test_without_its_code_a_launcher_starts_nothing(tmp_path: Path) -> None:
     text = launchers.render(SERVICE, RELEASE, "shire01", "27.0.1")["worker"]
     answer = subprocess.run(["sh", "-c", text.replace("/opt/apps", str(tmp_path))], capture_output=True, check=False)
     assert answer.returncode == 1
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_start_makes_home_and_the_shared_directories_and_leaves_what_is_there(shell: str, tmp_path: Path) -> None:
+    service = SERVICE._replace(shared=("app/uploads", "media"))
+    texts = launchers.render(service, RELEASE, "shire01", "27.0.1")
+    assert texts["shared.list"] == "app/uploads\nmedia\n"
+    assert "shared.list" not in launchers.render(SERVICE, RELEASE, "shire01", "27.0.1")
+    data = tmp_path / "data"
+    (data / "media").mkdir(parents=True)
+    (data / "media/one").write_text("kept")
+    for name in ("web", "worker", "nightly", "hook", "env.web"):
+        text = texts[name].replace("/var/lib/myapp", str(data)).replace("exec python", "exec true")
+        text = text.replace("exec flask", "exec true").replace('exec "$@"', "exec true")
+        run(text.replace(f"exec {ROOT}/releases/{RELEASE}/venv/bin/gunicorn", "exec true"), tmp_path, shell, name=name)
+        assert sorted(str(path.relative_to(data)) for path in data.rglob("*")) == [
+            "app", "app/uploads", "home", "media", "media/one"
+        ]  # fmt: skip
+        assert (data / "home").stat().st_mode & 0o777 == 0o700
+        (data / "home").rmdir()

@@ -176,3 +176,66 @@ def test_a_list_has_only_lines_of_its_form(tmp_path: Path) -> None:
     (tmp_path / "LIST").write_text(f"{DIGEST}  a\nnonsense\n{DIGEST} b\n")
     assert release.listed(Folder.open(str(tmp_path)), "LIST") == {"a": DIGEST}
     assert release.listed(Folder.open(str(tmp_path)), "NONE") is None
+
+
+def share(root: Path, *places: str) -> Path:
+    """Let the release have these directories of the service's data; return it."""
+    home = root / "opt/apps/myapp/releases/abc"
+    home.parent.mkdir(parents=True)
+    (root / "venvs").rename(home.parents[1] / "venvs")
+    (root / "releases/abc").rename(home)
+    text = "".join(f"{place}\n" for place in places)
+    (home / "run/shared.list").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (home / "LAUNCHERS").write_text(f"{DIGEST}  run/web\n{digest}  run/shared.list\n")
+    return home
+
+
+def drift(home: Path) -> set[str]:
+    lines: list[str] = []
+    release.examine(str(home.parents[1]), lambda word, text: lines.append(f"{word} {text}"), {})
+    return {line.replace(f"{home}/", "") for line in lines if line.startswith("drift")}
+
+
+def whole(home: Path) -> bool:
+    with Folder.open(str(home)) as folder:
+        return release.lists(folder) != {}
+
+
+def test_a_link_to_the_services_data_is_part_of_a_release_that_lists_it(root: Path) -> None:
+    home = share(root, "media", "app/uploads")
+    assert (drift(home), whole(home)) == ({"drift points code/media", "drift points code/app/uploads"}, False)
+    for place in ("media", "app/uploads"):
+        (home / "code" / place).symlink_to(f"/var/lib/myapp/{place}")
+    assert (drift(home), whole(home)) == (set(), True)
+
+
+@pytest.mark.parametrize("target", ["/etc", "/var/lib/other/media", "/var/lib/myapp/x", "/var/lib/myapp/media/", "."])
+def test_a_link_that_leads_elsewhere_is_told(root: Path, target: str) -> None:
+    home = share(root, "media")
+    (home / "code/media").symlink_to(target)
+    assert (drift(home), whole(home)) == ({f"drift points code/media {target}"}, False)
+
+
+@pytest.mark.parametrize("place", ["../x", "/etc", "a/../../b", ".", "-x", ""])
+def test_no_list_lets_a_link_lie_or_lead_elsewhere(root: Path, place: str) -> None:
+    home = share(root, place)
+    (home / "code/x").symlink_to("/var/lib/myapp/x")
+    assert (drift(home), whole(home)) == ({"drift extra code/x"}, False)
+
+
+def test_a_list_that_the_launchers_do_not_name_lets_no_link_be(root: Path) -> None:
+    home = share(root, "media")
+    (home / "code/media").symlink_to("/var/lib/myapp/media")
+    (home / "LAUNCHERS").write_text(f"{DIGEST}  run/web\n")
+    assert (drift(home), whole(home)) == ({"drift extra code/media", "drift extra run/shared.list"}, False)
+    (home / "run/shared.list").unlink()
+    os.mkfifo(home / "run/shared.list")
+    assert not whole(home)
+
+
+def test_what_stands_in_the_place_of_the_link_is_told(root: Path) -> None:
+    home = share(root, "media")
+    (home / "code/media").mkdir()
+    (home / "code/media/one").write_text("x")
+    assert (drift(home), whole(home)) == ({"drift points code/media", "drift extra code/media/one"}, False)

@@ -36,12 +36,17 @@ def manifest(files: Mapping[str, bytes]) -> bytes:
 LAUNCHERS = f"{digest(LAUNCHER)}  run/web\n".encode()
 
 
+PLACES = b"media\ndata/uploads\nx.py\n"
+WITH_SHARED = LAUNCHERS + f"{digest(PLACES)}  run/shared.list\n".encode()
+
+
 def payload(
     same: Iterable[str] = (),
     wheel: bytes | None = WHEEL[1],
     sent: Mapping[str, bytes] = FILES,
     executable: Iterable[str] = (),
     tool: bool = True,
+    shared: bool = False,
 ) -> list[bytes]:
     """Return the tar of a release with FILES: the host links those of `same`."""
     extra = {f"code/{path}": data for path, data in sent.items() if path not in same}
@@ -50,13 +55,14 @@ def payload(
     extra["MANIFEST"] = manifest(FILES)
     extra["WHEELS"] = f"{digest(WHEEL[1])}  {WHEEL[0]}\n".encode()
     extra |= {"release.json": b"{}\n", "run/web": LAUNCHER, "LAUNCHERS": LAUNCHERS}
+    extra |= {"LAUNCHERS": WITH_SHARED, "run/shared.list": PLACES} if shared else {}
     extra |= {"tool/build_venv.py": b""} if tool else {}
     coming = f"{len(wheel)} {digest(WHEEL[1])} {WHEEL[0]}\n\n".encode() + wheel if wheel is not None else b"\n"
     return [coming, *archive.pack((), extra)]
 
 
-def stage(base: str | None = None, present: bool = False, release: str = NEW) -> HostStep:
-    lists = {"MANIFEST": digest(manifest(FILES)), "LAUNCHERS": digest(LAUNCHERS)}
+def stage(base: str | None = None, present: bool = False, release: str = NEW, shared: bool = False) -> HostStep:
+    lists = {"MANIFEST": digest(manifest(FILES)), "LAUNCHERS": digest(WITH_SHARED if shared else LAUNCHERS)}
     return steps.stage(SERVICE, Staging(release, VENV, "python3", base, present, lists))
 
 
@@ -97,6 +103,21 @@ def test_a_release_arrives_whole(simulated_host: SimulatedHost) -> None:
     assert (simulated_host.root / "wheels" / WHEEL[0]).read_bytes() == WHEEL[1]
     assert simulated_host.transcript.ended
     assert simulated_host.leftovers() == []
+
+
+def test_shared_directories_are_links_to_the_services_data_which_are_not_followed(
+    simulated_host: SimulatedHost,
+) -> None:
+    host, home = simulated_host, simulated_host.root / "releases" / NEW
+    assert host.execute(stage(shared=True), payload(shared=True)) == 0
+    for place in ("media", "data/uploads", "x.py"):
+        assert str((home / "code" / place).readlink()) == f"/var/lib/{host.root.name}/{place}"
+    # It is the release of the step, so another deploy of it sends nothing.
+    assert host.execute(stage(present=True, shared=True)) == 0
+    (home / "code/media").unlink()
+    (home / "code/media").symlink_to("/etc")
+    assert host.execute(stage(present=True, shared=True)) != 0
+    assert host.transcript.last("edited") == NEW
 
 
 def test_unchanged_files_are_links_to_those_that_are_there(simulated_host: SimulatedHost) -> None:
