@@ -78,31 +78,32 @@ def test_setup_follows_no_link(fleet: Fleet, path: str, kind: str) -> None:
         restored(fleet)
 
 
-DATA = "/var/lib/myapp"
+DATA, CACHE = "/var/lib/myapp", "/var/cache/myapp"
 
 
-@pytest.mark.promise(ROOTS_OWN, "links planted by the service in its data")
+@pytest.mark.promise(ROOTS_OWN, "links planted by the service in its data and its caches")
 @pytest.mark.parametrize("owner", ["myapp", "root"])
 def test_systemd_follows_no_link_of_the_service(fleet: Fleet, owner: str) -> None:
     before = precious(fleet)
-    plant(fleet, f"{DATA}/deep/file", "to a file")
-    plant(fleet, f"{DATA}/deep/directory", "to a directory")
-    plant(fleet, f"{DATA}/deep/nothing", "to nothing")
-    if owner == "myapp":
-        plant(fleet, f"{DATA}/deep/hard", "hard")
-    # If the owner is wrong, systemd gives all files below to the right one: only the kernel can protect hard
-    # links.
-    fleet.sh(0, f"chown {owner} {DATA}")
+    for place in (DATA, CACHE):
+        plant(fleet, f"{place}/deep/file", "to a file")
+        plant(fleet, f"{place}/deep/directory", "to a directory")
+        plant(fleet, f"{place}/deep/nothing", "to nothing")
+        if owner == "myapp":
+            plant(fleet, f"{place}/deep/hard", "hard")
+        # If the owner is wrong, systemd gives all files below to the right one: only the kernel can protect hard
+        # links.
+        fleet.sh(0, f"chown {owner} {place}")
     for verb in (["restart"], ["stop"], ["start"], ["setup", "--as", "root"]):
         fleet.clone.done(*verb)
-    assert fleet.sh(0, f"stat -c %U {DATA}").strip() == "myapp"
+    assert fleet.sh(0, f"stat -c %U {DATA} {CACHE}").split() == ["myapp", "myapp"]
     assert fleet.sh(0, LOOK) == before
 
 
 def test_nobody_can_put_another_directory_in_the_place_of_its_own(fleet: Fleet) -> None:
     for account, path in (
         ("deploy", ROOT), ("deploy", "/run/myapp/try"), ("deploy", "/run/myapp/ctl"), ("deploy", "/run/myapp"),
-        ("deploy", "/etc/myapp"), ("myapp", DATA), ("myapp", ROOT), ("myapp", "/run/myapp"),
+        ("deploy", "/etc/myapp"), ("myapp", DATA), ("myapp", CACHE), ("myapp", ROOT), ("myapp", "/run/myapp"),
     ):  # fmt: skip
         assert fleet.hosts[0].sh(f"runuser -u {account} -- mv {path} {path}.away").returncode != 0, path
         assert fleet.hosts[0].sh(f"runuser -u {account} -- ln -sfn {PRECIOUS} {path}.new").returncode != 0, path
@@ -113,9 +114,9 @@ def test_remove_follows_no_link(fleet: Fleet) -> None:
     before = precious(fleet)
     # A path below another one would be planted through it.
     leaves = [path for path in PLACES if not any(other.startswith(f"{path}/") for other in PLACES)]
-    more = [f"{folder}/{kind[-4:]}" for folder in (ROOT, DATA, f"{ROOT}/releases") for kind in KINDS]
+    more = [f"{folder}/{kind[-4:]}" for folder in (ROOT, DATA, CACHE, f"{ROOT}/releases") for kind in KINDS]
     for number, path in enumerate([*leaves, *more]):
         plant(fleet, path, KINDS[number % (3 if path.startswith("/run") else 4)])
     fleet.clone.done("remove", "--yes", "--data")
     assert fleet.sh(0, LOOK) == before
-    assert fleet.sh(0, f"ls -d {ROOT} {DATA} /run/myapp /etc/myapp 2>/dev/null || :") == ""
+    assert fleet.sh(0, f"ls -d {ROOT} {DATA} {CACHE} /run/myapp /etc/myapp 2>/dev/null || :") == ""
