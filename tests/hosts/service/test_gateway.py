@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import templates
-from tests.support.clone import make
-from tests.support.echo_service import deployed
+from tests.support.clone import ROOT, make
+from tests.support.echo_service import APP, deployed, put
 from tests.support.front_door import NAME, ask
 from tests.support.hosts import MakeHosts
 
@@ -208,3 +208,16 @@ def test_an_upgrade_is_passed_on_and_asked_for_only_by_the_client(address: str) 
     plain = ask(address, "/echo").json()["headers"]
     assert "Upgrade" not in plain
     assert plain["Connection"] == "close"
+
+
+def test_the_lines_of_the_guide_take_the_clients_address_from_nginx_alone(
+    module_hosts: MakeHosts, tmp_path: Path
+) -> None:
+    guide = (ROOT / "docs/SERVICE.md").read_text()
+    (lines,) = re.findall(r"```python\n(import os\nfrom werkzeug.*?)```", guide, re.DOTALL)
+    hosts = module_hosts()
+    clone = put(make(tmp_path, hosts.inventory))
+    clone.write("service/echo.py", f"{APP}\n{lines}")
+    clone.done("deploy", "-H", hosts[0].name)
+    told = ask(hosts[0].address, "/echo", headers={"X-Forwarded-For": "9.8.7.6"}).json()
+    assert told["remote"] == hosts[0].network.address(1)
