@@ -169,7 +169,7 @@ class Survey(NamedTuple):
     """Facts that operators ask for and no run needs. uptime: seconds; systemd: its version; selinux: it enforces.
 
     certificate_end: as openssl prints it; jobs, processes: by unit; used: by release; rules: sudo has those of setup.
-    said: the last lines of what runs, and of the last run of each job, cut.
+    said: the last lines of what runs, and of the last run of each job, the end of each.
     """
 
     uptime: int = 0

@@ -21,8 +21,8 @@ from .used import by_age, in_use, named_by
 _SECONDS = 20
 _PIDS = 4096
 """Processes to look at in a slot."""
-_LINES, _LINE = 100, 300
-"""Lines of a journal to report, and characters of each."""
+_LINES, _LINE = 100, 1000
+"""Lines of a journal to report, and characters of each: its end, where a structured line has the exception."""
 _NEVER_COUNTED = str(2**64 - 1)
 """Older versions of systemd report this if they never counted bytes."""
 
@@ -159,7 +159,7 @@ def _said(service: Service, links: Links, units: Units) -> tuple[str, ...]:
     names = [service.slot(links.serves), *processes(service, links), *jobs(service)]
     started = [units.get(name, {}).get("InvocationID", "") for name in names]
     found = last_lines([one for one in started if re.fullmatch("[0-9a-f]{32}", one)], _LINES)
-    return tuple(line[:_LINE] for line in found)
+    return tuple(line[-_LINE:] for line in found)
 
 
 def _used(root: Folder, links: Links, service: str) -> list[tuple[str, Used]]:

@@ -13,8 +13,8 @@ SYSTEMCTL = "/usr/bin/systemctl" if os.path.exists("/usr/bin/systemctl") else "/
 """The path in the sudo rules: below /bin if that is a directory of its own."""
 _UP = {"reloading", "refreshing"}
 """States of a unit that goes on running meanwhile. A service enters the first by itself (sd_notify)."""
-_LINE = 4000
-"""Characters to report of a journal line, which can have any length."""
+_LINE = 48 * 1024
+"""Characters to report of a journal line, which can have any length: journald cuts standard output there."""
 
 
 class Child(programs.Started):

@@ -55,10 +55,11 @@ def hints(lines: Iterable[str], needs: Collection[str]) -> tuple[Hint, ...]:
     """Return the last line of each kind that looks like the sandbox, unless `needs` has a key that opens it."""
     found: dict[str, str] = {}
     closed = [sign for sign in _SIGNS if not set(sign.needs) & set(needs)]
-    for line in lines:
+    # A structured line has its traceback in one text, with \\n for each end of a line.
+    for piece in (piece[:_LONGEST] for line in lines for piece in line.split("\\n")):
         for sign in closed:
-            if sign.words.search(line[:_LONGEST]):
-                found[sign.way] = line[:_LONGEST]
+            if sign.words.search(piece):
+                found[sign.way] = piece
     return tuple(Hint(line, way) for way, line in found.items())
 
 

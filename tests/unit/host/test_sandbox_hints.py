@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tasks.engine.config.sections import NEEDS
@@ -74,6 +76,14 @@ def test_no_key_is_named_that_would_not_open_it() -> None:
     assert sandbox_hints.advice([refused], ("network",)) == ""
     for line in INNOCENT:
         assert sandbox_hints.advice([line], ()) == "", line
+
+
+def test_an_exception_within_a_structured_line_is_found_and_told_alone() -> None:
+    traceback = f"Traceback (most recent call last):\n{'  File' * 300}\nOSError: cannot allocate executable memory. Oh"
+    line = json.dumps({"level": "error", "message": "Exception on /x", "traceback": traceback})
+    (hint,) = sandbox_hints.hints([line[-1000:]], ())
+    assert hint.line == 'OSError: cannot allocate executable memory. Oh"}'
+    assert "jit" in hint.way
 
 
 def test_each_kind_is_named_once_by_its_last_line() -> None:

@@ -266,12 +266,18 @@ def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, mon
     assert units.show("myapp@blue.service", "ActiveState") == {"ActiveState": "active"}
 
 
+def test_a_structured_line_arrives_whole_because_its_end_has_the_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = json.dumps({"message": "x", "traceback": "frame\n" * 3000 + "OSError: the cause"})
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(0, f"{line}\n"))
+    assert units.journal_lines("myapp@blue.service")[0] == ("journal", line)
+
+
 def test_the_last_lines_are_those_of_the_units_last_starts(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
     def ask(*words: str, **_: object) -> programs.Ended:
         asked.append(words)
-        return programs.Ended(0, "one\n" + "x" * 5000 + "\n")
+        return programs.Ended(0, "one\n" + "y" * 5000 + "x" * 1000 + "\n")
 
     monkeypatch.setattr(programs, "ask", ask)
     (here / "apps/slots/blue/release/run").mkdir(parents=True)
@@ -282,7 +288,7 @@ def test_the_last_lines_are_those_of_the_units_last_starts(here: Path, monkeypat
     started = {"myapp@blue.service": "a" * 32, "myapp-nightly.service": "b" * 32, "myapp-nightly.timer": "--help"}
     started["myapp-worker@blue.service"] = "c" * 32
     shown = {unit: {"InvocationID": start} for unit, start in started.items()}
-    assert survey._said(about, Links(about), shown) == ("one", "x" * 300)
+    assert survey._said(about, Links(about), shown) == ("one", "x" * 1000)
     (words,) = asked
     assert words[-3:] == tuple(f"_SYSTEMD_INVOCATION_ID={letter * 32}" for letter in "acb")
     assert "--help" not in words
