@@ -72,7 +72,7 @@ SOCKETS = """
 import sys
 sys.path.insert(0, "{place}")
 from host import service, slots
-high = service.Service("high", "/none", 0, 0, None, None, (), ())
+high = service.Service("high", "/none", 0, 0, None, None, (), (), ())
 found = slots.Slots(None, high, None)
 for words in found._sockets("blue", found._socket_mark("blue"), "-l"):
     print(*words, "")
