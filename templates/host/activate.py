@@ -218,7 +218,7 @@ class Activator(Attempt):
             return
         self._await_posting()
         self._await_guard()
-        beside, timers = self.step["companions"], self.step["timers"]
+        beside, timers = self.step["other_services"], self.step["timers"]
         if beside and not units.allowed("stop", *beside, *timers):
             # The sudo rules of an older version cover only the slots.
             why = "sudo does not allow all that --stop-first needs: fab setup writes the rules. Nothing was stopped"
@@ -300,7 +300,7 @@ class Activator(Attempt):
         if self._handed_over:
             return status
         self.why = self.run.why(error)
-        if self.committed:
+        if self.is_committed:
             # Committed, so no way back: finish, or the workers would keep the old release.
             self.follow_up()
             with self.run.report_errors_while_ending():

@@ -52,7 +52,7 @@ class Attempt:
             write(self.run, self.root, self.step["action"], self.release, state, why)
 
     @property
-    def committed(self) -> bool:
+    def is_committed(self) -> bool:
         """True once `current` has moved, whatever came after that."""
         return self.slots.current == self.new
 
@@ -125,7 +125,9 @@ class Attempt:
 
     def undo(self) -> None:
         """Move the traffic back, then stop the new slot."""
-        back = not (self.switched and self.old) or self.restore_traffic()
+        back = True
+        if self.switched and self.old:
+            back = self.restore_traffic()
         with self.run.report_errors_while_ending():
             self.slots.forget_links()
         self.run.point(f"{self.stage}.undo")

@@ -46,7 +46,10 @@ def perform(run: Run) -> None:
 
 
 class Guard(Attempt):
-    """The guard of the release in one slot. phase: decides how `finish_or_undo` ends the attempt."""
+    """The guard of the release in one slot.
+
+    phase: decides how `finish_or_undo` ends the attempt; WATCHING lasts until all is done that follows from the commit
+    """
 
     def __init__(self, run: Run) -> None:
         super().__init__(run, service.of(run.step), "probation")
@@ -64,7 +67,7 @@ class Guard(Attempt):
             # Drop the failpoint: it breaks a step once, and systemd restarts the guard from this file.
             change_lock.folder.overwrite("run", self.run.framed(self.run.step, breaks=False), 0o600)
         change_lock.activate.wait(self.run, _FOREVER)
-        if not self.committed:
+        if not self.is_committed:
             if self._on_probation():
                 change_lock.activate.free()
                 self.phase = WATCHING
@@ -179,10 +182,10 @@ class Guard(Attempt):
 
     def _end_probation(self, *, ended: bool) -> None:
         """End a probation, or what follows its commit. ended: by a signal of the next run, a stop or a shutdown."""
-        if self.committed and ended:
+        if self.is_committed and ended:
             # This may be a stop of the whole service: start nothing.
             self.record_commit()
-        elif self.committed:
+        elif self.is_committed:
             self.follow_up()
             self._retire()
         elif ended:
@@ -209,8 +212,8 @@ class Guard(Attempt):
             self.record("failed", self.why)
             return
         self.record("returned", self.why)
-        back = self.slots.committed
-        print(f"release {self.release} did not hold: {self.why}. The traffic is back on {back}", flush=True)  # noqa: T201
+        former = self.slots.committed
+        print(f"release {self.release} did not hold: {self.why}. The traffic is back on {former}", flush=True)  # noqa: T201
         self.give_back()
         # A run that holds the lock may be stopping this unit: accept signals again, or that run and this
         # guard wait for each other.

@@ -257,7 +257,7 @@ def _units(service: Service, processes: tuple[str, ...]) -> list[str]:
         units += [f"{name}.service", *layout.slot_units(service)]
         units += [f"{name}-{kind}@{slot}.service" for kind in ("hook", "probation") for slot in layout.SLOTS]
         units += [f"{name}-listen.service", f"{name}-listen.socket"] if service.listen else []
-    for process in layout.extras(service):
+    for process in layout.other_processes(service):
         if not processes or process.name in processes:
             # Without a slot: a job, and lines of a process from before it ran in slots.
             units += [f"{name}-{process.name}.service"]

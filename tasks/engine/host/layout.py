@@ -33,7 +33,7 @@ def cache(service: Service) -> str:
     return f"/var/cache/{service.name}"
 
 
-def parts(service: Service) -> tuple[str, ...]:
+def started_with_main(service: Service) -> tuple[str, ...]:
     """Return the units started with the service beside its slots: processes, timers, and the socket of `listen:`."""
     listen = (f"{service.name}-listen.socket",) if service.listen else ()
     return (*listen, *processes(service), *timers(service))
@@ -55,14 +55,14 @@ def unslotted(service: Service) -> tuple[str, ...]:
     return tuple(unit for process in beside(service) for unit in numbered(service, process))
 
 
-def extras(service: Service) -> tuple[Process, ...]:
+def other_processes(service: Service) -> tuple[Process, ...]:
     """Return every process except `web`."""
     return tuple(process for process in service.processes if process.name != "web")
 
 
 def beside(service: Service) -> tuple[Process, ...]:
     """Return every process that runs all the time in a slot, beside `web`."""
-    return tuple(process for process in extras(service) if not process.schedule)
+    return tuple(process for process in other_processes(service) if not process.schedule)
 
 
 def slot_units(service: Service) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def nginx_tag(service: Service) -> str:
 def stopped(service: Service) -> tuple[str, ...]:
     """Return all units that `fab stop` stops, in one transaction: a socket left up would start its slot again."""
     listen = (f"{service.name}-listen.service",) if service.listen else ()
-    return (f"{service.name}.service", *guards(service), *slot_units(service), *parts(service), *listen)
+    return (f"{service.name}.service", *guards(service), *slot_units(service), *started_with_main(service), *listen)
 
 
 def units(service: Service) -> tuple[str, ...]:
@@ -118,14 +118,14 @@ def units(service: Service) -> tuple[str, ...]:
     return (*stopped(service), *switchers(service), *hooks, *jobs(service), *commands)
 
 
-def companions(service: Service) -> tuple[str, ...]:
+def other_services(service: Service) -> tuple[str, ...]:
     """Return the services of the same account beside `web`: the processes, and the jobs of timers."""
     return (*processes(service), *jobs(service))
 
 
 def timers(service: Service) -> tuple[str, ...]:
     """Return the timers, which start the jobs; a commit restarts them."""
-    return tuple(f"{service.name}-{process.name}.timer" for process in extras(service) if process.schedule)
+    return tuple(f"{service.name}-{process.name}.timer" for process in other_processes(service) if process.schedule)
 
 
 def jobs(service: Service) -> tuple[str, ...]:
@@ -180,6 +180,9 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
         rules += [("start", listen), ("stop", listen, f"{name}-listen.service")]
     rules += [words for slot in SLOTS for words in _process_commands(service, slot)]
     rules += [("restart", unit) for unit in timers(service)]
-    if companions(service):
-        rules += [("kill", "-s", "KILL", *companions(service)), ("stop", *companions(service), *timers(service))]
+    if other_services(service):
+        rules += [
+            ("kill", "-s", "KILL", *other_services(service)),
+            ("stop", *other_services(service), *timers(service)),
+        ]
     return tuple(rules)

@@ -181,7 +181,7 @@ def activate(service: Service, activation: Activation, *, stop_first: bool = Fal
         "stop_first": stop_first,
         "keep": service.keep,
         **_running(service),
-        "companions": list(layout.companions(service)),
+        "other_services": list(layout.other_services(service)),
     }
     return _step("activate", service, values, seconds=limit)
 

@@ -63,7 +63,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         "socket_group": _socket_group(service, traits),
         "start_timeout": str(layout.start_timeout(service)),
         "stop_timeout": str(layout.stop_timeout(service)),
-        "parts": "".join(f" {unit}" for unit in layout.parts(service)),
+        "started": "".join(f" {unit}" for unit in layout.started_with_main(service)),
         "processes": "".join(f" {unit}" for unit in layout.processes(service, "%i")),
         "directories": _directories(service),
         "hardening": _hardening(set(service.needs)),
@@ -80,7 +80,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         f"{name}-run@.service": templates.fill("systemd/run.service", **values),
         layout.run_socket(service): templates.fill("systemd/run.socket", **values),
     }
-    for process in layout.extras(service):
+    for process in layout.other_processes(service):
         units.update(_process_units(service, process, values))
     if service.listen:
         values["listen"] = quote.systemd(listen_address(service))

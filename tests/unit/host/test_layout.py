@@ -11,7 +11,7 @@ def test_units_are_named_by_service_slot_and_process() -> None:
     assert layout.root(SERVICE) == "/opt/apps/myapp"
     both = ("myapp-worker@blue.service", "myapp-worker@green.service")
     assert (layout.processes(SERVICE), layout.timers(SERVICE)) == (both, ("myapp-nightly.timer",))
-    assert layout.parts(SERVICE) == ("myapp-listen.socket", *both, "myapp-nightly.timer")
+    assert layout.started_with_main(SERVICE) == ("myapp-listen.socket", *both, "myapp-nightly.timer")
     assert layout.jobs(SERVICE) == ("myapp-nightly.service",)
     assert layout.enabled(SERVICE) == (
         "myapp.service",
