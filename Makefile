@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 4
+SHARE ?= 1/1
 # Compile a test once, not in each process of each run, whatever the caller's environment says.
 export PYTHONDONTWRITEBYTECODE =
 # Three processes for two cores; a module's tests share their hosts, so they stay together (tests/conftest.py).
@@ -11,7 +12,7 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-
 help:
 	@echo 'make demo     boot two real local hosts, deploy to both, ask them over HTTPS'
 	@echo 'make test     all tests, on real local hosts (as root, on Linux)'
-	@echo 'make promises try every case of every promise, for hours; writes docs/PROMISES.md (SEED=4)'
+	@echo 'make promises try every case of every promise, for hours; writes docs/PROMISES.md (SEED=4; SHARE=1/4: a quarter at a time)'
 	@echo 'make bench    measure ours, the limit made by hand and the peers; writes docs/BENCHMARK.md (BENCH="--rounds 1 --series near")'
 	@echo 'make check    format, lint, types, shell scripts'
 	@echo 'make setup    install the packages and make .venv'
@@ -40,13 +41,14 @@ quick: setup
 test: setup
 	$(PYTEST)
 
-# The traffic tests measure time, so they run alone.
-promises: ALL = -m promise --promises=all --seed=$(SEED)
+# The traffic tests measure time, so they run alone. The page joins the logs of all shares that were run.
+promises: ALL = -m promise --promises=all --seed=$(SEED) --share=$(SHARE)
+promises: LOG = build/$(1).$(subst /,-of-,$(SHARE)).jsonl
 promises: setup
 	@status=0; \
-	$(BIN)/pytest $(ALL) --promises-log=build/traffic.jsonl tests/traffic || status=$$?; \
-	$(PYTEST) $(ALL) --promises-log=build/promises.jsonl --ignore=tests/traffic || status=$$?; \
-	$(BIN)/python -m tests.promises.table build/traffic.jsonl build/promises.jsonl && exit $$status
+	$(BIN)/pytest $(ALL) --promises-log=$(call LOG,traffic) tests/traffic || status=$$?; \
+	$(PYTEST) $(ALL) --promises-log=$(call LOG,promises) --ignore=tests/traffic || status=$$?; \
+	$(BIN)/python -m tests.promises.table build/*-of-$(lastword $(subst /, ,$(SHARE))).jsonl && exit $$status
 
 # Use an idle machine: other load changes the ratios.
 bench: setup

@@ -12,6 +12,7 @@ import random
 import time
 from pathlib import Path
 from typing import Any, cast
+from zlib import crc32
 
 import pytest
 
@@ -55,6 +56,7 @@ class Ledger:
         options = session.config.option
         date = time.strftime("%Y-%m-%d", time.gmtime())
         run = {"promises": options.promises, "seed": options.seed, "date": date, "cores": os.cpu_count()}
+        run |= {"share": options.share} if options.share else {}
         self._write({"run": {**run, "versions": of_hosts()}})
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -74,6 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the promises."""
     group = parser.getgroup("promises")
     group.addoption("--promises", choices=("all", "part"), default="part", help="all cases of each promise, or a part")
+    group.addoption("--share", metavar="K/N", help="only the K-th of N shares of the cases, to try all in several runs")
     group.addoption("--promise", metavar="TEXT", help="only the cases of the promises that begin with this text")
     group.addoption("--seed", type=int, default=SEED, metavar="N", help=f"what chance is drawn from (default {SEED})")
     group.addoption("--promises-log", type=Path, metavar="FILE", help="a line of JSON for each case")
@@ -90,6 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect the cases that a short run leaves out of those that -k and -m left; attach its rows to each report."""
     if config.option.promise:
         _select(config, items, config.option.promise)
+    if config.option.share:
+        _take_share(config, items, config.option.share)
     cases, parts = collected(items)
     if config.option.promises == "part":
         out = {node for ids in cases.values() for node in ids} - chosen(cases, parts, config.option.seed)
@@ -104,6 +109,16 @@ def _select(config: pytest.Config, items: list[pytest.Item], text: str) -> None:
     kept = {item for item in items if any(row.promise.startswith(text) for row in rows_of(item))}
     if items and not kept:
         raise pytest.UsageError(f"--promise: no promise begins with {text!r}; docs/PROMISES.md lists them")
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def _take_share(config: pytest.Config, items: list[pytest.Item], share: str) -> None:
+    """Deselect all but a share of the items. An item's share is the same in each run, whatever others there are."""
+    number, _, count = share.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise pytest.UsageError(f"--share: {share!r} is no share, such as 1/4")
+    kept = {item for item in items if crc32(item.nodeid.encode()) % int(count) == int(number) - 1}
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
 

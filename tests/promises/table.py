@@ -158,7 +158,8 @@ def _run(run: Mapping[str, Any]) -> str:
     versions = dict(run["versions"])
     suite = versions.pop("suite", "")
     hosts = ", ".join(f"{name} {version}" for name, version in versions.items())
-    text = f"{run['date']}, seed {run['seed']}, {run['promises']} cases, {run['cores']} cores"
+    cases = f"share {run['share']} of the" if "share" in run else run["promises"]
+    text = f"{run['date']}, seed {run['seed']}, {cases} cases, {run['cores']} cores"
     return f"{text}; hosts: {suite}, {hosts}" if hosts else text
 
 

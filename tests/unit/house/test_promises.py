@@ -94,6 +94,18 @@ def test_a_mark_that_is_wrong_is_refused(tmp_path: Path, mark: str) -> None:
     assert "test_rows.py::test_it" in told
 
 
+def test_the_shares_of_a_run_are_all_cases_and_each_once(tmp_path: Path) -> None:
+    ran = [run(tmp_path, "--promises", "all", "--share", f"{number}/3")[2] for number in (1, 2, 3)]
+    whole = run(tmp_path, "--promises", "all")[2]
+    assert sorted(line["node"] for logs in ran for line in logs.lines) == sorted(line["node"] for line in whole.lines)
+    assert all(logs.lines for logs in ran)
+    assert ", share 2/3 of the cases," in page(ran[1], {})
+    for share in ("4/3", "x"):
+        status, said, _ = run(tmp_path, "--share", share)
+        assert status == pytest.ExitCode.USAGE_ERROR
+        assert "is no share, such as 1/4" in said
+
+
 def test_a_run_tries_the_cases_of_one_promise(tmp_path: Path) -> None:
     other = TESTS.replace('"it holds", "another"', '"it bends", "another"')
     _, said, logs = run(tmp_path, "--promises", "all", "--promise", "it ben", text=other)
