@@ -306,6 +306,9 @@ class Activator(Attempt):
             with self.run.report_errors_while_ending():
                 self._hand_over()
         elif self._begun:
+            if self.processes.signalled and self.old and not self.step["stop_first"]:
+                # The former release has the same account, so it may have sent the signal.
+                self.run.report("killed", f"{self.step['action']} {self.release}")
             self.undo()
             self._report_journal()
             self.change_lock.until.finish()

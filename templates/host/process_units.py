@@ -38,6 +38,8 @@ class ProcessUnits:
         self._commands: dict[str, _HealthCommand] = {}
         self.failed = ""
         """The unit whose process did not hold."""
+        self.signalled = False
+        """Whether a signal ended that process."""
 
     # Start and stop
 
@@ -120,7 +122,7 @@ class ProcessUnits:
             if shown.get("Job", "0") not in {"", "0"}:
                 pending = unit
             elif why := _why_down(shown):
-                self.failed = unit
+                self.failed, self.signalled = unit, shown.get("Result") == "signal"
                 raise Failed(f"{unit} does not stay up: {why}")
         return pending
 

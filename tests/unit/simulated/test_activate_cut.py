@@ -138,10 +138,16 @@ def test_a_history_that_cannot_be_written_after_the_commit_is_named(host: Simula
     assert host.workers() == {"green"}
 
 
-def test_a_process_that_does_not_stay_up_never_has_its_release_committed(host: SimulatedHost) -> None:
+@pytest.mark.parametrize(("result", "killed"), [("exit-code", None), ("signal", f"deploy {NEW}")])
+def test_a_process_that_does_not_stay_up_never_has_its_release_committed(
+    host: SimulatedHost, result: str, killed: str | None
+) -> None:
+    """A signal may come from the former release, which has the same account: then the operator is told the way."""
     (host.folder / "refuse-myapp-worker@green.service").touch()
+    (host.folder / "result-myapp-worker@green.service").write_text(result)
     assert host.execute(DEPLOY) == 1
     assert (host.transcript.last("failed") or "").startswith("myapp-worker@green.service does not stay up: ")
+    assert host.transcript.last("killed") == killed
     assert (host.serves(), host.running(), host.workers(), host.leftovers()) == (OLD, {"blue"}, {"blue"}, [])
 
 
