@@ -12,7 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from paramiko.channel import Channel
-from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
+from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_EXTENDED_DATA,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+)
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
 from paramiko.transport import Transport
@@ -29,6 +36,11 @@ KEY_EXCHANGES = 60
 begins one per GB, or as its RekeyLimit says."""
 EXTENSIONS = 1024
 """Extensions that a server may announce: OpenSSH's own limit. Paramiko counts up to any number that a packet names."""
+_OF_A_CHANNEL = {
+    MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA, MSG_CHANNEL_EOF, MSG_CHANNEL_EXTENDED_DATA, MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+}  # fmt: skip
+"""The messages that name the peer's channel in the four bytes after their kind."""
 
 
 class Breach(SSHException):  # type: ignore[misc]  # paramiko is untyped
@@ -84,7 +96,10 @@ def _within_window(take: Callable[[Any, Any], None]) -> Callable[[Any, Any], Non
 
 
 class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
-    """Paramiko's transport within these limits. breach: why we ended the connection, None if we did not."""
+    """Paramiko's transport within these limits, that sends nothing on a channel after its close.
+
+    breach: why we ended the connection, None if we did not.
+    """
 
     breach: Breach | None = None
     # In a group exchange the server chooses the numbers: with those of 8192 bits it takes us up to 10 s, in which all
@@ -103,6 +118,7 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
     def __init__(self, line: Any, *arguments: Any, **named: Any) -> None:
         super().__init__(line, *arguments, packetizer_class=Packets, **named)
         self._exchanges: deque[float] = deque(maxlen=KEY_EXCHANGES)
+        self._closed_channels: set[int] = set()
 
     @property
     def saved_exception(self) -> Exception | None:
@@ -135,3 +151,26 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
 
     def _parse_debug(self, m: Any) -> None:
         """Ignore the text. Paramiko takes seconds to format a long one for its log."""
+
+    def _parse_channel_open_success(self, m: Any) -> None:
+        m.get_int()
+        # A server gives the number of a closed channel to the next one.
+        self._closed_channels.discard(m.get_int())
+        m.rewind()
+        super()._parse_channel_open_success(m)
+
+    def _send_message(self, data: Any) -> None:
+        """Send a message, unless its channel is closed.
+
+        Paramiko builds a message under the channel's lock and sends it without. If the host's close comes between the
+        two, our own close is sent first, and then sshd ends the whole connection for a channel that it no longer has.
+        Of messages on channels one is sent at a time (`clear_to_send_lock`), so the order here is the order sent.
+        """
+        begin = bytes(data.packet.getbuffer()[:5])
+        if begin[0] in _OF_A_CHANNEL:
+            channel = int.from_bytes(begin[1:], "big")
+            if channel in self._closed_channels:
+                return
+            if begin[0] == MSG_CHANNEL_CLOSE:
+                self._closed_channels.add(channel)
+        super()._send_message(data)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from paramiko import Channel, SSHException, Transport
+from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA, MSG_CHANNEL_OPEN_SUCCESS
 from paramiko.packet import Packetizer
 
 from tasks.engine.ssh import auth
@@ -203,6 +204,50 @@ def test_paramiko_still_has_what_the_limits_hook_into() -> None:
     table = Transport._channel_handler_table
     assert (table[DATA], table[EXTENDED]) == (Channel._feed, Channel._feed_extended)
     assert made._handler_table[EXT_INFO] == made._parse_ext_info
+    assert made._handler_table[MSG_CHANNEL_OPEN_SUCCESS] == made._parse_channel_open_success
+    assert "_send_message" in Transport._send_user_message.__code__.co_names
     assert made._compression_info["zlib@openssh.com"] == (SelectiveCompressor, Inflating)
     channel = Channel(0)
     assert (len(channel.in_buffer), len(channel.in_stderr_buffer), channel.in_window_size) == (0, 0, 0)
+
+
+SENT_LATE: dict[str, Callable[[Any], object]] = {
+    "the end of input": lambda channel: channel.shutdown_write(),
+    "input": lambda channel: channel.send(b"late"),
+}
+
+
+@pytest.mark.parametrize("late", SENT_LATE)
+def test_nothing_is_sent_on_a_channel_after_its_close(late: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: an account whose shell ended at once lost us the connection: sshd ends it for a message on no channel."""
+    built, closed, kinds = threading.Event(), threading.Event(), []
+
+    def close(server: Any, rules: Open) -> None:
+        assert built.wait(10)
+        # The next channel gets the same number, as sshd does it.
+        server._channel_counter = rules.begun[0].chanid
+        rules.begun[0].close()
+
+    with joined(close) as (transport, channel):
+        send, put = transport._send_user_message, transport.packetizer.send_message
+
+        def delay(message: Any) -> None:
+            if threading.current_thread() is threading.main_thread():
+                built.set()
+                assert closed.wait(10)
+            send(message)
+
+        def record(message: Any) -> None:
+            put(message)
+            kinds.append(message.asbytes()[0])
+            if kinds[-1] == MSG_CHANNEL_CLOSE:
+                closed.set()
+
+        monkeypatch.setattr(transport, "_send_user_message", delay)
+        monkeypatch.setattr(transport.packetizer, "send_message", record)
+        SENT_LATE[late](channel)
+        assert kinds[-1] == MSG_CHANNEL_CLOSE
+        following = transport.open_session(timeout=10)
+        assert following.remote_chanid == channel.remote_chanid
+        following.sendall(b"on the next channel")
+        assert kinds[-1] == MSG_CHANNEL_DATA
