@@ -1,6 +1,6 @@
 """Make gunicorn log JSON, like the service. gunicorn finds this file in its working directory.
 
-Workers, threads and time limits are set in service.yaml.
+Workers and threads are set in service.yaml; `drain` and `health.timeout` there decide the time limits.
 """
 
 import runpy

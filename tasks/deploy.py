@@ -148,7 +148,7 @@ def deploy(
     overwrite: bool = False,
     json: bool = False,
 ) -> None:
-    """Stage a release on all selected hosts, activate it in waves.
+    """Stage a release on all hosts, then activate it in waves.
 
     For a while after the switch (`probation` in service.yaml) each host goes back
     by itself if the release fails. The second wave waits for the end of the first

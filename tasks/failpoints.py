@@ -1,4 +1,4 @@
-"""failpoints: the named steps at which a run can be made to fail, die or stall."""
+"""failpoints: the named places at which a run can be made to fail, die or stall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""setup, start, stop, remove: the verbs for a service beside its releases."""
+"""setup, start, stop, remove: the verbs for the service on a host, not for its releases."""
 
 from __future__ import annotations
 

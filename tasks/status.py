@@ -133,7 +133,7 @@ def health(c: Any, json: bool = False) -> None:
     _, members = runner.open_fleet(c, early=True)
     reported = runner.ask(members, lambda member: member.ask(questions.health()))
     answers: dict[str, dict[str, Any]] = {
-        name: {"release": facts.live, "slot": facts.state.health.slot or "not running",
+        name: {"release": facts.live_release, "slot": facts.state.health.slot or "not running",
                "front": facts.state.health.front or "not asked", "processes": dict(facts.state.processes),
                "jobs": {unit: status.job_result(facts, unit) for unit in facts.survey.jobs},
                "healthy": facts.healthy}
@@ -220,7 +220,7 @@ def _verify(c: Any, json: bool) -> None:
         facts = member.ask(questions.history(engine.LONGEST))
         return engine.verify(
             facts.actions,
-            current=facts.current,
+            current=facts.committed_release,
             settled=facts.settled,
             busy=facts.state.busy is not None or facts.probation is not None,
             torn=facts.torn,

@@ -52,7 +52,7 @@ class LoopError(Exception):
 
 
 class UsageError(LoopError):
-    """The command line, hosts.yaml, service.yaml or the service's files are wrong; nothing was contacted."""
+    """The command line, hosts.yaml, service.yaml or the service's files are wrong; no host was changed."""
 
     exit_status = 2
     code = "usage"
@@ -68,7 +68,7 @@ class Unreachable(LoopError):
 def exit_status(problems: Sequence[LoopError], asked: int) -> int:
     """Return the exit status of a command for `asked` hosts, some of which have problems.
 
-    1: a host failed; 3: hosts were not reached, and none failed; 2: a wrong file or flag, and no host was contacted.
+    1: a host failed; 3: hosts were not reached, and none failed; 2: a wrong file or flag, and no host was changed.
     """
     if not problems:
         return 0

@@ -9,7 +9,7 @@ from tasks.engine.errors import LoopError
 
 
 class Step(NamedTuple):
-    """An action that begins on a host. The names are those of the JSON.
+    """An action that begins within a step on a host. The names are those of the JSON.
 
     phase: the host's step, such as stage; step: the action, one word; text: detail for a person.
     """

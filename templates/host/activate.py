@@ -1,6 +1,7 @@
 """Start the staged release in the idle slot, check it, switch the traffic to it, and commit it or begin a probation.
 
-If a failure or a signal ends this before the commit, `Activator.finish_or_undo` brings the former release back. After
+If a failure or a signal ends this before the commit or the probation begins, `Activator.finish_or_undo` brings the
+former release back. After
 a kill the guard does that; after a power cut, the boot and the next run (`recover`).
 """
 
@@ -24,7 +25,7 @@ _COUNTED = 60
 """Seconds: the interval in which systemd counts the starts of a unit."""
 _GUARD_START = 5
 """Seconds a guard may take to start."""
-_AGAIN = "run the deploy of its content again"
+_AGAIN = "deploy that content again"
 
 
 def perform(run: Run) -> None:
@@ -239,7 +240,7 @@ class Activator(Attempt):
         """Return why the candidate did not start: the reason that an operator can act on."""
         limit = self.service.health.start_timeout
         if now() - self._started >= limit:
-            cause = "health.timeout is too short, or the release hangs"
+            cause = f"it hangs, or needs more: set health.timeout above {limit} in service.yaml, and run fab setup"
             why = f"slot {self.new} was not ready within {limit} s of its start: {cause}"
             return Failed(why)
         if gate.unit_result() == "signal":

@@ -65,7 +65,7 @@ class Attempt:
         self.run.point(f"{self.stage}.committed")
 
     def follow_up(self) -> None:
-        """Do what follows from a commit, once per process. The guard does all again: the run may have died half-way."""
+        """Do what follows from a commit, once in a process. The guard does it again: the run may have died half-way."""
         if self._followed:
             return
         self.record_commit()
@@ -165,7 +165,7 @@ class Attempt:
             systemctl("restart", timer).wait()
 
     def _end_all(self) -> None:
-        """Close the way in and stop everything, as after a boot: no release is committed."""
+        """Close the way in, nginx's and that of `listen:`: no release is committed."""
         if self.switched:
             self.slots.move_traffic("none")
         if self.service.front.listen:

@@ -1,9 +1,9 @@
 """The host's program, run by an operator on the host without a controller:
 
 python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py status             the state of the service, and what to do
-python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py plan RELEASE       print the step that `activate` would run
-python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py activate RELEASE   roll back to RELEASE, with checks and undo
-python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py run FILE           run a step that `fab plan --steps` printed
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py plan RELEASE       print the step of `activate RELEASE`
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py activate RELEASE   with checks and undo, without a probation
+python3 -I -S /opt/apps/NAME/.program/DIGEST/__main__.py run FILE           perform a step as `plan` prints it
 
 It is for the deploy account. Any other user types, with one of these lines in the place of COMMAND:
 

@@ -53,7 +53,7 @@ class Until:
         self.write(f"{word} {round((now() + seconds) * 100)}".lstrip())
 
     def finish(self) -> None:
-        """Write that nothing is left to do. A guard that reads anything else finds that out by itself."""
+        """Write that nothing is left to do. If that fails, the guard finds by itself that nothing is left."""
         with suppress(OSError):
             self.write("done")
 

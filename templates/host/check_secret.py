@@ -1,7 +1,7 @@
 """The secret header with which the host's own checks pass maintenance and reach a slot without traffic.
 
-nginx reads the secret in /etc/NAME/check/map; curl, run by the deploy account, reads it in one file for each way. No
-other file has the secret, and no program gets it as an argument.
+nginx reads the secret in /etc/NAME/check/map; curl, run by the deploy account, reads it in a file for each
+place that a check asks: blue, green and live. No other file has the secret, and no program gets it as an argument.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def directories(name: str, root: str) -> tuple[str, ...]:
 
 
 def logs(name: str) -> tuple[str, str]:
-    """Return the directory of a service that has one for log files, in the terms of the record."""
+    """Return the log directory of a service that has one, as the record names it."""
     return "directory", f"/var/log/{name}"
 
 

@@ -64,7 +64,7 @@ class Copies:
             )
 
     def holds(self, status: os.stat_result) -> bool:
-        """Report whether a status is that of the directory of copies."""
+        """Return whether a status is that of the directory of copies."""
         own = os.fstat(self.folder.descriptor)
         return (own.st_dev, own.st_ino) == (status.st_dev, status.st_ino)
 
@@ -121,7 +121,7 @@ def strip(descriptor: int) -> None:
 
 
 def _is_roots(folder: Folder) -> bool:
-    """Report whether an open directory is root's: the former owner can exchange the names in its own directory."""
+    """Return whether an open directory is root's: the former owner can exchange the names in its own directory."""
     return os.fstat(folder.descriptor).st_uid == 0
 
 

@@ -118,7 +118,7 @@ class Folder:
             os.unlink(name, dir_fd=self.descriptor)
 
     def walk(self, prefix: str = "") -> Iterator[tuple[Folder, str, str]]:
-        """Yield (folder, name, path) of everything below but directories; OSError for directories nested too deep."""
+        """Yield (folder, name, path) of everything except directories; OSError for directories nested too deep."""
         if prefix.count("/") > DEEPEST:
             raise OSError(0, "nested too deep", self.path)
         with os.scandir(self.descriptor) as scanned:

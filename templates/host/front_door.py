@@ -61,7 +61,7 @@ def _check_https(probe: Probe, slot: str, serves: str) -> None:
     if stranger == "\n000":
         # curl ended at the question to the service; asked alone, it prints why.
         require(probe.front(ANSWER, slot))
-        raise Failed("the front door gave no right answer for the new release at first")
+        raise Failed("the front door gave a wrong answer for the new release first, and a right one when asked again")
     require(probe.check(service, True))
     # A foreign host name must not reach the service; another site may answer it, so it is asked without the secret.
     if probing.reports_release(stranger, serves):

@@ -1,4 +1,4 @@
-"""Guard one activation: systemd starts this beside the run, as the deploy account.
+"""Guard one activation, until the old slot has ended: systemd starts this beside the run, as the deploy account.
 
 If the run is killed, the guard finishes what was committed, or undoes what was not. During a probation it watches the
 release: it commits one that stays healthy, and returns the traffic to the former release, still up, if it fails. A boot

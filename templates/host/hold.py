@@ -1,4 +1,4 @@
-"""Hold the run lock while the controller is there: it sends a byte every few seconds; after SILENCE the lock is free.
+"""Hold the run lock while the controller sends a byte every few seconds; it is free SILENCE seconds after the last one.
 
 Another run reads the holder from the lock file.
 """

@@ -44,7 +44,7 @@ class ProcessUnits:
     # Start and stop
 
     def start(self, slot: str, *, single: bool = False) -> None:
-        """Start the processes of one kind in a slot; systemd skips those that the release there does not have."""
+        """Start the single processes of a slot, or the others; systemd skips those that its release does not have."""
         names = [process.of(slot) for process in self._groups[single]]
         self._do("start", "--no-block", names)
 
@@ -90,7 +90,7 @@ class ProcessUnits:
     # Check
 
     def await_up(self, slot: str, release: str, since: float, *, single: bool = False) -> None:
-        """Wait until the processes of one kind were up for `settle` seconds, or raise Failed. since: their start."""
+        """Wait until the single processes, or the others, have run for `settle` s. since: their start. Or raise Failed."""
         health, group = self._service.health, self._there(release, self._groups[single])
         settle = max(health.settle, _LEAST)
         while group:

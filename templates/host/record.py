@@ -5,9 +5,9 @@
     by {"user": "ann", ...}      who did, from where
     since 2026-01-01T00:00:00Z
     reader deploy                reads the host's journals by access control lists
-    layout 2                     the layout of this host; setup has finished
+    layout N                     the layout of this host; setup has finished
     user deploy                  the deploy account
-    account of layout 2, ...     not an account: a clone that knows only layout 1 takes these words for the account,
+    account of layout N, ...     not an account: a clone that knows only layout 1 takes these words for the account,
                                  and stops
     file DIGEST PATH             a file of root's, as it was written
     tls DIGEST PATH              the certificate and its key

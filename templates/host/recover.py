@@ -1,4 +1,4 @@
-"""Begin a run: undo what an earlier one left, so that only the committed slot serves."""
+"""Begin an activation or a before_activate: undo what an earlier one left, so that only the committed slot serves."""
 
 from __future__ import annotations
 

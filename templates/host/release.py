@@ -207,7 +207,7 @@ def _entries(data: bytes) -> dict[str, str] | None:
 
 
 def holds(release: Folder, name: str, prefix: str = "") -> bool:
-    """Report whether every file of a list exists with its digest. prefix: put before the list's paths."""
+    """Return whether every file of a list exists with its digest. prefix: put before the list's paths."""
     return _are_there(release, strictly(release, name), prefix)
 
 
@@ -220,8 +220,8 @@ def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "")
 def lists(release: Folder) -> dict[str, str]:
     """Return the SHA-256 of MANIFEST, LAUNCHERS and SITE; the controller compares them: the account can edit them.
 
-    Empty unless code, launchers and site match these lists. Other files in `code` and `site` may only be bytecode, also
-    one that Python is just writing, and in `code` the links to the service's data.
+    Empty unless code, launchers and site match these lists. Beside these files, `code` and `site` may have bytecode,
+    even half-written, and `code` the links to the service's data.
     """
     names = ("MANIFEST", "LAUNCHERS", "SITE") if release.status("SITE") else ("MANIFEST", "LAUNCHERS")
     try:
@@ -234,7 +234,7 @@ def lists(release: Folder) -> dict[str, str]:
 
 
 def has_site(release: Folder) -> bool:
-    """Report whether the release has no site, or exactly the files of its list."""
+    """Return whether the release has no site, or exactly the files of its list."""
     if not (release.status("SITE") or release.status("site")):
         return True
     try:

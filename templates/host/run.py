@@ -198,7 +198,7 @@ class Run:
         return f"the host's program failed: {type(error).__name__}: {error}"
 
     def say(self, word: str, text: str = "") -> None:
-        """Report a step that begins."""
+        """Report an action that begins, within the step."""
         self.report("step", f"{word} {text}".rstrip())
 
     def journal(self, text: str) -> None:

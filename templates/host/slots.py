@@ -95,7 +95,7 @@ class Slots:
     # Start a slot
 
     def forget_starts(self, slot: str) -> Child:
-        """Reset systemd's count of a slot's starts within a minute, which includes ours."""
+        """Reset systemd's count of a slot's starts in the last minute; our own starts count, too."""
         return systemctl("reset-failed", self.service.slot(slot), f"{self.service.name}@{slot}.socket")
 
     def start(self, slot: str) -> bool:

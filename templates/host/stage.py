@@ -1,4 +1,4 @@
-"""Put a release on the host, ready to run. Only new paths are made: nothing that is live is touched."""
+"""Put a release on the host, ready to run. What runs goes on: a damaged release or venv is replaced in one step."""
 
 from __future__ import annotations
 

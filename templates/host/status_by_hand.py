@@ -104,7 +104,8 @@ class Standing:
         if not self._serves:
             return deploy
         if slot in {"inactive", "failed"}:
-            return f"as root: systemctl start {self.name}; or: {go}"
+            instead = f"back to the release before: {go}" if back else go
+            return f"as root: systemctl start {self.name}; or {instead}"
         if state["nginx"] in {"inactive", "failed"} and state["health"]["front"] != "ok":
             return "as root: systemctl start nginx"
         if state["probation"] is not None:

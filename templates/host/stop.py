@@ -1,4 +1,4 @@
-"""Stop the service: the slots after they have drained, then everything else of it."""
+"""Stop the service: wait until no connection waits at a slot, then stop all units; running requests get `drain` s."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _end_probation(verb: OutsideRun) -> None:
 def _stop(run: Run, verb: OutsideRun) -> None:
     """Stop the units in one transaction of systemd; kill slots that postpone their stop."""
     stopping = systemctl("stop", *run.step["units"])
-    # The stop of a process may have longer than that of a slot; systemd ends it then.
+    # A process may take longer to stop than a slot; systemd kills it at its own limit.
     bound = max([verb.slots.bound, *(process.stop + STOP_MARGIN for process in verb.service.processes)])
     late = verb.slots.await_end(stopping, bound, *SLOTS)
     verb.slots.require(stopping.wait(), "the service cannot be stopped")

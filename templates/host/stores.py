@@ -36,7 +36,7 @@ def releases(root: Folder) -> Iterator[Line]:
 
 
 def pruning(root: Folder) -> bool:
-    """Return whether a power cut interrupted a prune."""
+    """Return whether a release is left that a prune or a stage has put aside."""
     try:
         with root.below("releases") as folder:
             return any(map(_CUT.fullmatch, folder.names()))

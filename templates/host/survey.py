@@ -140,7 +140,7 @@ def _sum(pids: list[str], file: str, word: str) -> int | None:
 
 
 def _isolation(shown: Mapping[str, str]) -> Isolation:
-    """Return the isolation in effect from networks that the service's `needs` do not name."""
+    """Return how far the live slot is cut off from networks that `needs` does not name, as the kernel shows it."""
     main = _number(shown.get("MainPID"))
     routes = _read(f"{PROC}/{main}/net/route", 1 << 16) if main else ""
     if not routes:

@@ -34,7 +34,7 @@ def link_from(run: Run, releases: Folder, part: Folder) -> None:
 
 
 def link_site(part: Folder) -> None:
-    """Link the files of the site that the code has, too, under another path: they are not sent."""
+    """Link files of the site from the code, which has them under another path; these were not sent."""
     wanted = release.listed(part, "SITE")
     if not wanted:
         return

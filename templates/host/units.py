@@ -100,7 +100,7 @@ def journal_lines(unit: str, *options: str) -> list[tuple[str, str]]:
 
 
 def last_lines(invocations: Iterable[str], most: int) -> list[str]:
-    """Return the last lines that units have logged since these starts of them, `most` at most."""
+    """Return the last lines logged since these starts of units, `most` at most."""
     wanted = [f"_SYSTEMD_INVOCATION_ID={each}" for each in invocations]
     return _lines("-n", str(most), *wanted) if wanted else []
 

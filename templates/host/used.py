@@ -25,7 +25,7 @@ def by_age(releases: Folder) -> list[str]:
 
 
 def in_use(releases: Folder, name: str, service: str) -> bool:
-    """Report whether a process runs from a release: a launcher locks it, and its children inherit the lock.
+    """Return whether a process runs from a release: a launcher locks it, and its children inherit the lock.
 
     Launchers of older versions took no lock, so a process that names the release in its command line counts, too, if
     it belongs to the service's user or to this account: any other account could name a release at will.

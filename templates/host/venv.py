@@ -21,7 +21,7 @@ _LIST_BYTES = 64 << 20
 
 
 def files(venv: str) -> set[str]:
-    """Return a line for each file but bytecode: size in bytes, last change in seconds since 1970, path."""
+    """Return a line for each file except bytecode: size in bytes, last change in seconds since 1970, path."""
     return {_line(path, entry) for path, entry in _below(venv, "") if not _is_list(path, entry)}
 
 
@@ -49,7 +49,7 @@ def _below(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
 
 
 def whole(venv: str) -> bool:
-    """Report whether all that was built is there, and the Python that it links to.
+    """Return whether all that was built is there, and the Python that it links to.
 
     venv: the venv itself, or a release's link to it; no other link may lead there.
     """
@@ -107,7 +107,7 @@ def differences(venv: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_ours(venv: str, path: str) -> bool:
-    """Report whether the module venv makes such a link: lib64, or in bin one into the directory of the Python."""
+    """Return whether the module venv makes such a link: lib64, or in bin one into the directory of the Python."""
     if path == "lib64":
         return os.readlink(f"{venv}/{path}") == "lib"
     folder, _, name = path.rpartition("/")

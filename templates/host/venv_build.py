@@ -56,7 +56,7 @@ class Compiling:
 
 
 def is_there(venvs: Folder, name: str) -> bool:
-    """Report whether a venv is whole by the list that its build wrote."""
+    """Return whether a venv is whole by the list that its build wrote."""
     path = f"{venvs.path}/{name}"
     try:
         with venvs.below(name) as folder:

@@ -11,7 +11,7 @@ from tasks.engine.config.nodes import Node
 from tasks.engine.config.schema import Shape
 
 DEPLOY, SETUP, RUN = "a deploy", "setup", "the next run"
-"""What applies a change of a key: the release has it, root's files have it, or only the controller uses it."""
+"""What applies a change of a key: the release has it, root's files have it, or the controller or a step uses it."""
 
 
 class Required(NamedTuple):

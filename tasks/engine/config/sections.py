@@ -190,10 +190,10 @@ PROCESS_KEYS = (
         "A timer starts the command at these times; without a schedule, the command runs always", '"*-*-* 03:00:00"'),
     Key("count", keys.integer(1, 64), 1, SETUP, "Number of such processes, each a unit of its own", "3"),
     Key("single", keys.boolean(), False, SETUP,
-        "There may never be two, as of a scheduler: the former one ends before the new one starts", "true"),
+        "There may never be two, for example of a scheduler: the former one ends before the new one starts", "true"),
     Key("stop", keys.integer(1, 86400), None, SETUP,
-        "Seconds that a task under way may take at a stop; without it, about `drain`. Only the deploy that needs the "
-        "same slot again waits for it", "600"),
+        "Seconds that a task under way may take at a stop; without it, about `drain`. Only the deploy or restart that "
+        "needs the same slot again waits for it", "600"),
     Key("health", Reader(_process_health, "a mapping", "", (("", PROCESS_HEALTH_KEYS),)), None, RUN,
         "How a process says that it is well"),
     _OWN_ENV,
@@ -227,8 +227,8 @@ HEALTH_KEYS = (
         "Asked on the slot's own socket; a release gets no traffic before it answers right", "/health"),
     Key("status", keys.integer(200, 299), HEALTH.status, DEPLOY, "The one status that counts as right", "204"),
     Key("timeout", keys.integer(1, 600), HEALTH.timeout, RUN,
-        "Seconds from the start until the health check must have passed. A value over 60 also needs setup, one over 30 "
-        "a deploy", "90"),
+        "Seconds that the health check may take to pass, once the slot is up; the start may take 60 s, or this if it "
+        "is longer. A value over 60 also needs setup, one over 30 a deploy", "90"),
     Key("passes", keys.integer(1, 20), HEALTH.passes, RUN, "Right answers in a row", "5"),
     Key("settle", keys.number(0, 60), HEALTH.settle, RUN,
         "The right answers must span at least this many seconds, from the same processes; shorter than `timeout`",

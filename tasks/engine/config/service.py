@@ -104,7 +104,7 @@ KEYS = (
     Key("pythonpath", Reader(sections.pythonpath, f"a list, each {formats.FOLDER.expected}", "[src]"), (), DEPLOY,
         "Folders in which Python looks for modules, for `web`, processes, hooks and `fab run` alike"),
     Key("dependencies", keys.mapping(sections.dependencies, sections.DEPENDENCY_KEYS), DEPENDENCIES, "",
-        "What `fab lock` takes beside the dependencies themselves; it has to run after a change"),
+        "What `fab lock` takes beside the dependencies themselves; run `fab lock` after a change"),
     Key("include", Reader(sections.include, f"a list, each {formats.INCLUDE.expected}",
         "[app/static/dist, models/*.bin]"), (), DEPLOY,
         "Paths and globs of files that a release has although git ignores them or they are larger than 10 MB; never "
@@ -115,7 +115,8 @@ KEYS = (
     Key("build", keys.text(formats.COMMAND), None, DEPLOY,
         "Runs on your machine, in the root of the repository, before `fab deploy` and `fab plan` make the release. If "
         "it fails, no host is contacted", '"npm run build"'),
-    Key("keep", keys.integer(2, 100), _USUAL.keep, RUN, "Releases that stay on the host to roll back to", "10"),
+    Key("keep", keys.integer(2, 100), _USUAL.keep, RUN,
+        "The newest releases that stay on the host, the committed one among them", "10"),
 )  # fmt: skip
 
 

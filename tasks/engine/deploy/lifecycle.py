@@ -44,7 +44,11 @@ def start(member: Member, emit: Emit) -> None:
     facts = member.act_for_service()
     member.perform(steps.start(member.service), emit)
     member.finish(
-        emit, "started", f"release {facts.current}", maintenance_page.warn(facts, member.service), release=facts.current
+        emit,
+        "started",
+        f"release {facts.committed_release}",
+        maintenance_page.warn(facts, member.service),
+        release=facts.committed_release,
     )
 
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.engine.deploy.candidate import Candidate
+from tasks.engine.deploy.prepared import Prepared
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.parallel import Emit
@@ -17,20 +17,20 @@ _SECONDS = 600
 
 
 @contextmanager
-def taken_out(candidate: Candidate, emit: Emit) -> Iterator[None]:
+def taken_out(prepared: Prepared, emit: Emit) -> Iterator[None]:
     """Keep the host out of the balancer meanwhile; run `undrain` in any case, since the host serves either way."""
-    hooks = candidate.member.service.hooks
+    hooks = prepared.member.service.hooks
     try:
         if hooks.drain:
-            _run("drain", hooks.drain, candidate, emit)
+            _run("drain", hooks.drain, prepared, emit)
         yield
     finally:
         if hooks.undrain:
-            _run("undrain", hooks.undrain, candidate, emit)
+            _run("undrain", hooks.undrain, prepared, emit)
 
 
-def _run(name: str, command: str, candidate: Candidate, emit: Emit) -> None:
-    member = candidate.member
+def _run(name: str, command: str, prepared: Prepared, emit: Emit) -> None:
+    member = prepared.member
     host = member.host
     emit(Step(host.name, "hook", name, command))
     environment = {
@@ -39,8 +39,8 @@ def _run(name: str, command: str, candidate: Candidate, emit: Emit) -> None:
         "ADDRESS": member.connect().endpoint.hostname,
         "GROUPS": ",".join(host.groups),
         "SERVICE": member.service.name,
-        "RELEASE": candidate.activation.release,
-        "BEFORE": candidate.activation.served or "",
+        "RELEASE": prepared.activation.release,
+        "BEFORE": prepared.activation.served or "",
     }
     try:
         process = subprocess.run(

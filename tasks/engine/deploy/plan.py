@@ -111,8 +111,8 @@ class HostPlan(NamedTuple):
 
 def activation(action: str, release: str, facts: Facts) -> Activation:
     """Return the activation of a release on a host with these facts."""
-    on_probation = facts.live if facts.live != facts.current else None
-    return Activation(action, release, facts.current, on_probation)
+    on_probation = facts.live_release if facts.live_release != facts.committed_release else None
+    return Activation(action, release, facts.committed_release, on_probation)
 
 
 def setup(
@@ -208,7 +208,9 @@ def deploy(
         lists["SITE"] = archive.manifest(release.site)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in lists.items()}
     delivery = Delivery(
-        Staging(release.id, venv, python.path, facts.current if committed else None, present, digests, others),
+        Staging(
+            release.id, venv, python.path, facts.committed_release if committed else None, present, digests, others
+        ),
         starts,
         wheelhouse,
         same,
@@ -244,17 +246,17 @@ def _handed(facts: Facts, setup: Setup) -> str:
 def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
     """Return why to activate the release; empty if it serves already, as it should. lists: digests of its contents."""
     whole = facts.state.lists == lists
-    if facts.current is None:
+    if facts.committed_release is None:
         return "nothing is deployed yet"
     if facts.state.adrift:
         return "a run whose controller is gone is still at work there"
     # On probation: the host commits it, or goes back, without us.
-    if facts.probation is not None and facts.live == release and facts.healthy and whole:
+    if facts.probation is not None and facts.live_release == release and facts.healthy and whole:
         return ""
-    if facts.live != facts.current:
-        return f"release {facts.live} serves and is not committed, {facts.current} is"
-    if facts.current != release:
-        return f"release {facts.current} serves"
+    if facts.live_release != facts.committed_release:
+        return f"release {facts.live_release} serves and is not committed, {facts.committed_release} is"
+    if facts.committed_release != release:
+        return f"release {facts.committed_release} serves"
     # finishing: the guard still drains the former slot, which is fine. cut: a prune was begun, and is not at work.
     cut = facts.state.pruning and facts.state.busy is None
     if cut or (not facts.settled and not facts.state.finishing):

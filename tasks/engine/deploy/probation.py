@@ -81,7 +81,7 @@ def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str |
     facts = member.ask(questions.outcome(wait))
     # A hook of the same run has an outcome of its own.
     mine = [one.state for one in facts.actions if one.run == member.run.id and one.action != "before_activate"]
-    if facts.live != release or not facts.healthy or not {"done", "probation"} & set(mine):
+    if facts.live_release != release or not facts.healthy or not {"done", "probation"} & set(mine):
         raise lost
     return None if facts.probation is None else str(facts.probation)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from tasks.engine import misread
 from tasks.engine.deploy import load_balancer, probation, rollback, waves
-from tasks.engine.deploy.candidate import Candidate, Progress
+from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.deploy.stage import DeployOrder, stage
 from tasks.engine.deploy.waves import Policy
@@ -32,7 +32,7 @@ class Rollout:
 
     again: returns the command that repeats this run without the given hosts
     stop_first: kill the live slot before its successor starts
-    candidates: the prepared hosts, by name
+    hosts: the prepared hosts, by name
     """
 
     action: str
@@ -42,12 +42,12 @@ class Rollout:
     again: Callable[[Sequence[str]], str]
     stop_first: bool = False
     locks: RunLocks = field(default_factory=RunLocks)
-    candidates: dict[str, Candidate] = field(default_factory=dict)
+    hosts: dict[str, Prepared] = field(default_factory=dict)
 
     def deploy(self, order: DeployOrder) -> Iterator[Event]:
         """Stage everywhere; unless too many hosts failed, run the hook once, and activate in waves."""
 
-        def prepare(member: Member, emit: Emit) -> Candidate:
+        def prepare(member: Member, emit: Emit) -> Prepared:
             return stage(order, member, self.locks, emit)
 
         yield from self._run(prepare, self._hook)
@@ -55,18 +55,18 @@ class Rollout:
     def switch(self, target: str | None, lock_wait: int = 0) -> Iterator[Event]:
         """Activate a release that is on the hosts, for rollback and restart; send and build nothing."""
 
-        def prepare(member: Member, emit: Emit) -> Candidate:
-            facts, candidate = look(member)
-            claim = Claim(self.action, candidate.activation.release, facts.actions[-1:])
+        def prepare(member: Member, emit: Emit) -> Prepared:
+            facts, prepared = look(member)
+            claim = Claim(self.action, prepared.activation.release, facts.actions[-1:])
             moved = self.locks.take(member, claim, lock_wait, emit)
             if self.action == "restart" and (moved or facts.probation is not None):
                 moved = self._await_probation(member, emit) or moved
             if moved:
-                _, candidate = look(member)
-            emit(Step(member.host.name, "plan", self.action, candidate.activation.release))
-            return candidate
+                _, prepared = look(member)
+            emit(Step(member.host.name, "plan", self.action, prepared.activation.release))
+            return prepared
 
-        def look(member: Member) -> tuple[Facts, Candidate]:
+        def look(member: Member) -> tuple[Facts, Prepared]:
             facts = member.ask(questions.switch(member.service))
             member.act_as(facts.account or member.login)
             return facts, rollback.choose_target(member, self.action, target, facts)
@@ -74,11 +74,11 @@ class Rollout:
         yield from self._run(prepare, lambda: iter(()))
 
     def _run(
-        self, prepare: Callable[[Member, Emit], Candidate], before: Callable[[], Iterator[Event]]
+        self, prepare: Callable[[Member, Emit], Prepared], before: Callable[[], Iterator[Event]]
     ) -> Iterator[Event]:
         def keep(member: Member, emit: Emit) -> None:
-            candidate = prepare(member, emit)
-            self._put(candidate, candidate.progress)
+            prepared = prepare(member, emit)
+            self._put(prepared, prepared.progress)
 
         try:
             yield from everywhere(self.members, keep, self.stop)
@@ -105,14 +105,14 @@ class Rollout:
     def _stopped(self) -> bool:
         return bool(self.stop) or self._too_many_failed
 
-    def _put(self, candidate: Candidate, progress: Progress) -> None:
+    def _put(self, prepared: Prepared, progress: Progress) -> None:
         """Set the progress of a host; no other place does."""
-        self.candidates[candidate.member.host.name] = candidate._replace(progress=progress)
+        self.hosts[prepared.member.host.name] = prepared._replace(progress=progress)
 
-    def _at(self, *progress: Progress, failed: bool = False) -> list[Candidate]:
-        """Return the candidates with this progress, in the order of the inventory. failed: include failed hosts."""
-        every = (self.candidates.get(member.host.name) for member in self.members if failed or not member.error)
-        return [candidate for candidate in every if candidate and candidate.progress in progress]
+    def _at(self, *progress: Progress, failed: bool = False) -> list[Prepared]:
+        """Return the prepared hosts with this progress, in the order of the inventory. failed: include failed hosts."""
+        every = (self.hosts.get(member.host.name) for member in self.members if failed or not member.error)
+        return [prepared for prepared in every if prepared and prepared.progress in progress]
 
     def _hook(self) -> Iterator[Event]:
         """Run before_activate once, on the first host that changes; a failure fails that host, and ends the run."""
@@ -137,7 +137,7 @@ class Rollout:
     def _waves(self) -> Iterator[Event]:
         # An unchanged host would be a canary that proves nothing.
         unchanged = self._at(Progress.UNCHANGED, Progress.FOUND_ON_PROBATION)
-        yield from everywhere([candidate.member for candidate in unchanged], self._report_unchanged)
+        yield from everywhere([prepared.member for prepared in unchanged], self._report_unchanged)
         staged = self._at(Progress.STAGED)
         if self.stop_first and staged:
             yield Notice("--stop-first: what serves is killed before its successor starts. Clients get 502 for some "
@@ -155,7 +155,7 @@ class Rollout:
                 return
             if len(parts) > 1:
                 yield Notice(f"wave {number} of {len(parts)}: {', '.join(each.member.host.name for each in wave)}")
-            yield from everywhere([candidate.member for candidate in wave], self._activate)
+            yield from everywhere([prepared.member for prepared in wave], self._activate)
             # The first wave is the canary: its probation ends before the next wave begins.
             if self.policy.wait or (number == 1 and len(parts) > 1):
                 yield from self._prove()
@@ -166,15 +166,15 @@ class Rollout:
         def work(member: Member, emit: Emit) -> None:
             if not self._await_probation(member, emit):
                 return
-            candidate = self.candidates[member.host.name]
-            release = candidate.activation.release
+            prepared = self.hosts[member.host.name]
+            release = prepared.activation.release
             try:
                 probation.require_committed(member, release)
             except LoopError:
-                self._put(candidate, Progress.RETURNED)
+                self._put(prepared, Progress.RETURNED)
                 raise
-            ours = candidate.progress is Progress.ON_PROBATION
-            self._put(candidate, Progress.COMMITTED if ours else Progress.UNCHANGED)
+            ours = prepared.progress is Progress.ON_PROBATION
+            self._put(prepared, Progress.COMMITTED if ours else Progress.UNCHANGED)
             emit(Step(member.host.name, "probation", "committed", release))
 
         yield from everywhere([awaited.member for awaited in self._at(*_AWAITED)], work, self.stop)
@@ -183,16 +183,16 @@ class Rollout:
         return probation.wait_until_over(member, member.service.probation, emit, self.stop)
 
     def _report_unchanged(self, member: Member, emit: Emit) -> None:
-        candidate = self.candidates[member.host.name]
-        release = candidate.activation.release
-        more = ", on probation" if candidate.progress is Progress.FOUND_ON_PROBATION else ""
-        member.finish(emit, "unchanged", f"release {release} serves already{more}", candidate.warning, release=release)
+        prepared = self.hosts[member.host.name]
+        release = prepared.activation.release
+        more = ", on probation" if prepared.progress is Progress.FOUND_ON_PROBATION else ""
+        member.finish(emit, "unchanged", f"release {release} serves already{more}", prepared.warning, release=release)
 
     def _activate(self, member: Member, emit: Emit) -> None:
-        candidate = self.candidates[member.host.name]
-        activation = candidate.activation
+        prepared = self.hosts[member.host.name]
+        activation = prepared.activation
         release, served = activation.release, activation.served
-        with load_balancer.taken_out(candidate, emit):
+        with load_balancer.taken_out(prepared, emit):
             try:
                 member.reach("controller.activate")
                 stop_first = self.stop_first and activation.action != "undo"
@@ -205,10 +205,10 @@ class Rollout:
             except LinkLost as lost:
                 verdict = probation.read_back(member, release, lost, emit)
             progress = Progress.COMMITTED if verdict is None else Progress.ON_PROBATION
-            self._put(candidate._replace(activation=activation), progress)
+            self._put(prepared._replace(activation=activation), progress)
             member.reach("controller.activated")
         came = f"{served} -> {release}" if served else release
-        member.finish(emit, _DONE[activation.action], came, candidate.warning, release=release, before=served)
+        member.finish(emit, _DONE[activation.action], came, prepared.warning, release=release, before=served)
 
     def _undo(self) -> Iterator[Event]:
         """Take each host that this run has activated back to the release that was committed before, in waves.
@@ -217,30 +217,30 @@ class Rollout:
         progress: it still has the new release.
         """
         back = []
-        for candidate in self._at(*_CHANGED, failed=True):
-            done = candidate.activation
+        for prepared in self._at(*_CHANGED, failed=True):
+            done = prepared.activation
             if done.before is None:
-                yield Line(candidate.member.host.name, f"nothing served here before: {done.release} stays", "warning")
+                yield Line(prepared.member.host.name, f"nothing served here before: {done.release} stays", "warning")
             elif done.before != done.release:
                 # The probation may end at any moment, so either release may be committed.
-                back.append((candidate, Activation("undo", done.before, done.before, on_probation=done.release)))
+                back.append((prepared, Activation("undo", done.before, done.before, on_probation=done.release)))
         if back:
             yield Notice(f"undo: {len(back)} hosts go back to the release that was committed before")
-        for candidate, _ in back[:1]:
-            candidate.member.reach("controller.undo")
+        for prepared, _ in back[:1]:
+            prepared.member.reach("controller.undo")
         for wave in waves.split(back, self.policy, len(self.members)):
-            for candidate, undo in wave:
-                self._put(candidate._replace(activation=undo), Progress.STAGED)
-            yield from everywhere([candidate.member for candidate, _ in wave], self._activate)
-            for candidate, _ in wave:
-                undone = self.candidates[candidate.member.host.name].progress is not Progress.STAGED
-                self._put(candidate, Progress.UNDONE if undone else candidate.progress)
+            for prepared, undo in wave:
+                self._put(prepared._replace(activation=undo), Progress.STAGED)
+            yield from everywhere([prepared.member for prepared, _ in wave], self._activate)
+            for prepared, _ in wave:
+                undone = self.hosts[prepared.member.host.name].progress is not Progress.STAGED
+                self._put(prepared, Progress.UNDONE if undone else prepared.progress)
 
     def _closing(self) -> Iterator[Event]:
         """Report the open probations, what a stopped run leaves behind, and the command that continues it."""
         for member in self.members[:1]:
             member.reach("controller.end")
-        if awaited := [candidate.member for candidate in self._at(*_AWAITED)]:
+        if awaited := [prepared.member for prepared in self._at(*_AWAITED)]:
             seconds = max(member.service.probation for member in awaited)
             names = ", ".join(member.host.name for member in awaited)
             yield Notice(f"on probation for {seconds} s: {names}. A host whose new release fails goes back by itself; "
@@ -248,8 +248,8 @@ class Rollout:
         if not self._failures and not self.stop.signal:
             return
         failed = [member for member in self.members if member.error]
-        changed = [candidate.member.host.name for candidate in self._at(*_CHANGED, failed=True)]
-        left = [candidate.activation for candidate in self._at(Progress.STAGED, Progress.UNDONE)]
+        changed = [prepared.member.host.name for prepared in self._at(*_CHANGED, failed=True)]
+        left = [prepared.activation for prepared in self._at(Progress.STAGED, Progress.UNDONE)]
         left = [planned for planned in left if planned.served != planned.release or self.action == "restart"]
         if changed and left:
             others = sorted({planned.served or "nothing" for planned in left})

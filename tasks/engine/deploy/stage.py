@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import libraries, plan
-from tasks.engine.deploy.candidate import Candidate, Progress
 from tasks.engine.deploy.plan import FromClone, HostPlan
+from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.deploy.upload_progress import counted
 from tasks.engine.events import Line, Sent, Step
@@ -69,7 +69,7 @@ def from_clone(project: Project, service: Service) -> FromClone:
     return FromClone(payload.certificate(service, project.root), git.origin(project.root))
 
 
-def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Candidate:
+def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Prepared:
     """Run setup if needed; take the run lock and stage the release. Neither touches anything live.
 
     Once setup has made its directories, stage while setup finishes.
@@ -78,7 +78,7 @@ def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Ca
     facts, planned = look()
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
-    if facts.current is None:
+    if facts.committed_release is None:
         _warn_of_left(order, member, emit)
     with ExitStack() as stack:
         if planned.setup.needed:
@@ -92,7 +92,7 @@ def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Ca
             _deliver(order.release, member, planned, emit)
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
     progress = serves if planned.unchanged else Progress.STAGED
-    return Candidate(member, planned.activation, maintenance_page.warn(facts, member.service), progress)
+    return Prepared(member, planned.activation, maintenance_page.warn(facts, member.service), progress)
 
 
 def _warn_of_left(order: DeployOrder, member: Member, emit: Emit) -> None:

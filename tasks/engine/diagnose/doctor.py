@@ -43,9 +43,9 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
     health = facts.state.health
-    if facts.current and health != ("ok", "ok"):
+    if facts.committed_release and health != ("ok", "ok"):
         reason = health.slot if health.slot != "ok" else health.front
-        text = f"release {facts.live} does not answer as it should: {reason or 'it is stopped'}"
+        text = f"release {facts.live_release} does not answer as it should: {reason or 'it is stopped'}"
         findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
     if facts.state.main_unit == "active":
         timers = {unit: f"is {state}" for unit, state in facts.state.processes.items()
@@ -119,13 +119,13 @@ def _isolation(member: Member, facts: Facts, setup: plan.Setup) -> Iterator[Find
     if "host" not in needs and isolation.outside:
         yield Finding(False, "the service reaches the networks of this host: it was started before setup closed them, "
                       "or systemd may make no network namespaces here",
-                      f"fab restart -H {host}; if that does not help, look for what forbids them to this machine, "
-                      "such as the settings of its container")  # fmt: skip
+                      f"fab restart -H {host}; if that does not help, look for what keeps this host from "
+                      "making them, such as the settings of a container")  # fmt: skip
     if "host" in needs and isolation.filtered is False:
         yield Finding(False, "`needs: [host]` opens all networks here: the kernel does not let systemd filter "
                       "addresses (cgroups of version 1, or a container without BPF)",
                       "use unix sockets, without `host`, or keep it from other machines by a firewall")  # fmt: skip
-    elif "host" in needs and facts.current and isolation.filtered is None:
+    elif "host" in needs and facts.committed_release and isolation.filtered is None:
         yield Finding(False, "the service has not been started with `needs: [host]`, so it is unknown whether that "
                       "keeps it from other machines", f"fab restart -H {host}")  # fmt: skip
 

@@ -90,7 +90,9 @@ def _edited(path: str) -> str:
 
 def _missing(path: str) -> str:
     if _MANIFEST.search(path):
-        return "so nothing there can be compared; the deploy of its content puts all of it there anew"
+        return (
+            "it is not there, so nothing of the release can be compared; the deploy of its content puts all there anew"
+        )
     return "it is not there any more"
 
 

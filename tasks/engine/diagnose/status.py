@@ -51,9 +51,9 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "host": host,
         "reachable": True,
         "service": service.name,
-        "release": facts.live,
+        "release": facts.live_release,
         "slot": slot,
-        "committed": facts.current,
+        "committed": facts.committed_release,
         "probation_seconds": facts.probation,
         "healthy": facts.healthy,
         "state": _state(facts),
@@ -144,7 +144,9 @@ def _days_left(facts: Facts) -> int | None:
 
 def _age_of(facts: Facts) -> int | None:
     """Return the seconds since the live release was activated, by the host's own clock."""
-    activated = [item for item in facts.actions if item.release == facts.live and item.action in {"deploy", "rollback"}]
+    activated = [
+        item for item in facts.actions if item.release == facts.live_release and item.action in {"deploy", "rollback"}
+    ]
     times = [item.time for item in activated if item.state in {"done", "probation"}]
     return _since(times[-1], facts.machine.time) if times else None
 
@@ -308,18 +310,20 @@ def releases(facts: Facts) -> list[dict[str, Any]]:
     rollbacks = {action.release for action in facts.actions if action.state == "done" and action.action == "rollback"}
     good = {*deployed, *rollbacks}
     bad = {action.release for action in deploys if action.state in {"failed", "returned"}} - good
-    back = history.previous(facts.actions, facts.current, facts.release_ids) if facts.current else None
+    back = (
+        history.previous(facts.actions, facts.committed_release, facts.release_ids) if facts.committed_release else None
+    )
     # A rollback of an uncommitted release returns to the committed one.
-    back = facts.current if facts.live != facts.current else back
+    back = facts.committed_release if facts.live_release != facts.committed_release else back
     lines = []
     for release in facts.releases:
         name = str(release.get("id", ""))
         action = deployed.get(name)
         marks = [
-            *(["live"] if name == facts.live else []),
+            *(["live"] if name == facts.live_release else []),
             *(
                 ["probation" if facts.probation is not None else "uncommitted"]
-                if name == facts.live != facts.current
+                if name == facts.live_release != facts.committed_release
                 else []
             ),
             *(["rollback"] if name == back else []),

@@ -62,7 +62,7 @@ def names() -> tuple[str, ...]:
 
 
 def setting(environ: Mapping[str, str], host: str) -> str:
-    """Return the failpoint of one host as `STEP=ACTION`, empty for none; UsageError for one that does not exist."""
+    """Return the failpoint of one host as `NAME=ACTION`, empty for none; UsageError for one that does not exist."""
     text = environ.get(VARIABLE, "")
     if not text:
         return ""

@@ -189,13 +189,13 @@ def room_to_show(host: str, emit: Emit) -> Room:
 
 def describe(facts: Facts) -> str:
     """Describe what a host serves."""
-    if facts.current is None:
+    if facts.committed_release is None:
         return "nothing: no release is committed"
     slot = facts.slot
     state = "healthy" if facts.healthy else "NOT healthy"
     if facts.slot_state(slot) != "active":
         state = "stopped"
-    return f"release {facts.live}, slot {slot}, {state}{'' if facts.probation is None else ', on probation'}"
+    return f"release {facts.live_release}, slot {slot}, {state}{'' if facts.probation is None else ', on probation'}"
 
 
 def _nothing(_: Report | Output) -> None:

@@ -142,10 +142,10 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
                     emit((member.host.name, item.text))
             answer.status = before.exit = status(channel, deadline() or math.inf)
         except TimeoutError as error:
-            when = "the command ran, and gave no exit status; the command may go on there"
-            if not before.reports:
-                when = "the command was to begin"
-            raise LinkLost(f"the host stopped answering while {when}", where=member.host.name, next=by_hand) from error
+            when = "before the command began"
+            if before.reports:
+                when = "while the command ran, and gave no exit status; the command may go on there"
+            raise LinkLost(f"the host stopped answering {when}", where=member.host.name, next=by_hand) from error
     if answer.status == -1:
         lost = "the connection was lost while the command ran; the command may go on there"
         raise LinkLost(lost, where=member.host.name, next=by_hand)

@@ -59,14 +59,14 @@ class Facts(NamedTuple):
         return self.state.slots[slot].release or None if slot in self.state.slots else None
 
     @property
-    def current(self) -> str | None:
+    def committed_release(self) -> str | None:
         """The ID of the committed release; None if there is none."""
         return self._release(self.state.current)
 
     @property
-    def live(self) -> str | None:
+    def live_release(self) -> str | None:
         """The ID of the release that has the traffic: the committed one, unless another is on probation."""
-        return self._release(self.state.live) or self.current
+        return self._release(self.state.live) or self.committed_release
 
     @property
     def slot(self) -> str:
@@ -81,7 +81,7 @@ class Facts(NamedTuple):
     @property
     def unwatched(self) -> bool:
         """True if the live release is neither committed nor guarded, as after a run was killed."""
-        return self.live != self.current and self.probation is None and self.state.busy is None
+        return self.live_release != self.committed_release and self.probation is None and self.state.busy is None
 
     @property
     def account(self) -> str | None:

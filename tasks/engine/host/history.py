@@ -1,7 +1,7 @@
 """Read a host's history.jsonl: for each action one line before it (started), and one after it. Pure.
 
-After a switch a line may report a probation. The line after that: done; returned, if the host went back by itself; or
-ended, by the next run, a stop or a shutdown.
+After a switch a line may report a probation. The line after that: done; returned, if the host went back by itself;
+failed, if the release failed and the traffic could not go back; or ended, by the next run, a stop or a shutdown.
 """
 
 from __future__ import annotations

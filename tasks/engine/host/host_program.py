@@ -1,4 +1,4 @@
-"""Assemble the host's program, `templates/host`, into the one text that is sent to every host. Pure."""
+"""Assemble the host's program, `templates/host`, into one text, which is sent where a host has no copy to run. Pure."""
 
 from __future__ import annotations
 

@@ -22,9 +22,8 @@ _PRIORITIES = {"error": "0-3", "warning": "0-4"}
 _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
 # Of a traceback: an indented line, the name of an exception, or one between two tracebacks.
 _IN_TRACEBACK = r'"MESSAGE" *: *"( |[^ ":{\\]+[":]|Traceback |During handling |The above exception )'
-# Print, the newest first, until more than `last` entries that are surely no checks have passed; the exit status is
-# journalctl's. A traceback counts as one line with the message before it, or as none; its last line may count as one
-# more.
+# Print, the newest first, until more than `last` lines that count have passed; the exit status is journalctl's. Health
+# checks do not count. Of a traceback one line counts, sometimes two or none: too many lines come rather than too few.
 _COUNTED = r"""
 /^@end / { status = $2; next }
 { print }

@@ -15,8 +15,10 @@ from tasks.engine.host import layout, log_text
 
 
 def render(service: Service, release: str, host: str, gunicorn: str, *, site: bool = False) -> dict[str, str]:
-    """Return process name to text, with `hook` for before_activate, `env.NAME`, which runs its arguments,
-    `gunicorn.py`, the settings of gunicorn, and `shared.list`, the directories of the code that are links.
+    """Return the files of `run/` by name, with their text.
+
+    A launcher for each process, `hook` (before_activate), `env.NAME` (runs its arguments as that process would run),
+    `gunicorn.py` (gunicorn's settings) and `shared.list` (the directories of the code that are links).
 
     gunicorn: its version in the venv ("27.0.1"). site: the release has the wheel of a project, in `site`.
     """

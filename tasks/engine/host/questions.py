@@ -15,7 +15,7 @@ WANTS = ("state", "interpreters", "stores", "manifest", "lists", "health", "surv
 state: state of the service; without it the host reads nothing of the deploy account, and no other part
 interpreters: Pythons that could run the service; stores: venvs and wheels on the host
 manifest: manifest of the committed release; health: answers of the live release to the health check
-lists: digests that verify the release to deploy if it serves, else the committed one
+lists: digests of the release to deploy (without one: of the committed one), if a slot has it
 survey: facts for people, not for a run; rights: access to root, and sudo's rules
 journal: last lines of the slot without traffic; contents: contents of root's files
 """
@@ -24,7 +24,8 @@ journal: last lines of the slot without traffic; contents: contents of root's fi
 class Question(NamedTuple):
     """One question to one host. wants: see WANTS; files: paths of root's files; python: interpreter of hosts.yaml.
 
-    release: the release to deploy; if set, manifest and health of any other release are left out
+    release: the release to deploy; if set, the manifest is left out if it is the committed one, and so is the health
+        of any other
     wait, watch: seconds to wait for the end of an activation, of a probation
     history: number of last lines; followed: the answer decides which step is next
     """

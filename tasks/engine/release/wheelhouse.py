@@ -192,7 +192,7 @@ def _silent(order: _Order, wanted: Sequence[LockedRequirement], outcome: pip.Out
         f"the wheels for {order.target} cannot be fetched: {outcome.late} ({names})",
         where=order.lock.path,
         next=f"see whether the package index answers: {order.indexes}. "
-        f"If the host has no such Python, look at it by hand; wheels that came once are kept in {order.cache}",
+        f"If the host has no such Python, look at the host by hand; wheels that came once are kept in {order.cache}",
         code="index",
         detail=outcome.lines,
     )

@@ -30,7 +30,7 @@ _PLAIN = ("/usr/bin/env", "LC_ALL=C", _PATH)
 
 
 class Run(NamedTuple):
-    """One run of a command on the controller. who: one line of JSON; failpoint: `STEP=ACTION`, or nothing."""
+    """One run of a command on the controller. who: one line of JSON; failpoint: `NAME=ACTION`, or nothing."""
 
     id: str
     who: str

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tasks.engine.config.sections import Hooks
-from tasks.engine.deploy.candidate import Candidate, Progress
+from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.rollout import Rollout
 from tasks.engine.deploy.waves import Policy, Share
 from tasks.engine.errors import LoopError, Unreachable
@@ -26,10 +26,10 @@ SIDE_BY_SIDE = "side by side now: the new one on shire01; "
 TAKE_BACK = "to take back what this run did:", "fab rollback -H shire01"
 
 
-def host(number: int, progress: Progress | None, error: LoopError | None) -> tuple[Member, Candidate | None]:
+def host(number: int, progress: Progress | None, error: LoopError | None) -> tuple[Member, Prepared | None]:
     named = cast(Any, type("Host", (), {"name": f"shire{number:02}"}))
     member = Member(named, SERVICE, Run("r", "{}"), cast(Any, None), error=error)
-    return member, progress and Candidate(member, Activation("deploy", NEW, OLD), "", progress)
+    return member, progress and Prepared(member, Activation("deploy", NEW, OLD), "", progress)
 
 
 def ending(*ends: tuple[Progress | None, LoopError | None]) -> list[tuple[str, str]]:
@@ -37,7 +37,7 @@ def ending(*ends: tuple[Progress | None, LoopError | None]) -> list[tuple[str, s
     hosts = [host(number, *end) for number, end in enumerate(ends, start=1)]
     stop = Stop()
     run = Rollout("deploy", [member for member, _ in hosts], Policy(), stop, lambda without: f"again but {without}")
-    run.candidates.update({member.host.name: candidate for member, candidate in hosts if candidate})
+    run.hosts.update({member.host.name: candidate for member, candidate in hosts if candidate})
     events = [event for event in run._closing() if isinstance(event, Notice)]
     return [(one.text.partition(". A host")[0], one.next or "") for one in events]
 
@@ -105,11 +105,11 @@ def taken_back(policy: Policy, *hosts: tuple[Progress, LoopError | None, bool]) 
     run = Rollout("deploy", members, policy, Stop(), lambda _: "")
     progress = dict(zip((member.host.name for member in members), (each[0] for each in hosts), strict=True))
 
-    def prepare(member: Member, _: object) -> Candidate:
-        return Candidate(member, Activation("deploy", NEW, OLD), "", progress[member.host.name])
+    def prepare(member: Member, _: object) -> Prepared:
+        return Prepared(member, Activation("deploy", NEW, OLD), "", progress[member.host.name])
 
     list(run._run(prepare, lambda: iter(())))
-    return {name: candidate.progress for name, candidate in run.candidates.items()}
+    return {name: prepared.progress for name, prepared in run.hosts.items()}
 
 
 UNDO = Policy(undo=True)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tasks.engine.config.sections import Hooks
-from tasks.engine.deploy.candidate import Candidate, Progress
+from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.rollout import Rollout
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.events import Event, Line, Step
@@ -75,7 +75,7 @@ def test_an_honest_host_shows_all_of_its_steps() -> None:
 
 def test_lines_of_a_hook_are_bounded_and_one_says_so() -> None:
     run = Rollout("deploy", [member("journal", "x", 50_000)], Policy(), Stop(), lambda _: "")
-    run.candidates["shire01"] = Candidate(run.members[0], Activation("deploy", NEW, OLD), "", Progress.STAGED)
+    run.hosts["shire01"] = Prepared(run.members[0], Activation("deploy", NEW, OLD), "", Progress.STAGED)
     found = [one for one in run._hook() if isinstance(one, Line) and one.kind != "log"]
     assert 1000 < len(found) < 5000
     assert found[-1] == Line("shire01", REST, "warning")

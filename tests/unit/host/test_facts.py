@@ -96,7 +96,7 @@ def test_facts_are_read_by_their_kind() -> None:
             pythons=[DEBIAN, DEBIAN],
         )
     )
-    assert (found.current, found.account, found.state.slots["blue"].began) == ("abc", "deploy", 5)
+    assert (found.committed_release, found.account, found.state.slots["blue"].began) == ("abc", "deploy", 5)
     assert found.record.files == {"/etc/x y": "a" * 64}
     assert found.pythons == (python(),)
     assert found.release_ids == ("abc",)
@@ -108,7 +108,7 @@ def test_facts_are_read_by_their_kind() -> None:
 
 def test_a_host_that_was_never_touched_has_nothing() -> None:
     found = facts.parse(told())
-    assert (found.current, found.account, found.manifest, found.release_ids) == (None, None, None, ())
+    assert (found.committed_release, found.account, found.manifest, found.release_ids) == (None, None, None, ())
     assert (found.healthy, found.settled) == (False, False)
     assert found.traits("root") == HostTraits("root", None, False)
 

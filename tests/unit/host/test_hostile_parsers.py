@@ -140,7 +140,7 @@ def stood(said: Transcript) -> None:
 
 def verified(said: Transcript) -> object:
     found = facts_of(said)
-    return history.verify(found.actions, current=found.current, settled=False, busy=False, torn=found.torn)
+    return history.verify(found.actions, current=found.committed_release, settled=False, busy=False, torn=found.torn)
 
 
 def planned(said: Transcript) -> object:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.engine.config.sections import Hooks
 from tasks.engine.config.service import Service
-from tasks.engine.deploy.candidate import Candidate
+from tasks.engine.deploy.prepared import Prepared
 from tasks.engine.deploy.rollout import Rollout
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError
@@ -48,7 +48,7 @@ def activated(said: dict[str, str], service: Service, before: str | None = OLD, 
     member = Host(service, said)
     run = Rollout("deploy", [member], Policy(), Stop(), lambda _: "fab deploy")
     activation = Activation("deploy", NEW, before, on_probation=trial)
-    run.candidates["shire01"] = Candidate(member, activation, warning="")
+    run.hosts["shire01"] = Prepared(member, activation, warning="")
     run._activate(member, lambda _: None)
     return run
 
@@ -67,7 +67,7 @@ def test_what_was_committed_before_is_one_of_those_that_the_run_expected(before:
     service = Service("myapp", "app:app")
     for told in {before or "", trial or before or ""}:
         run = activated({"before": told, "served": told}, service, before, trial)
-        assert [one.activation.before for one in run.candidates.values()] == [told or None]
+        assert [one.activation.before for one in run.hosts.values()] == [told or None]
     others = {OLD, TRIAL, "d" * 12, ""} - {before or "", trial or before or ""}
     for told in others:
         with pytest.raises(LoopError, match="the release before"):

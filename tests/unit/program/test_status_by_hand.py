@@ -61,7 +61,7 @@ def standing(
         (SICK._replace(nginx="failed", health=Answers("ok", "no answer: ")), "as root: systemctl start nginx"),
         (
             WELL._replace(slots={"blue": Slot("failed", OLD), "green": Slot()}),
-            f"as root: systemctl start nothing-of-ours; or: {go(NEW)}",
+            f"as root: systemctl start nothing-of-ours; or back to the release before: {go(NEW)}",
         ),
         (TRIED._replace(probation=9), f"nothing: the host decides by itself. Back at once: {go(OLD)}"),
         (TRIED, f"no guard watches {NEW}, and a boot starts {OLD}. Back: {go(OLD)}"),

@@ -150,7 +150,7 @@ def interpreter(host: SimulatedHost, log: Path) -> Path:
 
 def venv_message(release: str) -> str:
     """Return the message about its venv."""
-    return f"the venv of release {release} is damaged, or its Python is gone: run the deploy of its content again"
+    return f"the venv of release {release} is damaged, or its Python is gone: deploy that content again"
 
 
 GUNICORN = "lib/python3.11/site-packages/gunicorn/__init__.py"

@@ -31,7 +31,7 @@ def ask(host: SimulatedHost, question: Question = EVERYTHING) -> facts.Facts:
 
 def test_facts_of_a_host_that_serves(simulated_host: SimulatedHost) -> None:
     found = ask(serving(simulated_host))
-    assert (found.current, found.state.current, found.state.live) == (OLD, "blue", "blue")
+    assert (found.committed_release, found.state.current, found.state.live) == (OLD, "blue", "blue")
     assert (found.healthy, found.settled) == (True, True)
     assert found.manifest is not None
     assert set(found.manifest) == {"app.py"}
@@ -53,7 +53,7 @@ def test_facts_of_a_host_that_has_nothing_yet(simulated_host: SimulatedHost) -> 
     shutil.rmtree(simulated_host.root)
     shutil.rmtree(simulated_host.run_folder)
     found = ask(simulated_host)
-    assert (found.current, found.account, found.release_ids, found.settled) == (None, None, (), False)
+    assert (found.committed_release, found.account, found.release_ids, found.settled) == (None, None, (), False)
     assert found.machine.tools["tar"]
 
 

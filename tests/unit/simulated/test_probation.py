@@ -341,4 +341,4 @@ def test_a_guard_that_is_long_overdue_counts_as_none(
     (host.run_folder / "ctl/probation/until").write_text(f"{until}\n")
     assert host.execute(steps.facts(SERVICE, questions.releases())) == 0
     found = facts.parse(host.transcript)
-    assert (found.live, found.probation) == (NEW, left)
+    assert (found.live_release, found.probation) == (NEW, left)

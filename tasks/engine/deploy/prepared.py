@@ -27,8 +27,8 @@ class Progress(Enum):
     FOUND_ON_PROBATION = auto()
 
 
-class Candidate(NamedTuple):
-    """A host that is ready for its activation, or past it. warning: a reminder for the operator."""
+class Prepared(NamedTuple):
+    """A host that is prepared for its activation, or past it. warning: a reminder for the operator."""
 
     member: Member
     activation: Activation
