@@ -90,7 +90,7 @@ class ProcessUnits:
     # Check
 
     def await_up(self, slot: str, release: str, since: float, *, single: bool = False) -> None:
-        """Wait until the single processes, or the others, have run for `settle` s. since: their start. Or raise Failed."""
+        """Wait until processes have run for `settle` seconds, or raise Failed. since: their start. single: which."""
         health, group = self._service.health, self._there(release, self._groups[single])
         settle = max(health.settle, _LEAST)
         while group:
