@@ -55,8 +55,8 @@ def ends() -> Iterator[tuple[Any, Server]]:
     server.start_server(event=threading.Event(), server=rules)
     client = auth.transport_class(Trust((host,), (), "here"))(Wire(ours))
     with ours, theirs:
-        client.start_client(timeout=10)
-        client.auth_timeout = 10
+        client.start_client(timeout=60)
+        client.auth_timeout = 60
         yield client, rules
         client.close()
         server.close()

@@ -60,7 +60,7 @@ def client(end: socket.socket, host: Any) -> Any:
     """Return our side, set up as for every host."""
     made = auth.transport_class(Trust((host,), (), "here"))(Wire(end))
     made.use_compression(True)
-    made.auth_timeout = made.banner_timeout = 10
+    made.auth_timeout = made.banner_timeout = 60
     return made
 
 
@@ -71,9 +71,9 @@ def joined(lie: Callable[[Any, Open], None]) -> Iterator[tuple[Any, Any]]:
     with ours, theirs:
         host = key()
         server, ends = serve(theirs, host, lie), client(ours, host)
-        ends.start_client(timeout=10)
+        ends.start_client(timeout=60)
         ends.auth_publickey("deploy", key())
-        channel = ends.open_session(timeout=10)
+        channel = ends.open_session(timeout=60)
         channel.exec_command("true")
         yield ends, channel
         ends.close()
@@ -122,7 +122,7 @@ def test_a_stranger_fills_no_memory_before_a_key_is_judged(kind: str) -> None:
     ours, theirs = socket.socketpair()
     transport = client(ours, key())
     with measured(16 * MB), ours, theirs:
-        theirs.settimeout(10)
+        theirs.settimeout(60)
         began = time.monotonic()
         transport.active = True
         transport.start()
@@ -144,7 +144,7 @@ def test_a_server_that_wants_to_choose_the_numbers_of_a_key_exchange_is_left() -
         server._modulus_pack = object()
         server.start_server(event=threading.Event())
         with pytest.raises(SSHException, match="no acceptable kex algorithm"):
-            made.start_client(timeout=10)
+            made.start_client(timeout=60)
         server.close()
 
 
@@ -223,7 +223,7 @@ def test_nothing_is_sent_on_a_channel_after_its_close(late: str, monkeypatch: py
     built, closed, kinds = threading.Event(), threading.Event(), []
 
     def close(server: Any, rules: Open) -> None:
-        assert built.wait(10)
+        assert built.wait(60)
         # The next channel gets the same number, as sshd does it.
         server._channel_counter = rules.begun[0].chanid
         rules.begun[0].close()
@@ -234,7 +234,7 @@ def test_nothing_is_sent_on_a_channel_after_its_close(late: str, monkeypatch: py
         def delay(message: Any) -> None:
             if threading.current_thread() is threading.main_thread():
                 built.set()
-                assert closed.wait(10)
+                assert closed.wait(60)
             send(message)
 
         def record(message: Any) -> None:
@@ -247,7 +247,7 @@ def test_nothing_is_sent_on_a_channel_after_its_close(late: str, monkeypatch: py
         monkeypatch.setattr(transport.packetizer, "send_message", record)
         SENT_LATE[late](channel)
         assert kinds[-1] == MSG_CHANNEL_CLOSE
-        following = transport.open_session(timeout=10)
+        following = transport.open_session(timeout=60)
         assert following.remote_chanid == channel.remote_chanid
         following.sendall(b"on the next channel")
         assert kinds[-1] == MSG_CHANNEL_DATA
