@@ -39,5 +39,5 @@ def _openssl(*words: str | Path) -> None:
 def serial(address: str, authority: Path, name: str = NAME) -> str:
     """Return the serial number of the certificate that a client gets; it trusts this authority alone."""
     context = ssl.create_default_context(cafile=str(authority))
-    with context.wrap_socket(socket.create_connection((address, 443), timeout=10), server_hostname=name) as connection:
+    with context.wrap_socket(socket.create_connection((address, 443), timeout=60), server_hostname=name) as connection:
         return str((connection.getpeercert() or {})["serialNumber"])

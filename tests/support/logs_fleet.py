@@ -101,10 +101,10 @@ class Reader:
     def stop(self) -> None:
         """Interrupt, like Ctrl-C."""
         self.process.send_signal(2)
-        self.process.wait(10)
+        self.process.wait(60)
         # Their readers are closed after this.
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
 
 def resident(pid: int) -> int:

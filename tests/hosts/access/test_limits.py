@@ -49,7 +49,7 @@ def name_host(way: SshAccess, count: int) -> None:
 @contextmanager
 def unauthenticated(way: SshAccess) -> Iterator[socket.socket]:
     """Connect to shire01, and send nothing."""
-    with socket.create_connection((way.hosts[0].address, 22), timeout=10) as one:
+    with socket.create_connection((way.hosts[0].address, 22), timeout=60) as one:
         assert one.recv(4) == b"SSH-"
         yield one
 

@@ -85,7 +85,7 @@ def test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun(fleet: Fle
             while "again to exit at once" not in process.stderr.readline():
                 pass
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 143
+            assert process.wait(60) == 143
     finally:
         fleet.clone.replace("service/service.yaml", "timeout: 6 ", "timeout: 30 ")
         fleet.clone.replace("service/service.yaml", "path: /nowhere", "path: /readyz")

@@ -180,7 +180,7 @@ def test_ctrl_c_is_quiet_and_a_reader_that_has_gone_ends_it_without_another_line
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
 
 

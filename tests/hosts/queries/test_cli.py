@@ -133,7 +133,7 @@ def close_early(clone: Clone, *words: str) -> tuple[int, str]:
         process.stdout.close()
         said = process.stderr.read()
         limit.cancel()
-        return process.wait(10), said
+        return process.wait(60), said
 
 
 def test_a_deploy_whose_reader_has_gone_still_finishes_its_work(fleet: Fleet) -> None:

@@ -192,18 +192,18 @@ def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(mon
     locks = RunLocks()
     late = threading.Thread(target=take, args=(Late(""),))
     take(Stuck(""))
-    assert stuck.wait(10)
+    assert stuck.wait(60)
     late.start()
     try:
         taken = run_in_thread(lambda: take(Good("")))
         taken.result(10)
-        assert all(beats.acquire(timeout=10) for _ in range(3))
+        assert all(beats.acquire(timeout=60) for _ in range(3))
         began = time.monotonic()
         locks.release()
         assert time.monotonic() - began < 10
     finally:
         freed.set()
-        late.join(10)
+        late.join(60)
 
 
 def test_a_host_that_takes_a_byte_at_a_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def install(project: object, host: Any, setup: object, emit: object, heard: Any) -> None:  # noqa: ARG001 - theirs
         heard("directories")
-        assert host.going.wait(10)
+        assert host.going.wait(60)
         found.append("installed")
         if setup:
             raise LoopError("nginx refuses the configuration", where="shire01")

@@ -165,7 +165,7 @@ def _journal(seen: threading.Event) -> Callable[[StubMember, int], bytes]:
             raise member.fault
         if member.sent:
             if member.follows:
-                seen.wait(10)
+                seen.wait(60)
             return b""
         member.sent = True
         return b"@begin\n" + json.dumps(entry).encode() + b"\n@end 0\n"

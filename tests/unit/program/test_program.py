@@ -289,7 +289,7 @@ def test_a_copy_that_is_damaged_says_so_to_who_runs_it_by_hand(tmp_path: Path) -
     place = kept(tmp_path)
     (place / "host/run.py").write_text("raise SystemExit(7)\n")
     words = [sys.executable, "-I", "-S", str(place / "__main__.py"), "status"]
-    ended = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, check=False, timeout=20)
+    ended = subprocess.run(words, stdin=subprocess.PIPE, capture_output=True, text=True, check=False, timeout=60)
     assert (ended.returncode, f"{place} cannot be run: damaged" in ended.stderr) == (1, True)
 
 

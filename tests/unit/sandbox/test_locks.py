@@ -21,7 +21,7 @@ def test_who_waits_is_told_and_gets_it_next(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         with locked(tmp_path / "lock"):
             other = pool.submit(second)
-            assert waiting.wait(10)
+            assert waiting.wait(60)
             order.append("first")
         other.result(10)
     assert order == ["first", "second"]
@@ -38,6 +38,6 @@ def test_a_lock_whose_directory_was_removed_is_taken_anew(tmp_path: Path) -> Non
     with ThreadPoolExecutor() as pool:
         with locked(path):
             other = pool.submit(second)
-            assert waiting.wait(10)
+            assert waiting.wait(60)
             shutil.rmtree(path.parent)
         assert other.result(10)
