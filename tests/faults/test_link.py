@@ -131,7 +131,7 @@ def test_a_delay_is_paid_once_each_way_and_not_by_every_piece(link: Link, client
     link.slow(seconds=1)
     began = time.monotonic()
     assert len(back(client, b"x" * 2**20)) == 2**20
-    assert 2 <= time.monotonic() - began < 20
+    assert 2 <= time.monotonic() - began < 60
     link.heal()
     began = time.monotonic()
     assert back(client, b"x") == b"x"
@@ -142,7 +142,7 @@ def test_a_narrow_link_passes_so_much_a_second(link: Link, client: socket.socket
     link.slow(rate=65536)
     began = time.monotonic()
     assert len(back(client, b"x" * 65536)) == 65536
-    assert 1 <= time.monotonic() - began < 15
+    assert 1 <= time.monotonic() - began < 60
 
 
 def test_after_so_many_bytes_it_does_what_it_was_told(echo: Echo, link: Link, client: socket.socket) -> None:

@@ -111,4 +111,4 @@ def test_what_only_asks_ends_at_once(fleet: Fleet, tmp_path: Path, monkeypatch: 
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130
             assert "Traceback" not in process.stderr.read()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 50

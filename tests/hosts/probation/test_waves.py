@@ -127,7 +127,7 @@ def test_a_signal_ends_the_waiting_and_leaves_the_rest_to_the_host(pair: Pair) -
     with pair.until("shire01 probation wait") as ended:
         began = time.monotonic()
         os.kill(ended.status, signal.SIGINT)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < NEVER
     assert ended.status == 130
     assert "shire02 activate" not in ended.out
     assert f"on probation for {NEVER} s: shire01" in ended.out
