@@ -55,12 +55,12 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
     run.say("account", f"{root} goes from {names} to {account.name}")
     service = find(record.name)
     giving = _Giving(former, account, service.gid if service else account.gid)
-    _forget_program(root)
     with Folder.open(root) as folder:
         file_copies.forget(folder)
         sizes: dict[int, int] = {}
         _look(folder, former | {account.uid}, f"neither {names}'s nor {account.name}'s", sizes)
         with Copies(run, folder, sizes) as made:
+            _forget_program(root)
             giving.copy(folder, made)
             made.keep()
             run.point("setup.copied")
