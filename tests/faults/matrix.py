@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.moments import Process, meet
+from tests.faults.moments import meet
 from tests.support import distributions
-from tests.support.clone import Ended, make, quicken
+from tests.support.clone import Ended, Process, make, quicken
 from tests.support.hosts import MakeHosts
 from tests.support.site import ROOT, Site
 from tests.support.state_check import TEMPORARY, answers

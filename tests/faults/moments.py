@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.support.clone import Clone, Ended
+from tests.support.clone import Clone, Ended, Process
 
 LINES = (
     "plan      connect",
@@ -28,8 +28,6 @@ LINES = (
 MOMENTS = tuple(line for line in LINES if line.split()[1] not in {"link", "verify"})
 """The lines of steps that last for a measurable time."""
 SIGNALS = {"INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143), "HUP": (signal.SIGHUP, 129)}
-
-Process = subprocess.Popen[str]
 
 
 @dataclass

@@ -9,9 +9,9 @@ import pytest
 
 from tests.faults import matrix
 from tests.faults.matrix import HERE, VERBS, Matrix, made
-from tests.faults.moments import LINES, SIGNALS, Process, meet
+from tests.faults.moments import LINES, SIGNALS, meet
 from tests.promises.words import AGAIN, WHOLE
-from tests.support.clone import Ended
+from tests.support.clone import Ended, Process
 from tests.support.site import Site
 from tests.support.state_check import check
 

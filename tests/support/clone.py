@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tasks.engine.parallel import run_in_thread
 from tests.support.git_repository import git
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +49,26 @@ class Ended:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+class Process(subprocess.Popen[str]):
+    """A `fab` that runs. A test may read its first lines, and have the rest from `communicate`."""
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002 - as Popen has it
+        """Return what is left of its output and of its errors; TimeoutExpired after so many seconds.
+
+        Popen's own reads the pipes directly: it loses the lines that `readline` has read ahead.
+        """
+        left = [run_in_thread(stream.read) if stream else None for stream in (self.stdout, self.stderr)]
+        if self.stdin:
+            # A process that has ended reads no more.
+            with suppress(BrokenPipeError):
+                if input:
+                    self.stdin.write(input)
+                self.stdin.close()
+        self.wait(timeout)
+        out, err = (future.result(timeout) if future else None for future in left)
+        return out, err
+
+
 @dataclass
 class Clone:
     """A committed working copy at `root`. Its `fab` sees `inventory`, and nothing of the account that runs tests."""
@@ -67,12 +89,10 @@ class Clone:
             environment["HOSTS"] = str(self.inventory)
         return environment
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *words: str, **options: Any) -> Process:
         """Begin `fab WORDS` without waiting for it."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(
-            [FAB, *words], cwd=self.root, env=self.variables(), **{"text": True, **pipes, **options}
-        )
+        return Process([FAB, *words], cwd=self.root, env=self.variables(), **{"text": True, **pipes, **options})
 
     def fab(self, *words: str, timeout: float = 300) -> Ended:
         """Run `fab WORDS` to its end, without a terminal."""
