@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from itertools import accumulate
 from pathlib import Path
 
 _HEAD, _SEGMENT = 64, 56
@@ -14,10 +15,9 @@ def library(*needs: str, folders: str = "", order: str = "<", machine: int | Non
 
     order: of its bytes; machine: number of its processor, by default that of this machine
     """
-    texts, places = b"\0", []
-    for text in (*needs, folders):
-        places.append(len(texts))
-        texts += text.encode() + b"\0"
+    names = [text.encode() + b"\0" for text in (*needs, folders)]
+    places = list(accumulate(map(len, names), initial=1))[:-1]
+    texts = b"\0" + b"".join(names)
     entries = [(1, place) for place in places[:-1]] + ([(29, places[-1])] if folders else [])
     start = _HEAD + 2 * _SEGMENT
     # In memory everything lies 64 kB further on than in the file.

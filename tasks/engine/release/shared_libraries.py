@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import zipfile
@@ -11,25 +12,41 @@ from typing import IO, NamedTuple
 
 from packaging.utils import parse_wheel_filename
 
+from tasks.engine.errors import UsageError
+
 _LOAD, _DYNAMIC = 1, 2
 _NEEDED, _STRTAB, _STRSZ, _RPATH, _RUNPATH = 1, 5, 10, 15, 29
 _NAMES = (_NEEDED, _RPATH, _RUNPATH)
 _MOST = 1 << 24
-"""Bytes of a table at most."""
-_LARGEST = 1 << 40
+"""Bytes of a table of texts at most."""
+_ENTRIES = 4096
+"""Entries of any other table at most."""
+_LARGEST = 1 << 33
 """Bytes of a file at most."""
+_RATIO = 1100
+"""Bytes that a packed one may become: more than deflate makes of zeros, so only a bomb exceeds it."""
+_LONGEST = 4096
+"""Bytes of a text at most."""
+# A library's name becomes an argument of dpkg-query and rpm, and a path on the host.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
+_FOLDER = re.compile(r"/[A-Za-z0-9._+/-]{0,1000}")
 
 
 def needed(wheels: Iterable[Path]) -> dict[str, tuple[str, ...]]:
     """Return the libraries that wheels need and do not bring: name, and the folders that a wheel says it is in.
 
-    Looks only at wheels that nobody made for every Linux (`linux_*`); others may use only what each Linux has.
+    Looks only at wheels that were not made for every Linux (`linux_*`); others may use only what each Linux has.
+    UsageError for a wheel that cannot be read: a stranger may have made it.
     """
     found: dict[str, dict[str, None]] = {}
     for path in wheels:
         if any(tag.platform.startswith("linux_") for tag in parse_wheel_filename(path.name)[3]):
-            for name, folders in _of_wheel(path):
-                found.setdefault(name, {}).update(dict.fromkeys(folders))
+            try:
+                for name, folders in _of_wheel(path):
+                    found.setdefault(name, {}).update(dict.fromkeys(folders))
+            except Exception as error:  # zipfile and what unpacks for it have a dozen kinds
+                why = f"this wheel cannot be read: {type(error).__name__}: {str(error)[:200]}"
+                raise UsageError(why, where=str(path), next="build it again, or lock another version") from error
     return {name: tuple(found[name]) for name in sorted(found)}
 
 
@@ -50,9 +67,11 @@ def _of_wheel(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
         brought = {name.rpartition("/")[2] for name in names}
-        for name in names:
-            if name.endswith(".so") or ".so." in name:
-                with wheel.open(name) as file:
+        for entry in wheel.infolist():
+            if entry.filename.endswith(".so") or ".so." in entry.filename:
+                if entry.file_size > min(_LARGEST, _RATIO * entry.compress_size):
+                    raise ValueError(f"{entry.filename} unpacks to {entry.file_size} bytes")
+                with wheel.open(entry) as file:
                     needs, folders = _of_file(file)
                 yield from ((need, folders) for need in needs if need not in brought)
 
@@ -73,19 +92,20 @@ def _of_file(file: IO[bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         order = "<" if start[5] == 1 else ">"
         segments = list(_segments(file, order, start))
         dynamic = next(segment for segment in segments if segment.kind == _DYNAMIC)
-        table = list(struct.iter_unpack(f"{order}QQ", _at(file, dynamic.offset, dynamic.size // 16 * 16)))
+        entries = _at(file, dynamic.offset, dynamic.size // 16 * 16, 16 * _ENTRIES)
+        table = list(struct.iter_unpack(f"{order}QQ", entries))
         texts = _texts(file, segments, dict(table))
         names = {tag: [_text(texts, place) for kind, place in table if kind == tag] for tag in _NAMES}
     except (struct.error, ValueError, KeyError, StopIteration):
         return (), ()
     paths = ":".join(names[_RUNPATH] or names[_RPATH]).split(":")
-    return tuple(names[_NEEDED]), tuple(path for path in paths if path.startswith("/"))
+    return tuple(filter(_NAME.fullmatch, names[_NEEDED])), tuple(filter(_FOLDER.fullmatch, paths))
 
 
 def _segments(file: IO[bytes], order: str, start: bytes) -> Iterator[_Segment]:
     (place,) = struct.unpack_from(f"{order}Q", start, 32)
     size, number = struct.unpack_from(f"{order}HH", start, 54)
-    data = _at(file, place, size * number)
+    data = _at(file, place, size * number, 64 * _ENTRIES)
     for index in range(number):
         kind, _, offset, address, _, length = struct.unpack_from(f"{order}IIQQQQ", data, index * size)
         yield _Segment(kind, offset, address, length)
@@ -96,16 +116,17 @@ def _texts(file: IO[bytes], segments: Iterable[_Segment], table: Mapping[int, in
     address, size = table[_STRTAB], table[_STRSZ]
     for segment in segments:
         if segment.kind == _LOAD and 0 <= address - segment.address < segment.size:
-            return _at(file, segment.offset + address - segment.address, size)
+            return _at(file, segment.offset + address - segment.address, size, _MOST)
     raise ValueError("no segment has the texts")
 
 
-def _at(file: IO[bytes], place: int, size: int) -> bytes:
-    if size > _MOST or place > _LARGEST:
+def _at(file: IO[bytes], place: int, size: int, most: int) -> bytes:
+    if size > most or place > _LARGEST:
         raise ValueError(f"a table of {size} bytes at {place}")
     file.seek(place)
     return file.read(size)
 
 
 def _text(texts: bytes, place: int) -> str:
-    return texts[place : texts.index(b"\0", place)].decode("utf-8", "replace")
+    # A longer one is cut, and then is no name.
+    return texts[place : place + _LONGEST].partition(b"\0")[0].decode("utf-8", "replace")
