@@ -127,9 +127,11 @@ def _is_command(text: str) -> bool:
 
 def _is_inside(text: str) -> bool:
     parts = text.removesuffix("/").split("/")
-    # Older Pythons have no `**` that is only a part of a name.
-    return "\\" not in text and all(
-        part not in {"", ".", ".."} and ("**" not in part or part == "**") for part in parts
+    # Older Pythons have no `**` that is only a part of a name. Each multiplies the time of a search.
+    return (
+        "\\" not in text
+        and parts.count("**") <= 2
+        and all(part not in {"", ".", ".."} and ("**" not in part or part == "**") for part in parts)
     )
 
 
@@ -197,7 +199,7 @@ LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
 SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
 BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m", _matches(r"0|[1-9][0-9]{0,8}[kmg]?"))
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
-INCLUDE = Shape("a path or a glob below service/, without ..", "app/static/dist", _is_inside)
+INCLUDE = Shape("a path or a glob below service/, without .., and with ** twice at most", "app/static/dist", _is_inside)
 FOLDER = Shape("a folder below service/, or . for that itself, without ..", "src", _is_folder)
 EXTRA = Shape("the name of an extra or a group", "postgres", _matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"))
 SHARED = Shape("the path of a directory below service/, of letters, digits and . _ -, without ..", "media", _is_place)
