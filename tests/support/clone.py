@@ -66,6 +66,9 @@ class Process(subprocess.Popen[str]):
                 self.stdin.close()
         self.wait(timeout)
         out, err = (future.result(timeout) if future else None for future in left)
+        for stream in (self.stdout, self.stderr):
+            if stream:
+                stream.close()
         return out, err
 
 

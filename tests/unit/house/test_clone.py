@@ -15,3 +15,4 @@ def test_what_comes_with_the_line_that_a_test_reads_is_in_the_rest() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "one\n"
         assert process.communicate(timeout=60) == ("two\nthree\n", None)
+        assert process.stdout.closed
