@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tasks.engine import untrusted_json
-from tasks.engine.host import words
+from tasks.engine.host import plain_lines, words
 
 ANNOUNCED = "release "
 """The first line of each process of a service: this, and the ID."""
@@ -19,12 +19,6 @@ _ENDING = 5
 _SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", "traceback"})
 # Keys whose values the message of a request's line has already.
 _REQUEST = frozenset({"method", "path", "status"})
-LEVELS = {
-    **dict.fromkeys(("critical", "fatal", "alert", "emergency", "error"), "error"),
-    **dict.fromkeys(("warn", "warning"), "warning"),
-    **dict.fromkeys(("notice", "info"), "info"),
-    **dict.fromkeys(("debug", "trace"), "debug"),
-}
 _TRACEBACK = "Traceback (most recent call last):"
 _ANNOUNCED = re.compile(re.escape(ANNOUNCED) + words.RELEASE)
 # A line of gunicorn's own log: its plain form, or the structured one as it is shown here.
@@ -90,13 +84,18 @@ def _own(parsed: Sequence[Sequence[str]], most: int) -> list[str]:
     blocks = dict.fromkeys(tuple(part for line in block for part in line.splitlines()) for block in parsed)
     lines = [line for block in blocks for line in block]
     if len(lines) > most:
-        lines = [line for line in lines if not line.startswith(("info: ", "debug: "))]
+        lines = [line for line in lines if not _information(line)] or lines
     shown = [_cut(by_service(line)) for line in lines]
     if len(shown) > most:
         # What went wrong first is the cause, what came last is how it ended.
         first, middle = most - 6, len(shown) - (most - 1)
         shown = [*shown[:first], f"... {middle} lines, see the journal ...", *shown[first + middle :]]
     return shown
+
+
+def _information(line: str) -> bool:
+    """Return whether a line, or a structured one as it is shown here, is of a level below warning."""
+    return line.startswith(("info: ", "debug: ")) or plain_lines.level(line) in {"info", "debug"}
 
 
 def _blocks(journal: Sequence[str]) -> Iterator[list[str]]:
@@ -150,7 +149,7 @@ def fields(line: str) -> dict[str, object] | None:
 def level(line: str) -> str | None:
     """Return the level of a structured line as one of our four words; None without one."""
     record = fields(line)
-    return None if record is None else LEVELS.get(str(record.get("level", "")).lower())
+    return None if record is None else plain_lines.LEVELS.get(str(record.get("level", "")).lower())
 
 
 def format_line(line: str) -> list[str]:

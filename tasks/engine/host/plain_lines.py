@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 
-from tasks.engine.host import log_text
-
+LEVELS = {
+    **dict.fromkeys(("critical", "fatal", "alert", "emergency", "error"), "error"),
+    **dict.fromkeys(("warn", "warning"), "warning"),
+    **dict.fromkeys(("notice", "info"), "info"),
+    **dict.fromkeys(("debug", "trace"), "debug"),
+}
+"""Names of levels, in lower case, and the one of our four words for each."""
 _HEAD = 300
 """Characters of a line that may name its level."""
 _FIELDS = 4
@@ -48,7 +53,7 @@ def level(line: str) -> str | None:
 
 
 def _known(name: str) -> str | None:
-    return log_text.LEVELS[name.lower()] if name in _NAMES else None
+    return LEVELS[name.lower()] if name in _NAMES else None
 
 
 class Process:

@@ -205,6 +205,18 @@ def test_what_is_only_information_goes_first() -> None:
     assert found == ("app: error: disk full",)
 
 
+def test_of_a_plain_log_too_the_information_goes_first() -> None:
+    """Once: the error stood in the middle of gunicorn's and alembic's lines, and was left out."""
+    steps = [f"INFO  [alembic.runtime.migration] Running upgrade {number}" for number in range(30)]
+    lines = [plain(7, "INFO", "Booting worker"), *steps, "table bill already exists", *steps, "[SQL: ...]"]
+    assert summarize(lines) == of_app("table bill already exists", "[SQL: ...]")
+
+
+def test_information_alone_is_shown() -> None:
+    found = summarize([f"INFO:app:step {number}" for number in range(50)])
+    assert (len(found), found[0], found[-1]) == (20, "app: INFO:app:step 0", "app: INFO:app:step 49")
+
+
 @pytest.mark.parametrize(
     ("line", "shown"),
     [

@@ -52,7 +52,7 @@ def test_a_level_is_found_in_every_usual_form_of_logging(form: str, name: str) -
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(form or logging.BASIC_FORMAT))
     handler.handle(logging.makeLogRecord({"levelname": name, "msg": "a message", "name": "my.app"}))
-    assert plain_lines.level(stream.getvalue().rstrip()) == log_text.LEVELS[name.lower()]
+    assert plain_lines.level(stream.getvalue().rstrip()) == plain_lines.LEVELS[name.lower()]
 
 
 @pytest.mark.parametrize(
