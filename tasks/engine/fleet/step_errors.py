@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -16,6 +17,8 @@ _LONGEST = 1000
 """Characters shown of a host's text."""
 _FAULT = 20
 """Lines shown of the end of a traceback."""
+_ELSEWHERE = re.compile(r"answered (?:3\d\d|401|403|404|405), not ")
+_PATH = ". `health: path` of service.yaml must itself give the right answer, without a redirect or a login"
 
 
 class Edited(LoopError):
@@ -59,7 +62,7 @@ def explain(step: HostStep, transcript: Transcript, host: str, login: str, needs
     return LoopError(
         why,
         where=host,
-        next=way + sandbox_hints.advice(shown, needs),
+        next=way + (_PATH if _ELSEWHERE.search(why) else "") + sandbox_hints.advice(shown, needs),
         detail=shown or tuple(line[:_LONGEST] for line in transcript.all("fault")[-_FAULT:] or transcript.tail),
     )
 

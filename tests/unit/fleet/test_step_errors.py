@@ -68,6 +68,17 @@ def test_the_journal_is_the_detail_and_without_one_what_was_printed() -> None:
     assert step_errors.explain(ACTIVATE, said(tail=("printed",)), "h", "root").detail == ("printed",)
 
 
+@pytest.mark.parametrize(
+    ("answered", "named"),
+    [("302, not 200: Redirected to /.web", True), ("404, not 200", True), ("500, not 200", False)],
+)
+def test_a_health_path_that_leads_elsewhere_is_named(answered: str, named: bool) -> None:
+    """Once: an application whose front page redirects was told 302, and no key of service.yaml."""
+    failed = said(("failed", f"the health check did not hold in 30 s: answered {answered}"))
+    way = step_errors.explain(ACTIVATE, failed, "shire01", "deploy").next or ""
+    assert ("`health: path` of service.yaml must itself give the right answer" in way) == named
+
+
 def test_the_next_step_names_the_key_that_opens_the_sandbox_and_is_not_set() -> None:
     app = said(("failed", "it died"), ("journal", "OSError: [Errno 101] Network is unreachable"))
     for step in (ACTIVATE, HostStep("hook", "", 1)):
