@@ -32,7 +32,8 @@ def sentence(paths: Sequence[str]) -> str:
     more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
     return (
         f"the wheel of the project lacks files of its packages: {', '.join(named[:_SHOWN])}{more}; "
-        "declare them as package data in pyproject.toml"
+        "declare them as package data in pyproject.toml, or in MANIFEST.in (setuptools-scm would ask git, "
+        "which the build has not)"
     )
 
 

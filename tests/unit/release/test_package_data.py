@@ -42,4 +42,5 @@ def test_it_is_told_by_directory() -> None:
     assert "packages: src/shop/static/ (2 files), src/shop/t/ (1 file); declare" in package_data.sentence(lacks)
     many = [f"shop/{number}/a.css" for number in range(7)]
     assert "shop/4/ (1 file) and 2 more; declare" in package_data.sentence(many)
+    assert "or in MANIFEST.in" in package_data.sentence(many)
     assert package_data.sentence(()) == ""
