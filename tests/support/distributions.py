@@ -60,10 +60,11 @@ def wheel(
     tag: str = "py3-none-any",
     requires: tuple[str, ...] = (),
     files: Mapping[str, str | bytes] | None = None,
+    python: str = ">=3.6",
 ) -> str:
-    """Write a wheel with these files (by default none); return its hex SHA-256."""
+    """Write a wheel with these files (by default none) for these Pythons; return its hex SHA-256."""
     info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: {python}\n"
     metadata += "".join(f"Requires-Dist: {other}\n" for other in requires)
     path = links / f"{name}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:

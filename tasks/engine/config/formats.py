@@ -104,7 +104,7 @@ def _is_app(text: str) -> bool:
     module, _, target = text.partition(":")
     if not re.fullmatch(_DOTTED, module) or len(text) > 300 or not text.isprintable():
         return False
-    if re.fullmatch(rf"{_DOTTED}(\(\))?", target):
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", target):
         return True
     try:
         call = ast.parse(target, mode="eval").body

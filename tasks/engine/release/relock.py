@@ -157,10 +157,12 @@ def _run(words: list[str], folder: Path, source: Source, indexes: Indexes, draft
     done = subprocess.run([find_uv_bin(), *words], cwd=folder, env=environment, capture_output=True, check=False)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
+        ours = not source.made_elsewhere and any("`requires-python`" in line for line in lines)
+        range_ = "; its requires-python is `python` of service.yaml" if ours else ""
         raise UsageError(
             failed,
             where=f"service/{source.files[0]}",
-            next=f"fix what uv reports, then: fab lock; it asked {indexes}",
+            next=f"fix what uv reports, then: fab lock{range_}; it asked {indexes}",
             detail=indexes.hide(lines[-20:]),
         )
     draft.write_text(package_folders.complete(draft.read_text(encoding="utf-8"), indexes.folders), encoding="utf-8")

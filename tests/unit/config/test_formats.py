@@ -72,7 +72,7 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
     (formats.PROCESS_NAME, ["worker", "a" * 20], ["a-", "a" * 21, "a%i"]),
     (
         formats.APP,
-        ["app:app", "app:create_app()", "a.b_c:d.e", "app:create_app('prod')", "app:f(1, key=[True, None])"],
+        ["app:app", "app:create_app()", "a.b_c:d", "app:create_app('prod')", "app:f(1, key=[True, None])"],
         [
             "app",
             "app:",
@@ -82,6 +82,7 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
             "app:f(**{})",
             "app:f(g())",
             "app:a.f(1)",
+            "app:app.server",
             "a-b:c",
             "app:f();x",
             "a:b:c",

@@ -97,6 +97,17 @@ def test_no_versions_that_agree_leaves_the_lock_as_it_was(root: Path) -> None:
     assert text(root) == before
 
 
+def test_a_package_for_newer_pythons_alone_names_the_key_that_says_so(root: Path) -> None:
+    """Once: uv's requires-python was all that was named, which service.yaml calls python."""
+    distributions.wheel(root.parent / "links", "top", "3.0", python=">=3.11")
+    (root / "service" / "requirements.in").write_text("top==3.0\n")
+    with pytest.raises(UsageError, match=r"Python 3\.9 and later") as caught:
+        relock.make(root, ">=3.9")
+    assert "its requires-python is `python` of service.yaml" in (caught.value.next or "")
+    relock.make(root, ">=3.11")
+    assert "top==3.0" in text(root)
+
+
 def test_a_broken_lock_is_replaced(root: Path) -> None:
     (root / "service" / "requirements.txt").write_text("top==1.0\n")
     assert [change.name for change in relock.make(root, ">=3.9")] == ["low", "old", "top"]
