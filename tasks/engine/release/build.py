@@ -92,9 +92,23 @@ def _site(root: Path, tree: Tree) -> tuple[Entry, ...]:
     if project is None or not project.packaged:
         return ()
     # It imports much, and most services have no project.
-    from tasks.engine.release import project_wheel
+    from tasks.engine.release import package_data, project_wheel
 
-    return project_wheel.build(tree, root / "service")
+    site = project_wheel.build(tree, root / "service")
+    for folder in ("".join(parts) for parts in package_data.packages(tree.entries, site)):
+        for place in tree.shared:
+            if place.startswith(f"{folder}/"):
+                raise _shared_in_package(place, folder)
+    return site
+
+
+def _shared_in_package(place: str, folder: str) -> UsageError:
+    """Return the error for a shared directory whose link the package, which runs from its wheel, would never see."""
+    return UsageError(
+        f"{place} is `shared`, and lies in the package {folder}, which runs from the wheel of the project",
+        where="service/service.yaml (shared)",
+        next="let the application write below STATE_DIRECTORY, or to a shared directory outside of the package",
+    )
 
 
 def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:

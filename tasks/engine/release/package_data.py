@@ -12,11 +12,11 @@ _SHOWN = 5
 
 def lacking(code: Sequence[Entry], site: Sequence[Entry]) -> tuple[str, ...]:
     """Return the files of the project's packages that the code has and the site lacks; none of Python or hidden."""
-    packages = _packages(code, site)
+    folders = packages(code, site)
     there = {entry.path for entry in site}
     found = []
     for entry in code:
-        for prefix, top in packages:
+        for prefix, top in folders:
             inside = entry.path.removeprefix(prefix)
             if entry.path.startswith(f"{prefix}{top}/") and inside not in there and _is_data(entry.source.name):
                 found.append(entry.path)
@@ -37,7 +37,7 @@ def sentence(paths: Sequence[str]) -> str:
     )
 
 
-def _packages(code: Sequence[Entry], site: Sequence[Entry]) -> set[tuple[str, str]]:
+def packages(code: Sequence[Entry], site: Sequence[Entry]) -> set[tuple[str, str]]:
     """Return the packages whose modules code and site both have: the path above each in the code, and its name."""
     known = {(entry.path, entry.sha256) for entry in site if "/" in entry.path and entry.path.endswith(".py")}
     found = set()

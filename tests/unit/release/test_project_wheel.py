@@ -189,3 +189,14 @@ def test_without_what_the_build_needs_it_says_so(root: Path) -> None:
         built(root)
     assert "takes the `requires` of [build-system] from" in str(caught.value.next)
     assert "nowhere-to-be-found" in "\n".join(caught.value.detail)
+
+
+@pytest.mark.parametrize(("place", "refused"), [("shop/media", True), ("media", False), ("shop-media", False)])
+def test_a_shared_directory_of_the_package_is_refused(root: Path, place: str, refused: bool) -> None:
+    """Once: its link was in the code, and the package, which runs from its wheel, could not write there."""
+    if not refused:
+        assert build.build(root, {}, shared=(place,)).site
+        return
+    with pytest.raises(UsageError, match=f"{place} is `shared`, and lies in the package shop") as caught:
+        build.build(root, {}, shared=(place,))
+    assert caught.value.where == "service/service.yaml (shared)"
