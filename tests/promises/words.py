@@ -20,4 +20,5 @@ MOVED = "A host that an older version has set up serves on, and is moved by setu
 UNHINDERED = "Neither the service nor another local user can block a run"
 NO_INJECTION = "No value from a file or a host becomes syntax of a shell, systemd, nginx, sudo or a terminal"
 STUCK = "No release keeps a host from being put right"
+BROUGHT = "An application that others wrote runs as it is, and keeps its data"
 SANDBOXED = "No code of a release or of its wheels runs as the deploy account or as root"
