@@ -125,7 +125,8 @@ PYPISERVER = Application(
         "app": "pypiserver:app(roots=['/var/lib/pypiserver/packages'], password_file='.', authenticate=[])",
         "python": ">=3.10",
         "health": {"path": "/health"},
-        "hooks": {"before_activate": "mkdir -p /var/lib/pypiserver/packages"},
+        # The service makes this directory, below STATE_DIRECTORY, when it starts.
+        "shared": ["packages"],
         "env": {"EDITION": EDITION},
     },
     use.pypiserver,
@@ -188,6 +189,30 @@ server = app.server
 """
     },
     "/",
+)
+SUPYSONIC = Application(
+    "supysonic",  # Flask, with a daemon beside it that watches a directory
+    ("supysonic==0.7.9",),
+    {
+        "app": "supysonic.web:create_application()",
+        "health": {"path": "/user/login"},
+        "processes": {"daemon": {"command": "supysonic-daemon", "single": True}},
+        "shared": ["music"],
+    },
+    use.supysonic,
+    use.supysonic_kept,
+    {
+        "supysonic.conf": f"""\
+# {EDITION}
+[base]
+database_uri = sqlite:////var/lib/supysonic/supysonic.db
+[webapp]
+cache_dir = /var/cache/supysonic
+[daemon]
+socket = /var/lib/supysonic/daemon.sock
+wait_delay = 0
+"""
+    },
 )
 TRAC = Application(
     "trac",  # WSGI since before Flask; an environment that a hook makes once
@@ -268,7 +293,7 @@ CHAKA = Application(
 )
 APPLICATIONS = (
     # Flask
-    *(BEPASTY, IHATEMONEY, GDBGUI, ECHOPILE),
+    *(BEPASTY, GDBGUI, IHATEMONEY, ECHOPILE, SUPYSONIC),
     # Other WSGI
     *(PYPISERVER, ARA, TRAC, RADICALE),
     # ASGI

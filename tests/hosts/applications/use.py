@@ -131,6 +131,38 @@ def echopile(served: Served) -> None:
     assert (answer.status, list(answer.json()["response"])) == (200, ["slt-log-colorscale-row"]), answer.body
 
 
+SONG = """
+import sys, wave
+
+with wave.open(sys.argv[1], "wb") as file:
+    file.setparams((1, 2, 8000, 0, "NONE", ""))
+    file.writeframes(bytes(16000))
+"""
+
+
+def supysonic(served: Served) -> None:
+    """Make an account and name a directory of music, by its own command."""
+    assert "{" in served.client.get("/static/css/supysonic.css")
+    served.run("supysonic-cli", "user", "add", "frodo", "-p", "ring")
+    served.run("supysonic-cli", "folder", "add", "music", "/var/lib/supysonic/music")
+    assert served.client.submit("/user/login", {"user": "frodo", "password": "ring"}).status == 302
+    supysonic_kept(served)
+
+
+def supysonic_kept(served: Served) -> None:
+    """Put one more song into the directory, and wait until its daemon has found it."""
+    before = songs(served)
+    served.run("python", "-c", SONG, f"music/{len(before)}.wav")
+    while songs(served) != before | {f"{len(before)}.wav"}:
+        pass
+
+
+def songs(served: Served) -> set[str]:
+    """Return the songs that it plays."""
+    found = served.client.ask("/rest/getRandomSongs.view?u=frodo&p=ring&c=tests&v=1.8.0&f=json&size=99").json()
+    return {song["path"] for song in found["subsonic-response"]["randomSongs"].get("song", ())}
+
+
 def trac(served: Served) -> None:
     """Write a ticket."""
     assert "{" in served.client.get("/chrome/common/css/trac.css")
