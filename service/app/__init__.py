@@ -1,30 +1,26 @@
-"""The service: a Flask application, run by systemd behind nginx.
-
-Each module adds one thing to the application; `create_app` is the list of them. From the folder above this one::
-
-    flask --app app run
-    gunicorn "app:create_app()"
-"""
+"""The service: a Flask application, run by systemd behind nginx. Each module adds one thing to it."""
 
 from __future__ import annotations
 
+from logging.config import dictConfig
+
 from flask import Flask
 
-from . import about, access, errors, gateway, health, logs, wrapping
+from . import about, access, auth, errors, health, logs, settings, wrapping
 from .commands import COMMANDS
-
-MAX_BODY = 64 * 1024
+from .parts import PARTS
 
 
 def create_app() -> Flask:
     """Make the application. It reads its settings from the environment and logs to stdout."""
-    logs.configure()
+    dictConfig(logs.settings())
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    gateway.install(app)
-    access.install(app)
-    errors.install(app)
-    app.register_blueprint(about.pages)
-    app.register_blueprint(health.probes([health.state_is_writable, health.programs_of(COMMANDS)]))
-    app.register_blueprint(wrapping.endpoints(COMMANDS))
+    try:
+        app.config.update(settings.load())
+        for module in (access, errors, auth, about, health, *PARTS):
+            module.init_app(app)
+        wrapping.add(app, COMMANDS)
+    except settings.SettingError as error:
+        app.logger.critical("%s", error)
+        raise SystemExit(4) from None  # gunicorn then starts no further worker
     return app

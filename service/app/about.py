@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 
-from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, request
+from flask import Blueprint, Flask, Response, current_app, jsonify, make_response, render_template, request
 
-from .identity import identity
+from . import auth
+from .health import identity
 
 pages = Blueprint("about", __name__)
 
 
+def init_app(app: Flask) -> None:
+    """Add the page."""
+    app.register_blueprint(pages)
+
+
 @pages.get("/")
+@auth.role(auth.OPEN)
 def index() -> Response:
     """This page: the service and its endpoints."""
-    about = {**identity(), "greeting": os.environ.get("GREETING", "hello"), "endpoints": _endpoints()}
+    about = {**identity(), "greeting": current_app.config["GREETING"], "endpoints": _endpoints()}
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        response = make_response(render_template("about.html", **about))
+        nonce = secrets.token_urlsafe(16)
+        response = make_response(render_template("about.html", nonce=nonce, **about))
+        response.content_security_policy.default_src = "'none'"
+        response.content_security_policy.style_src = f"'nonce-{nonce}'"
     else:
         response = jsonify(about)
     response.vary.add("Accept")
@@ -24,10 +34,11 @@ def index() -> Response:
 
 
 def _endpoints() -> list[dict[str, str]]:
-    """List every route, with the first line of its function's docstring."""
+    """List every route, with its role and the first line of its function's docstring."""
     endpoints = []
-    for rule in current_app.url_map.iter_rules():
-        method = min((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        what = (current_app.view_functions[rule.endpoint].__doc__ or "").partition("\n")[0]
-        endpoints.append({"method": method, "path": rule.rule, "what": what})
-    return sorted(endpoints, key=lambda endpoint: (endpoint["path"], endpoint["method"]))
+    for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = current_app.view_functions[rule.endpoint]
+        what = (view.__doc__ or "").partition("\n")[0]
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            endpoints.append({"method": method, "path": rule.rule, "role": auth.role_of(view), "what": what})
+    return endpoints

@@ -14,6 +14,7 @@ COMMANDS = (
             "path": Text("an absolute path", pattern=r"/[A-Za-z0-9._/-]*"),
             "block": Choice("the unit of the sizes", values=("1", "1K", "1M", "1G"), default="1"),
         },
+        role="operator",
         timeout=5,
     ),
 )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from flask import Blueprint
+from flask import Blueprint, Flask, current_app
 
-from .identity import identity
-from .wrapping import Command
+from . import auth
 
 log = logging.getLogger("health")
+
+pages = Blueprint("health", __name__)
 
 Check = Callable[[], None]
 
@@ -23,23 +22,36 @@ class CheckError(Exception):
     """A failed check; its text is shown in the answer of /readyz, so it must be fit for any client."""
 
 
-def probes(checks: Sequence[Check]) -> Blueprint:
-    """Make /healthz and /readyz. A check passes by returning, must bound its own time, and is named by its function."""
-    pages = Blueprint("health", __name__)
+def init_app(app: Flask) -> None:
+    """Add /healthz and /readyz."""
+    app.register_blueprint(pages)
+    add(app, state_is_writable)
 
-    @pages.get("/healthz")
-    def healthz() -> dict[str, str]:
-        """Alive: says which service, release and host answer."""
-        return {"status": "ok", **identity()}
 
-    @pages.get("/readyz")
-    def readyz() -> tuple[dict[str, object], int]:
-        """Ready: runs every check; 200 when all pass, else 503."""
-        results = [_result(check) for check in checks]
-        ready = all(result["ok"] for result in results)
-        return {"status": "ok" if ready else "failing", **identity(), "checks": results}, 200 if ready else 503
+def add(app: Flask, check: Check) -> None:
+    """Add a check to /readyz. It passes by returning, must limit its own time, and is named by its function."""
+    app.extensions.setdefault("checks", []).append(check)
 
-    return pages
+
+def identity() -> dict[str, str]:
+    """Return the service, the release and the host that answer."""
+    return {name.lower(): current_app.config[name] for name in ("SERVICE", "RELEASE", "HOST")}
+
+
+@pages.get("/healthz")
+@auth.role(auth.OPEN)
+def healthz() -> dict[str, str]:
+    """Alive: says which service, release and host answer."""
+    return {"status": "ok", **identity()}
+
+
+@pages.get("/readyz")
+@auth.role(auth.OPEN)
+def readyz() -> tuple[dict[str, object], int]:
+    """Ready: runs every check; 200 when all pass, else 503."""
+    results = [_result(check) for check in current_app.extensions["checks"]]
+    ready = all(result["ok"] for result in results)
+    return {"status": "ok" if ready else "failing", **identity(), "checks": results}, 200 if ready else 503
 
 
 def _result(check: Check) -> dict[str, object]:
@@ -56,23 +68,9 @@ def _result(check: Check) -> dict[str, object]:
 
 
 def state_is_writable() -> None:
-    """Check that the state directory takes a file; pass if systemd gave the service none."""
-    directory = os.environ.get("STATE_DIRECTORY")
-    if not directory:
-        return
+    """Check that the state directory takes a file."""
     try:
-        with tempfile.TemporaryFile(dir=directory) as probe:
+        with tempfile.TemporaryFile(dir=current_app.config["STATE_DIRECTORY"]) as probe:
             probe.write(b"ready?")
     except OSError as error:
         raise CheckError(f"cannot write to the state directory: {error.strerror}") from error
-
-
-def programs_of(commands: Sequence[Command]) -> Check:
-    """Make a check that the program of every wrapped command is installed."""
-
-    def programs_are_installed() -> None:
-        missing = [command.argv[0] for command in commands if not shutil.which(command.argv[0])]
-        if missing:
-            raise CheckError(f"not found: {', '.join(missing)}")
-
-    return programs_are_installed

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.config
 import os
 from contextvars import ContextVar
 from datetime import datetime, timezone
@@ -57,10 +56,9 @@ class JsonLines(logging.Formatter):
 
 
 def settings() -> dict[str, object]:
-    """Return the settings for `logging.config.dictConfig`. LOG_LEVEL sets the level; INFO if it is not set."""
-    level = os.environ.get("LOG_LEVEL", "INFO").upper()
-    if level not in LEVELS:
-        raise ValueError(f"LOG_LEVEL is one of {', '.join(LEVELS)}, not {level!r}")
+    """Return the settings for `logging.config.dictConfig`: every logger to stdout. A LOG_LEVEL that is none is INFO."""
+    given = os.environ.get("LOG_LEVEL", "").upper()
+    level = given if given in LEVELS else "INFO"
     own = {"handlers": ["stdout"], "level": level, "propagate": False}
     return {
         "version": 1,
@@ -75,8 +73,3 @@ def settings() -> dict[str, object]:
             "werkzeug": {"level": "WARNING"},
         },
     }
-
-
-def configure() -> None:
-    """Send every logger of this process to stdout as JSON; raise ValueError for an unknown LOG_LEVEL."""
-    logging.config.dictConfig(settings())

@@ -31,10 +31,6 @@ class Text:
             raise ParameterError(f"must match {self.pattern}")
         return value
 
-    def describe(self) -> dict[str, object]:
-        """Describe the parameter for GET /commands."""
-        return {"type": "text", "about": self.about, "pattern": self.pattern, "default": self.default}
-
 
 @dataclass(frozen=True)
 class Number:
@@ -53,11 +49,6 @@ class Number:
             raise ParameterError(f"must be from {self.least} to {self.most}")
         return str(value)
 
-    def describe(self) -> dict[str, object]:
-        """Describe the parameter for GET /commands."""
-        bounds = {"least": self.least, "most": self.most}
-        return {"type": "number", "about": self.about, **bounds, "default": self.default}
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -72,7 +63,3 @@ class Choice:
         if not isinstance(value, str) or value not in self.values:
             raise ParameterError(f"must be one of {', '.join(self.values)}")
         return value
-
-    def describe(self) -> dict[str, object]:
-        """Describe the parameter for GET /commands."""
-        return {"type": "choice", "about": self.about, "values": list(self.values), "default": self.default}

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class DeadlineError(Exception):
-    """The program was still running at the deadline, and was killed with all its children."""
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The output and the exit status of a program; a negative status is the number of the signal that ended it."""
 
     exit_status: int
@@ -29,30 +24,43 @@ class Outcome:
     truncated: bool
 
 
-def run(argv: Sequence[str], *, timeout: float, max_output: int) -> Outcome:
+@contextmanager
+def place(count: int, folder: str) -> Iterator[bool]:
+    """Hold one of `count` places, which all workers share, for the block; yield False if all are taken.
+
+    A place is a lock on a file of `folder`, the state directory: when a worker dies, the kernel frees it.
+    """
+    for number in range(count):
+        with Path(folder, f".place-{number}").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield True
+            return
+    yield False
+
+
+def run(argv: Sequence[str], env: Mapping[str, str], *, timeout: float, max_output: int) -> Outcome:
     """Run `argv` for at most `timeout` seconds, keep `max_output` bytes of stdout and of stderr, kill all children.
 
-    The environment is PATH and LC_ALL=C alone, so the program sees no secret of the service.
-    Raises DeadlineError, and OSError when the program cannot be started.
+    The environment is PATH, LC_ALL=C and `env` alone, so the program sees no secret of the service.
+    Raises TimeoutError at the deadline, and OSError if the program cannot be started.
     """
     started = time.monotonic()
-    deadline = started + timeout
+    variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **env}
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
     # In a session of its own, so that its children can be ended with it.
     with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        cwd="/",
-        env={"PATH": os.environ.get("PATH", SEARCH_PATH), "LC_ALL": "C"},
+        argv, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True, cwd="/", env=variables
     ) as child:
         try:
-            ended, truncated, kept = _follow(child, deadline, max_output)
+            ended, truncated, kept = _follow(child, started + timeout, max_output)
         finally:
-            _kill_group(child.pid)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
     if not ended:
-        raise DeadlineError
+        raise TimeoutError
     stdout, stderr = (stream.decode("utf-8", "replace") for stream in kept)
     return Outcome(child.returncode, stdout, stderr, round(time.monotonic() - started, 3), truncated)
 
@@ -79,15 +87,6 @@ def _follow(child: subprocess.Popen[bytes], deadline: float, limit: int) -> tupl
                     streams.unregister(key.fileobj)
             if ended and not ready:
                 break
-            ended = _has_ended(child.pid)
+            # Not reaped yet: until then the kernel gives its group id to no other process.
+            ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return ended, truncated, kept
-
-
-def _has_ended(pid: int) -> bool:
-    """Check without reaping: until the program is reaped, the kernel gives its group id to no other process."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _kill_group(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)

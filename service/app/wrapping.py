@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
 
-from flask import Blueprint, request
+from flask import Flask, request
 from werkzeug.exceptions import BadRequest, GatewayTimeout, NotFound, ServiceUnavailable
 
-from . import process
-from .parameters import ParameterError
-from .places import Places
+from . import auth, health, logs, process
+from .errors import Problem
+from .parameters import Choice, Number, ParameterError, Text
+from .settings import SettingError
 
 log = logging.getLogger("commands")
 
@@ -20,33 +21,21 @@ log = logging.getLogger("commands")
 AT_ONCE = 2
 
 
-class Parameter(Protocol):
-    """The interface of the parameter kinds in parameters.py."""
-
-    @property
-    def default(self) -> object | None:
-        """Return the value to use when the client sends none; None makes the parameter required."""
-
-    def argument(self, value: object) -> str:
-        """Return the value as an argument; raise ParameterError if it is not allowed."""
-
-    def describe(self) -> dict[str, object]:
-        """Describe the parameter for GET /commands."""
-
-
 @dataclass(frozen=True)
 class Command:
     """A program to wrap.
 
     argv: the arguments, with a {name} for each parameter
-    timeout: seconds
+    role: the least role that a token needs to run it
+    timeout: seconds, fewer than nginx and gunicorn allow a request
     max_output: bytes of stdout, and of stderr
     """
 
     name: str
     about: str
     argv: tuple[str, ...]
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Text | Number | Choice] = field(default_factory=dict)
+    role: str = "admin"
     timeout: float = 10
     max_output: int = 64 * 1024
 
@@ -70,39 +59,45 @@ class Command:
 
     def describe(self) -> dict[str, object]:
         """Describe the command for GET /commands."""
-        parameters = {name: parameter.describe() for name, parameter in self.parameters.items()}
-        return {
-            "name": self.name,
-            "about": self.about,
-            "argv": self.argv,
-            "parameters": parameters,
-            "timeout": self.timeout,
-        }
+        kinds = {name: {"type": type(kind).__name__.lower(), **asdict(kind)} for name, kind in self.parameters.items()}
+        return {**asdict(self), "parameters": kinds}
 
 
-def endpoints(commands: Sequence[Command], at_once: int = AT_ONCE) -> Blueprint:
-    """Make GET /commands, which lists the commands, and POST /commands/NAME, which runs one."""
-    pages = Blueprint("commands", __name__)
+def add(app: Flask, commands: Sequence[Command], at_once: int = AT_ONCE) -> None:
+    """Add GET /commands and POST /commands/NAME, and a check for /readyz that the programs are installed."""
     by_name = {command.name: command for command in commands}
-    places = Places(at_once)
+    limit = app.config["REQUEST_TIMEOUT"]
+    for command in commands:
+        if command.timeout >= limit:
+            raise SettingError(
+                f"the timeout of {command.name}, {command.timeout}, must be less than REQUEST_TIMEOUT, {limit}"
+            )
 
-    @pages.get("/commands")
+    def programs_are_installed() -> None:
+        missing = [command.argv[0] for command in commands if not shutil.which(command.argv[0])]
+        if missing:
+            raise health.CheckError(f"not found: {', '.join(missing)}")
+
+    health.add(app, programs_are_installed)
+
+    @app.get("/commands")
+    @auth.role("reader")
     def catalogue() -> dict[str, object]:
-        """The wrapped commands and their parameters."""
+        """The wrapped commands, their roles and their parameters."""
         return {"commands": [command.describe() for command in commands]}
 
-    @pages.post("/commands/<name>")
-    def run(name: str) -> tuple[dict[str, object], int]:
+    @app.post("/commands/<name>")
+    @auth.role("reader")
+    def run(name: str) -> dict[str, object]:
         """Run a command: 200 when it exits with 0, 422 when not, 504 when it takes too long."""
         if name not in by_name:
             raise NotFound(f"no command {name!r}; GET /commands lists them")
+        auth.require(by_name[name].role)
         argv = _arguments(by_name[name])
-        with places.taken() as place:
-            if place is None:
+        with process.place(at_once, app.config["STATE_DIRECTORY"]) as free:
+            if not free:
                 raise ServiceUnavailable("as many commands as allowed are running; try again", retry_after=1)
             return _answer(by_name[name], argv)
-
-    return pages
 
 
 def _arguments(command: Command) -> list[str]:
@@ -118,11 +113,15 @@ def _arguments(command: Command) -> list[str]:
         raise BadRequest(str(error)) from None
 
 
-def _answer(command: Command, argv: list[str]) -> tuple[dict[str, object], int]:
+def _answer(command: Command, argv: list[str]) -> dict[str, object]:
+    env = {"REQUEST_ID": logs.request_id.get()}
     try:
-        outcome = process.run(argv, timeout=command.timeout, max_output=command.max_output)
-    except process.DeadlineError:
+        outcome = process.run(argv, env, timeout=command.timeout, max_output=command.max_output)
+    except TimeoutError:
         raise GatewayTimeout(f"{command.name} took longer than {command.timeout} seconds and was stopped") from None
     fields = {"command": command.name, "exit_status": outcome.exit_status, "seconds": outcome.seconds}
     log.info("%s exited with %s", command.name, outcome.exit_status, extra={"fields": fields})
-    return {"command": command.name, **asdict(outcome)}, 200 if outcome.exit_status == 0 else 422
+    answer = {"command": command.name, **outcome._asdict()}
+    if outcome.exit_status:
+        raise Problem(422, f"{command.name} exited with {outcome.exit_status}", **answer)
+    return answer

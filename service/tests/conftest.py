@@ -23,11 +23,20 @@ Line = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def state(tmp_path: Path) -> Path:
+    """Make the state directory."""
+    made = tmp_path / "state"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
     """Set the variables that a deploy sets, and drop those of the developer's shell."""
-    for name in ("LOG_LEVEL", "TRUSTED_PROXIES", "STATE_DIRECTORY", "GREETING"):
+    for name in ("LOG_LEVEL", "TRUSTED_PROXIES", "MAX_BODY", "REQUEST_TIMEOUT", "GREETING"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"SERVICE": "myapp", "RELEASE": "0123456789ab", "HOST": "shire01"}.items():
+    given = {"SERVICE": "myapp", "RELEASE": "0123456789ab", "HOST": "shire01", "STATE_DIRECTORY": str(state)}
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
 
 
@@ -56,8 +65,30 @@ def app(written: StringIO) -> Flask:
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """Make a client of the application."""
+    """Make a client without a token."""
     return app.test_client()
+
+
+ClientWith = Callable[[str], FlaskClient]
+
+
+@pytest.fixture
+def client_with(app: Flask) -> ClientWith:
+    """Return a function that makes a client with a token of a role."""
+
+    def make(role: str) -> FlaskClient:
+        token = app.test_cli_runner().invoke(args=["token", "create", f"test-{role}", "--role", role]).stdout.strip()
+        client = app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        return client
+
+    return make
+
+
+@pytest.fixture
+def admin(client_with: ClientWith) -> FlaskClient:
+    """Make a client that may use every route."""
+    return client_with("admin")
 
 
 @pytest.fixture

@@ -67,8 +67,11 @@ def test_a_start_that_fails_says_why_in_json(socket_path: str, monkeypatch: pyte
     with gunicorn("--bind", f"unix:{socket_path}") as server:
         said, _complaints = server.communicate(timeout=20)
     assert server.returncode != 0
-    tracebacks = [json.loads(line).get("traceback", "") for line in said.splitlines()]
-    assert any("TRUSTED_PROXIES is the number of proxies to believe" in traceback for traceback in tracebacks)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert not any("traceback" in line for line in lines)
+    assert {line["message"] for line in lines if line["level"] == "critical"} == {
+        "TRUSTED_PROXIES must be a whole number from 0 to 10, not 'many'"
+    }
 
 
 def test_flask_finds_the_application_too() -> None:

@@ -86,9 +86,3 @@ def test_whatever_comes_is_refused_or_harmless(value: Any) -> None:
         assert argument == value
         assert not argument.startswith("-")
         assert not set(argument) & set("\x00\n $`;&|<>'\"\\")
-
-
-@pytest.mark.parametrize("parameter", [PATH, COUNT, UNIT])
-def test_a_description_tells_kind_and_purpose(parameter: Text | Number | Choice) -> None:
-    description = parameter.describe()
-    assert (description["type"], description["about"]) == (type(parameter).__name__.lower(), parameter.about)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def witness(tmp_path: Path) -> Iterator[Witness]:
 
 
 def run(script: str, timeout: float = 10, max_output: int = 1000) -> process.Outcome:
-    return process.run(["sh", "-c", script], timeout=timeout, max_output=max_output)
+    return process.run(["sh", "-c", script], {}, timeout=timeout, max_output=max_output)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +65,14 @@ def test_it_reports_what_happened(script: str, exit_status: int, stdout: str, st
 
 
 def test_arguments_are_not_shell() -> None:
-    assert process.run(["echo", "$(id); `id` *"], timeout=5, max_output=100).stdout == "$(id); `id` *\n"
+    assert process.run(["echo", "$(id); `id` *"], {}, timeout=5, max_output=100).stdout == "$(id); `id` *\n"
 
 
 def test_the_environment_of_the_service_stays_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "secret")
-    names = {line.partition("=")[0] for line in process.run(["env"], timeout=5, max_output=9999).stdout.splitlines()}
-    assert names == {"PATH", "LC_ALL"}
+    seen = process.run(["env"], {"REQUEST_ID": "abcdefgh-1"}, timeout=5, max_output=9999).stdout.splitlines()
+    assert {line.partition("=")[0] for line in seen} == {"PATH", "LC_ALL", "REQUEST_ID"}
+    assert "REQUEST_ID=abcdefgh-1" in seen
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_output_is_capped_and_the_program_not_held_up(script: str, kept: int) ->
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(FileNotFoundError):
-        process.run(["no-such-program"], timeout=5, max_output=100)
+        process.run(["no-such-program"], {}, timeout=5, max_output=100)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_a_program_that_is_not_there() -> None:
     ],
 )
 def test_at_the_deadline_the_whole_family_dies(witness: Witness, script: str) -> None:
-    with pytest.raises(process.DeadlineError):
+    with pytest.raises(TimeoutError):
         run(f"exec 3>{witness.path}; echo started >&3; {script}", timeout=0.5)
     assert witness.read() == b"started\n"
 
@@ -109,3 +112,44 @@ def test_a_child_left_in_the_background_dies_with_the_program(witness: Witness, 
     assert (outcome.exit_status, outcome.stdout) == (0, "done\n")
     assert outcome.seconds < 30
     assert witness.read() == b"started\n"
+
+
+# A worker process: it takes a place, says whether it got one, and keeps it until it is killed.
+WORKER = """
+import sys
+from service.app.process import place
+with place(2, sys.argv[1]) as free:
+    print(free, flush=True)
+    sys.stdin.read()
+"""
+
+
+def worker(folder: Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    argv = [sys.executable, "-c", WORKER, str(folder)]
+    return subprocess.Popen(argv, cwd=Path(__file__).parents[2], stdin=pipe, stdout=pipe, text=True)
+
+
+def said(of: subprocess.Popen[str]) -> str:
+    assert of.stdout
+    return of.stdout.readline().strip()
+
+
+def test_all_workers_share_the_places_and_one_that_dies_gives_its_own_back(tmp_path: Path) -> None:
+    with worker(tmp_path) as first, worker(tmp_path) as second:
+        assert [said(first), said(second)] == ["True", "True"]
+        with process.place(2, str(tmp_path)) as free:
+            assert not free
+        first.kill()
+        first.wait()
+        with process.place(2, str(tmp_path)) as free:
+            assert free
+        second.kill()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, BlockingIOError])
+def test_a_place_is_free_again_after_an_exception(tmp_path: Path, error: type[Exception]) -> None:
+    with pytest.raises(error), process.place(1, str(tmp_path)):
+        raise error
+    with process.place(1, str(tmp_path)) as first, process.place(1, str(tmp_path)) as second:
+        assert (first, second) == (True, False)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as tries
 from hypothesis import strategies as st
 
-from service.app import errors, wrapping
+from service.app import auth, errors, health, logs, settings, wrapping
 from service.app.parameters import Choice, Number, ParameterError, Text
 from service.app.wrapping import Command
 
@@ -33,10 +34,18 @@ GONE = Command("gone", "is not installed", ("no-such-program",))
 
 
 def serve(*commands: Command, at_once: int = 2) -> FlaskClient:
+    """Make an application of these commands alone, and a client that may run them all."""
     app = Flask(__name__)
-    errors.install(app)
-    app.register_blueprint(wrapping.endpoints(commands, at_once))
-    return app.test_client()
+    app.config.update(settings.load())
+    for module in (errors, auth, health):
+        module.init_app(app)
+    wrapping.add(app, commands, at_once)
+    flask = app.test_cli_runner()
+    flask.invoke(args=["token", "revoke", "test"])
+    client = app.test_client()
+    token = flask.invoke(args=["token", "create", "test", "--role", "admin"]).stdout.strip()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
 
 
 @pytest.mark.parametrize(
@@ -79,7 +88,10 @@ def test_the_outcome_is_the_answer(command: Command, sent: object, status: int, 
     response = serve(command).post(f"/commands/{command.name}", json=sent)
     body = response.get_json()
     assert response.status_code == status
-    assert set(body) == {"command", "exit_status", "stdout", "stderr", "seconds", "truncated"}
+    outcome = {"command", "exit_status", "stdout", "stderr", "seconds", "truncated"}
+    problem = {"type", "title", "status", "detail", "request_id"} if status == 422 else set()
+    assert set(body) == outcome | problem
+    assert response.mimetype == ("application/problem+json" if problem else "application/json")
     assert {key: body[key] for key in answer} == answer
 
 
@@ -102,10 +114,10 @@ def test_the_outcome_is_the_answer(command: Command, sent: object, status: int, 
 def test_what_cannot_be_done_is_an_error(path: str, body: bytes, kind: str, status: int, message: str) -> None:
     response = serve(ECHO, SLOW, GONE).post(path, data=body, content_type=kind)
     assert response.status_code == status
-    assert message in response.get_json()["error"]["message"]
+    assert message in response.get_json()["detail"]
 
 
-@settings(deadline=None)
+@tries(deadline=None)
 @given(body=st.binary() | st.text().map(str.encode) | st.from_regex(rb'\{"(word|count|mood)": ?("\w*"|\d+)\}'))
 def test_no_body_is_a_crash(body: bytes) -> None:
     response = serve(ECHO).post("/commands/echo", data=body, content_type="application/json")
@@ -119,7 +131,7 @@ def test_more_at_once_than_allowed_come_again(tmp_path: Path) -> None:
     statuses: list[int] = []
 
     def ask() -> None:
-        statuses.append(client.application.test_client().post("/commands/wait", json={}).status_code)
+        statuses.append(client.post("/commands/wait", json={}).status_code)
 
     waiting = threading.Thread(target=ask)
     waiting.start()
@@ -140,7 +152,34 @@ def test_a_place_is_given_back_after_every_failure() -> None:
     assert statuses == [504, 500, 200]
 
 
-def test_the_log_tells_which_command_ran(client: FlaskClient, lines: Callable[[], list[dict[str, Any]]]) -> None:
-    client.post("/commands/disk-usage", json={"path": "/"})
+def test_the_log_tells_which_command_ran(admin: FlaskClient, lines: Callable[[], list[dict[str, Any]]]) -> None:
+    admin.post("/commands/disk-usage", json={"path": "/"})
     ran, answered = lines()
     assert (ran["command"], ran["exit_status"], ran["request_id"]) == ("disk-usage", 0, answered["request_id"])
+
+
+def test_a_command_has_a_role_of_its_own(client_with: Callable[[str], FlaskClient]) -> None:
+    reader = client_with("reader")
+    assert reader.get("/commands").status_code == 200
+    refused = reader.post("/commands/disk-usage", json={"path": "/"})
+    assert (refused.status_code, refused.get_json()["title"]) == (403, "Forbidden")
+    assert reader.post("/commands/nothing", json={}).status_code == 404
+    assert client_with("operator").post("/commands/disk-usage", json={"path": "/"}).status_code == 200
+
+
+def test_a_command_that_names_no_role_is_for_admins() -> None:
+    assert Command("x", "x", ("true",)).role == "admin"
+
+
+def test_a_missing_program_fails_the_check() -> None:
+    answer = serve(FAIL, GONE).get("/readyz")
+    assert (answer.status_code, answer.get_json()["checks"][-1]["error"]) == (503, "not found: no-such-program")
+
+
+def test_the_program_gets_the_id_of_the_request() -> None:
+    client = serve(Command("id", "says the id", ("printenv", "REQUEST_ID")))
+    token = logs.request_id.set("abcdefgh-1")
+    try:
+        assert client.post("/commands/id", json={}).get_json()["stdout"] == "abcdefgh-1\n"
+    finally:
+        logs.request_id.reset(token)

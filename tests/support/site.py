@@ -97,6 +97,11 @@ class Site:
         until = "/run/myapp/ctl/probation/until"
         self.sh(f"! grep -qs ^drain {until} || flock -w 120 /run/myapp/lock/guard true")
 
+    def token(self, name: str, role: str) -> str:
+        """Make an API token as an operator does; return what is printed, which is the token alone."""
+        words = ("flask", "token", "create", name, "--role", role)
+        return self.clone.done("run", "-H", self.machine.name, "--", *words).out
+
     def edit(self) -> str:
         """Change the service to new content; return its id."""
         self._editions += 1

@@ -68,7 +68,7 @@ def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> st
     """Return a launcher. announced: whether its first line in the journal names the release."""
     service, release, host, own, site = where
     home = f"{layout.root(service)}/releases/{release}"
-    variables = _places(service)
+    variables = [*_places(service), ("REQUEST_TIMEOUT", str(layout.request_timeout(service)))]
     # Trust proxy headers only from nginx: the proxy of `listen:` passes on whatever its clients send.
     variables += [] if service.nginx else [("TRUSTED_PROXIES", "0")]
     variables += [*service.env, *own, ("SERVICE", service.name), ("RELEASE", release), ("HOST", host)]
@@ -136,9 +136,9 @@ def _gunicorn(where: _Where, home: str) -> str:
         "# What neither service.yaml nor gunicorn.conf.py says.",
         'workers = globals().get("workers", 2)',
     ]
-    # gunicorn kills a worker that imports for longer than `timeout`. A sync worker reports nothing during a request.
+    # gunicorn kills a worker that imports for longer than `timeout`.
     patience = max(30, service.health.timeout)
-    longer = max(patience, service.drain + layout.GRACE)
+    longer = layout.worker_timeout(service)
     sync = web.worker_class == "sync" or (web.worker_class is None and web.threads == 1)
     seconds = str(longer if sync else patience)
     if web.worker_class is None and web.threads is None:

@@ -11,6 +11,8 @@ from tasks.engine.config.service import Process, Service
 SLOTS = ("blue", "green")
 GRACE = 2
 """Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
+_NGINX_PATIENCE = 60
+"""Seconds that nginx waits for an answer (proxy_read_timeout)."""
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMCTLS = frozenset({SYSTEMCTL, "/bin/systemctl"})
 """The paths that distributions use: a sudo rule names no other program, whatever a host reports."""
@@ -131,6 +133,16 @@ def timers(service: Service) -> tuple[str, ...]:
 def jobs(service: Service) -> tuple[str, ...]:
     """Return the units that timers start."""
     return tuple(unit.removesuffix("timer") + "service" for unit in timers(service))
+
+
+def worker_timeout(service: Service) -> int:
+    """Return the seconds that a sync worker of gunicorn may take for a request; it reports nothing meanwhile."""
+    return max(30, service.health.timeout, service.drain + GRACE)
+
+
+def request_timeout(service: Service) -> int:
+    """Return the seconds that a request may take: until gunicorn ends its worker, or nginx gives up the answer."""
+    return min(worker_timeout(service), _NGINX_PATIENCE) if service.nginx else worker_timeout(service)
 
 
 def stop_timeout(service: Service) -> int:

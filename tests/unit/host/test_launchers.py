@@ -73,6 +73,17 @@ def test_every_launcher_has_the_folders_of_pythonpath_in_their_order(tmp_path: P
     assert "PYTHONPATH" not in "".join(launchers.render(SERVICE, RELEASE, "shire01", "27.0.1").values())
 
 
+@pytest.mark.parametrize(
+    ("drain", "timeout", "nginx", "seconds"),
+    [(0, 30, True, 30), (29, 5, True, 31), (30, 45, True, 45), (300, 30, True, 60), (300, 30, False, 302)],
+)
+def test_every_launcher_knows_how_long_a_request_may_take(drain: int, timeout: int, nginx: bool, seconds: int) -> None:
+    health = SERVICE.health._replace(timeout=timeout)
+    service = SERVICE._replace(drain=drain, health=health, nginx=SERVICE.nginx if nginx else None)
+    texts = launchers.render(service, RELEASE, "shire01", "27.0.1")
+    assert all(f"export REQUEST_TIMEOUT={seconds}\n" in texts[name] for name in ("web", "env.web"))
+
+
 def test_a_projects_own_wheel_comes_before_pythonpath_and_its_scripts_before_the_venvs(tmp_path: Path) -> None:
     service = SERVICE._replace(pythonpath=("lib",), hooks=SERVICE.hooks._replace(before_activate="shop migrate"))
     home = f"{ROOT}/releases/{RELEASE}"
