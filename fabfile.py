@@ -2,7 +2,7 @@
 
 from invoke import Collection
 
-from tasks import deploy, drift, executor, failpoints, hosts, lifecycle, lock, logs, maintenance, sandbox, status
+from tasks import add, deploy, drift, executor, failpoints, hosts, lifecycle, lock, logs, maintenance, sandbox, status
 
 executor.begin()
 namespace = Collection(
@@ -27,6 +27,7 @@ namespace = Collection(
     logs.run,
     logs.shell,
     lock.lock,
+    add.add,
     failpoints.failpoints,
     sandbox=Collection.from_module(sandbox),
 )

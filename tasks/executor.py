@@ -37,7 +37,7 @@ _PROMPTS = {
 }
 _WEEK = 7 * 86400
 _SECONDS = f"a number of seconds, 1 or more and {_WEEK} at most"
-_NO_DRY = ("lock", "exec", "run", "shell", "sandbox.up", "sandbox.down")
+_NO_DRY = ("add", "lock", "exec", "run", "shell", "sandbox.up", "sandbox.down")
 
 
 CONSENT = {
@@ -201,8 +201,16 @@ def begin() -> None:
     from fabric.main import program
 
     # Invoke parses the command line inside its `run`, which has no hook for refusals.
-    program.parse_tasks = partial(_in_our_words, program, program.parse_tasks)
+    program.parse_tasks = partial(_in_our_words, program, partial(_with_every_word, program, program.parse_tasks))
     program.parse_cleanup = partial(_in_our_words, program, program.parse_cleanup)
+
+
+def _with_every_word(program: Any, read: Callable[[], None]) -> None:
+    """Let `fab add` alone mean `fab add list`: Invoke has no word behind a verb that may be left out."""
+    words = program.core.unparsed
+    if words[:1] == ["add"] and all(word in ("--yes", "--json") for word in words[1:]):
+        words.insert(1, "list")
+    read()
 
 
 def _in_our_words(program: Any, read: Callable[[], None]) -> None:

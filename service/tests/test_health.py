@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ def test_healthz_says_who_answers(client: FlaskClient) -> None:
 
 
 def test_readyz_names_release_and_checks(client: FlaskClient, state: Path) -> None:
+    before = set(state.iterdir())
     response = client.get("/readyz")
     answer = response.get_json()
     assert response.status_code == 200
     assert {key: answer[key] for key in IDENTITY} == IDENTITY
-    assert [(check["name"], check["ok"]) for check in answer["checks"]] == [
-        ("state_is_writable", True),
-        ("programs_are_installed", True),
-    ]
+    assert all(check["ok"] for check in answer["checks"])
+    assert {"state_is_writable", "programs_are_installed"} <= {check["name"] for check in answer["checks"]}
     assert all(0 <= check["ms"] < 5000 for check in answer["checks"])
-    assert list(state.iterdir()) == []
+    assert set(state.iterdir()) == before
 
 
 def passing() -> None:
@@ -64,10 +64,11 @@ def test_readyz_is_as_good_as_its_checks(app: Flask, check: health.Check, status
 def test_a_failed_check_is_in_the_log(
     client: FlaskClient, lines: Callable[[], list[dict[str, Any]]], state: Path
 ) -> None:
-    state.rmdir()
+    shutil.rmtree(state)
     response = client.get("/readyz")
     assert response.status_code == 503
-    assert response.get_json()["checks"][0]["error"] == "cannot write to the state directory: No such file or directory"
-    failed = [line for line in lines() if line["level"] == "error"]
-    assert [line["message"] for line in failed] == ["check state_is_writable failed"]
+    (failed_check,) = [check for check in response.get_json()["checks"] if check["name"] == "state_is_writable"]
+    assert failed_check["error"] == "cannot write to the state directory: No such file or directory"
+    failed = [line for line in lines() if line["message"] == "check state_is_writable failed"]
+    assert [line["level"] for line in failed] == ["error"]
     assert "FileNotFoundError" in failed[0]["traceback"]

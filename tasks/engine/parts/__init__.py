@@ -1,0 +1,1 @@
+"""Add parts of `templates/parts` to the service in `service/`: `fab add`."""

@@ -1,0 +1,56 @@
+"""The parts that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.engine.errors import UsageError
+from tasks.engine.parts import catalogue
+from tests.support.clone import ROOT
+
+NAMES = catalogue.names(ROOT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_is_small_tested_and_says_when_and_how_to_take_it_out(name: str) -> None:
+    part = catalogue.load(ROOT, name)
+    assert part.files[f"app/{name}.py"].count(b"\n") < 250
+    assert b"def init_app(app: Flask) -> None:" in part.files[f"app/{name}.py"]
+    assert f"tests/test_{name}.py" in part.files
+    readme = (ROOT / "templates/parts" / name / "README.md").read_text()
+    assert len(readme.splitlines()) <= 15
+    assert "Not if" in readme
+    assert "To take it out" in readme
+
+
+def test_an_unknown_key_of_a_part_is_refused_in_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "templates/parts/x"
+    folder.mkdir(parents=True)
+    (folder / "part.yaml").write_text("about: a\nwhen: b\nnxt: c\n")
+    with pytest.raises(UsageError, match='unknown key "nxt"') as refused:
+        catalogue.load(tmp_path, "x")
+    assert "part.yaml:3:1" in str(refused.value.where)
+
+
+def test_the_rules_and_the_dashboard_of_metrics_ask_for_what_there_is() -> None:
+    files = catalogue.load(ROOT, "metrics").files
+    groups = yaml.safe_load(files["monitoring/alerts.yaml"])["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    dashboard = json.loads(files["monitoring/dashboard.json"])
+    shown = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = set(re.findall(r"\b(?:job:\w+:\w+|http_\w+)", " ".join([*(rule["expr"] for rule in rules), *shown])))
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    written = files["app/metrics.py"].decode()
+    assert '"http_requests"' in written
+    assert '"http_request_seconds"' in written
+    assert asked <= recorded | {"http_requests_total", "http_request_seconds_bucket", "http_request_seconds_count"}
+    assert recorded <= asked
+    assert 'le="0.5"' in files["monitoring/alerts.yaml"].decode()
+    assert " 0.5," in written
+    fast = [rule for rule in rules if rule.get("alert", "").endswith("Fast")]
+    assert [rule["labels"] for rule in fast] == [{"severity": "page"}] * 2
