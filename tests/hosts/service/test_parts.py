@@ -13,7 +13,29 @@ import pytest
 from tests.support.clone import ROOT, Clone, make, quicken
 from tests.support.front_door import ask
 from tests.support.hosts import MakeHosts
+from tests.support.packages import fetched
 from tests.support.site import Site, Watch
+
+# Five of a hundred requests fail, after hours without an error.
+ALERTS = """
+rule_files: [%s]
+evaluation_interval: 1m
+tests:
+- interval: 1m
+  input_series:
+  - {series: 'http_requests_total{job="myapp",route="/x",status="200"}', values: '0+100x600'}
+  - {series: 'http_requests_total{job="myapp",route="/x",status="500"}', values: '0+0x300 0+5x300'}
+  - {series: 'http_request_seconds_bucket{job="myapp",route="/x",le="0.5"}', values: '0+100x600'}
+  - {series: 'http_request_seconds_count{job="myapp",route="/x"}', values: '0+100x600'}
+  alert_rule_test:
+  - {eval_time: 4h, alertname: ErrorsBurnTheBudgetFast, exp_alerts: []}
+  - eval_time: 9h
+    alertname: ErrorsBurnTheBudgetFast
+    exp_alerts:
+    - exp_labels: {job: myapp, severity: page}
+      exp_annotations: {summary: "myapp: errors use up the budget of 30 days within 5 days or less"}
+  - {eval_time: 9h, alertname: SlowAnswersBurnTheBudgetFast, exp_alerts: []}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +96,13 @@ def test_no_count_falls_or_is_lost_over_workers_switches_and_crashes(site: Site)
 
 def test_without_a_token_there_are_no_numbers(site: Site) -> None:
     assert ask(site.machine.address, "/metrics").status == 401
+
+
+def test_promtool_takes_the_alert_rules_and_they_fire_when_they_should(site: Site, tmp_path: Path) -> None:
+    (package,) = fetched("prometheus")
+    subprocess.run(["dpkg", "-x", package, tmp_path], check=True)
+    rules = site.clone.root / "service/monitoring/alerts.yaml"
+    (tmp_path / "test.yaml").write_text(ALERTS % rules)
+    for word, file in (("check", rules), ("test", tmp_path / "test.yaml")):
+        ended = subprocess.run([tmp_path / "usr/bin/promtool", word, "rules", file], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
