@@ -11,8 +11,6 @@ import os
 from contextvars import ContextVar
 from datetime import datetime, timezone
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
 # In characters, each up to 12 bytes when escaped: journald cuts a line at 48 KiB, and a cut object cannot be parsed.
 LONGEST_TEXT = 600
 LONGEST_TRACEBACK = 4000
@@ -58,7 +56,7 @@ class JsonLines(logging.Formatter):
 def settings() -> dict[str, object]:
     """Return the settings for `logging.config.dictConfig`: every logger to stdout. A LOG_LEVEL that is none is INFO."""
     given = os.environ.get("LOG_LEVEL", "").upper()
-    level = given if given in LEVELS else "INFO"
+    level = given if isinstance(logging.getLevelName(given), int) else "INFO"
     own = {"handlers": ["stdout"], "level": level, "propagate": False}
     return {
         "version": 1,

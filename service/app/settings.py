@@ -1,4 +1,7 @@
-"""Read the settings from the environment, once, at the start. A wrong one stops the start with a line that names it."""
+"""Read the settings from the environment, once, at the start. A wrong one stops the start with a line that names it.
+
+Only the standard library is imported: gunicorn.conf.py runs this file before the application is loaded.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import logs
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class SettingError(Exception):
@@ -44,7 +47,7 @@ def load() -> dict[str, object]:
         "RELEASE": text("RELEASE", "development"),
         "HOST": text("HOST", socket.gethostname()),
         "GREETING": text("GREETING", "hello"),
-        "LOG_LEVEL": choice("LOG_LEVEL", "INFO", logs.LEVELS),
+        "LOG_LEVEL": choice("LOG_LEVEL", "INFO", LEVELS),
         "STATE_DIRECTORY": text("STATE_DIRECTORY", "") or _own_state(),
         "MAX_CONTENT_LENGTH": number("MAX_BODY", 64 * 1024, 0, 1 << 40),  # bytes
         "REQUEST_TIMEOUT": number("REQUEST_TIMEOUT", 30, 1, 86400),  # seconds until nginx or gunicorn ends a request

@@ -54,7 +54,7 @@ def test_under_gunicorn_everything_is_logged_once_and_as_json(socket_path: str) 
         answer = json.loads(connection.getresponse().read())
         connection.close()
         server.terminate()
-        rest, complaints = server.communicate(timeout=20)
+        rest, complaints = server.communicate(timeout=60)
     lines = [json.loads(line) for line in [*started, *rest.splitlines()]]
     assert (answer["status"], answer["release"]) == ("ok", "0123456789ab")
     assert [(line["remote"], line["status"]) for line in lines if "request_id" in line] == [("192.0.2.7", 200)]
@@ -62,16 +62,26 @@ def test_under_gunicorn_everything_is_logged_once_and_as_json(socket_path: str) 
     assert complaints == ""
 
 
-def test_a_start_that_fails_says_why_in_json(socket_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_said_once_and_no_worker_starts(socket_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTED_PROXIES", "many")
-    with gunicorn("--bind", f"unix:{socket_path}") as server:
-        said, _complaints = server.communicate(timeout=20)
-    assert server.returncode != 0
+    with gunicorn("--bind", f"unix:{socket_path}", "--workers", "4") as server:
+        said, complaints = server.communicate(timeout=60)
     lines = [json.loads(line) for line in said.splitlines()]
-    assert not any("traceback" in line for line in lines)
-    assert {line["message"] for line in lines if line["level"] == "critical"} == {
+    assert (server.returncode, complaints) == (4, "")
+    assert [line["message"] for line in lines if line["level"] != "info"] == [
         "TRUSTED_PROXIES must be a whole number from 0 to 10, not 'many'"
-    }
+    ]
+    assert not [line for line in lines if "Booting worker" in line["message"]]
+
+
+def test_a_command_that_may_take_too_long_stops_the_start(socket_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUEST_TIMEOUT", "1")
+    with gunicorn("--bind", f"unix:{socket_path}", "--workers", "1") as server:
+        said, _complaints = server.communicate(timeout=60)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert (server.returncode, any("traceback" in line for line in lines)) == (4, False)
+    (told,) = [line["message"] for line in lines if line["level"] == "critical"]
+    assert told == "the timeout of disk-usage, 5, must be less than REQUEST_TIMEOUT, 1"
 
 
 def test_flask_finds_the_application_too() -> None:
