@@ -51,7 +51,7 @@ def prepare(
     service, host = member.service, member.host
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
-    asked = questions.plan(service, host, account) if show else questions.deploy(service, host, account, made.id)
+    asked = (questions.plan if show else questions.deploy)(service, host, account, made.id)
     facts = member.ask(asked)
     member.reach("controller.facts")
     python = reports.choose_python(facts, host.python, service.python, host.name, service.needs)

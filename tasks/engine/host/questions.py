@@ -50,10 +50,10 @@ def deploy(service: Service, host: Host, account: str, release: str) -> Question
     return Question(wants, system_files.paths(service, account), host.python or "", release, followed=True)
 
 
-def plan(service: Service, host: Host, account: str) -> Question:
-    """Ask what a plan needs, with the contents of root's files for the diffs."""
-    wants = _wants("interpreters", "stores", "manifest", "lists", "health", "contents")
-    return Question(wants, system_files.paths(service, account), host.python or "")
+def plan(service: Service, host: Host, account: str, release: str) -> Question:
+    """Ask what a deploy would ask, and for the contents of root's files, which a plan compares."""
+    asked = deploy(service, host, account, release)
+    return asked._replace(wants=asked.wants | {"contents"}, followed=False)
 
 
 def setup(service: Service, account: str) -> Question:
