@@ -1,6 +1,6 @@
 """Real applications of PyPI, each as its own documentation and docs/SERVICE.md say to run it.
 
-None was written for these tests. Each is pinned; what it requires is not.
+None was written for these tests. `pins/` has the versions of what each requires.
 """
 
 from __future__ import annotations

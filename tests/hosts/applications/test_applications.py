@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from tests.support.clone import Clone
 from tests.support.hosts import Hosts
 
 CHANGED = "edition two"
+PINS = Path(__file__).with_name("pins")
 
 
 def put(clone: Clone, application: Application) -> None:
@@ -22,7 +24,9 @@ def put(clone: Clone, application: Application) -> None:
     shutil.rmtree(clone.root / "service")
     for path, text in application.files.items():
         clone.write(f"service/{path}", text)
-    clone.write("service/requirements.in", "\n".join(["gunicorn", *application.requirements, ""]))
+    # Tomorrow's release of a package must not break a test of ours. `fab lock` without the line gives newer versions.
+    clone.write("service/pins.txt", (PINS / f"{application.name}.txt").read_text())
+    clone.write("service/requirements.in", "\n".join(["gunicorn", *application.requirements, "-c pins.txt", ""]))
     service = {
         "name": application.name,
         "nginx": {"server_name": f"{application.name}.example"},
