@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any
 
-from tasks.engine.config import sections
+from tasks.engine.config import gateway, sections
 from tasks.engine.config.service import Service
 from tests.support.nasty_texts import in_yaml
 
@@ -34,12 +34,13 @@ CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     sections.Dependencies: (("dependencies",), lambda found: found.dependencies),
     sections.Health: (("health",), lambda found: found.health),
     sections.Hooks: (("hooks",), lambda found: found.hooks),
-    sections.Nginx: (("nginx",), lambda found: found.nginx),
-    sections.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
+    gateway.Nginx: (("nginx",), lambda found: found.nginx),
+    gateway.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
     sections.Process: (("processes", "worker"), lambda found: found.processes[1]),
 }
 BESIDE = {
     "Nginx.max_body": ("nginx.server_name=a.example",),
+    "Nginx.timeout": ("nginx.server_name=a.example",),
     "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
     "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
     "Process.schedule": ("processes.worker.command=x",),

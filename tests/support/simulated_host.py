@@ -25,7 +25,8 @@ from unittest import mock
 
 import pytest
 
-from tasks.engine.config.sections import Health, Nginx
+from tasks.engine.config.gateway import Nginx
+from tasks.engine.config.sections import Health
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.engine.config.sections import Health, Hooks, Listen, Nginx
+from tasks.engine.config.gateway import Nginx
+from tasks.engine.config.sections import Health, Hooks, Listen
 from tasks.engine.config.service import Process, Service
 
 SERVICE = Service(

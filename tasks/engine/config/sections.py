@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tasks.engine.config import formats, keys, schema
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
-from tasks.engine.config.nodes import Mapping, Node
+from tasks.engine.config.nodes import Node
 
 NEEDS = ("host", "network", "jit", "proc", "gpu", "home", "logs")
 
@@ -63,22 +63,6 @@ class Process(NamedTuple):
 
 
 WEB = Process("web")
-
-
-class Tls(NamedTuple):
-    """Certificate of nginx. mode: self-signed, files or off; certificate, key: paths on the controller, for `files`."""
-
-    mode: str = "self-signed"
-    certificate: str | None = None
-    key: str | None = None
-
-
-class Nginx(NamedTuple):
-    """The nginx in front of the service. max_body: the largest body of a request, as nginx writes it; "0": no limit."""
-
-    server_name: str
-    tls: Tls = Tls()
-    max_body: str = "20m"
 
 
 class Listen(NamedTuple):
@@ -247,36 +231,6 @@ def health(node: Node) -> Health:
 
 def listen(node: Node) -> Listen:
     return Listen(*formats.split_listen(schema.text(node, formats.LISTEN)))
-
-
-TLS_KEYS = (
-    Key("certificate", keys.text(formats.FILE), Required("tls/myapp.pem"), SETUP,
-        "The certificate and its chain, a file on your machine"),
-    Key("key", keys.text(formats.FILE), Required("tls/myapp.key"), SETUP, "Its private key, a file on your machine"),
-)  # fmt: skip
-_TLS = ("self-signed", "off")
-
-
-def _tls(node: Node) -> Tls:
-    if not isinstance(node, Mapping):
-        return Tls(schema.choice(node, _TLS))
-    return Tls("files", **keys.read(node, TLS_KEYS))
-
-
-NGINX_KEYS = (
-    Key("server_name", keys.text(formats.SERVER_NAME), Required("myapp.example"), SETUP,
-        "The name that clients ask for; nginx answers no other"),
-    Key("tls", Reader(_tls, f"one of {', '.join(_TLS)}, or a mapping", _TLS[0], (("", TLS_KEYS),)), Tls(), SETUP,
-        "The certificate: one that setup makes on the host, none (quote `off`: YAML reads it as false), or yours",
-        '"off"'),
-    Key("max_body", keys.text(formats.BODY_SIZE), Nginx("").max_body, SETUP,
-        'The largest body of a request, such as an upload; nginx answers 413 to a larger one. "0" is no limit', "200m"),
-)  # fmt: skip
-
-
-def nginx(node: Node) -> Nginx:
-    """Read the nginx in front of the service."""
-    return Nginx(**keys.read(node, NGINX_KEYS))
 
 
 def include(node: Node) -> tuple[str, ...]:

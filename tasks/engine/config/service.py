@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.config import formats, keys, schema, sections, yaml_reader
+from tasks.engine.config import formats, gateway, keys, schema, sections, yaml_reader
+from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
 from tasks.engine.config.nodes import Node, merge
@@ -18,9 +19,7 @@ from tasks.engine.config.sections import (
     Health,
     Hooks,
     Listen,
-    Nginx,
     Process,
-    Tls,
 )
 from tasks.engine.config.yaml_reader import Document
 from tasks.engine.errors import UsageError
@@ -93,7 +92,7 @@ KEYS = (
         "Seconds after the switch in which the host goes back by itself; 0 commits at once", "300"),
     Key("listen", Reader(sections.listen, formats.LISTEN.expected, formats.LISTEN.example), None, SETUP,
         "The TCP address on which the service is reached without nginx, or beside it"),
-    Key("nginx", keys.mapping(sections.nginx, sections.NGINX_KEYS), None, "",
+    Key("nginx", keys.mapping(gateway.nginx, gateway.NGINX_KEYS), None, "",
         "The nginx in front of the service; without it, `listen` is needed"),
     Key("needs", Reader(sections.needs, f"a list of {', '.join(sections.NEEDS)}", "[network]"), (), SETUP,
         "What the sandbox opens ([HOST.md](HOST.md#what-needs-opens))"),

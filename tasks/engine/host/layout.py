@@ -11,8 +11,6 @@ from tasks.engine.config.service import Process, Service
 SLOTS = ("blue", "green")
 GRACE = 2
 """Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
-_NGINX_PATIENCE = 60
-"""Seconds that nginx waits for an answer (proxy_read_timeout)."""
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMCTLS = frozenset({SYSTEMCTL, "/bin/systemctl"})
 """The paths that distributions use: a sudo rule names no other program, whatever a host reports."""
@@ -137,17 +135,27 @@ def jobs(service: Service) -> tuple[str, ...]:
 
 def worker_timeout(service: Service) -> int:
     """Return the seconds that a sync worker of gunicorn may take for a request; it reports nothing meanwhile."""
-    return max(30, service.health.timeout, service.drain + GRACE)
+    asked = (service.nginx and service.nginx.timeout) or 0
+    return max(30, service.health.timeout, max(service.drain, asked) + GRACE)
 
 
 def request_timeout(service: Service) -> int:
     """Return the seconds that a request may take: until gunicorn ends its worker, or nginx gives up the answer."""
-    return min(worker_timeout(service), _NGINX_PATIENCE) if service.nginx else worker_timeout(service)
+    return min(worker_timeout(service), gateway_timeout(service)) if service.nginx else worker_timeout(service)
 
 
 def stop_timeout(service: Service) -> int:
     """Return the seconds that a stop of a slot may take; those of its processes may have their own."""
     return service.drain + 5 * GRACE
+
+
+def gateway_timeout(service: Service) -> int:
+    """Return the seconds that a request may take at nginx: those of service.yaml, or `drain`.
+
+    30 at least: a short `drain` hurries a deploy, and must not cut slow requests at all other times.
+    """
+    given = service.nginx.timeout if service.nginx else None
+    return given or max(30, service.drain)
 
 
 def longest_stop(service: Service) -> int:

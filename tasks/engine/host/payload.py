@@ -19,7 +19,7 @@ from tasks.engine.host.launchers import listed
 from tasks.engine.release import archive
 
 if TYPE_CHECKING:
-    from tasks.engine.config.sections import Tls
+    from tasks.engine.config.gateway import Tls
     from tasks.engine.config.service import Service
     from tasks.engine.host.steps import Staging
     from tasks.engine.host.system_files import HostFile

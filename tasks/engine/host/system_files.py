@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tasks.engine import quote
 from tasks.engine.config.service import Process, Service
-from tasks.engine.host import layout, templates
+from tasks.engine.host import layout, nginx_file, templates
 
 
 class HostFile(NamedTuple):
@@ -38,7 +38,7 @@ def render(service: Service, traits: HostTraits) -> tuple[HostFile, ...]:
     texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, traits)}
     texts[f"/etc/{service.name}/run-server"] = templates.text("run_server.py")
     if service.nginx:
-        texts[f"/etc/nginx/conf.d/{service.name}.conf"] = _nginx(service, traits)
+        texts[f"/etc/nginx/conf.d/{service.name}.conf"] = nginx_file.render(service, ipv6=traits.ipv6)
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
     if traits.account != "root":
         files.append(HostFile(f"/etc/sudoers.d/{service.name}", 0o440, _sudoers(service, traits)))
@@ -167,24 +167,3 @@ def _sudoers(service: Service, traits: HostTraits) -> str:
         for words in layout.commands(service)
     ]
     return templates.fill("sudoers", name=service.name, rules="\n".join(rules))
-
-
-def _nginx(service: Service, traits: HostTraits) -> str:
-    assert service.nginx is not None
-    variable = service.name.replace("-", "_")
-    plain = service.nginx.tls.mode == "off"
-    # In nginx an add_header in a location disables those of the server block, so this repeats HSTS there.
-    hsts = "" if plain else '\n        add_header Strict-Transport-Security "max-age=63072000" always;'
-    values = {
-        "name": service.name,
-        "variable": variable,
-        "root": layout.root(service),
-        "hsts": hsts,
-        "max_body": quote.nginx(service.nginx.max_body),
-        "server_name": quote.nginx(service.nginx.server_name),
-        "tag": layout.nginx_tag(service),
-        "listen_80_ipv6": "\n    listen [::]:80;" if traits.ipv6 else "",
-        "listen_443_ipv6": "\n    listen [::]:443 ssl;" if traits.ipv6 else "",
-    }
-    parts = {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in ("maps", "proxy")}
-    return templates.fill("nginx/plain.conf" if plain else "nginx/tls.conf", **values, **parts)

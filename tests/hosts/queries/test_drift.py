@@ -78,7 +78,9 @@ def test_every_kind_of_change_is_named(site: tuple[Clone, Hosts]) -> None:
         f"{UNITS}/myapp-hook@.service": "masked",
     }
     found = drift(clone)
-    assert {"-    client_max_body_size 20m;", "+    client_max_body_size 21m;"} <= set(found[NGINX]["diff"])
+    assert {
+        f"{sign}    client_max_body_size {size}m;  # nginx.max_body" for sign, size in (("-", 20), ("+", 21))
+    } <= set(found[NGINX]["diff"])
     assert "+Nice=5" in found[f"{UNITS}/myapp@.service.d/nice.conf"]["diff"]
     assert found[f"{UNITS}/myapp@.service.d/nice.conf"]["text"] == "it adds to myapp@blue.service, myapp@green.service"
     assert clone.fab("drift", "-H", "shire01").status == 1

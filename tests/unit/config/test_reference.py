@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config import inventory, keys, service, yaml_reader
+from tasks.engine.config import gateway, inventory, keys, service, yaml_reader
 from tasks.engine.config.keys import Key, Required
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/REFERENCE.md"
@@ -76,6 +76,15 @@ def test_the_page_is_made_from_the_keys() -> None:
     if os.environ.get("GOLDEN") == "write":
         PAGE.write_text(text, encoding="utf-8")
     assert PAGE.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("key", [key.name for key in gateway.NGINX_KEYS if key.name not in {"server_name", "tls"}])
+def test_the_page_of_the_gateway_says_when_a_key_is_needed(key: str) -> None:
+    _, found, part = PAGE.with_name("GATEWAY.md").read_text().partition(f"\n## `{key}`\n")
+    section = part.partition("\n## ")[0]
+    assert found
+    assert "ou need " in section
+    assert f"{key}:" in section
 
 
 EXAMPLES = [pytest.param(key, id=f"{name} {path}") for name, found in FILES.items() for path, key in rows(found)]

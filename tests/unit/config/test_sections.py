@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine.config import sections, yaml_reader
+from tasks.engine.config import gateway, sections, yaml_reader
+from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.nodes import Node
-from tasks.engine.config.sections import HEALTH, WEB, Dependencies, Health, Listen, Nginx, Process, Tls
+from tasks.engine.config.sections import HEALTH, WEB, Dependencies, Health, Listen, Process
 from tests.support.refusals import refusal, require_error
 
 Reader = Callable[[Node], object]
@@ -34,12 +35,13 @@ def node(written: str) -> Node:
         (sections.health, "{path: /x, status: 204, timeout: 5, passes: 1, settle: 0}", Health("/x", 204, 5, 1, 0.0)),
         (sections.health, "{settle: 0.5}", Health(settle=0.5)),
         (sections.listen, "'[::1]:8080'", Listen("::1", 8080)),
-        (sections.nginx, "{server_name: a.example}", Nginx("a.example", Tls("self-signed"))),
-        (sections.nginx, "{server_name: a, max_body: 2g}", Nginx("a", max_body="2g")),
-        (sections.nginx, "{server_name: a, max_body: '0'}", Nginx("a", max_body="0")),
-        (sections.nginx, "{server_name: a, tls: self-signed}", Nginx("a", Tls("self-signed"))),
-        (sections.nginx, "{server_name: a, tls: 'off'}", Nginx("a", Tls("off"))),
-        (sections.nginx, "{server_name: a, tls: {certificate: c, key: /k}}", Nginx("a", Tls("files", "c", "/k"))),
+        (gateway.nginx, "{server_name: a.example}", Nginx("a.example", Tls("self-signed"))),
+        (gateway.nginx, "{server_name: a, max_body: 2g}", Nginx("a", max_body="2g")),
+        (gateway.nginx, "{server_name: a, max_body: '0'}", Nginx("a", max_body="0")),
+        (gateway.nginx, "{server_name: a, timeout: 120}", Nginx("a", timeout=120)),
+        (gateway.nginx, "{server_name: a, tls: self-signed}", Nginx("a", Tls("self-signed"))),
+        (gateway.nginx, "{server_name: a, tls: 'off'}", Nginx("a", Tls("off"))),
+        (gateway.nginx, "{server_name: a, tls: {certificate: c, key: /k}}", Nginx("a", Tls("files", "c", "/k"))),
         (sections.needs, "[]", ()),
         (sections.needs, "[home, network, home, host]", ("host", "network", "home")),
         (sections.pythonpath, "[src, ., lib/deep/]", ("src", ".", "lib/deep")),
@@ -86,14 +88,16 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (sections.health, "{timeout: 2}", "", "settle (2 s) must be shorter than timeout (2 s)"),
         (sections.health, "{path: readyz}", "path", "a path that starts with /"),
         (sections.listen, "8080", "", "expected ADDRESS:PORT"),
-        (sections.nginx, "{}", "server_name", "server_name is missing"),
-        (sections.nginx, "{server_name: '*.a'}", "server_name", "one lower-case host name"),
-        (sections.nginx, "{server_name: a, tls: off}", "tls", "YAML reads off as false"),
-        (sections.nginx, "{server_name: a, tls: selfsigned}", "tls", "one of self-signed, off"),
-        (sections.nginx, "{server_name: a, tls: {certificate: c}}", "tls.key", "key is missing"),
-        (sections.nginx, "{server_name: a, max_body: 0}", "max_body", "YAML reads 0 as a number"),
-        (sections.nginx, "{server_name: a, max_body: 20 MB}", "max_body", "a number of bytes, with k, m or g"),
-        (sections.nginx, "{server_name: a, max_body: '1m;'}", "max_body", "a number of bytes, with k, m or g"),
+        (gateway.nginx, "{}", "server_name", "server_name is missing"),
+        (gateway.nginx, "{server_name: '*.a'}", "server_name", "one lower-case host name"),
+        (gateway.nginx, "{server_name: a, tls: off}", "tls", "YAML reads off as false"),
+        (gateway.nginx, "{server_name: a, tls: selfsigned}", "tls", "one of self-signed, off"),
+        (gateway.nginx, "{server_name: a, tls: {certificate: c}}", "tls.key", "key is missing"),
+        (gateway.nginx, "{server_name: a, max_body: 0}", "max_body", "YAML reads 0 as a number"),
+        (gateway.nginx, "{server_name: a, max_body: 20 MB}", "max_body", "a number of bytes, with k, m or g"),
+        (gateway.nginx, "{server_name: a, timeout: 0}", "timeout", "a whole number from 1 to 86400"),
+        (gateway.nginx, "{server_name: a, timeout: 2m}", "timeout", "a whole number from 1 to 86400"),
+        (gateway.nginx, "{server_name: a, max_body: '1m;'}", "max_body", "a number of bytes, with k, m or g"),
         (sections.needs, "network", "", "expected a list"),
         (sections.needs, "[network, gpus]", "[1]", "one of host, network, jit, proc, gpu, home, logs"),
         (sections.shared, "[media, ../x]", "[1]", "expected the path of a directory below service/"),

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.config import inventory, service
-from tasks.engine.config.sections import Health, Listen, Nginx, Process, Tls
+from tasks.engine.config.gateway import Nginx, Tls
+from tasks.engine.config.sections import Health, Listen, Process
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tests.support.refusals import refusal, require_error

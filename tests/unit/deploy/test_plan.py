@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.sections import Nginx, Tls
+from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.deploy import plan
 from tasks.engine.errors import LoopError
 from tasks.engine.host import launchers

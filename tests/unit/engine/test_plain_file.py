@@ -13,7 +13,7 @@ import pytest
 
 from tasks.engine import plain_file
 from tasks.engine.config import yaml_reader
-from tasks.engine.config.sections import Nginx, Tls
+from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.host import payload

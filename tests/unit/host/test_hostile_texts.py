@@ -14,9 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.config import formats, sections
+from tasks.engine.config.gateway import Nginx
 from tasks.engine.config.nodes import HIDDEN
 from tasks.engine.config.schema import Shape
-from tasks.engine.config.sections import Nginx, Process
+from tasks.engine.config.sections import Process
 from tasks.engine.config.service import Service
 from tasks.engine.config.yaml_reader import parse
 from tasks.engine.errors import UsageError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.sections import WEB, Listen, Nginx, Process
+from tasks.engine.config.gateway import Nginx
+from tasks.engine.config.sections import WEB, Listen, Process
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import journal, layout, log_text

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.engine.config.gateway import Nginx
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import launchers
 from tests.support.site import ROOT
@@ -105,6 +106,11 @@ def web(service: Service) -> list[str]:
     """Return the words of gunicorn's command line."""
     line = launchers.render(service, RELEASE, "shire01", "27.0.1")["web"].splitlines()[-1]
     return shlex.split(line.removeprefix("exec "))
+
+
+def test_a_sync_worker_has_the_time_that_nginx_gives_a_request(tmp_path: Path) -> None:
+    service = change(threads=1)._replace(nginx=Nginx("myapp.example", timeout=120))
+    assert read(service, tmp_path)["timeout"] == 122
 
 
 def read(service: Service, folder: Path, conf: str | None = None) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.config.sections import Nginx, Tls
+from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import payload, system_files

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.engine.config.sections import Health, Nginx, Tls
+from tasks.engine.config.gateway import Nginx, Tls
+from tasks.engine.config.sections import Health
 from tasks.engine.config.service import Service
 from tasks.engine.host import host_program, steps, system_files, templates
 from tasks.engine.host.questions import Question

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.sections import Listen, Nginx, Tls
+from tasks.engine.config.gateway import Nginx, Tls
+from tasks.engine.config.sections import Listen
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, system_files
 from tasks.engine.host.system_files import HostTraits
@@ -193,6 +194,12 @@ def test_the_largest_body_is_the_one_of_the_service() -> None:
     path = "/etc/nginx/conf.d/myapp.conf"
     assert "client_max_body_size 20m;" in texts()[path]
     assert "client_max_body_size 2g;" in texts(change(nginx=Nginx("myapp.example", max_body="2g")))[path]
+
+
+@pytest.mark.parametrize(("drain", "timeout", "seconds"), [(5, None, 30), (60, None, 60), (60, 4, 4), (5, 3600, 3600)])
+def test_a_request_may_take_as_long_as_the_service_says(drain: int, timeout: int | None, seconds: int) -> None:
+    text = texts(change(drain=drain, nginx=Nginx("myapp.example", timeout=timeout)))["/etc/nginx/conf.d/myapp.conf"]
+    assert f"proxy_read_timeout {seconds}s;" in text
 
 
 @pytest.mark.parametrize(
