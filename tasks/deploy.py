@@ -109,6 +109,7 @@ def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False,
     from tasks import plan_view, runner
 
     project, members = runner.open_fleet(c)
+    runner.check_files(project, [member.host for member in members])
     if not (steps or script):
         _build(project, as_json=json)
     release = project.release()

@@ -32,6 +32,7 @@ def drift(c: Any, as_: str = "", json: bool = False) -> None:
     from tasks import runner
 
     project, members = runner.open_fleet(c, user=as_ or None)
+    runner.check_files(project, [member.host for member in members])
     release = project.release()
     answers = runner.ask(members, lambda member: _look(project, release, member))
     drifted = {name: any(finding.drifted for finding in findings) for name, findings in answers.items()}
@@ -46,7 +47,7 @@ def _look(project: Project, release: Release, member: Member) -> tuple[Finding, 
 
     from tasks.engine import quote
     from tasks.engine.diagnose import drift as engine
-    from tasks.engine.host import questions, steps, system_files
+    from tasks.engine.host import payload, questions, steps, system_files
     from tasks.engine.release import archive
 
     service = member.service
@@ -58,7 +59,7 @@ def _look(project: Project, release: Release, member: Member) -> tuple[Finding, 
     facts = member.ask(questions.drift(paths), steps.drift(service, paths, {release.id: lists}))
     # If the host reports an invalid account, compare with the files that setup would write.
     recorded = facts.account if facts.account and quote.is_account(facts.account) else account
-    files = system_files.render(service, facts.traits(recorded))
+    files = system_files.render(service, facts.traits(recorded), payload.given(service, project.root))
     examined = engine.examine(files, facts, _source(release, member, facts))
     if facts.account is None:
         text = f"the host was never set up for {service.name}: fab setup -H {member.host.name}"

@@ -129,6 +129,7 @@ def doctor(c: Any, json: bool = False) -> None:
     from tasks.engine.diagnose.doctor import examine
 
     project, members = runner.open_fleet(c)
+    runner.check_files(project, [member.host for member in members])
     answers = runner.ask(members, lambda member: examine(project, member))
     hosts = [
         {"host": name, "findings": [finding._asdict() for finding in findings]} for name, findings in answers.items()

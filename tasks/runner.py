@@ -74,12 +74,19 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
         names = ", ".join(host.name for host in selection.hosts)
         output.err().line(f"inventory {display_path(project.inventory.path)}: {names}")
     if changing in ("deploy", "setup"):
-        for service in dict.fromkeys(project.service_of(host) for host in selection.hosts):
-            if service.nginx and service.nginx.tls.mode == "files":
-                from tasks.engine.host import payload
-
-                payload.check(service.nginx.tls, ROOT)
+        check_files(project, selection.hosts)
     return project, selection
+
+
+def check_files(project: Project, hosts: Iterable[Host]) -> None:
+    """Raise UsageError unless every file that setup takes from this clone can be read."""
+    for service in dict.fromkeys(map(project.service_of, hosts)):
+        if service.nginx and (service.nginx.tls.mode == "files" or service.nginx.files):
+            from tasks.engine.host import payload
+
+            payload.given(service, ROOT)
+            if service.nginx.tls.mode == "files":
+                payload.check(service.nginx.tls, ROOT)
 
 
 def start_connecting(c: Any, selection: Selection) -> PendingSessions:

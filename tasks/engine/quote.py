@@ -57,6 +57,11 @@ def nginx(value: str) -> str:
     return value
 
 
+def nginx_name(value: str) -> str:
+    """Return a name of `server_name` in an nginx file; a wildcard is `*.` and a name."""
+    return "*." + nginx(value[2:]) if value.startswith("*.") else nginx(value)
+
+
 def sudoers(value: str) -> str:
     """Return one word of a command in a sudoers file."""
     if not re.fullmatch(r"[A-Za-z0-9._/@-]+", value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from . import files, programs
 from .files import RootFiles
@@ -25,24 +25,24 @@ def operators_pair(name: str, sent: Mapping[str, bytes]) -> dict[str, bytes]:
     return {path: sent[key] for path, key in zip(paths(name), ("tls/certificate.pem", "tls/key.pem")) if key in sent}
 
 
-def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, bytes], server_name: str) -> None:
-    """Install the certificate, unless the installed one is right. given: see `operators_pair`."""
+def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, bytes], names: Sequence[str]) -> None:
+    """Install the certificate for these names, unless the installed one is right. given: see `operators_pair`."""
     name = record.name
     certificate, key = paths(name)
     for path in (certificate, key):
         files.remove_parts(path)
     if given:
-        _require_usable(given[certificate], given[key], server_name)
+        _require_usable(given[certificate], given[key], names)
         pair = dict(given)
         if all(files.has(path, data) for path, data in pair.items()):
             return
         run.say("certificate", "the operator's own")
     else:
         former = files.read(certificate)
-        if former is not None and not former.target and _is_for(former.data, server_name):
+        if former is not None and not former.target and not _lacking(former.data, names):
             return
-        run.say("certificate", f"self-signed, for {server_name}")
-        pair = dict(zip((certificate, key), _self_signed(name, server_name)))
+        run.say("certificate", f"self-signed, for {', '.join(names)}")
+        pair = dict(zip((certificate, key), _self_signed(name, names)))
     for path, data in pair.items():
         record.add("tls", path, hashlib.sha256(data).hexdigest())
     record.write(run.id)
@@ -57,15 +57,16 @@ def make_default(run: Run, name: str) -> None:
     if files.read(path) is None:
         with Folder.open(f"/etc/{name}/tls") as folder:
             folder.replace(
-                "nobody.pem", b"".join(_self_signed("invalid", "invalid")), 0o600, f"nobody.pem.new-{run.id}"
+                "nobody.pem", b"".join(_self_signed("invalid", ("invalid",))), 0o600, f"nobody.pem.new-{run.id}"
             )
 
 
-def _self_signed(name: str, server_name: str) -> tuple[bytes, bytes]:
+def _self_signed(name: str, names: Sequence[str]) -> tuple[bytes, bytes]:
     """Return a new certificate and key. openssl writes both to a pipe, so the key is in no temporary file."""
+    alternatives = ",".join(f"DNS:{one}" for one in names)
     made = programs.ask(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-        *("-days", "3650", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{server_name}"),
+        *("-days", "3650", "-subj", f"/CN={name}", "-addext", f"subjectAltName={alternatives}"),
         *("-keyout", "/dev/stdout", "-out", "/dev/stdout"),
     )
     blocks = {found[1]: found[0] for found in _PEM.finditer(made.output.encode())}
@@ -75,13 +76,16 @@ def _self_signed(name: str, server_name: str) -> tuple[bytes, bytes]:
     return blocks[b"CERTIFICATE"], key
 
 
-def _is_for(certificate: bytes, server_name: str) -> bool:
-    return "does match" in _x509(certificate, "-checkhost", server_name).output
+def _lacking(certificate: bytes, names: Sequence[str]) -> list[str]:
+    """Return the names that the certificate is not for; of a wildcard, one name that it stands for is tried."""
+    tried = ((name, name.replace("*", "any", 1)) for name in names)
+    return [name for name, one in tried if "does match" not in _x509(certificate, "-checkhost", one).output]
 
 
-def _require_usable(certificate: bytes, key: bytes, server_name: str) -> None:
-    if not _is_for(certificate, server_name):
-        raise Refused(f"the certificate is not for {server_name}")
+def _require_usable(certificate: bytes, key: bytes, names: Sequence[str]) -> None:
+    lacking = _lacking(certificate, names)
+    if lacking:
+        raise Refused(f"the certificate is not for {', '.join(lacking)}")
     if not _x509(certificate, "-checkend", "0").well:
         raise Refused("the certificate has expired")
     if _x509(certificate, "-pubkey").output != programs.ask("openssl", "pkey", "-pubout", data=key).output:

@@ -20,7 +20,7 @@ class Nginx:
 
     def __init__(self, run: Run, changes: RootFiles, restore_files: Callable[[], None]) -> None:
         self._run, self._changes, self._restore_files = run, changes, restore_files
-        self._name, self._front, self._server_name = (run.step[key] for key in ("name", "front", "server_name"))
+        self._name, self._front, self._names = (run.step[key] for key in ("name", "front", "names"))
         self.reloaded = False
 
     def start(self, renewed: bool) -> None:
@@ -37,7 +37,9 @@ class Nginx:
         if not enabled:
             raise Refused("systemd does not enable nginx: see systemctl status nginx on this host")
         up = programs.active(_UNIT)
-        changed = any(map(self._changes.changed, ("/etc/nginx/", f"/etc/{self._name}/tls/")))
+        changed = any(
+            map(self._changes.changed, ("/etc/nginx/", f"/etc/{self._name}/tls/", f"/etc/{self._name}/nginx/"))
+        )
         if up and not changed and not renewed:
             return
         self._run.say("nginx", "check and reload")
@@ -57,8 +59,9 @@ class Nginx:
         """Check the configuration; if it fails, check it again without our files, to learn which file is at fault."""
         checked = programs.ask("nginx", "-t", errors=True)
         if checked.well:
-            if f'conflicting server name "{self._server_name}"' in checked.output:
-                raise Refused(f"another site of this nginx has the name {self._server_name} already")
+            for name in self._names:
+                if f'conflicting server name "{name}"' in checked.output:
+                    raise Refused(f"another site of this nginx has the name {name} already")
             return
         self._run.journal(checked.output)
         self._restore_files()

@@ -129,7 +129,7 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
     for path in (*known.paths, *ours, *files):
         if path.startswith(f"{folder}/") and os.path.lexists(path):
             os.unlink(path)
-    for path in filter(os.path.lexists, (f"{folder}/tls", f"{folder}/check", *folders)):
+    for path in filter(os.path.lexists, (f"{folder}/tls", f"{folder}/check", f"{folder}/nginx", *folders)):
         try:
             os.rmdir(path)
         except OSError:

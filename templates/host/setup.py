@@ -106,7 +106,7 @@ class Setup:
             check.make(run.id)
         if self.step["certificate"] != "off":
             certificate.make_default(run, self.name)
-            certificate.install(run, self.record, self.changes, self.given, self.step["server_name"])
+            certificate.install(run, self.record, self.changes, self.given, self.step["names"])
         run.point("setup.files")
         self._require_rules()
         unslotted = old_layout.unslotted(self.name, self.changes.leftovers, self.sent)

@@ -40,7 +40,10 @@ CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
 }
 BESIDE = {
     "Nginx.max_body": ("nginx.server_name=a.example",),
-    "Nginx.timeout": ("nginx.server_name=a.example",),
+    **{
+        f"Nginx.{key}": ("nginx.server_name=a.example",)
+        for key in ("timeout", "aliases", "hsts", "error_page", "extra")
+    },
     "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
     "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
     "Process.schedule": ("processes.worker.command=x",),
@@ -56,6 +59,7 @@ OTHERS = {
     "Dependencies.groups": Where(("dependencies", "groups"), lambda found: found.dependencies.groups[0], listed=True),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Service.shared": Where(("shared",), lambda found: found.shared[0], listed=True),
+    "Nginx.names": Where(("nginx", "server_name"), lambda found: found.nginx.names[0], listed=True),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
     "Process.env": Where(
         ("processes", "worker", "env", "V"),
@@ -83,7 +87,7 @@ KEYS = {
 }
 # One of these values fits any field.
 GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other",
-        "true")  # fmt: skip
+        "serve", "true")  # fmt: skip
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:

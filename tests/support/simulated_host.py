@@ -44,7 +44,7 @@ SERVICE = Service(
     health=Health("/readyz", 200, 5, 2, 1.0),
     drain=3,
     probation=0,
-    nginx=Nginx("myapp.example"),
+    nginx=Nginx(("myapp.example",)),
     keep=2,
 )
 OLD, NEW = "a" * 12, "b" * 12

@@ -16,7 +16,7 @@ SERVICE = Service(
     ),
     health=Health("/readyz", 200, 30, 3, 2.0),
     listen=Listen("127.0.0.1", 8080),
-    nginx=Nginx("myapp.example"),
+    nginx=Nginx(("myapp.example",)),
     env=(("GREETING", "it's $HOME\nhere"),),
     hooks=Hooks(before_activate="flask db upgrade"),
 )

@@ -197,6 +197,11 @@ HEALTH_PATH = Shape(
 )
 LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
 SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
+OTHER_NAME = Shape(
+    "a lower-case host name, or *. before one",
+    "www.myapp.example",
+    lambda text: _is_server_name(text.removeprefix("*.")),
+)
 BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m", _matches(r"0|[1-9][0-9]{0,8}[kmg]?"))
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
 INCLUDE = Shape("a path or a glob below service/, without .., and with ** twice at most", "app/static/dist", _is_inside)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tasks.engine.config import formats, keys, schema
 from tasks.engine.config.keys import SETUP, Key, Reader, Required
-from tasks.engine.config.nodes import Mapping, Node
+from tasks.engine.config.nodes import Mapping, Node, Sequence
 
 
 class Tls(NamedTuple):
@@ -21,13 +21,41 @@ class Nginx(NamedTuple):
     """The nginx in front of the service.
 
     max_body: the largest body of a request, as nginx writes it; "0": no limit
+    names: the canonical name first; a wildcard is never the first
     timeout: seconds that a request may take; None: it follows `drain`
+    aliases: what the other names do but wildcards, which are served: redirect, or serve
+    hsts: seconds that browsers ask for HTTPS alone; None: they are not told
+    error_page, extra: paths on the controller; see FILES
     """
 
-    server_name: str
+    names: tuple[str, ...]
     tls: Tls = Tls()
     max_body: str = "20m"
     timeout: int | None = None
+    aliases: str = "redirect"
+    hsts: int | None = None
+    error_page: str | None = None
+    extra: str | None = None
+
+    @property
+    def server_name(self) -> str:
+        """The canonical name."""
+        return self.names[0]
+
+    @property
+    def redirected(self) -> tuple[str, ...]:
+        """The names that are redirected to the canonical one."""
+        return tuple(name for name in self.names[1:] if self.aliases == "redirect" and not name.startswith("*."))
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The paths on the controller of the files that setup installs, by key."""
+        return {key: path for key in FILES if (path := getattr(self, key)) is not None}
+
+
+FILES = ("error_page", "extra")
+"""The keys that name a file of the operator's, which setup installs."""
+_NAMES = 50
 
 
 TLS_KEYS = (
@@ -44,21 +72,58 @@ def _tls(node: Node) -> Tls:
     return Tls("files", **keys.read(node, TLS_KEYS))
 
 
+def _names(node: Node) -> tuple[str, ...]:
+    if not isinstance(node, Sequence):
+        return (schema.text(node, formats.SERVER_NAME),)
+    if not 1 <= len(node.items) <= _NAMES:
+        message = f"expected 1 to {_NAMES} host names, found {len(node.items)}"
+        raise schema.refuse(node, message, "write server_name: [myapp.example, www.myapp.example]")
+    names: list[str] = []
+    for item in node.items:
+        name = schema.text(item, formats.OTHER_NAME)
+        if not names and name.startswith("*."):
+            raise schema.refuse(item, "the first name is the canonical one, and no wildcard", "put a whole name first")
+        if name in names:
+            raise schema.refuse(item, f"{name} stands here twice", "remove one of the two")
+        names.append(name)
+    return tuple(names)
+
+
 NGINX_KEYS = (
-    Key("server_name", keys.text(formats.SERVER_NAME), Required("myapp.example"), SETUP,
-        "The name that clients ask for; nginx answers no other"),
+    Key("server_name", Reader(_names, "one lower-case host name, or a list: the canonical one, then others or *.NAME",
+        "myapp.example"), Required("myapp.example"), SETUP,
+        "The name that clients ask for, or several; nginx answers no other. The first of a list is canonical",
+        "[myapp.example, www.myapp.example]"),
+    Key("aliases", keys.choice("redirect", "serve"), "redirect", SETUP,
+        "What the other names of the list do: they are redirected to the first, or served. Wildcards are always served",
+        "serve"),
     Key("tls", Reader(_tls, f"one of {', '.join(_TLS)}, or a mapping", _TLS[0], (("", TLS_KEYS),)), Tls(), SETUP,
         "The certificate: one that setup makes on the host, none (quote `off`: YAML reads it as false), or yours",
         '"off"'),
-    Key("max_body", keys.text(formats.BODY_SIZE), Nginx("").max_body, SETUP,
+    Key("max_body", keys.text(formats.BODY_SIZE), "20m", SETUP,
         'The largest body of a request, such as an upload; nginx answers 413 to a larger one. "0" is no limit', "200m"),
     Key("timeout", keys.integer(1, 86400), None, SETUP,
         "Seconds that a request may take, and that a WebSocket or an event stream may be silent; nginx answers 504 to "
         "a longer one. Without it, `drain`, and 30 at least. Also a setting of gunicorn's sync workers, which only a "
         "deploy changes", "120"),
+    Key("hsts", keys.integer(0, 315360000), None, SETUP,
+        "Seconds that browsers, once they were here, ask for HTTPS with a good certificate alone. 0 takes it back",
+        "63072000"),
+    Key("error_page", keys.text(formats.FILE), None, SETUP,
+        "The HTML page, a file on your machine, that clients get with 502 and 504: the service does not answer",
+        "pages/502.html"),
+    Key("extra", keys.text(formats.FILE), None, SETUP,
+        "Lines of nginx for the server block, a file on your machine; `nginx -t` decides", "nginx/extra.conf"),
 )  # fmt: skip
 
 
 def nginx(node: Node) -> Nginx:
     """Read the nginx in front of the service."""
-    return Nginx(**keys.read(node, NGINX_KEYS))
+    values = keys.read(node, NGINX_KEYS)
+    nginx = Nginx(names=values.pop("server_name"), **values)
+    if nginx.tls.mode == "off" and nginx.hsts is not None:
+        message = 'hsts asks for HTTPS, and tls is "off"'
+        raise schema.refuse(
+            schema.entries(node)["hsts"], message, "remove hsts; a balancer that has the TLS can send it"
+        )
+    return nginx

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tasks.engine.config.service import Service
@@ -32,10 +33,14 @@ _PACKAGES = {
 
 
 class FromClone(NamedTuple):
-    """Data that setup takes from this clone. certificate: None for a self-signed one; origin: git remote, or empty."""
+    """Data that setup takes from this clone.
+
+    certificate: None for a self-signed one; origin: git remote, or empty; given: see system_files.render
+    """
 
     certificate: bytes | None = None
     origin: str = ""
+    given: Mapping[str, str] = MappingProxyType({})
 
 
 _NO_CLONE, _NO_CONSENT = FromClone(), Consent()
@@ -121,7 +126,7 @@ def setup(
     """Plan root's part: what is missing or differs. Raise LoopError if another clone owns the service."""
     _require_ours(service, facts, clone.origin, consent)
     certificate = clone.certificate
-    files = system_files.render(service, facts.traits(account))
+    files = system_files.render(service, facts.traits(account), clone.given)
     changed = tuple(file.path for file in files if _there(facts, file.path) != file.sha256)
     reasons = []
     if facts.account is None:

@@ -66,7 +66,8 @@ def prepare(
 
 def from_clone(project: Project, service: Service) -> FromClone:
     """Return the data that setup takes from this clone."""
-    return FromClone(payload.certificate(service, project.root), git.origin(project.root))
+    given = payload.given(service, project.root)
+    return FromClone(payload.certificate(service, project.root), git.origin(project.root), given)
 
 
 def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Prepared:

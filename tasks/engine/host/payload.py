@@ -154,6 +154,18 @@ def certificate(service: Service, root: Path) -> bytes | None:
     return _read(root, tls.certificate, "certificate") if tls and tls.mode == "files" else None
 
 
+def given(service: Service, root: Path) -> dict[str, str]:
+    """Return the texts of the operator's other files for nginx, by key."""
+    texts = {}
+    for key, name in (service.nginx.files if service.nginx else {}).items():
+        try:
+            texts[key] = _read(root, name, key, key).decode()
+        except UnicodeDecodeError:
+            fix = f"save it as UTF-8, or correct nginx.{key} in service/service.yaml"
+            raise UsageError("this is no text in UTF-8", where=name, next=fix) from None
+    return texts
+
+
 def check(tls: Tls, root: Path) -> None:
     """Raise UsageError unless the operator's certificate and key can be read and belong together."""
     _read(root, tls.certificate, "certificate")
@@ -173,8 +185,8 @@ def check(tls: Tls, root: Path) -> None:
         ) from error
 
 
-def _read(root: Path, name: str | None, what: str) -> bytes:
-    """Return the certificate or the key."""
+def _read(root: Path, name: str | None, what: str, key: str = "") -> bytes:
+    """Return a file of the operator's for nginx. key: that of service.yaml, by default of the certificate."""
     path = root / Path(name or "").expanduser()
     try:
         return plain_file.read(path, _PEM)
@@ -182,5 +194,5 @@ def _read(root: Path, name: str | None, what: str) -> bytes:
         raise UsageError(
             f"the {what} cannot be read: {error.strerror}",
             where=str(name),
-            next=f"correct nginx.tls.{what} in service/service.yaml",
+            next=f"correct nginx.{key or f'tls.{what}'} in service/service.yaml",
         ) from error

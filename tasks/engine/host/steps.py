@@ -92,7 +92,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "files": files,
         "certificate": service.nginx.tls.mode if service.nginx else "off",
         "front": front(service),
-        "server_name": service.nginx.server_name if service.nginx else "",
+        "names": list(service.nginx.names) if service.nginx else [],
         "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),
         "run_socket": layout.run_socket(service),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tasks.engine import quote
@@ -32,14 +34,20 @@ class HostTraits(NamedTuple):
     systemctl: str = layout.SYSTEMCTL
 
 
-def render(service: Service, traits: HostTraits) -> tuple[HostFile, ...]:
-    """Return root's files for a service on a host, sorted by path."""
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+
+
+def render(service: Service, traits: HostTraits, given: Mapping[str, str] = _NO_TEXTS) -> tuple[HostFile, ...]:
+    """Return root's files for a service on a host, sorted by path. given: texts of the operator's, by key of nginx."""
     units = {f"/etc/systemd/system/{name}": text for name, text in _units(service, traits).items()}
     texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, traits)}
     texts[f"/etc/{service.name}/run-server"] = templates.text("run_server.py")
     if service.nginx:
         texts[f"/etc/nginx/conf.d/{service.name}.conf"] = nginx_file.render(service, ipv6=traits.ipv6)
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
+    for key in service.nginx.files if service.nginx else ():
+        path, mode = nginx_file.place(service, key)
+        files.append(HostFile(path, mode, given.get(key, "")))
     if traits.account != "root":
         files.append(HostFile(f"/etc/sudoers.d/{service.name}", 0o440, _sudoers(service, traits)))
     return tuple(sorted(files, key=lambda file: file.path))

@@ -18,7 +18,6 @@ from tests.support.front_door import NAME, ask
 from tests.support.hosts import MakeHosts
 
 UPLOAD = 15 * 1000 * 1000
-YEAR = 365 * 86400
 REFUSED = tuple(re.findall(r'proxy_set_header (\S+) "";', templates.text("nginx/proxy.conf")))
 
 
@@ -85,17 +84,6 @@ def test_a_client_that_knows_only_weak_tls_is_refused(address: str, version: ssl
 def test_plain_http_is_sent_on_to_the_same_place_over_https(address: str) -> None:
     answer = ask(address, "/some/page?a=b&c=%20d", port=80)
     assert (answer.status, answer.headers["location"]) == (301, f"https://{NAME}/some/page?a=b&c=%20d")
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "status"),
-    [("/healthz", {}, 200), ("/nothing-here", {}, 404), ("/echo", {"Content-Length": "40000000"}, 413)],
-    ids=["answer", "error of the service", "error of nginx"],
-)
-def test_browsers_are_told_to_stay_with_https(address: str, path: str, headers: dict[str, str], status: int) -> None:
-    answer = ask(address, path, headers=headers)
-    assert answer.status == status
-    assert int(answer.headers["strict-transport-security"].removeprefix("max-age=")) > YEAR
 
 
 def test_versions_are_told_to_nobody(address: str) -> None:

@@ -75,6 +75,17 @@ def test_an_account_of_ssh_config_is_held_to_the_same(
     assert "Traceback" not in ended.both
 
 
+@pytest.mark.parametrize("verb", ["plan", "deploy", "setup", "drift", "doctor"])
+def test_a_file_for_nginx_that_is_not_there_is_told_by_every_verb_that_compares_it(
+    watched: tuple[Clone, Mute], verb: str
+) -> None:
+    clone, _ = watched
+    clone.write("service/service.yaml", 'name: a\napp: "a:a"\nnginx: {server_name: a, error_page: pages/502.html}\n')
+    said = refused(*watched, verb, "-H", "all")
+    assert "pages/502.html" in said
+    assert "correct nginx.error_page in service/service.yaml" in said
+
+
 @pytest.mark.parametrize("verb", ["setup", "drift"])
 def test_an_account_of_the_command_line_too(watched: tuple[Clone, Mute], verb: str) -> None:
     said = refused(*watched, verb, "-H", "all", "--as", "ALL")

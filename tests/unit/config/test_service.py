@@ -77,7 +77,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         health=Health("/healthz", 200, 20, 2, 1.5),
         drain=10,
         listen=Listen("127.0.0.1", 8080),
-        nginx=Nginx("myapp.example", Tls("files", "tls/a.pem", "tls/a.key")),
+        nginx=Nginx(("myapp.example",), Tls("files", "tls/a.pem", "tls/a.key")),
         needs=("network",),
         env=(("GREETING", "hello"),),
         keep=7,
@@ -132,7 +132,7 @@ def test_overrides_merge_replace_and_remove(tmp_path: Path) -> None:
     assert changed.listen is None
     assert changed.keep == 9
     assert changed.needs == ("home",)
-    assert changed.nginx == Nginx("shire01.example", Tls("self-signed"))
+    assert changed.nginx == Nginx(("shire01.example",), Tls("self-signed"))
     assert changed.env == (("OTHER", "x"),)
 
 

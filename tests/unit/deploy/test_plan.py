@@ -231,7 +231,7 @@ def test_a_file_that_only_root_can_read_is_compared_by_what_setup_wrote() -> Non
 
 
 def test_the_certificate_of_the_operator_is_compared_by_its_bytes() -> None:
-    service = SERVICE._replace(nginx=Nginx("myapp.example", Tls("files", "c", "k")))
+    service = SERVICE._replace(nginx=Nginx(("myapp.example",), Tls("files", "c", "k")))
     there = host({"files /etc/myapp/tls/certificate.pem": hashlib.sha256(b"mine").hexdigest()})
     assert plan.setup(service, there, "deploy", plan.FromClone(b"mine")).reasons == ()
     assert plan.setup(service, there, "deploy", plan.FromClone(b"new")).reasons == ("the certificate differs",)

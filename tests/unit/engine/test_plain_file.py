@@ -58,7 +58,7 @@ def huge(path: Path) -> None:
 
 
 def certificate(path: Path) -> None:
-    service = Service("myapp", "app:app", nginx=Nginx("myapp.example", Tls("files", path.name, path.name)))
+    service = Service("myapp", "app:app", nginx=Nginx(("myapp.example",), Tls("files", path.name, path.name)))
     payload.certificate(service, path.parent)
 
 

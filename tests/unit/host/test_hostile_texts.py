@@ -166,7 +166,7 @@ def with_text(place: str, text: str) -> Service:
     if place == "schedule":
         return SERVICE._replace(processes=(web, Process("nightly", "x", text)))
     if place == "server name":
-        return SERVICE._replace(nginx=Nginx(text))
+        return SERVICE._replace(nginx=Nginx((text,)))
     if place == "listen":
         return SERVICE._replace(listen=sections.listen(parse(in_yaml(text).encode(), "f.yaml")))
     if place == "name":

@@ -80,7 +80,7 @@ def test_no_value_becomes_shell_or_an_option_of_its_own() -> None:
 
 def test_the_gateways_name_in_the_journal_fits_nginx_and_is_each_services_own() -> None:
     names = ["a", "my-app", "x" * 26, "x" * 27, "x" * 28, "x" * 29 + "-", "x" * 30]
-    tags = [layout.nginx_tag(Service(name, "a:a", nginx=Nginx("a.example"))) for name in names]
+    tags = [layout.nginx_tag(Service(name, "a:a", nginx=Nginx(("a.example",)))) for name in names]
     assert len(set(tags)) == len(names)
     assert all(len(tag) <= 32 and tag.replace("_", "").isalnum() for tag in tags)
 

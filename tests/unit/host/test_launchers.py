@@ -109,7 +109,7 @@ def web(service: Service) -> list[str]:
 
 
 def test_a_sync_worker_has_the_time_that_nginx_gives_a_request(tmp_path: Path) -> None:
-    service = change(threads=1)._replace(nginx=Nginx("myapp.example", timeout=120))
+    service = change(threads=1)._replace(nginx=Nginx(("myapp.example",), timeout=120))
     assert read(service, tmp_path)["timeout"] == 122
 
 

@@ -167,7 +167,7 @@ def test_a_host_builds_a_venv_that_runs_at_its_final_place(
 
 
 def with_tls(certificate: str, key: str) -> Service:
-    return SERVICE._replace(nginx=Nginx("myapp.example", Tls("files", certificate, key)))
+    return SERVICE._replace(nginx=Nginx(("myapp.example",), Tls("files", certificate, key)))
 
 
 def setup_files(service: Service, root: Path) -> dict[str, tuple[int, bytes]]:

@@ -91,9 +91,9 @@ def test_a_step_says_what_the_service_says() -> None:
     ("nginx", "front"),
     [
         (None, "listen"),
-        (Nginx("a", Tls("off")), "http"),
-        (Nginx("a"), "https"),
-        (Nginx("a", Tls("files", "c", "k")), "https"),
+        (Nginx(("a",), Tls("off")), "http"),
+        (Nginx(("a",)), "https"),
+        (Nginx(("a",), Tls("files", "c", "k")), "https"),
     ],
 )
 def test_the_front_door_is_what_the_service_has(nginx: Nginx | None, front: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.sections import Listen
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, system_files
@@ -172,34 +171,6 @@ def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
 def test_an_account_that_sudo_would_misread_is_refused(account: str) -> None:
     with pytest.raises(ValueError, match="would not be one account"):
         system_files.render(SERVICE, TRAITS._replace(account=account))
-
-
-@pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}"])
-def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="nginx cannot carry"):
-        system_files.render(change(nginx=Nginx(name)), TRAITS)
-
-
-def test_the_gateway_listens_where_the_host_has_addresses() -> None:
-    path = "/etc/nginx/conf.d/myapp.conf"
-    assert "listen [::]:443 ssl;" in texts()[path]
-    assert "[::]" not in texts(traits=TRAITS._replace(ipv6=False))[path]
-    plain = texts(change(nginx=Nginx("myapp.example", Tls("off"))))[path]
-    assert "443" not in plain
-    assert "ssl" not in plain
-    assert not re.search(r"^\s*(upstream|keepalive)\s", texts()[path], re.MULTILINE)
-
-
-def test_the_largest_body_is_the_one_of_the_service() -> None:
-    path = "/etc/nginx/conf.d/myapp.conf"
-    assert "client_max_body_size 20m;" in texts()[path]
-    assert "client_max_body_size 2g;" in texts(change(nginx=Nginx("myapp.example", max_body="2g")))[path]
-
-
-@pytest.mark.parametrize(("drain", "timeout", "seconds"), [(5, None, 30), (60, None, 60), (60, 4, 4), (5, 3600, 3600)])
-def test_a_request_may_take_as_long_as_the_service_says(drain: int, timeout: int | None, seconds: int) -> None:
-    text = texts(change(drain=drain, nginx=Nginx("myapp.example", timeout=timeout)))["/etc/nginx/conf.d/myapp.conf"]
-    assert f"proxy_read_timeout {seconds}s;" in text
 
 
 @pytest.mark.parametrize(

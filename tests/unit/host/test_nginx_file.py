@@ -1,0 +1,145 @@
+"""The nginx file: each key makes its lines and no others, whatever its value is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.engine.config import formats
+from tasks.engine.config.gateway import NGINX_KEYS, Nginx, Tls
+from tasks.engine.host import nginx_file, system_files
+from tasks.engine.host.system_files import HostTraits
+from tests.promises.words import NO_INJECTION
+from tests.support.nasty_texts import ANY
+from tests.support.small_service import SERVICE
+
+NAME = "myapp.example"
+# A string, a comment, an end or a brace, or a word; in this order, as nginx reads them.
+TOKEN = re.compile(r"""\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#[^\n]*|[;{}]|(?:\\.|\$\{|[^\s;{}"'\\])+)""")
+
+
+def text(nginx: Nginx, *, ipv6: bool = True) -> str:
+    return nginx_file.render(SERVICE._replace(nginx=nginx), ipv6=ipv6)
+
+
+def directives(written: str) -> list[str]:
+    """Return the first word of each directive, and each brace, as nginx reads the file."""
+    words: list[str] = []
+    first, at = True, 0
+    written = written.rstrip()
+    while at < len(written):
+        token = TOKEN.match(written, at)
+        assert token, written[at : at + 80]
+        word, at = token[0].strip(), token.end()
+        if not word.startswith("#"):
+            if first or word in "{}":
+                words.append(word)
+            first = word in ";{}"
+    return words
+
+
+def added(nginx: Nginx) -> list[str]:
+    """Return the lines that a service without these keys does not have."""
+    usual = text(Nginx((NAME,))).splitlines()
+    return [line.strip() for line in text(nginx).splitlines() if line not in usual]
+
+
+@pytest.mark.parametrize("name", ["a;b", "$host", "a b", "a}", "*", "a.*", "*.*.a", "~a", '"a"', ""])
+def test_a_server_name_that_nginx_would_misread_is_refused(name: str) -> None:
+    for names in ((name,), (NAME, name)):
+        with pytest.raises(ValueError, match="nginx cannot carry"):
+            text(Nginx(names))
+
+
+def test_the_gateway_listens_where_the_host_has_addresses() -> None:
+    assert "listen [::]:443 ssl;" in text(Nginx((NAME,)))
+    assert "[::]" not in text(Nginx((NAME,)), ipv6=False)
+    plain = text(Nginx((NAME,), Tls("off")))
+    assert "443" not in plain
+    assert "ssl" not in plain
+    assert not re.search(r"^\s*(upstream|keepalive)\s", text(Nginx((NAME,))), re.MULTILINE)
+
+
+def test_the_largest_body_is_the_one_of_the_service() -> None:
+    assert "client_max_body_size 20m;" in text(Nginx((NAME,)))
+    assert "client_max_body_size 2g;" in text(Nginx((NAME,), max_body="2g"))
+
+
+@pytest.mark.parametrize(("drain", "timeout", "seconds"), [(5, None, 30), (60, None, 60), (60, 4, 4), (5, 3600, 3600)])
+def test_a_request_may_take_as_long_as_the_service_says(drain: int, timeout: int | None, seconds: int) -> None:
+    service = SERVICE._replace(drain=drain, nginx=Nginx((NAME,), timeout=timeout))
+    assert f"proxy_read_timeout {seconds}s;" in nginx_file.render(service, ipv6=False)
+
+
+def test_the_first_name_is_canonical_and_wildcards_are_served() -> None:
+    names = (NAME, "www.myapp.example", "*.myapp.example", "hostnames")
+    lines = added(Nginx(names))
+    assert {"www.myapp.example myapp.example;", "*.myapp.example $host;", "\\hostnames myapp.example;"} <= {*lines}
+    assert f"server_name {' '.join(names)};" in lines
+    assert sum("# nginx.aliases" in line for line in lines) == 1
+    served = added(Nginx(names, aliases="serve"))
+    assert {"www.myapp.example $host;", "\\hostnames $host;"} <= {*served}
+    assert not any("# nginx.aliases" in line for line in served)
+
+
+def test_a_key_that_is_not_set_makes_no_line() -> None:
+    usual = text(Nginx((NAME,)))
+    assert not re.search("Strict-Transport|/.failed|include /etc/myapp/nginx|nginx.aliases", usual)
+
+
+@pytest.mark.parametrize(
+    ("nginx", "line", "times"),
+    [
+        (Nginx((NAME,), hsts=0), 'add_header Strict-Transport-Security "max-age=0" always;  # nginx.hsts', 2),
+        (Nginx((NAME,), error_page="a"), "error_page 502 504 /.failed-myapp;  # nginx.error_page", 1),
+        (Nginx((NAME,), hsts=9, error_page="a"), "alias /etc/myapp/nginx/error.html;", 1),
+        (Nginx((NAME,), extra="a"), "include /etc/myapp/nginx/extra.conf;  # nginx.extra", 1),
+    ],
+)
+def test_a_key_makes_its_lines(nginx: Nginx, line: str, times: int) -> None:
+    assert added(nginx).count(line) == times
+
+
+def test_files_of_the_operator_are_roots_and_only_pages_are_for_everybody() -> None:
+    service = SERVICE._replace(nginx=Nginx((NAME,), error_page="a", extra="b"))
+    files = system_files.render(service, HostTraits("deploy", None, True), {"error_page": "page", "extra": "more;"})
+    found = {file.path: (file.mode, file.text) for file in files if file.path.startswith("/etc/myapp/nginx/")}
+    assert found == {"/etc/myapp/nginx/error.html": (0o644, "page"), "/etc/myapp/nginx/extra.conf": (0o600, "more;")}
+
+
+NAMES = st.lists(st.one_of(ANY, st.from_regex("[*a-z.]{1,20}", fullmatch=True)), min_size=1, max_size=3)
+MADE = st.builds(
+    Nginx,
+    NAMES.map(tuple),
+    max_body=st.one_of(ANY, st.just("1m")),
+    timeout=st.integers(1, 86400),
+    hsts=st.none() | st.integers(0, 10**8),
+    aliases=st.sampled_from(["redirect", "serve"]),
+    error_page=st.none() | ANY,
+    extra=st.none() | ANY,
+)
+
+
+@pytest.mark.promise(NO_INJECTION, "any value of any key of nginx adds no directive")
+@given(nginx=MADE)
+@settings(deadline=None)
+def test_no_value_of_a_key_adds_a_directive(nginx: Nginx) -> None:
+    try:
+        written = text(nginx)
+    except ValueError:
+        return
+    like = Nginx((NAME, *(f"a{number}.example" for number in range(len(nginx.names) - 1))))
+    like = like._replace(aliases="redirect" if nginx.redirected else "serve", hsts=nginx.hsts)
+    like = like._replace(error_page=nginx.error_page and "a", extra=nginx.extra and "a")
+    mapped = {name.lstrip("\\") for name in nginx.names} | {*like.names} | {f"\\{name}" for name in nginx.names}
+    assert [word for word in directives(written) if word not in mapped] == [
+        word for word in directives(text(like)) if word not in mapped
+    ]
+
+
+def test_the_values_that_are_tried_are_those_of_all_keys() -> None:
+    assert {key.name for key in NGINX_KEYS} == {"server_name", "tls", *Nginx._fields} - {"names"}
+    assert formats.OTHER_NAME.fits("*.a")
