@@ -116,7 +116,7 @@ def _show_files(facts: Facts, planned: HostPlan) -> None:
     writer, compare = output.out(), Comparison()
     for file in planned.setup.files:
         former = (facts.contents or {}).get(file.path)
-        if file.path not in planned.setup.changed or former is None:
+        if file.path not in planned.setup.changed or former is None or file.hidden:
             continue
         name = f"{planned.host}:{file.path}"
         diff = compare.lines(former, file.text.encode(), (name, "new"))

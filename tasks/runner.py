@@ -84,7 +84,7 @@ def check_files(project: Project, hosts: Iterable[Host]) -> None:
         if service.nginx and (service.nginx.tls.mode == "files" or service.nginx.files):
             from tasks.engine.host import payload
 
-            payload.given(service, ROOT)
+            payload.check_given(service, ROOT)
             if service.nginx.tls.mode == "files":
                 payload.check(service.nginx.tls, ROOT)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 from . import programs
+from .fact_schema import WEB_ACCOUNTS
 from .run import Refused, Run
 
 HOME, SHELL = "/nonexistent", "/usr/sbin/nologin"
@@ -34,6 +35,15 @@ def find(name: str) -> Account | None:
     except KeyError:
         return None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def of_nginx() -> Account:
+    """Return the account of nginx's workers; Refused if there is none."""
+    for name in WEB_ACCOUNTS:
+        account = find(name)
+        if account is not None:
+            return account
+    raise Refused(f"this host has no account of nginx's: {' or '.join(WEB_ACCOUNTS)}")
 
 
 def of_uid(uid: int) -> Account | None:

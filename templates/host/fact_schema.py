@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+WEB_ACCOUNTS = ("www-data", "nginx")
+"""The accounts of nginx's workers, as distributions name them."""
 SLOTS = ("blue", "green")
 _NONE: Mapping[str, Any] = {}
 

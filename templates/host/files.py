@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from . import programs
+from . import accounts, programs
 from .folders import Folder
 from .record import Record
 from .run import Refused, Run
@@ -17,6 +17,10 @@ from .run import Refused, Run
 BACKUPS = "/var/backups/integrators-loop"
 COPIES = 10
 """Copies kept of each edited file; older ones are removed."""
+
+
+READ_BY_NGINX = 0o640
+"""The mode of a file that nginx's workers read, too: it belongs to their group."""
 
 
 class Former(NamedTuple):
@@ -81,6 +85,7 @@ class RootFiles:
             part = f"{name}.new-{self._run.id}"
             place.remove(part)
             place.write(part, data, mode)
+            _hand_to_nginx(place, part, mode)
             self._run.point("setup.file")
             place.rename(part, name)
             os.fsync(place.descriptor)
@@ -144,7 +149,11 @@ class RootFiles:
                 place.remove(name)
                 os.symlink(former.target, name, dir_fd=place.descriptor)
             else:
-                place.replace(name, former.data, former.mode, f"{name}.new-{self._run.id}")
+                part = f"{name}.new-{self._run.id}"
+                place.remove(part)
+                place.write(part, former.data, former.mode)
+                _hand_to_nginx(place, part, former.mode)
+                place.rename(part, name)
 
     @property
     def any_changed(self) -> bool:
@@ -156,6 +165,11 @@ class RootFiles:
         first = self._record.account is None
         unfinished = [path for path in self._record.files if first or len(self._record.digests(path)) > 1]
         return any(part in path for path in (*self._former, *unfinished, *self.leftovers))
+
+
+def _hand_to_nginx(place: Folder, name: str, mode: int) -> None:
+    if mode == READ_BY_NGINX:
+        os.chown(name, -1, accounts.of_nginx().gid, dir_fd=place.descriptor, follow_symlinks=False)
 
 
 def read(path: str) -> Former | None:

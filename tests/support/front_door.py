@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 NAME = "myapp.example"
@@ -34,16 +35,19 @@ def ask(
     timeout: float = 10,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
+    identity: tuple[Path, Path] | None = None,
 ) -> Answer:
     """GET over TLS (plain on any port but 443), to this address, for this name; OSError without an answer.
 
-    A body makes it a POST.
+    A body makes it a POST. identity: the client's own certificate and its key.
     """
     sock: socket.socket = socket.create_connection((address, port), timeout=timeout)
     if port == 443:
         # The certificate is the host's own: the tests of TLS look at it, the others do not.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if identity:
+            context.load_cert_chain(*identity)
         sock = context.wrap_socket(sock, server_hostname=name)
     connection = http.client.HTTPConnection(name, port, timeout=timeout)
     connection.sock = sock

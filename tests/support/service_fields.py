@@ -35,6 +35,7 @@ CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     sections.Health: (("health",), lambda found: found.health),
     sections.Hooks: (("hooks",), lambda found: found.hooks),
     gateway.Nginx: (("nginx",), lambda found: found.nginx),
+    gateway.Rate: (("nginx", "rate"), lambda found: found.nginx.rate),
     gateway.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
     sections.Process: (("processes", "worker"), lambda found: found.processes[1]),
 }
@@ -42,8 +43,10 @@ BESIDE = {
     "Nginx.max_body": ("nginx.server_name=a.example",),
     **{
         f"Nginx.{key}": ("nginx.server_name=a.example",)
-        for key in ("timeout", "aliases", "hsts", "error_page", "extra")
+        for key in ("timeout", "aliases", "hsts", "error_page", "extra", "basic_auth", "client_ca")
     },
+    "Rate.requests": ("nginx.server_name=a.example",),
+    "Rate.burst": ("nginx.server_name=a.example", "nginx.rate.requests=5/s"),
     "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
     "Tls.key": ("nginx.server_name=a.example", "nginx.tls.certificate=c.pem"),
     "Process.schedule": ("processes.worker.command=x",),
@@ -60,6 +63,15 @@ OTHERS = {
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Service.shared": Where(("shared",), lambda found: found.shared[0], listed=True),
     "Nginx.names": Where(("nginx", "server_name"), lambda found: found.nginx.names[0], listed=True),
+    "Nginx.trusted_proxies": Where(
+        ("nginx", "trusted_proxies"),
+        lambda found: found.nginx.trusted_proxies[0],
+        ("nginx.server_name=a.example",),
+        listed=True,
+    ),
+    "Nginx.allow": Where(
+        ("nginx", "allow"), lambda found: found.nginx.allow[0], ("nginx.server_name=a.example",), listed=True
+    ),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
     "Process.env": Where(
         ("processes", "worker", "env", "V"),
@@ -87,7 +99,7 @@ KEYS = {
 }
 # One of these values fits any field.
 GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other",
-        "serve", "true")  # fmt: skip
+        "serve", "true", "10.0.0.0/8", "7/s")  # fmt: skip
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:

@@ -82,6 +82,38 @@ def _ssh_strings(blob: bytes) -> list[bytes]:
     return fields
 
 
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def meant_network(text: str) -> str | None:
+    """Return the network that contains an address with a prefix, such as 10.0.0.0/8 for 10.1.2.3/8."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False)) if "/" in text and "%" not in text else None
+    except ValueError:
+        return None
+
+
+def split_rate(text: str) -> tuple[int, str]:
+    """Split `20/s` or `100/m` into number and unit; ValueError for anything else."""
+    parts = re.fullmatch(r"([1-9][0-9]{0,4})/([sm])", text)
+    if parts is None:
+        raise ValueError(text)
+    return int(parts[1]), parts[2]
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        split_rate(text)
+    except ValueError:
+        return False
+    return True
+
+
 def split_listen(text: str) -> tuple[str, int]:
     """Split `127.0.0.1:8080` or `[::1]:8080` into address and port; ValueError for anything else."""
     parts = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([1-9][0-9]{0,4})", text)
@@ -202,6 +234,8 @@ OTHER_NAME = Shape(
     "www.myapp.example",
     lambda text: _is_server_name(text.removeprefix("*.")),
 )
+NETWORK = Shape("a network or an address", "10.0.0.0/8", _is_network)
+RATE = Shape("a number of requests per second or minute", "20/s", _is_rate)
 BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m", _matches(r"0|[1-9][0-9]{0,8}[kmg]?"))
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
 INCLUDE = Shape("a path or a glob below service/, without .., and with ** twice at most", "app/static/dist", _is_inside)

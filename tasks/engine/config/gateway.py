@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tasks.engine.config import formats, keys, schema
 from tasks.engine.config.keys import SETUP, Key, Reader, Required
-from tasks.engine.config.nodes import Mapping, Node, Sequence
+from tasks.engine.config.nodes import Mapping as MappingNode
+from tasks.engine.config.nodes import Node, Scalar, Sequence
 
 
 class Tls(NamedTuple):
@@ -17,6 +19,13 @@ class Tls(NamedTuple):
     key: str | None = None
 
 
+class Rate(NamedTuple):
+    """The limit of each client's address. requests: `20/s` or `100/m`; burst: requests beyond it; None: as many."""
+
+    requests: str
+    burst: int | None = None
+
+
 class Nginx(NamedTuple):
     """The nginx in front of the service.
 
@@ -25,7 +34,9 @@ class Nginx(NamedTuple):
     timeout: seconds that a request may take; None: it follows `drain`
     aliases: what the other names do but wildcards, which are served: redirect, or serve
     hsts: seconds that browsers ask for HTTPS alone; None: they are not told
-    error_page, extra: paths on the controller; see FILES
+    trusted_proxies: networks whose word for the client's address and scheme counts
+    allow: networks of the clients that are served; empty: of all
+    error_page, extra, basic_auth, client_ca: paths on the controller; see FILES
     """
 
     names: tuple[str, ...]
@@ -36,6 +47,11 @@ class Nginx(NamedTuple):
     hsts: int | None = None
     error_page: str | None = None
     extra: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    basic_auth: str | None = None
+    client_ca: str | None = None
+    rate: Rate | None = None
 
     @property
     def server_name(self) -> str:
@@ -53,7 +69,7 @@ class Nginx(NamedTuple):
         return {key: path for key in FILES if (path := getattr(self, key)) is not None}
 
 
-FILES = ("error_page", "extra")
+FILES = ("error_page", "extra", "basic_auth", "client_ca")
 """The keys that name a file of the operator's, which setup installs."""
 _NAMES = 50
 
@@ -67,7 +83,7 @@ _TLS = ("self-signed", "off")
 
 
 def _tls(node: Node) -> Tls:
-    if not isinstance(node, Mapping):
+    if not isinstance(node, MappingNode):
         return Tls(schema.choice(node, _TLS))
     return Tls("files", **keys.read(node, TLS_KEYS))
 
@@ -89,6 +105,42 @@ def _names(node: Node) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _networks(node: Node) -> tuple[str, ...]:
+    """Return the networks in the order of the file."""
+    networks = []
+    for item in schema.items(node):
+        meant = formats.meant_network(item.text) if isinstance(item, Scalar) else None
+        if meant and isinstance(item, Scalar) and not formats.NETWORK.fits(item.text):
+            raise schema.refuse(item, f"{item.text} is an address with a prefix, and no network", f"write {meant}")
+        networks.append(schema.text(item, formats.NETWORK))
+    if not networks:
+        raise schema.refuse(
+            node, "the list is empty", f"name a network, or remove the key: [{formats.NETWORK.example}]"
+        )
+    return tuple(networks)
+
+
+def _trusted(node: Node) -> tuple[str, ...]:
+    networks = _networks(node)
+    for item, network in zip(schema.items(node), networks, strict=True):
+        if network.endswith("/0"):
+            message = f"{network} is everybody, and any client could claim any address"
+            raise schema.refuse(item, message, "name the networks of your proxies alone")
+    return networks
+
+
+RATE_KEYS = (
+    Key("requests", keys.text(formats.RATE), Required("20/s"), SETUP, "Requests per second or minute"),
+    Key("burst", keys.integer(0, 10000), None, SETUP,
+        "Requests that may come at once beyond that; without it, the number of `requests`", "40"),
+)  # fmt: skip
+
+
+def _rate(node: Node) -> Rate:
+    return Rate(**keys.read(node, RATE_KEYS))
+
+
+_NETWORK_LIST = f"a list, each {formats.NETWORK.expected}"
 NGINX_KEYS = (
     Key("server_name", Reader(_names, "one lower-case host name, or a list: the canonical one, then others or *.NAME",
         "myapp.example"), Required("myapp.example"), SETUP,
@@ -112,6 +164,18 @@ NGINX_KEYS = (
     Key("error_page", keys.text(formats.FILE), None, SETUP,
         "The HTML page, a file on your machine, that clients get with 502 and 504: the service does not answer",
         "pages/502.html"),
+    Key("trusted_proxies", Reader(_trusted, _NETWORK_LIST, "[10.0.0.0/8]"), (), SETUP,
+        "The networks of balancers and proxies in front, whose `X-Forwarded-For` and `X-Forwarded-Proto` count"),
+    Key("allow", Reader(_networks, _NETWORK_LIST, "[192.0.2.0/24]"), (), SETUP,
+        "The networks of the clients that are served; all others get 403"),
+    Key("basic_auth", keys.text(formats.FILE), None, SETUP,
+        "The names and hashed passwords of those who are let in, a file on your machine that only you may read",
+        "users.htpasswd"),
+    Key("client_ca", keys.text(formats.FILE), None, SETUP,
+        "The CA, a file on your machine, one of whose certificates a client must show; all others get 403. The "
+        "application gets the subject as `X-Client-Subject`", "tls/clients.pem"),
+    Key("rate", Reader(_rate, "a mapping", "", (("", RATE_KEYS),)), None, SETUP,
+        "The requests of each client's address; nginx answers 429 to more"),
     Key("extra", keys.text(formats.FILE), None, SETUP,
         "Lines of nginx for the server block, a file on your machine; `nginx -t` decides", "nginx/extra.conf"),
 )  # fmt: skip
@@ -121,9 +185,19 @@ def nginx(node: Node) -> Nginx:
     """Read the nginx in front of the service."""
     values = keys.read(node, NGINX_KEYS)
     nginx = Nginx(names=values.pop("server_name"), **values)
-    if nginx.tls.mode == "off" and nginx.hsts is not None:
-        message = 'hsts asks for HTTPS, and tls is "off"'
-        raise schema.refuse(
-            schema.entries(node)["hsts"], message, "remove hsts; a balancer that has the TLS can send it"
-        )
+    if nginx.tls.mode == "off":
+        _require_plain(nginx, schema.entries(node))
     return nginx
+
+
+def _require_plain(nginx: Nginx, fields: Mapping[str, Node]) -> None:
+    """Refuse keys that need TLS at this nginx."""
+    balancer = "a balancer that has the TLS can do it"
+    for key, why in (
+        ("hsts", "asks for HTTPS"),
+        ("basic_auth", "would send passwords in plain HTTP"),
+        ("client_ca", "asks for a certificate of TLS"),
+    ):
+        if getattr(nginx, key) is not None:
+            message = f'{key} {why}, and tls is "off"'
+            raise schema.refuse(fields[key], message, f"remove {key}, or let nginx have a certificate; {balancer}")

@@ -117,11 +117,14 @@ def _root_files(
             yield Finding("missing", file.path, "it is not there any more")
         elif actual and actual != recorded and actual != file.sha256:
             text = "it was edited since fab setup wrote it"
-            yield Finding(
-                "edited", file.path, text, _diff(compare, file.text.encode(), _content(facts, file.path), file.path)
-            )
+            there = None if file.hidden else _content(facts, file.path)
+            yield Finding("edited", file.path, text, _diff(compare, file.text.encode(), there, file.path))
         elif actual != file.sha256:
-            diff = _diff(compare, _content(facts, file.path) or b"", file.text.encode(), file.path) if actual else ()
+            diff = (
+                _diff(compare, _content(facts, file.path) or b"", file.text.encode(), file.path)
+                if actual and not file.hidden
+                else ()
+            )
             yield Finding("outdated", file.path, "not edited, but fab setup would write another version", diff)
 
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from tasks.engine import quote
+from tasks.engine.config import formats
 from tasks.engine.config.gateway import Nginx
 from tasks.engine.config.service import Service
 from tasks.engine.host import layout, templates
 
-_PLACES = {"error_page": ("error.html", 0o644), "extra": ("extra.conf", 0o600)}
+_PLACES = {
+    "error_page": ("error.html", 0o644),
+    "extra": ("extra.conf", 0o600),
+    # Setup gives a file of this mode to the group of nginx's workers.
+    "basic_auth": ("users", 0o640),
+    "client_ca": ("clients.pem", 0o644),
+}
+_KEYS = ("trusted_proxies", "allow", "basic_auth", "client_ca", "rate", "error_page", "extra")
+"""The keys with parts of their own, in this order."""
+_PARTS = frozenset(
+    {"redirect", "trusted_proxies", "trusted_proxies_maps", "allow", "allow_maps", "basic_auth", "basic_auth_maps"}
+    | {"client_ca", "client_ca_maps", "rate", "rate_maps", "rate_limit", "error_page", "extra"}
+)
 # To a `map` these are no values.
 _MAP_WORDS = frozenset({"default", "hostnames", "include", "volatile"})
 
@@ -41,11 +54,30 @@ def render(service: Service, *, ipv6: bool) -> str:
         "listen_80_ipv6": "\n    listen [::]:80;" if ipv6 else "",
         "listen_443_ipv6": "\n    listen [::]:443 ssl;" if ipv6 else "",
     }
-    optional = {"redirect": bool(nginx.redirected), "error_page": bool(nginx.error_page), "extra": bool(nginx.extra)}
-    for part, wanted in optional.items():
-        values[part] = "\n" + templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") if wanted else ""
+    values |= _about_clients(nginx, values["variable"])
+    for part in ("redirect", *_KEYS):
+        wanted = nginx.redirected if part == "redirect" else getattr(nginx, part)
+        for name in (part, f"{part}_maps", f"{part}_limit"):
+            there = wanted and name in _PARTS
+            values[name] = "\n" + templates.fill(f"nginx/{name}.conf", **values).rstrip("\n") if there else ""
     parts = {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in ("maps", "proxy")}
     return templates.fill("nginx/plain.conf" if plain else "nginx/tls.conf", **values, **parts)
+
+
+def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
+    """Return the values of the keys by which clients are told apart, trusted and refused."""
+    number, unit = formats.split_rate(nginx.rate.requests) if nginx.rate else (1, "s")
+    burst = nginx.rate.burst if nginx.rate else None
+    return {
+        "trusted": "".join(f"\n    set_real_ip_from {quote.nginx(network)};" for network in nginx.trusted_proxies),
+        "trusted_ones": "\n".join(f"    {quote.nginx(network)} 1;" for network in nginx.trusted_proxies),
+        "allowed": "\n".join(f"    {quote.nginx(network)} 0;" for network in nginx.allow),
+        "scheme": f"${variable}_scheme" if nginx.trusted_proxies else "$scheme",
+        "client_subject": "$ssl_client_s_dn" if nginx.client_ca else '""',
+        "requests": f"{number}r/{unit}",
+        "burst": str(number if burst is None else burst),
+        "retry_after": str(1 if unit == "s" else -(-60 // number)),
+    }
 
 
 def _served_as(nginx: Nginx) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
 import ssl
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _PEM = 1000 * 1000
 """Bytes that a certificate with its chain, or a key, may have."""
+_USER = re.compile(r"[^:\s]+:(\$[0-9a-z]+\$|\{SS?HA\})\S+")
+"""A line of the file of basic_auth: nginx takes the password itself, too, but it does not belong into a file."""
 _PIECE = 128 * 1024
 """Bytes of a wheel in memory at a time."""
 
@@ -164,6 +167,33 @@ def given(service: Service, root: Path) -> dict[str, str]:
             fix = f"save it as UTF-8, or correct nginx.{key} in service/service.yaml"
             raise UsageError("this is no text in UTF-8", where=name, next=fix) from None
     return texts
+
+
+def check_given(service: Service, root: Path) -> None:
+    """Raise UsageError unless nginx can use the operator's files, as far as this can be told here."""
+    texts = given(service, root)
+    names = service.nginx.files if service.nginx else {}
+    if "basic_auth" in texts:
+        _check_users(root / Path(names["basic_auth"]).expanduser(), names["basic_auth"], texts["basic_auth"])
+    if "client_ca" in texts:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=texts["client_ca"])
+        except ssl.SSLError as error:
+            fix = "correct nginx.client_ca in service/service.yaml; it is one or more certificates in PEM"
+            message = f"nginx could not use this CA: {error.reason or error}"
+            raise UsageError(message, where=names["client_ca"], next=fix) from error
+
+
+def _check_users(path: Path, name: str, text: str) -> None:
+    """Raise UsageError unless these are lines of names and hashed passwords, which only their owner may read."""
+    if path.stat().st_mode & 0o077:
+        raise UsageError("other accounts of this machine may read the passwords", where=name, next=f"chmod 600 {name}")
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line and not line.startswith("#")]
+    wrong = next((number for number, line in lines if not _USER.fullmatch(line)), None)
+    if wrong is not None or not lines:
+        where = name if wrong is None else f"{name}:{wrong}"
+        how = 'echo "NAME:$(openssl passwd -apr1)"'
+        raise UsageError("expected lines NAME:HASH, each a hashed password", where=where, next=f"make one by {how}")
 
 
 def check(tls: Tls, root: Path) -> None:

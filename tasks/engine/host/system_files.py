@@ -20,6 +20,11 @@ class HostFile(NamedTuple):
     text: str
 
     @property
+    def hidden(self) -> bool:
+        """True if its text may be secret, so that no difference of it is shown."""
+        return not self.mode & 0o004 and not self.path.startswith("/etc/sudoers.d/")
+
+    @property
     def sha256(self) -> str:
         """Hex digest of the text."""
         return hashlib.sha256(self.text.encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import socket
 import ssl
 import subprocess
@@ -10,16 +12,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.clone import Clone, make
-from tests.support.echo_service import deployed
-from tests.support.front_door import NAME, ask
+from tests.support.certificates import Authority
+from tests.support.clone import ROOT, Clone, make
+from tests.support.echo_service import deployed, put
+from tests.support.front_door import NAME, Answer, ask
 from tests.support.hosts import Hosts, MakeHosts
 
 PAGES = '''
 
 from pathlib import Path
 
-from flask import Response
+from flask import Response, url_for
 
 
 @app.get("/heavy")
@@ -77,10 +80,17 @@ class Socket:
 
 app.wsgi_app = Socket(app.wsgi_app)
 
+@app.get("/where")
+def where():
+    return {"client": request.remote_addr, "here": url_for("where", _external=True)}
+
+
 @app.get("/end")
 def end():
     os._exit(1)
 '''
+# Of `ann`, the password `secret`.
+USERS = "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n"
 GATEWAY = {
     "server_name": [NAME, "www.myapp.example", "*.apps.example"],
     "timeout": 4,
@@ -113,8 +123,23 @@ def served(clone: Clone, hosts: Hosts, **changes: object) -> Clone:
     """Deploy the service with these keys of `nginx` beside the usual ones."""
     clone.write("pages/502.html", "<p>We are back soon.</p>")
     clone.write("nginx/extra.conf", "location = /extra { return 200 $host; }\n")
-    clone.write("service/pages.py", f"from echo import *\nimport time\n{PAGES}")
+    (guide,) = re.findall(
+        r"```python\n(import os\nfrom werkzeug.*?)```", (ROOT / "docs/SERVICE.md").read_text(), re.DOTALL
+    )
+    clone.write("service/pages.py", f"from echo import *\nimport time\n{PAGES}\n{guide}")
     return deployed(clone, hosts, app="pages:app", nginx={**GATEWAY, **changes})
+
+
+def refused(clone: Clone, **changes: object) -> str:
+    """Set up with lines that nginx refuses; return the output."""
+    clone.write("nginx/bad.conf", "nonsense;\n")
+    before = clone.root / "service/service.yaml"
+    text = before.read_text()
+    put(clone, app="pages:app", nginx={**GATEWAY, **changes})
+    ended = clone.fab("setup", "-H", "shire01")
+    before.write_text(text)
+    assert ended.status == 1
+    return ended.both
 
 
 @contextmanager
@@ -225,9 +250,9 @@ def test_another_text_of_a_file_needs_setup_and_nginx_decides(hosts: Hosts, clon
     clone.done("setup", "-H", "shire01")
     assert ask(address, "/extra").body == b"other"
     clone.write("nginx/extra.conf", "lcoation = /extra { }\n")
-    refused = clone.fab("setup", "-H", "shire01")
-    assert refused.status == 1
-    assert "/etc/myapp/nginx/extra.conf:1" in refused.both
+    ended = clone.fab("setup", "-H", "shire01")
+    assert ended.status == 1
+    assert "/etc/myapp/nginx/extra.conf:1" in ended.both
     assert ask(address, "/extra").body == b"other"
     clone.write("nginx/extra.conf", "location = /extra { return 200 other; }\n")
     hosts[0].sh("echo '# edited' >>/etc/myapp/nginx/extra.conf")
@@ -236,7 +261,97 @@ def test_another_text_of_a_file_needs_setup_and_nginx_decides(hosts: Hosts, clon
     clone.done("setup", "-H", "shire01", "--overwrite")
 
 
-def test_without_the_keys_their_files_go(hosts: Hosts, clone: Clone, address: str) -> None:
+@pytest.fixture(scope="module")
+def closed(hosts: Hosts, clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority whose certificates let a client in, of a service that is closed in every way."""
+    authority = Authority(tmp_path_factory.mktemp("clients"))
+    authority.issue(authority.folder / "ann.pem", authority.folder / "ann.key", "ann.example")
+    clone.write("tls/clients.pem", authority.certificate.read_text())
+    clone.write("users.htpasswd", USERS)
+    (clone.root / "users.htpasswd").chmod(0o600)
+    # The host's own check comes from 127.0.0.1, without a password and without a certificate.
+    served(
+        clone, hosts, allow=[hosts[0].network.address(1)], basic_auth="users.htpasswd", client_ca="tls/clients.pem",
+        rate={"requests": "1000/s"},
+    )  # fmt: skip
+    return authority
+
+
+def test_only_clients_with_a_certificate_and_a_password_are_let_in(closed: Authority, address: str) -> None:
+    ann = closed.folder / "ann.pem", closed.folder / "ann.key"
+    stranger = Authority(closed.folder / "other")
+    stranger.issue(stranger.folder / "eve.pem", stranger.folder / "eve.key", "eve.example")
+    eve = stranger.folder / "eve.pem", stranger.folder / "eve.key"
+    known = {"Authorization": f"Basic {base64.b64encode(b'ann:secret').decode()}", "X-Client-Subject": "CN=eve"}
+    assert ask(address, "/echo", headers=known).status == 403
+    assert ask(address, "/echo", headers=known, identity=eve).status == 400
+    assert ask(address, "/echo", identity=ann).status == 401
+    answer = ask(address, "/echo", headers=known, identity=ann)
+    assert answer.json()["headers"]["X-Client-Subject"] == "CN=ann.example"
+
+
+def test_passwords_are_for_root_and_nginx_and_no_plan_shows_them(
+    closed: Authority, hosts: Hosts, clone: Clone, address: str
+) -> None:
+    told = hosts[0].sh("stat -c '%a %U %G' /etc/myapp/nginx/users").stdout
+    assert told == b"640 root www-data\n"
+    clone.write("users.htpasswd", f"{USERS}bob:{{SHA}}eW91IGNhbm5vdCBndWVzcyB0aGlz\n")
+    planned = clone.done("plan", "-H", "shire01")
+    assert "write /etc/myapp/nginx/users" in planned.out
+    assert "eW91IGNhbm5vdCBndWVzcyB0aGlz" not in planned.both
+    assert "/etc/myapp/nginx/extra.conf:1" in refused(clone, allow=["192.0.2.1"], extra="nginx/bad.conf")
+    # The former files came back, for nginx's workers, too.
+    assert hosts[0].sh("stat -c '%a %U %G' /etc/myapp/nginx/users").stdout == told
+    ann = closed.folder / "ann.pem", closed.folder / "ann.key"
+    assert ask(address, "/echo", identity=ann).status == 401
+
+
+def test_a_client_from_elsewhere_is_refused(closed: Authority, hosts: Hosts, clone: Clone, address: str) -> None:
+    assert closed
+    served(clone, hosts, allow=["192.0.2.0/24", "2001:db8::/32"])
+    assert ask(address).status == 403
+
+
+@pytest.fixture(scope="module")
+def balanced(hosts: Hosts, clone: Clone) -> str:
+    """The address of a service behind a balancer that has the TLS: this machine is the balancer."""
+    served(
+        clone, hosts, tls="off", hsts=None, allow=["203.0.113.0/24"], trusted_proxies=[hosts[0].network.address(1)],
+        rate={"requests": "1/m", "burst": 2},
+    )  # fmt: skip
+    return hosts[0].address
+
+
+def through(balanced: str, client: str, path: str = "/where", name: str = NAME, scheme: str = "https") -> Answer:
+    """Ask as the balancer does for a client."""
+    headers = {"X-Forwarded-For": client, "X-Forwarded-Proto": scheme}
+    return ask(balanced, path, name, 80, headers=headers)
+
+
+def test_behind_a_balancer_the_service_sees_the_clients_address_and_scheme(balanced: str) -> None:
+    told = through(balanced, "203.0.113.9").json()
+    assert told == {"client": "203.0.113.9", "here": f"https://{NAME}/where"}
+    assert through(balanced, "203.0.113.9", scheme="http").json()["here"] == f"http://{NAME}/where"
+    answer = through(balanced, "203.0.113.10", "/a?b", "www.myapp.example")
+    assert answer.headers["location"] == f"https://{NAME}/a?b"
+
+
+@pytest.mark.parametrize("client", ["198.51.100.1", "203.0.113.9, 198.51.100.1", ""])
+def test_the_client_is_the_last_one_that_is_no_proxy_of_ours(balanced: str, client: str) -> None:
+    assert through(balanced, client).status == 403
+
+
+def test_a_client_that_asks_too_often_is_told_when_to_come_again(balanced: str) -> None:
+    answers = [through(balanced, "203.0.113.77") for _ in range(5)]
+    assert [answer.status for answer in answers[:3]] == [200] * 3
+    limited = answers[-1]
+    assert (limited.status, limited.headers["retry-after"]) == (429, "60")
+    assert limited.json()["error"]["code"] == "too-many-requests"
+    assert through(balanced, "203.0.113.78").status == 200
+
+
+def test_without_the_keys_their_files_go(balanced: str, hosts: Hosts, clone: Clone, address: str) -> None:
+    assert balanced == address
     names = [NAME, "www.myapp.example"]
     deployed(clone, hosts, app="pages:app", nginx={"server_name": names, "aliases": "serve"})
     assert hosts[0].sh("ls /etc/myapp/nginx").stdout == b""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.engine.config import gateway, sections, yaml_reader
-from tasks.engine.config.gateway import Nginx, Tls
+from tasks.engine.config.gateway import Nginx, Rate, Tls
 from tasks.engine.config.nodes import Node
 from tasks.engine.config.sections import HEALTH, WEB, Dependencies, Health, Listen, Process
 from tests.support.refusals import refusal, require_error
@@ -40,6 +40,8 @@ def node(written: str) -> Node:
         (gateway.nginx, "{server_name: a, max_body: '0'}", Nginx(("a",), max_body="0")),
         (gateway.nginx, "{server_name: [a, '*.b'], aliases: serve}", Nginx(("a", "*.b"), aliases="serve")),
         (gateway.nginx, "{server_name: a, hsts: 0, extra: e}", Nginx(("a",), hsts=0, extra="e")),
+        (gateway.nginx, "{server_name: a, allow: [10.0.0.0/8, '::1']}", Nginx(("a",), allow=("10.0.0.0/8", "::1"))),
+        (gateway.nginx, "{server_name: a, rate: {requests: 5/m}}", Nginx(("a",), rate=Rate("5/m"))),
         (gateway.nginx, "{server_name: a, timeout: 120}", Nginx(("a",), timeout=120)),
         (gateway.nginx, "{server_name: a, tls: self-signed}", Nginx(("a",), Tls("self-signed"))),
         (gateway.nginx, "{server_name: a, tls: 'off'}", Nginx(("a",), Tls("off"))),
@@ -100,6 +102,17 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (gateway.nginx, "{server_name: a, hsts: true}", "hsts", "a whole number from 0 to 315360000"),
         (gateway.nginx, "{server_name: a, tls: 'off', hsts: 5}", "hsts", 'tls is "off"'),
         (gateway.nginx, "{server_name: a, error_page: ''}", "error_page", "the path of a file"),
+        (gateway.nginx, "{server_name: a, allow: []}", "allow", "the list is empty"),
+        (gateway.nginx, "{server_name: a, allow: 10.0.0.0/8}", "allow", "expected a list"),
+        (gateway.nginx, "{server_name: a, allow: [10.0.0.0/8, 10.1.2.3/8]}", "allow[1]", "and no network"),
+        (gateway.nginx, "{server_name: a, allow: [10.0.0.0/33]}", "allow[0]", "expected a network or an address"),
+        (gateway.nginx, "{server_name: a, allow: ['fe80::1%eth0']}", "allow[0]", "expected a network or an address"),
+        (gateway.nginx, "{server_name: a, trusted_proxies: ['::/0']}", "trusted_proxies[0]", "is everybody"),
+        (gateway.nginx, "{server_name: a, rate: 20/s}", "rate", "expected a mapping"),
+        (gateway.nginx, "{server_name: a, rate: {burst: 1}}", "rate.requests", "requests is missing"),
+        (gateway.nginx, "{server_name: a, rate: {requests: 20/h}}", "rate.requests", "requests per second or minute"),
+        (gateway.nginx, "{server_name: a, tls: 'off', basic_auth: a}", "basic_auth", "would send passwords"),
+        (gateway.nginx, "{server_name: a, tls: 'off', client_ca: a}", "client_ca", "asks for a certificate"),
         (gateway.nginx, "{server_name: a, extra: [x]}", "extra", "the path of a file"),
         (gateway.nginx, "{server_name: a, tls: off}", "tls", "YAML reads off as false"),
         (gateway.nginx, "{server_name: a, tls: selfsigned}", "tls", "one of self-signed, off"),

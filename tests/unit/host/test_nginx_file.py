@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.config import formats
-from tasks.engine.config.gateway import NGINX_KEYS, Nginx, Tls
+from tasks.engine.config.gateway import NGINX_KEYS, Nginx, Rate, Tls
 from tasks.engine.host import nginx_file, system_files
 from tasks.engine.host.system_files import HostTraits
 from tests.promises.words import NO_INJECTION
@@ -96,6 +96,17 @@ def test_a_key_that_is_not_set_makes_no_line() -> None:
         (Nginx((NAME,), hsts=0), 'add_header Strict-Transport-Security "max-age=0" always;  # nginx.hsts', 2),
         (Nginx((NAME,), error_page="a"), "error_page 502 504 /.failed-myapp;  # nginx.error_page", 1),
         (Nginx((NAME,), hsts=9, error_page="a"), "alias /etc/myapp/nginx/error.html;", 1),
+        (Nginx((NAME,), allow=("192.0.2.0/24",)), "192.0.2.0/24 0;", 1),
+        (Nginx((NAME,), allow=("::/0",)), "if ($myapp_refused) { return 403; }  # nginx.allow", 1),
+        (Nginx((NAME,), trusted_proxies=("2001:db8::1",)), "set_real_ip_from 2001:db8::1;", 1),
+        (Nginx((NAME,), trusted_proxies=("10.0.0.0/8",)), "proxy_set_header X-Forwarded-Proto $myapp_scheme;", 1),
+        (Nginx((NAME,), basic_auth="a"), "auth_basic $myapp_realm;  # nginx.basic_auth", 1),
+        (Nginx((NAME,), client_ca="a"), "proxy_set_header X-Client-Subject $ssl_client_s_dn;", 1),
+        (Nginx((NAME,), rate=Rate("7/m")), "limit_req zone=myapp_rate burst=7 nodelay;  # nginx.rate", 1),
+        (Nginx((NAME,), rate=Rate("7/m", 0)), "limit_req zone=myapp_rate burst=0 nodelay;  # nginx.rate", 1),
+        (Nginx((NAME,), rate=Rate("7/m")), "limit_req_zone $myapp_counted zone=myapp_rate:10m rate=7r/m;", 1),
+        (Nginx((NAME,), rate=Rate("7/m")), "add_header Retry-After 9 always;", 1),
+        (Nginx((NAME,), rate=Rate("90/m")), "add_header Retry-After 1 always;", 1),
         (Nginx((NAME,), extra="a"), "include /etc/myapp/nginx/extra.conf;  # nginx.extra", 1),
     ],
 )
@@ -111,6 +122,7 @@ def test_files_of_the_operator_are_roots_and_only_pages_are_for_everybody() -> N
 
 
 NAMES = st.lists(st.one_of(ANY, st.from_regex("[*a-z.]{1,20}", fullmatch=True)), min_size=1, max_size=3)
+NETWORK = st.ip_addresses(network="10.0.0.0/8").map(str) | st.ip_addresses(v=6).map(str)
 MADE = st.builds(
     Nginx,
     NAMES.map(tuple),
@@ -120,6 +132,11 @@ MADE = st.builds(
     aliases=st.sampled_from(["redirect", "serve"]),
     error_page=st.none() | ANY,
     extra=st.none() | ANY,
+    trusted_proxies=st.lists(ANY | NETWORK, max_size=2).map(tuple),
+    allow=st.lists(ANY | NETWORK, max_size=2).map(tuple),
+    basic_auth=st.none() | ANY,
+    client_ca=st.none() | ANY,
+    rate=st.none() | st.builds(Rate, ANY | st.just("5/s"), st.none() | st.integers(0, 99)),
 )
 
 
@@ -131,12 +148,23 @@ def test_no_value_of_a_key_adds_a_directive(nginx: Nginx) -> None:
         written = text(nginx)
     except ValueError:
         return
-    like = Nginx((NAME, *(f"a{number}.example" for number in range(len(nginx.names) - 1))))
-    like = like._replace(aliases="redirect" if nginx.redirected else "serve", hsts=nginx.hsts)
-    like = like._replace(error_page=nginx.error_page and "a", extra=nginx.extra and "a")
-    mapped = {name.lstrip("\\") for name in nginx.names} | {*like.names} | {f"\\{name}" for name in nginx.names}
-    assert [word for word in directives(written) if word not in mapped] == [
-        word for word in directives(text(like)) if word not in mapped
+    like = nginx._replace(
+        names=(NAME, *(f"a{number}.example" for number in range(len(nginx.names) - 1))),
+        max_body="1m",
+        aliases="redirect" if nginx.redirected else "serve",
+        error_page=nginx.error_page and "a",
+        extra=nginx.extra and "a",
+        trusted_proxies=("10.0.0.1",) * len(nginx.trusted_proxies),
+        allow=("10.0.0.1",) * len(nginx.allow),
+        basic_auth=nginx.basic_auth and "a",
+        client_ca=nginx.client_ca and "a",
+        rate=nginx.rate and Rate("5/s"),
+    )
+    # In a map the first word of a line is a value.
+    values = {*nginx.names, *like.names, *nginx.trusted_proxies, *nginx.allow, "10.0.0.1"}
+    values |= {f"\\{name}" for name in nginx.names}
+    assert [word for word in directives(written) if word not in values] == [
+        word for word in directives(text(like)) if word not in values
     ]
 
 

@@ -28,6 +28,7 @@ from tasks.engine.release.build import Release
 from tasks.engine.release.lockfile import Lock
 from tasks.engine.release.wheel_cache import Wheel
 from tasks.engine.release.wheelhouse import Wheelhouse
+from tests.support.certificates import Authority
 from tests.support.small_service import SERVICE
 
 
@@ -200,3 +201,54 @@ def test_a_certificate_that_is_not_there_is_told_before_any_contact(tmp_path: Pa
         payload.certificate(with_tls("missing.pem", "missing.key"), tmp_path)
     assert caught.value.where
     assert "nginx.tls" in (caught.value.next or "")
+
+
+GIVEN = Nginx(("myapp.example",), basic_auth="users", client_ca="ca.pem", error_page="page.html")
+
+
+def put_files(root: Path, users: str = "ann:$apr1$abc$def\n", authority: str = "", page: bytes = b"page") -> Service:
+    (root / "users").write_text(users)
+    (root / "users").chmod(0o600)
+    (root / "ca.pem").write_text(authority)
+    (root / "page.html").write_bytes(page)
+    return SERVICE._replace(nginx=GIVEN._replace(client_ca="ca.pem" if authority else None))
+
+
+def test_files_for_nginx_are_taken_as_they_are(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca").certificate.read_text()
+    users = "# People\nann:$2y$05$abcdefgh\n\nbob:{SHA}abc=\n"
+    service = put_files(tmp_path, users, authority)
+    payload.check_given(service, tmp_path)
+    assert payload.given(service, tmp_path) == {"error_page": "page", "basic_auth": users, "client_ca": authority}
+
+
+@pytest.mark.parametrize(
+    ("files", "where", "message"),
+    [
+        ({"users": "ann:secret\n"}, "users:1", "lines NAME:HASH"),
+        ({"users": "ann:$apr1$a$b\nbob\n"}, "users:2", "lines NAME:HASH"),
+        ({"users": "# nobody\n"}, "users", "lines NAME:HASH"),
+        ({"users": ""}, "users", "lines NAME:HASH"),
+        ({"authority": "no PEM"}, "ca.pem", "could not use this CA"),
+        ({"page": b"\xff\xfe"}, "page.html", "no text in UTF-8"),
+    ],
+)
+def test_a_file_that_nginx_could_not_use_is_told_before_any_contact(
+    files: dict[str, Any], where: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        payload.check_given(put_files(tmp_path, **files), tmp_path)
+    assert caught.value.where == where
+    assert caught.value.next
+
+
+def test_passwords_that_others_may_read_are_refused_and_so_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    service = put_files(tmp_path)
+    (tmp_path / "users").chmod(0o640)
+    with pytest.raises(UsageError, match="other accounts of this machine") as caught:
+        payload.check_given(service, tmp_path)
+    assert caught.value.next == "chmod 600 users"
+    (tmp_path / "page.html").unlink()
+    with pytest.raises(UsageError, match="the error_page cannot be read") as caught:
+        payload.check_given(service, tmp_path)
+    assert "nginx.error_page" in (caught.value.next or "")
