@@ -7,11 +7,12 @@ import re
 import time
 from collections.abc import Callable
 
-from . import programs
+from . import own_addresses, programs
 from .files import RootFiles
 from .run import Refused, Run
 
 _RELOAD_SECONDS = 10
+_CONFLICT = re.compile(r'conflicting server name "([^"]*)" on \S+:(?:80|443),')
 _UNIT = "nginx.service"
 
 
@@ -59,9 +60,12 @@ class Nginx:
         """Check the configuration; if it fails, check it again without our files, to learn which file is at fault."""
         checked = programs.ask("nginx", "-t", errors=True)
         if checked.well:
-            for name in self._names:
-                if f'conflicting server name "{name}"' in checked.output:
+            for name in _CONFLICT.findall(checked.output):
+                if name in self._names:
                     raise Refused(f"another site of this nginx has the name {name} already")
+                if self._run.step["balancer_check"] and (name == "" or name in own_addresses.found()):
+                    asked = f"under {name}" if name else "without a name"
+                    raise Refused(f"another site of this nginx answers {asked} already, so balancer_check cannot")
             return
         self._run.journal(checked.output)
         self._restore_files()

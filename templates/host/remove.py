@@ -125,7 +125,11 @@ def _remove_etc(run: Run, known: Record) -> None:
 def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: tuple[str, ...] = ()) -> None:
     """Remove what setup wrote into a directory that it did not make."""
     folder = f"/etc/{known.name}"
-    ours = (f"{folder}/tls/nobody.pem", *(f"{folder}/check/{name}" for name in check_secret.NAMES))
+    ours = (
+        f"{folder}/tls/nobody.pem",
+        f"{folder}/nginx/addresses.conf",
+        *(f"{folder}/check/{name}" for name in check_secret.NAMES),
+    )
     for path in (*known.paths, *ours, *files):
         if path.startswith(f"{folder}/") and os.path.lexists(path):
             os.unlink(path)

@@ -17,6 +17,7 @@ from . import (
     journals,
     nginx_site,
     old_layout,
+    own_addresses,
     programs,
     record,
     setup_lock,
@@ -119,7 +120,10 @@ class Setup:
         self._open_run_socket()
         self._move_listen()
         run.point("setup.nginx")
-        self.nginx.start(check.renewed)
+        renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
+        self.nginx.start(check.renewed or renamed)
+        if not self.step["balancer_check"]:
+            own_addresses.remove(self.name)
         if self.step["front"] != "listen":
             check.hand_out(run.id)
 

@@ -43,7 +43,7 @@ BESIDE = {
     "Nginx.max_body": ("nginx.server_name=a.example",),
     **{
         f"Nginx.{key}": ("nginx.server_name=a.example",)
-        for key in ("timeout", "aliases", "hsts", "error_page", "extra", "basic_auth", "client_ca")
+        for key in ("timeout", "aliases", "hsts", "error_page", "extra", "basic_auth", "client_ca", "balancer_check")
     },
     "Rate.requests": ("nginx.server_name=a.example",),
     "Rate.burst": ("nginx.server_name=a.example", "nginx.rate.requests=5/s"),

@@ -227,6 +227,7 @@ HEALTH_PATH = Shape(
     "/readyz",
     _matches(r"/[A-Za-z0-9._~!$&()*+,;=:@%/?-]{0,999}"),
 )
+PLAIN_PATH = Shape("a path of letters, digits and / . _ -", "/readyz", _matches(r"/[A-Za-z0-9._/-]{0,999}"))
 LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
 SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
 OTHER_NAME = Shape(

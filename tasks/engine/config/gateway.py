@@ -36,6 +36,7 @@ class Nginx(NamedTuple):
     hsts: seconds that browsers ask for HTTPS alone; None: they are not told
     trusted_proxies: networks whose word for the client's address and scheme counts
     allow: networks of the clients that are served; empty: of all
+    balancer_check: the health path answers under any address of the host
     error_page, extra, basic_auth, client_ca: paths on the controller; see FILES
     """
 
@@ -52,6 +53,7 @@ class Nginx(NamedTuple):
     basic_auth: str | None = None
     client_ca: str | None = None
     rate: Rate | None = None
+    balancer_check: bool = False
 
     @property
     def server_name(self) -> str:
@@ -176,6 +178,9 @@ NGINX_KEYS = (
         "application gets the subject as `X-Client-Subject`", "tls/clients.pem"),
     Key("rate", Reader(_rate, "a mapping", "", (("", RATE_KEYS),)), None, SETUP,
         "The requests of each client's address; nginx answers 429 to more"),
+    Key("balancer_check", keys.boolean(), False, SETUP,
+        "The path of `health` answers to a balancer that asks for an address of the host or for no name, by HTTP too, "
+        "with the status alone", "true"),
     Key("extra", keys.text(formats.FILE), None, SETUP,
         "Lines of nginx for the server block, a file on your machine; `nginx -t` decides", "nginx/extra.conf"),
 )  # fmt: skip

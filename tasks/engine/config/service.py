@@ -155,6 +155,10 @@ def _service(root: Node) -> Service:
         raise schema.refuse(root, "the service description is empty", _CREATE)
     service = Service(**keys.read(root, KEYS))
     _reachable(service, root)
+    if service.nginx and service.nginx.balancer_check and not formats.PLAIN_PATH.fits(service.health.path):
+        place = schema.entries(schema.entries(root)["nginx"])["balancer_check"]
+        message = f"nginx cannot ask for health.path as it is: {schema.quoted(service.health.path)}"
+        raise schema.refuse(place, message, f"give health {formats.PLAIN_PATH.expected}, or remove balancer_check")
     return service
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tasks.engine import quote
 from tasks.engine.config import formats
 from tasks.engine.config.gateway import Nginx
@@ -18,7 +20,7 @@ _PLACES = {
 _KEYS = ("trusted_proxies", "allow", "basic_auth", "client_ca", "rate", "error_page", "extra")
 """The keys with parts of their own, in this order."""
 _PARTS = frozenset(
-    {"redirect", "trusted_proxies", "trusted_proxies_maps", "allow", "allow_maps", "basic_auth", "basic_auth_maps"}
+    {"redirect", "trusted_proxies", "trusted_proxies_maps", "allow_maps", "refuse", "basic_auth", "basic_auth_maps"}
     | {"client_ca", "client_ca_maps", "rate", "rate_maps", "rate_limit", "error_page", "extra"}
 )
 # To a `map` these are no values.
@@ -55,29 +57,51 @@ def render(service: Service, *, ipv6: bool) -> str:
         "listen_443_ipv6": "\n    listen [::]:443 ssl;" if ipv6 else "",
     }
     values |= _about_clients(nginx, values["variable"])
-    for part in ("redirect", *_KEYS):
-        wanted = nginx.redirected if part == "redirect" else getattr(nginx, part)
+    wanted_parts = {"redirect": nginx.redirected, "refuse": values["refusals"]}
+    for part in (*wanted_parts, *_KEYS):
+        wanted = wanted_parts[part] if part in wanted_parts else getattr(nginx, part)
         for name in (part, f"{part}_maps", f"{part}_limit"):
             there = wanted and name in _PARTS
             values[name] = "\n" + templates.fill(f"nginx/{name}.conf", **values).rstrip("\n") if there else ""
+    values |= _balancer(service, values)
     parts = {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in ("maps", "proxy")}
     return templates.fill("nginx/plain.conf" if plain else "nginx/tls.conf", **values, **parts)
 
 
 def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
     """Return the values of the keys by which clients are told apart, trusted and refused."""
+    refusing = [(f"nginx.{key}", f"${variable}_{word}")
+                for key, word in (("allow", "refused"), ("client_ca", "unknown")) if getattr(nginx, key)]  # fmt: skip
     number, unit = formats.split_rate(nginx.rate.requests) if nginx.rate else (1, "s")
     burst = nginx.rate.burst if nginx.rate else None
     return {
         "trusted": "".join(f"\n    set_real_ip_from {quote.nginx(network)};" for network in nginx.trusted_proxies),
         "trusted_ones": "\n".join(f"    {quote.nginx(network)} 1;" for network in nginx.trusted_proxies),
         "allowed": "\n".join(f"    {quote.nginx(network)} 0;" for network in nginx.allow),
+        "refuse_keys": " and ".join(key for key, _ in refusing),
+        "refusals": "".join(word for _, word in refusing),
         "scheme": f"${variable}_scheme" if nginx.trusted_proxies else "$scheme",
         "client_subject": "$ssl_client_s_dn" if nginx.client_ca else '""',
         "requests": f"{number}r/{unit}",
         "burst": str(number if burst is None else burst),
         "retry_after": str(1 if unit == "s" else -(-60 // number)),
     }
+
+
+def _balancer(service: Service, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the parts of balancer_check: where a balancer asks, and what else is answered there."""
+    assert service.nginx is not None
+    if not service.nginx.balancer_check:
+        empty = dict.fromkeys(("balancer_check", "balancer_listen", "balancer_names", "balancer_server"), "")
+        return {**empty, "nobody": "    return 444;"}
+    within = {**values, "health_path": quote.nginx(service.health.path), "server_name": service.nginx.server_name}
+    check = templates.fill("nginx/balancer_check.conf", **within)
+    within["balancer_names"] = "\n" + templates.fill("nginx/balancer_names.conf", **within).rstrip("\n")
+    within["nobody"] = f"{check}    location / {{ return 444; }}"
+    listen = f"\n    listen 80;{values['listen_80_ipv6']}"
+    server = templates.fill("nginx/balancer_server.conf", **within)
+    found = {name: within[name] for name in ("balancer_names", "nobody")}
+    return {**found, "balancer_check": check, "balancer_listen": listen, "balancer_server": server}
 
 
 def _served_as(nginx: Nginx) -> list[tuple[str, str]]:

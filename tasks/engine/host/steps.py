@@ -92,6 +92,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "files": files,
         "certificate": service.nginx.tls.mode if service.nginx else "off",
         "front": front(service),
+        "balancer_check": bool(service.nginx and service.nginx.balancer_check),
         "names": list(service.nginx.names) if service.nginx else [],
         "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),

@@ -50,6 +50,8 @@ def render(service: Service, traits: HostTraits, given: Mapping[str, str] = _NO_
     if service.nginx:
         texts[f"/etc/nginx/conf.d/{service.name}.conf"] = nginx_file.render(service, ipv6=traits.ipv6)
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
+    if service.nginx and service.nginx.balancer_check:
+        files.append(HostFile(f"/etc/{service.name}/nginx/empty", 0o644, ""))
     for key in service.nginx.files if service.nginx else ():
         path, mode = nginx_file.place(service, key)
         files.append(HostFile(path, mode, given.get(key, "")))

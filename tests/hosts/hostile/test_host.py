@@ -205,7 +205,7 @@ def _answers(place: Place, texts: list[str], door: tuple[str, str, str]) -> None
         ('schedule: "daily"', 'schedule: "mondays at tea"', "t0.timer"),
         ('schedule: "daily"', 'schedule: "25:00"', "t0.timer"),
         ('listen: "127.0.0.77:8099"', 'listen: "203.0.113.77:8099"', "203.0.113.77:8099"),
-        ('server_name: "a.example"', f'server_name: "{"a" * 63}.{"b" * 63}"', "server_names_hash"),
+        ('server_name: "a.example"', f'server_name: "{"a" * 63}.{"b" * 63}"', "hash_bucket_size"),
     ],
 )
 def test_what_the_host_refuses_changes_nothing_there(place: Place, before: str, after: str, told: str) -> None:

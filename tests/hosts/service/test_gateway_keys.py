@@ -9,6 +9,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -272,7 +273,7 @@ def closed(hosts: Hosts, clone: Clone, tmp_path_factory: pytest.TempPathFactory)
     # The host's own check comes from 127.0.0.1, without a password and without a certificate.
     served(
         clone, hosts, allow=[hosts[0].network.address(1)], basic_auth="users.htpasswd", client_ca="tls/clients.pem",
-        rate={"requests": "1000/s"},
+        rate={"requests": "1000/s"}, balancer_check=True,
     )  # fmt: skip
     return authority
 
@@ -288,6 +289,36 @@ def test_only_clients_with_a_certificate_and_a_password_are_let_in(closed: Autho
     assert ask(address, "/echo", identity=ann).status == 401
     answer = ask(address, "/echo", headers=known, identity=ann)
     assert answer.json()["headers"]["X-Client-Subject"] == "CN=ann.example"
+
+
+def check_as_balancer(address: str, tls: bool) -> None:
+    """Assert that the health path gives a bare status under the host's address and no name, and nothing else does."""
+    for port in (80, 443) if tls else (80,):
+        answer = ask(address, "/healthz?x=1", address, port)
+        assert (answer.status, answer.body) == (200, b"")
+        with pytest.raises(ConnectionError):
+            ask(address, "/echo", address, port)
+    with socket.create_connection((address, 80), timeout=60) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert until(wire, b"nothing").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_balancer_that_asks_for_an_address_is_told_the_bare_status(
+    closed: Authority, hosts: Hosts, clone: Clone, address: str
+) -> None:
+    assert closed
+    check_as_balancer(address, tls=True)
+    assert ask(address, "/healthz", port=80).status == 200
+    clone.done("maintenance", "on", "-H", "shire01")
+    assert [ask(address, "/healthz", address, port).status for port in (80, 443)] == [503, 503]
+    # A client without a certificate.
+    assert ask(address, "/echo").status == 503
+    clone.done("maintenance", "off", "-H", "shire01")
+    clone.done("stop", "-H", "shire01")
+    answer = ask(address, "/healthz", address, 80)
+    assert (answer.status, answer.body) == (503, b"")
+    clone.done("start", "-H", "shire01")
+    assert hosts[0].sh("grep -c server_name /etc/myapp/nginx/addresses.conf").stdout == b"1\n"
 
 
 def test_passwords_are_for_root_and_nginx_and_no_plan_shows_them(
@@ -317,7 +348,7 @@ def balanced(hosts: Hosts, clone: Clone) -> str:
     """The address of a service behind a balancer that has the TLS: this machine is the balancer."""
     served(
         clone, hosts, tls="off", hsts=None, allow=["203.0.113.0/24"], trusted_proxies=[hosts[0].network.address(1)],
-        rate={"requests": "1/m", "burst": 2},
+        rate={"requests": "1/m", "burst": 2}, balancer_check=True,
     )  # fmt: skip
     return hosts[0].address
 
@@ -326,6 +357,23 @@ def through(balanced: str, client: str, path: str = "/where", name: str = NAME, 
     """Ask as the balancer does for a client."""
     headers = {"X-Forwarded-For": client, "X-Forwarded-Proto": scheme}
     return ask(balanced, path, name, 80, headers=headers)
+
+
+def test_a_balancer_without_tls_asks_for_an_address(balanced: str) -> None:
+    check_as_balancer(balanced, tls=False)
+
+
+def test_a_second_service_that_answers_under_the_address_is_refused(
+    balanced: str, hosts: Hosts, tmp_path: Path
+) -> None:
+    other = put(
+        make(tmp_path, hosts.inventory), name="other",
+        nginx={"server_name": "other.example", "tls": "off", "balancer_check": True},
+    )  # fmt: skip
+    ended = other.fab("setup", "-H", "shire01")
+    assert ended.status == 1
+    assert "so balancer_check cannot" in ended.both
+    check_as_balancer(balanced, tls=False)
 
 
 def test_behind_a_balancer_the_service_sees_the_clients_address_and_scheme(balanced: str) -> None:

@@ -108,6 +108,7 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (gateway.nginx, "{server_name: a, allow: [10.0.0.0/33]}", "allow[0]", "expected a network or an address"),
         (gateway.nginx, "{server_name: a, allow: ['fe80::1%eth0']}", "allow[0]", "expected a network or an address"),
         (gateway.nginx, "{server_name: a, trusted_proxies: ['::/0']}", "trusted_proxies[0]", "is everybody"),
+        (gateway.nginx, "{server_name: a, balancer_check: yes}", "balancer_check", "expected true or false"),
         (gateway.nginx, "{server_name: a, rate: 20/s}", "rate", "expected a mapping"),
         (gateway.nginx, "{server_name: a, rate: {burst: 1}}", "rate.requests", "requests is missing"),
         (gateway.nginx, "{server_name: a, rate: {requests: 20/h}}", "rate.requests", "requests per second or minute"),

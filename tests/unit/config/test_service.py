@@ -107,6 +107,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             "nginx itself uses port 443",
             "another port",
         ),
+        (
+            SMALLEST + "health: {path: '/a?b'}\nnginx: {server_name: a, balancer_check: true}\n",
+            "service.yaml:5:41 (nginx.balancer_check)",
+            "nginx cannot ask for health.path",
+            "remove balancer_check",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused_where_it_stands(

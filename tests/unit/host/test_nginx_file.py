@@ -96,8 +96,12 @@ def test_a_key_that_is_not_set_makes_no_line() -> None:
         (Nginx((NAME,), hsts=0), 'add_header Strict-Transport-Security "max-age=0" always;  # nginx.hsts', 2),
         (Nginx((NAME,), error_page="a"), "error_page 502 504 /.failed-myapp;  # nginx.error_page", 1),
         (Nginx((NAME,), hsts=9, error_page="a"), "alias /etc/myapp/nginx/error.html;", 1),
+        (Nginx((NAME,), balancer_check=True), "auth_request /.health-myapp;", 2),
+        (Nginx((NAME,), balancer_check=True), "location / { return 444; }", 1),
+        (Nginx((NAME,), Tls("off"), balancer_check=True), "auth_request /.health-myapp;", 1),
         (Nginx((NAME,), allow=("192.0.2.0/24",)), "192.0.2.0/24 0;", 1),
-        (Nginx((NAME,), allow=("::/0",)), "if ($myapp_refused) { return 403; }  # nginx.allow", 1),
+        (Nginx((NAME,), allow=("::/0",)), 'set $myapp_turn "$myapp_refused";', 1),
+        (Nginx((NAME,), allow=("::/0",), client_ca="a"), 'set $myapp_turn "$myapp_refused$myapp_unknown";', 1),
         (Nginx((NAME,), trusted_proxies=("2001:db8::1",)), "set_real_ip_from 2001:db8::1;", 1),
         (Nginx((NAME,), trusted_proxies=("10.0.0.0/8",)), "proxy_set_header X-Forwarded-Proto $myapp_scheme;", 1),
         (Nginx((NAME,), basic_auth="a"), "auth_basic $myapp_realm;  # nginx.basic_auth", 1),
@@ -136,6 +140,7 @@ MADE = st.builds(
     allow=st.lists(ANY | NETWORK, max_size=2).map(tuple),
     basic_auth=st.none() | ANY,
     client_ca=st.none() | ANY,
+    balancer_check=st.booleans(),
     rate=st.none() | st.builds(Rate, ANY | st.just("5/s"), st.none() | st.integers(0, 99)),
 )
 

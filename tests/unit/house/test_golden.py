@@ -20,7 +20,9 @@ GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 LAYOUT = GOLDEN.with_name("layout")
 """The layout's number, and a digest of what root installs."""
 HOST = GOLDEN.parents[1] / "templates/host"
-SETS_MODES = [HOST / f"{name}.py" for name in ("certificate", "check_secret", "files", "handover", "setup")]
+SETS_MODES = [
+    HOST / f"{name}.py" for name in ("certificate", "check_secret", "files", "handover", "own_addresses", "setup")
+]
 TRAITS = HostTraits("deploy", "www-data", True)
 
 
