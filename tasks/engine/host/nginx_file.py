@@ -42,7 +42,8 @@ def render(service: Service, *, ipv6: bool) -> str:
     hsts = header if nginx.hsts is not None else ""
     values = {
         "name": service.name,
-        "variable": service.name.replace("-", "_"),
+        # The prefix keeps ours apart from nginx's own: `arg_page` would be an argument of every site's requests.
+        "variable": f"loop_{service.name.replace('-', '_')}",
         "root": layout.root(service),
         "hsts": f"\n    {hsts}" if hsts else "",
         # In nginx an add_header in a location disables those of the server block, so a location repeats it.

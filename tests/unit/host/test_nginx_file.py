@@ -100,15 +100,19 @@ def test_a_key_that_is_not_set_makes_no_line() -> None:
         (Nginx((NAME,), balancer_check=True), "location / { return 444; }", 1),
         (Nginx((NAME,), Tls("off"), balancer_check=True), "auth_request /.health-myapp;", 1),
         (Nginx((NAME,), allow=("192.0.2.0/24",)), "192.0.2.0/24 0;", 1),
-        (Nginx((NAME,), allow=("::/0",)), 'set $myapp_turn "$myapp_refused";', 1),
-        (Nginx((NAME,), allow=("::/0",), client_ca="a"), 'set $myapp_turn "$myapp_refused$myapp_unknown";', 1),
+        (Nginx((NAME,), allow=("::/0",)), 'set $loop_myapp_turn "$loop_myapp_refused";', 1),
+        (
+            Nginx((NAME,), allow=("::/0",), client_ca="a"),
+            'set $loop_myapp_turn "$loop_myapp_refused$loop_myapp_unknown";',
+            1,
+        ),
         (Nginx((NAME,), trusted_proxies=("2001:db8::1",)), "set_real_ip_from 2001:db8::1;", 1),
-        (Nginx((NAME,), trusted_proxies=("10.0.0.0/8",)), "proxy_set_header X-Forwarded-Proto $myapp_scheme;", 1),
-        (Nginx((NAME,), basic_auth="a"), "auth_basic $myapp_realm;  # nginx.basic_auth", 1),
+        (Nginx((NAME,), trusted_proxies=("10.0.0.0/8",)), "proxy_set_header X-Forwarded-Proto $loop_myapp_scheme;", 1),
+        (Nginx((NAME,), basic_auth="a"), "auth_basic $loop_myapp_realm;  # nginx.basic_auth", 1),
         (Nginx((NAME,), client_ca="a"), "proxy_set_header X-Client-Subject $ssl_client_s_dn;", 1),
-        (Nginx((NAME,), rate=Rate("7/m")), "limit_req zone=myapp_rate burst=7 nodelay;  # nginx.rate", 1),
-        (Nginx((NAME,), rate=Rate("7/m", 0)), "limit_req zone=myapp_rate burst=0 nodelay;  # nginx.rate", 1),
-        (Nginx((NAME,), rate=Rate("7/m")), "limit_req_zone $myapp_counted zone=myapp_rate:10m rate=7r/m;", 1),
+        (Nginx((NAME,), rate=Rate("7/m")), "limit_req zone=loop_myapp_rate burst=7 nodelay;  # nginx.rate", 1),
+        (Nginx((NAME,), rate=Rate("7/m", 0)), "limit_req zone=loop_myapp_rate burst=0 nodelay;  # nginx.rate", 1),
+        (Nginx((NAME,), rate=Rate("7/m")), "limit_req_zone $loop_myapp_counted zone=loop_myapp_rate:10m rate=7r/m;", 1),
         (Nginx((NAME,), rate=Rate("7/m")), "add_header Retry-After 9 always;", 1),
         (Nginx((NAME,), rate=Rate("90/m")), "add_header Retry-After 1 always;", 1),
         (Nginx((NAME,), extra="a"), "include /etc/myapp/nginx/extra.conf;  # nginx.extra", 1),
@@ -176,3 +180,13 @@ def test_no_value_of_a_key_adds_a_directive(nginx: Nginx) -> None:
 def test_the_values_that_are_tried_are_those_of_all_keys() -> None:
     assert {key.name for key in NGINX_KEYS} == {"server_name", "tls", *Nginx._fields} - {"names"}
     assert formats.OTHER_NAME.fits("*.a")
+
+
+@pytest.mark.parametrize("name", ["arg", "http", "cookie", "sent-http", "upstream", "request", "server"])
+def test_no_name_of_a_service_makes_a_variable_of_nginx(name: str) -> None:
+    """Once: with `name: arg` our maps answered for the arguments of every site of the host."""
+    whole = Nginx((NAME,), trusted_proxies=("10.0.0.0/8",), allow=("10.0.0.0/8",), rate=Rate("20/s", 40))
+    written = nginx_file.render(SERVICE._replace(name=name, nginx=whole), ipv6=True)
+    made = re.findall(r"^(?:map|geo|split_clients)\s.*?\$(\w+)\s*\{", written, re.MULTILINE)
+    assert made
+    assert all(variable.startswith(f"loop_{name.replace('-', '_')}_") for variable in made), made
