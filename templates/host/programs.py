@@ -10,9 +10,12 @@ import select
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
+
+from .background import Background
 
 SECONDS = 90
 """Seconds that a program may take: as long as systemd's own limit for a unit to start or stop."""
@@ -26,6 +29,8 @@ tell: Callable[[str], object] = print
 """Takes each output line of a program that `ask` did not start. `tell` must not raise: the program is at work."""
 _LONGEST, _LOOK = 1 << 16, 0.05
 """Bytes of an output line, and seconds between two looks at a silent program."""
+_OVERHEAD = 64
+"""Bytes of memory that a kept line takes beside its text."""
 
 
 class Ended(NamedTuple):
@@ -41,16 +46,114 @@ class Ended(NamedTuple):
 
 
 def ask(*words: str, data: bytes = b"", seconds: float = SECONDS, errors: bool = False) -> Ended:
-    """Run a program to its end and return its output; errors: with its standard error."""
-    show(words)
-    stderr = subprocess.STDOUT if errors else subprocess.DEVNULL
+    """Run a program to its end and return the first KEPT bytes of its output; errors: with its standard error."""
+    kept = bytearray()
     try:
-        ended = subprocess.run(words, input=data, stdout=subprocess.PIPE, stderr=stderr, timeout=seconds, check=False)
+        status = _listen(words, lambda piece: kept.extend(piece[: KEPT - len(kept)]), seconds, data, errors=errors)
     except subprocess.TimeoutExpired:
         return Ended(LATE, f"{words[0]} did not end within {seconds:.0f} s")
     except FileNotFoundError:
         return Ended(127, f"there is no {words[0]}")
-    return Ended(ended.returncode, ended.stdout[:KEPT].decode("utf-8", "replace"))
+    return Ended(status, kept.decode("utf-8", "replace"))
+
+
+def last_lines(*words: str, seconds: float, longest: int) -> tuple[list[str], bool]:
+    """Run a program; return the last lines that it printed, and whether it ended in time.
+
+    Of a line `longest` bytes are kept, of all lines KEPT.
+    """
+    tail = _Tail(longest)
+    try:
+        _listen(words, tail.hear, seconds)
+    except subprocess.TimeoutExpired:
+        return tail.lines(), False
+    except FileNotFoundError:
+        return [f"there is no {words[0]}"], True
+    return tail.lines(), True
+
+
+class _Tail:
+    """The last lines of an output of any length."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest, self._size = longest, 0
+        self._lines: deque[bytes] = deque()
+        self._line = bytearray()
+
+    def hear(self, piece: bytes) -> None:
+        """Take the next piece of the output."""
+        first, *others = piece.split(b"\n")
+        self._extend(first)
+        for part in others:
+            self._end()
+            self._extend(part)
+
+    def lines(self) -> list[str]:
+        """Return the lines, without empty ones at the end."""
+        self._end()
+        while self._lines and not self._lines[-1]:
+            self._lines.pop()
+        return [line.decode("utf-8", "replace") for line in self._lines]
+
+    def _extend(self, part: bytes) -> None:
+        self._line += part[: self._longest - len(self._line)]
+
+    def _end(self) -> None:
+        self._lines.append(bytes(self._line))
+        self._size += len(self._line) + _OVERHEAD
+        self._line.clear()
+        while self._size > KEPT:
+            self._size -= len(self._lines.popleft()) + _OVERHEAD
+
+
+def _listen(
+    words: tuple[str, ...], hear: Callable[[bytes], object], seconds: float, data: bytes = b"", *, errors: bool = False
+) -> int:
+    """Run a program to its end, pass its output on as it comes, and return its exit status; TimeoutExpired if late.
+
+    The output takes only the memory that `hear` gives it. A program that prints more is not ended: it is at work.
+    """
+    show(words)
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE if data else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
+    )
+    end = time.monotonic() + seconds
+    if data:
+        Background(lambda: _feed(cast("BinaryIO", process.stdin), data))
+    with cast("BinaryIO", process.stdout) as pipe:
+        try:
+            for piece in _pieces(process, pipe, end):
+                hear(piece)
+            return process.wait(end - time.monotonic())
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _feed(stdin: BinaryIO, data: bytes) -> None:
+    # The program may end without having read all.
+    with suppress(BrokenPipeError), stdin:
+        stdin.write(data)
+
+
+def _pieces(process: subprocess.Popen[bytes], pipe: BinaryIO, end: float) -> Iterator[bytes]:
+    """Yield the output until the program has ended: its children may live on and keep the pipe open."""
+    while True:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise subprocess.TimeoutExpired(process.args, left)
+        ended = process.poll() is not None
+        if select.select([pipe], [], [], 0 if ended else min(left, _LOOK))[0]:
+            piece = os.read(pipe.fileno(), _LONGEST)
+            if not piece:
+                return
+            yield piece
+        elif ended:
+            return
 
 
 class Started:

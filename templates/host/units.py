@@ -14,7 +14,9 @@ SYSTEMCTL = "/usr/bin/systemctl" if os.path.exists("/usr/bin/systemctl") else "/
 _UP = {"reloading", "refreshing"}
 """States of a unit that goes on running meanwhile. A service enters the first by itself (sd_notify)."""
 _LINE = 48 * 1024
-"""Characters to report of a journal line, which can have any length: journald cuts standard output there."""
+"""Bytes to report of a journal line, which can have any length: journald cuts standard output there."""
+_SECONDS = 15
+"""Seconds in which the journal must give its lines. A service can log more than can be read in any time."""
 
 
 class Child(programs.Started):
@@ -106,5 +108,6 @@ def last_lines(invocations: Iterable[str], most: int) -> list[str]:
 
 
 def _lines(*words: str) -> list[str]:
-    text = programs.ask("journalctl", "-q", "--no-pager", "-o", "cat", *words).output.rstrip("\n")
-    return [line[:_LINE] for line in text.split("\n")] if text else []
+    command = ("journalctl", "-q", "--no-pager", "-o", "cat", *words)
+    lines, whole = programs.last_lines(*command, seconds=_SECONDS, longest=_LINE)
+    return lines if whole else [*lines, f"(journalctl did not end within {_SECONDS} s: later lines are left out)"]

@@ -268,18 +268,30 @@ def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, mon
 
 def test_a_structured_line_arrives_whole_because_its_end_has_the_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     line = json.dumps({"message": "x", "traceback": "frame\n" * 3000 + "OSError: the cause"})
-    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(0, f"{line}\n"))
+    monkeypatch.setattr(programs, "last_lines", lambda *_, longest, **__: ([line[:longest]], True))
     assert units.journal_lines("myapp@blue.service")[0] == ("journal", line)
+
+
+def test_a_journal_that_is_not_read_in_time_is_told_as_far_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text("#!/bin/sh\necho first\nexec sleep 600\n")
+    journalctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(units, "_SECONDS", 5)
+    first, left_out = units.last_lines(["0" * 32], 10)
+    assert (first, "did not end within 5 s" in left_out) == ("first", True)
 
 
 def test_the_last_lines_are_those_of_the_units_last_starts(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def ask(*words: str, **_: object) -> programs.Ended:
+    def said(*words: str, **_: object) -> tuple[list[str], bool]:
         asked.append(words)
-        return programs.Ended(0, "one\n" + "y" * 5000 + "x" * 1000 + "\n")
+        return ["one", "y" * 5000 + "x" * 1000], True
 
-    monkeypatch.setattr(programs, "ask", ask)
+    monkeypatch.setattr(programs, "last_lines", said)
     (here / "apps/slots/blue/release/run").mkdir(parents=True)
     (here / "apps/slots/blue/release/run/worker").touch()
     (here / "myapp/live").symlink_to("blue")

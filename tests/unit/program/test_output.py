@@ -7,6 +7,9 @@ import io
 import json
 import os
 import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,50 @@ def test_any_bytes_and_any_length_are_told(told: list[str]) -> None:
     assert told[0].encode("utf-8", "surrogateescape") == b"\xff\x01"
     assert ("".join(told[1:-1]), told[-1]) == ("x" * 300_000, "end")
     assert max(map(len, told)) <= 1 << 17
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Fail if the block takes more than 8 MiB at any time."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_answer_of_a_program_that_prints_without_end_takes_little_memory() -> None:
+    with little_memory():
+        ended = programs.ask("/bin/sh", "-c", "head -c 50000000 /dev/zero; echo end >&2; exit 3", errors=True)
+    assert (ended.status, len(ended.output)) == (3, programs.KEPT)
+
+
+def test_of_an_output_of_any_length_the_last_lines_are_kept_each_up_to_its_limit() -> None:
+    text = "echo first; head -c 50000000 /dev/zero | tr '\\0' x; echo; echo; echo short; echo; echo"
+    with little_memory():
+        assert programs.last_lines("/bin/sh", "-c", text, seconds=60, longest=1000) == (
+            ["first", "x" * 1000, "", "short"],
+            True,
+        )
+        lines, _ = programs.last_lines("/bin/sh", "-c", "yes '' | head -c 200000; seq 9", seconds=60, longest=1000)
+    assert (lines[-9:], len(lines) < 20_000) == (list("123456789"), True)
+
+
+@pytest.mark.parametrize("text", ["echo said; sleep 60 &", "echo said; exec >&- 2>&-; sleep 0.2"])
+def test_an_answer_does_not_wait_for_children_that_keep_the_output_open(text: str) -> None:
+    assert programs.ask("/bin/sh", "-c", text, seconds=30) == (0, "said\n")
+
+
+def test_an_answer_that_does_not_end_is_ended() -> None:
+    ended = programs.ask("/bin/sh", "-c", "exec yes", seconds=1)
+    assert ended == (programs.LATE, "/bin/sh did not end within 1 s")
+
+
+@pytest.mark.parametrize(("program", "read"), [("cat", 300_000), ("true", 0)])
+def test_a_program_is_given_data_of_any_size_and_may_leave_it(program: str, read: int) -> None:
+    ended = programs.ask(program, data=b"x" * 300_000)
+    assert (ended.well, len(ended.output)) == (True, read)
 
 
 def reports(data: bytes) -> list[tuple[str, str]]:
