@@ -22,16 +22,24 @@ _PRIORITIES = {"error": "0-3", "warning": "0-4"}
 _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
 # Of a traceback: an indented line, the name of an exception, or one between two tracebacks.
 _IN_TRACEBACK = r'"MESSAGE" *: *"( |[^ ":{\\]+[":]|Traceback |During handling |The above exception )'
-# Print, the newest first, until more than `last` lines that count have passed; the exit status is journalctl's. Health
-# checks do not count. Of a traceback one line counts, sometimes two or none: too many lines come rather than too few.
+LINE = 1024 * 1024
+"""Bytes of a line of journalctl that a host sends."""
+TOO_LONG = b"@long"
+"""What it sends in place of a longer one."""
+# The exit status is journalctl's.
+_SHORT = f"""
+length > {LINE} {{ $0 = "{TOO_LONG.decode()}" }}
+/^@end / {{ status = $2; next }}
+{{ print }}
+END {{ exit status }}
+"""
+# Print, the newest first, until more than `last` lines that count have passed. Health checks do not count. Of a
+# traceback one line counts, sometimes two or none: too many lines come rather than too few.
 _COUNTED = r"""
-/^@end / { status = $2; next }
-{ print }
 hidden && /\\"check\\": ?\\"[bgl]/ { next }
 /"MESSAGE" *: *"( |During handling |The above exception )/ { next }
 /"MESSAGE" *: *"Traceback / { seen--; next }
 ++seen > last { exit }
-END { exit status }
 """
 _LATEST = 253402300799  # the year 9999
 _WAYS = ("blue", "green", "live")
@@ -175,7 +183,7 @@ def check(asked: Wanted, services: Sequence[Service]) -> None:
 def announced_script(service: Service, asked: Wanted) -> str:
     """Return the script that prints the lines by which processes name their release, the oldest first."""
     said = _base(asked._replace(grep=f"^{log_text.ANNOUNCED}{words.RELEASE}$"))
-    return _script(_shell([*said, *(f"_SYSTEMD_UNIT={unit}" for unit in _units(service, asked.processes))]))
+    return _script(_cut(_shell([*said, *(f"_SYSTEMD_UNIT={unit}" for unit in _units(service, asked.processes))])))
 
 
 def invocations(release: str, entries: Iterable[Entry]) -> tuple[str, ...]:
@@ -198,16 +206,23 @@ def last_script(service: Service, asked: Wanted, starts: Sequence[str] = ()) -> 
     if asked.last == 0:
         return _script("true")
     matches = [*(f"_SYSTEMD_INVOCATION_ID={start}" for start in starts)] or _matches(service, asked)
-    line = _shell([*arguments, *matches])
+    command = _shell([*arguments, *matches])
     if asked.level in _WORDS:
         numbers = f'"PRIORITY" *: *"[{_PRIORITIES[asked.level]}]"'
         # The host sends only lines that may have the level. journalctl prints a message that is not text as numbers.
-        line += " | grep -aEi " + quote.shell(f'{numbers}|"MESSAGE" *: *\\[|{_WORDS[asked.level]}|{_IN_TRACEBACK}')
-    elif asked.last and not asked.level:
+        wanted = f'{numbers}|"MESSAGE" *: *\\[|{_WORDS[asked.level]}|{_IN_TRACEBACK}|^{TOO_LONG.decode()}$'
+        return _script(f"{_cut(command)} | grep -aEi {quote.shell(wanted)}")
+    if asked.last and not asked.level:
         # The controller joins tracebacks and filters checks, so it also counts; the host sends a few lines more.
-        variables = f"-v last={asked.last} -v hidden={int(not asked.checks)}"
-        line = f'{{ {line}; echo "@end $?"; }} | awk {variables} {quote.shell(_COUNTED)}'
-    return _script(line)
+        return _script(_cut(command, _COUNTED, f"-v last={asked.last} -v hidden={int(not asked.checks)} "))
+    return _script(_cut(command))
+
+
+def _cut(command: str, counted: str = "", variables: str = "") -> str:
+    """Return the command with a mark in place of each line that is too long, however long it is."""
+    # `cut` first: awk and grep would hold such a line in memory.
+    filters = f"cut -b 1-{LINE + 1} | awk {variables}{quote.shell(_SHORT + counted)}"
+    return f'{{ {command}; echo "@end $?"; }} | {filters}'
 
 
 def newest_script() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tasks.engine.errors import LoopError
@@ -17,7 +17,6 @@ from tasks.engine.ssh.session import LinkLost, command, framed, send
 
 KEPT = 1024 * 1024
 """Bytes of past lines that are kept for a host; older lines are only counted."""
-_LINE = 1024 * 1024
 _SECONDS = 900
 """Seconds in which a host must send its past lines."""
 _SENT = 1024 * 1024 * 1024
@@ -77,15 +76,16 @@ def _starts(member: Member, wanted: Wanted) -> tuple[str, ...]:
 def _noted(past: Past, entries: Iterator[Entry], *, first: bool) -> Iterator[Entry]:
     """Pass lines on, and note the place of the newest, which is the first or the last of them."""
     for number, entry in enumerate(entries):
-        if number == 0 or not first:
+        if entry.cursor and (number == 0 or not first):
             past.cursor = entry.cursor
         yield entry
 
 
 def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
     """Yield every line after this place as it is written, without end; LinkLost when journalctl ends."""
-    for entry in _entries(member, journal.follow_script(member.service, wanted, cursor)):
-        if entry.cursor != cursor:
+    for number, entry in enumerate(_entries(member, journal.follow_script(member.service, wanted, cursor))):
+        # Only the first is the line at that place. A line that was too long has the place of the one before it.
+        if number or entry.cursor != cursor:
             yield entry
     raise LinkLost("journalctl ended", where=member.host.name)
 
@@ -95,14 +95,12 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
 
     seconds: limit for the whole; None for a script that follows, and so has no end.
     """
-    host, status, complaint, before = member.host.name, None, "", None
-    for line in lines.cut(_pieces(member, script, seconds), _LINE):
-        entry = _too_long(before) if line is None else journal.parse(host, line)
-        if entry:
-            before = entry
-            yield entry
+    host, status, complaint = member.host.name, None, ""
+    for line in _dated(host, lines.cut(_pieces(member, script, seconds), journal.LINE)):
+        if isinstance(line, Entry):
+            yield line
             continue
-        text = (line or b"").decode("utf-8", "replace")
+        text = line.decode("utf-8", "replace")
         if text.endswith("@begin"):
             complaint = ""
         elif text == "@unreadable":
@@ -118,12 +116,32 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
         raise Refused(f"journalctl: {complaint}", where=host, next="correct --since, --until or --grep")
 
 
-def _too_long(before: Entry | None) -> Entry | None:
+def _dated(host: str, said: Iterable[bytes | None]) -> Iterator[Entry | bytes]:
+    """Yield entries, other lines, and an entry for each line that was too long, with time and place of the one before.
+
+    The first have those of the one after, or none if no entry comes.
+    """
+    before, early = None, 0
+    for line in said:
+        if line is None or line == journal.TOO_LONG:
+            if before is None:
+                early += 1
+            else:
+                yield _too_long(before)
+            continue
+        entry = journal.parse(host, line)
+        if entry and before is None:
+            yield from (_too_long(entry) for _ in range(early))
+        before = entry or before
+        yield entry or line
     if before is None:
-        return None
+        yield from (_too_long(Entry(time.time(), host, "-", "warning", "", "")) for _ in range(early))
+
+
+def _too_long(near: Entry) -> Entry:
     # The source of the line is unknown, since the line was dropped.
     text = "(a line of more than 1 MiB is left out)"
-    return Entry(before.time, before.host, "-", "warning", text, before.cursor)
+    return Entry(near.time, near.host, "-", "warning", text, near.cursor)
 
 
 def _pieces(member: Member, text: str, seconds: float | None) -> Iterator[bytes]:

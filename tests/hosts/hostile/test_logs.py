@@ -127,3 +127,45 @@ def test_nothing_that_a_health_check_answers_steers_a_terminal(answering: Fleet,
     assert "not hold" in shown.out
     assert "500" in shown.out or kind == "long"
     assert answering.sh(0, f"find / -xdev -name {PWNED}") == ""
+
+
+FLOOD = """
+import fcntl
+import os
+import socket
+
+
+def send(text):
+    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    memory = os.memfd_create("line", os.MFD_ALLOW_SEALING)
+    os.write(memory, b"MESSAGE=" + text + b"\\n")
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, 0xF)
+    sender.sendmsg(
+        [b""], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, memory.to_bytes(4, "little"))], 0, "/run/systemd/journal/socket"
+    )
+
+
+for _ in range(4):
+    send(b"l" * 24_000_000)
+print("the last words", flush=True)
+
+
+def create_app():
+    def app(environ, start):
+        start("500 Never", [])
+        return [b"never"]
+
+    return app
+"""
+
+
+def test_messages_of_any_size_hide_no_other_line(answering: Fleet) -> None:
+    clone = answering.clone
+    clone.write("service/answer.py", FLOOD)
+    ended = clone.fab("deploy")
+    assert ended.status == 1
+    assert "500" in ended.out
+    assert "the last words" in ended.out
+    said = clone.done("logs", "-n", "500", "--grep", "the last words|^l{1000}").out
+    assert "the last words" in said
+    assert "a line of more than 1 MiB is left out" in said

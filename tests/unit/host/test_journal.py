@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -189,17 +190,32 @@ def test_a_host_sends_so_many_lines_beside_those_of_checks_and_ends_as_journalct
         "g",
     ]
     lines = [json.dumps({"MESSAGE": text}) for text in texts]
-    journalctl = tmp_path / "journalctl"
-    journalctl.write_text("#!/bin/sh\ncat <<'.'\n" + "\n".join(lines) + f"\n.\nexit {status}\n")
-    journalctl.chmod(0o755)
-    said = subprocess.run(
-        ["sh", "-c", journal.last_script(_SERVICE, Wanted(lines=last))],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
+    said = printed(tmp_path, journal.last_script(_SERVICE, Wanted(lines=last)), lines, status)
     surely = [line for line in lines if "live" not in line and "green" not in line]
     # One more, so that the controller can tell that the entry before it is whole.
     end = lines.index(surely[last]) + 1 if last < len(surely) else len(lines)
     assert said == ["@begin", *lines[:end], f"@end {status}"]
+
+
+@pytest.mark.parametrize("asked", [Wanted(lines=3), Wanted(since="-1h"), Wanted(level="error"), Wanted(level="debug")])
+def test_a_host_sends_a_mark_in_place_of_a_line_that_is_too_long(tmp_path: Path, asked: Wanted) -> None:
+    empty = json.dumps({"MESSAGE": ""})
+    fits, longer = (json.dumps({"MESSAGE": "a " + "x" * (journal.LINE + more - 2 - len(empty))}) for more in (0, 1))
+    lines = [json.dumps({"MESSAGE": "an error"}), longer, json.dumps({"MESSAGE": ["y" * 5_000_000]}), fits]
+    said = printed(tmp_path, journal.last_script(_SERVICE, asked), lines, 0)
+    assert said == ["@begin", lines[0], "@long", "@long", *([fits] if asked.level != "error" else []), "@end 0"]
+
+
+def printed(folder: Path, script: str, lines: Sequence[str], status: int) -> list[str]:
+    """Return what the script prints if journalctl prints these lines and ends with this status."""
+    (folder / "lines").write_text("".join(f"{line}\n" for line in lines))
+    journalctl = folder / "journalctl"
+    journalctl.write_text(f"#!/bin/sh\ncat {folder}/lines\nexit {status}\n")
+    journalctl.chmod(0o755)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin"}
+    return subprocess.run(
+        ["sh", "-c", script], env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
 
 
 def test_what_the_sender_calls_itself_stands_beside_it() -> None:

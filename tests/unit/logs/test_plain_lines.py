@@ -259,7 +259,7 @@ def test_the_host_sends_every_line_of_a_traceback_whatever_the_level() -> None:
     script = journal.last_script(SERVICE, journal.Wanted(level="error"))
     kept = subprocess.run(
         ["sh", "-c", f"journalctl() {{ cat; }}; {script}"],
-        input="\n".join(f'{{"MESSAGE":"{text}"}}' for text in [*PLAIN, *SENT]),
+        input="".join(f'{{"MESSAGE":"{text}"}}\n' for text in [*PLAIN, *SENT]),
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     assert kept[1:-1] == [f'{{"MESSAGE":"{text}"}}' for text in SENT]
