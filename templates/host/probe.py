@@ -8,6 +8,7 @@ import subprocess
 from typing import NamedTuple
 
 from . import programs
+from .folders import Folder
 from .service import Service
 
 _LONGEST = 1 << 16
@@ -40,7 +41,7 @@ class Probe:
 
     def __init__(self, service: Service, release: str) -> None:
         self.service, self.release = service, release
-        self.path, self.status = _own_check(f"{service.root}/releases/{release}/health") or service.health[:2]
+        self.path, self.status = _own_check(service.root, release) or service.health[:2]
 
     def slot(self, slot: str, seconds: float) -> Answer:
         """Ask a slot at its own socket."""
@@ -120,10 +121,10 @@ def run_curl(seconds: float, *words: str) -> tuple[str, bool]:
     return (f"{text}\n000" if status and whole else text), whole
 
 
-def _own_check(path: str) -> tuple[str, int] | None:
+def _own_check(root: str, release: str) -> tuple[str, int] | None:
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read(4096).split("\n")
+        with Folder.open(root) as service, service.below("releases") as releases, releases.below(release) as folder:
+            lines = folder.read("health", 4096).decode().split("\n")
         return lines[0], int(lines[1])
     except (OSError, IndexError, ValueError):
         return None

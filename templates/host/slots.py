@@ -82,7 +82,8 @@ class Slots:
 
     def try_slot(self, slot: str) -> None:
         """Let systemd start a slot that is not the committed one."""
-        os.close(os.open(f"/run/{self.service.name}/try/{slot}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        os.close(os.open(f"/run/{self.service.name}/try/{slot}", flags, 0o644))
 
     def tried(self, slot: str) -> bool:
         """Return whether systemd would start a slot even if it is not the committed one."""

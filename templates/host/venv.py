@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 
-from .folders import DEEPEST
+from .folders import DEEPEST, Folder
 
 LIST = "FILES"
 LINK = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
@@ -97,11 +97,12 @@ def differences(venv: str) -> Iterator[tuple[str, str]]:
         yield "edited", LIST
         return
     try:
-        with open(f"{venv}/{LIST}", encoding="utf-8", errors="surrogateescape") as file:
-            wanted = set(file.read(_LIST_BYTES).rstrip("\n").split("\n"))
+        with Folder.open(os.path.realpath(venv)) as folder:
+            text = folder.read(LIST, _LIST_BYTES).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         # Built by an older version, which wrote no list, or taken from a former deploy account (see `handover`).
         return
+    wanted = set(text.rstrip("\n").split("\n"))
     paths = {line.split(" ", 2)[-1] for line in present ^ wanted}
     yield from (("edited", path) for path in sorted(paths))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,23 @@ def test_a_release_is_held_to_its_own_health_check(tmp_path: Path) -> None:
     found = Probe(SERVICE._replace(root=str(tmp_path)), ID)
     assert (found.path, found.status) == ("/healthz", 204)
     assert (Probe(SERVICE, ID).path, Probe(SERVICE, ID).status) == ("/readyz", 200)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_what_is_planted_in_place_of_its_health_check_is_not_read(tmp_path: Path, kind: str) -> None:
+    text, planted = "/planted\n204\n", tmp_path / "releases" / ID / "health"
+    planted.parent.mkdir(parents=True)
+    if kind == "link":
+        (tmp_path / "elsewhere").write_text(text)
+        planted.symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(planted)
+    # With a writer, so that a plain read would not wait for ever.
+    writer = os.open(planted, os.O_RDWR)
+    os.write(writer, text.encode() + b"x" * 9000)
+    found = Probe(SERVICE._replace(root=str(tmp_path)), ID)
+    os.close(writer)
+    assert (found.path, found.status) == ("/readyz", 200)
 
 
 def test_curl_says_all_up_to_a_limit(tmp_path: Path) -> None:
