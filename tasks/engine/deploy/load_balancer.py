@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tasks.engine import local_program
 from tasks.engine.deploy.prepared import Prepared
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
@@ -43,20 +43,19 @@ def _run(name: str, command: str, prepared: Prepared, emit: Emit) -> None:
         "BEFORE": prepared.activation.served or "",
     }
     try:
-        process = subprocess.run(
-            shlex.split(command), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", timeout=_SECONDS, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _failure(name, host.name, str(error), "") from error
-    if process.returncode:
-        raise _failure(name, host.name, f"it ended with status {process.returncode}", process.stdout)
+        ended = local_program.run(shlex.split(command), environment=environment, seconds=_SECONDS, apart=False)
+    except OSError as error:
+        raise _failure(name, host.name, str(error), ()) from error
+    if ended.status is None:
+        raise _failure(name, host.name, f"it did not end within {_SECONDS} s", ended.lines)
+    if ended.status:
+        raise _failure(name, host.name, f"it ended with status {ended.status}", ended.lines)
 
 
-def _failure(name: str, host: str, reason: str, output: str) -> LoopError:
+def _failure(name: str, host: str, reason: str, lines: tuple[str, ...]) -> LoopError:
     return LoopError(
         f"{name} failed on this machine: {reason}",
         where=host,
         next=f"correct hooks.{name} in service/service.yaml; see whether the balancer still has {host}",
-        detail=tuple(output.splitlines()[-20:]),
+        detail=lines,
     )

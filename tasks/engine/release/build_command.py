@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
+from tasks.engine import local_program
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.release import archive, included_files
 
 _SECONDS = 1800
-_LINES = 20
-_TAIL = 1 << 16
-"""Bytes of the output that are read at most, from its end."""
 
 
 def run(command: str, root: Path, include: Mapping[str, str]) -> tuple[str, ...]:
@@ -27,50 +20,28 @@ def run(command: str, root: Path, include: Mapping[str, str]) -> tuple[str, ...]
     command fails or does not end
     """
     before = _digests(root, include)
-    with tempfile.TemporaryFile() as output:
-        reason = _perform(command, root, output)
-        if reason:
-            raise LoopError(
-                f"the build failed on this machine, and no host was contacted: {reason}",
-                where=f"build: {command}",
-                next="correct what it reports, or `build` in service/service.yaml",
-                detail=_last_lines(output),
-                code="build",
-            )
+    reason, lines = _perform(command, root)
+    if reason:
+        raise LoopError(
+            f"the build failed on this machine, and no host was contacted: {reason}",
+            where=f"build: {command}",
+            next="correct what it reports, or `build` in service/service.yaml",
+            detail=lines,
+            code="build",
+        )
     after = _digests(root, include)
     return tuple(path for path in sorted({*before, *after}) if before.get(path) != after.get(path))
 
 
-def _perform(command: str, root: Path, output: IO[bytes]) -> str:
-    """Run the command; return why it failed, or nothing."""
+def _perform(command: str, root: Path) -> tuple[str, tuple[str, ...]]:
+    """Run the command; return why it failed, or nothing, and the last lines of its output."""
     try:
-        process = subprocess.Popen(
-            shlex.split(command), cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+        ended = local_program.run(shlex.split(command), folder=root, seconds=_SECONDS)
     except OSError as error:
-        return f"it cannot be started: {error.strerror}"
-    try:
-        status = process.wait(_SECONDS)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        return f"it did not end in {_SECONDS // 60} minutes"
-    except BaseException:
-        _kill(process)
-        raise
-    return f"it ended with status {status}" if status else ""
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the command and all that it started in its session."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _last_lines(output: IO[bytes]) -> tuple[str, ...]:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - _TAIL))
-    return tuple(output.read().decode(errors="replace").splitlines()[-_LINES:])
+        return f"it cannot be started: {error.strerror}", ()
+    if ended.status is None:
+        return f"it did not end in {_SECONDS // 60} minutes", ended.lines
+    return f"it ended with status {ended.status}" if ended.status else "", ended.lines
 
 
 def _digests(root: Path, include: Mapping[str, str]) -> dict[str, tuple[int, str]]:

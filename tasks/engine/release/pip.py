@@ -6,7 +6,6 @@ Pip's output is shown, never parsed.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,14 +17,13 @@ from typing import IO, NamedTuple
 
 from packaging.version import Version
 
+from tasks.engine import local_program
 from tasks.engine.release.indexes import Indexes
 from tasks.engine.release.lockfile import LockedRequirement
 from tasks.engine.release.python_target import Target
 
 _LOOK = 0.5
 """Seconds between two measurements of the progress."""
-_KEPT = 64 * 1024
-"""Bytes of the output that are searched for its last lines."""
 REPRODUCIBLE = "315532800"
 """1980-01-01, the oldest time a zip can hold: two builds of one source make the same wheel."""
 _SILENT = 60.0
@@ -83,9 +81,8 @@ def _run(
     }
     with tempfile.TemporaryFile() as said:
         late = _watched(command, environment, into, said)
-        said.seek(0)
-        printed = said.read()[-_KEPT:].decode(errors="replace").strip().splitlines()
-    return Outcome(late is None, indexes.hide(printed[-10:]), late or "")
+        printed = local_program.last_lines(said, 10)
+    return Outcome(late is None, indexes.hide(printed), late or "")
 
 
 def _watched(command: list[str], environment: Mapping[str, str], into: Path, said: IO[bytes]) -> str | None:
@@ -113,10 +110,7 @@ def _watched(command: list[str], environment: Mapping[str, str], into: Path, sai
                 if now - began > _MOST:
                     return f"it had not ended after {_MOST:g} s"
         finally:
-            if process.poll() is None and apart:
-                os.killpg(process.pid, signal.SIGKILL)
-            elif process.poll() is None:
-                process.kill()
+            local_program.end(process, apart=apart)
 
 
 def _arrived(folder: Path) -> tuple[int, int]:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -27,7 +25,7 @@ from installer.sources import WheelFile
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from uv import find_uv_bin
 
-from tasks.engine import plain_file
+from tasks.engine import local_program, plain_file
 from tasks.engine.errors import UsageError
 from tasks.engine.release import archive, index_settings, pip, wheel_cache
 from tasks.engine.release.archive import Entry, Tree
@@ -106,17 +104,10 @@ def _run(source: Path, wheels: Path, indexes: Indexes) -> Path:
         "SOURCE_DATE_EPOCH": pip.REPRODUCIBLE,
         "NO_COLOR": "1",
     }
-    with tempfile.TemporaryFile() as said:
-        try:
-            done = subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-                timeout=_SECONDS, check=False,
-            )  # fmt: skip
-            failed = "" if done.returncode == 0 else "the wheel of the project could not be built"
-        except subprocess.TimeoutExpired:
-            failed = f"the wheel of the project was not built within {_SECONDS} s"
-        said.seek(0)
-        lines = said.read().decode(errors="replace").replace(str(source), "service").strip().splitlines()
+    ended = local_program.run(command, environment=environment, seconds=_SECONDS)
+    failed = "the wheel of the project could not be built" if ended.status else ""
+    if ended.status is None:
+        failed = f"the wheel of the project was not built within {_SECONDS} s"
     made = sorted(wheels.glob("*.whl")) if wheels.is_dir() else []
     if failed or len(made) != 1:
         raise UsageError(
@@ -124,7 +115,7 @@ def _run(source: Path, wheels: Path, indexes: Indexes) -> Path:
             where=_WHERE,
             next="fix what the build reports; it has only files of the release, and takes the `requires` of "
             f"[build-system] from {indexes}. {_NO_PACKAGE.capitalize()}",
-            detail=indexes.hide(lines[-20:]),
+            detail=indexes.hide([line.replace(str(source), "service") for line in ended.lines]),
         )
     return made[0]
 

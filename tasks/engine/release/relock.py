@@ -6,7 +6,6 @@ pylock.toml are taken as they are.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from uv import find_uv_bin
 
+from tasks.engine import local_program
 from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
 from tasks.engine.release import index_settings, lock_source, package_folders, pylock, pyproject, requirement_lines
@@ -154,16 +154,15 @@ def _convert(folder: Path, source: Source, draft: Path, lowest: str, wanted: Dep
 def _run(words: list[str], folder: Path, source: Source, indexes: Indexes, draft: Path, failed: str) -> None:
     """Run uv in a directory: it writes the draft. UsageError with the last lines of its output if it fails."""
     environment = indexes.for_uv(draft.parent)
-    done = subprocess.run([find_uv_bin(), *words], cwd=folder, env=environment, capture_output=True, check=False)
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        ours = not source.made_elsewhere and any("`requires-python`" in line for line in lines)
+    done = local_program.run([find_uv_bin(), *words], folder=folder, environment=environment, seconds=None)
+    if done.status:
+        ours = not source.made_elsewhere and any("`requires-python`" in line for line in done.lines)
         range_ = "; its requires-python is `python` of service.yaml" if ours else ""
         raise UsageError(
             failed,
             where=f"service/{source.files[0]}",
             next=f"fix what uv reports, then: fab lock{range_}; it asked {indexes}",
-            detail=indexes.hide(lines[-20:]),
+            detail=indexes.hide(done.lines),
         )
     draft.write_text(package_folders.complete(draft.read_text(encoding="utf-8"), indexes.folders), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,17 @@ def test_a_project_without_a_fitting_wheel_is_refused(
     assert detail in "\n".join(caught.value.detail)
     assert str(tmp_path) not in "\n".join(caught.value.detail)
     assert not [*(tmp_path / "cache/integrators-loop/projects").iterdir()]
+
+
+def test_a_build_may_print_more_than_memory_holds(root: Path) -> None:
+    loud = project(root, extra="[print('x' * 999_999) for _ in range(30)]; raise SystemExit('the last words')")
+    tracemalloc.start()
+    with pytest.raises(UsageError, match="could not be built") as caught:
+        built(loud)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    assert "the last words" in "\n".join(caught.value.detail)
 
 
 def test_without_what_the_build_needs_it_says_so(root: Path) -> None:
