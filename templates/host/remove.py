@@ -34,6 +34,7 @@ def perform(run: Run) -> None:
         )
     claims.complete(known, run.step["root"])
     run.say("stop", name)
+    units = _units(known)
     _stop(run, known)
     _remove_files(run, known)
     account = accounts.find(known.account) if known.account else None
@@ -44,20 +45,27 @@ def perform(run: Run) -> None:
         _remove_data(run, known)
     else:
         _remove_all_but_data(run, known)
+    if units:
+        # systemd lists a unit that has failed even without its file. Without a name this would forget all failures.
+        programs.ask("systemctl", "reset-failed", *units)
     run.say("removed", name)
 
 
+def _units(known: Record) -> list[str]:
+    """Return the units that setup wrote, as patterns for systemctl: service.yaml may have lost a process."""
+    names = (os.path.basename(path) for path in known.paths if path.startswith("/etc/systemd/system/"))
+    return [name.replace("@.", "@*.") for name in names]
+
+
 def _stop(run: Run, known: Record) -> None:
-    name = known.name
-    units, bound = run.step["units"], run.step["drain"] + STOP_MARGIN
+    name, ours = known.name, _units(known)
+    units, bound = [*run.step["units"], *ours], run.step["drain"] + STOP_MARGIN
     if programs.ask("systemctl", "stop", *units, seconds=bound).status == programs.LATE:
         run.say("kill", f"{name}, which did not stop within {bound} s")
-        programs.systemctl("kill", "-s", "KILL", *(f"{name}@{slot}.service" for slot in SLOTS))
-        programs.systemctl("stop", *units)
-    # From the record, since service.yaml may have lost a process.
-    units = [os.path.basename(path) for path in known.paths if path.startswith("/etc/systemd/system/")]
-    units = [unit for unit in units if "@." not in unit]
-    for unit in (*units, *(f"{name}@{slot}.socket" for slot in SLOTS)):
+        programs.ask("systemctl", "kill", "-s", "KILL", *(unit for unit in units if unit.endswith(".service")))
+        programs.ask("systemctl", "stop", *units)
+    single = (unit for unit in ours if "@" not in unit)
+    for unit in (*single, *(f"{name}@{slot}.socket" for slot in SLOTS)):
         programs.ask("systemctl", "disable", "-q", "--now", unit)
 
 

@@ -15,6 +15,13 @@ from tests.support.echo_service import deployed, put
 from tests.support.front_door import ask, release_of
 from tests.support.hosts import Hosts
 
+STUBBORN = """
+import signal
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    signal.pause()
+"""
 WORKER = {"worker": {"command": "sleep infinity"}, "nightly": {"command": "true", "schedule": "daily"}}
 
 
@@ -133,11 +140,14 @@ def test_remove_asks_first_and_without_a_terminal_needs_a_yes(up: Clone, shire: 
 def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(clone: Clone, one_host: Hosts) -> None:
     machine = one_host[0]
     before = paths_of_service(machine)
-    deployed(clone, one_host, processes=WORKER)
+    clone.write("service/stubborn.py", STUBBORN)
+    stubborn = {"command": "python stubborn.py", "stop": 300}
+    deployed(clone, one_host, processes={**WORKER, "stubborn": stubborn})
     machine.sh("echo precious >/var/lib/myapp/file")
     assert machine.sh("ls -d /var/cache/myapp").returncode == 0
     # A process no longer in service.yaml that no setup has removed yet.
-    put(clone).done("remove", "-H", "shire01", "--yes")
+    ended = put(clone, drain=1).done("remove", "-H", "shire01", "--yes")
+    assert "did not stop within 16 s" in ended.out
     left = paths_of_service(machine) - before
     assert {path for path in left if b"/var/lib/myapp" not in path} == {
         b"/opt/apps",
