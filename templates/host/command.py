@@ -126,7 +126,8 @@ def result(name: str, argv: Sequence[str], process: str, release: str, seconds: 
                 if not data:
                     return Ended(None, "its unit ended without a status")
     except (OSError, Refused) as error:
-        return Ended(None, str(error))
+        if time.monotonic() < end:
+            return Ended(None, str(error))
     return Ended(None, f"no end within {seconds:g} s")
 
 

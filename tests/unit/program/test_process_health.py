@@ -71,4 +71,4 @@ def test_one_that_prints_for_ever_ends_at_its_time() -> None:
 
 def test_one_that_says_nothing_ends_at_its_time() -> None:
     with server(lambda _: threading.Event().wait(1)) as name:
-        assert command.result(name, ["sleep"], "worker", "a" * 12, 0.2).status is None
+        assert command.result(name, ["sleep"], "worker", "a" * 12, 0.2) == (None, "no end within 0.2 s")
