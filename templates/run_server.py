@@ -4,7 +4,8 @@ It runs as the service's user, in the service's sandbox, with the connection as 
 letter, a length (4 bytes, big-endian) and so many bytes. From the controller: `R` a request (JSON), `I` standard input,
 `E` its end, `W` rows and columns of its terminal (2 bytes each), `S` a signal's number. To it: `1` standard output, `2`
 standard error, `X` the exit status, `F` why there is none. The connection's end is the end of the command: SIGHUP,
-five seconds later SIGKILL. Python 3.9 and newer, standard library alone.
+five seconds later SIGKILL. A command can stop this server (SIGSTOP), as the same user: systemd kills one that is silent
+(WatchdogSec). Python 3.9 and newer, standard library alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from typing import Any
 
 HEAD = struct.Struct(">cI")
@@ -104,9 +106,35 @@ def start(request: dict[str, Any], script: str) -> tuple[subprocess.Popen[bytes]
     return process, ours, {ours: b"1"}
 
 
+def hung_up(connection: socket.socket) -> bool:
+    """Return whether the other side has closed the connection, without reading what it has sent."""
+    look = select.poll()
+    look.register(connection, 0)
+    return any(event & select.POLLHUP for _, event in look.poll(0))
+
+
 def resize(terminal: int, rows: int, columns: int) -> None:
     """Set the size of a terminal."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+class Watchdog:
+    """systemd's watchdog of this unit; without one, `feed` does nothing."""
+
+    def __init__(self) -> None:
+        # No command may take these for its own.
+        path, most = os.environ.pop("NOTIFY_SOCKET", ""), os.environ.pop("WATCHDOG_USEC", "")
+        os.environ.pop("WATCHDOG_PID", None)
+        self._path = f"\0{path[1:]}" if path.startswith("@") else path
+        self._pause, self._next = int(most or 0) / 4e6, 0.0
+
+    def feed(self) -> None:
+        """Tell systemd that this server runs, if it is time."""
+        if not (self._path and self._pause) or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._pause
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way, suppress(OSError):
+            way.sendto(b"WATCHDOG=1", socket.MSG_DONTWAIT, self._path)
 
 
 class Command:
@@ -119,8 +147,9 @@ class Command:
         process: subprocess.Popen[bytes],
         into: int,
         outputs: dict[int, bytes],
+        watchdog: Watchdog,
     ) -> None:
-        self.connection, self.held, self.process = connection, held, process
+        self.connection, self.held, self.process, self.watchdog = connection, held, process, watchdog
         self.into: int | None = into
         self.outputs = outputs
         self.terminal = into if into in outputs else None
@@ -134,6 +163,7 @@ class Command:
             os.set_blocking(descriptor, False)
         self.messages()
         while not self.gone:
+            self.watchdog.feed()
             ended = self.process.poll() is not None
             if ended and not self.outputs:
                 break
@@ -144,14 +174,18 @@ class Command:
             return
         status = self.process.wait()
         self.going += message(b"X", struct.pack(">i", 128 - status if status < 0 else status))
-        self.connection.setblocking(True)
-        self.connection.sendall(self.going)
+        self.outputs.clear()
+        while self.going and not self.gone:
+            self.watchdog.feed()
+            self.step(0.2)
 
     def step(self, seconds: float) -> bool:
         """Wait for what can be done, and do it; return False if there was nothing."""
         reading = [] if len(self.going) > MOST else [*self.outputs]
         if len(self.coming) <= MOST:
             reading.append(self.connection.fileno())
+        elif hung_up(self.connection):
+            self.gone = True
         writing = [self.into] if self.coming and self.into is not None else []
         if self.going:
             writing.append(self.connection.fileno())
@@ -273,7 +307,7 @@ def requested(connection: socket.socket, held: bytearray) -> dict[str, Any]:
 
 def main(name: str, root: str) -> None:
     """Serve one connection."""
-    connection, held = socket.socket(fileno=os.dup(0)), bytearray()
+    connection, held, watchdog = socket.socket(fileno=os.dup(0)), bytearray(), Watchdog()
     # What this starts must not inherit the connection.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -283,9 +317,9 @@ def main(name: str, root: str) -> None:
     except (OSError, Refused) as error:
         connection.sendall(message(b"F", str(error).encode()))
         return
-    command = Command(connection, held, process, into, outputs)
+    command = Command(connection, held, process, into, outputs, watchdog)
     command.serve()
-    if command.gone:
+    if command.gone and process.poll() is None:
         command.hang_up()
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
-from . import by_hand, front_door, kept_copies, release, service, units, venv
+from . import by_hand, front_door, kept_copies, release, run_units, service, units, venv
 from .attempt import Attempt
 from .folders import Folder
 from .gate import Gate
@@ -232,7 +232,8 @@ class Activator(Attempt):
         if beside:
             systemctl("kill", "-s", "KILL", *beside).wait()
             stopped = systemctl("stop", *beside, *timers).wait() and stopped
-        self.slots.require(stopped, f"slot {self.old}, or a process beside it, cannot be stopped")
+        stopped = run_units.end(self.run, self.service.name) and stopped
+        self.slots.require(stopped, f"slot {self.old}, or a process or command beside it, cannot be stopped")
         self.slots.forget_starts(self.old).wait()
         self._started = now()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from . import history, units
+from . import history, run_units, units
 from .change_lock import ChangeLock
 from .folders import Folder
 from .probe import Probe
@@ -131,6 +131,8 @@ class Attempt:
         with self.run.report_errors_while_ending():
             self.slots.forget_links()
         self.run.point(f"{self.stage}.undo")
+        if any(process.health for process in self.service.processes):
+            run_units.end_health_commands(self.service.name)
         if not back:
             self.record("failed", self.why)
             return

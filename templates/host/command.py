@@ -12,9 +12,10 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from . import receive
+from . import receive, run_units, units
 from .run import Interrupted, Refused, Run
 
 _REQUEST = ("argv", "process", "release", "term", "rows", "columns")
@@ -40,10 +41,22 @@ def perform(run: Run) -> None:
                 f"no command can be run: {error.strerror}; see systemctl status {unit}, and fab setup"
             ) from error
         request = json.dumps({key: run.step[key] for key in _REQUEST}).encode()
-        server.sendall(_HEAD.pack(b"R", len(request)) + request)
+        # If systemd closed the connection, `_carry` finds its end.
+        with suppress(ConnectionError):
+            server.sendall(_HEAD.pack(b"R", len(request)) + request)
         run.report("begun")
         if not _carry(run, server):
-            raise Refused(f"the command's unit ended without its status: see journalctl -u '{name}-run@*' on this host")
+            raise Refused(_no_end(name))
+
+
+def _no_end(name: str) -> str:
+    """Return why a command ended without a status."""
+    socket_unit = units.show(f"{name}-run.socket", "NConnections", "MaxConnections")
+    most = socket_unit.get("MaxConnections")
+    if most and socket_unit.get("NConnections") == most:
+        ways = "end one (on this host, as root: systemctl stop UNIT), or all, with the service: fab stop, fab start"
+        return f"no more than {most} commands may run at once, and so many do: {run_units.named(name)}; {ways}"
+    return f"the command's unit ended without its status: see journalctl -u '{name}-run@*' on this host"
 
 
 def _carry(run: Run, server: socket.socket) -> bool:
@@ -65,13 +78,29 @@ def _carry(run: Run, server: socket.socket) -> bool:
                 # The controller is gone: closing the connection ends the command.
                 raise Interrupted
         if writable:
-            going = going[server.send(going) :]
+            going = _sent(server, going)
         if connection in readable:
-            data = server.recv(_MOST)
+            data = _received(server)
             if not data:
                 return told
             held += data
             told = _report(run, held) or told
+
+
+def _sent(server: socket.socket, data: bytes) -> bytes:
+    """Send some of the data; return the rest. A server that is gone may have said why: what it says is still read."""
+    try:
+        return data[server.send(data) :]
+    except ConnectionError:
+        return b""
+
+
+def _received(server: socket.socket) -> bytes:
+    """Receive some data; none at the end of the connection."""
+    try:
+        return server.recv(_MOST)
+    except ConnectionError:
+        return b""
 
 
 def _report(run: Run, held: bytearray) -> bool:
@@ -110,7 +139,7 @@ def result(name: str, argv: Sequence[str], process: str, release: str, seconds: 
     try:
         with socket.socket(socket.AF_UNIX) as server:
             server.settimeout(seconds)
-            server.connect(f"/run/{name}/run.sock")
+            _connect_for_health(server, name)
             server.sendall(_HEAD.pack(b"R", len(request)) + request + _HEAD.pack(b"E", 0))
             # A command that prints for ever must not keep us.
             while (left := end - time.monotonic()) > 0:
@@ -129,6 +158,14 @@ def result(name: str, argv: Sequence[str], process: str, release: str, seconds: 
         if time.monotonic() < end:
             return Ended(None, str(error))
     return Ended(None, f"no end within {seconds:g} s")
+
+
+def _connect_for_health(server: socket.socket, name: str) -> None:
+    try:
+        server.connect(f"/run/{name}/health.sock")
+    except FileNotFoundError:
+        # An older setup made one socket for all commands.
+        server.connect(f"/run/{name}/run.sock")
 
 
 def _last_line(output: bytes) -> str:

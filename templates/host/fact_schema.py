@@ -172,6 +172,7 @@ class Survey(NamedTuple):
 
     certificate_end: as openssl prints it; jobs, processes: by unit; used: by release; rules: sudo has those of setup.
     said: the last lines of what runs, and of the last run of each job, the end of each.
+    commands: units of commands at work, each with the seconds from boot to its start
     """
 
     uptime: int = 0
@@ -187,6 +188,7 @@ class Survey(NamedTuple):
     rules: bool = False
     isolation: Isolation = Isolation()
     said: tuple[str, ...] = ()
+    commands: Mapping[str, int] = _NONE
 
 
 class HostFacts(NamedTuple):

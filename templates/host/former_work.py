@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import accounts, programs, units
+from . import accounts, programs, run_units, units
 from .accounts import Account
 from .fact_schema import SLOTS
 from .folders import Folder
@@ -13,7 +13,7 @@ from .record import Record
 from .run import Run
 from .slots import STOP_MARGIN
 
-_OWN = ("probation", "live", "boot", "hook", "run")
+_OWN = ("probation", "live", "boot", "hook", "run", "run-health")
 """Units of ours for each slot or way; the others of this form are processes of service.yaml."""
 _OVER = {"inactive", "failed", "unknown"}
 
@@ -53,6 +53,7 @@ def _stop(run: Run, record: Record, idle: list[str]) -> None:
     if programs.ask("systemctl", "stop", *wanted, seconds=step["drain"] + STOP_MARGIN).status == programs.LATE:
         programs.systemctl("kill", "-s", "KILL", *ending)
         programs.systemctl("stop", *wanted)
+    programs.systemctl("stop", run_units.slice_of(name))
     of_live = [unit for unit in ending if unit in processes and unit.rpartition("@")[2].partition(".")[0] not in idle]
     if of_live:
         programs.systemctl("start", *of_live)

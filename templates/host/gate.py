@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from . import units
+from . import run_units, units
 from .folders import Folder
 from .locks import PROC
 from .probe import Probe
@@ -165,4 +165,5 @@ class Gate:
         if self._processes.result != "exit-code" and self._former and not step["stop_first"]:
             self._run.report("killed", f"{step['action']} {step['release']}")
         signalled = self._processes.result == "signal"
-        return Failed(f"{why}: a signal has ended it" if signalled else why)
+        beside = run_units.beside(self._probe.service.name) if signalled else ""
+        return Failed(f"{why}: a signal has ended it{beside}" if signalled else why)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from . import command, units
+from . import command, run_units, units
 from .run import Failed, Run, now
 from .service import Process, Service
 from .units import systemctl
@@ -123,7 +123,8 @@ class ProcessUnits:
                 pending = unit
             elif why := _why_down(shown):
                 self.failed, self.signalled = unit, shown.get("Result") == "signal"
-                raise Failed(f"{unit} does not stay up: {why}")
+                beside = run_units.beside(self._service.name) if self.signalled else ""
+                raise Failed(f"{unit} does not stay up: {why}{beside}")
         return pending
 
     def _unwell(self, slot: str, release: str, group: list[Process], pause: float, most: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from . import accounts, check_secret, claims, journals, nginx_site, processes, programs, record, trust
+from . import accounts, check_secret, claims, journals, nginx_site, processes, programs, record, run_units, trust
 from .fact_schema import SLOTS
 from .record import Record
 from .run import Refused, Run
@@ -67,6 +67,7 @@ def _stop(run: Run, known: Record) -> None:
     single = (unit for unit in ours if "@" not in unit)
     for unit in (*single, *(f"{name}@{slot}.socket" for slot in SLOTS)):
         programs.ask("systemctl", "disable", "-q", "--now", unit)
+    programs.systemctl("stop", run_units.slice_of(name))
 
 
 def _remove_files(run: Run, known: Record) -> None:

@@ -117,7 +117,7 @@ class Setup:
         old_layout.start_in_slot(run, self.name, unslotted)
         old_layout.redirect_former_link(run, self.name, account)
         run.point("setup.listen")
-        self._open_run_socket()
+        self._open_run_sockets()
         self._move_listen()
         run.point("setup.nginx")
         renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
@@ -216,10 +216,15 @@ class Setup:
                 raise Refused(f"systemd does not load {unit}: it is {loaded}")
         run.point("setup.enabled")
 
-    def _open_run_socket(self) -> None:
-        """Open the socket of `fab run`; anew if its unit changed, which ends the commands of a former account."""
-        socket = self.step["run_socket"]
-        changed = self.changes.changed(f"/{self.name}-run.so") or self.changes.changed(f"/{self.name}-run@.")
+    def _open_run_sockets(self) -> None:
+        """Open the sockets of `fab run` and of health commands."""
+        for socket in self.step["run_sockets"]:
+            self._open_run_socket(socket)
+
+    def _open_run_socket(self, socket: str) -> None:
+        """Open one of them; anew if its unit changed, which ends the commands of a former account."""
+        unit = socket.rpartition(".")[0]
+        changed = self.changes.changed(f"/{unit}.so") or self.changes.changed(f"/{unit}@.")
         if not changed and programs.active(socket):
             return
         if not (programs.systemctl("enable", "-q", "--no-reload", socket) and programs.systemctl("restart", socket)):

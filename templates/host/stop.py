@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import run_units
 from .fact_schema import SLOTS
 from .outside_run import OutsideRun
 from .run import Run, now
@@ -44,6 +45,8 @@ def _stop(run: Run, verb: OutsideRun) -> None:
     bound = max([verb.slots.bound, *(process.stop + STOP_MARGIN for process in verb.service.processes)])
     late = verb.slots.await_end(stopping, bound, *SLOTS)
     verb.slots.require(stopping.wait(), "the service cannot be stopped")
+    ended = run_units.end(run, verb.service.name)
+    verb.slots.require(ended, "the service is stopped, but not what runs beside it: see systemctl list-units")
     if late:
         run.report("warning", f"the service did not stop within {bound} s, and was killed")
     for slot in SLOTS:

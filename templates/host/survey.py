@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from . import programs
+from . import programs, run_units
 from .background import Background
 from .fact_schema import Isolation, Job, Process, Slot, Survey, Used
 from .folders import Folder
@@ -34,6 +34,7 @@ class Questions:
         self._service, self._rights = service, rights
         self._systemd = Background(lambda: programs.ask("systemctl", "--version", seconds=_SECONDS).output)
         self._certificate = Background(lambda: _certificate_end(service.name))
+        self._commands = Background(lambda: run_units.at_work(service.name))
         # Asks sudo about the rule, without using it.
         self._rules = Background(lambda: rights and allowed("start", service.slot("blue")))
 
@@ -56,6 +57,7 @@ class Questions:
             rules=self._rules.result(),
             isolation=_isolation(units.get(self._service.slot(serves), {})) if self._rights and serves else Isolation(),
             said=_said(self._service, links, units) if self._rights else (),
+            commands=self._commands.result(),
         )
 
     def slots(self, known: Mapping[str, Slot], units: Units) -> dict[str, Slot]:

@@ -54,7 +54,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
             Finding(False, f"{unit} {why}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
             for unit, why in {**facts.down, **timers}.items()
         ]
-    return (*findings, *_jobs(member, facts), *_forbidden(service, facts), *_used(member, facts))
+    return (*findings, *_jobs(member, facts), *_commands(facts), *_forbidden(service, facts), *_used(member, facts))
 
 
 def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
@@ -64,6 +64,13 @@ def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
         process = unit.removeprefix(f"{service.name}-").removesuffix(".service")
         mend = f"fab logs -H {name} --process {process} -n 50"
         yield Finding(False, f"{unit} failed the last time it ran: {why}", mend)
+
+
+def _commands(facts: Facts) -> Iterator[Finding]:
+    """Yield the commands at work: one that should have ended may harm what serves, under the same account."""
+    for unit, began in facts.survey.commands.items():
+        text = f"{unit} is at work, for {max(0, facts.survey.uptime - began)} s: a command of fab run, or of a release"
+        yield Finding(False, text, f"if it should have ended, on the host, as root: systemctl stop {unit}")
 
 
 def _forbidden(service: Service, facts: Facts) -> Iterator[Finding]:

@@ -71,6 +71,7 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "certificate_days": _days_left(facts),
         "processes": _processes(facts),
         "jobs": {unit: job_result(facts, unit) for unit in layout.jobs(service)},
+        "commands": {unit: max(0, survey.uptime - began) for unit, began in survey.commands.items()},
         "last_action": last.as_dict() if last else None,
     }
 
@@ -280,6 +281,7 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
             process = unit.removeprefix(f"{line['service']}-").removesuffix(".service")
             ago = _age(line["jobs"][unit]["ended_seconds"])
             texts.append(f"{name}: {unit} failed {ago} ago ({why}): fab logs -H {name} --process {process}")
+        texts += [f"{name}: {unit} is at work, for {_age(age)}" for unit, age in line["commands"].items()]
         texts += _outcome(line, line["last_action"] or {"state": "done"})
     return texts
 

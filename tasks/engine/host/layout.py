@@ -81,9 +81,18 @@ def switchers(service: Service) -> tuple[str, ...]:
     return (*ways, *(f"{service.name}-boot@{slot}.service" for slot in SLOTS))
 
 
-def run_socket(service: Service) -> str:
-    """Return the unit of the socket that `fab run` connects to, which is there while the service is stopped, too."""
-    return f"{service.name}-run.socket"
+def run_sockets(service: Service) -> tuple[str, str]:
+    """Return the sockets of `fab run` and of health commands, which are there while the service is stopped, too."""
+    return f"{service.name}-run.socket", f"{service.name}-run-health.socket"
+
+
+def run_slices(service: Service) -> tuple[str, str]:
+    """Return the slice of all that runs from a release for a time, and the one in it of the health commands.
+
+    `-` in the name of a slice means `in`, and `_` is in no service's name.
+    """
+    slice_of_all = f"system-{service.name.replace('-', '_')}_run"
+    return f"{slice_of_all}.slice", f"{slice_of_all}-health.slice"
 
 
 def guard_file(service: Service) -> str:
@@ -114,7 +123,7 @@ def stopped(service: Service) -> tuple[str, ...]:
 def units(service: Service) -> tuple[str, ...]:
     """Return every unit of the service that a drop-in could change, instances included."""
     hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
-    commands = (run_socket(service), f"{service.name}-run@0.service")
+    commands = (*run_sockets(service), f"{service.name}-run@0.service", f"{service.name}-run-health@0.service")
     return (*stopped(service), *switchers(service), *hooks, *jobs(service), *commands)
 
 
@@ -194,6 +203,8 @@ def commands(service: Service) -> tuple[tuple[str, ...], ...]:
     rules += [("start", f"{name}-live@{way}.service") for way in (*SLOTS, "none")]
     rules += [("stop", *guards(service)), ("reset-failed", *guards(service))]
     rules += [("start", f"{name}.service"), ("stop", *stopped(service))]
+    # `systemctl stop` waits for all that runs in the slice.
+    rules += [("stop", each) for each in run_slices(service)]
     rules += [("enable", *enabled(service)), ("disable", *enabled(service))]
     if service.listen:
         listen = f"{name}-listen.socket"

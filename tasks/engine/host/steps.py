@@ -96,7 +96,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "names": list(service.nginx.names) if service.nginx else [],
         "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),
-        "run_socket": layout.run_socket(service),
+        "run_sockets": list(layout.run_sockets(service)),
         "logs": "logs" in service.needs,
         "drain": service.drain,
         "grace": layout.GRACE,

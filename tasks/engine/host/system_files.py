@@ -82,6 +82,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         "processes": "".join(f" {unit}" for unit in layout.processes(service, "%i")),
         "directories": _directories(service),
         "hardening": _hardening(set(service.needs)),
+        "slice": layout.run_slices(service)[0],
     }
     name = service.name
     units = {
@@ -92,8 +93,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         f"{name}-boot@.service": templates.fill("systemd/boot.service", **values),
         f"{name}-hook@.service": templates.fill("systemd/hook.service", **values),
         f"{name}-probation@.service": templates.fill("systemd/probation.service", **values),
-        f"{name}-run@.service": templates.fill("systemd/run.service", **values),
-        layout.run_socket(service): templates.fill("systemd/run.socket", **values),
+        **_run_units(service, values),
     }
     for process in layout.other_processes(service):
         units.update(_process_units(service, process, values))
@@ -105,6 +105,21 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         values["socket_group"] = f"{name} {traits.web_account}" if traits.web_account else name
         units[f"{name}-listen.socket"] = templates.fill("systemd/listen.socket", **values)
         units[f"{name}-listen.service"] = templates.fill("systemd/listen.service", **values)
+    return units
+
+
+def _run_units(service: Service, values: dict[str, str]) -> dict[str, str]:
+    """Return the units of `fab run`, and those of health commands, which one-off commands cannot use up."""
+    name, (every, health) = service.name, layout.run_slices(service)
+    kinds = {
+        f"{name}-run": {"what": "commands of fab run", "file": "run", "slice": every, "bound": "watchdog"},
+        f"{name}-run-health": {"what": "health commands", "file": "health", "slice": health, "bound": "seconds"},
+    }
+    units = {}
+    for unit, kind in kinds.items():
+        filled = {**values, **kind, "unit": unit, "bound": templates.text(f"systemd/run-{kind['bound']}.conf").rstrip()}
+        units[f"{unit}@.service"] = templates.fill("systemd/run.service", **filled)
+        units[f"{unit}.socket"] = templates.fill("systemd/run.socket", **filled)
     return units
 
 

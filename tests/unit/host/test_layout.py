@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tasks.engine.config.service import Process
 from tasks.engine.host import layout
+from templates.host import run_units
 from tests.support.small_service import SERVICE
 
 
@@ -49,7 +52,8 @@ def test_no_command_needs_more_than_a_verb_and_units_of_this_service() -> None:
         assert verb in {"start", "stop", "restart", "reset-failed", "enable", "disable", "kill"}
         units = units[2:] if units[:2] == ["-s", "KILL"] else units
         units = units[1:] if units[:1] == ["--no-block"] else units
-        assert all(unit.startswith(("myapp.", "myapp@", "myapp-")) for unit in units)
+        ours = ("myapp.", "myapp@", "myapp-", "system-myapp_")
+        assert all(unit.startswith(ours) for unit in units)
         assert units
 
 
@@ -63,3 +67,13 @@ def test_each_of_several_processes_is_a_unit_and_single_ones_have_commands_of_th
     assert ("start", "--no-block", "myapp-beat@blue.service") in commands
     assert ("stop", "myapp-beat@green.service") in commands
     assert (layout.longest_stop(service), layout.stop_timeout(service)) == (600, 40)
+
+
+@pytest.mark.parametrize("name", ["myapp", "my-app"])
+def test_both_sides_name_the_slices_of_a_service_alike_and_those_of_no_other(name: str) -> None:
+    every, health = layout.run_slices(SERVICE._replace(name=name))
+    assert (run_units.slice_of(name), run_units.slice_of(name, health=True)) == (every, health)
+    assert health.startswith(f"{every.removesuffix('.slice')}-")
+    # A slice is inside that whose name it begins with: no other service's may be.
+    other = layout.run_slices(SERVICE._replace(name=f"{name}-run"))[0]
+    assert not other.startswith(f"{every.removesuffix('.slice')}-")

@@ -124,7 +124,10 @@ def test_every_unit_of_the_service_is_bounded_and_keeps_its_data_to_itself() -> 
 
 def test_only_the_slots_may_put_off_their_end_which_every_wait_has_a_bound_for() -> None:
     told = {path for path, text in texts().items() if unit(text).get("NotifyAccess", ["none"]) != ["none"]}
-    assert told == {"/etc/systemd/system/myapp@.service"}
+    # A command's server feeds a watchdog; a stop kills it at once.
+    server = "/etc/systemd/system/myapp-run@.service"
+    assert told == {"/etc/systemd/system/myapp@.service", server}
+    assert unit(texts()[server])["KillSignal"] == ["SIGKILL"]
 
 
 @pytest.mark.parametrize(("timeout", "seconds"), [(5, "60"), (60, "60"), (120, "120")])

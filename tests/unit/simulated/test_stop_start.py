@@ -34,6 +34,7 @@ def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(host: Simul
     assert stops == [
         "systemctl stop " + " ".join(layout.guards(SERVICE)),
         "systemctl stop " + " ".join(layout.stopped(SERVICE)),
+        f"systemctl stop {layout.run_slices(SERVICE)[0]}",
     ]
     assert host.calls.count("ss blue.sock") == 2
     assert (host.running(), host.slot("current")) == (set(), "blue")
