@@ -77,6 +77,9 @@ def _carry(run: Run, server: socket.socket) -> bool:
             if not going:
                 # The controller is gone: closing the connection ends the command.
                 raise Interrupted
+        if going and _closed(source):
+            # The same, behind input that the command does not read.
+            raise Interrupted
         if writable:
             going = _sent(server, going)
         if connection in readable:
@@ -85,6 +88,13 @@ def _carry(run: Run, server: socket.socket) -> bool:
                 return told
             held += data
             told = _report(run, held) or told
+
+
+def _closed(descriptor: int) -> bool:
+    """Return whether the other side has closed a pipe or a socket, which may have data left to read."""
+    look = select.poll()
+    look.register(descriptor, 0)
+    return any(event & select.POLLHUP for _, event in look.poll(0))
 
 
 def _sent(server: socket.socket, data: bytes) -> bytes:

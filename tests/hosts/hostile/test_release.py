@@ -58,6 +58,30 @@ def when_ready(server):
 """
 
 
+# Stops its server if told so, leaves its session, and kills every other process of its account once it may.
+ESCAPING = """
+import os, signal, sys, time
+
+parent = os.getppid()
+if "stop" in sys.argv:
+    os.kill(parent, signal.SIGSTOP)
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+print("up", flush=True)
+while not os.path.exists("/var/lib/myapp/hunt"):
+    time.sleep(0.05)
+while True:
+    for pid in range(max(2, parent - 3000), parent + 3000):
+        try:
+            if pid not in (os.getpid(), parent):
+                os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+    time.sleep(0.05)
+"""
+
+
 @pytest.fixture(scope="module")
 def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """One host that serves a good release, with a worker."""
@@ -154,6 +178,38 @@ def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
     site.done("deploy", "--stop-first")
     site.settled()
     assert site.answering == new
+
+
+@pytest.mark.promise(STUCK, "a health command that leaves its unit's hands", part=1)
+def test_a_health_command_that_stops_its_server_is_over_when_the_deploy_is(served: Site) -> None:
+    good = served.deploy()
+    manifest = served.read("service/service.yaml")
+    health = manifest.replace(
+        "command: sleep infinity", 'command: sleep infinity, health: {command: "python -m h stop"}'
+    )
+    with served.changed("service/h.py", ESCAPING), served.changed("service/service.yaml", health):
+        refused = served.fab("deploy")
+    assert refused.status == 1, refused.both
+    assert "the health command of myapp-worker" in refused.out
+    assert served.sh("pgrep -u myapp -f 'h [s]top' || :") == ""
+    assert served.answering == good
+
+
+@pytest.mark.promise(STUCK, "a command of a release that kills its successor", part=1)
+def test_stop_first_ends_the_commands_of_the_former_release(served: Site) -> None:
+    served.sh("rm -f /var/lib/myapp/hunt")
+    with served.changed("service/h.py", ESCAPING):
+        served.deploy()
+        with served.clone.start("run", "-H", "shire01", "--", "python", "-m", "h") as process:
+            assert process.stdout
+            assert process.stdout.readline() == "up\n"
+            served.sh("touch /var/lib/myapp/hunt")
+            new = served.edit()
+            ended = served.done("deploy", "--stop-first")
+            assert process.wait(60) == 125
+    assert served.answering == new, ended.both
+    served.settled()
+    assert served.sh("pgrep -u myapp -f 'm [h]' || :") == ""
 
 
 @pytest.mark.promise(STUCK, "what was stopped first comes back where its successor fails", part=1)

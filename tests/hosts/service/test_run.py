@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
+import shlex
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.promises.words import UNHINDERED
+from tests.promises.words import STUCK, UNHINDERED
 from tests.support.clone import make, quicken
 from tests.support.hosts import MakeHosts
 from tests.support.site import ROOT, Site
@@ -41,6 +44,30 @@ def piped(site: Site, data: bytes, *words: str) -> tuple[int, bytes, bytes]:
     with started(site, *words, stdin=subprocess.PIPE) as process:
         out, err = process.communicate(data, timeout=120)
     return process.returncode, out, err
+
+
+_ASK = """
+import json, os, socket, struct, sys
+values = {"argv": ["sh", "-c", sys.argv[2]], "process": "web", "release": "", "term": "", "rows": 0, "columns": 0}
+request, held = json.dumps(values).encode(), []
+for _ in range(int(sys.argv[3])):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(f"/run/myapp/{sys.argv[1]}.sock")
+    held[-1].sendall(struct.pack(">cI", b"R", len(request)) + request)
+for one in held:
+    assert one.recv(1) == b"1"
+if len(held) > 1 and not os.fork():
+    for number in range(3):
+        os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for one in held:
+        while one.recv(99):
+            pass
+"""
+
+
+def ask(site: Site, socket: str, command: str, count: int) -> None:
+    """Start commands that print a line, by that socket; keep their connections open if they are several."""
+    site.sh(f"runuser -u deploy -- python3 -c {shlex.quote(_ASK)} {socket} {shlex.quote(command)} {count}")
 
 
 def gone(site: Site, pattern: str) -> None:
@@ -130,6 +157,51 @@ def test_a_command_whose_controller_is_gone_ends(site: Site) -> None:
         assert process.stdout.readline() == b"up\n"
         process.kill()
     gone(site, "98765")
+
+
+def test_a_command_that_reads_nothing_ends_with_its_controller_however_much_it_was_sent(site: Site) -> None:
+    with (
+        Path("/dev/zero").open("rb") as zeros,
+        started(site, "sh", "-c", "echo up; exec sleep 98763", stdin=zeros) as process,
+    ):
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        # The server has read all that it keeps for the command when no more can be sent to it.
+        site.sh("until ss -Hx src /run/myapp/run.sock | awk '$3 > 0 {found = 1} END {exit !found}'; do sleep 0.1; done")
+        process.kill()
+    gone(site, "98763")
+
+
+@pytest.mark.promise(STUCK, "a command that stops its own server", part=1)
+def test_a_command_that_stops_its_server_is_named_and_ends(site: Site) -> None:
+    with started(site, "sh", "-c", "echo up; kill -STOP $PPID; exec sleep 98761") as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        unit = next(iter(json.loads(site.clone.done("status", "-H", "shire01", "--json").out)["hosts"][0]["commands"]))
+        assert unit.startswith("myapp-run@")
+        process.kill()
+    gone(site, "98761")
+
+
+@pytest.mark.promise(STUCK, "a health command that stops its own server", part=1)
+def test_a_health_command_that_stops_its_server_ends(site: Site) -> None:
+    ask(site, "health", "echo up; kill -STOP $PPID; exec sleep 98764", 1)
+    gone(site, "98764")
+
+
+@pytest.mark.promise(STUCK, "as many commands as may run at once", part=1)
+def test_when_no_more_commands_may_run_it_says_which_do_and_a_stop_ends_them(site: Site) -> None:
+    ask(site, "run", "echo up; exec sleep 98762", 16)
+    refused = site.clone.fab(*RUN, "true")
+    assert refused.status == 125
+    assert "no more than 16 commands may run at once" in refused.err
+    assert refused.err.count("myapp-run@") >= 16
+    doctor = site.clone.fab("doctor", "-H", "shire01")
+    assert "myapp-run@" in doctor.both
+    site.done("stop")
+    assert site.sh("pgrep -u myapp || :") == ""
+    site.done("start")
+    site.clone.done(*RUN, "true")
 
 
 def test_what_it_leaves_behind_is_ended_with_it(site: Site) -> None:
