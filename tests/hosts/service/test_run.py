@@ -56,7 +56,8 @@ for _ in range(int(sys.argv[3])):
     held[-1].sendall(struct.pack(">cI", b"R", len(request)) + request)
 for one in held:
     assert one.recv(1) == b"1"
-if len(held) > 1 and not os.fork():
+    one.sendall(struct.pack(">cI", b"I", 1) + os.linesep.encode())
+if not os.fork():
     for number in range(3):
         os.dup2(os.open(os.devnull, os.O_RDWR), number)
     for one in held:
@@ -66,7 +67,7 @@ if len(held) > 1 and not os.fork():
 
 
 def ask(site: Site, socket: str, command: str, count: int) -> None:
-    """Start commands that print a line, by that socket; keep their connections open if they are several."""
+    """Start commands that print a line and may read one, by that socket; keep their connections open."""
     site.sh(f"runuser -u deploy -- python3 -c {shlex.quote(_ASK)} {socket} {shlex.quote(command)} {count}")
 
 
@@ -174,9 +175,14 @@ def test_a_command_that_reads_nothing_ends_with_its_controller_however_much_it_w
 
 @pytest.mark.promise(STUCK, "a command that stops its own server", part=1)
 def test_a_command_that_stops_its_server_is_named_and_ends(site: Site) -> None:
-    with started(site, "sh", "-c", "echo up; kill -STOP $PPID; exec sleep 98761") as process:
+    stop = "echo up; read line; kill -STOP $PPID; exec sleep 98761"
+    with started(site, "sh", "-c", stop, stdin=subprocess.PIPE) as process:
         assert process.stdout
+        assert process.stdin
         assert process.stdout.readline() == b"up\n"
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        site.sh("until ps -o stat= -u myapp | grep -q ^T; do sleep 0.1; done")
         unit = next(iter(json.loads(site.clone.done("status", "-H", "shire01", "--json").out)["hosts"][0]["commands"]))
         assert unit.startswith("myapp-run@")
         process.kill()
@@ -185,7 +191,7 @@ def test_a_command_that_stops_its_server_is_named_and_ends(site: Site) -> None:
 
 @pytest.mark.promise(STUCK, "a health command that stops its own server", part=1)
 def test_a_health_command_that_stops_its_server_ends(site: Site) -> None:
-    ask(site, "health", "echo up; kill -STOP $PPID; exec sleep 98764", 1)
+    ask(site, "health", "echo up; read line; kill -STOP $PPID; exec sleep 98764", 1)
     gone(site, "98764")
 
 
