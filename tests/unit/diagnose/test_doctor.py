@@ -32,6 +32,13 @@ def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object],
     assert all(told in finding.text and finding.mend for finding in found)
 
 
+def test_a_command_at_work_is_told_with_its_age_and_the_way_to_end_it() -> None:
+    (found,) = doctor._commands(Facts(survey=Survey(uptime=100, commands={"myapp-run@1-2-3.service": 40})))
+    assert not found.stops
+    assert found.text.startswith("myapp-run@1-2-3.service is at work, for 60 s")
+    assert found.mend.endswith("systemctl stop myapp-run@1-2-3.service")
+
+
 @pytest.mark.parametrize("needs", [(), ("network",)])
 def test_a_log_that_looks_like_the_sandbox_is_told_with_the_key_that_opens_it(needs: tuple[str, ...]) -> None:
     said = ("fine", "OSError: [Errno 101] Network is unreachable" + "x" * 1000)

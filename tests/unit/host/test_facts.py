@@ -188,7 +188,7 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
         State("blue", "green", {"green": Slot("active", OLD, 1, 2, 3, 4, 5, 6)}, ("green",), "active", "active",
               {"w": "failed"}, 9, True, "{}", True, True, "{}", True, Answers("ok", "no"), ("v",), ("w",)),
         Survey(1, "Debian", 252, True, 3, 4, "Jan", {"j": Job("a", "b", 1, 2)}, {"p": Process(1, 2)},
-               {OLD: Used(3, (4, 5))}, True, Isolation(True, False), ("said",)),
+               {OLD: Used(3, (4, 5))}, True, Isolation(True, False), ("said",), {"r": 7}),
         (python(),),
     )  # fmt: skip
     transcript = Transcript()

@@ -21,10 +21,10 @@ def message(kind: bytes, data: bytes) -> bytes:
 
 
 @contextmanager
-def server(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+def server(answer: Callable[[socket.socket], object], file: str = "health.sock") -> Iterator[str]:
     """Answer one connection; yield a name whose socket in /run this is."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(f"{folder}/run.sock")
+        listening.bind(f"{folder}/{file}")
         listening.listen()
 
         def serve() -> None:
@@ -72,3 +72,9 @@ def test_one_that_prints_for_ever_ends_at_its_time() -> None:
 def test_one_that_says_nothing_ends_at_its_time() -> None:
     with server(lambda _: threading.Event().wait(1)) as name:
         assert command.result(name, ["sleep"], "worker", "a" * 12, 0.2) == (None, "no end within 0.2 s")
+
+
+def test_on_a_host_of_an_older_setup_the_socket_of_all_commands_serves() -> None:
+    sent = message(b"X", struct.pack(">i", 0))
+    with server(lambda connection: connection.sendall(sent), "run.sock") as name:
+        assert command.result(name, ["ping"], "worker", "a" * 12, 10).status == 0

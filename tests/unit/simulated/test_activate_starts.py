@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import steps
+from tasks.engine.config.service import Process
+from tasks.engine.host import layout, steps
 from tasks.engine.host.steps import Activation, HostStep
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, guard_of, host
 
@@ -125,6 +126,28 @@ def test_a_history_that_cannot_be_written_keeps_nobody_from_ending_what_fills_th
     assert host.execute(steps.stop(SERVICE, disable=False)) == 0
     assert "stop, done: this is not in the history" in (host.transcript.last("warning") or "")
     assert host.running() == set()
+
+
+def test_commands_of_the_former_release_are_ended_before_its_successor_starts(host: SimulatedHost) -> None:
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD), stop_first=True)) == 0
+    assert host.calls.index(f"systemctl stop {layout.run_slices(SERVICE)[0]}") < host.calls.index(START)
+
+
+def test_health_commands_of_a_release_that_is_undone_are_ended(host: SimulatedHost) -> None:
+    worker = Process("worker", "python -m jobs", health="python -m ping")
+    service = SERVICE._replace(processes=(SERVICE.processes[0], worker))
+    (host.folder / "answers" / NEW).write_text("503")
+    assert host.execute(steps.activate(service, Activation("deploy", NEW, OLD))) == 1
+    assert f"systemctl stop {layout.run_slices(SERVICE)[1]}" in host.calls
+
+
+def test_a_candidate_that_a_signal_ended_is_told_with_the_commands_at_work(host: SimulatedHost) -> None:
+    host.unit("myapp-run@7-1-1000.service").write_text("active")
+    (host.folder / "result-myapp@green.service").write_text("signal")
+    (host.folder / "refuse-myapp@green.service").touch()
+    assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD))) == 1
+    why = host.transcript.last("failed") or ""
+    assert "a signal has ended it. At work beside it, under the same account: myapp-run@7-1-1000.service (for " in why
 
 
 def test_rules_of_an_older_version_stop_nothing(host: SimulatedHost) -> None:

@@ -42,6 +42,18 @@ def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(host: Simul
     assert not (host.folder / "refused").exists()
 
 
+def test_rules_of_an_older_version_stop_the_service_and_name_the_commands_that_stay(host: SimulatedHost) -> None:
+    without_rule(host, f"stop {layout.run_slices(SERVICE)[0]}")
+    host.unit("myapp-run@7-1-1000.service").write_text("active")
+    host.unit("myapp-run@8-1-1000.service").write_text("inactive")
+    assert host.execute(steps.stop(SERVICE, disable=False)) == 0
+    assert host.running() == set()
+    warning = host.transcript.last("warning") or ""
+    assert warning.startswith("myapp-run@7-1-1000.service (for ")
+    assert "fab setup writes the rule" in warning
+    assert "run@8" not in warning
+
+
 def test_stop_and_disable_keeps_a_boot_from_starting_it(host: SimulatedHost) -> None:
     assert host.execute(steps.stop(SERVICE, disable=True)) == 0
     assert host.calls[-1] == "systemctl disable " + " ".join(layout.enabled(SERVICE))
