@@ -205,8 +205,11 @@ def test_stop_first_ends_the_commands_of_the_former_release(served: Site) -> Non
             assert process.stdout.readline() == "up\n"
             served.sh("touch /var/lib/myapp/hunt")
             new = served.edit()
-            ended = served.done("deploy", "--stop-first")
-            assert process.wait(60) == 125
+            try:
+                ended = served.done("deploy", "--stop-first")
+                assert process.wait(60) == 125
+            finally:
+                process.kill()
     assert served.answering == new, ended.both
     served.settled()
     assert served.sh("pgrep -u myapp -f 'm [h]' || :") == ""
