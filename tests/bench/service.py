@@ -55,7 +55,7 @@ After=network.target
 [Service]
 User=myapp
 WorkingDirectory=/opt/apps/myapp/current/release/code
-Environment=SERVICE={name} RELEASE=tutorial HOST=h1 PYTHONDONTWRITEBYTECODE=1
+Environment=SERVICE={name} RELEASE=tutorial HOST=h1 STATE_DIRECTORY=/var/lib/myapp PYTHONDONTWRITEBYTECODE=1
 ExecStart=/opt/apps/myapp/current/release/venv/bin/gunicorn -w {workers} -b 127.0.0.1:{port} "app:create_app()"
 
 [Install]

@@ -58,7 +58,10 @@ def test_the_rules_are_whole_commands_and_nothing_like_them_passes(fleet: Fleet)
     assert rules
     for rule in rules:
         assert rule.startswith("(root) NOPASSWD: /usr/bin/systemctl ")
-        verb, unit, names = rule.removeprefix("(root) NOPASSWD: /usr/bin/systemctl ").partition(" myapp")
+        words = rule.removeprefix("(root) NOPASSWD: /usr/bin/systemctl ")
+        if words in {"stop system-myapp_run.slice", "stop system-myapp_run-health.slice"}:
+            continue
+        verb, unit, names = words.partition(" myapp")
         assert verb in VERBS
         assert all(name.startswith("myapp") for name in f"{unit}{names}".split())
         assert not set("*?[]!\\") & set(rule)

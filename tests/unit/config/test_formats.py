@@ -124,6 +124,18 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ],
     ),
     (
+        formats.OTHER_NAME,
+        ["www.myapp.example", "*.myapp.example", "localhost"],
+        ["*", "*.", "a.*.example", ".example", "MyApp.example", "192.0.2.1", "~a", "a;b", ""],
+    ),
+    (
+        formats.NETWORK,
+        ["10.0.0.0/8", "192.0.2.1", "::/0", "fd00::/8"],
+        ["10.0.0.1/8", "10.0.0.0/33", "all", "fe80::1%eth0", "10.0.0.0/8;", ""],
+    ),
+    (formats.RATE, ["20/s", "100/m", "1/s"], ["20", "0/s", "-1/s", "20/h", "1.5/s", "20 /s", "20/s;", "", "20r/s"]),
+    (formats.PLAIN_PATH, ["/", "/readyz", "/a-b/c_d.e"], ["", "readyz", "/a b", "/a?b", "/a;", "/é", "/%41"]),
+    (
         formats.BODY_SIZE,
         ["0", "200m", "1", "64k", "999999999g"],
         ["", "-1", "1.5m", "20 m", "20M", "20mb", "1m;", "01m"],
