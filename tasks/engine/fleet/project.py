@@ -59,6 +59,7 @@ class Project:
             self.root, overrides, include, described.dependencies, described.shared, require_clean=require_clean
         )
         build.require_folders(made.tree, service.places(self.document, "pythonpath"))
+        gunicorn_conf.require_worker_class(made.lock, self.services.values())
         for entry in made.tree.entries:
             if entry.path == gunicorn_conf.NAME:
                 gunicorn_conf.check(entry.read(), self.services.values())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
+from packaging.version import Version
+
 from tasks.engine.config.service import Process, Service
 from tasks.engine.errors import UsageError
+from tasks.engine.release.lockfile import Lock
 
 NAME = "gunicorn.conf.py"
 _OURS = {
@@ -21,6 +24,8 @@ _OURS = {
     "wsgi_app": "`app` of service.yaml names it",
 }
 """Settings that would break a slot, each with the reason."""
+_NO_EVENTLET = Version("26")
+"""The version of gunicorn that has no worker class eventlet any more."""
 _SHARED = ("workers", "threads", "worker_class")
 """Settings that `processes.web` may have, too."""
 
@@ -42,6 +47,20 @@ def check(text: bytes, services: Iterable[Service]) -> None:
                 message = f"{name} is set here, and by processes.web.{name} of service.yaml"
                 raise _refused(settings[name], message, "set it in one place: remove the other")
         _require_one_model(web, settings)
+
+
+def require_worker_class(lock: Lock, services: Iterable[Service]) -> None:
+    """Raise UsageError for a worker class that the locked gunicorn lacks, or whose package is not locked."""
+    wanted = {process.worker_class for service in services for process in service.processes if process.name == "web"}
+    versions = [Version(entry.version) for entry in lock.entries if entry.name == "gunicorn"]
+    if "eventlet" in wanted and min(versions) >= _NO_EVENTLET:
+        raise UsageError(
+            f"gunicorn {min(versions)} has no worker class eventlet any more",
+            where="service/service.yaml (processes.web.worker_class)",
+            next="write gevent, and gunicorn[gevent] in requirements.in; or lock gunicorn<26",
+        )
+    for name in sorted({"gevent", "tornado", "eventlet"} & {*wanted}):
+        lock.require(name, f"processes.web.worker_class {name} needs it")
 
 
 def _require_one_model(web: Process, settings: dict[str, int]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tasks.engine.config.service import Process, Service
 from tasks.engine.release import gunicorn_conf
+from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tests.support.refusals import refusal
 from tests.support.small_service import SERVICE
 
@@ -63,3 +64,28 @@ def test_what_both_files_say_is_refused_and_never_overruled(fields: dict[str, ob
     error = refusal(gunicorn_conf.check, text.encode(), [described(), described(**fields)])
     assert error.where == "service/gunicorn.conf.py:1"
     assert "in one place" in str(error.next)
+
+
+def locked(**versions: str) -> Lock:
+    return Lock(tuple(LockedRequirement(name, version, None, ()) for name, version in versions.items()))
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "lock", "told"),
+    [
+        ("gevent", locked(gunicorn="27.0.1"), "the lock has no gevent"),
+        ("tornado", locked(gunicorn="27.0.1"), "the lock has no tornado"),
+        ("eventlet", locked(gunicorn="25.3.0"), "the lock has no eventlet"),
+        ("eventlet", locked(gunicorn="26.0.0", eventlet="0.40.0"), "gunicorn 26.0.0 has no worker class eventlet"),
+    ],
+)
+def test_a_worker_class_that_cannot_run_is_refused_before_contact(worker_class: str, lock: Lock, told: str) -> None:
+    """Once: the slot did not start, after everything was sent and built."""
+    assert told in refusal(gunicorn_conf.require_worker_class, lock, [described(worker_class=worker_class)]).message
+
+
+@pytest.mark.parametrize("worker_class", [None, "sync", "gevent", "asgi", "uvicorn_worker.UvicornWorker"])
+def test_a_worker_class_that_is_there_is_taken(worker_class: str | None) -> None:
+    gunicorn_conf.require_worker_class(
+        locked(gunicorn="27.0.1", gevent="25.9.1"), [described(worker_class=worker_class)]
+    )
