@@ -265,9 +265,10 @@ def test_a_failure_of_ours_is_125_with_a_reason(site: Site) -> None:
 
 
 @pytest.mark.promise(UNHINDERED, "the service, or another local user, connects to the socket of fab run")
+@pytest.mark.parametrize("file", ["run.sock", "health.sock"])
 @pytest.mark.parametrize("user", ["myapp", "nobody"])
-def test_no_other_account_can_connect(site: Site, user: str) -> None:
-    code = "import socket; socket.socket(socket.AF_UNIX).connect('/run/myapp/run.sock')"
+def test_no_other_account_can_connect(site: Site, user: str, file: str) -> None:
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect('/run/myapp/{file}')"
     ended = site.machine.sh(f'runuser -u {user} -- python3 -c "{code}"')
     assert ended.returncode
     assert b"PermissionError" in ended.stderr

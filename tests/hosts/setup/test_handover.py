@@ -88,7 +88,8 @@ def handed_over(fleet: Fleet) -> Iterator[None]:
 @pytest.mark.promise(ROOTS_OWN, "a command of fab run that a former deploy account has under way")
 def test_a_former_account_keeps_no_command_and_can_run_none(fleet: Fleet) -> None:
     words = ("run", "-H", "shire01", "--", "sh", "-c", "echo up; exec sleep 65432")
-    connect = "import socket; socket.socket(socket.AF_UNIX).connect('/run/myapp/run.sock')"
+    files = ("run.sock", "health.sock")
+    connects = [f"import socket; socket.socket(socket.AF_UNIX).connect('/run/myapp/{file}')" for file in files]
     with fleet.clone.start(*words) as process:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
@@ -96,8 +97,9 @@ def test_a_former_account_keeps_no_command_and_can_run_none(fleet: Fleet) -> Non
             fleet.clone.done(*SETUP)
             assert process.wait(60) == 125
             assert fleet.sh(0, "pgrep -u myapp -f 65432 || :") == ""
-            assert "PermissionError" in fleet.sh(0, f'runuser -u deploy -- python3 -c "{connect}" 2>&1 || :')
-            fleet.sh(0, f'runuser -u other -- python3 -c "{connect}"')
+            for connect in connects:
+                assert "PermissionError" in fleet.sh(0, f'runuser -u deploy -- python3 -c "{connect}" 2>&1 || :')
+                fleet.sh(0, f'runuser -u other -- python3 -c "{connect}"')
 
 
 def start_program(fleet: Fleet, program: str, account: str, ready: str) -> None:
