@@ -96,7 +96,7 @@ def create(name: str, role: str, days: int) -> None:
             raise click.ClickException(f"there is a token {name}: revoke it, or choose another name")
         lines.append(line)
     click.echo(secret)
-    click.echo(line, err=True)
+    click.echo(f"kept on this host, without the token itself; another host takes the same line:\n{line}", err=True)
 
 
 @commands.command("list")
