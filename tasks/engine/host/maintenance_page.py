@@ -43,11 +43,11 @@ def files(service: Service, message: str, moment: datetime, who: str) -> dict[st
     """Return file name to content, in ASCII, which every charset reads alike. who: a line of JSON."""
     since = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     page = templates.fill("maintenance.html", name=html.escape(service.name), message=html.escape(message))
-    answer = {"error": {"code": "maintenance", "message": message}, "service": service.name, "since": since}
+    problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": message}
     state = {"since": since, "message": message, "who": json.loads(who)}
     return {
         "page.html": page.encode("ascii", "xmlcharrefreplace"),
-        "page.json": json.dumps(answer).encode() + b"\n",
+        "page.json": json.dumps({**problem, "service": service.name, "since": since}).encode() + b"\n",
         "state.json": json.dumps(state).encode() + b"\n",
     }
 

@@ -43,8 +43,8 @@ def test_a_browser_and_a_program_are_both_told_and_no_word_of_the_message_means_
         assert piece in page.body.decode("ascii")
     told = ask(address, "/api/commands?x=1", headers={"Accept": "application/problem+json, application/json"})
     assert closed(told)
-    assert told.headers["content-type"] == "application/json"
-    assert told.json()["error"] == {"code": "maintenance", "message": HOSTILE}
+    assert told.headers["content-type"] == "application/problem+json"
+    assert (told.json()["status"], told.json()["detail"]) == (503, HOSTILE)
     assert (
         ask(address, "/", headers={"Accept": "text/html,application/json;q=0.9"}).headers["content-type"] == "text/html"
     )

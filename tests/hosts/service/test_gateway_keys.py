@@ -394,7 +394,8 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_again(balanced: str) 
     assert [answer.status for answer in answers[:3]] == [200] * 3
     limited = answers[-1]
     assert (limited.status, limited.headers["retry-after"]) == (429, "60")
-    assert limited.json()["error"]["code"] == "too-many-requests"
+    assert limited.headers["content-type"] == "application/problem+json"
+    assert (limited.json()["status"], limited.json()["detail"]) == (429, "Try again in 60 s.")
     assert through(balanced, "203.0.113.78").status == 200
 
 
