@@ -128,7 +128,9 @@ def served(clone: Clone, hosts: Hosts, **changes: object) -> Clone:
         r"```python\n(import os\nfrom werkzeug.*?)```", (ROOT / "docs/SERVICE.md").read_text(), re.DOTALL
     )
     clone.write("service/pages.py", f"from echo import *\nimport time\n{PAGES}\n{guide}")
-    return deployed(clone, hosts, app="pages:app", nginx={**GATEWAY, **changes})
+    # Each silent request keeps a thread for 20 seconds; a worker whose threads are all taken lets the next ones wait.
+    threads = {"web": {"workers": 2, "threads": 16}}
+    return deployed(clone, hosts, app="pages:app", processes=threads, nginx={**GATEWAY, **changes})
 
 
 def refused(clone: Clone, **changes: object) -> str:
