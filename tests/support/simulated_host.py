@@ -32,6 +32,7 @@ from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
+from templates.host.fact_schema import SLOTS
 from templates.host.venv import files as venv_files
 from tests.support.forks import Forks, status
 from tests.support.local_session import LocalShell, Started
@@ -128,7 +129,7 @@ class SimulatedHost:
             (self.folder / path).mkdir()
         (self.folder / "enabled/multi-user.target.wants").mkdir(parents=True)
         (self.folder / "enabled/multi-user.target.wants/myapp.service").symlink_to("../myapp.service")
-        for way in (*layout.SLOTS, "live"):
+        for way in (*SLOTS, "live"):
             (self.folder / "check" / way).touch()
         (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
         (self.folder / "proc/self").symlink_to("/proc/self")
@@ -143,7 +144,7 @@ class SimulatedHost:
             (self.run_folder / name).mkdir(parents=True)
         for name in ("run", "activate", "stage", "history", "guard"):
             (self.run_folder / "lock" / name).touch()
-        for name in layout.SLOTS:
+        for name in SLOTS:
             (self.run_folder / name).mkdir()
             (self.run_folder / name / "http.sock").symlink_to(f"../{name}.sock")
             (self.run_folder / f"{name}.sock").touch()
@@ -263,11 +264,11 @@ class SimulatedHost:
 
     def running(self) -> set[str]:
         """Return the slots whose service runs."""
-        return {slot for slot in layout.SLOTS if self.state(f"myapp@{slot}.service") == "active"}
+        return {slot for slot in SLOTS if self.state(f"myapp@{slot}.service") == "active"}
 
     def workers(self) -> set[str]:
         """Return the slots whose further process runs."""
-        return {slot for slot in layout.SLOTS if self.state(f"myapp-worker@{slot}.service") == "active"}
+        return {slot for slot in SLOTS if self.state(f"myapp-worker@{slot}.service") == "active"}
 
     def state(self, name: str) -> str:
         """Return a unit's state."""

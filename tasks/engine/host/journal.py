@@ -13,6 +13,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import layout, log_text, plain_lines, words
 from tasks.engine.room import taken
+from templates.host.fact_schema import SLOTS
 
 LEVELS = ("debug", "info", "warning", "error")
 _LINES = 200
@@ -121,7 +122,7 @@ class Entry(NamedTuple):
 
         The service copies nginx's mark. With `listen:`, clients bypass nginx and could forge it.
         """
-        by_service = self.source in {f"{service.name}@{slot}" for slot in layout.SLOTS} and not service.listen
+        by_service = self.source in {f"{service.name}@{slot}" for slot in SLOTS} and not service.listen
         if not (by_service or self.source == "nginx") or '"check"' not in self.text:
             return False
         fields = log_text.fields(self.text) or {}
@@ -269,7 +270,7 @@ def _units(service: Service, processes: tuple[str, ...]) -> list[str]:
     units = []
     if not processes or "web" in processes:
         units += [f"{name}.service", *layout.slot_units(service)]
-        units += [f"{name}-{kind}@{slot}.service" for kind in ("hook", "probation") for slot in layout.SLOTS]
+        units += [f"{name}-{kind}@{slot}.service" for kind in ("hook", "probation") for slot in SLOTS]
         units += [f"{name}-listen.service", f"{name}-listen.socket"] if service.listen else []
     for process in layout.other_processes(service):
         if not processes or process.name in processes:

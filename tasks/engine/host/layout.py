@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from tasks.engine.config import sections
 from tasks.engine.config.service import Process, Service
+from templates.host.fact_schema import SLOTS
 
-SLOTS = ("blue", "green")
 GRACE = 2
 """Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
 SYSTEMCTL = "/usr/bin/systemctl"

@@ -7,6 +7,7 @@ import pytest
 from tasks.engine.config.service import Process
 from tasks.engine.host import layout
 from templates.host import run_units
+from templates.host.fact_schema import SLOTS
 from tests.support.small_service import SERVICE
 
 
@@ -28,7 +29,7 @@ def test_a_slot_is_stopped_with_its_socket_in_one_command() -> None:
     for words in layout.commands(SERVICE):
         units = set(words[1:])
         if words[0] == "stop":
-            for slot in layout.SLOTS:
+            for slot in SLOTS:
                 assert (f"myapp@{slot}.service" in units) == (f"myapp@{slot}.socket" in units), words
     assert set(layout.slot_units(SERVICE)) <= set(layout.stopped(SERVICE))
 
