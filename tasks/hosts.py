@@ -121,9 +121,10 @@ def _ask(name: str, problem: Exception) -> None:
 
 @verb()
 def doctor(c: Any, json: bool = False) -> None:
-    """List what would stop a deploy, and how to mend it.
+    """List what would stop a deploy or clients, and how to mend it.
 
-    Reads only. Exits with 1 if anything would stop a deploy.
+    Reads only; asks the host, and from here its names and its port.
+    Exits with 1 if anything would stop a deploy.
     """
     from tasks import runner
     from tasks.engine.diagnose.doctor import examine

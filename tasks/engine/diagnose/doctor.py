@@ -10,6 +10,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan, stage
 from tasks.engine.diagnose import status
 from tasks.engine.errors import LoopError
+from tasks.engine.fleet import client_view
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.host import facts as reports
@@ -54,6 +55,10 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
             Finding(False, f"{unit} {why}", f"on the host: journalctl -u {unit}; systemctl start {unit}")
             for unit, why in {**facts.down, **timers}.items()
         ]
+    if service.nginx:
+        serves = bool(facts.committed_release) and facts.state.nginx == "active"
+        clients = client_view.remarks(service.nginx, member.connect().endpoint, serves=serves)
+        findings += [Finding(False, text, mend) for text, mend in clients]
     return (*findings, *_jobs(member, facts), *_commands(facts), *_forbidden(service, facts), *_used(member, facts))
 
 

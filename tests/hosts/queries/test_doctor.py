@@ -45,6 +45,14 @@ def test_each_fault_is_named_with_what_mends_it(clone: Clone, one_host: Hosts) -
     (fault,) = (text for text in findings(clone, 1) if "nginx" in text)
     assert findings(clone, 1)[fault] == "on the host: systemctl start nginx"
     machine.sh("systemctl start nginx")
+    conf = "/etc/nginx/conf.d/myapp.conf"
+    machine.sh(f"sed -i.kept 's/listen 443/listen 127.0.0.1:443/' {conf} && systemctl restart nginx")
+    put(clone, nginx={"server_name": ["localhost", "myapp.example"]})
+    told = clone.done("doctor", "-H", "shire01").out
+    assert f"port 443 of {machine.address} does not answer from this machine: Connection refused" in told
+    assert re.search(rf"localhost leads to \S*127\.0\.0\.1.*, and this host is {machine.address}\n", told)
+    assert "myapp.example" not in told
+    machine.sh(f"mv {conf}.kept {conf} && systemctl restart nginx")
     put(clone, python=">=3.29")
     (fault,) = findings(clone, 1)
     assert re.search(r"no Python on the host fits >=3.29; it has /usr/bin/python3 \(3\.\d+", fault)
