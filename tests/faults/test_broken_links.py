@@ -80,7 +80,7 @@ def test_a_link_that_is_reset_leaves_both_hosts_well(healed: Pair, moment: str) 
 def test_a_link_that_is_stalled_is_given_up_in_time_and_the_other_host_is_done(healed: Pair, moment: str) -> None:
     old, new = healed.edit()
     ended = strike(healed.linked.clone, ("-T", str(LIMIT), *DEPLOY), f"shire02  {moment}", healed.link.stall)
-    assert ended.seconds < LIMIT + 15
+    assert ended.seconds < 300  # TCP alone would wait 900
     require_true_report(ended, healed, old, new)
     healed.link.heal()
     assert settled_after(healed.linked, DEPLOY, new) == new

@@ -141,6 +141,7 @@ def test_a_guard_that_is_killed_goes_on(site: ProbationSite, times: int) -> None
 def test_a_guard_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, step: str) -> None:
     old = site.deploy_committed(3)
     new = site.edit()
+    began = site.sh("date +%s").strip()
     site.clone.environment["FAILPOINT"] = f"probation.{step}=die"
     try:
         said = site.done("deploy", "--wait").out
@@ -148,7 +149,7 @@ def test_a_guard_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, s
         del site.clone.environment["FAILPOINT"]
     assert f"probation committed: {new}" in " ".join(said.split()), said
     site.wait_until_decided()
-    assert site.sh("journalctl -q -u 'myapp-probation@*' --since -2min -o cat | grep -c 'status=9/KILL'") != "0"
+    assert site.sh(f"journalctl -q -u 'myapp-probation@*' --since @{began} -o cat | grep -c 'status=9/KILL'") != "0"
     assert check(site, new) == new != old
     site.settled()
     assert site.outcomes[-1] == ("deploy", new, "done")
