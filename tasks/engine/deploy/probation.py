@@ -9,6 +9,7 @@ from tasks.engine.events import Step
 from tasks.engine.fleet.member import Member, describe
 from tasks.engine.host import layout, questions, sandbox_hints
 from tasks.engine.host.facts import Facts
+from tasks.engine.host.history import Action
 from tasks.engine.host.log_text import summarize
 from tasks.engine.parallel import Emit, Stop
 from tasks.engine.ssh.session import LinkLost
@@ -17,6 +18,8 @@ _SLICE = 2
 """Seconds of one question; a signal takes effect between two."""
 _AFTER = 120
 """Seconds beyond the probation and the drain in which the host must commit."""
+_PAUSE = 0.2
+"""Seconds between two questions while systemd restarts the guard."""
 
 
 def wait_until_over(member: Member, seconds: int, emit: Emit, stop: Stop) -> bool:
@@ -47,16 +50,18 @@ def wait_until_over(member: Member, seconds: int, emit: Emit, stop: Stop) -> boo
 
 def require_committed(member: Member, release: str) -> None:
     """Raise LoopError unless the last probation of a release, this run's or another's, ended in a commit."""
-    facts = member.ask(questions.verdict(_SLICE))
-    # A later run of this release that was refused is not the one that was on probation.
-    runs = [action.run for action in facts.actions if action.release == release and action.state == "probation"]
-    mine = [action for action in facts.actions if action.run in runs[-1:] and action.release == release]
-    state = mine[-1].state if mine else ""
+    until = time.monotonic() + member.service.drain + _AFTER
+    facts, last = _verdict(member, release)
+    # If the guard was killed between its commit and its record, systemd starts it again, and it records the commit.
+    while last and last.state == "probation" and facts.state.finishing and time.monotonic() < until:
+        time.sleep(_PAUSE)
+        facts, last = _verdict(member, release)
+    state = last.state if last else ""
     if state == "done":
         return
     host = member.host.name
-    if state in {"returned", "failed"}:
-        text = f"release {release} did not hold its probation: {mine[-1].why}"
+    if last and state in {"returned", "failed"}:
+        text = f"release {release} did not hold its probation: {last.why}"
         shown = summarize(facts.journal, facts.systemd)
         raise LoopError(
             f"{text}. The host went back by itself" if state == "returned" else text,
@@ -68,6 +73,15 @@ def require_committed(member: Member, release: str) -> None:
     raise LoopError(
         f"the probation of {release} was cut short: {_since(facts)}", where=host, next=f"fab history -H {host}"
     )
+
+
+def _verdict(member: Member, release: str) -> tuple[Facts, Action | None]:
+    """Return the facts, and the last line of the history for the last run that had this release on probation."""
+    facts = member.ask(questions.verdict(_SLICE))
+    # A later run of this release that was refused is not the one that was on probation.
+    runs = [action.run for action in facts.actions if action.release == release and action.state == "probation"]
+    mine = [action for action in facts.actions if action.run in runs[-1:] and action.release == release]
+    return facts, mine[-1] if mine else None
 
 
 def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str | None:

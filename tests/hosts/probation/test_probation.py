@@ -142,11 +142,15 @@ def test_a_guard_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, s
     old = site.deploy_committed(3)
     new = site.edit()
     began = site.sh("date +%s").strip()
+    # The run asks for the outcome while systemd waits to start the guard again.
+    slow = "/run/systemd/system/myapp-probation@.service.d"
+    site.sh(f"mkdir -p {slow} && printf '[Service]\\nRestartSec=3\\n' >{slow}/slow.conf && systemctl daemon-reload")
     site.clone.environment["FAILPOINT"] = f"probation.{step}=die"
     try:
         said = site.done("deploy", "--wait").out
     finally:
         del site.clone.environment["FAILPOINT"]
+        site.sh(f"rm -r {slow} && systemctl daemon-reload")
     assert f"probation committed: {new}" in " ".join(said.split()), said
     site.wait_until_decided()
     assert site.sh(f"journalctl -q -u 'myapp-probation@*' --since @{began} -o cat | grep -c 'status=9/KILL'") != "0"
