@@ -74,7 +74,7 @@ def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
     refusing = [(f"nginx.{key}", f"${variable}_{word}")
                 for key, word in (("allow", "refused"), ("client_ca", "unknown")) if getattr(nginx, key)]  # fmt: skip
     number, unit = formats.split_rate(nginx.rate.requests) if nginx.rate else (1, "s")
-    burst = nginx.rate.burst if nginx.rate else None
+    burst = number if nginx.rate is None or nginx.rate.burst is None else nginx.rate.burst
     return {
         "trusted": "".join(f"\n    set_real_ip_from {quote.nginx(network)};" for network in nginx.trusted_proxies),
         "trusted_ones": "\n".join(f"    {quote.nginx(network)} 1;" for network in nginx.trusted_proxies),
@@ -84,7 +84,8 @@ def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
         "scheme": f"${variable}_scheme" if nginx.trusted_proxies else "$scheme",
         "client_subject": "$ssl_client_s_dn" if nginx.client_ca else '""',
         "requests": f"{number}r/{unit}",
-        "burst": str(number if burst is None else burst),
+        # nginx refuses `burst=0`, which is what it does without the word.
+        "burst": f" burst={burst} nodelay" if burst else "",
         "retry_after": str(1 if unit == "s" else -(-60 // number)),
     }
 

@@ -89,7 +89,9 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     made = Site(make(tmp_path_factory.mktemp("hostile"), hosts.inventory), hosts[0])
     made.clone.replace("service/service.yaml", "settle: 2", "settle: 0.5")
     made.clone.replace("service/service.yaml", "drain: 30", f"drain: {DRAIN}")
-    made.clone.replace("service/service.yaml", "threads: 1}", "threads: 1}\n  worker: {command: sleep infinity, stop: 2}")
+    made.clone.replace(
+        "service/service.yaml", "threads: 1}", "threads: 1}\n  worker: {command: sleep infinity, stop: 2}"
+    )
     made.done("deploy")
     return made
 

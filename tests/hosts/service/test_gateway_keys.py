@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -293,6 +294,66 @@ def test_only_clients_with_a_certificate_and_a_password_are_let_in(closed: Autho
     assert answer.json()["headers"]["X-Client-Subject"] == "CN=ann.example"
 
 
+# First of its port, so the sessions of all sites there are its own; a client's certificate may be of another CA.
+ELSEWHERE = """server {
+    listen 443 ssl default_server;
+    server_name elsewhere.example;
+    ssl_certificate /etc/myapp/tls/certificate.pem;
+    ssl_certificate_key /etc/myapp/tls/key.pem;
+    ssl_client_certificate /etc/nginx/elsewhere.pem;
+    ssl_verify_client optional;
+    location / { return 200 $ssl_client_verify; }
+}
+"""
+
+
+class MutualTls:
+    """A client with a certificate and a password, which keeps its session."""
+
+    def __init__(self, address: str, folder: Path, version: ssl.TLSVersion) -> None:
+        self._address = address
+        self._context = ssl.create_default_context()
+        self._context.check_hostname, self._context.verify_mode = False, ssl.CERT_NONE
+        self._context.minimum_version = self._context.maximum_version = version
+        self._context.load_cert_chain(folder / "ann.pem", folder / "ann.key")
+
+    def ask(self, host: str, sni: str | None, session: ssl.SSLSession | None = None) -> tuple[int, bool, Any]:
+        """Return the status, whether the session was resumed, and the session."""
+        raw = socket.create_connection((self._address, 443), timeout=60)
+        password = base64.b64encode(b"ann:secret").decode()
+        with self._context.wrap_socket(raw, server_hostname=sni, session=session) as wire:
+            head = f"GET / HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {password}\r\nConnection: close\r\n\r\n"
+            wire.sendall(head.encode())
+            told = until(wire, b"\r\n\r\n")
+            return int(told.split()[1]), bool(wire.session_reused), wire.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_certificate_or_session_of_another_site_lets_a_client_in(
+    closed: Authority, hosts: Hosts, address: str, version: ssl.TLSVersion
+) -> None:
+    """A session carries the verdict on a certificate, whichever CA gave it, and outlives a change of the CA."""
+    ann = MutualTls(address, closed.folder, version)
+    status, _, session = ann.ask(NAME, NAME)
+    assert (status, ann.ask(NAME, NAME, session)[:2]) == (404, (404, False))
+    stranger = Authority(closed.folder / "stranger")
+    stranger.issue(stranger.folder / "ann.pem", stranger.folder / "ann.key", "eve.example")
+    eve = MutualTls(address, stranger.folder, version)
+    here = "/etc/nginx/elsewhere.pem", "/etc/nginx/conf.d/aaa.conf"
+    try:
+        for path, text in zip(here, (stranger.certificate.read_text(), ELSEWHERE), strict=True):
+            hosts[0].sh(f"cat >{path}", stdin=text.encode())
+        hosts[0].sh("nginx -t && systemctl restart nginx")
+        assert ann.ask(NAME, NAME)[0] == 404
+        status, _, session = eve.ask("elsewhere.example", "elsewhere.example")
+        assert status == 200
+        assert eve.ask("elsewhere.example", "elsewhere.example", session)[:2] == (200, True)
+        for kept in (None, session):
+            assert eve.ask(NAME, None, kept)[0] in {403, 421}
+    finally:
+        hosts[0].sh(f"rm -f {' '.join(here)} && systemctl restart nginx")
+
+
 def check_as_balancer(address: str, tls: bool) -> None:
     """Assert that the health path gives a bare status under the host's address and no name, and nothing else does."""
     for port in (80, 443) if tls else (80,):
@@ -404,11 +465,15 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_again(balanced: str) 
 def test_without_the_keys_their_files_go(balanced: str, hosts: Hosts, clone: Clone, address: str) -> None:
     assert balanced == address
     names = [NAME, "www.myapp.example"]
-    deployed(clone, hosts, app="pages:app", nginx={"server_name": names, "aliases": "serve"})
+    rate = {"requests": "1/m", "burst": 0}
+    deployed(clone, hosts, app="pages:app", nginx={"server_name": names, "aliases": "serve", "rate": rate})
     assert hosts[0].sh("ls /etc/myapp/nginx").stdout == b""
     answer = ask(address, "/echo", "www.myapp.example")
     assert answer.json()["headers"]["Host"] == "www.myapp.example"
     assert "strict-transport-security" not in answer.headers
+    # A local user has many addresses.
+    asked = f"curl -sk -o /dev/null -w '%{{http_code}} ' -H 'Host: {NAME}' https://127.0.0.1/echo --interface"
+    assert hosts[0].sh(f"{asked} 127.0.0.1; {asked} 127.0.0.2").stdout == b"200 429 "
     clone.write("nginx/extra.conf", "")
     clone.done("remove", "-H", "shire01", "--yes", "--data")
     assert hosts[0].sh("ls -d /etc/myapp").stdout == b""

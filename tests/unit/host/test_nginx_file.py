@@ -111,7 +111,7 @@ def test_a_key_that_is_not_set_makes_no_line() -> None:
         (Nginx((NAME,), basic_auth="a"), "auth_basic $loop_myapp_realm;  # nginx.basic_auth", 1),
         (Nginx((NAME,), client_ca="a"), "proxy_set_header X-Client-Subject $ssl_client_s_dn;", 1),
         (Nginx((NAME,), rate=Rate("7/m")), "limit_req zone=loop_myapp_rate burst=7 nodelay;  # nginx.rate", 1),
-        (Nginx((NAME,), rate=Rate("7/m", 0)), "limit_req zone=loop_myapp_rate burst=0 nodelay;  # nginx.rate", 1),
+        (Nginx((NAME,), rate=Rate("7/m", 0)), "limit_req zone=loop_myapp_rate;  # nginx.rate", 1),
         (Nginx((NAME,), rate=Rate("7/m")), "limit_req_zone $loop_myapp_counted zone=loop_myapp_rate:10m rate=7r/m;", 1),
         (Nginx((NAME,), rate=Rate("7/m")), "add_header Retry-After 9 always;", 1),
         (Nginx((NAME,), rate=Rate("90/m")), "add_header Retry-After 1 always;", 1),
