@@ -93,12 +93,16 @@ class Slot(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A unit that a timer starts. state, result: as systemd reports them; ended: seconds from boot to its last end."""
+    """A unit that a timer starts. state, result: as systemd reports them.
+
+    ended, began: seconds from boot to its last end and start
+    """
 
     state: str = ""
     result: str = ""
     exit_status: int | None = None
     ended: int | None = None
+    began: int | None = None
 
 
 class Process(NamedTuple):

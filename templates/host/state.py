@@ -16,8 +16,8 @@ from .run import now
 from .service import Service
 
 PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonotonic", "MemoryCurrent", "ControlGroup",
-              "Result", "ExecMainStatus", "ExecMainExitTimestampMonotonic", "IPAccounting",
-              "IPIngressBytes", "InvocationID")  # fmt: skip
+              "Result", "ExecMainStatus", "ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic",
+              "IPAccounting", "IPIngressBytes", "InvocationID")  # fmt: skip
 _OVERDUE = 60
 """Seconds beyond its drains after which a guard counts as hung."""
 _TRIES = 20

@@ -46,6 +46,9 @@ def _stop(run: Run, verb: OutsideRun) -> None:
     late = verb.slots.await_end(stopping, bound, *SLOTS)
     verb.slots.require(stopping.wait(), "the service cannot be stopped")
     ended = run_units.end(run, verb.service.name)
+    if verb.service.timers:
+        # The jobs that the timers have started; systemd kills each at its own limit. Sudo allows this command alone.
+        ended = systemctl("stop", *run.step["other_services"], *verb.service.timers).wait() and ended
     verb.slots.require(ended, "the service is stopped, but not what runs beside it: see systemctl list-units")
     if late:
         run.report("warning", f"the service did not stop within {bound} s, and was killed")

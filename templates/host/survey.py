@@ -106,8 +106,9 @@ def _seconds(text: str | None) -> int | None:
 
 def _job(units: Units, unit: str) -> Job:
     shown = units.get(unit, {})
-    ended = _seconds(shown.get("ExecMainExitTimestampMonotonic"))
-    return Job(shown.get("ActiveState", ""), shown.get("Result", ""), _number(shown.get("ExecMainStatus")), ended)
+    began, ended = (_seconds(shown.get(f"ExecMain{end}TimestampMonotonic")) for end in ("Start", "Exit"))
+    state, result = shown.get("ActiveState", ""), shown.get("Result", "")
+    return Job(state, result, _number(shown.get("ExecMainStatus")), ended, began)
 
 
 def _process(units: Units, unit: str) -> Process:

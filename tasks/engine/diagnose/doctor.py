@@ -69,6 +69,9 @@ def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
         process = unit.removeprefix(f"{service.name}-").removesuffix(".service")
         mend = f"fab logs -H {name} --process {process} -n 50"
         yield Finding(False, f"{unit} failed the last time it ran: {why}", mend)
+    for unit, seconds in status.former_jobs(results).items():
+        text = f"{unit} is at work, for {seconds} s, and began before the release that serves"
+        yield Finding(False, text, f"if it should have ended, on the host, as root: systemctl stop {unit}")
 
 
 def _commands(facts: Facts) -> Iterator[Finding]:

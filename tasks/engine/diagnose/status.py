@@ -92,14 +92,21 @@ def _processes(facts: Facts) -> dict[str, dict[str, Any]]:
 
 
 def job_result(facts: Facts, unit: str) -> dict[str, Any]:
-    """Return the last result of a job: `result` in systemd's words, None for one that has not run since the boot."""
-    job = facts.survey.jobs.get(unit, Job())
+    """Return the last result of a job: `result` in systemd's words, None for one that has not run since the boot.
+
+    former: it runs, and began before the release that serves
+    """
+    job, survey = facts.survey.jobs.get(unit, Job()), facts.survey
+    running, serves = job.state == "activating", facts.state.slots.get(facts.slot, Slot())
+    began = job.began if running else None
     # systemd reports success for a unit that has never run.
     return {
         "result": (job.result or None) if job.ended or job.result != "success" else None,
         "exit_status": job.exit_status or 0 if job.ended else None,
-        "running": job.state == "activating",
-        "ended_seconds": max(0, facts.survey.uptime - job.ended) if job.ended else None,
+        "running": running,
+        "running_seconds": max(0, survey.uptime - began) if began else None,
+        "former": bool(began and serves.began and began < serves.began),
+        "ended_seconds": max(0, survey.uptime - job.ended) if job.ended else None,
     }
 
 
@@ -220,8 +227,15 @@ def _processes_up(processes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _jobs(jobs: Mapping[str, Mapping[str, Any]]) -> str:
-    bad = len(failed_jobs(jobs))
-    return f"{bad} FAILED" if bad else "ok" if jobs else "-"
+    if bad := len(failed_jobs(jobs)):
+        return f"{bad} FAILED"
+    former = sum(bool(job["former"]) for job in jobs.values())
+    return f"{former} FORMER" if former else "ok" if jobs else "-"
+
+
+def former_jobs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return the jobs at work that began before the release that serves, each with its seconds."""
+    return {unit: job["running_seconds"] for unit, job in jobs.items() if job["former"]}
 
 
 def _last(line: Mapping[str, Any]) -> str:
@@ -281,6 +295,8 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
             process = unit.removeprefix(f"{line['service']}-").removesuffix(".service")
             ago = _age(line["jobs"][unit]["ended_seconds"])
             texts.append(f"{name}: {unit} failed {ago} ago ({why}): fab logs -H {name} --process {process}")
+        texts += [f"{name}: {unit} is at work, for {_age(age)}, and began before the release that serves"
+                  for unit, age in former_jobs(line["jobs"]).items()]  # fmt: skip
         texts += [f"{name}: {unit} is at work, for {_age(age)}" for unit, age in line["commands"].items()]
         texts += _outcome(line, line["last_action"] or {"state": "done"})
     return texts

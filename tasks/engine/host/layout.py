@@ -9,6 +9,8 @@ from tasks.engine.config import sections
 from tasks.engine.config.service import Process, Service
 from templates.host.fact_schema import SLOTS
 
+JOB_STOP = 90
+"""Seconds that a job has for its stop, if service.yaml does not say: those that systemd gives by itself."""
 GRACE = 2
 """Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -168,8 +170,13 @@ def gateway_timeout(service: Service) -> int:
 
 
 def longest_stop(service: Service) -> int:
-    """Return the most seconds that a stop of any process may take, beside `web`; 0 if there is none."""
-    return max((process.stop or stop_timeout(service) for process in beside(service)), default=0)
+    """Return the most seconds that a stop of any process or job may take, beside `web`; 0 if there is none."""
+    return max((stop_seconds(service, process) for process in other_processes(service)), default=0)
+
+
+def stop_seconds(service: Service, process: Process) -> int:
+    """Return the seconds that systemd gives a process or a job for its stop."""
+    return process.stop or (JOB_STOP if process.schedule else stop_timeout(service))
 
 
 def _process_commands(service: Service, slot: str) -> Iterator[tuple[str, ...]]:

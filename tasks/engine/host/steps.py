@@ -215,7 +215,7 @@ def _processes(service: Service) -> list[dict[str, object]]:
             "unit": unit,
             "name": process.name,
             "single": process.single,
-            "stop": process.stop or layout.stop_timeout(service),
+            "stop": layout.stop_seconds(service, process),
             "health": shlex.split(process.health) if process.health and not number else [],
         }
         for process in layout.beside(service)
@@ -268,8 +268,13 @@ def command(service: Service, wanted: Command, terminal: Terminal | None) -> Hos
 
 
 def stop(service: Service, *, disable: bool) -> HostStep:
-    """Make the step that stops slots, workers and timers; `disable` keeps a boot from starting them."""
-    values: dict[str, object] = {"units": list(layout.stopped(service)), "disable": disable, **_running(service)}
+    """Make the step that stops slots, processes, timers and jobs; `disable` keeps a boot from starting them."""
+    values: dict[str, object] = {
+        "units": list(layout.stopped(service)),
+        "disable": disable,
+        **_running(service),
+        "other_services": list(layout.other_services(service)),
+    }
     seconds = 4 * service.drain + 180 + layout.longest_stop(service)
     return _step("stop", service, values, seconds=seconds)
 

@@ -125,13 +125,10 @@ def _run_units(service: Service, values: dict[str, str]) -> dict[str, str]:
 
 def _process_units(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:
     unit = f"{service.name}-{process.name}"
-    values = {**values, "process": process.name}
+    values = {**values, "process": process.name, "stop_timeout": str(layout.stop_seconds(service, process))}
     if process.schedule is None:
-        values["stop_timeout"] = str(process.stop or layout.stop_timeout(service))
         text = templates.fill("systemd/process.service", **values)
         return {f"{numbered}@.service": text for numbered in layout.numbered(service, process)}
-    # By default systemd's own.
-    values["stop_timeout"] = str(process.stop or 90)
     values["schedule"] = quote.systemd(process.schedule)
     return {
         f"{unit}.service": templates.fill("systemd/job.service", **values),
