@@ -16,7 +16,7 @@ set -u
 cd "$1/current/release" || exit 1
 wrong() { printf '%s\n' "$*"; }
 (cd code && sha256sum --quiet --strict -c ../MANIFEST 2>&1) || wrong "code is not what MANIFEST says"
-found=$(find code ! -type d ! -name '*.pyc' | wc -l)
+found=$(find code ! -type d ! -name '*.pyc' ! -path '*/__pycache__/*.pyc.[0-9]*' | wc -l)
 [ "$found" -eq "$(wc -l <MANIFEST)" ] || wrong "code has other files than MANIFEST"
 sha256sum --quiet --strict -c LAUNCHERS 2>&1 || wrong "launchers are not what LAUNCHERS says"
 [ "$(find run -type f | wc -l)" -eq "$(wc -l <LAUNCHERS)" ] || wrong "run has other files than LAUNCHERS"
