@@ -19,9 +19,9 @@ _CREATE = "create it with a line `hosts:` and, indented below, `shire01: {addres
 class Host:
     """A machine reached over SSH. A field is None where the file leaves it to ssh_config and the defaults.
 
-    identity: path of the private key, relative to the directory of the file, `~` not yet expanded
+    identity: path of the private key, joined to the directory of the file; a leading `~` is not yet expanded
     service: overrides of service.yaml with their places, defaults merged in
-    source, place: the file, and the line that names the host
+    place: the line that names the host
     """
 
     name: str
@@ -33,7 +33,6 @@ class Host:
     identity: str | None
     python: str | None
     service: Mapping | None = field(compare=False, repr=False)
-    source: Path = field(repr=False)
     place: Place = field(repr=False)
 
 
@@ -166,7 +165,7 @@ def _host(name: str, node: Node, place: Place, path: Path) -> Host:
     values["address"] = values["address"] or name
     if values["identity"] and not values["identity"].startswith("~"):
         values["identity"] = str(path.parent / values["identity"])
-    return Host(name=name, source=path, place=place, **values)
+    return Host(name=name, place=place, **values)
 
 
 def _refuse_shared_names(inventory: Inventory) -> None:

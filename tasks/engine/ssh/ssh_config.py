@@ -79,7 +79,7 @@ def resolve(host: Host, options: Options, user: str | None = None) -> Endpoint:
     Raise UsageError for an account that no sudo rule can name: the login may become the deploy account.
     """
     settings = _ask(host.address, options, user or host.user, host.port)
-    identities = options.identities or ((_beside(host, host.identity),) if host.identity else ())
+    identities = options.identities or ((host.identity,) if host.identity else ())
     endpoint = _endpoint(host.name, host.address, settings, identities, host.host_key)
     if not quote.is_account(endpoint.user):
         raise UsageError(
@@ -119,11 +119,6 @@ def before(endpoint: Endpoint, options: Options) -> Endpoint | None:
         error.where = f"{host} (jump host {last})"
         raise
     return hop._replace(jumps=tuple(first) or hop.jumps, behind=(*hops, host))
-
-
-def _beside(host: Host, identity: str) -> str:
-    path = Path(identity).expanduser()
-    return str(path if path.is_absolute() else host.source.parent / path)
 
 
 def _endpoint(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -121,7 +120,7 @@ def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dr
 def test_only_an_account_of_the_command_line_counts_as_named_for_it(named: str | None) -> None:
     """Once: a host with `user:` in hosts.yaml was sent the program for each step, in place of running its copy."""
     options = executor.Invocation(None, False, (), None, 10, None, "")
-    chosen = Host("h", "h", None, "deploy", (), None, None, None, None, Path("f"), Place("f", 1, 1, ""))
+    chosen = Host("h", "h", None, "deploy", (), None, None, None, None, Place("f", 1, 1, ""))
     project = SimpleNamespace(service_of=lambda _: Service("myapp", "app:app"))
     context = SimpleNamespace(config={"loop_invocation": options})
     (one,) = runner.members_of(context, cast("Any", project), Selection((chosen,), None), named)

@@ -30,7 +30,7 @@ ANYTHING = pytest.mark.promise(
 # There are many fields.
 SOME = settings(max_examples=settings().max_examples // 3)
 # Faults of the file itself, or of this place in it.
-HOST_FIELDS = [name for name in Host.__dataclass_fields__ if name not in {"name", "service", "source", "place"}]
+HOST_FIELDS = [name for name in Host.__dataclass_fields__ if name not in {"name", "service", "place"}]
 
 
 def described(text: str) -> Service | UsageError:

@@ -59,7 +59,6 @@ def test_a_host_says_everything_or_nothing(tmp_path: Path) -> None:
     assert (first.groups, first.host_key, first.python) == (("web", "eu"), PIN, "python3.12")
     assert first.identity == "~/.ssh/id_ed25519"
     assert str(first.place) == "hosts.yaml:7:3 (hosts.shire01)"
-    assert first.source == tmp_path / "hosts.yaml"
     assert (second.name, second.address, second.port, second.user) == ("shire02", "shire02", 2222, "deploy")
     assert (second.groups, second.host_key, second.identity, second.python) == (("shire",), None, None, None)
     assert (third.port, third.user, third.groups, third.service) == (None, None, (), None)

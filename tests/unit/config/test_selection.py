@@ -16,7 +16,7 @@ from tests.support.refusals import refusal, require_error
 
 
 def host(name: str, *groups: str) -> Host:
-    return Host(name, name, None, None, groups, None, None, None, None, Path("f"), Place("f", 1, 1, ""))
+    return Host(name, name, None, None, groups, None, None, None, None, Place("f", 1, 1, ""))
 
 
 FLEET = Inventory(

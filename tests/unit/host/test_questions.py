@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.nodes import Place
 from tasks.engine.host import questions
 from tests.support.small_service import SERVICE
 
-HOST = Host(
-    "shire01", "192.0.2.11", None, None, (), None, None, None, None, Path("hosts.yaml"), Place("hosts.yaml", 1, 1, "")
-)
+HOST = Host("shire01", "192.0.2.11", None, None, (), None, None, None, None, Place("hosts.yaml", 1, 1, ""))
 
 
 def test_a_plan_asks_all_that_its_deploy_asks() -> None:

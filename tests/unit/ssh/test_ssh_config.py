@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.config import inventory
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.nodes import Place
 from tasks.engine.errors import Unreachable, UsageError
@@ -51,10 +52,10 @@ def options(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return Options(config=str(config))
 
 
-def host(address: str, folder: Path = Path("/nowhere"), **values: str | int | Place) -> Host:
+def host(address: str, **values: str | int | Place) -> Host:
     """Return a host of an inventory with this address."""
     nothing = dict.fromkeys(field.name for field in fields(Host))
-    return Host(**{**nothing, "name": "h", "address": address, "source": folder / "hosts.yaml", **values})  # type: ignore[arg-type]
+    return Host(**{**nothing, "name": "h", "address": address, **values})  # type: ignore[arg-type]
 
 
 def test_ssh_config_says_where_and_who(options: Options) -> None:
@@ -102,11 +103,19 @@ def test_no_proxy_is_no_proxy(options: Options) -> None:
     assert (found.proxy_command, found.jumps) == (None, ())
 
 
-def test_an_identity_of_hosts_yaml_lies_beside_it_and_is_tried_alone(options: Options, tmp_path: Path) -> None:
-    found = resolve(host("plain", tmp_path, identity="keys/one"), options)
-    assert (found.identities, found.named_identity) == ((tmp_path / "keys/one",), True)
-    flag = Options(("/given",), options.config)
-    assert resolve(host("plain", tmp_path, identity="keys/one"), flag).identities == (Path("/given"),)
+@pytest.mark.parametrize("named", ["envs/hosts.yaml", "{root}/envs/hosts.yaml", "../{here}/envs/hosts.yaml"])
+def test_an_identity_lies_beside_its_inventory_and_is_tried_alone(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(named.format(root=tmp_path, here=tmp_path.name))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("hosts:\n  plain: {identity: keys/one}\n")
+    (plain,) = inventory.load(tmp_path / "elsewhere", {"HOSTS": str(path)}).hosts
+    found = resolve(plain, options)
+    assert [key.resolve() for key in found.identities] == [tmp_path / path.parent.name / "keys/one"]
+    assert found.named_identity
+    assert resolve(plain, Options(("/given",), options.config)).identities == (Path("/given"),)
 
 
 @pytest.mark.parametrize(
