@@ -151,12 +151,14 @@ class FleetExecutor(Executor):  # type: ignore[misc]  # Fabric is untyped
                     raise UsageError(f"{name} has no dry run", where="--dry", next=f"read: fab --help {name}")
 
     def _invocation(self) -> Invocation:
+        from tasks.engine import plain_file
+
         core = self.core[0].args
         for flag, name in (("-t", "connect-timeout"), ("-T", "command-timeout")):
             if core[name].value is not None and not 1 <= core[name].value <= _WEEK:
                 raise UsageError(f"{flag} takes {_SECONDS}", where=flag, next=f"fab {flag} 30 ...")
         identities = tuple(core["identity"].value or ())
-        for path in (Path(identity).expanduser() for identity in identities):
+        for path in map(plain_file.named, identities):
             # If an agent holds the key, its public half is enough.
             if not path.is_file() and not path.with_name(path.name + ".pub").is_file():
                 raise UsageError(f"there is no key {path}", where="-i", next="name the private key's file")

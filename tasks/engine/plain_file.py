@@ -1,4 +1,4 @@
-"""Read files of this machine: regular files only, up to a limit. A device or a pipe is refused without waiting."""
+"""Name and read files of this machine: regular files only, up to a limit. A device or a pipe is refused at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ LIMIT = 10 * 1000 * 1000
 
 class NotPlain(OSError):
     """The file is not a regular one, or too large; `strerror` says which."""
+
+
+def named(text: str) -> Path:
+    """Return the path that an operator wrote, with `~` expanded; `~NAME` stays as it is if there is no such account."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for an unknown account
 
 
 def read(path: Path, limit: int = LIMIT, *, follow: bool = True) -> bytes:

@@ -174,7 +174,7 @@ def check_given(service: Service, root: Path) -> None:
     texts = given(service, root)
     names = service.nginx.files if service.nginx else {}
     if "basic_auth" in texts:
-        _check_users(root / Path(names["basic_auth"]).expanduser(), names["basic_auth"], texts["basic_auth"])
+        _check_users(root / names["basic_auth"], names["basic_auth"], texts["basic_auth"])
     if "client_ca" in texts:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=texts["client_ca"])
@@ -200,7 +200,7 @@ def check(tls: Tls, root: Path) -> None:
     """Raise UsageError unless the operator's certificate and key can be read and belong together."""
     _read(root, tls.certificate, "certificate")
     _read(root, tls.key, "key")
-    certificate, key = (root / Path(name or "").expanduser() for name in (tls.certificate, tls.key))
+    certificate, key = (root / (name or "") for name in (tls.certificate, tls.key))
     try:
         # An encrypted key would ask for its password: nginx could not, so it is refused.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
@@ -217,7 +217,7 @@ def check(tls: Tls, root: Path) -> None:
 
 def _read(root: Path, name: str | None, what: str, key: str = "") -> bytes:
     """Return a file of the operator's for nginx. key: that of service.yaml, by default of the certificate."""
-    path = root / Path(name or "").expanduser()
+    path = root / (name or "")
     try:
         return plain_file.read(path, _PEM)
     except OSError as error:

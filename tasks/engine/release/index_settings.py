@@ -283,4 +283,4 @@ def _address(text: str, folder: Path | None = None) -> str:
     """Return the address of an index or a folder; a path begins at `folder`, or in the current directory."""
     if not text or "://" in text:
         return text
-    return ((folder or Path.cwd()) / Path(text).expanduser()).resolve().as_uri()
+    return ((folder or Path.cwd()) / plain_file.named(text)).resolve().as_uri()

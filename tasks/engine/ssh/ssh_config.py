@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine import quote
+from tasks.engine import plain_file, quote
 from tasks.engine.config.inventory import Host
 from tasks.engine.errors import Unreachable, UsageError
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def _ignore(_: str) -> None:
@@ -136,8 +138,8 @@ def _endpoint(
         hostname=hostname,
         port=int(first("port", "22")),
         user=first("user", "root"),
-        identities=tuple(path for path in (Path(file).expanduser() for file in files) if path.is_file() or identities),
-        known_hosts=tuple(Path(word).expanduser() for word in known.split()),
+        identities=tuple(path for path in map(plain_file.named, files) if path.is_file() or identities),
+        known_hosts=tuple(map(plain_file.named, known.split())),
         alias=first("hostkeyalias", "") or None,
         pin=pin,
         proxy_command=None if command == "none" else command,
@@ -145,7 +147,7 @@ def _endpoint(
         jumps=() if jump == "none" else tuple(re.sub(r"\[([^]:]*)\]", r"\1", jump).split(",")),
         named_identity=bool(identities),
         asked=asked,
-        revoked=tuple(Path(word).expanduser() for word in first("revokedhostkeys", "none").split() if word != "none"),
+        revoked=tuple(plain_file.named(word) for word in first("revokedhostkeys", "none").split() if word != "none"),
     )
 
 
@@ -168,22 +170,30 @@ def _ask(address: str, options: Options, user: str | None, port: int | None) -> 
     for line in answer.stdout.splitlines():
         key, _, value = line.partition(" ")
         settings.setdefault(key.lower(), []).append(value)
-    # ssh -G does not expand this one.
-    settings["proxycommand"] = [_expand(text, address, settings) for text in settings.get("proxycommand", ["none"])]
+    # ssh -G expands the tokens of the others.
+    for key in ("proxycommand", "identityfile", "revokedhostkeys"):
+        settings[key] = [_expand(text, address, settings) for text in settings.get(key, ["none"])]
+    settings["identityfile"] = [_VARIABLE.sub(_value, text) for text in settings["identityfile"]]
     return settings
 
 
 def _expand(text: str, address: str, settings: dict[str, list[str]]) -> str:
-    """Return a ProxyCommand with its %h, %p, %r, %n and %% filled in."""
-    values = {"%": "%", "n": address}
+    """Return a text of ssh_config with its tokens filled in, except %C, %i and those of the controller's name."""
+    values = {"%": "%", "n": address, "d": str(plain_file.named("~")), "u": os.environ.get("USER", "%u")}
     values |= {sign: settings.get(key, [""])[0] for sign, key in (("h", "hostname"), ("p", "port"), ("r", "user"))}
-    return re.sub(r"%([%hprn])", lambda sign: values[sign[1]], text)
+    values["k"] = settings.get("hostkeyalias", [values["h"]])[0]
+    return re.sub(r"%([%dhknpru])", lambda sign: values[sign[1]], text)
+
+
+def _value(variable: re.Match[str]) -> str:
+    """Return the value of an environment variable, or its name as it is written if it is not set."""
+    return os.environ.get(variable[1], variable[0])
 
 
 def _ask_paramiko(address: str, options: Options, user: str | None, port: int | None) -> dict[str, list[str]]:
     from paramiko import SSHConfig
 
-    path = Path(options.config or "~/.ssh/config").expanduser()
+    path = plain_file.named(options.config or "~/.ssh/config")
     config = SSHConfig.from_path(str(path)) if path.exists() else SSHConfig()
     entry = config.lookup(address)
     settings = {key: [value] if isinstance(value, str) else list(value) for key, value in entry.items()}

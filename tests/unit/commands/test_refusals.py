@@ -147,6 +147,7 @@ def test_a_person_who_says_yes_is_not_asked_again(watched: tuple[Clone, Mute]) -
         (["logs", "--grep", "\udcff"], "UTF-8"),
         (["status", "-H", "\udcff"], "UTF-8"),
         (["-i", "/nonexistent/key", "status"], "private key"),
+        (["-i", "~no-such/key", "status"], "private key"),
         (["-S", "/nonexistent/config", "status"], "/nonexistent/config"),
         (["exec", "-H", "all"], "fab exec -H shire01 -- uptime"),
         (["logs", "-n", "many"], "fab logs -n 100"),

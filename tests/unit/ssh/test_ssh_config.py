@@ -33,6 +33,12 @@ Host piped
 Host full
   HostName 192.0.2.9
   ProxyCommand nc -x 100%% %h %p %r %n %C
+Host keyed
+  HostName 192.0.2.11
+  User sam
+  HostKeyAlias bag-end
+  IdentityFile ${KEYS}/%h-%n-%r-%p-%k-100%%
+  RevokedHostKeys /keys/%k-revoked
 Host plain
   HostName 192.0.2.10
 Host everybody
@@ -96,6 +102,22 @@ def test_the_words_of_a_proxy_command_are_filled_in(options: Options) -> None:
 def test_a_proxy_command_gets_what_hosts_yaml_says(options: Options) -> None:
     found = resolve(host("full", user="sam", port=2022), options)
     assert found.proxy_command == "nc -x 100% 192.0.2.9 2022 sam full %C"
+
+
+@pytest.mark.parametrize("options", READERS[1:], indirect=True)
+def test_the_tokens_in_the_names_of_files_are_filled_in(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh -G leaves them: a key named for its host was never found."""
+    monkeypatch.setenv("KEYS", str(tmp_path))
+    key = tmp_path / "192.0.2.11-keyed-sam-22-bag-end-100%"
+    key.touch()
+    found = resolve(host("keyed"), options)
+    assert (found.identities, found.revoked) == ((key,), (Path("/keys/bag-end-revoked"),))
+
+
+def test_the_home_of_an_unknown_account_is_a_file_that_is_not_there(options: Options) -> None:
+    assert resolve(host("plain", identity="~no-such/key"), options).identities == (Path("~no-such/key"),)
 
 
 def test_no_proxy_is_no_proxy(options: Options) -> None:
