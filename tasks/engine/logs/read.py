@@ -21,6 +21,7 @@ _SECONDS = 900
 """Seconds in which a host must send its past lines."""
 _SENT = 1024 * 1024 * 1024
 """Bytes of past lines that a host may send."""
+_AGAIN = "run the command again"
 
 
 class Refused(LoopError):
@@ -87,7 +88,7 @@ def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entr
         # Only the first is the line at that place. A line that was too long has the place of the one before it.
         if number or entry.cursor != cursor:
             yield entry
-    raise LinkLost("journalctl ended", where=member.host.name)
+    raise LinkLost("journalctl ended", where=member.host.name, next=_AGAIN)
 
 
 def _entries(member: Member, script: str, seconds: float | None = None) -> Iterator[Entry]:
@@ -110,7 +111,7 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
         elif text.strip():
             complaint = f"{complaint} {text.strip()}".strip()[:1000]
     if status is None:
-        raise LinkLost("the connection was lost", where=host)
+        raise LinkLost("the connection was lost", where=host, next=_AGAIN)
     # journalctl also ends with status 1 when no line matches the pattern.
     if complaint and status != "0":
         raise Refused(f"journalctl: {complaint}", where=host, next="correct --since, --until or --grep")
@@ -162,7 +163,7 @@ def _pieces(member: Member, text: str, seconds: float | None) -> Iterator[bytes]
         except TimeoutError as error:
             raise _endless(member, f"does not come to its end within {seconds:.0f} s") from error
         except OSError as error:
-            raise LinkLost("the connection was lost", where=member.host.name) from error
+            raise LinkLost("the connection was lost", where=member.host.name, next=_AGAIN) from error
 
 
 def _endless(member: Member, what: str) -> Refused:

@@ -27,6 +27,9 @@ _UNSTARTED = (1, 126, 127)
 """The exit statuses of an interpreter that does not start."""
 SILENCE = 120
 """Seconds for which a host may accept no data."""
+_READ = frozenset({"facts", "libraries", "drift"})
+"""The steps that change nothing on a host."""
+_AGAIN = "run the command again"
 
 
 class SshSession:
@@ -118,7 +121,7 @@ class SshSession:
         if transcript.exit == -1:
             if connection.active and not transcript.tail and not transcript.reports:
                 raise self._refused("it starts no command")
-            raise self._lost("the connection was lost", step, transcript)
+            raise lost(f"the connection was lost during {step.name}", step, self.host.name, tuple(transcript.tail))
         return transcript
 
     @contextmanager
@@ -137,7 +140,7 @@ class SshSession:
                 raise LinkLost(
                     f"the connection was lost as a channel was opened: {connect_errors.reason(error)}",
                     where=self.host.name,
-                    next="run the command again; fab first reads back from the host what was done",
+                    next=_AGAIN,
                 ) from error
             raise self._refused(connect_errors.reason(error)) from error
         fault: Exception | None = None
@@ -163,8 +166,8 @@ class SshSession:
             return channels.status(channel, feeder.moved + step.seconds)
         except TimeoutError as error:
             channel.get_transport().close()
-            why = "the host closed its output and did not say how the step ended, so the connection was given up"
-            raise self._lost(why, step, transcript) from error
+            why = f"the host closed its output without an end of {step.name}, so the connection was given up"
+            raise lost(why, step, self.host.name, tuple(transcript.tail)) from error
 
     def _refused(self, why: str) -> Unreachable:
         return Unreachable(
@@ -173,12 +176,13 @@ class SshSession:
             next="check MaxSessions in the host's sshd_config",
         )
 
-    def _lost(self, why: str, step: HostStep, transcript: Transcript) -> LinkLost:
-        return LinkLost(
-            f"{why} during {step.name}: the outcome is read back from the host",
-            where=self.host.name,
-            detail=tuple(transcript.tail),
-        )
+
+def lost(why: str, step: HostStep, host: str, detail: tuple[str, ...] = ()) -> LinkLost:
+    """Return the error for a step whose end was not seen. detail: the last lines of the step's output."""
+    if step.name in _READ:
+        return LinkLost(why, where=host, next=_AGAIN, detail=detail)
+    way = f"fab status -H {host}, then {_AGAIN}"
+    return LinkLost(f"{why}: how far {step.name} came is not known", where=host, next=way, detail=detail)
 
 
 class _Feeder:
@@ -238,7 +242,7 @@ def _received(channel: Any, host: Host, step: HostStep, feeder: _Feeder) -> Iter
         if left <= 0:
             channel.get_transport().close()
             fault = f"{step.name} did not end within" if feeder.done else "the host took nothing of the upload for"
-            raise LinkLost(f"{fault} {limit:.0f} s, so the connection was given up", where=host.name)
+            raise lost(f"{fault} {limit:.0f} s, so the connection was given up", step, host.name)
         channel.settimeout(left)
         try:
             data = channel.recv(65536)

@@ -43,6 +43,7 @@ def test_a_link_that_is_lost_as_a_channel_opens_is_called_lost(linked: tuple[Ssh
     with pytest.raises(LinkLost, match="the connection was lost") as caught:
         session.execute(HostStep("try", "{}", 60), Run("run", "{}"), _ignore)
     assert caught.value.where == "shire01"
+    assert "run the command again" in str(caught.value.next)
     assert "MaxSessions" not in f"{caught.value.message} {caught.value.next}"
 
 

@@ -276,6 +276,7 @@ def test_a_script_without_an_end_is_given_up() -> None:
     ends = StubMember("shire01", None)
     channel = type("Channel", (Endless,), {"get_transport": lambda _: ends})("shire01", None)
     feeder = cast(ssh_session._Feeder, SimpleNamespace(done=True, moved=time.monotonic()))
-    with pytest.raises(LinkLost, match="did not end within 0 s"):
+    with pytest.raises(LinkLost, match="did not end within 0 s") as caught:
         for _ in ssh_session._received(channel, ends.host, HostStep("facts", "", 0.1), feeder):
             pass
+    assert caught.value.next == "run the command again"

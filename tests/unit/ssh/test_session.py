@@ -18,6 +18,8 @@ from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
+from tasks.engine.ssh.ssh_session import lost
+from templates.host.main import STEPS
 from tests.support.local_session import LocalShell
 from tests.support.stand_ins import TOLD, told_to
 
@@ -121,6 +123,19 @@ def test_what_a_program_prints_is_never_one_of_our_reports() -> None:
 def test_a_shell_that_is_killed_is_a_lost_link_and_no_failure() -> None:
     with pytest.raises(LinkLost, match="signal 9"):
         LocalShell(program=PROGRAM).execute(told_to("print(1)\nos.kill(os.getpid(), 9)"), RUN, ignore)
+
+
+READING = {"facts", "libraries", "drift"}
+
+
+@pytest.mark.parametrize("name", [name for name in STEPS if name not in {"status", "guard"}])
+def test_a_lost_step_says_what_is_not_known_and_what_to_do(name: str) -> None:
+    """Once: each said that the outcome is read back, which only an activation does, and gave no next step."""
+    error = lost("the connection was lost", HostStep(name, "{}", 60), "shire01")
+    way = "run the command again"
+    assert (error.where, error.next) == ("shire01", way if name in READING else f"fab status -H shire01, then {way}")
+    assert ("is not known" in error.message) == (name not in READING)
+    assert "read back" not in error.message
 
 
 def test_a_shell_that_was_begun_ahead_and_gets_nothing_does_nothing() -> None:
