@@ -22,7 +22,7 @@ class StartingPoint:
 
     def __init__(self, run: Run, slots: Slots, processes: ProcessUnits, stage: str) -> None:
         self._run, self._slots, self._processes, self._stage = run, slots, processes, stage
-        # An operator who goes back, or wants the idle slot ended first, waits for none of its tasks.
+        # An operator who goes back, or said --stop-first, waits for no task of the idle slot.
         self._at_once = run.step.get("action") in {"rollback", "undo"} or bool(run.step.get("stop_first"))
         service = slots.service
         run.point(f"{stage}.recover")

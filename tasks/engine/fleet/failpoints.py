@@ -30,7 +30,7 @@ CONTROLLER = {
     "controller.staged": "the release is on the host",
     "controller.activate": "before a host is activated",
     "controller.activated": "a host has been activated",
-    "controller.undo": "before the activated hosts are rolled back",
+    "controller.undo": "before the hosts that this run activated go back (undo)",
     "controller.end": "all hosts are done",
 }
 _PROGRAM = {

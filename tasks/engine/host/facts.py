@@ -24,7 +24,6 @@ _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about one; the rest is ignored."""
 _STEADY_SECONDS = 60
 """Seconds after which a process that systemd started again counts as up."""
-"""The layout of a host whose record names none."""
 
 
 class Facts(NamedTuple):

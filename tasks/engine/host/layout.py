@@ -12,7 +12,7 @@ from templates.host.fact_schema import SLOTS
 JOB_STOP = 90
 """Seconds that a job has for its stop, if service.yaml does not say: those that systemd gives by itself."""
 GRACE = 2
-"""Seconds that gunicorn waits longer than `drain`, and systemd longer than gunicorn: the gentlest stop comes first."""
+"""Seconds that gunicorn waits longer than `drain`. systemd waits longer still: `stop_timeout`."""
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMCTLS = frozenset({SYSTEMCTL, "/bin/systemctl"})
 """The paths that distributions use: a sudo rule names no other program, whatever a host reports."""

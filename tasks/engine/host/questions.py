@@ -12,7 +12,8 @@ WANTS = ("state", "interpreters", "stores", "manifest", "lists", "health", "surv
          "contents")  # fmt: skip
 """Parts of an answer. The machine, root's files and the record of setup are part of every answer.
 
-state: state of the service; without it the host reads nothing of the deploy account, and no other part
+state: state of the service. Without it the host reads nothing below the deploy account's directories, and of the other
+    parts answers only `contents`, and of `rights` the access to root
 interpreters: Pythons that could run the service; stores: venvs and wheels on the host
 manifest: manifest of the committed release; health: answers of the live release to the health check
 lists: digests of the release to deploy (without one: of the committed one), if a slot has it
@@ -24,8 +25,8 @@ journal: last lines of the slot without traffic; contents: contents of root's fi
 class Question(NamedTuple):
     """One question to one host. wants: see WANTS; files: paths of root's files; python: interpreter of hosts.yaml.
 
-    release: the release to deploy; if set, the manifest is left out if it is the committed one, and so is the health
-        of any other
+    release: the release to deploy, empty for none. If this release is committed already, the answer has no manifest; if
+        another release is live, it has no health
     wait, watch: seconds to wait for the end of an activation, of a probation
     history: number of last lines; followed: the answer decides which step is next
     """

@@ -120,7 +120,7 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
 def _dated(host: str, said: Iterable[bytes | None]) -> Iterator[Entry | bytes]:
     """Yield entries, other lines, and an entry for each line that was too long, with time and place of the one before.
 
-    The first have those of the one after, or none if no entry comes.
+    Before the first entry, such a line has that entry's time and place; if no entry comes, the present time and no place.
     """
     before, early = None, 0
     for line in said:

@@ -24,7 +24,7 @@ _NEEDED = ("service.yaml", "requirements.txt")
 
 _LARGE = 10**6
 """Bytes of a file that makes it a large one."""
-# A host reports its records in every answer, and cuts each at 64 kB.
+# A host reports the release.json of each release with its state, and cuts each at 64 kB.
 _RECORDED, _PATH = 50, 200
 
 
