@@ -137,7 +137,7 @@ def _build(project: Project, *, as_json: bool) -> None:
     changed = build_command.run(command, project.root, service.places(project.document, "include"))
     if changed:
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        writer.line(f"the build gave other bytes: {', '.join(changed[:5])}{more}")
+        writer.line(f"the build changed: {', '.join(changed[:5])}{more}")
 
 
 @_rolling(**CONSENT, require_clean="refuse a release with files that are not committed")

@@ -208,7 +208,7 @@ def begin() -> None:
 
 
 def _with_every_word(program: Any, read: Callable[[], None]) -> None:
-    """Let `fab add` alone mean `fab add list`: Invoke has no word behind a verb that may be left out."""
+    """Let `fab add` alone mean `fab add list`: Invoke cannot make the word after a verb optional."""
     words = program.core.unparsed
     if words[:1] == ["add"] and all(word in ("--yes", "--json") for word in words[1:]):
         words.insert(1, "list")

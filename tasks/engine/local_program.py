@@ -67,6 +67,6 @@ def last_lines(output: IO[bytes], most: int = _LINES) -> tuple[str, ...]:
     output.seek(max(0, size - _TAIL))
     text = output.read(_TAIL).decode(errors="replace")
     if size > _TAIL:
-        # Half of a password in the first line could not be recognized, and hidden.
+        # The first line may begin in the middle of a password, which would then not be recognized and hidden.
         text = text.partition("\n")[2]
     return tuple(text.strip().splitlines()[-most:])

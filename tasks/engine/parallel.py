@@ -20,7 +20,8 @@ LIMIT = 16
 
 
 class Stop:
-    """A request to stop, from a signal or a failed hook: running work ends, and no other work begins.
+    """A request to stop, from a signal or a failed hook: work that has begun goes on to its end, its waits
+    cut short, and no other work begins.
 
     signal: number of the signal, 0 for none.
     """

@@ -175,7 +175,7 @@ class Survey(NamedTuple):
     """Facts that operators ask for and no run needs. uptime: seconds; systemd: its version; selinux: it enforces.
 
     certificate_end: as openssl prints it; jobs, processes: by unit; used: by release; rules: sudo has those of setup.
-    said: the last lines of what runs, and of the last run of each job, the end of each.
+    said: the last log lines of what runs and of each job's last run; of a long line its end
     commands: units of commands at work, each with the seconds from boot to its start
     """
 

@@ -14,7 +14,7 @@ from .run import Run
 from .slots import STOP_MARGIN
 
 _OWN = ("probation", "live", "boot", "hook", "run", "run-health")
-"""Units of ours for each slot or way; the others of this form are processes of service.yaml."""
+"""Words of our own template units, NAME-WORD@; the other units of this form are processes of service.yaml."""
 _OVER = {"inactive", "failed", "unknown"}
 
 

@@ -44,7 +44,10 @@ class Lock:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def wait(self, run: Run, seconds: float, *, shared: bool = False, aloud: bool = False) -> bool:
-        """Wait for the lock, at most `seconds`; return whether we hold it. aloud: end if the controller is gone."""
+        """Wait for the lock, at most `seconds`; return whether we hold it.
+
+        aloud: report once a second; if the controller is gone, the report ends the wait
+        """
         began, reports = time.monotonic(), 1
         while not self.take(shared=shared):
             waited = time.monotonic() - began

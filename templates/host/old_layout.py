@@ -19,7 +19,7 @@ _LOCKS = (".activating", ".running", ".staging", ".history")
 
 
 def make_live_link(name: str, root: str) -> None:
-    """Point root's link, if it is missing, at the committed slot. Only one bit of the account's link is read."""
+    """Point root's link, if it is missing, at the committed slot. The account's link says only which of the two."""
     with Folder.open(f"/run/{name}") as folder:
         for slot in SLOTS:
             if folder.status("live") is None and os.path.exists(f"{root}/current/is-{slot}"):
@@ -55,7 +55,7 @@ def point_former_link(name: str, run: str, account: Account) -> None:
 
 
 def unslotted(name: str, leftovers: Iterable[str], sent: Collection[str]) -> list[str]:
-    """Return the processes that are up and run in no slot, by their units' names, of those that will run in slots."""
+    """Of the processes that will run in slots, return the names of the units that are up outside of a slot."""
     folder = "etc/systemd/system"
     units = [os.path.basename(path)[: -len(".service")] for path in leftovers if path.startswith(f"/{folder}/{name}-")]
     return [unit for unit in units if f"{folder}/{unit}@.service" in sent and programs.active(f"{unit}.service")]

@@ -1,6 +1,6 @@
 """The units in which code of a release runs for a time: commands of `fab run`, health commands, before_activate.
 
-The slice of all of them is one of systemd's: its stop ends them, and waits for that.
+All of them are in one slice of systemd: stopping the slice ends them, and returns when they have ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OVER = {"", "inactive", "failed"}
 
 
 def slice_of(name: str, *, health: bool = False) -> str:
-    """Return the slice of a service, as setup's units name it. health: the one in it of the health commands."""
+    """Return the slice of a service, as setup's units name it. health: the slice of the health commands, inside it."""
     return f"system-{name.replace('-', '_')}_run{'-health' if health else ''}.slice"
 
 

@@ -50,7 +50,7 @@ def _share(run: Run, root: Folder, lock: Lock) -> None:
 
 
 def _alone(run: Run, lock: Lock) -> bool:
-    """Try to hold the lock alone; end what a run whose controller is gone left at work."""
+    """Try to hold the lock alone; end the processes that still stage for a run whose controller is gone."""
     if lock.take():
         return True
     for number in (signal.SIGTERM, signal.SIGKILL):

@@ -177,5 +177,5 @@ def _refuse_shared_names(inventory: Inventory) -> None:
             raise UsageError(
                 f"{local.name} stands in two places: {places[local.name]} and {local.place}",
                 where=str(places[local.name]),
-                next="rename it there, or end the sandbox: fab sandbox.down",
+                next="rename it in hosts.yaml, or end the sandbox: fab sandbox.down",
             )

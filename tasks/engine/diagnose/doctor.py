@@ -127,7 +127,7 @@ def _isolation(member: Member, facts: Facts, setup: plan.Setup) -> Iterator[Find
     """Yield the reasons why the service may reach networks that its `needs` do not name."""
     host, needs = member.host.name, set(member.service.needs)
     for warning in setup.warnings:
-        yield Finding(False, warning, f"where it does not: fab setup -H {host}")
+        yield Finding(False, warning, f"if the service does not use that: fab setup -H {host}")
     if "network" in needs or setup.changed:
         return
     isolation = facts.survey.isolation

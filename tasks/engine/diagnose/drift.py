@@ -91,7 +91,7 @@ def _edited(path: str) -> str:
 def _missing(path: str) -> str:
     if _MANIFEST.search(path):
         return (
-            "it is not there, so nothing of the release can be compared; the deploy of its content puts all there anew"
+            "it is not there, so no file of the release can be compared; a deploy of its content writes all files anew"
         )
     return "it is not there any more"
 

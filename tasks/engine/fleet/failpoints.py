@@ -79,13 +79,13 @@ def setting(environ: Mapping[str, str], host: str) -> str:
     return point if wanted in ("", host) else ""
 
 
-def reach(failpoint: str, step: str, host: str) -> None:
-    """Perform the failpoint's action if it is set for this place of the controller."""
+def reach(failpoint: str, point: str, host: str) -> None:
+    """Perform the failpoint's action if it is set for this point of the controller."""
     reached, _, action = failpoint.partition("=")
-    if reached != step:
+    if reached != point:
         return
     if action == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "stall":
         threading.Event().wait()
-    raise LoopError(f"failpoint {step}", where=host, code="failpoint")
+    raise LoopError(f"failpoint {point}", where=host, code="failpoint")

@@ -65,9 +65,9 @@ class Member:
         self.reach("controller.connect")
         return SshSession(self.host, self.options, self.user)
 
-    def reach(self, step: str) -> None:
-        """Mark a step at which a test may break the run."""
-        failpoints.reach(self.run.failpoint, step, self.host.name)
+    def reach(self, point: str) -> None:
+        """Pass a failpoint of the controller, at which a test may break the run."""
+        failpoints.reach(self.run.failpoint, point, self.host.name)
 
     def close(self) -> None:
         """Close the connection, if there is one."""

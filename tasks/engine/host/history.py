@@ -23,7 +23,8 @@ _TEXT, _WHY, _KEYS = 200, 2000, 20
 class Action(NamedTuple):
     """One line. time: RFC 3339, UTC; state: started, probation, done, failed, returned or ended.
 
-    why: of the last three states; who: the user, as the controller reported it, never trusted for rights
+    why: the reason, for the states failed, returned and ended
+    who: the user, as the controller reported it, never trusted for rights
     """
 
     time: str

@@ -165,7 +165,7 @@ def wanted(
         raise UsageError(f"{release!r} is no release", where="--release", next="fab releases lists them")
     if release and (follow or nginx):
         flag = "-f" if follow else "--nginx"
-        raise UsageError(f"{flag} shows lines of no single release", where="--release", next=f"leave {flag} out")
+        raise UsageError(f"--release does not go with {flag}", where="--release", next=f"leave {flag} out")
     processes = tuple(word.strip() for word in process.split(",") if word.strip())
     return Wanted(int(n) if n else None, since, until, grep, level, processes, nginx, follow, checks, release)
 

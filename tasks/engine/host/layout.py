@@ -89,7 +89,7 @@ def run_sockets(service: Service) -> tuple[str, str]:
 
 
 def run_slices(service: Service) -> tuple[str, str]:
-    """Return the slice of all that runs from a release for a time, and the one in it of the health commands.
+    """Return the slice of all that runs from a release for a time, and the slice of the health commands inside it.
 
     `-` in the name of a slice means `in`, and `_` is in no service's name.
     """

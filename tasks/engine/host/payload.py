@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _PEM = 1000 * 1000
 """Bytes that a certificate with its chain, or a key, may have."""
 _USER = re.compile(r"[^:\s]+:(\$[0-9a-z]+\$|\{SS?HA\})\S+")
-"""A line of the file of basic_auth: nginx takes the password itself, too, but it does not belong into a file."""
+"""A line of the file of basic_auth. nginx would accept a plain password, too, but that does not belong in a file."""
 _PIECE = 128 * 1024
 """Bytes of a wheel in memory at a time."""
 

@@ -11,7 +11,7 @@ _LONGEST = 500
 
 
 class _Sign(NamedTuple):
-    """Words of a failure. needs: those of which any opens it, none if no need does; way: what opens it."""
+    """Words of a failure. needs: words of `needs` of which any opens it, empty if none does; way: what opens it."""
 
     words: re.Pattern[str]
     needs: tuple[str, ...]

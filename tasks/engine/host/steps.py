@@ -177,7 +177,7 @@ def activate(service: Service, activation: Activation, *, stop_first: bool = Fal
         "action": activation.action,
         "release": activation.release,
         "expect": list(activation.allowed_current),
-        # A rollback, an undo and --stop-first leave the live release for good: a boot must not start it again.
+        # A rollback, an undo and --stop-first commit at once: a boot must not start the release that they replace.
         "probation": service.probation if activation.action in {"deploy", "restart"} and not stop_first else 0,
         "stop_first": stop_first,
         "keep": service.keep,

@@ -101,7 +101,8 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         values["listen"] = quote.systemd(listen_address(service))
         # Clients may come from anywhere: only the address of `listen:` limits them.
         values["hardening"] = _hardening({"network"})
-        # A slot's socket has one group or the other, and the next slot another one when nginx is added or removed.
+        # When nginx is added or removed, the sockets of the slots have different groups until both slots are started
+        # anew; the proxy needs both groups.
         values["socket_group"] = f"{name} {traits.web_account}" if traits.web_account else name
         units[f"{name}-listen.socket"] = templates.fill("systemd/listen.socket", **values)
         units[f"{name}-listen.service"] = templates.fill("systemd/listen.service", **values)

@@ -49,7 +49,7 @@ class Joiner:
     """Takes the lines of one host's journal in their order, and returns entries in the order of their first lines.
 
     Only lines of the same process and stream are joined. An entry that is not complete holds back those after it
-    for 0.4 s at most, and fewer if they are many.
+    for 0.4 s at most, and for less if they take more than 512 KiB.
     """
 
     def __init__(self) -> None:

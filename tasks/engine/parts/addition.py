@@ -31,7 +31,7 @@ class Addition(NamedTuple):
 
 
 def plan(root: Path, part: Part) -> Addition:
-    """Return what adding the part would do. UsageError if a file of its differs, or one to edit has another shape."""
+    """Return what adding the part would do. UsageError for a file that is there and differs, or cannot be edited."""
     made = {}
     for name, content in part.files.items():
         path = f"service/{name}"
@@ -52,7 +52,7 @@ def plan(root: Path, part: Part) -> Addition:
 
 
 def make(root: Path, addition: Addition) -> None:
-    """Write the files. A part of them is finished by the same command."""
+    """Write the files. If this is cut between two files, the same command writes the rest."""
     for path, content in addition.made.items():
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ class Indexes(NamedTuple):
     links: pages and folders (`--find-links`); after_links: those for packages that no index has
     alone: ask no index; trusted: hosts whose certificates are not checked
     uv: further settings of pip's, as variables of uv's
-    assigned: indexes for packages that a project of uv's assigns to them; its own lock has their files
+    assigned: indexes that a uv project uses only for packages it assigns to them (`explicit`); uv.lock names the files
     """
 
     first: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Indexes(NamedTuple):
         if self.alone:
             links = _filled("UV_FIND_LINKS", self.own, *self.links, *self.after_links, between=",")
             return {**environment, **links}
-        # uv takes a version that a folder of `--find-links` has from nowhere else, for however few platforms.
+        # If a folder of `--find-links` has a version, uv takes it from there alone, even if only for a few platforms.
         folders = {link: folder for link in self.after_links if (folder := local(link)) and folder.is_dir()}
         pages = [link for link in self.after_links if link not in folders]
         own = [package_folders.write_index([folder], scratch / "own") for folder in filter(None, [local(self.own)])]

@@ -61,7 +61,7 @@ def make(
     folder = root / "service"
     target = folder / "requirements.txt"
     wanted = lock_source.normalized(wanted)
-    # uv would wait for a pipe, and read a device without an end.
+    # This reads the sources first, and refuses a pipe or a device, at which uv would hang.
     source = lock_source.find(folder, wanted)
     if source is None:
         raise _nothing_to_lock(target)
@@ -76,7 +76,7 @@ def make(
             _refuse_choices(source, upgrade=upgrade, packages=packages)
             _convert(folder, source, draft, lowest, wanted)
         else:
-            # uv refuses to read a lock after a conflict of a merge, and would take the options of one by hand.
+            # uv refuses a lock with the marks of a merge conflict, and would apply options that stand in the lock.
             draft.write_text(locks.pins(before.decode(errors="replace")), encoding="utf-8")
             choices = ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages]
             _compile(root, source, draft, lowest, [*choices, *_wanted(source, wanted)])

@@ -24,7 +24,7 @@ _ENTRIES = 4096
 _LARGEST = 1 << 33
 """Bytes of a file at most."""
 _RATIO = 1100
-"""Bytes that a packed one may become: more than deflate makes of zeros, so only a bomb exceeds it."""
+"""Bytes that one packed byte may unpack to: deflate makes fewer even of zeros, so only a bomb exceeds this."""
 _LONGEST = 4096
 """Bytes of a text at most."""
 # A library's name becomes an argument of dpkg-query and rpm, and a path on the host.

@@ -8,7 +8,7 @@ from typing import IO
 from tasks.engine.quote import terminal
 from tasks.engine.report import output
 
-# Twelve colours that differ on dark and on light, the best first.
+# Twelve colours that can be told apart on a dark and on a light background, the best first.
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_cyan", "bright_yellow", "bright_green",
             "bright_magenta", "bright_blue", "bright_red")  # fmt: skip
 

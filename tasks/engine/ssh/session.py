@@ -72,7 +72,9 @@ def opening(step: HostStep, starter: str = host_program.STARTER) -> bytes:
 
 def stream(step: HostStep, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
     """Yield what follows the opening on standard input, in blocks: the program unless the host runs its copy; the lines
-    of the run; the step; the payload. Nothing waits for the payload. program: another text than this version's.
+    of the run; the step; the payload. All else is sent before the payload's first piece is read.
+
+    program: another text than this version's.
     """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
     text = [] if step.place else [framed(program or host_program.text())]
