@@ -83,7 +83,7 @@ def _ask(part: str, yes: bool) -> None:
 
 
 def _lock(part: str) -> None:
-    """Lock what the service requires now; LoopError, after all else is done, if that cannot be."""
+    """Lock what the service requires now; LoopError, after all else is done, if the lock cannot be made."""
     from tasks.engine.config import service
     from tasks.engine.errors import LoopError
     from tasks.engine.release import relock

@@ -68,7 +68,7 @@ def _look(project: Project, release: Release, member: Member) -> tuple[Finding, 
 
 
 def _source(made: Release, member: Member, found: Facts) -> Source:
-    """Return a reader of releases' files: the working copy's for its own release, the commit's for a clean one."""
+    """Return a reader of releases' files: from the working copy for its own release, from git for a committed one."""
     from tasks.engine.release import archive
 
     records = {str(record.get("id")): record for record in found.releases}
@@ -97,7 +97,7 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
 
 
 def _of_site(made: Release, release: str, name: str) -> bytes | None:
-    """Return a file of the site, or its list if there is no name, for the release of the working copy alone."""
+    """Return a file of the site, or its list for an empty name; None for any release but that of the working copy."""
     from tasks.engine.release import archive
 
     if made.id != release:

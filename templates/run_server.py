@@ -122,7 +122,7 @@ class Watchdog:
     """systemd's watchdog of this unit; without one, `feed` does nothing."""
 
     def __init__(self) -> None:
-        # No command may take these for its own.
+        # A command must not inherit these variables and take them for its own.
         path, most = os.environ.pop("NOTIFY_SOCKET", ""), os.environ.pop("WATCHDOG_USEC", "")
         os.environ.pop("WATCHDOG_PID", None)
         self._path = f"\0{path[1:]}" if path.startswith("@") else path

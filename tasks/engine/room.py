@@ -13,7 +13,7 @@ _LINE = 256
 
 
 def taken(*texts: str) -> int:
-    """Return the bytes of memory that texts take: 1, 2 or 4 a character, and a text's widest decides for all of it."""
+    """Return the bytes of memory that texts take: 1, 2 or 4 a character, as the widest character of the text needs."""
     return sum(text.__sizeof__() for text in texts)
 
 
@@ -24,7 +24,7 @@ class Room:
         self._left, self._rest = size, rest
 
     def has(self, text: str) -> bool:
-        """Return whether there is room for a line, and use it. Once a line had no room, none has."""
+        """Return whether there is room for a line, and use it. After a line that had no room, no other line has."""
         if self._left > 0:
             self._left -= taken(text) + _LINE
             if self._left <= 0:

@@ -78,7 +78,7 @@ def _carry(run: Run, server: socket.socket) -> bool:
                 # The controller is gone: closing the connection ends the command.
                 raise Interrupted
         if going and _closed(source):
-            # The same, behind input that the command does not read.
+            # The controller is gone, and the command has not read all of its input.
             raise Interrupted
         if writable:
             going = _sent(server, going)

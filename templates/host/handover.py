@@ -68,7 +68,7 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
             _distrust(folder)
             run.point("setup.given")
         _refuse_planted(folder)
-    # Again: the former account could make it anew until its directory changed owner.
+    # Forget it again: until the directory changed its owner, the former account could put a program there.
     _forget_program(root)
 
 

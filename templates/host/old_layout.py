@@ -19,7 +19,7 @@ _LOCKS = (".activating", ".running", ".staging", ".history")
 
 
 def make_live_link(name: str, root: str) -> None:
-    """Point root's link, if it is missing, at the committed slot. The account's link says only which of the two."""
+    """Point root's link, if it is missing, at the slot that the account's link names: blue or green, nothing else."""
     with Folder.open(f"/run/{name}") as folder:
         for slot in SLOTS:
             if folder.status("live") is None and os.path.exists(f"{root}/current/is-{slot}"):

@@ -39,7 +39,7 @@ class ProcessUnits:
         self.failed = ""
         """The unit whose process did not hold."""
         self.signalled = False
-        """Whether a signal ended that process."""
+        """True if a signal ended the process of `failed`."""
 
     # Start and stop
 
@@ -90,7 +90,10 @@ class ProcessUnits:
     # Check
 
     def await_up(self, slot: str, release: str, since: float, *, single: bool = False) -> None:
-        """Wait until processes have run for `settle` seconds, or raise Failed. since: their start. single: which."""
+        """Wait until processes have run for `settle` seconds, or raise Failed. since: their start.
+
+        single: wait for the single processes, else for the others
+        """
         health, group = self._service.health, self._there(release, self._groups[single])
         settle = max(health.settle, _LEAST)
         while group:

@@ -1,8 +1,8 @@
 """End the processes of an account: its own, those of its sub-uids, and those in user namespaces of either.
 
 A look at /proc misses processes that fork and exit all the time. So a child becomes the account and signals every
-process that the account may signal, in one system call, during which no process forks. That includes those in user
-namespaces that the account made. The looks find the rest, and what does not end.
+process that the account may signal, in one system call, during which no process forks. The signal also reaches
+processes in user namespaces that the account made. The looks find the other processes, and any that do not end.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _strike(uid: int) -> bool:
         if ended:
             return status == 0
         if time.monotonic() > deadline:
-            # They can stop it: it has their uid.
+            # The processes can stop the child, which has their uid.
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return False
@@ -85,7 +85,7 @@ def _strike_and_exit(uid: int) -> None:
     try:
         os.setgroups([])
         os.setresuid(uid, uid, uid)
-        # As root it would be every process of the host.
+        # A signal from root would reach every process of the host.
         if os.geteuid() != 0:
             with suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)

@@ -81,5 +81,5 @@ class StartingPoint:
 
     def _stop_idle(self) -> None:
         self._run.say("recover", f"slot {self.new} is stopped")
-        # With stop_first the operator gives it no time to harm the next release.
+        # With stop_first the slot gets no time to harm the next release.
         self._slots.end(self.new, at_once=bool(self._run.step.get("stop_first")))

@@ -222,7 +222,7 @@ class Setup:
             self._open_run_socket(socket)
 
     def _open_run_socket(self, socket: str) -> None:
-        """Open one of them; anew if its unit changed, which ends the commands of a former account."""
+        """Open a socket of commands; open it anew if its unit changed, which ends the commands of a former account."""
         unit = socket.rpartition(".")[0]
         changed = self.changes.changed(f"/{unit}.so") or self.changes.changed(f"/{unit}@.")
         if not changed and programs.active(socket):

@@ -118,7 +118,7 @@ class Slots:
     # Stop a slot
 
     def kill(self, slot: str) -> None:
-        """Kill its processes."""
+        """Kill the processes of a slot."""
         systemctl("kill", "-s", "KILL", self.service.slot(slot)).wait()
 
     def stop(self, slot: str) -> Child:

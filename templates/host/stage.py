@@ -105,7 +105,7 @@ class Staging:
         if kind:
             self._run.begin_ending()
         if self._compiling:
-            # It still writes into the folders that are removed next.
+            # The compiler still writes into the folders that are removed next.
             self._compiling.wait()
         for folder in (self._releases, self._venvs, self._wheels):
             for name in (self._name, self._former):
@@ -121,7 +121,7 @@ class Staging:
             unchanged.link_from(run, self._releases, self._part)
         unchanged.link_site(self._part)
         self._link_shared()
-        # Compile while the code is verified: that looks at no bytecode.
+        # Compile while the code is verified: the check looks at no bytecode.
         self._compiling = Compiling(run.step["python"], self._code.path, f"{self._part.path}/site")
         self._verify()
         self._check_wheels(arrived)

@@ -21,7 +21,7 @@ Line = tuple[str, str]
 _RELEASES, _STORED = 2000, 4000
 """Names to report at most."""
 _RECORD, _HISTORY, _MANIFEST = 1 << 16, 16 << 20, 16 << 20
-"""Bytes to read of each."""
+"""Bytes to read of a release.json, of the history, of a manifest."""
 _FORMER = 200
 """Switches to report from before the last lines."""
 _CUT = re.compile(r"\.part-old-.{12}")

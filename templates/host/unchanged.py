@@ -28,13 +28,13 @@ def link_from(run: Run, releases: Folder, part: Folder) -> None:
             _link_base(run, releases, part, target, executable)
         for name, paths in run.step["others"].items():
             run.say("link", f"large files of {name}: {len(paths)}")
-            # Without them the check of digests fails, and the controller sends everything.
+            # If a file is not linked, the check of digests fails, and the controller sends everything.
             with suppress(*_GONE), releases.below(name) as there, there.below("code") as source:
                 _link(paths, source, target, executable)
 
 
 def link_site(part: Folder) -> None:
-    """Link files of the site from the code, which has them under another path; these were not sent."""
+    """Link files of the site from the code, which has them under another path; the controller did not send them."""
     wanted = release.listed(part, "SITE")
     if not wanted:
         return

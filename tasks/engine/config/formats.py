@@ -132,7 +132,7 @@ def _is_listen(text: str) -> bool:
 
 
 def _is_app(text: str) -> bool:
-    """Return True for what gunicorn loads: a name in a module, or a call of one with literals."""
+    """Return True for what gunicorn loads: a name in a module, or a call of that name with literals."""
     module, _, target = text.partition(":")
     if not re.fullmatch(_DOTTED, module) or len(text) > 300 or not text.isprintable():
         return False
@@ -159,7 +159,7 @@ def _is_command(text: str) -> bool:
 
 def _is_inside(text: str) -> bool:
     parts = text.removesuffix("/").split("/")
-    # Older Pythons have no `**` that is only a part of a name. Each multiplies the time of a search.
+    # For older Pythons `**` must be the whole of a name. Each `**` multiplies the time of a search.
     return (
         "\\" not in text
         and parts.count("**") <= 2

@@ -15,7 +15,7 @@ DEPLOY, SETUP, RUN = "a deploy", "setup", "the next run"
 
 
 class Required(NamedTuple):
-    """Stands for the default of a key that must be there. example: as YAML writes one."""
+    """Stands for the default of a key that must be there. example: a value as YAML writes it."""
 
     example: str
 
@@ -24,8 +24,8 @@ class Reader(NamedTuple):
     """Reads one value, or raises UsageError.
 
     form: what fits, a noun with its article
-    example: one that fits, as YAML writes it
-    below: the keys of a mapping, grouped by sub-mapping (`web`, `NAME`); "" for its top-level keys
+    example: a value that fits, as YAML writes it
+    below: the keys of a mapping, grouped by sub-mapping (`web`, `NAME`); "" for the top-level keys of the mapping
     """
 
     read: Callable[[Node], Any]

@@ -43,9 +43,9 @@ class Process(NamedTuple):
     """One unit.
 
     workers, threads, worker_class: of `web` alone; None where gunicorn.conf.py may say it
-    command: of any other, an argument list in shell quoting, run without a shell; a timer also has a schedule
+    command: of any other process, an argument list in shell quoting, run without a shell; a timer also has a schedule
     copies: number of such processes (`count`); single: there may never be two
-    stop: seconds that a task under way may take; None for those of a slot
+    stop: seconds that a task under way may take; None: as long as a slot may
     health: a command that succeeds while the process is well, in shell quoting
     env: its variables beside those of the service, sorted
     """

@@ -71,7 +71,7 @@ class Setup(NamedTuple):
         return bool(self.changed or self.packages or self.reasons)
 
     def step(self, service: Service) -> HostStep:
-        """Return the step that does it on the host."""
+        """Return the step that performs root's part on the host."""
         parts = Installation(self.account, self.packages, self.files, self.origin, self.consent)
         return steps.setup(service, parts)
 

@@ -102,4 +102,8 @@ def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str |
 
 def _since(facts: Facts) -> str:
     later = facts.actions[-1] if facts.actions else None
-    return f"{later.action} of {later.release} came, and it now serves {describe(facts)}" if later else describe(facts)
+    return (
+        f"{later.action} of {later.release} came, and the host now serves {describe(facts)}"
+        if later
+        else describe(facts)
+    )

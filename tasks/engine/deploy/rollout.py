@@ -106,7 +106,7 @@ class Rollout:
         return bool(self.stop) or self._too_many_failed
 
     def _put(self, prepared: Prepared, progress: Progress) -> None:
-        """Set the progress of a host; no other place does."""
+        """Set the progress of a host; no other code sets it."""
         self.hosts[prepared.member.host.name] = prepared._replace(progress=progress)
 
     def _at(self, *progress: Progress, failed: bool = False) -> list[Prepared]:
@@ -253,7 +253,9 @@ class Rollout:
         left = [planned for planned in left if planned.served != planned.release or self.action == "restart"]
         if changed and left:
             others = sorted({planned.served or "nothing" for planned in left})
-            yield Notice(f"side by side now: the new one on {', '.join(changed)}; {', '.join(others)} on the others")
+            yield Notice(
+                f"side by side now: the new release on {', '.join(changed)}; {', '.join(others)} on the others"
+            )
         if failed and all(isinstance(member.error, Unreachable) for member in failed) and left:
             without = self.again([member.host.name for member in failed])
             yield Notice("hosts that were not reached stopped the run; without them:", without)

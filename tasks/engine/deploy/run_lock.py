@@ -1,4 +1,4 @@
-"""The run lock of each host, held by a process there as long as we send it bytes. It never needs unlocking."""
+"""The run lock of each host, held by a process there as long as we send it bytes. So a lock never needs unlocking."""
 
 from __future__ import annotations
 

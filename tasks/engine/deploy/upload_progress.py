@@ -15,7 +15,8 @@ def counted(
     """Yield the same pieces, and report progress: a caller that asks for the next piece has sent the last.
 
     total: bytes of the files in the pieces
-    tell: called with the bytes sent and the seconds since the first; last with `total`; never within the first EVERY
+    tell: called with the bytes sent and the seconds since the beginning, at last with `total`; not called if all is
+        sent within EVERY seconds
     """
     began, sent, reported = clock(), 0, 0.0
     for piece in pieces:

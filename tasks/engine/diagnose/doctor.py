@@ -139,7 +139,7 @@ def _isolation(member: Member, facts: Facts, setup: plan.Setup) -> Iterator[Find
     if "host" in needs and isolation.filtered is False:
         yield Finding(False, "`needs: [host]` opens all networks here: the kernel does not let systemd filter "
                       "addresses (cgroups of version 1, or a container without BPF)",
-                      "use unix sockets, without `host`, or keep it from other machines by a firewall")  # fmt: skip
+                      "use unix sockets, without `host`, or close the service to others by a firewall")  # fmt: skip
     elif "host" in needs and facts.committed_release and isolation.filtered is None:
         yield Finding(False, "the service has not been started with `needs: [host]`, so it is unknown whether that "
                       "keeps it from other machines", f"fab restart -H {host}")  # fmt: skip

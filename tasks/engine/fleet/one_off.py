@@ -1,4 +1,4 @@
-"""Run one command in the place of the live release: output as it comes, input and terminal passed on, its status."""
+"""Run one command in the place of the live release: output as it comes, input and terminal passed on."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _signals(sender: _Sender, request: Request) -> Iterator[None]:
         if told:
             raise SystemExit(128 + number)
         told.append(number)
-        # Not from here: the signal may have come while this thread holds the lock.
+        # Send from another thread: the signal may have come while this one holds the lock.
         threading.Thread(target=sender.send, args=(b"S", str(int(number)).encode()), daemon=True).start()
 
     def resize(*_: object) -> None:

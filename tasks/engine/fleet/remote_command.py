@@ -100,9 +100,9 @@ def rows(members: Sequence[Member], answers: dict[str, Answer]) -> list[tuple[st
 def wrap(line: str, nonce: str, seconds: int | None) -> tuple[str, str]:
     """Return the command line for sshd, the same for any login shell, and the script that it reads and runs.
 
-    The script reports its begin and lets the login shell run the text; with -T, `timeout` ends that. It turns a signal
-    into a number: sshd reports a signal like a lost connection. It keeps the output open while the command runs,
-    whatever the command closes, so the wait for the status begins only after the command's end.
+    The script reports its begin and lets the login shell run the text; with -T, `timeout` ends the shell. The script
+    turns a signal into a number: sshd reports a signal like a lost connection. It keeps the output open while the
+    command runs, whatever the command closes, so the wait for the status begins only after the command's end.
     """
     limit = f"timeout --kill-after={_GRACE} {seconds} " if seconds else ""
     # A digest of the nonce: any user of the host can read the command line, and the nonce authenticates our lines.

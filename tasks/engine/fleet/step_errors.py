@@ -123,7 +123,7 @@ def _no_rights(step: HostStep, host: str, login: str, transcript: Transcript) ->
     again = "the same command with --as root" if step.name == "remove" else f"fab setup -H {host} --as root"
     rule = f"let visudo add this rule on the host: {login} ALL=(ALL) NOPASSWD: ALL"
     if transcript.exit == 127:
-        message, way = f"there is no sudo for {login}", "install sudo on the host, and run it again"
+        message, way = f"there is no sudo for {login}", "install sudo on the host, then run the command again"
     elif not refusal or "password is required" in refusal:
         # sudo prints the same for an account without any rule, so there is no better reason to show.
         message = f"{login} may not use sudo without a password"
@@ -146,7 +146,7 @@ def _sudo_says(transcript: Transcript) -> str | None:
 
 
 def _way_to_sudo(refusal: str, login: str) -> str | None:
-    """Return the fix for a known refusal of sudo; None for one in another language, or one without a reason."""
+    """Return the fix for a known refusal of sudo; None for a refusal in another language, or without a reason."""
     if "must have a tty" in refusal:
         return f"let visudo add on the host: Defaults:{login} !requiretty"
     if "expired" in refusal or "account validation failure" in refusal:

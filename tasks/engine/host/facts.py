@@ -21,7 +21,7 @@ from tasks.engine.release.python_target import Target
 from templates.host.fact_schema import SLOTS, HostFacts, Machine, Process, Python, Record, State, Survey, other
 
 _PYTHONS, _LONGEST = 50, 1000
-"""Interpreters accepted from a host, and characters of each text about one; the rest is ignored."""
+"""Interpreters accepted from a host, and characters of each text about an interpreter; the rest is ignored."""
 _STEADY_SECONDS = 60
 """Seconds after which a process that systemd started again counts as up."""
 

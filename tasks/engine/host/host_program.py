@@ -22,9 +22,9 @@ NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "glo
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _LOADED = ("_ctypes", "_hashlib", "_posixsubprocess", "_socket", "_struct")
-"""Shared libraries that those import. A Python built by hand, or upgraded by half, may lack one."""
+"""Shared libraries that those modules import. A Python built by hand, or upgraded by half, may lack a library."""
 
-# Importing all of them would take 25 ms, three times in a first deploy. Looking for their files takes 2 ms.
+# To import all these modules would take 25 ms, three times in a first deploy. To look for their files takes 2 ms.
 _TRY = f"""
 import sys
 sys.version_info < (3, 9) and sys.exit(1)

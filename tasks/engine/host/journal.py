@@ -21,12 +21,12 @@ _LINES_BEFORE = 10
 # A line has a level if its own text names it, or if journald stores it under that syslog priority.
 _PRIORITIES = {"error": "0-3", "warning": "0-4"}
 _WORDS = {"error": "error|crit|fatal|alert|emerg|panic", "warning": "warn|error|crit|fatal|alert|emerg|panic"}
-# Of a traceback: an indented line, the name of an exception, or one between two tracebacks.
+# Of a traceback: an indented line, the name of an exception, or a line between two tracebacks.
 _IN_TRACEBACK = r'"MESSAGE" *: *"( |[^ ":{\\]+[":]|Traceback |During handling |The above exception )'
 LINE = 1024 * 1024
 """Bytes of a line of journalctl that a host sends."""
 TOO_LONG = b"@long"
-"""What it sends in place of a longer one."""
+"""The line that a host sends in place of a longer one."""
 # The exit status is journalctl's.
 _SHORT = f"""
 length > {LINE} {{ $0 = "{TOO_LONG.decode()}" }}

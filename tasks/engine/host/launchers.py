@@ -79,7 +79,7 @@ def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> st
     folders += [f"{home}/code" if folder == "." else f"{home}/code/{folder}" for folder in service.pythonpath]
     if folders:
         variables.append(("PYTHONPATH", ":".join(folders)))
-    # By this line fab logs --release finds the others of this start. The application can print none before it.
+    # By this line fab logs --release finds the other lines of this start. The application can print no line before it.
     said = [f"echo '{log_text.ANNOUNCED}{release}'"] if announced else []
     lines = [
         "#!/bin/sh",

@@ -156,7 +156,7 @@ def request_timeout(service: Service) -> int:
 
 
 def stop_timeout(service: Service) -> int:
-    """Return the seconds that a stop of a slot may take; those of its processes may have their own."""
+    """Return the seconds that a stop of a slot may take; the processes beside `web` may have limits of their own."""
     return service.drain + 5 * GRACE
 
 

@@ -10,7 +10,7 @@ from tasks.engine import untrusted_json
 from tasks.engine.host import plain_lines, words
 
 ANNOUNCED = "release "
-"""The first line of each process of a service: this, and the ID."""
+"""The beginning of the first line of each process of a service; the ID of the release follows."""
 _LINES = 20
 _WIDTH = 200
 _FRAMES = 2

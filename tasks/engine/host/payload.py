@@ -83,7 +83,7 @@ def staging(release: Release, delivery: Delivery, record: Mapping[str, object], 
 
 
 def unlike_code(release: Release) -> list[Entry]:
-    """Return the files of the site that must be sent: the code has none of this name and digest, or they can be run."""
+    """Return the files of the site that must be sent: executable files, and those that the code lacks."""
     code = {(entry.source.name, entry.sha256) for entry in release.tree.entries}
     return [entry for entry in release.site if entry.executable or (entry.source.name, entry.sha256) not in code]
 

@@ -124,7 +124,8 @@ def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[
 class Staging(NamedTuple):
     """One release for one host. base: release whose unchanged files are linked; present: the host has it already.
 
-    lists: SHA-256 of MANIFEST, LAUNCHERS and SITE, if there is one, to verify those on the host, and the files by them.
+    lists: SHA-256 of MANIFEST, LAUNCHERS and SITE, if there is one, to verify these lists on the host. The host then
+        verifies the files by the lists.
     others: further files to link, by the release that has them
     """
 
@@ -253,7 +254,7 @@ class Terminal(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command beside a process of a release. release: empty for the one that has the traffic."""
+    """A command beside a process of a release. release: empty for the release that has the traffic."""
 
     argv: tuple[str, ...]
     process: str = "web"

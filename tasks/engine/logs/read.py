@@ -85,7 +85,7 @@ def _noted(past: Past, entries: Iterator[Entry], *, first: bool) -> Iterator[Ent
 def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
     """Yield every line after this place as it is written, without end; LinkLost when journalctl ends."""
     for number, entry in enumerate(_entries(member, journal.follow_script(member.service, wanted, cursor))):
-        # Only the first is the line at that place. A line that was too long has the place of the one before it.
+        # Only the first line is the one at that place. A line that was too long has the place of the line before.
         if number or entry.cursor != cursor:
             yield entry
     raise LinkLost("journalctl ended", where=member.host.name, next=_AGAIN)

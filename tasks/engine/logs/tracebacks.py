@@ -11,10 +11,10 @@ from tasks.engine.host.plain_lines import Process
 _NEXT = 0.2
 """Seconds that an entry waits for its next line."""
 _LONGEST = 0.4
-"""Seconds that it waits in all: less than lines of several hosts are held to come in order."""
+"""Seconds that an entry waits in all: less than the merge of several hosts holds a line."""
 _LINES = 500
 _SIZE = 128 * 1024
-"""Lines and bytes of one entry; what follows is another one."""
+"""Lines and bytes of one entry; the rest goes into another entry."""
 _PROCESSES = 64
 """Processes whose last line is remembered."""
 _HELD = 512 * 1024
@@ -122,9 +122,9 @@ def oldest_first(lines: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def newest_first(lines: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield the entries of past lines that come newest first, the newest first.
+    """Join past lines that come newest first; yield the entries in the same order.
 
-    Joins the lines between two pauses: no entry spans a pause.
+    Lines are joined between two pauses: no entry spans a pause.
     """
     part: list[Entry] = []
     size = 0

@@ -43,7 +43,7 @@ class Release(NamedTuple):
 
     @property
     def large(self) -> dict[str, str]:
-        """Path and digest of the largest files; each release on a host records its own, so they are sent once."""
+        """Path and digest of the largest files; each release on a host records them, so a file is sent once."""
         entries = [
             entry for entry in self.tree.entries if entry.size >= _LARGE and len(json.dumps(entry.path)) <= _PATH
         ]
@@ -124,7 +124,7 @@ def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:
 
 
 def _require(tree: Tree) -> None:
-    """Refuse a tree that lacks a file that every release needs: it was read already, so git ignores it."""
+    """Refuse a tree that lacks a file that every release needs. The file was read already, so git ignores it."""
     present = {entry.path for entry in tree.entries}
     for path in _NEEDED:
         if path not in present:

@@ -62,7 +62,7 @@ def place_of(path: str, shared: Collection[str]) -> str | None:
 
 
 def check_shared(path: str, shared: Collection[str]) -> Refusal | None:
-    """Refuse a file where a directory of `shared` is, in it or above it: on a host that is a link to the data."""
+    """Refuse a file where a directory of `shared` is, in it or above it: on a host it is a link to the data."""
     place = place_of(path, shared)
     remedy = f"git rm -r --cached service/{place}, add it to .gitignore, and take it out of `include`"
     if place is None:

@@ -49,7 +49,7 @@ def check(source: Path) -> None:
 def refuse_password(address: str, place: str, way: str) -> None:
     """Raise UsageError if an address in a file of a release holds a password. way: where else it may stand."""
     password = user_of(address)[1]
-    # A variable is none.
+    # A variable in the place of a password is no password.
     if password and "$" not in password:
         raise UsageError(
             "the address of a package index holds a password, and this file is in git and goes to every host",

@@ -1,6 +1,6 @@
 """Find the package indexes: in requirements.in, the environment (UV_*, PIP_*), and the files of uv and of pip.
 
-The indexes of all of them count. The default index is that of the first one that names it, in this order.
+The indexes of all these sources count. The default index is that of the first source that names one, in this order.
 """
 
 from __future__ import annotations

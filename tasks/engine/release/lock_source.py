@@ -81,7 +81,7 @@ def _described(folder: Path, there: list[str], project: Project | None, wanted: 
     seals = [_seal_of(folder / name) for name in there] + [project.seal for _ in beside if project]
     if wanted != DEPENDENCIES:
         seals.append(repr(wanted))
-    # The seal of requirements.in alone is that of its lines.
+    # The seal of one file alone is the digest of that file, without a further digest.
     seal = seals[0] if len(seals) == 1 else hashlib.sha256("\n".join(seals).encode()).hexdigest()
     name = there[0] if there in ([UV], [PYLOCK]) else " and ".join(files)
     edit = {UV: "pyproject.toml by `uv add`", PYLOCK: PYLOCK}.get(files[0], files[0])

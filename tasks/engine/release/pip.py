@@ -92,7 +92,7 @@ def _watched(command: list[str], environment: Mapping[str, str], into: Path, sai
     """
     began = moved = time.monotonic()
     seen = _arrived(into)
-    # A build gets a session of its own, to be ended with all its children. A download has none, and gets our Ctrl-C.
+    # A build gets a session of its own, to be ended with all its children. A download stays in ours, and gets Ctrl-C.
     apart = "wheel" in command
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,

@@ -1,7 +1,7 @@
 """Build the wheel of the project in service/ and unpack it: `site/` of a release, first on the path of its Python.
 
 The build runs on the controller, in a copy of the files that the release has: equal files make an equal site. The venv,
-which releases share, gets nothing of it, so a change of the code builds no venv.
+which releases share, gets nothing of the site, so a change of the code builds no venv.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def read(folder: Path) -> Project | None:
 
 
 def parse(path: Path) -> dict[str, Any]:
-    """Parse a TOML file; UsageError if it is none."""
-    # Most services have none.
+    """Parse a TOML file; UsageError if it is not TOML."""
+    # Imported only here: most services have no pyproject.toml.
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -128,5 +128,5 @@ def _at(file: IO[bytes], place: int, size: int, most: int) -> bytes:
 
 
 def _text(texts: bytes, place: int) -> str:
-    # A longer one is cut, and then is no name.
+    # A longer text is cut, and then it is no name.
     return texts[place : place + _LONGEST].partition(b"\0")[0].decode("utf-8", "replace")

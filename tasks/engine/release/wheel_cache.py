@@ -1,7 +1,7 @@
 """Keep wheels on the controller between runs, each under its SHA-256, and check the digest at each use.
 
-`HEX/FILENAME` are the wheels; `index/KEY` names the wheel of a requirement for a target. One that was built here has
-code for this distribution alone, so it has a key of its own. Concurrent runs are safe,
+`HEX/FILENAME` are the wheels; `index/KEY` names the wheel of a requirement for a target. A wheel that was built here
+has code for this distribution alone, so it has a key of its own. Concurrent runs are safe,
 since everything is written aside and renamed.
 """
 

@@ -102,7 +102,7 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
     """
 
     breach: Breach | None = None
-    # In a group exchange the server chooses the numbers: with those of 8192 bits it takes us up to 10 s, in which all
+    # In a group exchange the server chooses the numbers: numbers of 8192 bits take us up to 10 s, in which all
     # other hosts wait. Every OpenSSH since 2014 has another way.
     _preferred_kex = tuple(name for name in Transport._preferred_kex if "group-exchange" not in name)
     _compression_info = {  # noqa: RUF012 - as paramiko has it

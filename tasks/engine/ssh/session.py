@@ -26,7 +26,7 @@ BLOCK = 32 * 1024 - 64
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Finds `head`, whatever PATH the login sets."""
 _PLAIN = ("/usr/bin/env", "LC_ALL=C", _PATH)
-"""The same for `become`; in English, because step_errors reads sudo's messages."""
+"""Sets the same PATH before `become`, and English, because step_errors reads sudo's messages."""
 
 
 class Run(NamedTuple):

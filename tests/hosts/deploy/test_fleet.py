@@ -156,7 +156,7 @@ def test_a_stopped_run_says_what_runs_side_by_side_and_what_takes_it_back(fleet:
     ended = fleet.clone.fab("deploy", "-H", "shire01,shire04,shire05", "--batch", "1")
     assert ended.status == 1
     assert fleet.serve() == [new, old, old, old, old]
-    assert f"the new one on shire01; {old} on the others" in ended.out
+    assert f"the new release on shire01; {old} on the others" in ended.out
     assert ended.out.splitlines()[-1].endswith("fab rollback -H shire01")
     fleet.clone.done("rollback", "-H", "shire01")
     assert fleet.serve() == [old] * 5

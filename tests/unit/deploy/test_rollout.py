@@ -22,7 +22,7 @@ from tests.support.small_service import SERVICE
 
 BROKEN, AWAY = LoopError("broken"), Unreachable("no answer")
 ON_PROBATION = f"on probation for {SERVICE.probation} s: "
-SIDE_BY_SIDE = "side by side now: the new one on shire01; "
+SIDE_BY_SIDE = "side by side now: the new release on shire01; "
 TAKE_BACK = "to take back what this run did:", "fab rollback -H shire01"
 
 
