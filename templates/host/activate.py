@@ -17,7 +17,7 @@ from .attempt import Attempt
 from .folders import Folder
 from .gate import Gate
 from .probe import ANSWER
-from .recover import StartingPoint
+from .recover import recover
 from .run import Ended, Failed, Interrupted, Moved, Refused, Run, now
 from .units import Child, systemctl
 
@@ -31,7 +31,7 @@ _AGAIN = "deploy that content again"
 def perform(run: Run) -> None:
     """Run the step. `finish_or_undo` handles a failure in `go`, and only that.
 
-    Before `go`, `StartingPoint` may move traffic and stop a slot: it undoes what an earlier run left.
+    Before `go`, `recover` may move traffic and stop a slot: it undoes what an earlier run left.
     """
     activator = Activator(run)
     if activator.finish_if_serving():
@@ -55,7 +55,7 @@ class Activator(Attempt):
         super().__init__(run, service.of(run.step), stage)
         self.change_lock.take(self.step["action"], self.release)
         run.point(f"{stage}.begin")
-        self._origin = StartingPoint(run, self.slots, self.processes, stage)
+        self._origin = recover(run, self.slots, self.processes, stage)
         self.old, self.new = self._origin.old, self._origin.new
         self.main_unit_state = self._origin.main_unit_state
         self._path = f"{self.service.root}/releases/{self.release}"

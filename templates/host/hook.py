@@ -9,7 +9,7 @@ from . import history, service, units
 from .change_lock import ChangeLock
 from .folders import Folder
 from .process_units import ProcessUnits
-from .recover import StartingPoint
+from .recover import recover
 from .run import Failed, Refused, Run
 from .slots import Slots
 from .units import systemctl
@@ -23,7 +23,7 @@ def perform(run: Run) -> None:
     with Folder.open(of.root) as root:
         change_lock, slots = ChangeLock(run, of), Slots(run, of, root)
         change_lock.take(_ACTION, release)
-        slot = StartingPoint(run, slots, ProcessUnits(run, of), "hook").new
+        slot = recover(run, slots, ProcessUnits(run, of), "hook").new
         if not os.path.isfile(f"{of.root}/releases/{release}/run/hook"):
             raise Refused(f"release {release} has no {_ACTION}")
         began = int(time.time())
@@ -45,7 +45,7 @@ def perform(run: Run) -> None:
 def _run(run: Run, unit: str) -> bool:
     """Start the unit and wait for its end; return True if it succeeded. systemd kills it after half an hour.
 
-    A signal ends the wait, not the hook; until the hook ends, `StartingPoint` lets no other run begin.
+    A signal ends the wait, not the hook; until the hook ends, `recover` lets no other run begin.
     """
     starting = systemctl("start", unit)
     while not starting.ended(run, 60):

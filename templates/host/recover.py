@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from . import units
 from .fact_schema import SLOTS, other
@@ -12,48 +13,68 @@ from .slots import Slots
 from .units import systemctl
 
 
-class StartingPoint:
-    """The slots at the beginning of a run. old: the committed slot, empty before the first release; new: the idle one.
+class StartingPoint(NamedTuple):
+    """The slots after a recovery. old: the committed slot, empty before the first release; new: the idle one.
 
     served: the release that had the traffic, committed or on probation; empty before the first.
     returned: whether the traffic had to come back, from a probation or from a run that died.
     old_state, main_unit_state: systemd's states of the old slot and of NAME.service.
     """
 
+    old: str
+    new: str
+    served: str
+    returned: bool
+    old_state: str
+    main_unit_state: str
+
+
+def recover(run: Run, slots: Slots, processes: ProcessUnits, stage: str) -> StartingPoint:
+    """Stop the guards, give the traffic to the committed slot and end the idle one. stage: of the failpoints."""
+    return _Recovery(run, slots, processes, stage).perform()
+
+
+class _Recovery:
+    """A recovery. old, new: see `StartingPoint`."""
+
     def __init__(self, run: Run, slots: Slots, processes: ProcessUnits, stage: str) -> None:
         self._run, self._slots, self._processes, self._stage = run, slots, processes, stage
         # An operator who goes back, or said --stop-first, waits for no task of the idle slot.
         self._at_once = run.step.get("action") in {"rollback", "undo"} or bool(run.step.get("stop_first"))
-        service = slots.service
+
+    def perform(self) -> StartingPoint:
+        """Recover; return the slots."""
+        run, slots, stage, service = self._run, self._slots, self._stage, self._slots.service
         run.point(f"{stage}.recover")
         self.old = slots.current
         self.new = other(self.old)
-        tried = slots.live
-        self.served = slots.release(tried or self.old)
+        live = slots.live
+        served = slots.release(live or self.old)
         guards = [service.guard(slot) for slot in SLOTS]
         hooks = [service.hook(slot) for slot in SLOTS]
         idle = [process.of(self.new) for process in service.processes]
         old, main = service.slot(self.old or "none"), f"{service.name}.service"
         states = units.states(service.slot(self.new), *guards, old, main, *hooks, *idle)
-        new_state, *watching, self.old_state, self.main_unit_state = states[:5]
+        new_state, *watching, old_state, main_unit_state = states[:5]
         self._require_ended(dict(zip(hooks, states[5:])))
         if watching != ["inactive", "inactive"]:
             # A guard would take the end of its slot for a failure.
             slots.require(systemctl("stop", *guards).wait(), "the guard of the release before cannot be stopped")
             systemctl("reset-failed", *guards).wait()
-        self._return_traffic(tried)
-        self.returned = bool(self.old) and tried == self.new
+        self._return_traffic(live)
+        returned = bool(self.old) and live == self.new
         run.point(f"{stage}.returned")
-        if self.returned:
+        if returned:
             self._return_work()
         if new_state != "inactive" or slots.tried(self.new):
             self._stop_idle()
         if any(state != "inactive" for state in states[5 + len(hooks) :]):
-            processes.end(self.new, at_once=self._at_once)
+            self._processes.end(self.new, at_once=self._at_once)
         run.point(f"{stage}.idle")
         if self.old:
             slots.end_try(self.old)
         slots.forget_links()
+        return StartingPoint(self.old, self.new, served, returned, old_state, main_unit_state)
 
     @staticmethod
     def _require_ended(hooks: Mapping[str, str]) -> None:
@@ -63,12 +84,12 @@ class StartingPoint:
                 hook = f"before_activate of a run that is gone is still at work here, as {unit}"
                 raise Refused(f"{hook}: wait for its end, or end it on this host: systemctl stop {unit}")
 
-    def _return_traffic(self, tried: str) -> None:
+    def _return_traffic(self, live: str) -> None:
         if self._slots.live != self.old:
             if self.old:
                 self._run.say("recover", f"the traffic goes back to slot {self.old}")
             self._slots.move_traffic(self.old or "none")
-        elif self.old and tried == self.new:
+        elif self.old and live == self.new:
             # The guard moved the traffic back when it was stopped.
             ended = self._slots.release(self.new)
             self._run.say("recover", f"the probation of {ended} is ended: slot {self.old} has the traffic")
