@@ -151,7 +151,7 @@ def texts(
             plan.host,
             (
                 _question(hosts[plan.host], plan),
-                *filter(None, (plan.asked,)),
+                *filter(None, (plan.library_step,)),
                 *plan.steps(hook=plan.host == first, wait=wait, stop_first=stop_first),
             ),
         )

@@ -92,7 +92,7 @@ class HostPlan(NamedTuple):
         return not self.why
 
     @property
-    def asked(self) -> HostStep | None:
+    def library_step(self) -> HostStep | None:
         """The step that looks for the shared libraries that a new venv needs; None if there is no need to look."""
         names = self.delivery.wheelhouse.libraries
         return steps.libraries(self.service, names) if names and not self.delivery.venv_there else None

@@ -59,7 +59,7 @@ def prepare(
     wheels = project.wheelhouse(made, target, lambda text: emit(Step(host.name, "plan", "wheels", text)))
     setup = plan.setup(service, facts, account, from_clone(project, service), consent)
     planned = plan.deploy(host.name, service, made, facts, python, wheels, setup)
-    if step := planned.asked:
+    if step := planned.library_step:
         libraries.require(member, step, wheels, facts.machine)
     return facts, planned
 

@@ -58,8 +58,8 @@ def test_the_package_of_another_distribution_is_not_guessed() -> None:
 
 def test_only_a_venv_that_is_still_to_be_built_needs_the_question() -> None:
     made = planned(host({}))
-    assert made.asked is None
+    assert made.library_step is None
     native = made._replace(delivery=made.delivery._replace(wheelhouse=NATIVE, venv_there=False))
-    assert native.asked is not None
-    assert '"libpq.so.5": []' in native.asked.text
-    assert native._replace(delivery=native.delivery._replace(venv_there=True)).asked is None
+    assert native.library_step is not None
+    assert '"libpq.so.5": []' in native.library_step.text
+    assert native._replace(delivery=native.delivery._replace(venv_there=True)).library_step is None
