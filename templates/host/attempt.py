@@ -141,7 +141,7 @@ class Attempt:
         self._revive_former()
         self.give_back()
         if not self.old:
-            self._end_all()
+            self._close_front_door()
         self.run.point(f"{self.stage}.undone")
         self.record("failed", self.why)
         self.run.point(f"{self.stage}.failed")
@@ -166,7 +166,7 @@ class Attempt:
         for timer in self.service.timers:
             systemctl("restart", timer).wait()
 
-    def _end_all(self) -> None:
+    def _close_front_door(self) -> None:
         """Close the way in, nginx's and that of `listen:`: no release is committed."""
         if self.switched:
             self.slots.move_traffic("none")
