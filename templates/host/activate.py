@@ -178,7 +178,7 @@ class Activator(Attempt):
         recent = self.slots.placed_ago(self.new) <= _COUNTED
         self.slots.relink(f"../../releases/{self.release}", f"slots/{self.new}", "release")
         self.run.point(f"{self.stage}.placed")
-        self.slots.try_slot(self.new)
+        self.slots.permit_start(self.new)
         if recent:
             self.slots.forget_starts(self.new).wait()
         self.run.point(f"{self.stage}.start")

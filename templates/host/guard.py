@@ -158,7 +158,7 @@ class Guard(Attempt):
                 self.slots.forget_starts(self.old).wait()
         self.run.point("probation.stopped")
         with self.run.report_errors_while_ending():
-            self.slots.end_try(self.new)
+            self.slots.revoke_permit(self.new)
         self.phase = OVER
         self.run.point("probation.drained")
 
@@ -200,7 +200,7 @@ class Guard(Attempt):
         self.run.point("probation.returned")
         if back:
             with self.run.report_errors_while_ending():
-                self.slots.end_try(self.new)
+                self.slots.revoke_permit(self.new)
         return back
 
     def _give_up(self) -> None:

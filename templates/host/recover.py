@@ -66,13 +66,13 @@ class _Recovery:
         run.point(f"{stage}.returned")
         if returned:
             self._return_work()
-        if new_state != "inactive" or slots.tried(self.new):
+        if new_state != "inactive" or slots.has_permit(self.new):
             self._stop_idle()
         if any(state != "inactive" for state in states[5 + len(hooks) :]):
             self._processes.end(self.new, at_once=self._at_once)
         run.point(f"{stage}.idle")
         if self.old:
-            slots.end_try(self.old)
+            slots.revoke_permit(self.old)
         slots.forget_links()
         return StartingPoint(self.old, self.new, served, returned, old_state, main_unit_state)
 

@@ -80,17 +80,17 @@ class Slots:
         if not well and not self._run.ending:
             raise Failed(why)
 
-    def try_slot(self, slot: str) -> None:
-        """Let systemd start a slot that is not the committed one."""
+    def permit_start(self, slot: str) -> None:
+        """Let systemd start a slot that is not the committed one, by a file in /run."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         os.close(os.open(f"/run/{self.service.name}/try/{slot}", flags, 0o644))
 
-    def tried(self, slot: str) -> bool:
-        """Return whether systemd would start a slot even if it is not the committed one."""
+    def has_permit(self, slot: str) -> bool:
+        """Return whether `permit_start` was called for a slot, now or by an earlier run."""
         return self._places.status(f"try/{slot}") is not None
 
-    def end_try(self, slot: str) -> None:
-        """Let systemd start a slot only if it is the committed one."""
+    def revoke_permit(self, slot: str) -> None:
+        """Let systemd start a slot only if it is the committed one, which needs no permit."""
         self._places.remove(f"try/{slot}")
 
     # Start a slot
@@ -186,7 +186,7 @@ class Slots:
         if late:
             self._run.report("warning", f"slot {slot} did not stop within {self.bound} s, and was killed")
         with self._run.report_errors_while_ending():
-            self.end_try(slot)
+            self.revoke_permit(slot)
         if left and now() - end >= grace:
             warning = f"slot {slot}: {left} requests were still under way after {drain} s, and were cut off"
             self._run.report("warning", warning)
