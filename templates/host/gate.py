@@ -15,7 +15,7 @@ _LONGEST = 5
 """Seconds an answer may take."""
 
 
-class Processes:
+class WebProcesses:
     """The main process and workers of a slot, and systemd's state of its unit. recycles: workers end by themselves."""
 
     def __init__(self, unit: str, *, recycles: bool) -> None:
@@ -67,11 +67,11 @@ class Processes:
         return (self.state, self.restarts) == ("active", "0") and self._held_main in {"", self.main}
 
 
-def processes(probe: Probe, slot: str) -> Processes:
+def web_processes(probe: Probe, slot: str) -> WebProcesses:
     """Return the processes of a slot, not looked at yet."""
     service = probe.service
     with Folder.open(f"{service.root}/releases/{probe.release}") as release:
-        return Processes(service.slot(slot), recycles=_recycles(release))
+        return WebProcesses(service.slot(slot), recycles=_recycles(release))
 
 
 def _recycles(release: Folder) -> bool:
@@ -95,7 +95,7 @@ class Gate:
 
     def __init__(self, run: Run, probe: Probe, slot: str, *, former: bool) -> None:
         self._run, self._probe, self._slot, self._former = run, probe, slot, former
-        self._processes = processes(probe, slot)
+        self._processes = web_processes(probe, slot)
 
     def await_healthy(self, started: float) -> None:
         """Wait for `passes` right answers in a row over `settle` seconds, or raise Failed. started: start time."""

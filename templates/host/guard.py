@@ -12,7 +12,7 @@ import os
 from . import prune, service, units
 from .attempt import Attempt
 from .fact_schema import other
-from .gate import processes
+from .gate import web_processes
 from .locks import Lock
 from .probe import ANSWER
 from .run import Ended, Failed, Interrupted, Refused, Run, now
@@ -101,7 +101,7 @@ class Guard(Attempt):
     def _watch(self, end: float) -> None:
         """Watch until the probation ends, and then until `missed` is 0; it begins at 1, so one check must pass."""
         self.take_over()
-        seen, missed = processes(self.probe, self.new), 1
+        seen, missed = web_processes(self.probe, self.new), 1
         while now() < end or missed:
             self.run.point("probation.watch")
             if not seen.ask_systemd():

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from templates.host import gate, units
-from templates.host.gate import Processes
+from templates.host.gate import WebProcesses
 
 
-def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, recycles: bool = False) -> Processes:
+def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, recycles: bool = False) -> WebProcesses:
     (tmp_path / "101/task/101").mkdir(parents=True)
     (tmp_path / "101/task/101/children").write_text("201 202 ")
     shown = {"MainPID": "101", "NRestarts": "0", "ActiveState": "active", "Result": "success"}
     monkeypatch.setattr(gate, "PROC", str(tmp_path))
     monkeypatch.setattr(units, "show", lambda *_: shown)
-    made = Processes("myapp@blue.service", recycles=recycles)
+    made = WebProcesses("myapp@blue.service", recycles=recycles)
     assert made.ask_systemd()
     assert made.lost_none()
     return made
