@@ -150,7 +150,7 @@ class Attempt:
         """Give the work back to the processes of the old slot, if there is one; end those of the new slot."""
         if self.old:
             self.processes.take_over(self.old, self.new)
-        self.processes.give_up(self.new)
+        self.processes.begin_stop(self.new)
 
     def start_former(self) -> None:
         """Start the old slot, which is stopped, for the traffic that goes back to it."""

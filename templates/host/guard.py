@@ -193,7 +193,7 @@ class Guard(Attempt):
             self._move_back()
             self.record("ended", "the probation was ended before its time: by another run, a stop or a reboot")
         else:
-            self._give_up()
+            self._return_to_former()
 
     def _move_back(self) -> bool:
         back = self.restore_traffic()
@@ -203,7 +203,7 @@ class Guard(Attempt):
                 self.slots.revoke_permit(self.new)
         return back
 
-    def _give_up(self) -> None:
+    def _return_to_former(self) -> None:
         """Return the traffic, which needs no lock; then, unless another run has begun, stop the slot."""
         if units.states(self.service.slot(self.old)) != ["active"]:
             # An operator may have stopped the former slot.

@@ -56,7 +56,7 @@ class ProcessUnits:
         self.start(slot)
         self.start(slot, single=True)
 
-    def give_up(self, slot: str) -> None:
+    def begin_stop(self, slot: str) -> None:
         """Tell all processes of a slot to stop, and forget their failures; wait for none."""
         for group in self._groups:
             names = [process.of(slot) for process in group]
