@@ -35,7 +35,7 @@ class Stop:
         self.signal = self.signal or signal
         self._event.set()
 
-    def end(self) -> None:
+    def now(self) -> None:
         """Stop the run without a signal."""
         self._event.set()
 

@@ -132,7 +132,7 @@ class Rollout:
 
         yield from everywhere([first.member], work)
         if first.member.error:
-            self.stop.end()
+            self.stop.now()
 
     def _waves(self) -> Iterator[Event]:
         # An unchanged host would be a canary that proves nothing.
