@@ -47,7 +47,7 @@ def make(
             output.err().line(f"{event.host}: {event.text}")
 
     answers = runner.ask(
-        members, lambda member: stage.prepare(project, made, member, say, consent or Consent(), show=True)
+        members, lambda member: stage.look(project, made, member, say, consent or Consent(), show=True)
     )
     return list(answers.values())
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tasks.engine import misread
-from tasks.engine.deploy import load_balancer, probation, rollback, waves
+from tasks.engine.deploy import load_balancer, probation, rollback, stage, waves
 from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.run_lock import Claim, RunLocks
-from tasks.engine.deploy.stage import DeployOrder, stage
+from tasks.engine.deploy.stage import DeployOrder
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
@@ -48,7 +48,7 @@ class Rollout:
         """Stage everywhere; unless too many hosts failed, run the hook once, and activate in waves."""
 
         def prepare(member: Member, emit: Emit) -> Prepared:
-            return stage(order, member, self.locks, emit)
+            return stage.prepare(order, member, self.locks, emit)
 
         yield from self._run(prepare, self._hook)
 

@@ -38,7 +38,7 @@ class DeployOrder(NamedTuple):
     consent: Consent = _NO_CONSENT
 
 
-def prepare(
+def look(
     project: Project,
     made: Release,
     member: Member,
@@ -70,13 +70,13 @@ def from_clone(project: Project, service: Service) -> FromClone:
     return FromClone(payload.certificate(service, project.root), git.origin(project.root), given)
 
 
-def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Prepared:
+def prepare(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Prepared:
     """Run setup if needed; take the run lock and stage the release. Neither touches anything live.
 
     Once setup has made its directories, stage while setup finishes.
     """
-    look = partial(prepare, order.project, order.release, member, emit, order.consent)
-    facts, planned = look()
+    ask = partial(look, order.project, order.release, member, emit, order.consent)
+    facts, planned = ask()
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
     if facts.committed_release is None:
@@ -89,7 +89,7 @@ def stage(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Pr
         if not planned.unchanged:
             claim = Claim("deploy", order.release.id, facts.actions[-1:])
             if locks.take(member, claim, order.lock_wait, emit):
-                facts, planned = look()
+                facts, planned = ask()
             _deliver(order.release, member, planned, emit)
     serves = Progress.FOUND_ON_PROBATION if planned.activation.on_probation else Progress.UNCHANGED
     progress = serves if planned.unchanged else Progress.STAGED
