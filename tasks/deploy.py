@@ -189,7 +189,7 @@ def rollback(c: Any, flags: _Flags, to: str = "", json: bool = False) -> None:
 
     Sends and installs nothing.
     """
-    _switch(c, "rollback", to or None, flags, json)
+    _reactivate(c, "rollback", to or None, flags, json)
 
 
 @_rolling()
@@ -199,10 +199,10 @@ def restart(c: Any, flags: _Flags, json: bool = False) -> None:
     During a probation it waits for the end first. Loses no request, unless
     --stop-first.
     """
-    _switch(c, "restart", None, flags, json)
+    _reactivate(c, "restart", None, flags, json)
 
 
-def _switch(c: Any, action: str, target: str | None, flags: _Flags, json: bool) -> None:
+def _reactivate(c: Any, action: str, target: str | None, flags: _Flags, json: bool) -> None:
     from tasks import runner
 
     policy, wait = flags.policy(), flags.lock_seconds()
@@ -212,14 +212,14 @@ def _switch(c: Any, action: str, target: str | None, flags: _Flags, json: bool) 
     from tasks.engine.deploy import rollback
 
     if invocation(c).dry:
-        plan_view.dry_switch(
-            members, lambda member: rollback.plan_switch(member, action, target, wait, flags.stop_first)
+        plan_view.dry_reactivation(
+            members, lambda member: rollback.plan_reactivation(member, action, target, wait, flags.stop_first)
         )
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
     runner.follow(
         members,
-        lambda stop: _rollout(action, members, policy, stop, again, flags.stop_first).switch(target, wait),
+        lambda stop: _rollout(action, members, policy, stop, again, flags.stop_first).reactivate(target, wait),
         json,
     )
 

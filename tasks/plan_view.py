@@ -17,7 +17,7 @@ from tasks.engine.report import output
 
 if TYPE_CHECKING:
     from tasks.engine.deploy.plan import HostPlan, Setup
-    from tasks.engine.deploy.rollback import Switch
+    from tasks.engine.deploy.rollback import Reactivation
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
     from tasks.engine.host.facts import Facts
@@ -131,12 +131,12 @@ def dry(members: list[Member], texts: Callable[[Member], Sequence[HostStep]]) ->
     runner.leave(members)
 
 
-def dry_switch(members: list[Member], planned: Callable[[Member], Switch]) -> None:
+def dry_reactivation(members: list[Member], planned: Callable[[Member], Reactivation]) -> None:
     """Print the steps of a rollback or restart like `dry`, and on standard error the change that they make."""
-    switches = runner.ask(members, planned)
-    for name, switch in switches.items():
-        output.err().line(f"{name}: {switch.change}")
-    show_steps([(name, switch.steps) for name, switch in switches.items()])
+    answers = runner.ask(members, planned)
+    for name, reactivation in answers.items():
+        output.err().line(f"{name}: {reactivation.change}")
+    show_steps([(name, reactivation.steps) for name, reactivation in answers.items()])
     runner.leave(members)
 
 

@@ -16,7 +16,7 @@ def choose_target(member: Member, action: str, wanted: str | None, facts: Facts)
     """Return a host prepared for a rollback or restart."""
     member.accept(facts)
     release = target_of(member, action, wanted, facts)
-    for path in questions.switch(member.service).files:
+    for path in questions.reactivate(member.service).files:
         if path not in facts.files:
             text = f"the unit that guards a run is missing on the host: {path}"
             raise LoopError(text, where=member.host.name, next=f"fab setup -H {member.host.name}", code="outdated")
@@ -47,21 +47,23 @@ def target_of(member: Member, action: str, wanted: str | None, facts: Facts) -> 
     return before
 
 
-class Switch(NamedTuple):
+class Reactivation(NamedTuple):
     """A rollback or restart on one host. change: the action, and the releases with the traffic before and after."""
 
     change: str
     steps: tuple[steps.HostStep, ...]
 
 
-def plan_switch(member: Member, action: str, target: str | None, wait: int, stop_first: bool = False) -> Switch:
+def plan_reactivation(
+    member: Member, action: str, target: str | None, wait: int, stop_first: bool = False
+) -> Reactivation:
     """Plan a rollback or restart on a host. wait: seconds for another run to end."""
-    facts = member.ask(questions.switch(member.service))
+    facts = member.ask(questions.reactivate(member.service))
     activation = choose_target(member, action, target, facts).activation
-    return Switch(
+    return Reactivation(
         f"{action} {activation.served} -> {activation.release}",
         (
-            steps.facts(member.service, questions.switch(member.service)),
+            steps.facts(member.service, questions.reactivate(member.service)),
             steps.hold(member.service, action, activation.release, wait),
             steps.activate(member.service, activation, stop_first=stop_first),
         ),

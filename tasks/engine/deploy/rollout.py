@@ -52,7 +52,7 @@ class Rollout:
 
         yield from self._run(prepare, self._hook)
 
-    def switch(self, target: str | None, lock_wait: int = 0) -> Iterator[Event]:
+    def reactivate(self, target: str | None, lock_wait: int = 0) -> Iterator[Event]:
         """Activate a release that is on the hosts, for rollback and restart; send and build nothing."""
 
         def prepare(member: Member, emit: Emit) -> Prepared:
@@ -67,7 +67,7 @@ class Rollout:
             return prepared
 
         def look(member: Member) -> tuple[Facts, Prepared]:
-            facts = member.ask(questions.switch(member.service))
+            facts = member.ask(questions.reactivate(member.service))
             member.act_as(facts.account or member.login)
             return facts, rollback.choose_target(member, self.action, target, facts)
 

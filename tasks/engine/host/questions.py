@@ -73,7 +73,7 @@ def drift(paths: tuple[str, ...]) -> Question:
     return Question(files=paths, history=0)
 
 
-def switch(service: Service) -> Question:
+def reactivate(service: Service) -> Question:
     """Ask what a rollback or restart needs, and whether the guard's unit is there."""
     return Question(files=(layout.guard_file(service),), followed=True)
 

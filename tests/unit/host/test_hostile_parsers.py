@@ -192,7 +192,7 @@ def typed_read(said: Transcript) -> None:
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
     "deploy.rollback.choose_target": lambda said: rollback.choose_target(Liar(said), "rollback", None, facts_of(said)),
-    "deploy.rollback.plan_switch": lambda said: rollback.plan_switch(Liar(said), "restart", None, 0),
+    "deploy.rollback.plan_reactivation": lambda said: rollback.plan_reactivation(Liar(said), "restart", None, 0),
     "deploy.rollback.target_of": lambda said: rollback.target_of(Liar(said), "rollback", "a", facts_of(said)),
     "host.difference.Comparison": compared,
     "diagnose.doctor.examine": lambda said: doctor.examine(
@@ -270,7 +270,7 @@ NO_PARSERS = {
     "host.maintenance_page.bypass", "host.maintenance_page.stays_open",
     "host.protocol.Report", "host.protocol.Output", "host.protocol.TooMuch", "diagnose.drift.Finding",
     "host.facts.Facts", "fleet.step_errors.Edited", "host.history.Action", "host.history.Finding",
-    "deploy.rollback.Switch", "host.sandbox_hints.Hint",
+    "deploy.rollback.Reactivation", "host.sandbox_hints.Hint",
 }  # fmt: skip
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",
@@ -383,7 +383,7 @@ def put(document: Any, way: Steps, value: object) -> Any:
 
 _SERVING = serving()._replace(
     pythons=(Python("/usr/bin/python3", "3.11.2", "cpython-311", "x86_64", "glibc 2.36", "cpython"),),
-    files={questions.switch(SERVICE).files[0]: "0" * 64},
+    files={questions.reactivate(SERVICE).files[0]: "0" * 64},
     survey=Survey(jobs={"myapp-nightly.service": Job()}, used={OLD: Used(9, (1, 2))}),
 )
 HONEST = plain(HostFacts._make(_SERVING[: len(HostFacts())]))

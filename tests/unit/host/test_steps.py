@@ -62,7 +62,7 @@ def switch(
     action: str, wanted: str | None = None, *, stop_first: bool = False, changes: Mapping[str, object] | None = None
 ) -> Sequence[HostStep]:
     """Return the steps of a rollback or a restart on a host that ran OLD before NEW."""
-    return rollback.plan_switch(ran_both(changes), action, wanted, 5, stop_first).steps
+    return rollback.plan_reactivation(ran_both(changes), action, wanted, 5, stop_first).steps
 
 
 HOOKED = SERVICE._replace(hooks=Hooks(before_activate="python -m migrate"))
@@ -142,7 +142,7 @@ def test_a_dry_run_names_the_release_that_has_the_traffic(
 ) -> None:
     """Once: in a probation it named only the committed release, to which the rollback goes."""
     member = ran_both(changes)
-    plan_view.dry_switch([member], lambda each: rollback.plan_switch(each, action, None, 0))
+    plan_view.dry_reactivation([member], lambda each: rollback.plan_reactivation(each, action, None, 0))
     ended = capsys.readouterr()
     assert ended.err == f"shire01: {change}\n"
     assert [name for name, _ in printed(ended.out)] == ["facts", "hold", "activate"]
