@@ -32,14 +32,16 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
     for path in (certificate, key):
         files.remove_parts(path)
     if given:
-        _require_usable(given[certificate], given[key], names)
+        require_usable(given[certificate], given[key], names)
         pair = dict(given)
         if all(files.has(path, data) for path, data in pair.items()):
             return
         run.say("certificate", "the operator's own")
     else:
         former = files.read(certificate)
-        if former is not None and not former.target and not _lacking(former.data, names):
+        # Where the host kept the pair until now, that has no key of its own here.
+        whole = former is not None and not former.target and files.read(key) is not None
+        if former and whole and not _lacking(former.data, names):
             return
         run.say("certificate", f"self-signed, for {', '.join(names)}")
         pair = dict(zip((certificate, key), _self_signed(name, names)))
@@ -82,13 +84,15 @@ def _lacking(certificate: bytes, names: Sequence[str]) -> list[str]:
     return [name for name, one in tried if "does match" not in _x509(certificate, "-checkhost", one).output]
 
 
-def _require_usable(certificate: bytes, key: bytes, names: Sequence[str]) -> None:
+def require_usable(certificate: bytes, key: bytes, names: Sequence[str]) -> None:
+    """Raise Refused unless the certificate is for all these names, has not expired, and belongs to the key."""
     lacking = _lacking(certificate, names)
     if lacking:
         raise Refused(f"the certificate is not for {', '.join(lacking)}")
     if not _x509(certificate, "-checkend", "0").well:
         raise Refused("the certificate has expired")
-    if _x509(certificate, "-pubkey").output != programs.ask("openssl", "pkey", "-pubout", data=key).output:
+    public = programs.ask("openssl", "pkey", "-pubout", "-passin", "pass:", data=key)
+    if not public.well or _x509(certificate, "-pubkey").output != public.output:
         raise Refused("the certificate and the key do not belong together")
 
 

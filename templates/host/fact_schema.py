@@ -177,6 +177,7 @@ class Survey(NamedTuple):
     certificate_end: as openssl prints it; jobs, processes: by unit; used: by release; rules: sudo has those of setup.
     said: the last log lines of what runs and of each job's last run; of a long line its end
     commands: units of commands at work, each with the seconds from boot to its start
+    certificate_fault: why nginx does not get a new certificate that the host keeps
     """
 
     uptime: int = 0
@@ -193,6 +194,7 @@ class Survey(NamedTuple):
     isolation: Isolation = Isolation()
     said: tuple[str, ...] = ()
     commands: Mapping[str, int] = _NONE
+    certificate_fault: str = ""
 
 
 class HostFacts(NamedTuple):

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from . import accounts, programs
@@ -34,8 +34,18 @@ class Former(NamedTuple):
 class RootFiles:
     """The files of one service while a setup changes them."""
 
-    def __init__(self, run: Run, record: Record, wanted: Mapping[str, bytes], *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        run: Run,
+        record: Record,
+        wanted: Mapping[str, bytes],
+        *,
+        overwrite: bool,
+        changing: Collection[str] = (),
+    ) -> None:
+        """Begin with no change. changing: files that change without setup."""
         self._run, self._record, self._wanted, self._overwrite = run, record, wanted, overwrite
+        self._changing = changing
         self._former: dict[str, Former | None] = {}
 
     def require_unedited(self, others: Mapping[str, bytes]) -> None:
@@ -53,7 +63,7 @@ class RootFiles:
 
     def _edited(self, path: str, wanted: bytes | None) -> bool:
         former = read(path)
-        if former is None:
+        if former is None or path in self._changing:
             return False
         return bool(former.target) or (
             former.data != wanted and hashlib.sha256(former.data).hexdigest() not in self._record.digests(path)
@@ -100,7 +110,7 @@ class RootFiles:
         if "@." in unit:
             # The processes of the slots.
             programs.systemctl("stop", unit.replace("@.", "@*."))
-        elif path.endswith((".service", ".timer", ".socket")):
+        elif path.endswith((".service", ".timer", ".socket", ".path")):
             programs.systemctl("disable", "-q", "--now", unit)
         self._keep(path, None)
         os.unlink(path)

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import os
 
-from . import accounts, check_secret, claims, journals, nginx_site, processes, programs, record, run_units, trust
+from . import (
+    accounts,
+    check_secret,
+    claims,
+    journals,
+    kept_pair,
+    nginx_site,
+    processes,
+    programs,
+    record,
+    run_units,
+    trust,
+)
 from .fact_schema import SLOTS
 from .record import Record
 from .run import Refused, Run
@@ -136,6 +148,7 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
     folder = f"/etc/{known.name}"
     ours = (
         f"{folder}/tls/nobody.pem",
+        *(f"{folder}/tls/{name}" for name in kept_pair.NAMES),
         f"{folder}/nginx/addresses.conf",
         *(f"{folder}/check/{name}" for name in check_secret.NAMES),
     )

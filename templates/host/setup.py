@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from . import (
     former_work,
     handover,
     journals,
+    kept_pair,
     nginx_site,
     old_layout,
     own_addresses,
@@ -56,7 +58,8 @@ class Setup:
         self.was = self.record.text()
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
         self.given = certificate.operators_pair(self.name, self.sent)
-        self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"])
+        changing = kept_pair.changing(self.name)
+        self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"], changing=changing)
         self.nginx = Nginx(run, self.changes, self._put_back)
         self.listen_moved = False
 
@@ -107,11 +110,13 @@ class Setup:
             check.make(run.id)
         if self.step["certificate"] != "off":
             certificate.make_default(run, self.name)
-            certificate.install(run, self.record, self.changes, self.given, self.step["names"])
+        chain = self._install_certificate()
         run.point("setup.files")
         self._require_rules()
         unslotted = old_layout.unslotted(self.name, self.changes.leftovers, self.sent)
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
+        if chain:
+            kept_pair.publish(self.changes, self.name, chain)
         run.point("setup.units")
         self._load_units()
         old_layout.start_in_slot(run, self.name, unslotted)
@@ -122,10 +127,21 @@ class Setup:
         run.point("setup.nginx")
         renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
         self.nginx.start(check.renewed or renamed)
+        kept_pair.tidy(self.changes, self.name, kept=bool(chain))
+        self._open(self.step["watched"], f"/{self.name}-certificate.")
         if not self.step["balancer_check"]:
             own_addresses.remove(self.name)
         if self.step["front"] != "listen":
             check.hand_out(run.id)
+
+    def _install_certificate(self) -> bytes:
+        """Install the certificate that nginx shows; return the chain of a pair that the host keeps."""
+        names, sources = self.step["names"], self.step["on_host"]
+        if sources:
+            return kept_pair.take(self.run, self.changes, self.name, (sources[0], sources[1]), names)
+        if self.step["certificate"] != "off":
+            certificate.install(self.run, self.record, self.changes, self.given, names)
+        return b""
 
     def _put_back(self) -> None:
         """Put the former files back, and reload the programs that read them."""
@@ -219,16 +235,18 @@ class Setup:
     def _open_run_sockets(self) -> None:
         """Open the sockets of `fab run` and of health commands."""
         for socket in self.step["run_sockets"]:
-            self._open_run_socket(socket)
+            # Anew if its unit changed, which ends the commands of a former account.
+            unit = socket.rpartition(".")[0]
+            self._open([socket], f"/{unit}.so", f"/{unit}@.")
 
-    def _open_run_socket(self, socket: str) -> None:
-        """Open a socket of commands; open it anew if its unit changed, which ends the commands of a former account."""
-        unit = socket.rpartition(".")[0]
-        changed = self.changes.changed(f"/{unit}.so") or self.changes.changed(f"/{unit}@.")
-        if not changed and programs.active(socket):
-            return
-        if not (programs.systemctl("enable", "-q", "--no-reload", socket) and programs.systemctl("restart", socket)):
-            raise Refused(f"systemd does not open {socket}: see systemctl status {socket} on this host")
+    def _open(self, units: Sequence[str], *parts: str) -> None:
+        """Start units that start others, now and at boot; anew if a file changed whose path contains one of `parts`."""
+        changed = any(map(self.changes.changed, parts))
+        for unit in units:
+            if not changed and programs.active(unit):
+                continue
+            if not (programs.systemctl("enable", "-q", "--no-reload", unit) and programs.systemctl("restart", unit)):
+                raise Refused(f"systemd does not open {unit}: see systemctl status {unit} on this host")
 
     def _move_listen(self) -> None:
         """Open the listen socket anew if its unit changed: an active one keeps its former address."""
@@ -246,6 +264,7 @@ class Setup:
     def _record(self, account: Account) -> None:
         """Record what a deploy compares with: the account, and the digest of each file as written."""
         tls = {path: ("tls", (values[-1],)) for path, (word, values) in self.record.files.items() if word == "tls"}
+        tls = {} if self.step["on_host"] else tls
         self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
         self.record.files.update(tls)
         self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])

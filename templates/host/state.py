@@ -72,7 +72,7 @@ def ask_units(service: Service, links: Links, *, surveyed: bool) -> Units:
     guards = [service.guard(slot) for slot in SLOTS]
     names = ["nginx.service", f"{service.name}.service", *slots, *guards, *processes(service, links)]
     if surveyed:
-        return units.show_all([*names, *jobs(service)], *PROPERTIES)
+        return units.show_all([*names, *jobs(service), f"{service.name}-certificate.service"], *PROPERTIES)
     # A run needs no more than their state, and `is-active` takes half the time.
     states = programs.ask("systemctl", "is-active", *names).output.split()
     return {name: {"ActiveState": units.state(word)} for name, word in zip(names, states)}

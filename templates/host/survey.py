@@ -51,6 +51,7 @@ class Questions:
             free_bytes=room.f_bavail * room.f_frsize,
             free_inodes=room.f_favail,
             certificate_end=self._certificate.result(),
+            certificate_fault=_certificate_fault(units.get(f"{self._service.name}-certificate.service", {})),
             jobs={unit: _job(units, unit) for unit in jobs(self._service)},
             processes={unit: _process(units, unit) for unit in processes(self._service, links)},
             used=dict(_used(root, links, self._service.name)) if root else {},
@@ -92,6 +93,15 @@ def _certificate_end(name: str) -> str:
         return ""
     answer = programs.ask("openssl", "x509", "-noout", "-enddate", "-in", path, seconds=_SECONDS)
     return answer.output.strip().partition("=")[2][:100] if answer.well else ""
+
+
+def _certificate_fault(shown: Mapping[str, str]) -> str:
+    """Return the last word of the unit that gives nginx a new certificate, if it failed."""
+    invocation = shown.get("InvocationID", "")
+    if shown.get("ActiveState") != "failed" or not re.fullmatch("[0-9a-f]{32}", invocation):
+        return ""
+    said = last_lines([invocation], 1)
+    return said[-1][-_LINE:] if said else "see the journal"
 
 
 def _number(text: str | None) -> int | None:

@@ -239,6 +239,11 @@ NETWORK = Shape("a network or an address", "10.0.0.0/8", _is_network)
 RATE = Shape("a number of requests per second or minute", "20/s", _is_rate)
 BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m", _matches(r"0|[1-9][0-9]{0,8}[kmg]?"))
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
+HOST_FILE = Shape(
+    "the absolute path of a file on the host, without ..",
+    "/etc/letsencrypt/live/myapp.example/fullchain.pem",
+    _matches(r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._@+-]+)+"),
+)
 INCLUDE = Shape("a path or a glob below service/, without .., and with ** twice at most", "app/static/dist", _is_inside)
 FOLDER = Shape("a folder below service/, or . for that itself, without ..", "src", _is_folder)
 EXTRA = Shape("the name of an extra or a group", "postgres", _matches(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"))

@@ -12,11 +12,20 @@ from tasks.engine.config.nodes import Node, Scalar, Sequence
 
 
 class Tls(NamedTuple):
-    """Certificate of nginx. mode: self-signed, files or off; certificate, key: paths on the controller, for `files`."""
+    """Certificate of nginx.
+
+    mode: self-signed, files, on_host or off
+    certificate, key: paths, for `files` on the controller, for `on_host` on the host
+    """
 
     mode: str = "self-signed"
     certificate: str | None = None
     key: str | None = None
+
+    @property
+    def kept_on_host(self) -> bool:
+        """True if the host keeps the pair, which changes without setup."""
+        return self.mode == "on_host"
 
 
 class Rate(NamedTuple):
@@ -81,13 +90,29 @@ TLS_KEYS = (
         "The certificate and its chain, a file on your machine"),
     Key("key", keys.text(formats.FILE), Required("tls/myapp.key"), SETUP, "Its private key, a file on your machine"),
 )  # fmt: skip
+ON_HOST_KEYS = (
+    Key("certificate", keys.text(formats.HOST_FILE), Required("/etc/letsencrypt/live/myapp.example/fullchain.pem"),
+        SETUP, "A certificate and its chain that another program of the host keeps; nginx gets each new one"),
+    Key("key", keys.text(formats.HOST_FILE), Required("/etc/letsencrypt/live/myapp.example/privkey.pem"), SETUP,
+        "Its private key, a file on the host"),
+)  # fmt: skip
 _TLS = ("self-signed", "off")
+_ORIGINS = {"on_host": ON_HOST_KEYS}
+"""The other places that a certificate may come from, each with its keys."""
 
 
 def _tls(node: Node) -> Tls:
     if not isinstance(node, MappingNode):
         return Tls(schema.choice(node, _TLS))
-    return Tls("files", **keys.read(node, TLS_KEYS))
+    fields = schema.keys(node, [*(key.name for key in TLS_KEYS), *_ORIGINS])
+    origin = next((name for name in _ORIGINS if name in fields), None)
+    if origin is None:
+        return Tls("files", **keys.read(node, TLS_KEYS))
+    other = next((name for name in fields if name != origin), None)
+    if other:
+        message = f"a certificate comes from one place, and here stand {origin} and {other}"
+        raise schema.refuse(fields[other], message, "remove one of the two")
+    return Tls(origin, **keys.read(fields[origin], _ORIGINS[origin]))
 
 
 def _names(node: Node) -> tuple[str, ...]:
@@ -151,7 +176,8 @@ NGINX_KEYS = (
     Key("aliases", keys.choice("redirect", "serve"), "redirect", SETUP,
         "What the other names of the list do: they are redirected to the first, or served. Wildcards are always served",
         "serve"),
-    Key("tls", Reader(_tls, f"one of {', '.join(_TLS)}, or a mapping", _TLS[0], (("", TLS_KEYS),)), Tls(), SETUP,
+    Key("tls", Reader(_tls, f"one of {', '.join(_TLS)}, or a mapping", _TLS[0],
+        (("", TLS_KEYS), *_ORIGINS.items())), Tls(), SETUP,
         "The certificate: one that setup makes on the host, none (quote `off`: YAML reads it as false), or yours",
         '"off"'),
     Key("max_body", keys.text(formats.BODY_SIZE), "20m", SETUP,

@@ -39,6 +39,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
     facts = member.ask(questions.doctor(service, host, account))
     setup = plan.setup(service, facts, account, stage.from_clone(project, service), Consent())
     findings = [*_machine(facts, asked), *_rights(member, facts, setup), *_isolation(member, facts, setup)]
+    findings += _certificate(host.name, service, facts)
     try:
         reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     except LoopError as error:
@@ -60,6 +61,19 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         clients = client_view.remarks(service.nginx, member.connect().endpoint, serves=serves)
         findings += [Finding(False, text, mend) for text, mend in clients]
     return (*findings, *_jobs(member, facts), *_commands(facts), *_forbidden(service, facts), *_used(member, facts))
+
+
+def _certificate(name: str, service: Service, facts: Facts) -> Iterator[Finding]:
+    unit = f"{service.name}-certificate.service"
+    fault, days, nginx = facts.survey.certificate_fault, status.days_left(facts), service.nginx
+    if nginx and days is not None and days < status.CERTIFICATE_DAYS:
+        ways = {"files": f"renew it, and run fab setup -H {name}", "on_host": "on the host: let its program renew it"}
+        text = "the certificate has ended" if days < 0 else f"the certificate ends in {days} days"
+        yield Finding(False, text, ways.get(nginx.tls.mode, f"on the host, as root: rm /etc/{service.name}/tls/"
+                      f"certificate.pem; then fab setup -H {name} makes another one"))  # fmt: skip
+    if fault:
+        yield Finding(False, f"nginx does not get the new certificate: {fault}",
+                      f"mend the files; then on the host, as root: systemctl start {unit}")  # fmt: skip
 
 
 def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:

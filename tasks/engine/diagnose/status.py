@@ -32,7 +32,7 @@ HEADINGS = (
 _DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "jobs", "processes", "last action", "age")
 # Characters of the last action that stay before a column is dropped: its author may have a long name.
 _LAST_ACTION = 20
-_CERTIFICATE_DAYS = 21
+CERTIFICATE_DAYS = 21
 _FREE_BYTES = 500_000_000
 
 
@@ -68,7 +68,8 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "memory_bytes": memory,
         "memory_counted": counted,
         "disk_free_bytes": survey.free_bytes,
-        "certificate_days": _days_left(facts),
+        "certificate_days": days_left(facts),
+        "certificate_fault": survey.certificate_fault or None,
         "processes": _processes(facts),
         "jobs": {unit: job_result(facts, unit) for unit in layout.jobs(service)},
         "commands": {unit: max(0, survey.uptime - began) for unit, began in survey.commands.items()},
@@ -141,7 +142,7 @@ def _state(facts: Facts) -> str:
     return "healthy" if facts.probation is None else "probation"
 
 
-def _days_left(facts: Facts) -> int | None:
+def days_left(facts: Facts) -> int | None:
     """Return the whole days until the certificate ends, by the host's own clock."""
     try:
         end = datetime.strptime(facts.survey.certificate_end, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=timezone.utc)
@@ -285,8 +286,10 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
             texts.append(
                 f"{name}: maintenance is on {maintenance_page.describe(line['maintenance'], line['bypass'] or '')}"
             )
-        if days is not None and days < _CERTIFICATE_DAYS:
+        if days is not None and days < CERTIFICATE_DAYS:
             texts.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
+        if line["certificate_fault"]:
+            texts.append(f"{name}: nginx does not get the new certificate: {line['certificate_fault']}")
         if line["disk_free_bytes"] < _FREE_BYTES:
             texts.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
         processes = line["processes"].items()

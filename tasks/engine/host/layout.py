@@ -97,6 +97,12 @@ def run_slices(service: Service) -> tuple[str, str]:
     return f"{slice_of_all}.slice", f"{slice_of_all}-health.slice"
 
 
+def certificate_units(service: Service) -> tuple[str, ...]:
+    """Return the units that look for a new certificate of the host's own."""
+    kept = service.nginx is not None and service.nginx.tls.kept_on_host
+    return (f"{service.name}-certificate.path", f"{service.name}-certificate.timer") if kept else ()
+
+
 def guard_file(service: Service) -> str:
     """Return the path of the guard's unit file."""
     return f"/etc/systemd/system/{service.name}-probation@.service"
@@ -126,7 +132,8 @@ def units(service: Service) -> tuple[str, ...]:
     """Return every unit of the service that a drop-in could change, instances included."""
     hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
     commands = (*run_sockets(service), f"{service.name}-run@0.service", f"{service.name}-run-health@0.service")
-    return (*stopped(service), *switchers(service), *hooks, *jobs(service), *commands)
+    taking = (*certificate_units(service), f"{service.name}-certificate.service") if certificate_units(service) else ()
+    return (*stopped(service), *switchers(service), *hooks, *jobs(service), *commands, *taking)
 
 
 def other_services(service: Service) -> tuple[str, ...]:

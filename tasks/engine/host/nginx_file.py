@@ -53,6 +53,10 @@ def render(service: Service, *, ipv6: bool) -> str:
         "timeout_key": "nginx.timeout" if nginx.timeout else "nginx.timeout is not set: drain, 30 at least",
         "server_names": " ".join(map(quote.nginx_name, nginx.names)),
         "served_as": "\n".join(f"    {_map_key(name)} {served};" for name, served in _served_as(nginx)),
+        # A pair of the host's own is one file, so that a rename changes both.
+        "certificate": f"/etc/{service.name}/tls/{'pair' if nginx.tls.kept_on_host else 'certificate'}.pem",
+        "certificate_key": f"/etc/{service.name}/tls/{'pair' if nginx.tls.kept_on_host else 'key'}.pem",
+        "certificate_from": f"  # nginx.tls.{nginx.tls.mode}" if nginx.tls.kept_on_host else "",
         "tag": layout.nginx_tag(service),
         "listen_80_ipv6": "\n    listen [::]:80;" if ipv6 else "",
         "listen_443_ipv6": "\n    listen [::]:443 ssl;" if ipv6 else "",

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Service
 from tasks.engine.host import host_program, layout, system_files
 from tasks.engine.host.questions import Question
@@ -91,6 +92,8 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "packages": list(installation.packages),
         "files": files,
         "certificate": service.nginx.tls.mode if service.nginx else "off",
+        "on_host": _on_host(service),
+        "watched": list(layout.certificate_units(service)),
         "front": front(service),
         "balancer_check": bool(service.nginx and service.nginx.balancer_check),
         "names": list(service.nginx.names) if service.nginx else [],
@@ -105,6 +108,12 @@ def setup(service: Service, installation: Installation) -> HostStep:
         **installation.consent._asdict(),
     }
     return _step("setup", service, values, seconds=600 + 3 * _PACKAGES * bool(installation.packages), root=True)
+
+
+def _on_host(service: Service) -> list[str]:
+    """Return the paths of the pair that the host keeps; empty without one."""
+    tls = service.nginx.tls if service.nginx else Tls()
+    return [tls.certificate or "", tls.key or ""] if tls.kept_on_host else []
 
 
 def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[str, str]]) -> HostStep:

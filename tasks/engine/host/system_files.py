@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tasks.engine import quote
+from tasks.engine.config.gateway import Nginx
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, nginx_file, templates
 
@@ -50,6 +51,9 @@ def render(service: Service, traits: HostTraits, given: Mapping[str, str] = _NO_
     if service.nginx:
         texts[f"/etc/nginx/conf.d/{service.name}.conf"] = nginx_file.render(service, ipv6=traits.ipv6)
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
+    if layout.certificate_units(service):
+        script = f"/etc/{service.name}/take-certificate"
+        files.append(HostFile(script, 0o644, templates.text("take_certificate.sh")))
     if service.nginx and service.nginx.balancer_check:
         files.append(HostFile(f"/etc/{service.name}/nginx/empty", 0o644, ""))
     for key in service.nginx.files if service.nginx else ():
@@ -95,6 +99,8 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         f"{name}-probation@.service": templates.fill("systemd/probation.service", **values),
         **_run_units(service, values),
     }
+    if service.nginx and layout.certificate_units(service):
+        units.update(_certificate_units(service.name, service.nginx))
     for process in layout.other_processes(service):
         units.update(_process_units(service, process, values))
     if service.listen:
@@ -122,6 +128,18 @@ def _run_units(service: Service, values: dict[str, str]) -> dict[str, str]:
         units[f"{unit}@.service"] = templates.fill("systemd/run.service", **filled)
         units[f"{unit}.socket"] = templates.fill("systemd/run.socket", **filled)
     return units
+
+
+def _certificate_units(name: str, nginx: Nginx) -> dict[str, str]:
+    """Return the units that give nginx each new certificate that the host keeps."""
+    values = {
+        "name": name,
+        "certificate": quote.systemd(nginx.tls.certificate or ""),
+        "key": quote.systemd(nginx.tls.key or ""),
+        "server_names": " ".join(map(quote.nginx_name, nginx.names)),
+    }
+    kinds = ("path", "service", "timer")
+    return {f"{name}-certificate.{kind}": templates.fill(f"systemd/certificate.{kind}", **values) for kind in kinds}
 
 
 def _process_units(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:

@@ -185,6 +185,11 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
     ),
     (formats.FILE, ["/etc/tls/a.pem", "tls/a.pem"], ["-a", "~/a", " a"]),
     (
+        formats.HOST_FILE,
+        ["/etc/tls/a.pem", "/x_y/A+@1"],
+        ["a", "/", "/a/../b", "/a/", "//a", "/a b", "/a;", "~/a", "/%n"],
+    ),
+    (
         formats.COMMAND,
         ["python -m jobs", "sh -c 'a && b'", "a 'b c'"],
         ["a 'b", 'a "b', "a && b", "a | b", "a > b", "a ; b", "a &", " ", "''", "a \\"],

@@ -13,6 +13,7 @@ from tasks.engine.config.sections import HEALTH, WEB, Dependencies, Health, List
 from tests.support.refusals import refusal, require_error
 
 Reader = Callable[[Node], object]
+ON_HOST = Nginx(("a",), Tls("on_host", "/c", "/k"))
 
 
 def node(written: str) -> Node:
@@ -46,6 +47,7 @@ def node(written: str) -> Node:
         (gateway.nginx, "{server_name: a, tls: self-signed}", Nginx(("a",), Tls("self-signed"))),
         (gateway.nginx, "{server_name: a, tls: 'off'}", Nginx(("a",), Tls("off"))),
         (gateway.nginx, "{server_name: a, tls: {certificate: c, key: /k}}", Nginx(("a",), Tls("files", "c", "/k"))),
+        (gateway.nginx, "{server_name: a, tls: {on_host: {certificate: /c, key: /k}}}", ON_HOST),
         (sections.needs, "[]", ()),
         (sections.needs, "[home, network, home, host]", ("host", "network", "home")),
         (sections.pythonpath, "[src, ., lib/deep/]", ("src", ".", "lib/deep")),
@@ -118,6 +120,20 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (gateway.nginx, "{server_name: a, tls: off}", "tls", "YAML reads off as false"),
         (gateway.nginx, "{server_name: a, tls: selfsigned}", "tls", "one of self-signed, off"),
         (gateway.nginx, "{server_name: a, tls: {certificate: c}}", "tls.key", "key is missing"),
+        (gateway.nginx, "{server_name: a, tls: {onhost: {}}}", "tls.onhost", "unknown key"),
+        (gateway.nginx, "{server_name: a, tls: {on_host: {key: /k}}}", "tls.on_host.certificate", "is missing"),
+        (
+            gateway.nginx,
+            "{server_name: a, tls: {on_host: {certificate: c, key: /k}}}",
+            "tls.on_host.certificate",
+            "the absolute path of a file on the host",
+        ),
+        (
+            gateway.nginx,
+            "{server_name: a, tls: {on_host: {certificate: /c, key: /k}, key: k}}",
+            "tls.key",
+            "a certificate comes from one place, and here stand on_host and key",
+        ),
         (gateway.nginx, "{server_name: a, max_body: 0}", "max_body", "YAML reads 0 as a number"),
         (gateway.nginx, "{server_name: a, max_body: 20 MB}", "max_body", "a number of bytes, with k, m or g"),
         (gateway.nginx, "{server_name: a, timeout: 0}", "timeout", "a whole number from 1 to 86400"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.diagnose import doctor
 from tasks.engine.host.facts import Facts
 from templates.host.fact_schema import Machine, Survey
 from tests.support.host_facts import vary
 from tests.support.small_service import SERVICE
+
+NEW_YEAR = 1767225600
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,28 @@ def test_a_machine_that_would_stop_a_deploy_is_found(changes: dict[str, object],
     found = list(doctor._machine(vary(here, changes), 1000.0))
     assert [finding.stops for finding in found] == ([] if stops is None else [stops])
     assert all(told in finding.text and finding.mend for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("end", "mode", "told", "mend"),
+    [
+        ("Mar  1 00:00:00 2026 GMT", "files", "", ""),
+        ("Jan 21 00:00:00 2026 GMT", "files", "ends in 20 days", "fab setup"),
+        ("Dec 21 00:00:00 2025 GMT", "on_host", "has ended", "let its program renew it"),
+        ("Jan 21 00:00:00 2026 GMT", "self-signed", "ends in 20 days", "rm /etc/myapp/tls/certificate.pem"),
+    ],
+)
+def test_a_certificate_that_ends_soon_is_told(end: str, mode: str, told: str, mend: str) -> None:
+    service = SERVICE._replace(nginx=Nginx(("myapp.example",), Tls(mode)))
+    facts = Facts(Machine(NEW_YEAR), survey=Survey(certificate_end=end))
+    found = list(doctor._certificate("shire01", service, facts))
+    assert [told in one.text and mend in one.mend for one in found] == [True] * bool(told)
+
+
+def test_a_certificate_that_nginx_does_not_get_is_told() -> None:
+    (found,) = doctor._certificate("shire01", SERVICE, Facts(survey=Survey(certificate_fault="a.pem has expired")))
+    assert "a.pem has expired" in found.text
+    assert "systemctl start myapp-certificate.service" in found.mend
 
 
 def test_a_command_at_work_is_told_with_its_age_and_the_way_to_end_it() -> None:

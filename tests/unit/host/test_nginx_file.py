@@ -63,6 +63,14 @@ def test_the_gateway_listens_where_the_host_has_addresses() -> None:
     assert not re.search(r"^\s*(upstream|keepalive)\s", text(Nginx((NAME,))), re.MULTILINE)
 
 
+def test_a_pair_that_the_host_keeps_is_one_file() -> None:
+    lines = added(Nginx((NAME,), Tls("on_host", "/c.pem", "/k.pem")))
+    assert lines == [
+        "ssl_certificate     /etc/myapp/tls/pair.pem;  # nginx.tls.on_host",
+        "ssl_certificate_key /etc/myapp/tls/pair.pem;",
+    ]
+
+
 def test_the_largest_body_is_the_one_of_the_service() -> None:
     assert "client_max_body_size 20m;" in text(Nginx((NAME,)))
     assert "client_max_body_size 2g;" in text(Nginx((NAME,), max_body="2g"))

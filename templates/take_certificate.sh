@@ -1,0 +1,78 @@
+#!/bin/sh
+# Used by NAME-certificate.service, as root: take the certificate and key that another program of this host keeps,
+# if nginx can use them, and reload nginx. Changes only files in /etc/NAME/tls.
+# Usage: take-certificate NAME CERTIFICATE KEY SERVER_NAME...
+set -eu
+umask 077
+LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+name=$1 certificate=$2 key=$3
+shift 3
+cd "/etc/$name/tls"
+trap 'rm -f .taken.pem .taken.key .pair.new .pair.former .certificate.new .certificate.former' EXIT
+
+copy() {
+  why="there is no file $1"
+  [ -f "$1" ] || return 1
+  head -c 1000000 "$1" >"$2"
+}
+
+# Copy the two files, and check the copies. Sets `why`.
+fit() {
+  copy "$certificate" .taken.pem && copy "$key" .taken.key || return 1
+  why="$certificate is no certificate in PEM"
+  public=$(openssl x509 -noout -pubkey -in .taken.pem 2>/dev/null </dev/null) || return 1
+  why="$certificate and $key do not belong together"
+  [ "$(openssl pkey -pubout -passin pass: -in .taken.key 2>/dev/null </dev/null)" = "$public" ] || return 1
+  why="$certificate has expired"
+  openssl x509 -noout -checkend 0 -in .taken.pem >/dev/null </dev/null || return 1
+  for wanted; do
+    why="$certificate is not for $wanted"
+    case $wanted in \*.*) tried="any${wanted#\*}" ;; *) tried=$wanted ;; esac
+    openssl x509 -noout -checkhost "$tried" -in .taken.pem </dev/null | grep -q 'does match' || return 1
+  done
+}
+
+# A program writes the two files one after the other.
+left=50
+until fit "$@"; do
+  left=$((left - 1))
+  [ "$left" -gt 0 ] || { echo "$why: nginx keeps the former certificate" >&2 && exit 1; }
+  sleep 0.2
+done
+
+{ cat .taken.pem && echo && cat .taken.key; } >.pair.new
+# The mark says that nginx has not read the pair yet: this may have been killed.
+if cmp -s .pair.new pair.pem && [ ! -e .unread ]; then
+  exit 0
+fi
+: >.unread
+cp -p pair.pem .pair.former
+cp -p certificate.pem .certificate.former
+# The health checks trust this file. They may come before the reload, so the former certificate stays in it.
+{ cat .taken.pem && echo && openssl x509 -in .certificate.former </dev/null; } >.certificate.new
+chmod 644 .certificate.new
+sync .pair.new .certificate.new
+mv -f .certificate.new certificate.pem
+mv -f .pair.new pair.pem
+if ! nginx -t -q </dev/null; then
+  mv -f .pair.former pair.pem
+  mv -f .certificate.former certificate.pem
+  rm -f .unread
+  echo "nginx refuses its configuration with the new certificate: it keeps the former one" >&2
+  exit 1
+fi
+if systemctl -q is-active nginx.service; then
+  systemctl reload nginx.service
+fi
+rm -f .unread
+echo "nginx has a new certificate: $(openssl x509 -noout -enddate -in .taken.pem </dev/null)"
+# What changes until this ends, the path unit does not see: go on until nothing has changed for three seconds.
+left=15
+while [ "$left" -gt 0 ]; do
+  left=$((left - 1))
+  if ! cmp -s "$certificate" .taken.pem || ! cmp -s "$key" .taken.key; then
+    exec /bin/sh "$0" "$name" "$certificate" "$key" "$@"
+  fi
+  sleep 0.2
+done
