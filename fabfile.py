@@ -2,13 +2,28 @@
 
 from invoke import Collection
 
-from tasks import add, deploy, drift, executor, failpoints, hosts, lifecycle, lock, logs, maintenance, sandbox, status
+from tasks import (
+    add,
+    cert,
+    deploy,
+    drift,
+    executor,
+    failpoints,
+    hosts,
+    lifecycle,
+    lock,
+    logs,
+    maintenance,
+    sandbox,
+    status,
+)
 
 executor.begin()
 namespace = Collection(
     hosts.hosts,
     hosts.doctor,
     lifecycle.setup,
+    cert.cert,
     deploy.plan,
     deploy.deploy,
     deploy.rollback,

@@ -20,12 +20,15 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
     """
     from tasks import plan_view, runner
     from tasks.engine.deploy import lifecycle
+    from tasks.engine.host import steps
     from tasks.engine.host.steps import Consent
 
     consent = Consent(take_over, overwrite)
     project, members = runner.open_fleet(c, changing="setup", user=as_ or None)
     if invocation(c).dry:
-        plan_view.dry(members, lambda member: (lifecycle.setup_step(project, member, consent),))
+        plan_view.dry(
+            members, lambda member: (lifecycle.setup_step(project, member, consent), *steps.issue(member.service))
+        )
         return
     runner.follow_each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
 

@@ -73,7 +73,7 @@ def choose(c: Any, changing: str | None = None, *, retry: bool = False) -> tuple
         _confirm(changing, selection)
         names = ", ".join(host.name for host in selection.hosts)
         output.err().line(f"inventory {display_path(project.inventory.path)}: {names}")
-    if changing in ("deploy", "setup"):
+    if changing in ("deploy", "setup", "cert"):
         check_files(project, selection.hosts)
     return project, selection
 
@@ -87,6 +87,10 @@ def check_files(project: Project, hosts: Iterable[Host]) -> None:
             payload.check_given(service, ROOT)
             if service.nginx.tls.mode == "files":
                 payload.check(service.nginx.tls, ROOT)
+            elif service.nginx.tls.mode == "ca":
+                from tasks.engine.deploy import authority
+
+                authority.load(service.nginx.tls, ROOT, authority.now())
 
 
 def start_connecting(c: Any, selection: Selection) -> PendingSessions:

@@ -44,7 +44,7 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
         if former and whole and not _lacking(former.data, names):
             return
         run.say("certificate", f"self-signed, for {', '.join(names)}")
-        pair = dict(zip((certificate, key), _self_signed(name, names)))
+        pair = dict(zip((certificate, key), self_signed(name, names)))
     for path, data in pair.items():
         record.add("tls", path, hashlib.sha256(data).hexdigest())
     record.write(run.id)
@@ -59,12 +59,12 @@ def make_default(run: Run, name: str) -> None:
     if files.read(path) is None:
         with Folder.open(f"/etc/{name}/tls") as folder:
             folder.replace(
-                "nobody.pem", b"".join(_self_signed("invalid", ("invalid",))), 0o600, f"nobody.pem.new-{run.id}"
+                "nobody.pem", b"".join(self_signed("invalid", ("invalid",))), 0o600, f"nobody.pem.new-{run.id}"
             )
 
 
-def _self_signed(name: str, names: Sequence[str]) -> tuple[bytes, bytes]:
-    """Return a new certificate and key. openssl writes both to a pipe, so the key is in no temporary file."""
+def self_signed(name: str, names: Sequence[str]) -> tuple[bytes, bytes]:
+    """Return a self-signed certificate and its key. openssl writes both to a pipe: the key is in no temporary file."""
     alternatives = ",".join(f"DNS:{one}" for one in names)
     made = programs.ask(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
@@ -91,9 +91,22 @@ def require_usable(certificate: bytes, key: bytes, names: Sequence[str]) -> None
         raise Refused(f"the certificate is not for {', '.join(lacking)}")
     if not _x509(certificate, "-checkend", "0").well:
         raise Refused("the certificate has expired")
-    public = programs.ask("openssl", "pkey", "-pubout", "-passin", "pass:", data=key)
-    if not public.well or _x509(certificate, "-pubkey").output != public.output:
+    if not belongs(certificate, key):
         raise Refused("the certificate and the key do not belong together")
+
+
+def belongs(certificate: bytes, key: bytes) -> bool:
+    """Return whether a certificate is for a key."""
+    public = programs.ask("openssl", "pkey", "-pubout", "-passin", "pass:", data=key)
+    return public.well and _x509(certificate, "-pubkey").output == public.output
+
+
+def make_key() -> bytes:
+    """Return a new key, which openssl writes to a pipe."""
+    made = programs.ask("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    if not made.well:
+        raise Refused("openssl did not make a key")
+    return made.output.encode()
 
 
 def _x509(certificate: bytes, *words: str) -> programs.Ended:

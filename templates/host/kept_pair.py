@@ -13,8 +13,9 @@ from . import certificate, files
 from .files import RootFiles
 from .run import Refused, Run
 
-NAMES = ("pair.pem", "certificate.pem", ".unread")
+NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread")
 _MOST = 1000 * 1000
+_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL)
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
@@ -24,19 +25,38 @@ def path(name: str) -> str:
 
 
 def changing(name: str) -> tuple[str, ...]:
-    """Return the files that change without setup: an edit of them is none."""
+    """Return the files that change without setup, if there are such: an edit of them is none."""
     return (path(name), certificate.paths(name)[0]) if os.path.lexists(path(name)) else ()
+
+
+def first(data: bytes) -> bytes:
+    """Return the first certificate of a file; empty if it has none."""
+    found = _CERTIFICATE.search(data)
+    return found[0].strip() + b"\n" if found else b""
+
+
+def key_of(pair: bytes) -> bytes:
+    """Return the key of a pair; empty if it has none."""
+    found = _KEY.search(pair)
+    return found[0] if found else b""
 
 
 def take(run: Run, changes: RootFiles, name: str, sources: tuple[str, str], names: list[str]) -> bytes:
     """Install the pair that another program of this host keeps; return its chain, which `publish` needs."""
     chain, key = map(_read, sources)
     certificate.require_usable(chain, key, names)
-    _place(run, changes, name, chain, key)
+    place(run, changes, name, chain, key)
     return chain
 
 
-def _place(run: Run, changes: RootFiles, name: str, chain: bytes, key: bytes) -> None:
+def begin(run: Run, changes: RootFiles, name: str, names: list[str]) -> None:
+    """Make a self-signed pair, with which nginx starts until the certificate of the operator's CA is there."""
+    if files.read(path(name)) is None or f"/etc/{name}/take-certificate" in changes.leftovers:
+        place(run, changes, name, *certificate.self_signed(name, names))
+
+
+def place(run: Run, changes: RootFiles, name: str, chain: bytes, key: bytes) -> None:
+    """Write the pair."""
     files.remove_parts(path(name))
     pair = b"%b\n%b" % (chain, key)
     if not files.has(path(name), pair):
@@ -52,13 +72,17 @@ def publish(changes: RootFiles, name: str, chain: bytes) -> None:
     data = former.data if former and not former.target else b""
     if data.startswith(chain):
         return
-    first = _CERTIFICATE.search(data)
-    changes.replace(public, b"%b\n%b" % (chain, first[0] if first else b""), 0o644)
+    changes.replace(public, b"%b\n%b" % (chain, first(data)), 0o644)
 
 
 def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:
-    """Remove the key that nginx does not read any more. kept: nginx reads the pair."""
-    changes.remove(certificate.paths(name)[1] if kept else path(name))
+    """Remove what nginx does not read any more. kept: nginx reads the pair."""
+    public, key = certificate.paths(name)
+    changes.remove(key if kept else path(name))
+    pair, there = files.read(path(name)), files.read(public)
+    if kept and pair and there and first(pair.data) != first(there.data):
+        # Without it a deploy knows that the certificate of the CA is still missing.
+        changes.remove(public)
 
 
 def _read(source: str) -> bytes:

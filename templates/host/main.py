@@ -20,6 +20,7 @@ STEPS = (
     "libraries",
     "status",
     "setup",
+    "certify",
     "hold",
     "stage",
     "hook",

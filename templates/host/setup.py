@@ -127,7 +127,7 @@ class Setup:
         run.point("setup.nginx")
         renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
         self.nginx.start(check.renewed or renamed)
-        kept_pair.tidy(self.changes, self.name, kept=bool(chain))
+        kept_pair.tidy(self.changes, self.name, kept=self.step["certificate"] in {"on_host", "ca"})
         self._open(self.step["watched"], f"/{self.name}-certificate.")
         if not self.step["balancer_check"]:
             own_addresses.remove(self.name)
@@ -139,7 +139,9 @@ class Setup:
         names, sources = self.step["names"], self.step["on_host"]
         if sources:
             return kept_pair.take(self.run, self.changes, self.name, (sources[0], sources[1]), names)
-        if self.step["certificate"] != "off":
+        if self.step["certificate"] == "ca":
+            kept_pair.begin(self.run, self.changes, self.name, names)
+        elif self.step["certificate"] != "off":
             certificate.install(self.run, self.record, self.changes, self.given, names)
         return b""
 
@@ -264,7 +266,7 @@ class Setup:
     def _record(self, account: Account) -> None:
         """Record what a deploy compares with: the account, and the digest of each file as written."""
         tls = {path: ("tls", (values[-1],)) for path, (word, values) in self.record.files.items() if word == "tls"}
-        tls = {} if self.step["on_host"] else tls
+        tls = {} if self.step["certificate"] in {"on_host", "ca"} else tls
         self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
         self.record.files.update(tls)
         self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])

@@ -73,6 +73,11 @@ OTHERS = {
         ("nginx", "allow"), lambda found: found.nginx.allow[0], ("nginx.server_name=a.example",), listed=True
     ),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
+    "Tls.days": Where(
+        ("nginx", "tls", "ca", "days"),
+        lambda found: found.nginx.tls.days,
+        ("nginx.server_name=a.example", "nginx.tls.ca.certificate=c.pem", "nginx.tls.ca.key=k.pem"),
+    ),
     "Process.env": Where(
         ("processes", "worker", "env", "V"),
         lambda found: dict(found.processes[1].env)["V"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tasks.engine.config import formats, keys, schema
-from tasks.engine.config.keys import SETUP, Key, Reader, Required
+from tasks.engine.config.keys import RUN, SETUP, Key, Reader, Required
 from tasks.engine.config.nodes import Mapping as MappingNode
 from tasks.engine.config.nodes import Node, Scalar, Sequence
 
@@ -14,18 +14,20 @@ from tasks.engine.config.nodes import Node, Scalar, Sequence
 class Tls(NamedTuple):
     """Certificate of nginx.
 
-    mode: self-signed, files, on_host or off
-    certificate, key: paths, for `files` on the controller, for `on_host` on the host
+    mode: self-signed, files, on_host, ca or off
+    certificate, key: paths on the controller, for `on_host` on the host; for `ca` those of the CA
+    days: for which the CA issues a certificate
     """
 
     mode: str = "self-signed"
     certificate: str | None = None
     key: str | None = None
+    days: int = 365
 
     @property
     def kept_on_host(self) -> bool:
         """True if the host keeps the pair, which changes without setup."""
-        return self.mode == "on_host"
+        return self.mode in {"on_host", "ca"}
 
 
 class Rate(NamedTuple):
@@ -46,7 +48,7 @@ class Nginx(NamedTuple):
     trusted_proxies: networks whose word for the client's address and scheme counts
     allow: networks of the clients that are served; empty: of all
     balancer_check: the health path answers under any address of the host
-    error_page, extra, basic_auth, client_ca: paths on the controller; see FILES
+    error_page, extra, basic_auth, client_ca: paths on the controller; see `files`
     """
 
     names: tuple[str, ...]
@@ -77,7 +79,8 @@ class Nginx(NamedTuple):
     @property
     def files(self) -> dict[str, str]:
         """The paths on the controller of the files that setup installs, by key."""
-        return {key: path for key in FILES if (path := getattr(self, key)) is not None}
+        known = {key: path for key in FILES if (path := getattr(self, key)) is not None}
+        return {**known, "ca": self.tls.certificate} if self.tls.mode == "ca" and self.tls.certificate else known
 
 
 FILES = ("error_page", "extra", "basic_auth", "client_ca")
@@ -96,8 +99,15 @@ ON_HOST_KEYS = (
     Key("key", keys.text(formats.HOST_FILE), Required("/etc/letsencrypt/live/myapp.example/privkey.pem"), SETUP,
         "Its private key, a file on the host"),
 )  # fmt: skip
+CA_KEYS = (
+    Key("certificate", keys.text(formats.FILE), Required("tls/ca.pem"), SETUP,
+        "The certificate of your own CA, a file on your machine; `fab cert` renews what it has issued"),
+    Key("key", keys.text(formats.FILE), Required("tls/ca.key"), RUN,
+        "The CA's private key, a file that only you may read; it stays on your machine"),
+    Key("days", keys.integer(1, 825), 365, RUN, "The days for which it issues a certificate", "90"),
+)  # fmt: skip
 _TLS = ("self-signed", "off")
-_ORIGINS = {"on_host": ON_HOST_KEYS}
+_ORIGINS = {"on_host": ON_HOST_KEYS, "ca": CA_KEYS}
 """The other places that a certificate may come from, each with its keys."""
 
 

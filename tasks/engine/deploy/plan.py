@@ -104,7 +104,7 @@ class HostPlan(NamedTuple):
         """
         made = []
         if self.setup.needed:
-            made.append(self.setup.step(self.service))
+            made += [self.setup.step(self.service), *steps.issue(self.service)]
         if not self.unchanged:
             made.append(steps.hold(self.service, "deploy", self.activation.release, wait))
             made.append(steps.stage(self.service, self.delivery.staging))

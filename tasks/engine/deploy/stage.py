@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tasks.engine.config.service import Service
-from tasks.engine.deploy import libraries, plan
+from tasks.engine.deploy import certificates, libraries, plan
 from tasks.engine.deploy.plan import FromClone, HostPlan
 from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.run_lock import Claim, RunLocks
@@ -128,6 +128,7 @@ def install(
         emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
     member.perform(setup.step(member.service), emit, sent, heard)
+    certificates.complete(project.root, member, emit)
 
 
 @contextmanager

@@ -67,7 +67,11 @@ def _certificate(name: str, service: Service, facts: Facts) -> Iterator[Finding]
     unit = f"{service.name}-certificate.service"
     fault, days, nginx = facts.survey.certificate_fault, status.days_left(facts), service.nginx
     if nginx and days is not None and days < status.CERTIFICATE_DAYS:
-        ways = {"files": f"renew it, and run fab setup -H {name}", "on_host": "on the host: let its program renew it"}
+        ways = {
+            "files": f"renew it, and run fab setup -H {name}",
+            "on_host": "on the host: let its program renew it",
+            "ca": f"fab cert -H {name}",
+        }
         text = "the certificate has ended" if days < 0 else f"the certificate ends in {days} days"
         yield Finding(False, text, ways.get(nginx.tls.mode, f"on the host, as root: rm /etc/{service.name}/tls/"
                       f"certificate.pem; then fab setup -H {name} makes another one"))  # fmt: skip

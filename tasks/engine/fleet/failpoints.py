@@ -41,6 +41,7 @@ _PROGRAM = {
     "activate": ("activate", "recover", "gate", "front_door", "attempt"),
     "undo": ("activate", "recover", "gate", "front_door", "attempt"),
     "probation": ("guard", "attempt", "prune"),
+    "certify": ("certify",),
     "stop": ("stop",),
     "start": ("start",),
 }

@@ -99,7 +99,7 @@ def run_slices(service: Service) -> tuple[str, str]:
 
 def certificate_units(service: Service) -> tuple[str, ...]:
     """Return the units that look for a new certificate of the host's own."""
-    kept = service.nginx is not None and service.nginx.tls.kept_on_host
+    kept = service.nginx is not None and service.nginx.tls.mode == "on_host"
     return (f"{service.name}-certificate.path", f"{service.name}-certificate.timer") if kept else ()
 
 

@@ -16,6 +16,8 @@ _PLACES = {
     # Setup gives a file of this mode to the group of nginx's workers.
     "basic_auth": ("users", 0o640),
     "client_ca": ("clients.pem", 0o644),
+    # nginx does not read it: setup compares it, and issues a certificate anew if the CA is another one.
+    "ca": ("ca.pem", 0o644),
 }
 _KEYS = ("trusted_proxies", "allow", "basic_auth", "client_ca", "rate", "error_page", "extra")
 """The keys with parts of their own, in this order."""

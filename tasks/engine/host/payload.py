@@ -33,6 +33,8 @@ _PEM = 1000 * 1000
 """Bytes that a certificate with its chain, or a key, may have."""
 _USER = re.compile(r"[^:\s]+:(\$[0-9a-z]+\$|\{SS?HA\})\S+")
 """A line of the file of basic_auth. nginx would accept a plain password, too, but that does not belong in a file."""
+_IN_TLS = {"ca": "tls.ca.certificate"}
+"""The place below `nginx` of a key of `Nginx.files` that has another name."""
 _PIECE = 128 * 1024
 """Bytes of a wheel in memory at a time."""
 
@@ -151,6 +153,11 @@ def maintenance(files: Mapping[str, bytes]) -> Iterator[bytes]:
     return archive.pack((), files)
 
 
+def certified(chain: bytes) -> Iterator[bytes]:
+    """Yield the tar with the certificate that the operator's CA has issued."""
+    return archive.pack((), {"tls/certificate.pem": chain})
+
+
 def certificate(service: Service, root: Path) -> bytes | None:
     """Return the operator's own certificate; None if the host makes one or needs none."""
     tls = service.nginx.tls if service.nginx else None
@@ -162,9 +169,9 @@ def given(service: Service, root: Path) -> dict[str, str]:
     texts = {}
     for key, name in (service.nginx.files if service.nginx else {}).items():
         try:
-            texts[key] = _read(root, name, key, key).decode()
+            texts[key] = _read(root, name, key, _IN_TLS.get(key, key)).decode()
         except UnicodeDecodeError:
-            fix = f"save it as UTF-8, or correct nginx.{key} in service/service.yaml"
+            fix = f"save it as UTF-8, or correct nginx.{_IN_TLS.get(key, key)} in service/service.yaml"
             raise UsageError("this is no text in UTF-8", where=name, next=fix) from None
     return texts
 

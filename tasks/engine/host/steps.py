@@ -110,10 +110,28 @@ def setup(service: Service, installation: Installation) -> HostStep:
     return _step("setup", service, values, seconds=600 + 3 * _PACKAGES * bool(installation.packages), root=True)
 
 
+def request(service: Service, *, rotate: bool) -> HostStep:
+    """Make root's step that reports a request for a certificate; rotate: for a new key."""
+    return _step("certify", service, {"action": "request", "rotate": rotate}, seconds=120, root=True)
+
+
+def certify(service: Service) -> HostStep:
+    """Make root's step that gives nginx the certificate of the last request, from the payload."""
+    names = list(service.nginx.names) if service.nginx else []
+    return _step("certify", service, {"action": "install", "names": names}, seconds=240, root=True)
+
+
+def issue(service: Service, *, rotate: bool = False) -> tuple[HostStep, ...]:
+    """Return the steps by which the operator's CA issues a certificate; none for one that comes from elsewhere."""
+    if service.nginx is None or service.nginx.tls.mode != "ca":
+        return ()
+    return request(service, rotate=rotate), certify(service)
+
+
 def _on_host(service: Service) -> list[str]:
     """Return the paths of the pair that the host keeps; empty without one."""
     tls = service.nginx.tls if service.nginx else Tls()
-    return [tls.certificate or "", tls.key or ""] if tls.kept_on_host else []
+    return [tls.certificate or "", tls.key or ""] if tls.mode == "on_host" else []
 
 
 def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[str, str]]) -> HostStep:

@@ -6,10 +6,11 @@ import ast
 import base64
 import contextlib
 import json
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine import untrusted_json
-from tasks.engine.deploy import libraries, plan, probation, rollback
+from tasks.engine.config.gateway import Tls
+from tasks.engine.deploy import authority, libraries, plan, probation, rollback
 from tasks.engine.diagnose import doctor, drift, status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member, step_errors
@@ -49,6 +51,7 @@ from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
 from templates.host.fact_schema import HostFacts, Job, Machine, Python, State, Survey, Used, plain
 from tests.promises.words import CALM
+from tests.support.certificates import Authority
 from tests.support.host_facts import serving
 from tests.support.nasty_texts import ANY
 from tests.support.small_service import SERVICE
@@ -189,6 +192,22 @@ def typed_read(said: Transcript) -> None:
             _refused(ValueError, lambda rest=rest: typed.read(HostFacts, untrusted_json.load(rest)))  # type: ignore[misc]
 
 
+@cache
+def our_authority() -> authority.Authority:
+    """Return a CA."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Authority(Path(folder))
+        made.certificate.with_suffix(".key").chmod(0o600)
+        return authority.load(Tls("ca", "ca.pem", "ca.key"), Path(folder), authority.now() + timedelta(hours=1))
+
+
+def signed(said: Transcript) -> object:
+    """Answer a request, and look at the certificate that a host says it has."""
+    now = authority.now()
+    our_authority().issued(text_of(said), ("myapp.example",), now)
+    return our_authority().sign(text_of(said), ("myapp.example",), now)
+
+
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
     "deploy.rollback.choose_target": lambda said: rollback.choose_target(Liar(said), "rollback", None, facts_of(said)),
@@ -245,6 +264,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.log_text.format_line": each(log_text.format_line),
     "host.sandbox_hints.advice": lambda said: sandbox_hints.advice(text_of(said).split("\n"), ()),
     "host.sandbox_hints.hints": lambda said: sandbox_hints.hints(text_of(said).split("\n"), ()),
+    "diagnose.status.days_left": stood,
     "diagnose.status.describe": stood,
     "diagnose.status.failed_jobs": stood,
     "diagnose.status.job_result": stood,
@@ -260,6 +280,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "deploy.libraries.require": lambda said: libraries.require(
         Liar(said), HostStep("libraries", "", 1), WHEELS._replace(libraries={"libx.so.1": ()}), Machine()
     ),
+    "deploy.authority.Authority": signed,
     "deploy.probation.require_committed": lambda said: probation.require_committed(Liar(said), NEW),
 }
 """Every function and class that gets output of a host, and a way to feed it."""

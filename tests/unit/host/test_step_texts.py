@@ -22,6 +22,7 @@ ID = "0123456789ab"
 FILES = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], HostStep]] = {
     "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
+    "certify": steps.certify,
     "stage": lambda service: steps.stage(
         service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False, {"MANIFEST": "2" * 64})
     ),
@@ -41,8 +42,8 @@ STEPS: dict[str, Callable[[Service], HostStep]] = {
 }
 
 
-def test_only_setup_and_remove_need_root() -> None:
-    assert {step for step, make in STEPS.items() if make(SERVICE).root} == {"setup", "remove"}
+def test_only_setup_certificates_and_remove_need_root() -> None:
+    assert {step for step, make in STEPS.items() if make(SERVICE).root} == {"setup", "certify", "remove"}
 
 
 @pytest.mark.parametrize("step", STEPS)

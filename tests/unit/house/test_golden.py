@@ -21,7 +21,8 @@ LAYOUT = GOLDEN.with_name("layout")
 """The layout's number, and a digest of what root installs."""
 HOST = GOLDEN.parents[1] / "templates/host"
 SETS_MODES = [
-    HOST / f"{name}.py" for name in ("certificate", "check_secret", "files", "handover", "own_addresses", "setup")
+    HOST / f"{name}.py"
+    for name in ("certificate", "certify", "check_secret", "files", "handover", "kept_pair", "own_addresses", "setup")
 ]
 TRAITS = HostTraits("deploy", "www-data", True)
 

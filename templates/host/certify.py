@@ -1,0 +1,91 @@
+"""Get a certificate from the operator's CA, as root: make a request, and give nginx the certificate that comes back.
+
+The key is made here and stays here: in tls/pair.pem, which nginx reads, and a new one in tls/next.pem until its
+certificate is there.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from contextlib import suppress
+
+from . import certificate, files, kept_pair, nginx_site, programs, record, trust
+from .files import RootFiles
+from .folders import Folder
+from .run import Refused, Run
+
+_MOST = 1000 * 1000
+
+
+def perform(run: Run) -> None:
+    """Make the request or install the certificate. `steps.request` and `steps.certify` document the step's keys."""
+    name = run.step["name"]
+    if os.geteuid() != 0:
+        raise Refused("this needs root")
+    trust.require_roots_own(f"/etc/{name}")
+    pair = files.read(kept_pair.path(name))
+    if pair is None or not record.read(name).there:
+        raise Refused(f"this host has no key for {name} yet: run fab setup")
+    if run.step["action"] == "request":
+        _request(run, name, kept_pair.key_of(pair.data))
+    else:
+        _install(run, name, kept_pair.key_of(pair.data))
+
+
+def _request(run: Run, name: str, key: bytes) -> None:
+    """Report a request, and the certificate that nginx shows; none before the first."""
+    with Folder.open(f"/etc/{name}/tls") as folder:
+        folder.remove("next.pem")
+        if run.step["rotate"]:
+            run.say("key", "a new one")
+            key = certificate.make_key()
+            folder.replace("next.pem", key, 0o600, f"next.pem.new-{run.id}")
+    request = programs.ask("openssl", "req", "-new", "-key", "/dev/stdin", "-subj", f"/CN={name}", data=key)
+    if not request.well:
+        raise Refused("openssl did not make a request for a certificate")
+    former = files.read(certificate.paths(name)[0])
+    run.report("certificate", kept_pair.first(former.data).decode("ascii", "replace") if former else "")
+    run.report("request", request.output)
+
+
+def _install(run: Run, name: str, key: bytes) -> None:
+    """Install the certificate, which is for the key of the request, and reload nginx; put all back if that fails."""
+    chain = _unpack(run)
+    following = files.read(f"/etc/{name}/tls/next.pem")
+    keys = [one for one in (following.data if following else b"", key) if one and certificate.belongs(chain, one)]
+    if not keys:
+        raise Refused("the certificate is for another request than the last of this host: run the command again")
+    certificate.require_usable(chain, keys[0], run.step["names"])
+    changes = RootFiles(run, record.read(name), {}, overwrite=True, changing=kept_pair.changing(name))
+    try:
+        kept_pair.publish(changes, name, chain)
+        kept_pair.place(run, changes, name, chain, keys[0])
+        run.point("certify.placed")
+        _reload(run)
+    except BaseException:
+        run.begin_ending()
+        changes.put_back()
+        raise
+    run.point("certify.shown")
+    with suppress(FileNotFoundError):
+        os.unlink(f"/etc/{name}/tls/next.pem")
+
+
+def _reload(run: Run) -> None:
+    run.say("nginx", "check and reload")
+    checked = programs.ask("nginx", "-t", errors=True)
+    if not checked.well:
+        run.journal(checked.output)
+        raise Refused("nginx refuses its configuration with the new certificate: it keeps the former one")
+    if programs.active("nginx.service") and not nginx_site.reload():
+        raise Refused("nginx was told to reload, and keeps its former certificate")
+
+
+def _unpack(run: Run) -> bytes:
+    with tarfile.open(fileobj=run.payload, mode="r|") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() and member.size <= _MOST else None
+            if file:
+                return file.read()
+    raise Refused("the controller sent no certificate")
