@@ -13,6 +13,7 @@ from . import certificate, files
 from .files import RootFiles
 from .run import Refused, Run
 
+MODES = frozenset({"on_host", "ca", "acme"})
 NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread")
 _MOST = 1000 * 1000
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL)

@@ -15,8 +15,8 @@ from .fact_schema import WEB_ACCOUNTS, Machine, Record
 from .kept import sha256
 from .locks import PROC
 
-TOOLS = ("apt-get", "curl", "dnf", "flock", "head", "nginx", "openssl", "sha256sum", "ss", "sudo", "systemctl", "tar",
-         "visudo")  # fmt: skip
+TOOLS = ("apt-get", "certbot", "curl", "dnf", "flock", "head", "nginx", "openssl", "sha256sum", "ss", "sudo",
+         "systemctl", "tar", "visudo")  # fmt: skip
 _LARGEST = 4 << 20
 """Bytes to read of a file of root's; setup writes no larger one."""
 _LONGEST = 4000

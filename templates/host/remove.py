@@ -9,6 +9,7 @@ import os
 
 from . import (
     accounts,
+    acme,
     check_secret,
     claims,
     journals,
@@ -48,6 +49,7 @@ def perform(run: Run) -> None:
     run.say("stop", name)
     units = _units(known)
     _stop(run, known)
+    acme.forget(run, name)
     _remove_files(run, known)
     account = accounts.find(known.account) if known.account else None
     journals.revoke(run, known, {account.uid} if account else set())
@@ -155,7 +157,9 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
     for path in (*known.paths, *ours, *files):
         if path.startswith(f"{folder}/") and os.path.lexists(path):
             os.unlink(path)
-    for path in filter(os.path.lexists, (f"{folder}/tls", f"{folder}/check", f"{folder}/nginx", *folders)):
+    for path in filter(
+        os.path.lexists, (f"{folder}/tls", f"{folder}/check", f"{folder}/nginx", f"{folder}/acme", *folders)
+    ):
         try:
             os.rmdir(path)
         except OSError:

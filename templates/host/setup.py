@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from . import (
     accounts,
+    acme,
     certificate,
     claims,
     former_work,
@@ -93,6 +94,8 @@ class Setup:
             self._put_back()
             raise
         old_layout.remove_former_files(self.name, self.root, account)
+        if not self.step["acme"]:
+            acme.forget(run, self.name)
         run.point("setup.recorded")
         run.say("ready", self.name)
 
@@ -127,7 +130,11 @@ class Setup:
         run.point("setup.nginx")
         renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
         self.nginx.start(check.renewed or renamed)
-        kept_pair.tidy(self.changes, self.name, kept=self.step["certificate"] in {"on_host", "ca"})
+        if self.step["acme"]:
+            run.point("setup.acme")
+            asked, (chain_path, key_path) = self.step["acme"], self.step["on_host"]
+            acme.obtain(run, self.changes, asked, (chain_path, key_path))
+        kept_pair.tidy(self.changes, self.name, kept=self.step["certificate"] in kept_pair.MODES)
         self._open(self.step["watched"], f"/{self.name}-certificate.")
         if not self.step["balancer_check"]:
             own_addresses.remove(self.name)
@@ -137,9 +144,12 @@ class Setup:
     def _install_certificate(self) -> bytes:
         """Install the certificate that nginx shows; return the chain of a pair that the host keeps."""
         names, sources = self.step["names"], self.step["on_host"]
-        if sources:
+        if self.step["acme"]:
+            acme.ready(self.name)
+            kept_pair.begin(self.run, self.changes, self.name, names)
+        elif sources:
             return kept_pair.take(self.run, self.changes, self.name, (sources[0], sources[1]), names)
-        if self.step["certificate"] == "ca":
+        elif self.step["certificate"] == "ca":
             kept_pair.begin(self.run, self.changes, self.name, names)
         elif self.step["certificate"] != "off":
             certificate.install(self.run, self.record, self.changes, self.given, names)
@@ -266,7 +276,7 @@ class Setup:
     def _record(self, account: Account) -> None:
         """Record what a deploy compares with: the account, and the digest of each file as written."""
         tls = {path: ("tls", (values[-1],)) for path, (word, values) in self.record.files.items() if word == "tls"}
-        tls = {} if self.step["certificate"] in {"on_host", "ca"} else tls
+        tls = {} if self.step["certificate"] in kept_pair.MODES else tls
         self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
         self.record.files.update(tls)
         self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])

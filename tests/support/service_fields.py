@@ -78,6 +78,14 @@ OTHERS = {
         lambda found: found.nginx.tls.days,
         ("nginx.server_name=a.example", "nginx.tls.ca.certificate=c.pem", "nginx.tls.ca.key=k.pem"),
     ),
+    "Tls.email": Where(
+        ("nginx", "tls", "acme", "email"), lambda found: found.nginx.tls.email, ("nginx.server_name=a.example",)
+    ),
+    "Tls.directory": Where(
+        ("nginx", "tls", "acme", "directory"),
+        lambda found: found.nginx.tls.directory,
+        ("nginx.server_name=a.example", "nginx.tls.acme.email=a@b.example"),
+    ),
     "Process.env": Where(
         ("processes", "worker", "env", "V"),
         lambda found: dict(found.processes[1].env)["V"],
@@ -104,7 +112,7 @@ KEYS = {
 }
 # One of these values fits any field.
 GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other",
-        "serve", "true", "10.0.0.0/8", "7/s")  # fmt: skip
+        "serve", "a@b.example", "https://a.example/d", "true", "10.0.0.0/8", "7/s")  # fmt: skip
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:

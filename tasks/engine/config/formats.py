@@ -239,6 +239,14 @@ NETWORK = Shape("a network or an address", "10.0.0.0/8", _is_network)
 RATE = Shape("a number of requests per second or minute", "20/s", _is_rate)
 BODY_SIZE = Shape("a number of bytes, with k, m or g for units of 1024", "200m", _matches(r"0|[1-9][0-9]{0,8}[kmg]?"))
 FILE = Shape("the path of a file, absolute or from the project's root", "tls/myapp.pem", _matches(r"[^\s~-].*"))
+EMAIL = Shape(
+    "an e-mail address", "ops@myapp.example", _matches(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,189}")
+)
+HTTPS_URL = Shape(
+    "an address that begins with https://",
+    "https://acme.example/directory",
+    _matches(r"https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"),
+)
 HOST_FILE = Shape(
     "the absolute path of a file on the host, without ..",
     "/etc/letsencrypt/live/myapp.example/fullchain.pem",

@@ -14,20 +14,23 @@ from tasks.engine.config.nodes import Node, Scalar, Sequence
 class Tls(NamedTuple):
     """Certificate of nginx.
 
-    mode: self-signed, files, on_host, ca or off
+    mode: self-signed, files, on_host, ca, acme or off
     certificate, key: paths on the controller, for `on_host` on the host; for `ca` those of the CA
     days: for which the CA issues a certificate
+    email, directory: for `acme`
     """
 
     mode: str = "self-signed"
     certificate: str | None = None
     key: str | None = None
     days: int = 365
+    email: str = ""
+    directory: str = ""
 
     @property
     def kept_on_host(self) -> bool:
         """True if the host keeps the pair, which changes without setup."""
-        return self.mode in {"on_host", "ca"}
+        return self.mode in {"on_host", "ca", "acme"}
 
 
 class Rate(NamedTuple):
@@ -106,8 +109,14 @@ CA_KEYS = (
         "The CA's private key, a file that only you may read; it stays on your machine"),
     Key("days", keys.integer(1, 825), 365, RUN, "The days for which it issues a certificate", "90"),
 )  # fmt: skip
+ACME_KEYS = (
+    Key("email", keys.text(formats.EMAIL), Required("ops@myapp.example"), SETUP,
+        "Whom the CA may write to; certbot of the host gets and renews the certificate, and agrees to the CA's terms"),
+    Key("directory", keys.text(formats.HTTPS_URL), "https://acme-v02.api.letsencrypt.org/directory", SETUP,
+        "The CA's address for ACME; by default Let's Encrypt", "https://acme.example/directory"),
+)  # fmt: skip
 _TLS = ("self-signed", "off")
-_ORIGINS = {"on_host": ON_HOST_KEYS, "ca": CA_KEYS}
+_ORIGINS = {"on_host": ON_HOST_KEYS, "ca": CA_KEYS, "acme": ACME_KEYS}
 """The other places that a certificate may come from, each with its keys."""
 
 
@@ -228,7 +237,17 @@ def nginx(node: Node) -> Nginx:
     nginx = Nginx(names=values.pop("server_name"), **values)
     if nginx.tls.mode == "off":
         _require_plain(nginx, schema.entries(node))
+    if nginx.tls.mode == "acme":
+        _require_names(schema.entries(node)["server_name"])
     return nginx
+
+
+def _require_names(node: Node) -> None:
+    """Refuse a wildcard, for which the CA would ask by DNS."""
+    for item in node.items if isinstance(node, Sequence) else ():
+        if isinstance(item, Scalar) and item.text.startswith("*."):
+            fix = "name each host name, or get the certificate by DNS, with tls: {on_host: ...}"
+            raise schema.refuse(item, f"acme asks by HTTP, which cannot prove {item.text}", fix)
 
 
 def _require_plain(nginx: Nginx, fields: Mapping[str, Node]) -> None:

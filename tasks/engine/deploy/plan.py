@@ -21,6 +21,7 @@ from tasks.engine.release.wheelhouse import Wheelhouse
 from templates.host.fact_schema import Python
 
 _PACKAGES = {
+    "certbot": ("certbot", "certbot"),
     "curl": ("curl", "curl"),
     "flock": ("util-linux", "util-linux"),
     "nginx": ("nginx", "nginx"),
@@ -189,6 +190,7 @@ def _there(facts: Facts, path: str) -> str:
 def _missing(service: Service, facts: Facts, account: str) -> tuple[str, ...]:
     """Return the missing packages of tools that a run uses, as the host's package manager names them."""
     unneeded = set() if service.nginx else {"nginx", "openssl"}
+    unneeded |= set() if service.nginx and service.nginx.tls.mode == "acme" else {"certbot"}
     # A host where root itself deploys may lack sudo, and does not need it.
     unneeded |= {"sudo", "visudo"} if account == "root" else set()
     needed = [tool for tool in _PACKAGES if tool not in unneeded]

@@ -21,6 +21,7 @@ from tasks.engine.config.inventory import Host, Inventory
 from tasks.engine.config.selection import Selection
 from tasks.engine.config.service import Service
 from tasks.engine.config.yaml_reader import Document
+from tasks.engine.errors import UsageError
 from tasks.engine.ssh.session import Run
 
 if TYPE_CHECKING:
@@ -85,7 +86,25 @@ def load(root: Path, environ: Mapping[str, str]) -> Project:
     hosts = inventory.load(root, environ)
     document = service.load(root / "service" / "service.yaml")
     services = {host.name: service.describe(document, host) for host in (*hosts.hosts, *hosts.sandbox)}
+    _require_one_host_a_name(document, services)
     return Project(root, hosts, document, services)
+
+
+def _require_one_host_a_name(document: Document, services: Mapping[str, Service]) -> None:
+    """Refuse `acme` for one name on several hosts: the CA asks any of them, and only one has the answer."""
+    seen: dict[str, str] = {}
+    for host, described in services.items():
+        nginx = described.nginx
+        for name in nginx.names if nginx and nginx.tls.mode == "acme" else ():
+            if name in seen:
+                raise UsageError(
+                    f"acme cannot get a certificate for {name} on several hosts ({seen[name]} and {host}): the CA "
+                    "asks any of them, and only one has the answer",
+                    where=str(document.root.place),
+                    next="give each host a name (`service:` in hosts.yaml), let a balancer have the TLS "
+                    '(tls: "off"), or take tls: {certificate: ...}, {ca: ...} or {on_host: ...}',
+                )
+            seen[name] = host
 
 
 def begin(root: Path) -> Run:

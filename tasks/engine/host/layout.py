@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from tasks.engine.config import sections
+from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Process, Service
 from templates.host.fact_schema import SLOTS
 
@@ -99,8 +100,16 @@ def run_slices(service: Service) -> tuple[str, str]:
 
 def certificate_units(service: Service) -> tuple[str, ...]:
     """Return the units that look for a new certificate of the host's own."""
-    kept = service.nginx is not None and service.nginx.tls.mode == "on_host"
-    return (f"{service.name}-certificate.path", f"{service.name}-certificate.timer") if kept else ()
+    return (f"{service.name}-certificate.path", f"{service.name}-certificate.timer") if host_pair(service) else ()
+
+
+def host_pair(service: Service) -> tuple[str, str] | None:
+    """Return the paths of certificate and key that another program of the host keeps; None without such."""
+    tls = service.nginx.tls if service.nginx else Tls()
+    if tls.mode == "acme":
+        place = f"/etc/letsencrypt/live/loop-{service.name}"
+        return f"{place}/fullchain.pem", f"{place}/privkey.pem"
+    return (tls.certificate, tls.key) if tls.mode == "on_host" and tls.certificate and tls.key else None
 
 
 def guard_file(service: Service) -> str:

@@ -59,6 +59,7 @@ def render(service: Service, *, ipv6: bool) -> str:
         "certificate": f"/etc/{service.name}/tls/{'pair' if nginx.tls.kept_on_host else 'certificate'}.pem",
         "certificate_key": f"/etc/{service.name}/tls/{'pair' if nginx.tls.kept_on_host else 'key'}.pem",
         "certificate_from": f"  # nginx.tls.{nginx.tls.mode}" if nginx.tls.kept_on_host else "",
+        "acme": templates.fill("nginx/acme.conf", name=service.name) if nginx.tls.mode == "acme" else "",
         "tag": layout.nginx_tag(service),
         "listen_80_ipv6": "\n    listen [::]:80;" if ipv6 else "",
         "listen_443_ipv6": "\n    listen [::]:443 ssl;" if ipv6 else "",

@@ -87,12 +87,14 @@ def setup(service: Service, installation: Installation) -> HostStep:
         {"path": file.path, "mode": f"{file.mode:04o}", "sha256": file.sha256}
         for file in sorted(installation.files, key=lambda file: file.path)
     ]
+    tls = service.nginx.tls if service.nginx else Tls()
     values: dict[str, object] = {
         "account": installation.account,
         "packages": list(installation.packages),
         "files": files,
         "certificate": service.nginx.tls.mode if service.nginx else "off",
-        "on_host": _on_host(service),
+        "on_host": list(layout.host_pair(service) or ()),
+        "acme": [tls.email, tls.directory] if tls.mode == "acme" else [],
         "watched": list(layout.certificate_units(service)),
         "front": front(service),
         "balancer_check": bool(service.nginx and service.nginx.balancer_check),
@@ -126,12 +128,6 @@ def issue(service: Service, *, rotate: bool = False) -> tuple[HostStep, ...]:
     if service.nginx is None or service.nginx.tls.mode != "ca":
         return ()
     return request(service, rotate=rotate), certify(service)
-
-
-def _on_host(service: Service) -> list[str]:
-    """Return the paths of the pair that the host keeps; empty without one."""
-    tls = service.nginx.tls if service.nginx else Tls()
-    return [tls.certificate or "", tls.key or ""] if tls.mode == "on_host" else []
 
 
 def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[str, str]]) -> HostStep:

@@ -100,7 +100,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         **_run_units(service, values),
     }
     if service.nginx and layout.certificate_units(service):
-        units.update(_certificate_units(service.name, service.nginx))
+        units.update(_certificate_units(service, service.nginx))
     for process in layout.other_processes(service):
         units.update(_process_units(service, process, values))
     if service.listen:
@@ -130,16 +130,22 @@ def _run_units(service: Service, values: dict[str, str]) -> dict[str, str]:
     return units
 
 
-def _certificate_units(name: str, nginx: Nginx) -> dict[str, str]:
+def _certificate_units(service: Service, nginx: Nginx) -> dict[str, str]:
     """Return the units that give nginx each new certificate that the host keeps."""
+    name, (certificate, key) = service.name, layout.host_pair(service) or ("", "")
     values = {
         "name": name,
-        "certificate": quote.systemd(nginx.tls.certificate or ""),
-        "key": quote.systemd(nginx.tls.key or ""),
+        "certificate": quote.systemd(certificate),
+        "key": quote.systemd(key),
+        "folders": "\n".join(f"PathChanged={quote.systemd(folder)}" for folder in _folders(certificate, key)),
         "server_names": " ".join(map(quote.nginx_name, nginx.names)),
     }
     kinds = ("path", "service", "timer")
     return {f"{name}-certificate.{kind}": templates.fill(f"systemd/certificate.{kind}", **values) for kind in kinds}
+
+
+def _folders(*paths: str) -> list[str]:
+    return sorted({path.rpartition("/")[0] or "/" for path in paths})
 
 
 def _process_units(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from tests.support.clone import Clone, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import NAME, ask, release_of
 from tests.support.hosts import Hosts, MakeHosts
+from tests.support.waiting import until
 
 LIVE = f"/etc/letsencrypt/live/{NAME}"
 ON_HOST = {
@@ -51,9 +50,7 @@ def renew(machine: Machine, authority: Authority, number: int) -> None:
     settle(machine)
     for name, path in (("fullchain", certificate), ("privkey", key)):
         place = f"/etc/letsencrypt/archive/{name}{number}.pem"
-        machine.sh(
-            f"umask 077; cat >{place}; rm -f {LIVE}/{name}.pem; ln -s {place} {LIVE}/{name}.pem", path.read_bytes()
-        )
+        machine.sh(f"umask 077; cat >{place}; ln -sf {place} {LIVE}/{name}.pem", path.read_bytes())
 
 
 def write(machine: Machine, **texts: Path) -> None:
@@ -67,14 +64,6 @@ def settle(machine: Machine) -> None:
     there = "systemctl is-enabled -q myapp-certificate.path"
     asked = f"! {there} || systemctl show -p SubState --value myapp-certificate.path | grep waiting"
     until(lambda: machine.sh(asked).returncode == 0)
-
-
-def until(found: Callable[[], object]) -> None:
-    """Wait until this is true; a test that waits for ever has failed."""
-    end = time.monotonic() + 120
-    while not found():
-        assert time.monotonic() < end, "this did not come"
-        time.sleep(0.1)
 
 
 def shown(host: Hosts, authority: Authority) -> str:

@@ -183,6 +183,12 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
             "",
         ],
     ),
+    (formats.EMAIL, ["a@b.example", "a.b+c@x"], ["a", "@b", "a@", "a b@c", "-a@b;", "a@-b"]),
+    (
+        formats.HTTPS_URL,
+        ["https://a.example", "https://a:14000/dir"],
+        ["http://a", "https://", "https://a/?b", "https://a/ b"],
+    ),
     (formats.FILE, ["/etc/tls/a.pem", "tls/a.pem"], ["-a", "~/a", " a"]),
     (
         formats.HOST_FILE,

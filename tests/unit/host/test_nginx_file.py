@@ -71,6 +71,14 @@ def test_a_pair_that_the_host_keeps_is_one_file() -> None:
     ]
 
 
+def test_the_ca_asks_by_plain_http_before_the_redirect() -> None:
+    written = text(Nginx((NAME,), Tls("acme", email="a@b", directory="https://c/d")))
+    assert "location ^~ /.well-known/acme-challenge/ {\n        root /etc/myapp/acme;" in written
+    assert "ssl_certificate     /etc/myapp/tls/pair.pem;  # nginx.tls.acme" in written
+    assert written.index("acme-challenge") < written.index("location / { return 301")
+    assert "acme" not in text(Nginx((NAME,)))
+
+
 def test_the_largest_body_is_the_one_of_the_service() -> None:
     assert "client_max_body_size 20m;" in text(Nginx((NAME,)))
     assert "client_max_body_size 2g;" in text(Nginx((NAME,), max_body="2g"))

@@ -1,0 +1,173 @@
+"""Certificates by ACME: certbot of the host asks pebble, which asks nginx as a public CA would."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.sandbox import Machine
+from tests.support import packages
+from tests.support.certificates import Authority
+from tests.support.clone import Clone, make
+from tests.support.echo_service import deployed, put
+from tests.support.front_door import NAME, ask, release_of
+from tests.support.hosts import Hosts, MakeHosts
+from tests.support.waiting import until
+
+PACKAGES = (
+    *("python3-pkg-resources", "python3-six", "python3-cffi-backend", "python3-cryptography", "python3-openssl"),
+    *("python3-josepy", "python3-certifi", "python3-charset-normalizer", "python3-idna", "python3-urllib3"),
+    *("python3-chardet", "python3-requests", "python3-tz", "python3-rfc3339", "python3-acme", "python3-configargparse"),
+    *("python3-configobj", "python3-parsedatetime", "python3-distro", "python3-certbot"),
+    *("certbot", "pebble"),
+)
+GOOD, SHORT = 14000, 15000
+NAMES = [NAME, "www.myapp.example"]
+ACME = {
+    "server_name": NAMES,
+    "tls": {"acme": {"email": "ops@myapp.example", "directory": f"https://localhost:{GOOD}/dir"}},
+}
+LIVE = "/etc/letsencrypt/live/loop-myapp"
+RENEW = "certbot -q renew --no-random-sleep-on-renew --force-renewal"
+
+
+@pytest.fixture(scope="module")
+def host(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
+    """One host with two CAs of its own: of the second a certificate lasts only seconds."""
+    made = module_hosts()
+    machine = made[0]
+    packages.install(machine, *PACKAGES)
+    authority = Authority(tmp_path_factory.mktemp("ca"))
+    authority.issue(authority.folder / "pebble.pem", authority.folder / "pebble.key", "localhost")
+    machine.sh("mkdir /root/pebble")
+    for path, source in {
+        "/root/pebble/cert.pem": "pebble.pem",
+        "/root/pebble/key.pem": "pebble.key",
+        "/usr/local/share/ca-certificates/pebble.crt": "ca.pem",
+    }.items():
+        machine.sh(f"cat >{path}", (authority.folder / source).read_bytes())
+    machine.sh(f"update-ca-certificates; echo '{machine.address} {' '.join(NAMES)}' >>/etc/hosts")
+    for port, seconds in ((GOOD, 20 * 86400), (SHORT, 20)):
+        pebble(machine, port, seconds)
+    return made
+
+
+def pebble(machine: Machine, port: int, seconds: int) -> None:
+    """Start a CA whose certificates last so long."""
+    settings = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": f"127.0.0.1:{port + 1}",
+        "certificate": "/root/pebble/cert.pem",
+        "privateKey": "/root/pebble/key.pem",
+        "httpPort": 80,
+        "tlsPort": 443,
+        "certificateValidityPeriod": seconds,
+    }
+    machine.sh(f"cat >/root/pebble/{port}.json", json.dumps({"pebble": settings}).encode())
+    quick = (
+        "-p Environment=PEBBLE_VA_NOSLEEP=1 -p Environment=PEBBLE_AUTHZREUSE=0 -p Environment=PEBBLE_WFE_NONCEREJECT=0"
+    )
+    machine.sh(f"systemd-run --unit=pebble-{port} {quick} pebble -config /root/pebble/{port}.json")
+    until(lambda: machine.sh(f"curl -s https://localhost:{port}/dir").returncode == 0)
+
+
+@pytest.fixture(scope="module")
+def clone(host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone that is deployed with a certificate of the first CA."""
+    return deployed(make(tmp_path_factory.mktemp("acme")), host, nginx=ACME)
+
+
+def shown(host: Hosts) -> str:
+    """Return the certificate that clients get."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(
+        socket.create_connection((host[0].address, 443), timeout=60), server_hostname=NAME
+    ) as wire:
+        return ssl.DER_cert_to_PEM_cert(wire.getpeercert(True) or b"")
+
+
+def read(host: Hosts) -> str:
+    """Return the certificate that certbot has."""
+    return host[0].sh(f"openssl x509 -in {LIVE}/fullchain.pem").stdout.decode()
+
+
+def test_the_first_deploy_waits_for_the_certificate_of_all_names(clone: Clone, host: Hosts) -> None:
+    assert shown(host) == read(host)
+    told = host[0].sh(f"openssl x509 -noout -ext subjectAltName -in {LIVE}/fullchain.pem").stdout.decode()
+    assert "DNS:myapp.example, DNS:www.myapp.example" in told
+    assert release_of(host[0].address) == clone.release()
+    assert "the certificate ends in 19 days" in clone.done("status", "-H", "shire01").both
+    assert "the certificate ends in 19 days" in clone.fab("doctor", "-H", "shire01").both
+    assert clone.done("plan", "-H", "shire01", "--json").json()["hosts"][0]["unchanged"]
+    assert clone.done("drift", "-H", "shire01", "--as", "root").status == 0
+
+
+def test_a_renewal_passes_maintenance_allow_and_redirects_and_is_shown(clone: Clone, host: Hosts) -> None:
+    put(clone, nginx={**ACME, "allow": ["192.0.2.0/24"]}).done("deploy", "-H", "shire01")
+    clone.done("maintenance", "on", "-H", "shire01")
+    before = shown(host)
+    ended = host[0].sh(RENEW, timeout=300)
+    assert ended.returncode == 0, (ended.stdout + ended.stderr).decode()
+    until(lambda: shown(host) != before)
+    assert shown(host) == read(host)
+    clone.done("maintenance", "off", "-H", "shire01")
+    assert ask(host[0].address).status == 403
+    put(clone, nginx=ACME).done("deploy", "-H", "shire01")
+    assert shown(host) == read(host)
+
+
+def test_one_that_does_not_come_is_told_and_the_former_gateway_stays(clone: Clone, host: Hosts) -> None:
+    before = host[0].sh("sha256sum /etc/nginx/conf.d/myapp.conf /etc/myapp/tls/*").stdout
+    ended = put(clone, nginx={**ACME, "server_name": [NAME, "elsewhere.example"]}).fab("deploy", "-H", "shire01")
+    put(clone, nginx=ACME)
+    assert ended.status == 1
+    assert "certbot got no certificate" in ended.both
+    assert "elsewhere.example" in ended.both
+    assert host[0].sh("sha256sum /etc/nginx/conf.d/myapp.conf /etc/myapp/tls/*").stdout == before
+    assert release_of(host[0].address)
+
+
+def test_one_that_has_ended_is_told_and_setup_gets_another(clone: Clone, host: Hosts) -> None:
+    machine = host[0]
+    words = f"certbot certonly -n --webroot -w /etc/myapp/acme --cert-name loop-myapp -d {' -d '.join(NAMES)}"
+    again = f"{words} --force-renewal --agree-tos --email a@b.example --server https://localhost:{SHORT}/dir"
+    ended = machine.sh(again, timeout=300)
+    assert ended.returncode == 0, (ended.stdout + ended.stderr).decode()
+    until(lambda: machine.sh(f"openssl x509 -noout -checkend 0 -in {LIVE}/fullchain.pem").returncode)
+    until(
+        lambda: machine.sh("systemctl is-active myapp-certificate.service").stdout.strip() in {b"inactive", b"failed"}
+    )
+    said = clone.fab("doctor", "-H", "shire01").both
+    assert "the certificate has ended" in said or "has expired" in said
+    clone.done("setup", "-H", "shire01")
+    assert shown(host) == read(host)
+    assert machine.sh("openssl x509 -noout -checkend 86400 -in /etc/myapp/tls/pair.pem").returncode == 0
+
+
+def test_another_certificate_ends_the_renewals_and_acme_comes_back(clone: Clone, host: Hosts) -> None:
+    listed = "ls /etc/letsencrypt/renewal"
+    put(clone, nginx={"server_name": NAMES}).done("setup", "-H", "shire01")
+    assert host[0].sh(listed).stdout == b""
+    assert ask(host[0].address).status == 200
+    put(clone, nginx=ACME).done("setup", "-H", "shire01")
+    assert host[0].sh(listed).stdout == b"loop-myapp.conf\n"
+    assert shown(host) == read(host)
+
+
+def test_removing_the_service_ends_the_renewals(clone: Clone, host: Hosts) -> None:
+    clone.done("remove", "-H", "shire01", "--as", "root", "--yes", "--data")
+    assert host[0].sh("ls /etc/letsencrypt/renewal").stdout == b""
+
+
+def test_one_name_on_several_hosts_is_refused_before_contact(clone: Clone, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yaml"
+    inventory.write_text("hosts:\n  one: {address: 192.0.2.1, user: a}\n  two: {address: 192.0.2.2, user: a}\n")
+    ended = Clone(clone.root, inventory).fab("deploy", "-H", "one")
+    assert ended.status == 2
+    assert "acme cannot get a certificate for myapp.example on several hosts (one and two)" in ended.err
+    assert "service.yaml" in ended.err
