@@ -178,6 +178,7 @@ class Survey(NamedTuple):
     said: the last log lines of what runs and of each job's last run; of a long line its end
     commands: units of commands at work, each with the seconds from boot to its start
     certificate_fault: why nginx does not get a new certificate that the host keeps
+    certificate_differs: nginx shows another one than its file has
     """
 
     uptime: int = 0
@@ -195,6 +196,7 @@ class Survey(NamedTuple):
     said: tuple[str, ...] = ()
     commands: Mapping[str, int] = _NONE
     certificate_fault: str = ""
+    certificate_differs: bool = False
 
 
 class HostFacts(NamedTuple):

@@ -22,6 +22,7 @@ _SECONDS = 20
 _PIDS = 4096
 """Processes to look at in a slot."""
 _LINES, _LINE = 100, 1000
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 """Lines of a journal to report, and characters of each: its end, where a structured line has the exception."""
 _NEVER_COUNTED = str(2**64 - 1)
 """Older versions of systemd report this if they never counted bytes."""
@@ -34,6 +35,7 @@ class Questions:
         self._service, self._rights = service, rights
         self._systemd = Background(lambda: programs.ask("systemctl", "--version", seconds=_SECONDS).output)
         self._certificate = Background(lambda: _certificate_end(service.name))
+        self._differs = Background(lambda: _certificate_differs(service))
         self._commands = Background(lambda: run_units.at_work(service.name))
         # Asks sudo about the rule, without using it.
         self._rules = Background(lambda: rights and allowed("start", service.slot("blue")))
@@ -52,6 +54,7 @@ class Questions:
             free_inodes=room.f_favail,
             certificate_end=self._certificate.result(),
             certificate_fault=_certificate_fault(units.get(f"{self._service.name}-certificate.service", {})),
+            certificate_differs=self._differs.result(),
             jobs={unit: _job(units, unit) for unit in jobs(self._service)},
             processes={unit: _process(units, unit) for unit in processes(self._service, links)},
             used=dict(_used(root, links, self._service.name)) if root else {},
@@ -102,6 +105,17 @@ def _certificate_fault(shown: Mapping[str, str]) -> str:
         return ""
     said = last_lines([invocation], 1)
     return said[-1][-_LINE:] if said else "see the journal"
+
+
+def _certificate_differs(service: Service) -> bool:
+    """Return whether nginx shows another certificate than its file has; False if either cannot be seen."""
+    there = _CERTIFICATE.search(_read(f"/etc/{service.name}/tls/certificate.pem", 1 << 20))
+    if service.front.kind != "https" or not there:
+        return False
+    name = service.front.host
+    ask = ("openssl", "s_client", "-connect", "127.0.0.1:443", "-servername", name)
+    shown = _CERTIFICATE.search(programs.ask(*ask, seconds=_SECONDS).output)
+    return shown is not None and shown[0].split() != there[0].split()
 
 
 def _number(text: str | None) -> int | None:

@@ -75,6 +75,9 @@ def _certificate(name: str, service: Service, facts: Facts) -> Iterator[Finding]
         text = "the certificate has ended" if days < 0 else f"the certificate ends in {days} days"
         yield Finding(False, text, ways.get(nginx.tls.mode, f"on the host, as root: rm /etc/{service.name}/tls/"
                       f"certificate.pem; then fab setup -H {name} makes another one"))  # fmt: skip
+    if facts.survey.certificate_differs:
+        yield Finding(False, f"nginx shows another certificate than /etc/{service.name}/tls/certificate.pem has",
+                      "on the host, as root: nginx -t && systemctl reload nginx")  # fmt: skip
     if fault:
         yield Finding(False, f"nginx does not get the new certificate: {fault}",
                       f"mend the files; then on the host, as root: systemctl start {unit}")  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -70,6 +70,7 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "disk_free_bytes": survey.free_bytes,
         "certificate_days": days_left(facts),
         "certificate_fault": survey.certificate_fault or None,
+        "certificate_differs": survey.certificate_differs,
         "processes": _processes(facts),
         "jobs": {unit: job_result(facts, unit) for unit in layout.jobs(service)},
         "commands": {unit: max(0, survey.uptime - began) for unit, began in survey.commands.items()},
@@ -281,15 +282,12 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         if any(line["memory_counted"] == source for line in answered):
             texts.append(f"~ memory is the sum over the processes ({pages}): systemd does not count it there")
     for line in answered:
-        days, name = line["certificate_days"], line["host"]
+        name = line["host"]
         if line["maintenance"] is not None:
             texts.append(
                 f"{name}: maintenance is on {maintenance_page.describe(line['maintenance'], line['bypass'] or '')}"
             )
-        if days is not None and days < CERTIFICATE_DAYS:
-            texts.append(f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}")
-        if line["certificate_fault"]:
-            texts.append(f"{name}: nginx does not get the new certificate: {line['certificate_fault']}")
+        texts += _certificate(line)
         if line["disk_free_bytes"] < _FREE_BYTES:
             texts.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
         processes = line["processes"].items()
@@ -303,6 +301,17 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         texts += [f"{name}: {unit} is at work, for {_age(age)}" for unit, age in line["commands"].items()]
         texts += _outcome(line, line["last_action"] or {"state": "done"})
     return texts
+
+
+def _certificate(line: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the certificate."""
+    name, days = line["host"], line["certificate_days"]
+    if days is not None and days < CERTIFICATE_DAYS:
+        yield f"{name}: the certificate {'has ended' if days < 0 else f'ends in {days} days'}"
+    if line["certificate_fault"]:
+        yield f"{name}: nginx does not get the new certificate: {line['certificate_fault']}"
+    if line["certificate_differs"]:
+        yield f"{name}: nginx shows another certificate than its file has: fab doctor -H {name}"
 
 
 def _outcome(line: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:

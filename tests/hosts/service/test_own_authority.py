@@ -125,6 +125,17 @@ def test_renewing_and_rotating_lose_no_request(
     clone.done("deploy", "-H", "shire01")
 
 
+def test_a_certificate_that_nginx_has_not_read_is_told(clone: Clone, host: Hosts, authority: Authority) -> None:
+    public, kept = "/etc/myapp/tls/certificate.pem", "/etc/myapp/tls/kept"
+    said = "nginx shows another certificate than"
+    assert said not in clone.done("status", "-H", "shire01").both
+    authority.issue(authority.folder / "new.pem", authority.folder / "new.key")
+    host[0].sh(f"mv {public} {kept}; cat - {kept} >{public}", (authority.folder / "new.pem").read_bytes())
+    told = clone.done("status", "-H", "shire01").both + clone.fab("doctor", "-H", "shire01").both
+    host[0].sh(f"mv -f {kept} {public}")
+    assert told.count(said) == 2
+
+
 def test_a_renewal_that_nginx_refuses_changes_nothing(clone: Clone, host: Hosts, authority: Authority) -> None:
     before, files = serial(host[0].address, authority.certificate), "sha256sum /etc/myapp/tls/*.pem"
     former = host[0].sh(files).stdout

@@ -57,6 +57,12 @@ def test_a_certificate_that_nginx_does_not_get_is_told() -> None:
     assert "systemctl start myapp-certificate.service" in found.mend
 
 
+def test_a_certificate_that_nginx_has_not_read_is_told() -> None:
+    (found,) = doctor._certificate("shire01", SERVICE, Facts(survey=Survey(certificate_differs=True)))
+    assert "another certificate than /etc/myapp/tls/certificate.pem" in found.text
+    assert "systemctl reload nginx" in found.mend
+
+
 def test_a_command_at_work_is_told_with_its_age_and_the_way_to_end_it() -> None:
     (found,) = doctor._commands(Facts(survey=Survey(uptime=100, commands={"myapp-run@1-2-3.service": 40})))
     assert not found.stops

@@ -197,6 +197,8 @@ def test_a_wider_terminal_never_shows_less_and_without_a_bound_all_is_there() ->
         (facts({"survey certificate_end": "Jan 11 00:00:00 2026 GMT"}), "shire01: the certificate ends in 10 days"),
         (facts({"survey certificate_end": "Dec 30 00:00:00 2025 GMT"}), "shire01: the certificate has ended"),
         (facts({"survey certificate_fault": "x"}), "shire01: nginx does not get the new certificate: x"),
+        (facts({"survey certificate_differs": True}),
+         "shire01: nginx shows another certificate than its file has: fab doctor -H shire01"),
         (facts({"survey free_bytes": 400_000_000}), "shire01: only 400 MB are free"),
         (facts({"state processes": {"myapp_worker": "failed"}}), "shire01: myapp_worker is failed"),
         (facts({"state maintenance": '{"since": "now", "message": "Soon.", "who": {"user": "ann"}}'}),
