@@ -82,6 +82,8 @@ def _lines(planned: HostPlan) -> Iterable[str]:
         yield f"unchanged: release {document['to']} serves already"
         return
     yield f"deploy {document['from'] or 'nothing'} -> {document['to']}, because {planned.why}"
+    for warning in planned.warnings:
+        yield f"  warning: {warning}"
     for path in document["files"]["send"][:20]:
         yield f"  send {path}"
     if len(document["files"]["send"]) > 20:

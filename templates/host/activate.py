@@ -244,7 +244,7 @@ class Activator(Attempt):
             cause = f"it hangs, or needs more: set health.timeout above {limit} in service.yaml, and run fab setup"
             why = f"slot {self.new} was not ready within {limit} s of its start: {cause}"
             return Failed(why)
-        if gate.unit_result() == "signal":
+        if gate.unit_result() in {"signal", "oom-kill"}:
             return gate.failure(f"slot {self.new} did not start")
         why = "" if venv.whole(f"{self._path}/venv") else f": {self._venv_broken}"
         return Failed(f"slot {self.new} did not start{why}")

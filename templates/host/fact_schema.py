@@ -31,6 +31,7 @@ class Machine(NamedTuple):
 
     web_accounts: those of www-data and nginx that exist; root: the account can become root, if `rights` are asked for.
     distribution: ID and VERSION_ID of os-release, such as `debian 12`
+    memory, available: bytes of memory, all and those that are available; 0 if unknown
     """
 
     time: int = 0
@@ -39,6 +40,8 @@ class Machine(NamedTuple):
     web_accounts: tuple[str, ...] = ()
     root: bool = False
     distribution: str = ""
+    memory: int = 0
+    available: int = 0
 
 
 class Record(NamedTuple):
@@ -179,6 +182,7 @@ class Survey(NamedTuple):
     commands: units of commands at work, each with the seconds from boot to its start
     certificate_fault: why nginx does not get a new certificate that the host keeps
     certificate_differs: nginx shows another one than its file has
+    oom_kills: units of which processes were killed for want of memory in the last 24 hours, each with how often
     """
 
     uptime: int = 0
@@ -197,6 +201,7 @@ class Survey(NamedTuple):
     commands: Mapping[str, int] = _NONE
     certificate_fault: str = ""
     certificate_differs: bool = False
+    oom_kills: Mapping[str, int] = _NONE
 
 
 class HostFacts(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from . import run_units, units
+from . import memory, run_units, units
 from .folders import Folder
 from .locks import PROC
 from .probe import Probe
@@ -96,6 +96,7 @@ class Gate:
     def __init__(self, run: Run, probe: Probe, slot: str, *, former: bool) -> None:
         self._run, self._probe, self._slot, self._former = run, probe, slot, former
         self._processes = web_processes(probe, slot)
+        self._since = time.time()
 
     def await_healthy(self, started: float) -> None:
         """Wait for `passes` right answers in a row over `settle` seconds, or raise Failed. started: start time."""
@@ -157,13 +158,15 @@ class Gate:
         """
         for _ in range(20):
             # If a worker fails to boot, gunicorn exits by itself in the next moments: then no other process killed it.
-            if self._processes.result in {"exit-code", "signal"}:
+            if self._processes.result in {"exit-code", "signal", "oom-kill"}:
                 break
             self._run.pause(0.1)
             self._processes.ask_systemd()
-        step = self._run.step
+        step, unit = self._run.step, self._probe.service.slot(self._slot)
+        signalled = self._processes.result == "signal"
+        if starved := memory.fault(unit, self._since, signalled=signalled):
+            return Failed(f"{why}{starved}")
         if self._processes.result != "exit-code" and self._former and not step["stop_first"]:
             self._run.report("killed", f"{step['action']} {step['release']}")
-        signalled = self._processes.result == "signal"
         beside = run_units.beside(self._probe.service.name) if signalled else ""
         return Failed(f"{why}: a signal has ended it{beside}" if signalled else why)

@@ -8,8 +8,9 @@ in this time goes back, too: `current` has not moved. The file `until` has what 
 from __future__ import annotations
 
 import os
+import time
 
-from . import prune, service, units
+from . import memory, prune, service, units
 from .attempt import Attempt
 from .fact_schema import other
 from .gate import web_processes
@@ -101,19 +102,20 @@ class Guard(Attempt):
     def _watch(self, end: float) -> None:
         """Watch until the probation ends, and then until `missed` is 0; it begins at 1, so one check must pass."""
         self.take_over()
-        seen, missed = web_processes(self.probe, self.new), 1
+        seen, missed, since = web_processes(self.probe, self.new), 1, time.time()
         while now() < end or missed:
             self.run.point("probation.watch")
             if not seen.ask_systemd():
                 missed = self._miss(missed, "systemd does not answer")
             elif not seen.same_main:
+                signalled = seen.result == "signal"
                 # Both slots have one account, so the former release may have sent the signal.
                 hint = ": a signal has ended it. If the former release sent the signal, deploy with --stop-first"
-                raise Failed(
-                    f"the main process of the release died, or was stopped{hint if seen.result == 'signal' else ''}"
-                )
+                why = memory.fault(self.service.slot(self.new), since, signalled=signalled)
+                why = why or (hint if signalled else "")
+                raise Failed(f"the main process of the release died, or was stopped{why}")
             elif not seen.lost_none():
-                raise Failed("a worker died")
+                raise Failed(f"a worker died{memory.fault(self.service.slot(self.new), since, signalled=True)}")
             self.processes.require_well(self.new, self.release)
             answer = self.probe.slot(self.new, ANSWER)
             missed = max(0, missed - 1) if answer.well else self._miss(missed, answer.why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import history, service, units
+from . import history, memory, service, units
 from .change_lock import ChangeLock
 from .folders import Folder
 from .process_units import ProcessUnits
@@ -37,7 +37,7 @@ def perform(run: Run) -> None:
             # Ignore the result: the hook has failed either way.
             systemctl("reset-failed", of.hook(slot)).wait()
             history.record(run, root, _ACTION, release, "failed")
-            raise Failed(f"{_ACTION} failed")
+            raise Failed(f"{_ACTION} failed{memory.fault(of.hook(slot), began, signalled=False)}")
         run.point("hook.ended")
         history.record(run, root, _ACTION, release, "done")
 

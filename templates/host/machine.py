@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterable, Mapping
 
-from . import programs, record
+from . import memory, programs, record
 from .fact_schema import WEB_ACCOUNTS, Machine, Record
 from .kept import sha256
 from .locks import PROC
@@ -32,6 +32,7 @@ def look(*, root: bool) -> Machine:
         tuple(filter(_is_account, WEB_ACCOUNTS)),
         root,
         _distribution(),
+        *memory.of_the_host(),
     )
 
 

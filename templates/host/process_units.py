@@ -8,9 +8,10 @@ that is `single` there are never two: the old one has ended before the new one s
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 
-from . import command, run_units, units
+from . import command, memory, run_units, units
 from .run import Failed, Run, now
 from .service import Process, Service
 from .units import systemctl
@@ -36,6 +37,7 @@ class ProcessUnits:
         self._run, self._service = run, service
         self._groups = [[process for process in service.processes if process.single == single] for single in (0, 1)]
         self._commands: dict[str, _HealthCommand] = {}
+        self._since = time.time()
         self.failed = ""
         """The unit whose process did not hold."""
         self.signalled = False
@@ -125,9 +127,11 @@ class ProcessUnits:
             if shown.get("Job", "0") not in {"", "0"}:
                 pending = unit
             elif why := _why_down(shown):
-                self.failed, self.signalled = unit, shown.get("Result") == "signal"
+                signalled = shown.get("Result") == "signal"
+                starved = memory.fault(unit, self._since, signalled=signalled)
+                self.failed, self.signalled = unit, signalled and not starved
                 beside = run_units.beside(self._service.name) if self.signalled else ""
-                raise Failed(f"{unit} does not stay up: {why}{beside}")
+                raise Failed(f"{unit} does not stay up: {why}{starved or beside}")
         return pending
 
     def _unwell(self, slot: str, release: str, group: list[Process], pause: float, most: int) -> str:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from . import programs, run_units
+from . import memory, programs, run_units
 from .background import Background
-from .fact_schema import Isolation, Job, Process, Slot, Survey, Used
+from .fact_schema import SLOTS, Isolation, Job, Process, Slot, Survey, Used
 from .folders import Folder
 from .locks import PROC
 from .run import now
@@ -37,6 +37,7 @@ class Questions:
         self._certificate = Background(lambda: _certificate_end(service.name))
         self._differs = Background(lambda: _certificate_differs(service))
         self._commands = Background(lambda: run_units.at_work(service.name))
+        self._oom_kills = Background(lambda: memory.killed_lately(_all(service)))
         # Asks sudo about the rule, without using it.
         self._rules = Background(lambda: rights and allowed("start", service.slot("blue")))
 
@@ -62,11 +63,18 @@ class Questions:
             isolation=_isolation(units.get(self._service.slot(serves), {})) if self._rights and serves else Isolation(),
             said=_said(self._service, links, units) if self._rights else (),
             commands=self._commands.result(),
+            oom_kills=self._oom_kills.result(),
         )
 
     def slots(self, known: Mapping[str, Slot], units: Units) -> dict[str, Slot]:
         """Add to each known slot what it uses."""
         return {name: slot(units.get(self._service.slot(name), {}), known[name]) for name in known}
+
+
+def _all(service: Service) -> list[str]:
+    """Return every unit of a service that runs code of a release, but those of `fab run`, whose names have numbers."""
+    slots = [unit for slot in SLOTS for unit in (service.slot(slot), service.hook(slot))]
+    return [*slots, *(process.of(slot) for process in service.processes for slot in SLOTS), *jobs(service)]
 
 
 def _existing(path: str) -> str:

@@ -34,6 +34,7 @@ CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     sections.Dependencies: (("dependencies",), lambda found: found.dependencies),
     sections.Health: (("health",), lambda found: found.health),
     sections.Hooks: (("hooks",), lambda found: found.hooks),
+    sections.Limits: (("limits",), lambda found: found.limits),
     gateway.Nginx: (("nginx",), lambda found: found.nginx),
     gateway.Rate: (("nginx", "rate"), lambda found: found.nginx.rate),
     gateway.Tls: (("nginx", "tls"), lambda found: found.nginx.tls),
@@ -112,7 +113,7 @@ KEYS = {
 }
 # One of these values fits any field.
 GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other",
-        "serve", "a@b.example", "https://a.example/d", "true", "10.0.0.0/8", "7/s")  # fmt: skip
+        "512M", "200%", "serve", "a@b.example", "https://a.example/d", "true", "10.0.0.0/8", "7/s")  # fmt: skip
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:

@@ -48,6 +48,8 @@ SERVICE = Service(
     nginx=Nginx(("myapp.example",)),
     keep=2,
 )
+OOM = "{}: A process of this unit has been killed by the OOM killer.\n"
+"""A line of systemd in the journal, for a unit."""
 OLD, NEW = "a" * 12, "b" * 12
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 PLACES = {

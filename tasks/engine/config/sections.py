@@ -39,6 +39,30 @@ class Health(NamedTuple):
 HEALTH = Health()
 
 
+class Limits(NamedTuple):
+    """The most that a unit may use. None: no limit of ours.
+
+    memory: with M or G; cpu: percent of one processor, with %; tasks: processes and threads; files: open at once
+    """
+
+    memory: str | None = None
+    cpu: str | None = None
+    tasks: int | None = None
+    files: int | None = None
+
+    def beside(self, other: Limits) -> Limits:
+        """Return these limits, with those of `other` where there is none."""
+        return other._replace(**{key: value for key, value in self._asdict().items() if value is not None})
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The limit of memory in bytes."""
+        return int(self.memory[:-1]) << {"M": 20, "G": 30}[self.memory[-1]] if self.memory else None
+
+
+NO_LIMITS = Limits()
+
+
 class Process(NamedTuple):
     """One unit.
 
@@ -48,6 +72,7 @@ class Process(NamedTuple):
     stop: seconds that a task under way may take; None: as long as a slot may
     health: a command that succeeds while the process is well, in shell quoting
     env: its variables beside those of the service, sorted
+    limits: those that differ from the service's
     """
 
     name: str
@@ -61,6 +86,7 @@ class Process(NamedTuple):
     stop: int | None = None
     health: str | None = None
     env: tuple[tuple[str, str], ...] = ()
+    limits: Limits = NO_LIMITS
 
 
 WEB = Process("web")
@@ -147,6 +173,25 @@ def env(node: Node) -> tuple[tuple[str, str], ...]:
 
 ENV = Reader(env, "a mapping of variables to texts", "{GREETING: hello}")
 _OWN_ENV = Key("env", ENV, (), DEPLOY, "Variables of this process alone; they override those of the service")
+LIMIT_KEYS = (
+    Key("memory", keys.text(formats.MEMORY), None, SETUP,
+        "Memory; the kernel kills a process of a unit that needs more. Without it, all that the host has", "512M"),
+    Key("cpu", keys.text(formats.CPU), None, SETUP, "Time of processors; a unit that wants more waits", "200%"),
+    Key("tasks", keys.integer(8, 65536), None, SETUP,
+        "Processes and threads; without it, 4096", "256"),
+    Key("files", keys.integer(64, 1_048_576), None, SETUP,
+        "Files and connections that each process has open at once; without it, systemd's: 1024, which a process itself "
+        "may raise to 524288", "65536"),
+)  # fmt: skip
+
+
+def limits(node: Node) -> Limits:
+    """Read the limits of a unit, each of them optional."""
+    return Limits(**keys.read(node, LIMIT_KEYS))
+
+
+_OWN_LIMITS = Key("limits", keys.mapping(limits, LIMIT_KEYS), NO_LIMITS, "",
+    "Limits of this process, in place of the service's of the same name")  # fmt: skip
 WEB_KEYS = (
     Key("workers", keys.integer(1, 64), None, DEPLOY, "Processes of gunicorn; without it, those of `gunicorn.conf.py`, "
         "or 2", "4"),
@@ -157,6 +202,7 @@ WEB_KEYS = (
         "The worker class of gunicorn; without it, that of `gunicorn.conf.py`, or by `threads`: sync or gthread",
         "uvicorn_worker.UvicornWorker"),
     _OWN_ENV,
+    _OWN_LIMITS,
 )  # fmt: skip
 PROCESS_HEALTH_KEYS = (
     Key("command", keys.text(formats.COMMAND), Required('"python -m jobs ping"'), RUN,
@@ -182,6 +228,7 @@ PROCESS_KEYS = (
     Key("health", Reader(_process_health, "a mapping", "", (("", PROCESS_HEALTH_KEYS),)), None, RUN,
         "How a process says that it is well"),
     _OWN_ENV,
+    _OWN_LIMITS,
 )  # fmt: skip
 
 

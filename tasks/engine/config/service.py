@@ -14,10 +14,13 @@ from tasks.engine.config.sections import (
     DEPENDENCIES,
     HEALTH,
     HOOKS,
+    LIMIT_KEYS,
+    NO_LIMITS,
     WEB,
     Dependencies,
     Health,
     Hooks,
+    Limits,
     Listen,
     Process,
 )
@@ -54,6 +57,7 @@ class Service(NamedTuple):
     listen: Listen | None = None
     nginx: Nginx | None = None
     needs: tuple[str, ...] = ()
+    limits: Limits = NO_LIMITS
     env: tuple[tuple[str, str], ...] = ()
     hooks: Hooks = HOOKS
     pythonpath: tuple[str, ...] = ()
@@ -96,6 +100,9 @@ KEYS = (
         "The nginx in front of the service; without it, `listen` is needed"),
     Key("needs", Reader(sections.needs, f"a list of {', '.join(sections.NEEDS)}", "[network]"), (), SETUP,
         "What the sandbox opens ([HOST.md](HOST.md#what-needs-opens))"),
+    Key("limits", keys.mapping(sections.limits, LIMIT_KEYS), NO_LIMITS, "",
+        "The most that each unit may use: each slot, process, job, `before_activate` and command of `fab run` by "
+        "itself. What runs keeps its former limits until it starts again ([HOST.md](HOST.md#limits))"),
     Key("env", sections.ENV, (), DEPLOY,
         "The environment of the service, its processes and `before_activate`. Values arrive as they are, `$` and "
         "several lines too. No secrets: this file is in git"),

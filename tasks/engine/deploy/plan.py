@@ -78,7 +78,10 @@ class Setup(NamedTuple):
 
 
 class HostPlan(NamedTuple):
-    """The plan of a deploy to one host. why: reason to activate the release; empty if it serves already."""
+    """The plan of a deploy to one host. why: reason to activate the release; empty if it serves already.
+
+    warnings: what may fail, though the deploy goes on
+    """
 
     host: str
     service: Service
@@ -86,6 +89,7 @@ class HostPlan(NamedTuple):
     delivery: Delivery
     activation: Activation
     why: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def unchanged(self) -> bool:
@@ -226,7 +230,30 @@ def deploy(
         venv in facts.state.venvs,
     )
     why = _why(release.id, facts, digests) or _handed(facts, setup)
-    return HostPlan(host, service, setup, delivery, activation("deploy", release.id, facts), why)
+    warnings = _short_of_memory(service, facts) if why else ()
+    return HostPlan(host, service, setup, delivery, activation("deploy", release.id, facts), why, warnings)
+
+
+def _short_of_memory(service: Service, facts: Facts) -> tuple[str, ...]:
+    """Warn if two releases may use more memory than the host has, or one more than is available, by their limits."""
+    machine = facts.machine
+    once, twice = (layout.memory(service, releases) for releases in (1, 2))
+    if not once or not machine.memory:
+        return ()
+    if twice > machine.memory:
+        short = f"two releases at once may use {_mebibytes(twice)} of memory, and the host has"
+        left = machine.memory
+    elif once > machine.available:
+        short = f"the new release may use {_mebibytes(once)} of memory beside what runs, and there are"
+        left = machine.available
+    else:
+        return ()
+    way = "lower limits.memory, or give the host more; otherwise the kernel may kill processes during a deploy"
+    return (f"{short} {_mebibytes(left)}{'' if left == machine.memory else ' available'}: {way}",)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size >> 20}M"
 
 
 def _kept(large: Mapping[str, str], facts: Facts) -> dict[str, tuple[str, ...]]:
@@ -321,6 +348,7 @@ def as_dict(plan: HostPlan) -> dict[str, Any]:
         "from": plan.activation.served,
         "to": plan.activation.release,
         "unchanged": plan.unchanged,
+        "warnings": list(plan.warnings),
         "why": plan.why,
         "setup": {
             "write": list(plan.setup.changed),

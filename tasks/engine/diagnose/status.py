@@ -74,6 +74,7 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "processes": _processes(facts),
         "jobs": {unit: job_result(facts, unit) for unit in layout.jobs(service)},
         "commands": {unit: max(0, survey.uptime - began) for unit, began in survey.commands.items()},
+        "oom_kills": dict(survey.oom_kills),
         "last_action": last.as_dict() if last else None,
     }
 
@@ -298,6 +299,11 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
             texts.append(f"{name}: {unit} failed {ago} ago ({why}): fab logs -H {name} --process {process}")
         texts += [f"{name}: {unit} is at work, for {_age(age)}, and began before the release that serves"
                   for unit, age in former_jobs(line["jobs"]).items()]  # fmt: skip
+        texts += [
+            f"{name}: processes of {unit} were killed for want of memory (OOM), {times} in the last 24 h: raise "
+            "limits.memory in service.yaml, start fewer workers, or give the host more memory"
+            for unit, times in line["oom_kills"].items()
+        ]
         texts += [f"{name}: {unit} is at work, for {_age(age)}" for unit, age in line["commands"].items()]
         texts += _outcome(line, line["last_action"] or {"state": "done"})
     return texts

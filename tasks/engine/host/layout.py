@@ -17,6 +17,8 @@ GRACE = 2
 SYSTEMCTL = "/usr/bin/systemctl"
 SYSTEMCTLS = frozenset({SYSTEMCTL, "/bin/systemctl"})
 """The paths that distributions use: a sudo rule names no other program, whatever a host reports."""
+TASKS = 4096
+"""Processes and threads that a unit may have where service.yaml says nothing: no service needs more by accident."""
 VERSION = 3
 """The layout's version in a host's record; raised when setup has to move files that older versions look for."""
 
@@ -56,6 +58,20 @@ def numbered(service: Service, process: Process) -> tuple[str, ...]:
 def unslotted(service: Service) -> tuple[str, ...]:
     """Return the names of the processes' units without slot and type, as for people."""
     return tuple(unit for process in beside(service) for unit in numbered(service, process))
+
+
+def web(service: Service) -> Process:
+    """Return the process that gunicorn serves."""
+    return next(process for process in service.processes if process.name == "web")
+
+
+def memory(service: Service, releases: int) -> int:
+    """Return the bytes that so many releases may use at once by their limits: slots and processes that have one."""
+    most = 0
+    for process in (web(service), *beside(service)):
+        limit = process.limits.beside(service.limits).memory_bytes or 0
+        most += limit * (1 if process.single else process.copies * releases)
+    return most
 
 
 def other_processes(service: Service) -> tuple[Process, ...]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tasks.engine import quote
 from tasks.engine.config.gateway import Nginx
+from tasks.engine.config.sections import NO_LIMITS, Limits
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, nginx_file, templates
 
@@ -85,13 +86,13 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         "started": "".join(f" {unit}" for unit in layout.started_with_main(service)),
         "processes": "".join(f" {unit}" for unit in layout.processes(service, "%i")),
         "directories": _directories(service),
-        "hardening": _hardening(set(service.needs)),
+        "hardening": _hardening(set(service.needs), service.limits),
         "slice": layout.run_slices(service)[0],
     }
     name = service.name
     units = {
         f"{name}.service": templates.fill("systemd/main.service", **values),
-        f"{name}@.service": templates.fill("systemd/slot.service", **values),
+        f"{name}@.service": templates.fill("systemd/slot.service", **_bounded(service, layout.web(service), values)),
         f"{name}@.socket": templates.fill("systemd/slot.socket", **values),
         f"{name}-live@.service": templates.fill("systemd/live.service", **values),
         f"{name}-boot@.service": templates.fill("systemd/boot.service", **values),
@@ -106,7 +107,7 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
     if service.listen:
         values["listen"] = quote.systemd(listen_address(service))
         # Clients may come from anywhere: only the address of `listen:` limits them.
-        values["hardening"] = _hardening({"network"})
+        values["hardening"] = _hardening({"network"}, NO_LIMITS)
         # When nginx is added or removed, the sockets of the slots have different groups until both slots are started
         # anew; the proxy needs both groups.
         values["socket_group"] = f"{name} {traits.web_account}" if traits.web_account else name
@@ -150,7 +151,8 @@ def _folders(*paths: str) -> list[str]:
 
 def _process_units(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:
     unit = f"{service.name}-{process.name}"
-    values = {**values, "process": process.name, "stop_timeout": str(layout.stop_seconds(service, process))}
+    stop = str(layout.stop_seconds(service, process))
+    values = {**_bounded(service, process, values), "process": process.name, "stop_timeout": stop}
     if process.schedule is None:
         text = templates.fill("systemd/process.service", **values)
         return {f"{numbered}@.service": text for numbered in layout.numbered(service, process)}
@@ -180,17 +182,31 @@ def _directories(service: Service) -> str:
     return templates.fill("systemd/directories.conf", name=service.name, logs=logs).rstrip("\n")
 
 
-def _hardening(needs: set[str]) -> str:
-    """Return the sandbox directives, opened as far as `needs` says."""
+def _bounded(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:
+    """Return the values with the limits of this process."""
+    return {**values, "hardening": _hardening(set(service.needs), process.limits.beside(service.limits))}
+
+
+def _hardening(needs: set[str], limits: Limits) -> str:
+    """Return the sandbox directives, opened as far as `needs` says, and the limits."""
     return templates.fill(
         "systemd/hardening.conf",
         protect_home="read-only" if "home" in needs else "yes",
         private_devices="no" if "gpu" in needs else "yes",
         device_policy="" if "gpu" in needs else "DevicePolicy=closed\n",
         proc_subset="all" if "proc" in needs else "pid",
+        limits=_limits(limits),
         deny_write_execute="no" if "jit" in needs else "yes",
         network_policy=_network_policy(needs),
     ).rstrip("\n")
+
+
+def _limits(limits: Limits) -> str:
+    """Return the directives of the limits. None of memory by default: it could kill what runs well today."""
+    others = {"MemoryMax": limits.memory, "CPUQuota": limits.cpu, "LimitNOFILE": limits.files}
+    lines = "".join(f"{key}={value}\n" for key, value in others.items() if value is not None)
+    tasks = limits.tasks or layout.TASKS
+    return templates.fill("systemd/limits.conf", tasks=str(tasks), others=lines).rstrip("\n")
 
 
 def _network_policy(needs: set[str]) -> str:

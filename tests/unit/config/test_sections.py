@@ -9,7 +9,7 @@ import pytest
 from tasks.engine.config import gateway, sections, yaml_reader
 from tasks.engine.config.gateway import Nginx, Rate, Tls
 from tasks.engine.config.nodes import Node
-from tasks.engine.config.sections import HEALTH, WEB, Dependencies, Health, Listen, Process
+from tasks.engine.config.sections import HEALTH, WEB, Dependencies, Health, Limits, Listen, Process
 from tests.support.refusals import refusal, require_error
 
 Reader = Callable[[Node], object]
@@ -32,6 +32,10 @@ def node(written: str) -> Node:
             (Process("web", threads=1), Process("b", "x")),
         ),
         (sections.processes, "{b: {command: x, schedule: daily}, a: null}", (WEB, Process("b", "x", "daily"))),
+        (sections.processes, "{web: {limits: {cpu: 50%}}}", (Process("web", limits=Limits(cpu="50%")),)),
+        (sections.processes, "{b: {command: x, limits: {}}}", (WEB, Process("b", "x"))),
+        (sections.limits, "{memory: 512M, cpu: 200%, tasks: 8, files: 65536}", Limits("512M", "200%", 8, 65536)),
+        (sections.limits, "{memory: null, tasks: 64}", Limits(tasks=64)),
         (sections.health, "{}", HEALTH),
         (sections.health, "{path: /x, status: 204, timeout: 5, passes: 1, settle: 0}", Health("/x", 204, 5, 1, 0.0)),
         (sections.health, "{settle: 0.5}", Health(settle=0.5)),
@@ -101,6 +105,16 @@ def test_a_part_is_read(read: Reader, written: str, part: object) -> None:
         (sections.processes, "{live: {command: x}}", "live", "expected a name of a-z"),
         (sections.processes, "{a: x}", "a", "expected a mapping"),
         (sections.processes, "{a: }", "a", '"a" has no value'),
+        (sections.processes, "{a: {command: x, limits: {memory: 0M}}}", "a.limits.memory", "with M or G"),
+        (sections.limits, "{memory: 512}", "memory", "YAML reads 512 as a number"),
+        (sections.limits, "{memory: 512MB}", "memory", "an amount of memory, with M or G"),
+        (sections.limits, "{memory: 1.5G}", "memory", "an amount of memory, with M or G"),
+        (sections.limits, "{memory: infinity}", "memory", "an amount of memory, with M or G"),
+        (sections.limits, "{cpu: 2}", "cpu", "a share of one processor in percent"),
+        (sections.limits, "{cpu: 0%}", "cpu", "a share of one processor in percent"),
+        (sections.limits, "{tasks: 1}", "tasks", "a whole number from 8 to 65536"),
+        (sections.limits, "{files: 1024k}", "files", "a whole number from 64 to 1048576"),
+        (sections.limits, "{swap: 1G}", "swap", 'unknown key "swap"; known here: memory, cpu, tasks, files'),
         (sections.health, "{settel: 2}", "settel", 'unknown key "settel"'),
         (sections.health, "{status: 302}", "status", "a whole number from 200 to 299"),
         (sections.health, "{timeout: 0}", "timeout", "a whole number from 1 to 600"),
@@ -197,3 +211,9 @@ def test_a_part_that_is_wrong_is_refused_where_it_stands(read: Reader, written: 
     require_error(error, message)
     assert (error.where or "").partition(" ")[2] == (f"({path})" if path else "")
     assert error.next
+
+
+def test_a_process_has_the_limits_of_the_service_but_for_its_own() -> None:
+    own = Limits(memory="1G", files=2048)
+    assert own.beside(Limits("512M", "50%")) == Limits("1G", "50%", None, 2048)
+    assert (own.memory_bytes, Limits("512M").memory_bytes, Limits().memory_bytes) == (1 << 30, 512 << 20, None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.config.gateway import Nginx, Tls
+from tasks.engine.config.sections import Limits
 from tasks.engine.deploy import plan
 from tasks.engine.errors import LoopError
 from tasks.engine.host import launchers
@@ -253,3 +254,39 @@ def test_a_service_that_had_loopback_is_warned_unless_it_keeps_that(needs: tuple
     service = SERVICE._replace(needs=needs)
     assert bool(plan.setup(service, host({"loopback": True}), "deploy").warnings) == told
     assert plan.setup(service, host(), "deploy").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("limit", "total", "available", "told"),
+    [
+        (None, 100, 50, None),
+        ("400M", 4096, 3000, None),
+        ("400M", 1600, 800, None),
+        (
+            "400M",
+            1599,
+            800,
+            "two releases at once may use 1600M of memory, and the host has 1599M: lower limits.memory",
+        ),
+        ("400M", 2000, 799, "the new release may use 800M of memory beside what runs, and there are 799M available: "),
+        ("400M", 0, 0, None),
+    ],
+)
+def test_a_plan_warns_of_two_releases_that_may_need_more_memory_than_there_is(
+    limit: str | None, total: int, available: int, told: str | None
+) -> None:
+    """The service has a slot and a worker; its job runs beside neither for long."""
+    service = SERVICE._replace(limits=Limits(limit))
+    memory = {"machine memory": total << 20, "machine available": available << 20}
+    facts = host({**memory, COMMITTED: OLD})
+    ready = plan.setup(service, facts, "deploy")
+    made = plan.deploy("shire01", service, release("app.py"), facts, python(), WHEELS, ready)
+    assert [warning.partition(told)[1] for warning in made.warnings] == [told] if told else not made.warnings
+    assert plan.as_dict(made)["warnings"] == list(made.warnings)
+
+
+def test_a_release_that_serves_already_needs_no_more_memory() -> None:
+    service = SERVICE._replace(limits=Limits("400M"))
+    facts = host({"machine memory": 1 << 20})
+    ready = plan.setup(service, facts, "deploy")
+    assert not plan.deploy("shire01", service, release("app.py"), facts, python(), WHEELS, ready).warnings

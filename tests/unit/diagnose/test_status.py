@@ -258,3 +258,12 @@ def test_releases_carry_their_marks_and_who_brought_them() -> None:
         "new": [],
     }
     assert (found[0]["id"], found[0]["by"], found[0]["commit"]) == ("now", "ann@shire.example", "c2")
+
+
+def test_processes_that_were_killed_for_want_of_memory_are_told() -> None:
+    found = line(found=facts({"survey oom_kills": {"myapp@blue.service": 2}}))
+    assert found["oom_kills"] == {"myapp@blue.service": 2}
+    (note,) = status.notes([found])
+    assert note.startswith(
+        "shire01: processes of myapp@blue.service were killed for want of memory (OOM), 2 in the last 24 h: raise "
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.engine.config.sections import Limits
 from tasks.engine.config.service import Process
 from tasks.engine.host import layout
 from templates.host import run_units
@@ -78,3 +79,11 @@ def test_both_sides_name_the_slices_of_a_service_alike_and_those_of_no_other(nam
     # A slice is inside that whose name it begins with: no other service's may be.
     other = layout.run_slices(SERVICE._replace(name=f"{name}-run"))[0]
     assert not other.startswith(f"{every.removesuffix('.slice')}-")
+
+
+def test_the_memory_of_two_releases_is_that_of_their_slots_and_processes_and_of_single_ones_once() -> None:
+    worker, beat = Process("worker", "x", copies=3, limits=Limits("1G")), Process("beat", "x", single=True)
+    service = SERVICE._replace(processes=(*SERVICE.processes[:1], SERVICE.processes[2], worker, beat))
+    assert layout.memory(service, 2) == 6 << 30
+    limited = service._replace(limits=Limits("512M"))
+    assert (layout.memory(limited, 1), layout.memory(limited, 2)) == (4 << 30, (7 << 30) + (512 << 20))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config.sections import Listen
+from tasks.engine.config.sections import Limits, Listen
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, system_files
 from tasks.engine.host.system_files import HostTraits
@@ -122,6 +122,35 @@ def test_every_unit_of_the_service_is_bounded_and_keeps_its_data_to_itself() -> 
             assert (keys.get(f"{kind}Directory"), keys.get(f"{kind}DirectoryMode")) == ours, path
 
 
+LIMITED = (
+    Process("web", limits=Limits(memory="1G")),
+    Process("worker", "x", limits=Limits(tasks=16)),
+    Process("nightly", "x", "daily"),
+)
+
+
+@pytest.mark.parametrize(
+    ("unit_file", "memory", "tasks"),
+    [("@", "1G", "4096"), ("-worker@", "512M", "16"), ("-nightly", "512M", "4096"), ("-hook@", "512M", "4096"),
+     ("-run@", "512M", "4096"), ("-run-health@", "512M", "4096")],
+)  # fmt: skip
+def test_each_unit_has_the_limits_of_the_service_or_those_of_its_process(
+    unit_file: str, memory: str, tasks: str
+) -> None:
+    service = change(limits=Limits("512M", "200%", None, 65536), processes=LIMITED)
+    keys = unit(texts(service)[f"/etc/systemd/system/myapp{unit_file}.service"])
+    assert (keys["MemoryMax"], keys["TasksMax"], keys["CPUQuota"]) == ([memory], [tasks], ["200%"])
+    assert (keys["LimitNOFILE"], keys["OOMPolicy"]) == (["65536"], ["continue"])
+
+
+def test_by_default_nothing_that_runs_today_meets_a_limit_and_the_proxy_never_does() -> None:
+    proxy = "/etc/systemd/system/myapp-listen.service"
+    limited = texts(change(limits=Limits("512M", "200%", 8, 64)))[proxy]
+    for text in (*texts().values(), limited):
+        assert not {"MemoryMax", "CPUQuota", "LimitNOFILE"} & set(unit(text))
+    assert unit(limited)["TasksMax"] == ["4096"]
+
+
 def test_only_the_slots_may_put_off_their_end_which_every_wait_has_a_bound_for() -> None:
     told = {path for path, text in texts().items() if unit(text).get("NotifyAccess", ["none"]) != ["none"]}
     # A command's server feeds a watchdog; a stop kills it at once.
@@ -186,7 +215,7 @@ def test_an_address_is_written_as_systemd_and_curl_read_it(listen: Listen | None
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd itself is asked, and it is not here")
 def test_systemd_knows_every_key(tmp_path: Path) -> None:
-    for path, text in texts().items():
+    for path, text in texts(change(limits=Limits("512M", "200%", 256, 65536))).items():
         if path.startswith("/etc/systemd/system/"):
             name = Path(path).name.replace("@.", "@blue.")
             (tmp_path / name).write_text(text)

@@ -9,7 +9,7 @@ import pytest
 from tasks.engine.config.sections import Health
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation
-from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, host, said_by_ss, simulated_host
+from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, host, said_by_ss, simulated_host
 
 __all__ = ["host", "simulated_host"]
 
@@ -120,7 +120,22 @@ def test_a_worker_that_dies_while_it_is_checked_fails_the_candidate(host: Simula
     (host.folder / "on-curl").write_text(f"printf '201 203 ' >{children}")
     assert host.execute(DEPLOY) == 1
     assert host.transcript.last("failed") == "a worker died during the health check"
+    assert host.transcript.last("killed") == f"deploy {NEW}"
     assert (host.serves(), host.running()) == (OLD, {"blue"})
+
+
+def test_a_worker_that_was_killed_for_want_of_memory_is_told_so(host: SimulatedHost) -> None:
+    """The kernel's signal looks like that of the former release, which is not suspected then."""
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 202 ")
+    (host.folder / "on-curl").write_text(f"printf '201 203 ' >{children}")
+    # Of another unit of the same name's beginning, and of this one.
+    (host.folder / "journal.oom").write_text(OOM.format("myapp@blue.service") + OOM.format("myapp@green.service"))
+    assert host.execute(DEPLOY) == 1
+    killed = "the kernel has killed a process of myapp@green.service for want of memory (OOM). Raise limits.memory"
+    assert (host.transcript.last("failed") or "").startswith(f"a worker died during the health check: {killed}")
+    assert host.transcript.last("killed") is None
 
 
 def test_a_worker_that_comes_while_it_is_checked_is_welcome(host: SimulatedHost) -> None:

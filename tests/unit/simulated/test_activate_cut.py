@@ -12,7 +12,7 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation
-from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, host, serving
+from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, host, serving
 
 __all__ = ["host"]
 
@@ -149,6 +149,20 @@ def test_a_process_that_does_not_stay_up_never_has_its_release_committed(
     assert (host.transcript.last("failed") or "").startswith("myapp-worker@green.service does not stay up: ")
     assert host.transcript.last("killed") == killed
     assert (host.serves(), host.running(), host.workers(), host.leftovers()) == (OLD, {"blue"}, {"blue"}, [])
+
+
+@pytest.mark.parametrize("result", ["signal", "success"])
+def test_a_process_that_was_killed_for_want_of_memory_is_told_so_and_its_sibling_is_not_suspected(
+    host: SimulatedHost, result: str
+) -> None:
+    (host.folder / "refuse-myapp-worker@green.service").touch()
+    (host.folder / "result-myapp-worker@green.service").write_text(result)
+    (host.folder / "journal.oom").write_text(OOM.format("myapp-worker@green.service"))
+    assert host.execute(DEPLOY) == 1
+    why = host.transcript.last("failed") or ""
+    assert "of myapp-worker@green.service for want of memory (OOM). Raise limits.memory" in why
+    assert host.transcript.last("killed") is None
+    assert host.serves() == OLD
 
 
 def test_a_release_that_runs_or_is_among_the_newest_is_never_pruned(host: SimulatedHost) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation
-from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, at_work, serving
+from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, at_work, serving
 
 HOOK = steps.hook(SERVICE, NEW)
 UNIT = "myapp-hook@green.service"
@@ -47,6 +47,15 @@ def test_where_it_fails_that_is_told_with_its_words_and_forgotten_by_systemd(hos
     assert f"systemctl reset-failed {UNIT}" in host.calls
     assert host.history()[-1] == ("before_activate", NEW, "failed")
     assert host.serves() == OLD
+
+
+def test_one_that_was_killed_for_want_of_memory_is_told_so(host: SimulatedHost) -> None:
+    (host.folder / f"refuse-{UNIT}").touch()
+    (host.folder / "journal.oom").write_text(OOM.format(UNIT))
+    assert host.execute(HOOK) == 1
+    assert (host.transcript.last("failed") or "").startswith(
+        f"before_activate failed: the kernel has killed a process of {UNIT} for want of memory (OOM)"
+    )
 
 
 def test_a_release_without_one_is_refused(host: SimulatedHost) -> None:

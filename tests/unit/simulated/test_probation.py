@@ -14,7 +14,7 @@ import pytest
 
 from tasks.engine.host import facts, questions, steps
 from tasks.engine.host.steps import Activation
-from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, guard_of, host, serving, simulated_host
+from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, guard_of, host, serving, simulated_host
 
 __all__ = ["host", "simulated_host"]
 
@@ -151,6 +151,25 @@ def test_processes_that_end_send_it_back(simulated_host: SimulatedHost, file: st
     (host.folder / "on-curl").write_text(f"printf '%s' '{content}' >'{host.folder}/{file}'")
     assert host.execute(WATCH) == 1
     assert returned(host) == why
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [("main", "102", "the main process of the release died"), ("proc/101/task/101/children", "203", "a worker died")],
+)
+def test_processes_that_were_killed_for_want_of_memory_send_it_back_and_are_told_so(
+    simulated_host: SimulatedHost, file: str, content: str, why: str
+) -> None:
+    host = tried(simulated_host)
+    children = host.folder / "proc/101/task/101/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("201 202 ")
+    (host.folder / "on-curl").write_text(f"printf '%s' '{content}' >'{host.folder}/{file}'")
+    (host.folder / "journal.oom").write_text(OOM.format("myapp@green.service"))
+    assert host.execute(WATCH) == 1
+    assert returned(host).startswith(why)
+    # A history has no @.
+    assert ": the kernel has killed a process of myapp green.service for want of memory (OOM)." in returned(host)
 
 
 @pytest.mark.parametrize("status", [200, 500])
