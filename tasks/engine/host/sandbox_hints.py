@@ -24,6 +24,7 @@ def _sign(words: str, needs: tuple[str, ...], way: str) -> _Sign:
 
 _NETWORK = "`needs: [network]` opens networks and name resolution, `needs: [host]` this host's loopback alone"
 _SIGNS = (
+    _sign(r"Address family not supported by protocol|\bEAFNOSUPPORT\b|\[Errno 97\]", ("host", "network"), _NETWORK),
     _sign(r"Network is unreachable|\bENETUNREACH\b|\[Errno 101\]", ("network",), _NETWORK),
     _sign(r"Name or service not known|failure in name resolution|could not (?:resolve|translate) host"
           r"|Name does not resolve|No address associated with hostname|getaddrinfo failed|\[Errno -[235]\]",

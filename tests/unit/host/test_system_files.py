@@ -83,10 +83,12 @@ def test_each_part_of_a_service_brings_its_own_files(service: Service, there: se
     ("need", "key", "closed", "opened"),
     [
         ("host", "PrivateNetwork", ["yes"], ["no"]),
+        ("host", "RestrictAddressFamilies", ["AF_UNIX"], ["AF_UNIX AF_INET AF_INET6"]),
+        ("network", "RestrictAddressFamilies", ["AF_UNIX"], ["AF_UNIX AF_INET AF_INET6"]),
         ("host", "IPAddressDeny", ["any"], ["any"]),
         ("host", "IPAddressAllow", ["localhost"], ["localhost"]),
         ("network", "PrivateNetwork", ["yes"], ["no"]),
-        ("network", "IPAddressDeny", ["any"], None),
+        ("network", "IPAddressAllow", ["localhost"], ["any"]),
         ("jit", "MemoryDenyWriteExecute", ["yes"], ["no"]),
         ("proc", "ProcSubset", ["pid"], ["all"]),
         ("gpu", "PrivateDevices", ["yes"], ["no"]),
@@ -103,8 +105,8 @@ def test_a_need_opens_one_part_of_the_sandbox(
         before, after = unit(texts()[path]), unit(texts(change(needs=(need,)))[path])
         assert (before.get(key), after.get(key)) == (closed, opened)
         keys = {
-            "host": {"PrivateNetwork", "IPAccounting"},
-            "network": {"PrivateNetwork", "IPAddressDeny", "IPAddressAllow"},
+            "host": {"PrivateNetwork", "IPAccounting", "RestrictAddressFamilies"},
+            "network": {"PrivateNetwork", "IPAddressAllow", "RestrictAddressFamilies"},
             "gpu": {"PrivateDevices", "DevicePolicy"},
             "logs": {"LogsDirectory", "LogsDirectoryMode"},
         }
@@ -115,7 +117,7 @@ def test_every_unit_of_the_service_is_bounded_and_keeps_its_data_to_itself() -> 
     for path, text in texts(change(needs=("logs",))).items():
         keys = unit(text) if path.endswith(".service") else {}
         if keys.get("User") == ["myapp"] or "DynamicUser" in keys:
-            assert (keys["TasksMax"], keys["LimitCORE"]) == (["4096"], ["0"]), path
+            assert (keys["TasksMax"], keys["LimitCORE"], keys["PrivateIPC"]) == (["4096"], ["0"], ["yes"]), path
             assert any("io_uring_setup" in value for value in keys["SystemCallFilter"]), path
         for kind in ("State", "Cache", "Logs"):
             ours = (["myapp"], ["0700"]) if keys.get("User") == ["myapp"] else (None, None)
