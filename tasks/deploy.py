@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tasks.executor import CONSENT, invocation, verb
 
 if TYPE_CHECKING:
+    from tasks.engine.config.selection import Selection
     from tasks.engine.deploy.rollout import Rollout
+    from tasks.engine.deploy.run_hooks import RunHooks
     from tasks.engine.deploy.waves import Policy
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
     from tasks.engine.parallel import Stop
+    from tasks.engine.release.build import Release
 
 
 class _Flags(NamedTuple):
@@ -163,8 +166,7 @@ def deploy(
         _build(project, as_json=json)
     release = project.release(require_clean=require_clean)
     # All input is valid from here on.
-    pending = runner.start_connecting(c, selection)
-    members = runner.members_of(c, project, selection, pending=pending)
+    members = _connecting(c, project, selection)
     from tasks import plan_view
     from tasks.engine.deploy.stage import DeployOrder
     from tasks.engine.host.steps import Consent
@@ -178,8 +180,11 @@ def deploy(
     plan_view.announce(project, release, as_json=json)
     again = flags.again(c, "deploy")
     order = DeployOrder(project, release, lock_seconds, consent)
+    hooks = _hooks(project, members, "deploy", release)
     runner.follow(
-        members, lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first).deploy(order), json
+        members,
+        lambda stop: _rollout("deploy", members, policy, stop, again, flags.stop_first, hooks).deploy(order),
+        json,
     )
 
 
@@ -207,7 +212,7 @@ def _reactivate(c: Any, action: str, target: str | None, flags: _Flags, json: bo
 
     policy, wait = flags.policy(), flags.lock_seconds()
     project, selection = runner.choose(c, action, retry=flags.retry_failed)
-    members = runner.members_of(c, project, selection, pending=runner.start_connecting(c, selection))
+    members = _connecting(c, project, selection)
     from tasks import plan_view
     from tasks.engine.deploy import rollback
 
@@ -217,9 +222,10 @@ def _reactivate(c: Any, action: str, target: str | None, flags: _Flags, json: bo
         )
         return
     again = flags.again(c, f"{action} --to {target}" if target else action)
+    hooks = _hooks(project, members, action)
     runner.follow(
         members,
-        lambda stop: _rollout(action, members, policy, stop, again, flags.stop_first).reactivate(target, wait),
+        lambda stop: _rollout(action, members, policy, stop, again, flags.stop_first, hooks).reactivate(target, wait),
         json,
     )
 
@@ -231,8 +237,44 @@ def _rollout(
     stop: Stop,
     again: Callable[[Sequence[str]], str],
     stop_first: bool,
+    hooks: RunHooks | None,
 ) -> Rollout:
     """Return the run; import its engine only now."""
     from tasks.engine.deploy.rollout import Rollout
 
-    return Rollout(action, members, policy, stop, again, stop_first)
+    return Rollout(action, members, policy, stop, again, stop_first, hooks)
+
+
+def _connecting(c: Any, project: Project, selection: Selection) -> list[Member]:
+    """Return the members; connect in threads, unless before_deploy may still stop the run."""
+    from tasks import runner
+    from tasks.engine.config import service
+
+    waits = service.describe(project.document).hooks.before_deploy and not invocation(c).dry
+    return runner.members_of(c, project, selection, pending={} if waits else runner.start_connecting(c, selection))
+
+
+def _hooks(project: Project, members: list[Member], action: str, release: Release | None = None) -> RunHooks | None:
+    """Return the operator's programs around the run, with what the run is; None if there are none."""
+    import json
+
+    from tasks.engine.config import service
+    from tasks.engine.config.sections import ONCE_A_RUN
+
+    described = service.describe(project.document)
+    if not any(getattr(described.hooks, name) for name in ONCE_A_RUN):
+        return None
+    from tasks.engine.deploy.run_hooks import RunHooks
+
+    run = members[0].run
+    about = {
+        "action": action,
+        "service": described.name,
+        "run": run.id,
+        "who": json.loads(run.who),
+        "inventory": str(project.inventory.path),
+        "release": release.id if release else None,
+        "commit": release.commit if release else None,
+        "dirty": bool(release.dirty) if release else None,
+    }
+    return RunHooks(described.hooks, project.root, about)

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 _LINES = 20
+_LOOK = 0.1
+"""Seconds between two looks whether a program is to be stopped."""
 _TAIL = 1 << 16
 """Bytes of the output that are read at most, from its end."""
 
@@ -30,24 +33,39 @@ def run(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     apart: bool = True,
+    data: bytes = b"",
+    stopped: Callable[[], bool] | None = None,
 ) -> Ended:
-    """Run a program to its end, with an empty standard input; OSError if it cannot be started.
+    """Run a program to its end, with `data` as its standard input; OSError if it cannot be started.
 
     What it started may live on, unless it takes too long or we are interrupted: then all of its session is ended.
     apart: False for a program that shares our session, and gets our Ctrl-C; what it started is never ended
+    stopped: asked again and again; True ends the program, as if it took too long
     """
-    with tempfile.TemporaryFile() as output:
+    # The input is a file, so a program that reads none of it, or not all, is never waited for.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
+        given.write(data)
+        given.seek(0)
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            command, cwd=folder, env=environment, stdin=given, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=apart,
         )  # fmt: skip
         try:
-            status: int | None = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            status = None
+            status = _wait(process, seconds, stopped)
         finally:
             end(process, apart=apart)
         return Ended(status, last_lines(output))
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float | None, stopped: Callable[[], bool] | None) -> int | None:
+    """Return the exit status; None for a program that takes too long, or is to be stopped."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(left if stopped is None else min(_LOOK, left or _LOOK))
+        if (stopped and stopped()) or (deadline is not None and time.monotonic() >= deadline):
+            return None
 
 
 def end(process: subprocess.Popen[bytes], *, apart: bool) -> None:

@@ -100,18 +100,24 @@ class Listen(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """Commands around an activation, argument lists in shell quoting, each run without a shell.
+    """Commands around a run or an activation, argument lists in shell quoting, each run without a shell.
 
     before_activate: once for a whole deploy, on the first host, from the staged release, as the service's user.
     drain, undrain: on the controller, for each host, before and after its activation.
+    before_deploy, after_deploy, on_failure: on the controller, once for a deploy, rollback or restart.
     """
 
     before_activate: str | None = None
     drain: str | None = None
     undrain: str | None = None
+    before_deploy: str | None = None
+    after_deploy: str | None = None
+    on_failure: str | None = None
 
 
 HOOKS = Hooks()
+ONCE_A_RUN = ("before_deploy", "after_deploy", "on_failure")
+"""The hooks that no host has for itself."""
 HOOK_KEYS = (
     Key("before_activate", keys.text(formats.COMMAND), None, DEPLOY,
         "Runs once for a whole deploy, on the first host, from the staged release, as the service's user. If it fails, "
@@ -120,6 +126,13 @@ HOOK_KEYS = (
         "Runs on your machine, for each host, before its activation", '"balancer out"'),
     Key("undrain", keys.text(formats.COMMAND), None, RUN,
         "Runs on your machine after the activation, whatever its outcome", '"balancer in"'),
+    Key("before_deploy", keys.text(formats.COMMAND), None, RUN,
+        "Runs on your machine, in the root of the repository, once before a deploy, rollback or restart, with a JSON "
+        "document of the run on standard input. If it fails, no host is contacted", '"ops/freeze.sh"'),
+    Key("after_deploy", keys.text(formats.COMMAND), None, RUN,
+        "The same after a run in which no host failed", '"ops/tell.sh"'),
+    Key("on_failure", keys.text(formats.COMMAND), None, RUN,
+        "The same after a run in which a host failed, or that was interrupted, and after its undo", '"ops/tell.sh"'),
 )  # fmt: skip
 
 

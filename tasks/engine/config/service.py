@@ -9,7 +9,7 @@ from tasks.engine.config import formats, gateway, keys, schema, sections, yaml_r
 from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
-from tasks.engine.config.nodes import Node, merge
+from tasks.engine.config.nodes import Mapping, Node, merge
 from tasks.engine.config.sections import (
     DEPENDENCIES,
     HEALTH,
@@ -106,7 +106,8 @@ KEYS = (
     Key("env", sections.ENV, (), DEPLOY,
         "The environment of the service, its processes and `before_activate`. Values arrive as they are, `$` and "
         "several lines too. No secrets: this file is in git"),
-    Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "", "Commands around an activation"),
+    Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "",
+        "Commands around a run and an activation"),
     Key("pythonpath", Reader(sections.pythonpath, f"a list, each {formats.FOLDER.expected}", "[src]"), (), DEPLOY,
         "Folders in which Python looks for modules, for `web`, processes, hooks and `fab run` alike"),
     Key("dependencies", keys.mapping(sections.dependencies, sections.DEPENDENCY_KEYS), DEPENDENCIES, "",
@@ -144,6 +145,10 @@ def describe(document: Document, host: Host | None = None) -> Service:
         if key in host.service.keys:
             place = host.service.keys[key]
             raise schema.refuse(place, f"{key} is the same on every host", "remove it; set it in service.yaml")
+    hooks = host.service.entries.get("hooks")
+    for key, place in hooks.keys.items() if isinstance(hooks, Mapping) else ():
+        if key in sections.ONCE_A_RUN:
+            raise schema.refuse(place, f"{key} runs once for all hosts", "remove it; set it in service.yaml")
     try:
         return _service(merge(document.root, host.service))
     except UsageError as error:

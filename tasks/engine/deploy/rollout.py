@@ -9,6 +9,7 @@ from functools import partial
 from tasks.engine import misread
 from tasks.engine.deploy import load_balancer, probation, rollback, stage, waves
 from tasks.engine.deploy.prepared import Prepared, Progress
+from tasks.engine.deploy.run_hooks import RunHooks
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.deploy.stage import DeployOrder
 from tasks.engine.deploy.waves import Policy
@@ -32,6 +33,7 @@ class Rollout:
 
     again: returns the command that repeats this run without the given hosts
     stop_first: kill the live slot before its successor starts
+    hooks: the operator's programs around the run
     hosts: the prepared hosts, by name
     """
 
@@ -41,6 +43,7 @@ class Rollout:
     stop: Stop
     again: Callable[[Sequence[str]], str]
     stop_first: bool = False
+    hooks: RunHooks | None = None
     locks: RunLocks = field(default_factory=RunLocks)
     hosts: dict[str, Prepared] = field(default_factory=dict)
 
@@ -80,6 +83,8 @@ class Rollout:
             prepared = prepare(member, emit)
             self._put(prepared, prepared.progress)
 
+        if self.hooks:
+            yield from self.hooks.before(self.members, self.stop)
         try:
             yield from everywhere(self.members, keep, self.stop)
             if not self._stopped:
@@ -92,6 +97,8 @@ class Rollout:
             self.locks.release()
             for member in self.members:
                 member.close()
+        if self.hooks:
+            yield from self.hooks.after(self.members, self.hosts, self.stop)
 
     @property
     def _failures(self) -> int:

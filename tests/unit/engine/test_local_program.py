@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,12 +45,21 @@ def test_one_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> Non
     ends(tmp_path)
 
 
-def test_an_interrupt_ends_it_with_its_children(tmp_path: Path) -> None:
+def test_an_interrupt_ends_it_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, wait = threading.Event(), local_program._wait
+
+    def waiting(*given: Any) -> int | None:
+        waits.set()
+        return wait(*given)
+
     def interrupt() -> None:
+        # Once it hung: the interrupt came before the start of the program had returned.
+        waits.wait()
         while not (tmp_path / "pid").exists():
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGALRM)
 
+    monkeypatch.setattr(local_program, "_wait", waiting)
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
