@@ -115,13 +115,11 @@ def test_a_configuration_that_was_broken_before_is_named_and_left(clone: Clone, 
 def test_our_file_refused_by_nginx_gives_way_to_the_former_one(clone: Clone, one_host: Hosts) -> None:
     deployed(clone, one_host)
     before = one_host[0].sh("cat /etc/nginx/conf.d/myapp.conf /etc/myapp/setup; ls /etc/systemd/system").stdout
-    clashing = "server { listen 443 ssl; ssl_session_cache shared:loop_myapp:1m; server_name a.example; "
-    clashing += "ssl_certificate /etc/myapp/tls/certificate.pem; ssl_certificate_key /etc/myapp/tls/key.pem; }"
-    one_host[0].sh("cat >/etc/nginx/sites-enabled/clash", clashing.encode())
+    one_host[0].sh("cat >/etc/nginx/sites-enabled/clash", b"log_format loop_myapp_json other;")
     served = clone.release()
     ended = put(clone, nginx={"server_name": "new.example"}).fab("deploy", "-H", "shire01")
     assert ended.status == 1
-    assert "shared memory zone" in ended.out
+    assert 'duplicate "log_format" name "loop_myapp_json"' in ended.out
     after = one_host[0].sh("cat /etc/nginx/conf.d/myapp.conf /etc/myapp/setup; ls /etc/systemd/system").stdout
     assert after == before
     assert release_of(one_host[0].address) == served

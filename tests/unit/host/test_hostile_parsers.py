@@ -267,6 +267,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "diagnose.status.days_left": stood,
     "diagnose.status.describe": stood,
     "diagnose.status.failed_jobs": stood,
+    "diagnose.status.former_jobs": stood,
     "diagnose.status.job_result": stood,
     "diagnose.status.mark_differing": stood,
     "diagnose.status.notes": stood,
