@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.support.clone import clone
 from tests.support.forked_fab import fab_forks, forked_fab
+from tests.support.forked_pip import forked_pip, pip_forks
 from tests.support.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox, shire
 
 pytest_plugins = ["tests.promises.plugin"]
@@ -19,11 +20,13 @@ __all__ = [
     "clone",
     "fab_forks",
     "forked_fab",
+    "forked_pip",
     "host",
     "hosts",
     "inventory",
     "module_hosts",
     "one_host",
+    "pip_forks",
     "sandbox",
     "shire",
 ]

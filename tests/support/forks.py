@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,6 +87,16 @@ class Forks:
         finally:
             os.close(theirs)
         return ended
+
+    def run(
+        self, words: Sequence[str], environment: Mapping[str, str], folder: Path | str = "."
+    ) -> tuple[int, bytes, bytes]:
+        """Run a fork to its end with an empty standard input; return its exit status, its output and its errors."""
+        with Path(os.devnull).open() as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            ended = status(self.start(words, environment, [one.fileno() for one in (nothing, out, err)], folder))
+            out.seek(0)
+            err.seek(0)
+            return ended, out.read(), err.read()
 
     def close(self) -> None:
         """End the interpreter."""

@@ -129,6 +129,7 @@ def test_one_run_of_pip_has_an_end_however_it_gets_on(links: Path, monkeypatch: 
             fetch(links, pin("one", digest))
 
 
+@pytest.mark.usefixtures("forked_pip")
 def test_no_source_is_built_of_what_has_wheels_too(links: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = (
         distributions.wheel(links, "one", "1.0", "cp311-cp311-linux_x86_64"),

@@ -20,6 +20,7 @@ from tasks.engine.release.indexes import Indexes
 from tasks.engine.release.python_target import Target
 from tests.support import distributions
 
+pytestmark = pytest.mark.usefixtures("forked_pip")
 HERE = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))
 PASSWORD = "pass%2Fword-of-the-index"  # noqa: S105
 

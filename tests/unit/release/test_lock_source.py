@@ -12,6 +12,7 @@ from tasks.engine.release import lockfile as locks
 from tasks.engine.release import relock
 from tests.support import distributions
 
+pytestmark = pytest.mark.usefixtures("forked_pip")
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 PROJECT = """\
 [project]

@@ -15,6 +15,7 @@ from tasks.engine.release import archive, build, project_wheel
 from tasks.engine.release.archive import Entry
 from tests.support import distributions
 
+pytestmark = pytest.mark.usefixtures("forked_pip")
 PROJECT = """\
 [project]
 name = "shop"

@@ -15,6 +15,8 @@ from tasks.engine.release.relock import Change
 from tests.support import distributions
 from tests.support.clone import Clone
 
+pytestmark = pytest.mark.usefixtures("forked_pip")
+
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

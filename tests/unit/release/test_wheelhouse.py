@@ -16,6 +16,7 @@ from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tasks.engine.release.python_target import Target
 from tests.support import distributions, elf
 
+pytestmark = pytest.mark.usefixtures("forked_pip")
 BOOKWORM = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))
 BULLSEYE = Target("3.9.2", "cp39", "x86_64", ("glibc", 2, 31))
 ALPINE_ARM = Target("3.13.1", "cp313", "aarch64", ("musl", 1, 2))
