@@ -18,7 +18,13 @@ import pytest
 from tasks.engine.release import index_settings, pip
 from tests.support.forks import Forks, status
 
-PRELOAD = "import pip._internal.cli.main\nfrom pip._internal.commands import configuration, download, wheel"
+# For its name of this machine, pip starts three programs.
+PRELOAD = """
+import pip._internal.cli.main, pip._internal.resolution.resolvelib.resolver
+from pip._internal.commands import configuration, download, wheel
+from pip._internal.network import session
+session.user_agent = lambda name=session.user_agent(): name
+"""
 BODY = "import sys\nfrom pip._internal.cli.main import main\nsys.exit(main())"
 
 

@@ -12,6 +12,7 @@ from tasks.engine.release.lockfile import LockedRequirement
 from tasks.engine.release.python_target import Target
 from tests.support import distributions
 
+pytestmark = pytest.mark.usefixtures("forked_pip")
 TARGET = Target("3.9.2+", "cp39", "x86_64", ("glibc", 2, 31))
 
 
