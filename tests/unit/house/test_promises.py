@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,16 @@ import pytest
 
 from tests.promises.rows import Row, chosen
 from tests.promises.table import Logs, full_list, page, read
+from tests.support.forks import Forks
 
 ROOT = Path(__file__).resolve().parents[3]
 ONE, TWO = Row("it holds", "a fault"), Row("it holds", "another")
+PRELOAD = """
+import importlib
+from _pytest.config import default_plugins
+for name in default_plugins:
+    importlib.import_module("_pytest." + name)
+"""
 TESTS = """
 import pytest
 
@@ -40,16 +47,39 @@ def test_without():
 """
 
 
-def run(folder: Path, *options: str, text: str = TESTS) -> tuple[int, str, Logs]:
-    """Run these tests with the plugin in a separate process."""
-    folder.joinpath("test_rows.py").write_text(text)
-    log = folder / "log.jsonl"
-    words = ["-p", "tests.promises.plugin", "-p", "no:cacheprovider", "--rootdir", str(folder), f"--promises-log={log}"]
-    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", *words, *options, str(folder)]
-    # Only the plugins that it needs: the others take half of its time.
-    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    ended = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True)
-    return ended.returncode, ended.stdout + ended.stderr, read([log]) if log.exists() else Logs()
+Run = Callable[..., tuple[int, str, Logs]]
+
+
+@pytest.fixture(scope="module")
+def pytest_forks() -> Iterator[Forks]:
+    """A process that has loaded pytest, and runs it in each fork."""
+    forks = Forks([sys.executable], PRELOAD, "import sys, pytest\nsys.exit(pytest.main(sys.argv[1:]))")
+    yield forks
+    forks.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, pytest_forks: Forks) -> Run:
+    """Return a function that runs TESTS, or others, with the plugin in a separate process."""
+
+    def run(*options: str, text: str = TESTS) -> tuple[int, str, Logs]:
+        tmp_path.joinpath("test_rows.py").write_text(text)
+        log = tmp_path / "log.jsonl"
+        words = [
+            "-p",
+            "tests.promises.plugin",
+            "-p",
+            "no:cacheprovider",
+            f"--rootdir={tmp_path}",
+            f"--promises-log={log}",
+        ]
+        # Only the plugins that it needs: the others take half of its time.
+        alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        command = ["pytest", "-q", "-c", "/dev/null", *words, *options, str(tmp_path)]
+        status, out, err = pytest_forks.run(command, alone, ROOT)
+        return status, (out + err).decode(), read([log]) if log.exists() else Logs()
+
+    return run
 
 
 def nodes(logs: Logs, row: Row) -> list[str]:
@@ -57,11 +87,11 @@ def nodes(logs: Logs, row: Row) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "workers"])
-def test_a_short_run_tries_a_part_of_each_row_and_a_whole_one_all(tmp_path: Path, workers: Sequence[str]) -> None:
-    _, told, logs = run(tmp_path, *workers)
+def test_a_short_run_tries_a_part_of_each_row_and_a_whole_one_all(run: Run, workers: Sequence[str]) -> None:
+    _, told, logs = run(*workers)
     assert (len(nodes(logs, ONE)), len(nodes(logs, TWO))) == (2, 3), told
     assert "8 deselected" in told or workers
-    status, told, logs = run(tmp_path, "--promises", "all", *workers)
+    status, told, logs = run("--promises", "all", *workers)
     assert (status, len(nodes(logs, ONE)), len(nodes(logs, TWO))) == (1, 10, 3)
     assert [line["node"] for line in logs.lines if not line["held"]] == ["test_rows.py::test_ten[3]"]
     assert "promises: 2 rows, 12 of 13 cases held" in told
@@ -78,40 +108,40 @@ def test_the_choice_goes_with_the_seed_and_is_spread_over_the_row() -> None:
         assert [int(number) // 10 for number in sorted(one - {"x", "y"})] == [0, 1, 2]
 
 
-def test_chance_goes_with_the_seed_and_the_case(tmp_path: Path) -> None:
+def test_chance_goes_with_the_seed_and_the_case(run: Run) -> None:
     def drawn(seed: str) -> str:
-        told = run(tmp_path, "--promises", "all", "--seed", seed)[1]
+        told = run("--promises", "all", "--seed", seed)[1]
         return str(re.findall(r"AssertionError: (0\.\d+)", told))
 
     assert drawn("1") == drawn("1") != drawn("2")
 
 
 @pytest.mark.parametrize("mark", ['"one word"', '"a", "b", part=0', '"a", "b", parts=1', '"a", ""'])
-def test_a_mark_that_is_wrong_is_refused(tmp_path: Path, mark: str) -> None:
+def test_a_mark_that_is_wrong_is_refused(run: Run, mark: str) -> None:
     text = f"import pytest\n\n@pytest.mark.promise({mark})\ndef test_it():\n    pass\n"
-    status, told, _ = run(tmp_path, text=text)
+    status, told, _ = run(text=text)
     assert status == pytest.ExitCode.USAGE_ERROR
     assert "test_rows.py::test_it" in told
 
 
-def test_the_shares_of_a_run_are_all_cases_and_each_once(tmp_path: Path) -> None:
-    ran = [run(tmp_path, "--promises", "all", "--share", f"{number}/3")[2] for number in (1, 2, 3)]
-    whole = run(tmp_path, "--promises", "all")[2]
+def test_the_shares_of_a_run_are_all_cases_and_each_once(run: Run) -> None:
+    ran = [run("--promises", "all", "--share", f"{number}/3")[2] for number in (1, 2, 3)]
+    whole = run("--promises", "all")[2]
     assert sorted(line["node"] for logs in ran for line in logs.lines) == sorted(line["node"] for line in whole.lines)
     assert all(logs.lines for logs in ran)
     assert ", share 2/3 of the cases," in page(ran[1], {})
     for share in ("4/3", "x"):
-        status, said, _ = run(tmp_path, "--share", share)
+        status, said, _ = run("--share", share)
         assert status == pytest.ExitCode.USAGE_ERROR
         assert "is no share, such as 1/4" in said
 
 
-def test_a_run_tries_the_cases_of_one_promise(tmp_path: Path) -> None:
+def test_a_run_tries_the_cases_of_one_promise(run: Run) -> None:
     other = TESTS.replace('"it holds", "another"', '"it bends", "another"')
-    _, said, logs = run(tmp_path, "--promises", "all", "--promise", "it ben", text=other)
+    _, said, logs = run("--promises", "all", "--promise", "it ben", text=other)
     assert [line["node"].rpartition("::")[2] for line in logs.lines] == [f"test_three[{number}]" for number in range(3)]
     assert "12 deselected" in said
-    status, said, _ = run(tmp_path, "--promise", "it breaks", text=other)
+    status, said, _ = run("--promise", "it breaks", text=other)
     assert status == pytest.ExitCode.USAGE_ERROR
     assert "no promise begins with 'it breaks'" in said
 

@@ -101,7 +101,9 @@ def test_only_what_shows_writes_to_the_person() -> None:
 
 
 def test_no_program_is_started_by_way_of_a_shell() -> None:
-    for path in PYTHON:
+    # Most files have none of these words, and are not parsed.
+    words = re.compile("system|popen|getoutput|shell")
+    for path in (path for path in PYTHON if words.search(path.read_text(encoding="utf-8"))):
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in {"os.system", "os.popen", "subprocess.getoutput"}, path

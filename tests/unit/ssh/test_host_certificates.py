@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,30 +18,46 @@ from tests.support.ssh_access import key
 NAME, NOW = "shire01.example", time.time()
 
 
-def signed(folder: Path, *words: str, kind: str = "ed25519", authority: str = "ed25519") -> tuple[str, bytes, bytes]:
-    """Sign one kind of key by another with `ssh-keygen -s`; return the certificate's kind, bytes and signer."""
-    signer = key(folder / "authority", authority)
-    key(folder / "host", kind)
-    command: list[str | Path] = [
-        "ssh-keygen",
-        "-q",
-        "-s",
-        folder / "authority",
-        "-I",
-        "the host",
-        *words,
-        folder / "host.pub",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    shown, encoded = (folder / "host-cert.pub").read_text().split()[:2]
-    return shown, base64.b64decode(encoded), base64.b64decode(signer.split()[1])
+Sign = Callable[..., tuple[str, bytes, bytes]]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Return a function that makes a key of a name and a kind, each once."""
+    folder = tmp_path_factory.mktemp("keys")
+
+    @cache
+    def made(name: str, kind: str) -> Path:
+        key(folder / f"{name}-{kind}", kind)
+        return folder / f"{name}-{kind}"
+
+    return made
+
+
+@pytest.fixture
+def sign(tmp_path: Path, keys: Callable[[str, str], Path]) -> Sign:
+    """Return a function that signs one kind of key by another with `ssh-keygen -s`.
+
+    It returns the certificate's kind, bytes and signer.
+    """
+
+    def signed(*words: str, kind: str = "ed25519", authority: str = "ed25519") -> tuple[str, bytes, bytes]:
+        signer, host = keys("authority", authority), tmp_path / "host.pub"
+        shutil.copy(f"{keys('host', kind)}.pub", host)
+        command: list[str | Path] = ["ssh-keygen", "-q", "-s", signer, "-I", "the host", *words, host]
+        subprocess.run(command, check=True, capture_output=True)
+        shown, encoded = (tmp_path / "host-cert.pub").read_text().split()[:2]
+        return shown, base64.b64decode(encoded), base64.b64decode(Path(f"{signer}.pub").read_text().split()[1])
+
+    return signed
 
 
 @pytest.mark.parametrize(
-    ("kind", "authority"), [("ed25519", "ecdsa"), ("ecdsa", "ed25519"), ("rsa", "ed25519"), ("ed25519", "rsa")]
+    ("kind", "authority"),
+    [("ed25519", "ecdsa"), ("ecdsa", "ed25519"), ("rsa:2048", "ed25519"), ("ed25519", "rsa:2048")],
 )
-def test_what_ssh_keygen_signed_is_good(tmp_path: Path, kind: str, authority: str) -> None:
-    shown, blob, signer = signed(tmp_path, "-h", "-n", NAME, kind=kind, authority=authority)
+def test_what_ssh_keygen_signed_is_good(sign: Sign, kind: str, authority: str) -> None:
+    shown, blob, signer = sign("-h", "-n", NAME, kind=kind, authority=authority)
     assert host_certificates.flaw(shown, blob, NAME, {signer}, NOW) is None
     assert host_certificates.flaw(shown, blob, NAME, set(), NOW) == "another authority has signed it"
 
@@ -56,8 +75,8 @@ def test_what_ssh_keygen_signed_is_good(tmp_path: Path, kind: str, authority: st
         ("!shire01.example,*", True),
     ],
 )
-def test_it_is_for_the_names_in_it(tmp_path: Path, names: str, good: bool) -> None:
-    shown, blob, signer = signed(tmp_path, "-h", "-n", names)
+def test_it_is_for_the_names_in_it(sign: Sign, names: str, good: bool) -> None:
+    shown, blob, signer = sign("-h", "-n", names)
     flaw = host_certificates.flaw(shown, blob, NAME, {signer}, NOW)
     assert flaw is None if good else flaw == f"it is for {names.replace(',', ', ')}, not for {NAME}"
 
@@ -72,21 +91,21 @@ def test_it_is_for_the_names_in_it(tmp_path: Path, names: str, good: bool) -> No
         (("-h", "-n", NAME, "-O", "critical:novel@example=x"), "it has options that are not known here: novel@example"),
     ],
 )
-def test_each_flaw_is_told(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
-    shown, blob, signer = signed(tmp_path, *words)
+def test_each_flaw_is_told(sign: Sign, words: tuple[str, ...], told: str) -> None:
+    shown, blob, signer = sign(*words)
     flaw = host_certificates.flaw(shown, blob, NAME, {signer}, NOW)
     assert flaw is not None
     assert flaw.startswith(told)
 
 
-@pytest.mark.parametrize("authority", ["rsa", "rsa:3070"], ids=["whole bytes", "six bits more"])
-def test_a_signature_by_sha_1_is_none(tmp_path: Path, authority: str) -> None:
-    shown, blob, signer = signed(tmp_path, "-h", "-n", NAME, "-t", "ssh-rsa", authority=authority)
+@pytest.mark.parametrize("authority", ["rsa:2048", "rsa:2054"], ids=["whole bytes", "six bits more"])
+def test_a_signature_by_sha_1_is_none(sign: Sign, authority: str) -> None:
+    shown, blob, signer = sign("-h", "-n", NAME, "-t", "ssh-rsa", authority=authority)
     assert host_certificates.flaw(shown, blob, NAME, {signer}, NOW) == "its signature is SHA-1"
 
 
-def test_no_byte_of_it_can_be_another(tmp_path: Path) -> None:
-    shown, blob, signer = signed(tmp_path, "-h", "-n", NAME)
+def test_no_byte_of_it_can_be_another(sign: Sign) -> None:
+    shown, blob, signer = sign("-h", "-n", NAME)
     for place in range(len(blob)):
         changed = blob[:place] + bytes([blob[place] ^ 1]) + blob[place + 1 :]
         assert host_certificates.flaw(shown, changed, NAME, {signer}, NOW) is not None, place
