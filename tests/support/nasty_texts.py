@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from functools import lru_cache
 
 from hypothesis import strategies as st
 
@@ -186,6 +187,7 @@ ANY = st.one_of(st.text(max_size=20), st.lists(st.one_of(_PIECES, st.text(max_si
 """Any text, mostly made of the pieces above."""
 
 
+@lru_cache(1000)
 def in_yaml(text: str) -> str:
     """Return a double-quoted YAML scalar with this text, whatever it contains."""
     return '"' + "".join(map(_escaped, text)) + '"'

@@ -33,19 +33,25 @@ SOME = settings(max_examples=settings().max_examples // 3)
 HOST_FIELDS = [name for name in Host.__dataclass_fields__ if name not in {"name", "service", "place"}]
 
 
+def file(name: str, text: str) -> Path:
+    """Write a new file: ext4 writes one that is emptied and filled again to the disk at once."""
+    path = Path(name)
+    path.unlink(missing_ok=True)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    return path
+
+
 def described(text: str) -> Service | UsageError:
     """Return the service of this service.yaml, or its error."""
-    path = Path("service.yaml")
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        return service.describe(service.load(path))
+        return service.describe(service.load(file("service.yaml", text)))
     except UsageError as error:
         return error
 
 
 def hosts_of(text: str) -> Host | UsageError:
     """Return the only host of this hosts.yaml, or its error."""
-    Path("hosts.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    file("hosts.yaml", text)
     try:
         (host,) = inventory.load(Path(), {}).hosts
     except UsageError as error:
