@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A short run tries few generated examples, one with all cases of the promises many.
     """
-    settings.register_profile("part", max_examples=30, deadline=None)
+    settings.register_profile("part", max_examples=10, deadline=None)
     settings.register_profile("all", max_examples=1000, deadline=None)
     settings.load_profile(config.getoption("promises", "part"))
     for number, meaning in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
