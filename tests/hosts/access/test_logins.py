@@ -61,7 +61,7 @@ LINES = [
 ]
 
 
-@pytest.mark.promise(ACCESS, "a login shell that is no Bourne shell")
+@pytest.mark.promise(ACCESS, "a login shell that is no Bourne shell", part=1)
 @pytest.mark.parametrize("shell", ["/usr/bin/fish", "/bin/tcsh", "/bin/dash"])
 def test_any_login_shell_will_do_and_runs_a_command_as_ssh_would(fleet: Fleet, shell: str) -> None:
     with changed(fleet, f"usermod -s {shell} deploy", "usermod -s /bin/bash deploy"):

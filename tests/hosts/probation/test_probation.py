@@ -160,7 +160,7 @@ def test_a_guard_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, s
     assert "UNCHANGED" in site.done("deploy").out
 
 
-@pytest.mark.promise(HELD_BACK, "a power cut or a reboot in its probation")
+@pytest.mark.promise(HELD_BACK, "a power cut or a reboot in its probation", part=1)
 @pytest.mark.parametrize("how", ["power cut", "reboot"])
 def test_a_boot_is_the_way_back(site: ProbationSite, how: str) -> None:
     old, new = site.begin_probation()
@@ -183,7 +183,7 @@ def test_a_boot_is_the_way_back(site: ProbationSite, how: str) -> None:
     site.settled()
 
 
-@pytest.mark.promise(HELD_BACK, "an operator's own systemctl in its probation")
+@pytest.mark.promise(HELD_BACK, "an operator's own systemctl in its probation", part=1)
 @pytest.mark.parametrize("verb", ["restart", "stop"])
 def test_systemctl_means_the_committed_release(site: ProbationSite, verb: str) -> None:
     old, new = site.begin_probation()

@@ -130,7 +130,7 @@ def test_a_slot_that_leads_elsewhere_is_refused_at_a_hand_over(fleet: Fleet) -> 
         fleet.clone.done("deploy")
 
 
-@pytest.mark.promise(ROOTS_OWN, "a link in the place of a release, and of a venv")
+@pytest.mark.promise(ROOTS_OWN, "a link in the place of a release, and of a venv", part=1)
 @pytest.mark.parametrize("place", ["releases", "venvs"])
 def test_a_link_in_the_place_of_a_release_or_a_venv_is_drift_and_is_not_handed_over(fleet: Fleet, place: str) -> None:
     """Once: it was no drift, a deploy changed nothing, and a former account went on writing what it leads to."""

@@ -174,7 +174,7 @@ def test_a_disk_without_room_is_refused_before_anything_changes_hands(fleet: Fle
         fleet.clone.done("restart")
 
 
-@pytest.mark.promise(ROOTS_OWN, "a setup that is killed while it gives everything to another account", part=2)
+@pytest.mark.promise(ROOTS_OWN, "a setup that is killed while it gives everything to another account", part=1)
 @pytest.mark.parametrize("step", ["copied", "given"])
 def test_a_hand_over_that_was_killed_is_finished_by_the_next(fleet: Fleet, step: str) -> None:
     with handed_over(fleet):
