@@ -243,8 +243,8 @@ def test_the_files_get_the_modes_of_a_release(run: Run, place: Folder) -> None:
 
 
 def test_memory_does_not_grow_with_what_comes(run: Run, place: Folder) -> None:
-    """The input is a wheel and a file of 32 MB each, and three thousand small ones."""
-    size, piece = 32_000_000, bytes(1000)
+    """The input is a wheel and a file of 16 MB each, and three thousand small ones."""
+    size, piece = 16_000_000, bytes(1000)
     whole = hashlib.sha256()
     for _ in range(size // 1000):
         whole.update(piece)
