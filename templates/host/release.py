@@ -19,7 +19,7 @@ SHOWN = 1 << 16
 """Most bytes of a file to report."""
 _LIST_BYTES = 64 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-_BYTECODE = re.compile(r"\.pyc$|(^|/)__pycache__/[^/]*\.pyc\.[0-9][^/]*$")
+BYTECODE = re.compile(r"\.pyc$|(^|/)__pycache__/[^/]*\.pyc\.[0-9][^/]*$")
 SHARED = "run/shared.list"
 """The list of the directories in `code` that are links to the service's data; LAUNCHERS has its digest."""
 _PLACE = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*(/[A-Za-z0-9._][A-Za-z0-9._-]*)*")
@@ -161,16 +161,24 @@ def shared(release: Folder) -> dict[str, str]:
 
     Only a list that LAUNCHERS names counts, and a link leads to the same path in /var/lib/NAME and nowhere else.
     """
-    if SHARED not in (listed(release, "LAUNCHERS") or {}):
-        return {}
-    try:
-        with _opened(release, SHARED) as (place, name):
-            lines = place.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape").split("\n")
-    except OSError:
-        return {}
     data = f"/var/lib/{os.path.basename(release.path.rpartition('/releases/')[0])}"
-    places = [line for line in lines if _PLACE.fullmatch(line) and not {".", ".."}.intersection(line.split("/"))]
-    return {place: f"{data}/{place}" for place in places}
+    return {place: f"{data}/{place}" for place in lines(release, SHARED) if is_place(place)}
+
+
+def lines(release: Folder, path: str) -> list[str]:
+    """Return the lines of a list of a release; none unless LAUNCHERS has its digest."""
+    if path not in (listed(release, "LAUNCHERS") or {}):
+        return []
+    try:
+        with _opened(release, path) as (place, name):
+            return place.read(name, _LIST_BYTES).decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
+        return []
+
+
+def is_place(path: str) -> bool:
+    """Return True for the path of a directory in `code`, in the characters that service.yaml allows."""
+    return bool(_PLACE.fullmatch(path)) and not {".", ".."}.intersection(path.split("/"))
 
 
 def digest_of(folder: Folder, name: str) -> str:
@@ -252,7 +260,7 @@ def _is_all(release: Folder, place: str, wanted: dict[str, str] | None) -> bool:
             if path in links:
                 if folder.link(name) != links.pop(path):
                     return False
-            elif _BYTECODE.search(path):
+            elif BYTECODE.search(path):
                 if not _is_regular(folder, name):
                     return False
             elif digest_of(folder, name) != wanted.pop(path, ""):
@@ -325,7 +333,7 @@ def _files(release: Folder, name: str, tell: Tell) -> Iterator[str]:
         with release.below(name) as folder:
             for inner, file, path in folder.walk():
                 # A link named like bytecode counts: its target may be writable for another account.
-                if not (name in {"code", "site"} and _BYTECODE.search(path) and _is_regular(inner, file)):
+                if not (name in {"code", "site"} and BYTECODE.search(path) and _is_regular(inner, file)):
                     yield f"{name}/{path}"
     except OSError:
         tell("drift", f"edited {release.path}/{name}")
