@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
-from . import by_hand, front_door, kept_copies, release, run_units, service, units, venv
+from . import by_hand, front_door, kept_copies, release, run_units, service, static_files, units, venv
 from .attempt import Attempt
 from .folders import Folder
 from .gate import Gate
@@ -178,6 +178,7 @@ class Activator(Attempt):
         recent = self.slots.placed_ago(self.new) <= _COUNTED
         self.slots.relink(f"../../releases/{self.release}", f"slots/{self.new}", "release")
         self.run.point(f"{self.stage}.placed")
+        self._place_static_files()
         self.slots.permit_start(self.new)
         if recent:
             self.slots.forget_starts(self.new).wait()
@@ -190,6 +191,21 @@ class Activator(Attempt):
         self._processes_started = now()
         self.processes.start(self.new)
         self.run.point(f"{self.stage}.started")
+
+    def _place_static_files(self) -> None:
+        """Let nginx serve the static files of the release with its slot.
+
+        A full disk must prevent no rollback, and no end of the release that fills it.
+        """
+        try:
+            static_files.place(self.run, self.root, self.new, self.release)
+        except OSError as error:
+            spared = self.step["action"] in {"rollback", "undo"} or self.step["stop_first"]
+            if not spared or error.errno not in static_files.DISK:
+                raise
+            static_files.empty(self.run, self.root, self.new)
+            why = f"{error.strerror or error}: nginx serves no static files of this release; the application answers"
+            self.run.report("warning", why)
 
     def _post_guard(self) -> None:
         """Start the guard, which finishes a committed activation and undoes any other if this run is killed."""

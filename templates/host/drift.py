@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
-from . import accounts, programs, record
+from . import accounts, programs, record, static_files
 from .folders import Folder
 from .release import SHOWN, Tell, examine
 from .run import Refused, Run
@@ -100,6 +100,7 @@ def _below(run: Run, root: str, lists: Mapping[str, Mapping[str, str]]) -> None:
         return
     if os.geteuid() != 0:
         examine(root, run.report, lists)
+        static_files.examine(root, run.report)
         return
     if owner is None:
         run.report("drift", f"unreadable {root}")
@@ -110,6 +111,7 @@ def _below(run: Run, root: str, lists: Mapping[str, Mapping[str, str]]) -> None:
             output.write(json.dumps([word, text]).encode() + b"\n")
 
         examine(root, tell, lists)
+        static_files.examine(root, tell)
 
     for line in accounts.as_account(owner, work, _SECONDS, _MOST).splitlines():
         word, text = json.loads(line)

@@ -12,7 +12,7 @@ import stat
 
 from . import file_copies, kept_copies, processes, programs, release, setup_lock, venv
 from .accounts import Account, find
-from .fact_schema import SLOTS
+from .fact_schema import SLOTS, WEB_ACCOUNTS
 from .file_copies import Copies
 from .folders import DEEPEST, Folder
 from .processes import name_of
@@ -54,7 +54,8 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
     names = " and ".join(sorted(map(name_of, former)))
     run.say("account", f"{root} goes from {names} to {account.name}")
     service = find(record.name)
-    giving = _Giving(former, account, service.gid if service else account.gid)
+    readers = {found.gid for found in (service, *map(find, WEB_ACCOUNTS)) if found}
+    giving = _Giving(former, account, readers)
     with Folder.open(root) as folder:
         file_copies.forget(folder)
         sizes: dict[int, int] = {}
@@ -160,9 +161,9 @@ def _look(folder: Folder, allowed: set[int], whose: str, sizes: dict[int, int], 
 
 
 class _Giving:
-    """One handover, from former accounts to the new one. readers: gid of the service, which can still read."""
+    """One handover, from former accounts to the new one. readers: gids of the service and nginx, which still read."""
 
-    def __init__(self, former: set[int], account: Account, readers: int) -> None:
+    def __init__(self, former: set[int], account: Account, readers: set[int]) -> None:
         self._former, self._account, self._readers = former, account, readers
 
     def copy(self, folder: Folder, made: Copies) -> None:
@@ -218,7 +219,7 @@ class _Giving:
         self._close(copy, status)
 
     def _change(self, descriptor: int, status: os.stat_result) -> None:
-        gid = self._readers if status.st_gid == self._readers else self._account.gid
+        gid = status.st_gid if status.st_gid in self._readers else self._account.gid
         os.chown(f"/proc/self/fd/{descriptor}", self._account.uid, gid)
 
     def _close(self, descriptor: int, status: os.stat_result) -> None:

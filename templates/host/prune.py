@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import programs, rollback_stack, stores
+from . import programs, rollback_stack, static_files, stores
 from .fact_schema import SLOTS
 from .folders import Folder
 from .locks import Lock
@@ -54,10 +54,19 @@ def _prune_unused(run: Run, root: Folder, releases: Folder, of_slots: set[str]) 
                     if name not in used and not name.startswith("."):
                         run.point("probation.sweep")
                         _sweep(run, folder, name)
+        _forget_static_files(run, root, releases)
         venvs_of_slots = {releases.link(f"{name}/venv").rpartition("/")[2] for name in filter(None, of_slots)}
         _remove_links(run, releases, of_slots)
         with root.below("venvs") as venvs:
             _remove_links(run, venvs, venvs_of_slots)
+
+
+def _forget_static_files(run: Run, root: Folder, releases: Folder) -> None:
+    try:
+        static_files.forget(root, releases)
+    except OSError as error:
+        why = error.strerror or error
+        run.report("warning", f"{root.path}/{static_files.PLACE} keeps files of releases that are gone: {why}")
 
 
 def _remove_links(run: Run, folder: Folder, of_slots: set[str]) -> None:

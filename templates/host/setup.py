@@ -24,6 +24,7 @@ from . import (
     programs,
     record,
     setup_lock,
+    static_files,
     trust,
 )
 from .accounts import Account
@@ -209,11 +210,15 @@ class Setup:
             os.fchmod(folder.descriptor, 0o711)
         root, run, readme = self.root, self.run.id, self.sent["README"]
         # The deploy account owns what lies below: make it with only that account's rights.
-        accounts.as_account(account, lambda _: _fill_root(root, run, readme), 30, 1 << 16)
+        static = (static_files.PLACE,) if self.step["static"] else ()
+        accounts.as_account(account, lambda _: _fill_root(root, run, readme, static), 30, 1 << 16)
         with Folder.open(root) as folder:
             for name in _READ_BY_THE_SERVICE:
                 with folder.below(name) as inner:
                     _close(inner, account, service)
+            for name in static:
+                with folder.below(name) as inner:
+                    _close(inner, account, accounts.of_nginx())
         # The locks and the directories in /run: a run uses them as soon as setup reports `directories`.
         had_link = os.path.islink(f"/run/{self.name}/ctl/live")
         handover.take_places(self.run, self.name, account)
@@ -295,10 +300,10 @@ def _unpack(payload: BinaryIO) -> dict[str, bytes]:
     return files
 
 
-def _fill_root(root: str, run: str, readme: bytes) -> None:
+def _fill_root(root: str, run: str, readme: bytes, static: tuple[str, ...]) -> None:
     """Make the directories that a first release needs. Runs as the deploy account."""
     with Folder.open(root) as folder:
-        for name in _READ_BY_THE_SERVICE:
+        for name in (*_READ_BY_THE_SERVICE, *static):
             folder.make(name, 0o750)
         folder.make("slots", 0o755)
         with folder.below("slots") as slots:
@@ -319,11 +324,14 @@ def _own_alone(folder: Folder, name: str) -> None:
             os.fchmod(file.fileno(), 0o600)
 
 
-def _close(folder: Folder, account: Account, service: Account) -> None:
-    """Let only the deploy account and the service read a directory of code, `env` or packages."""
+def _close(folder: Folder, account: Account, reader: Account) -> None:
+    """Let only the deploy account and the group of one other enter a directory.
+
+    The service's reads code, `env` and packages, nginx's the static files.
+    """
     found = os.fstat(folder.descriptor)
     if found.st_uid != account.uid:
         raise Refused(f"{folder.path} does not belong to {account.name}: move it away, and run setup again")
-    if (found.st_gid, stat.S_IMODE(found.st_mode)) != (service.gid, 0o750):
-        os.fchown(folder.descriptor, -1, service.gid)
+    if (found.st_gid, stat.S_IMODE(found.st_mode)) != (reader.gid, 0o750):
+        os.fchown(folder.descriptor, -1, reader.gid)
         os.fchmod(folder.descriptor, 0o750)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from . import receive, release, unchanged, venv, venv_build
+from . import receive, release, static_files, unchanged, venv, venv_build
 from .descent import Descent, clear
 from .exchange import exchange
 from .fact_schema import SLOTS
@@ -29,6 +29,8 @@ def perform(run: Run) -> None:
         else:
             with Staging(run, root) as staging:
                 staging.perform()
+        # Now, so that this host serves them to pages of a host that activates the release earlier.
+        static_files.keep(run, root, run.step["release"])
         run.say("staged", run.step["release"])
 
 
@@ -71,6 +73,8 @@ def _check(run: Run, root: Folder) -> None:
     with root.below("releases") as releases:
         if not _runs(run, releases):
             raise Edited(name)
+        with releases.below(name) as folder:
+            static_files.date(folder)
 
 
 def _runs(run: Run, releases: Folder) -> bool:
@@ -182,6 +186,7 @@ class Staging:
         part, run = self._part, self._run
         os.symlink(f"../../venvs/{run.step['venv']}", "venv", dir_fd=part.descriptor)
         clear(part, "tool")
+        static_files.date(part)
         with part.below("run") as launchers:
             for name in launchers.names():
                 with launchers.reader(name) as file:

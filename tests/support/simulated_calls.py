@@ -4,6 +4,7 @@ Notes the calls that the program makes itself like those of other programs, so t
 """
 
 import builtins
+import errno
 import os
 import signal
 import sys
@@ -60,6 +61,19 @@ def noted_sync(folder: Any) -> None:
     """Note the call, skip the sync: only the order counts, and a disk would slow the tests."""
     note(f"sync {folder.path}")
     cut_here()
+
+
+hard_link = os.link
+
+
+def link(*words: Any, **places: Any) -> None:
+    """Fail as on a full disk if the test says so."""
+    if (LAB / "full").exists():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    hard_link(*words, **places)
+
+
+os.link = link
 
 
 def real() -> bool:

@@ -228,6 +228,11 @@ HEALTH_PATH = Shape(
     _matches(r"/[A-Za-z0-9._~!$&()*+,;=:@%/?-]{0,999}"),
 )
 PLAIN_PATH = Shape("a path of letters, digits and / . _ -", "/readyz", _matches(r"/[A-Za-z0-9._/-]{0,999}"))
+URL_FOLDER = Shape(
+    "a path of letters, digits and . _ - that begins and ends with /",
+    "/static/",
+    lambda text: text[:1] == text[-1:] == "/" and len(text) > 2 and _is_place(text[1:-1]),
+)
 LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
 SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
 OTHER_NAME = Shape(

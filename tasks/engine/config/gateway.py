@@ -52,6 +52,7 @@ class Nginx(NamedTuple):
     allow: networks of the clients that are served; empty: of all
     balancer_check: the health path answers under any address of the host
     error_page, extra, basic_auth, client_ca: paths on the controller; see `files`
+    static: paths of URLs, each with the directory below service/ whose files nginx serves there, sorted
     """
 
     names: tuple[str, ...]
@@ -68,6 +69,7 @@ class Nginx(NamedTuple):
     client_ca: str | None = None
     rate: Rate | None = None
     balancer_check: bool = False
+    static: tuple[tuple[str, str], ...] = ()
 
     @property
     def server_name(self) -> str:
@@ -84,6 +86,11 @@ class Nginx(NamedTuple):
         """The paths on the controller of the files that setup installs, by key."""
         known = {key: path for key in FILES if (path := getattr(self, key)) is not None}
         return {**known, "ca": self.tls.certificate} if self.tls.mode == "ca" and self.tls.certificate else known
+
+    @property
+    def is_closed(self) -> bool:
+        """True if only some clients are served, so that no cache may keep an answer for all."""
+        return bool(self.allow or self.basic_auth or self.client_ca)
 
 
 FILES = ("error_page", "extra", "basic_auth", "client_ca")
@@ -186,6 +193,23 @@ def _rate(node: Node) -> Rate:
     return Rate(**keys.read(node, RATE_KEYS))
 
 
+def _static(node: Node) -> tuple[tuple[str, str], ...]:
+    """Return the paths of URLs with their directories, sorted."""
+    schema.entries(node)
+    found: dict[str, str] = {}
+    for path, value, place in schema.named(node):
+        if schema.is_null(value):
+            continue
+        if not formats.URL_FOLDER.fits(path):
+            message = f"expected {formats.URL_FOLDER.expected}, found {schema.quoted(path)}"
+            raise schema.refuse(place, message, f"write it like {formats.URL_FOLDER.example}: app/static")
+        other = next((one for one in found if path.startswith(one) or one.startswith(path)), None)
+        if other is not None:
+            raise schema.refuse(place, f"one of {other} and {path} lies in the other", "keep one of the two")
+        found[path] = schema.text(value, formats.SHARED)
+    return tuple(sorted(found.items()))
+
+
 _NETWORK_LIST = f"a list, each {formats.NETWORK.expected}"
 NGINX_KEYS = (
     Key("server_name", Reader(_names, "one lower-case host name, or a list: the canonical one, then others or *.NAME",
@@ -226,6 +250,9 @@ NGINX_KEYS = (
     Key("balancer_check", keys.boolean(), False, SETUP,
         "The path of `health` answers to a balancer that asks for an address of the host or for no name, by HTTP too, "
         "with the status alone", "true"),
+    Key("static", Reader(_static, f"a mapping, each {formats.URL_FOLDER.expected}, to {formats.SHARED.expected}",
+        "{/static/: app/static}"), (), SETUP,
+        "Directories of `service/` whose files nginx serves itself, each at the path of its URLs"),
     Key("extra", keys.text(formats.FILE), None, SETUP,
         "Lines of nginx for the server block, a file on your machine; `nginx -t` decides", "nginx/extra.conf"),
 )  # fmt: skip

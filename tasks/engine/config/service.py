@@ -162,16 +162,40 @@ def places(document: Document, key: str) -> dict[str, str]:
     return {schema.text(item): str(item.place) for item in schema.items(found)} if found else {}
 
 
+def static_places(document: Document, host: Host | None) -> dict[str, str]:
+    """Return each directory of `nginx.static` as this host gets it, with its place."""
+    root = merge(document.root, host.service) if host and host.service else document.root
+    nginx = schema.entries(root).get("nginx")
+    found = schema.entries(nginx).get("static") if nginx else None
+    return {schema.text(node): str(node.place) for node in schema.entries(found).values()} if found else {}
+
+
 def _service(root: Node) -> Service:
     if schema.is_null(root):
         raise schema.refuse(root, "the service description is empty", _CREATE)
     service = Service(**keys.read(root, KEYS))
     _reachable(service, root)
+    _require_static(service, root)
     if service.nginx and service.nginx.balancer_check and not formats.PLAIN_PATH.fits(service.health.path):
         place = schema.entries(schema.entries(root)["nginx"])["balancer_check"]
         message = f"nginx cannot ask for health.path as it is: {schema.quoted(service.health.path)}"
         raise schema.refuse(place, message, f"give health {formats.PLAIN_PATH.expected}, or remove balancer_check")
     return service
+
+
+def _require_static(service: Service, root: Node) -> None:
+    """Refuse to let nginx serve the service's data, or the application's code, as static files."""
+    module = service.app.partition(":")[0].replace(".", "/")
+    code = [module, *(f"{folder}/{module}" for folder in service.pythonpath)]
+    for path, place in service.nginx.static if service.nginx else ():
+        node = schema.entries(schema.entries(schema.entries(root)["nginx"])["static"])[path]
+        shared = next((one for one in service.shared if f"{place}/".startswith(f"{one}/")), None)
+        if shared:
+            message = f"{shared} is `shared`, so its files are data that only the service may read"
+            raise schema.refuse(node, message, f"let the application serve {path}, or take {shared} out of `shared`")
+        if any(f"{one}/".startswith(f"{place}/") for one in code):
+            message = f"{place} has the code of the application, which nginx would serve"
+            raise schema.refuse(node, message, f"name a directory of static files alone, such as {place}/static")
 
 
 def _reachable(service: Service, root: Node) -> None:

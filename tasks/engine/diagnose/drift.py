@@ -20,6 +20,7 @@ _DROP_INS = 1000
 
 _MANIFEST = re.compile(r"/releases/[^/]+/(MANIFEST|SITE)$")
 _VENV = re.compile(r"/venvs/[^/]+(/|$)")
+_STATIC = re.compile(r"/opt/apps/[^/]+/static(/|$)")
 _PYTHON = re.compile(r"/\.program/[^/]+/python$")
 
 Source = Callable[[str, str], bytes | None]
@@ -85,6 +86,8 @@ def _edited(path: str) -> str:
         return "it names no interpreter of the system; remove the directory it is in, and the next run makes that anew"
     if _VENV.search(path):
         return "it is not as it was when the venv was built; the next deploy builds that anew"
+    if _STATIC.match(path):
+        return "it is not what nginx should serve: the next deploy or restart puts the files of the release there anew"
     return "it is not what its manifest says"
 
 

@@ -60,6 +60,8 @@ class Project:
             self.root, overrides, include, described.dependencies, described.shared, require_clean=require_clean
         )
         build.require_folders(made.tree, service.places(self.document, "pythonpath"))
+        for host in (None, *self.inventory.hosts, *self.inventory.sandbox):
+            build.require_folders(made.tree, service.static_places(self.document, host))
         gunicorn_conf.require_worker_class(made.lock, self.services.values())
         for entry in made.tree.entries:
             if entry.path == gunicorn_conf.NAME:

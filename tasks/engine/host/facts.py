@@ -90,7 +90,7 @@ class Facts(NamedTuple):
     @property
     def outdated(self) -> bool:
         """True if an older version has set the host up: some files lie at old paths until setup moves them."""
-        return self.account is not None and self.record.layout != str(layout.VERSION)
+        return self.account is not None and self.record.layout not in {str(layout.VERSION), str(layout.WITH_STATIC)}
 
     @property
     def release_ids(self) -> tuple[str, ...]:
@@ -177,10 +177,10 @@ def _host(text: str) -> HostFacts:
 def _accept(host: HostFacts) -> None:
     """Raise LoopError for an unknown layout, and for an account, slot or release with an impossible name."""
     state, record = host.state, host.record
-    if record.layout not in {"", *map(str, range(1, layout.VERSION + 1))}:
+    if record.layout not in {"", *map(str, range(1, layout.WITH_STATIC + 1))}:
         raise LoopError(
             f"a newer version of this tool has set the host up: its layout is {record.layout[:20]}, "
-            f"and not {layout.VERSION}",
+            f"and not {layout.WITH_STATIC}",
             next="use the clone that it was set up from, or update this one",
             code="newer",
         )

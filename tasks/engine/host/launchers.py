@@ -18,7 +18,8 @@ def render(service: Service, release: str, host: str, gunicorn: str, *, site: bo
     """Return the files of `run/` by name, with their text.
 
     A launcher for each process, `hook` (before_activate), `env.NAME` (runs its arguments as that process would run),
-    `gunicorn.py` (gunicorn's settings) and `shared.list` (the directories of the code that are links).
+    `gunicorn.py` (gunicorn's settings), `shared.list` (the directories of the code that are links) and `static.list`
+    (paths of URLs, each with the directory of the code that nginx serves there).
 
     gunicorn: its version in the venv ("27.0.1"). site: the release has the wheel of a project, in `site`.
     """
@@ -32,6 +33,8 @@ def render(service: Service, release: str, host: str, gunicorn: str, *, site: bo
     texts["gunicorn.py"] = _gunicorn(_Where(service, release, host, site=site), home)
     if service.shared:
         texts["shared.list"] = "".join(f"{place}\n" for place in service.shared)
+    if service.nginx and service.nginx.static:
+        texts["static.list"] = "".join(f"{path} {place}\n" for path, place in service.nginx.static)
     if service.hooks.before_activate:
         words = shlex.split(service.hooks.before_activate)
         texts["hook"] = _text(_Where(service, release, host, site=site), "hook", _line(words))

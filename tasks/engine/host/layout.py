@@ -21,6 +21,14 @@ TASKS = 4096
 """Processes and threads that a unit may have where service.yaml says nothing: no service needs more by accident."""
 VERSION = 3
 """The layout's version in a host's record; raised when setup has to move files that older versions look for."""
+WITH_STATIC = 4
+"""The same, beside VERSION, for a host whose nginx serves static files: an older version would activate a release and
+leave the files of another one in its slot."""
+
+
+def version(service: Service) -> int:
+    """Return the layout that setup gives a host of this service."""
+    return WITH_STATIC if service.nginx and service.nginx.static else VERSION
 
 
 def root(service: Service) -> str:

@@ -19,11 +19,12 @@ _PLACES = {
     # nginx does not read it: setup compares it, and issues a certificate anew if the CA is another one.
     "ca": ("ca.pem", 0o644),
 }
-_KEYS = ("trusted_proxies", "allow", "basic_auth", "client_ca", "rate", "error_page", "extra")
+_KEYS = ("trusted_proxies", "allow", "basic_auth", "client_ca", "rate", "error_page", "static", "extra")
 """The keys with parts of their own, in this order."""
 _PARTS = frozenset(
     {"redirect", "trusted_proxies", "trusted_proxies_maps", "allow_maps", "refuse", "basic_auth", "basic_auth_maps"}
     | {"client_ca", "client_ca_maps", "rate", "rate_maps", "rate_limit", "error_page", "extra"}
+    | {"static", "static_maps", "static_miss"}
 )
 # To a `map` these are no values.
 _MAP_WORDS = frozenset({"default", "hostnames", "include", "volatile"})
@@ -65,10 +66,11 @@ def render(service: Service, *, ipv6: bool) -> str:
         "listen_443_ipv6": "\n    listen [::]:443 ssl;" if ipv6 else "",
     }
     values |= _about_clients(nginx, values["variable"])
+    values |= _about_static_files(nginx, values)
     wanted_parts = {"redirect": nginx.redirected, "refuse": values["refusals"]}
     for part in (*wanted_parts, *_KEYS):
         wanted = wanted_parts[part] if part in wanted_parts else getattr(nginx, part)
-        for name in (part, f"{part}_maps", f"{part}_limit"):
+        for name in (part, f"{part}_maps", f"{part}_limit", f"{part}_miss"):
             there = wanted and name in _PARTS
             values[name] = "\n" + templates.fill(f"nginx/{name}.conf", **values).rstrip("\n") if there else ""
     values |= _balancer(service, values)
@@ -95,6 +97,15 @@ def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
         "burst": f" burst={burst} nodelay" if burst else "",
         "retry_after": str(1 if unit == "s" else -(-60 // number)),
     }
+
+
+def _about_static_files(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of `static`. caches: the caches that may keep a file, all, or the client's own alone."""
+    locations = [
+        templates.fill("nginx/static_location.conf", **values, path=quote.nginx(path)).rstrip("\n")
+        for path, _ in nginx.static
+    ]
+    return {"static_locations": "\n".join(locations), "caches": "private" if nginx.is_closed else "public"}
 
 
 def _balancer(service: Service, values: Mapping[str, str]) -> dict[str, str]:

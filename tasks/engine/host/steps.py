@@ -98,6 +98,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "watched": list(layout.certificate_units(service)),
         "front": front(service),
         "balancer_check": bool(service.nginx and service.nginx.balancer_check),
+        "static": bool(service.nginx and service.nginx.static),
         "names": list(service.nginx.names) if service.nginx else [],
         "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),
@@ -105,7 +106,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "logs": "logs" in service.needs,
         "drain": service.drain,
         "grace": layout.GRACE,
-        "layout": layout.VERSION,
+        "layout": layout.version(service),
         "origin": installation.origin,
         **installation.consent._asdict(),
     }

@@ -223,10 +223,13 @@ def _network_policy(needs: set[str]) -> str:
 
 
 def _tmpfiles(service: Service, traits: HostTraits) -> str:
+    # By it nginx knows, through the link `live`, whose static files to serve.
+    mark = f"f /run/{service.name}/green/is-green 0444 root root\n"
     return templates.fill(
         "systemd/tmpfiles.conf",
         name=service.name,
         account=quote.account(traits.account),
+        static=mark if service.nginx and service.nginx.static else "",
     )
 
 

@@ -112,14 +112,14 @@ def _shared_in_package(place: str, folder: str) -> UsageError:
 
 
 def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:
-    """Refuse a folder of `pythonpath` without files. folders: each with its place in service.yaml."""
+    """Refuse a folder of `pythonpath` or `static` without files. folders: each with its place in service.yaml."""
     for folder, place in folders.items():
         prefix = f"{folder.removesuffix('/')}/"
         if folder != "." and not any(entry.path.startswith(prefix) for entry in tree.entries):
             raise UsageError(
                 f"the release has no file below {prefix}",
                 where=place,
-                next="correct the path: it begins below service/, and git must not ignore what is there",
+                next="correct the path: it begins below service/, and `include` carries what git ignores",
             )
 
 

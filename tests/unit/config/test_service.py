@@ -108,6 +108,24 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             "another port",
         ),
         (
+            SMALLEST + "shared: [data/media]\nnginx:\n  server_name: a\n  static: {/m/: data/media/thumbs}\n",
+            "service.yaml:7:17 (nginx.static./m/)",
+            "data/media is `shared`",
+            "take data/media out of `shared`",
+        ),
+        (
+            SMALLEST + "nginx:\n  server_name: a\n  static: {/s/: app}\n",
+            "service.yaml:6:17 (nginx.static./s/)",
+            "app has the code of the application",
+            "such as app/static",
+        ),
+        (
+            SMALLEST + "pythonpath: [src]\nnginx:\n  server_name: a\n  static: {/s/: src}\n",
+            "service.yaml:7:17 (nginx.static./s/)",
+            "src has the code of the application",
+            "such as src/static",
+        ),
+        (
             SMALLEST + "health: {path: '/a?b'}\nnginx: {server_name: a, balancer_check: true}\n",
             "service.yaml:5:41 (nginx.balancer_check)",
             "nginx cannot ask for health.path",

@@ -219,15 +219,20 @@ def test_a_name_that_none_of_ours_can_be_is_told_and_goes_nowhere(path: str, lie
 
 @pytest.mark.parametrize(
     ("record", "account", "outdated"),
-    [(Record(), None, False), (Record("2", "deploy"), "deploy", True), (Record("3", "deploy"), "deploy", False)],
-    ids=["none", "of a former layout", "of this one"],
+    [
+        (Record(), None, False),
+        (Record("2", "deploy"), "deploy", True),
+        (Record("3", "deploy"), "deploy", False),
+        (Record("4", "deploy"), "deploy", False),
+    ],
+    ids=["none", "of a former layout", "of this one", "of this one with static files"],
 )
 def test_a_record_says_who_deploys_and_what_lies_where(record: Record, account: str | None, outdated: bool) -> None:
     found = facts.parse(told(record=plain(record)))
     assert (found.account, found.outdated) == (account, outdated)
 
 
-@pytest.mark.parametrize("layout", ["4", "x", "0"])
+@pytest.mark.parametrize("layout", ["5", "x", "0"])
 def test_a_layout_that_is_not_known_stops_everything(layout: str) -> None:
     with pytest.raises(LoopError, match="a newer version of this tool has set the host up") as raised:
         facts.parse(told(record__layout=layout, record__account="deploy"))

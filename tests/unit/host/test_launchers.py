@@ -213,3 +213,12 @@ def test_a_start_makes_home_and_the_shared_directories_and_leaves_what_is_there(
         ]  # fmt: skip
         assert (data / "home").stat().st_mode & 0o777 == 0o700
         (data / "home").rmdir()
+
+
+def test_a_release_has_the_list_of_its_static_directories() -> None:
+    assert SERVICE.nginx
+    nginx = SERVICE.nginx._replace(static=(("/a/", "b"), ("/static/", "app/static")))
+    texts = launchers.render(SERVICE._replace(nginx=nginx), RELEASE, "shire01", "27.0.1")
+    assert texts["static.list"] == "/a/ b\n/static/ app/static\n"
+    assert "run/static.list" in launchers.listed(texts).decode()
+    assert "static.list" not in launchers.render(SERVICE, RELEASE, "shire01", "27.0.1")

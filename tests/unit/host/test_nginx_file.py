@@ -12,6 +12,7 @@ from tasks.engine.config import formats
 from tasks.engine.config.gateway import NGINX_KEYS, Nginx, Rate, Tls
 from tasks.engine.host import nginx_file, system_files
 from tasks.engine.host.system_files import HostTraits
+from templates.host import static_files
 from tests.promises.words import NO_INJECTION
 from tests.support.nasty_texts import ANY
 from tests.support.small_service import SERVICE
@@ -103,7 +104,7 @@ def test_the_first_name_is_canonical_and_wildcards_are_served() -> None:
 
 def test_a_key_that_is_not_set_makes_no_line() -> None:
     usual = text(Nginx((NAME,)))
-    assert not re.search("Strict-Transport|/.failed|include /etc/myapp/nginx|nginx.aliases", usual)
+    assert not re.search("Strict-Transport|/.failed|include /etc/myapp/nginx|nginx.aliases|static", usual)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,9 @@ def test_a_key_that_is_not_set_makes_no_line() -> None:
         (Nginx((NAME,), rate=Rate("7/m")), "limit_req_zone $loop_myapp_counted zone=loop_myapp_rate:10m rate=7r/m;", 1),
         (Nginx((NAME,), rate=Rate("7/m")), "add_header Retry-After 9 always;", 1),
         (Nginx((NAME,), rate=Rate("90/m")), "add_header Retry-After 1 always;", 1),
+        (Nginx((NAME,), static=(("/a/", "b"),)), "location ^~ /a/ {  # nginx.static", 1),
+        (Nginx((NAME,), static=(("/a/", "b"), ("/c/", "d"))), "root /opt/apps/myapp/static;", 2),
+        (Nginx((NAME,), static=(("/a/", "b"), ("/c/", "d"))), "location = /.application-myapp {", 1),
         (Nginx((NAME,), extra="a"), "include /etc/myapp/nginx/extra.conf;  # nginx.extra", 1),
     ],
 )
@@ -162,6 +166,7 @@ MADE = st.builds(
     client_ca=st.none() | ANY,
     balancer_check=st.booleans(),
     rate=st.none() | st.builds(Rate, ANY | st.just("5/s"), st.none() | st.integers(0, 99)),
+    static=st.lists(st.tuples(ANY | st.from_regex(r"/[a-z.;{}]{1,5}/", fullmatch=True), ANY), max_size=2).map(tuple),
 )
 
 
@@ -184,6 +189,7 @@ def test_no_value_of_a_key_adds_a_directive(nginx: Nginx) -> None:
         basic_auth=nginx.basic_auth and "a",
         client_ca=nginx.client_ca and "a",
         rate=nginx.rate and Rate("5/s"),
+        static=(("/a/", "b"),) * len(nginx.static),
     )
     # In a map the first word of a line is a value.
     values = {*nginx.names, *like.names, *nginx.trusted_proxies, *nginx.allow, "10.0.0.1"}
@@ -206,3 +212,44 @@ def test_no_name_of_a_service_makes_a_variable_of_nginx(name: str) -> None:
     made = re.findall(r"^(?:map|geo|split_clients)\s.*?\$(\w+)\s*\{", written, re.MULTILINE)
     assert made
     assert all(variable.startswith(f"loop_{name.replace('-', '_')}_") for variable in made), made
+
+
+# The names of files in packages and in the output of bundlers.
+HASHED = [
+    *("main.3f2a9c1b.js", "main.3f2a9c1b.chunk.css", "admin.55e7cbb9ba48.css", "1234.0aa1bb2cc3dd4ee5ff60.js.map"),
+    *("app-IN6LZZT7.js", "index-BX3k9dRt.js", "index.BX3k9d_t.css", "inter-latin-400-normal-QOG2XED5.woff2"),
+]
+PLAIN = [
+    *(
+        "main.js",
+        "jquery-3.7.1.min.js",
+        "report.20240115.pdf",
+        "dataTables.bootstrap5.min.css",
+        "select2-bootstrap4.css",
+    ),
+    *("fa-solid-900.woff2", "fa-v4compatibility.ttf", "android-chrome-512x512.png", "photo-1024x7680.jpg"),
+    *("apple-touch-icon-180x180.png", "roboto-v20-latin-regular.woff2", "a-facebook.js", "x-20240115T103000.txt"),
+    *("3f2a9c1b.js", "main.3f2a9c1b", "jquery.DataTables.min.js", "style.css"),
+]
+
+
+@pytest.mark.parametrize(("name", "carries"), [*((name, True) for name in HASHED), *((name, False) for name in PLAIN)])
+@pytest.mark.parametrize("folder", ["/green/static/", "/kept/static/a.3f2a9c1b.d/"])
+def test_only_a_name_that_carries_a_hash_is_immutable(folder: str, name: str, carries: bool) -> None:
+    written = text(Nginx((NAME,), static=(("/static/", "a"),)))
+    rules = re.findall(r'^    "~(.*)" "public, max-age=31536000, immutable";$', written, re.MULTILINE)
+    assert len(rules) == 3
+    assert any(re.search(rule, folder + name) for rule in rules) == carries
+    # Whatever is immutable is kept for pages of other releases, too.
+    assert bool(static_files.HASHED.search(name)) >= carries
+
+
+@pytest.mark.parametrize(
+    "nginx",
+    [Nginx((NAME,), allow=("10.0.0.1",)), Nginx((NAME,), basic_auth="a"), Nginx((NAME,), client_ca="a")],
+    ids=["allow", "basic_auth", "client_ca"],
+)
+def test_what_only_some_clients_may_have_is_in_no_shared_cache(nginx: Nginx) -> None:
+    written = text(nginx._replace(static=(("/static/", "a"),)))
+    assert "public" not in written
+    assert written.count("private, max-age") == 3

@@ -188,6 +188,19 @@ def test_at_boot_root_makes_and_removes_nothing_where_the_deploy_account_may_pla
     assert rights == {"/run", "/var"}
 
 
+def test_a_host_of_static_files_has_a_layout_of_its_own_and_a_mark_that_root_makes() -> None:
+    """A version that puts no static files into a slot must not activate a release there."""
+    assert SERVICE.nginx
+    static = change(nginx=SERVICE.nginx._replace(static=(("/static/", "app/static"),)))
+    mark = "f /run/myapp/green/is-green 0444 root root"
+    assert (layout.version(SERVICE), layout.version(static)) == (layout.VERSION, layout.WITH_STATIC)
+    assert [mark in texts(each)["/etc/tmpfiles.d/myapp.conf"].splitlines() for each in (SERVICE, static)] == [
+        False,
+        True,
+    ]
+    assert layout.VERSION < layout.WITH_STATIC
+
+
 def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain() -> None:
     stop = int(unit(texts()["/etc/systemd/system/myapp@.service"])["TimeoutStopSec"][0])
     assert stop > SERVICE.drain + 2

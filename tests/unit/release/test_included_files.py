@@ -137,6 +137,26 @@ def test_a_folder_of_pythonpath_has_files_that_the_release_carries(
     assert project.load(tmp_path, {}).release().id
 
 
+@pytest.mark.parametrize("of_host", [False, True])
+def test_a_directory_of_static_files_has_files_that_the_release_carries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_host: bool
+) -> None:
+    checkout(tmp_path, monkeypatch, "")
+    key = "nginx: {server_name: a.example, static: {/static/: dist/site}}"
+    if of_host:
+        (tmp_path / "hosts.yaml").write_text(f"hosts:\n  one:\n    service: {{{key}}}\n")
+    else:
+        write(tmp_path, "service.yaml", f'name: myapp\napp: "app:create_app()"\n{key}\n')
+    write(tmp_path, "dist/site/a.css")
+    with pytest.raises(UsageError, match="no file below dist/site/") as caught:
+        project.load(tmp_path, {}).release()
+    place = "hosts.yaml:3:" if of_host else "service.yaml:3:"
+    assert place in (caught.value.where or "")
+    assert "nginx.static./static/)" in (caught.value.where or "")
+    (tmp_path / ".gitignore").unlink()
+    assert project.load(tmp_path, {}).release().id
+
+
 def test_the_release_of_a_project_has_them_and_the_place_is_that_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

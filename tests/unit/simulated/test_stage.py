@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -36,7 +37,9 @@ def manifest(files: Mapping[str, bytes]) -> bytes:
 LAUNCHERS = f"{digest(LAUNCHER)}  run/web\n".encode()
 
 
+PLACES_NAME = "shared.list"
 PLACES = b"media\ndata/uploads\nx.py\n"
+STATIC = b"/s/ pages\n"
 WITH_SHARED = LAUNCHERS + f"{digest(PLACES)}  run/shared.list\n".encode()
 
 
@@ -55,7 +58,7 @@ def payload(
     extra["MANIFEST"] = manifest(FILES)
     extra["WHEELS"] = f"{digest(WHEEL[1])}  {WHEEL[0]}\n".encode()
     extra |= {"release.json": b"{}\n", "run/web": LAUNCHER, "LAUNCHERS": LAUNCHERS}
-    extra |= {"LAUNCHERS": WITH_SHARED, "run/shared.list": PLACES} if shared else {}
+    extra |= {"LAUNCHERS": WITH_SHARED, f"run/{PLACES_NAME}": PLACES} if shared else {}
     extra |= {"tool/build_venv.py": b""} if tool else {}
     coming = f"{len(wheel)} {digest(WHEEL[1])} {WHEEL[0]}\n\n".encode() + wheel if wheel is not None else b"\n"
     return [coming, *archive.pack((), extra)]
@@ -118,6 +121,33 @@ def test_shared_directories_are_links_to_the_services_data_which_are_not_followe
     (home / "code/media").symlink_to("/etc")
     assert host.execute(stage(present=True, shared=True)) != 0
     assert host.transcript.last("edited") == NEW
+
+
+def test_the_time_of_a_static_file_follows_from_its_digest_and_a_hashed_one_is_kept_at_once(
+    simulated_host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, home = based(simulated_host), simulated_host.root / "releases" / NEW
+    (host.root / "static").mkdir()
+    for path, data in {"pages/a-0a1b2c3d.js": b"hashed"}.items():
+        monkeypatch.setitem(FILES, path, data)
+    launchers = LAUNCHERS + f"{digest(STATIC)}  run/static.list\n".encode()
+    monkeypatch.setattr(sys.modules[__name__], "WITH_SHARED", launchers)
+    monkeypatch.setattr(sys.modules[__name__], "PLACES", STATIC)
+    monkeypatch.setattr(sys.modules[__name__], "PLACES_NAME", "static.list")
+    # One of them is linked from the release that serves, which had no static files.
+    odd = "pages/-odd name.html"
+    assert host.execute(stage(OLD, shared=True), payload(same=[odd, "app.py"], shared=True)) == 0
+    times = {path: 1 + int(digest(FILES[path])[:16], 16) % 1_599_999_999 for path in FILES if path.startswith("pages/")}
+    assert {path: (home / "code" / path).stat().st_mtime for path in times} == times
+    assert (host.root / "releases" / OLD / "code" / odd).samefile(home / "code" / odd)
+    assert (home / "code/app.py").stat().st_mtime > 1_600_000_000
+    kept = host.root / "static/kept/s/a-0a1b2c3d.js"
+    assert kept.samefile(home / "code/pages/a-0a1b2c3d.js")
+    assert list(kept.parent.iterdir()) == [kept]
+    # The next deploy of the same content mends a time that has changed, as a restored copy has.
+    os.utime(home / "code" / odd, (1, 1))
+    assert host.execute(stage(present=True, shared=True)) == 0
+    assert (home / "code" / odd).stat().st_mtime == times[odd]
 
 
 def test_unchanged_files_are_links_to_those_that_are_there(simulated_host: SimulatedHost) -> None:
