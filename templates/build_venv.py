@@ -1,6 +1,7 @@
 """Fill a new venv with wheels, on the host, by the host's Python (3.9 and newer), without pip and without an index.
 
-It runs as `python -I -S`, never as the venv's Python: it imports and runs nothing of a wheel.
+It runs as `python -I -S`, never as the venv's Python: it imports and runs nothing of a wheel. A stranger may have made
+the wheel, so memory has a limit: the release that serves runs on the same host.
 
 Arguments: the archive of PyPA's `installer`; the path of the venv during the build; its final path, which its scripts
 name; the directory of wheels; the list of wheels in `sha256sum` format, already verified.
@@ -13,14 +14,22 @@ import compileall
 import multiprocessing
 import os
 import re
+import resource
 import sys
 import sysconfig
 import zipfile
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 
 CHUNK, MOST = 20, 8
 """Files compiled in one task, and the largest number of processes."""
+MEMORY = 512 << 20
+"""Bytes of memory that each process may use. To compile real code takes 80 times its size, a hostile list 600 times."""
+LARGEST_MODULE = 4 << 20
+"""Bytes of a file that is compiled; a larger one runs without bytecode."""
+LARGEST_INFO = 10 * 1000 * 1000
+"""Bytes of a file in `.dist-info` at most: those are read as a whole."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -50,8 +59,9 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
     scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
     paths = sysconfig.get_paths(scheme=scheme, vars={"base": venv, "platbase": venv})
     with zipfile.ZipFile(wheel) as packed:
-        for name in packed.namelist():
-            require_plain(wheel, name)
+        for entry in packed.infolist():
+            require_plain(wheel, entry.filename)
+            require_small(wheel, entry)
         source = WheelFile(packed)
         # sysconfig has no place for a wheel's C headers; this is where pip puts them.
         headers = os.path.join(paths["data"], "include", "site", f"python{sys.version_info[0]}.{sys.version_info[1]}")
@@ -67,6 +77,13 @@ def require_plain(wheel: str, name: str) -> None:
         sys.exit(f"{os.path.basename(wheel)} is refused: the name {name!r} holds a control character")
 
 
+def require_small(wheel: str, entry: zipfile.ZipInfo) -> None:
+    """Exit with a message for a file of `.dist-info` that is too large to be read."""
+    if entry.filename.partition("/")[0].endswith(".dist-info") and entry.file_size > LARGEST_INFO:
+        told = f"{entry.filename} has {entry.file_size / 1e6:.0f} MB, and may have {LARGEST_INFO / 1e6:g}"
+        sys.exit(f"{os.path.basename(wheel)} is refused: {told}")
+
+
 @cache
 def is_inside(folder: str, venv: str) -> bool:
     """Return whether a folder lies in the venv, after `..` and links: a wheel may name any path."""
@@ -75,9 +92,14 @@ def is_inside(folder: str, venv: str) -> bool:
 
 
 def compile_files(paths: "list[str]", venv: str, final: str) -> None:
-    """Compile files to bytecode; skip those that are no Python of this version, such as templates or tests."""
+    """Compile files to bytecode.
+
+    Skip those that are too large, take too much memory, or are no Python of this version, such as templates or tests.
+    """
     for path in paths:
-        compileall.compile_file(path, quiet=2, force=True, stripdir=venv, prependdir=final)
+        if os.path.getsize(path) <= LARGEST_MODULE:
+            with suppress(MemoryError):
+                compileall.compile_file(path, quiet=2, force=True, stripdir=venv, prependdir=final)
 
 
 def workers() -> Executor:
@@ -91,20 +113,37 @@ def workers() -> Executor:
 def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None:
     """Install every listed wheel, compile the bytecode, and put the final path wherever the venv names itself."""
     sys.path.insert(0, archive)
+    limit_memory()
     with open(listing, encoding="utf-8") as lines:
         paths = [os.path.join(wheels, line.split("  ", 1)[1].rstrip("\n")) for line in lines]
     replaced: set[str] = set()
-    with workers() as pool:
-        compiling = []
+    # A worker that dies, killed for want of memory, ends the pool: what is left runs without bytecode.
+    with suppress(BrokenExecutor), workers() as pool:
+        compiling: list[Future[None]] = []
         for wheel in paths:
-            modules = install_wheel(wheel, venv, final, replaced)
+            modules = install_or_exit(wheel, venv, final, replaced)
             chunks = (modules[start : start + CHUNK] for start in range(0, len(modules), CHUNK))
-            compiling += [pool.submit(compile_files, chunk, venv, final) for chunk in chunks]
+            with suppress(BrokenExecutor):
+                compiling += [pool.submit(compile_files, chunk, venv, final) for chunk in chunks]
         for task in compiling:
             task.result()
     # A later wheel may have replaced these while they were compiled.
     compile_files([path for path in sorted(replaced) if path.endswith(".py")], venv, final)
     rename_in_texts(venv, final)
+
+
+def limit_memory() -> None:
+    """Limit the memory of this process, and of each that it starts; a lower limit stays."""
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def install_or_exit(wheel: str, venv: str, final: str, replaced: "set[str]") -> "list[str]":
+    """Install one wheel and return its Python files; exit with a message if that takes too much memory."""
+    try:
+        return install_wheel(wheel, venv, final, replaced)
+    except MemoryError:
+        sys.exit(f"{os.path.basename(wheel)} is refused: to install it takes more than {MEMORY >> 20} MB of memory")
 
 
 def rename_in_texts(venv: str, final: str) -> None:

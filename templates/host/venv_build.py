@@ -17,14 +17,18 @@ _SECONDS = 800
 """Limit for compiling all files, or for installing all wheels."""
 _PLAIN = ("-I", "-S")
 # As an import does it: loading compileall takes longer than a few files do. A file that does not compile is left out.
+# The limits are those of build_venv.py.
 _COMPILE = """
-import os, sys
+import os, resource, sys
 from importlib.machinery import SourceFileLoader
+memory, largest = 512 << 20, 4 << 20
+hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+resource.setrlimit(resource.RLIMIT_DATA, (memory if hard < 0 else min(memory, hard), hard))
 for top in sys.argv[1:]:
     for folder, _, names in os.walk(top):
         for name in names:
             path = os.path.join(folder, name)
-            if name.endswith(".py") and not os.path.islink(path):
+            if name.endswith(".py") and not os.path.islink(path) and os.path.getsize(path) <= largest:
                 try:
                     SourceFileLoader("", path).get_code("")
                 except Exception:

@@ -62,17 +62,23 @@ def wheel(
     files: Mapping[str, str | bytes] | None = None,
     python: str = ">=3.6",
 ) -> str:
-    """Write a wheel with these files (by default none) for these Pythons; return its hex SHA-256."""
+    """Write a wheel with these files (by default none) for these Pythons; return its hex SHA-256.
+
+    files may have others in place of METADATA, WHEEL and RECORD.
+    """
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: {python}\n"
     metadata += "".join(f"Requires-Dist: {other}\n" for other in requires)
+    texts: dict[str, str | bytes] = {
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        **(files or {}),
+    }
+    texts.setdefault(f"{info}/RECORD", "".join(f"{filename},,\n" for filename in files or {}))
     path = links / f"{name}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{info}/METADATA", metadata)
-        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
-        for filename, content in (files or {}).items():
+        for filename, content in texts.items():
             archive.writestr(filename, content)
-        archive.writestr(f"{info}/RECORD", "".join(f"{filename},,\n" for filename in files or {}))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

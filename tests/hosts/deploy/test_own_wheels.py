@@ -71,3 +71,19 @@ def test_own_wheels_and_those_built_here_are_taken_if_their_libraries_are_there(
         release["id"]: release["built"] for release in site.done("releases", "--json").json()["hosts"][0]["releases"]
     }
     assert built == {before: [], clone.release(): ["native==1.0"]}
+
+
+def test_a_module_that_takes_memory_without_end_is_installed_and_not_compiled(clone: Clone, one_host: Hosts) -> None:
+    site = Site(echo_service.deployed(clone, one_host), one_host[0])
+    own = clone.root / "service/wheels"
+    own.mkdir()
+    # To compile the first would take 800 MB.
+    files = {"hungry.py": f"x = [{'a,' * 700_000}]\n", "long.py": "#" * (5 << 20), "own.py": "a = 1\n"}
+    digest = distributions.wheel(own, "own", "1.0", files=files)
+    lock = (clone.root / "service/requirements.txt").read_text()
+    clone.write("service/requirements.txt", f"{lock}own==1.0 \\\n    --hash=sha256:{digest}\n")
+    site.done("deploy")
+    assert site.answering == clone.release()
+    there = site.sh(f"cd {ROOT}/current/release/venv/lib/python*/site-packages && ls *.py __pycache__").split()
+    assert {"hungry.py", "long.py", "own.py"} <= set(there)
+    assert [name.partition(".")[0] for name in there if name.endswith(".pyc")] == ["own"]

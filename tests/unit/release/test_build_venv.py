@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import payload, templates
+from templates.host import venv_build
 from tests.support import distributions
 
+MEMORY = 96 << 20
+"""The builder's limit in tests of it: a tenth of the time to reach it."""
 
-def build(folder: Path, how: tuple[str, ...] = (), **wheels: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-    """Fill a venv of this Python with such wheels, at `.part-x`."""
+
+def build(
+    folder: Path, how: tuple[str, ...] = (), memory: int | None = None, **wheels: dict[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    """Fill a venv of this Python with such wheels, at `.part-x`. memory: the builder's limit, if not its own."""
     places = folder / "wheels"
     places.mkdir()
     digests = {name: distributions.wheel(places, name, "1.0", files=files) for name, files in wheels.items()}
@@ -21,7 +27,7 @@ def build(folder: Path, how: tuple[str, ...] = (), **wheels: dict[str, str]) -> 
     listing.write_text("".join(f"{digest}  {name}-1.0-py3-none-any.whl\n" for name, digest in digests.items()))
     archive, builder = folder / "installer.zip", folder / "build_venv.py"
     archive.write_bytes(payload._installer())
-    builder.write_text(templates.text("build_venv.py"))
+    builder.write_text(limited(templates.text("build_venv.py"), memory))
     part = folder / ".part-x"
     subprocess.run([sys.executable, "-I", "-S", "-m", "venv", "--without-pip", part], check=True)
     command: list[str | Path] = [
@@ -37,6 +43,12 @@ def build(folder: Path, how: tuple[str, ...] = (), **wheels: dict[str, str]) -> 
         listing,
     ]
     return subprocess.run(command, capture_output=True)
+
+
+def limited(text: str, memory: int | None) -> str:
+    """Return the text of a program with another limit of memory."""
+    assert text.count("512 << 20") == 1
+    return text.replace("512 << 20", str(memory)) if memory else text
 
 
 BARE = """
@@ -122,3 +134,81 @@ def test_nothing_that_a_wheel_brings_is_run(tmp_path: Path) -> None:
     assert build(tmp_path, one=files, two={"two.py": ""}).returncode == 0
     assert (tmp_path / ".part-x/bin/python").read_text() == program
     assert not (tmp_path / "ran").exists()
+
+
+PEAK = """
+import atexit, os, resource, runpy, sys
+def told():
+    if os.getpid() == ours:
+        with open("/proc/self/status") as status:
+            own = [int(line.split()[1]) for line in status if line.startswith("VmHWM:")]
+        print(max(*own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) << 10)
+ours = os.getpid()
+atexit.register(told)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs it, and prints the most memory that it or a process of it took."""
+HUNGRY = f"x = [{'a,' * 400_000}]\n"
+"""Python that takes 450 MB to compile, and that a wheel packs into a few kB."""
+
+
+def test_python_that_takes_more_memory_than_there_is_stays_without_bytecode(tmp_path: Path) -> None:
+    """Once: a wheel of 15 kB took over 4 GB of the host, in each of eight processes."""
+    ended = build(tmp_path, ("-c", PEAK), MEMORY, one={"hungry.py": HUNGRY, "one.py": "a = 1\n"})
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert int(ended.stdout) < 1.5 * MEMORY
+    assert {path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")} == {"one"}
+
+
+def test_a_file_of_python_without_end_is_not_compiled_and_runs(tmp_path: Path) -> None:
+    ended = build(tmp_path, one={"long.py": "#" * (5 << 20) + "\nprint('it runs')\n", "one.py": "a = 1\n"})
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert {path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")} == {"one"}
+    (tmp_path / ".part-x").rename(tmp_path / "final")
+    told = subprocess.run([tmp_path / "final/bin/python", "-c", "import long"], capture_output=True, check=True)
+    assert told.stdout == b"it runs\n"
+
+
+@pytest.mark.parametrize("name", ["RECORD", "WHEEL", "entry_points.txt", "more/entry_points.txt"])
+def test_a_file_of_dist_info_that_is_too_large_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    """Once: a wheel of 1.5 MB took over 3 GB of the host, and then said nothing of itself."""
+    path = f"one-1.0.dist-info/{name}"
+    ended = build(tmp_path, one={"one.py": "", path: " " * 12_000_000})
+    assert ended.returncode == 1
+    assert f"one-1.0-py3-none-any.whl is refused: {path} has 12 MB, and may have 10" in ended.stderr.decode()
+
+
+def test_a_wheel_that_takes_more_memory_than_there_is_is_refused_by_its_name(tmp_path: Path) -> None:
+    record = "".join(f"{number},,\n" for number in range(1_000_000))
+    ended = build(tmp_path, ("-c", PEAK), MEMORY, one={"one.py": "", "one-1.0.dist-info/RECORD": record})
+    assert ended.returncode == 1
+    assert "one-1.0-py3-none-any.whl is refused: to install it takes more than 96 MB of memory" in ended.stderr.decode()
+    assert int(ended.stdout) < 1.5 * MEMORY
+
+
+def test_a_process_that_dies_leaves_files_without_bytecode_and_a_venv(tmp_path: Path) -> None:
+    """The kernel kills the process that takes the most memory, or Python overflows its stack."""
+    dies = "import compileall\ncompileall.compile_file = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+    files = {f"m{number}.py": "" for number in range(100)}
+    ended = build(
+        tmp_path,
+        ("-c", PEAK.replace("sys.argv =", f"{dies}sys.argv =")),
+        one=files,
+        two={"two.py": "print('it runs')\n"},
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    (tmp_path / ".part-x").rename(tmp_path / "final")
+    told = subprocess.run([tmp_path / "final/bin/python", "-c", "import two"], capture_output=True, check=True)
+    assert told.stdout == b"it runs\n"
+
+
+def test_code_of_a_release_is_compiled_within_the_same_limits(tmp_path: Path) -> None:
+    (tmp_path / "hungry.py").write_text(HUNGRY)
+    (tmp_path / "long.py").write_text("#" * (5 << 20))
+    (tmp_path / "one.py").write_text("a = 1\n")
+    program = f"{PEAK.partition('sys.argv = ')[0]}\n{limited(venv_build._COMPILE, MEMORY)}"
+    command: list[str | Path] = [sys.executable, "-I", "-S", "-c", program, tmp_path]
+    ended = subprocess.run(command, capture_output=True, check=True)
+    assert int(ended.stdout) < 1.5 * MEMORY
+    assert {path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")} == {"one"}
