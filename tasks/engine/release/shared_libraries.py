@@ -22,7 +22,9 @@ _MOST = 1 << 24
 _ENTRIES = 4096
 """Entries of any other table at most."""
 _LARGEST = 1 << 33
-"""Bytes of a file at most."""
+"""Bytes of a file at most, and of all that is unpacked of one wheel: a file is unpacked anew to go back in it."""
+_MOST_NAMES = 1 << 18
+"""Entries that one wheel may have at most: libraries, the entries of their tables, and names that are kept of them."""
 _RATIO = 1100
 """Bytes that one packed byte may unpack to: deflate makes fewer even of zeros, so only a bomb exceeds this."""
 _LONGEST = 4096
@@ -30,6 +32,43 @@ _LONGEST = 4096
 # A library's name becomes an argument of dpkg-query and rpm, and a path on the host.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
 _FOLDER = re.compile(r"/[A-Za-z0-9._+/-]{0,1000}")
+
+
+class _Budget:
+    """The work that one wheel may make. BadZipFile if it makes more: a stranger may list one file many times."""
+
+    def __init__(self) -> None:
+        self._bytes, self._names = _LARGEST, _MOST_NAMES
+
+    def unpack(self, size: int) -> None:
+        """Count bytes before they are unpacked."""
+        self._bytes -= size
+        if self._bytes < 0:
+            raise zipfile.BadZipFile(f"to read its libraries unpacks more than {_LARGEST >> 30} GB")
+
+    def look_at(self, names: int) -> None:
+        """Count entries before they are looked at."""
+        self._names -= names
+        if self._names < 0:
+            raise zipfile.BadZipFile(f"its libraries have more than {_MOST_NAMES} names in all")
+
+
+class _Library:
+    """A file of a wheel, which is read in pieces."""
+
+    def __init__(self, file: IO[bytes], size: int, budget: _Budget) -> None:
+        self._file, self._size, self._budget, self._place = file, size, budget, 0
+
+    def at(self, place: int, size: int, most: int) -> bytes:
+        """Return a table of the file; ValueError if it is too large or too far away."""
+        if size > most or place > self._size:
+            raise ValueError(f"a table of {size} bytes at {place}")
+        ahead = place - self._place
+        self._budget.unpack(size + (ahead if ahead >= 0 else place))
+        self._file.seek(place)
+        data = self._file.read(size)
+        self._place = place + len(data)
+        return data
 
 
 def needed(wheels: Iterable[Path]) -> dict[str, tuple[str, ...]]:
@@ -64,15 +103,17 @@ def package(name: str) -> str:
 
 
 def _of_wheel(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    budget = _Budget()
     with zipfile.ZipFile(path) as wheel:
-        names = wheel.namelist()
-        brought = {name.rpartition("/")[2] for name in names}
-        for entry in wheel.infolist():
+        entries = {entry.filename: entry for entry in wheel.infolist()}
+        brought = {name.rpartition("/")[2] for name in entries}
+        for entry in entries.values():
             if entry.filename.endswith(".so") or ".so." in entry.filename:
                 if entry.file_size > min(_LARGEST, _RATIO * entry.compress_size):
                     raise ValueError(f"{entry.filename} unpacks to {entry.file_size} bytes")
                 with wheel.open(entry) as file:
-                    needs, folders = _of_file(file)
+                    needs, folders = _of_file(file, entry.file_size, budget)
+                budget.look_at(1 + len(needs) * (1 + len(folders)))
                 yield from ((need, folders) for need in needs if need not in brought)
 
 
@@ -83,48 +124,44 @@ class _Segment(NamedTuple):
     size: int
 
 
-def _of_file(file: IO[bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _of_file(opened: IO[bytes], size: int, budget: _Budget) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the libraries that an ELF file of 64 bits needs, and its folders; nothing of any other file."""
+    file = _Library(opened, size, budget)
     try:
-        start = file.read(64)
-        if start[:5] != b"\x7fELF\2":
+        start = file.at(0, 64, 64)
+        if len(start) < 64 or start[:5] != b"\x7fELF\2":
             return (), ()
         order = "<" if start[5] == 1 else ">"
         segments = list(_segments(file, order, start))
         dynamic = next(segment for segment in segments if segment.kind == _DYNAMIC)
-        entries = _at(file, dynamic.offset, dynamic.size // 16 * 16, 16 * _ENTRIES)
+        entries = file.at(dynamic.offset, dynamic.size // 16 * 16, 16 * _ENTRIES)
         table = list(struct.iter_unpack(f"{order}QQ", entries))
+        budget.look_at(len(table))
         texts = _texts(file, segments, dict(table))
         names = {tag: [_text(texts, place) for kind, place in table if kind == tag] for tag in _NAMES}
     except (struct.error, ValueError, KeyError, StopIteration):
         return (), ()
-    paths = ":".join(names[_RUNPATH] or names[_RPATH]).split(":")
+    # Of several the loader takes the last.
+    paths = ([*names[_RPATH], *names[_RUNPATH]] or [""])[-1].split(":")
     return tuple(filter(_NAME.fullmatch, names[_NEEDED])), tuple(filter(_FOLDER.fullmatch, paths))
 
 
-def _segments(file: IO[bytes], order: str, start: bytes) -> Iterator[_Segment]:
+def _segments(file: _Library, order: str, start: bytes) -> Iterator[_Segment]:
     (place,) = struct.unpack_from(f"{order}Q", start, 32)
     size, number = struct.unpack_from(f"{order}HH", start, 54)
-    data = _at(file, place, size * number, 64 * _ENTRIES)
+    data = file.at(place, size * number, 64 * _ENTRIES)
     for index in range(number):
         kind, _, offset, address, _, length = struct.unpack_from(f"{order}IIQQQQ", data, index * size)
         yield _Segment(kind, offset, address, length)
 
 
-def _texts(file: IO[bytes], segments: Iterable[_Segment], table: Mapping[int, int]) -> bytes:
+def _texts(file: _Library, segments: Iterable[_Segment], table: Mapping[int, int]) -> bytes:
     """Return the table of texts, whose place is an address in memory."""
     address, size = table[_STRTAB], table[_STRSZ]
     for segment in segments:
         if segment.kind == _LOAD and 0 <= address - segment.address < segment.size:
-            return _at(file, segment.offset + address - segment.address, size, _MOST)
+            return file.at(segment.offset + address - segment.address, size, _MOST)
     raise ValueError("no segment has the texts")
-
-
-def _at(file: IO[bytes], place: int, size: int, most: int) -> bytes:
-    if size > most or place > _LARGEST:
-        raise ValueError(f"a table of {size} bytes at {place}")
-    file.seek(place)
-    return file.read(size)
 
 
 def _text(texts: bytes, place: int) -> str:
