@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,8 @@ _LOOK = 0.1
 """Seconds between two looks whether a program is to be stopped."""
 _TAIL = 1 << 16
 """Bytes of the output that are read at most, from its end."""
+MEMORY = 2 << 30
+"""Bytes of memory that a program with a limit may use: a package's index may send it anything."""
 
 
 class Ended(NamedTuple):
@@ -35,12 +39,14 @@ def run(
     apart: bool = True,
     data: bytes = b"",
     stopped: Callable[[], bool] | None = None,
+    limited: bool = False,
 ) -> Ended:
     """Run a program to its end, with `data` as its standard input; OSError if it cannot be started.
 
     What it started may live on, unless it takes too long or we are interrupted: then all of its session is ended.
     apart: False for a program that shares our session, and gets our Ctrl-C; what it started is never ended
     stopped: asked again and again; True ends the program, as if it took too long
+    limited: True for a program that may use no more than MEMORY
     """
     # The input is a file, so a program that reads none of it, or not all, is never waited for.
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
@@ -50,6 +56,8 @@ def run(
             command, cwd=folder, env=environment, stdin=given, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=apart,
         )  # fmt: skip
+        if limited:
+            limit_memory(process)
         try:
             status = _wait(process, seconds, stopped)
         finally:
@@ -66,6 +74,17 @@ def _wait(process: subprocess.Popen[bytes], seconds: float | None, stopped: Call
             return process.wait(left if stopped is None else min(_LOOK, left or _LOOK))
         if (stopped and stopped()) or (deadline is not None and time.monotonic() >= deadline):
             return None
+
+
+def limit_memory(process: subprocess.Popen[bytes]) -> None:
+    """Limit the memory of a program that was started just now, where the system can.
+
+    RLIMIT_DATA counts what a program may write to: neither mapped files nor space that is only reserved.
+    """
+    if sys.platform == "linux":
+        # It may have ended already, or have a lower limit.
+        with suppress(OSError, ValueError):
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
 def end(process: subprocess.Popen[bytes], *, apart: bool) -> None:

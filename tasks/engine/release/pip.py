@@ -33,14 +33,21 @@ Left alone, pip retries every package at an index that does not answer.
 """
 _MOST = 1800.0
 """Seconds that one run of pip may take in all."""
+_REFUSED = 1
+"""Exit status of pip for what it expects, such as a package that is nowhere."""
 
 
 class Outcome(NamedTuple):
-    """The result of a run of pip: its success and the last lines of its output. late: why we ended it, if we did."""
+    """The result of a run of pip: its success and the last lines of its output.
+
+    late: why we ended it, if we did
+    broken: pip met an error that it does not expect, such as no memory left
+    """
 
     done: bool
     lines: tuple[str, ...]
     late: str = ""
+    broken: bool = False
 
 
 def download(
@@ -80,16 +87,13 @@ def _run(
         "TMPDIR": str(into / "tmp"),
     }
     with tempfile.TemporaryFile() as said:
-        late = _watched(command, environment, into, said)
+        status, late = _watched(command, environment, into, said)
         printed = local_program.last_lines(said, 10)
-    return Outcome(late is None, indexes.hide(printed), late or "")
+    return Outcome(status == 0, indexes.hide(printed), late, status not in (0, _REFUSED, None))
 
 
-def _watched(command: list[str], environment: Mapping[str, str], into: Path, said: IO[bytes]) -> str | None:
-    """Run pip to its end, or end it when it makes no progress.
-
-    Return None if it succeeded, else why we ended it; an empty text if it failed by itself.
-    """
+def _watched(command: list[str], environment: Mapping[str, str], into: Path, said: IO[bytes]) -> tuple[int | None, str]:
+    """Run pip to its end, or end it when it makes no progress. Return its status, or None and why we ended it."""
     began = moved = time.monotonic()
     seen = _arrived(into)
     # A build gets a session of its own, to be ended with all its children. A download stays in ours, and gets Ctrl-C.
@@ -98,17 +102,20 @@ def _watched(command: list[str], environment: Mapping[str, str], into: Path, sai
         command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
         start_new_session=apart,
     ) as process:  # fmt: skip
+        if not apart:
+            # A build may need any amount: it runs the package's code, and compilers.
+            local_program.limit_memory(process)
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    return "" if process.wait(_LOOK) else None
+                    return process.wait(_LOOK), ""
                 now = time.monotonic()
                 if (there := _arrived(into)) != seen:
                     seen, moved = there, now
                 if now - moved > _SILENT:
-                    return f"nothing came for {_SILENT:g} s"
+                    return None, f"nothing came for {_SILENT:g} s"
                 if now - began > _MOST:
-                    return f"it had not ended after {_MOST:g} s"
+                    return None, f"it had not ended after {_MOST:g} s"
         finally:
             local_program.end(process, apart=apart)
 

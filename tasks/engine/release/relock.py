@@ -6,6 +6,7 @@ pylock.toml are taken as they are.
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,9 +22,17 @@ from uv import find_uv_bin
 from tasks.engine import local_program
 from tasks.engine.config.sections import DEPENDENCIES, Dependencies
 from tasks.engine.errors import UsageError
-from tasks.engine.release import index_settings, lock_source, package_folders, pylock, pyproject, requirement_lines
+from tasks.engine.release import (
+    index_settings,
+    lock_source,
+    package_folders,
+    pylock,
+    pyproject,
+    requirement_lines,
+    wheel_info,
+)
 from tasks.engine.release import lockfile as locks
-from tasks.engine.release.indexes import Indexes
+from tasks.engine.release.indexes import Indexes, local
 from tasks.engine.release.lock_source import Source
 from tasks.engine.release.pyproject import Project
 
@@ -122,6 +131,7 @@ def _compile(root: Path, source: Source, draft: Path, lowest: str, choices: list
     command += ["--python", sys.executable, "--python-version", lowest, "--output-file", str(draft)]
     failed = f"uv could not lock the dependencies for Python {lowest} and later"
     indexes = index_settings.find(root / "service")
+    wheel_info.check(local(indexes.own))
     command += ["--no-index"] if indexes.alone else []
     _run([*command, *(f"service/{name}" for name in source.files)], root, source, indexes, draft, failed)
 
@@ -154,10 +164,15 @@ def _convert(folder: Path, source: Source, draft: Path, lowest: str, wanted: Dep
 def _run(words: list[str], folder: Path, source: Source, indexes: Indexes, draft: Path, failed: str) -> None:
     """Run uv in a directory: it writes the draft. UsageError with the last lines of its output if it fails."""
     environment = indexes.for_uv(draft.parent)
-    done = local_program.run([find_uv_bin(), *words], folder=folder, environment=environment, seconds=None)
+    done = local_program.run(
+        [find_uv_bin(), *words], folder=folder, environment=environment, seconds=None, limited=True
+    )
     if done.status:
         ours = not source.made_elsewhere and any("`requires-python`" in line for line in done.lines)
         range_ = "; its requires-python is `python` of service.yaml" if ours else ""
+        if done.status == -signal.SIGABRT:
+            gigabytes = local_program.MEMORY >> 30
+            range_ += f". It may use {gigabytes} GB of memory; uv pip compile -v names the package that takes more"
         raise UsageError(
             failed,
             where=f"service/{source.files[0]}",

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
+from tasks.engine import local_program
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.release import (
     controller,
@@ -27,6 +28,7 @@ from tasks.engine.release import (
     shared_libraries,
     source_packages,
     wheel_cache,
+    wheel_info,
 )
 from tasks.engine.release.indexes import Indexes, local
 from tasks.engine.release.lockfile import Lock, LockedRequirement
@@ -79,6 +81,7 @@ def fetch(lock: Lock, target: Target, say: Say, service: Path, cache: Path | Non
     if missing:
         say(f"fetching {len(missing)} of {len(wanted)} wheels for {target}")
         order = _Order(lock, target, root, say, index_settings.find(service))
+        wheel_info.check(local(order.indexes.own))
         found |= zip(missing, _obtain(order, missing), strict=True)
     wheels = sorted(found.values(), key=lambda wheel: wheel.filename)
     # A lock has the hashes of all files that may be fetched.
@@ -101,6 +104,9 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
             return [_accept(order, item, folder) for item in wanted]
     if outcome.late:
         raise _silent(order, wanted, outcome)
+    if len(wanted) == 1 and outcome.broken:
+        told = f"pip cannot read what is fetched for {wanted[0]}; it may use {local_program.MEMORY >> 30} GB of memory"
+        raise _unfit(order, wanted[0], told, outcome.lines)
     if len(wanted) == 1:
         return [_build(order, wanted[0], outcome)]
     middle = len(wanted) // 2
@@ -121,23 +127,30 @@ def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
 
 
 def _keep(order: _Order, wanted: LockedRequirement, file: Path, *, native: bool = False) -> Wheel:
-    """Keep a wheel; UsageError if a name in it has a control character, which the list of a venv cannot hold."""
+    """Keep a wheel; UsageError if the host could not read it.
+
+    A name with a control character is none for the list of a venv.
+    """
     try:
         with zipfile.ZipFile(file) as wheel:
             odd = next(filter(_CONTROL.search, wheel.namelist()), None)
+            large = wheel_info.fault(wheel)
     except zipfile.BadZipFile:
         raise _unfit(order, wanted, f"what is locked as {wanted} is no wheel: {file.name}") from None
     if odd is not None:
         told = f"the wheel of {wanted} holds a file whose name has a control character: {odd!r}"
         raise _unfit(order, wanted, told)
+    if large:
+        raise _unfit(order, wanted, f"the wheel of {wanted} is too large to be read: {large}")
     return wheel_cache.keep(order.cache, wanted, order.target, file, native=native)
 
 
-def _unfit(order: _Order, wanted: LockedRequirement, told: str) -> UsageError:
+def _unfit(order: _Order, wanted: LockedRequirement, told: str, lines: tuple[str, ...] = ()) -> UsageError:
     return UsageError(
         told,
         where=_place(order, wanted),
         next=f"pin another version, or another package, in {order.lock.edit}, then: fab lock",
+        detail=lines,
     )
 
 

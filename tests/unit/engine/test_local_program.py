@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import tracemalloc
@@ -75,3 +76,15 @@ def ends(folder: Path) -> None:
     stat = Path(f"/proc/{int((folder / 'pid').read_text())}/stat")
     while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us limit a program that runs")
+def test_a_limited_program_and_its_children_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_program, "MEMORY", 64 << 20)
+    # The limit is set when the program runs already.
+    takes = "try: bytearray(128 << 20); print('has it')\nexcept MemoryError: print('has none')"
+    waits = "import resource\nwhile resource.getrlimit(resource.RLIMIT_DATA)[0] < 0: pass\n"
+    start = f"import subprocess, sys\n{waits}subprocess.run([sys.executable, '-c', {takes!r}])\n"
+    command = [sys.executable, "-c", f"{start}{takes}"]
+    assert local_program.run(command, seconds=600, limited=True) == (0, ("has none", "has none"))
+    assert local_program.run([sys.executable, "-c", takes], seconds=600) == (0, ("has it",))

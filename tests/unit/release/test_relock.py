@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
+from tasks.engine import local_program
 from tasks.engine.errors import UsageError
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release import relock
@@ -213,3 +215,28 @@ def test_the_verb_tells_what_changed_in_words_and_as_one_document(root: Path, cl
     assert clone.done("lock").out == "service/requirements.txt: nothing to change\n"
     distributions.wheel(root.parent / "links", "top", "2.0")
     assert clone.done("lock", "--package", "top").out == "- low 1.0\n- old 1.0\n  top 1.0 -> 2.0\n"
+
+
+def test_an_own_wheel_that_uv_cannot_read_is_refused_before_it_does(root: Path) -> None:
+    """Once: 1.5 MB of a wheel took 1.6 GB of the controller."""
+    own = root / "service/wheels"
+    own.mkdir()
+    files = {"top-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: top\nVersion: 1.0\n\n" + " " * 12_000_000}
+    distributions.wheel(own, "top", "1.0", files=files)
+    with pytest.raises(UsageError, match="METADATA has 12 MB, and may have 10") as caught:
+        relock.make(root, ">=3.9")
+    assert caught.value.where == "service/wheels/top-1.0-py3-none-any.whl"
+    assert not (root / "service/requirements.txt").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us limit a program that runs")
+def test_an_index_that_sends_more_than_uv_may_hold_fails_the_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_program, "MEMORY", 512 << 20)
+    relock.make(root, ">=3.9")
+    before = text(root)
+    files = {"top-2.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: top\nVersion: 2.0\n\n" + " " * (768 << 20)}
+    distributions.wheel(root.parent / "links", "top", "2.0", files=files)
+    with pytest.raises(UsageError, match="uv could not lock") as caught:
+        relock.make(root, ">=3.9", upgrade=True)
+    assert "uv pip compile -v names the package" in str(caught.value.next)
+    assert text(root) == before

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.engine import local_program
 from tasks.engine.errors import LoopError, UsageError
-from tasks.engine.release import controller, relock, wheelhouse
+from tasks.engine.release import controller, pip, relock, wheelhouse
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tasks.engine.release.python_target import Target
@@ -188,6 +190,46 @@ def test_a_wheel_with_a_name_that_no_list_could_hold_is_refused_by_it(links: Pat
     assert ascii(name)[1:-1] in caught.value.message
     assert caught.value.where == "service/requirements.txt:7:1"
     assert not list((links.parent / "cache").rglob("*.whl"))
+
+
+METADATA = "Metadata-Version: 2.1\nName: one\nVersion: 1.0\n\n"
+
+
+def test_a_wheel_whose_dist_info_a_host_cannot_read_is_refused_by_it(links: Path) -> None:
+    entry = pin("one", distributions.wheel(links, "one", "1.0", files={"one-1.0.dist-info/RECORD": " " * 12_000_000}))
+    with pytest.raises(
+        UsageError, match=r"too large to be read: one-1.0.dist-info/RECORD has 12 MB, and may"
+    ) as caught:
+        fetch(links, entry)
+    assert caught.value.where == "service/requirements.txt:7:1"
+    assert not list((links.parent / "cache").rglob("*.whl"))
+
+
+def test_an_own_wheel_that_pip_cannot_read_is_refused_before_it_does(
+    links: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: 1.5 MB of a wheel took 3 GB of the controller, and then no index had the package."""
+    own = links.parent / "wheels"
+    own.mkdir()
+    (own / "broken-1.0-py3-none-any.whl").write_bytes(b"no wheel")
+    files = {"one-1.0.dist-info/METADATA": METADATA + " " * 12_000_000}
+    entry = pin("one", distributions.wheel(own, "one", "1.0", files=files))
+    monkeypatch.setattr(pip, "download", None)
+    with pytest.raises(UsageError, match="METADATA has 12 MB, and may have 10") as caught:
+        fetch(links, entry)
+    assert caught.value.where == "service/wheels/one-1.0-py3-none-any.whl"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us limit a program that runs")
+def test_a_wheel_that_takes_more_memory_than_pip_may_use_is_named(links: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_program, "MEMORY", 128 << 20)
+    one = pin("one", distributions.wheel(links, "one", "1.0"))
+    files = {"two-1.0.dist-info/METADATA": METADATA.replace("one", "two") + " " * (128 << 20)}
+    two = pin("two", distributions.wheel(links, "two", "1.0", files=files))
+    with pytest.raises(UsageError, match=r"pip cannot read what is fetched for two==1\.0; it may use") as caught:
+        fetch(links, one, two)
+    assert any("MemoryError" in line for line in caught.value.detail)
+    assert len(fetch(links, one)[0].wheels) == 1
 
 
 def test_names_of_other_letters_are_taken(links: Path) -> None:
