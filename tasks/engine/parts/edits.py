@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Sequence
 
+from tasks.engine import python_text
 from tasks.engine.errors import UsageError
 from tasks.engine.release import requirement_lines
 
@@ -18,9 +19,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def add_to_list(text: str, name: str) -> str:
     """Return parts.py with an import of the module and its name in PARTS; as it is if both are there."""
     try:
-        tree = ast.parse(text)
+        tree = python_text.parse(text)
     except SyntaxError as error:
-        raise _unknown(f"line {error.lineno} is not Python", name) from None
+        told = f"line {error.lineno} is not Python" if error.lineno else f"Python cannot read it: {error.msg}"
+        raise _unknown(told, name) from None
     imported = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1 and not node.module]
     lists = [found for node in tree.body if (found := _parts(node))]
     if len(lists) != 1 or len(imported) > 1:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from packaging.version import Version
 
+from tasks.engine import python_text
 from tasks.engine.config.service import Process, Service
 from tasks.engine.errors import UsageError
 from tasks.engine.release.lockfile import Lock
@@ -33,10 +34,9 @@ _SHARED = ("workers", "threads", "worker_class")
 def check(text: bytes, services: Iterable[Service]) -> None:
     """Raise UsageError for a setting that a slot decides, or that service.yaml sets as well."""
     try:
-        settings = dict(_assigned(ast.parse(text)))
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise _refused(line, f"Python cannot read it: {getattr(error, 'msg', error)}", "correct it") from None
+        settings = dict(_assigned(python_text.parse(text)))
+    except SyntaxError as error:
+        raise _refused(error.lineno or 1, f"Python cannot read it: {error.msg}", "correct it") from None
     for name, reason in _OURS.items():
         if name in settings:
             raise _refused(settings[name], f"{name} is not for the application to set: {reason}", f"remove {name}")
@@ -75,12 +75,14 @@ def _require_one_model(web: Process, settings: dict[str, int]) -> None:
 
 def _assigned(body: ast.AST) -> Iterator[tuple[str, int]]:
     """Yield the names that a module sets as it is read, each with its line; functions are not read."""
-    for node in ast.iter_child_nodes(body):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            continue
+    # A list, not recursion: the tree may be deeper than Python calls.
+    waiting = [body]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id, node.lineno
-        yield from _assigned(node)
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            waiting.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
 def _refused(line: int, message: str, way: str) -> UsageError:

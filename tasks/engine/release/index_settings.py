@@ -166,7 +166,7 @@ def _uv_project(service: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 def _toml(path: Path) -> Mapping[str, Any]:
     try:
         table: Mapping[str, Any] = tomllib.loads(plain_file.read(path).decode())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"the file cannot be read as TOML: {error}", where=str(path), next="correct it, or move it away"
         ) from None

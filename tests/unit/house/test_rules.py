@@ -100,6 +100,17 @@ def test_only_what_shows_writes_to_the_person() -> None:
             assert not written | {word for word in words if word.startswith("report.")}, path
 
 
+def test_python_of_users_is_parsed_in_one_place() -> None:
+    """It may be too deep for Python: what reads a value does as much for itself."""
+    parses = {
+        name_of(path)
+        for path in PRODUCT
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "ast.parse"
+    }
+    assert parses == {"tasks.engine.python_text", "tasks.engine.config.formats"}
+
+
 def test_no_program_is_started_by_way_of_a_shell() -> None:
     # Most files have none of these words, and are not parsed.
     words = re.compile("system|popen|getoutput|shell")

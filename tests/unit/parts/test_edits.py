@@ -48,6 +48,8 @@ def test_a_part_joins_the_list_and_all_else_stays(before: str, after: str) -> No
         "PARTS = ()\nPARTS = ()\n",
         "PARTS = 1,\n",
         "def (:\n",
+        f"x = {'-' * 50_000}1\n",
+        "x = '\0'\n",
         "from . import (\n    jobs,\n)\n\nPARTS = (jobs,)\n",
         "from . import jobs  # ours\n\nPARTS = (jobs,)\n",
         "from . import a\nfrom . import b\n\nPARTS = (a, b)\n",

@@ -41,6 +41,11 @@ def test_what_an_application_may_set_is_left_to_it(text: str) -> None:
         ("(wsgi_app := 'x')", 1, "wsgi_app"),
         ("workers = 2\nworkers =", 2, "Python cannot read it"),
         ("x = '\0'", 1, "Python cannot read it"),
+        (f"x = {'-' * 50_000}1", 1, "Python cannot read it"),
+        (f"x = {'1+' * 20_000}1", 1, "Python cannot read it"),
+        (f"x = {'(' * 3000}1{')' * 3000}", 1, "Python cannot read it"),
+        (f"x = a{'.b' * 1100}\nbind = 1", 2, "bind is not"),
+        ("#" * 1_000_001, 1, "it has more than 1 MB"),
     ],
 )
 def test_what_would_break_a_slot_is_refused_with_its_line(text: str, line: int, told: str) -> None:

@@ -274,9 +274,13 @@ def test_settings_of_odd_values_are_left_to_uv_and_pip(place: Place) -> None:
         relock.make(place.root, ">=3.9")
 
 
-@pytest.mark.parametrize("name", ["uv.toml", "../config/pip/pip.conf"])
-def test_a_broken_file_of_settings_is_named(place: Place, name: str) -> None:
-    place.write(name, "no = [section\n")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("uv.toml", "no = [section\n"), ("uv.toml", f"x = {'[' * 5000}"), ("../config/pip/pip.conf", "no = [section\n")],
+    ids=["uv", "uv, deep", "pip"],
+)
+def test_a_broken_file_of_settings_is_named(place: Place, name: str, text: str) -> None:
+    place.write(name, text)
     with pytest.raises(UsageError) as caught:
         place.find()
     assert Path(name).name in f"{caught.value.where} {caught.value.detail}"
