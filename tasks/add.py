@@ -27,7 +27,7 @@ def add(c: Any, part: str, yes: bool = False, json: bool = False) -> None:
     if part == "list":
         _list(json)
         return
-    plan = addition.plan(ROOT, catalogue.load(ROOT, part))
+    plan = addition.plan(ROOT, catalogue.with_required(ROOT, part))
     if not json:
         for line in _lines(plan):
             output.out().line(line)
@@ -59,6 +59,7 @@ def _lines(plan: Addition) -> list[str]:
         return [f"{plan.part.name} is there already: nothing to change"]
     return [
         f"{plan.part.name}: {plan.part.about}",
+        *(f"  with  {part.name}: {part.about}" for part in plan.required),
         *(f"  new   {path}" for path in plan.made),
         *(f"  line  {line}" for line in plan.lines),
         "  then  fab lock",

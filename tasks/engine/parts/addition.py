@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.engine import plain_file
+from tasks.engine.config import service, yaml_reader
+from tasks.engine.config.yaml_reader import Document
 from tasks.engine.errors import UsageError
 from tasks.engine.host.difference import Comparison
-from tasks.engine.parts import edits
+from tasks.engine.parts import edits, service_text
 from tasks.engine.parts.catalogue import Part
 
 _SHOWN = 40
@@ -19,6 +22,8 @@ class Addition(NamedTuple):
     """What a part changes: path from the root of the repository to content. made: new files; changed: edited ones."""
 
     part: Part
+    required: tuple[Part, ...]
+    """The parts that are added with it, as it requires them and they are not there."""
     made: dict[str, bytes]
     changed: dict[str, bytes]
     lines: tuple[str, ...]
@@ -30,8 +35,28 @@ class Addition(NamedTuple):
         return not (self.made or self.changed)
 
 
-def plan(root: Path, part: Part) -> Addition:
-    """Return what adding the part would do. UsageError for a file that is there and differs, or cannot be edited."""
+def plan(root: Path, parts: Sequence[Part]) -> Addition:
+    """Return what adding the last of the parts would do, with those before it that the service lacks.
+
+    UsageError for a file that is there and differs, or cannot be edited. A required part that is there is the
+    owner's, however it looks now.
+    """
+    *before, part = parts
+    there = edits.listed(_text(root, edits.PARTS))
+    required = tuple(one for one in before if one.name not in there)
+    made: dict[str, bytes] = {}
+    texts: dict[str, str] = {}
+    for one in (*required, part):
+        made.update(_new_files(root, one))
+        _edit(root, one, texts)
+    # The list comes last: it names modules that must be there.
+    was = {path: _text(root, path) for path in texts}
+    changed = {path: texts[path].encode() for path in sorted(texts, reverse=True) if texts[path] != was[path]}
+    lines = tuple(f"{path}: {line}" for path in changed for line in _added(was[path], texts[path]))
+    return Addition(part, required, made, changed, lines)
+
+
+def _new_files(root: Path, part: Part) -> dict[str, bytes]:
     made = {}
     for name, content in part.files.items():
         path = f"service/{name}"
@@ -40,15 +65,31 @@ def plan(root: Path, part: Part) -> Addition:
             made[path] = content
         elif there != content:
             raise _differs(path, there, content, part.name)
-    before = {edits.PARTS: _text(root, edits.PARTS)}
-    after = {edits.PARTS: edits.add_to_list(before[edits.PARTS], part.name)}
+    return made
+
+
+def _edit(root: Path, part: Part, texts: dict[str, str]) -> None:
+    """Make the part's edits in the texts; read those from the service that are not among them yet."""
+
+    def text(path: str) -> str:
+        return texts[path] if path in texts else _text(root, path)
+
+    if part.service:
+        texts[service_text.FILE] = service_text.add(text(service_text.FILE), part.service, part.name)
+        _check(root, texts[service_text.FILE].encode(), part.name)
     if part.requirements:
-        before[edits.REQUIREMENTS] = _text(root, edits.REQUIREMENTS)
-        after[edits.REQUIREMENTS] = edits.add_requirements(before[edits.REQUIREMENTS], part.requirements)
-    # The list comes last: it names a module that must be there.
-    changed = {path: after[path].encode() for path in sorted(after, reverse=True) if after[path] != before[path]}
-    lines = tuple(f"{path}: {line}" for path in changed for line in _added(before[path], after[path]))
-    return Addition(part, made, changed, lines)
+        texts[edits.REQUIREMENTS] = edits.add_requirements(text(edits.REQUIREMENTS), part.requirements)
+    texts[edits.PARTS] = edits.add_to_list(text(edits.PARTS), part.name)
+
+
+def _check(root: Path, data: bytes, name: str) -> None:
+    """Refuse a service.yaml that the part makes wrong."""
+    try:
+        path = root / service_text.FILE
+        service.describe(Document(path, data, yaml_reader.parse(data, service_text.FILE)))
+    except UsageError as error:
+        message = f"with the part {name}: {error.message}"
+        raise UsageError(message, where=error.where, next=error.next) from None
 
 
 def make(root: Path, addition: Addition) -> None:

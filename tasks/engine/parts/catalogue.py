@@ -10,19 +10,28 @@ from typing import NamedTuple
 
 from tasks.engine import plain_file
 from tasks.engine.config import schema, yaml_reader
+from tasks.engine.config.nodes import Mapping, Node
 from tasks.engine.errors import UsageError
 
+_TEXTS = ("about", "when", "next")
 _ABOUT_ITSELF = ("part.yaml", "README.md")
 
 
 class Part(NamedTuple):
-    """A part. about, when, next: what it is, who needs it, what to try first; files: path below service/ to content."""
+    """A part of the service.
+
+    about, when, next: what it is, who needs it, what to try first
+    requires: other parts; requirements: lines of requirements.in; service: keys and values of service.yaml
+    files: path below service/ to content
+    """
 
     name: str
     about: str
     when: str
-    requirements: tuple[str, ...]
     next: str
+    requires: tuple[str, ...]
+    requirements: tuple[str, ...]
+    service: Mapping | None
     files: dict[str, bytes]
 
 
@@ -40,11 +49,29 @@ def load(root: Path, name: str) -> Part:
         raise UsageError(f"there is no part {schema.quoted(name)}", where="add", next=way)
     folder = root / "templates/parts" / name
     document = yaml_reader.read(folder / "part.yaml", missing="git checkout templates")
-    fields = schema.keys(document.root, ("about", "when", "requirements", "next"))
-    texts = (schema.text(schema.required(document.root, fields, key, "...")) for key in ("about", "when", "next"))
-    about, when, after = texts
-    given = schema.items(fields["requirements"]) if "requirements" in fields else ()
-    return Part(name, about, when, tuple(map(schema.text, given)), after, _files(folder))
+    fields = schema.keys(document.root, (*_TEXTS, "requires", "requirements", "service"))
+    about, when, after = (schema.text(schema.required(document.root, fields, key, "...")) for key in _TEXTS)
+    requires, requirements = (_texts(fields[key]) if key in fields else () for key in ("requires", "requirements"))
+    service = schema.mapping(fields["service"]) if "service" in fields else None
+    return Part(name, about, when, after, requires, requirements, service, _files(folder))
+
+
+def with_required(root: Path, name: str) -> tuple[Part, ...]:
+    """Read a part and all that it requires, each after those that it requires itself; the part is the last."""
+    found: dict[str, Part] = {}
+
+    def visit(name: str) -> None:
+        part = load(root, name)
+        for required in part.requires:
+            visit(required)
+        found.setdefault(name, part)
+
+    visit(name)
+    return tuple(found.values())
+
+
+def _texts(node: Node) -> tuple[str, ...]:
+    return tuple(map(schema.text, schema.items(node)))
 
 
 def _files(folder: Path) -> dict[str, bytes]:

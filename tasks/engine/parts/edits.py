@@ -16,6 +16,15 @@ REQUIREMENTS = "service/requirements.in"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Return the names in PARTS of parts.py; none if it has a shape that is not known."""
+    try:
+        lists = [found for node in ast.parse(text).body if (found := _parts(node))]
+    except SyntaxError:
+        return ()
+    return tuple(element.id for one in lists for element in one.elts if isinstance(element, ast.Name))
+
+
 def add_to_list(text: str, name: str) -> str:
     """Return parts.py with an import of the module and its name in PARTS; as it is if both are there."""
     try:

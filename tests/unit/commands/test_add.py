@@ -163,3 +163,70 @@ def test_without_an_index_all_but_the_lock_is_done(service: Clone, links: Path) 
     assert "next: fab lock" in ended.err
     assert all((service.root / path).exists() for path in MADE)
     assert (service.root / "service/requirements.txt").read_text() == lock
+
+
+@pytest.fixture
+def two(service: Clone) -> Clone:
+    """A clone with two parts more: `wheel`, which needs keys of service.yaml, and `cart`, which requires it."""
+    for name, needs in (
+        ("wheel", 'service: {hooks: {before_activate: "flask turn"}, needs: [host], env: {COLOUR: red}}'),
+        ("cart", 'requires: [wheel]\nservice: {processes: {horse: {command: "python -m app.cart"}}}'),
+    ):
+        service.write(f"templates/parts/{name}/part.yaml", f"about: a {name}\nwhen: now\nnext: go\n{needs}\n")
+        service.write(f"templates/parts/{name}/app/{name}.py", "def init_app(app): ...\n")
+    git(service.root, "add", "-A")
+    git(service.root, "-c", "user.name=tests", "-c", "user.email=tests@example", "commit", "-qm", "parts")
+    return service
+
+
+def test_a_part_brings_what_it_requires_and_its_keys_of_service_yaml(two: Clone) -> None:
+    before = (two.root / "service/service.yaml").read_text()
+    shown = two.done("add", "cart", "--yes").out
+    assert "with  wheel: a wheel" in shown
+    assert 'service/service.yaml: hooks: {before_activate: "flask turn"}' in shown
+    after = (two.root / "service/service.yaml").read_text()
+    assert [line for line in after.splitlines() if line in before.splitlines()] == before.splitlines()
+    assert '\n  horse: {command: "python -m app.cart"}' in after
+    assert "\n  COLOUR: red" in after
+    assert "(wheel, cart)" in (two.root / "service/app/parts.py").read_text()
+    both = status(two)
+    assert two.done("add", "cart").out == "cart is there already: nothing to change\n"
+    assert two.done("add", "wheel").out == "wheel is there already: nothing to change\n"
+    assert status(two) == both
+    git(two.root, "checkout", "-q", ".")
+    git(two.root, "clean", "-qfd", "service")
+    assert status(two) == []
+
+
+def test_a_required_part_that_is_there_stays_as_its_owner_has_it(two: Clone) -> None:
+    two.done("add", "wheel", "--yes")
+    two.write("service/app/wheel.py", "def init_app(app): mine()\n")
+    two.done("add", "cart", "--yes")
+    assert "mine()" in (two.root / "service/app/wheel.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("hooks: {before_activate: other}", "another value is there"),
+        ("hooks: null", "another value is there"),
+        ("processes: {horse: {command: other}}", "another value is there"),
+    ],
+)
+def test_keys_that_clash_are_refused_with_the_lines_to_write(two: Clone, line: str, reason: str) -> None:
+    path = two.root / "service/service.yaml"
+    kept = [one for one in path.read_text().splitlines() if not one.startswith(("processes:", "  web:"))]
+    path.write_text("\n".join([*kept, line, ""]))
+    before = status(two)
+    refused = two.fab("add", "cart", "--yes")
+    assert (refused.status, reason in refused.err) == (2, True), refused.err
+    assert "service/service.yaml:" in refused.err
+    assert "write these lines by hand" in refused.err
+    assert status(two) == before
+
+
+def test_a_part_that_makes_service_yaml_wrong_is_refused(two: Clone) -> None:
+    two.replace("templates/parts/cart/part.yaml", "horse", "hook")
+    refused = two.fab("add", "cart", "--yes")
+    assert (refused.status, "with the part cart: expected" in refused.err) == (2, True), refused.err
+    assert not (two.root / "service/app/cart.py").exists()

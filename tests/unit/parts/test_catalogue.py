@@ -28,6 +28,14 @@ def test_a_part_is_small_tested_and_says_when_and_how_to_take_it_out(name: str) 
     assert "To take it out" in readme
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_part_requires_is_there_and_comes_before_it(name: str) -> None:
+    order = [part.name for part in catalogue.with_required(ROOT, name)]
+    assert order[-1] == name
+    for part in catalogue.with_required(ROOT, name):
+        assert all(order.index(one) < order.index(part.name) for one in part.requires)
+
+
 def test_an_unknown_key_of_a_part_is_refused_in_its_place(tmp_path: Path) -> None:
     folder = tmp_path / "templates/parts/x"
     folder.mkdir(parents=True)
