@@ -1,8 +1,7 @@
-"""A part that `fab add` put into the service: its tests, its style, and what it does on a real host."""
+"""Parts that `fab add` put into the service: their tests, their style, and what `metrics` does on a real host."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.parts import catalogue
 from tests.support.clone import ROOT, Clone, make, quicken
 from tests.support.front_door import ask
 from tests.support.hosts import MakeHosts
@@ -48,25 +48,41 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     return made
 
 
-def checked(clone: Clone, libraries: Path, *words: str) -> None:
-    """Run a checker of this project in the clone, with the part's own packages."""
-    environment = {**os.environ, "PYTHONPATH": str(libraries), "MYPYPATH": str(libraries)}
-    ended = subprocess.run(
-        [sys.executable, "-m", *words], cwd=clone.root, env=environment, capture_output=True, text=True
-    )
+def checked(clone: Clone, *words: str | Path) -> None:
+    """Run a checker in the clone."""
+    ended = subprocess.run([sys.executable, "-m", *words], cwd=clone.root, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_its_own_tests_pass_and_it_is_as_well_kept_as_the_rest(site: Site, tmp_path: Path) -> None:
-    (pin,) = re.findall(r"^prometheus-client==\S+", site.read("service/requirements.txt"), re.MULTILINE)
-    packages = ["pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), pin]
-    subprocess.run([sys.executable, "-m", *packages], check=True)
-    site.clone.write("pyproject.toml", (ROOT / "pyproject.toml").read_text())
-    checked(site.clone, tmp_path, "ruff", "check", "service")
-    checked(site.clone, tmp_path, "ruff", "format", "--check", "service")
-    checked(site.clone, tmp_path, "mypy", "service/app")
-    checked(site.clone, tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "service/tests/test_metrics.py",
-            "service/tests/test_auth.py", "service/tests/test_about.py", "service/tests/test_health.py")  # fmt: skip
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, Path]:
+    """A clone with all parts, and the Python of a venv that has its lock, pytest and hypothesis alone."""
+    folder = tmp_path_factory.mktemp("whole")
+    clone = make(folder)
+    for name in catalogue.names(ROOT):
+        clone.done("add", name, "--yes")
+    clone.write("pyproject.toml", (ROOT / "pyproject.toml").read_text())
+    python = folder / "venv/bin/python"
+    checked(clone, "uv", "venv", "--quiet", "--python", sys.executable, folder / "venv")
+    for words in (("--require-hashes", "-r", "service/requirements.txt"), ("pytest", "hypothesis")):
+        checked(clone, "uv", "pip", "install", "--quiet", "--python", python, *words)
+    return clone, python
+
+
+def test_all_parts_together_are_as_well_kept_as_the_rest(whole: tuple[Clone, Path]) -> None:
+    clone, python = whole
+    checked(clone, "ruff", "check", "service")
+    checked(clone, "ruff", "format", "--check", "service")
+    checked(clone, "mypy", "--python-executable", python, "service/app")
+
+
+@pytest.mark.parametrize("name", catalogue.names(ROOT))
+def test_its_own_tests_pass_with_all_parts_there(whole: tuple[Clone, Path], name: str) -> None:
+    clone, python = whole
+    core = [f"service/tests/test_{module}.py" for module in ("auth", "about", "health")]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"service/tests/test_{name}.py", *core]
+    ended = subprocess.run([python, *words], cwd=clone.root, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def counted(site: Site, token: str) -> float:
