@@ -4,6 +4,7 @@ from invoke import Collection
 
 from tasks import (
     add,
+    backup,
     cert,
     deploy,
     drift,
@@ -41,6 +42,8 @@ namespace = Collection(
     logs.execute,
     logs.run,
     logs.shell,
+    backup.backup,
+    backup.restore,
     lock.lock,
     add.add,
     failpoints.failpoints,

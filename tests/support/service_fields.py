@@ -31,6 +31,7 @@ class Where:
 # The place of each class's fields; a field's key is its own name.
 CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     Service: ((), lambda found: found),
+    sections.Backup: (("backup",), lambda found: found.backup),
     sections.Dependencies: (("dependencies",), lambda found: found.dependencies),
     sections.Health: (("health",), lambda found: found.health),
     sections.Hooks: (("hooks",), lambda found: found.hooks),
@@ -41,6 +42,7 @@ CLASSES: dict[type, tuple[tuple[str, ...], Read]] = {
     sections.Process: (("processes", "worker"), lambda found: found.processes[1]),
 }
 BESIDE = {
+    "Backup.restore": ("backup.command=x",),
     "Nginx.max_body": ("nginx.server_name=a.example",),
     **{
         f"Nginx.{key}": ("nginx.server_name=a.example",)

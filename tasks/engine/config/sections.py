@@ -290,6 +290,26 @@ def health(node: Node) -> Health:
     return health
 
 
+class Backup(NamedTuple):
+    """Commands for data beyond the state directory, argument lists in shell quoting, run without a shell."""
+
+    command: str
+    restore: str | None = None
+
+
+BACKUP_KEYS = (
+    Key("command", keys.text(formats.COMMAND), Required('"mongodump --archive"'), RUN,
+        "Runs in the service's sandbox; what it prints to standard output is a part of the backup"),
+    Key("restore", keys.text(formats.COMMAND), None, RUN,
+        "Gets that on standard input, when a backup is put back", '"mongorestore --archive --drop"'),
+)  # fmt: skip
+
+
+def backup(node: Node) -> Backup:
+    """Read the commands of a backup."""
+    return Backup(**keys.read(node, BACKUP_KEYS))
+
+
 def listen(node: Node) -> Listen:
     return Listen(*formats.split_listen(schema.text(node, formats.LISTEN)))
 

@@ -17,6 +17,7 @@ from tasks.engine.config.sections import (
     LIMIT_KEYS,
     NO_LIMITS,
     WEB,
+    Backup,
     Dependencies,
     Health,
     Hooks,
@@ -65,6 +66,7 @@ class Service(NamedTuple):
     include: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     build: str | None = None
+    backup: Backup | None = None
     keep: int = 5
 
 
@@ -122,6 +124,8 @@ KEYS = (
     Key("build", keys.text(formats.COMMAND), None, DEPLOY,
         "Runs on your machine, in the root of the repository, before `fab deploy` and `fab plan` make the release. If "
         "it fails, no host is contacted", '"npm run build"'),
+    Key("backup", keys.mapping(sections.backup, sections.BACKUP_KEYS), None, "",
+        "Data beyond the state directory and PostgreSQL, for `fab backup` and `fab restore`"),
     Key("keep", keys.integer(2, 100), _USUAL.keep, RUN,
         "The newest releases that stay on the host, the committed one among them", "10"),
 )  # fmt: skip

@@ -45,12 +45,14 @@ class Request:
     """One command. terminal: give it one of this kind and size.
 
     show: called with `stdout` or `stderr` and bytes; feeds: pass on our standard input and signals
+    source: without `feeds`, a file that is its input, open for reading
     """
 
     wanted: Command
     terminal: Terminal | None
     show: Show
     feeds: bool = True
+    source: int | None = None
 
 
 def run(member: Member, request: Request) -> int:
@@ -132,9 +134,9 @@ class _Sender:
         with self._lock, suppress(Exception):
             self._channel.sendall(struct.pack(">cI", kind, len(data)) + data)
 
-    def pass_input(self) -> None:
-        """Send our standard input to its end."""
-        while data := os.read(0, _PIECE):
+    def pass_input(self, source: int) -> None:
+        """Send an input to its end."""
+        while data := os.read(source, _PIECE):
             self.send(b"I", data)
         self.send(b"E", b"")
 
@@ -149,8 +151,9 @@ def _passing(channel: Any, request: Request) -> Iterator[Callable[[], None]]:
         if begun:
             return
         begun = True
-        if request.feeds:
-            threading.Thread(target=sender.pass_input, daemon=True).start()
+        source = 0 if request.feeds else request.source
+        if source is not None:
+            threading.Thread(target=sender.pass_input, args=(source,), daemon=True).start()
         else:
             sender.send(b"E", b"")
 

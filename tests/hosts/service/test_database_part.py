@@ -156,6 +156,7 @@ def test_a_migration_loses_nothing_and_takes_nothing_away(site: Site) -> None:
     there = entries(site)
     assert set(kept) <= set(there)
     assert len(there) == len(set(there))
+    _back_by_a_backup(site, there)
 
 
 def _there_and_back(site: Site) -> None:
@@ -190,3 +191,11 @@ def _not_without_its_schema(site: Site) -> None:
     assert refused.status == 1
     assert "the database lacks what this release needs" in refused.both
     assert site.answering == was
+
+
+def _back_by_a_backup(site: Site, there: list[str]) -> None:
+    saved = site.done("backup", "--json").lines()[-1]["path"]
+    for name in ("one", "two"):
+        assert post(site, name).status == 200
+        site.clone.done("restore", saved, "-H", site.machine.name, "--yes")
+        assert sorted(entries(site)) == sorted(there)

@@ -1,0 +1,128 @@
+"""backup, restore: the data of the service, as archives on the controller."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.executor import ROOT, verb
+
+if TYPE_CHECKING:
+    from tasks.engine.backup.archive import About
+    from tasks.engine.fleet.member import Member
+    from tasks.engine.parallel import Emit
+
+FOLDER = ".backups"
+LIMIT = "20G"
+_SIZE = re.compile(r"([1-9][0-9]{0,8})([KMGT]?)")
+_LIMIT_HELP = "bytes that an archive may have, packed and unpacked, such as 50G"
+
+
+@verb(keep="number of archives of each host that stay; without it, all do", limit=_LIMIT_HELP)
+def backup(c: Any, keep: str = "", limit: str = LIMIT, json: bool = False) -> None:
+    """Fetch the service's data into .backups/HOST, verified.
+
+    The state directory, each SQLite in it as a whole; a PostgreSQL that
+    DATABASE_URL names; and what `backup: {command}` prints.
+    """
+    from tasks import runner
+    from tasks.engine.backup import store
+
+    most, kept = _bytes(limit), _number(keep)
+    _, members = runner.open_fleet(c, early=True)
+
+    def work(member: Member, emit: Emit) -> None:
+        from tasks.engine.backup import transfer
+
+        folder = ROOT / FOLDER / member.host.name
+        path, about = transfer.fetch(member, folder, _now(), most)
+        gone = store.prune(folder, member.service.name, kept) if kept else []
+        text = f"{path.relative_to(ROOT)}, {store.size(path.stat().st_size)} of {about.entries} entries"
+        member.finish(emit, "saved", text, path=str(path), removed=[one.name for one in gone])
+
+    runner.follow_each(members, work, json)
+
+
+@verb(
+    file="archive of `fab backup`",
+    limit=_LIMIT_HELP,
+    yes="replace the data without asking",
+)
+def restore(c: Any, file: str, yes: bool = False, limit: str = LIMIT, json: bool = False) -> None:
+    """Put a backup back on one host, which is stopped meanwhile.
+
+    Verifies the archive, turns clients away, stops, saves what is there now
+    into .backups, replaces it, migrates, starts, and waits for the health
+    check. An archive that cannot be put back leaves the data as it was.
+    """
+    from tasks import runner
+    from tasks.engine.backup import recovery
+    from tasks.engine.errors import UsageError
+
+    path, most = Path(file).expanduser(), _bytes(limit)
+    about = _verified(path, most)
+    _, members = runner.open_fleet(c, changing="restore")
+    if len(members) != 1:
+        names = ", ".join(member.host.name for member in members)
+        raise UsageError(f"a backup goes to one host, and {len(members)} are selected: {names}", where="-H",
+                         next=f"fab restore {file} -H {members[0].host.name}")  # fmt: skip
+    (member,) = members
+    if about.service != member.service.name:
+        raise UsageError(f"the archive is of {about.service}, and this is {member.service.name}", where=file,
+                         next="choose one of this service")  # fmt: skip
+    _ask(member.host.name, about, yes)
+    folder = ROOT / FOLDER / member.host.name
+    runner.follow_each(members, lambda member, emit: recovery.restore(member, emit, path, folder, _now(), most), json)
+
+
+def _verified(path: Path, most: int) -> About:
+    from tasks.engine import quote
+    from tasks.engine.backup import archive
+    from tasks.engine.errors import UsageError
+
+    way = f"choose another of {FOLDER}"
+    try:
+        return archive.read(path, most)
+    except archive.Damaged as error:
+        raise UsageError(f"no whole archive: {quote.terminal(str(error))}", where=str(path), next=way) from None
+    except OSError as error:
+        raise UsageError(f"it cannot be read: {error.strerror}", where=str(path), next=way) from None
+
+
+def _ask(host: str, about: About, yes: bool) -> None:
+    from tasks.engine import quote
+    from tasks.engine.errors import UsageError
+
+    if yes:
+        return
+    what = quote.terminal(f"the data of {about.service} on {host} by that of {about.host}, {about.time}")
+    if not sys.stdin.isatty():
+        raise UsageError(f"this would replace {what}", where="--yes", next="to replace it: --yes")
+    sys.stderr.write(f"replace {what}? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was done", where="restore", next="fab restore FILE -H HOST")
+
+
+def _bytes(text: str) -> int:
+    from tasks.engine.errors import UsageError
+
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise UsageError(f"expected a size, found {text!r}", where="--limit", next="--limit 50G")
+    return int(found[1]) << 10 * " KMGT".index(found[2] or " ")
+
+
+def _number(text: str) -> int:
+    from tasks.engine.errors import UsageError
+
+    if text and not re.fullmatch("[1-9][0-9]{0,5}", text):
+        raise UsageError(f"expected a number of archives, found {text!r}", where="--keep", next="--keep 7")
+    return int(text or 0)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,133 @@
+"""Read an archive that a host has written, without unpacking it: is it whole, and made of what may be in one.
+
+The host's service is not trusted: the memory that this takes is bounded, and so are the bytes and the entries.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+import zlib
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from tasks.engine import untrusted_json
+
+ENTRIES = 1_000_000
+_BLOCK = 512
+_PIECE = 1 << 20
+_TEXT = 64 * 1024
+"""Bytes that a long name, or `about.json`, may have."""
+_LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_KINDS = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
+
+
+class Damaged(Exception):
+    """A file is no whole archive. Its text says why."""
+
+
+class About(NamedTuple):
+    """The origin of an archive, as it says itself. entries, size: the number and the bytes of what is in it."""
+
+    service: str
+    release: str
+    host: str
+    time: str
+    entries: int
+    size: int
+
+
+def read(path: Path, limit: int) -> About:
+    """Read an archive to its end; return its origin. Raises Damaged, and OSError if it cannot be read.
+
+    limit: bytes that it may have unpacked
+    """
+    try:
+        with gzip.open(path, "rb") as stream:
+            return _Reader(stream, limit).read()  # type: ignore[arg-type]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise Damaged(f"it is cut or changed: {error}") from error
+    except (tarfile.TarError, ValueError) as error:
+        raise Damaged(f"it is no archive of ours: {error}") from error
+
+
+class _Reader:
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self.stream, self.limit = stream, limit
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self) -> About:
+        about, entries = b"", 0
+        while True:
+            so_far = self.digest.hexdigest()
+            entry = self._header()
+            entries += 1
+            if entries > ENTRIES:
+                raise Damaged(f"it has more than {ENTRIES} entries")
+            if entry.name == "end":
+                if self._content(entry.size, _TEXT) != so_far.encode():
+                    raise Damaged("its digest is wrong")
+                self._rest()
+                break
+            if entries == 1:
+                about = self._content(entry.size, _TEXT) if entry.name == "about.json" else b""
+            else:
+                self._skip(entry.size)
+        return _about(about, entries - 2, self.size)
+
+    def _header(self) -> tarfile.TarInfo:
+        """Read the header of the next entry, with its long name."""
+        long = b""
+        while True:
+            entry = tarfile.TarInfo.frombuf(self._exactly(_BLOCK), "utf-8", "surrogateescape")
+            if entry.type not in _LONG:
+                break
+            content = self._content(entry.size, _TEXT)
+            long = content if entry.type == tarfile.GNUTYPE_LONGNAME else long
+        name = long.rstrip(b"\0").decode("utf-8", "surrogateescape") or entry.name
+        if entry.type not in _KINDS or entry.size < 0 or (entry.size and entry.type != tarfile.REGTYPE):
+            raise Damaged(f"it has an entry of a kind that is in none: {name[:80]!r}")
+        if name.startswith("/") or ".." in name.split("/"):
+            raise Damaged(f"it has an entry outside of the data: {name[:80]!r}")
+        entry.name = name
+        return entry
+
+    def _content(self, size: int, most: int) -> bytes:
+        if size > most:
+            raise Damaged(f"it has a text of {size} bytes")
+        return self._exactly(size + -size % _BLOCK)[:size]
+
+    def _skip(self, size: int) -> None:
+        left = size + -size % _BLOCK
+        while left:
+            left -= len(self._exactly(min(left, _PIECE)))
+
+    def _exactly(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.size += len(data)
+        if self.size > self.limit:
+            raise Damaged(f"it has more than {self.limit} bytes unpacked")
+        if len(data) != size:
+            raise EOFError("its end is missing")
+        self.digest.update(data)
+        return data
+
+    def _rest(self) -> None:
+        """Read what fills the last record of a tar: zeros."""
+        while data := self.stream.read(_PIECE):
+            self.size += len(data)
+            if data.strip(b"\0") or self.size > self.limit:
+                raise Damaged("there is something behind its end")
+
+
+def _about(data: bytes, entries: int, size: int) -> About:
+    found = untrusted_json.load(data.decode()) if data else None
+    if not isinstance(found, dict) or found.get("format") != 1:
+        raise Damaged("it does not say where it is from")
+    texts = [found.get(key) for key in ("service", "release", "host", "time")]
+    if not all(isinstance(text, str) and len(text) < 300 for text in texts):
+        raise Damaged("it does not say where it is from")
+    service, release, host, time = map(str, texts)
+    return About(service, release, host, time, entries, size)

@@ -1,0 +1,122 @@
+"""`fab backup` and `fab restore` on a real host."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.clone import Ended, make, quicken
+from tests.support.front_door import ask
+from tests.support.hosts import MakeHosts
+from tests.support.site import Site
+
+STATE = "/var/lib/myapp"
+
+
+@pytest.fixture(scope="module")
+def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    hosts = module_hosts()
+    made = Site(make(tmp_path_factory.mktemp("backup"), hosts.inventory), hosts[0])
+    quicken(made.clone)
+    made.deploy()
+    return made
+
+
+def saved(site: Site) -> list[Path]:
+    """Return the archives of the host, the oldest first."""
+    return sorted((site.clone.root / ".backups" / site.machine.name).iterdir())
+
+
+def keep(site: Site, text: str) -> None:
+    """Write a file as the service does."""
+    site.done("run", "--", "sh", "-c", f"printf {text} >$STATE_DIRECTORY/kept")
+
+
+def kept(site: Site) -> str:
+    return site.sh(f"cat {STATE}/kept")
+
+
+def restored(site: Site, archive: Path) -> Ended:
+    return site.clone.done("restore", str(archive), "-H", site.machine.name, "--yes")
+
+
+def serves(site: Site) -> None:
+    """Assert that clients are served, and that nothing of a restore is left."""
+    assert ask(site.machine.address, "/readyz").status == 200
+    assert site.sh(f"ls -A {STATE} | grep restore || true") == ""
+    assert "off" in site.clone.done("maintenance", "status", "-H", site.machine.name).out
+
+
+def test_the_data_comes_back_and_what_was_there_is_saved(site: Site) -> None:
+    token = site.token("me", "reader").strip()
+    keep(site, "first")
+    done = site.done("backup", "--json").lines()[-1]
+    (archive,) = saved(site)
+    assert Path(done["path"]) == archive
+    assert archive.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(archive) as plain:
+        assert {"state/kept", "state/tokens", "end"} < set(plain.getnames())
+    keep(site, "second")
+    ended = restored(site, archive)
+    assert archive.name in ended.both
+    assert kept(site) == "first"
+    serves(site)
+    owners = site.sh(f"find {STATE} '(' '!' -user myapp -o -perm /077 ')' -type f")
+    assert owners == ""
+    about = ask(site.machine.address, "/commands", headers={"Authorization": f"Bearer {token}"})
+    assert about.status == 200
+    restored(site, saved(site)[-1])
+    assert kept(site) == "second"
+    serves(site)
+
+
+def test_the_newest_stay(site: Site) -> None:
+    before = saved(site)
+    removed = site.done("backup", "--keep", "2", "--json").lines()[-1]["removed"]
+    assert removed == [path.name for path in before[:-1]]
+    assert saved(site)[0] == before[-1]
+    assert len(saved(site)) == 2
+
+
+def test_an_archive_that_is_too_large_or_not_whole_is_none(site: Site) -> None:
+    before = saved(site)
+    refused = site.fab("backup", "--limit", "1K")
+    assert (refused.status, "more than 1024 bytes" in refused.both) == (1, True), refused.both
+    text = site.read("service/service.yaml")
+    with site.changed("service/service.yaml", f"{text}backup: {{command: \"sh -c 'echo so >&2; exit 7'\"}}\n"):
+        failed = site.fab("backup")
+    assert (failed.status, "sh ended with 7" in failed.both) == (1, True), failed.both
+    assert saved(site) == before
+
+
+def test_a_restore_that_cannot_be_done_leaves_all_as_it_was(site: Site, tmp_path: Path) -> None:
+    keep(site, "third")
+    text = site.read("service/service.yaml")
+    with site.changed("service/service.yaml", f'{text}backup: {{command: "echo rows", restore: "false"}}\n'):
+        site.done("backup")
+        archive = saved(site)[-1]
+        keep(site, "fourth")
+        failed = site.clone.fab("restore", str(archive), "-H", site.machine.name, "--yes")
+    assert (failed.status, "false ended with 1" in failed.both) == (1, True), failed.both
+    assert kept(site) == "fourth"
+    serves(site)
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(archive.read_bytes()[:-100])
+    for words in ((str(cut), "--yes"), ("nowhere", "--yes"), (str(archive),), (str(archive), "--limit", "x")):
+        refused = site.clone.fab("restore", *words, "-H", site.machine.name)
+        assert refused.status == 2, refused.both
+    assert kept(site) == "fourth"
+
+
+def test_nothing_beyond_the_service_is_reached_by_what_it_has_planted(site: Site) -> None:
+    site.sh("install -d -o root -m 0755 /srv/other && echo root >/srv/other/kept")
+    plant = "ln -sfn /srv/other $STATE_DIRECTORY/media; ln -sfn /srv/other $STATE_DIRECTORY/.restore"
+    site.done("run", "--", "sh", "-c", plant)
+    site.done("backup")
+    restored(site, saved(site)[-1])
+    assert site.sh(f"readlink {STATE}/media") == "/srv/other"
+    assert site.sh("ls -A /srv/other; cat /srv/other/kept") == "kept\nroot"
+    serves(site)
+    site.done("run", "--", "rm", f"{STATE}/media")
