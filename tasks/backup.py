@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +55,9 @@ def backup(c: Any, keep: str = "", limit: str = LIMIT, json: bool = False) -> No
     file="archive of `fab backup`",
     limit=_LIMIT_HELP,
     yes="replace the data without asking",
+    drill="do it on a local host of its own, as root, and say how long it took",
 )
-def restore(c: Any, file: str, yes: bool = False, limit: str = LIMIT, json: bool = False) -> None:
+def restore(c: Any, file: str, yes: bool = False, drill: bool = False, limit: str = LIMIT, json: bool = False) -> None:
     """Put a backup back on one host, which is stopped meanwhile.
 
     Verifies the archive, turns clients away, stops, saves what is there now
@@ -64,6 +70,9 @@ def restore(c: Any, file: str, yes: bool = False, limit: str = LIMIT, json: bool
 
     path, most = Path(file).expanduser(), _bytes(limit)
     about = _verified(path, most)
+    if drill:
+        _drill(path.resolve(), limit, json)
+        return
     _, members = runner.open_fleet(c, changing="restore")
     if len(members) != 1:
         names = ", ".join(member.host.name for member in members)
@@ -90,6 +99,45 @@ def _verified(path: Path, most: int) -> About:
         raise UsageError(f"no whole archive: {quote.terminal(str(error))}", where=str(path), next=way) from None
     except OSError as error:
         raise UsageError(f"it cannot be read: {error.strerror}", where=str(path), next=way) from None
+
+
+def _drill(path: Path, limit: str, json: bool) -> None:
+    """Restore on a new local host, with the service as it is in this clone; print how long that took."""
+    from tasks.engine.errors import UsageError
+    from tasks.engine.report import output
+    from tasks.engine.sandbox import Sandbox
+    from tasks.engine.sandbox.sandbox import inventory_text
+
+    if os.geteuid() != 0:
+        raise UsageError(
+            "a real local host needs root", where="--drill", next=f"sudo .venv/bin/fab restore {path} --drill"
+        )
+    with tempfile.TemporaryDirectory(prefix="drill.") as folder:
+        sandbox = Sandbox(Path(folder, "sandbox"))
+        try:
+            machines = sandbox.up(["drill"])
+            inventory = Path(folder, "hosts.yaml")
+            inventory.write_text(inventory_text(machines, sandbox.identity))
+            ready = _fab(inventory, "deploy", "-H", "drill")
+            # What was there is saved beside the host, and goes with it.
+            seconds = _fab(inventory, "restore", str(path), "-H", "drill", "--yes", "--limit", limit)
+        finally:
+            sandbox.down()
+            shutil.rmtree(ROOT / FOLDER / "drill", ignore_errors=True)
+    if json:
+        output.document({"archive": str(path), "deploy_seconds": ready, "restore_seconds": seconds})
+    else:
+        output.out().line(f"the restore took {seconds} s, and before it the first deploy of the host {ready} s")
+
+
+def _fab(inventory: Path, *words: str) -> float:
+    """Run a verb in a process of its own, its output on our standard error; return its seconds, or exit as it did."""
+    began = time.monotonic()
+    command = [sys.executable, "-B", "-m", "fabric", *words]
+    ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "HOSTS": str(inventory)}, stdout=sys.stderr)
+    if ended.returncode:
+        sys.exit(ended.returncode)
+    return round(time.monotonic() - began, 1)
 
 
 def _ask(host: str, about: About, yes: bool) -> None:

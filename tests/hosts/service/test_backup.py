@@ -120,3 +120,15 @@ def test_nothing_beyond_the_service_is_reached_by_what_it_has_planted(site: Site
     assert site.sh("ls -A /srv/other; cat /srv/other/kept") == "kept\nroot"
     serves(site)
     site.done("run", "--", "rm", f"{STATE}/media")
+
+
+def test_a_drill_puts_it_back_on_a_host_of_its_own_and_says_how_long_that_took(site: Site) -> None:
+    keep(site, "drilled")
+    site.done("backup")
+    archive, before = saved(site)[-1], saved(site)
+    ended = site.clone.done("restore", str(archive), "--drill", "--json")
+    assert ended.json()["archive"] == str(archive)
+    assert 0 < ended.json()["restore_seconds"] < 3600
+    assert f"{archive.name} is in place" in ended.err
+    assert (kept(site), saved(site)) == ("drilled", before)
+    assert [path.name for path in (site.clone.root / ".backups").iterdir()] == [site.machine.name]
