@@ -44,7 +44,8 @@ def restore(member: Member, emit: Emit, path: Path, folder: Path, moment: dateti
         note = f"; then: fab maintenance off -H {host}" if closes else ""
         error.next = f"the former data: fab restore {saved} -H {host} --yes{note}"
         raise
-    member.finish(emit, "restored", f"{path.name} is in place; what was there is in {saved}", saved=str(saved))
+    text = f"{path.name} is in place; what was there is in {saved}"
+    member.finish(emit, "restored", text, maintenance_page.warn(facts, member.service), saved=str(saved))
 
 
 def _open(member: Member, emit: Emit, *, closes: bool) -> None:

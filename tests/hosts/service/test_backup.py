@@ -110,6 +110,25 @@ def test_a_restore_that_cannot_be_done_leaves_all_as_it_was(site: Site, tmp_path
     assert kept(site) == "fourth"
 
 
+def test_after_a_restore_that_was_killed_the_same_command_finishes_it(site: Site) -> None:
+    keep(site, "fifth")
+    site.done("backup")
+    archive = saved(site)[-1]
+    keep(site, "sixth")
+    broken = site.clone.start("restore", str(archive), "-H", site.machine.name, "--yes")
+    assert broken.stdout
+    while "replace" not in (line := broken.stdout.readline()):
+        assert line, broken.communicate()
+    broken.kill()
+    broken.communicate()
+    ended = restored(site, archive)
+    assert kept(site) == "fifth"
+    # It was on when this one began, so it stays: somebody may have wanted it.
+    assert "fab maintenance off" in ended.both
+    site.clone.done("maintenance", "off", "-H", site.machine.name)
+    serves(site)
+
+
 def test_nothing_beyond_the_service_is_reached_by_what_it_has_planted(site: Site) -> None:
     site.sh("install -d -o root -m 0755 /srv/other && echo root >/srv/other/kept")
     plant = "ln -sfn /srv/other $STATE_DIRECTORY/media; ln -sfn /srv/other $STATE_DIRECTORY/.restore"
