@@ -11,7 +11,7 @@ import tempfile
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.executor import ROOT, verb
 
@@ -26,24 +26,29 @@ _SIZE = re.compile(r"([1-9][0-9]{0,8})([KMGT]?)")
 _LIMIT_HELP = "bytes that an archive may have, packed and unpacked, such as 50G"
 
 
-@verb(keep="number of archives of each host that stay; without it, all do", limit=_LIMIT_HELP)
-def backup(c: Any, keep: str = "", limit: str = LIMIT, json: bool = False) -> None:
+@verb(
+    keep="number of archives of each host that stay; without it, all do",
+    recipient="public key of age (age1...) to encrypt the archives for",
+    limit=_LIMIT_HELP,
+)
+def backup(c: Any, keep: str = "", recipient: str = "", limit: str = LIMIT, json: bool = False) -> None:
     """Fetch the service's data into .backups/HOST, verified.
 
     The state directory, each SQLite in it as a whole; a PostgreSQL that
     DATABASE_URL names; and what `backup: {command}` prints.
     """
     from tasks import runner
-    from tasks.engine.backup import store
+    from tasks.engine.backup import encryption, store
 
     most, kept = _bytes(limit), _number(keep)
+    sealed = encryption.recipient(recipient) if recipient else None
     _, members = runner.open_fleet(c, early=True)
 
     def work(member: Member, emit: Emit) -> None:
         from tasks.engine.backup import transfer
 
         folder = ROOT / FOLDER / member.host.name
-        path, about = transfer.fetch(member, folder, _now(), most)
+        path, about = transfer.fetch(member, folder, _now(), most, sealed)
         gone = store.prune(folder, member.service.name, kept) if kept else []
         text = f"{path.relative_to(ROOT)}, {store.size(path.stat().st_size)} of {about.entries} entries"
         member.finish(emit, "saved", text, path=str(path), removed=[one.name for one in gone])
@@ -55,36 +60,66 @@ def backup(c: Any, keep: str = "", limit: str = LIMIT, json: bool = False) -> No
     file="archive of `fab backup`",
     limit=_LIMIT_HELP,
     yes="replace the data without asking",
+    key="file of age-keygen that decrypts it; what is there now is encrypted for it, too",
     drill="do it on a local host of its own, as root, and say how long it took",
 )
-def restore(c: Any, file: str, yes: bool = False, drill: bool = False, limit: str = LIMIT, json: bool = False) -> None:
+def restore(
+    c: Any, file: str, yes: bool = False, drill: bool = False, key: str = "", limit: str = LIMIT, json: bool = False
+) -> None:
     """Put a backup back on one host, which is stopped meanwhile.
 
     Verifies the archive, turns clients away, stops, saves what is there now
     into .backups, replaces it, migrates, starts, and waits for the health
     check. An archive that cannot be put back leaves the data as it was.
     """
+    from tasks.engine.backup import encryption
+    from tasks.engine.errors import UsageError
+
+    path, most = Path(file).expanduser(), _bytes(limit)
+    if path.suffix == encryption.SUFFIX and not key:
+        raise UsageError("it is encrypted", where=file, next=f"fab restore {file} --key FILE, and the rest")
+    if not key:
+        _restore(c, path, most, None, _Wishes(yes, drill, limit, json))
+        return
+    identity = encryption.identity(Path(key).expanduser())
+    with encryption.decrypted(path, identity, ROOT / FOLDER / f".{os.getpid()}-{path.stem}") as plain:
+        _restore(c, plain, most, identity.to_public(), _Wishes(yes, drill, limit, json))
+
+
+class _Wishes(NamedTuple):
+    """The options of a restore, as given."""
+
+    yes: bool
+    drill: bool
+    limit: str
+    json: bool
+
+
+def _restore(c: Any, path: Path, most: int, recipient: Any, wishes: _Wishes) -> None:
     from tasks import runner
     from tasks.engine.backup import recovery
     from tasks.engine.errors import UsageError
 
-    path, most = Path(file).expanduser(), _bytes(limit)
     about = _verified(path, most)
-    if drill:
-        _drill(path.resolve(), limit, json)
+    if wishes.drill:
+        _drill(path.resolve(), wishes.limit, wishes.json)
         return
     _, members = runner.open_fleet(c, changing="restore")
     if len(members) != 1:
         names = ", ".join(member.host.name for member in members)
         raise UsageError(f"a backup goes to one host, and {len(members)} are selected: {names}", where="-H",
-                         next=f"fab restore {file} -H {members[0].host.name}")  # fmt: skip
+                         next=f"fab restore {path} -H {members[0].host.name}")  # fmt: skip
     (member,) = members
     if about.service != member.service.name:
-        raise UsageError(f"the archive is of {about.service}, and this is {member.service.name}", where=file,
+        raise UsageError(f"the archive is of {about.service}, and this is {member.service.name}", where=str(path),
                          next="choose one of this service")  # fmt: skip
-    _ask(member.host.name, about, yes)
+    _ask(member.host.name, about, wishes.yes)
     folder = ROOT / FOLDER / member.host.name
-    runner.follow_each(members, lambda member, emit: recovery.restore(member, emit, path, folder, _now(), most), json)
+
+    def work(member: Member, emit: Emit) -> None:
+        recovery.restore(member, emit, path, folder, _now(), most, recipient)
+
+    runner.follow_each(members, work, wishes.json)
 
 
 def _verified(path: Path, most: int) -> About:

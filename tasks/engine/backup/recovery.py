@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tasks.engine.backup import transfer
 from tasks.engine.errors import LoopError
@@ -13,8 +14,12 @@ from tasks.engine.host import maintenance_page, payload, steps
 from tasks.engine.parallel import Emit
 
 
-def restore(member: Member, emit: Emit, path: Path, folder: Path, moment: datetime, limit: int) -> None:
+def restore(
+    member: Member, emit: Emit, path: Path, folder: Path, moment: datetime, limit: int, recipient: Any = None
+) -> None:
     """Replace the data of the service by an archive, which is verified; save into the folder what was there.
+
+    limit, recipient: of what is saved, as `transfer.fetch` has them.
 
     Raises LoopError. If the archive cannot be put back, the service serves again, with the data that it had. If the
     release cannot run with the archive's data, clients go on to get 503.
@@ -31,7 +36,7 @@ def restore(member: Member, emit: Emit, path: Path, folder: Path, moment: dateti
     try:
         member.perform(steps.stop(member.service, disable=False), emit)
         emit(Step(host, "restore", "save", "what is there now"))
-        saved, _ = transfer.fetch(member, folder, moment, limit)
+        saved, _ = transfer.fetch(member, folder, moment, limit, recipient)
         emit(Step(host, "restore", "replace", f"by {path.name}"))
         transfer.put_back(member, path)
     except LoopError:
@@ -42,7 +47,8 @@ def restore(member: Member, emit: Emit, path: Path, folder: Path, moment: dateti
         _open(member, emit, closes=closes)
     except LoopError as error:
         note = f"; then: fab maintenance off -H {host}" if closes else ""
-        error.next = f"the former data: fab restore {saved} -H {host} --yes{note}"
+        key = " --key FILE" if recipient else ""
+        error.next = f"the former data: fab restore {saved} -H {host} --yes{key}{note}"
         raise
     text = f"{path.name} is in place; what was there is in {saved}"
     member.finish(emit, "restored", text, maintenance_page.warn(facts, member.service), saved=str(saved))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def prune(folder: Path, service: str, keep: int) -> list[Path]:
     """Remove all but the newest archives of a service; return those that are gone."""
-    name = re.compile(rf"{re.escape(service)}-[0-9]{{8}}T[0-9]{{6}}Z\.tar\.gz")
+    name = re.compile(rf"{re.escape(service)}-[0-9]{{8}}T[0-9]{{6}}Z\.tar\.gz(\.age)?")
     found = sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
     old = found[:-keep]
     for path in old:

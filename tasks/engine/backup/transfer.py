@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.engine import quote
-from tasks.engine.backup import archive
+from tasks.engine.backup import archive, encryption
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import one_off
 from tasks.engine.fleet.member import Member
@@ -22,15 +22,18 @@ _SAID = 4096
 """Bytes of standard error that are kept: its end has the reason."""
 
 
-def fetch(member: Member, folder: Path, moment: datetime, limit: int) -> tuple[Path, archive.About]:
+def fetch(
+    member: Member, folder: Path, moment: datetime, limit: int, recipient: Any = None
+) -> tuple[Path, archive.About]:
     """Fetch an archive into the folder, verify it, and return its path: it has that name only if it is whole.
 
-    limit: bytes that it may have, packed and unpacked. Raises LoopError.
+    limit: bytes that it may have, packed and unpacked; recipient: key to encrypt it for. Raises LoopError.
     """
     name, host = member.service.name, member.host.name
     folder.mkdir(0o700, parents=True, exist_ok=True)
     target = folder / f"{name}-{moment:%Y%m%dT%H%M%SZ}.tar.gz"
     part = target.with_name(f".{target.name}.part")
+    sealed = part.with_suffix(encryption.SUFFIX)
     about = {"format": 1, "service": name, "host": host, "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
@@ -40,6 +43,10 @@ def fetch(member: Member, folder: Path, moment: datetime, limit: int) -> tuple[P
         found = archive.read(part, limit)
         if (found.service, found.host) != (name, host):
             raise archive.Damaged("it says that it is from another service")
+        if recipient is not None:
+            target = target.with_name(f"{target.name}{encryption.SUFFIX}")
+            encryption.encrypt(part, sealed, recipient)
+            sealed.replace(part)
         part.rename(target)
     except archive.Damaged as error:
         message = f"the archive that the host has sent is not whole: {quote.terminal(str(error))}"
@@ -48,6 +55,7 @@ def fetch(member: Member, folder: Path, moment: datetime, limit: int) -> tuple[P
         raise LoopError(f"{part} cannot be written: {error.strerror}", where=host, next="make room for it") from None
     finally:
         part.unlink(missing_ok=True)
+        sealed.unlink(missing_ok=True)
     return target, found
 
 

@@ -129,6 +129,24 @@ def test_after_a_restore_that_was_killed_the_same_command_finishes_it(site: Site
     serves(site)
 
 
+def test_an_archive_that_is_encrypted_comes_back_with_its_key(site: Site, tmp_path: Path) -> None:
+    age = pytest.importorskip("pyrage")
+    made = age.x25519.Identity.generate()
+    (tmp_path / "key").write_text(f"{made}\n")
+    keep(site, "seventh")
+    site.done("backup", "--recipient", str(made.to_public()))
+    archive = saved(site)[-1]
+    assert archive.name.endswith(".tar.gz.age")
+    keep(site, "eighth")
+    words = ("restore", str(archive), "-H", site.machine.name, "--yes")
+    assert site.clone.fab(*words).status == 2
+    site.clone.done(*words, "--key", str(tmp_path / "key"))
+    assert kept(site) == "seventh"
+    assert saved(site)[-1].name.endswith(".tar.gz.age")
+    assert {path.name for path in (site.clone.root / ".backups").iterdir()} == {site.machine.name}
+    serves(site)
+
+
 def test_nothing_beyond_the_service_is_reached_by_what_it_has_planted(site: Site) -> None:
     site.sh("install -d -o root -m 0755 /srv/other && echo root >/srv/other/kept")
     plant = "ln -sfn /srv/other $STATE_DIRECTORY/media; ln -sfn /srv/other $STATE_DIRECTORY/.restore"
