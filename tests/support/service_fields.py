@@ -75,6 +75,11 @@ OTHERS = {
     "Nginx.allow": Where(
         ("nginx", "allow"), lambda found: found.nginx.allow[0], ("nginx.server_name=a.example",), listed=True
     ),
+    "Nginx.static": Where(
+        ("nginx", "static", "/static/"),
+        lambda found: dict(found.nginx.static)["/static/"],
+        ("nginx.server_name=a.example",),
+    ),
     "Tls.mode": Where(("nginx", "tls"), lambda found: found.nginx.tls.mode, ("nginx.server_name=a.example",)),
     "Tls.days": Where(
         ("nginx", "tls", "ca", "days"),

@@ -216,6 +216,11 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
         ["media", "app/uploads", ".data", "a..b", "/".join("abcdefgh")],
         ["/media", "media/", "a//b", ".", "a/../b", "-p", "a b", "ä", "media/*", "a\\b", "/".join("abcdefghi"), ""],
     ),
+    (
+        formats.URL_FOLDER,
+        ["/static/", "/app/v1.2/", "/a..b/"],
+        ["/", "//", "static/", "/static", "/a//b/", "/../", "/a/./b/", "/a b/", "/ä/", "/-p/", "/a;/", "/$x/", ""],
+    ),
     (formats.VARIABLE, ["GREETING", "_A1", "http_proxy"], ["1A", "Ä", "A-B", "A B", "A=B", ""]),
 ]
 
