@@ -63,6 +63,8 @@ OTHERS = {
     "Service.pythonpath": Where(("pythonpath",), lambda found: found.pythonpath[0], listed=True),
     "Dependencies.extras": Where(("dependencies", "extras"), lambda found: found.dependencies.extras[0], listed=True),
     "Dependencies.groups": Where(("dependencies", "groups"), lambda found: found.dependencies.groups[0], listed=True),
+    "Secret.name": Where(("secrets",), lambda found: found.secrets[0].name, listed=True),
+    "Secret.file": Where(("secrets", "V"), lambda found: "file" if found.secrets[0].file else "variable"),
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Service.shared": Where(("shared",), lambda found: found.shared[0], listed=True),
     "Nginx.names": Where(("nginx", "server_name"), lambda found: found.nginx.names[0], listed=True),
@@ -120,7 +122,7 @@ KEYS = {
 }
 # One of these values fits any field.
 GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other",
-        "512M", "200%", "serve", "a@b.example", "https://a.example/d", "true", "10.0.0.0/8", "7/s")  # fmt: skip
+        "512M", "200%", "serve", "file", "a@b.example", "https://a.example/d", "true", "10.0.0.0/8", "7/s")  # fmt: skip
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tasks.engine.config import formats, keys, schema
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
-from tasks.engine.config.nodes import Node
+from tasks.engine.config.nodes import Mapping, Node, Place
 
 NEEDS = ("host", "network", "jit", "proc", "gpu", "home", "logs")
 
@@ -17,13 +17,19 @@ _RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook", 
 _RESERVED_VARIABLES = frozenset(
     {"SERVICE", "RELEASE", "HOST", "PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"}
     | {"PYTHONHOME", "PYTHONSTARTUP", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
-    | {"WATCHDOG_PID", "WATCHDOG_USEC"}
+    | {"WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY"}
 )
 # Variables of the shell itself, dash or bash: it changes a value given to them, or the value ends the launcher.
 _SHELL_VARIABLES = frozenset(
     {"_", "UID", "EUID", "PPID", "OPTIND", "SHLVL", "LINENO", "SECONDS", "RANDOM", "SRANDOM", "EPOCHSECONDS"}
     | {"EPOCHREALTIME", "GROUPS", "DIRSTACK", "FUNCNAME", "HISTCMD"}
 )
+
+SECRET_KINDS = ("variable", "file")
+MOST_SECRETS = 100
+"""Secrets of a service, and names of secrets that a host may report."""
+FALLBACKS = "SECRET_KEY_FALLBACKS"
+"""The other key while SECRET_KEY is rotated. It is handed out with SECRET_KEY."""
 
 
 class Health(NamedTuple):
@@ -170,18 +176,63 @@ def numbered(name: str, number: int) -> str:
 def env(node: Node) -> tuple[tuple[str, str], ...]:
     """Return the variables sorted by name, so that their order in the file changes nothing."""
     for name, _, place in schema.named(node):
-        if not formats.VARIABLE.fits(name):
-            message = f"expected {formats.VARIABLE.expected}, found {schema.quoted(name)}"
-            raise schema.refuse(place, message, f"write it like {formats.VARIABLE.example}")
-        if name == "PYTHONPATH":
-            fix = "name the folders in the key `pythonpath` of service.yaml, such as pythonpath: [src]"
-            raise schema.refuse(place, f"{name} is made from the key `pythonpath`", fix)
-        if name in _RESERVED_VARIABLES or name.startswith("LD_"):
-            raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
-        if name in _SHELL_VARIABLES or name.startswith("BASH"):
-            raise schema.refuse(place, f"{name} is a variable of the shell's own", "choose another name")
+        _require_variable(name, place)
     given = sorted(schema.entries(node).items())
     return tuple((name, schema.text(value, empty=True, lines=True)) for name, value in given)
+
+
+def _require_variable(name: str, place: Node | Place) -> None:
+    """Raise UsageError unless a launcher can set the variable."""
+    if not formats.VARIABLE.fits(name):
+        message = f"expected {formats.VARIABLE.expected}, found {schema.quoted(name)}"
+        raise schema.refuse(place, message, f"write it like {formats.VARIABLE.example}")
+    if name == "PYTHONPATH":
+        fix = "name the folders in the key `pythonpath` of service.yaml, such as pythonpath: [src]"
+        raise schema.refuse(place, f"{name} is made from the key `pythonpath`", fix)
+    if name in _RESERVED_VARIABLES or name.startswith("LD_"):
+        raise schema.refuse(place, f"{name} is set by the deploy or the system", "choose another name")
+    if name in _SHELL_VARIABLES or name.startswith("BASH"):
+        raise schema.refuse(place, f"{name} is a variable of the shell's own", "choose another name")
+
+
+class Secret(NamedTuple):
+    """A secret. file: the process finds it as a file alone, and not as a variable, too."""
+
+    name: str
+    file: bool = False
+
+
+def secrets(node: Node) -> tuple[Secret, ...]:
+    """Read the secrets, sorted by name: a mapping of names to kinds, or a list of names and such mappings."""
+    items = [node] if isinstance(node, Mapping) else schema.items(node)
+    for item in items:
+        if item is not node and not _secrets(item):
+            raise schema.refuse(item, "expected a name, found a mapping without one", "write secrets: [API_TOKEN]")
+    given = [one for item in items for one in _secrets(item)]
+    kinds: dict[str, Secret] = {}
+    for secret, place in given:
+        if secret.name in kinds:
+            raise schema.refuse(place, f"{secret.name} is named twice", "keep one of the two")
+        kinds[secret.name] = secret
+    if len(kinds) > MOST_SECRETS:
+        raise schema.refuse(node, f"{len(kinds)} secrets, and {MOST_SECRETS} at most", "put several into one file")
+    return tuple(sorted(kinds.values()))
+
+
+def _secrets(item: Node) -> list[tuple[Secret, Node | Place]]:
+    """Return the secrets of one item of the list: a name, or a mapping of names to kinds."""
+    if isinstance(item, Mapping):
+        named = [(name, schema.choice(value, SECRET_KINDS) == "file", place)
+                 for name, value, place in schema.named(item) if not schema.is_null(value)]  # fmt: skip
+    else:
+        named = [(schema.text(item, formats.VARIABLE), False, item.place)]
+    found: list[tuple[Secret, Node | Place]] = []
+    for name, file, place in named:
+        _require_variable(name, place)
+        if name == FALLBACKS:
+            raise schema.refuse(place, f"{name} comes with SECRET_KEY", "name SECRET_KEY alone")
+        found.append((Secret(name, file), place))
+    return found
 
 
 ENV = Reader(env, "a mapping of variables to texts", "{GREETING: hello}")

@@ -24,11 +24,12 @@ from tasks.engine.config.sections import (
     Limits,
     Listen,
     Process,
+    Secret,
 )
 from tasks.engine.config.yaml_reader import Document
 from tasks.engine.errors import UsageError
 
-__all__ = ["Dependencies", "Health", "Listen", "Nginx", "Process", "Service", "Tls", "describe", "load"]
+__all__ = ["Dependencies", "Health", "Listen", "Nginx", "Process", "Secret", "Service", "Tls", "describe", "load"]
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
@@ -60,6 +61,7 @@ class Service(NamedTuple):
     needs: tuple[str, ...] = ()
     limits: Limits = NO_LIMITS
     env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[Secret, ...] = ()
     hooks: Hooks = HOOKS
     pythonpath: tuple[str, ...] = ()
     dependencies: Dependencies = DEPENDENCIES
@@ -108,6 +110,10 @@ KEYS = (
     Key("env", sections.ENV, (), DEPLOY,
         "The environment of the service, its processes and `before_activate`. Values arrive as they are, `$` and "
         "several lines too. No secrets: this file is in git"),
+    Key("secrets", Reader(sections.secrets, "a list of names, or a mapping of names to `variable` or `file`",
+        "[API_TOKEN, {TLS_KEY: file}]"), (), SETUP,
+        "Names of secrets; `fab secrets.set NAME` brings a value to the hosts ([SECRETS.md](SECRETS.md)). The process "
+        "finds the variable `NAME` and the file `$CREDENTIALS_DIRECTORY/NAME`; with `file` the file alone"),
     Key("hooks", keys.mapping(sections.hooks, sections.HOOK_KEYS), HOOKS, "",
         "Commands around a run and an activation"),
     Key("pythonpath", Reader(sections.pythonpath, f"a list, each {formats.FOLDER.expected}", "[src]"), (), DEPLOY,
@@ -180,6 +186,7 @@ def _service(root: Node) -> Service:
     service = Service(**keys.read(root, KEYS))
     _reachable(service, root)
     _require_static(service, root)
+    _hidden(service, root)
     if service.nginx and service.nginx.balancer_check and not formats.PLAIN_PATH.fits(service.health.path):
         place = schema.entries(schema.entries(root)["nginx"])["balancer_check"]
         message = f"nginx cannot ask for health.path as it is: {schema.quoted(service.health.path)}"
@@ -200,6 +207,20 @@ def _require_static(service: Service, root: Node) -> None:
         if any(f"{one}/".startswith(f"{place}/") for one in code):
             message = f"{place} has the code of the application, which nginx would serve"
             raise schema.refuse(node, message, f"name a directory of static files alone, such as {place}/static")
+
+
+def _hidden(service: Service, root: Node) -> None:
+    """Refuse a secret whose variable `env` sets, too."""
+    hidden = {secret.name for secret in service.secrets if not secret.file}
+    if "SECRET_KEY" in hidden:
+        hidden.add(sections.FALLBACKS)
+    of_processes = {process.name: process.env for process in service.processes}
+    for owner, env in {"": service.env, **of_processes}.items():
+        for name in sorted(hidden & dict(env).keys()):
+            fields = schema.entries(root)
+            place = schema.entries(schema.entries(fields["processes"])[owner])["env"] if owner else fields["env"]
+            fix = "remove it there: secrets stand in no file of the repository"
+            raise schema.refuse(place, f"{name} is one of `secrets`, and `env` sets it, too", fix)
 
 
 def _reachable(service: Service, root: Node) -> None:
