@@ -49,6 +49,7 @@ class Record(NamedTuple):
 
     account: the deploy account, empty until a setup has finished.
     files: the first digest of each file that was asked for, by path.
+    secrets, changing: names of secrets on the host, and of those whose change is not committed.
     """
 
     layout: str = ""
@@ -57,6 +58,8 @@ class Record(NamedTuple):
     by: str = ""
     since: str = ""
     files: Mapping[str, str] = _NONE
+    secrets: tuple[str, ...] = ()
+    changing: tuple[str, ...] = ()
 
 
 class Python(NamedTuple):

@@ -19,6 +19,8 @@ TOOLS = ("apt-get", "certbot", "curl", "dnf", "flock", "head", "nginx", "openssl
          "systemctl", "tar", "visudo")  # fmt: skip
 _LARGEST = 4 << 20
 """Bytes to read of a file of root's; setup writes no larger one."""
+_NAMES = 100
+"""Names of secrets to report."""
 _LONGEST = 4000
 """Characters to report of a value of the record."""
 
@@ -65,7 +67,9 @@ def recorded(known: record.Record, files: Iterable[str]) -> Record:
     """Return what setup recorded. files: the paths whose digests are wanted."""
     origin, by, since = (known.values.get(word, "")[:_LONGEST] for word in ("origin", "by", "since"))
     first = {path: found[0] for path in files if (found := known.digests(path))}
-    return Record(known.layout if known.there else "", (known.account or "")[:_LONGEST], origin, by, since, first)
+    secrets, changing = (tuple(sorted(names))[:_NAMES] for names in (known.secrets, known.changing))
+    layout = known.layout if known.there else ""
+    return Record(layout, (known.account or "")[:_LONGEST], origin, by, since, first, secrets, changing)
 
 
 def contents(paths: Iterable[str]) -> dict[str, bytes]:

@@ -5,6 +5,8 @@
     by {"user": "ann", ...}      who did, from where
     since 2026-01-01T00:00:00Z
     reader deploy                reads the host's journals by access control lists
+    secret API_TOKEN             a secret that is on this host, in /etc/NAME/secrets
+    changing API_TOKEN           its value has changed, and no restart with the new one is known to be committed
     layout N                     the layout of this host; setup has finished
     user deploy                  the deploy account
     account of layout N, ...     not an account: a clone that knows only layout 1 takes these words for the account,
@@ -13,6 +15,7 @@
     tls DIGEST PATH              the certificate and its key
 
 Before the first change the record says what is about to be made, so a setup that was killed is finished by the next.
+A secret may be recorded before the first setup.
 """
 
 from __future__ import annotations
@@ -32,12 +35,15 @@ _SINGLE = ("origin", "by", "since", "reader", "account")
 class Record:
     """The record of one service. layout: the version of what is where on the host.
 
+    secrets, changing: names of secrets that are there, and of those whose change is not committed.
     files: path to (word, digests); after a setup that was killed a file may have two digests.
     """
 
     def __init__(self, name: str) -> None:
         self.name, self.there = name, False
         self.made: set[tuple[str, str]] = set()
+        self.secrets: set[str] = set()
+        self.changing: set[str] = set()
         self.files: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.values: dict[str, str] = {}
         self.layout = FIRST
@@ -76,6 +82,8 @@ class Record:
     def text(self) -> str:
         """Return the text of the record."""
         lines = [f"made {kind} {name}" for kind, name in sorted(self.made)]
+        lines += [f"secret {name}" for name in sorted(self.secrets)]
+        lines += [f"changing {name}" for name in sorted(self.changing)]
         values = dict(self.values)
         if self.account is not None and self.layout != FIRST:
             lines += [f"layout {self.layout}", f"user {self.account}"]
@@ -128,6 +136,8 @@ def parse(name: str, text: str) -> Record:
         elif word == "made":
             kind, _, name = value.partition(" ")
             record.made.add((kind, name))
+        elif word in {"secret", "changing"}:
+            (record.secrets if word == "secret" else record.changing).add(value)
         elif word == "layout":
             record.layout = value
         elif word == "user":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from tasks.engine import untrusted_json
+from tasks.engine.config.sections import MOST_SECRETS
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, layout, typed, words
 from tasks.engine.host.protocol import Transcript
@@ -139,7 +140,18 @@ class Facts(NamedTuple):
             systemctl = layout.SYSTEMCTL
         # Root's files contain no text of the host's own, only one of these known words.
         web = next((name for name in machine.web_accounts if name in {"www-data", "nginx"}), None)
-        return HostTraits(account, web, machine.ipv6, systemctl)
+        secrets = tuple(filter(None, self.record.secrets[:MOST_SECRETS]))
+        return HostTraits(account, web, machine.ipv6, systemctl, secrets)
+
+    def lacking(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return which of these secrets are not on the host."""
+        return tuple(name for name in names if name not in self.record.secrets)
+
+    def secrets_of(self, release: str) -> tuple[str, ...]:
+        """Return the names of the secrets that a release on the host uses."""
+        used = next((record.get("secrets") for record in self.releases if record.get("id") == release), None)
+        names = [name for name in used if isinstance(name, str)] if isinstance(used, list) else []
+        return tuple(name for name in names if re.fullmatch(words.VARIABLE, name))[:MOST_SECRETS]
 
 
 def parse(transcript: Transcript) -> Facts:
@@ -186,6 +198,8 @@ def _accept(host: HostFacts) -> None:
         )
     way = "look at `current` and slots/*/release in /opt/apps/NAME, /run/NAME/live, /etc/NAME/setup"
     words.require("its deploy account", record.account, words.ACCOUNT, way)
+    for secret in (*record.secrets, *record.changing):
+        words.require("its secret", secret, words.VARIABLE, way)
     for slot in (state.current, state.live, *state.slots):
         words.require("its slot", slot, "|".join(SLOTS), way)
     for status in state.slots.values():

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from packaging.version import Version
 
 from tasks.engine import quote
+from tasks.engine.config.sections import FALLBACKS
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, log_text
 
@@ -93,10 +94,39 @@ def _text(where: _Where, name: str, line: str, *, announced: bool = False) -> st
         f"exec 7<{quote.shell(home)}",
         "flock -n -s 7",
         f"(cd {quote.shell(layout.data(service))} && mkdir -p -m 0700 {_line(['home', *service.shared])})",
+        *_secrets(service),
         *(f"export {key}={quote.shell(value)}" for key, value in variables),
         f"exec {line}",
     ]
     return "\n".join(lines) + "\n"
+
+
+_LF = "'\n'"
+_LACKING = """\
+lacking() {
+  echo "the secret $1 is not on this host: fab secrets.set $1 (if fab secrets.list shows it: fab setup)" >&2
+  exit 78
+}"""
+
+
+def _secrets(service: Service) -> list[str]:
+    """Return the lines that export the secrets, and refuse a start without one.
+
+    systemd has put each into a file: a line feed alone if it is not on the host. `$(...)` would drop the last line
+    feeds of a value, but for the dot.
+    """
+    lines = [_LACKING] if service.secrets else []
+    for name, file in service.secrets:
+        path = f'"$CREDENTIALS_DIRECTORY/{name}"'
+        if file:
+            lines.append(f"case $(od -An -tx1 -N2 {path}) in '' | ' 0a') lacking {name} ;; esac")
+            continue
+        lines += [f"{name}=$(cat {path} && echo .) || lacking {name}", f"{name}=${{{name}%.}}"]
+        lines += [f'[ "${name}" != {_LF} ] || lacking {name}', f"export {name}"]
+        if name == "SECRET_KEY":
+            other = f'"$CREDENTIALS_DIRECTORY/{FALLBACKS}"'
+            lines += [f"{FALLBACKS}=$(cat {other})", f'[ -z "${FALLBACKS}" ] || export {FALLBACKS}']
+    return lines
 
 
 def _places(service: Service) -> list[tuple[str, str]]:

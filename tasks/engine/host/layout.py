@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tasks.engine.config import sections
 from tasks.engine.config.gateway import Tls
@@ -39,6 +39,17 @@ def root(service: Service) -> str:
 def data(service: Service) -> str:
     """Return the directory of the service's data, which STATE_DIRECTORY names."""
     return f"/var/lib/{service.name}"
+
+
+def secrets(service: Service) -> str:
+    """Return root's directory of the secrets."""
+    return f"/etc/{service.name}/secrets"
+
+
+def credentials(service: Service, there: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the names of the secrets that units hand out, sorted. there: those on the host."""
+    names = {secret.name for secret in service.secrets} | {*there}
+    return tuple(sorted(names | {sections.FALLBACKS} if "SECRET_KEY" in names else names))
 
 
 def cache(service: Service) -> str:

@@ -131,6 +131,23 @@ def issue(service: Service, *, rotate: bool = False) -> tuple[HostStep, ...]:
     return request(service, rotate=rotate), certify(service)
 
 
+class Change(NamedTuple):
+    """One action on the secrets of a host: set, unset, settle or list. secret: the name, for the first two.
+
+    switch: a restart with the new value follows, and `settle` after it; until then the host keeps the former value
+    """
+
+    action: str
+    secret: str = ""
+    switch: bool = False
+
+
+def secret(service: Service, change: Change, origin: str) -> HostStep:
+    """Make root's step for secrets. A value, or the key of a listing, is in the payload and never in the step."""
+    values = {**change._asdict(), "origin": origin, "wait": 2 * service.drain + layout.GRACE + 30}
+    return _step("secret", service, values, seconds=180 + 2 * service.drain, root=True)
+
+
 def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[str, str]]) -> HostStep:
     """Make the step that looks for edits of our files; it only reads. files: paths of root's files.
 

@@ -33,12 +33,16 @@ class HostFile(NamedTuple):
 
 
 class HostTraits(NamedTuple):
-    """The traits of a host that these files depend on: deploy account, nginx's account, IPv6, path of systemctl."""
+    """The traits of a host that these files depend on: deploy account, nginx's account, IPv6, path of systemctl.
+
+    secrets: names of those on the host. A former release may use one that service.yaml no longer names.
+    """
 
     account: str
     web_account: str | None
     ipv6: bool
     systemctl: str = layout.SYSTEMCTL
+    secrets: tuple[str, ...] = ()
 
 
 _NO_TEXTS: Mapping[str, str] = MappingProxyType({})
@@ -86,6 +90,8 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
         "started": "".join(f" {unit}" for unit in layout.started_with_main(service)),
         "processes": "".join(f" {unit}" for unit in layout.processes(service, "%i")),
         "directories": _directories(service),
+        "credentials": _credentials(service, traits),
+        "put_back": _put_back(service, traits),
         "hardening": _hardening(set(service.needs), service.limits),
         "slice": layout.run_slices(service)[0],
     }
@@ -180,6 +186,24 @@ def _directories(service: Service) -> str:
     """Return the directives of the service's own directories, which its variables name (STATE_DIRECTORY, ...)."""
     logs = f"LogsDirectory={service.name}\nLogsDirectoryMode=0700\n" if "logs" in service.needs else ""
     return templates.fill("systemd/directories.conf", name=service.name, logs=logs).rstrip("\n")
+
+
+def _credentials(service: Service, traits: HostTraits) -> str:
+    """Return the directives that hand out the secrets; empty if there are none."""
+    names = layout.credentials(service, traits.secrets)
+    lines = [templates.fill("systemd/credential.conf", name=service.name, secret=name) for name in names]
+    # Without the file a unit would not start, and a boot with a release that does not use the secret would fail.
+    head = (
+        "# A line feed stands for a secret that is not on the host; the launcher of a release that uses it says so.\n"
+    )
+    return head + "".join(lines) if lines else ""
+
+
+def _put_back(service: Service, traits: HostTraits) -> str:
+    """Return the directives by which a boot undoes changes of secrets that were never committed."""
+    if not layout.credentials(service, traits.secrets):
+        return ""
+    return templates.fill("systemd/put-back.conf", name=service.name)
 
 
 def _bounded(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from tasks.engine.errors import LoopError
 
 RELEASE = r"[0-9a-z]{1,40}"
 ACCOUNT = r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,99}"
+VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
+"""The name of a secret, which becomes a line of units."""
 _SHOWN = 100
 
 
