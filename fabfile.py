@@ -16,6 +16,7 @@ from tasks import (
     logs,
     maintenance,
     sandbox,
+    secrets,
     status,
 )
 
@@ -47,5 +48,6 @@ namespace = Collection(
     lock.lock,
     add.add,
     failpoints.failpoints,
+    secrets=Collection.from_module(secrets),
     sandbox=Collection.from_module(sandbox),
 )

@@ -37,7 +37,8 @@ _PROMPTS = {
 }
 _WEEK = 7 * 86400
 _SECONDS = f"a number of seconds, 1 or more and {_WEEK} at most"
-_NO_DRY = ("add", "backup", "restore", "lock", "exec", "run", "shell", "sandbox.up", "sandbox.down")
+_NO_DRY = ("add", "backup", "restore", "lock", "exec", "run", "shell", "sandbox.up", "sandbox.down",
+           "secrets.set", "secrets.list", "secrets.unset", "secrets.rotate")  # fmt: skip
 
 
 CONSENT = {

@@ -21,6 +21,7 @@ STEPS = (
     "status",
     "setup",
     "certify",
+    "secret",
     "hold",
     "stage",
     "hook",

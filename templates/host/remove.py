@@ -142,6 +142,8 @@ def _remove_etc(run: Run, known: Record) -> None:
     if ("directory", folder) in known.made:
         _remove_tree(run, folder)
         return
+    if known.secrets:
+        _remove_tree(run, f"{folder}/secrets")
     _remove_ours(run, known, (known.path,), (folder,))
 
 
@@ -172,6 +174,9 @@ def _keep_record(run: Run, known: Record) -> None:
     known.made -= {("directory", path) for path in gone}
     folder = f"/etc/{known.name}"
     for name in os.listdir(folder) if ("directory", folder) in known.made else ():
+        if name == "secrets":
+            # The data may be of no use without them.
+            continue
         if os.path.isdir(f"{folder}/{name}") and not os.path.islink(f"{folder}/{name}"):
             _remove_tree(run, f"{folder}/{name}")
         elif name != "setup":

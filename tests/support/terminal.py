@@ -21,12 +21,19 @@ from tests.support.clone import Clone, Ended
 
 def answer(clone: Clone, words: Sequence[str], question: str, reply: str, timeout: float = 60) -> Ended:
     """Run `fab WORDS` on a terminal, type `reply` once `question` has appeared; `out` has everything shown."""
+    return converse(clone, words, [(question, reply)], timeout)
+
+
+def converse(clone: Clone, words: Sequence[str], dialogue: Sequence[tuple[str, str]], timeout: float = 60) -> Ended:
+    """Run `fab WORDS` on a terminal, and type each reply once its question has appeared."""
     ours, theirs = pty.openpty()
     with clone.start(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         try:
-            shown = _until(ours, question, timeout)
-            os.write(ours, f"{reply}\n".encode())
+            shown = ""
+            for question, reply in dialogue:
+                shown += _until(ours, question, timeout)
+                os.write(ours, f"{reply}\n".encode())
             shown += _until(ours, None, timeout)
             process.wait(timeout)
         except (TimeoutError, subprocess.TimeoutExpired):

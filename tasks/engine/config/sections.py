@@ -28,8 +28,8 @@ _SHELL_VARIABLES = frozenset(
 SECRET_KINDS = ("variable", "file")
 MOST_SECRETS = 100
 """Secrets of a service, and names of secrets that a host may report."""
-FALLBACKS = "SECRET_KEY_FALLBACKS"
-"""The other key while SECRET_KEY is rotated. It is handed out with SECRET_KEY."""
+SECRET_KEY, FALLBACKS = "SECRET_KEY", "SECRET_KEY_FALLBACKS"
+"""The key that a deploy makes, and the other one during its rotation, which is handed out with it."""
 
 
 class Health(NamedTuple):

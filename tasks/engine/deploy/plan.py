@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from tasks.engine.config.sections import SECRET_KEY
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, launchers, layout, steps, system_files, words
@@ -153,6 +154,35 @@ def setup(
     packages = _missing(service, facts, account)
     return Setup(
         account, files, changed, packages, tuple(reasons), edited, clone.origin, consent, _warnings(service, facts)
+    )
+
+
+def require_secrets(service: Service, facts: Facts, host: str) -> None:
+    """Raise LoopError if the host lacks a secret of the service that no run makes."""
+    if lacking := facts.lacking(secret.name for secret in service.secrets if secret.name != SECRET_KEY):
+        raise LoopError(
+            f"the host lacks {_counted(lacking)}",
+            where=host,
+            next="; ".join(f"fab secrets.set {name} -H {host}" for name in lacking),
+            code="secrets",
+        )
+
+
+def _counted(secrets: Sequence[str]) -> str:
+    return f"the secret{'' if len(secrets) == 1 else 's'} {', '.join(secrets)}"
+
+
+def require_secrets_of(release: str, service: Service, facts: Facts, host: str) -> None:
+    """Raise LoopError if the host lacks a secret that a release on it uses."""
+    lacking = facts.lacking(facts.secrets_of(release))
+    if not lacking:
+        return
+    unnamed = [name for name in lacking if name not in {secret.name for secret in service.secrets}]
+    way = f"fab secrets.set {lacking[0]} -H {host}"
+    if unnamed:
+        way = f"write {', '.join(unnamed)} into `secrets` of service.yaml, then: {way}, and fab setup -H {host}"
+    raise LoopError(
+        f"release {release} uses {_counted(lacking)}, which the host lacks", where=host, next=way, code="secrets"
     )
 
 

@@ -16,6 +16,7 @@ def choose_target(member: Member, action: str, wanted: str | None, facts: Facts)
     """Return a host prepared for a rollback or restart."""
     member.accept(facts)
     release = target_of(member, action, wanted, facts)
+    plan.require_secrets_of(release, member.service, facts, member.host.name)
     for path in questions.reactivate(member.service).files:
         if path not in facts.files:
             text = f"the unit that guards a run is missing on the host: {path}"

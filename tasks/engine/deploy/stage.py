@@ -54,6 +54,7 @@ def look(
     asked = (questions.plan if show else questions.deploy)(service, host, account, made.id)
     facts = member.ask(asked)
     member.reach("controller.facts")
+    plan.require_secrets(service, facts, host.name)
     python = reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     target = reports.target(python, facts.machine.distribution)
     wheels = project.wheelhouse(made, target, lambda text: emit(Step(host.name, "plan", "wheels", text)))
@@ -166,6 +167,7 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         "run": member.run.id,
         "python": delivery.staging.python,
         "large": made.large,
+        "secrets": [secret.name for secret in planned.service.secrets],
         **({"site": True} if made.site else {}),
         "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
         "built": delivery.wheelhouse.built,

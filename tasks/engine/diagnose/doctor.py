@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tasks.engine.config.sections import SECRET_KEY
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan, stage
 from tasks.engine.diagnose import status
@@ -44,6 +45,7 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
+    findings += _secrets(member, facts)
     health = facts.state.health
     if facts.committed_release and health != ("ok", "ok"):
         reason = health.slot if health.slot != "ok" else health.front
@@ -81,6 +83,20 @@ def _certificate(name: str, service: Service, facts: Facts) -> Iterator[Finding]
     if fault:
         yield Finding(False, f"nginx does not get the new certificate: {fault}",
                       f"mend the files; then on the host, as root: systemctl start {unit}")  # fmt: skip
+
+
+def _secrets(member: Member, facts: Facts) -> Iterator[Finding]:
+    host = member.host.name
+    for name in facts.lacking(secret.name for secret in member.service.secrets):
+        if name == SECRET_KEY:
+            yield Finding(
+                False, f"{name} is not on this host: the next setup or deploy brings it", f"fab setup -H {host}"
+            )
+            continue
+        yield Finding(True, f"the secret {name} is not on this host", f"fab secrets.set {name} -H {host}")
+    for name in facts.record.changing:
+        text = f"a change of the secret {name} was cut short: a boot puts the former value back if it is not committed"
+        yield Finding(False, text, f"fab secrets.{'rotate' if name == SECRET_KEY else 'set'} {name} -H {host}")
 
 
 def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:

@@ -119,8 +119,8 @@ def _no_rights(step: HostStep, host: str, login: str, transcript: Transcript) ->
     refusal = _sudo_says(transcript) or ""
     message = f"sudo refuses {login}: {refusal}"
     way = _way_to_sudo(refusal, login)
-    # The sudo rules that setup writes do not allow their own removal.
-    again = "the same command with --as root" if step.name == "remove" else f"fab setup -H {host} --as root"
+    # The sudo rules that setup writes allow neither their own removal nor a change of secrets.
+    again = "the same command with --as root" if step.name in {"remove", "secret"} else f"fab setup -H {host} --as root"
     rule = f"let visudo add this rule on the host: {login} ALL=(ALL) NOPASSWD: ALL"
     if transcript.exit == 127:
         message, way = f"there is no sudo for {login}", "install sudo on the host, then run the command again"

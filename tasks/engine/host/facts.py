@@ -149,9 +149,18 @@ class Facts(NamedTuple):
 
     def secrets_of(self, release: str) -> tuple[str, ...]:
         """Return the names of the secrets that a release on the host uses."""
-        used = next((record.get("secrets") for record in self.releases if record.get("id") == release), None)
-        names = [name for name in used if isinstance(name, str)] if isinstance(used, list) else []
-        return tuple(name for name in names if re.fullmatch(words.VARIABLE, name))[:MOST_SECRETS]
+        return next((_secrets(record) for record in self.releases if record.get("id") == release), ())
+
+    def releases_with(self, secret: str) -> tuple[str, ...]:
+        """Return the IDs of the releases on the host that use a secret."""
+        return tuple(str(record.get("id", "")) for record in self.releases if secret in _secrets(record))
+
+
+def _secrets(record: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of the secrets in the record of a release; former versions recorded none."""
+    used = record.get("secrets")
+    names = [name for name in used if isinstance(name, str)] if isinstance(used, list) else []
+    return tuple(name for name in names if re.fullmatch(words.VARIABLE, name))[:MOST_SECRETS]
 
 
 def parse(transcript: Transcript) -> Facts:

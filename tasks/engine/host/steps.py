@@ -132,7 +132,7 @@ def issue(service: Service, *, rotate: bool = False) -> tuple[HostStep, ...]:
 
 
 class Change(NamedTuple):
-    """One action on the secrets of a host: set, unset, settle or list. secret: the name, for the first two.
+    """One action on the secrets of a host: set, unset, settle, swap, list or read. secret: its name.
 
     switch: a restart with the new value follows, and `settle` after it; until then the host keeps the former value
     """

@@ -105,8 +105,8 @@ def check_name(raw: bytes) -> Refusal | None:
     name = path.rpartition("/")[2]
     if _ENV_NAMES.fullmatch(name) and not name.endswith(_ENV_SAMPLES):
         remedy = (
-            "add it to .gitignore; write what is no secret into `env:` of service.yaml, and put secrets on the host "
-            "by hand: docs/SERVICE.md, Secrets"
+            "add it to .gitignore; write what is no secret into `env:` of service.yaml, and the names of secrets into "
+            "`secrets:`: docs/SECRETS.md"
         )
         return Refusal(path, "environment files hold secrets", remedy)
     if _KEY_NAMES.fullmatch(name):

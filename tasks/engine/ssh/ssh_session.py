@@ -101,7 +101,8 @@ class SshSession:
         seconds: the longest wait for data.
         """
         nonce = secrets.token_hex(8)
-        become = ("sudo", "-n") if step.root and self.endpoint.user != "root" else self.become
+        as_root = () if self.endpoint.user == "root" else ("sudo", "-n")
+        become = as_root if step.root else self.become
         with self.channel(Begun(command(become), opening(step)), seconds, followed=step.followed) as channel:
             yield channel, Reader(nonce), stream(step, run, nonce, payload)
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from tasks.engine import untrusted_json
 from tasks.engine.config.gateway import Tls
-from tasks.engine.deploy import authority, libraries, plan, probation, rollback
+from tasks.engine.config.service import Secret
+from tasks.engine.deploy import authority, libraries, plan, probation, rollback, secrets
 from tasks.engine.diagnose import doctor, drift, status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member, step_errors
@@ -63,6 +64,7 @@ pytestmark = pytest.mark.promise(CALM, "a host that answers with lies, parser by
 ENGINE = Path(__file__).resolve().parents[3] / "tasks/engine"
 NONCE = "0123456789abcdef"
 NEW, OLD = "b" * 12, "a" * 12
+SECRETIVE = SERVICE._replace(secrets=(Secret("API_TOKEN"), Secret("SECRET_KEY")))
 
 
 class Liar(Member):
@@ -251,6 +253,10 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "fleet.member.describe": lambda said: member.describe(facts_of(said)),
     "logs.merge.Merge": merge_all,
     "deploy.plan.activation": planned,
+    "deploy.plan.require_secrets": lambda said: plan.require_secrets(SECRETIVE, facts_of(said), "shire01"),
+    "deploy.plan.require_secrets_of": lambda said: plan.require_secrets_of(OLD, SECRETIVE, facts_of(said), "shire01"),
+    "deploy.secrets.listing": lambda said: secrets.listing("")(Liar(said)),
+    "deploy.secrets.unset": lambda said: secrets.unset("API_TOKEN", "", Liar(said), lambda _: None),
     "deploy.plan.as_dict": planned,
     "deploy.plan.deploy": planned,
     "deploy.plan.resend": planned,
@@ -332,7 +338,7 @@ def test_every_parser_is_in_the_table() -> None:
 
 # ---- lies of every kind
 
-WORDS = ("facts", "history", "release", "same", "data", "drift", "journal", "failed", "busy", "moved", "last")
+WORDS = ("facts", "history", "release", "same", "data", "drift", "journal", "failed", "busy", "moved", "last", "secret")
 NUMBERS = st.one_of(st.integers(), st.sampled_from([10**19, 10**20, 10**4000, 2**64 - 1, -1])).map(str)
 IDS = st.sampled_from([NEW, OLD, "c", "", "$(reboot)", "a" * 41])
 SLOTS = st.sampled_from(["blue", "green", "current", "", "active", "inactive", "yes", "ok"])
@@ -368,10 +374,13 @@ def dumped(value: object) -> str:
 
 
 RESTS: dict[str, st.SearchStrategy[str]] = {
+    "secret": st.one_of(ANY, JSON.map(dumped), st.fixed_dictionaries({
+        "name": st.one_of(ANY, st.just("API_TOKEN")), "since": st.one_of(JSON, NUMBERS), "changing": st.booleans(),
+        "fingerprint": st.one_of(ANY, st.just("0123456789ab"))}).map(lambda one: dumped(one))),
     "facts": st.one_of(ANY, JSON.map(dumped)),
     "history": st.one_of(ANY, ACTION.map(lambda one: dumped(one)), JSON.map(lambda one: dumped(one))),
     "release": st.one_of(ANY, st.fixed_dictionaries({"id": IDS}, optional={
-        "dirty": JSON, "commit": JSON, "packages": JSON}).map(lambda one: dumped(one))),
+        "dirty": JSON, "commit": JSON, "packages": JSON, "secrets": JSON}).map(lambda one: dumped(one))),
     "same": st.one_of(ANY, ANY.map(lambda text: f"{'0' * 64}  {text}")),
     "data": st.builds(
         "{} {}".format, PATHS, st.one_of(ANY, st.binary(max_size=20).map(lambda raw: base64.b64encode(raw).decode()))

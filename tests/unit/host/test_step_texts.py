@@ -12,7 +12,7 @@ from tasks.engine.config.sections import Health
 from tasks.engine.config.service import Service
 from tasks.engine.host import host_program, steps, system_files, templates
 from tasks.engine.host.questions import Question
-from tasks.engine.host.steps import Activation, HostStep, Installation, Staging
+from tasks.engine.host.steps import Activation, Change, HostStep, Installation, Staging
 from tasks.engine.host.system_files import HostTraits
 from templates.host import main
 from templates.host import service as host_service
@@ -29,6 +29,7 @@ STEPS: dict[str, Callable[[Service], HostStep]] = {
     "facts": lambda service: steps.facts(service, Question(frozenset({"state"}), ("/etc/x",), "python3.12")),
     "libraries": lambda service: steps.libraries(service, {"libpq.so.5": ("/opt/pg/lib",)}),
     "activate": lambda service: steps.activate(service, Activation("deploy", ID, None)),
+    "secret": lambda service: steps.secret(service, Change("set", "API_TOKEN", switch=True), "origin"),
     "hold": lambda service: steps.hold(service, "deploy", ID, 5),
     "hook": lambda service: steps.hook(service, ID),
     "command": lambda service: steps.command(
@@ -42,8 +43,8 @@ STEPS: dict[str, Callable[[Service], HostStep]] = {
 }
 
 
-def test_only_setup_certificates_and_remove_need_root() -> None:
-    assert {step for step, make in STEPS.items() if make(SERVICE).root} == {"setup", "certify", "remove"}
+def test_only_setup_certificates_secrets_and_remove_need_root() -> None:
+    assert {step for step, make in STEPS.items() if make(SERVICE).root} == {"setup", "certify", "secret", "remove"}
 
 
 @pytest.mark.parametrize("step", STEPS)

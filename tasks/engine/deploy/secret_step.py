@@ -1,0 +1,39 @@
+"""Change the secrets of one host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tasks.engine.config.sections import FALLBACKS, SECRET_KEY
+from tasks.engine.fleet.member import Member
+from tasks.engine.host import steps
+from tasks.engine.host.protocol import Transcript
+from tasks.engine.host.steps import Change
+from tasks.engine.parallel import Emit
+
+
+@dataclass(frozen=True)
+class Order:
+    """A change on its way to hosts. origin: git remote of this clone, or empty; value: of `set` alone."""
+
+    change: Change
+    origin: str
+    value: bytes = field(default=b"", repr=False)
+
+    @property
+    def secret(self) -> str:
+        """The secret that a release names."""
+        return SECRET_KEY if self.change.secret == FALLBACKS else self.change.secret
+
+    def place(self, member: Member, emit: Emit, *, switch: bool) -> bool:
+        """Make the change on a host; return whether it changed something, or what runs may have another value.
+
+        switch: a restart follows.
+        """
+        sent = (f"{len(self.value)}\n".encode(), self.value) if self.value else ()
+        return perform(member, self.change._replace(switch=switch), self.origin, emit, sent).last("secret") != "same"
+
+
+def perform(member: Member, change: Change, origin: str, emit: Emit, payload: tuple[bytes, ...] = ()) -> Transcript:
+    """Perform one action on the secrets of a host."""
+    return member.perform(steps.secret(member.service, change, origin), emit, payload)

@@ -1,0 +1,211 @@
+"""Bring secrets to hosts, restart what uses them by the ordinary switch, and put back what does not hold."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tasks.engine import untrusted_json
+from tasks.engine.config.sections import FALLBACKS, SECRET_KEY
+from tasks.engine.deploy.prepared import Progress
+from tasks.engine.deploy.rollout import Rollout, everywhere
+from tasks.engine.deploy.secret_step import Order, perform
+from tasks.engine.deploy.waves import Policy
+from tasks.engine.errors import LoopError
+from tasks.engine.events import Event, Line, Notice
+from tasks.engine.fleet.member import Member
+from tasks.engine.host import questions, typed, words
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.steps import Change
+from tasks.engine.parallel import Emit, Stop
+
+_KEY = 32
+"""Bytes of the key of a listing."""
+
+
+def change(
+    order: Order, members: Sequence[Member], policy: Policy, stop: Stop, again: Callable[[Sequence[str]], str]
+) -> Iterator[Event]:
+    """Write the value on all hosts; restart those where the release that serves uses it, in waves."""
+    users: list[Member] = []
+
+    def look(member: Member, emit: Emit) -> None:
+        facts = _facts(member)
+        if order.secret in _in_use(facts) and facts.state.main_unit == "active":
+            users.append(member)
+            return
+        changed = order.place(member, emit, switch=False)
+        text = f"{order.secret}; nothing that runs uses it" if changed else f"{order.secret} has this value already"
+        member.finish(emit, "set" if changed else "unchanged", text)
+
+    yield from everywhere(members, look, stop)
+    failed = [member.host.name for member in members if member.error]
+    if failed and users:
+        yield Notice("no host was restarted, since some failed; without them:", again(failed))
+    elif users and not stop:
+        ordered = [member for member in members if member in users]
+        yield from _Change("restart", ordered, policy, stop, again, order=order).reactivate(None)
+
+
+@dataclass
+class _Change(Rollout):
+    """A restart of each host right after it got a new value. placed: the hosts that have it, and a former one."""
+
+    order: Order = field(kw_only=True)
+    placed: list[Member] = field(default_factory=list)
+
+    def _activate(self, member: Member, emit: Emit) -> None:
+        # Even if the link is lost, the host may have the value.
+        self.placed.append(member)
+        if not self.order.place(member, emit, switch=True):
+            self.placed.remove(member)
+            self._put(self.hosts[member.host.name], Progress.UNCHANGED)
+            member.finish(emit, "unchanged", f"{self.order.secret} has this value already")
+            return
+        super()._activate(member, emit)
+
+    def _waves(self) -> Iterator[Event]:
+        yield from super()._waves()
+        yield from everywhere(self.placed, self._settle)
+
+    def _settle(self, member: Member, emit: Emit) -> None:
+        """Let the host drop the former value, or put it back, by what is committed there."""
+        try:
+            perform(member, Change("settle"), self.order.origin, emit)
+        except LoopError as error:
+            if member.error is None:
+                raise
+            text = f"whether the former value of {self.order.secret} is back is unknown: {error.message}"
+            emit(Line(member.host.name, f"{text}; a boot puts it back unless the restart was committed", "warning"))
+
+
+def rotate(
+    origin: str, members: Sequence[Member], policy: Policy, stop: Stop, again: Callable[[Sequence[str]], str]
+) -> Iterator[Event]:
+    """Replace SECRET_KEY on all hosts in two rolling restarts: all accept the new one, and then all sign with it.
+
+    In one restart, a host that has it would sign what the next one rejects.
+    """
+    marks = _Marks(origin)
+    yield from everywhere(members, marks.look, stop)
+    if stop or any(member.error for member in members):
+        return
+    behind = marks.behind(members)
+    if not behind:
+        yield Notice("1 of 2: every host accepts the new key")
+        accept = Order(Change("set", FALLBACKS), origin, secrets.token_hex(_KEY).encode())
+        yield from change(accept, members, policy, stop, again)
+        if stop or any(member.error for member in members):
+            yield Notice("every host still signs with the former key; to rotate it:", again(()))
+            return
+    yield Notice("2 of 2: every host signs with the new key, and accepts the former one")
+    for member in members:
+        # The first restart has closed the connections.
+        member.session = None
+    yield from change(Order(Change("swap", SECRET_KEY), origin), behind or members, policy, stop, again)
+
+
+class _Marks:
+    """The fingerprints of both keys on each host, and the age of the one that signs."""
+
+    def __init__(self, origin: str) -> None:
+        self._list = listing(origin)
+        self._found: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def look(self, member: Member, _: Emit) -> None:
+        """Ask one host; raise LoopError if it has no key to rotate."""
+        rows = {row["name"]: row for row in self._list(member) if row["there"]}
+        if SECRET_KEY not in rows:
+            name = member.host.name
+            raise LoopError(
+                f"{SECRET_KEY} is not on this host", where=name, next=f"fab deploy -H {name}", code="secrets"
+            )
+        self._found[member.host.name] = rows
+
+    def behind(self, members: Sequence[Member]) -> list[Member]:
+        """Return the hosts where a rotation that was cut short has not come to its second restart; often none.
+
+        They accept the newest key, and sign with the former one.
+        """
+        newest = max(self._found.values(), key=lambda rows: rows[SECRET_KEY]["since"])[SECRET_KEY]["fingerprint"]
+        others = [one for one in members if self._found[one.host.name][SECRET_KEY]["fingerprint"] != newest]
+        for member in others:
+            if self._found[member.host.name].get(FALLBACKS, {}).get("fingerprint") != newest:
+                raise LoopError(
+                    f"{SECRET_KEY} is another one on {member.host.name}, so no rotation can keep all sessions",
+                    where=member.host.name,
+                    next=f"fab secrets.list; give all hosts the same one: fab secrets.set {SECRET_KEY} -H all",
+                    code="secrets",
+                )
+        return others
+
+
+def unset(secret: str, origin: str, member: Member, emit: Emit) -> None:
+    """Remove a secret from a host, unless the release that serves uses it; warn of other releases that do."""
+    facts, name = _facts(member), member.host.name
+    if secret in _in_use(facts):
+        raise LoopError(
+            f"release {facts.live_release}, which serves, uses the secret {secret}",
+            where=name,
+            next=f"deploy a release without it first: remove {secret} from `secrets` of service.yaml",
+            code="in-use",
+        )
+    kept = facts.releases_with(secret)
+    if kept:
+        text = f"{', '.join(kept)} kept here use {secret}: a rollback to them is refused while it is gone"
+        emit(Line(name, text, "warning"))
+    gone = perform(member, Change("unset", secret), origin, emit).last("secret") == "removed"
+    text = f"{secret}; the units name it until: fab setup -H {name}" if gone else f"{secret} is not on this host"
+    member.finish(emit, "unset" if gone else "unchanged", text)
+
+
+def listing(origin: str) -> Callable[[Member], list[dict[str, Any]]]:
+    """Return a question for each host: its secrets, with fingerprints by a key that is made now and kept nowhere."""
+    key = secrets.token_bytes(_KEY)
+
+    def ask(member: Member) -> list[dict[str, Any]]:
+        found = perform(member, Change("list"), origin, lambda _: None, (key,)).all("secret")
+        rows = [_row(line, member.host.name) for line in found]
+        there = {row["name"] for row in rows}
+        named = {secret.name for secret in member.service.secrets}
+        rows += [{"name": name, "there": False} for name in sorted(named - there)]
+        if SECRET_KEY in named:
+            named.add(FALLBACKS)
+        return [{**row, "named": row["name"] in named} for row in rows]
+
+    return ask
+
+
+class _Listed(NamedTuple):
+    """A secret, as a host reports it. since: seconds since 1970; changing: a change of it is not committed."""
+
+    name: str
+    since: int
+    changing: bool
+    fingerprint: str
+
+
+def _row(line: str, host: str) -> dict[str, Any]:
+    """Return what a host reports of one secret, checked."""
+    try:
+        listed = typed.read(_Listed, untrusted_json.load(line))
+        if not (re.fullmatch(words.VARIABLE, listed.name) and re.fullmatch("[0-9a-f]{12}", listed.fingerprint)):
+            raise ValueError(line)
+    except ValueError as error:
+        raise LoopError("the host lists its secrets in an impossible way", where=host, code="lies") from error
+    return {**listed._asdict(), "there": True}
+
+
+def _in_use(facts: Facts) -> set[str]:
+    """Return the secrets of the releases that run, or that a boot would start."""
+    serving = {facts.live_release, facts.committed_release} - {None}
+    return {secret for release in serving for secret in facts.secrets_of(str(release))}
+
+
+def _facts(member: Member) -> Facts:
+    facts = member.ask(questions.state())
+    member.accept(facts)
+    return facts

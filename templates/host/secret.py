@@ -1,0 +1,202 @@
+"""Root's files of the secrets: /etc/NAME/secrets/SECRET, 0600 in a directory of root's alone, each written by a rename.
+
+systemd copies them for a unit when it starts that. While a restart with a new value is not committed, the former value
+stays as SECRET.former-SLOT. SLOT is the committed slot, and a commit makes the other one that. So as long as SLOT is
+committed the change is not, and `settle` puts the former value back; so does a boot (put-back.conf).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import BinaryIO
+
+from . import claims, record, setup_lock, trust
+from .fact_schema import slot_of
+from .folders import Folder
+from .record import Record
+from .run import Refused, Run, utc_now
+
+_LIMIT = 1_000_000
+"""Bytes of all secrets of a service: systemd takes 1 MiB for one unit."""
+_FORMER = ".former-"
+_KEY = 32
+_ROTATED, FALLBACKS = "SECRET_KEY", "SECRET_KEY_FALLBACKS"
+"""The key that can be rotated, and the other one meanwhile, which the record does not name."""
+
+
+def perform(run: Run) -> None:
+    """Run one action on the secrets; `steps.secret` of the controller documents the step's keys."""
+    if os.geteuid() != 0:
+        raise Refused("secrets need root")
+    name = run.step["name"]
+    trust.require_roots_own(f"/etc/{name}")
+    if run.step["action"] in {"list", "read"}:
+        _list(run) if run.step["action"] == "list" else _tell(run)
+        return
+    value = _receive(run.payload) if run.step["action"] == "set" else b""
+    known = _begin(run)
+    with _opened(name) as folder:
+        secrets = Secrets(run, known, folder)
+        if run.step["action"] == "set":
+            secrets.set(run.step["secret"], value)
+        elif run.step["action"] == "unset":
+            secrets.unset(run.step["secret"])
+        elif run.step["action"] == "swap":
+            secrets.swap()
+        elif run.step["action"] == "settle":
+            secrets.settle()
+        secrets.record()
+
+
+class Secrets:
+    """The secrets of one service, while no other run changes them or a slot. current: the committed slot, or empty."""
+
+    def __init__(self, run: Run, known: Record, folder: Folder) -> None:
+        self._run, self._record, self._folder = run, known, folder
+        self._current = _committed(run.step["root"])
+        for name in folder.names():
+            # Left by a run that was killed, or changes that have been committed since.
+            if ".new-" in name or (_FORMER in name and self._slot(name) != self._current):
+                folder.remove(name)
+
+    @staticmethod
+    def _slot(name: str) -> str:
+        return name.partition(_FORMER)[2]
+
+    def _read(self, name: str) -> bytes | None:
+        return self._folder.read(name, _LIMIT + 1) if self._folder.status(name) else None
+
+    def _write(self, name: str, value: bytes) -> None:
+        self._folder.replace(name, value, 0o600, f"{name}.new-{self._run.id}")
+        self._folder.sync()
+
+    def set(self, secret: str, value: bytes) -> None:
+        """Write the value; with `switch`, keep the former one until that is committed. Report whether it changed."""
+        others = (self._read(name) or b"" for name in self._folder.names() if _FORMER not in name and name != secret)
+        if len(value) + sum(map(len, others)) > _LIMIT:
+            raise Refused(f"the secrets of a service may have {_LIMIT} bytes together: systemd takes no more")
+        there = self._read(secret)
+        former = self._keep(secret, value)
+        if there != value:
+            self._write(secret, value)
+        if former == value or not self._run.step["switch"]:
+            self._folder.remove(f"{secret}{_FORMER}{self._current}")
+            former = None
+        if secret != FALLBACKS:
+            self._record.secrets.add(secret)
+        # What runs has a former value in memory.
+        self._run.report("secret", "changed" if former is not None or there != value else "same")
+
+    def _keep(self, secret: str, value: bytes) -> bytes | None:
+        """Return the former value, which what runs has in memory; with `switch`, first keep it."""
+        kept = f"{secret}{_FORMER}{self._current}"
+        there, former = self._read(secret), self._read(kept)
+        if self._run.step["switch"] and self._current and there not in {None, value} and former is None:
+            former = there
+            self._write(kept, there or b"")
+        return former
+
+    def swap(self) -> None:
+        """Exchange the key with the other one: from now on that signs."""
+        key, other = self._read(_ROTATED), self._read(FALLBACKS)
+        if key is None or other is None:
+            raise Refused("there is no other key on this host: rotate again")
+        self._keep(_ROTATED, other)
+        self._keep(FALLBACKS, key)
+        self._write(_ROTATED, other)
+        self._write(FALLBACKS, key)
+        self._run.report("secret", "changed")
+
+    def unset(self, secret: str) -> None:
+        """Remove the secret."""
+        gone = [name for name in self._folder.names() if name.partition(_FORMER)[0] == secret]
+        for name in (*gone, *((FALLBACKS,) if secret == _ROTATED else ())):
+            self._folder.remove(name)
+        self._folder.sync()
+        self._record.secrets.discard(secret)
+        self._run.report("secret", "removed" if gone else "absent")
+
+    def settle(self) -> None:
+        """Put the former values back of changes that are not committed; the others are dropped already."""
+        for name in self._folder.names():
+            if _FORMER in name:
+                self._folder.rename(name, name.partition(_FORMER)[0])
+                self._run.say("undo", f"the former value of {name.partition(_FORMER)[0]} is put back")
+        self._folder.sync()
+
+    def record(self) -> None:
+        """Write the names into the record."""
+        changing = {name.partition(_FORMER)[0] for name in self._folder.names() if _FORMER in name}
+        self._record.changing = changing - {FALLBACKS}
+        self._record.write(self._run.id)
+
+
+def _list(run: Run) -> None:
+    """Report each secret: its name, when it was written, and a fingerprint with a key of this listing alone."""
+    key = run.payload.read(_KEY)
+    try:
+        folder = Folder.open(f"/etc/{run.step['name']}/secrets")
+    except FileNotFoundError:
+        return
+    with folder:
+        names = folder.names()
+        for name in (name for name in names if "." not in name):
+            with folder.reader(name) as file:
+                since, value = os.fstat(file.fileno()).st_mtime, file.read(_LIMIT + 1)
+            changing = any(other.startswith(f"{name}{_FORMER}") for other in names)
+            told = {"name": name, "since": int(since), "changing": changing, "fingerprint": _fingerprint(value, key)}
+            run.report("secret", json.dumps(told))
+
+
+def _tell(run: Run) -> None:
+    """Report the value of a secret, for a host that lacks it: on the connection alone, and in no log."""
+    with Folder.open(f"/etc/{run.step['name']}/secrets") as folder:
+        run.report("value", folder.read(run.step["secret"], _LIMIT).hex())
+
+
+def _fingerprint(value: bytes, key: bytes) -> str:
+    return hashlib.blake2b(value, key=key, digest_size=6).hexdigest()
+
+
+def _receive(payload: BinaryIO) -> bytes:
+    """Return the value that follows the step: a line with its size, then its bytes."""
+    size = int(payload.readline(20))
+    value = payload.read(size) if size <= _LIMIT else b""
+    if len(value) != size or not size:
+        raise Refused("the value did not arrive as it was sent")
+    return value
+
+
+def _begin(run: Run) -> Record:
+    """Return the record, while no other run changes a slot. A host that was never set up gets its record now."""
+    name, root = run.step["name"], run.step["root"]
+    known = record.read(name)
+    claims.check(known, {**run.step, "files": [], "logs": False, "take_over": False})
+    setup_lock.hold(run, root, known, run.step["wait"])
+    if known.there:
+        return record.read(name)
+    os.mkdir(f"/etc/{name}", 0o755)
+    known.made.add(("directory", f"/etc/{name}"))
+    known.values.update({"by": run.who, "since": utc_now()})
+    if run.step["origin"]:
+        known.values["origin"] = run.step["origin"]
+    known.write(run.id)
+    return known
+
+
+def _opened(name: str) -> Folder:
+    with Folder.open(f"/etc/{name}") as above:
+        above.make("secrets", 0o700)
+        folder = above.below("secrets")
+    os.fchmod(folder.descriptor, 0o700)
+    return folder
+
+
+def _committed(root: str) -> str:
+    """Return the committed slot, of the deploy account's link; empty if there is none."""
+    try:
+        return slot_of(os.readlink(f"{root}/current"))
+    except OSError:
+        return ""
