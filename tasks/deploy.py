@@ -179,7 +179,7 @@ def deploy(
         return
     plan_view.announce(project, release, as_json=json)
     again = flags.again(c, "deploy")
-    order = DeployOrder(project, release, lock_seconds, consent)
+    order = DeployOrder(project, release, lock_seconds, consent, runner.signing_key(c, project))
     hooks = _hooks(project, members, "deploy", release)
     runner.follow(
         members,

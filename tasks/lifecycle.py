@@ -30,7 +30,8 @@ def setup(c: Any, as_: str = "", take_over: bool = False, overwrite: bool = Fals
             members, lambda member: (lifecycle.setup_step(project, member, consent), *steps.issue(member.service))
         )
         return
-    runner.follow_each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent), json)
+    key = runner.signing_key(c, project, as_ or None)
+    runner.follow_each(members, lambda member, emit: lifecycle.setup(project, member, emit, consent, key), json)
 
 
 @verb(disable="keep a boot from starting the service again")

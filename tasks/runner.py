@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tasks.engine.config.inventory import Host
     from tasks.engine.config.selection import Selection
+    from tasks.engine.deploy.signing_key import SigningKey
     from tasks.engine.events import Event
     from tasks.engine.fleet.member import Member
     from tasks.engine.fleet.project import Project
@@ -130,6 +131,14 @@ def members_of(
         )
         for host in selection.hosts
     ]
+
+
+def signing_key(c: Any, project: Project, user: str | None = None) -> SigningKey:
+    """Return the key that a service may name, as SECRET_KEY: of all hosts of the inventory."""
+    from tasks.engine.deploy.signing_key import SigningKey
+    from tasks.engine.release import git
+
+    return SigningKey(lambda: members_of(c, project, project.select("all"), user), lambda: git.origin(ROOT))
 
 
 def _confirm(verb: str, selection: Selection) -> None:

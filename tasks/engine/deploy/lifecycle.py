@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.engine.deploy import plan, stage
+from tasks.engine.deploy.signing_key import SigningKey
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
 from tasks.engine.host import maintenance_page, questions, steps
@@ -22,10 +23,13 @@ def setup_step(project: Project, member: Member, consent: Consent) -> HostStep:
     return _look(project, member, consent).step(member.service)
 
 
-def setup(project: Project, member: Member, emit: Emit, consent: Consent) -> None:
+def setup(project: Project, member: Member, emit: Emit, consent: Consent, signing_key: SigningKey) -> None:
     """Run the root setup even if nothing seems to differ: the user asked for it explicitly."""
     planned = _look(project, member, consent)
     stage.install(project, member, planned, emit)
+    # A deploy may not have the rights.
+    if signing_key.lacking(member.service, member.ask(questions.state())):
+        signing_key.bring(member, emit)
     text = f"done, since {'; '.join(planned.reasons)}" if planned.reasons else "nothing had to be written"
     text = f"{len(planned.changed)} files written" if planned.changed else text
     member.finish(emit, "ready", f"{text}; deploys run as {planned.account}", files=list(planned.changed))

@@ -13,6 +13,7 @@ from tasks.engine.deploy import certificates, libraries, plan
 from tasks.engine.deploy.plan import FromClone, HostPlan
 from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.run_lock import Claim, RunLocks
+from tasks.engine.deploy.signing_key import SigningKey
 from tasks.engine.deploy.upload_progress import counted
 from tasks.engine.events import Line, Sent, Step
 from tasks.engine.fleet.member import Member
@@ -36,6 +37,7 @@ class DeployOrder(NamedTuple):
     release: Release
     lock_wait: int = 0
     consent: Consent = _NO_CONSENT
+    signing_key: SigningKey | None = None
 
 
 def look(
@@ -78,6 +80,9 @@ def prepare(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> 
     """
     ask = partial(look, order.project, order.release, member, emit, order.consent)
     facts, planned = ask()
+    if order.signing_key and order.signing_key.lacking(member.service, facts):
+        order.signing_key.bring(member, emit)
+        facts, planned = ask()
     if not planned.unchanged:
         emit(Step(member.host.name, "plan", "deploy", planned.why))
     if facts.committed_release is None:
