@@ -174,7 +174,8 @@ def _begin(run: Run) -> Record:
     name, root = run.step["name"], run.step["root"]
     known = record.read(name)
     claims.check(known, {**run.step, "files": [], "logs": False, "take_over": False})
-    setup_lock.hold(run, root, known, run.step["wait"])
+    # A guard that ends frees its own lock a moment before this one.
+    setup_lock.hold(run, root, known, run.step["wait"], patient=True)
     if known.there:
         return record.read(name)
     os.mkdir(f"/etc/{name}", 0o755)

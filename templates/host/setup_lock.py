@@ -25,10 +25,10 @@ _FORMER, _PART = ".activating", ".new-"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def hold(run: Run, root: str, known: Record, seconds: float) -> None:
+def hold(run: Run, root: str, known: Record, seconds: float, *, patient: bool = False) -> None:
     """Hold the lock until this program ends; Busy, with the holder's line, if another process has it.
 
-    seconds: how long to wait for the end of a probation.
+    seconds: how long to wait for the end of a probation; patient: or of any run.
     """
     name = known.name
     if known.layout == FIRST:
@@ -45,7 +45,7 @@ def hold(run: Run, root: str, known: Record, seconds: float) -> None:
             f"of {owner}, and run setup again"
         ) from error
     guard, probation = f"/run/{name}/lock/guard", f"/run/{name}/ctl/probation/until"
-    if not _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds):
+    if not _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds, patient=patient):
         raise locks.refusal(path, descriptor)
 
 
@@ -123,11 +123,11 @@ def _hold_and_exit(
         os._exit(0)
 
 
-def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float) -> bool:
+def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float, *, patient: bool = False) -> bool:
     """Take the lock and write our line into it; wait for a probation, and return False if another process has it."""
     deadline = time.monotonic() + seconds
     while not locks.take(descriptor):
-        if time.monotonic() > deadline or not activity.guarded(guard, probation):
+        if time.monotonic() > deadline or not (patient or activity.guarded(guard, probation)):
             return False
         time.sleep(0.05)
     locks.write(descriptor, line)

@@ -92,9 +92,11 @@ def test_a_rotation_loses_no_session_of_either_host(fleet: Fleet) -> None:
 
     client = threading.Thread(target=browse, daemon=True)
     client.start()
-    ended = fleet.clone.done("secrets.rotate", "SECRET_KEY", "-H", "all")
-    over.set()
-    client.join()
+    try:
+        ended = fleet.clone.done("secrets.rotate", "SECRET_KEY", "-H", "all")
+    finally:
+        over.set()
+        client.join()
     assert lost == []
     assert ended.out.count("RESTARTED") == 4
     found = marks(fleet)
