@@ -185,7 +185,10 @@ def test_a_project_without_a_fitting_wheel_is_refused(
 
 
 def test_a_build_may_print_more_than_memory_holds(root: Path) -> None:
-    loud = project(root, extra="[print('x' * 999_999) for _ in range(30)]; print('the last words', flush=True); raise SystemExit(1)")
+    loud = project(
+        root,
+        extra="[print('x' * 999_999) for _ in range(30)]; print('the last words', flush=True); raise SystemExit(1)",
+    )
     tracemalloc.start()
     with pytest.raises(UsageError, match="could not be built") as caught:
         built(loud)
