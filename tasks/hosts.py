@@ -121,7 +121,7 @@ def _ask(name: str, problem: Exception) -> None:
 
 @verb()
 def doctor(c: Any, json: bool = False) -> None:
-    """List what would stop a deploy or clients, and how to mend it.
+    """List what would stop a deploy or clients, and the remedy.
 
     Reads only; asks the host, and from here its names and its port.
     Exits with 1 if anything would stop a deploy.

@@ -18,6 +18,8 @@ import pytest
 from tasks.engine.release import index_settings, pip
 from tests.support.forks import Forks, status
 
+STARTED = pip._watched
+"""The engine's own function, which starts pip and limits it."""
 # For its name of this machine, pip starts three programs.
 PRELOAD = """
 import pip._internal.cli.main, pip._internal.resolution.resolvelib.resolver
@@ -38,12 +40,12 @@ def pip_forks() -> Iterator[Forks]:
 
 @pytest.fixture
 def forked_pip(pip_forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the engine's pip run in forks. None is ended because nothing comes: tests of that start it themselves."""
+    """Let the engine's pip run in forks, without a limit of time or memory: tests of those start it themselves."""
 
-    def watched(command: Sequence[str], environment: Mapping[str, str], _: Path, said: IO[bytes]) -> str | None:
+    def watched(command: Sequence[str], environment: Mapping[str, str], _: Path, said: IO[bytes]) -> tuple[int, str]:
         with Path(os.devnull).open() as nothing:
             streams = [nothing.fileno(), said.fileno(), said.fileno()]
-            return "" if status(pip_forks.start(_words(command), environment, streams)) else None
+            return status(pip_forks.start(_words(command), environment, streams)), ""
 
     def run(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[bytes]:
         return subprocess.CompletedProcess(command, *pip_forks.run(_words(command), os.environ))

@@ -96,7 +96,8 @@ def _secrets(member: Member, facts: Facts) -> Iterator[Finding]:
         yield Finding(True, f"the secret {name} is not on this host", f"fab secrets.set {name} -H {host}")
     for name in facts.record.changing:
         text = f"a change of the secret {name} was cut short: a boot puts the former value back if it is not committed"
-        yield Finding(False, text, f"fab secrets.{'rotate' if name == SECRET_KEY else 'set'} {name} -H {host}")
+        verb = "fab secrets.rotate" if name == SECRET_KEY else "fab secrets.set"
+        yield Finding(False, text, f"{verb} {name} -H {host}")
 
 
 def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def listed(text: str) -> tuple[str, ...]:
     """Return the names in PARTS of parts.py; none if it has a shape that is not known."""
     try:
-        lists = [found for node in ast.parse(text).body if (found := _parts(node))]
+        lists = [found for node in python_text.parse(text).body if (found := _parts(node))]
     except SyntaxError:
         return ()
     return tuple(element.id for one in lists for element in one.elts if isinstance(element, ast.Name))

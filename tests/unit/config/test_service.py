@@ -96,7 +96,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         (SMALLEST.replace("myapp", "no"), "service.yaml:1:7 (name)", "YAML reads no as false", 'name: "no"'),
         (SMALLEST + "python: 3.9\n", "service.yaml:4:9 (python)", "YAML reads 3.9 as a number", '">=3.9"'),
         (SMALLEST + "drian: 3\n", "service.yaml:4:1 (drian)", 'unknown key "drian"', "did you mean 'drain'?"),
-        (SMALLEST + "secrets: [A]\n", "service.yaml:4:1 (secrets)", 'unknown key "secrets"', "known here"),
+        (SMALLEST + "passwords: [A]\n", "service.yaml:4:1 (passwords)", 'unknown key "passwords"', "known here"),
         (SMALLEST + "drain: 301\n", "service.yaml:4:8 (drain)", "from 0 to 300", "write drain: 0"),
         (SMALLEST + "keep: 1\n", "service.yaml:4:7 (keep)", "from 2 to 100", "write keep: 2"),
         (SMALLEST + "nginx:\n", "service.yaml:4:7 (nginx)", '"nginx" has no value', "`null`"),

@@ -110,8 +110,8 @@ def test_all_that_is_refused_is_told_at_once(root: Path) -> None:
     with pytest.raises(UsageError) as caught:
         archive.collect(root)
     assert caught.value.where == "service/.env"
-    assert "docs/SERVICE.md, Secrets" in str(caught.value.next)
-    assert "\n## Secrets\n" in (ROOT / "docs/SERVICE.md").read_text()
+    assert "docs/SECRETS.md" in str(caught.value.next)
+    assert (ROOT / "docs/SECRETS.md").read_text().startswith("# Secrets\n")
     assert caught.value.detail[0].startswith("service/id_rsa: ")
 
 

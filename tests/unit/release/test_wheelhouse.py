@@ -17,6 +17,7 @@ from tasks.engine.release import lockfile as locks
 from tasks.engine.release.lockfile import Lock, LockedRequirement
 from tasks.engine.release.python_target import Target
 from tests.support import distributions, elf
+from tests.support.forked_pip import STARTED
 
 pytestmark = pytest.mark.usefixtures("forked_pip")
 BOOKWORM = Target("3.11.2", "cp311", "x86_64", ("glibc", 2, 36))
@@ -222,6 +223,7 @@ def test_an_own_wheel_that_pip_cannot_read_is_refused_before_it_does(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us limit a program that runs")
 def test_a_wheel_that_takes_more_memory_than_pip_may_use_is_named(links: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pip, "_watched", STARTED)
     monkeypatch.setattr(local_program, "MEMORY", 128 << 20)
     one = pin("one", distributions.wheel(links, "one", "1.0"))
     files = {"two-1.0.dist-info/METADATA": METADATA.replace("one", "two") + " " * (128 << 20)}
