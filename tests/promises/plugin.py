@@ -57,6 +57,7 @@ class Ledger:
         date = time.strftime("%Y-%m-%d", time.gmtime())
         run = {"promises": options.promises, "seed": options.seed, "date": date, "cores": os.cpu_count()}
         run |= {"share": options.share} if options.share else {}
+        run["tried"] = len({node for _, node in self._held})
         self._write({"run": {**run, "versions": of_hosts()}})
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

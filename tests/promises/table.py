@@ -53,14 +53,14 @@ class Logs:
 
 
 def read(paths: Iterable[Path]) -> Logs:
-    """Read all lines of the logs."""
-    logs = Logs()
+    """Read all lines of the logs. Of a case that ran again, as after a mend, the last line counts."""
+    lines, runs = {}, []
     for line in (json.loads(text) for path in paths for text in path.read_text().splitlines()):
         if "run" in line:
-            logs.runs.append(line["run"])
+            runs.append(line["run"])
         else:
-            logs.lines.append(line)
-    return logs
+            lines[line["promise"], line["fault"], line["node"]] = line
+    return Logs(list(lines.values()), runs)
 
 
 def promised() -> tuple[dict[Row, list[str]], dict[Row, list[str]]]:
@@ -158,8 +158,8 @@ def _run(run: Mapping[str, Any]) -> str:
     versions = dict(run["versions"])
     suite = versions.pop("suite", "")
     hosts = ", ".join(f"{name} {version}" for name, version in versions.items())
-    cases = f"share {run['share']} of the" if "share" in run else run["promises"]
-    text = f"{run['date']}, seed {run['seed']}, {cases} cases, {run['cores']} cores"
+    cases = f"share {run['share']} of the cases" if "share" in run else f"{run.get('tried', run['promises'])} cases"
+    text = f"{run['date']}, seed {run['seed']}, {cases}, {run['cores']} cores"
     return f"{text}; hosts: {suite}, {hosts}" if hosts else text
 
 

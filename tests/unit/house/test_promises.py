@@ -184,3 +184,13 @@ def test_make_test_tries_a_case_of_every_row() -> None:
     recipe = re.search(r"^test:.*\n\t(.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None
     assert recipe[1] == "$(PYTEST)"
+
+
+def test_a_case_that_ran_again_counts_once_by_its_last_log(tmp_path: Path) -> None:
+    for name, held in (("share", False), ("again", True)):
+        line = {**ONE._asdict(), "node": "tests/test_a.py::test_a", "held": held}
+        run = {"seed": 7, "date": "2026-11-21", "promises": "all", "cores": 2, "versions": {}, "tried": 1}
+        (tmp_path / name).write_text("".join(f"{json.dumps(each)}\n" for each in (line, {"run": run})))
+    text = page(read([tmp_path / "share", tmp_path / "again"]), {ONE: ["tests/test_a.py::test_a"]})
+    assert "1 of 1 cases held, of 1 of 1 faults" in text
+    assert "seed 7, 1 cases, 2 cores" in text
