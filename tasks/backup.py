@@ -70,7 +70,7 @@ def restore(
 
     Verifies the archive, turns clients away, stops, saves what is there now
     into .backups, replaces it, migrates, starts, and waits for the health
-    check. An archive that cannot be put back leaves the data as it was.
+    check. An archive that cannot be put back leaves the files as they were.
     """
     from tasks.engine.backup import encryption
     from tasks.engine.errors import UsageError
@@ -149,16 +149,18 @@ def _drill(path: Path, limit: str, json: bool) -> None:
         )
     with tempfile.TemporaryDirectory(prefix="drill.") as folder:
         sandbox = Sandbox(Path(folder, "sandbox"))
+        # A host of the inventory may be called so, too, and has backups.
+        name = f"drill-{os.getpid()}"
         try:
-            machines = sandbox.up(["drill"])
+            machines = sandbox.up([name])
             inventory = Path(folder, "hosts.yaml")
             inventory.write_text(inventory_text(machines, sandbox.identity))
-            ready = _fab(inventory, "deploy", "-H", "drill")
-            # What was there is saved beside the host, and goes with it.
-            seconds = _fab(inventory, "restore", str(path), "-H", "drill", "--yes", "--limit", limit)
+            ready = _fab(inventory, "deploy", "-H", name)
+            seconds = _fab(inventory, "restore", str(path), "-H", name, "--yes", "--limit", limit)
         finally:
             sandbox.down()
-            shutil.rmtree(ROOT / FOLDER / "drill", ignore_errors=True)
+            # The restore has saved what was there.
+            shutil.rmtree(ROOT / FOLDER / name, ignore_errors=True)
     if json:
         output.document({"archive": str(path), "deploy_seconds": ready, "restore_seconds": seconds})
     else:

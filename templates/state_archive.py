@@ -304,10 +304,12 @@ def write_file(path: str, content: IO[bytes] | None, entry: tarfile.TarInfo) -> 
 def put_back(new: str, command: list[str]) -> None:
     """Give the dump of the database, and the output of the backup's command, to those that read them."""
     dump, output = os.path.join(new, DUMP), os.path.join(new, OUTPUT)
+    variables = postgresql()
+    if os.path.exists(dump) and variables is None:
+        raise Failed("the archive has a PostgreSQL database, and DATABASE_URL of this release names none")
+    if os.path.exists(output) and not command:
+        raise Failed("the archive has the output of a command, and `backup` in service.yaml has no `restore` for it")
     if os.path.exists(dump):
-        variables = postgresql()
-        if variables is None:
-            raise Failed("the archive has a PostgreSQL database, and DATABASE_URL of this release names none")
         script = os.path.join(new, "postgresql.sql")
         with open(script, "wb") as sql:
             sql.write(EMPTY.encode())
@@ -315,12 +317,8 @@ def put_back(new: str, command: list[str]) -> None:
             words = ["pg_restore", "--no-owner", "--no-privileges", "--clean", "--if-exists", "--file=-", dump]
             run(words, {}, stdin=subprocess.DEVNULL, stdout=sql)
         words = ["psql", "--quiet", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}"]
-        run(words, variables, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        run(words, variables or {}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     if os.path.exists(output):
-        if not command:
-            raise Failed(
-                "the archive has the output of a command, and `backup` in service.yaml has no `restore` for it"
-            )
         with open(output, "rb") as stdin:
             run(command, {}, stdin=stdin, stdout=subprocess.DEVNULL)
 

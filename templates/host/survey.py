@@ -22,8 +22,8 @@ _SECONDS = 20
 _PIDS = 4096
 """Processes to look at in a slot."""
 _LINES, _LINE = 100, 1000
-_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 """Lines of a journal to report, and characters of each: its end, where a structured line has the exception."""
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 _NEVER_COUNTED = str(2**64 - 1)
 """Older versions of systemd report this if they never counted bytes."""
 

@@ -21,7 +21,7 @@ def restore(
 
     limit, recipient: of what is saved, as `transfer.fetch` has them.
 
-    Raises LoopError. If the archive cannot be put back, the service serves again, with the data that it had. If the
+    Raises LoopError. If the archive cannot be put back, the service serves again, with what `put_back` leaves. If the
     release cannot run with the archive's data, clients go on to get 503.
     """
     facts = member.act_for_service()

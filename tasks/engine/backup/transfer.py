@@ -15,9 +15,10 @@ from tasks.engine.backup import archive, encryption
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import one_off
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import templates
+from tasks.engine.host import layout, templates
 from tasks.engine.host.steps import Command
 
+_IF_THERE = '[ ! -e "$1" ] || exec "$1"'
 _SAID = 4096
 """Bytes of standard error that are kept: its end has the reason."""
 
@@ -60,16 +61,18 @@ def fetch(
 
 
 def put_back(member: Member, path: Path) -> None:
-    """Put an archive, which is verified, in the place of the data. Raises LoopError; then the data is as it was."""
+    """Put an archive, which is verified, in the place of the data.
+
+    Raises LoopError. The files are as they were then, and so is the database, unless `backup.restore` itself failed.
+    """
     with path.open("rb") as file:
         _run(member, "restore", {"command": _words(member, "restore")}, lambda _data: None, file.fileno())
 
 
 def migrate(member: Member) -> None:
-    """Run `before_activate` of the committed release: older data may need it. Raises LoopError."""
-    hook = member.service.hooks.before_activate
-    if hook:
-        _finish(member, Command(tuple(shlex.split(hook)), "web", ""), lambda _data: None, None)
+    """Run the committed release's before_activate, if it has one: older data may need it. Raises LoopError."""
+    hook = f"{layout.root(member.service)}/current/release/run/hook"
+    _finish(member, Command(("sh", "-c", _IF_THERE, "sh", hook), "web", ""), lambda _data: None, None)
 
 
 def _words(member: Member, key: str) -> list[str]:

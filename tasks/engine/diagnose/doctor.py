@@ -73,6 +73,7 @@ def _certificate(name: str, service: Service, facts: Facts) -> Iterator[Finding]
             "files": f"renew it, and run fab setup -H {name}",
             "on_host": "on the host: let its program renew it",
             "ca": f"fab cert -H {name}",
+            "acme": f"fab setup -H {name}: certbot asks the CA again",
         }
         text = "the certificate has ended" if days < 0 else f"the certificate ends in {days} days"
         yield Finding(False, text, ways.get(nginx.tls.mode, f"on the host, as root: rm /etc/{service.name}/tls/"
