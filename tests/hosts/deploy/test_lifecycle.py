@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tasks.engine.sandbox import Machine
-from tests.support.clone import ROOT, Clone, make
+from tests.support.clone import Clone, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import ask, release_of
 from tests.support.hosts import Hosts
@@ -192,19 +191,6 @@ def test_an_account_of_a_person_is_not_made_the_services(clone: Clone, one_host:
     assert ended.status == 1
     assert "setup did not make it: an account myapp" in ended.out
     assert one_host[0].sh("ls -d /etc/myapp /opt/apps/myapp").stdout == b""
-
-
-def test_a_secret_is_put_on_a_host_by_hand_before_the_first_deploy(clone: Clone, one_host: Hosts) -> None:
-    machine, clone.inventory = one_host[0], one_host.inventory
-    put(clone).done("setup", "-H", "shire01")
-    (commands,) = re.findall(r"\n## Secrets\n.*?```\n(.*?)```", (ROOT / "docs/SERVICE.md").read_text(), re.DOTALL)
-    ended = machine.sh(f"set -eu; cd /root; echo precious >token; {commands}")
-    assert ended.returncode == 0, ended.stderr
-    start = 'open(os.environ["STATE_DIRECTORY"] + "/token").read() == "precious\\n" or os._exit(9)\n'
-    clone.replace("service/echo.py", "app = Flask", f"{start}app = Flask")
-    clone.done("deploy", "-H", "shire01")
-    assert release_of(machine.address) == clone.release()
-    assert machine.sh("runuser -u deploy -- cat /var/lib/myapp/token").returncode != 0
 
 
 def test_what_is_asked_of_a_host_without_the_service_is_answered_in_words(clone: Clone, one_host: Hosts) -> None:

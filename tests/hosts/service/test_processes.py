@@ -146,6 +146,7 @@ CLOSED = {
     "PrivateNetwork": "yes",
     "IPAccounting": "no",
     "IPAddressDeny": "0.0.0.0/0 ::/0",
+    "IPAddressAllow": "127.0.0.0/8 ::1/128",
     "MemoryDenyWriteExecute": "yes",
     "ProcSubset": "pid",
     "PrivateDevices": "yes",
@@ -154,7 +155,7 @@ CLOSED = {
 }
 NEEDS = {
     "host": {"PrivateNetwork": "no", "IPAccounting": "yes"},
-    "network": {"PrivateNetwork": "no", "IPAddressDeny": ""},
+    "network": {"PrivateNetwork": "no", "IPAddressAllow": "0.0.0.0/0 ::/0"},
     "jit": {"MemoryDenyWriteExecute": "no"},
     "proc": {"ProcSubset": "all"},
     "gpu": {"PrivateDevices": "no", "DevicePolicy": "auto"},
@@ -168,7 +169,8 @@ def test_a_need_opens_its_own_part_of_the_sandbox_and_no_other(working: Clone, s
     asked = " ".join(f"-p {name}" for name in CLOSED)
     shown = shire[0].sh(f"systemctl show myapp@blue.service {asked}").stdout.decode()
     seen = dict(line.split("=", 1) for line in shown.splitlines())
-    seen["IPAddressDeny"] = " ".join(sorted(seen["IPAddressDeny"].split()))
+    for name in ("IPAddressDeny", "IPAddressAllow"):
+        seen[name] = " ".join(sorted(seen[name].split()))
     assert seen == CLOSED | NEEDS[need]
 
 
