@@ -36,16 +36,18 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
     identity: tuple[Path, Path] | None = None,
+    authority: Path | None = None,
 ) -> Answer:
     """GET over TLS (plain on any port but 443), to this address, for this name; OSError without an answer.
 
-    A body makes it a POST. identity: the client's own certificate and its key.
+    A body makes it a POST. identity: the client's own certificate and its key. authority: the CA that it trusts.
     """
     sock: socket.socket = socket.create_connection((address, port), timeout=timeout)
     if port == 443:
-        # The certificate is the host's own: the tests of TLS look at it, the others do not.
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = ssl.create_default_context(cafile=authority)
+        if authority is None:
+            # The certificate is the host's own: the tests of TLS look at it, the others do not.
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if identity:
             context.load_cert_chain(*identity)
         sock = context.wrap_socket(sock, server_hostname=name)

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from pathlib import Path
 
 import pytest
 
-from tasks.engine.sandbox import Machine
-from tests.support import packages
-from tests.support.certificates import Authority
+from tests.support import pebble
 from tests.support.clone import Clone, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import NAME, ask, release_of
 from tests.support.hosts import Hosts, MakeHosts
 from tests.support.waiting import until
 
-PACKAGES = (
-    *("python3-pkg-resources", "python3-six", "python3-cffi-backend", "python3-cryptography", "python3-openssl"),
-    *("python3-josepy", "python3-certifi", "python3-charset-normalizer", "python3-idna", "python3-urllib3"),
-    *("python3-chardet", "python3-requests", "python3-tz", "python3-rfc3339", "python3-acme", "python3-configargparse"),
-    *("python3-configobj", "python3-parsedatetime", "python3-distro", "python3-certbot"),
-    *("certbot", "pebble"),
-)
 GOOD, SHORT = 14000, 15000
 NAMES = [NAME, "www.myapp.example"]
 ACME = {
     "server_name": NAMES,
-    "tls": {"acme": {"email": "ops@myapp.example", "directory": f"https://localhost:{GOOD}/dir"}},
+    "tls": {"acme": {"email": "ops@myapp.example", "directory": pebble.directory(GOOD)}},
 }
 LIVE = "/etc/letsencrypt/live/loop-myapp"
 RENEW = "certbot -q renew --no-random-sleep-on-renew --force-renewal"
@@ -39,40 +29,10 @@ RENEW = "certbot -q renew --no-random-sleep-on-renew --force-renewal"
 def host(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
     """One host with two CAs of its own: of the second a certificate lasts only seconds."""
     made = module_hosts()
-    machine = made[0]
-    packages.install(machine, *PACKAGES)
-    authority = Authority(tmp_path_factory.mktemp("ca"))
-    authority.issue(authority.folder / "pebble.pem", authority.folder / "pebble.key", "localhost")
-    machine.sh("mkdir /root/pebble")
-    for path, source in {
-        "/root/pebble/cert.pem": "pebble.pem",
-        "/root/pebble/key.pem": "pebble.key",
-        "/usr/local/share/ca-certificates/pebble.crt": "ca.pem",
-    }.items():
-        machine.sh(f"cat >{path}", (authority.folder / source).read_bytes())
-    machine.sh(f"update-ca-certificates; echo '{machine.address} {' '.join(NAMES)}' >>/etc/hosts")
+    pebble.install(made[0], tmp_path_factory.mktemp("ca"), NAMES)
     for port, seconds in ((GOOD, 20 * 86400), (SHORT, 20)):
-        pebble(machine, port, seconds)
+        pebble.start(made[0], port, seconds)
     return made
-
-
-def pebble(machine: Machine, port: int, seconds: int) -> None:
-    """Start a CA whose certificates last so long."""
-    settings = {
-        "listenAddress": f"127.0.0.1:{port}",
-        "managementListenAddress": f"127.0.0.1:{port + 1}",
-        "certificate": "/root/pebble/cert.pem",
-        "privateKey": "/root/pebble/key.pem",
-        "httpPort": 80,
-        "tlsPort": 443,
-        "certificateValidityPeriod": seconds,
-    }
-    machine.sh(f"cat >/root/pebble/{port}.json", json.dumps({"pebble": settings}).encode())
-    quick = (
-        "-p Environment=PEBBLE_VA_NOSLEEP=1 -p Environment=PEBBLE_AUTHZREUSE=0 -p Environment=PEBBLE_WFE_NONCEREJECT=0"
-    )
-    machine.sh(f"systemd-run --unit=pebble-{port} {quick} pebble -config /root/pebble/{port}.json")
-    until(lambda: machine.sh(f"curl -s https://localhost:{port}/dir").returncode == 0)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +95,7 @@ def test_one_that_does_not_come_is_told_and_the_former_gateway_stays(clone: Clon
 def test_one_that_has_ended_is_told_and_setup_gets_another(clone: Clone, host: Hosts) -> None:
     machine = host[0]
     words = f"certbot certonly -n --webroot -w /etc/myapp/acme --cert-name loop-myapp -d {' -d '.join(NAMES)}"
-    again = f"{words} --force-renewal --agree-tos --email a@b.example --server https://localhost:{SHORT}/dir"
+    again = f"{words} --force-renewal --agree-tos --email a@b.example --server {pebble.directory(SHORT)}"
     ended = machine.sh(again, timeout=300)
     assert ended.returncode == 0, (ended.stdout + ended.stderr).decode()
     until(lambda: machine.sh(f"openssl x509 -noout -checkend 0 -in {LIVE}/fullchain.pem").returncode)
