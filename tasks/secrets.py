@@ -1,4 +1,4 @@
-"""`fab secrets.set`, `.list`, `.unset`: secrets of the service, which stand in no file of the repository."""
+"""`fab secrets.set`, `.list`, `.unset`, `.rotate`: secrets of the service, which stand in no file of the repository."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _remark(row: dict[str, Any]) -> str:
 
 @verb(secret="name of the secret", as_=_AS)  # noqa: S106 - a help text
 def unset(c: Any, secret: str, as_: str = "", json: bool = False) -> None:
-    """Remove a secret from the hosts, unless a release uses it.
+    """Remove a secret from the hosts, unless what serves there uses it.
 
     Needs root.
     """

@@ -60,7 +60,7 @@ def _install(run: Run, name: str, key: bytes) -> None:
     changes = RootFiles(run, record.read(name), {}, overwrite=True, changing=kept_pair.changing(name))
     try:
         kept_pair.publish(changes, name, chain)
-        kept_pair.place(run, changes, name, chain, keys[0])
+        kept_pair.place(run, changes, name, chain, keys[0], "issued by the operator's CA")
         run.point("certify.placed")
         _reload(run)
     except BaseException:

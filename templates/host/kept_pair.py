@@ -46,22 +46,22 @@ def take(run: Run, changes: RootFiles, name: str, sources: tuple[str, str], name
     """Install the pair that another program of this host keeps; return its chain, which `publish` needs."""
     chain, key = map(_read, sources)
     certificate.require_usable(chain, key, names)
-    place(run, changes, name, chain, key)
+    place(run, changes, name, chain, key, f"from {sources[0]}")
     return chain
 
 
 def begin(run: Run, changes: RootFiles, name: str, names: list[str]) -> None:
-    """Make a self-signed pair, with which nginx starts until the certificate of the operator's CA is there."""
+    """Make a self-signed pair, with which nginx starts until that of the operator's CA, or certbot's, is there."""
     if files.read(path(name)) is None or f"/etc/{name}/take-certificate" in changes.leftovers:
-        place(run, changes, name, *certificate.self_signed(name, names))
+        place(run, changes, name, *certificate.self_signed(name, names), "self-signed, until another one is there")
 
 
-def place(run: Run, changes: RootFiles, name: str, chain: bytes, key: bytes) -> None:
-    """Write the pair."""
+def place(run: Run, changes: RootFiles, name: str, chain: bytes, key: bytes, origin: str) -> None:
+    """Write the pair. origin: where it comes from, for the operator."""
     files.remove_parts(path(name))
     pair = b"%b\n%b" % (chain, key)
     if not files.has(path(name), pair):
-        run.say("certificate", "the one that this host keeps")
+        run.say("certificate", origin)
         changes.replace(path(name), pair, 0o600)
 
 

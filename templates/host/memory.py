@@ -1,4 +1,4 @@
-"""The memory of the host, and the processes that the kernel has killed for want of it."""
+"""The memory of the host, and the processes that were killed for want of it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def fault(unit: str, since: float, *, signalled: bool) -> str:
             time.sleep(0.1)
         if killed([unit], since):
             return (
-                f": the kernel has killed a process of {unit} for want of memory (OOM). Raise limits.memory in "
+                f": a process of {unit} was killed for want of memory (OOM). Raise limits.memory in "
                 "service.yaml, start fewer workers, or give the host more memory"
             )
     return ""

@@ -124,7 +124,10 @@ def _hold_and_exit(
 
 
 def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float, *, patient: bool = False) -> bool:
-    """Take the lock and write our line into it; wait for a probation, and return False if another process has it."""
+    """Take the lock and write our line into it; return False if another process still has it.
+
+    Waits for the end of a probation; with `patient`, of any run.
+    """
     deadline = time.monotonic() + seconds
     while not locks.take(descriptor):
         if time.monotonic() > deadline or not (patient or activity.guarded(guard, probation)):

@@ -100,7 +100,7 @@ def test_a_kill_for_want_of_memory_is_named_in_the_failure_and_by_status(limited
     finally:
         app.write_text(APP)
     assert ended.status == 1
-    assert "the kernel has killed a process of myapp@green.service for want of memory (OOM)" in ended.both, ended.both
+    assert "a process of myapp@green.service was killed for want of memory (OOM)" in ended.both, ended.both
     assert "--stop-first" not in ended.both
     noted = limited.done("status", "-H", "shire01").out
     assert "processes of myapp@green.service were killed for want of memory (OOM), " in noted

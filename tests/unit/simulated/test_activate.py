@@ -133,7 +133,7 @@ def test_a_worker_that_was_killed_for_want_of_memory_is_told_so(host: SimulatedH
     # Of another unit of the same name's beginning, and of this one.
     (host.folder / "journal.oom").write_text(OOM.format("myapp@blue.service") + OOM.format("myapp@green.service"))
     assert host.execute(DEPLOY) == 1
-    killed = "the kernel has killed a process of myapp@green.service for want of memory (OOM). Raise limits.memory"
+    killed = "a process of myapp@green.service was killed for want of memory (OOM). Raise limits.memory"
     assert (host.transcript.last("failed") or "").startswith(f"a worker died during the health check: {killed}")
     assert host.transcript.last("killed") is None
 

@@ -54,7 +54,7 @@ def test_one_that_was_killed_for_want_of_memory_is_told_so(host: SimulatedHost) 
     (host.folder / "journal.oom").write_text(OOM.format(UNIT))
     assert host.execute(HOOK) == 1
     assert (host.transcript.last("failed") or "").startswith(
-        f"before_activate failed: the kernel has killed a process of {UNIT} for want of memory (OOM)"
+        f"before_activate failed: a process of {UNIT} was killed for want of memory (OOM)"
     )
 
 

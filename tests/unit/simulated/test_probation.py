@@ -169,7 +169,7 @@ def test_processes_that_were_killed_for_want_of_memory_send_it_back_and_are_told
     assert host.execute(WATCH) == 1
     assert returned(host).startswith(why)
     # A history has no @.
-    assert ": the kernel has killed a process of myapp green.service for want of memory (OOM)." in returned(host)
+    assert ": a process of myapp green.service was killed for want of memory (OOM)." in returned(host)
 
 
 @pytest.mark.parametrize("status", [200, 500])
