@@ -60,7 +60,7 @@ def backup(c: Any, keep: str = "", recipient: str = "", limit: str = LIMIT, json
     file="archive of `fab backup`",
     limit=_LIMIT_HELP,
     yes="replace the data without asking",
-    key="file of age-keygen that decrypts it; what is there now is encrypted for it, too",
+    key="file of age-keygen that decrypts the archive; the data that it replaces is encrypted for the same key",
     drill="do it on a local host of its own, as root, and say how long it took",
 )
 def restore(

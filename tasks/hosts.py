@@ -123,7 +123,8 @@ def _ask(name: str, problem: Exception) -> None:
 def doctor(c: Any, json: bool = False) -> None:
     """List what would stop a deploy or clients, and the remedy.
 
-    Reads only; asks the host, and from here its names and its port.
+    Reads only. Asks the host, and checks from here where its names lead and
+    whether its port answers.
     Exits with 1 if anything would stop a deploy.
     """
     from tasks import runner

@@ -134,7 +134,7 @@ def members_of(
 
 
 def signing_key(c: Any, project: Project, user: str | None = None) -> SigningKey:
-    """Return the key that a service may name, as SECRET_KEY: of all hosts of the inventory."""
+    """Return the source of SECRET_KEY for hosts that lack it; it asks all hosts of the inventory for the key."""
     from tasks.engine.deploy.signing_key import SigningKey
     from tasks.engine.release import git
 

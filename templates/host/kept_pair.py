@@ -66,7 +66,7 @@ def place(run: Run, changes: RootFiles, name: str, chain: bytes, key: bytes, ori
 
 
 def publish(changes: RootFiles, name: str, chain: bytes) -> None:
-    """Write the chain where all may read it, and the former certificate: until the reload nginx shows that one."""
+    """Write the chain where all may read it, then the former certificate, which nginx shows until the reload."""
     public = certificate.paths(name)[0]
     files.remove_parts(public)
     former = files.read(public)
@@ -82,7 +82,7 @@ def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:
     changes.remove(key if kept else path(name))
     pair, there = files.read(path(name)), files.read(public)
     if kept and pair and there and first(pair.data) != first(there.data):
-        # Without it a deploy knows that the certificate of the CA is still missing.
+        # It is of another pair than nginx reads. Without it, the next plan sees that a certificate is missing.
         changes.remove(public)
 
 

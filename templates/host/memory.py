@@ -40,7 +40,7 @@ def _kilobytes(text: str, word: str) -> int:
 
 
 def killed(units: Iterable[str], since: float) -> dict[str, int]:
-    """Return of these units those of which processes were killed for want of memory, each with how often.
+    """Return how often processes were killed for want of memory, for each of these units with such a kill.
 
     since: seconds since 1970. systemd sees such a kill in a cgroup of version 2 only.
     """

@@ -1,8 +1,9 @@
 """Root's files of the secrets: /etc/NAME/secrets/SECRET, 0600 in a directory of root's alone, each written by a rename.
 
 systemd copies them for a unit when it starts that. While a restart with a new value is not committed, the former value
-stays as SECRET.former-SLOT. SLOT is the committed slot, and a commit makes the other one that. So as long as SLOT is
-committed the change is not, and `settle` puts the former value back; so does a boot (put-back.conf).
+stays as SECRET.former-SLOT. SLOT is the slot that was committed when the value was written; the commit of the restart
+commits the other one. So while SLOT is committed the change is not, and `settle` puts the former value back; so does a
+boot (put-back.conf).
 """
 
 from __future__ import annotations

@@ -327,7 +327,7 @@ def _own_alone(folder: Folder, name: str) -> None:
 def _close(folder: Folder, account: Account, reader: Account) -> None:
     """Let only the deploy account and the group of one other enter a directory.
 
-    The service's reads code, `env` and packages, nginx's the static files.
+    The group of the service reads code, `env` and packages; that of nginx reads the static files.
     """
     found = os.fstat(folder.descriptor)
     if found.st_uid != account.uid:

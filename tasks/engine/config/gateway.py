@@ -205,7 +205,8 @@ def _static(node: Node) -> tuple[tuple[str, str], ...]:
             raise schema.refuse(place, message, f"write it like {formats.URL_FOLDER.example}: app/static")
         other = next((one for one in found if path.startswith(one) or one.startswith(path)), None)
         if other is not None:
-            raise schema.refuse(place, f"one of {other} and {path} lies in the other", "keep one of the two")
+            outer, inner = sorted((other, path), key=len)
+            raise schema.refuse(place, f"{inner} lies in {outer}", "keep one of the two")
         found[path] = schema.text(value, formats.SHARED)
     return tuple(sorted(found.items()))
 

@@ -196,7 +196,7 @@ def _require_variable(name: str, place: Node | Place) -> None:
 
 
 class Secret(NamedTuple):
-    """A secret. file: the process finds it as a file alone, and not as a variable, too."""
+    """A secret. file: the process finds it as a file alone; else as a file and a variable."""
 
     name: str
     file: bool = False
@@ -412,7 +412,9 @@ def shared(node: Node) -> tuple[str, ...]:
             raise schema.refuse(item, "home in STATE_DIRECTORY is the service's HOME", "name another directory")
         other = next((one for one in places if f"{place}/".startswith(f"{one}/") or one.startswith(f"{place}/")), None)
         if other is not None:
-            raise schema.refuse(item, f"one of {other} and {place} lies in the other", "keep one of the two")
+            outer, inner = sorted((other, place), key=len)
+            message = f"{inner} lies in {outer}" if inner != outer else f"{place} is named twice"
+            raise schema.refuse(item, message, "keep one of the two")
         places.append(place)
     return tuple(sorted(places))
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _MOST = 1000 * 1000
 _LONGEST_CN = 64
 _EARLY = timedelta(hours=1)
-"""Clocks differ: a certificate holds since a moment ago."""
+"""A certificate is valid from this long ago, since clocks differ."""
 
 
 class Issued(NamedTuple):
-    """A new certificate: its chain in PEM, and the days for which it holds."""
+    """A new certificate: its chain in PEM, and the days for which it is valid."""
 
     chain: bytes
     days: int

@@ -73,7 +73,7 @@ class RunHooks(NamedTuple):
         yield Notice(f"{name}: {command}")
         seconds = round(max(member.seconds for member in members), 1)
         document = {"hook": name, **self.about, "result": result, "seconds": seconds, "hosts": told}
-        # After a signal the next one ends this program at once.
+        # After a first signal `stop` is set, and would end the hook at once. A second one ends fab.
         reason, lines = self._perform(command, document, None if stop else stop)
         yield from _shown(lines)
         if reason:

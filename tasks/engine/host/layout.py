@@ -22,8 +22,8 @@ TASKS = 4096
 VERSION = 3
 """The layout's version in a host's record; raised when setup has to move files that older versions look for."""
 WITH_STATIC = 4
-"""The same, beside VERSION, for a host whose nginx serves static files: an older version would activate a release and
-leave the files of another one in its slot."""
+"""The layout's version for a host whose nginx serves static files. It is higher, so that a clone too old for them
+refuses the host: it would leave the files of another release in the slot."""
 
 
 def version(service: Service) -> int:

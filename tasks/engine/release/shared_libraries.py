@@ -22,7 +22,8 @@ _MOST = 1 << 24
 _ENTRIES = 4096
 """Entries of any other table at most."""
 _LARGEST = 1 << 33
-"""Bytes of a file at most, and of all that is unpacked of one wheel: a file is unpacked anew to go back in it."""
+"""Bytes of a file at most, and of all that is unpacked of one wheel. To read an earlier place of a file it is unpacked
+anew, and counted again."""
 _MOST_NAMES = 1 << 18
 """Entries that one wheel may have at most: libraries, the entries of their tables, and names that are kept of them."""
 _RATIO = 1100

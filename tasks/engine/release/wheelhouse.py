@@ -129,7 +129,7 @@ def _accept(order: _Order, wanted: LockedRequirement, folder: Path) -> Wheel:
 def _keep(order: _Order, wanted: LockedRequirement, file: Path, *, native: bool = False) -> Wheel:
     """Keep a wheel; UsageError if the host could not read it.
 
-    A name with a control character is none for the list of a venv.
+    A file whose name has a control character could not stand in the list of a venv.
     """
     try:
         with zipfile.ZipFile(file) as wheel:

@@ -90,7 +90,7 @@ def transaction(work: Callable[[Session], Result]) -> Result:
 
 
 def database() -> None:
-    """Check that the database has what this release needs, until it had: one that is down later ends no release."""
+    """Check once that the database has what this release needs; one that is down after that ends no release."""
     state = current_app.extensions.setdefault("database-state", {})
     if state.get("fits"):
         return

@@ -76,7 +76,7 @@ def announce() -> None:
         path = str(_folder() / f"{hashlib.sha256(content).hexdigest()[:16]}.json")
         if path not in _held:
             _held[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            os.pwrite(_held[path], content, 0)  # of the same name, it is the same
+            os.pwrite(_held[path], content, 0)  # the name is the digest: what is there is the same
             fcntl.flock(_held[path], fcntl.LOCK_SH)
     except OSError:
         log.exception("a migration will not know what this release needs")
@@ -143,7 +143,7 @@ def _alone() -> Iterator[None]:
 
 @contextmanager
 def _migrating() -> Iterator[Connection]:
-    """Yield a connection in a transaction that keeps others out of a table only if it can do so at once."""
+    """Yield a connection in a transaction that gives up if it cannot lock a table within a second."""
     with current_app.extensions["database"].execution_options(write=True).connect() as connection:
         if connection.dialect.name == "sqlite":
             # Outside of a transaction: with foreign keys, the copy of a table deletes what refers to it.
@@ -154,7 +154,7 @@ def _migrating() -> Iterator[Connection]:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SET LOCAL statement_timeout = 0"))
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-                    # Whoever asks for a table after the migration waits for it: so the migration waits but a second.
+                    # Other queries of a table queue behind a lock that waits for it.
                     connection.execute(text("SET LOCAL lock_timeout = '1s'"))
                 yield connection
         finally:
