@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST = 1_000_000
 """Bytes of a value: systemd takes 1 MiB of all secrets of a unit together."""
-_VARIABLE = 100_000
+_MOST_OF_VARIABLE = 100_000
 """Bytes of a variable: Linux takes 128 KiB of one, its name included."""
 
 
@@ -74,7 +74,7 @@ def _check(secret: Secret, value: bytes) -> None:
     if not secret.file and b"\0" in value:
         fix = f"let the process read a file: secrets: {{{secret.name}: file}} in service.yaml"
         raise _refusal(secret.name, "the value has a NUL byte, which no variable can have", fix)
-    most = _MOST if secret.file else _VARIABLE
+    most = _MOST if secret.file else _MOST_OF_VARIABLE
     if len(value) > most:
         fix = "keep large data in STATE_DIRECTORY" if secret.file else "let the process read a file: docs/SECRETS.md"
         raise _refusal(secret.name, f"the value has more than {most} bytes", fix)

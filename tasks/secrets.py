@@ -29,7 +29,7 @@ def put(c: Any, secret: str, from_: str = "", as_: str = "", json: bool = False)
     root, as setup does, and works before the first setup.
     """
     from tasks import runner, secret_value
-    from tasks.engine.deploy import secrets, waves
+    from tasks.engine.deploy import secret_rollout, waves
     from tasks.engine.deploy.secret_step import Order
     from tasks.engine.host.steps import Change
     from tasks.engine.release import git
@@ -39,7 +39,7 @@ def put(c: Any, secret: str, from_: str = "", as_: str = "", json: bool = False)
     order = Order(Change("set", secret), git.origin(ROOT), value)
     policy = waves.Policy(wait=True)
     again = _again(c, f"secrets.set {secret}")
-    runner.follow(members, lambda stop: secrets.change(order, members, policy, stop, again), json)
+    runner.follow(members, lambda stop: secret_rollout.change(order, members, policy, stop, again), json)
 
 
 def _again(c: Any, verb: str) -> Callable[[Sequence[str]], str]:
@@ -79,11 +79,11 @@ def listing(c: Any, as_: str = "", json: bool = False) -> None:
     listing are others. Exits with 1 if a host lacks one. Needs root.
     """
     from tasks import runner
-    from tasks.engine.deploy import secrets
+    from tasks.engine.deploy import secret_rollout
     from tasks.engine.release import git
 
     _, members = runner.open_fleet(c, user=as_ or None)
-    found = runner.ask(members, secrets.listing(git.origin(ROOT)))
+    found = runner.ask(members, secret_rollout.listing(git.origin(ROOT)))
     hosts = [{"host": name, "secrets": rows} for name, rows in found.items()]
     lacking = any(not row["there"] for rows in found.values() for row in rows)
     runner.answer(members, hosts, _lines(found), json=json, bad=lacking)
@@ -126,13 +126,13 @@ def unset(c: Any, secret: str, as_: str = "", json: bool = False) -> None:
     Needs root.
     """
     from tasks import runner
-    from tasks.engine.deploy import secrets
+    from tasks.engine.deploy import secret_rollout
     from tasks.engine.release import git
 
     _, members = runner.open_fleet(c, changing="secrets.unset", user=as_ or None)
     _check(secret)
     origin = git.origin(ROOT)
-    runner.follow_each(members, lambda member, emit: secrets.unset(secret, origin, member, emit), json)
+    runner.follow_each(members, lambda member, emit: secret_rollout.unset(secret, origin, member, emit), json)
 
 
 @verb(secret="SECRET_KEY", as_=_AS)  # noqa: S106 - a help text
@@ -144,7 +144,7 @@ def rotate(c: Any, secret: str, as_: str = "", json: bool = False) -> None:
     """
     from tasks import runner
     from tasks.engine.config.sections import SECRET_KEY
-    from tasks.engine.deploy import secrets, waves
+    from tasks.engine.deploy import secret_rollout, waves
     from tasks.engine.release import git
 
     if secret != SECRET_KEY:
@@ -153,7 +153,7 @@ def rotate(c: Any, secret: str, as_: str = "", json: bool = False) -> None:
     _, members = runner.open_fleet(c, changing="secrets.rotate", user=as_ or None)
     _named(members, secret)
     origin, policy, again = git.origin(ROOT), waves.Policy(wait=True), _again(c, f"secrets.rotate {secret}")
-    runner.follow(members, lambda stop: secrets.rotate(origin, members, policy, stop, again), json)
+    runner.follow(members, lambda stop: secret_rollout.rotate(origin, members, policy, stop, again), json)
 
 
 def _check(secret: str) -> None:

@@ -19,7 +19,10 @@ _MOST = 1000 * 1000
 
 
 def perform(run: Run) -> None:
-    """Make the request or install the certificate. `steps.request` and `steps.certify` document the step's keys."""
+    """Make the request or install the certificate.
+
+    `steps.request_certificate` and `steps.install_certificate` of the controller document the step's keys.
+    """
     name = run.step["name"]
     if os.geteuid() != 0:
         raise Refused("this needs root")
@@ -57,7 +60,7 @@ def _install(run: Run, name: str, key: bytes) -> None:
     if not keys:
         raise Refused("the certificate is for another request than the last of this host: run the command again")
     certificate.require_usable(chain, keys[0], run.step["names"])
-    changes = RootFiles(run, record.read(name), {}, overwrite=True, changing=kept_pair.changing(name))
+    changes = RootFiles(run, record.read(name), {}, overwrite=True, unchecked=kept_pair.unchecked(name))
     try:
         kept_pair.publish(changes, name, chain)
         kept_pair.place(run, changes, name, chain, keys[0], "issued by the operator's CA")

@@ -41,11 +41,11 @@ class RootFiles:
         wanted: Mapping[str, bytes],
         *,
         overwrite: bool,
-        changing: Collection[str] = (),
+        unchecked: Collection[str] = (),
     ) -> None:
-        """Begin with no change. changing: files that change without setup."""
+        """Begin with no change. unchecked: files that change without setup."""
         self._run, self._record, self._wanted, self._overwrite = run, record, wanted, overwrite
-        self._changing = changing
+        self._unchecked = unchecked
         self._former: dict[str, Former | None] = {}
 
     def require_unedited(self, others: Mapping[str, bytes]) -> None:
@@ -63,7 +63,7 @@ class RootFiles:
 
     def _edited(self, path: str, wanted: bytes | None) -> bool:
         former = read(path)
-        if former is None or path in self._changing:
+        if former is None or path in self._unchecked:
             return False
         return bool(former.target) or (
             former.data != wanted and hashlib.sha256(former.data).hexdigest() not in self._record.digests(path)

@@ -25,7 +25,7 @@ def path(name: str) -> str:
     return f"/etc/{name}/tls/pair.pem"
 
 
-def changing(name: str) -> tuple[str, ...]:
+def unchecked(name: str) -> tuple[str, ...]:
     """Return the files that change without setup, if there are such: an edit of them is none."""
     return (path(name), certificate.paths(name)[0]) if os.path.lexists(path(name)) else ()
 

@@ -60,8 +60,8 @@ class Setup:
         self.was = self.record.text()
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
         self.given = certificate.operators_pair(self.name, self.sent)
-        changing = kept_pair.changing(self.name)
-        self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"], changing=changing)
+        unchecked = kept_pair.unchecked(self.name)
+        self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"], unchecked=unchecked)
         self.nginx = Nginx(run, self.changes, self._put_back)
         self.listen_moved = False
 
@@ -136,7 +136,7 @@ class Setup:
             asked, (chain_path, key_path) = self.step["acme"], self.step["on_host"]
             acme.obtain(run, self.changes, asked, (chain_path, key_path))
         kept_pair.tidy(self.changes, self.name, kept=self.step["certificate"] in kept_pair.MODES)
-        self._open(self.step["watched"], f"/{self.name}-certificate.")
+        self._open(self.step["watchers"], f"/{self.name}-certificate.")
         if not self.step["balancer_check"]:
             own_addresses.remove(self.name)
         if self.step["front"] != "listen":

@@ -42,8 +42,8 @@ def date(folder: Folder) -> None:
     """
     manifest = release.listed(folder, "MANIFEST") or {}
     with Descent(folder) as code:
-        for place in _places(folder).values():
-            for path in sorted(path for path in manifest if path.startswith(f"{place}/")):
+        for directory in _places(folder).values():
+            for path in sorted(path for path in manifest if path.startswith(f"{directory}/")):
                 above, _, name = f"code/{path}".rpartition("/")
                 time = 1 + int(manifest[path][:16], 16) % (_TIMES - 1)
                 os.utime(name, (time, time), dir_fd=code.at(above).descriptor, follow_symlinks=False)

@@ -76,7 +76,7 @@ class Authority:
         chain = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in (certificate, *above))
         return Issued(chain, (end - now).days)
 
-    def issued(self, text: str, names: Sequence[str], now: datetime) -> bool:
+    def is_good(self, text: str, names: Sequence[str], now: datetime) -> bool:
         """Return whether this CA has issued the certificate, for these names, and a third of its time is left."""
         from cryptography import x509
         from cryptography.exceptions import InvalidSignature

@@ -28,7 +28,7 @@ def _issue(root: Path, member: Member, emit: Emit, *, rotate: bool, always: bool
     ours, names, now = authority.load(service.nginx.tls, root, authority.now()), service.nginx.names, authority.now()
     asking, giving = steps.issue(service, rotate=rotate)
     answer = member.perform(asking, emit)
-    if not always and ours.issued("".join(answer.all("certificate")), names, now):
+    if not always and ours.is_good("".join(answer.all("certificate")), names, now):
         return ""
     made = ours.sign("".join(answer.all("request")), names, now)
     member.perform(giving, emit, payload.certified(made.chain))

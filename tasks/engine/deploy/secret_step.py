@@ -21,7 +21,7 @@ class Order:
     value: bytes = field(default=b"", repr=False)
 
     @property
-    def secret(self) -> str:
+    def named_secret(self) -> str:
         """The secret that a release names."""
         return SECRET_KEY if self.change.secret == FALLBACKS else self.change.secret
 

@@ -135,10 +135,10 @@ def run_slices(service: Service) -> tuple[str, str]:
 
 def certificate_units(service: Service) -> tuple[str, ...]:
     """Return the units that look for a new certificate of the host's own."""
-    return (f"{service.name}-certificate.path", f"{service.name}-certificate.timer") if host_pair(service) else ()
+    return (f"{service.name}-certificate.path", f"{service.name}-certificate.timer") if watched_pair(service) else ()
 
 
-def host_pair(service: Service) -> tuple[str, str] | None:
+def watched_pair(service: Service) -> tuple[str, str] | None:
     """Return the paths of certificate and key that another program of the host keeps; None without such."""
     tls = service.nginx.tls if service.nginx else Tls()
     if tls.mode == "acme":

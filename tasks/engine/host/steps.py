@@ -93,9 +93,9 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "packages": list(installation.packages),
         "files": files,
         "certificate": service.nginx.tls.mode if service.nginx else "off",
-        "on_host": list(layout.host_pair(service) or ()),
+        "on_host": list(layout.watched_pair(service) or ()),
         "acme": [tls.email, tls.directory] if tls.mode == "acme" else [],
-        "watched": list(layout.certificate_units(service)),
+        "watchers": list(layout.certificate_units(service)),
         "front": front(service),
         "balancer_check": bool(service.nginx and service.nginx.balancer_check),
         "static": bool(service.nginx and service.nginx.static),
@@ -113,12 +113,12 @@ def setup(service: Service, installation: Installation) -> HostStep:
     return _step("setup", service, values, seconds=600 + 3 * _PACKAGES * bool(installation.packages), root=True)
 
 
-def request(service: Service, *, rotate: bool) -> HostStep:
+def request_certificate(service: Service, *, rotate: bool) -> HostStep:
     """Make root's step that reports a request for a certificate; rotate: for a new key."""
     return _step("certify", service, {"action": "request", "rotate": rotate}, seconds=120, root=True)
 
 
-def certify(service: Service) -> HostStep:
+def install_certificate(service: Service) -> HostStep:
     """Make root's step that gives nginx the certificate of the last request, from the payload."""
     names = list(service.nginx.names) if service.nginx else []
     return _step("certify", service, {"action": "install", "names": names}, seconds=240, root=True)
@@ -128,7 +128,7 @@ def issue(service: Service, *, rotate: bool = False) -> tuple[HostStep, ...]:
     """Return the steps by which the operator's CA issues a certificate; none for one that comes from elsewhere."""
     if service.nginx is None or service.nginx.tls.mode != "ca":
         return ()
-    return request(service, rotate=rotate), certify(service)
+    return request_certificate(service, rotate=rotate), install_certificate(service)
 
 
 class Change(NamedTuple):

@@ -139,7 +139,7 @@ def _run_units(service: Service, values: dict[str, str]) -> dict[str, str]:
 
 def _certificate_units(service: Service, nginx: Nginx) -> dict[str, str]:
     """Return the units that give nginx each new certificate that the host keeps."""
-    name, (certificate, key) = service.name, layout.host_pair(service) or ("", "")
+    name, (certificate, key) = service.name, layout.watched_pair(service) or ("", "")
     values = {
         "name": name,
         "certificate": quote.systemd(certificate),

@@ -79,13 +79,13 @@ def test_a_good_certificate_is_known(
         .chain.decode()
     )
     ours = authority.load(tls(made.folder), made.folder, NOW)
-    assert ours.issued(text, NAMES[:1] if change == "names" else NAMES, NOW + timedelta(days=days)) == good
+    assert ours.is_good(text, NAMES[:1] if change == "names" else NAMES, NOW + timedelta(days=days)) == good
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_what_a_host_makes_up_is_no_certificate_and_no_request(made: Authority, text: str) -> None:
     ours = authority.load(tls(made.folder), made.folder, NOW)
-    assert not ours.issued(text, NAMES, NOW)
+    assert not ours.is_good(text, NAMES, NOW)
     with pytest.raises(LoopError, match="did not send a request"):
         ours.sign(text, NAMES, NOW)
 

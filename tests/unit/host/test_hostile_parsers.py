@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tasks.engine import untrusted_json
 from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Secret
-from tasks.engine.deploy import authority, libraries, plan, probation, rollback, secrets
+from tasks.engine.deploy import authority, libraries, plan, probation, rollback, secret_rollout
 from tasks.engine.diagnose import doctor, drift, status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member, step_errors
@@ -211,7 +211,7 @@ def our_authority() -> authority.Authority:
 def signed(said: Transcript) -> object:
     """Answer a request, and look at the certificate that a host says it has."""
     now = authority.now()
-    our_authority().issued(text_of(said), ("myapp.example",), now)
+    our_authority().is_good(text_of(said), ("myapp.example",), now)
     return our_authority().sign(text_of(said), ("myapp.example",), now)
 
 
@@ -255,8 +255,8 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "deploy.plan.activation": planned,
     "deploy.plan.require_secrets": lambda said: plan.require_secrets(SECRETIVE, facts_of(said), "shire01"),
     "deploy.plan.require_secrets_of": lambda said: plan.require_secrets_of(OLD, SECRETIVE, facts_of(said), "shire01"),
-    "deploy.secrets.listing": lambda said: secrets.listing("")(Liar(said)),
-    "deploy.secrets.unset": lambda said: secrets.unset("API_TOKEN", "", Liar(said), lambda _: None),
+    "deploy.secret_rollout.listing": lambda said: secret_rollout.listing("")(Liar(said)),
+    "deploy.secret_rollout.unset": lambda said: secret_rollout.unset("API_TOKEN", "", Liar(said), lambda _: None),
     "deploy.plan.as_dict": planned,
     "deploy.plan.deploy": planned,
     "deploy.plan.resend": planned,

@@ -22,7 +22,7 @@ ID = "0123456789ab"
 FILES = system_files.render(SERVICE, HostTraits("deploy", "www-data", True))
 STEPS: dict[str, Callable[[Service], HostStep]] = {
     "setup": lambda service: steps.setup(service, Installation("deploy", ("nginx",), FILES, "origin")),
-    "certify": steps.certify,
+    "certify": steps.install_certificate,
     "stage": lambda service: steps.stage(
         service, Staging(ID, "1" * 16, "/usr/bin/python3", None, False, {"MANIFEST": "2" * 64})
     ),

@@ -31,14 +31,15 @@ def change(
 ) -> Iterator[Event]:
     """Write the value on all hosts; restart those where the release that serves uses it, in waves."""
     users: list[Member] = []
+    secret = order.named_secret
 
     def look(member: Member, emit: Emit) -> None:
         facts = _facts(member)
-        if order.secret in _in_use(facts) and facts.state.main_unit == "active":
+        if secret in _in_use(facts) and facts.state.main_unit == "active":
             users.append(member)
             return
         changed = order.place(member, emit, switch=False)
-        text = f"{order.secret}; nothing that runs uses it" if changed else f"{order.secret} has this value already"
+        text = f"{secret}; nothing that runs uses it" if changed else f"{secret} has this value already"
         member.finish(emit, "set" if changed else "unchanged", text)
 
     yield from everywhere(members, look, stop)
@@ -47,11 +48,11 @@ def change(
         yield Notice("no host was restarted, since some failed; without them:", again(failed))
     elif users and not stop:
         ordered = [member for member in members if member in users]
-        yield from _Change("restart", ordered, policy, stop, again, order=order).reactivate(None)
+        yield from _Restart("restart", ordered, policy, stop, again, order=order).reactivate(None)
 
 
 @dataclass
-class _Change(Rollout):
+class _Restart(Rollout):
     """A restart of each host right after it got a new value. placed: the hosts that have it, and a former one."""
 
     order: Order = field(kw_only=True)
@@ -63,7 +64,7 @@ class _Change(Rollout):
         if not self.order.place(member, emit, switch=True):
             self.placed.remove(member)
             self._put(self.hosts[member.host.name], Progress.UNCHANGED)
-            member.finish(emit, "unchanged", f"{self.order.secret} has this value already")
+            member.finish(emit, "unchanged", f"{self.order.named_secret} has this value already")
             return
         super()._activate(member, emit)
 
@@ -78,7 +79,7 @@ class _Change(Rollout):
         except LoopError as error:
             if member.error is None:
                 raise
-            text = f"whether the former value of {self.order.secret} is back is unknown: {error.message}"
+            text = f"whether the former value of {self.order.named_secret} is back is unknown: {error.message}"
             emit(Line(member.host.name, f"{text}; a boot puts it back unless the restart was committed", "warning"))
 
 
