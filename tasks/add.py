@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tasks.executor import ROOT, verb
+from tasks.executor import ROOT, agreed, verb
 
 if TYPE_CHECKING:
     from tasks.engine.parts.addition import Addition
@@ -77,9 +77,7 @@ def _ask(part: str, yes: bool) -> None:
         raise UsageError("there is no terminal to ask on", where="--yes", next=f"to add it: fab add {part} --yes")
     if git.dirty(ROOT):
         sys.stderr.write("service/ has changes that are not committed: an undo by git would take them, too\n")
-    sys.stderr.write("go on? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    if not agreed("go on?"):
         raise UsageError("nothing was done", where="add", next=f"fab add {part}")
 
 

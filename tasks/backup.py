@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.executor import ROOT, verb
+from tasks.executor import ROOT, agreed, verb
 
 if TYPE_CHECKING:
     from tasks.engine.backup.archive import About
@@ -186,9 +186,7 @@ def _ask(host: str, about: About, yes: bool) -> None:
     what = quote.terminal(f"the data of {about.service} on {host} by that of {about.host}, {about.time}")
     if not sys.stdin.isatty():
         raise UsageError(f"this would replace {what}", where="--yes", next="to replace it: --yes")
-    sys.stderr.write(f"replace {what}? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    if not agreed(f"replace {what}?"):
         raise UsageError("nothing was done", where="restore", next="fab restore FILE -H HOST")
 
 

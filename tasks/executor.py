@@ -290,6 +290,13 @@ def _raised_in(package: str, trace: TracebackType | None) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+def agreed(question: str) -> bool:
+    """Ask on the terminal; return True for a yes alone, so False at the end of the input."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 @contextmanager
 def ended_by_interrupt(message: str = "") -> Iterator[None]:
     """Exit at once on Ctrl-C during a query: it changes nothing, and a thread that waits for a host cannot be woken."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.executor import ROOT, invocation, verb
+from tasks.executor import ROOT, agreed, invocation, verb
 
 _SHOW = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
@@ -113,9 +113,7 @@ def _ask(name: str, problem: Exception) -> None:
     """Ask on the terminal; raise UsageError for any answer but yes, and at the end of the input."""
     from tasks.engine.errors import UsageError
 
-    sys.stdout.write(f"trust {name}? [y/N] ")
-    sys.stdout.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    if not agreed(f"trust {name}?"):
         raise UsageError("nothing was recorded", where=name, next="compare the fingerprints") from problem
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine.errors import UsageError
-from tasks.executor import ROOT, ended_by_interrupt, invocation, stopped_by_signals
+from tasks.executor import ROOT, agreed, ended_by_interrupt, invocation, stopped_by_signals
 
 _Answer = TypeVar("_Answer")
 
@@ -152,9 +152,7 @@ def _confirm(verb: str, selection: Selection) -> None:
             where="-H",
             next=f"fab {verb} -H all",
         )
-    sys.stderr.write(f"{verb} on {len(selection.hosts)} hosts, in this order: {names}\ngo on? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    if not agreed(f"{verb} on {len(selection.hosts)} hosts, in this order: {names}\ngo on?"):
         raise UsageError("nothing was done", where="-H", next=f"fab {verb} -H {selection.hosts[0].name}")
 
 
