@@ -29,6 +29,12 @@ class Ended(NamedTuple):
     status: int | None
     lines: tuple[str, ...]
 
+    def fault(self, most: str) -> str:
+        """Return why it failed, or nothing. most: the time that it had, in words."""
+        if self.status is None:
+            return f"it did not end within {most}"
+        return f"it ended with status {self.status}" if self.status else ""
+
 
 def run(
     command: Sequence[str],

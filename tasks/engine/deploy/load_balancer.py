@@ -45,11 +45,9 @@ def _run(name: str, command: str, prepared: Prepared, emit: Emit) -> None:
     try:
         ended = local_program.run(shlex.split(command), environment=environment, seconds=_SECONDS, apart=False)
     except OSError as error:
-        raise _failure(name, host.name, str(error), ()) from error
-    if ended.status is None:
-        raise _failure(name, host.name, f"it did not end within {_SECONDS} s", ended.lines)
-    if ended.status:
-        raise _failure(name, host.name, f"it ended with status {ended.status}", ended.lines)
+        raise _failure(name, host.name, f"it cannot be started: {error.strerror}", ()) from error
+    if reason := ended.fault(f"{_SECONDS} s"):
+        raise _failure(name, host.name, reason, ended.lines)
 
 
 def _failure(name: str, host: str, reason: str, lines: tuple[str, ...]) -> LoopError:

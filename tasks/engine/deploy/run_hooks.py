@@ -92,9 +92,8 @@ class RunHooks(NamedTuple):
             )
         except OSError as error:
             return f"it cannot be started: {error.strerror}", ()
-        if ended.status is None:
-            return "it was interrupted" if stop else f"it did not end within {_SECONDS} s", ended.lines
-        return f"it ended with status {ended.status}" if ended.status else "", ended.lines
+        interrupted = ended.status is None and stop
+        return "it was interrupted" if interrupted else ended.fault(f"{_SECONDS} s"), ended.lines
 
 
 def _shown(lines: Sequence[str]) -> Iterator[Notice]:

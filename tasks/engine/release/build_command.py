@@ -39,9 +39,7 @@ def _perform(command: str, root: Path) -> tuple[str, tuple[str, ...]]:
         ended = local_program.run(shlex.split(command), folder=root, seconds=_SECONDS)
     except OSError as error:
         return f"it cannot be started: {error.strerror}", ()
-    if ended.status is None:
-        return f"it did not end in {_SECONDS // 60} minutes", ended.lines
-    return f"it ended with status {ended.status}" if ended.status else "", ended.lines
+    return ended.fault(f"{_SECONDS // 60} minutes"), ended.lines
 
 
 def _digests(root: Path, include: Mapping[str, str]) -> dict[str, tuple[int, str]]:
