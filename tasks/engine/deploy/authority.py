@@ -7,15 +7,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tasks.engine import plain_file
 from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.host import payload
 
 if TYPE_CHECKING:
     from cryptography.x509 import AuthorityKeyIdentifier, Certificate, CertificateSigningRequest
 
     from tasks.engine.config.gateway import Tls
 
-_MOST = 1000 * 1000
 _LONGEST_CN = 64
 _EARLY = timedelta(hours=1)
 """A certificate is valid from this long ago, since clocks differ."""
@@ -164,14 +163,8 @@ def _parse_request(text: str) -> CertificateSigningRequest:
 
 def _read(root: Path, tls: Tls, what: str) -> bytes:
     name = getattr(tls, what)
-    path = root / Path(name).expanduser()
-    try:
-        data = plain_file.read(path, _MOST)
-        open_to_others = what == "key" and path.stat().st_mode & 0o077
-    except OSError as error:
-        fix = f"correct nginx.tls.ca.{what} in service/service.yaml"
-        raise UsageError(f"the CA's {what} cannot be read: {error.strerror}", where=name, next=fix) from error
-    if open_to_others:
+    data = payload.read(root, name, f"CA's {what}", f"tls.ca.{what}")
+    if what == "key" and (root / name).stat().st_mode & 0o077:
         raise UsageError("other accounts of this machine may read the CA's key", where=name, next=f"chmod 600 {name}")
     return data
 

@@ -143,8 +143,8 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
     extra["README"] = readme.encode()
     tls = service.nginx.tls if service.nginx else None
     if tls and tls.mode == "files":
-        extra["tls/certificate.pem"] = _read(root, tls.certificate, "certificate")
-        extra["tls/key.pem"] = _read(root, tls.key, "key")
+        extra["tls/certificate.pem"] = read(root, tls.certificate, "certificate")
+        extra["tls/key.pem"] = read(root, tls.key, "key")
     return archive.pack((), extra)
 
 
@@ -161,7 +161,7 @@ def certified(chain: bytes) -> Iterator[bytes]:
 def certificate(service: Service, root: Path) -> bytes | None:
     """Return the operator's own certificate; None if the host makes one or needs none."""
     tls = service.nginx.tls if service.nginx else None
-    return _read(root, tls.certificate, "certificate") if tls and tls.mode == "files" else None
+    return read(root, tls.certificate, "certificate") if tls and tls.mode == "files" else None
 
 
 def given(service: Service, root: Path) -> dict[str, str]:
@@ -169,7 +169,7 @@ def given(service: Service, root: Path) -> dict[str, str]:
     texts = {}
     for key, name in (service.nginx.files if service.nginx else {}).items():
         try:
-            texts[key] = _read(root, name, key, _IN_TLS.get(key, key)).decode()
+            texts[key] = read(root, name, key, _IN_TLS.get(key, key)).decode()
         except UnicodeDecodeError:
             fix = f"save it as UTF-8, or correct nginx.{_IN_TLS.get(key, key)} in service/service.yaml"
             raise UsageError("this is no text in UTF-8", where=name, next=fix) from None
@@ -205,8 +205,8 @@ def _check_users(path: Path, name: str, text: str) -> None:
 
 def check(tls: Tls, root: Path) -> None:
     """Raise UsageError unless the operator's certificate and key can be read and belong together."""
-    _read(root, tls.certificate, "certificate")
-    _read(root, tls.key, "key")
+    read(root, tls.certificate, "certificate")
+    read(root, tls.key, "key")
     certificate, key = (root / (name or "") for name in (tls.certificate, tls.key))
     try:
         # An encrypted key would ask for its password: nginx could not, so it is refused.
@@ -222,7 +222,7 @@ def check(tls: Tls, root: Path) -> None:
         ) from error
 
 
-def _read(root: Path, name: str | None, what: str, key: str = "") -> bytes:
+def read(root: Path, name: str | None, what: str, key: str = "") -> bytes:
     """Return a file of the operator's for nginx. key: that of service.yaml, by default of the certificate."""
     path = root / (name or "")
     try:
