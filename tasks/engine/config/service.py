@@ -212,7 +212,7 @@ def _require_static(service: Service, root: Node) -> None:
 def _hidden(service: Service, root: Node) -> None:
     """Refuse a secret whose variable `env` sets, too."""
     hidden = {secret.name for secret in service.secrets if not secret.file}
-    if "SECRET_KEY" in hidden:
+    if sections.SECRET_KEY in hidden:
         hidden.add(sections.FALLBACKS)
     of_processes = {process.name: process.env for process in service.processes}
     for owner, env in {"": service.env, **of_processes}.items():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from packaging.version import Version
 
 from tasks.engine import quote
-from tasks.engine.config.sections import FALLBACKS
+from tasks.engine.config.sections import FALLBACKS, SECRET_KEY
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, log_text
 
@@ -123,7 +123,7 @@ def _secrets(service: Service) -> list[str]:
             continue
         lines += [f"{name}=$(cat {path} && echo .) || lacking {name}", f"{name}=${{{name}%.}}"]
         lines += [f'[ "${name}" != {_LF} ] || lacking {name}', f"export {name}"]
-        if name == "SECRET_KEY":
+        if name == SECRET_KEY:
             other = f'"$CREDENTIALS_DIRECTORY/{FALLBACKS}"'
             lines += [f"{FALLBACKS}=$(cat {other})", f'[ -z "${FALLBACKS}" ] || export {FALLBACKS}']
     return lines

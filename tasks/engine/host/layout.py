@@ -49,7 +49,7 @@ def secrets(service: Service) -> str:
 def credentials(service: Service, there: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of the secrets that units hand out, sorted. there: those on the host."""
     names = {secret.name for secret in service.secrets} | {*there}
-    return tuple(sorted(names | {sections.FALLBACKS} if "SECRET_KEY" in names else names))
+    return tuple(sorted(names | {sections.FALLBACKS} if sections.SECRET_KEY in names else names))
 
 
 def cache(service: Service) -> str:
