@@ -46,10 +46,7 @@ def obtain(run: Run, changes: RootFiles, asked: Sequence[str], pair: tuple[str, 
         raise Refused(f"certbot got no certificate{late}; {names_there}")
     chain = kept_pair.take(run, changes, name, pair, names)
     kept_pair.publish(changes, name, chain)
-    checked = programs.ask("nginx", "-t", errors=True)
-    if not checked.well or not nginx_site.reload():
-        run.journal(checked.output)
-        raise Refused("nginx does not take the certificate that certbot got")
+    nginx_site.show_certificate(run)
 
 
 def forget(run: Run, name: str) -> None:

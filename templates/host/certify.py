@@ -7,15 +7,12 @@ certificate is there.
 from __future__ import annotations
 
 import os
-import tarfile
 from contextlib import suppress
 
 from . import certificate, files, kept_pair, nginx_site, programs, record, trust
 from .files import RootFiles
 from .folders import Folder
 from .run import Refused, Run
-
-_MOST = 1000 * 1000
 
 
 def perform(run: Run) -> None:
@@ -54,7 +51,7 @@ def _request(run: Run, name: str, key: bytes) -> None:
 
 def _install(run: Run, name: str, key: bytes) -> None:
     """Install the certificate, which is for the key of the request, and reload nginx; put all back if that fails."""
-    chain = _unpack(run)
+    chain = files.unpack(run.payload).get("tls/certificate.pem", b"")
     following = files.read(f"/etc/{name}/tls/next.pem")
     keys = [one for one in (following.data if following else b"", key) if one and certificate.belongs(chain, one)]
     if not keys:
@@ -65,7 +62,7 @@ def _install(run: Run, name: str, key: bytes) -> None:
         kept_pair.publish(changes, name, chain)
         kept_pair.place(run, changes, name, chain, keys[0], "issued by the operator's CA")
         run.point("certify.placed")
-        _reload(run)
+        nginx_site.show_certificate(run)
     except BaseException:
         run.begin_ending()
         changes.put_back()
@@ -73,22 +70,3 @@ def _install(run: Run, name: str, key: bytes) -> None:
     run.point("certify.shown")
     with suppress(FileNotFoundError):
         os.unlink(f"/etc/{name}/tls/next.pem")
-
-
-def _reload(run: Run) -> None:
-    run.say("nginx", "check and reload")
-    checked = programs.ask("nginx", "-t", errors=True)
-    if not checked.well:
-        run.journal(checked.output)
-        raise Refused("nginx refuses its configuration with the new certificate: it keeps the former one")
-    if programs.active("nginx.service") and not nginx_site.reload():
-        raise Refused("nginx was told to reload, and keeps its former certificate")
-
-
-def _unpack(run: Run) -> bytes:
-    with tarfile.open(fileobj=run.payload, mode="r|") as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.isreg() and member.size <= _MOST else None
-            if file:
-                return file.read()
-    raise Refused("the controller sent no certificate")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import tarfile
 import time
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from . import accounts, programs
 from .folders import Folder
@@ -21,6 +22,8 @@ COPIES = 10
 
 READ_BY_NGINX = 0o640
 """The mode of a file that nginx's workers read, too: it belongs to their group."""
+_MOST = 64 << 20
+"""Most bytes of a file that the controller sends."""
 
 
 class Former(NamedTuple):
@@ -175,6 +178,18 @@ class RootFiles:
         first = self._record.account is None
         unfinished = [path for path in self._record.files if first or len(self._record.digests(path)) > 1]
         return any(part in path for path in (*self._former, *unfinished, *self.leftovers))
+
+
+def unpack(payload: BinaryIO) -> dict[str, bytes]:
+    """Return the files of the payload by path, in memory: this writes nothing to the disk."""
+    files = {}
+    with tarfile.open(fileobj=payload, mode="r|") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() and member.size <= _MOST else None
+            if file is None:
+                raise Refused(f"the controller sent {member.name}, which is no file for this step")
+            files[member.name] = file.read()
+    return files
 
 
 def _hand_to_nginx(place: Folder, name: str, mode: int) -> None:

@@ -113,6 +113,17 @@ def reload() -> bool:
     return True
 
 
+def show_certificate(run: Run) -> None:
+    """Let nginx show a new certificate, if it is up; Refused if it keeps the former one."""
+    run.say("nginx", "check and reload")
+    checked = programs.ask("nginx", "-t", errors=True)
+    if not checked.well:
+        run.journal(checked.output)
+        raise Refused("nginx refuses its configuration with the new certificate: it keeps the former one")
+    if programs.active(_UNIT) and not reload():
+        raise Refused("nginx was told to reload, and keeps its former certificate")
+
+
 def _workers(main: str) -> list[str]:
     return (_read(f"/proc/{main}/task/{main}/children") or "").split()
 

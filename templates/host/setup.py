@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-import tarfile
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO
 
 from . import (
     accounts,
@@ -29,14 +27,12 @@ from . import (
 )
 from .accounts import Account
 from .check_secret import Check
-from .files import BACKUPS, RootFiles, remove_parts
+from .files import BACKUPS, RootFiles, remove_parts, unpack
 from .folders import Folder
 from .nginx_site import Nginx
 from .run import Refused, Run
 
 _READ_BY_THE_SERVICE = ("releases", "venvs", "wheels")
-_MOST = 64 << 20
-"""Most bytes of a file that the controller sends."""
 _APT = ("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=60")
 _PACKAGE_SECONDS = 600
 
@@ -54,7 +50,7 @@ class Setup:
     def __init__(self, run: Run) -> None:
         self.run, self.step = run, run.step
         self.name, self.root = run.step["name"], run.step["root"]
-        self.sent = _unpack(run.payload)
+        self.sent = unpack(run.payload)
         trust.require_roots_own("/opt/apps", f"/etc/{self.name}", BACKUPS)
         self.record = record.read(self.name)
         self.was = self.record.text()
@@ -286,18 +282,6 @@ class Setup:
         self.record.files.update(tls)
         self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])
         self.record.write(self.run.id)
-
-
-def _unpack(payload: BinaryIO) -> dict[str, bytes]:
-    """Return the files of the payload by path, in memory: this writes nothing to the disk."""
-    files = {}
-    with tarfile.open(fileobj=payload, mode="r|") as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.isreg() and member.size <= _MOST else None
-            if file is None:
-                raise Refused(f"the controller sent {member.name}, which is no file for setup")
-            files[member.name] = file.read()
-    return files
 
 
 def _fill_root(root: str, run: str, readme: bytes, static: tuple[str, ...]) -> None:
