@@ -104,11 +104,9 @@ def _lines(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
 
 
 def _age(since: int) -> str:
-    seconds = max(0, int(time.time()) - since)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+    from tasks.engine.diagnose import status
+
+    return f"{status.duration(max(0, int(time.time()) - since))} ago"
 
 
 def _remark(row: dict[str, Any]) -> str:

@@ -109,14 +109,15 @@ def _jobs(member: Member, facts: Facts) -> Iterator[Finding]:
         mend = f"fab logs -H {name} --process {process} -n 50"
         yield Finding(False, f"{unit} failed the last time it ran: {why}", mend)
     for unit, seconds in status.former_jobs(results).items():
-        text = f"{unit} is at work, for {seconds} s, and began before the release that serves"
+        text = f"{unit} is at work, for {status.duration(seconds)}, and began before the release that serves"
         yield Finding(False, text, f"if it should have ended, on the host, as root: systemctl stop {unit}")
 
 
 def _commands(facts: Facts) -> Iterator[Finding]:
     """Yield the commands at work: one that should have ended may harm what serves, under the same account."""
     for unit, began in facts.survey.commands.items():
-        text = f"{unit} is at work, for {max(0, facts.survey.uptime - began)} s: a command of fab run, or of a release"
+        age = status.duration(max(0, facts.survey.uptime - began))
+        text = f"{unit} is at work, for {age}: a command of fab run, or of a release"
         yield Finding(False, text, f"if it should have ended, on the host, as root: systemctl stop {unit}")
 
 

@@ -177,7 +177,7 @@ def _workers(running: int | None, wanted: int | None) -> str:
     return str(running) if wanted is None else f"{running}/{wanted}"
 
 
-def _age(seconds: int | None) -> str:
+def duration(seconds: int | None) -> str:
     """Format seconds in the largest unit that gives at least 2."""
     if seconds is None:
         return "-"
@@ -210,9 +210,9 @@ def row(line: Mapping[str, Any]) -> tuple[str, ...]:
         line["host"],
         "MAINTENANCE" if state == "healthy" and line["maintenance"] is not None else state,
         f"{line['release'] or '-'}{' !' if line.get('differs') else ''}",
-        _age(line["age_seconds"]),
+        duration(line["age_seconds"]),
         line["slot"] or "-",
-        _age(line["up_seconds"]),
+        duration(line["up_seconds"]),
         _workers(workers, line["workers_wanted"]),
         _processes_up(line["processes"]),
         _jobs(line["jobs"]),
@@ -247,7 +247,7 @@ def _last(line: Mapping[str, Any]) -> str:
     if not last:
         return "-"
     state = "" if last["state"] in {"done", "probation"} else f" {last['state'].upper()}"
-    return f"{last['action']}{state} {_age(_since(last['time'], line['time']))} ago, {_person(last['who'])}"
+    return f"{last['action']}{state} {duration(_since(last['time'], line['time']))} ago, {_person(last['who'])}"
 
 
 def _person(who: Mapping[str, str]) -> str:
@@ -295,16 +295,16 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         texts += [f"{name}: {unit} {process['fault']}" for unit, process in processes if process["fault"]]
         for unit, why in failed_jobs(line["jobs"]).items():
             process = unit.removeprefix(f"{line['service']}-").removesuffix(".service")
-            ago = _age(line["jobs"][unit]["ended_seconds"])
+            ago = duration(line["jobs"][unit]["ended_seconds"])
             texts.append(f"{name}: {unit} failed {ago} ago ({why}): fab logs -H {name} --process {process}")
-        texts += [f"{name}: {unit} is at work, for {_age(age)}, and began before the release that serves"
+        texts += [f"{name}: {unit} is at work, for {duration(age)}, and began before the release that serves"
                   for unit, age in former_jobs(line["jobs"]).items()]  # fmt: skip
         texts += [
             f"{name}: processes of {unit} were killed for want of memory (OOM), {times} in the last 24 h: raise "
             "limits.memory in service.yaml, start fewer workers, or give the host more memory"
             for unit, times in line["oom_kills"].items()
         ]
-        texts += [f"{name}: {unit} is at work, for {_age(age)}" for unit, age in line["commands"].items()]
+        texts += [f"{name}: {unit} is at work, for {duration(age)}" for unit, age in line["commands"].items()]
         texts += _outcome(line, line["last_action"] or {"state": "done"})
     return texts
 
