@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import IO, TYPE_CHECKING
 
+from tasks.engine.config.sections import SECRET_KEY
+from tasks.engine.deploy.secret_step import flaw, flaw_of_key
 from tasks.engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
 _MOST = 1_000_000
 """Bytes of a value: systemd takes 1 MiB of all secrets of a unit together."""
-_MOST_OF_VARIABLE = 100_000
-"""Bytes of a variable: Linux takes 128 KiB of one, its name included."""
 
 
 def read(secret: Secret, command: str) -> bytes:
@@ -70,14 +70,14 @@ def _bounded(stream: IO[bytes] | None) -> bytes:
 
 def _check(secret: Secret, value: bytes) -> None:
     if value in {b"", b"\n"}:
-        raise _refusal(secret.name, "the value is empty", "give one; `fab secrets.unset` removes a secret")
-    if not secret.file and b"\0" in value:
-        fix = f"let the process read a file: secrets: {{{secret.name}: file}} in service.yaml"
-        raise _refusal(secret.name, "the value has a NUL byte, which no variable can have", fix)
-    most = _MOST if secret.file else _MOST_OF_VARIABLE
-    if len(value) > most:
-        fix = "keep large data in STATE_DIRECTORY" if secret.file else "let the process read a file: docs/SECRETS.md"
-        raise _refusal(secret.name, f"the value has more than {most} bytes", fix)
+        raise _refusal(secret.name, flaw(value), "give one; `fab secrets.unset` removes a secret")
+    if secret.name == SECRET_KEY and (why := flaw_of_key(value)):
+        raise _refusal(secret.name, why, f"give another one; without one, the next deploy makes {SECRET_KEY}")
+    if secret.file and len(value) > _MOST:
+        raise _refusal(secret.name, f"the value has more than {_MOST} bytes", "keep large data in STATE_DIRECTORY")
+    if not secret.file and (why := flaw(value)):
+        fix = f"let the process read a file: secrets: {{{secret.name}: file}} in service.yaml (docs/SECRETS.md)"
+        raise _refusal(secret.name, why, fix)
 
 
 def _refusal(where: str, why: str, way: str) -> UsageError:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from . import claims, record, setup_lock, trust
 from .fact_schema import slot_of
 from .folders import Folder
+from .key_form import MOST, is_key
 from .record import Record
 from .run import Refused, Run, utc_now
 
@@ -36,7 +37,7 @@ def perform(run: Run) -> None:
     if run.step["action"] in {"list", "read"}:
         _list(run) if run.step["action"] == "list" else _tell(run)
         return
-    value = _receive(run.payload) if run.step["action"] == "set" else b""
+    value = _receive(run.payload, run.step["secret"]) if run.step["action"] == "set" else b""
     known = _begin(run)
     with _opened(name) as folder:
         secrets = Secrets(run, known, folder)
@@ -161,12 +162,14 @@ def _fingerprint(value: bytes, key: bytes) -> str:
     return hashlib.blake2b(value, key=key, digest_size=6).hexdigest()
 
 
-def _receive(payload: BinaryIO) -> bytes:
+def _receive(payload: BinaryIO, secret: str) -> bytes:
     """Return the value that follows the step: a line with its size, then its bytes."""
     size = int(payload.readline(20))
     value = payload.read(size) if size <= _LIMIT else b""
     if len(value) != size or not size:
         raise Refused("the value did not arrive as it was sent")
+    if secret in {_ROTATED, FALLBACKS} and not is_key(value):
+        raise Refused(f"{secret} may be one line of printable text, of at most {MOST} bytes")
     return value
 
 

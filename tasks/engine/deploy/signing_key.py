@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from tasks.engine.config.sections import SECRET_KEY
 from tasks.engine.config.service import Service
-from tasks.engine.deploy.secret_step import Order, perform
+from tasks.engine.deploy.secret_step import Order, flaw_of_key, perform
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
 from tasks.engine.fleet.each import on_each
@@ -70,15 +70,24 @@ class SigningKey:
         if first is not None:
             return keys[first], f"as on {first}"
         silent = [one for one in everyone if one.error]
+        for one in silent:
+            if one.error and one.error.code == "lies" and one.host.name in having:
+                raise one.error
         if silent:
             raise self._unknown(asking.host.name, silent, having)
         return secrets.token_hex(_BYTES).encode(), "made now"
 
     def _read(self, member: Member) -> bytes:
         told = perform(member, Change("read", SECRET_KEY), self._origin(), lambda _: None).last("value") or ""
-        if not re.fullmatch(r"([0-9a-f]{2}){1,1000000}", told):
-            raise LoopError(f"the host does not tell its {SECRET_KEY}", where=member.host.name, code="lies")
-        return bytes.fromhex(told)
+        value = bytes.fromhex(told) if re.fullmatch(r"([0-9a-f]{2})+", told) else b""
+        if why := flaw_of_key(value):
+            raise LoopError(
+                f"the host's {SECRET_KEY} was sent to no other host: {why}",
+                where=member.host.name,
+                next=f"look for who changed it there; give all hosts one: fab secrets.set {SECRET_KEY} -H all",
+                code="lies",
+            )
+        return value
 
     @staticmethod
     def _unknown(host: str, silent: Sequence[Member], having: set[str]) -> LoopError:

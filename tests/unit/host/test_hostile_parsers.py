@@ -23,6 +23,7 @@ from tasks.engine import untrusted_json
 from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Secret
 from tasks.engine.deploy import authority, libraries, plan, probation, rollback, secret_rollout
+from tasks.engine.deploy.signing_key import SigningKey
 from tasks.engine.diagnose import doctor, drift, status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member, step_errors
@@ -257,6 +258,9 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "deploy.plan.require_secrets_of": lambda said: plan.require_secrets_of(OLD, SECRETIVE, facts_of(said), "shire01"),
     "deploy.secret_rollout.listing": lambda said: secret_rollout.listing("")(Liar(said)),
     "deploy.secret_rollout.unset": lambda said: secret_rollout.unset("API_TOKEN", "", Liar(said), lambda _: None),
+    "deploy.signing_key.SigningKey": lambda said: SigningKey(lambda: [Liar(said)], str).bring(
+        Liar(said), lambda _: None
+    ),
     "deploy.plan.as_dict": planned,
     "deploy.plan.deploy": planned,
     "deploy.plan.resend": planned,
@@ -338,7 +342,8 @@ def test_every_parser_is_in_the_table() -> None:
 
 # ---- lies of every kind
 
-WORDS = ("facts", "history", "release", "same", "data", "drift", "journal", "failed", "busy", "moved", "last", "secret")
+WORDS = ("facts", "history", "release", "same", "data", "drift", "journal", "failed", "busy", "moved", "last", "secret",
+         "value")  # fmt: skip
 NUMBERS = st.one_of(st.integers(), st.sampled_from([10**19, 10**20, 10**4000, 2**64 - 1, -1])).map(str)
 IDS = st.sampled_from([NEW, OLD, "c", "", "$(reboot)", "a" * 41])
 SLOTS = st.sampled_from(["blue", "green", "current", "", "active", "inactive", "yes", "ok"])
@@ -374,6 +379,7 @@ def dumped(value: object) -> str:
 
 
 RESTS: dict[str, st.SearchStrategy[str]] = {
+    "value": st.one_of(ANY, st.binary().map(bytes.hex)),
     "secret": st.one_of(ANY, JSON.map(dumped), st.fixed_dictionaries({
         "name": st.one_of(ANY, st.just("API_TOKEN")), "since": st.one_of(JSON, NUMBERS), "changing": st.booleans(),
         "fingerprint": st.one_of(ANY, st.just("0123456789ab"))}).map(lambda one: dumped(one))),

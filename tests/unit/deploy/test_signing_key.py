@@ -1,0 +1,85 @@
+"""SECRET_KEY of one host for the others: a host that tells something else is named, and nothing goes to the others."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, cast
+
+import pytest
+
+from tasks.engine.config.service import Secret
+from tasks.engine.deploy.secret_step import flaw
+from tasks.engine.deploy.signing_key import SigningKey
+from tasks.engine.errors import LoopError, UsageError
+from tasks.engine.fleet.member import Member
+from tasks.engine.host.facts import Facts
+from tasks.engine.host.protocol import Report, Transcript
+from tasks.secret_value import read
+from templates.host import secret
+from templates.host.fact_schema import Record
+from templates.host.run import Refused
+from tests.support.small_service import SERVICE
+
+NO_KEYS = [b"", b"\n", b"a" * 4097, b"a" * 300_000, b"a\0b", b"a\nb", b"\x1b[2J", b"\xff\xfe"]
+KEYS = [b"0" * 64, b"a" * 4096, "é x".encode(), b"with a line feed\n"]
+
+
+class Told(Member):
+    """A member whose host has this key; none if it is empty. got: the values that it was sent."""
+
+    def __init__(self, name: str, key: bytes | None) -> None:
+        host = cast(Any, type("Host", (), {"name": name, "user": "deploy", "python": None, "groups": ()}))
+        super().__init__(host, SERVICE, cast(Any, None), cast(Any, None))
+        self._key, self.got = key, list[bytes]()
+
+    def ask(self, *_: object) -> Facts:
+        return Facts(record=Record(secrets=() if self._key is None else ("SECRET_KEY",)))
+
+    def perform(self, _step: Any, _emit: Any, payload: Any = (), _heard: Any = None) -> Transcript:
+        self.got += payload[1:]
+        said = Transcript()
+        said.add(Report("value", (self._key or b"").hex()))
+        return said
+
+
+@pytest.mark.parametrize("value", NO_KEYS, ids=range(len(NO_KEYS)))
+def test_what_is_no_key_is_an_error_of_the_host_that_told_it(value: bytes) -> None:
+    lacking, liar = Told("shire01", None), Told("shire02", value)
+    with pytest.raises(LoopError, match="sent to no other host") as caught:
+        SigningKey(lambda: [lacking, liar], str).bring(lacking, lambda _: None)
+    assert (caught.value.where, caught.value.code, lacking.got) == ("shire02", "lies", [])
+    assert "fab secrets.set SECRET_KEY -H all" in str(caught.value.next)
+
+
+@pytest.mark.parametrize("value", KEYS, ids=range(len(KEYS)))
+def test_a_key_is_brought_as_it_is_beside_a_host_that_lies(value: bytes) -> None:
+    lacking, others = Told("shire01", None), [Told("shire02", b"a\0b"), Told("shire03", value)]
+    SigningKey(lambda: [lacking, *others], str).bring(lacking, lambda _: None)
+    assert lacking.got == [value]
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+def test_a_host_takes_only_a_key_as_one(name: str) -> None:
+    for value in KEYS:
+        assert secret._receive(io.BytesIO(b"%d\n%b" % (len(value), value)), name) == value
+    for value in NO_KEYS:
+        with pytest.raises(Refused):
+            secret._receive(io.BytesIO(b"%d\n%b" % (len(value), value)), name)
+    assert secret._receive(io.BytesIO(b"3\na\0b"), "API_TOKEN") == b"a\0b"
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_an_operator_is_held_to_the_same_rule(file: bool) -> None:
+    for text, why in (("", "empty"), ("a" * 4097, "at most 4096 bytes"), (r"a\0b", "NUL"), (r"a\nb", "printable")):
+        with pytest.raises(UsageError, match=why):
+            read(Secret("SECRET_KEY", file), f"printf '{text}'")
+    assert read(Secret("SECRET_KEY", file), "printf key") == b"key"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"), [(b"", "empty"), (b"\n", "empty"), (b"a\0", "NUL"), (b"a" * 100_001, "more")]
+)
+def test_a_variable_has_its_limits(value: bytes, why: str) -> None:
+    assert why in flaw(value)
+    assert flaw(b"a" * 100_000) == ""
+    assert flaw(b"a\nb\xff") == ""
