@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -141,6 +140,7 @@ def _drill(path: Path, limit: str, json: bool) -> None:
     from tasks.engine.errors import UsageError
     from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
+    from tasks.engine.sandbox.removal import remove_tree
     from tasks.engine.sandbox.sandbox import inventory_text
 
     if os.geteuid() != 0:
@@ -160,7 +160,7 @@ def _drill(path: Path, limit: str, json: bool) -> None:
         finally:
             sandbox.down()
             # The restore has saved what was there.
-            shutil.rmtree(ROOT / FOLDER / name, ignore_errors=True)
+            remove_tree(ROOT / FOLDER / name)
     if json:
         output.document({"archive": str(path), "deploy_seconds": ready, "restore_seconds": seconds})
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from tasks.engine.errors import LoopError
 from tasks.engine.sandbox import cgroups, guest, process
 from tasks.engine.sandbox.network import Network
+from tasks.engine.sandbox.removal import remove_tree
 
 BOOT = Path(__file__).with_name("boot.sh")
 READY_TIMEOUT = 60.0
@@ -167,4 +167,4 @@ class Machine:
     def remove(self) -> None:
         """Switch the host off and delete its directory."""
         self.power_cut()
-        shutil.rmtree(self.directory)
+        remove_tree(self.directory)

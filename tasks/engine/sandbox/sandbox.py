@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from tasks.engine.sandbox.locks import locked
 from tasks.engine.sandbox.machine import Machine
 from tasks.engine.sandbox.network import Network
 from tasks.engine.sandbox.programs import Say
+from tasks.engine.sandbox.removal import remove_tree
 
 MOST_HOSTS = 60
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -113,7 +113,7 @@ class Sandbox:
 
     def _create(self, name: str, directory: Path, base: Path, net: Network) -> Machine:
         machine = Machine(name, self._free_number(name), directory / name, base, net)
-        shutil.rmtree(machine.directory, ignore_errors=True)
+        remove_tree(machine.directory)
         disks.make(machine.directory / "disk")
         authorized = guest.make_key(self.identity, "sandbox")
         host_key = machine.directory / "ssh_host_ed25519_key"
@@ -139,8 +139,8 @@ class Sandbox:
         record = self._record()
         if record:
             network.release(Network(int(record["network"])), self.state_dir)
-            shutil.rmtree(record["disks"], ignore_errors=True)
-        shutil.rmtree(self.state_dir)
+            remove_tree(Path(record["disks"]))
+        remove_tree(self.state_dir)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.sandbox import sources
 from tasks.engine.sandbox.locks import locked
 from tasks.engine.sandbox.programs import Say
+from tasks.engine.sandbox.removal import remove_tree
 
 CUSTOMIZE = Path(__file__).with_name("customize.sh")
 PACKAGES = (
@@ -80,7 +80,7 @@ def ensure(wanted: Recipe, say: Say, cache: Path | None = None) -> Path:
 def _build(wanted: Recipe, tree: Path, say: Say) -> None:
     """Make the tree under another name and rename it. Remove the leftover of a killed build first."""
     part = tree.with_name(f"{tree.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    remove_tree(part)
     listing = tree.with_name(f"{tree.name}.sources")
     listing.write_text(wanted.sources)
     try:
@@ -88,7 +88,7 @@ def _build(wanted: Recipe, tree: Path, say: Say) -> None:
         subprocess.run(["sync", "--file-system", str(part)], check=True)
         part.rename(tree)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        remove_tree(part)
         listing.unlink()
 
 
