@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
-from . import accounts, programs, record, static_files
+from . import accounts, programs, record, release, static_files
 from .folders import Folder
 from .release import SHOWN, Tell, examine
 from .run import Refused, Run
@@ -99,6 +99,7 @@ def _below(run: Run, root: str, lists: Mapping[str, Mapping[str, str]]) -> None:
     except FileNotFoundError:
         return
     if os.geteuid() != 0:
+        release.heed = run.heed_aloud
         examine(root, run.report, lists)
         static_files.examine(root, run.report)
         return

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 DEEPEST = 64
 """Levels of directories; a release has a few."""
+LARGEST = 8 << 30
+"""Bytes of the largest file that a release may have."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: opening a FIFO in the place of a file does not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import by_hand, locks, programs
+from . import by_hand, locks, programs, release
 from .run import Ended, Interrupted, Run, Stopped
 
 STEPS = (
@@ -62,7 +62,7 @@ def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str
 def perform(run: Run, *, lock_run: bool = False) -> int:
     """Perform the step of a run; return the exit status. lock_run: take the run lock: no controller holds it."""
     step = run.step
-    programs.tell = run.output
+    programs.tell, release.heed = run.output, run.heed
     run.listen()
     try:
         if step["step"] not in STEPS:

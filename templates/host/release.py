@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import re
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
 from . import kept_copies, this_interpreter, venv
-from .folders import Folder
+from .folders import LARGEST, Folder
 
 Tell = Callable[[str, str], None]
 """Report a line: its first word, and the rest."""
+heed: Callable[[], object] = int
+"""Called between two pieces of a file, and may raise, which ends the reading; `int` does nothing."""
 SHOWN = 1 << 16
 """Most bytes of a file to report."""
 _LIST_BYTES = 64 << 20
@@ -182,11 +185,17 @@ def is_place(path: str) -> bool:
 
 
 def digest_of(folder: Folder, name: str) -> str:
-    """Return the SHA-256 of a regular file, in hex."""
+    """Return the SHA-256 of a regular file, in hex; OSError for one that no release can have: it may be sparse."""
     digest = hashlib.sha256()
     with folder.reader(name) as file:
-        while data := file.read(1 << 20):
+        left = os.fstat(file.fileno()).st_size
+        if left > LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), f"{folder.path}/{name}")
+        # Not more than it had: it may be growing.
+        while data := file.read(min(left, 1 << 20)):
+            heed()
             digest.update(data)
+            left -= len(data)
     return digest.hexdigest()
 
 
@@ -263,7 +272,7 @@ def _is_all(release: Folder, place: str, wanted: dict[str, str] | None) -> bool:
             elif BYTECODE.search(path):
                 if not _is_regular(folder, name):
                     return False
-            elif digest_of(folder, name) != wanted.pop(path, ""):
+            elif path not in wanted or digest_of(folder, name) != wanted.pop(path):
                 return False
     # A path that is left was listed, but is not there.
     return not wanted and not links

@@ -90,6 +90,7 @@ class Run:
         self.in_words = False
         """True if a journal or a person gets the reports, not a controller: no nonce, and no signs of life."""
         self._signalled = self._ending = False
+        self._aloud = now()
 
     def framed(self, step: Mapping[str, Any], *, breaks: bool = True) -> bytes:
         """Return the standard input for a process that performs a step of this run. breaks: keep the failpoint."""
@@ -115,6 +116,13 @@ class Run:
         """Raise Interrupted if a signal has arrived."""
         if self._signalled and not self._ending:
             raise Interrupted
+
+    def heed_aloud(self) -> None:
+        """Heed a signal, and report once a second: only a report can tell us that the controller is gone."""
+        if now() >= self._aloud + 1:
+            self._aloud = now()
+            self.report("pass", "0")
+        self.heed()
 
     def pause(self, seconds: float) -> None:
         """Wait; a signal ends the wait within a moment."""

@@ -10,8 +10,9 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from . import release
 from .descent import Descent, clear, link
@@ -32,6 +33,13 @@ _TIMES = 1_600_000_000
 """Seconds since 1970: the times of static files lie before this."""
 _IN_THE_WAY = (FileExistsError, NotADirectoryError, IsADirectoryError)
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+
+
+class _Content(NamedTuple):
+    """The content of a file. digest: empty for anything but a readable file."""
+
+    size: int
+    digest: str
 
 
 def date(folder: Folder) -> None:
@@ -145,13 +153,13 @@ def examine(root: str, tell: Tell) -> None:
 
 def _examine(static: Folder, releases: Folder, committed: str, slot: str, tell: Tell) -> None:
     digests: dict[int, str] = {}
-    known: dict[str, set[str]] = {}
+    known: dict[str, set[_Content]] = {}
     compared: set[str] = set()
     for name in by_age(releases):
         with releases.below(name) as folder:
-            mine = {path: _digest(source, file, digests) for path, source, file in _files(folder)}
-        for path, digest in mine.items():
-            known.setdefault(path, set()).add(digest)
+            mine = {path: _content(source, file, digests) for path, source, file in _files(folder)}
+        for path, content in mine.items():
+            known.setdefault(path, set()).add(content)
         if name == committed:
             _compare(static, slot, mine, digests, tell)
             compared = {f"{slot}/{path}" for path in mine}
@@ -164,34 +172,42 @@ def _examine(static: Folder, releases: Folder, committed: str, slot: str, tell: 
             tell("drift", f"points {static.path}/{path} {folder.link(name)}")
         elif path in compared:
             continue
-        elif top not in {*SLOTS, _KEPT} or _digest(folder, name, digests) not in known.get(below, ()):
+        elif top not in {*SLOTS, _KEPT} or not _is_one_of(known.get(below, ()), folder, name, digests):
             tell("drift", f"extra {static.path}/{path}")
 
 
-def _compare(static: Folder, slot: str, wanted: Mapping[str, str], digests: dict[int, str], tell: Tell) -> None:
+def _compare(static: Folder, slot: str, wanted: Mapping[str, _Content], digests: dict[int, str], tell: Tell) -> None:
     """Report each file of the committed release that its slot lacks, or has with another content."""
-    found: dict[str, str] = {}
+    same: dict[str, bool] = {}
     if static.status(slot):
         with static.below(slot) as top:
-            found = {path: _digest(folder, name, digests) for folder, name, path in top.walk()}
-    for path, digest in wanted.items():
-        if path not in found:
+            for folder, name, path in top.walk():
+                same[path] = path in wanted and _is_one_of({wanted[path]}, folder, name, digests)
+    for path in wanted:
+        if path not in same:
             tell("drift", f"missing {static.path}/{slot}/{path}")
-        elif found[path] != digest:
+        elif not same[path]:
             tell("drift", f"edited {static.path}/{slot}/{path}")
 
 
-def _digest(folder: Folder, name: str, digests: dict[int, str]) -> str:
-    """Return the digest of a file, read once for all its hard links; empty for anything but a readable file."""
+def _is_one_of(wanted: Collection[_Content], folder: Folder, name: str, digests: dict[int, str]) -> bool:
+    """Return whether a file has one of these contents; one of another size, which may be sparse, is not read."""
+    status = folder.status(name)
+    sizes = {content.size for content in wanted}
+    return status is not None and status.st_size in sizes and _content(folder, name, digests) in wanted
+
+
+def _content(folder: Folder, name: str, digests: dict[int, str]) -> _Content:
+    """Return the content of a file, read once for all its hard links."""
     status = folder.status(name)
     if status is None or not stat.S_ISREG(status.st_mode):
-        return ""
+        return _Content(-1, "")
     if status.st_ino not in digests:
         try:
             digests[status.st_ino] = release.digest_of(folder, name)
         except OSError:
             digests[status.st_ino] = ""
-    return digests[status.st_ino]
+    return _Content(status.st_size, digests[status.st_ino])
 
 
 @contextmanager

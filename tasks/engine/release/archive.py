@@ -22,6 +22,7 @@ from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
 from tasks.engine.release import file_rules, git, included_files, package_folders
 from tasks.engine.release.file_rules import Refusal
+from templates.host.folders import LARGEST
 
 _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 _PIECE = 1 << 20
@@ -193,9 +194,11 @@ def _read(source: Path, path: str, *, limited: bool) -> Entry | Refusal:
         refusal = file_rules.check_content(source.suffix, path, head)
         if refusal:
             return refusal
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            return Refusal(path, f"it has more than {LARGEST >> 30} GiB", "keep large data in STATE_DIRECTORY")
         digest, size = hashlib.sha256(head), len(head)
         while piece := file.read(_PIECE):
-            if limited:
+            if limited or size > LARGEST:
                 raise OSError(errno.EFBIG, "it has grown")
             digest.update(piece)
             size += len(piece)

@@ -14,8 +14,9 @@ import pytest
 
 from tasks.engine.host import templates
 from templates.host import kept_copies, release
+from templates.host import run as run_module
 from templates.host.folders import Folder
-from templates.host.run import Run
+from templates.host.run import Interrupted, Run
 
 DIGEST = hashlib.sha256(b"code").hexdigest()
 
@@ -239,3 +240,34 @@ def test_what_stands_in_the_place_of_the_link_is_told(root: Path) -> None:
     (home / "code/media").mkdir()
     (home / "code/media/one").write_text("x")
     assert (drift(home), whole(home)) == ({"drift points code/media", "drift extra code/media/one"}, False)
+
+
+def test_a_sparse_file_is_edited_unread(root: Path) -> None:
+    home = root / "releases/abc"
+    (home / "code/extra.bin").touch()
+    for path in ("code/app/a b.py", "code/extra.bin"):
+        os.truncate(home / path, 2 << 40)
+    assert told(root) == {"drift edited code/app/a b.py", "drift extra code/extra.bin"}
+    with Folder.open(str(home)) as folder:
+        assert release.lists(folder) == {}
+        assert not release.holds(folder, "MANIFEST", "code/")
+
+
+def test_the_reading_of_a_file_heeds_a_signal(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(("n", "run", "{}", ""), {}, io.BytesIO())
+    monkeypatch.setattr(release, "heed", run.heed_aloud)
+    assert told(root) == set()
+    run._note()
+    with pytest.raises(Interrupted):
+        told(root)
+
+
+def test_a_long_reading_ends_when_the_controller_is_gone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(("n", "run", "{}", ""), {}, io.BytesIO())
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(os, "write", lambda _, data, write=os.write: write(writing, data))
+    monkeypatch.setattr(run_module, "now", lambda: run._aloud + 2)
+    monkeypatch.setattr(release, "heed", run.heed_aloud)
+    with pytest.raises(Interrupted):
+        told(root)

@@ -169,3 +169,11 @@ def test_the_release_of_a_project_has_them_and_the_place_is_that_of_the_file(
     assert "static/dist/a.css" in {entry.path for entry in first.tree.entries}
     write(tmp_path, "static/dist/a.css", "two")
     assert project.load(tmp_path, {}).release().id != first.id
+
+
+def test_a_file_that_no_host_would_read_whole_is_refused_unread(root: Path) -> None:
+    with (root / "service/models/m.bin").open("wb") as file:
+        file.truncate(2 << 40)
+    with pytest.raises(UsageError) as caught:
+        carried(root, "models/m.bin")
+    assert "more than 8 GiB" in str(caught.value)

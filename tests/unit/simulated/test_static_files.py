@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation
-from templates.host import static_files
+from templates.host import release, static_files
+from templates.host.folders import Folder
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, host, simulated_host
 
 __all__ = ["host", "simulated_host"]
@@ -199,3 +201,26 @@ def test_drift_is_what_nginx_could_serve_and_no_release_has(static: SimulatedHos
     found.clear()
     static_files.examine(str(static.root), lambda _, text: found.append(text))
     assert found == [f"edited {top}"]
+
+
+def test_drift_reads_no_file_of_another_size(static: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert static.execute(DEPLOY) == 0
+    top = static.root / "static"
+    for path in ("kept/static/x.12345678.js", "kept/static/a-0a1b2c3d.js", "green/static/a.css", "green/other"):
+        (top / path).unlink(missing_ok=True)
+        (top / path).touch()
+        os.truncate(top / path, 2 << 40)
+    read: list[str] = []
+
+    def digest_of(folder: Folder, name: str, real: Any = release.digest_of) -> str:
+        read.append(name)
+        return str(real(folder, name))
+
+    monkeypatch.setattr(release, "digest_of", digest_of)
+    found: list[str] = []
+    static_files.examine(str(static.root), lambda _, text: found.append(text.replace(f"{top}/", "")))
+    assert sorted(found) == [
+        *("edited green/static/a.css", "extra green/other"),
+        *("extra kept/static/a-0a1b2c3d.js", "extra kept/static/x.12345678.js"),
+    ]
+    assert not {"x.12345678.js", "other"}.intersection(read)
