@@ -281,6 +281,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.sandbox_hints.hints": lambda said: sandbox_hints.hints(text_of(said).split("\n"), ()),
     "diagnose.status.days_left": stood,
     "diagnose.status.describe": stood,
+    "diagnose.status.duration": stood,
     "diagnose.status.failed_jobs": stood,
     "diagnose.status.former_jobs": stood,
     "diagnose.status.job_result": stood,
