@@ -119,7 +119,7 @@ def _remark(row: dict[str, Any]) -> str:
 
 @verb(secret="name of the secret", as_=_AS)  # noqa: S106 - a help text
 def unset(c: Any, secret: str, as_: str = "", json: bool = False) -> None:
-    """Remove a secret from the hosts, unless what serves there uses it.
+    """Remove a secret from the hosts, unless what serves uses it.
 
     Needs root.
     """

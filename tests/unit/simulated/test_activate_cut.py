@@ -160,7 +160,7 @@ def test_a_process_that_was_killed_for_want_of_memory_is_told_so_and_its_sibling
     (host.folder / "journal.oom").write_text(OOM.format("myapp-worker@green.service"))
     assert host.execute(DEPLOY) == 1
     why = host.transcript.last("failed") or ""
-    assert "of myapp-worker@green.service for want of memory (OOM). Raise limits.memory" in why
+    assert "of myapp-worker@green.service was killed for want of memory (OOM). Raise limits.memory" in why
     assert host.transcript.last("killed") is None
     assert host.serves() == OLD
 
