@@ -78,15 +78,17 @@ class _Reader:
         return _about(about, entries - 2, self.size)
 
     def _header(self) -> tarfile.TarInfo:
-        """Read the header of the next entry, with its long name."""
-        long = b""
+        """Read the header of the next entry, with its long name and its long target."""
+        long: dict[bytes, bytes] = {}
         while True:
             entry = tarfile.TarInfo.frombuf(self._exactly(_BLOCK), "utf-8", "surrogateescape")
             if entry.type not in _LONG:
                 break
-            content = self._content(entry.size, _TEXT)
-            long = content if entry.type == tarfile.GNUTYPE_LONGNAME else long
-        name = long.rstrip(b"\0").decode("utf-8", "surrogateescape") or entry.name
+            if entry.type in long:
+                raise Damaged("it has an entry with two names")
+            long[entry.type] = self._content(entry.size, _TEXT)
+        text = long.get(tarfile.GNUTYPE_LONGNAME, b"")
+        name = text.rstrip(b"\0").decode("utf-8", "surrogateescape") or entry.name
         if entry.type not in _KINDS or entry.size < 0 or (entry.size and entry.type != tarfile.REGTYPE):
             raise Damaged(f"it has an entry of a kind that is in none: {name[:80]!r}")
         if name.startswith("/") or ".." in name.split("/"):
@@ -95,7 +97,7 @@ class _Reader:
         return entry
 
     def _content(self, size: int, most: int) -> bytes:
-        if size > most:
+        if not 0 <= size <= most:
             raise Damaged(f"it has a text of {size} bytes")
         return self._exactly(size + -size % _BLOCK)[:size]
 

@@ -306,6 +306,33 @@ def test_an_archive_may_not_unpack_to_more_than_the_limit(keep: Callable[[bytes]
         archive.read(path, 1 << 20)
 
 
+def headers(*entries: tuple[bytes, int]) -> bytes:
+    """Make a compressed sequence of headers: type and size, each with its content."""
+    out = b""
+    for kind, size in entries:
+        entry = tarfile.TarInfo("././@LongLink")
+        entry.type, entry.size = kind, size
+        out += entry.tobuf(tarfile.GNU_FORMAT) + b"n".ljust(512, b"\0") * (size > 0)
+    return gzip.compress(out)
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ([(tarfile.GNUTYPE_LONGNAME, 1)] * 2, "two names"),
+        ([(tarfile.GNUTYPE_LONGLINK, 1), (tarfile.GNUTYPE_LONGNAME, 1), (tarfile.GNUTYPE_LONGLINK, 1)], "two names"),
+        ([(tarfile.GNUTYPE_LONGNAME, -512)], "a text of -512 bytes"),
+        ([(tarfile.GNUTYPE_LONGLINK, -1)], "a text of -1 bytes"),
+    ],
+    ids=["two names", "two targets", "negative name", "negative target"],
+)
+def test_an_entry_has_one_long_name_and_one_long_target(
+    entries: list[tuple[bytes, int]], why: str, keep: Callable[[bytes], Path]
+) -> None:
+    with pytest.raises(archive.Damaged, match=why):
+        archive.read(keep(headers(*entries)), LIMIT)
+
+
 @tries(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_changed_archive_is_refused_without_a_crash(data: st.DataObject, keep: Callable[[bytes], Path]) -> None:
