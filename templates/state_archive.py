@@ -8,6 +8,7 @@ before it. Python 3.9 and newer, standard library alone.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -15,6 +16,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -22,7 +24,8 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
+from itertools import islice
 from typing import IO, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -34,6 +37,12 @@ SPARE = ".backup-"
 """The beginning of the names of files in the service's cache, each locked while a backup uses it."""
 DUMP, OUTPUT = "postgresql.dump", "command.out"
 PIECE = 1 << 20
+ENTRIES = 1_000_000
+"""Files that a state directory may have; the controller refuses more."""
+LOCKED = 60
+"""Seconds to wait for a database that others lock."""
+BEAT = 60
+"""Seconds after which a command whose output has grown counts as alive."""
 SQLITE = b"SQLite format 3\0"
 BESIDE_SQLITE = ("-wal", "-shm", "-journal")
 VARIABLES = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE",
@@ -66,7 +75,10 @@ class Digested:
 
 
 def write(request: dict[str, Any]) -> None:
-    """Write the archive. request: `about`, and `command`, whose output is a part of it."""
+    """Write the archive.
+
+    request: `about`; `command`, whose output is a part of it; `damaged`: a database that is damaged is written as it is
+    """
     state = os.environ["STATE_DIRECTORY"]
     # Level 1: a slow host compresses as fast as a usual link takes it.
     with gzip.GzipFile("", "wb", 1, sys.stdout.buffer, 0) as packed:
@@ -74,8 +86,11 @@ def write(request: dict[str, Any]) -> None:
         with tarfile.TarFile(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[arg-type]
             about = {**request["about"], "release": os.environ.get("RELEASE", "")}
             add(tar, "about.json", json.dumps(about).encode())
+            kept: set[str] | None = set() if request.get("damaged") else None
             for path in walk(state):
-                add_path(tar, path, f"state/{os.path.relpath(path, state)}")
+                add_path(tar, path, f"state/{os.path.relpath(path, state)}", kept)
+                # tarfile remembers each.
+                tar.members = []  # type: ignore[attr-defined]
             if (variables := postgresql()) is not None:
                 words = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges"]
                 add_output(tar, DUMP, words, variables)
@@ -86,36 +101,68 @@ def write(request: dict[str, Any]) -> None:
 
 def walk(folder: str) -> Iterator[str]:
     """Yield directories, regular files and links below a directory, each after its directory; follow no link."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
+    waiting, count = listed(folder), 0
+    while waiting:
+        entry = waiting.pop()
+        count += 1
+        if count > ENTRIES:
+            raise Failed(f"the state directory has more than {ENTRIES} files")
         if entry.name == ASIDE:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield entry.path
-            yield from walk(entry.path)
+            waiting += listed(entry.path)
         elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
             yield entry.path
 
 
-def add_path(tar: tarfile.TarFile, path: str, name: str) -> None:
-    """Add one thing. One that is gone meanwhile is left out; of a file that grows, what it had."""
+def listed(folder: str) -> list[os.DirEntry[str]]:
+    """Return the entries of a directory, the first one last; none if it is gone meanwhile."""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(islice(found, ENTRIES + 1))
+    except FileNotFoundError:
+        return []
+    return sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+
+def opened(path: str) -> IO[bytes] | None:
+    """Open a regular file for reading; None if it is gone, or another thing. Never wait, as for a pipe's writer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return open(descriptor, "rb")
+
+
+def add_path(tar: tarfile.TarFile, path: str, name: str, kept: set[str] | None) -> None:
+    """Add one thing. One that is gone meanwhile is left out; of a file that grows, what it had.
+
+    kept: gets each database that is damaged and so added as it is; None if there may be none
+    """
     try:
         entry = tar.gettarinfo(path, name)
-        if not entry.isreg() and not entry.islnk():
-            tar.addfile(entry)
-            return
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return
-    with open(descriptor, "rb") as file:
-        if path.endswith(BESIDE_SQLITE) and is_sqlite(path.rpartition("-")[0]):
+    if entry is not None and (entry.isdir() or entry.issym()):
+        tar.addfile(entry)
+        return
+    file = opened(path)
+    if file is None:
+        return
+    with file:
+        database = path.rpartition("-")[0] if path.endswith(BESIDE_SQLITE) else ""
+        if database and database not in (kept or ()) and is_sqlite(database):
             return
-        if file.read(len(SQLITE)) == SQLITE:
-            add_sqlite(tar, path, name, os.fstat(descriptor).st_mode)
-            return
-        file.seek(0)
-        add_file(tar, file, name, os.fstat(descriptor).st_mode)
+        mode = os.fstat(file.fileno()).st_mode
+        if file.read(len(SQLITE)) != SQLITE or not added_sqlite(tar, path, name, mode, kept):
+            file.seek(0)
+            add_file(tar, file, name, mode)
 
 
 def add_file(tar: tarfile.TarFile, file: IO[bytes], name: str, mode: int) -> None:
@@ -139,27 +186,55 @@ class Padded:
 
 def is_sqlite(path: str) -> bool:
     """Return whether a file is a database of SQLite."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(SQLITE)) == SQLITE
-    except OSError:
-        return False
+    with suppress(OSError):
+        file = opened(path)
+        if file is not None:
+            with file:
+                return file.read(len(SQLITE)) == SQLITE
+    return False
 
 
-def add_sqlite(tar: tarfile.TarFile, path: str, name: str, mode: int) -> None:
-    """Add a whole copy of a database, while others write to it."""
+def added_sqlite(tar: tarfile.TarFile, path: str, name: str, mode: int, kept: set[str] | None) -> bool:
+    """Add a whole copy of a database, while others write to it; False if it is damaged, and `kept` takes that."""
     with spare() as (copy, file):
-        with closing(sqlite3.connect(path, timeout=60)) as there, closing(sqlite3.connect(copy)) as here:
+        why = copy_sqlite(path, copy, name)
+        if not why:
+            add_file(tar, file, name, mode)
+            return True
+    if kept is None:
+        raise Failed(f"the database {name} is damaged: {why}")
+    kept.add(path)
+    sys.stderr.write(f"the database {name} is damaged, and saved as it is: {why}\n")
+    return False
+
+
+def copy_sqlite(path: str, copy: str, name: str) -> str:
+    """Copy a database; return how it is damaged. Raise Failed if it stays locked."""
+    for end in BESIDE_SQLITE:
+        # SQLite would wait for the writer of a pipe.
+        if os.path.lexists(path + end) and not stat.S_ISREG(os.lstat(path + end).st_mode):
+            return f"{name}{end} is no file"
+    try:
+        source = sqlite3.connect(path, timeout=LOCKED, isolation_level=None)
+        with closing(source) as there, closing(sqlite3.connect(copy)) as here:
+            # `backup` would try for ever to read a database that is locked; within a transaction it can.
+            there.execute("BEGIN")
+            there.execute("SELECT count(*) FROM sqlite_master").fetchone()
             there.backup(here)
-            if (said := here.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise Failed(f"the database {name} is damaged: {said}")
-        add_file(tar, file, name, mode)
+            said = str(here.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise Failed(f"{name} is locked: no process let go of it within {LOCKED} s") from error
+        return str(error)
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if said == "ok" else said
 
 
 def add_output(tar: tarfile.TarFile, name: str, words: list[str], variables: dict[str, str]) -> None:
     """Add what a command prints, which must succeed."""
     with spare() as (_, output):
-        run(words, variables, stdin=subprocess.DEVNULL, stdout=output)
+        run(words, variables, output, stdin=subprocess.DEVNULL)
         output.seek(0)
         add_file(tar, output, name, 0o600)
 
@@ -170,9 +245,11 @@ def spare() -> Iterator[tuple[str, IO[bytes]]]:
     folder = os.environ["CACHE_DIRECTORY"]
     for name in os.listdir(folder):
         if name.startswith(SPARE):
-            with suppress(OSError), open(os.path.join(folder, name), "rb") as left:
-                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(left.name)
+            left = os.path.join(folder, name)
+            with suppress(OSError), opened(left) or nullcontext() as file:
+                if file is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(left)
     path = os.path.join(folder, f"{SPARE}{os.getpid()}-{os.urandom(4).hex()}")
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -200,14 +277,24 @@ def postgresql() -> dict[str, str] | None:
     return {VARIABLES[key]: unquote(str(value)) for key, value in given.items() if value and key in VARIABLES}
 
 
-def run(words: list[str], variables: dict[str, str], **streams: Any) -> None:
-    """Run a command, which must succeed."""
+def run(words: list[str], variables: dict[str, str], output: IO[bytes] | None = None, **streams: Any) -> None:
+    """Run a command, which must succeed. output: a file for its output, whose growth shows that it is alive."""
+    size = 0
     try:
-        ended = subprocess.run(words, env={**os.environ, **variables}, check=False, **streams)
+        with subprocess.Popen(words, env={**os.environ, **variables}, stdout=output, **streams) as process:
+            while True:
+                try:
+                    status = process.wait(BEAT)
+                    break
+                except subprocess.TimeoutExpired:
+                    size, before = os.fstat(output.fileno()).st_size if output else 0, size
+                    if size > before:
+                        sys.stderr.write("\n")
+                        sys.stderr.flush()
     except OSError as error:
         raise Failed(f"{words[0]} cannot be started: {error.strerror}") from error
-    if ended.returncode:
-        raise Failed(f"{words[0]} ended with {ended.returncode}")
+    if status:
+        raise Failed(f"{words[0]} ended with {status}")
 
 
 def restore(request: dict[str, Any]) -> None:
@@ -221,8 +308,11 @@ def restore(request: dict[str, Any]) -> None:
         unpack(new)
         put_back(new, request["command"])
     except BaseException:
-        shutil.rmtree(aside)
+        remove(aside)
         raise
+    # Nothing may come between here and the end.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     os.mkdir(former, 0o700)
     move(state, former)
     os.mkdir(os.path.join(aside, MOVED))
@@ -230,7 +320,7 @@ def restore(request: dict[str, Any]) -> None:
     os.sync()
     # From here on it is done: `settle` takes nothing back.
     os.rename(former, os.path.join(aside, "replaced"))
-    shutil.rmtree(aside)
+    remove(aside)
 
 
 def settle(state: str, aside: str) -> None:
@@ -253,12 +343,8 @@ def move(source: str, target: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove whatever is there, without following a link."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+    """Remove whatever is there, however deep, without following a link."""
+    run(["rm", "-rf", "--", path], {}, stdin=subprocess.DEVNULL)
 
 
 def unpack(new: str) -> None:
@@ -267,6 +353,7 @@ def unpack(new: str) -> None:
     try:
         with gzip.GzipFile(fileobj=sys.stdin.buffer) as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
             for entry in tar:
+                tar.members = []  # type: ignore[attr-defined]
                 last = entry.name
                 path = os.path.join(new, entry.name)
                 if ".." in entry.name.split("/") or entry.name.startswith("/"):
@@ -315,20 +402,26 @@ def put_back(new: str, command: list[str]) -> None:
             sql.write(EMPTY.encode())
             sql.flush()
             words = ["pg_restore", "--no-owner", "--no-privileges", "--clean", "--if-exists", "--file=-", dump]
-            run(words, {}, stdin=subprocess.DEVNULL, stdout=sql)
-        words = ["psql", "--quiet", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}"]
-        run(words, variables or {}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            run(words, {}, sql, stdin=subprocess.DEVNULL)
+        # It prints a line per statement, which shows that it is alive.
+        words = ["psql", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}"]
+        run(words, variables or {}, stdin=subprocess.DEVNULL)
     if os.path.exists(output):
         with open(output, "rb") as stdin:
-            run(command, {}, stdin=stdin, stdout=subprocess.DEVNULL)
+            run(command, {}, stdin=stdin)
 
 
 def main(mode: str, request: str) -> None:
     """Do what the controller asks for."""
     try:
         {"write": write, "restore": restore}[mode](json.loads(request))
-    except (Failed, OSError, sqlite3.Error) as error:
-        sys.exit(f"{type(error).__name__}: {error}" if not isinstance(error, Failed) else str(error))
+    except Failed as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("it was stopped")
+    except Exception as error:
+        # What lies there is the service's, and may be anything.
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

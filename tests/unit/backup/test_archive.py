@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -27,17 +28,20 @@ from tests.support.clone import ROOT
 PROGRAM = (ROOT / "templates/state_archive.py").read_text()
 ABOUT = {"format": 1, "service": "myapp", "host": "shire01", "time": "2026-01-31T12:00:00Z"}
 LIMIT = 1 << 30
+HUNG = 300
+"""Seconds after which a program hangs; it takes one at most."""
 
 
 def program(
-    mode: str, state: Path, given: bytes = b"", command: tuple[str, ...] = (), **variables: str
+    mode: str, state: Path, given: bytes = b"", command: tuple[str, ...] = (), damaged: bool = False, **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the program of the hosts over a state directory, as run.sock does."""
-    request = json.dumps({"about": ABOUT, "command": command})
+    request = json.dumps({"about": ABOUT, "command": command, "damaged": damaged})
     places = {"STATE_DIRECTORY": str(state), "CACHE_DIRECTORY": str(state.parent), "RELEASE": "0123456789ab"}
     environment = {**os.environ, **places, **variables}
-    words = [sys.executable, "-I", "-S", "-c", PROGRAM, mode, request]
-    return subprocess.run(words, input=given, env=environment, capture_output=True, check=False)
+    text = PROGRAM.replace("LOCKED = 60", "LOCKED = 1")
+    words = [sys.executable, "-I", "-S", "-c", text, mode, request]
+    return subprocess.run(words, input=given, env=environment, capture_output=True, check=False, timeout=HUNG)
 
 
 def written(state: Path, **options: str) -> bytes:
@@ -135,6 +139,100 @@ def test_a_database_that_is_written_to_is_whole(state: Path, tmp_path: Path) -> 
     with closing(sqlite3.connect(there / "app.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("SELECT count(*) % 2 FROM rows").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_no_pipe_is_waited_for(state: Path, end: str) -> None:
+    os.mkfifo(state / "foo")
+    (state / f"foo{end}").touch()
+    os.mkfifo(state.parent / ".backup-7-0")
+    written(state)
+    (state / f"app.db{end}").unlink(missing_ok=True)
+    os.mkfifo(state / f"app.db{end}")
+    ended = program("write", state)
+    assert (ended.returncode, ended.stderr.decode()) == (
+        1,
+        f"the database state/app.db is damaged: state/app.db{end} is no file\n",
+    )
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["backup", "save"])
+def test_a_database_that_stays_locked_is_named(state: Path, damaged: bool) -> None:
+    with closing(sqlite3.connect(state / "locked.db", isolation_level=None)) as database:
+        database.execute("CREATE TABLE rows (number)")
+        database.execute("BEGIN EXCLUSIVE")
+        ended = program("write", state, damaged=damaged)
+        assert ended.returncode == 1
+        assert ended.stderr.startswith(b"state/locked.db is locked: "), ended.stderr
+
+
+@pytest.mark.parametrize("how", ["torn", "header alone", "pipe"])
+def test_a_damaged_database_is_no_backup_and_is_saved_as_it_is(
+    state: Path, tmp_path: Path, keep: Callable[[bytes], Path], how: str
+) -> None:
+    content = (state / "app.db").read_bytes()
+    torn = content[:4096] + b"\xff" * (len(content) - 4096) if how != "header alone" else content[:16] + b"\1" * 9000
+    (state / "torn.db").write_bytes(torn)
+    if how == "pipe":
+        os.mkfifo(state / "torn.db-journal")
+        (state / "torn.db-wal").write_bytes(b"wal")
+    ended = program("write", state)
+    assert (ended.returncode, b"the database state/torn.db is damaged: " in ended.stderr) == (1, True)
+    ended = program("write", state, damaged=True)
+    assert ended.returncode == 0
+    assert ended.stderr.startswith(b"the database state/torn.db is damaged, and saved as it is: ")
+    archive.read(keep(ended.stdout), LIMIT)
+    there = tmp_path / "there"
+    there.mkdir()
+    assert program("restore", there, ended.stdout).returncode == 0
+    assert (there / "torn.db").read_bytes() == torn
+    assert (there / "torn.db-wal").exists() is (how == "pipe")
+    assert not (there / "app.db-wal").exists()
+
+
+def test_a_deep_tree_is_saved_and_is_replaced(state: Path, keep: Callable[[bytes], Path]) -> None:
+    deep = state
+    for _ in range(1200):
+        deep /= "d"
+        deep.mkdir()
+    assert archive.read(keep(written(state)), LIMIT).entries == 1209
+    ended = program("restore", state, made(SMALL))
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert tree(state) == {"file": b"content"}
+
+
+@pytest.mark.parametrize("mode", ["write", "restore"])
+def test_any_fault_is_one_sentence(state: Path, mode: str) -> None:
+    ended = program(mode, state, made(SMALL) if mode == "restore" else b"", DATABASE_URL="postgresql://[db")
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+def test_entries_are_not_kept_in_memory(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+
+    class Watched(tarfile.TarFile):
+        def __setattr__(self, name: str, value: object) -> None:
+            nonlocal most
+            if name == "offset":
+                most = max(most, len(getattr(self, "members", ())))
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr(tarfile, "TarFile", Watched)
+    monkeypatch.setattr(tarfile, "open", Watched.open)
+    monkeypatch.setenv("STATE_DIRECTORY", str(state))
+    monkeypatch.setenv("CACHE_DIRECTORY", str(state.parent))
+    for number in range(100):
+        (state / f"{number}").touch()
+    archived = io.BytesIO()
+    made: dict[str, Callable[[dict[str, object]], None]] = {}
+    exec(compile(PROGRAM, "state_archive", "exec"), made)  # noqa: S102 - the program as the hosts get it
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(archived))
+    made["write"]({"about": ABOUT, "command": ()})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(archived.getvalue())))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    made["restore"]({"command": ()})
+    assert 0 < most < 10
 
 
 def test_copies_that_killed_backups_left_are_removed(state: Path) -> None:
