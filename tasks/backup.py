@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from tasks.executor import ROOT, agreed, verb
 if TYPE_CHECKING:
     from tasks.engine.backup.archive import About
     from tasks.engine.fleet.member import Member
-    from tasks.engine.parallel import Emit
+    from tasks.engine.parallel import Emit, Stop
 
 FOLDER = ".backups"
 LIMIT = "20G"
@@ -38,21 +39,22 @@ def backup(c: Any, keep: str = "", recipient: str = "", limit: str = LIMIT, json
     """
     from tasks import runner
     from tasks.engine.backup import encryption, store
+    from tasks.engine.deploy import rollout
 
     most, kept = _bytes(limit), _number(keep)
     sealed = encryption.recipient(recipient) if recipient else None
     _, members = runner.open_fleet(c, early=True)
 
-    def work(member: Member, emit: Emit) -> None:
+    def work(stop: Stop, member: Member, emit: Emit) -> None:
         from tasks.engine.backup import transfer
 
         folder = ROOT / FOLDER / member.host.name
-        path, about = transfer.fetch(member, folder, _now(), most, sealed)
+        path, about = transfer.fetch(member, folder, _now(), transfer.Terms(most, sealed, stop))
         gone = store.prune(folder, member.service.name, kept) if kept else []
         text = f"{path.relative_to(ROOT)}, {store.size(path.stat().st_size)} of {about.entries} entries"
         member.finish(emit, "saved", text, path=str(path), removed=[one.name for one in gone])
 
-    runner.follow_each(members, work, json)
+    runner.follow(members, lambda stop: rollout.everywhere(members, partial(work, stop), stop), json)
 
 
 @verb(
@@ -61,15 +63,24 @@ def backup(c: Any, keep: str = "", recipient: str = "", limit: str = LIMIT, json
     yes="replace the data without asking",
     key="file of age-keygen that decrypts the archive; the data that it replaces is encrypted for the same key",
     drill="do it on a local host of its own, as root, and say how long it took",
+    without_save="do not save what is there now, if that cannot be done",
 )
 def restore(
-    c: Any, file: str, yes: bool = False, drill: bool = False, key: str = "", limit: str = LIMIT, json: bool = False
+    c: Any,
+    file: str,
+    yes: bool = False,
+    drill: bool = False,
+    key: str = "",
+    limit: str = LIMIT,
+    without_save: bool = False,
+    json: bool = False,
 ) -> None:
     """Put a backup back on one host, which is stopped meanwhile.
 
     Verifies the archive, turns clients away, stops, saves what is there now
     into .backups, replaces it, migrates, starts, and waits for the health
     check. An archive that cannot be put back leaves the files as they were.
+    Saves a damaged SQLite as it is; --without-save, if saving fails.
     """
     from tasks.engine.backup import encryption
     from tasks.engine.errors import UsageError
@@ -77,26 +88,30 @@ def restore(
     path, most = Path(file).expanduser(), _bytes(limit)
     if path.suffix == encryption.SUFFIX and not key:
         raise UsageError("it is encrypted", where=file, next=f"fab restore {file} --key FILE, and the rest")
+    wishes = _Wishes(yes, drill, limit, not without_save, f"{file} --key {key}" if key else file, json)
     if not key:
-        _restore(c, path, most, None, _Wishes(yes, drill, limit, json))
+        _restore(c, path, most, None, wishes)
         return
     identity = encryption.identity(Path(key).expanduser())
     with encryption.decrypted(path, identity, ROOT / FOLDER / f".{os.getpid()}-{path.stem}") as plain:
-        _restore(c, plain, most, identity.to_public(), _Wishes(yes, drill, limit, json))
+        _restore(c, plain, most, identity.to_public(), wishes)
 
 
 class _Wishes(NamedTuple):
-    """The options of a restore, as given."""
+    """The options of a restore, as given. shown: the archive, and the option to read it."""
 
     yes: bool
     drill: bool
     limit: str
+    save: bool
+    shown: str
     json: bool
 
 
 def _restore(c: Any, path: Path, most: int, recipient: Any, wishes: _Wishes) -> None:
     from tasks import runner
-    from tasks.engine.backup import recovery
+    from tasks.engine.backup import recovery, transfer
+    from tasks.engine.deploy import rollout
     from tasks.engine.errors import UsageError
 
     about = _verified(path, most)
@@ -113,12 +128,13 @@ def _restore(c: Any, path: Path, most: int, recipient: Any, wishes: _Wishes) -> 
         raise UsageError(f"the archive is of {about.service}, and this is {member.service.name}", where=str(path),
                          next="choose one of this service")  # fmt: skip
     _ask(member.host.name, about, wishes.yes)
-    folder = ROOT / FOLDER / member.host.name
+    folder = ROOT / FOLDER / member.host.name if wishes.save else None
 
-    def work(member: Member, emit: Emit) -> None:
-        recovery.restore(member, emit, path, folder, _now(), most, recipient)
+    def work(stop: Stop, member: Member, emit: Emit) -> None:
+        terms = transfer.Terms(most, recipient, stop)
+        recovery.restore(member, emit, recovery.Order(path, wishes.shown, folder, _now(), terms))
 
-    runner.follow_each(members, work, wishes.json)
+    runner.follow(members, lambda stop: rollout.everywhere(members, partial(work, stop), stop), wishes.json)
 
 
 def _verified(path: Path, most: int) -> About:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.engine import quote
 from tasks.engine.backup import archive, encryption
@@ -17,19 +17,34 @@ from tasks.engine.fleet import one_off
 from tasks.engine.fleet.member import Member
 from tasks.engine.host import layout, templates
 from tasks.engine.host.steps import Command
+from tasks.engine.parallel import Stop
 
-_IF_THERE = '[ ! -e "$1" ] || exec "$1"'
+SILENCE = 1800
+"""Seconds of silence after which a command is given up; before_activate may take as long, as in a deploy."""
+_IF_THERE = '[ ! -e "$1" ] || exec timeout --verbose --kill-after=60 "$2" "$1"'
 _SAID = 4096
 """Bytes of standard error that are kept: its end has the reason."""
 
 
-def fetch(
-    member: Member, folder: Path, moment: datetime, limit: int, recipient: Any = None
-) -> tuple[Path, archive.About]:
+class Terms(NamedTuple):
+    """The terms of a backup.
+
+    limit: bytes that it may have, packed and unpacked; recipient: key to encrypt it for; stop: a request to stop
+    warn: called for each database that is damaged and saved as it is; None if such is a failure
+    """
+
+    limit: int
+    recipient: Any = None
+    stop: Stop | None = None
+    warn: Callable[[str], None] | None = None
+
+
+def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple[Path, archive.About]:
     """Fetch an archive into the folder, verify it, and return its path: it has that name only if it is whole.
 
-    limit: bytes that it may have, packed and unpacked; recipient: key to encrypt it for. Raises LoopError.
+    Raises LoopError.
     """
+    limit, recipient, stop, warn = terms
     name, host = member.service.name, member.host.name
     folder.mkdir(0o700, parents=True, exist_ok=True)
     target = folder / f"{name}-{moment:%Y%m%dT%H%M%SZ}.tar.gz"
@@ -38,7 +53,8 @@ def fetch(
     about = {"format": 1, "service": name, "host": host, "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-            _run(member, "write", {"about": about, "command": _words(member, "command")}, _into(file, limit, host))
+            request = {"about": about, "command": _words(member, "command"), "damaged": warn is not None}
+            said = _run(member, "write", request, _Way(_into(file, limit, host), stop=stop))
             file.flush()
             os.fsync(file.fileno())
         found = archive.read(part, limit)
@@ -57,22 +73,27 @@ def fetch(
     finally:
         part.unlink(missing_ok=True)
         sealed.unlink(missing_ok=True)
+    if warn is not None:
+        for line in said:
+            warn(line)
     return target, found
 
 
-def put_back(member: Member, path: Path) -> None:
+def put_back(member: Member, path: Path, stop: Stop | None = None) -> None:
     """Put an archive, which is verified, in the place of the data.
 
     Raises LoopError. The files are as they were then, and so is the database, unless `backup.restore` itself failed.
     """
     with path.open("rb") as file:
-        _run(member, "restore", {"command": _words(member, "restore")}, lambda _data: None, file.fileno())
+        way = _Way(source=file.fileno(), stop=stop)
+        _run(member, "restore", {"command": _words(member, "restore")}, way)
 
 
 def migrate(member: Member) -> None:
     """Run the committed release's before_activate, if it has one: older data may need it. Raises LoopError."""
     hook = f"{layout.root(member.service)}/current/release/run/hook"
-    _finish(member, Command(("sh", "-c", _IF_THERE, "sh", hook), "web", ""), lambda _data: None, None)
+    # A request to stop ends no hook, as in a deploy.
+    _finish(member, Command(("sh", "-c", _IF_THERE, "sh", hook, str(SILENCE)), "web", ""), _Way(silence=SILENCE + 120))
 
 
 def _words(member: Member, key: str) -> list[str]:
@@ -95,27 +116,39 @@ def _into(file: Any, limit: int, host: str) -> Callable[[bytes], None]:
     return write
 
 
-def _run(
-    member: Member, mode: str, request: dict[str, object], take: Callable[[bytes], None], source: int | None = None
-) -> None:
+class _Way(NamedTuple):
+    """The streams and limits of a command. take: gets its output; source: its input."""
+
+    take: Callable[[bytes], None] = lambda _data: None
+    source: int | None = None
+    stop: Stop | None = None
+    silence: float = SILENCE
+
+
+def _run(member: Member, mode: str, request: dict[str, object], way: _Way) -> tuple[str, ...]:
     program = templates.text("state_archive.py")
     argv = ("python3", "-I", "-S", "-c", program, mode, json.dumps(request))
-    _finish(member, Command(argv, "web", ""), take, source)
+    return _finish(member, Command(argv, "web", ""), way)
 
 
-def _finish(member: Member, command: Command, take: Callable[[bytes], None], source: int | None) -> None:
-    """Run the command to its end; LoopError, with what it has said last, unless it succeeds."""
+def _finish(member: Member, command: Command, way: _Way) -> tuple[str, ...]:
+    """Run the command to its end, and return what it has said last; LoopError, with that, unless it succeeds."""
     said = b""
 
     def show(word: str, data: bytes) -> None:
         nonlocal said
         if word == "stdout":
-            take(data)
+            way.take(data)
         else:
             said = (said + data)[-_SAID:]
 
-    status = one_off.run(member, one_off.Request(command, None, show, feeds=False, source=source))
+    status = one_off.run(
+        member,
+        one_off.Request(command, None, show, feeds=False, source=way.source, silence=way.silence, stop=way.stop),
+    )
+    # An empty line shows only that the command is alive.
+    lines = tuple(quote.terminal(line) for line in said.decode("utf-8", "replace").splitlines() if line.strip())[-5:]
     if status:
-        lines = tuple(map(quote.terminal, said.decode("utf-8", "replace").splitlines()[-5:]))
         message = f"{lines[-1] if lines else 'the command said nothing'} (status {status})"
         raise LoopError(message, where=member.host.name, next="mend that on the host", detail=lines[:-1])
+    return lines

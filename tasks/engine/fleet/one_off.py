@@ -10,6 +10,7 @@ import struct
 import sys
 import termios
 import threading
+import time
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.host import host_program, steps
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import Command, HostStep, Terminal
+from tasks.engine.parallel import Stop
 from tasks.engine.report import host_names, output
 from tasks.engine.room import taken
 from tasks.engine.ssh.session import LinkLost, send
@@ -34,6 +36,10 @@ FAILED = 125
 
 _BEGIN = 60
 _PIECE = 32 * 1024
+_LOOK = 0.5
+"""Seconds between two looks at the request to stop."""
+_GRACE = 60
+"""Seconds that a command may take to end after its interrupt."""
 _ENDS = ("exit", "unstarted", "refused", "failed", host_program.LACKS)
 """Reports after which nothing follows that matters."""
 
@@ -46,6 +52,8 @@ class Request:
 
     show: called with `stdout` or `stderr` and bytes; feeds: pass on our standard input and signals
     source: without `feeds`, a file that is its input, open for reading
+    silence: seconds after which a command that neither says nor reads anything is given up; None for no limit
+    stop: without `feeds`, a request to interrupt the command
     """
 
     wanted: Command
@@ -53,6 +61,8 @@ class Request:
     show: Show
     feeds: bool = True
     source: int | None = None
+    silence: float | None = None
+    stop: Stop | None = None
 
 
 def run(member: Member, request: Request) -> int:
@@ -82,15 +92,17 @@ def _attempt(member: Member, session: SshSession, step: HostStep, request: Reque
     transcript = Transcript()
     with session.begun(step, member.run, _BEGIN) as (channel, reader, rest):
         send(channel, rest)
-        with _passing(channel, request) as begin:
+        sender = _Sender(channel)
+        watch = _Watch(channel, sender, request, member.host.name)
+        with _passing(sender, request) as begin:
             while not any(word in transcript.reports for word in (*_ENDS, host_program.MISSING)):
-                data = channel.recv(65536)
+                data = watch.received()
                 if not data:
                     break
                 for item in reader.feed(data):
                     _take(item, transcript, request.show)
                 if "begun" in transcript.reports:
-                    channel.settimeout(None)
+                    watch.begin()
                     begin()
     if "begun" in transcript.reports and not any(word in transcript.reports for word in _ENDS):
         raise LinkLost(
@@ -128,11 +140,17 @@ class _Sender:
 
     def __init__(self, channel: Any) -> None:
         self._channel, self._lock = channel, threading.Lock()
+        self.moved = time.monotonic()
 
     def send(self, kind: bytes, data: bytes) -> None:
         """Send one message; a lost channel is for the reader to find."""
+        view = memoryview(struct.pack(">cI", kind, len(data)) + data)
         with self._lock, suppress(Exception):
-            self._channel.sendall(struct.pack(">cI", kind, len(data)) + data)
+            while view:
+                # The reader's timeout is the channel's, so it is ours, too.
+                with suppress(TimeoutError):
+                    view = view[self._channel.send(view) :]
+                    self.moved = time.monotonic()
 
     def pass_input(self, source: int) -> None:
         """Send an input to its end."""
@@ -141,10 +159,53 @@ class _Sender:
         self.send(b"E", b"")
 
 
+class _Watch:
+    """Waits for what the host says, but not without end: until a limit of silence, or a request to stop."""
+
+    def __init__(self, channel: Any, sender: _Sender, request: Request, host: str) -> None:
+        self._channel, self._sender, self._request, self._host = channel, sender, request, host
+        self._begun, self._interrupted, self._heard = False, 0.0, 0.0
+
+    def begin(self) -> None:
+        """Let the limits of the request hold: the command has begun."""
+        if not self._begun:
+            limited = self._request.silence is not None or self._request.stop is not None
+            self._channel.settimeout(_LOOK if limited else None)
+            self._begun = True
+
+    def received(self) -> bytes:
+        """Receive some data, none at the end. Raises LoopError."""
+        self._heard = time.monotonic()
+        while True:
+            self._heed()
+            try:
+                data: bytes = self._channel.recv(65536)
+            except TimeoutError:
+                if not self._begun:
+                    raise
+            else:
+                return data
+
+    def _heed(self) -> None:
+        now, silence = time.monotonic(), self._request.silence
+        if self._begun and self._request.stop and not self._interrupted:
+            self._interrupted = now
+            # From another thread: one that sends a large input may hold the lock.
+            number = str(int(signal.SIGINT)).encode()
+            threading.Thread(target=self._sender.send, args=(b"S", number), daemon=True).start()
+        if self._interrupted and now - self._interrupted > _GRACE:
+            raise LoopError("it was stopped, and the connection ended the command", where=self._host)
+        if self._begun and silence is not None and now - max(self._heard, self._sender.moved) > silence:
+            raise LoopError(
+                f"the command has said nothing for {silence:g} s, so it was ended", where=self._host,
+                next=f"see what holds it: fab logs -H {self._host} -n 20",
+            )  # fmt: skip
+
+
 @contextmanager
-def _passing(channel: Any, request: Request) -> Iterator[Callable[[], None]]:
+def _passing(sender: _Sender, request: Request) -> Iterator[Callable[[], None]]:
     """Yield a function; from its call to the end of the block, pass on standard input and signals."""
-    sender, begun = _Sender(channel), False
+    begun = False
 
     def begin() -> None:
         nonlocal begun

@@ -110,6 +110,29 @@ def test_a_restore_that_cannot_be_done_leaves_all_as_it_was(site: Site, tmp_path
     assert kept(site) == "fourth"
 
 
+def test_an_archive_replaces_what_cannot_be_saved(site: Site) -> None:
+    keep(site, "good")
+    site.done("backup")
+    archive = saved(site)[-1]
+    torn = "{ printf 'SQLite format 3\\0'; head -c 9000 /dev/zero; } >$STATE_DIRECTORY/torn.db"
+    site.done("run", "--", "sh", "-c", f"mkfifo $STATE_DIRECTORY/foo; touch $STATE_DIRECTORY/foo-wal; {torn}")
+    ended = restored(site, archive)
+    assert "state/torn.db is damaged, and saved as it is" in ended.both
+    with tarfile.open(saved(site)[-1]) as plain:
+        assert plain.getmember("state/torn.db").size == 9016
+    keep(site, "bad")
+    before, text = saved(site), site.read("service/service.yaml")
+    words = ("restore", str(archive), "-H", site.machine.name, "--yes")
+    with site.changed("service/service.yaml", f'{text}backup: {{command: "false", restore: "true"}}\n'):
+        failed = site.clone.fab(*words)
+        assert (failed.status, kept(site)) == (1, "bad"), failed.both
+        assert f"fab restore {archive} -H {site.machine.name} --without-save" in failed.both
+        serves(site)
+        assert "was not saved" in site.clone.done(*words, "--without-save").both
+    assert (kept(site), saved(site)) == ("good", before)
+    serves(site)
+
+
 def test_after_a_restore_that_was_killed_the_same_command_finishes_it(site: Site) -> None:
     keep(site, "fifth")
     site.done("backup")
