@@ -75,6 +75,8 @@ def _save(member: Member, emit: Emit, order: Order) -> Path | None:
     try:
         return transfer.fetch(member, order.folder, order.moment, terms)[0]
     except LoopError as error:
+        if order.terms.stop:
+            raise
         way = f"without saving what is there now: fab restore {order.shown} -H {host} --without-save"
         error.next = f"{error.next}; or, {way}" if error.next else way
         raise

@@ -150,5 +150,6 @@ def _finish(member: Member, command: Command, way: _Way) -> tuple[str, ...]:
     lines = tuple(quote.terminal(line) for line in said.decode("utf-8", "replace").splitlines() if line.strip())[-5:]
     if status:
         message = f"{lines[-1] if lines else 'the command said nothing'} (status {status})"
-        raise LoopError(message, where=member.host.name, next="mend that on the host", detail=lines[:-1])
+        way_on = "run it again" if way.stop else "mend that on the host"
+        raise LoopError(message, where=member.host.name, next=way_on, detail=lines[:-1])
     return lines

@@ -194,7 +194,8 @@ class _Watch:
             number = str(int(signal.SIGINT)).encode()
             threading.Thread(target=self._sender.send, args=(b"S", number), daemon=True).start()
         if self._interrupted and now - self._interrupted > _GRACE:
-            raise LoopError("it was stopped, and the connection ended the command", where=self._host)
+            why = f"it was stopped, and did not end within {_GRACE} s, so the connection was closed, which ends it"
+            raise LoopError(why, where=self._host, next="run it again")
         if self._begun and silence is not None and now - max(self._heard, self._sender.moved) > silence:
             raise LoopError(
                 f"the command has said nothing for {silence:g} s, so it was ended", where=self._host,

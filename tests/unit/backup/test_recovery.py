@@ -1,0 +1,44 @@
+"""A restore that cannot save what is there now: the failure names the way around, unless the user stopped it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tasks.engine.backup import recovery, transfer
+from tasks.engine.errors import LoopError
+from tasks.engine.fleet.member import Member
+from tasks.engine.parallel import Stop
+from tests.support.small_service import SERVICE
+
+
+class Closed(Member):
+    """A member whose every step succeeds."""
+
+    def act_for_service(self) -> Any:
+        return type("Facts", (), {"committed_release": "0123456789ab", "maintenance": None})()
+
+    def perform(self, *_: object) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_failure_to_save_names_the_way_around(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise LoopError("pg_dump ended with 1", where="shire01", next="mend that on the host")
+
+    monkeypatch.setattr(transfer, "fetch", fails)
+    stop = Stop()
+    if stopped:
+        stop.now()
+    host = cast(Any, type("Host", (), {"name": "shire01"}))
+    member = Closed(host, SERVICE._replace(nginx=None), cast(Any, None), cast(Any, None))
+    terms = transfer.Terms(1 << 20, stop=stop)
+    order = recovery.Order(Path("plain"), "a.age --key k", Path("saved"), datetime.now(timezone.utc), terms)
+    with pytest.raises(LoopError) as failed:
+        recovery.restore(member, lambda _: None, order)
+    way = "; or, without saving what is there now: fab restore a.age --key k -H shire01 --without-save"
+    assert failed.value.next == "mend that on the host" + ("" if stopped else way)
