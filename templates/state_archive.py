@@ -279,22 +279,30 @@ def postgresql() -> dict[str, str] | None:
 
 def run(words: list[str], variables: dict[str, str], output: IO[bytes] | None = None, **streams: Any) -> None:
     """Run a command, which must succeed. output: a file for its output, whose growth shows that it is alive."""
-    size = 0
     try:
         with subprocess.Popen(words, env={**os.environ, **variables}, stdout=output, **streams) as process:
-            while True:
-                try:
-                    status = process.wait(BEAT)
-                    break
-                except subprocess.TimeoutExpired:
-                    size, before = os.fstat(output.fileno()).st_size if output else 0, size
-                    if size > before:
-                        sys.stderr.write("\n")
-                        sys.stderr.flush()
+            try:
+                status = watched(process, output)
+            except BaseException:
+                process.kill()
+                raise
     except OSError as error:
         raise Failed(f"{words[0]} cannot be started: {error.strerror}") from error
     if status:
         raise Failed(f"{words[0]} ended with {status}")
+
+
+def watched(process: subprocess.Popen[bytes], output: IO[bytes] | None) -> int:
+    """Return the status of a process at its end; until then, write an empty line whenever its output has grown."""
+    size = 0
+    while True:
+        try:
+            return process.wait(BEAT)
+        except subprocess.TimeoutExpired:
+            before, size = size, os.fstat(output.fileno()).st_size if output else 0
+            if size > before:
+                sys.stderr.write("\n")
+                sys.stderr.flush()
 
 
 def restore(request: dict[str, Any]) -> None:

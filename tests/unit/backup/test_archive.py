@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -199,6 +200,38 @@ def test_a_deep_tree_is_saved_and_is_replaced(state: Path, keep: Callable[[bytes
     ended = program("restore", state, made(SMALL))
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert tree(state) == {"file": b"content"}
+
+
+@pytest.mark.parametrize("mode", ["write", "restore"])
+def test_a_program_that_is_interrupted_ends_and_changes_nothing(state: Path, mode: str) -> None:
+    data = program("write", state, command=("echo",)).stdout
+    (state / "pipe").unlink()
+    before = tree(state)
+    # Its parent is the program, which waits for it.
+    ended = program(mode, state, data, command=("sh", "-c", f"kill -INT $PPID; exec sleep {2 * HUNG}"))
+    assert (ended.returncode, ended.stderr) == (1, b"it was stopped\n")
+    assert tree(state) == before
+    assert [path.name for path in state.parent.iterdir()] == ["state"]
+
+
+def test_a_command_whose_output_grows_shows_that_it_is_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: dict[str, Any] = {}
+    exec(compile(PROGRAM, "state_archive", "exec"), made)  # noqa: S102 - the program as the hosts get it
+    monkeypatch.setitem(made, "BEAT", 0.01)
+    end = tmp_path / "end"
+
+    class Output(io.FileIO):
+        def fileno(self) -> int:
+            if capsys.readouterr().err:
+                end.touch()
+            return super().fileno()
+
+    with Output(tmp_path / "output", "w") as output:
+        words = ["sh", "-c", f"while [ ! -e {end} ]; do echo more; sleep 0.01; done"]
+        made["run"](words, {}, output)
+    assert end.exists()
 
 
 @pytest.mark.parametrize("mode", ["write", "restore"])
