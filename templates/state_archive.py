@@ -279,17 +279,32 @@ def postgresql() -> dict[str, str] | None:
 
 def run(words: list[str], variables: dict[str, str], output: IO[bytes] | None = None, **streams: Any) -> None:
     """Run a command, which must succeed. output: a file for its output, whose growth shows that it is alive."""
+    process = None
     try:
-        with subprocess.Popen(words, env={**os.environ, **variables}, stdout=output, **streams) as process:
-            try:
-                status = watched(process, output)
-            except BaseException:
-                process.kill()
-                raise
+        with uninterrupted():
+            process = subprocess.Popen(words, env={**os.environ, **variables}, stdout=output, **streams)
+        status = watched(process, output)
     except OSError as error:
         raise Failed(f"{words[0]} cannot be started: {error.strerror}") from error
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
     if status:
         raise Failed(f"{words[0]} ended with {status}")
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Heed an interrupt at the end: raised within Popen, after the fork, it would leave a child that we do not know."""
+    told = []
+    former = signal.signal(signal.SIGINT, lambda *_: told.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+    if told:
+        raise KeyboardInterrupt
 
 
 def watched(process: subprocess.Popen[bytes], output: IO[bytes] | None) -> int:
