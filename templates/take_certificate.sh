@@ -15,6 +15,8 @@ copy() {
   why="there is no file $1"
   [ -f "$1" ] || return 1
   head -c 1000000 "$1" >"$2"
+  why="$1 has a megabyte or more"
+  [ "$(wc -c <"$2")" -lt 1000000 ]
 }
 
 # Copy the two files, and check the copies. Sets `why`.
@@ -33,6 +35,31 @@ fit() {
   done
 }
 
+# Give nginx the copies.
+publish() {
+  : >.unread
+  cp -p pair.pem .pair.former
+  cp -p certificate.pem .certificate.former
+  # The health checks trust this file. They may come before the reload, so the former certificate stays in it.
+  { cat .taken.pem && echo && openssl x509 -in .certificate.former </dev/null; } >.certificate.new
+  chmod 644 .certificate.new
+  sync .pair.new .certificate.new
+  mv -f .certificate.new certificate.pem
+  mv -f .pair.new pair.pem
+  if ! nginx -t -q </dev/null; then
+    mv -f .pair.former pair.pem
+    mv -f .certificate.former certificate.pem
+    rm -f .unread
+    echo "nginx refuses its configuration with the new certificate: it keeps the former one" >&2
+    exit 1
+  fi
+  if systemctl -q is-active nginx.service; then
+    systemctl reload nginx.service
+  fi
+  rm -f .unread
+  echo "nginx has a new certificate: $(openssl x509 -noout -enddate -in .taken.pem </dev/null)"
+}
+
 # A program writes the two files one after the other.
 left=50
 until fit "$@"; do
@@ -43,30 +70,9 @@ done
 
 { cat .taken.pem && echo && cat .taken.key; } >.pair.new
 # The mark says that nginx has not read the pair yet: this may have been killed.
-if cmp -s .pair.new pair.pem && [ ! -e .unread ]; then
-  exit 0
+if [ -e .unread ] || ! cmp -s .pair.new pair.pem; then
+  publish
 fi
-: >.unread
-cp -p pair.pem .pair.former
-cp -p certificate.pem .certificate.former
-# The health checks trust this file. They may come before the reload, so the former certificate stays in it.
-{ cat .taken.pem && echo && openssl x509 -in .certificate.former </dev/null; } >.certificate.new
-chmod 644 .certificate.new
-sync .pair.new .certificate.new
-mv -f .certificate.new certificate.pem
-mv -f .pair.new pair.pem
-if ! nginx -t -q </dev/null; then
-  mv -f .pair.former pair.pem
-  mv -f .certificate.former certificate.pem
-  rm -f .unread
-  echo "nginx refuses its configuration with the new certificate: it keeps the former one" >&2
-  exit 1
-fi
-if systemctl -q is-active nginx.service; then
-  systemctl reload nginx.service
-fi
-rm -f .unread
-echo "nginx has a new certificate: $(openssl x509 -noout -enddate -in .taken.pem </dev/null)"
 # What changes until this ends, the path unit does not see: go on until nothing has changed for three seconds.
 left=15
 while [ "$left" -gt 0 ]; do

@@ -96,4 +96,6 @@ def _read(source: str) -> bytes:
         data = file.read(_MOST) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     if not data:
         raise Refused(f"{source} is no file, or an empty one")
+    if len(data) == _MOST:
+        raise Refused(f"{source} has a megabyte or more")
     return data

@@ -56,7 +56,11 @@ def renew(machine: Machine, authority: Authority, number: int) -> None:
 def write(machine: Machine, **texts: Path) -> None:
     """Write files in place, with one command: a busy machine may be slow between two."""
     settle(machine)
-    machine.sh("".join(f"cat >{LIVE}/{name}.pem <<'END'\n{path.read_text()}END\n" for name, path in texts.items()))
+    machine.sh(written(**texts))
+
+
+def written(**texts: Path) -> str:
+    return "".join(f"cat >{LIVE}/{name}.pem <<'END'\n{path.read_text()}END\n" for name, path in texts.items())
 
 
 def settle(machine: Machine) -> None:
@@ -110,6 +114,20 @@ def test_one_that_is_written_in_place_is_shown_too(clone: Clone, host: Hosts, au
     certificate, key = authority.folder / "placed.pem", authority.folder / "placed.key"
     authority.issue(certificate, key)
     write(host[0], privkey=key, fullchain=certificate)
+    until(lambda: shown(host, authority) != before)
+
+
+def test_one_that_comes_while_the_same_is_looked_at_is_shown_too(
+    clone: Clone, host: Hosts, authority: Authority
+) -> None:
+    """Once: the unit ended at once if nothing had changed, and what came meanwhile was seen a day later."""
+    assert clone.inventory
+    before = shown(host, authority)
+    certificate, key = authority.folder / "late.pem", authority.folder / "late.key"
+    authority.issue(certificate, key)
+    settle(host[0])
+    read = "until [ -s /etc/myapp/tls/.taken.key ]; do :; done"
+    host[0].sh(f"systemctl start --no-block {UNIT}; {read}\n{written(privkey=key, fullchain=certificate)}")
     until(lambda: shown(host, authority) != before)
 
 
