@@ -19,13 +19,14 @@ class Activity(NamedTuple):
 
 def look(name: str) -> Activity:
     """Return the activity on a service."""
+    # The guard watches a probation without a controller: that is no run.
+    # Asked first: once the guard is gone, the lock is free.
+    guard, until = f"{locks.RUN}/{name}/lock/guard", f"{locks.RUN}/{name}/ctl/probation/until"
+    attended = guarded(guard, until) or held(f"{locks.RUN}/{name}/lock/run")
     if not held(f"{locks.RUN}/{name}/lock/activate"):
         return Activity()
     line = last_line(f"{locks.RUN}/{name}/lock/activate")
-    # The guard watches a probation without a controller: that is no run.
-    guard, until = f"{locks.RUN}/{name}/lock/guard", f"{locks.RUN}/{name}/ctl/probation/until"
-    alone = group_of(line) and not held(f"{locks.RUN}/{name}/lock/run") and not guarded(guard, until)
-    return Activity(line, bool(alone))
+    return Activity(line, bool(group_of(line)) and not attended)
 
 
 def held(path: str) -> bool:

@@ -119,8 +119,11 @@ class ChangeLock:
     def _wait_for_guard(self) -> bool:
         """Wait until the guard has ended a probation or stopped the former slot, then take the lock."""
         text = self.until.text
-        if not text or not self.guarded:
+        if not text:
             return False
+        if not self.guarded:
+            # It may have ended since we found the lock held.
+            return self.activate.take()
         draining = text.startswith("drain")
         event = "the last requests to the former release have ended" if draining else "a probation has ended"
         self._run.say("recover", f"waiting until {event}")

@@ -44,6 +44,9 @@ def perform(run: Run) -> None:
         except Exception as error:
             run.begin_ending()
             raise Ended(guard.finish_or_undo(error)) from None
+        finally:
+            # First, so that no other run finds it held by a guard that is no longer there.
+            guard.change_lock.activate.free()
 
 
 class Guard(Attempt):

@@ -129,8 +129,12 @@ def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float
     Waits for the end of a probation; with `patient`, of any run.
     """
     deadline = time.monotonic() + seconds
-    while not locks.take(descriptor):
-        if time.monotonic() > deadline or not (patient or activity.guarded(guard, probation)):
+    while True:
+        # Asked first: once a guard is gone, the lock is free.
+        waits = time.monotonic() <= deadline and (patient or activity.guarded(guard, probation))
+        if locks.take(descriptor):
+            break
+        if not waits:
             return False
         time.sleep(0.05)
     locks.write(descriptor, line)

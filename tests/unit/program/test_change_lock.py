@@ -1,14 +1,36 @@
-"""The task of a guard, and the process group of a run that may be ended."""
+"""The task of a guard, its end, and the process group of a run that may be ended."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from templates.host import activity, change_lock
-from templates.host.change_lock import Until
+from templates.host import activity, change_lock, guard, locks, setup_lock
+from templates.host.change_lock import ChangeLock, Until
 from templates.host.folders import Folder
+from templates.host.locks import Lock
+from templates.host.run import Run
+from tests.support.program_run import run
+
+__all__ = ["run"]
+
+
+@pytest.fixture
+def ends(run: Run, tmp_path: Path) -> Iterator[Callable[..., bool]]:
+    """A guard that holds the lock until another asks whether it is at work: then it has just ended."""
+    (tmp_path / "myapp/lock/activate").write_text('{"group": 7}\n')
+    with Lock("myapp", "activate") as lock:
+        assert lock.wait(run, 0)
+
+        def guarded(*_: str) -> bool:
+            lock.free()
+            return False
+
+        yield guarded
 
 
 def test_what_a_guard_is_to_do_is_one_word_and_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +65,56 @@ def test_what_a_guard_is_to_do_is_one_word_and_a_time(tmp_path: Path, monkeypatc
 )
 def test_the_group_of_a_run_is_a_number_or_nothing(line: str, group: int) -> None:
     assert activity.group_of(line) == group
+
+
+def test_a_guard_frees_the_lock_of_changes_before_its_own(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: a run that came while the guard's process ended was told that another run is at work."""
+    path = tmp_path / "myapp/lock/activate"
+    found = []
+
+    class Watched(Lock):
+        def close(self) -> None:
+            found.append(activity.held(str(path)))
+            super().close()
+
+    activate = Lock("myapp", "activate")
+    made = SimpleNamespace(change_lock=SimpleNamespace(activate=activate), perform=activate.take)
+    monkeypatch.setattr(guard, "Lock", Watched)
+    monkeypatch.setattr(guard, "Guard", lambda _: made)
+    guard.perform(run)
+    activate.close()
+    assert found == [False]
+
+
+@pytest.mark.usefixtures("run")
+def test_setup_takes_the_lock_of_a_guard_that_has_just_ended(
+    ends: Callable[..., bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity, "guarded", ends)
+    descriptor = os.open(tmp_path / "myapp/lock/activate", os.O_RDWR)
+    try:
+        assert setup_lock._lock(descriptor, "guard", "until", "mine", 1)
+        assert locks.read(descriptor) == "mine"
+    finally:
+        os.close(descriptor)
+
+
+def test_a_verb_outside_of_runs_takes_it_too(
+    run: Run, ends: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChangeLock, "guarded", property(ends))
+    change = object.__new__(ChangeLock)
+    change._run = run
+    change.until = SimpleNamespace(text="done")  # type: ignore[assignment]
+    with Lock("myapp", "activate") as change.activate:
+        assert change._wait_for_guard()
+
+
+@pytest.mark.usefixtures("run")
+def test_no_run_is_seen_where_a_guard_has_just_ended(
+    ends: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity, "guarded", ends)
+    assert activity.look("myapp") == activity.Activity()
