@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -41,6 +40,9 @@ def require_nginx(service: Service, host: str) -> None:
 
 def files(service: Service, message: str, moment: datetime, who: str) -> dict[str, bytes]:
     """Return file name to content, in ASCII, which every charset reads alike. who: a line of JSON."""
+    # Imported here, since a deploy does without it.
+    import html
+
     since = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     page = templates.fill("maintenance.html", name=html.escape(service.name), message=html.escape(message))
     problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": message}

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from tasks.engine.release import package_folders
 
@@ -105,7 +104,7 @@ def local(address: str) -> Path | None:
         parts = urlsplit(address)
     except ValueError:
         return None
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def _others() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import subprocess
 import threading
@@ -28,7 +29,8 @@ def readyz():
     return {}, 500 if os.environ["API_TOKEN"].startswith("bad") else 200
 """
 QUERIES = (("plan",), ("plan", "--steps"), ("plan", "--json"), ("status", "--json"), ("history", "--json"), ("doctor",),
-           ("drift",), ("logs", "-n", "1000", "--json"), ("secrets.list",), ("secrets.list", "--json"))  # fmt: skip
+           ("drift",), ("logs", "-n", "1000", "--json"), ("secrets.list",), ("secrets.list", "--json"),
+           ("backup", "--json"))  # fmt: skip
 
 
 def encodings(value: str) -> set[bytes]:
@@ -133,6 +135,8 @@ def test_a_secret_is_in_nothing_that_we_write(site: Site) -> None:
     for path in site.clone.root.parent.rglob("*"):
         if path.is_file() and not path.is_symlink():
             assert found(path.read_bytes()) == [], path
+    (backup,) = (site.clone.root / ".backups/shire01").iterdir()
+    assert found(gzip.decompress(backup.read_bytes())) == []
     # On the host: its files, all that systemd and the journal tell, and what a core dump may have.
     left_out = " ".join(f"--exclude-dir={name}" for name in ("proc", "sys", "dev", "secrets", "credentials"))
     look = f"grep -raFl -D skip {left_out} -f /tmp/patterns / | grep -v ^/tmp/patterns; true"
