@@ -48,8 +48,7 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
     for path, data in pair.items():
         record.add("tls", path, hashlib.sha256(data).hexdigest())
     record.write(run.id)
-    changes.replace(key, pair[key], 0o600)
-    changes.replace(certificate, pair[certificate], 0o644)
+    changes.replace({key: (pair[key], 0o600), certificate: (pair[certificate], 0o644)})
 
 
 def make_default(run: Run, name: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import BinaryIO, NamedTuple
 
 from . import accounts, programs
+from .flush import flush
 from .folders import Folder
 from .record import Record
 from .run import Refused, Run
@@ -81,28 +82,49 @@ class RootFiles:
 
     def write(self, modes: Mapping[str, int]) -> None:
         """Write each wanted file that differs, and remove the leftovers."""
-        for path, data in sorted(self._wanted.items()):
+        for path in sorted(self._wanted):
             remove_parts(path)
-            if not has(path, data):
-                self._run.say("write", path)
-                self.replace(path, data, modes[path])
+        new = {path: (data, modes[path]) for path, data in sorted(self._wanted.items()) if not has(path, data)}
+        for path in new:
+            self._run.say("write", path)
+        self.replace(new)
         for path in self.leftovers:
             self.remove(path)
 
-    def replace(self, path: str, data: bytes, mode: int) -> None:
-        """Write a file; keep the former content for `put_back`."""
-        self._keep(path, data)
-        folder, name = os.path.split(path)
-        os.makedirs(folder, exist_ok=True)
-        with Folder.open(folder) as place:
-            part = f"{name}.new-{self._run.id}"
-            place.remove(part)
-            place.write(part, data, mode)
-            _hand_to_nginx(place, part, mode)
+    def replace(self, files: Mapping[str, tuple[bytes, int]]) -> None:
+        """Write files, each with its mode; keep the former content for `put_back`.
+
+        All are on the disk before the first gets its name. One flush for all takes a tenth of the time of one for each.
+        """
+        if not files:
+            return
+        for path, (data, mode) in files.items():
+            self._keep(path, data)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._write_part(path, data, mode)
             self._run.point("setup.file")
-            place.rename(part, name)
-            os.fsync(place.descriptor)
-        self._run.point("setup.written")
+        folders = sorted({os.path.dirname(path) for path in files})
+        flush(*folders)
+        for path in files:
+            folder, name = os.path.split(path)
+            with Folder.open(folder) as place:
+                place.rename(self._part(name), name)
+            self._run.point("setup.written")
+        for folder in folders:
+            with Folder.open(folder) as place:
+                place.sync()
+
+    def _part(self, name: str) -> str:
+        return f"{name}.new-{self._run.id}"
+
+    def _write_part(self, path: str, data: bytes, mode: int) -> None:
+        folder, name = os.path.split(path)
+        with Folder.open(folder) as place:
+            part = self._part(name)
+            place.remove(part)
+            with place.writer(part, mode) as file:
+                file.write(data)
+            _hand_to_nginx(place, part, mode)
 
     def remove(self, path: str) -> None:
         """Remove a file that an earlier setup wrote; stop its unit first."""
@@ -156,17 +178,16 @@ class RootFiles:
     def _put_back(self, path: str, former: Former | None) -> None:
         folder, name = os.path.split(path)
         with Folder.open(folder) as place:
+            place.remove(self._part(name))
             if former is None:
                 place.remove(name)
             elif former.target:
                 place.remove(name)
                 os.symlink(former.target, name, dir_fd=place.descriptor)
             else:
-                part = f"{name}.new-{self._run.id}"
-                place.remove(part)
-                place.write(part, former.data, former.mode)
-                _hand_to_nginx(place, part, former.mode)
-                place.rename(part, name)
+                place.write(self._part(name), former.data, former.mode)
+                _hand_to_nginx(place, self._part(name), former.mode)
+                place.rename(self._part(name), name)
 
     @property
     def any_changed(self) -> bool:

@@ -62,7 +62,7 @@ def place(run: Run, changes: RootFiles, name: str, chain: bytes, key: bytes, ori
     pair = b"%b\n%b" % (chain, key)
     if not files.has(path(name), pair):
         run.say("certificate", origin)
-        changes.replace(path(name), pair, 0o600)
+        changes.replace({path(name): (pair, 0o600)})
 
 
 def publish(changes: RootFiles, name: str, chain: bytes) -> None:
@@ -73,7 +73,7 @@ def publish(changes: RootFiles, name: str, chain: bytes) -> None:
     data = former.data if former and not former.target else b""
     if data.startswith(chain):
         return
-    changes.replace(public, b"%b\n%b" % (chain, first(data)), 0o644)
+    changes.replace({public: (b"%b\n%b" % (chain, first(data)), 0o644)})
 
 
 def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from . import (
@@ -132,7 +132,7 @@ class Setup:
             asked, (chain_path, key_path) = self.step["acme"], self.step["on_host"]
             acme.obtain(run, self.changes, asked, (chain_path, key_path))
         kept_pair.tidy(self.changes, self.name, kept=self.step["certificate"] in kept_pair.MODES)
-        self._open(self.step["watchers"], f"/{self.name}-certificate.")
+        self._open(dict.fromkeys(self.step["watchers"], (f"/{self.name}-certificate.",)))
         if not self.step["balancer_check"]:
             own_addresses.remove(self.name)
         if self.step["front"] != "listen":
@@ -247,19 +247,19 @@ class Setup:
 
     def _open_run_sockets(self) -> None:
         """Open the sockets of `fab run` and of health commands."""
-        for socket in self.step["run_sockets"]:
-            # Anew if its unit changed, which ends the commands of a former account.
-            unit = socket.rpartition(".")[0]
-            self._open([socket], f"/{unit}.so", f"/{unit}@.")
+        # Anew if its unit changed, which ends the commands of a former account.
+        parts = {socket: socket.rpartition(".")[0] for socket in self.step["run_sockets"]}
+        self._open({socket: (f"/{unit}.so", f"/{unit}@.") for socket, unit in parts.items()})
 
-    def _open(self, units: Sequence[str], *parts: str) -> None:
-        """Start units that start others, now and at boot; anew if a file changed whose path contains one of `parts`."""
-        changed = any(map(self.changes.changed, parts))
-        for unit in units:
-            if not changed and programs.active(unit):
-                continue
-            if not (programs.systemctl("enable", "-q", "--no-reload", unit) and programs.systemctl("restart", unit)):
-                raise Refused(f"systemd does not open {unit}: see systemctl status {unit} on this host")
+    def _open(self, units: Mapping[str, tuple[str, ...]]) -> None:
+        """Start units that start others, now and at boot; anew if a file changed whose path has one of their parts."""
+        shut = [
+            unit for unit, parts in units.items() if any(map(self.changes.changed, parts)) or not programs.active(unit)
+        ]
+        if shut and not (
+            programs.systemctl("enable", "-q", "--no-reload", *shut) and programs.systemctl("restart", *shut)
+        ):
+            raise Refused(f"systemd does not open {' '.join(shut)}: see systemctl status {' '.join(shut)} on this host")
 
     def _move_listen(self) -> None:
         """Open the listen socket anew if its unit changed: an active one keeps its former address."""

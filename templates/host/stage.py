@@ -11,6 +11,7 @@ from . import receive, release, static_files, unchanged, venv, venv_build
 from .descent import Descent, clear
 from .exchange import exchange
 from .fact_schema import SLOTS
+from .flush import flush
 from .folders import Folder
 from .locks import Lock, opened
 from .run import Edited, Run
@@ -191,7 +192,7 @@ class Staging:
             for name in launchers.names():
                 with launchers.reader(name) as file:
                     os.fchmod(file.fileno(), 0o755)
-        venv_build.sync(part)
+        flush(part.path)
         run.point("stage.finish")
         if self._releases.status(self._id):
             self._replace()

@@ -10,6 +10,7 @@ import subprocess
 from . import programs, venv
 from .descent import clear
 from .exchange import exchange
+from .flush import flush
 from .folders import Folder
 from .run import Edited, Refused, Run
 
@@ -82,7 +83,7 @@ def build(run: Run, venvs: Folder, wheels: Folder, part: Folder) -> None:
     with venvs.below(made) as folder:
         lines = sorted(line.encode("utf-8", "surrogateescape") for line in venv.files(folder.path))
         folder.overwrite(venv.LIST, b"".join(line + b"\n" for line in lines), 0o644)
-        sync(folder)
+        flush(folder.path)
     run.point("stage.built")
     # Move a damaged venv away only now: a release may run from it.
     if venvs.status(name):
@@ -105,9 +106,3 @@ def _fill(run: Run, python: str, path: str, wheels: Folder, part: Folder) -> Non
         gunicorn = scripts.status("gunicorn")
     if not (gunicorn and gunicorn.st_mode & 0o111):
         raise Refused("no wheel of the lock brings bin/gunicorn")
-
-
-def sync(folder: Folder) -> None:
-    """Flush everything below to the disk: `sync -f` is faster than fsync of each file, and Python has no syncfs."""
-    if not programs.run("sync", "-f", folder.path):
-        raise Refused(f"{folder.path} cannot be flushed to the disk: run sync -f {folder.path} on this host")

@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 import pytest
 
-from templates.host import accounts, claims, record
+from templates.host import accounts, claims, files, record
 from templates.host.files import RootFiles, read
 from templates.host.folders import Folder
 from templates.host.record import Record
-from templates.host.run import Run
+from templates.host.run import Refused, Run
 
 RUN = Run(("nonce", "run-1", '{"user":"ann"}', ""), {"name": "shop"}, io.BytesIO())
 
@@ -89,6 +89,36 @@ def test_what_a_failed_setup_wrote_is_taken_back(tmp_path: Path) -> None:
     assert (tmp_path / "there").stat().st_mode & 0o777 == 0o600
     assert str((tmp_path / "masked").readlink()) == "/dev/null"
     assert not (tmp_path / "new").exists()
+
+
+def test_files_are_on_the_disk_before_the_first_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / "units/two", tmp_path / "site/three"]
+    seen: list[tuple[tuple[str, ...], list[str]]] = []
+
+    def flush(*folders: str) -> None:
+        seen.append((folders, [path.read_text() for path in sorted(tmp_path.rglob("*.new-*"))]))
+        assert not any(path.exists() for path in paths)
+
+    monkeypatch.setattr(files, "flush", flush)
+    changes = RootFiles(RUN, record.parse("shop", ""), {}, overwrite=False)
+    changes.replace({str(path): (path.name.encode(), 0o600) for path in paths})
+    assert seen == [((str(tmp_path / "site"), str(tmp_path / "units")), ["three", "two"])]
+    assert [path.read_text() for path in paths] == ["two", "three"]
+    assert paths[0].stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.rglob("*.new-*")) == []
+
+
+def test_of_files_that_cannot_be_flushed_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flush(*_: str) -> None:
+        raise Refused("the disk does not answer")
+
+    monkeypatch.setattr(files, "flush", flush)
+    (tmp_path / "there").write_text("before")
+    changes = RootFiles(RUN, record.parse("shop", "account deploy\n"), {}, overwrite=True)
+    with pytest.raises(Refused, match="does not answer"):
+        changes.replace({str(tmp_path / name): (b"after", 0o600) for name in ("there", "new")})
+    changes.put_back()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("there", "before")]
 
 
 def test_a_file_is_like_those_that_systemd_would_take_for_it() -> None:

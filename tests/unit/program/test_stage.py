@@ -24,6 +24,7 @@ import pytest
 from tasks.engine.release import archive
 from templates.host import descent, receive, release, stage, unchanged, venv_build
 from templates.host.descent import Descent
+from templates.host.flush import flush
 from templates.host.folders import Folder
 from templates.host.locks import Lock
 from templates.host.run import Edited, Interrupted, Refused, Run
@@ -537,7 +538,7 @@ def test_without_an_interpreter_nothing_compiles_and_nothing_is_built(run: Run, 
 def test_a_disk_that_cannot_be_written_to_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/none")
     with pytest.raises(Refused, match=f"{place.path} cannot be flushed to the disk"):
-        venv_build.sync(place)
+        flush(place.path)
 
 
 def test_a_group_that_is_ours_or_none_is_never_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
