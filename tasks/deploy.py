@@ -145,13 +145,9 @@ def _build(project: Project, *, as_json: bool) -> None:
 
 @_rolling(**CONSENT, require_clean="refuse a release with files that are not committed")
 def deploy(
-    c: Any,
-    flags: _Flags,
-    require_clean: bool = False,
-    take_over: bool = False,
-    overwrite: bool = False,
+    c: Any, flags: _Flags, require_clean: bool = False, take_over: bool = False, overwrite: bool = False,
     json: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Stage a release on all hosts, then activate it in waves.
 
     For a while after the switch (`probation` in service.yaml) each host goes back
@@ -173,9 +169,7 @@ def deploy(
 
     consent = Consent(take_over, overwrite)
     if invocation(c).dry:
-        planned = plan_view.make(project, release, members, consent)
-        plan_view.show_steps(plan_view.texts(planned, members, lock_seconds, stop_first=flags.stop_first))
-        runner.leave(members)
+        plan_view.dry_deploy(project, release, members, consent, lock_seconds, stop_first=flags.stop_first)
         return
     plan_view.announce(project, release, as_json=json)
     again = flags.again(c, "deploy")

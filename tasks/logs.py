@@ -10,7 +10,9 @@ from tasks.executor import ended_by_interrupt, invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.fleet.member import Member
+    from tasks.engine.host.journal import Wanted
     from tasks.engine.host.steps import Command
+    from tasks.engine.logs.view import View
 
 
 @verb(
@@ -29,32 +31,19 @@ def logs(
     """Show the journals of all selected hosts, merged by time."""
     from tasks import runner
     from tasks.engine.host import journal
-    from tasks.engine.logs import follow, read
+    from tasks.engine.logs import read
     from tasks.engine.logs.view import View
     from tasks.engine.report import output
 
     wanted = journal.wanted(
-        n=n,
-        since=since,
-        until=until,
-        grep=grep,
-        level=level,
-        process=process,
-        nginx=nginx,
-        follow=f,
-        checks=checks,
-        release=release,
-    )
+        n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f,
+        checks=checks, release=release,
+    )  # fmt: skip
     _, members = runner.open_fleet(c)
     journal.check(wanted, [member.service for member in members])
     view = View([member.host.name for member in members], as_json=json)
     if f:
-        with ended_by_interrupt():
-            for item in follow.follow(members, wanted, view.reader_gone):
-                view.show(item)
-        if view.reader_gone():
-            # The reader has closed the output: do not wait for hosts that do not answer.
-            os._exit(0)
+        _follow(members, wanted, view)
         runner.leave(members)
         return
     answers = runner.ask(members, lambda member: read.past(member, wanted))
@@ -69,6 +58,18 @@ def logs(
         for name, number in dropped.items():
             output.err().line(f"{name}: {number} older lines are left out; -n, --since, --grep and --level choose")
     runner.leave(members)
+
+
+def _follow(members: list[Member], wanted: Wanted, view: View) -> None:
+    """Show new lines until the operator interrupts, or closes the output."""
+    from tasks.engine.logs import follow
+
+    with ended_by_interrupt():
+        for item in follow.follow(members, wanted, view.reader_gone):
+            view.show(item)
+    if view.reader_gone():
+        # The reader has closed the output: do not wait for hosts that do not answer.
+        os._exit(0)
 
 
 @verb(name="exec")

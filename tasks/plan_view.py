@@ -133,6 +133,15 @@ def dry(members: list[Member], texts: Callable[[Member], Sequence[HostStep]]) ->
     runner.leave(members)
 
 
+def dry_deploy(
+    project: Project, made: Release, members: list[Member], consent: Consent, wait: int, *, stop_first: bool
+) -> None:
+    """Print the steps of a deploy, and change nothing. wait: seconds for the lock."""
+    planned = make(project, made, members, consent)
+    show_steps(texts(planned, members, wait, stop_first=stop_first))
+    runner.leave(members)
+
+
 def dry_reactivation(members: list[Member], planned: Callable[[Member], Reactivation]) -> None:
     """Print the steps of a rollback or restart like `dry`, and on standard error the change that they make."""
     answers = runner.ask(members, planned)

@@ -110,7 +110,12 @@ class Setup:
             check.make(run.id)
         if self.step["certificate"] != "off":
             certificate.make_default(run, self.name)
-        chain = self._install_certificate()
+        self._change_files(account, self._install_certificate())
+        self._start_nginx(check)
+
+    def _change_files(self, account: Account, chain: bytes) -> None:
+        """Write root's files, and have systemd run their units. chain: that of a pair that the host keeps."""
+        run = self.run
         run.point("setup.files")
         self._require_rules()
         unslotted = old_layout.unslotted(self.name, self.changes.leftovers, self.sent)
@@ -124,6 +129,10 @@ class Setup:
         run.point("setup.listen")
         self._open_run_sockets()
         self._move_listen()
+
+    def _start_nginx(self, check: Check) -> None:
+        """Have nginx serve as the new files say, and obtain a certificate over it if ACME issues one."""
+        run = self.run
         run.point("setup.nginx")
         renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
         self.nginx.start(check.renewed or renamed)

@@ -39,11 +39,7 @@ _FREE_BYTES = 500_000_000
 def describe(host: str, service: Service, facts: Facts | None, error: LoopError | None = None) -> dict[str, Any]:
     """Return the state of one host as plain data. facts: None without an answer; error: its reason."""
     if facts is None:
-        reached = error is not None and not isinstance(error, (Unreachable, UsageError))
-        state = ("no python" if error and error.code == "no-python" else "unknown") if reached else "unreachable"
-        return {"host": host, "reachable": reached, "service": service.name, "release": None, "slot": None,
-                "healthy": False, "state": state}  # fmt: skip
-    slot = facts.slot or None
+        return _unanswered(host, service, error)
     serves, survey = facts.state.slots.get(facts.slot, Slot()), facts.survey
     last = facts.actions[-1] if facts.actions else None
     memory, counted = _memory(serves)
@@ -52,7 +48,7 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "reachable": True,
         "service": service.name,
         "release": facts.live_release,
-        "slot": slot,
+        "slot": facts.slot or None,
         "committed": facts.committed_release,
         "probation_seconds": facts.probation,
         "healthy": facts.healthy,
@@ -77,6 +73,14 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "oom_kills": dict(survey.oom_kills),
         "last_action": last.as_dict() if last else None,
     }
+
+
+def _unanswered(host: str, service: Service, error: LoopError | None) -> dict[str, Any]:
+    """Return the state of a host that has given no facts."""
+    reached = error is not None and not isinstance(error, (Unreachable, UsageError))
+    state = ("no python" if error and error.code == "no-python" else "unknown") if reached else "unreachable"
+    return {"host": host, "reachable": reached, "service": service.name, "release": None, "slot": None,
+            "healthy": False, "state": state}  # fmt: skip
 
 
 def _processes(facts: Facts) -> dict[str, dict[str, Any]]:

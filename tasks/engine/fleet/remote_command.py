@@ -53,6 +53,11 @@ class Answer:
         else:
             self.lines.append(line)
 
+    def end(self, seconds: float, limit: int | None) -> None:
+        """Set the seconds that it took, and whether -T ended it. limit: the seconds of -T."""
+        self.seconds = seconds
+        self.timed_out = bool(limit) and self.status in {124, 137} and seconds >= (limit or 0)
+
     def as_dict(self) -> dict[str, object]:
         """Return plain data for JSON."""
         return {
@@ -151,8 +156,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
         raise LinkLost(lost, where=member.host.name, next=by_hand)
     if not before.reports:
         raise step_errors.unstarted(before, member.host.name, member.login)
-    answer.seconds = time.monotonic() - began
-    answer.timed_out = bool(limit) and answer.status in {124, 137} and answer.seconds >= (limit or 0)
+    answer.end(time.monotonic() - began, limit)
     return answer
 
 

@@ -26,7 +26,7 @@ _PARTS = frozenset(
     | {"client_ca", "client_ca_maps", "rate", "rate_maps", "rate_limit", "error_page", "extra"}
     | {"static", "static_maps", "static_miss"}
 )
-# To a `map` these are no values.
+# Words that a `map` takes for its own settings, not for values to match: a name among them is escaped.
 _MAP_WORDS = frozenset({"default", "hostnames", "include", "volatile"})
 
 
@@ -67,15 +67,23 @@ def render(service: Service, *, ipv6: bool) -> str:
     }
     values |= _about_clients(nginx, values["variable"])
     values |= _about_static_files(nginx, values)
+    values |= _parts(nginx, values)
+    values |= _balancer(service, values)
+    parts = {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in ("maps", "proxy")}
+    return templates.fill("nginx/plain.conf" if plain else "nginx/tls.conf", **values, **parts)
+
+
+def _parts(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the parts of the keys, empty where a key is not set. A part may hold those before it."""
+    found: dict[str, str] = {}
     wanted_parts = {"redirect": nginx.redirected, "refuse": values["refusals"]}
     for part in (*wanted_parts, *_KEYS):
         wanted = wanted_parts[part] if part in wanted_parts else getattr(nginx, part)
         for name in (part, f"{part}_maps", f"{part}_limit", f"{part}_miss"):
             there = wanted and name in _PARTS
-            values[name] = "\n" + templates.fill(f"nginx/{name}.conf", **values).rstrip("\n") if there else ""
-    values |= _balancer(service, values)
-    parts = {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in ("maps", "proxy")}
-    return templates.fill("nginx/plain.conf" if plain else "nginx/tls.conf", **values, **parts)
+            text = templates.fill(f"nginx/{name}.conf", **{**values, **found}) if there else ""
+            found[name] = "\n" + text.rstrip("\n") if there else ""
+    return found
 
 
 def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:

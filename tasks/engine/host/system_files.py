@@ -111,15 +111,24 @@ def _units(service: Service, traits: HostTraits) -> dict[str, str]:
     for process in layout.other_processes(service):
         units.update(_process_units(service, process, values))
     if service.listen:
-        values["listen"] = quote.systemd(listen_address(service))
+        units.update(_listen_units(service, traits, values))
+    return units
+
+
+def _listen_units(service: Service, traits: HostTraits, values: dict[str, str]) -> dict[str, str]:
+    """Return the units of the proxy that listens at the address of `listen`."""
+    name = service.name
+    filled = {
+        **values,
+        "listen": quote.systemd(listen_address(service)),
         # Clients may come from anywhere: only the address of `listen:` limits them.
-        values["hardening"] = _hardening({"network"}, NO_LIMITS)
+        "hardening": _hardening({"network"}, NO_LIMITS),
         # When nginx is added or removed, the sockets of the slots have different groups until both slots are started
         # anew; the proxy needs both groups.
-        values["socket_group"] = f"{name} {traits.web_account}" if traits.web_account else name
-        units[f"{name}-listen.socket"] = templates.fill("systemd/listen.socket", **values)
-        units[f"{name}-listen.service"] = templates.fill("systemd/listen.service", **values)
-    return units
+        "socket_group": f"{name} {traits.web_account}" if traits.web_account else name,
+    }
+    kinds = ("socket", "service")
+    return {f"{name}-listen.{kind}": templates.fill(f"systemd/listen.{kind}", **filled) for kind in kinds}
 
 
 def _run_units(service: Service, values: dict[str, str]) -> dict[str, str]:

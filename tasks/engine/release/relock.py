@@ -67,8 +67,7 @@ def make(
     wanted: extras and groups to lock, too. Pins that still fit stay, unless `upgrade` is set or `packages` names them.
     UsageError when there is nothing to lock or no versions agree; the old lock is untouched then.
     """
-    folder = root / "service"
-    target = folder / "requirements.txt"
+    folder, target = root / "service", root / "service" / "requirements.txt"
     wanted = lock_source.normalized(wanted)
     # This reads the sources first, and refuses a pipe or a device, at which uv would hang.
     source = lock_source.find(folder, wanted)
@@ -85,10 +84,8 @@ def make(
             _refuse_choices(source, upgrade=upgrade, packages=packages)
             _convert(folder, source, draft, lowest, wanted)
         else:
-            # uv refuses a lock with the marks of a merge conflict, and would apply options that stand in the lock.
-            draft.write_text(locks.pins(before.decode(errors="replace")), encoding="utf-8")
             choices = ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages]
-            _compile(root, source, draft, lowest, [*choices, *_wanted(source, wanted)])
+            _compile(root, source, draft, before, lowest, [*choices, *_wanted(source, wanted)])
         after = _parsed(draft, target, source)
         _refuse_unknown(packages, after)
         draft.write_text(locks.head(source, lowest) + draft.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
@@ -123,8 +120,10 @@ def _refuse_to_replace(before: bytes, target: Path, source: Source) -> None:
         )
 
 
-def _compile(root: Path, source: Source, draft: Path, lowest: str, choices: list[str]) -> None:
-    """Run uv on the draft: it reads there the pins to keep, and writes the new lock."""
+def _compile(root: Path, source: Source, draft: Path, before: bytes, lowest: str, choices: list[str]) -> None:
+    """Run uv on the draft, where it reads the pins to keep and writes the new lock. before: the former lock."""
+    # uv refuses a lock with the marks of a merge conflict, and would apply options that stand in the lock.
+    draft.write_text(locks.pins(before.decode(errors="replace")), encoding="utf-8")
     if lock_source.REQUIREMENTS in source.files:
         _require_names(root / "service" / lock_source.REQUIREMENTS, source.project)
     command = ["pip", "compile", *_OPTIONS, *choices]
