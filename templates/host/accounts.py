@@ -10,7 +10,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from . import programs
 from .fact_schema import WEB_ACCOUNTS
@@ -18,6 +18,7 @@ from .run import Refused, Run
 
 HOME, SHELL = "/nonexistent", "/usr/sbin/nologin"
 SYSTEM_UIDS = range(1, 1000)
+_Key = TypeVar("_Key", str, int)
 
 
 class Account(NamedTuple):
@@ -30,11 +31,7 @@ class Account(NamedTuple):
 
 def find(name: str) -> Account | None:
     """Return the account of this name, or None."""
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        return None
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    return _account(pwd.getpwnam, name)
 
 
 def of_nginx() -> Account:
@@ -48,8 +45,12 @@ def of_nginx() -> Account:
 
 def of_uid(uid: int) -> Account | None:
     """Return the account with this uid, or None."""
+    return _account(pwd.getpwuid, uid)
+
+
+def _account(look: Callable[[_Key], pwd.struct_passwd], key: _Key) -> Account | None:
     try:
-        entry = pwd.getpwuid(uid)
+        entry = look(key)
     except KeyError:
         return None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

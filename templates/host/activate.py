@@ -1,8 +1,7 @@
 """Start the staged release in the idle slot, check it, switch the traffic to it, and commit it or begin a probation.
 
 If a failure or a signal ends this before the commit or the probation begins, `Activator.finish_or_undo` brings the
-former release back. After
-a kill the guard does that; after a power cut, the boot and the next run (`recover`).
+former release back. After a kill the guard does that; after a power cut, the boot and the next run (`recover`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from contextlib import suppress
 
 from . import by_hand, front_door, kept_copies, release, run_units, service, static_files, units, venv
 from .attempt import Attempt
-from .folders import Folder
+from .folders import DISK_ERRORS, Folder
 from .gate import Gate
 from .probe import ANSWER
 from .recover import recover
@@ -201,7 +200,7 @@ class Activator(Attempt):
             static_files.place(self.run, self.root, self.new, self.release)
         except OSError as error:
             spared = self.step["action"] in {"rollback", "undo"} or self.step["stop_first"]
-            if not spared or error.errno not in static_files.DISK:
+            if not spared or error.errno not in DISK_ERRORS:
                 raise
             static_files.empty(self.run, self.root, self.new)
             why = f"{error.strerror or error}: nginx serves no static files of this release; the application answers"

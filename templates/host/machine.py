@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
-import pwd
 import re
 import stat
 import time
 from collections.abc import Iterable, Mapping
 
-from . import memory, programs, record
+from . import accounts, memory, programs, record
 from .fact_schema import WEB_ACCOUNTS, Machine, Record
 from .kept import sha256
 from .locks import PROC
@@ -31,7 +30,7 @@ def look(*, root: bool) -> Machine:
         int(time.time()),
         _ipv6(),
         {name: path for name in TOOLS if (path := programs.find(name))},
-        tuple(filter(_is_account, WEB_ACCOUNTS)),
+        tuple(filter(accounts.find, WEB_ACCOUNTS)),
         root,
         _distribution(),
         *memory.of_the_host(),
@@ -53,14 +52,6 @@ def _ipv6() -> bool:
             return bool(file.read(1))
     except OSError:
         return False
-
-
-def _is_account(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
 
 
 def recorded(known: record.Record, files: Iterable[str]) -> Record:

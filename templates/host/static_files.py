@@ -6,7 +6,6 @@ carry a hash, since pages of another release, of this host or of one beside it, 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -32,7 +31,6 @@ HASHED = re.compile(r"[.-][0-9A-Za-z_-]{8,}\.")
 _TIMES = 1_600_000_000
 """Seconds since 1970: the times of static files lie before this."""
 _IN_THE_WAY = (FileExistsError, NotADirectoryError, IsADirectoryError)
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 class _Content(NamedTuple):

@@ -1,19 +1,18 @@
-"""Link files of a release from others on the host, mostly from its base, and those of its site from its code: only
-those that differ are sent.
+"""Link the files of a release that are on the host already, so that only those that differ are sent.
+
+Most are files of its base, the committed release; some of other releases. The files of its site may be in its own code.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from . import release
 from .descent import Descent, link
-from .folders import Folder
+from .folders import DISK_ERRORS, Folder
 from .run import Edited, Run
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 _GONE = (FileNotFoundError, NotADirectoryError)
 _BLOCK = 1 << 20
 _LIST_BYTES = 64 << 20
@@ -63,7 +62,7 @@ def _above(path: str) -> str:
 
 def _require_disk(error: OSError, path: str) -> None:
     """Raise the error again if the disk is full or broken. The check of digests finds a file that was not linked."""
-    if error.errno in _DISK:
+    if error.errno in DISK_ERRORS:
         raise OSError(error.errno, error.strerror, path) from None
 
 
