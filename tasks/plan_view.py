@@ -66,8 +66,8 @@ def show(
                          "errors": runner.errors(members)})  # fmt: skip
         return
     announce(project, made, as_json=False)
-    for told in filter(None, (left_behind.sentence(left), package_data.sentence(lacks))):
-        output.out().line(told)
+    for warning in filter(None, (left_behind.sentence(left), package_data.sentence(lacks))):
+        output.out().line(warning)
     for facts, planned in answers:
         _show_files(facts, planned)
         for line in _lines(planned):

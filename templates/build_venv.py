@@ -80,8 +80,8 @@ def require_plain(wheel: str, name: str) -> None:
 def require_small(wheel: str, entry: zipfile.ZipInfo) -> None:
     """Exit with a message for a file of `.dist-info` that is too large to be read."""
     if entry.filename.partition("/")[0].endswith(".dist-info") and entry.file_size > LARGEST_INFO:
-        told = f"{entry.filename} has {entry.file_size / 1e6:.0f} MB, and may have {LARGEST_INFO / 1e6:g}"
-        sys.exit(f"{os.path.basename(wheel)} is refused: {told}")
+        reason = f"{entry.filename} has {entry.file_size / 1e6:.0f} MB, and may have {LARGEST_INFO / 1e6:g}"
+        sys.exit(f"{os.path.basename(wheel)} is refused: {reason}")
 
 
 @cache

@@ -89,7 +89,7 @@ def write(request: dict[str, Any]) -> None:
             kept: set[str] | None = set() if request.get("damaged") else None
             for path in walk(state):
                 add_path(tar, path, f"state/{os.path.relpath(path, state)}", kept)
-                # tarfile remembers each.
+                # Else tarfile would keep every entry in memory.
                 tar.members = []  # type: ignore[attr-defined]
             if (variables := postgresql()) is not None:
                 words = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges"]
@@ -141,9 +141,9 @@ def opened(path: str) -> IO[bytes] | None:
 
 
 def add_path(tar: tarfile.TarFile, path: str, name: str, kept: set[str] | None) -> None:
-    """Add one thing. One that is gone meanwhile is left out; of a file that grows, what it had.
+    """Add one thing. One that is gone meanwhile is left out; a file that grows is added as long as it was.
 
-    kept: gets each database that is damaged and so added as it is; None if there may be none
+    kept: filled with the damaged databases, which are added as they are; with None, such a database is a failure
     """
     try:
         entry = tar.gettarinfo(path, name)
@@ -297,13 +297,13 @@ def run(words: list[str], variables: dict[str, str], output: IO[bytes] | None = 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Heed an interrupt at the end: raised within Popen, after the fork, it would leave a child that we do not know."""
-    told = []
-    former = signal.signal(signal.SIGINT, lambda *_: told.append(True))
+    received = []
+    former = signal.signal(signal.SIGINT, lambda *_: received.append(True))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, former)
-    if told:
+    if received:
         raise KeyboardInterrupt
 
 

@@ -61,7 +61,7 @@ def _no_end(name: str) -> str:
 
 def _carry(run: Run, server: socket.socket) -> bool:
     """Carry messages both ways until the server closes; return whether it has said how the command ended."""
-    payload, held, told = receive.Payload(run), bytearray(), False
+    payload, held, ended = receive.Payload(run), bytearray(), False
     source, connection = run.payload.fileno(), server.fileno()
     going = b""
     server.setblocking(False)
@@ -85,9 +85,9 @@ def _carry(run: Run, server: socket.socket) -> bool:
         if connection in readable:
             data = _received(server)
             if not data:
-                return told
+                return ended
             held += data
-            told = _report(run, held) or told
+            ended = _report(run, held) or ended
 
 
 def _closed(descriptor: int) -> bool:

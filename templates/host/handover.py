@@ -209,20 +209,20 @@ class _Giving:
         if status.st_uid in self._former:
             self._change(descriptor, status)
         if stat.S_ISDIR(status.st_mode):
-            self._close(descriptor, status)
+            self._restrict(descriptor, status)
 
     def _dress(self, copy: int, status: os.stat_result) -> None:
         """Set the owner and the mode of a copy, from the status of its file."""
         if status.st_uid not in self._former | {self._account.uid}:
             raise Refused("a file has changed its owner while it was given away: run setup again")
         self._change(copy, status)
-        self._close(copy, status)
+        self._restrict(copy, status)
 
     def _change(self, descriptor: int, status: os.stat_result) -> None:
         gid = status.st_gid if status.st_gid in self._readers else self._account.gid
         os.chown(f"/proc/self/fd/{descriptor}", self._account.uid, gid)
 
-    def _close(self, descriptor: int, status: os.stat_result) -> None:
+    def _restrict(self, descriptor: int, status: os.stat_result) -> None:
         """Remove the mode bits and the access control lists that let the former account write."""
         file_copies.strip(descriptor)
         os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)

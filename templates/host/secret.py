@@ -1,9 +1,9 @@
 """Root's files of the secrets: /etc/NAME/secrets/SECRET, 0600 in a directory of root's alone, each written by a rename.
 
 systemd copies them for a unit when it starts that. While a restart with a new value is not committed, the former value
-stays as SECRET.former-SLOT. SLOT is the slot that was committed when the value was written; the commit of the restart
-commits the other one. So while SLOT is committed the change is not, and `settle` puts the former value back; so does a
-boot (put-back.conf).
+stays as SECRET.former-SLOT, where SLOT is the slot that was committed when the new one was written. The restart uses
+the other slot, and its commit makes that the committed one. So as long as SLOT is still committed, the change is not:
+`settle`, or a boot (put-back.conf), puts the former value back.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def perform(run: Run) -> None:
     name = run.step["name"]
     trust.require_roots_own(f"/etc/{name}")
     if run.step["action"] in {"list", "read"}:
-        _list(run) if run.step["action"] == "list" else _tell(run)
+        _list(run) if run.step["action"] == "list" else _report_value(run)
         return
     value = _receive(run.payload, run.step["secret"]) if run.step["action"] == "set" else b""
     known = _begin(run)
@@ -148,11 +148,11 @@ def _list(run: Run) -> None:
             with folder.reader(name) as file:
                 since, value = os.fstat(file.fileno()).st_mtime, file.read(_LIMIT + 1)
             changing = any(other.startswith(f"{name}{_FORMER}") for other in names)
-            told = {"name": name, "since": int(since), "changing": changing, "fingerprint": _fingerprint(value, key)}
-            run.report("secret", json.dumps(told))
+            row = {"name": name, "since": int(since), "changing": changing, "fingerprint": _fingerprint(value, key)}
+            run.report("secret", json.dumps(row))
 
 
-def _tell(run: Run) -> None:
+def _report_value(run: Run) -> None:
     """Report the value of a secret, for a host that lacks it: on the connection alone, and in no log."""
     with Folder.open(f"/etc/{run.step['name']}/secrets") as folder:
         run.report("value", folder.read(run.step["secret"], _LIMIT).hex())
@@ -178,7 +178,7 @@ def _begin(run: Run) -> Record:
     name, root = run.step["name"], run.step["root"]
     known = record.read(name)
     claims.check(known, {**run.step, "files": [], "logs": False, "take_over": False})
-    # A guard that ends frees its own lock a moment before this one.
+    # Wait for any other run, not only for a probation.
     setup_lock.hold(run, root, known, run.step["wait"], patient=True)
     if known.there:
         return record.read(name)

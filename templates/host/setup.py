@@ -220,10 +220,10 @@ class Setup:
         with Folder.open(root) as folder:
             for name in _READ_BY_THE_SERVICE:
                 with folder.below(name) as inner:
-                    _close(inner, account, service)
+                    _restrict(inner, account, service)
             for name in static:
                 with folder.below(name) as inner:
-                    _close(inner, account, accounts.of_nginx())
+                    _restrict(inner, account, accounts.of_nginx())
         # The locks and the directories in /run: a run uses them as soon as setup reports `directories`.
         had_link = os.path.islink(f"/run/{self.name}/ctl/live")
         handover.take_places(self.run, self.name, account)
@@ -317,7 +317,7 @@ def _own_alone(folder: Folder, name: str) -> None:
             os.fchmod(file.fileno(), 0o600)
 
 
-def _close(folder: Folder, account: Account, reader: Account) -> None:
+def _restrict(folder: Folder, account: Account, reader: Account) -> None:
     """Let only the deploy account and the group of one other enter a directory.
 
     The group of the service reads code, `env` and packages; that of nginx reads the static files.

@@ -72,13 +72,13 @@ def _check(run: Run, root: Folder) -> None:
     run.say("check", f"release {name} is there already")
     run.point("stage.reuse")
     with root.below("releases") as releases:
-        if not _runs(run, releases):
+        if not _is_ready(run, releases):
             raise Edited(name)
         with releases.below(name) as folder:
             static_files.date(folder)
 
 
-def _runs(run: Run, releases: Folder) -> bool:
+def _is_ready(run: Run, releases: Folder) -> bool:
     """Return True if the release and its venv are the ones of the step; the host's own lists are not trusted."""
     step = run.step
     try:
@@ -134,8 +134,8 @@ class Staging:
             run.say("venv", "is there already")
         else:
             venv_build.build(run, self._venvs, self._wheels, self._part)
-        # True if another run has finished it meanwhile, or only the venv was broken.
-        if not _runs(run, self._releases):
+        # It is ready if another run has finished it meanwhile, or if only its venv was broken.
+        if not _is_ready(run, self._releases):
             self._finish()
         # From here on the release itself lists its wheels.
         self._wheels.remove(".coming")

@@ -20,14 +20,14 @@ def perform(run: Run) -> None:
     """Print the status. The step is that of the last activation of this host, as `by_hand` changed it."""
     step = run.step
     answer = facts.ask(run, frozenset({"health", "survey"}))
-    standing = Standing(step["name"], step["root"], answer, step["front"]["listen"])
-    lines = [("service", f"{standing.name} on {os.uname().nodename}, at {utc_now()}"), *standing.lines()]
-    text = "".join(f"{word:<12} {_printable(text)}\n" for word, text in [*lines, ("next", standing.way_on())])
+    status = ServiceStatus(step["name"], step["root"], answer, step["front"]["listen"])
+    lines = [("service", f"{status.name} on {os.uname().nodename}, at {utc_now()}"), *status.lines()]
+    text = "".join(f"{word:<12} {_printable(text)}\n" for word, text in [*lines, ("next", status.next_step())])
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 
 
-class Standing:
+class ServiceStatus:
     """The state of one service, from its facts. slot: the live one; listen: its address, empty without one."""
 
     def __init__(self, name: str, root: str, answer: facts.Answer, listen: str) -> None:
@@ -91,7 +91,7 @@ class Standing:
         end = time.strftime("%H:%M:%SZ", time.gmtime(time.time() + left))
         return f"{left} s more, until {end}; if the release fails, the host goes back to {self._committed} by itself"
 
-    def way_on(self) -> str:
+    def next_step(self) -> str:
         """Return the command to type, or what to wait for."""
         state, look, back = self._state, f"journalctl -u {self.name}@{self.slot}.service -n 50", self._back()
         deploy = "fab deploy, from a controller"

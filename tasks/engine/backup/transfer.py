@@ -54,7 +54,7 @@ def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
             request = {"about": about, "command": _words(member, "command"), "damaged": warn is not None}
-            said = _run(member, "write", request, _Way(_into(file, limit, host), stop=stop))
+            said = _run(member, "write", request, _Streams(_into(file, limit, host), stop=stop))
             file.flush()
             os.fsync(file.fileno())
         found = archive.read(part, limit)
@@ -85,15 +85,17 @@ def put_back(member: Member, path: Path, stop: Stop | None = None) -> None:
     Raises LoopError. The files are as they were then, and so is the database, unless `backup.restore` itself failed.
     """
     with path.open("rb") as file:
-        way = _Way(source=file.fileno(), stop=stop)
-        _run(member, "restore", {"command": _words(member, "restore")}, way)
+        streams = _Streams(source=file.fileno(), stop=stop)
+        _run(member, "restore", {"command": _words(member, "restore")}, streams)
 
 
 def migrate(member: Member) -> None:
     """Run the committed release's before_activate, if it has one: older data may need it. Raises LoopError."""
     hook = f"{layout.root(member.service)}/current/release/run/hook"
     # A request to stop ends no hook, as in a deploy.
-    _finish(member, Command(("sh", "-c", _IF_THERE, "sh", hook, str(SILENCE)), "web", ""), _Way(silence=SILENCE + 120))
+    _finish(
+        member, Command(("sh", "-c", _IF_THERE, "sh", hook, str(SILENCE)), "web", ""), _Streams(silence=SILENCE + 120)
+    )
 
 
 def _words(member: Member, key: str) -> list[str]:
@@ -102,7 +104,7 @@ def _words(member: Member, key: str) -> list[str]:
 
 
 def _into(file: Any, limit: int, host: str) -> Callable[[bytes], None]:
-    """Return what writes into the file, up to a limit."""
+    """Return a function that writes into the file, up to a limit."""
     written = 0
 
     def write(data: bytes) -> None:
@@ -116,7 +118,7 @@ def _into(file: Any, limit: int, host: str) -> Callable[[bytes], None]:
     return write
 
 
-class _Way(NamedTuple):
+class _Streams(NamedTuple):
     """The streams and limits of a command. take: gets its output; source: its input."""
 
     take: Callable[[bytes], None] = lambda _data: None
@@ -125,31 +127,33 @@ class _Way(NamedTuple):
     silence: float = SILENCE
 
 
-def _run(member: Member, mode: str, request: dict[str, object], way: _Way) -> tuple[str, ...]:
+def _run(member: Member, mode: str, request: dict[str, object], streams: _Streams) -> tuple[str, ...]:
     program = templates.text("state_archive.py")
     argv = ("python3", "-I", "-S", "-c", program, mode, json.dumps(request))
-    return _finish(member, Command(argv, "web", ""), way)
+    return _finish(member, Command(argv, "web", ""), streams)
 
 
-def _finish(member: Member, command: Command, way: _Way) -> tuple[str, ...]:
+def _finish(member: Member, command: Command, streams: _Streams) -> tuple[str, ...]:
     """Run the command to its end, and return what it has said last; LoopError, with that, unless it succeeds."""
     said = b""
 
     def show(word: str, data: bytes) -> None:
         nonlocal said
         if word == "stdout":
-            way.take(data)
+            streams.take(data)
         else:
             said = (said + data)[-_SAID:]
 
     status = one_off.run(
         member,
-        one_off.Request(command, None, show, feeds=False, source=way.source, silence=way.silence, stop=way.stop),
+        one_off.Request(
+            command, None, show, feeds=False, source=streams.source, silence=streams.silence, stop=streams.stop
+        ),
     )
     # An empty line shows only that the command is alive.
     lines = tuple(quote.terminal(line) for line in said.decode("utf-8", "replace").splitlines() if line.strip())[-5:]
     if status:
         message = f"{lines[-1] if lines else 'the command said nothing'} (status {status})"
-        way_on = "run it again" if way.stop else "mend that on the host"
-        raise LoopError(message, where=member.host.name, next=way_on, detail=lines[:-1])
+        mend = "run it again" if streams.stop else "mend that on the host"
+        raise LoopError(message, where=member.host.name, next=mend, detail=lines[:-1])
     return lines

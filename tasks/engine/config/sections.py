@@ -362,6 +362,7 @@ def backup(node: Node) -> Backup:
 
 
 def listen(node: Node) -> Listen:
+    """Return the address at which the service itself listens."""
     return Listen(*formats.split_listen(schema.text(node, formats.LISTEN)))
 
 

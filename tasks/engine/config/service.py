@@ -184,9 +184,9 @@ def _service(root: Node) -> Service:
     if schema.is_null(root):
         raise schema.refuse(root, "the service description is empty", _CREATE)
     service = Service(**keys.read(root, KEYS))
-    _reachable(service, root)
-    _require_static(service, root)
-    _hidden(service, root)
+    _require_reachable(service, root)
+    _require_safe_static(service, root)
+    _require_secrets_apart(service, root)
     if service.nginx and service.nginx.balancer_check and not formats.PLAIN_PATH.fits(service.health.path):
         place = schema.entries(schema.entries(root)["nginx"])["balancer_check"]
         message = f"nginx cannot ask for health.path as it is: {schema.quoted(service.health.path)}"
@@ -194,7 +194,7 @@ def _service(root: Node) -> Service:
     return service
 
 
-def _require_static(service: Service, root: Node) -> None:
+def _require_safe_static(service: Service, root: Node) -> None:
     """Refuse to let nginx serve the service's data, or the application's code, as static files."""
     module = service.app.partition(":")[0].replace(".", "/")
     code = [module, *(f"{folder}/{module}" for folder in service.pythonpath)]
@@ -209,21 +209,21 @@ def _require_static(service: Service, root: Node) -> None:
             raise schema.refuse(node, message, f"name a directory of static files alone, such as {place}/static")
 
 
-def _hidden(service: Service, root: Node) -> None:
+def _require_secrets_apart(service: Service, root: Node) -> None:
     """Refuse a secret whose variable `env` sets, too."""
-    hidden = {secret.name for secret in service.secrets if not secret.file}
-    if sections.SECRET_KEY in hidden:
-        hidden.add(sections.FALLBACKS)
+    secrets = {secret.name for secret in service.secrets if not secret.file}
+    if sections.SECRET_KEY in secrets:
+        secrets.add(sections.FALLBACKS)
     of_processes = {process.name: process.env for process in service.processes}
     for owner, env in {"": service.env, **of_processes}.items():
-        for name in sorted(hidden & dict(env).keys()):
+        for name in sorted(secrets & dict(env).keys()):
             fields = schema.entries(root)
             place = schema.entries(schema.entries(fields["processes"])[owner])["env"] if owner else fields["env"]
             fix = "remove it there: secrets stand in no file of the repository"
             raise schema.refuse(place, f"{name} is one of `secrets`, and `env` sets it, too", fix)
 
 
-def _reachable(service: Service, root: Node) -> None:
+def _require_reachable(service: Service, root: Node) -> None:
     """Refuse a service that no traffic can reach, or one that takes a port of nginx."""
     if service.listen is None and service.nginx is None:
         fix = "add `listen: 127.0.0.1:8080`, or `nginx: {server_name: myapp.example}`"

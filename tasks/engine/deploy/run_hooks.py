@@ -63,7 +63,7 @@ class RunHooks(NamedTuple):
 
     def after(self, members: Sequence[Member], hosts: Mapping[str, Prepared], stop: Stop) -> Iterator[Notice]:
         """Run after_deploy, or on_failure for a run that failed or was interrupted; its failure changes nothing."""
-        told = [_outcome(member, hosts.get(member.host.name)) for member in members]
+        outcomes = [_outcome(member, hosts.get(member.host.name)) for member in members]
         failed = any(member.error for member in members)
         result = "interrupted" if stop.signal else "failed" if failed else "done"
         name = "after_deploy" if result == "done" else "on_failure"
@@ -72,7 +72,7 @@ class RunHooks(NamedTuple):
             return
         yield Notice(f"{name}: {command}")
         seconds = round(max(member.seconds for member in members), 1)
-        document = {"hook": name, **self.about, "result": result, "seconds": seconds, "hosts": told}
+        document = {"hook": name, **self.about, "result": result, "seconds": seconds, "hosts": outcomes}
         # After a first signal `stop` is set, and would end the hook at once. A second one ends fab.
         reason, lines = self._perform(command, document, None if stop else stop)
         yield from _shown(lines)

@@ -53,7 +53,7 @@ def change(
 
 @dataclass
 class _Restart(Rollout):
-    """A restart of each host right after it got a new value. placed: the hosts that have it, and a former one."""
+    """A restart of each host right after it got a new value. placed: those that may have it, beside the former."""
 
     order: Order = field(kw_only=True)
     placed: list[Member] = field(default_factory=list)
@@ -90,11 +90,11 @@ def rotate(
 
     In one restart, a host that has it would sign what the next one rejects.
     """
-    marks = _Marks(origin)
-    yield from everywhere(members, marks.look, stop)
+    keys = _Keys(origin)
+    yield from everywhere(members, keys.look, stop)
     if stop or any(member.error for member in members):
         return
-    behind = marks.behind(members)
+    behind = keys.behind(members)
     if not behind:
         yield Notice("1 of 2: every host accepts the new key")
         accept = Order(Change("set", FALLBACKS), origin, secrets.token_hex(_KEY).encode())
@@ -109,7 +109,7 @@ def rotate(
     yield from change(Order(Change("swap", SECRET_KEY), origin), behind or members, policy, stop, again)
 
 
-class _Marks:
+class _Keys:
     """The fingerprints of both keys on each host, and the age of the one that signs."""
 
     def __init__(self, origin: str) -> None:

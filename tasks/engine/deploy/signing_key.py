@@ -78,8 +78,8 @@ class SigningKey:
         return secrets.token_hex(_BYTES).encode(), "made now"
 
     def _read(self, member: Member) -> bytes:
-        told = perform(member, Change("read", SECRET_KEY), self._origin(), lambda _: None).last("value") or ""
-        value = bytes.fromhex(told) if re.fullmatch(r"([0-9a-f]{2})+", told) else b""
+        sent = perform(member, Change("read", SECRET_KEY), self._origin(), lambda _: None).last("value") or ""
+        value = bytes.fromhex(sent) if re.fullmatch(r"([0-9a-f]{2})+", sent) else b""
         if why := flaw_of_key(value):
             raise LoopError(
                 f"the host's {SECRET_KEY} was sent to no other host: {why}",

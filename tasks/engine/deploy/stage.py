@@ -106,8 +106,8 @@ def _warn_of_left(order: DeployOrder, member: Member, emit: Emit) -> None:
     made = order.release
     left = left_behind.sentence(left_behind.find(order.project.root, made.tree))
     lacks = package_data.sentence(package_data.lacking(made.tree.entries, made.site))
-    for told in filter(None, (left, lacks)):
-        emit(Line(member.host.name, told, "warning"))
+    for warning in filter(None, (left, lacks)):
+        emit(Line(member.host.name, warning, "warning"))
 
 
 def _deliver(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:

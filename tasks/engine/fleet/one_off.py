@@ -229,12 +229,12 @@ def _signals(sender: _Sender, request: Request) -> Iterator[None]:
     if not request.feeds:
         yield
         return
-    told: list[int] = []
+    received: list[int] = []
 
     def forward(number: int, _: object) -> None:
-        if told:
+        if received:
             raise SystemExit(128 + number)
-        told.append(number)
+        received.append(number)
         # Send from another thread: the signal may have come while this one holds the lock.
         threading.Thread(target=sender.send, args=(b"S", str(int(number)).encode()), daemon=True).start()
 

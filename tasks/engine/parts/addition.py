@@ -110,8 +110,8 @@ def _read(root: Path, path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        told = error.strerror or str(error)
-        raise UsageError(f"{path} cannot be read: {told}", where=path, next="move it out of the way") from None
+        reason = error.strerror or str(error)
+        raise UsageError(f"{path} cannot be read: {reason}", where=path, next="move it out of the way") from None
 
 
 def _text(root: Path, path: str) -> str:

@@ -30,8 +30,8 @@ def add_to_list(text: str, name: str) -> str:
     try:
         tree = python_text.parse(text)
     except SyntaxError as error:
-        told = f"line {error.lineno} is not Python" if error.lineno else f"Python cannot read it: {error.msg}"
-        raise _unknown(told, name) from None
+        reason = f"line {error.lineno} is not Python" if error.lineno else f"Python cannot read it: {error.msg}"
+        raise _unknown(reason, name) from None
     imported = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1 and not node.module]
     lists = [found for node in tree.body if (found := _parts(node))]
     if len(lists) != 1 or len(imported) > 1:

@@ -35,9 +35,11 @@ def content(path: Path) -> bytes:
     try:
         return plain_file.read(path)
     except OSError as error:
-        told = error.strerror or str(error)
+        reason = error.strerror or str(error)
         raise UsageError(
-            f"the file cannot be read: {told}", where=place(path), next="put a plain file of requirements in its place"
+            f"the file cannot be read: {reason}",
+            where=place(path),
+            next="put a plain file of requirements in its place",
         ) from error
 
 

@@ -25,12 +25,12 @@ def check(folder: Path | None) -> None:
     for _, _, file in package_folders.packages(folder) if folder else ():
         try:
             with plain_file.opened(file) as opened, zipfile.ZipFile(opened) as wheel:
-                told = fault(wheel)
+                found = fault(wheel)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
             continue
-        if told:
+        if found:
             raise UsageError(
-                f"the wheel is too large to be read: {told}",
+                f"the wheel is too large to be read: {found}",
                 where=f"service/{package_folders.OWN}/{file.name}",
                 next="build it again, or remove it, then: fab lock",
             )

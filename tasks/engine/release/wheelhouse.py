@@ -53,7 +53,7 @@ class Wheelhouse(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """The inputs of one fetch. lock: to be named in errors; say: told of slow work."""
+    """The inputs of one fetch. lock: to be named in errors; say: called with a line before slow work."""
 
     lock: Lock
     target: Target
@@ -105,8 +105,10 @@ def _obtain(order: _Order, wanted: Sequence[LockedRequirement], retries: int = 5
     if outcome.late:
         raise _silent(order, wanted, outcome)
     if len(wanted) == 1 and outcome.broken:
-        told = f"pip cannot read what is fetched for {wanted[0]}; it may use {local_program.MEMORY >> 30} GB of memory"
-        raise _unfit(order, wanted[0], told, outcome.lines)
+        reason = (
+            f"pip cannot read what is fetched for {wanted[0]}; it may use {local_program.MEMORY >> 30} GB of memory"
+        )
+        raise _unfit(order, wanted[0], reason, outcome.lines)
     if len(wanted) == 1:
         return [_build(order, wanted[0], outcome)]
     middle = len(wanted) // 2
@@ -138,16 +140,16 @@ def _keep(order: _Order, wanted: LockedRequirement, file: Path, *, native: bool 
     except zipfile.BadZipFile:
         raise _unfit(order, wanted, f"what is locked as {wanted} is no wheel: {file.name}") from None
     if odd is not None:
-        told = f"the wheel of {wanted} holds a file whose name has a control character: {odd!r}"
-        raise _unfit(order, wanted, told)
+        reason = f"the wheel of {wanted} holds a file whose name has a control character: {odd!r}"
+        raise _unfit(order, wanted, reason)
     if large:
         raise _unfit(order, wanted, f"the wheel of {wanted} is too large to be read: {large}")
     return wheel_cache.keep(order.cache, wanted, order.target, file, native=native)
 
 
-def _unfit(order: _Order, wanted: LockedRequirement, told: str, lines: tuple[str, ...] = ()) -> UsageError:
+def _unfit(order: _Order, wanted: LockedRequirement, reason: str, lines: tuple[str, ...] = ()) -> UsageError:
     return UsageError(
-        told,
+        reason,
         where=_place(order, wanted),
         next=f"pin another version, or another package, in {order.lock.edit}, then: fab lock",
         detail=lines,
@@ -176,20 +178,20 @@ def _build(order: _Order, wanted: LockedRequirement, failed: pip.Outcome) -> Whe
             f"py{digits}-none-any" for digits in (order.target.minor[0], order.target.minor.replace(".", ""))
         )
         if native and not alike:
-            told = f"{wanted} has no wheel for {order.target}, and its source builds only into {file.name}"
-            raise _absent(order, wanted, told, ())
+            reason = f"{wanted} has no wheel for {order.target}, and its source builds only into {file.name}"
+            raise _absent(order, wanted, reason, ())
         return _keep(order, wanted, file, native=native)
 
 
 def _absent(
-    order: _Order, wanted: LockedRequirement, told: str, lines: tuple[str, ...], *, to_build: bool = False
+    order: _Order, wanted: LockedRequirement, reason: str, lines: tuple[str, ...], *, to_build: bool = False
 ) -> UsageError:
     """Make the error for a requirement without a wheel. to_build: this machine could build one."""
     own = [file.name for name, _, file in order.own if name == wanted.name]
     like = ", ".join(filter(None, (order.target.distribution, str(order.target))))
     machine = source_packages.to_build(wanted.name) if to_build else f"run this on a machine like the host ({like})"
     return UsageError(
-        f"{told}; service/wheels has {', '.join(own)}" if own else told,
+        f"{reason}; service/wheels has {', '.join(own)}" if own else reason,
         where=_place(order, wanted),
         next=f"{source_packages.instead(wanted.name)}put a wheel of it for this target into service/wheels, or pin "
         f"another version in {order.lock.edit}, then: fab lock. Or {machine}. "

@@ -39,17 +39,17 @@ def line(release: str, action: str = "deploy", state: str = "done", **more: str)
                        "who": who, **more})  # fmt: skip
 
 
-def standing(
+def status(
     state: State,
     *history: str,
     kept: tuple[str, ...] = (OLD, NEW),
     name: str = "nothing-of-ours",
     listen: str = "",
-) -> status_by_hand.Standing:
+) -> status_by_hand.ServiceStatus:
     answer = facts.Answer()
     answer.members = {"state": plain(state), "survey": plain(Survey(uptime=1600, free_bytes=3_200_000_000))}
     answer.lines = [("release", json.dumps({"id": one})) for one in kept] + [("history", one) for one in history]
-    return status_by_hand.Standing(name, "/opt/apps/myapp", answer, listen)
+    return status_by_hand.ServiceStatus(name, "/opt/apps/myapp", answer, listen)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,15 @@ def standing(
     ],
 )  # fmt: skip
 def test_it_ends_with_what_to_do(state: State, told: str) -> None:
-    found = standing(state, line(NEW), line(OLD))
-    assert found.way_on() == told
+    found = status(state, line(NEW), line(OLD))
+    assert found.next_step() == told
     assert all(text for _, text in found.lines())
 
 
 def test_a_closed_door_beside_which_another_is_open() -> None:
     closed = WELL._replace(maintenance="{}")
-    assert dict(standing(closed).lines())["maintenance"] == "ON: clients get 503"
-    told = dict(standing(closed, listen="127.0.0.1:8080").lines())["maintenance"]
+    assert dict(status(closed).lines())["maintenance"] == "ON: clients get 503"
+    told = dict(status(closed, listen="127.0.0.1:8080").lines())["maintenance"]
     assert told == "ON: clients get 503; `listen: 127.0.0.1:8080` stays open"
 
 
@@ -111,8 +111,8 @@ def test_no_text_lets_root_give_a_terminal_to_the_deploy_account(monkeypatch: py
 
 def test_a_release_that_was_left_is_not_what_it_goes_back_to() -> None:
     """A rollback of the controller would choose the same."""
-    found = standing(WELL, line(OLD), line(NEW), line(OLD, "rollback"))
-    assert found.way_on() == "nothing"
+    found = status(WELL, line(OLD), line(NEW), line(OLD, "rollback"))
+    assert found.next_step() == "nothing"
 
 
 def test_it_names_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,21 +121,21 @@ def test_it_names_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("run", "activate"):
         (tmp_path / "myapp/lock" / name).touch()
     take(tmp_path, "run", json.loads(line(NEW)))
-    found = standing(WELL, name="myapp")
+    found = status(WELL, name="myapp")
     assert dict(found.lines())["lock"] == f"deploy {NEW} by ann on laptop, since 2026-01-01T00:00:00Z"
-    assert found.way_on() == "wait for the end of what is at work, and look again"
+    assert found.next_step() == "wait for the end of what is at work, and look again"
 
 
 def test_since_when_and_until_when() -> None:
     history = (line(OLD), line(NEW, state="probation"), line(OLD, "stop", why="\x1b[2J"))
-    found: Mapping[str, Any] = dict(standing(TRIED._replace(probation=9), *history).lines())
+    found: Mapping[str, Any] = dict(status(TRIED._replace(probation=9), *history).lines())
     assert found["live"] == f"{NEW} on slot green since 2026-01-01T00:00:00Z (deploy by ann on laptop)"
     assert found["probation"].startswith("9 s more, until ")
     assert found["history"] == f"2026-01-01T00:00:00Z stop {OLD} done by ann on laptop: \x1b[2J"
-    assert dict(standing(WELL, *history).lines())["live"].endswith(", up for 600 s")
+    assert dict(status(WELL, *history).lines())["live"].endswith(", up for 600 s")
 
 
 @pytest.mark.parametrize("text", ["[" * 10_000, "no JSON", "[1]", '{"who": 1}', ""])
 def test_what_others_wrote_is_only_shown(text: str) -> None:
-    assert dict(standing(WELL, text).lines())["live"].startswith(f"{OLD} on slot blue")
+    assert dict(status(WELL, text).lines())["live"].startswith(f"{OLD} on slot blue")
     assert status_by_hand._printable("a\x1b[2Jb\n") == "a?[2Jb?"
