@@ -165,7 +165,7 @@ def _drill(path: Path, limit: str, json: bool) -> None:
         )
     with tempfile.TemporaryDirectory(prefix="drill.") as folder:
         sandbox = Sandbox(Path(folder, "sandbox"))
-        # A host of the inventory may be called so, too, and has backups.
+        # Not a fixed name: a host of the inventory may have it, too, and backups that lie under it.
         name = f"drill-{os.getpid()}"
         try:
             machines = sandbox.up([name])

@@ -19,8 +19,8 @@ class Activity(NamedTuple):
 
 def look(name: str) -> Activity:
     """Return the activity on a service."""
-    # The guard watches a probation without a controller: that is no run.
-    # Asked first: once the guard is gone, the lock is free.
+    # A guard that watches a probation needs no controller, so it is not adrift.
+    # Ask for it before the lock: if it ends in between, the lock is free.
     guard, until = f"{locks.RUN}/{name}/lock/guard", f"{locks.RUN}/{name}/ctl/probation/until"
     attended = guarded(guard, until) or held(f"{locks.RUN}/{name}/lock/run")
     if not held(f"{locks.RUN}/{name}/lock/activate"):

@@ -170,7 +170,7 @@ class Used(NamedTuple):
 class Isolation(NamedTuple):
     """The isolation of the live slot. outside: it has addresses beside loopback.
 
-    filtered: systemd counts what it filters, so the kernel lets it filter; None if it was not asked to count.
+    filtered: systemd counts the slot's traffic, which shows that the kernel can filter it; None if it was not asked to.
     """
 
     outside: bool = False

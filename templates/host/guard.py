@@ -45,7 +45,7 @@ def perform(run: Run) -> None:
             run.begin_ending()
             raise Ended(guard.finish_or_undo(error)) from None
         finally:
-            # First, so that no other run finds it held by a guard that is no longer there.
+            # Free it before the guard's own lock: else a run that finds no guard could find this one held.
             guard.change_lock.activate.free()
 
 

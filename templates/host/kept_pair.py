@@ -26,7 +26,7 @@ def path(name: str) -> str:
 
 
 def unchecked(name: str) -> tuple[str, ...]:
-    """Return the files that change without setup, if there are such: an edit of them is none."""
+    """Return the files that change without setup, so that setup takes no change of them for an edit of a person's."""
     return (path(name), certificate.paths(name)[0]) if os.path.lexists(path(name)) else ()
 
 
@@ -66,7 +66,7 @@ def place(run: Run, changes: RootFiles, name: str, chain: bytes, key: bytes, ori
 
 
 def publish(changes: RootFiles, name: str, chain: bytes) -> None:
-    """Write the chain where all may read it, then the former certificate, which nginx shows until the reload."""
+    """Write certificate.pem: the chain, then the former certificate, since nginx shows that one until the reload."""
     public = certificate.paths(name)[0]
     files.remove_parts(public)
     former = files.read(public)
@@ -82,7 +82,7 @@ def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:
     changes.remove(key if kept else path(name))
     pair, there = files.read(path(name)), files.read(public)
     if kept and pair and there and first(pair.data) != first(there.data):
-        # It is of another pair than nginx reads. Without it, the next plan sees that a certificate is missing.
+        # certificate.pem is of another pair than nginx reads. Once it is gone, the next plan sees that one is missing.
         changes.remove(public)
 
 

@@ -134,8 +134,8 @@ def parse(name: str, text: str) -> Record:
             _, known = record.files.get(path, (word, ()))
             record.files[path] = (word, (*known, digest))
         elif word == "made":
-            kind, _, name = value.partition(" ")
-            record.made.add((kind, name))
+            kind, _, made = value.partition(" ")
+            record.made.add((kind, made))
         elif word in {"secret", "changing"}:
             (record.secrets if word == "secret" else record.changing).add(value)
         elif word == "layout":

@@ -130,7 +130,7 @@ def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float
     """
     deadline = time.monotonic() + seconds
     while True:
-        # Asked first: once a guard is gone, the lock is free.
+        # Ask for the guard before the lock: if it ends just after this try, the lock is free for the next one.
         waits = time.monotonic() <= deadline and (patient or activity.guarded(guard, probation))
         if locks.take(descriptor):
             break

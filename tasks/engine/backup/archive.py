@@ -90,7 +90,7 @@ class _Reader:
         text = long.get(tarfile.GNUTYPE_LONGNAME, b"")
         name = text.rstrip(b"\0").decode("utf-8", "surrogateescape") or entry.name
         if entry.type not in _KINDS or entry.size < 0 or (entry.size and entry.type != tarfile.REGTYPE):
-            raise Damaged(f"it has an entry of a kind that is in none: {name[:80]!r}")
+            raise Damaged(f"it has an entry of a kind that no backup has: {name[:80]!r}")
         if name.startswith("/") or ".." in name.split("/"):
             raise Damaged(f"it has an entry outside of the data: {name[:80]!r}")
         entry.name = name

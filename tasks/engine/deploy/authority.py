@@ -39,9 +39,9 @@ class Authority:
         return self._certificates[0].subject.rfc4514_string()
 
     def sign(self, request: str, names: Sequence[str], now: datetime) -> Issued:
-        """Return a certificate for these names and the key of a host's request, of which nothing else counts.
+        """Return a certificate for these names and for the key of a host's request; LoopError if this is no request.
 
-        LoopError if this is no request.
+        What else the request asks for is ignored.
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -65,7 +65,7 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(_key_identifier(own), critical=False)
         )
-        # The other kinds of keys have their own.
+        # Keys of other kinds (Ed25519, Ed448) sign with a hash of their own.
         signed_with = (
             hashes.SHA256() if isinstance(self._key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)) else None
         )

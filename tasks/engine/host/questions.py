@@ -12,8 +12,8 @@ WANTS = ("state", "interpreters", "stores", "manifest", "lists", "health", "surv
          "contents")  # fmt: skip
 """Parts of an answer. The machine, root's files and the record of setup are part of every answer.
 
-state: state of the service. Without it the host reads nothing below the deploy account's directories. Of the other
-    parts it then answers only `contents`, and the access to root of `rights`
+state: state of the service. Without it the host reads nothing below the deploy account's directories: it answers
+    `contents`, of `rights` only the access to root, and none of the other parts
 interpreters: Pythons that could run the service; stores: venvs and wheels on the host
 manifest: manifest of the committed release; health: answers of the live release to the health check
 lists: digests of the release to deploy (without one: of the committed one), if a slot has it

@@ -65,6 +65,6 @@ def hints(lines: Iterable[str], needs: Collection[str]) -> tuple[Hint, ...]:
 
 
 def advice(lines: Iterable[str], needs: Collection[str]) -> str:
-    """Return what opens what the sandbox forbids by these lines, to follow another sentence; empty for none."""
+    """Return a sentence to append: how service.yaml allows what these lines show as forbidden; empty for none."""
     ways = [hint.way for hint in hints(lines, needs)]
     return f". The sandbox may forbid it, and service.yaml opens it: {'; '.join(ways)}" if ways else ""

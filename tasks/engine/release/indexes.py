@@ -33,7 +33,8 @@ class Indexes(NamedTuple):
     links: pages and folders (`--find-links`); after_links: those for packages that no index has
     alone: ask no index; trusted: hosts whose certificates are not checked
     uv: further settings of pip's, as variables of uv's
-    assigned: indexes that a uv project uses only for packages it assigns to them (`explicit`); uv.lock names the files
+    assigned: indexes that a uv project uses only for packages it assigns to them (`explicit`). pip may ask them for
+        every package, since the lock names the digests; uv is not given them
     """
 
     first: tuple[str, ...] = ()

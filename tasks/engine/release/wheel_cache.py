@@ -1,8 +1,8 @@
 """Keep wheels on the controller between runs, each under its SHA-256, and check the digest at each use.
 
 `HEX/FILENAME` are the wheels; `index/KEY` names the wheel of a requirement for a target. A wheel that was built here
-has code for this distribution alone, so it has a key of its own. Concurrent runs are safe,
-since everything is written aside and renamed.
+has code for this distribution alone, so it has a key of its own. Concurrent runs are safe, since everything is written
+aside and renamed.
 """
 
 from __future__ import annotations
