@@ -9,7 +9,7 @@ export LC_ALL PATH
 name=$1 certificate=$2 key=$3
 shift 3
 cd "/etc/$name/tls"
-trap 'rm -f .taken.pem .taken.key .pair.new .pair.former .certificate.new .certificate.former' EXIT
+trap 'rm -f .taken.one .taken.two .taken.pem .taken.key .pair.new .pair.former .certificate.new .certificate.former' EXIT
 
 copy() {
   why="there is no file $1"
@@ -19,9 +19,17 @@ copy() {
   [ "$(wc -c <"$2")" -lt 1000000 ]
 }
 
-# Copy the two files, and check the copies. Sets `why`.
+# Print the blocks of a PEM file that have this label.
+blocks() {
+  sed -n "/^-----BEGIN $2-----/,/^-----END $2-----/p" "$1"
+}
+
+# Copy the two files, take the certificates and the key out of the copies, and check them. Sets `why`.
+# Many programs keep both in one file, and every account may read the certificates.
 fit() {
-  copy "$certificate" .taken.pem && copy "$key" .taken.key || return 1
+  copy "$certificate" .taken.one && copy "$key" .taken.two || return 1
+  blocks .taken.one CERTIFICATE >.taken.pem
+  blocks .taken.two '[A-Z ]*PRIVATE KEY' >.taken.key
   why="$certificate is no certificate in PEM"
   public=$(openssl x509 -noout -pubkey -in .taken.pem 2>/dev/null </dev/null) || return 1
   why="$certificate and $key do not belong together"
@@ -53,8 +61,13 @@ publish() {
     echo "nginx refuses its configuration with the new certificate: it keeps the former one" >&2
     exit 1
   fi
+  # A reload leaves workers that end with their last request: a program that writes all the time must not fill the host.
+  if [ -n "$(find .reloaded -newermt '-10 seconds' 2>/dev/null)" ]; then
+    sleep 10
+  fi
   if systemctl -q is-active nginx.service; then
     systemctl reload nginx.service
+    : >.reloaded
   fi
   rm -f .unread
   echo "nginx has a new certificate: $(openssl x509 -noout -enddate -in .taken.pem </dev/null)"
@@ -73,11 +86,15 @@ done
 if [ -e .unread ] || ! cmp -s .pair.new pair.pem; then
   publish
 fi
+same() {
+  [ -f "$1" ] && cmp -s "$1" "$2"
+}
+
 # What changes until this ends, the path unit does not see: go on until nothing has changed for three seconds.
 left=15
 while [ "$left" -gt 0 ]; do
   left=$((left - 1))
-  if ! cmp -s "$certificate" .taken.pem || ! cmp -s "$key" .taken.key; then
+  if ! same "$certificate" .taken.one || ! same "$key" .taken.two; then
     exec /bin/sh "$0" "$name" "$certificate" "$key" "$@"
   fi
   sleep 0.2

@@ -14,10 +14,10 @@ from .files import RootFiles
 from .run import Refused, Run
 
 MODES = frozenset({"on_host", "ca", "acme"})
-NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread")
+NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread", ".reloaded")
 _MOST = 1000 * 1000
-_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL)
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\r?\n?", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
 
 
 def path(name: str) -> str:
@@ -44,7 +44,11 @@ def key_of(pair: bytes) -> bytes:
 
 def take(run: Run, changes: RootFiles, name: str, sources: tuple[str, str], names: list[str]) -> bytes:
     """Install the pair that another program of this host keeps; return its chain, which `publish` needs."""
-    chain, key = map(_read, sources)
+    # Many programs keep both in one file, and every account may read the chain.
+    chain, key = b"".join(_CERTIFICATE.findall(_read(sources[0]))), key_of(_read(sources[1]))
+    for path, found, what in zip(sources, (chain, key), ("certificate", "private key")):
+        if not found:
+            raise Refused(f"{path} has no {what} in PEM")
     certificate.require_usable(chain, key, names)
     place(run, changes, name, chain, key, f"from {sources[0]}")
     return chain

@@ -84,7 +84,7 @@ class Authority:
             found = x509.load_pem_x509_certificate(text.encode())
             found.verify_directly_issued_by(self._certificates[0])
             there = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, x509.InvalidVersion):
             return False
         left, whole = found.not_valid_after_utc - now, found.not_valid_after_utc - found.not_valid_before_utc
         return there.get_values_for_type(x509.DNSName) == [*names] and left > whole / 3
@@ -155,7 +155,7 @@ def _parse_request(text: str) -> CertificateSigningRequest:
         request = x509.load_pem_x509_csr(text.encode())
         if request.is_signature_valid:
             return request
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         pass
     raise LoopError("the host did not send a request for a certificate", code="request",
                     next="run the command again")  # fmt: skip

@@ -35,6 +35,9 @@ _USER = re.compile(r"[^:\s]+:(\$[0-9a-z]+\$|\{SS?HA\})\S+")
 """A line of the file of basic_auth. nginx would accept a plain password, too, but that does not belong in a file."""
 _IN_TLS = {"ca": "tls.ca.certificate"}
 """The place below `nginx` of a key of `Nginx.files` that has another name."""
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
+_PUBLIC = frozenset({"client_ca", "ca"})
+"""Keys of `Nginx.files` whose files are certificates, which every account of the host may read."""
 _PIECE = 128 * 1024
 """Bytes of a wheel in memory at a time."""
 
@@ -143,7 +146,7 @@ def setup(service: Service, files: tuple[HostFile, ...], readme: str, root: Path
     extra["README"] = readme.encode()
     tls = service.nginx.tls if service.nginx else None
     if tls and tls.mode == "files":
-        extra["tls/certificate.pem"] = read(root, tls.certificate, "certificate")
+        extra["tls/certificate.pem"] = certificates(root, tls.certificate, "certificate")
         extra["tls/key.pem"] = read(root, tls.key, "key")
     return archive.pack((), extra)
 
@@ -161,7 +164,7 @@ def certified(chain: bytes) -> Iterator[bytes]:
 def certificate(service: Service, root: Path) -> bytes | None:
     """Return the operator's own certificate; None if the host makes one or needs none."""
     tls = service.nginx.tls if service.nginx else None
-    return read(root, tls.certificate, "certificate") if tls and tls.mode == "files" else None
+    return certificates(root, tls.certificate, "certificate") if tls and tls.mode == "files" else None
 
 
 def given(service: Service, root: Path) -> dict[str, str]:
@@ -169,7 +172,8 @@ def given(service: Service, root: Path) -> dict[str, str]:
     texts = {}
     for key, name in (service.nginx.files if service.nginx else {}).items():
         try:
-            texts[key] = read(root, name, key, _IN_TLS.get(key, key)).decode()
+            read_file = certificates if key in _PUBLIC else read
+            texts[key] = read_file(root, name, key, _IN_TLS.get(key, key)).decode()
         except UnicodeDecodeError:
             fix = f"save it as UTF-8, or correct nginx.{_IN_TLS.get(key, key)} in service/service.yaml"
             raise UsageError("this is no text in UTF-8", where=name, next=fix) from None
@@ -205,7 +209,7 @@ def _check_users(path: Path, name: str, text: str) -> None:
 
 def check(tls: Tls, root: Path) -> None:
     """Raise UsageError unless the operator's certificate and key can be read and belong together."""
-    read(root, tls.certificate, "certificate")
+    certificates(root, tls.certificate, "certificate")
     read(root, tls.key, "key")
     certificate, key = (root / (name or "") for name in (tls.certificate, tls.key))
     try:
@@ -233,3 +237,15 @@ def read(root: Path, name: str | None, what: str, key: str = "") -> bytes:
             where=str(name),
             next=f"correct nginx.{key or f'tls.{what}'} in service/service.yaml",
         ) from error
+
+
+def certificates(root: Path, name: str | None, what: str, key: str = "") -> bytes:
+    """Return the certificates of a file, and nothing else of it: many keep the private key in the same file.
+
+    key: see `read`
+    """
+    found = _CERTIFICATE.findall(read(root, name, what, key))
+    if not found:
+        fix = f"correct nginx.{key or f'tls.{what}'} in service/service.yaml; it is one or more certificates in PEM"
+        raise UsageError("the file has no certificate in PEM", where=str(name), next=fix)
+    return b"".join(found)

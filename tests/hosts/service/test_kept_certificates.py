@@ -126,9 +126,22 @@ def test_one_that_comes_while_the_same_is_looked_at_is_shown_too(
     certificate, key = authority.folder / "late.pem", authority.folder / "late.key"
     authority.issue(certificate, key)
     settle(host[0])
-    read = "until [ -s /etc/myapp/tls/.taken.key ]; do :; done"
+    read = "until [ -s /etc/myapp/tls/.taken.two ]; do :; done"
     host[0].sh(f"systemctl start --no-block {UNIT}; {read}\n{written(privkey=key, fullchain=certificate)}")
     until(lambda: shown(host, authority) != before)
+
+
+def test_of_a_file_that_has_both_only_root_reads_the_key(clone: Clone, host: Hosts, authority: Authority) -> None:
+    """Once: every account of the host could read it. Other programs keep both in one file."""
+    assert clone.inventory
+    before, public = shown(host, authority), "/etc/myapp/tls/certificate.pem"
+    certificate, key = authority.folder / "joined.pem", authority.folder / "joined.key"
+    authority.issue(certificate, key)
+    certificate.write_text(key.read_text() + certificate.read_text())
+    write(host[0], privkey=certificate, fullchain=certificate)
+    until(lambda: shown(host, authority) != before)
+    counts = host[0].sh(f"grep -c PRIVATE {public} {LIVE}/fullchain.pem; stat -c %a {public}").stdout.decode().split()
+    assert counts == [f"{public}:0", f"{LIVE}/fullchain.pem:2", "644"]
 
 
 def test_one_that_does_not_belong_to_its_key_is_told_and_not_shown(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -88,6 +90,22 @@ def test_what_a_host_makes_up_is_no_certificate_and_no_request(made: Authority, 
     assert not ours.is_good(text, NAMES, NOW)
     with pytest.raises(LoopError, match="did not send a request"):
         ours.sign(text, NAMES, NOW)
+
+
+def test_a_version_that_does_not_exist_is_no_fault_of_ours(made: Authority, tmp_path: Path) -> None:
+    """Once: the run of that host ended with "report this"."""
+    ours = authority.load(tls(made.folder), made.folder, NOW)
+    sent = request(tmp_path)
+    with pytest.raises(LoopError, match="did not send a request"):
+        ours.sign(_of_version_99(sent, b"\x02\x01\x00"), NAMES, NOW)
+    assert not ours.is_good(_of_version_99(ours.sign(sent, NAMES, NOW).chain.decode(), b"\x02\x01\x02"), NAMES, NOW)
+
+
+def _of_version_99(text: str, version: bytes) -> str:
+    """Return the first block of a PEM text with another version in it."""
+    head, body, foot = (part.strip() for part in re.split("(?<=-----)\n|\n(?=-----END)", text, maxsplit=2))
+    raw = base64.b64decode(body).replace(version, version[:2] + b"\x63", 1)
+    return f"{head}\n{base64.encodebytes(raw).decode()}{foot.splitlines()[0]}\n"
 
 
 def refused(found: Tls, folder: Path, now: datetime = NOW) -> UsageError:

@@ -31,6 +31,9 @@ from tasks.engine.release.wheelhouse import Wheelhouse
 from tests.support.certificates import Authority
 from tests.support.small_service import SERVICE
 
+PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+
 
 def unpacked(pieces: Iterable[bytes], wheels: bool = False) -> dict[str, tuple[int, bytes]]:
     """Return path to mode and content; wheels: they come first."""
@@ -187,13 +190,26 @@ def test_setup_gets_every_file_that_its_step_names(tmp_path: Path) -> None:
 
 
 def test_the_certificate_of_the_operator_goes_with_setup(tmp_path: Path) -> None:
-    (tmp_path / "one.pem").write_bytes(b"certificate")
-    (tmp_path / "one.key").write_bytes(b"key")
-    service = with_tls("one.pem", str(tmp_path / "one.key"))
+    """Once: of a file with both, every account of the host could read the key."""
+    (tmp_path / "both.pem").write_bytes(b"a comment\n%b%b%b" % (PEM, KEY, PEM.replace(b"\n", b"\r\n")))
+    service = with_tls("both.pem", str(tmp_path / "both.pem"))
     found = setup_files(service, tmp_path)
-    assert (found["tls/certificate.pem"][1], found["tls/key.pem"][1]) == (b"certificate", b"key")
-    assert payload.certificate(service, tmp_path) == b"certificate"
+    public = PEM + PEM.replace(b"\n", b"\r\n")
+    assert (found["tls/certificate.pem"][1], KEY in found["tls/key.pem"][1]) == (public, True)
+    assert payload.certificate(service, tmp_path) == public
     assert payload.certificate(SERVICE, tmp_path) is None
+
+
+@pytest.mark.parametrize("key", ["client_ca", "ca"])
+def test_of_the_file_of_a_ca_only_its_certificates_go_to_hosts(tmp_path: Path, key: str) -> None:
+    authority = Authority(tmp_path / "ca")
+    both = tmp_path / "both.pem"
+    both.write_bytes(authority.certificate.read_bytes() + (tmp_path / "ca/ca.key").read_bytes())
+    own = Tls("ca", "both.pem", "both.pem")
+    nginx = GIVEN._replace(basic_auth=None, error_page=None, client_ca="both.pem" if key == "client_ca" else None)
+    service = SERVICE._replace(nginx=nginx if key == "client_ca" else nginx._replace(tls=own))
+    payload.check_given(service, tmp_path)
+    assert payload.given(service, tmp_path) == {key: authority.certificate.read_text()}
 
 
 def test_a_certificate_that_is_not_there_is_told_before_any_contact(tmp_path: Path) -> None:
@@ -229,7 +245,8 @@ def test_files_for_nginx_are_taken_as_they_are(tmp_path: Path) -> None:
         ({"users": "ann:$apr1$a$b\nbob\n"}, "users:2", "lines NAME:HASH"),
         ({"users": "# nobody\n"}, "users", "lines NAME:HASH"),
         ({"users": ""}, "users", "lines NAME:HASH"),
-        ({"authority": "no PEM"}, "ca.pem", "could not use this CA"),
+        ({"authority": "no PEM"}, "ca.pem", "no certificate in PEM"),
+        ({"authority": PEM.decode()}, "ca.pem", "could not use this CA"),
         ({"page": b"\xff\xfe"}, "page.html", "no text in UTF-8"),
     ],
 )

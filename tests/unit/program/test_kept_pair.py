@@ -1,0 +1,58 @@
+"""The pair that another program of the host keeps: what is taken of its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from templates.host import certificate, kept_pair
+from templates.host.run import Refused
+
+PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = b"-----BEGIN EC PRIVATE KEY-----\nMIIE\n-----END EC PRIVATE KEY-----\n"
+
+
+@pytest.fixture
+def placed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
+    """The chain and the key that are placed."""
+    pairs: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(certificate, "require_usable", lambda *_: None)
+    monkeypatch.setattr(
+        kept_pair, "place", lambda _run, _changes, _name, chain, key, _origin: pairs.append((chain, key))
+    )
+    return pairs
+
+
+def take(first: Path, second: Path) -> bytes:
+    return kept_pair.take(cast(Any, None), cast(Any, None), "myapp", (str(first), str(second)), ["myapp.example"])
+
+
+def test_the_chain_has_no_key_even_if_both_are_in_one_file(tmp_path: Path, placed: list[tuple[bytes, bytes]]) -> None:
+    """Once: every account of the host could read such a key."""
+    both = tmp_path / "both.pem"
+    windows = PEM.replace(b"\n", b"\r\n")
+    both.write_bytes(b"of haproxy\n%b%b%b" % (windows, KEY, PEM))
+    assert take(both, both) == windows + PEM
+    assert placed == [(windows + PEM, KEY)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        (KEY, KEY, "one.pem has no certificate in PEM"),
+        (PEM, PEM, "two.pem has no private key in PEM"),
+        (b"", KEY, "one.pem is no file, or an empty one"),
+        (PEM + b"#" * 1_000_000, KEY, "one.pem has a megabyte or more"),
+    ],
+    ids=["no certificate", "no key", "empty", "large"],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named(
+    first: bytes, second: bytes, why: str, tmp_path: Path, placed: list[tuple[bytes, bytes]]
+) -> None:
+    for name, data in (("one.pem", first), ("two.pem", second)):
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(Refused, match=why):
+        take(tmp_path / "one.pem", tmp_path / "two.pem")
+    assert placed == []
