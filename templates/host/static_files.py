@@ -227,8 +227,10 @@ def _places(folder: Folder) -> dict[str, str]:
 def _files(folder: Folder) -> Iterator[tuple[str, Folder, str]]:
     """Yield the path below `static/SLOT`, the directory and the name of each static file of a release.
 
-    Links, and whatever else is no file, are left out, and so is bytecode.
+    Links, and whatever else is no file, are left out, and so is what MANIFEST does not list: bytecode, or what the
+    account added. A release of a former account has no MANIFEST, so nothing of it is kept.
     """
+    manifest = release.listed(folder, "MANIFEST") or {}
     for path, place in _places(folder).items():
         with Descent(folder) as descent:
             try:
@@ -237,7 +239,7 @@ def _files(folder: Folder) -> Iterator[tuple[str, Folder, str]]:
                 continue
             for inner, name, below in top.walk():
                 status = inner.status(name)
-                if status and stat.S_ISREG(status.st_mode) and not release.BYTECODE.search(below):
+                if status and stat.S_ISREG(status.st_mode) and f"{place}/{below}" in manifest:
                     yield f"{path}/{below}", inner, name
 
 

@@ -105,15 +105,29 @@ def test_links_and_pipes_of_a_release_are_not_served(static: SimulatedHost) -> N
     (folder / "link.css").symlink_to("/etc/hostname")
     (folder / "up").symlink_to("..")
     os.mkfifo(folder / "pipe-0a1b2c3d.css")
-    (folder / "__pycache__").mkdir()
-    (folder / "__pycache__/x.cpython-311.pyc").touch()
     (static.root / f"releases/{NEW}/code/dist").rename(static.folder / "dist")
     (static.root / f"releases/{NEW}/code/dist").symlink_to("/etc")
-    write(static, NEW, {"app/static/odd\nname": "odd"})
-    (static.root / f"releases/{NEW}/MANIFEST").write_text(f"{digest(b'new')}  app/static/a.css\n")
+    write(static, NEW, {})
     assert static.execute(DEPLOY) == 0
-    names = {"static/a.css": "new", "static/x/b-1a2b3c4d.js": "new", "static/odd\nname": "odd"}
-    assert served(static, "green") == names
+    assert served(static, "green") == {"static/a.css": "new", "static/x/b-1a2b3c4d.js": "new"}
+    assert served(static, "kept") == {"static/x/b-1a2b3c4d.js": "new"}
+
+
+def test_what_a_release_does_not_list_is_not_served(static: SimulatedHost) -> None:
+    """Once: a page that the former deploy account had put there stayed, since another release had one of its name."""
+    folder = static.root / f"releases/{NEW}/code/app/static"
+    (folder / "__pycache__").mkdir()
+    for name in ("evil-3f2a9c1b.html", "odd\nname-3f2a9c1b.js", "__pycache__/x.cpython-311.pyc"):
+        (folder / name).write_text("added")
+    # As after a handover: its lists are gone.
+    old = static.root / f"releases/{OLD}"
+    (old / "MANIFEST").unlink()
+    (old / "code/app/static/evil-3f2a9c1b.html").write_text("added")
+    kept = static.root / "static/kept/static"
+    kept.mkdir(parents=True)
+    (kept / "evil-3f2a9c1b.html").write_text("added")
+    assert static.execute(DEPLOY) == 0
+    assert served(static, "green") == {"static/a.css": "new", "static/x/b-1a2b3c4d.js": "new", "more/files/c": "c"}
     assert served(static, "kept") == {"static/x/b-1a2b3c4d.js": "new"}
 
 
