@@ -48,13 +48,16 @@ def perform(run: Run) -> None:
     claims.complete(known, run.step["root"])
     run.say("stop", name)
     units = _units(known)
-    _stop(run, known)
+    # Another program may have taken the name since a remove that kept the data, or before a first setup.
+    if known.files:
+        _stop(run, known)
     acme.forget(run, name)
     _remove_files(run, known)
     account = accounts.find(known.account) if known.account else None
     journals.revoke(run, known, {account.uid} if account else set())
     for path in (run.step["root"], f"/run/{name}"):
-        _remove_tree(run, path)
+        if ("directory", path) in known.made:
+            _remove_tree(run, path)
     if run.step["data"]:
         _remove_data(run, known)
     else:
@@ -139,7 +142,7 @@ def _remove_made(run: Run, known: Record, *paths: str) -> None:
 def _remove_etc(run: Run, known: Record) -> None:
     """Remove /etc/NAME if setup made it, else only what setup wrote there."""
     folder = f"/etc/{known.name}"
-    if ("directory", folder) in known.made:
+    if ("directory", folder) in known.made and known.files:
         _remove_tree(run, folder)
         return
     if known.secrets:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.promises.words import NEIGHBOURS
-from tests.support.clone import Clone, make
+from tests.support.clone import FAB, Clone, make
 from tests.support.echo_service import deployed, put
 from tests.support.git_repository import git
 from tests.support.hosts import Hosts, MakeHosts
@@ -77,6 +78,30 @@ def test_remove_leaves_the_data_and_its_account_and_the_next_setup_takes_them_ag
     assert sh(host, "ls -d /opt/apps/shop /run/shop /etc/shop /var/lib/shop 2>/dev/null || :") == ""
     assert host[0].sh("id shop").returncode != 0
     assert clone.fab("remove", "-H", "shire01", "--yes").status == 1
+
+
+@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names")
+@pytest.mark.parametrize("before", ["secret", "data"])
+def test_remove_takes_nothing_of_a_program_that_came_later(host: Hosts, tmp_path: Path, before: str) -> None:
+    """Once: where only a secret or the data was ours, it stopped another's unit, and removed its directories."""
+    name = f"barn{before}"
+    clone = put(make(tmp_path, host.inventory), name=name, nginx=None, listen="127.0.0.1:8084", secrets=["API_TOKEN"])
+    give = [str(FAB), "secrets.set", "API_TOKEN", "-H", "shire01"]
+    subprocess.run(
+        give, input=b"x", cwd=clone.root, env=clone.variables(), check=True, capture_output=True, timeout=300
+    )
+    if before == "data":
+        clone.done("deploy", "-H", "shire01")
+        clone.done("remove", "-H", "shire01", "--yes")
+    unit = "[Service]\\nExecStart=/bin/sleep 1000\\nRuntimeDirectory=%%N\\n"
+    sh(host, f"printf '{unit}' >/etc/systemd/system/{name}.service; systemctl daemon-reload; systemctl start {name}")
+    sh(host, f"mkdir /opt/apps/{name}; touch /opt/apps/{name}/theirs /run/{name}/theirs /etc/{name}/theirs")
+    removed = clone.done("remove", "-H", "shire01", "--yes", "--data")
+    assert f"/etc/{name} has other files, and stays" in removed.both
+    assert sh(host, f"systemctl is-active {name}; ls /opt/apps/{name} /run/{name} /etc/{name}").split()[0::2] == [
+        "active", "theirs", "theirs", "theirs",
+    ]  # fmt: skip
+    sh(host, f"systemctl stop {name}; rm -r /etc/systemd/system/{name}.service /opt/apps/{name}")
 
 
 @pytest.mark.promise(NEIGHBOURS, "a process whose unit the host has already")
