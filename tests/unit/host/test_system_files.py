@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.config import sections
+from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.sections import Limits, Listen
 from tasks.engine.config.service import Process, Service
 from tasks.engine.host import layout, system_files
@@ -52,6 +54,15 @@ def test_where_they_lie_is_known_before_a_host_is_asked(service: Service, accoun
 def test_nothing_is_left_to_be_filled_in(path: str) -> None:
     assert "{{" not in texts()[path]
     assert texts()[path].endswith("\n")
+
+
+@pytest.mark.parametrize("tls", [Tls("on_host", "/c", "/k"), Tls("acme", email="a@b.example")], ids=["on_host", "acme"])
+def test_no_process_can_have_the_name_of_a_unit_of_ours(tls: Tls) -> None:
+    """Once: a job called `certificate` took the place of root's unit that gives nginx a new one."""
+    full = Service("myapp", "app:app", nginx=Nginx(("myapp.example",), tls=tls), listen=SERVICE.listen)
+    units = {re.sub(r"@?\.[a-z]+$", "", Path(path).name) for path in texts(full) if "/systemd/system/myapp-" in path}
+    assert "myapp-certificate" in units
+    assert {unit.removeprefix("myapp-") for unit in units} <= sections._RESERVED_PROCESSES
 
 
 def test_only_the_sudo_rules_are_hidden_from_other_accounts() -> None:
