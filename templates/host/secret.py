@@ -1,8 +1,8 @@
 """Root's files of the secrets: /etc/NAME/secrets/SECRET, 0600 in a directory of root's alone, each written by a rename.
 
 systemd copies them for a unit when it starts that. While a restart with a new value is not committed, the former value
-stays as SECRET.former-SLOT, where SLOT is the slot that was committed when the new one was written. The restart uses
-the other slot, and its commit makes that the committed one. So as long as SLOT is still committed, the change is not:
+stays as SECRET.former-SLOT-TIME, where SLOT is the slot that was committed when the new one was written, and TIME that
+of its link `current`. Every commit makes a new link. So as long as that link is there, the change is not committed:
 `settle`, or a boot (put-back.conf), puts the former value back.
 """
 
@@ -17,6 +17,7 @@ from . import claims, record, setup_lock, trust
 from .fact_schema import slot_of
 from .folders import Folder
 from .key_form import MOST, is_key
+from .locks import Lock
 from .record import Record
 from .run import Refused, Run, utc_now
 
@@ -37,6 +38,8 @@ def perform(run: Run) -> None:
     if run.step["action"] in {"list", "read"}:
         _list(run) if run.step["action"] == "list" else _report_value(run)
         return
+    if run.step["action"] == "settle" and not run.step["committed"]:
+        _await_probation(run)
     value = _receive(run.payload, run.step["secret"]) if run.step["action"] == "set" else b""
     known = _begin(run)
     with _opened(name) as folder:
@@ -53,7 +56,7 @@ def perform(run: Run) -> None:
 
 
 class Secrets:
-    """The secrets of one service, while no other run changes them or a slot. current: the committed slot, or empty."""
+    """The secrets of one service, while no other run changes them or a slot. current: see `_committed`."""
 
     def __init__(self, run: Run, known: Record, folder: Folder) -> None:
         self._run, self._record, self._folder = run, known, folder
@@ -70,9 +73,16 @@ class Secrets:
     def _read(self, name: str) -> bytes | None:
         return self._folder.read(name, _LIMIT + 1) if self._folder.status(name) else None
 
-    def _write(self, name: str, value: bytes) -> None:
+    def _write(self, name: str, value: bytes, since: int | None = None) -> None:
+        """Write a value. since: nanoseconds since 1970, the time of a value that moves here."""
         self._folder.replace(name, value, 0o600, f"{name}.new-{self._run.id}")
+        if since is not None:
+            os.utime(name, ns=(since, since), dir_fd=self._folder.descriptor, follow_symlinks=False)
         self._folder.sync()
+
+    def _since(self, name: str) -> int | None:
+        status = self._folder.status(name)
+        return status.st_mtime_ns if status else None
 
     def set(self, secret: str, value: bytes) -> None:
         """Write the value; with `switch`, keep the former one until that is committed. Report whether it changed."""
@@ -97,18 +107,19 @@ class Secrets:
         there, former = self._read(secret), self._read(kept)
         if self._run.step["switch"] and self._current and there not in {None, value} and former is None:
             former = there
-            self._write(kept, there or b"")
+            self._write(kept, there or b"", self._since(secret))
         return former
 
     def swap(self) -> None:
-        """Exchange the key with the other one: from now on that signs."""
+        """Exchange the key with the other one, which signs from now on. Each keeps its time, which tells the newer."""
         key, other = self._read(_ROTATED), self._read(FALLBACKS)
         if key is None or other is None:
             raise Refused("there is no other key on this host: rotate again")
         self._keep(_ROTATED, other)
         self._keep(FALLBACKS, key)
-        self._write(_ROTATED, other)
-        self._write(FALLBACKS, key)
+        times = self._since(_ROTATED), self._since(FALLBACKS)
+        self._write(_ROTATED, other, times[1])
+        self._write(FALLBACKS, key, times[0])
         self._run.report("secret", "changed")
 
     def unset(self, secret: str) -> None:
@@ -121,9 +132,14 @@ class Secrets:
         self._run.report("secret", "removed" if gone else "absent")
 
     def settle(self) -> None:
-        """Put the former values back of changes that are not committed; the others are dropped already."""
+        """Put the former values back of changes that are not committed; the others are dropped already.
+
+        The link of the committed slot belongs to the deploy account, so what the controller saw comes first.
+        """
         for name in self._folder.names():
-            if _FORMER in name:
+            if _FORMER in name and self._run.step["committed"]:
+                self._folder.remove(name)
+            elif _FORMER in name:
                 self._folder.rename(name, name.partition(_FORMER)[0])
                 self._run.say("undo", f"the former value of {name.partition(_FORMER)[0]} is put back")
         self._folder.sync()
@@ -133,6 +149,20 @@ class Secrets:
         changing = {name.partition(_FORMER)[0] for name in self._folder.names() if _FORMER in name}
         self._record.changing = changing - {FALLBACKS}
         self._record.write(self._run.id)
+
+
+def _await_probation(run: Run) -> None:
+    """Wait for the end of a probation, which decides about the change. Its guard needs the lock that `_begin` takes."""
+    try:
+        guard = Lock(run.step["name"], "guard")
+    except OSError:
+        # Nothing was ever deployed, or `_begin` names what is in the way.
+        return
+    with guard:
+        if guard.held:
+            run.say("wait", "the probation decides whether the former value comes back")
+        if not guard.wait(run, run.step["wait"], aloud=True):
+            raise Refused("the probation has not ended in time")
 
 
 def _list(run: Run) -> None:
@@ -200,8 +230,13 @@ def _opened(name: str) -> Folder:
 
 
 def _committed(root: str) -> str:
-    """Return the committed slot, of the deploy account's link; empty if there is none."""
+    """Return the committed slot and the time of the deploy account's link to it; empty if there is none.
+
+    The slot alone would be the same again after two commits.
+    """
     try:
-        return slot_of(os.readlink(f"{root}/current"))
+        slot, time = slot_of(os.readlink(f"{root}/current")), os.lstat(f"{root}/current").st_mtime_ns
     except OSError:
         return ""
+    # As `stat -c %.9Y` prints it.
+    return f"{slot}-{time // 10**9}.{time % 10**9:09}" if slot else ""

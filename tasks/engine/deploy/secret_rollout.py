@@ -73,9 +73,10 @@ class _Restart(Rollout):
         yield from everywhere(self.placed, self._settle)
 
     def _settle(self, member: Member, emit: Emit) -> None:
-        """Let the host drop the former value, or put it back, by what is committed there."""
+        """Let the host drop the former value, or put it back: as we saw it end, else by what is committed there."""
+        committed = self.hosts[member.host.name].progress is Progress.COMMITTED
         try:
-            perform(member, Change("settle"), self.order.origin, emit)
+            perform(member, Change("settle", committed=committed), self.order.origin, emit)
         except LoopError as error:
             if member.error is None:
                 raise
@@ -129,19 +130,26 @@ class _Keys:
     def behind(self, members: Sequence[Member]) -> list[Member]:
         """Return the hosts where a rotation that was cut short has not come to its second restart; often none.
 
-        They accept the newest key, and sign with the former one.
+        They accept the key of the others, and got it after the one that they sign with. Each host tells that of itself
+        alone: one that lies must not take the others back to a former key.
         """
-        newest = max(self._found.values(), key=lambda rows: rows[SECRET_KEY]["since"])[SECRET_KEY]["fingerprint"]
-        others = [one for one in members if self._found[one.host.name][SECRET_KEY]["fingerprint"] != newest]
-        for member in others:
-            if self._found[member.host.name].get(FALLBACKS, {}).get("fingerprint") != newest:
-                raise LoopError(
-                    f"{SECRET_KEY} is another one on {member.host.name}, so no rotation can keep all sessions",
-                    where=member.host.name,
-                    next=f"fab secrets.list; give all hosts the same one: fab secrets.set {SECRET_KEY} -H all",
-                    code="secrets",
-                )
-        return others
+        signing = {name: rows[SECRET_KEY]["fingerprint"] for name, rows in self._found.items()}
+        for key in sorted(set(signing.values())):
+            others = [member for member in members if signing[member.host.name] != key]
+            if all(self._waits_for(member.host.name, key) for member in others):
+                return others
+        names = " and ".join(f"{name} ({key[:4]})" for name, key in sorted(signing.items()))
+        raise LoopError(
+            f"{SECRET_KEY} is not the same one on {names}, so no rotation can keep all sessions",
+            next=f"look for who changed it; give all hosts the same one: fab secrets.set {SECRET_KEY} -H all",
+            code="secrets",
+        )
+
+    def _waits_for(self, host: str, key: str) -> bool:
+        """Return whether a host accepts a key, and got it after the one that it signs with."""
+        rows = self._found[host]
+        other = rows.get(FALLBACKS)
+        return bool(other and other["fingerprint"] == key and other["since"] > rows[SECRET_KEY]["since"])
 
 
 def unset(secret: str, origin: str, member: Member, emit: Emit) -> None:

@@ -66,9 +66,11 @@ class SigningKey:
         keys: dict[str, bytes] = {}
         for _ in on_each(everyone, look):
             pass
-        first = next((one.host.name for one in everyone if one.host.name in keys), None)
-        if first is not None:
-            return keys[first], f"as on {first}"
+        having_it = [one.host.name for one in everyone if one.host.name in keys]
+        if len({keys[one] for one in having_it}) > 1:
+            raise self._different(asking.host.name, having_it)
+        if having_it:
+            return keys[having_it[0]], f"as on {having_it[0]}"
         silent = [one for one in everyone if one.error]
         for one in silent:
             if one.error and one.error.code == "lies" and one.host.name in having:
@@ -88,6 +90,17 @@ class SigningKey:
                 code="lies",
             )
         return value
+
+    @staticmethod
+    def _different(host: str, others: Sequence[str]) -> LoopError:
+        """Return the error for hosts of which one may lie, or where a rotation was cut short."""
+        return LoopError(
+            f"{SECRET_KEY} is not on this host, and not the same one on {', '.join(others)}",
+            where=host,
+            next=f"fab secrets.rotate {SECRET_KEY}, if a rotation was cut short; or look for who changed it, and give "
+            f"all hosts one: fab secrets.set {SECRET_KEY} -H all",
+            code="secrets",
+        )
 
     @staticmethod
     def _unknown(host: str, silent: Sequence[Member], having: set[str]) -> LoopError:

@@ -135,17 +135,21 @@ class Change(NamedTuple):
     """One action on the secrets of a host: set, unset, settle, swap, list or read. secret: its name.
 
     switch: a restart with the new value follows, and `settle` after it; until then the host keeps the former value
+    committed: of `settle`: this run saw the commit of that restart
     """
 
     action: str
     secret: str = ""
     switch: bool = False
+    committed: bool = False
 
 
 def secret(service: Service, change: Change, origin: str) -> HostStep:
     """Make root's step for secrets. A value, or the key of a listing, is in the payload and never in the step."""
-    values = {**change._asdict(), "origin": origin, "wait": 2 * service.drain + layout.GRACE + 30}
-    return _step("secret", service, values, seconds=180 + 2 * service.drain, root=True)
+    # Until its probation ends, a restart is neither committed nor undone.
+    most = 2 * service.drain + (service.probation if change.action == "settle" else 0)
+    values = {**change._asdict(), "origin": origin, "wait": most + layout.GRACE + 30}
+    return _step("secret", service, values, seconds=180 + most, root=True)
 
 
 def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[str, str]]) -> HostStep:

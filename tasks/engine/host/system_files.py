@@ -212,7 +212,7 @@ def _put_back(service: Service, traits: HostTraits) -> str:
     """Return the directives by which a boot undoes changes of secrets that were never committed."""
     if not layout.credentials(service, traits.secrets):
         return ""
-    return templates.fill("systemd/put-back.conf", name=service.name)
+    return templates.fill("systemd/put-back.conf", name=service.name, root=layout.root(service))
 
 
 def _bounded(service: Service, process: Process, values: dict[str, str]) -> dict[str, str]:

@@ -209,12 +209,33 @@ def test_a_committed_change_stays_where_the_controller_died_after_it(site: Site)
     assert set_to(site.clone, "API_TOKEN", "fourth").status == -signal.SIGKILL
     del site.clone.environment["FAILPOINT"]
     assert token(site) == "fourth"
+    # Once: the same slot was committed again, and the boot took the change for one that was not.
+    site.done("restart")
     site.machine.reboot()
     assert (token(site), stored(site)) == ("fourth", "fourth")
     assert site.sh("ls /etc/myapp/secrets") == "API_TOKEN\nTLS_KEY"
     # The same value again: nothing restarts, and what was cut short is settled.
     assert "UNCHANGED" in done(set_to(site.clone, "API_TOKEN", "fourth")).out
     assert site.fab("doctor").out == "shire01  ready\n"
+
+
+def test_an_interrupt_leaves_the_decision_to_the_probation(site: Site) -> None:
+    """Once: the former value was put back at once, and then the host committed the new one."""
+    write(site.clone, probation=3)
+    command = [str(FAB), "secrets.set", "API_TOKEN", *ON]
+    with subprocess.Popen(command, cwd=site.clone.root, env=site.clone.variables(), text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as fab:  # fmt: skip
+        assert fab.stdin
+        assert fab.stdout
+        with fab.stdin as stdin:
+            stdin.write("fifth")
+        for line in fab.stdout:
+            if "RESTARTED" in line:
+                fab.send_signal(signal.SIGINT)
+    assert (token(site), stored(site)) == ("fifth", "fifth")
+    assert site.fab("doctor").out == "shire01  ready\n"
+    write(site.clone)
+    done(set_to(site.clone, "API_TOKEN", "fourth"))
 
 
 def test_a_rollback_keeps_todays_secrets_and_is_refused_without_one_that_it_uses(site: Site) -> None:

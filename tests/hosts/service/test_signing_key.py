@@ -110,6 +110,7 @@ def test_a_rotation_loses_no_session_of_either_host(fleet: Fleet) -> None:
 def test_a_rotation_that_was_cut_between_two_hosts_goes_on_when_it_runs_again(fleet: Fleet) -> None:
     swap = "cd /etc/myapp/secrets && mv SECRET_KEY x && mv SECRET_KEY_FALLBACKS SECRET_KEY && mv x SECRET_KEY_FALLBACKS"
     fleet.sh(0, f"{swap} && touch SECRET_KEY")
+    fleet.sh(1, "touch /etc/myapp/secrets/SECRET_KEY_FALLBACKS")
     fleet.clone.done("restart", "-H", "shire01")
     _, kept = get(fleet, 1, "/login")
     ended = fleet.clone.done("secrets.rotate", "SECRET_KEY", "-H", "all")

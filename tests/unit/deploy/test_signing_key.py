@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from tasks.engine.config.sections import FALLBACKS, SECRET_KEY
 from tasks.engine.config.service import Secret
+from tasks.engine.deploy.secret_rollout import _Keys
 from tasks.engine.deploy.secret_step import flaw
 from tasks.engine.deploy.signing_key import SigningKey
 from tasks.engine.errors import LoopError, UsageError
@@ -83,3 +85,50 @@ def test_a_variable_has_its_limits(value: bytes, why: str) -> None:
     assert why in flaw(value)
     assert flaw(b"a" * 100_000) == ""
     assert flaw(b"a\nb\xff") == ""
+
+
+def test_of_two_hosts_with_different_keys_none_decides_for_a_third() -> None:
+    """Once: the first host of the inventory gave a host that joined whatever it said."""
+    lacking, others = Told("shire01", None), [Told("shire02", b"a"), Told("shire03", b"b"), Told("shire04", b"a")]
+    with pytest.raises(LoopError, match="not the same one on shire02, shire03, shire04") as caught:
+        SigningKey(lambda: [lacking, *others], str).bring(lacking, lambda _: None)
+    assert (caught.value.where, lacking.got) == ("shire01", [])
+
+
+def rotation(*hosts: tuple[str, int, str, int]) -> list[str]:
+    """Return which hosts are to sign with their other key. hosts: the key and its time, the other key and its time."""
+    keys = _Keys("")
+    members = [Told(f"shire0{number}", b"x") for number, _ in enumerate(hosts, start=1)]
+    for member, (key, since, other, other_since) in zip(members, hosts, strict=True):
+        rows = [_row(key, since, SECRET_KEY), _row(other, other_since, FALLBACKS)]
+        keys._found[member.host.name] = {row["name"]: row for row in rows}
+    return [member.host.name for member in keys.behind(members)]
+
+
+def _row(fingerprint: str, since: int, name: str) -> dict[str, Any]:
+    return {"name": name, "since": since, "fingerprint": fingerprint, "there": True}
+
+
+ROTATED, BEHIND, LATE = ("b", 2, "a", 1), ("a", 1, "b", 2), ("a", 2**40, "x", 1)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "behind"),
+    [
+        ((ROTATED, ROTATED), []),
+        ((BEHIND, BEHIND), []),
+        ((ROTATED, BEHIND), ["shire02"]),
+        ((BEHIND, ROTATED, BEHIND), ["shire01", "shire03"]),
+        # A host that claims to wait is taken at its word: that concerns itself alone.
+        ((ROTATED, ("a", 2, "b", 2**40)), ["shire02"]),
+    ],
+)
+def test_a_rotation_goes_on_where_it_was_cut_short(hosts: tuple[Any, ...], behind: list[str]) -> None:
+    assert rotation(*hosts) == behind
+
+
+@pytest.mark.parametrize("liar", [LATE, ("a", 2**40, "b", 1), ("x", 2**40, "a", 1)])
+def test_no_host_takes_another_back_to_its_former_key(liar: tuple[str, int, str, int]) -> None:
+    """Once: the key with the latest time of all, as the hosts said it, was the new one for all."""
+    with pytest.raises(LoopError, match=r"not the same one on shire01 \(b\) and shire02"):
+        rotation(ROTATED, liar)
