@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE =
 # Three processes for two cores; a module's tests share their hosts, so they stay together (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup check quick test promises bench demo clean
+.PHONY: help setup lock check quick test promises bench demo clean
 help:
 	@echo 'make demo     boot two real local hosts, deploy to both, ask them over HTTPS'
 	@echo 'make test     all tests, on real local hosts (as root, on Linux)'
@@ -16,17 +16,23 @@ help:
 	@echo 'make bench    measure ours, the limit made by hand and the peers; writes docs/BENCHMARK.md (BENCH="--rounds 1 --series near")'
 	@echo 'make check    format, lint, types, shell scripts'
 	@echo 'make setup    install the packages and make .venv'
+	@echo 'make lock     lock what fab and the tests need, with hashes, in requirements-dev.lock (UPGRADE=--upgrade: the newest)'
 	@echo 'make clean    remove .venv and the local hosts'
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml
+.venv/ready: requirements-dev.lock
 	@.ci/packages
 	@echo 'making .venv'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1,<27'
-	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $<
 	@touch $@
+
+# The versions that the lock has stay, if they fit: `make lock UPGRADE=--upgrade` takes the newest.
+lock: setup
+	$(BIN)/uv pip compile --quiet --group dev --universal --python-version 3.10 --generate-hashes $(UPGRADE) \
+		--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command 'make lock' \
+		--no-python-downloads --output-file requirements-dev.lock
 
 check: setup
 	$(BIN)/ruff format --check --quiet .
