@@ -136,8 +136,8 @@ class State(NamedTuple):
     activating: that run was still at work after the wait
     maintenance: content of its state.json, None while the door is open
     pruning: a prune was interrupted
-    lists: digests of MANIFEST, LAUNCHERS and SITE of the release asked for; empty if its files differ, or its venv is
-        damaged
+    lists: digests of MANIFEST, LAUNCHERS, SITE and sbom.json of the release asked for; empty if its files differ, or
+        its venv is damaged
     """
 
     current: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import json
 import os
 import re
 import stat
@@ -20,11 +21,13 @@ heed: Callable[[], object] = int
 """Called between two pieces of a file, and may raise, which ends the reading; `int` does nothing."""
 SHOWN = 1 << 16
 """Most bytes of a file to report."""
-_LIST_BYTES = 64 << 20
+_LIST_BYTES, _RECORD_BYTES = 64 << 20, 1 << 16
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 BYTECODE = re.compile(r"\.pyc$|(^|/)__pycache__/[^/]*\.pyc\.[0-9][^/]*$")
 SHARED = "run/shared.list"
 """The list of the directories in `code` that are links to the service's data; LAUNCHERS has its digest."""
+SBOM = "sbom.json"
+"""The list of the packages, for people; `release.json` has its digest."""
 _PLACE = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*(/[A-Za-z0-9._][A-Za-z0-9._-]*)*")
 _RELEASE = re.compile(r"\.\./\.\./releases/[0-9a-z]{1,40}")
 LINKS = {
@@ -142,6 +145,7 @@ def _release(release: Folder, tell: Tell, lists: Mapping[str, str]) -> None:
     launchers = listed(release, "LAUNCHERS")
     known.update(launchers or {})
     known.update({f"site/{path}": sha256 for path, sha256 in (listed(release, "SITE") or {}).items()})
+    known.update(_bill(release))
     for path, digest in sorted(known.items()):
         kind = compare(release, path, digest)
         if kind:
@@ -182,6 +186,15 @@ def lines(release: Folder, path: str) -> list[str]:
 def is_place(path: str) -> bool:
     """Return True for the path of a directory in `code`, in the characters that service.yaml allows."""
     return bool(_PLACE.fullmatch(path)) and not {".", ".."}.intersection(path.split("/"))
+
+
+def _bill(release: Folder) -> dict[str, str]:
+    """Return the digest of `sbom.json` that the record of the release has; empty if an older version made it."""
+    try:
+        digest = json.loads(release.read("release.json", _RECORD_BYTES))[SBOM]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return {SBOM: digest} if isinstance(digest, str) else {}
 
 
 def digest_of(folder: Folder, name: str) -> str:
@@ -235,12 +248,13 @@ def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "")
 
 
 def lists(release: Folder) -> dict[str, str]:
-    """Return the SHA-256 of MANIFEST, LAUNCHERS and SITE; the controller compares them: the account can edit them.
+    """Return the SHA-256 of MANIFEST, LAUNCHERS, SITE and sbom.json; the controller compares them: the account can
+    edit them.
 
     Empty unless code, launchers and site match these lists. Beside these files, `code` and `site` may have bytecode,
     even half-written, and `code` the links to the service's data.
     """
-    names = ("MANIFEST", "LAUNCHERS", "SITE") if release.status("SITE") else ("MANIFEST", "LAUNCHERS")
+    names = ["MANIFEST", "LAUNCHERS", *(name for name in ("SITE", SBOM) if release.status(name))]
     try:
         found = {name: release.read(name, _LIST_BYTES) for name in names}
         manifest, launchers = _entries(found["MANIFEST"]), _entries(found["LAUNCHERS"])

@@ -16,7 +16,7 @@ from tasks.engine.host.facts import Facts
 from tasks.engine.host.payload import Delivery
 from tasks.engine.host.steps import Activation, Consent, HostStep, Installation, Staging
 from tasks.engine.host.system_files import HostFile
-from tasks.engine.release import archive
+from tasks.engine.release import archive, sbom
 from tasks.engine.release.build import Release
 from tasks.engine.release.wheelhouse import Wheelhouse
 from templates.host.fact_schema import Python
@@ -245,6 +245,7 @@ def deploy(
     venv = venv_name(wheelhouse, python)
     starts = launchers.render(service, release.id, host, _gunicorn(wheelhouse), site=bool(release.site))
     lists = {"MANIFEST": archive.manifest(release.tree.entries), "LAUNCHERS": launchers.listed(starts)}
+    lists[sbom.NAME] = sbom.render(service.name, release.id, wheelhouse)
     if release.site:
         lists["SITE"] = archive.manifest(release.site)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in lists.items()}

@@ -24,7 +24,7 @@ from tasks.engine.host import maintenance_page, payload, questions, steps, syste
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
-from tasks.engine.release import git, left_behind, package_data
+from tasks.engine.release import git, left_behind, package_data, sbom
 from tasks.engine.release.build import Release
 
 _NO_CONSENT = Consent()
@@ -176,6 +176,7 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         **({"site": True} if made.site else {}),
         "packages": sorted("==".join(wheel.filename.split("-")[:2]) for wheel in delivery.wheelhouse.wheels),
         "built": delivery.wheelhouse.built,
+        sbom.NAME: delivery.staging.lists[sbom.NAME],
     }
     sent = payload.staging(made, delivery, record, planned.service)
     wheels = [wheel.size for wheel in delivery.wheels]

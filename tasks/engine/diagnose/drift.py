@@ -19,6 +19,7 @@ _DROP_INS = 1000
 """Files that systemd may read for the units of one service; a host that names more is refused."""
 
 _MANIFEST = re.compile(r"/releases/[^/]+/(MANIFEST|SITE)$")
+_SBOM = re.compile(r"/releases/[^/]+/sbom\.json$")
 _VENV = re.compile(r"/venvs/[^/]+(/|$)")
 _STATIC = re.compile(r"/opt/apps/[^/]+/static(/|$)")
 _PYTHON = re.compile(r"/\.program/[^/]+/python$")
@@ -82,6 +83,8 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
 def _edited(path: str) -> str:
     if _MANIFEST.search(path):
         return "it is not the manifest of what this clone deploys"
+    if _SBOM.search(path):
+        return "it is not the list of packages that was made with the release; a deploy of its content writes it anew"
     if _PYTHON.search(path):
         return "it names no interpreter of the system; remove the directory it is in, and the next run makes that anew"
     if _VENV.search(path):

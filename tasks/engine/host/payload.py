@@ -17,7 +17,7 @@ from tasks.engine import plain_file
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.host import templates
 from tasks.engine.host.launchers import listed
-from tasks.engine.release import archive
+from tasks.engine.release import archive, sbom
 
 if TYPE_CHECKING:
     from tasks.engine.config.gateway import Tls
@@ -76,6 +76,7 @@ def staging(release: Release, delivery: Delivery, record: Mapping[str, object], 
     if release.site:
         extra["SITE"] = archive.manifest(release.site)
     extra["WHEELS"] = "".join(f"{wheel.sha256}  {wheel.filename}\n" for wheel in delivery.wheelhouse.wheels).encode()
+    extra[sbom.NAME] = sbom.render(service.name, release.id, delivery.wheelhouse)
     extra["release.json"] = json.dumps(record, sort_keys=True).encode() + b"\n"
     if not delivery.venv_there:
         extra["tool/installer.zip"] = _installer()

@@ -169,8 +169,8 @@ def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[
 class Staging(NamedTuple):
     """One release for one host. base: release whose unchanged files are linked; present: the host has it already.
 
-    lists: SHA-256 of MANIFEST, LAUNCHERS and SITE, if there is one, to verify these lists on the host. The host then
-        verifies the files by the lists.
+    lists: SHA-256 of MANIFEST, LAUNCHERS, sbom.json and SITE, if there is one, to verify these on the host. The host
+        then verifies the files by the lists.
     others: further files to link, by the release that has them
     """
 

@@ -122,7 +122,10 @@ open(listing, "w").write(lines.replace(before, after))
 
 
 @pytest.mark.promise(PLAIN, "a file of the release that serves, edited on the host together with its line")
-@pytest.mark.parametrize(("path", "listing"), [("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS")])
+@pytest.mark.parametrize(
+    ("path", "listing"),
+    [("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS"), ("sbom.json", "release.json")],
+)
 def test_a_file_edited_together_with_its_line_is_no_unchanged_release(site: Site, path: str, listing: str) -> None:
     """Once: after an edit of a release's file and of its line in MANIFEST, the next deploy called it UNCHANGED."""
     live = site.deploy()

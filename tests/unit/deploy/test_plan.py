@@ -15,7 +15,7 @@ from tasks.engine.deploy import plan
 from tasks.engine.errors import LoopError
 from tasks.engine.host import launchers
 from tasks.engine.host.facts import Facts
-from tasks.engine.release import archive
+from tasks.engine.release import archive, sbom
 from tasks.engine.release.archive import Entry, Tree
 from tasks.engine.release.build import Release
 from tasks.engine.release.lockfile import Lock
@@ -40,7 +40,8 @@ def release(*paths: str) -> Release:
 def host(changes: Mapping[str, object] | None = None) -> Facts:
     """Return a host that serves NEW, made of `app.py`, as it should, except for these facts."""
     listed = {"MANIFEST": archive.manifest(release("app.py").tree.entries),
-              "LAUNCHERS": launchers.listed(launchers.render(SERVICE, NEW, "shire01", "27.0.1"))}  # fmt: skip
+              "LAUNCHERS": launchers.listed(launchers.render(SERVICE, NEW, "shire01", "27.0.1")),
+              "sbom.json": sbom.render("myapp", NEW, WHEELS)}  # fmt: skip
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in listed.items()}
     found = vary(serving(), {"state lists": digests, **(changes or {})})
     return found._replace(releases=({"id": NEW}, {"id": OLD}), manifest={})
@@ -70,6 +71,7 @@ def planned(facts: Facts, made: Release | None = None) -> plan.HostPlan:
         ({"state lists": {}}, NOT_WHOLE),
         ({"state lists MANIFEST": "0" * 64}, NOT_WHOLE),
         ({"state lists LAUNCHERS": "0" * 64}, NOT_WHOLE),
+        ({"state lists sbom.json": "0" * 64}, NOT_WHOLE),
         (
             {COMMITTED: OLD, "state live": "green", TRIED: NEW, "state probation": 9, "state lists": {}},
             f"release {NEW} serves and is not committed, {OLD} is",

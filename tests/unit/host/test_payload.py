@@ -22,7 +22,7 @@ from tasks.engine.host import payload, system_files
 from tasks.engine.host.payload import Delivery
 from tasks.engine.host.steps import Staging
 from tasks.engine.host.system_files import HostTraits
-from tasks.engine.release import archive
+from tasks.engine.release import archive, sbom
 from tasks.engine.release.archive import Entry, Tree
 from tasks.engine.release.build import Release
 from tasks.engine.release.lockfile import Lock
@@ -98,6 +98,7 @@ def test_a_host_that_has_nothing_gets_everything(release: Release, wheels: Wheel
     assert (found["code/bin/run"][0], found["code/app.py"]) == (0o755, (0o644, b"app = 1\n"))
     assert "EXECUTABLE" not in found
     assert json.loads(found["release.json"][1]) == {"id": release.id}
+    assert found["sbom.json"] == (0o644, sbom.render("myapp", release.id, wheels))
 
 
 def test_of_a_projects_wheel_only_what_the_code_lacks_is_sent(

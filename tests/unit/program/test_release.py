@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import sys
 import time
@@ -53,6 +54,39 @@ def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controller
     (home / "code/app/a b.py").write_text("edited")
     (home / "MANIFEST").write_text(f"{hashlib.sha256(b'edited').hexdigest()}  app/a b.py\n")
     assert told(root, known) == {"drift edited MANIFEST"}
+
+
+@pytest.mark.parametrize(
+    ("bill", "said"), [("edited", {"drift edited sbom.json"}), (None, {"drift missing sbom.json"})]
+)
+def test_the_list_of_packages_is_compared_with_the_record(root: Path, bill: str | None, said: set[str]) -> None:
+    home = root / "releases/abc"
+    (home / "sbom.json").write_text("code")
+    (home / "release.json").write_text(json.dumps({"id": "abc", "sbom.json": DIGEST}))
+    assert told(root) == set()
+    (home / "sbom.json").unlink() if bill is None else (home / "sbom.json").write_text(bill)
+    assert told(root) == said
+
+
+@pytest.mark.parametrize("record", ["[" * 10**5, "[]", "{}", '{"sbom.json": 7}', '{"sbom.json": ["a"]}'])
+def test_a_record_without_a_digest_says_nothing_of_the_list_of_packages(root: Path, record: str) -> None:
+    (root / "releases/abc/sbom.json").write_text("edited")
+    (root / "releases/abc/release.json").write_text(record)
+    assert told(root) == set()
+
+
+@pytest.mark.parametrize("edit", ["edit", "remove", "link"])
+def test_the_controller_hears_of_another_list_of_packages(root: Path, edit: str) -> None:
+    place = root / "releases/abc/sbom.json"
+    place.write_text("code")
+    with Folder.open(str(place.parent)) as folder:
+        assert release.lists(folder)["sbom.json"] == DIGEST
+        place.unlink()
+        if edit == "edit":
+            place.write_text("edited")
+        elif edit == "link":
+            place.symlink_to("MANIFEST")
+        assert release.lists(folder).get("sbom.json") != DIGEST
 
 
 def test_the_site_is_compared_like_the_code(root: Path) -> None:
