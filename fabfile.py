@@ -4,6 +4,7 @@ from invoke import Collection
 
 from tasks import (
     add,
+    audit,
     backup,
     cert,
     deploy,
@@ -46,6 +47,7 @@ namespace = Collection(
     backup.backup,
     backup.restore,
     lock.lock,
+    audit.audit,
     add.add,
     failpoints.failpoints,
     secrets=Collection.from_module(secrets),

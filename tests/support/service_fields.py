@@ -20,12 +20,16 @@ Read = Callable[[Any], object]
 
 @dataclass(frozen=True)
 class Where:
-    """The place of a field. keys: the path in the file; read: its reader; beside: other lines that the file needs."""
+    """The place of a field. keys: the path in the file; read: its reader; beside: other lines that the file needs.
+
+    listed: it is an item of a list; around: YAML that has the value at VALUE
+    """
 
     keys: tuple[str, ...]
     read: Read
     beside: tuple[str, ...] = ()
     listed: bool = False
+    around: str = "VALUE"
 
 
 # The place of each class's fields; a field's key is its own name.
@@ -56,6 +60,13 @@ BESIDE = {
     "Process.single": ("processes.worker.command=x",),
     "Process.stop": ("processes.worker.command=x",),
 }
+_IGNORED = "{id: A-1, reason: x, until: 2027-01-31}"
+
+
+def _ignored(key: str) -> Read:
+    return lambda found: getattr(found.audit.ignore[0], key)
+
+
 # Fields whose key has another name, or another place.
 OTHERS = {
     "Service.env": Where(("env", "V"), lambda found: dict(found.env)["V"]),
@@ -65,6 +76,12 @@ OTHERS = {
     "Dependencies.groups": Where(("dependencies", "groups"), lambda found: found.dependencies.groups[0], listed=True),
     "Secret.name": Where(("secrets",), lambda found: found.secrets[0].name, listed=True),
     "Secret.file": Where(("secrets", "V"), lambda found: "file" if found.secrets[0].file else "variable"),
+    **{
+        f"Ignored.{key}": Where(
+            ("audit", "ignore"), _ignored(key), listed=True, around=_IGNORED.replace(f"{key}: {value}", f"{key}: VALUE")
+        )
+        for key, value in (("id", "A-1"), ("reason", "x"), ("until", "2027-01-31"))
+    },
     "Service.needs": Where(("needs",), lambda found: found.needs[0], listed=True),
     "Service.shared": Where(("shared",), lambda found: found.shared[0], listed=True),
     "Nginx.names": Where(("nginx", "server_name"), lambda found: found.nginx.names[0], listed=True),
@@ -122,7 +139,8 @@ KEYS = {
 }
 # One of these values fits any field.
 GOOD = ("7", "200", "x y", "/x", "a:b", "x.example", ">=3.10", "daily", "127.0.0.2:81", "jit", "off", "200m", "other",
-        "512M", "200%", "serve", "file", "a@b.example", "https://a.example/d", "true", "10.0.0.0/8", "7/s")  # fmt: skip
+        "512M", "200%", "serve", "file", "a@b.example", "https://a.example/d", "true", "10.0.0.0/8", "7/s",
+        "2027-01-31")  # fmt: skip
 
 
 def fields(kind: type) -> Iterator[tuple[type, str]]:
@@ -171,6 +189,7 @@ def written(where: Where, value: str) -> str:
     for line in where.beside:
         keys, _, text = line.partition("=")
         _put(tree, tuple(keys.split(".")), in_yaml(text))
+    value = where.around.replace("VALUE", value)
     _put(tree, where.keys, f"[{value}]" if where.listed else value)
     return "".join(f"{key}: {_flow(inner)}\n" for key, inner in tree.items())
 

@@ -12,6 +12,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable
+from datetime import date
 
 from tasks.engine import quote
 from tasks.engine.config.schema import Shape
@@ -129,6 +130,13 @@ def _is_listen(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _is_app(text: str) -> bool:
@@ -265,4 +273,7 @@ MEMORY = Shape("an amount of memory, with M or G for units of 1024", "512M", _ma
 CPU = Shape("a share of one processor in percent: 200% is two processors", "200%", _matches(r"[1-9][0-9]{0,5}%"))
 COMMAND = Shape("a command with balanced quotes and without shell operators", "python -m jobs", _is_command)
 SCHEDULE = Shape("a systemd calendar expression", "*-*-* 03:00:00", _is_schedule)
+ADVISORY = Shape("the name of an advisory", "CVE-2024-12345", _matches(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}"))
+REASON = Shape("a text of up to 300 characters", "we read no such file", _matches(r"\S(.{0,298}\S)?"))
+DAY = Shape("a day, YYYY-MM-DD", "2027-01-31", _is_day)
 VARIABLE = Shape("a variable name of letters, 0-9 and _", "GREETING", _matches(r"[A-Za-z_][A-Za-z0-9_]{0,99}"))

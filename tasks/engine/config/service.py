@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.engine.config import formats, gateway, keys, schema, sections, yaml_reader
+from tasks.engine.config import audit, formats, gateway, keys, schema, sections, yaml_reader
+from tasks.engine.config.audit import AUDIT, AUDIT_KEYS, Audit
 from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.keys import DEPLOY, RUN, SETUP, Key, Reader, Required
@@ -33,8 +34,8 @@ __all__ = ["Dependencies", "Health", "Listen", "Nginx", "Process", "Secret", "Se
 
 _CREATE = 'create it with the lines `name: myapp`, `app: "app:create_app()"` and `listen: 127.0.0.1:8080`'
 
-SAME = ("name", "pythonpath", "dependencies", "include", "shared", "build")
-"""The keys that are the same on every host: one release is sent to all."""
+SAME = ("name", "pythonpath", "dependencies", "include", "shared", "build", "audit")
+"""The keys that are the same on every host: one release is sent to all, and one audit asks them."""
 
 # The system has a unit, an account or directories below /etc and /run of these names.
 _TAKEN = frozenset(
@@ -69,6 +70,7 @@ class Service(NamedTuple):
     shared: tuple[str, ...] = ()
     build: str | None = None
     backup: Backup | None = None
+    audit: Audit = AUDIT
     keep: int = 5
 
 
@@ -132,6 +134,7 @@ KEYS = (
         "it fails, no host is contacted", '"npm run build"'),
     Key("backup", keys.mapping(sections.backup, sections.BACKUP_KEYS), None, "",
         "Data beyond the state directory and PostgreSQL, for `fab backup` and `fab restore`"),
+    Key("audit", keys.mapping(audit.audit, AUDIT_KEYS), AUDIT, "", "Known vulnerabilities, as `fab audit` shows them"),
     Key("keep", keys.integer(2, 100), _USUAL.keep, RUN,
         "The newest releases that stay on the host, the committed one among them", "10"),
 )  # fmt: skip

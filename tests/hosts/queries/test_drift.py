@@ -114,7 +114,7 @@ def test_a_release_is_held_against_its_manifest_and_its_launchers(site: tuple[Cl
         hosts,
         f"cp -a {home} /root/kept; rm {home}/code/service.yaml;"
         f"printf '# patched at night\\n' >>{home}/code/app/__init__.py;"
-        f"touch '{home}/code/a b.py'; printf 'echo hi\\n' >>{home}/run/web;"
+        f"touch '{home}/code/a b.py'; printf 'echo hi\\n' >>{home}/run/web; echo >>{home}/sbom.json;"
         f"rm {home}/venv; ln -s /tmp {home}/venv",
     )
     try:
@@ -126,6 +126,7 @@ def test_a_release_is_held_against_its_manifest_and_its_launchers(site: tuple[Cl
         "/code/service.yaml": "missing",
         "/code/a b.py": "extra",
         "/run/web": "edited",
+        "/sbom.json": "edited",
         "/venv": "linked",
     }
     assert found[f"{home}/code/app/__init__.py"]["diff"][-1] == "+# patched at night"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from tests.support import advisories
+from tests.support.advisories import record
 from tests.support.fleet import Fleet, undeployed
 from tests.support.hosts import MakeHosts
 
@@ -58,6 +61,21 @@ def test_status_says_what_serves_and_how_it_is(fleet: Fleet) -> None:
         assert host["last_action"]["action"] == "deploy"
     assert [host["host"] for host in hosts] == ["shire01", "shire02"]
     assert fleet.clone.done("status").out.count(release) == 2
+
+
+def test_an_audit_names_the_hosts_on_which_a_package_runs(fleet: Fleet, tmp_path: Path) -> None:
+    path = advisories.export(tmp_path / "all.jsonl", record("GHSA-1", "Gunicorn", {"introduced": "0"}))
+    ended = fleet.clone.fab("audit", f"--db={path}", "--json")
+    assert ended.status == 1, ended.both
+    document, release = ended.json(), fleet.clone.release()
+    assert document["remarks"] == document["errors"] == []
+    # The lock has another version for older Pythons.
+    (found,) = [one for one in document["findings"] if len(one["places"]) > 1]
+    lock, *hosts = found["places"]
+    assert lock.startswith("service/requirements.txt:")
+    assert hosts == [f"shire01 (release {release})", f"shire02 (release {release})"]
+    bill = json.loads(fleet.sh(0, "cat /opt/apps/myapp/current/release/sbom.json"))
+    assert f"pkg:pypi/gunicorn@{found['version']}" in {one["purl"] for one in bill["components"]}
 
 
 def test_what_is_wrong_is_told_by_the_exit_status(fleet: Fleet) -> None:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine import untrusted_json
+from tasks.engine.audit import packages
 from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Secret
 from tasks.engine.deploy import authority, libraries, plan, probation, rollback, secret_rollout
@@ -217,6 +218,7 @@ def signed(said: Transcript) -> object:
 
 
 PARSERS: dict[str, Callable[[Transcript], object]] = {
+    "audit.packages.running": lambda said: packages.running("shire01", facts_of(said)),
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
     "deploy.rollback.choose_target": lambda said: rollback.choose_target(Liar(said), "rollback", None, facts_of(said)),
     "deploy.rollback.plan_reactivation": lambda said: rollback.plan_reactivation(Liar(said), "restart", None, 0),
