@@ -177,12 +177,16 @@ def releases(c: Any, json: bool = False) -> None:
     runner.answer(members, hosts, output.table(rows), json=json)
 
 
-@verb(last="number of lines of each host", verify="compare the history with the host; exit with 1 if they disagree")
+@verb(
+    last="number of lines of each host",
+    verify="compare the history with the host and systemd's journal; exit with 1 if they disagree",
+)
 def history(c: Any, last: str = "", verify: bool = False, json: bool = False) -> None:
     """Show what was done on each host, when, and by whom.
 
-    The newest comes last. --verify checks that each action has an outcome, and
-    that the host has what was done last.
+    The newest comes last. --verify checks that each action has an outcome, that
+    the host has what was done last, and that systemd logged the same switches:
+    the deploy account can write the history, and not the journal.
     """
     from tasks import runner
     from tasks.engine.host import history as engine
@@ -214,17 +218,21 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
 def _verify(c: Any, json: bool) -> None:
     from tasks import runner
     from tasks.engine.host import history as engine
-    from tasks.engine.host import questions
+    from tasks.engine.host import questions, witness
 
     def look(member: Member) -> tuple[engine.Finding, ...]:
-        facts = member.ask(questions.history(engine.LONGEST))
-        return engine.verify(
+        facts = member.ask(questions.verification())
+        by_itself = engine.verify(
             facts.actions,
             current=facts.committed_release,
             settled=facts.settled,
             busy=facts.state.busy is not None or facts.probation is not None,
             torn=facts.torn,
         )
+        by_the_journal = witness.verify(
+            facts.actions, facts.history_size, facts.logged, facts.events, facts.machine.time
+        )
+        return (*by_itself, *by_the_journal)
 
     _, members = runner.open_fleet(c, early=True)
     answers = runner.ask(members, look)

@@ -207,6 +207,41 @@ class Survey(NamedTuple):
     oom_kills: Mapping[str, int] = _NONE
 
 
+class Event(NamedTuple):
+    """A line of PID 1 in the journal. time, clock: microseconds since 1970, and since the machine started.
+
+    It comes in a report of its own.
+    kind: of the unit: slot, guard, boot, or live, which moves the traffic; slot: `none` for a way in that is closed
+    word: started, ended, failed, or again: systemd will start it again; release: what a slot started, if it said so
+    """
+
+    time: int
+    clock: int
+    boot: str
+    kind: str
+    slot: str
+    word: str
+    release: str = ""
+
+
+class Boot(NamedTuple):
+    """What the journal has of one boot. first, last: microseconds since 1970, of PID 1's lines; 0 for unknown."""
+
+    first: int = 0
+    last: int = 0
+
+
+class Logged(NamedTuple):
+    """How far the journal goes back. born: the second in which root made the service's directory; 0 for unknown.
+
+    boots: by ID, those of the events and this one; cut: older lines were not read
+    """
+
+    born: int = 0
+    boots: Mapping[str, Boot] = _NONE
+    cut: bool = False
+
+
 class HostFacts(NamedTuple):
     """The facts of a host.
 
@@ -222,6 +257,7 @@ class HostFacts(NamedTuple):
     state: State = State()
     survey: Survey = Survey()
     pythons: tuple[Python, ...] = ()
+    logged: Logged = Logged()
 
 
 def plain(value: Any) -> Any:

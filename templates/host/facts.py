@@ -2,7 +2,7 @@
 
 A deploy that changes nothing is only this step, so it starts few programs, and those in parallel. The facts are one
 object, `facts {...}`, of the types in fact_schema.py; long contents have reports of their own: `data`, `release`,
-`history`, `same` (of the manifest), `journal` and `systemd`.
+`history`, `same` (of the manifest), `journal`, `systemd` and `event`.
 
 Root reads what the root setup depends on. What lies below directories of the deploy account is read by a process that
 has only that account's rights.
@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import accounts, interpreters, machine, programs, record, service, state, stores, survey, units, venv
+from . import accounts, interpreters, logged, machine, programs, record, service, state, stores, survey, units, venv
 from .background import Background
 from .fact_schema import HostFacts, State, other, plain
 from .folders import Folder
@@ -25,7 +25,7 @@ from .run import Run
 
 _SECONDS, _MOST = 50, 48 << 20
 _AS_ROOT = ("sudo", "-n", "true")
-_OF_THE_ACCOUNT = {"state", "survey", "pythons"}
+_OF_THE_ACCOUNT = {"state", "survey", "pythons", "logged"}
 """Members of `HostFacts` that are read with the deploy account's rights."""
 
 
@@ -114,6 +114,10 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
         idle = other(links.current)
         for unit in (about.slot(idle), *(process.of(idle) for process in about.processes)):
             answer.lines += units.journal_lines(unit, "-n", "200", "-b")
+    if "logged" in wants:
+        span, events = logged.look(about)
+        answer.members["logged"] = plain(span)
+        answer.lines += [("event", json.dumps(plain(event))) for event in events]
     answer.members["pythons"] = plain(pythons.result())
     answer.members["state"] = plain(service_state._replace(health=health.result()))
     return answer

@@ -72,6 +72,24 @@ def last_lines(*words: str, seconds: float, longest: int) -> tuple[list[str], bo
     return tail.lines(), True
 
 
+class _EnoughError(Exception):
+    """The output has what is wanted: its program may end."""
+
+
+def first_line(*words: str, seconds: float, longest: int) -> str:
+    """Run a program that only reads; return the first line that it prints, `longest` bytes of it, and end it then."""
+    kept = bytearray()
+
+    def hear(piece: bytes) -> None:
+        kept.extend(piece[: longest - len(kept)])
+        if b"\n" in kept or len(kept) >= longest:
+            raise _EnoughError
+
+    with suppress(_EnoughError, subprocess.TimeoutExpired, FileNotFoundError):
+        _listen(words, hear, seconds)
+    return kept.partition(b"\n")[0].decode("utf-8", "replace")
+
+
 class _Tail:
     """The last lines of an output of any length."""
 

@@ -19,10 +19,24 @@ from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive, python_target
 from tasks.engine.release.python_target import Target
-from templates.host.fact_schema import SLOTS, HostFacts, Machine, Process, Python, Record, State, Survey, other
+from templates.host.fact_schema import (
+    SLOTS,
+    Event,
+    HostFacts,
+    Logged,
+    Machine,
+    Process,
+    Python,
+    Record,
+    State,
+    Survey,
+    other,
+)
 
 _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about an interpreter; the rest is ignored."""
+_EVENTS = 1500
+"""Lines of PID 1 accepted from a host."""
 _STEADY_SECONDS = 60
 """Seconds after which a process that systemd started again counts as up."""
 
@@ -33,6 +47,7 @@ class Facts(NamedTuple):
     manifest: path to digest, of the committed release; contents: path to content of the files on the host
     drift: differences from what was written; torn: number of history lines that a power cut left incomplete
     journal, systemd: the last log lines of the slot without traffic, and systemd's messages about it
+    events: what PID 1 logged; history_size: bytes of the history's lines
     """
 
     machine: Machine = Machine()
@@ -42,6 +57,7 @@ class Facts(NamedTuple):
     state: State = State()
     survey: Survey = Survey()
     pythons: tuple[Python, ...] = ()
+    logged: Logged = Logged()
     releases: tuple[Mapping[str, object], ...] = ()
     actions: tuple[history.Action, ...] = ()
     manifest: Mapping[str, str] | None = None
@@ -50,6 +66,8 @@ class Facts(NamedTuple):
     torn: int = 0
     journal: tuple[str, ...] = ()
     systemd: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    history_size: int = 0
 
     def slot_state(self, slot: str) -> str:
         """Return systemd's state of a slot, such as active, inactive or failed; empty if it is not known."""
@@ -170,7 +188,8 @@ def parse(transcript: Transcript) -> Facts:
     # The program reports `facts` once; further reports of that word are ignored.
     host = _host(next(iter(transcript.all("facts")), ""))
     _accept(host)
-    actions = history.parse(transcript.all("history"))
+    lines = transcript.all("history")
+    actions = history.parse(lines)
     return Facts(
         *host._replace(pythons=_pythons(host.pythons)),
         tuple(_objects(transcript.all("release"))),
@@ -178,10 +197,19 @@ def parse(transcript: Transcript) -> Facts:
         _manifest(transcript.all("same")),
         dict(map(_content, reversed(transcript.all("data")))),
         transcript.all("drift"),
-        len(transcript.all("history")) - len(actions),
+        len(lines) - len(actions),
         transcript.all("journal"),
         transcript.all("systemd"),
+        tuple(map(_event, transcript.all("event")[:_EVENTS])),
+        sum(len(line.encode()) + 1 for line in lines),
     )
+
+
+def _event(text: str) -> Event:
+    try:
+        return typed.read(Event, untrusted_json.load(text))
+    except ValueError as error:
+        raise LoopError(f"the host reports impossible lines of its journal: {error}", code="lies") from None
 
 
 def _host(text: str) -> HostFacts:

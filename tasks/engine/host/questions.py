@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from tasks.engine.config.inventory import Host
 from tasks.engine.config.service import Service
+from tasks.engine.host import history as history_lines
 from tasks.engine.host import layout, system_files
 
 WANTS = ("state", "interpreters", "stores", "manifest", "lists", "health", "survey", "rights", "journal",
-         "contents")  # fmt: skip
+         "contents", "logged")  # fmt: skip
 """Parts of an answer. The machine, root's files and the record of setup are part of every answer.
 
 state: state of the service. Without it the host reads nothing below the deploy account's directories: it answers
@@ -19,6 +20,7 @@ manifest: manifest of the committed release; health: answers of the live release
 lists: digests of the release to deploy (without one: of the committed one), if a slot has it
 survey: facts for people, not for a run; rights: access to root, and sudo's rules
 journal: last lines of the slot without traffic; contents: contents of root's files
+logged: what PID 1 logged about the slots, the guards and the traffic
 """
 
 
@@ -101,6 +103,11 @@ def releases() -> Question:
 def history(last: int) -> Question:
     """Ask for the last lines of the history."""
     return Question(history=last)
+
+
+def verification() -> Question:
+    """Ask for the whole history, and for what PID 1 logged."""
+    return Question(_wants("logged"), history=history_lines.LONGEST)
 
 
 def probation(seconds: int) -> Question:

@@ -93,7 +93,8 @@ def test_history_and_host_agree_until_somebody_meddles_or_a_run_is_cut(fleet: Fl
     assert len(clone.done("history", "-H", "shire02", "--last", "1", "--json").json()["hosts"][0]["actions"]) == 1
     hosts[1].sh(f"cp -p {HISTORY} /root/kept")
     try:
-        cut = '{"time":"2026-01-01T00:00:00Z","run":"x","action":"deploy","release":"feedfacecafe","state":"started"'
+        moment = hosts[1].sh("date -u +%FT%TZ").stdout.decode().strip()
+        cut = f'{{"time":"{moment}","run":"x","action":"deploy","release":"feedfacecafe","state":"started"'
         hosts[1].sh(f"printf '%s\\n' '{cut},\"who\":{{}}}}' >>{HISTORY}; printf '%s' '{cut}' >>{HISTORY}")
         ended = clone.fab("history", "--verify", "-H", "shire02")
         assert ended.status == 1
@@ -104,8 +105,56 @@ def test_history_and_host_agree_until_somebody_meddles_or_a_run_is_cut(fleet: Fl
         hosts[1].sh("flock /run/myapp/lock/activate true; flock /run/myapp/lock/guard true")
         ended = clone.fab("history", "--verify", "-H", "shire02")
         assert (ended.status, "a later run has put that right" in ended.out) == (0, True)
+        hosts[1].sh(f"grep -v feedfacecafe {HISTORY} >/root/kept")
         hosts[1].sh(f"head -n -6 {HISTORY} >/root/less; cat /root/less >{HISTORY}")
         assert clone.fab("history", "--verify", "-H", "shire02").status == 1
+    finally:
+        hosts[1].sh(f"cat /root/kept >{HISTORY}")
+
+
+FORGE = """
+import datetime, json, sys
+path, how = sys.argv[1:]
+lines = [json.loads(line) for line in open(path)]
+last = max(place for place, line in enumerate(lines) if line["state"] == "started")
+found = [line for line in lines if line["run"] == lines[last]["run"]]
+if how == "removed":
+    lines = [line for line in lines if line not in found]
+elif how == "added":
+    lines += [{**line, "run": "x"} for line in found]
+elif how == "time":
+    moment = datetime.datetime.strptime(lines[last]["time"], "%Y-%m-%dT%H:%M:%SZ") - datetime.timedelta(hours=1)
+    lines[last]["time"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+else:
+    for line in found:
+        line["release"] = "feedfacecafe"
+open(path, "w").writelines(json.dumps(line) + chr(10) for line in lines)
+"""
+
+
+def test_a_history_that_was_forged_does_not_fit_what_systemd_logged(fleet: Fleet) -> None:
+    """The deploy account can write the history, and not the journal."""
+    clone, hosts, _, _ = fleet
+    clone.done("restart", "-H", "shire02")
+    hosts[1].sh("flock /run/myapp/lock/guard true")
+    clone.done("stop", "-H", "shire02")
+    clone.done("start", "-H", "shire02")
+    clone.done("restart", "-H", "shire02")
+    clone.done("rollback", "-H", "shire02")
+    clone.done("deploy", "-H", "shire02", "--wait")
+    hosts[1].sh("flock /run/myapp/lock/guard true; systemctl restart myapp")
+    hosts[1].reboot()
+    told = clone.done("history", "--verify", "-H", "shire02").out
+    assert told == "shire02  the history and the host agree\n"
+    hosts[1].sh(f"cp -p {HISTORY} /root/kept")
+    named = {"removed": "no line tells of it", "added": "the lines were added", "time": "a time was changed",
+             "release": "the release was changed"}  # fmt: skip
+    try:
+        for how, words in named.items():
+            hosts[1].sh(f"cat >/root/forge.py && python3 /root/forge.py {HISTORY} {how}", FORGE.encode())
+            ended = clone.fab("history", "--verify", "-H", "shire02")
+            assert (ended.status, words in ended.out) == (1, True), ended.both
+            hosts[1].sh(f"cat /root/kept >{HISTORY}")
     finally:
         hosts[1].sh(f"cat /root/kept >{HISTORY}")
 
@@ -121,7 +170,8 @@ def test_a_rollback_finds_its_way_behind_hundreds_of_restarts(fleet: Fleet) -> N
 
 def test_a_run_that_is_at_work_is_no_fault_of_the_history(fleet: Fleet) -> None:
     clone, hosts, _, _ = fleet
-    line = '{"time":"2026-01-01T00:00:00Z","run":"y","action":"deploy","release":"feedfacecafe","state":"started"}'
+    moment = hosts[0].sh("date -u +%FT%TZ").stdout.decode().strip()
+    line = f'{{"time":"{moment}","run":"y","action":"deploy","release":"feedfacecafe","state":"started"}}'
     hosts[0].sh(f"cp -p {HISTORY} /root/kept; echo '{line}' >>{HISTORY}")
     hosts[0].sh("setsid flock /run/myapp/lock/activate sleep 600 >/dev/null 2>&1 & until flock -n "
                 "/run/myapp/lock/activate true; [ $? != 0 ]; do sleep 0.05; done")  # fmt: skip

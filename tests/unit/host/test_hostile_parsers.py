@@ -43,6 +43,7 @@ from tasks.engine.host import (
     sandbox_hints,
     system_files,
     typed,
+    witness,
     words,
 )
 from tasks.engine.host.facts import Facts
@@ -52,7 +53,7 @@ from tasks.engine.host.steps import HostStep
 from tasks.engine.logs import lines, merge, tracebacks
 from tasks.engine.logs.read import Past, merged
 from tasks.engine.release import archive
-from templates.host.fact_schema import HostFacts, Job, Machine, Python, State, Survey, Used, plain
+from templates.host.fact_schema import Boot, HostFacts, Job, Logged, Machine, Python, State, Survey, Used, plain
 from tests.promises.words import CALM
 from tests.support.certificates import Authority
 from tests.support.host_facts import serving
@@ -243,6 +244,9 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.history.previous": lambda said: history.previous(facts_of(said).actions, NEW, [OLD]),
     "host.history.stack": lambda said: history.stack(facts_of(said).actions),
     "host.history.verify": verified,
+    "host.witness.verify": lambda said: witness.verify(
+        facts_of(said).actions, 10**5, Logged(1, {"b": Boot(1, 2**60)}), facts_of(said).events, 2e9
+    ),
     "host.journal.parse": journal_of,
     "host.journal.invocations": lambda said: journal.invocations("aa", journal_of(said)),
     "logs.lines.cut": lambda said: list(lines.cut(crumbs(text_of(said).encode()), 1000)),
@@ -346,7 +350,7 @@ def test_every_parser_is_in_the_table() -> None:
 # ---- lies of every kind
 
 WORDS = ("facts", "history", "release", "same", "data", "drift", "journal", "failed", "busy", "moved", "last", "secret",
-         "value")  # fmt: skip
+         "value", "event")  # fmt: skip
 NUMBERS = st.one_of(st.integers(), st.sampled_from([10**19, 10**20, 10**4000, 2**64 - 1, -1])).map(str)
 IDS = st.sampled_from([NEW, OLD, "c", "", "$(reboot)", "a" * 41])
 SLOTS = st.sampled_from(["blue", "green", "current", "", "active", "inactive", "yes", "ok"])
@@ -388,6 +392,10 @@ RESTS: dict[str, st.SearchStrategy[str]] = {
         "fingerprint": st.one_of(ANY, st.just("0123456789ab"))}).map(lambda one: dumped(one))),
     "facts": st.one_of(ANY, JSON.map(dumped)),
     "history": st.one_of(ANY, ACTION.map(lambda one: dumped(one)), JSON.map(lambda one: dumped(one))),
+    "event": st.fixed_dictionaries({
+        "time": st.integers(0, 2**64 - 1), "clock": st.integers(0, 2**64 - 1), "boot": st.sampled_from(["b", "c"]),
+        "kind": st.sampled_from(["slot", "guard", "live", "boot"]), "slot": SLOTS, "release": IDS,
+        "word": st.sampled_from(["started", "ended", "failed", "again"])}).map(lambda one: dumped(one)),
     "release": st.one_of(ANY, st.fixed_dictionaries({"id": IDS}, optional={
         "dirty": JSON, "commit": JSON, "packages": JSON, "secrets": JSON}).map(lambda one: dumped(one))),
     "same": st.one_of(ANY, ANY.map(lambda text: f"{'0' * 64}  {text}")),
@@ -493,6 +501,15 @@ def _histories(count: int) -> Iterator[tuple[str, str]]:
         yield "history", json.dumps({"action": "rollback", "state": "done", "release": f"r{count // 2 - 2 - number}"})
 
 
+def _events(count: int) -> Iterator[tuple[str, str]]:
+    """Yield a history whose runs all lie at one time, as do all lines of the journal."""
+    line = {"action": "deploy", "state": "done", "time": "2026-01-01T00:00:00Z", "release": NEW}
+    event = {"time": 1767225600000000, "clock": 1, "boot": "b", "kind": "guard", "slot": "blue", "word": "started"}
+    for number in range(count // 2):
+        yield "history", json.dumps({**line, "run": f"{number}"})
+        yield "event", json.dumps({**event, "release": NEW})
+
+
 def _unended(count: int) -> Iterator[tuple[str, str]]:
     for number in range(count):
         yield "history", json.dumps({"action": "deploy", "state": "started", "release": NEW, "run": f"{number}"})
@@ -529,6 +546,7 @@ def _units(count: int) -> Iterator[tuple[str, str]]:
 LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
     "history": _histories,
     "history without an end": _unended,
+    "history and journal": _events,
     "drop-ins": _drop_ins,
     "files": _files,
     "extra files": lambda count: (("drift", f"extra /x/{number}") for number in range(count)),
@@ -546,7 +564,7 @@ LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
 }  # fmt: skip
 
 
-LIMITED = {"difference.Comparison", "drift.examine"}
+LIMITED = {"difference.Comparison", "drift.examine", "host.witness.verify"}
 """Their work may grow with the square, up to a limit of its own."""
 
 
