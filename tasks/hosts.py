@@ -121,6 +121,9 @@ def _ask(name: str, problem: Exception) -> None:
 def doctor(c: Any, json: bool = False) -> None:
     """List what would stop a deploy or clients, and the remedy.
 
+    Then says how each host is kept: rating of the sandbox, network, memory,
+    clock, disk, certificate, upgrades, reboot.
+
     Reads only. Asks the host, and checks from here where its names lead and
     whether its port answers.
     Exits with 1 if anything would stop a deploy.
@@ -132,16 +135,22 @@ def doctor(c: Any, json: bool = False) -> None:
     runner.check_files(project, [member.host for member in members])
     answers = runner.ask(members, lambda member: examine(project, member))
     hosts = [
-        {"host": name, "findings": [finding._asdict() for finding in findings]} for name, findings in answers.items()
-    ]
+        {"host": name, "findings": [finding._asdict() for finding in found.findings],
+         "conditions": [condition._asdict() for condition in found.conditions]}
+        for name, found in answers.items()
+    ]  # fmt: skip
 
     def lines() -> Iterator[str]:
-        for name, findings in answers.items():
-            if not findings:
+        for name, found in answers.items():
+            if not found.findings:
                 yield f"{name}  ready"
-            for finding in findings:
+            for finding in found.findings:
                 yield f"{name}  {'STOPS' if finding.stops else 'note '}  {finding.text}"
                 yield f"{' ' * len(name)}         mend: {finding.mend}"
+            for condition in found.conditions:
+                yield f"{name}  {condition.state:<5}  {condition.text}"
+                if condition.mend:
+                    yield f"{' ' * len(name)}         mend: {condition.mend}"
 
-    bad = any(finding.stops for findings in answers.values() for finding in findings)
+    bad = any(finding.stops for found in answers.values() for finding in found.findings)
     runner.answer(members, hosts, lines(), json=json, bad=bad)

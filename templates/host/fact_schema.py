@@ -168,13 +168,30 @@ class Used(NamedTuple):
 
 
 class Isolation(NamedTuple):
-    """The isolation of the live slot. outside: it has addresses beside loopback.
+    """The isolation of the live slot. outside: it has addresses beside loopback; seen: it runs, so this is known.
 
     filtered: systemd counts the slot's traffic, which shows that the kernel can filter it; None if it was not asked to.
     """
 
     outside: bool = False
     filtered: bool | None = None
+    seen: bool = False
+
+
+class Upkeep(NamedTuple):
+    """How a host is kept. rating: of the live slot by systemd-analyze security, in tenths; None for unknown.
+
+    release_bytes, venv_bytes: what the live release takes on the disk, 0 for unknown
+    upgrades: whether security updates install themselves: on, off, or empty for unknown
+    reboot: why the host needs one; reboot_known: whether anything there tells it
+    """
+
+    rating: int | None = None
+    release_bytes: int = 0
+    venv_bytes: int = 0
+    upgrades: str = ""
+    reboot: str = ""
+    reboot_known: bool = False
 
 
 class Survey(NamedTuple):
@@ -205,6 +222,7 @@ class Survey(NamedTuple):
     certificate_fault: str = ""
     certificate_differs: bool = False
     oom_kills: Mapping[str, int] = _NONE
+    upkeep: Upkeep = Upkeep()
 
 
 class Event(NamedTuple):

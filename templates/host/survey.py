@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from . import memory, programs, run_units
+from . import memory, programs, run_units, upkeep
 from .background import Background
-from .fact_schema import SLOTS, Isolation, Job, Process, Slot, Survey, Used
+from .fact_schema import SLOTS, Isolation, Job, Process, Slot, Survey, Upkeep, Used
 from .folders import Folder
 from .locks import PROC
 from .run import now
@@ -46,6 +46,8 @@ class Questions:
         version = re.match(r"systemd ([0-9]+)", self._systemd.result())
         room = os.statvfs(_existing(self._service.root))
         serves = links.serves
+        release, unit = links.releases.get(serves, ""), self._service.slot(serves) if serves else ""
+        kept = Background(lambda: upkeep.look(self._service.root, release, unit) if self._rights else Upkeep())
         return Survey(
             uptime=int(now()),
             os=_system(),
@@ -64,6 +66,7 @@ class Questions:
             said=_said(self._service, links, units) if self._rights else (),
             commands=self._commands.result(),
             oom_kills=self._oom_kills.result(),
+            upkeep=kept.result(),
         )
 
     def slots(self, known: Mapping[str, Slot], units: Units) -> dict[str, Slot]:
@@ -183,10 +186,10 @@ def _isolation(shown: Mapping[str, str]) -> Isolation:
     addresses = [line for line in _read(f"{PROC}/{main}/net/if_inet6", 1 << 16).splitlines() if line[-3:] != " lo"]
     outside = len(routes.splitlines()) > 1 or bool(addresses)
     if shown.get("IPAccounting") != "yes":
-        return Isolation(outside)
+        return Isolation(outside, seen=True)
     # systemd has counters only if the kernel let it install the filter.
     counted = shown.get("IPIngressBytes", "")
-    return Isolation(outside, counted.isdigit() and counted != _NEVER_COUNTED)
+    return Isolation(outside, counted.isdigit() and counted != _NEVER_COUNTED, seen=True)
 
 
 def _said(service: Service, links: Links, units: Units) -> tuple[str, ...]:

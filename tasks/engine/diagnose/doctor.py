@@ -9,7 +9,8 @@ from typing import NamedTuple
 from tasks.engine.config.sections import SECRET_KEY
 from tasks.engine.config.service import Service
 from tasks.engine.deploy import plan, stage
-from tasks.engine.diagnose import status
+from tasks.engine.diagnose import condition, status
+from tasks.engine.diagnose.condition import Condition
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import client_view
 from tasks.engine.fleet.member import Member
@@ -19,7 +20,6 @@ from tasks.engine.host import layout, questions, sandbox_hints
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 
-_SKEW_SECONDS = 30
 _FREE_BYTES = 500 * 1000 * 1000
 _FREE_INODES = 20_000
 
@@ -32,15 +32,22 @@ class Finding(NamedTuple):
     mend: str
 
 
-def examine(project: Project, member: Member) -> tuple[Finding, ...]:
-    """Return all findings of one host."""
+class Examined(NamedTuple):
+    """What doctor says of one host. conditions: what it found well, left open, or could not find out."""
+
+    findings: tuple[Finding, ...]
+    conditions: tuple[Condition, ...]
+
+
+def examine(project: Project, member: Member) -> Examined:
+    """Return all findings of one host, and its conditions."""
     service, host = member.service, member.host
     account = host.user or member.login
     asked = time.time()
     facts = member.ask(questions.doctor(service, host, account))
     setup = plan.setup(service, facts, account, stage.from_clone(project, service), Consent())
     findings = [*_machine(facts, asked), *_rights(member, facts, setup), *_isolation(member, facts, setup)]
-    findings += _certificate(host.name, service, facts)
+    findings += [*_certificate(host.name, service, facts), *_upkeep(service, facts)]
     try:
         reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     except LoopError as error:
@@ -62,7 +69,30 @@ def examine(project: Project, member: Member) -> tuple[Finding, ...]:
         serves = bool(facts.committed_release) and facts.state.nginx == "active"
         clients = client_view.remarks(service.nginx, member.connect().endpoint, serves=serves)
         findings += [Finding(False, text, mend) for text, mend in clients]
-    return (*findings, *_jobs(member, facts), *_commands(facts), *_forbidden(service, facts), *_used(member, facts))
+    findings += [*_jobs(member, facts), *_commands(facts), *_forbidden(service, facts), *_used(member, facts)]
+    return Examined(tuple(findings), condition.conditions(service, facts, facts.machine.time - asked))
+
+
+def _upkeep(service: Service, facts: Facts) -> Iterator[Finding]:
+    upkeep, machine = facts.survey.upkeep, facts.machine
+    if upkeep.rating is not None and upkeep.rating > condition.rating_limit(service):
+        yield Finding(False, f"systemd rates the slot {upkeep.rating / 10:.1f}, and its unit as setup writes it has "
+                      f"{condition.rating_limit(service) / 10:.1f} or less: something opens it further",
+                      "look for drop-ins: fab drift; on the host: systemd-analyze security "
+                      f"{service.name}@{facts.slot or 'blue'}.service")  # fmt: skip
+    if condition.short_of_memory(service, facts):
+        least = condition.size(condition.needed_memory(service, facts) or 0)
+        left = f"{condition.size(machine.available)} of {condition.size(machine.memory)} are available"
+        yield Finding(False, f"a deploy runs two releases: a second one may take {least} of memory, and {left}",
+                      "lower limits.memory, start fewer workers, or give the host more memory")  # fmt: skip
+    needed, free = condition.needed_disk(facts), facts.survey.free_bytes
+    if 0 < free < needed:
+        yield Finding(False, f"{condition.RELEASES} more releases, each with a venv of its own, take "
+                      f"{condition.size(needed)}, and {condition.size(free)} are free below /opt/apps",
+                      "make room there, or lower `keep` in service.yaml")  # fmt: skip
+    if upkeep.reboot:
+        yield Finding(False, f"the host needs a reboot: {upkeep.reboot[:200]}",
+                      "reboot it when it suits: the committed release starts with it")  # fmt: skip
 
 
 def _certificate(name: str, service: Service, facts: Facts) -> Iterator[Finding]:
@@ -152,7 +182,7 @@ def _machine(facts: Facts, asked: float) -> Iterator[Finding]:
     if 0 < survey.free_inodes < _FREE_INODES:
         yield Finding(True, f"only {survey.free_inodes} inodes are free below /opt/apps", "make room there")
     skew = facts.machine.time - asked
-    if abs(skew) > _SKEW_SECONDS:
+    if abs(skew) > condition.SKEW_SECONDS:
         yield Finding(
             False,
             f"the host's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",

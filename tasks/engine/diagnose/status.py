@@ -42,7 +42,7 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         return _unanswered(host, service, error)
     serves, survey = facts.state.slots.get(facts.slot, Slot()), facts.survey
     last = facts.actions[-1] if facts.actions else None
-    memory, counted = _memory(serves)
+    memory_bytes, counted = memory(serves)
     return {
         "host": host,
         "reachable": True,
@@ -61,7 +61,7 @@ def describe(host: str, service: Service, facts: Facts | None, error: LoopError 
         "restarts": serves.restarts or 0,
         "workers": serves.workers,
         "workers_wanted": next((process.workers for process in service.processes if process.name == "web"), None),
-        "memory_bytes": memory,
+        "memory_bytes": memory_bytes,
         "memory_counted": counted,
         "disk_free_bytes": survey.free_bytes,
         "certificate_days": days_left(facts),
@@ -126,7 +126,7 @@ def failed_jobs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _memory(slot: Slot) -> tuple[int | None, str | None]:
+def memory(slot: Slot) -> tuple[int | None, str | None]:
     """Return bytes, and their source: systemd, or the sum of the processes' pss or rss."""
     # systemd reports 2^64 - 1 where it does not count.
     for size, counted in ((slot.memory, "systemd"), (slot.pss, "pss"), (slot.rss, "rss")):

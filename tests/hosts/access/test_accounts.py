@@ -34,7 +34,7 @@ def test_plain_root_deploys_and_everything_is_roots(clone: Clone, one_host: Host
     assert machine.sh("systemctl show -p User --value myapp@blue.service").stdout == b"myapp\n"
     assert machine.sh("test -e /etc/sudoers.d/myapp").returncode != 0
     clone.done("restart")
-    assert clone.done("doctor").out == "shire01  ready\n"
+    assert clone.done("doctor").out.startswith("shire01  ready\n")
 
 
 @pytest.mark.promise(ACCESS, "an account without sudo")

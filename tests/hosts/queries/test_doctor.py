@@ -29,13 +29,22 @@ def test_a_pristine_host_is_ready_for_who_has_sudo(clone: Clone, one_host: Hosts
     (mend,) = findings(clone, 1).values()
     assert "--as root" in mend
     clone.done("setup", "-H", "shire01", "--as", "root")
-    assert clone.done("doctor", "-H", "shire01").out == "shire01  ready\n"
+    assert clone.done("doctor", "-H", "shire01").out.startswith("shire01  ready\n")
     clone.done("deploy", "-H", "shire01")
 
 
-def test_a_host_that_was_set_up_is_ready(clone: Clone, one_host: Hosts) -> None:
+def test_a_host_that_was_set_up_is_ready_and_told_how_it_is_kept(clone: Clone, one_host: Hosts) -> None:
     deployed(clone, one_host)
-    assert clone.done("doctor", "-H", "shire01").out == "shire01  ready\n"
+    told = clone.done("doctor", "-H", "shire01").out
+    assert told.startswith("shire01  ready\n")
+    for text in (r"fine   security: systemd rates the slot 0\.[0-3] ", "fine   network: isolation is in force",
+                 "fine   memory: a second release fits", "fine   clock: within [1-9] s",
+                 r"fine   disk: 3 more releases fit: a release takes [0-9]+ MB, a venv [0-9]+ MB",
+                 "fine   certificate: valid for 3[0-9]{3} days", "open   upgrades: no security updates"):  # fmt: skip
+        assert re.search(f"^shire01  {text}", told, re.MULTILINE), told
+    one_host[0].sh("touch /run/reboot-required")
+    told = clone.done("doctor", "-H", "shire01").out
+    assert "note   the host needs a reboot: /run/reboot-required is there" in told
 
 
 def test_each_fault_is_named_with_what_mends_it(clone: Clone, one_host: Hosts) -> None:

@@ -132,7 +132,7 @@ def test_every_unit_of_a_service_reaches_what_its_needs_open_and_no_more(
         assert (found["loopback"] == "reached", found["outside"] == "reached") == (loopback, beyond), (name, found)
     # doctor leaves none of this to the operator.
     told = working.done("doctor", "-H", "shire01").out
-    assert told == "shire01  ready\n"
+    assert told.startswith("shire01  ready\n")
 
 
 def test_io_uring_is_closed(working: Clone, shire: Hosts, outside: tuple[str, int]) -> None:
@@ -179,7 +179,7 @@ def test_doctor_sees_a_service_that_has_the_hosts_network_all_the_same(
     assert "the service reaches the networks of this host" in working.done("doctor", "-H", "shire01").out
     machine.sh(f"rm -r {UNIT}.d; systemctl daemon-reload")
     working.done("restart", "-H", "shire01")
-    assert working.done("doctor", "-H", "shire01").out == "shire01  ready\n"
+    assert working.done("doctor", "-H", "shire01").out.startswith("shire01  ready\n")
 
 
 def test_doctor_says_where_addresses_are_not_filtered(
@@ -201,4 +201,4 @@ def test_doctor_says_where_addresses_are_not_filtered(
         assert "`needs: [host]` opens all networks here" in clone.done("doctor", "-H", name).out
         describe(clone, [], (address, port)).done("deploy", "-H", name)
         assert ask(fleet[0].address, f"/reach/{address}/{port}").json()["is"] != "reached"
-        assert clone.done("doctor", "-H", name).out == f"{name}  ready\n"
+        assert clone.done("doctor", "-H", name).out.startswith(f"{name}  ready\n")

@@ -91,7 +91,7 @@ def test_how_a_job_ended_is_shown_by_status_and_doctor(site: Site) -> None:
     assert "fab logs -H shire01 --process killed" in examined
     jobs(site, good="true", bad="true")
     assert "FAILED" not in site.done("status").out
-    assert site.done("doctor").out == "shire01  ready\n"
+    assert site.done("doctor").out.startswith("shire01  ready\n")
 
 
 def test_a_job_that_has_not_run_has_no_result(site: Site) -> None:

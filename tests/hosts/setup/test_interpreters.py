@@ -79,7 +79,7 @@ def test_one_that_the_service_cannot_run_is_refused_by_doctor_plan_and_deploy(
     finally:
         name_python(shire, None)
         machine.sh("rm -rf /home/bob /opt/loose /opt/bobs /opt/many /opt/mine /usr/local/bin/python3.15")
-    assert clone.done("doctor", "-H", "shire01").out == "shire01  ready\n"
+    assert clone.done("doctor", "-H", "shire01").out.startswith("shire01  ready\n")
 
 
 OLD = "echo Python 3.6.8; exit 1"
@@ -105,7 +105,7 @@ def test_a_host_without_a_python_says_what_to_do(clone: Clone, shire: Hosts, mad
         assert release_of(machine.address) == before
     finally:
         machine.sh("rm -f /usr/bin/python3; mv /usr/hidden/* /usr/bin/; rmdir /usr/hidden")
-    assert clone.done("doctor", "-H", "shire01").out == "shire01  ready\n"
+    assert clone.done("doctor", "-H", "shire01").out.startswith("shire01  ready\n")
 
 
 def test_one_in_a_home_serves_where_the_sandbox_opens_homes(clone: Clone, shire: Hosts) -> None:

@@ -20,9 +20,11 @@ from tasks.engine.report import output
 from templates.host import record
 from templates.host.fact_schema import (
     Answers,
+    Boot,
     HostFacts,
     Isolation,
     Job,
+    Logged,
     Machine,
     Process,
     Python,
@@ -30,6 +32,7 @@ from templates.host.fact_schema import (
     Slot,
     State,
     Survey,
+    Upkeep,
     Used,
     plain,
 )
@@ -188,8 +191,10 @@ def test_every_value_that_the_program_tells_is_read_as_it_was() -> None:
         State("blue", "green", {"green": Slot("active", OLD, 1, 2, 3, 4, 5, 6)}, ("green",), "active", "active",
               {"w": "failed"}, 9, True, "{}", True, True, "{}", True, Answers("ok", "no"), ("v",), ("w",)),
         Survey(1, "Debian", 252, True, 3, 4, "Jan", {"j": Job("a", "b", 1, 2)}, {"p": Process(1, 2)},
-               {OLD: Used(3, (4, 5))}, True, Isolation(True, False), ("said",), {"r": 7}),
+               {OLD: Used(3, (4, 5))}, True, Isolation(True, False), ("said",), {"r": 7},
+               upkeep=Upkeep(3, 1, 2, "on", "why", True)),
         (python(),),
+        Logged(3, {"b": Boot(1, 2)}, True),
     )  # fmt: skip
     transcript = Transcript()
     transcript.add(Report("facts", json.dumps(plain(whole))))
