@@ -233,7 +233,7 @@ def test_an_interrupt_leaves_the_decision_to_the_probation(site: Site) -> None:
             if "RESTARTED" in line:
                 fab.send_signal(signal.SIGINT)
     assert (token(site), stored(site)) == ("fifth", "fifth")
-    assert site.fab("doctor").out .startswith("shire01  ready\n")
+    assert site.fab("doctor").out.startswith("shire01  ready\n")
     write(site.clone)
     done(set_to(site.clone, "API_TOKEN", "fourth"))
 
