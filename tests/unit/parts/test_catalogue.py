@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import tokenize
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,26 @@ from tasks.engine.parts import catalogue
 from tests.support.clone import ROOT
 
 NAMES = catalogue.names(ROOT)
+EXAMPLES = {"app/notes.py"}  # of the part `api`: to be replaced by the owner's own
+LIMITS = {"database": 260}  # lines of code of a part's modules; 250 of any other
+LAYOUT = {tokenize.ENCODING, tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+
+
+def lines_of_code(text: bytes) -> int:
+    """Count lines without blank ones, comments and docstrings."""
+    words = [word for word in tokenize.tokenize(BytesIO(text).readline) if word.type not in LAYOUT and word.string]
+    code = {line for word in words for line in range(word.start[0], word.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            code -= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(code)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_part_is_small_tested_and_says_when_and_how_to_take_it_out(name: str) -> None:
     part = catalogue.load(ROOT, name)
-    assert part.files[f"app/{name}.py"].count(b"\n") < 250
+    modules = {path: text for path, text in part.files.items() if re.fullmatch(r"app/\w+\.py", path)}
+    assert sum(lines_of_code(text) for path, text in modules.items() if path not in EXAMPLES) < LIMITS.get(name, 250)
     assert b"def init_app(app: Flask) -> None:" in part.files[f"app/{name}.py"]
     assert f"tests/test_{name}.py" in part.files
     readme = (ROOT / "templates/parts" / name / "README.md").read_text()

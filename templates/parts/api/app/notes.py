@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Annotated
 
 from flask import request
@@ -15,6 +14,9 @@ from .versions import Model, Version, header, match, next_page
 LAST = 2**53 - 1  # the greatest number that every reader of JSON keeps
 Number = Annotated[int, Field(ge=1, le=LAST)]
 
+store.TABLES.append(
+    "CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, done INT NOT NULL)"
+)
 v1 = Version("v1")
 
 
@@ -48,9 +50,8 @@ class Notes(Model):
 @v1.operation("GET", "/notes", role="reader")
 def list_notes(query: Page) -> Notes:
     """A page of the notes. A note that comes or goes meanwhile moves no other to another page."""
-    with store.reading() as connection:
-        wanted = "SELECT text, done, number FROM notes WHERE number > ? ORDER BY number LIMIT ?"
-        rows = connection.execute(wanted, (query.after, query.limit + 1)).fetchall()
+    wanted = "SELECT text, done, number FROM notes WHERE number > ? ORDER BY number LIMIT ?"
+    rows = store.opened().execute(wanted, (query.after, query.limit + 1)).fetchall()
     items = [_note(row) for row in rows[: query.limit]]
     more = len(rows) > query.limit
     return Notes(items=items, next=next_page(limit=query.limit, after=items[-1].number) if more else "")
@@ -59,8 +60,7 @@ def list_notes(query: Page) -> Notes:
 @v1.operation("POST", "/notes", role="operator", status=201)
 def create_note(body: NewNote) -> Note:
     """Write a note; with an Idempotency-Key once, however often the request comes."""
-    with store.writing() as connection:
-        done = connection.execute("INSERT INTO notes (text, done) VALUES (?, ?)", (body.text, body.done))
+    done = store.opened().execute("INSERT INTO notes (text, done) VALUES (?, ?)", (body.text, body.done))
     note = _note((body.text, body.done, done.lastrowid or 0))
     header("Location", f"{request.path}/{note.number}")
     return note
@@ -69,29 +69,26 @@ def create_note(body: NewNote) -> Note:
 @v1.operation("GET", "/notes/<int:number>", role="reader")
 def read_note(number: Number) -> Note:
     """A note."""
-    with store.reading() as connection:
-        return _find(connection, number)
+    return _find(number)
 
 
 @v1.operation("PUT", "/notes/<int:number>", role="operator", if_match=True)
 def replace_note(number: Number, body: NewNote) -> Note:
     """Replace a note that nobody else has changed since you read it."""
-    with store.writing() as connection:
-        match(_find(connection, number))
-        connection.execute("UPDATE notes SET text = ?, done = ? WHERE number = ?", (body.text, body.done, number))
+    match(_find(number))
+    store.opened().execute("UPDATE notes SET text = ?, done = ? WHERE number = ?", (body.text, body.done, number))
     return _note((body.text, body.done, number))
 
 
 @v1.operation("DELETE", "/notes/<int:number>", role="operator", if_match=True)
 def delete_note(number: Number) -> None:
     """Delete a note that has not changed since you read it."""
-    with store.writing() as connection:
-        match(_find(connection, number))
-        connection.execute("DELETE FROM notes WHERE number = ?", (number,))
+    match(_find(number))
+    store.opened().execute("DELETE FROM notes WHERE number = ?", (number,))
 
 
-def _find(connection: sqlite3.Connection, number: int) -> Note:
-    row = connection.execute("SELECT text, done, number FROM notes WHERE number = ?", (number,)).fetchone()
+def _find(number: int) -> Note:
+    row = store.opened().execute("SELECT text, done, number FROM notes WHERE number = ?", (number,)).fetchone()
     if row is None:
         raise NotFound(f"there is no note {number}")
     return _note(row)

@@ -1,82 +1,63 @@
-"""What the API keeps, in a SQLite of its own in the state directory: notes, and the answers of idempotency keys.
-
-All workers, of both slots, see the same. The part `database` has migrations, and PostgreSQL for several hosts.
-"""
+"""The SQLite of the API in the state directory, which all workers of both slots share; it also keeps answers by key."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from flask import Response, current_app, g
-from werkzeug.datastructures import Headers
+from flask import current_app, g, request
+from werkzeug.exceptions import ServiceUnavailable
 
 from .errors import Problem
 
 KEPT = 24 * 60 * 60  # seconds that the answer for a key is kept
-TABLES = (
-    "CREATE TABLE IF NOT EXISTS notes"
-    " (number INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, done INT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, at REAL NOT NULL, request TEXT NOT NULL,"
-    " status INT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL)",
+TABLES = [
+    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, at REAL, request TEXT, answer TEXT)",
     "CREATE INDEX IF NOT EXISTS answers_at ON answers (at)",
-)
+]
+
+
+def opened() -> sqlite3.Connection:
+    """Return the connection of this request: all of it sees one state, and if it is not a GET, no other may write."""
+    if "store" not in g:
+        path = Path(current_app.config["STATE_DIRECTORY"], "api.sqlite")
+        seconds = current_app.config["REQUEST_TIMEOUT"] / 2  # that a writer waits for another
+        g.store = sqlite3.connect(path, timeout=seconds, isolation_level=None)
+        for statement in (*TABLES, "BEGIN" if request.method in ("GET", "HEAD") else "BEGIN IMMEDIATE"):
+            g.store.execute(statement)
+    return g.store  # type: ignore[no-any-return]
 
 
 @contextmanager
-def reading() -> Iterator[sqlite3.Connection]:
-    """Yield a connection that sees one state."""
-    with _open("BEGIN") as connection:
-        yield connection
+def transaction() -> Iterator[None]:
+    """Keep what the block writes, all of it at its end, or if it fails nothing."""
+    try:
+        yield
+        if "store" in g:
+            g.store.commit()
+    except sqlite3.OperationalError:
+        logging.getLogger("api").exception("the store does not answer")
+        raise ServiceUnavailable("the store does not answer", retry_after=5) from None
+    finally:
+        if "store" in g:
+            g.pop("store").close()
 
 
-@contextmanager
-def writing() -> Iterator[sqlite3.Connection]:
-    """Yield a connection, alone with the right to write; commit at the end. One inside another is a part of it."""
-    if "writing" in g:
-        yield g.writing
-        return
-    with _open("BEGIN IMMEDIATE") as connection:
-        g.writing = connection
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        finally:
-            g.pop("writing")
-
-
-def once(name: tuple[str, ...], body: bytes, work: Callable[[], Response]) -> Response:
-    """Do `work` and keep its answer under a name, in one transaction; the second time, give that answer again.
-
-    What `work` writes by `writing` is there if, and only if, the answer is: a crash leaves both or none.
-    """
-    key = hashlib.sha256(json.dumps(name).encode()).hexdigest()
-    asked = hashlib.sha256(body).hexdigest()
-    with writing() as connection:
-        connection.execute("DELETE FROM answers WHERE at < ?", (time.time() - KEPT,))
-        row = connection.execute("SELECT request, body, status, headers FROM answers WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            answer = work()
-            values = (key, time.time(), asked, answer.status_code, json.dumps([*answer.headers]), answer.get_data())
-            connection.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", values)
-            return answer
+def once(name: tuple[str, ...], work: Callable[[], Any]) -> Any:
+    """Do `work` and keep what it returns (JSON) under a name; the second time, return that again."""
+    key, asked = (hashlib.sha256(text).hexdigest() for text in (json.dumps(name).encode(), request.get_data()))
+    opened().execute("DELETE FROM answers WHERE at < ?", (time.time() - KEPT,))
+    row = opened().execute("SELECT request, answer FROM answers WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        row = (asked, json.dumps(work()))
+        opened().execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (key, time.time(), *row))
     if row[0] != asked:
         raise Problem(422, "this Idempotency-Key came with another request: choose a new key")
-    given = Response(row[1], row[2])
-    given.headers = Headers(json.loads(row[3]))
-    return given
-
-
-@contextmanager
-def _open(begin: str) -> Iterator[sqlite3.Connection]:
-    path = Path(current_app.config["STATE_DIRECTORY"], "api.sqlite")
-    seconds = current_app.config["REQUEST_TIMEOUT"] / 2  # that a writer waits for another
-    with closing(sqlite3.connect(path, timeout=seconds, isolation_level=None)) as connection:
-        for statement in (*TABLES, begin):
-            connection.execute(statement)
-        yield connection
+    return json.loads(row[1])

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timezone
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
+from werkzeug.exceptions import NotFound
 from werkzeug.test import TestResponse
 
 from service.app import api, auth, create_app, notes, store, versions
@@ -94,8 +98,8 @@ def test_what_the_client_has_is_not_sent_again(admin: FlaskClient, path: str) ->
 @tries(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 9), st.integers(0, 12), st.sets(st.integers(0, 11)))
 def test_the_pages_have_each_note_once_in_order(admin: FlaskClient, limit: int, count: int, gone: set[int]) -> None:
-    with admin.application.app_context(), store.writing() as connection:
-        connection.execute("DELETE FROM notes")
+    for note in all_of(admin):
+        assert admin.delete(f"{NOTES}/{note['number']}", headers={"If-Match": "*"}).status_code == 204
     written = [write(admin).json for _ in range(count)]
     for index in gone & set(range(count)):
         place = f"{NOTES}/{written[index]['number']}"  # type: ignore[index]
@@ -263,6 +267,25 @@ def signal() -> None:
     versions.header("X-Heard", "yes")
 
 
+class Kind(Enum):
+    """A type with a name of its own in the document."""
+
+    GOOD = "good"
+
+
+class Wanted(versions.Model):
+    """What v2 takes in a query."""
+
+    kind: Kind
+
+
+@v2.operation("POST", "/failures", role=auth.OPEN)
+def fail(query: Wanted) -> Name:
+    """It fails after it has written."""
+    store.opened().execute("INSERT INTO notes (text, done) VALUES (?, 0)", (query.kind.value,))
+    raise NotFound
+
+
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> Flask:
     """An application with two versions, the first of which is to go."""
@@ -290,7 +313,9 @@ def test_two_versions_side_by_side_and_the_old_one_says_that_it_will_go(two: Fla
     assert new.json == {"name": "b 2 c", "at": "2027-01-01T00:00:00Z"}
     documents = {name: client.get(f"/api/{name}/openapi.json").json for name in ("v1", "v2")}
     assert list(documents["v1"]["paths"]) == ["/api/v1/name"]  # type: ignore[index]
-    assert list(documents["v2"]["paths"]) == ["/api/v2/names/{name}/{number}", "/api/v2/signals"]  # type: ignore[index]
+    assert list(documents["v2"]["paths"]) == [  # type: ignore[index]
+        "/api/v2/failures", "/api/v2/names/{name}/{number}", "/api/v2/signals"
+    ]  # fmt: skip
     assert documents["v1"]["paths"]["/api/v1/name"]["get"]["deprecated"] is True  # type: ignore[index]
     assert "Deprecated" in client.get("/api/v1/").text
     assert "Deprecated" not in client.get("/api/v2/").text
@@ -303,8 +328,18 @@ def test_an_operation_without_a_result_and_without_a_role_takes_keys_too(two: Fl
         assert (answer.status_code, answer.data, answer.headers["X-Heard"]) == (204, b"", "yes")
         assert "Content-Type" not in answer.headers
     let_in(client)
-    documented = client.get("/api/v2/openapi.json").json["paths"]["/api/v2/signals"]["post"]  # type: ignore[index]
+    document: Any = client.get("/api/v2/openapi.json").json
+    documented = document["paths"]["/api/v2/signals"]["post"]
     assert (documented["security"], sorted(documented["responses"])) == ([], ["204", "400", "422", "503"])
+
+
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "k"}])
+def test_an_operation_that_fails_has_written_nothing(two: Flask, state: Path, key: dict[str, str]) -> None:
+    client = two.test_client()
+    assert client.post("/api/v2/failures?kind=bad", headers=key).status_code == 422
+    assert client.post("/api/v2/failures?kind=good", headers=key).status_code == 404
+    with closing(sqlite3.connect(state / "api.sqlite")) as kept:
+        assert [*kept.execute("SELECT * FROM notes UNION ALL SELECT key, at, request FROM answers")] == []
 
 
 def references(node: Any) -> set[str]:
@@ -326,10 +361,20 @@ def test_the_document_has_every_operation_and_all_that_it_refers_to(admin: Flask
         (NOTES, "get"), (NOTES, "post"), (f"{NOTES}/{{number}}", "get"), (f"{NOTES}/{{number}}", "put"),
         (f"{NOTES}/{{number}}", "delete"),
     }  # fmt: skip
-    assert references(document) == {
-        f"#/components/schemas/{name}" for name in document["components"]["schemas"] if name != "Page"
-    }
+    named = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert references(document) == named - {"#/components/schemas/Page"}
     assert len(notes.v1.operations) == 5
+
+
+def test_a_type_that_a_query_refers_to_is_in_the_document(two: Flask) -> None:
+    client = two.test_client()
+    let_in(client)
+    document: Any = client.get("/api/v2/openapi.json").json
+    assert document["components"]["schemas"]["Kind"]["enum"] == ["good"]
+    (parameter,) = (
+        one for one in document["paths"]["/api/v2/failures"]["post"]["parameters"] if one["in"] == "query"
+    )  # fmt: skip
+    assert parameter["schema"] == {"$ref": "#/components/schemas/Kind"}
 
 
 def test_the_page_needs_nothing_from_outside(admin: FlaskClient) -> None:
