@@ -27,6 +27,8 @@ class Text:
             raise ParameterError(f"must have at most {self.longest} characters")
         if value.startswith("-"):
             raise ParameterError("must not begin with a dash")
+        if re.search("[\0\ud800-\udfff]", value):  # no argument of a program can have them
+            raise ParameterError("must not contain NUL or a lone surrogate")
         if not re.fullmatch(self.pattern, value, re.ASCII):
             raise ParameterError(f"must match {self.pattern}")
         return value

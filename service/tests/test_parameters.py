@@ -11,6 +11,7 @@ from service.app.parameters import Choice, Number, ParameterError, Text
 
 PATH = Text("a path", pattern=r"/[A-Za-z0-9._/-]*")
 WORD = Text("a word", pattern=r"\w+", longest=8)
+ANY = Text("anything", pattern="(?s).*")
 COUNT = Number("how many", least=-2, most=10)
 UNIT = Choice("a unit", values=("1", "1K"))
 
@@ -27,6 +28,7 @@ JSON = st.recursive(
         (PATH, "/", "/"),
         (PATH, "/var/lib-x/..", "/var/lib-x/.."),
         (WORD, "x" * 8, "x" * 8),
+        (ANY, "\n $(id)\U0001f600", "\n $(id)\U0001f600"),
         (COUNT, -2, "-2"),
         (COUNT, 10, "10"),
         (UNIT, "1K", "1K"),
@@ -46,7 +48,10 @@ def test_an_allowed_value_becomes_an_argument(parameter: Text | Number | Choice,
         (PATH, "var", "must match"),
         (PATH, "/a b", "must match"),
         (PATH, "/a\n", "must match"),
-        (PATH, "/a\x00", "must match"),
+        (PATH, "/a\x00", "must not contain NUL"),
+        (ANY, "a\x00", "must not contain NUL"),
+        (ANY, "\ud800", "must not contain NUL or a lone surrogate"),
+        (ANY, "a\udcff", "must not contain NUL or a lone surrogate"),
         (PATH, "/ä", "must match"),
         (PATH, "/$(id)", "must match"),
         (PATH, "-rf", "must not begin with a dash"),
@@ -72,7 +77,7 @@ def test_any_other_value_is_refused_in_words(parameter: Text | Number | Choice, 
 
 def test_a_dash_is_refused_even_where_the_pattern_allows_it() -> None:
     with pytest.raises(ParameterError, match="dash"):
-        Text("anything", pattern=".*").argument("--delete")
+        ANY.argument("--delete")
 
 
 @settings(deadline=None)
@@ -86,3 +91,15 @@ def test_whatever_comes_is_refused_or_harmless(value: Any) -> None:
         assert argument == value
         assert not argument.startswith("-")
         assert not set(argument) & set("\x00\n $`;&|<>'\"\\")
+
+
+@settings(deadline=None)
+@given(JSON | st.text(st.characters()) | st.integers(-4, 12))
+def test_whatever_is_let_through_can_be_an_argument_of_a_program(value: Any) -> None:
+    for parameter in (ANY, COUNT):
+        try:
+            argument = parameter.argument(value)
+        except ParameterError:
+            continue
+        assert argument == str(value)
+        assert b"\0" not in argument.encode()
