@@ -1,4 +1,4 @@
-"""Parts that `fab add` put into the service: their tests, their style, and what `metrics` does on a real host."""
+"""Parts that `fab add` put into the service: their tests, style and memory, and what `metrics` does on a real host."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tasks.engine.parts import catalogue
 from tests.support.clone import ROOT, Clone, make, quicken
 from tests.support.front_door import ask
 from tests.support.hosts import MakeHosts
+from tests.support.local_gunicorn import Served, serving
 from tests.support.packages import fetched
 from tests.support.site import Site, Watch
 
@@ -83,6 +84,51 @@ def test_its_own_tests_pass_with_all_parts_there(whole: tuple[Clone, Path], name
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"service/tests/test_{name}.py", *core]
     ended = subprocess.run([python, *words], cwd=clone.root, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def asked_of_everything(served: Served, number: int) -> None:
+    """Send ten requests: of each kind that the core and the parts answer, and of each that they refuse."""
+    notes = "/api/v1/notes"
+    for path in ("/", "/readyz", "/metrics", f"{notes}?limit=5"):
+        served.ask(200, "GET", path)
+    written = served.ask(201, "POST", notes, '{"text": "a"}', Idempotency_Key=f"k{number}")
+    served.ask(204, "DELETE", written["Location"], If_Match=written["ETag"])
+    served.ask(200, "POST", "/commands/disk-usage", '{"path": "/"}')
+    served.ask(422, "POST", notes, '{"text": ""}')
+    served.ask(404, "GET", f"/nowhere/{number}")
+    served.ask(401, "GET", notes, Authorization=f"Bearer {number}")
+
+
+def grown(served: Served, rounds: int, warming: int) -> int:
+    """Return the most kilobytes that a worker has more after so many rounds of ten requests than when it was warm."""
+    for number in range(warming):
+        asked_of_everything(served, number)
+    warm = served.memory()
+    for number in range(warming, warming + rounds):
+        asked_of_everything(served, number)
+    after = served.memory()
+    assert after.keys() == warm.keys()
+    return max(after[worker] - warm[worker] for worker in warm)
+
+
+@pytest.mark.promise("The service's memory stays flat", "an hour of requests, ten a second, within minutes")
+def test_the_memory_stays_flat(whole: tuple[Clone, Path], tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # Python's allocator takes some thousand requests to settle: a short run sees the rest of that.
+    hour = request.config.getoption("promises") == "all"
+    with serving(*whole, tmp_path) as served:
+        assert grown(served, *((2700, 900) if hour else (40, 30))) < 512
+
+
+def test_memory_that_is_kept_of_each_request_is_found(whole: tuple[Clone, Path], tmp_path: Path) -> None:
+    clone, _ = whole
+    finish = "def _finish(response: Response) -> Response:\n"
+    leaking = f"kept = []\n\n\n{finish}    kept.append('x' * 50_000 + request.path)\n"
+    clone.replace("service/app/access.py", finish, leaking)
+    try:
+        with serving(*whole, tmp_path) as served:
+            assert grown(served, rounds=10, warming=10) > 1024
+    finally:
+        clone.replace("service/app/access.py", leaking, finish)
 
 
 def counted(site: Site, token: str) -> float:
