@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tasks.engine.parts import catalogue
+from tasks.engine.parts import addition, catalogue
 from tests.support.clone import ROOT, Clone, make, quicken
 from tests.support.front_door import ask
 from tests.support.hosts import MakeHosts
 from tests.support.local_gunicorn import Served, serving
 from tests.support.packages import fetched
 from tests.support.site import Site, Watch
+
+NAMES = catalogue.names(ROOT)
 
 # Five of a hundred requests fail, after hours without an error.
 ALERTS = """
@@ -60,7 +67,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, Path]:
     """A clone with all parts, and the Python of a venv that has its lock, pytest and hypothesis alone."""
     folder = tmp_path_factory.mktemp("whole")
     clone = make(folder)
-    for name in catalogue.names(ROOT):
+    for name in NAMES:
         clone.done("add", name, "--yes")
     clone.write("pyproject.toml", (ROOT / "pyproject.toml").read_text())
     python = folder / "venv/bin/python"
@@ -77,12 +84,29 @@ def test_all_parts_together_are_as_well_kept_as_the_rest(whole: tuple[Clone, Pat
     checked(clone, "mypy", "--python-executable", python, "service/app")
 
 
-@pytest.mark.parametrize("name", catalogue.names(ROOT))
-def test_its_own_tests_pass_with_all_parts_there(whole: tuple[Clone, Path], name: str) -> None:
-    clone, python = whole
-    core = [f"service/tests/test_{module}.py" for module in ("auth", "about", "health")]
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"service/tests/test_{name}.py", *core]
-    ended = subprocess.run([python, *words], cwd=clone.root, capture_output=True, text=True)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "api"])  # test_api_part.py has that
+def test_its_own_tests_pass_with_it_alone(whole: tuple[Clone, Path], name: str, tmp_path: Path) -> None:
+    clone = make(tmp_path)
+    # Without a lock: the venv has what all parts require.
+    addition.make(clone.root, addition.plan(clone.root, catalogue.with_required(clone.root, name)))
+    clone.write("pyproject.toml", (ROOT / "pyproject.toml").read_text())
+    tried(clone, whole[1], name)
+
+
+def test_all_their_tests_pass_together(whole: tuple[Clone, Path]) -> None:
+    tried(*whole, "auth", "about", "health", *NAMES)
+
+
+def test_the_part_jobs_keeps_jobs_in_redis_as_it_does_in_sqlite(whole: tuple[Clone, Path], tmp_path: Path) -> None:
+    with redis(tmp_path) as url:
+        tried(*whole, "jobs", JOBS_TEST_URL=url)
+
+
+def tried(clone: Clone, python: Path, *modules: str, **environment: str) -> None:
+    """Run tests of the clone's service, which must pass."""
+    tests = [f"service/tests/test_{module}.py" for module in modules]
+    words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    ended = subprocess.run(words, cwd=clone.root, env={**os.environ, **environment}, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -129,6 +153,24 @@ def test_memory_that_is_kept_of_each_request_is_found(whole: tuple[Clone, Path],
             assert grown(served, rounds=10, warming=10) > 1024
     finally:
         clone.replace("service/app/access.py", leaking, finish)
+@contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """Run a Redis that listens on a socket alone; yield its URL."""
+    for package in fetched("redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1"):
+        subprocess.run(["dpkg", "-x", package, folder], check=True)
+    (libraries,) = folder.glob("usr/lib/*-linux-gnu")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket has at most 107 bytes
+        words = [folder / "usr/bin/redis-server", "--port", "0", "--unixsocket", f"{short}/socket", "--save", ""]
+        server = [*map(str, words), "--dir", short]
+        with subprocess.Popen(server, env=environment, stdout=subprocess.DEVNULL) as process:
+            try:
+                while not Path(short, "socket").exists():
+                    assert process.poll() is None
+                    time.sleep(0.05)
+                yield f"unix://{short}/socket"
+            finally:
+                process.kill()
 
 
 def counted(site: Site, token: str) -> float:
