@@ -1,7 +1,8 @@
 """The marker `promise`: selects the cases that a run tries, and logs those that held.
 
 `@pytest.mark.promise("<promise, a sentence>", "<fault>", part=N)` makes each test item a case of the row (promise,
-fault). part: how many cases of the row a short run tries; left out, all. Without `--promises all` a run is short.
+fault). part: how many cases of the row a short run tries, which may be none; left out, all. Without `--promises all` a
+run is short.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import random
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 from zlib import crc32
@@ -19,6 +21,8 @@ import pytest
 from tests.promises.rows import SEED, Row, chosen, collected, rows_of
 from tests.promises.versions import of_hosts
 
+COLLECTED = pytest.StashKey[tuple[dict[Row, list[str]], dict[Row, int]]]()
+"""The node ids of each row, and the parts: of all tests that this process has collected, before any is deselected."""
 # Asserts of test helpers report as much as those of tests.
 pytest.register_assert_rewrite("tests.support.site", "tests.support.state_check")
 
@@ -89,9 +93,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Ledger(config.option.promises_log), "promises-ledger")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Deselect the cases that a short run leaves out of those that -k and -m left; attach its rows to each report."""
+    config.stash[COLLECTED] = collected(items)
+    yield
     if config.option.promise:
         _select(config, items, config.option.promise)
     if config.option.share:

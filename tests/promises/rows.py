@@ -25,8 +25,8 @@ def rows_of(item: pytest.Item) -> dict[Row, int | None]:
     for mark in item.iter_markers("promise"):
         part = mark.kwargs.get("part")
         words = len(mark.args) == 2 and all(isinstance(word, str) and word for word in mark.args)
-        if not words or set(mark.kwargs) - {"part"} or not (part is None or (isinstance(part, int) and part > 0)):
-            raise pytest.UsageError(f'{item.nodeid}: promise("a sentence", "a fault", part=1 or more), not {mark}')
+        if not words or set(mark.kwargs) - {"part"} or not (part is None or (isinstance(part, int) and part >= 0)):
+            raise pytest.UsageError(f'{item.nodeid}: promise("a sentence", "a fault", part=0 or more), not {mark}')
         found[Row(*mark.args)] = part
     return found
 

@@ -24,9 +24,10 @@ PAGE, LIST = ROOT / "docs/PROMISES.md", ROOT / "build/promises.md"
 HEAD = """# The promises
 
 A row is a promise, with the faults that tests put in its way on real hosts, and how many cases were tried and held. A
-case is one test: one moment, one kind of release, one way to die. `make test` tries some cases of each fault;
-`make promises` (with `SEED=N` from another seed) tries all, writes this page, and writes each fault with its cases and
-its command into `build/promises.md`. To repeat a row, as root on Linux, name its promise or how that begins:
+case is one test: one moment, one kind of release, one way to die. `make test` tries some cases of each fault (of a scan
+that takes minutes, none); `make promises` (with `SEED=N` from another seed) tries all, writes this page, and writes
+each fault with its cases and its command into `build/promises.md`. To repeat a row, as root on Linux, name its promise
+or how that begins:
 
     .venv/bin/pytest --promises all --seed {seed} --promise '{promise}'
 

@@ -23,12 +23,9 @@ FINE = {"OK", "INFO", "LOW"}
 NOT_OURS = {"engine_problem", "cert_revocation", "security_headers", "cipher_order"}
 
 
-@pytest.mark.promise(SEALED, "testssl.sh tries what it knows")
-def test_testssl_finds_nothing_of_medium_or_worse(
-    hosts: MakeHosts, tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
-    if pytestconfig.getoption("promises", "part") != "all":
-        pytest.skip("it takes minutes: make promises runs it")
+# It takes minutes.
+@pytest.mark.promise(SEALED, "testssl.sh tries what it knows", part=0)
+def test_testssl_finds_nothing_of_medium_or_worse(hosts: MakeHosts, tmp_path: Path) -> None:
     authority, made = Authority(tmp_path / "ca"), hosts()
     clone = make(tmp_path)
     (clone.root / "tls").mkdir()

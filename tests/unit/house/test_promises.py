@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.promises.rows import Row, chosen
+from tests.promises.plugin import COLLECTED
+from tests.promises.rows import SEED, Row, chosen
 from tests.promises.table import Logs, full_list, page, read
+from tests.promises.words import SEALED
 from tests.support.forks import Forks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,6 +108,7 @@ def test_the_choice_goes_with_the_seed_and_is_spread_over_the_row() -> None:
     for one in choices:
         assert {"x", "y"} < one
         assert [int(number) // 10 for number in sorted(one - {"x", "y"})] == [0, 1, 2]
+    assert chosen(cases, {ONE: 0}, 4) == {"x", "y"}
 
 
 def test_chance_goes_with_the_seed_and_the_case(run: Run) -> None:
@@ -116,7 +119,7 @@ def test_chance_goes_with_the_seed_and_the_case(run: Run) -> None:
     assert drawn("1") == drawn("1") != drawn("2")
 
 
-@pytest.mark.parametrize("mark", ['"one word"', '"a", "b", part=0', '"a", "b", parts=1', '"a", ""'])
+@pytest.mark.parametrize("mark", ['"one word"', '"a", "b", part=-1', '"a", "b", parts=1', '"a", ""'])
 def test_a_mark_that_is_wrong_is_refused(run: Run, mark: str) -> None:
     text = f"import pytest\n\n@pytest.mark.promise({mark})\ndef test_it():\n    pass\n"
     status, told, _ = run(text=text)
@@ -173,14 +176,25 @@ def test_the_page_tells_what_was_measured() -> None:
     assert "| `test_a.py` | 2 | 100 | 1 | 1.2 |  |  |\n" in page(Logs(lines, []), {})
 
 
-def test_make_test_tries_a_case_of_every_row() -> None:
+def every_row_and_the_tried(config: pytest.Config) -> tuple[set[Row], set[Row]]:
+    """Return all rows, and those of which a short run tries a case; without another process if this one has them."""
+    if config.args == config.getini("testpaths"):
+        cases, parts = config.stash[COLLECTED]
+        left = chosen(cases, parts, SEED)
+        return {*cases}, {row for row, ids in cases.items() if left.intersection(ids)}
     command = (
         "import json; from tests.promises.table import promised; print(json.dumps([[*rows] for rows in promised()]))"
     )
     ended = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True)
     every, tried = ({Row(*row) for row in rows} for rows in json.loads(ended.stdout or "[[], []]"))
     assert every, ended.stderr
-    assert tried == every
+    return every, tried
+
+
+def test_make_test_tries_a_case_of_every_row_but_of_the_scan(pytestconfig: pytest.Config) -> None:
+    every, tried = every_row_and_the_tried(pytestconfig)
+    assert every - tried == {Row(SEALED, "testssl.sh tries what it knows")}
+    assert tried < every
     recipe = re.search(r"^test:.*\n\t(.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None
     assert recipe[1] == "$(PYTEST)"
