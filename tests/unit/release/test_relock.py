@@ -231,10 +231,10 @@ def test_an_own_wheel_that_uv_cannot_read_is_refused_before_it_does(root: Path) 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us limit a program that runs")
 def test_an_index_that_sends_more_than_uv_may_hold_fails_the_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_program, "MEMORY", 512 << 20)
+    monkeypatch.setattr(local_program, "MEMORY", 192 << 20)
     relock.make(root, ">=3.9")
     before = text(root)
-    files = {"top-2.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: top\nVersion: 2.0\n\n" + " " * (768 << 20)}
+    files = {"top-2.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: top\nVersion: 2.0\n\n" + " " * (256 << 20)}
     distributions.wheel(root.parent / "links", "top", "2.0", files=files)
     with pytest.raises(UsageError, match="uv could not lock") as caught:
         relock.make(root, ">=3.9", upgrade=True)
