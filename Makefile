@@ -42,7 +42,7 @@ check: setup
 	.ci/shellcheck
 
 quick: setup
-	$(PYTEST) -m 'not sandbox'
+	$(PYTEST) -m 'not sandbox and not packages'
 
 test: setup
 	$(PYTEST)

@@ -52,7 +52,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that uses real hosts, so that `-m "not sandbox"` leaves them out.
+    """Mark every test that uses real hosts, so that `make quick` leaves them out.
 
     Modules with such tests begin first, those with most cases before others, however many cases this run tries:
     short ones fill the rest of the time at the end.

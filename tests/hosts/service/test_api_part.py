@@ -13,6 +13,8 @@ import pytest
 from tests.support.clone import ROOT, Clone, make
 from tests.support.git_repository import git
 
+pytestmark = pytest.mark.packages
+
 # A second version beside the first, which is to go: other names, an enumeration in the query and in the body.
 TASKS = """
 from datetime import datetime, timezone

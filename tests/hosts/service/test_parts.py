@@ -77,6 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, Path]:
     return clone, python
 
 
+@pytest.mark.packages
 def test_all_parts_together_are_as_well_kept_as_the_rest(whole: tuple[Clone, Path]) -> None:
     clone, python = whole
     checked(clone, "ruff", "check", "service")
@@ -84,6 +85,7 @@ def test_all_parts_together_are_as_well_kept_as_the_rest(whole: tuple[Clone, Pat
     checked(clone, "mypy", "--python-executable", python, "service/app")
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "api"])  # test_api_part.py has that
 def test_its_own_tests_pass_with_it_alone(whole: tuple[Clone, Path], name: str, tmp_path: Path) -> None:
     clone = make(tmp_path)
@@ -93,10 +95,12 @@ def test_its_own_tests_pass_with_it_alone(whole: tuple[Clone, Path], name: str, 
     tried(clone, whole[1], name)
 
 
+@pytest.mark.packages
 def test_all_their_tests_pass_together(whole: tuple[Clone, Path]) -> None:
     tried(*whole, "auth", "about", "health", *NAMES)
 
 
+@pytest.mark.packages
 def test_the_part_jobs_keeps_jobs_in_redis_as_it_does_in_sqlite(whole: tuple[Clone, Path], tmp_path: Path) -> None:
     with redis(tmp_path) as url:
         tried(*whole, "jobs", JOBS_TEST_URL=url)
@@ -135,6 +139,7 @@ def grown(served: Served, rounds: int, warming: int) -> int:
     return max(after[worker] - warm[worker] for worker in warm)
 
 
+@pytest.mark.packages
 @pytest.mark.promise("The service's memory stays flat", "an hour of requests, ten a second, within minutes")
 def test_the_memory_stays_flat(whole: tuple[Clone, Path], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     # Python's allocator takes some thousand requests to settle: a short run sees the rest of that.
@@ -143,6 +148,7 @@ def test_the_memory_stays_flat(whole: tuple[Clone, Path], tmp_path: Path, reques
         assert grown(served, *((2700, 900) if hour else (40, 30))) < 512
 
 
+@pytest.mark.packages
 def test_memory_that_is_kept_of_each_request_is_found(whole: tuple[Clone, Path], tmp_path: Path) -> None:
     clone, _ = whole
     finish = "def _finish(response: Response) -> Response:\n"
