@@ -62,7 +62,8 @@ from tests.support.small_service import SERVICE
 from tests.support.stand_ins import reported
 from tests.unit.deploy.test_plan import WHEELS, release
 
-pytestmark = pytest.mark.promise(CALM, "a host that answers with lies, parser by parser")
+LIES_TOLD = pytest.mark.promise(CALM, "a host that answers with lies, parser by parser")
+MANY = pytest.mark.promise(CALM, "a host that answers with thousands of lies, parser by parser", part=220)
 
 ENGINE = Path(__file__).resolve().parents[3] / "tasks/engine"
 NONCE = "0123456789abcdef"
@@ -337,6 +338,7 @@ def named(module: str, node: ast.FunctionDef | ast.ClassDef) -> bool:
     return bool(types & SAID)
 
 
+@LIES_TOLD
 def test_every_parser_is_in_the_table() -> None:
     found = set()
     for path in (path for path in ENGINE.rglob("*.py") if path.parent.name != "sandbox"):
@@ -480,6 +482,7 @@ def honest(said: Transcript) -> None:
         said.add(Report("history", json.dumps({"action": "deploy", "release": name, "state": "done", "run": name})))
 
 
+@LIES_TOLD
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_parser_answers_or_refuses_whatever_is_said(name: str) -> None:
     @given(said=transcripts())
@@ -587,6 +590,7 @@ def seconds(parse: Callable[[Transcript], object], said: Transcript) -> float:
     return time.thread_time() - began
 
 
+@MANY
 @pytest.mark.parametrize("kind", LIES)
 @pytest.mark.parametrize("name", sorted({parse: name for name, parse in PARSERS.items()}.values()))
 def test_four_times_as_much_takes_no_sixteen_times_as_long(name: str, kind: str) -> None:
@@ -602,6 +606,7 @@ def test_four_times_as_much_takes_no_sixteen_times_as_long(name: str, kind: str)
     pytest.fail(f"{long:.2f} s, and {short:.2f} s for a quarter of it")
 
 
+@MANY
 @pytest.mark.parametrize("kind", LIES)
 def test_what_is_made_of_much_takes_little_memory(kind: str) -> None:
     said = lie(kind, 500)
@@ -616,6 +621,7 @@ def test_what_is_made_of_much_takes_little_memory(kind: str) -> None:
         assert peak < 30 * size + 2 * 1024**2, (name, peak, size)
 
 
+@LIES_TOLD
 def test_more_lines_than_a_host_has_to_say_are_refused() -> None:
     said = Transcript()
     for number in range(protocol.REPORTS):
@@ -624,6 +630,7 @@ def test_more_lines_than_a_host_has_to_say_are_refused() -> None:
         said.add(Report("history", "one more"))
 
 
+@LIES_TOLD
 def test_a_line_that_comes_byte_by_byte_is_searched_once() -> None:
     taken = []
     for size in (100_000, 400_000):
@@ -634,6 +641,7 @@ def test_a_line_that_comes_byte_by_byte_is_searched_once() -> None:
     assert taken[1] < 8 * taken[0]
 
 
+@LIES_TOLD
 @pytest.mark.parametrize("libc", ["glibc 2." + "9" * 5000, "glibc " + "9" * 5000 + ".1", "glibc 2.", "", "x" * 9999])
 @pytest.mark.parametrize("soabi", ["cpython-" + "9" * 5000, "cpython-311", "", "\0"])
 def test_an_interpreter_of_any_words_is_one_that_wheels_fit_or_none_is_asked_for(libc: str, soabi: str) -> None:
@@ -642,11 +650,13 @@ def test_an_interpreter_of_any_words_is_one_that_wheels_fit_or_none_is_asked_for
         assert len(facts.target(python).identity) < 200
 
 
+@LIES_TOLD
 def test_a_path_without_a_directory_is_a_drop_in_like_any_other() -> None:
     found = drift.examine((), Facts(drift=("unit X DropInPaths WORD",)), lambda *_: None)
     assert [(one.kind, one.path) for one in found] == [("drop-in", "WORD")]
 
 
+@LIES_TOLD
 def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
     said = Facts(
         state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
@@ -654,6 +664,7 @@ def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
     assert maintenance_page.state(said) == {"since": "x", "message": "m"}
 
 
+@LIES_TOLD
 def test_the_way_back_of_a_history_is_what_it_was() -> None:
     """Compare it with the plain algorithm."""
 
@@ -671,6 +682,7 @@ def test_the_way_back_of_a_history_is_what_it_was() -> None:
     same()
 
 
+@LIES_TOLD
 def test_a_time_of_any_host_can_be_written() -> None:
     entry = journal.Entry(journal._LATEST, "h", "s", "info", "t", "c")
     assert datetime.fromtimestamp(entry.time, timezone.utc).year == 9999
