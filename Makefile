@@ -5,7 +5,7 @@ SEED ?= 4
 SHARE ?= 1/1
 # Compile a test once, not in each process of each run, whatever the caller's environment says.
 export PYTHONDONTWRITEBYTECODE =
-# Three processes for two cores; a module's tests share their hosts, so they stay together (tests/conftest.py).
+# tests/conftest.py says how many processes. A module's tests share their hosts, so they stay together.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup lock check quick test promises bench demo clean
