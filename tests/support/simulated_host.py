@@ -51,6 +51,8 @@ SERVICE = Service(
 OOM = "{}: A process of this unit has been killed by the OOM killer.\n"
 """A line of systemd in the journal, for a unit."""
 OLD, NEW = "a" * 12, "b" * 12
+SHARES = 4
+"""Cutting a step at each of its calls is so many cases, each of which cuts it at every fourth call."""
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
 PLACES = {
     "/usr/local/sbin:/usr/local/bin:": f"{STUBS}:",

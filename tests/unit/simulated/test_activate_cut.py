@@ -12,7 +12,8 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation
-from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, host, serving
+from tests.promises.words import WHOLE
+from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SHARES, SimulatedHost, host, serving
 
 __all__ = ["host"]
 
@@ -21,8 +22,8 @@ FRONT = 14
 DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 
 
-def cut_everywhere(folder: Path, signal: str) -> list[tuple[str, SimulatedHost, int]]:
-    """Cut a run right after each call that a good one makes; return each host and exit status."""
+def cut_everywhere(folder: Path, signal: str, share: int) -> list[tuple[str, SimulatedHost, int]]:
+    """Cut a run right after each call of this share of a good run's; return each host and exit status."""
 
     def cut(number: int) -> tuple[SimulatedHost, int]:
         (folder / str(number)).mkdir()
@@ -35,8 +36,8 @@ def cut_everywhere(folder: Path, signal: str) -> list[tuple[str, SimulatedHost, 
     whole, status = cut(0)
     assert status == 0
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(cut, range(1, len(whole.calls) + 1)))
-    return [(call, *one) for call, one in zip(whole.calls, found, strict=True)]
+        found = list(pool.map(cut, range(1 + share, len(whole.calls) + 1, SHARES)))
+    return [(call, *one) for call, one in zip(whole.calls[share::SHARES], found, strict=True)]
 
 
 def has_committed(host: SimulatedHost) -> bool:
@@ -44,9 +45,11 @@ def has_committed(host: SimulatedHost) -> bool:
     return "link apps/current -> slots/green" in host.calls
 
 
-def test_a_signal_anywhere_undoes_it_or_finishes_it(tmp_path: Path) -> None:
+@pytest.mark.promise(WHOLE, "SIGTERM after any call of an activation, on a simulated host", part=1)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_signal_anywhere_undoes_it_or_finishes_it(tmp_path: Path, share: int) -> None:
     """Once: cut between the commit and its end, a host kept workers of the old release."""
-    for call, cut, status in cut_everywhere(tmp_path, "TERM"):
+    for call, cut, status in cut_everywhere(tmp_path, "TERM", share):
         done = has_committed(cut)
         # Before the first change there is nothing to undo, and no trap.
         assert status in {129, 0} or not cut.history(), call
@@ -76,7 +79,11 @@ def test_a_broken_pipe_ends_nothing(host: SimulatedHost) -> None:
     assert (host.serves(), host.running()) == (NEW, {"green"})
 
 
-def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_recovers(tmp_path: Path) -> None:
+@pytest.mark.promise(WHOLE, "SIGKILL after any call of an activation, on a simulated host", part=1)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_recovers(
+    tmp_path: Path, share: int
+) -> None:
     """Once: killed right after the commit, a deploy left the further processes behind, and reported success when
     repeated.
     """
@@ -94,7 +101,7 @@ def test_after_a_kill_anywhere_a_boot_has_one_whole_release_and_the_next_run_rec
         assert host.workers() == host.running(), call
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(recover, cut_everywhere(tmp_path, "KILL")))
+        list(pool.map(recover, cut_everywhere(tmp_path, "KILL", share)))
 
 
 def test_a_boot_while_the_new_release_is_on_trial_is_the_way_back(host: SimulatedHost) -> None:

@@ -10,7 +10,18 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation, HostStep
-from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, guard_of, host, serving, simulated_host
+from tests.promises.words import WHOLE
+from tests.support.simulated_host import (
+    NEW,
+    OLD,
+    SERVICE,
+    SHARES,
+    SimulatedHost,
+    guard_of,
+    host,
+    serving,
+    simulated_host,
+)
 
 __all__ = ["host", "simulated_host"]
 
@@ -54,7 +65,9 @@ def require_whole(host: SimulatedHost, at: str) -> None:
     assert host.history()[-1] == ("deploy", NEW, "done" if done else "failed"), at
 
 
-def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path) -> None:
+@pytest.mark.promise(WHOLE, "a run is killed after any call since its guard began, on a simulated host", part=1)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path, share: int) -> None:
     """Once: a run that was killed after its commit left workers with the release before; killed before it, one left
     an unwatched release until the next run.
     """
@@ -67,11 +80,13 @@ def test_a_run_that_is_killed_anywhere_is_finished_or_taken_back(tmp_path: Path)
         require_whole(host, f"{number}: {calls[number - 1]}")
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(cut, range(calls.index(STARTED) + 1, len(calls) + 1)))
+        list(pool.map(cut, range(calls.index(STARTED) + 1 + share, len(calls) + 1, SHARES)))
 
 
+@pytest.mark.promise(WHOLE, "a run is killed, and its guard after any call, on a simulated host", part=2)
+@pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("call", ["systemctl start myapp-live@green.service", COMMIT])
-def test_its_guard_may_be_killed_too_and_begins_again(tmp_path: Path, call: str) -> None:
+def test_its_guard_may_be_killed_too_and_begins_again(tmp_path: Path, call: str, share: int) -> None:
     calls = good_run(tmp_path / "whole")
     number = calls.index(call) + 1
     (tmp_path / "once").mkdir()
@@ -89,7 +104,7 @@ def test_its_guard_may_be_killed_too_and_begins_again(tmp_path: Path, call: str)
         require_whole(host, f"{further}: {once.calls[before + further - 1]}")
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(cut, range(1, len(once.calls) - before + 1)))
+        list(pool.map(cut, range(1 + share, len(once.calls) - before + 1, SHARES)))
 
 
 def test_a_first_release_whose_run_is_killed_leaves_nothing_behind(

@@ -14,7 +14,19 @@ import pytest
 
 from tasks.engine.host import facts, questions, steps
 from tasks.engine.host.steps import Activation
-from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, guard_of, host, serving, simulated_host
+from tests.promises.words import WHOLE
+from tests.support.simulated_host import (
+    NEW,
+    OLD,
+    OOM,
+    SERVICE,
+    SHARES,
+    SimulatedHost,
+    guard_of,
+    host,
+    serving,
+    simulated_host,
+)
 
 __all__ = ["host", "simulated_host"]
 
@@ -278,8 +290,8 @@ def good_run(folder: Path) -> list[str]:
     return host.calls
 
 
-def each_cut(folder: Path, signal: str, check: Callable[[SimulatedHost, str, int], None]) -> None:
-    """Cut it after every call of a good run, and check the host."""
+def each_cut(folder: Path, signal: str, share: int, check: Callable[[SimulatedHost, str, int], None]) -> None:
+    """Cut it after every call of this share of those of a good run, and check the host."""
     whole = good_run(folder / "whole")
 
     def cut(number: int) -> None:
@@ -291,10 +303,12 @@ def each_cut(folder: Path, signal: str, check: Callable[[SimulatedHost, str, int
         check(host, f"{number}: {whole[number - 1]}", status)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(cut, range(1, len(whole) + 1)))
+        list(pool.map(cut, range(1 + share, len(whole) + 1, SHARES)))
 
 
-def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: Path) -> None:
+@pytest.mark.promise(WHOLE, "SIGTERM for a guard after any call of a probation, on a simulated host", part=1)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: Path, share: int) -> None:
     def check(host: SimulatedHost, at: str, _: int) -> None:
         assert host.slot("live") == host.slot("current"), at
         if COMMIT in host.calls:
@@ -303,7 +317,7 @@ def test_told_to_end_it_gives_the_trial_up_or_keeps_what_is_committed(tmp_path: 
             assert (host.serves(), host.history()) == (OLD, [("deploy", NEW, "ended")]), at
         assert not list((host.run_folder / "ctl").glob("*.new-*")), at
 
-    each_cut(tmp_path, "TERM", check)
+    each_cut(tmp_path, "TERM", share, check)
 
 
 def test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped(simulated_host: SimulatedHost) -> None:
@@ -316,13 +330,15 @@ def test_told_to_end_after_the_commit_it_starts_nothing_that_is_being_stopped(si
     assert host.history() == [("deploy", NEW, "done")]
 
 
-def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path) -> None:
+@pytest.mark.promise(WHOLE, "SIGKILL for a guard after any call of a probation, on a simulated host", part=1)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path, share: int) -> None:
     def check(host: SimulatedHost, at: str, status: int) -> None:
         assert status in {-9, 0}, at
         assert host.execute(WATCH) == 0, at
         assert committed(host), at
 
-    each_cut(tmp_path, "KILL", check)
+    each_cut(tmp_path, "KILL", share, check)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from tasks.engine.fleet import step_errors
 from tasks.engine.host import layout, steps
 from tasks.engine.host.steps import HostStep
-from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, at_work, host, simulated_host
+from tests.promises.words import AGAIN
+from tests.support.simulated_host import NEW, OLD, SERVICE, SHARES, SimulatedHost, at_work, host, simulated_host
 
 __all__ = ["host", "simulated_host"]
 
@@ -210,12 +211,16 @@ def test_a_release_that_does_not_answer_after_start_is_told_with_its_journal(hos
     assert host.history()[-1] == ("start", OLD, "failed")
 
 
+@pytest.mark.promise(AGAIN, "a signal after any call of a stop or a start, on a simulated host", part=4)
+@pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("sent", ["TERM", "KILL"])
 @pytest.mark.parametrize("step", [STOP, START])
-def test_cut_by_a_signal_anywhere_the_same_again_does_it(host: SimulatedHost, step: HostStep, sent: str) -> None:
+def test_cut_by_a_signal_anywhere_the_same_again_does_it(
+    host: SimulatedHost, step: HostStep, sent: str, share: int
+) -> None:
     assert host.execute(step) == 0
     calls = len(host.calls)
-    for call in range(1, calls + 1):
+    for call in range(1 + share, calls + 1, SHARES):
         assert host.execute(STOP if step is START else START) == 0
         host.forget()
         host.cut(call, sent)
