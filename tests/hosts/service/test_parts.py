@@ -159,6 +159,8 @@ def test_memory_that_is_kept_of_each_request_is_found(whole: tuple[Clone, Path],
             assert grown(served, rounds=10, warming=10) > 1024
     finally:
         clone.replace("service/app/access.py", leaking, finish)
+
+
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
     """Run a Redis that listens on a socket alone; yield its URL."""
