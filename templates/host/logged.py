@@ -96,7 +96,7 @@ def _number(entry: dict[str, Any], name: str) -> int:
 
 def _this_boot() -> str:
     try:
-        with open(f"{PROC}/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open(f"{PROC}/sys/kernel/random/boot_id", encoding="utf-8") as file:
             return file.read(64).strip().replace("-", "")
     except (OSError, ValueError):
         return ""

@@ -25,7 +25,7 @@ from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Secret
 from tasks.engine.deploy import authority, libraries, plan, probation, rollback, secret_rollout
 from tasks.engine.deploy.signing_key import SigningKey
-from tasks.engine.diagnose import doctor, drift, status
+from tasks.engine.diagnose import condition, doctor, drift, status
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member, step_errors
 from tasks.engine.fleet.member import Member
@@ -226,6 +226,10 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "deploy.rollback.plan_reactivation": lambda said: rollback.plan_reactivation(Liar(said), "restart", None, 0),
     "deploy.rollback.target_of": lambda said: rollback.target_of(Liar(said), "rollback", "a", facts_of(said)),
     "host.difference.Comparison": compared,
+    "diagnose.condition.conditions": lambda said: condition.conditions(SERVICE, facts_of(said), 0),
+    "diagnose.condition.needed_disk": lambda said: condition.needed_disk(facts_of(said)),
+    "diagnose.condition.needed_memory": lambda said: condition.needed_memory(SERVICE, facts_of(said)),
+    "diagnose.condition.short_of_memory": lambda said: condition.short_of_memory(SERVICE, facts_of(said)),
     "diagnose.doctor.examine": lambda said: doctor.examine(
         cast(Project, type("Project", (), {"root": ENGINE})), Liar(said)
     ),
@@ -293,6 +297,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "diagnose.status.former_jobs": stood,
     "diagnose.status.job_result": stood,
     "diagnose.status.mark_differing": stood,
+    "diagnose.status.memory": lambda said: [status.memory(slot) for slot in facts_of(said).state.slots.values()],
     "diagnose.status.notes": stood,
     "diagnose.status.releases": lambda said: status.releases(facts_of(said)),
     "diagnose.status.row": stood,
