@@ -239,6 +239,18 @@ def has(path: str, data: bytes) -> bool:
     return former is not None and not former.target and former.data == data
 
 
+def write_if_new(path: str, data: bytes, run: str) -> bool:
+    """Write a file beside those of `RootFiles`, readable for all, if it has other content; return True if it had."""
+    if has(path, data):
+        return False
+    folder, name = os.path.split(path)
+    os.makedirs(folder, 0o755, exist_ok=True)
+    remove_parts(path)
+    with Folder.open(folder) as place:
+        place.replace(name, data, 0o644, f"{name}.new-{run}")
+    return True
+
+
 def remove_parts(path: str) -> None:
     """Remove the temporary files that a killed setup left beside a path."""
     folder, name = os.path.split(path)

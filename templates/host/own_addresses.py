@@ -6,8 +6,7 @@ import os
 import re
 import socket
 
-from .files import has, remove_parts
-from .folders import Folder
+from .files import write_if_new
 from .locks import PROC
 
 _MOST = 64
@@ -15,15 +14,8 @@ _MOST = 64
 
 def write(name: str, run: str) -> bool:
     """Write the file that nginx includes; return True if it has changed."""
-    path = _path(name)
     data = "".join(f"server_name {address};\n" for address in found()).encode()
-    if has(path, data):
-        return False
-    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-    remove_parts(path)
-    with Folder.open(os.path.dirname(path)) as folder:
-        folder.replace("addresses.conf", data, 0o644, f"addresses.conf.new-{run}")
-    return True
+    return write_if_new(_path(name), data, run)
 
 
 def remove(name: str) -> None:

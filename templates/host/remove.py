@@ -156,7 +156,7 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
     ours = (
         f"{folder}/tls/nobody.pem",
         *(f"{folder}/tls/{name}" for name in kept_pair.NAMES),
-        f"{folder}/nginx/addresses.conf",
+        *(f"{folder}/nginx/{name}.conf" for name in ("addresses", "http2")),
         *(f"{folder}/check/{name}" for name in check_secret.NAMES),
     )
     for path in (*known.paths, *ours, *files):

@@ -14,6 +14,7 @@ from . import (
     claims,
     former_work,
     handover,
+    http2,
     journals,
     kept_pair,
     nginx_site,
@@ -135,7 +136,8 @@ class Setup:
         run = self.run
         run.point("setup.nginx")
         renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
-        self.nginx.start(check.renewed or renamed)
+        other = http2.write(self.name, run.id) if self.step["front"] == "https" else http2.remove(self.name)
+        self.nginx.start(check.renewed or renamed or other)
         if self.step["acme"]:
             run.point("setup.acme")
             asked, (chain_path, key_path) = self.step["acme"], self.step["on_host"]

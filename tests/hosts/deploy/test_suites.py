@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+
 import pytest
 
+from tasks.engine.sandbox import Machine
 from tests.support.clone import Clone
-from tests.support.front_door import ask, release_of
+from tests.support.front_door import NAME, ask, release_of
 from tests.support.hosts import MakeHosts
 from tests.support.suites import suites
+
+NEIGHBOUR = """server {
+    listen 443 ssl;
+    server_name other.example;
+    ssl_certificate /etc/myapp/tls/certificate.pem;
+    ssl_certificate_key /etc/myapp/tls/key.pem;
+    location / { return 200 other; }
+}
+"""
+
+
+def spoken(address: str, name: str) -> str | None:
+    """Return the protocol that nginx chooses for a client that knows both."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    raw = socket.create_connection((address, 443), timeout=60)
+    with context.wrap_socket(raw, server_hostname=name) as wire:
+        return wire.selected_alpn_protocol()
+
+
+def check_http2(machine: Machine, suite: str | None) -> None:
+    """Assert that nginx speaks HTTP/2 for our site, where it can without doing so for its neighbours."""
+    machine.sh("cat >/etc/nginx/conf.d/other.conf && systemctl reload nginx", NEIGHBOUR.encode())
+    known = machine.sh("nginx -v 2>&1 | grep -E '/1\\.(2[6-9]|[3-9])'").returncode == 0
+    assert known == (suite == "trixie")
+    assert spoken(machine.address, NAME) == ("h2" if known else "http/1.1")
+    if known:
+        asked = f"curl -sk --http2 -w '%{{http_version}} %{{http_code}}' --resolve {NAME}:443:127.0.0.1 -o /dev/null"
+        assert machine.sh(f"{asked} https://{NAME}/healthz").stdout == b"2 200"
+    assert spoken(machine.address, "other.example") == "http/1.1"
+    machine.sh("rm /etc/nginx/conf.d/other.conf && systemctl reload nginx")
 
 
 @pytest.mark.parametrize("suite", suites())
@@ -18,6 +54,8 @@ def test_the_whole_loop_runs(clone: Clone, hosts: MakeHosts, suite: str | None) 
     clone.done("deploy", "-H", "shire01")
     first = clone.release()
     assert release_of(machine.address) == first
+
+    check_http2(machine, suite)
 
     clone.write("service/changed.txt", "changed\n")
     clone.done("deploy", "-H", "shire01")

@@ -1,0 +1,37 @@
+"""Let nginx speak HTTP/2 for our site alone, where it can: before 1.25.1 it is a word of `listen`, and of all sites."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from . import programs
+from .files import write_if_new
+
+_FIRST = (1, 25, 1)
+_VERSION = re.compile(r"nginx version: [^/\n]*/([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})")
+
+
+def write(name: str, run: str) -> bool:
+    """Write the file that nginx includes, or remove it if this nginx is too old; return True if that changes it."""
+    if _known():
+        return write_if_new(_path(name), b"http2 on;\n", run)
+    return remove(name)
+
+
+def remove(name: str) -> bool:
+    """Remove the file; return True if it was there."""
+    there = os.path.lexists(_path(name))
+    if there:
+        os.unlink(_path(name))
+    return there
+
+
+def _known() -> bool:
+    """Return whether this nginx knows the directive `http2`."""
+    found = _VERSION.search(programs.ask("nginx", "-v", errors=True).output)
+    return found is not None and tuple(map(int, found.groups())) >= _FIRST
+
+
+def _path(name: str) -> str:
+    return f"/etc/{name}/nginx/http2.conf"
