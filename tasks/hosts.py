@@ -53,7 +53,8 @@ def _front(service: Any) -> str:
     from tasks.engine.host import steps, system_files
 
     front = steps.front(service)
-    place = system_files.listen_address(service) if front == "listen" else service.nginx.server_name
+    nginx = service.nginx
+    place = system_files.listen_address(service) if front == "listen" else f"{nginx.server_name}{nginx.path}"
     return f"{service.name} at {'http' if front == 'listen' else front}://{place}"
 
 

@@ -147,7 +147,7 @@ class _Door:
         port = {"https": 443}.get(kind, 80)
         options = ("-s", "-k", "-o", "/dev/null", "--noproxy", "*", "--max-time", str(_SECONDS))
         way = ("--resolve", f"{host}:{port}:127.0.0.1", "--write-out", "%{http_code}")
-        text, _ = run_curl(_SECONDS, *options, *way, f"{kind}://{host}{self._run.step['path']}")
+        text, _ = run_curl(_SECONDS, *options, *way, f"{kind}://{host}{front['prefix']}{self._run.step['path']}")
         return text.rpartition("\n")[2]
 
 

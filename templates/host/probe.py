@@ -7,7 +7,7 @@ import re
 import subprocess
 from typing import NamedTuple
 
-from . import programs
+from . import programs, shared_name
 from .folders import Folder
 from .service import Service
 
@@ -65,9 +65,12 @@ class Probe:
         if front.kind == "listen":
             return (f"http://{front.listen}{self.path}",)
         if front.kind == "http":
-            return (*header, "--resolve", f"{front.host}:80:127.0.0.1", f"http://{front.host}{self.path}")
-        trusted = ("--cacert", f"/etc/{name}/tls/certificate.pem", "--resolve", f"{front.host}:443:127.0.0.1")
-        return (*header, *trusted, f"https://{front.host}{self.path}")
+            asked = f"http://{front.host}{front.prefix}{self.path}"
+            return (*header, "--resolve", f"{front.host}:80:127.0.0.1", asked)
+        keeper = shared_name.keeper(front.host) if front.prefix else ""
+        trusted = ("--cacert", f"/etc/{keeper or name}/tls/certificate.pem")
+        asked = f"https://{front.host}{front.prefix}{self.path}"
+        return (*header, *trusted, "--resolve", f"{front.host}:443:127.0.0.1", asked)
 
     def _ask(self, seconds: float, *words: str) -> Answer:
         limits = ("--max-time", f"{seconds:g}", "--write-out", r"\n%{http_code}")

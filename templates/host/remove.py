@@ -19,6 +19,7 @@ from . import (
     programs,
     record,
     run_units,
+    shared_name,
     trust,
 )
 from .fact_schema import SLOTS
@@ -92,6 +93,7 @@ def _remove_files(run: Run, known: Record) -> None:
         if known.files[path][0] == "file" and os.path.lexists(path):
             run.say("remove", path)
             os.unlink(path)
+    shared_name.leave(known.name, run.id)
     programs.systemctl("daemon-reload")
     served = any(path.startswith("/etc/nginx/") for path in known.paths) and programs.active("nginx.service")
     if served and programs.ask("nginx", "-t", "-q").well:

@@ -26,11 +26,15 @@ class Health(NamedTuple):
 
 
 class Front(NamedTuple):
-    """The front door. kind: https or http (nginx), or listen; listen: the address of `listen:`."""
+    """The front door. kind: https or http (nginx), or listen; listen: the address of `listen:`.
+
+    prefix: the path below which nginx has the service; empty: all of them
+    """
 
     kind: str
     host: str
     listen: str
+    prefix: str
 
 
 class Process(NamedTuple):

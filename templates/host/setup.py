@@ -23,6 +23,7 @@ from . import (
     programs,
     record,
     setup_lock,
+    shared_name,
     static_files,
     trust,
 )
@@ -57,7 +58,7 @@ class Setup:
         self.was = self.record.text()
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
         self.given = certificate.operators_pair(self.name, self.sent)
-        unchecked = kept_pair.unchecked(self.name)
+        unchecked = (*kept_pair.unchecked(self.name), *shared_name.choices())
         self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"], unchecked=unchecked)
         self.nginx = Nginx(run, self.changes, self._put_back)
         self.listen_moved = False
@@ -66,6 +67,7 @@ class Setup:
         """Do all of it, in order. If a file, nginx or a unit fails, put the former files back; a hand-over stays."""
         run = self.run
         claims.check(self.record, self.step)
+        shared_name.check(self.name, self.step["shared"])
         self.changes.require_unedited(self.given)
         account = accounts.find(self.step["account"])
         if account is None:
@@ -91,6 +93,7 @@ class Setup:
         except BaseException:
             self._put_back()
             raise
+        shared_name.tidy()
         old_layout.remove_former_files(self.name, self.root, account)
         if not self.step["acme"]:
             acme.forget(run, self.name)
@@ -121,6 +124,7 @@ class Setup:
         self._require_rules()
         unslotted = old_layout.unslotted(self.name, self.changes.leftovers, self.sent)
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
+        shared_name.settle(self.changes, self.name, self.step["shared"])
         if chain:
             kept_pair.publish(self.changes, self.name, chain)
         run.point("setup.units")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from . import memory, programs, run_units, upkeep
+from . import memory, programs, run_units, shared_name, upkeep
 from .background import Background
 from .fact_schema import SLOTS, Isolation, Job, Process, Slot, Survey, Upkeep, Used
 from .folders import Folder
@@ -120,10 +120,11 @@ def _certificate_fault(shown: Mapping[str, str]) -> str:
 
 def _certificate_differs(service: Service) -> bool:
     """Return whether nginx shows another certificate than its file has; False if either cannot be seen."""
-    there = _CERTIFICATE.search(_read(f"/etc/{service.name}/tls/certificate.pem", 1 << 20))
+    name = service.front.host
+    keeper = shared_name.keeper(name) if service.front.prefix else ""
+    there = _CERTIFICATE.search(_read(f"/etc/{keeper or service.name}/tls/certificate.pem", 1 << 20))
     if service.front.kind != "https" or not there:
         return False
-    name = service.front.host
     ask = ("openssl", "s_client", "-connect", "127.0.0.1:443", "-servername", name)
     shown = _CERTIFICATE.search(programs.ask(*ask, seconds=_SECONDS).output)
     return shown is not None and shown[0].split() != there[0].split()

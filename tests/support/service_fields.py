@@ -50,8 +50,19 @@ BESIDE = {
     "Nginx.max_body": ("nginx.server_name=a.example",),
     **{
         f"Nginx.{key}": ("nginx.server_name=a.example",)
-        for key in ("timeout", "aliases", "hsts", "error_page", "extra", "basic_auth", "client_ca", "balancer_check")
+        for key in (
+            "timeout",
+            "aliases",
+            "hsts",
+            "error_page",
+            "extra",
+            "basic_auth",
+            "client_ca",
+            "balancer_check",
+            "path",
+        )
     },
+    "Nginx.path": ("nginx.server_name=a.example", "listen="),
     "Rate.requests": ("nginx.server_name=a.example",),
     "Rate.burst": ("nginx.server_name=a.example", "nginx.rate.requests=5/s"),
     "Tls.certificate": ("nginx.server_name=a.example", "nginx.tls.key=k.pem"),
@@ -188,7 +199,7 @@ def written(where: Where, value: str) -> str:
     tree: dict[str, Any] = {key: in_yaml(text) for key, text in BASE.items()}
     for line in where.beside:
         keys, _, text = line.partition("=")
-        _put(tree, tuple(keys.split(".")), in_yaml(text))
+        _put(tree, tuple(keys.split(".")), in_yaml(text) if text else "null")
     value = where.around.replace("VALUE", value)
     _put(tree, where.keys, f"[{value}]" if where.listed else value)
     return "".join(f"{key}: {_flow(inner)}\n" for key, inner in tree.items())

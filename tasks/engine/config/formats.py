@@ -241,6 +241,11 @@ URL_FOLDER = Shape(
     "/static/",
     lambda text: text[:1] == text[-1:] == "/" and len(text) > 2 and _is_place(text[1:-1]),
 )
+URL_PREFIX = Shape(
+    "a path of letters, digits and . _ - that begins with / and does not end with it",
+    "/shop",
+    lambda text: text[:1] == "/" and _is_place(text[1:]),
+)
 LISTEN = Shape("ADDRESS:PORT, IPv6 in brackets", "127.0.0.1:8080", _is_listen)
 SERVER_NAME = Shape("one lower-case host name", "myapp.example", _is_server_name)
 OTHER_NAME = Shape(

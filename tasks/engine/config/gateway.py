@@ -46,6 +46,7 @@ class Nginx(NamedTuple):
     max_body: the largest body of a request, as nginx writes it; "0": no limit
     names: the canonical name first; a wildcard is never the first
     timeout: seconds that a request may take; None: it follows `drain`
+    path: below which the service has its URLs, beside other services of the name; empty: it has the whole name
     aliases: what the other names do but wildcards, which are served: redirect, or serve
     hsts: seconds that browsers ask for HTTPS alone; None: they are not told
     trusted_proxies: networks whose word for the client's address and scheme counts
@@ -70,6 +71,12 @@ class Nginx(NamedTuple):
     rate: Rate | None = None
     balancer_check: bool = False
     static: tuple[tuple[str, str], ...] = ()
+    path: str = ""
+
+    @property
+    def static_urls(self) -> tuple[tuple[str, str], ...]:
+        """The paths of URLs of static files as clients ask for them, each with its directory."""
+        return tuple((f"{self.path}{url}", directory) for url, directory in self.static)
 
     @property
     def server_name(self) -> str:
@@ -217,6 +224,9 @@ NGINX_KEYS = (
         "myapp.example"), Required("myapp.example"), SETUP,
         "The name that clients ask for, or several; nginx answers no other. The first of a list is canonical",
         "[myapp.example, www.myapp.example]"),
+    Key("path", keys.text(formats.URL_PREFIX), "", SETUP,
+        "The path below which this service has its URLs, beside other services of this host behind the same name. A "
+        "deploy brings its `static` files there", "/shop"),
     Key("aliases", keys.choice("redirect", "serve"), "redirect", SETUP,
         "What the other names of the list do: they are redirected to the first, or served. Wildcards are always served",
         "serve"),
@@ -267,7 +277,19 @@ def nginx(node: Node) -> Nginx:
         _require_plain(nginx, schema.entries(node))
     if nginx.tls.mode == "acme":
         _require_names(schema.entries(node)["server_name"])
+    if nginx.path:
+        _require_shareable(nginx, schema.entries(node))
     return nginx
+
+
+def _require_shareable(nginx: Nginx, fields: Mapping[str, Node]) -> None:
+    """Refuse beside `path` what a name has only once."""
+    if nginx.client_ca:
+        message = "client_ca is asked before nginx knows the path, so it cannot be of one path alone"
+        raise schema.refuse(fields["client_ca"], message, "remove client_ca or path")
+    if nginx.tls.mode == "acme":
+        message = "acme gets one certificate for a name, and with path the name has several services"
+        raise schema.refuse(fields["tls"], message, "let certbot of the host keep the pair: tls: {on_host: ...}")
 
 
 def _require_names(node: Node) -> None:

@@ -231,6 +231,10 @@ def _require_reachable(service: Service, root: Node) -> None:
     if service.listen is None and service.nginx is None:
         fix = "add `listen: 127.0.0.1:8080`, or `nginx: {server_name: myapp.example}`"
         raise schema.refuse(root, "nothing could reach the service: it has neither nginx nor listen", fix)
+    if service.listen and service.nginx and service.nginx.path:
+        message = f"clients of listen would not come below {service.nginx.path}, and could claim another path"
+        place = schema.entries(schema.entries(root)["nginx"])["path"]
+        raise schema.refuse(place, message, "remove path or listen")
     if service.listen and service.nginx and service.listen.port in (80, 443):
         message = f"nginx itself uses port {service.listen.port}"
         raise schema.refuse(

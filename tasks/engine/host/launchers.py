@@ -35,7 +35,7 @@ def render(service: Service, release: str, host: str, gunicorn: str, *, site: bo
     if service.shared:
         texts["shared.list"] = "".join(f"{place}\n" for place in service.shared)
     if service.nginx and service.nginx.static:
-        texts["static.list"] = "".join(f"{path} {place}\n" for path, place in service.nginx.static)
+        texts["static.list"] = "".join(f"{path} {place}\n" for path, place in service.nginx.static_urls)
     if service.hooks.before_activate:
         words = shlex.split(service.hooks.before_activate)
         texts["hook"] = _text(_Where(service, release, host, site=site), "hook", _line(words))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 from tasks.engine import quote
 from tasks.engine.config import formats
 from tasks.engine.config.gateway import Nginx
 from tasks.engine.config.service import Service
-from tasks.engine.host import layout, templates
+from tasks.engine.host import layout, shared_name, templates
 
 _PLACES = {
     "error_page": ("error.html", 0o644),
@@ -36,11 +37,20 @@ def place(service: Service, key: str) -> tuple[str, int]:
     return f"/etc/{service.name}/nginx/{name}", mode
 
 
-def render(service: Service, *, ipv6: bool) -> str:
-    """Return the file. ipv6: the host has such addresses."""
+def render(service: Service, *, ipv6: bool) -> dict[str, str]:
+    """Return nginx's own files of a service, by path. ipv6: the host has such addresses."""
     nginx = service.nginx
     assert nginx is not None
-    plain = nginx.tls.mode == "off"
+    values = _values(service, nginx, ipv6=ipv6)
+    if nginx.path:
+        return shared_name.render(service, nginx, values)
+    values |= _filled(values, "maps", "proxy")
+    template = "nginx/plain.conf" if nginx.tls.mode == "off" else "nginx/tls.conf"
+    return {f"/etc/nginx/conf.d/{service.name}.conf": templates.fill(template, **values)}
+
+
+def _values(service: Service, nginx: Nginx, *, ipv6: bool) -> dict[str, str]:
+    """Return what the templates need, but for the maps and the locations."""
     header = f'add_header Strict-Transport-Security "max-age={nginx.hsts}" always;  # nginx.hsts'
     hsts = header if nginx.hsts is not None else ""
     values = {
@@ -66,24 +76,39 @@ def render(service: Service, *, ipv6: bool) -> str:
         "listen_443_ipv6": "\n    listen [::]:443 ssl;" if ipv6 else "",
     }
     values |= _about_clients(nginx, values["variable"])
+    values |= _below(nginx, values)
     values |= _about_static_files(nginx, values)
     values |= _parts(nginx, values)
-    values |= _balancer(service, values)
-    parts = {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in ("maps", "proxy")}
-    return templates.fill("nginx/plain.conf" if plain else "nginx/tls.conf", **values, **parts)
+    return values | _balancer(service, values)
 
 
 def _parts(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
     """Return the parts of the keys, empty where a key is not set. A part may hold those before it."""
     found: dict[str, str] = {}
-    wanted_parts = {"redirect": nginx.redirected, "refuse": values["refusals"]}
+    wanted_parts = {"redirect": nginx.redirected, "refuse": values["refusals"] and not nginx.path}
     for part in (*wanted_parts, *_KEYS):
         wanted = wanted_parts[part] if part in wanted_parts else getattr(nginx, part)
         for name in (part, f"{part}_maps", f"{part}_limit", f"{part}_miss"):
-            there = wanted and name in _PARTS
-            text = templates.fill(f"nginx/{name}.conf", **{**values, **found}) if there else ""
-            found[name] = "\n" + text.rstrip("\n") if there else ""
+            found[name] = _part(name, {**values, **found}) if wanted and name in _PARTS else ""
     return found
+
+
+def _part(name: str, values: Mapping[str, str]) -> str:
+    """Return the lines of a part, to stand after others."""
+    return "\n" + templates.fill(f"nginx/{name}.conf", **values).rstrip("\n")
+
+
+def _filled(values: Mapping[str, str], *parts: str) -> dict[str, str]:
+    return {part: templates.fill(f"nginx/{part}.conf", **values).rstrip("\n") for part in parts}
+
+
+def _below(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of `path`; empty strings without it."""
+    path = quote.nginx(nginx.path) if nginx.path else ""
+    within = {**values, "path": path, "path_pattern": path.replace(".", r"\.")}
+    parts = {part: _part(part, within) if path else "" for part in ("outside", "script_name")}
+    refuse = textwrap.indent(_part("refuse", values), "    ") if path and values["refusals"] else ""
+    return {"path": path, "prefix": path or '""', **parts, "refuse_within": refuse}
 
 
 def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
@@ -110,10 +135,13 @@ def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
 def _about_static_files(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
     """Return the values of `static`. caches: the caches that may keep a file, all, or the client's own alone."""
     locations = [
-        templates.fill("nginx/static_location.conf", **values, path=quote.nginx(path)).rstrip("\n")
-        for path, _ in nginx.static
+        templates.fill("nginx/static_location.conf", **values, url=quote.nginx(url)).rstrip("\n")
+        for url, _ in nginx.static_urls
     ]
-    return {"static_locations": "\n".join(locations), "caches": "private" if nginx.is_closed else "public"}
+    # Below a path nginx would run these lines in one location alone: there they stand above it.
+    slot = "" if nginx.path else templates.fill("nginx/slot.conf", **values)
+    caches = "private" if nginx.is_closed else "public"
+    return {"static_locations": "\n".join(locations), "caches": caches, "slot": slot}
 
 
 def _balancer(service: Service, values: Mapping[str, str]) -> dict[str, str]:
@@ -121,15 +149,17 @@ def _balancer(service: Service, values: Mapping[str, str]) -> dict[str, str]:
     assert service.nginx is not None
     if not service.nginx.balancer_check:
         empty = dict.fromkeys(("balancer_check", "balancer_listen", "balancer_names", "balancer_server"), "")
-        return {**empty, "nobody": "    return 444;"}
+        return {**empty, "nobody": "    return 444;", "balancer_file": ""}
     within = {**values, "health_path": quote.nginx(service.health.path), "server_name": service.nginx.server_name}
-    check = templates.fill("nginx/balancer_check.conf", **within)
+    file = templates.fill("nginx/balancer_check.conf", **within)
+    check = templates.fill("nginx/balancer_include.conf", **within) if service.nginx.path else file
     within["balancer_names"] = "\n" + templates.fill("nginx/balancer_names.conf", **within).rstrip("\n")
     within["nobody"] = f"{check}    location / {{ return 444; }}"
     listen = f"\n    listen 80;{values['listen_80_ipv6']}"
     server = templates.fill("nginx/balancer_server.conf", **within)
     found = {name: within[name] for name in ("balancer_names", "nobody")}
-    return {**found, "balancer_check": check, "balancer_listen": listen, "balancer_server": server}
+    shown = {"balancer_check": check, "balancer_listen": listen, "balancer_server": server}
+    return {**found, **shown, "balancer_file": file}
 
 
 def _served_as(nginx: Nginx) -> list[tuple[str, str]]:

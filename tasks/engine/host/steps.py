@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Service
-from tasks.engine.host import host_program, layout, system_files
+from tasks.engine.host import host_program, layout, shared_name, system_files
 from tasks.engine.host.questions import Question
 from tasks.engine.host.system_files import HostFile
 
@@ -100,6 +100,7 @@ def setup(service: Service, installation: Installation) -> HostStep:
         "balancer_check": bool(service.nginx and service.nginx.balancer_check),
         "static": bool(service.nginx and service.nginx.static),
         "names": list(service.nginx.names) if service.nginx else [],
+        "shared": shared_name.terms(service),
         "listen": system_files.listen_address(service),
         "units": list(layout.enabled(service)),
         "run_sockets": list(layout.run_sockets(service)),
@@ -273,6 +274,7 @@ def _front(service: Service) -> dict[str, object]:
     return {
         "kind": front(service),
         "host": service.nginx.server_name if service.nginx else "localhost",
+        "prefix": service.nginx.path if service.nginx else "",
         "listen": system_files.listen_address(service),
     }
 

@@ -54,7 +54,7 @@ def render(service: Service, traits: HostTraits, given: Mapping[str, str] = _NO_
     texts = {**units, f"/etc/tmpfiles.d/{service.name}.conf": _tmpfiles(service, traits)}
     texts[f"/etc/{service.name}/run-server"] = templates.text("run_server.py")
     if service.nginx:
-        texts[f"/etc/nginx/conf.d/{service.name}.conf"] = nginx_file.render(service, ipv6=traits.ipv6)
+        texts.update(nginx_file.render(service, ipv6=traits.ipv6))
     files = [HostFile(path, 0o644, text) for path, text in texts.items()]
     if layout.certificate_units(service):
         script = f"/etc/{service.name}/take-certificate"

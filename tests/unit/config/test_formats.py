@@ -224,6 +224,11 @@ CASES: list[tuple[Shape, list[str], list[str]]] = [
     (formats.ADVISORY, ["CVE-2024-12345", "GHSA-2h4p-vjrc-8xpq", "PYSEC-2024-1"], ["", "-a", "a b", "a\n", "a" * 101]),
     (formats.REASON, ["x", "we read no such file", "a" * 300], ["", " x", "x ", "a\nb", "a" * 301]),
     (formats.DAY, ["2027-01-31", "2028-02-29"], ["2027-02-29", "2027-1-31", "31.01.2027", "2027-01-31T00:00", ""]),
+    (
+        formats.URL_PREFIX,
+        ["/shop", "/app/v1.2", "/a..b"],
+        ["/", "//", "shop", "/shop/", "/a//b", "/..", "/a/./b", "/a b", "/ä", "/-p", "/a;", "/$x", "/a{", ""],
+    ),
     (formats.VARIABLE, ["GREETING", "_A1", "http_proxy"], ["1A", "Ä", "A-B", "A B", "A=B", ""]),
 ]
 

@@ -126,6 +126,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             "such as src/static",
         ),
         (
+            SMALLEST + "nginx: {server_name: a, path: /a}\n",
+            "service.yaml:4:31 (nginx.path)",
+            "would not come below /a",
+            "remove path or listen",
+        ),
+        (
             SMALLEST + "health: {path: '/a?b'}\nnginx: {server_name: a, balancer_check: true}\n",
             "service.yaml:5:41 (nginx.balancer_check)",
             "nginx cannot ask for health.path",

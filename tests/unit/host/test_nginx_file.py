@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.engine.config import formats
 from tasks.engine.config.gateway import NGINX_KEYS, Nginx, Rate, Tls
-from tasks.engine.host import nginx_file, system_files
+from tasks.engine.host import nginx_file, shared_name, system_files
 from tasks.engine.host.system_files import HostTraits
 from templates.host import static_files
 from tests.promises.words import NO_INJECTION
@@ -23,7 +23,8 @@ TOKEN = re.compile(r"""\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#[^\n]*|[;{}]|(
 
 
 def text(nginx: Nginx, *, ipv6: bool = True) -> str:
-    return nginx_file.render(SERVICE._replace(nginx=nginx), ipv6=ipv6)
+    """Return all that nginx reads of the service."""
+    return "".join(nginx_file.render(SERVICE._replace(nginx=nginx), ipv6=ipv6).values())
 
 
 def directives(written: str) -> list[str]:
@@ -88,7 +89,8 @@ def test_the_largest_body_is_the_one_of_the_service() -> None:
 @pytest.mark.parametrize(("drain", "timeout", "seconds"), [(5, None, 30), (60, None, 60), (60, 4, 4), (5, 3600, 3600)])
 def test_a_request_may_take_as_long_as_the_service_says(drain: int, timeout: int | None, seconds: int) -> None:
     service = SERVICE._replace(drain=drain, nginx=Nginx((NAME,), timeout=timeout))
-    assert f"proxy_read_timeout {seconds}s;" in nginx_file.render(service, ipv6=False)
+    (written,) = nginx_file.render(service, ipv6=False).values()
+    assert f"proxy_read_timeout {seconds}s;" in written
 
 
 def test_the_first_name_is_canonical_and_wildcards_are_served() -> None:
@@ -104,7 +106,7 @@ def test_the_first_name_is_canonical_and_wildcards_are_served() -> None:
 
 def test_a_key_that_is_not_set_makes_no_line() -> None:
     usual = text(Nginx((NAME,)))
-    assert not re.search("Strict-Transport|/.failed|include /etc/myapp/nginx|nginx.aliases|static", usual)
+    assert not re.search("Strict-Transport|/.failed|include /etc/myapp/nginx/(?!http2)|nginx.aliases|static", usual)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,7 @@ MADE = st.builds(
     client_ca=st.none() | ANY,
     balancer_check=st.booleans(),
     rate=st.none() | st.builds(Rate, ANY | st.just("5/s"), st.none() | st.integers(0, 99)),
+    path=st.just("") | ANY | st.from_regex(r"/[a-z.;{}]{1,5}", fullmatch=True),
     static=st.lists(st.tuples(ANY | st.from_regex(r"/[a-z.;{}]{1,5}/", fullmatch=True), ANY), max_size=2).map(tuple),
 )
 
@@ -190,6 +193,7 @@ def test_no_value_of_a_key_adds_a_directive(nginx: Nginx) -> None:
         client_ca=nginx.client_ca and "a",
         rate=nginx.rate and Rate("5/s"),
         static=(("/a/", "b"),) * len(nginx.static),
+        path=nginx.path and "/a",
     )
     # In a map the first word of a line is a value.
     values = {*nginx.names, *like.names, *nginx.trusted_proxies, *nginx.allow, "10.0.0.1"}
@@ -204,11 +208,54 @@ def test_the_values_that_are_tried_are_those_of_all_keys() -> None:
     assert formats.OTHER_NAME.fits("*.a")
 
 
+WHOLE = Nginx((NAME,), allow=("10.0.0.0/8",), rate=Rate("20/s", 40), error_page="a", static=(("/static/", "b"),))
+
+
+def test_what_a_service_has_below_its_path_is_the_same_as_without_it() -> None:
+    below = nginx_file.render(SERVICE._replace(nginx=WHOLE._replace(path="/a.b")), ipv6=True)
+    location = below[f"/etc/nginx/loop/{NAME}/myapp.location"]
+    assert not re.findall(r"^ *location (?!= /a\.b[ /]|\^~ /a\.b/|/a\.b/)[^\n]*", location, re.MULTILINE)
+    assert not re.findall(r"^ *error_page (?:=?[0-9]+ )+(?![0-9=])(?!/a\.b/)[^\n]*", location, re.MULTILINE)
+    assert 'if ($request_uri !~ "^/a\\.b/") { return 404; }' in location
+    assert "proxy_set_header SCRIPT_NAME /a.b;" in location
+    # nginx runs an `if` in the location that answers, and in no other.
+    assert location.count('if ($loop_myapp_turn ~ "^1") { return 403; }') == 2
+    (whole,) = nginx_file.render(SERVICE._replace(nginx=WHOLE), ipv6=True).values()
+    kept = {line.strip() for line in whole.splitlines() if "/" not in line and "-Prefix" not in line}
+    assert kept <= {line.strip() for text in below.values() for line in text.splitlines()}
+
+
+def test_the_services_of_a_name_agree_in_what_its_server_block_says() -> None:
+    nginx = WHOLE._replace(path="/shop", names=(NAME, "*.a"), hsts=5)
+    service = SERVICE._replace(nginx=nginx)
+    assert shared_name.terms(service) == {
+        "host": NAME,
+        "path": "/shop",
+        "terms": {
+            "server_name": f"{NAME} *.a",
+            "aliases": "redirect",
+            "tls": "self-signed",
+            "hsts": "5",
+            "trusted_proxies": "not set",
+            "balancer_check": "false",
+        },
+    }
+    assert shared_name.terms(SERVICE) == {}
+    one, other = (
+        nginx_file.render(service._replace(name=name, nginx=changed), ipv6=True)[f"/etc/{name}/nginx/server.conf"]
+        for name, changed in (
+            ("shop", nginx),
+            ("cart", nginx._replace(path="/cart", max_body="1m", allow=(), rate=None)),
+        )
+    )
+    assert one.replace("shop", "cart") == other
+
+
 @pytest.mark.parametrize("name", ["arg", "http", "cookie", "sent-http", "upstream", "request", "server"])
 def test_no_name_of_a_service_makes_a_variable_of_nginx(name: str) -> None:
     """Once: with `name: arg` our maps answered for the arguments of every site of the host."""
     whole = Nginx((NAME,), trusted_proxies=("10.0.0.0/8",), allow=("10.0.0.0/8",), rate=Rate("20/s", 40))
-    written = nginx_file.render(SERVICE._replace(name=name, nginx=whole), ipv6=True)
+    (written,) = nginx_file.render(SERVICE._replace(name=name, nginx=whole), ipv6=True).values()
     made = re.findall(r"^(?:map|geo|split_clients)\s.*?\$(\w+)\s*\{", written, re.MULTILINE)
     assert made
     assert all(variable.startswith(f"loop_{name.replace('-', '_')}_") for variable in made), made

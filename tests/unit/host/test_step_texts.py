@@ -84,7 +84,7 @@ def test_a_step_says_what_the_service_says() -> None:
     told = host_service.of(json.loads(STEPS["activate"](SERVICE).text))
     assert (told.name, told.root, told.drain) == ("myapp", "/opt/apps/myapp", SERVICE.drain)
     assert (told.health.path, told.health.passes, told.health.settle) == (SERVICE.health.path, 3, 2.0)
-    assert told.front == ("https", "myapp.example", "127.0.0.1:8080")
+    assert told.front == ("https", "myapp.example", "127.0.0.1:8080", "")
     assert told.processes == (host_service.Process("myapp-worker", "worker", False, 40, ()),)
     assert told.timers == ("myapp-nightly.timer",)
 

@@ -51,7 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def service(here: Path, *timers: str) -> Service:
     return Service(
-        "myapp", str(here / "apps"), 3, 2, HEALTH, Front("listen", "localhost", "127.0.0.1:1"), (), timers, ()
+        "myapp", str(here / "apps"), 3, 2, HEALTH, Front("listen", "localhost", "127.0.0.1:1", ""), (), timers, ()
     )
 
 

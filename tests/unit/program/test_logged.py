@@ -14,7 +14,7 @@ from templates.host.service import Front, Health, Service
 BOOT, OTHER, START = "b" * 32, "c" * 32, "1" * 32
 STARTED, ENDED = "39f53479d3a045ac8e11786248231fbf", "7ad2d189f7e94e70a38c781354912448"
 SERVICE = Service(
-    "myapp", "/", 3, 2, Health("/", 200, 5, 60, 2, 1.0), Front("https", "myapp.example", ""), (), (), ()
+    "myapp", "/", 3, 2, Health("/", 200, 5, 60, 2, 1.0), Front("https", "myapp.example", "", ""), (), (), ()
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from templates.host.service import Front, Health, Service
 
 ID, ANOTHER = "b" * 12, "a" * 12
 SERVICE = Service(
-    "myapp", "/none", 3, 2, Health("/readyz", 200, 5, 60, 2, 1.0), Front("https", "a.example", ""), (), (), ()
+    "myapp", "/none", 3, 2, Health("/readyz", 200, 5, 60, 2, 1.0), Front("https", "a.example", "", ""), (), (), ()
 )
 
 

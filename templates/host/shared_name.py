@@ -1,0 +1,135 @@
+"""Several services of this host behind one name, each below its path: one of them keeps the server block for all.
+
+/etc/nginx/conf.d/loop-HOST.conf includes /etc/NAME/nginx/server.conf of the keeper, which includes what each service
+has in /etc/nginx/loop/HOST. If the keeper leaves the name, another service of it becomes the keeper.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from .files import RootFiles, remove_parts
+from .folders import Folder
+from .run import Refused
+
+_CHOICES, _FOLDER = "/etc/nginx/conf.d", "/etc/nginx/loop"
+_KEEPER = re.compile(r"^include /etc/([a-z][a-z0-9-]{0,60})/nginx/server\.con\[f\];$", re.MULTILINE)
+_SAID = re.compile(r"^# nginx\.([a-z_]{1,40}): ([^\n]*)$", re.MULTILINE)
+_LOCATION = ".location"
+
+
+def check(name: str, shared: Mapping[str, Any]) -> None:
+    """Raise Refused if another service of the name has the path, or the keeper has the name with other terms.
+
+    shared: host, path and terms; empty for a service that has its whole name.
+    """
+    if not shared:
+        return
+    host, path = shared["host"], shared["path"]
+    for other in _services(host, but=name):
+        if _said(f"{_FOLDER}/{host}/{other}{_LOCATION}").get("path") == path:
+            raise Refused(f"{other} on this host has the path {path} of {host} already: give {name} another nginx.path")
+    other = keeper(host)
+    theirs = _said(_block(other)) if other and other != name else shared["terms"]
+    for key, value in shared["terms"].items():
+        if theirs.get(key) != value:
+            raise Refused(
+                f"services behind one name agree in nginx.{key}, and for {host} {other} has {theirs.get(key)}, {name} "
+                f"{value}. Set up {other} first if that is to change: it keeps the server block of the name"
+            )
+
+
+def keeper(host: str) -> str:
+    """Return the service whose server block nginx uses for a name; empty if there is none."""
+    name = _named(_choice(host))
+    return name if name and os.path.exists(_block(name)) else ""
+
+
+def choices() -> tuple[str, ...]:
+    """Return the files that say who keeps a name: they change with the setups of several services."""
+    return tuple(glob.glob(f"{_CHOICES}/loop-*.conf"))
+
+
+def settle(changes: RootFiles, name: str, shared: Mapping[str, Any]) -> None:
+    """Keep the name if it has no keeper, and leave others."""
+    host = shared.get("host", "")
+    chosen = {left: _successor(left, name) for left in _kept_by(name) if left != host}
+    if host and not keeper(host):
+        chosen[host] = _text(host, name)
+    for left, text in chosen.items():
+        remove_parts(_choice(left))
+        if text:
+            changes.replace({_choice(left): (text, 0o644)})
+        else:
+            changes.remove(_choice(left))
+
+
+def leave(name: str, run: str) -> None:
+    """Leave each name that the service keeps, whose files are gone."""
+    with suppress(FileNotFoundError), Folder.open(_CHOICES) as folder:
+        for left in _kept_by(name):
+            text, file = _successor(left, name), os.path.basename(_choice(left))
+            folder.replace(file, text, 0o644, f"{file}.new-{run}") if text else folder.remove(file)
+    tidy()
+
+
+def tidy() -> None:
+    """Remove the directories of names that no service has any more."""
+    for path in (*glob.glob(f"{_FOLDER}/*"), _FOLDER):
+        with suppress(OSError):
+            os.rmdir(path)
+
+
+def _successor(host: str, name: str) -> bytes:
+    """Return what makes another service of the name the keeper; empty if there is none."""
+    others = [other for other in _services(host, but=name) if os.path.exists(_block(other))]
+    return _text(host, others[0]) if others else b""
+
+
+def _text(host: str, name: str) -> bytes:
+    head = f"# Services of this host share {host}; fab setup and fab remove choose whose server block nginx uses.\n"
+    return f"{head}include {_block(name)[:-1]}[f];\n".encode()
+
+
+def _kept_by(name: str) -> list[str]:
+    """Return the names that the service keeps."""
+    start = len(f"{_CHOICES}/loop-")
+    return [path[start : -len(".conf")] for path in sorted(choices()) if _named(path) == name]
+
+
+def _services(host: str, but: str) -> list[str]:
+    """Return the services behind a name, without one."""
+    start = len(f"{_FOLDER}/{host}/")
+    found = sorted(path[start : -len(_LOCATION)] for path in glob.glob(f"{_FOLDER}/{host}/*{_LOCATION}"))
+    return [other for other in found if other != but]
+
+
+def _choice(host: str) -> str:
+    return f"{_CHOICES}/loop-{host}.conf"
+
+
+def _block(name: str) -> str:
+    return f"/etc/{name}/nginx/server.conf"
+
+
+def _named(path: str) -> str:
+    found = _KEEPER.search(_read(path))
+    return found[1] if found else ""
+
+
+def _said(path: str) -> dict[str, str]:
+    """Return the keys of service.yaml that the head of a file of ours tells."""
+    return dict(_SAID.findall(_read(path)[:8192]))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 18)
+    except OSError:
+        return ""

@@ -1,0 +1,129 @@
+"""Which of several services keeps the server block of their name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from templates.host import shared_name
+from templates.host.files import RootFiles
+from templates.host.run import Refused
+
+TERMS = {"server_name": "a.example", "tls": "self-signed"}
+
+
+class Changes:
+    """Stands in for RootFiles: it writes and removes at once."""
+
+    def replace(self, files: dict[str, tuple[bytes, int]]) -> None:
+        """Write files."""
+        for path, (data, mode) in files.items():
+            assert mode == 0o644
+            Path(path).write_bytes(data)
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        Path(path).unlink()
+
+
+class Host:
+    """The directories of nginx, and what setup writes there for a service."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        (root / "conf.d").mkdir()
+        monkeypatch.setattr(shared_name, "_CHOICES", f"{root}/conf.d")
+        monkeypatch.setattr(shared_name, "_FOLDER", f"{root}/loop")
+        # The text on the host names /etc, and the block is below `root`.
+        monkeypatch.setattr(shared_name, "_block", self.block)
+        monkeypatch.setattr(shared_name, "_KEEPER", re.compile(rf"^include {root}/([a-z]+)\.con\[f\];$", re.MULTILINE))
+
+    def block(self, name: str) -> str:
+        """Return the path of a service's server block."""
+        return f"{self.root}/{name}.conf"
+
+    def set_up(self, name: str, host: str = "a.example", **terms: str) -> None:
+        """Do what setup does for a service."""
+        shared: dict[str, Any] = {"host": host, "path": f"/{name}", "terms": {**TERMS, **terms}}
+        shared_name.check(name, shared)
+        self.write(name, shared)
+        shared_name.settle(changes(), name, shared)
+
+    def write(self, name: str, shared: dict[str, Any]) -> None:
+        """Write the files of a service."""
+        folder = self.root / "loop" / shared["host"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.location").write_text(f"# nginx.path: {shared['path']}\n")
+        Path(self.block(name)).write_text("".join(f"# nginx.{key}: {one}\n" for key, one in shared["terms"].items()))
+
+    def forget(self, name: str, host: str = "a.example") -> None:
+        """Remove the files of a service."""
+        (self.root / "loop" / host / f"{name}.location").unlink()
+        Path(self.block(name)).unlink()
+
+
+def changes() -> RootFiles:
+    found: Any = Changes()
+    return found  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+def test_the_first_keeps_the_name_until_it_leaves(host: Host) -> None:
+    for name in ("shop", "cart", "news"):
+        host.set_up(name)
+        assert shared_name.keeper("a.example") == "shop"
+    host.forget("shop")
+    shared_name.leave("shop", "run")
+    assert shared_name.keeper("a.example") == "cart"
+    host.forget("news")
+    shared_name.leave("news", "run")
+    assert shared_name.keeper("a.example") == "cart"
+    host.forget("cart")
+    shared_name.leave("cart", "run")
+    assert (shared_name.keeper("a.example"), [*host.root.iterdir()]) == ("", [host.root / "conf.d"])
+    assert shared_name.choices() == ()
+
+
+def test_a_service_with_another_name_leaves_the_former_to_the_others(host: Host) -> None:
+    host.set_up("shop")
+    host.set_up("cart")
+    host.forget("shop")
+    host.set_up("shop", "b.example")
+    assert [shared_name.keeper(name) for name in ("a.example", "b.example")] == ["cart", "shop"]
+    host.forget("shop", "b.example")
+    shared_name.settle(changes(), "shop", {})
+    assert [shared_name.keeper(name) for name in ("a.example", "b.example")] == ["cart", ""]
+
+
+def test_a_name_whose_keeper_has_lost_its_server_block_gets_another_keeper(host: Host) -> None:
+    host.set_up("shop")
+    Path(host.block("shop")).unlink()
+    host.set_up("cart")
+    assert shared_name.keeper("a.example") == "cart"
+
+
+def test_a_path_is_of_one_service(host: Host) -> None:
+    host.set_up("shop")
+    host.set_up("shop")
+    with pytest.raises(Refused, match=r"shop on this host has the path /shop of a\.example already"):
+        shared_name.check("cart", {"host": "a.example", "path": "/shop", "terms": TERMS})
+    shared_name.check("cart", {"host": "b.example", "path": "/shop", "terms": TERMS})
+    shared_name.check("cart", {})
+
+
+def test_who_keeps_the_name_may_change_its_terms_and_the_others_follow(host: Host) -> None:
+    host.set_up("shop")
+    host.set_up("cart")
+    with pytest.raises(Refused, match=r"agree in nginx.tls, and for a.example shop has self-signed, cart off"):
+        host.set_up("cart", tls="off")
+    host.set_up("shop", tls="off")
+    with pytest.raises(Refused, match="shop has off, cart self-signed"):
+        host.set_up("cart")
+    host.set_up("cart", tls="off")
