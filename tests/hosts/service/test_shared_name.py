@@ -21,7 +21,7 @@ from flask import redirect, url_for
 def go():
     return redirect(url_for("healthz", _external=True))
 """
-SHARED = {"server_name": [NAME, "www.myapp.example"], "hsts": 300}
+SHARED = {"server_name": [NAME, "www.myapp.example"], "hsts": 300, "error_page": "pages/502.html"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def put(clone: Clone, name: str, **nginx: object) -> Clone:
     present = {key: value for key, value in given.items() if value is not None}
     clone.write("service/echo.py", APP + PAGES)
     clone.write("service/static/name.txt", name)
+    clone.write("pages/502.html", f"<p>{name} is down")
     clone.write("service/service.yaml", description(name=name, nginx=present))
     return clone
 
@@ -73,6 +74,7 @@ def test_each_has_its_path_and_knows_it(pair: Pair) -> None:
         assert ask(pair.address, f"/{name}/static/none.txt").status == 404
         assert ask(pair.address, f"/{name}/healthz", pair.address, 80).status == 200
         assert clone.done("status", "-H", "shire01").err == ""
+        assert clone.done("drift", "-H", "shire01").err == ""
         assert f"{name} at https://{NAME}/{name}" in clone.done("hosts").out
     for path in ("/", "/echo", "/shopping/echo", "/shop/../cart/echo", "/%73hop/echo", "/healthz"):
         assert ask(pair.address, path).status == 404, path
@@ -90,6 +92,7 @@ def test_maintenance_and_errors_are_of_one_of_them(pair: Pair) -> None:
     pair.cart.done("maintenance", "off", "-H", "shire01")
     pair.cart.done("stop", "-H", "shire01")
     assert [ask(pair.address, f"/{name}/echo").status for name in ("shop", "cart")] == [200, 502]
+    assert ask(pair.address, "/cart/echo").body == b"<p>cart is down"
     pair.cart.done("start", "-H", "shire01")
 
 
