@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from tests.bench.series import EVERYTHING, SERIES, SERVICE, START, UPLOAD, Results
-from tests.bench.service import CONNECTIONS, SECONDS
+from tests.bench.service import CONNECTIONS, OURS, SECONDS, SMALL, TUTORIALS
 
 LIMIT = "limit-uv"
 NEARER, FARTHEST = "50ms", "150ms"
@@ -42,9 +42,29 @@ def page(results: Results, versions: Mapping[str, str]) -> str:
 
 def _throughput(results: Results) -> str:
     """Return the table of the service's throughput."""
-    rows = [f"| {title} | {one.rate:.0f} | {1000 * one.tail:.1f} |" for title, one in results.answers.items()]
+    rows = [
+        f"| {title} | {one.rate:.0f} | {1000 * one.tail:.1f} |"
+        for title, one in results.answers.items()
+        if ": " not in title
+    ]
     table = ["| | answers/s | p99, ms |", "| --- | --- | --- |", *rows]
-    return ANSWERS + "\n".join([*table, "", _when(results, SERVICE)])
+    return ANSWERS + "\n".join([*table, "", *_small(results), _when(results, SERVICE)])
+
+
+def _small(results: Results) -> list[str]:
+    """Return the table of small answers: ours, and the tutorial with an nginx file of its own."""
+    rows = []
+    for what in SMALL:
+        ours, other = (results.answers.get(f"{title}: {what}") for title in (OURS, TUTORIALS[-1].title))
+        if ours and other:
+            rows.append(f"| {what} | {ours.rate:.0f} ({ours.rate / other.rate:.2f}) | {other.rate:.0f} |")
+    head = [
+        "Answers a second, and in brackets the ratio:",
+        "",
+        "| | ours | the tutorial's nginx file |",
+        "| --- | --- | --- |",
+    ]
+    return [*head, *rows, ""] if rows else []
 
 
 def _starts(results: Results) -> str:

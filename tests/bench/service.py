@@ -1,4 +1,4 @@
-"""The throughput of the service: ours, and the same application behind the same nginx as common tutorials set it up."""
+"""The throughput of the service and of its nginx: ours, and the same application as common tutorials set it up."""
 
 from __future__ import annotations
 
@@ -46,8 +46,13 @@ class Tutorial:
         return 8000 + self.number
 
 
+OURS = "ours"
 TUTORIALS = (Tutorial(1, 4), Tutorial(2, 2), Tutorial(3, 4, own=True))
 """Flask's documentation starts four workers."""
+SMALL = {"small JSON": "/healthz", "a static file of 4 kB": "/static/site.css"}
+"""What is asked of the template's service and of the last tutorial, whose nginx file is its own."""
+TURNS = 5
+"""How often in a round each is asked for it, a second at a time."""
 _UNIT = """[Unit]
 Description={name}
 After=network.target
@@ -61,11 +66,15 @@ ExecStart=/opt/apps/myapp/current/release/venv/bin/gunicorn -w {workers} -b 127.
 [Install]
 WantedBy=multi-user.target
 """
+_STYLE = b"p { color: black }\n" * 220
 _SITE = """server {{
   listen 443 ssl;
   server_name {name}.example;
   ssl_certificate /etc/myapp/tls/certificate.pem;
   ssl_certificate_key /etc/myapp/tls/key.pem;
+  location /static/ {{
+    alias /srv/static/;
+  }}
   location / {{
     proxy_pass http://127.0.0.1:{port};
     proxy_set_header Host $host;
@@ -89,8 +98,9 @@ def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, An
     """Measure each in turn, round after round; return the medians."""
     folder.mkdir(parents=True)
     machine, entries = ground.machines[0], list(ground.inventory().items())[:1]
-    clone = make(folder, write_inventory(folder / "hosts.yaml", dict(entries)))
+    clone = _with_static_file(make(folder, write_inventory(folder / "hosts.yaml", dict(entries))))
     clone.done("deploy", "-H", "all")
+    machine.sh("mkdir -p /srv/static && cat >/srv/static/site.css", _STYLE)
     for tutorial in TUTORIALS:
         _set_up(machine, tutorial)
     found: dict[str, list[Answers]] = {}
@@ -101,10 +111,30 @@ def measure(ground: Ground, folder: Path, rounds: int, say: Any) -> dict[str, An
             one = ask(machine.address, name, SECONDS)
             found.setdefault(title, []).append(one)
             say(f"Service, round {number}: {title:40} {one.rate:6.0f} answers/s, p99 {1000 * one.tail:5.1f} ms")
+            if title == _title(*SIZES[0]):
+                for what, path in SMALL.items():
+                    for asked, answers in _in_turn(machine.address, path):
+                        found.setdefault(f"{asked}: {what}", []).append(answers)
     return {
         title: Answers(median(one.rate for one in several), median(one.tail for one in several))
         for title, several in found.items()
     }
+
+
+def _in_turn(address: str, path: str) -> Iterator[tuple[str, Answers]]:
+    """Ask for a small answer of ours and of the tutorial's in turn, so that what else the machine does is alike."""
+    for _ in range(TURNS):
+        for title, name in ((OURS, "myapp.example"), (TUTORIALS[-1].title, f"{TUTORIALS[-1].name}.example")):
+            yield title, ask(address, name, 1, path)
+
+
+def _with_static_file(clone: Clone) -> Clone:
+    """Let nginx serve one file of the application."""
+    path = clone.root / "service/app/static/site.css"
+    path.parent.mkdir()
+    path.write_bytes(_STYLE)
+    clone.replace("service/service.yaml", "  tls: self-signed", "  static: {/static/: app/static}\n  tls: self-signed")
+    return clone
 
 
 def _contenders(ground: Ground, clone: Clone) -> Iterator[tuple[str, str]]:
@@ -114,10 +144,14 @@ def _contenders(ground: Ground, clone: Clone) -> Iterator[tuple[str, str]]:
         clone.replace("service/service.yaml", _size(*TEMPLATE), _size(workers, threads))
         clone.done("deploy", "-H", "all")
         ground.rest("myapp")
-        yield f"ours, {workers} x {threads}", "myapp.example"
+        yield _title(workers, threads), "myapp.example"
         clone.write("service/service.yaml", usual)
     for tutorial in TUTORIALS:
         yield tutorial.title, f"{tutorial.name}.example"
+
+
+def _title(workers: int, threads: int) -> str:
+    return f"{OURS}, {workers} x {threads}"
 
 
 def _size(workers: int, threads: int) -> str:
@@ -144,10 +178,10 @@ def _same_site(machine: Machine, tutorial: Tutorial) -> str:
     return text.replace("myapp_", f"{tutorial.name}_").replace("myapp.example", f"{tutorial.name}.example")
 
 
-def ask(address: str, name: str, seconds: int) -> Answers:
-    """Send requests from CONNECTIONS clients to the front page, each as soon as it has its answer."""
+def ask(address: str, name: str, seconds: int, path: str = "/") -> Answers:
+    """Send requests from CONNECTIONS clients, each as soon as it has its answer."""
     words = ["wrk", "--latency", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-H", f"Host: {name}"]
-    told = subprocess.run([*words, f"https://{address}/"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([*words, f"https://{address}{path}"], capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in told, told
     assert "Socket errors" not in told, told
     rate = re.search(r"Requests/sec: +([0-9.]+)", told)
