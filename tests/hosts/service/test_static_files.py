@@ -145,6 +145,9 @@ def test_nginx_serves_a_file_and_the_application_all_others(site: Site) -> None:
         assert (answer.status, by_nginx(answer)) == (404, False), path
     told = ask(site.machine.address, "/static/none?a=b%20c", body=b"a question")
     assert (told.status, by_nginx(told)) == (405, False)
+    logged = site.machine.sh("journalctl --sync; journalctl -q -o cat -t myapp_nginx").stdout.decode()
+    assert '"path":"/static/none.css"' in logged
+    assert '"path":"/static/plain.css"' not in logged
 
 
 def test_the_application_gets_a_request_for_an_unknown_file_as_it_was(site: Site) -> None:
