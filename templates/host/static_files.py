@@ -224,13 +224,15 @@ def _places(folder: Folder) -> dict[str, str]:
     return found
 
 
-def _files(folder: Folder) -> Iterator[tuple[str, Folder, str]]:
+def _files(folder: Folder, *, unlisted: bool = False) -> Iterator[tuple[str, Folder, str]]:
     """Yield the path below `static/SLOT`, the directory and the name of each static file of a release.
 
     Links, and whatever else is no file, are left out, and so is what MANIFEST does not list: bytecode, or what the
     account added. A release of a former account has no MANIFEST, so nothing of it is kept.
+
+    unlisted: yield the files of such a release: until the next deploy, it goes on as it is
     """
-    manifest = release.listed(folder, "MANIFEST") or {}
+    manifest = release.listed(folder, "MANIFEST")
     for path, place in _places(folder).items():
         with Descent(folder) as descent:
             try:
@@ -239,7 +241,8 @@ def _files(folder: Folder) -> Iterator[tuple[str, Folder, str]]:
                 continue
             for inner, name, below in top.walk():
                 status = inner.status(name)
-                if status and stat.S_ISREG(status.st_mode) and f"{place}/{below}" in manifest:
+                known = f"{place}/{below}" in manifest if manifest is not None else unlisted
+                if known and status and stat.S_ISREG(status.st_mode) and not release.BYTECODE.search(below):
                     yield f"{path}/{below}", inner, name
 
 
@@ -250,7 +253,7 @@ def _is_placed(static: Folder, slot: str, folder: Folder) -> bool:
             found = {path: inner.status(name) for inner, name, path in top.walk()}
     except OSError:
         return False
-    wanted = {path: inner.status(name) for path, inner, name in _files(folder)}
+    wanted = {path: inner.status(name) for path, inner, name in _files(folder, unlisted=True)}
     return _inodes(found) == _inodes(wanted)
 
 
@@ -261,5 +264,5 @@ def _inodes(files: Mapping[str, os.stat_result | None]) -> dict[str, int]:
 def _link_all(static: Folder, part: str, folder: Folder) -> None:
     static.make(part, 0o755)
     with static.below(part) as top, Descent(top, make=True) as there:
-        for path, source, name in _files(folder):
+        for path, source, name in _files(folder, unlisted=True):
             link(source, there.at(path.rpartition("/")[0]), name)

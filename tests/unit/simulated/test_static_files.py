@@ -131,6 +131,15 @@ def test_what_a_release_does_not_list_is_not_served(static: SimulatedHost) -> No
     assert served(static, "kept") == {"static/x/b-1a2b3c4d.js": "new"}
 
 
+def test_a_release_of_a_former_account_is_served_until_the_next_deploy_and_not_kept(static: SimulatedHost) -> None:
+    (static.root / f"releases/{OLD}/MANIFEST").unlink()
+    assert static.execute(steps.activate(SERVICE, Activation("restart", OLD, OLD))) == 0
+    assert served(static, str(static.slot("live"))) == {
+        "static/a.css": "old", "static/a-0a1b2c3d.js": "old",
+    }  # fmt: skip
+    assert served(static, "kept") == {}
+
+
 def test_what_is_in_a_slot_that_is_idle_is_replaced_whole(static: SimulatedHost) -> None:
     slot = static.root / "static/green"
     (slot / "static").mkdir(parents=True)
