@@ -14,6 +14,15 @@ from .run import Refused, Run, utc_now
 UNIT_FOLDERS = (
     *("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"),
     *("/usr/lib/systemd/system", "/lib/systemd/system"),
+    # What generators make of /etc/init.d and the like, and what systemd-run and portablectl make.
+    *(
+        "/run/systemd/generator",
+        "/run/systemd/generator.early",
+        "/run/systemd/generator.late",
+        "/run/systemd/transient",
+    ),
+    *("/etc/systemd/system.attached", "/run/systemd/system.attached"),
+    *("/etc/systemd/system.control", "/run/systemd/system.control"),
 )
 TMPFILES_FOLDERS = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/lib/tmpfiles.d")
 

@@ -36,6 +36,11 @@ NAMES = {
     "stored": ("mkdir -p /var/lib/stored", "/var/lib/stored"),
     "theirs": ("mkdir -p /opt/apps/theirs", "/opt/apps/theirs"),
     "site": ("touch /etc/nginx/conf.d/site.conf", "/etc/nginx/conf.d/site.conf"),
+    "olddb": (
+        "printf '#!/bin/sh\n' >/etc/init.d/olddb; chmod +x /etc/init.d/olddb; systemctl daemon-reload",
+        "/run/systemd/generator.late/olddb.service",
+    ),
+    "byhand": ("systemd-run -q --unit=byhand sleep 1000", "/run/systemd/transient/byhand.service"),
 }
 
 
