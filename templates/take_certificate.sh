@@ -19,9 +19,14 @@ copy() {
   [ "$(wc -c <"$2")" -lt 1000000 ]
 }
 
-# Print the blocks of a PEM file that have this label.
+# Print the blocks of a PEM file that have this label. A block has base64 alone: one that was cut would reach into the
+# next, which may be the key.
 blocks() {
-  sed -n "/^-----BEGIN $2-----/,/^-----END $2-----/p" "$1"
+  awk -v label="$2" '
+    $0 ~ "^-----BEGIN " label "-----" { block = $0 ORS; inside = 1; next }
+    inside && $0 ~ "^-----END " label "-----" { printf "%s%s%s", block, $0, ORS; inside = 0; next }
+    inside && /^[A-Za-z0-9+\/= \t\r]*$/ { block = block $0 ORS; next }
+    { inside = 0 }' "$1"
 }
 
 # Copy the two files, take the certificates and the key out of the copies, and check them. Sets `why`.

@@ -16,8 +16,9 @@ from .run import Refused, Run
 MODES = frozenset({"on_host", "ca", "acme"})
 NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread", ".reloaded")
 _MOST = 1000 * 1000
-_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\r?\n?", re.DOTALL)
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
+# A block has base64 alone: one that was cut would reach into the next, which may be the key.
+_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----[A-Za-z0-9+/=\s]*-----END \1-----\r?\n?")
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\r?\n?")
 
 
 def path(name: str) -> str:
@@ -93,11 +94,17 @@ def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:
 def _read(source: str) -> bytes:
     """Return a file of another program's. Links are followed; that account may put anything there."""
     try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        # A look first: to open a device for reading can have an effect.
+        found = os.open(source, os.O_PATH)
+        try:
+            data = b""
+            if stat.S_ISREG(os.fstat(found).st_mode):
+                with open(f"/proc/self/fd/{found}", "rb") as file:
+                    data = file.read(_MOST)
+        finally:
+            os.close(found)
     except OSError as error:
         raise Refused(f"{source} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(_MOST) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     if not data:
         raise Refused(f"{source} is no file, or an empty one")
     if len(data) == _MOST:

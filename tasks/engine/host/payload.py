@@ -35,7 +35,7 @@ _USER = re.compile(r"[^:\s]+:(\$[0-9a-z]+\$|\{SS?HA\})\S+")
 """A line of the file of basic_auth. nginx would accept a plain password, too, but that does not belong in a file."""
 _IN_TLS = {"ca": "tls.ca.certificate"}
 """The place below `nginx` of a key of `Nginx.files` that has another name."""
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\r?\n?")
 _PUBLIC = frozenset({"client_ca", "ca"})
 """Keys of `Nginx.files` whose files are certificates, which every account of the host may read."""
 _PIECE = 128 * 1024

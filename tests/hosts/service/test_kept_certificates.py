@@ -137,7 +137,8 @@ def test_of_a_file_that_has_both_only_root_reads_the_key(clone: Clone, host: Hos
     before, public = shown(host, authority), "/etc/myapp/tls/certificate.pem"
     certificate, key = authority.folder / "joined.pem", authority.folder / "joined.key"
     authority.issue(certificate, key)
-    certificate.write_text(key.read_text() + certificate.read_text())
+    cut = certificate.read_text().partition("-----END")[0]
+    certificate.write_text(cut + key.read_text() + certificate.read_text() + cut)
     write(host[0], privkey=certificate, fullchain=certificate)
     until(lambda: shown(host, authority) != before)
     counts = host[0].sh(f"grep -c PRIVATE {public} {LIVE}/fullchain.pem; stat -c %a {public}").stdout.decode().split()

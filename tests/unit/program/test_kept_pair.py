@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +37,22 @@ def test_the_chain_has_no_key_even_if_both_are_in_one_file(tmp_path: Path, place
     both.write_bytes(b"of haproxy\n%b%b%b" % (windows, KEY, PEM))
     assert take(both, both) == windows + PEM
     assert placed == [(windows + PEM, KEY)]
+
+
+def test_a_block_that_was_cut_does_not_reach_into_the_key(tmp_path: Path, placed: list[tuple[bytes, bytes]]) -> None:
+    """Once: the key after it counted as a part of a certificate."""
+    both = tmp_path / "both.pem"
+    both.write_bytes(PEM + PEM.partition(b"-----END")[0] + KEY + PEM)
+    assert take(both, both) == PEM + PEM
+    assert placed == [(PEM + PEM, KEY)]
+
+
+def test_nothing_but_a_file_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name in ("pipe", "device"):
+        with pytest.raises(Refused, match=f"{name} is no file"):
+            take(tmp_path / name, tmp_path / name)
 
 
 @pytest.mark.parametrize(
