@@ -371,7 +371,7 @@ def remove(path: str) -> None:
 
 
 def unpack(new: str) -> None:
-    """Unpack into an empty directory. Links come last, so nothing is written through one."""
+    """Unpack into an empty directory. Links come last, and none below another, so nothing is written through one."""
     links, last = [], ""
     try:
         with gzip.GzipFile(fileobj=sys.stdin.buffer) as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
@@ -396,7 +396,16 @@ def unpack(new: str) -> None:
         raise Failed(f"the archive is damaged: {error}") from error
     if last != "end":
         raise Failed("the archive is cut: its end is missing")
+    make_links(new, links)
+
+
+def make_links(new: str, links: list[tuple[str, str]]) -> None:
+    """Make links, each by its target and path; none below another."""
+    whole = os.path.realpath(new)
     for target, path in links:
+        above = os.path.dirname(os.path.relpath(path, new))
+        if os.path.realpath(os.path.dirname(path)) != os.path.normpath(os.path.join(whole, above)):
+            raise Failed(f"the archive has {path!r} below a link")
         os.symlink(target, path)
 
 

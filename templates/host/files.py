@@ -88,7 +88,8 @@ class RootFiles:
         for path in new:
             self._run.say("write", path)
         self.replace(new)
-        for path in self.leftovers:
+        # Units first: one that still starts would miss the files of the others, and count as failed.
+        for path in sorted(self.leftovers, key=lambda path: not path.startswith("/etc/systemd/")):
             self.remove(path)
 
     def replace(self, files: Mapping[str, tuple[bytes, int]]) -> None:

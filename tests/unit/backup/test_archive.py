@@ -374,6 +374,18 @@ def test_no_file_is_written_through_a_link_of_the_archive(state: Path) -> None:
     assert list(out.iterdir()) == []
 
 
+def test_no_link_is_made_through_a_link_of_the_archive(state: Path) -> None:
+    """Once: such a link stayed outside of the data."""
+    out = state.parent / "out"
+    out.mkdir()
+    links = (("state/media", tarfile.SYMTYPE, str(out)), ("state/media/evil", tarfile.SYMTYPE, "/etc"))
+    before = tree(state)
+    ended = program("restore", state, made(SMALL, *links))
+    assert (ended.returncode, list(out.iterdir())) == (1, [])
+    assert b"below a link" in ended.stderr + ended.stdout
+    assert tree(state) == before
+
+
 def test_a_link_in_the_place_of_the_data_is_not_followed(state: Path) -> None:
     out = state.parent / "out"
     out.mkdir()

@@ -108,6 +108,16 @@ def test_files_are_on_the_disk_before_the_first_gets_its_name(tmp_path: Path, mo
     assert list(tmp_path.rglob("*.new-*")) == []
 
 
+def test_of_the_leftovers_units_go_before_what_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: the unit of a kept certificate started once more without its script, and counted as failed from then on."""
+    known = record.parse("shop", "account deploy\nfile 0 /etc/shop/take\nfile 0 /etc/systemd/system/shop-look.path\n")
+    gone: list[str] = []
+    changes = RootFiles(RUN, known, {}, overwrite=False)
+    monkeypatch.setattr(changes, "remove", gone.append)
+    changes.write({})
+    assert gone == ["/etc/systemd/system/shop-look.path", "/etc/shop/take"]
+
+
 def test_of_files_that_cannot_be_flushed_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flush(*_: str) -> None:
         raise Refused("the disk does not answer")
