@@ -151,11 +151,15 @@ def rename_in_texts(venv: str, final: str) -> None:
     texts = [os.path.join(venv, "pyvenv.cfg")]
     scripts = os.path.join(venv, "bin")
     texts += [os.path.join(scripts, name) for name in os.listdir(scripts) if name.lower().startswith("activate")]
+    names = [(os.fsencode(of(venv)), os.fsencode(of(final))) for of in (str, os.path.basename)]
     for path in texts:
-        with open(path, encoding="utf-8") as old:
-            text = old.read()
-        with open(path, "w", encoding="utf-8") as new:
-            new.write(text.replace(venv, final).replace(os.path.basename(venv), os.path.basename(final)))
+        # A wheel may have put anything there.
+        with open(path, "rb") as old:
+            data = old.read()
+        for former, name in names:
+            data = data.replace(former, name)
+        with open(path, "wb") as new:
+            new.write(data)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import payload, templates
+from templates import build_venv
 from templates.host import venv_build
 from tests.support import distributions
 
@@ -134,6 +135,17 @@ def test_nothing_that_a_wheel_brings_is_run(tmp_path: Path) -> None:
     assert build(tmp_path, one=files, two={"two.py": ""}).returncode == 0
     assert (tmp_path / ".part-x/bin/python").read_text() == program
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_activate_that_is_no_text_is_left_as_it_is(tmp_path: Path) -> None:
+    """Once: the build ended in a traceback."""
+    scripts = tmp_path / ".part-x/bin"
+    scripts.mkdir(parents=True)
+    (tmp_path / ".part-x/pyvenv.cfg").write_text(f"command = -m venv {tmp_path}/.part-x\n")
+    (scripts / "activate").write_bytes(b"\xff\xfe\0" + str(tmp_path / ".part-x").encode())
+    build_venv.rename_in_texts(str(tmp_path / ".part-x"), str(tmp_path / "final"))
+    assert (scripts / "activate").read_bytes() == b"\xff\xfe\0" + str(tmp_path / "final").encode()
+    assert (tmp_path / ".part-x/pyvenv.cfg").read_text() == f"command = -m venv {tmp_path}/final\n"
 
 
 PEAK = """
