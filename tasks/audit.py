@@ -23,8 +23,8 @@ _SHOWN = 6
 def audit(c: Any, db: str = "", locked: bool = False, json: bool = False) -> None:
     """Show known vulnerabilities of what is locked, and what runs.
 
-    Asks api.osv.dev, or reads --db. Exits with 1 for a finding, and with 3 if no
-    database or host was reached. `audit` in service.yaml ignores one for a time.
+    Asks api.osv.dev, or reads --db. Exits with 1 for a finding, with 3 if OSV
+    or a host was not reached. `audit` in service.yaml ignores one for a time.
     """
     from datetime import datetime, timezone
 

@@ -1,4 +1,4 @@
-"""Let nginx speak HTTP/2 for our site alone, where it can: before 1.25.1 it is a word of `listen`, and of all sites."""
+"""Let nginx speak HTTP/2 for our site alone, if it can: an nginx before 1.25.1 would switch all sites of the port."""
 
 from __future__ import annotations
 

@@ -56,18 +56,18 @@ def perform(run: Run) -> None:
 
 
 class Secrets:
-    """The secrets of one service, while no other run changes them or a slot. current: see `_committed`."""
+    """The secrets of one service, while no other run changes them or a slot."""
 
     def __init__(self, run: Run, known: Record, folder: Folder) -> None:
         self._run, self._record, self._folder = run, known, folder
-        self._current = _committed(run.step["root"])
+        self._commit = _committed(run.step["root"])
         for name in folder.names():
             # Left by a run that was killed, or changes that have been committed since.
-            if ".new-" in name or (_FORMER in name and self._slot(name) != self._current):
+            if ".new-" in name or (_FORMER in name and self._commit_of(name) != self._commit):
                 folder.remove(name)
 
     @staticmethod
-    def _slot(name: str) -> str:
+    def _commit_of(name: str) -> str:
         return name.partition(_FORMER)[2]
 
     def _read(self, name: str) -> bytes | None:
@@ -94,7 +94,7 @@ class Secrets:
         if there != value:
             self._write(secret, value)
         if former == value or not self._run.step["switch"]:
-            self._folder.remove(f"{secret}{_FORMER}{self._current}")
+            self._folder.remove(f"{secret}{_FORMER}{self._commit}")
             former = None
         if secret != FALLBACKS:
             self._record.secrets.add(secret)
@@ -103,9 +103,9 @@ class Secrets:
 
     def _keep(self, secret: str, value: bytes) -> bytes | None:
         """Return the former value, which what runs has in memory; with `switch`, first keep it."""
-        kept = f"{secret}{_FORMER}{self._current}"
+        kept = f"{secret}{_FORMER}{self._commit}"
         there, former = self._read(secret), self._read(kept)
-        if self._run.step["switch"] and self._current and there not in {None, value} and former is None:
+        if self._run.step["switch"] and self._commit and there not in {None, value} and former is None:
             former = there
             self._write(kept, there or b"", self._since(secret))
         return former

@@ -1,7 +1,7 @@
 """Several services of this host behind one name, each below its path: one of them keeps the server block for all.
 
-/etc/nginx/conf.d/loop-HOST.conf includes /etc/NAME/nginx/server.conf of the keeper, which includes what each service
-has in /etc/nginx/loop/HOST. If the keeper leaves the name, another service of it becomes the keeper.
+/etc/nginx/conf.d/loop-SERVER.conf includes /etc/NAME/nginx/server.conf of the keeper, which includes what each service
+has in /etc/nginx/loop/SERVER. If the keeper leaves the name, another service of it becomes the keeper.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .folders import Folder
 from .run import Refused
 
 _CHOICES, _FOLDER = "/etc/nginx/conf.d", "/etc/nginx/loop"
+# `[f]` makes the path a glob: nginx starts even if the file is missing.
 _KEEPER = re.compile(r"^include /etc/([a-z][a-z0-9-]{0,60})/nginx/server\.con\[f\];$", re.MULTILINE)
 _SAID = re.compile(r"^# nginx\.([a-z_]{1,40}): ([^\n]*)$", re.MULTILINE)
 _LOCATION = ".location"
@@ -26,27 +27,29 @@ _LOCATION = ".location"
 def check(name: str, shared: Mapping[str, Any]) -> None:
     """Raise Refused if another service of the name has the path, or the keeper has the name with other terms.
 
-    shared: host, path and terms; empty for a service that has its whole name.
+    shared: the server name, path and terms; empty for a service that has its whole name.
     """
     if not shared:
         return
-    host, path = shared["host"], shared["path"]
-    for other in _services(host, but=name):
-        if _said(f"{_FOLDER}/{host}/{other}{_LOCATION}").get("path") == path:
-            raise Refused(f"{other} on this host has the path {path} of {host} already: give {name} another nginx.path")
-    other = keeper(host)
+    server, path = shared["server"], shared["path"]
+    for other in _services(server, but=name):
+        if _said(f"{_FOLDER}/{server}/{other}{_LOCATION}").get("path") == path:
+            raise Refused(
+                f"{other} on this host has the path {path} of {server} already: give {name} another nginx.path"
+            )
+    other = keeper(server)
     theirs = _said(_block(other)) if other and other != name else shared["terms"]
     for key, value in shared["terms"].items():
         if theirs.get(key) != value:
             raise Refused(
-                f"services behind one name agree in nginx.{key}, and for {host} {other} has {theirs.get(key)}, {name} "
-                f"{value}. Set up {other} first if that is to change: it keeps the server block of the name"
+                f"services behind one name agree in nginx.{key}, and for {server} {other} has {theirs.get(key)}, "
+                f"{name} {value}. Set up {other} first if that is to change: it keeps the server block of the name"
             )
 
 
-def keeper(host: str) -> str:
+def keeper(server: str) -> str:
     """Return the service whose server block nginx uses for a name; empty if there is none."""
-    name = _named(_choice(host))
+    name = _named(_choice(server))
     return name if name and os.path.exists(_block(name)) else ""
 
 
@@ -57,10 +60,10 @@ def choices() -> tuple[str, ...]:
 
 def settle(changes: RootFiles, name: str, shared: Mapping[str, Any]) -> None:
     """Keep the name if it has no keeper, and leave others."""
-    host = shared.get("host", "")
-    chosen = {left: _successor(left, name) for left in _kept_by(name) if left != host}
-    if host and not keeper(host):
-        chosen[host] = _text(host, name)
+    server = shared.get("server", "")
+    chosen = {left: _successor(left, name) for left in _kept_by(name) if left != server}
+    if server and not keeper(server):
+        chosen[server] = _text(server, name)
     for left, text in chosen.items():
         remove_parts(_choice(left))
         if text:
@@ -70,7 +73,7 @@ def settle(changes: RootFiles, name: str, shared: Mapping[str, Any]) -> None:
 
 
 def leave(name: str, run: str) -> None:
-    """Leave each name that the service keeps, whose files are gone."""
+    """Leave each name that the service keeps. Its own files are gone already."""
     with suppress(FileNotFoundError), Folder.open(_CHOICES) as folder:
         for left in _kept_by(name):
             text, file = _successor(left, name), os.path.basename(_choice(left))
@@ -85,14 +88,14 @@ def tidy() -> None:
             os.rmdir(path)
 
 
-def _successor(host: str, name: str) -> bytes:
+def _successor(server: str, name: str) -> bytes:
     """Return what makes another service of the name the keeper; empty if there is none."""
-    others = [other for other in _services(host, but=name) if os.path.exists(_block(other))]
-    return _text(host, others[0]) if others else b""
+    others = [other for other in _services(server, but=name) if os.path.exists(_block(other))]
+    return _text(server, others[0]) if others else b""
 
 
-def _text(host: str, name: str) -> bytes:
-    head = f"# Services of this host share {host}; fab setup and fab remove choose whose server block nginx uses.\n"
+def _text(server: str, name: str) -> bytes:
+    head = f"# Services of this host share {server}; fab setup and fab remove choose whose server block nginx uses.\n"
     return f"{head}include {_block(name)[:-1]}[f];\n".encode()
 
 
@@ -102,15 +105,15 @@ def _kept_by(name: str) -> list[str]:
     return [path[start : -len(".conf")] for path in sorted(choices()) if _named(path) == name]
 
 
-def _services(host: str, but: str) -> list[str]:
+def _services(server: str, but: str) -> list[str]:
     """Return the services behind a name, without one."""
-    start = len(f"{_FOLDER}/{host}/")
-    found = sorted(path[start : -len(_LOCATION)] for path in glob.glob(f"{_FOLDER}/{host}/*{_LOCATION}"))
+    start = len(f"{_FOLDER}/{server}/")
+    found = sorted(path[start : -len(_LOCATION)] for path in glob.glob(f"{_FOLDER}/{server}/*{_LOCATION}"))
     return [other for other in found if other != but]
 
 
-def _choice(host: str) -> str:
-    return f"{_CHOICES}/loop-{host}.conf"
+def _choice(server: str) -> str:
+    return f"{_CHOICES}/loop-{server}.conf"
 
 
 def _block(name: str) -> str:

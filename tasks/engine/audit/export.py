@@ -33,7 +33,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, Runt
 
 
 class Database(NamedTuple):
-    """Advisories. source: file or address; number: of advisories looked through; newest: day of the last change."""
+    """Advisories. source: file or address; number: of those about packages of PyPI; newest: day of the last change."""
 
     source: str
     advisories: tuple[Advisory, ...]

@@ -90,6 +90,6 @@ def idle(ignored: Iterable[Ignored], found: Iterable[Finding], today: str) -> It
     names = {name for finding in found for name in finding.names}
     for one in ignored:
         if one.id not in names:
-            yield f"audit.ignore names {one.id}, which is not found any more: remove it from service.yaml"
+            yield f"audit.ignore names {one.id}, which was not found: remove it, if all hosts were asked"
         elif one.until < today:
             yield f"the ignore of {one.id} ended on {one.until}, so it counts again: {one.reason}"

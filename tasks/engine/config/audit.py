@@ -1,4 +1,4 @@
-"""The section `audit` of service.yaml: advisories that `fab audit` leaves out, each with a reason and an end."""
+"""The section `audit` of service.yaml: advisories that do not count in `fab audit`, each with a reason and an end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ignored(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What `fab audit` leaves out, in the order of the file."""
+    """The advisories that `fab audit` does not count, in the order of the file."""
 
     ignore: tuple[Ignored, ...] = ()
 
@@ -59,5 +59,5 @@ AUDIT_KEYS = (
 
 
 def audit(node: Node) -> Audit:
-    """Read what an audit leaves out."""
+    """Read the advisories that an audit does not count."""
     return Audit(**keys.read(node, AUDIT_KEYS))

@@ -16,7 +16,7 @@ def terms(service: Service) -> dict[str, object]:
     nginx = service.nginx
     if nginx is None or not nginx.path:
         return {}
-    return {"host": nginx.server_name, "path": nginx.path, "terms": _agreed(nginx)}
+    return {"server": nginx.server_name, "path": nginx.path, "terms": _agreed(nginx)}
 
 
 def _agreed(nginx: Nginx) -> dict[str, str]:

@@ -21,7 +21,7 @@ _ACTIONS_ON_SLOTS = {*_ACTIVATIONS, "stop"}
 _SLACK = 2.0
 """Seconds by which a line and the entry of the journal beside it may differ: a line has whole seconds."""
 _CLOSE = 0.2
-"""The same for an entry that a line stands before."""
+"""The same for an entry that comes after the line, such as the start of a guard."""
 _BEFORE_GUARD = 300.0
 """Seconds at most from the line of a run to its guard: static files are placed meanwhile."""
 _ORDER = 15.0
@@ -29,11 +29,11 @@ _ORDER = 15.0
 _SHUTDOWN = 120.0
 """Seconds before the end of a boot in which a guard may have been ended by it."""
 _NEVER_SHORTENED = 290_000
-"""Bytes of a history that has never been shortened: shortening keeps more."""
+"""A history of fewer bytes has never been shortened: shortening keeps more than that."""
 _LINES, _EVENTS, _BOOTS = 5000, 1500, 50
 """Lines, entries and boots to compare, the newest: a host reports no more unless it lies."""
 _MOST = 50
-"""Findings of one kind to tell."""
+"""Findings to tell; the rest is counted."""
 _CLOSED = {"done", "returned"}
 _FAR = float("inf")
 
@@ -41,8 +41,9 @@ _FAR = float("inf")
 class _Run(NamedTuple):
     """The lines of one activation. begun: None without a first line.
 
-    ended: its last line; open: until when what it left may be cleared away, so that it explains switches
-    returns: the release to which it may just have brought back the traffic, of one that was not committed
+    ended: its last line; open: until then switches may belong to it, as what it left is cleared away
+    returns: the release that was committed before it, if the run before it was cut, or left a release on probation:
+    then this run may have done no more than bring the traffic back; else empty
     """
 
     lines: tuple[Action, ...]
@@ -158,9 +159,10 @@ class _Witness:
     # Lines and the journal
 
     def _matched(self) -> dict[int, Event]:
-        """Return the guard of each run by its number: first of those that must have one, last of those that need none.
+        """Return the guard of each run, by the number of the run.
 
-        Lines have whole seconds, so the guard of the next run may fall into the last second of a run.
+        Runs that must have a guard choose first, those that need none last. Lines have whole seconds,
+        so the guard of the next run may fall into the last second of a run.
         """
         need = {number: 1 if not run.claim else 2 if run.returns else 0 for number, run in enumerate(self._runs)}
         found: dict[int, Event] = {}

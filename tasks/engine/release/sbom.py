@@ -1,4 +1,4 @@
-"""Write the bill of materials of a release, its packages in the form of CycloneDX: equal wheels make equal bytes."""
+"""Write the bill of materials of a release, its packages in the form of CycloneDX: equal input makes equal bytes."""
 
 from __future__ import annotations
 

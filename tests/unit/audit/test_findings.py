@@ -53,5 +53,5 @@ def test_an_ignore_that_names_nothing_is_told() -> None:
     unknown = Ignored("CVE-9", "x", "2027-01-01")
     found = find(unknown)
     assert list(findings.idle([unknown, Ignored("GHSA-2", "x", TODAY)], found, TODAY)) == [
-        "audit.ignore names CVE-9, which is not found any more: remove it from service.yaml"
+        "audit.ignore names CVE-9, which was not found: remove it, if all hosts were asked"
     ]

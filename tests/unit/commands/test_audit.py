@@ -75,7 +75,7 @@ def test_an_ignore_counts_until_its_day_and_idle_ones_are_told(clone: Clone, bad
            "    - {id: CVE-9, reason: x, until: 2999-01-31}")  # fmt: skip
     ended = clone.done("audit", "--locked", bad)
     assert "    ignored until 2999-01-31: we send no cookie" in ended.out
-    assert "note: audit.ignore names CVE-9, which is not found any more" in ended.out
+    assert "note: audit.ignore names CVE-9, which was not found: remove it, if all hosts were asked" in ended.out
     assert ended.out.splitlines()[-1] == "no known vulnerability"
     clone.replace("service/service.yaml", "cookie, until: 2999", "cookie, until: 2020")
     ended = clone.fab("audit", "--locked", bad)

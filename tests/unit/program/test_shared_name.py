@@ -47,14 +47,14 @@ class Host:
 
     def set_up(self, name: str, host: str = "a.example", **terms: str) -> None:
         """Do what setup does for a service."""
-        shared: dict[str, Any] = {"host": host, "path": f"/{name}", "terms": {**TERMS, **terms}}
+        shared: dict[str, Any] = {"server": host, "path": f"/{name}", "terms": {**TERMS, **terms}}
         shared_name.check(name, shared)
         self.write(name, shared)
         shared_name.settle(changes(), name, shared)
 
     def write(self, name: str, shared: dict[str, Any]) -> None:
         """Write the files of a service."""
-        folder = self.root / "loop" / shared["host"]
+        folder = self.root / "loop" / shared["server"]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.location").write_text(f"# nginx.path: {shared['path']}\n")
         Path(self.block(name)).write_text("".join(f"# nginx.{key}: {one}\n" for key, one in shared["terms"].items()))
@@ -113,8 +113,8 @@ def test_a_path_is_of_one_service(host: Host) -> None:
     host.set_up("shop")
     host.set_up("shop")
     with pytest.raises(Refused, match=r"shop on this host has the path /shop of a\.example already"):
-        shared_name.check("cart", {"host": "a.example", "path": "/shop", "terms": TERMS})
-    shared_name.check("cart", {"host": "b.example", "path": "/shop", "terms": TERMS})
+        shared_name.check("cart", {"server": "a.example", "path": "/shop", "terms": TERMS})
+    shared_name.check("cart", {"server": "b.example", "path": "/shop", "terms": TERMS})
     shared_name.check("cart", {})
 
 

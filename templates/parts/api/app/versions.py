@@ -1,4 +1,4 @@
-"""A version of the API: operations whose signature says all that goes in and out. README.md shows one."""
+"""A version of the API: operations whose signature says all that goes in and out. notes.py has an example."""
 
 from __future__ import annotations
 

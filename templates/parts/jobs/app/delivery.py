@@ -82,7 +82,7 @@ class Jobs(Huey):  # type: ignore[misc]
         return []
 
     def look(self, silence: float) -> None:
-        """Say that this worker lives, and put back what it has under way, but does not run, in two looks."""
+        """Say that this worker lives. Put back what it had under way in two looks in a row, and did not run."""
         found = self.storage.beat(silence) - self._running
         for data in found & self._stray:
             self._put_back(data, "the worker that ran it died")

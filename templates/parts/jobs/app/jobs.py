@@ -49,7 +49,7 @@ def periodic(when: Callable[[Any], bool], **options: Any) -> Callable[[Callable[
 
 def init_app(app: Flask) -> None:
     """Find the queue, and add `flask jobs`."""
-    app.config["JOBS_SILENCE"] = settings.number("JOBS_SILENCE", 30, 1, 3600)  # seconds until a worker counts as dead
+    app.config["JOBS_SILENCE"] = settings.number("JOBS_SILENCE", 30, 1, 3600)  # seconds until a worker counts as silent
     huey.app, huey.storage = app, _storage(app)
     app.cli.add_command(commands)
 
