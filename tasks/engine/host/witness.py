@@ -369,8 +369,11 @@ def _end_of_guard(events: Sequence[Event], guard: Event, *, well: bool = False) 
             continue
         if event.boot != guard.boot or (event.word == "started" and not again):
             break
-        again = event.word == "again"
-        ended = _at(event) if event.word == "ended" or (event.word == "failed" and not well) else None
+        if event.word in {"again", "started"}:
+            again, ended = event.word == "again", None
+        # Before systemd starts it again, it may log the stop of the one that was killed.
+        elif not again:
+            ended = _at(event) if event.word == "ended" or not well else None
     return ended
 
 

@@ -218,3 +218,19 @@ def test_many_lines_that_do_not_fit_are_told_in_few() -> None:
     told = VERBS.having(actions=(*VERBS.actions[:5], *added, *VERBS.actions[5:])).told()
     assert len(told) == 51
     assert "more lines do not fit the journal" in told[-1].text
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (("started", "ended"), 2),
+        (("started", "failed", "again", "started", "ended"), 5),
+        # Once: the stop of a guard that was killed counted as its end, and what the next one wrote as too late.
+        (("started", "failed", "again", "ended", "started", "ended"), 6),
+        (("started", "failed", "again", "ended", "started"), None),
+        (("started", "ended", "started", "ended"), 2),
+    ],
+)
+def test_a_guard_that_is_killed_ends_with_the_one_after_it(words: tuple[str, ...], end: int | None) -> None:
+    events = [Event(time * 10**6, time * 10**6, "b" * 32, "guard", "green", word) for time, word in enumerate(words, 1)]
+    assert witness._end_of_guard(events, events[0]) == end
