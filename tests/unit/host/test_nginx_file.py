@@ -229,7 +229,7 @@ def test_the_services_of_a_name_agree_in_what_its_server_block_says() -> None:
     nginx = WHOLE._replace(path="/shop", names=(NAME, "*.a"), hsts=5)
     service = SERVICE._replace(nginx=nginx)
     assert shared_name.terms(service) == {
-        "host": NAME,
+        "server": NAME,
         "path": "/shop",
         "terms": {
             "server_name": f"{NAME} *.a",

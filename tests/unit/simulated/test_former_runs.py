@@ -64,7 +64,8 @@ def test_what_hangs_is_ended_even_if_it_is_deaf(host: SimulatedHost) -> None:
     (host.folder / "patience").write_text("1")
     with holder(host, seconds=600, trap="trap '' TERM;") as process:
         assert host.execute(DEPLOY) == 0, host.transcript
-        assert process.wait() == -signal.SIGKILL
+        # If its child is killed first, it ends by itself.
+        assert process.wait() in {-signal.SIGKILL, 0}
     assert (host.serves(), host.running()) == (NEW, {"green"})
 
 
