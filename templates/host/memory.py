@@ -19,14 +19,15 @@ _LOOKS = 5
 
 def of_the_host() -> tuple[int, int]:
     """Return the bytes of memory that this host has, and those that are available; 0 for what it does not say."""
-    text = _read(f"{PROC}/meminfo")
+    text = read(f"{PROC}/meminfo")
     total, available = (_kilobytes(text, word) for word in ("MemTotal", "MemAvailable"))
-    limits = [int(limit) for path in _LIMITS if (limit := _read(path).strip()).isdigit()]
+    limits = [int(limit) for path in _LIMITS if (limit := read(path).strip()).isdigit()]
     whole = min([total, *limits])
     return whole, min(available, whole)
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """Return the beginning of a small file of the system; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(1 << 16).decode("utf-8", "replace")

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from . import programs, units
 from .fact_schema import Upkeep
+from .memory import read
 
 _SECONDS = 20
 _RATING = re.compile(r"exposure level for \S+: ([0-9]{1,2})\.([0-9])")
@@ -58,7 +59,7 @@ def _upgrades() -> str:
         return "on" if on else "off"
     if programs.there("dnf") or programs.there("dnf5"):
         applies = any(re.search(r"^\s*apply_updates\s*=\s*(yes|true|1)\s*$", text, re.MULTILINE | re.IGNORECASE)
-                      for text in map(_read, _AUTOMATIC_CONF))  # fmt: skip
+                      for text in map(read, _AUTOMATIC_CONF))  # fmt: skip
         return "on" if _enabled(*_INSTALLS) or (applies and _enabled(*_BY_CONF)) else "off"
     return ""
 
@@ -66,14 +67,6 @@ def _upgrades() -> str:
 def _enabled(*timers: str) -> bool:
     shown = units.show_all(timers, "UnitFileState", "ActiveState")
     return any((one.get("UnitFileState"), one.get("ActiveState")) == ("enabled", "active") for one in shown.values())
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(1 << 16).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def _reboot() -> tuple[str, bool]:
