@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from templates.host import activity, change_lock, guard, locks, setup_lock
+from templates.host import activity, change_lock, guard, locks, secret, setup_lock
 from templates.host.change_lock import ChangeLock, Until
 from templates.host.folders import Folder
 from templates.host.locks import Lock
-from templates.host.run import Run
+from templates.host.run import Refused, Run
 from tests.support.program_run import run
 
 __all__ = ["run"]
@@ -118,3 +118,17 @@ def test_no_run_is_seen_where_a_guard_has_just_ended(
 ) -> None:
     monkeypatch.setattr(activity, "guarded", ends)
     assert activity.look("myapp") == activity.Activity()
+
+
+def test_the_end_of_a_secrets_change_does_not_wait_for_ever_for_a_guard(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deploy account can hold the lock of a guard as long as it likes."""
+    monkeypatch.setattr(run, "step", {"name": "myapp", "wait": 0.1})
+    with Lock("myapp", "guard") as guard:
+        assert guard.take()
+        with pytest.raises(Refused, match="has not ended in time"):
+            secret._await_probation(run)
+    secret._await_probation(run)
+    (tmp_path / "myapp/lock/guard").unlink()
+    secret._await_probation(run)
