@@ -9,13 +9,34 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 LAB = Path(os.environ["LAB"])
-# Prefix of the program's paths here; set before its modules load.
+# Prefix of the program's paths here; set before its modules load. Those that are loaded have another one.
+loaded = getattr(builtins, "LAB", None)
 builtins.LAB = LAB  # type: ignore[attr-defined]
+
+
+def values() -> Iterator[tuple[Any, str, Any]]:
+    """Return each module of the program that is loaded, with each of its names and their values."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("host.")]:
+        for name, value in list(vars(module).items()):
+            yield module, name, value
+
+
+def put(before: Any, after: Any) -> None:
+    """Replace a value in every module that has it, by whatever name."""
+    for module, name, value in values():
+        if value is before:
+            setattr(module, name, after)
+
+
+for module, name, value in values():
+    if isinstance(value, str) and value.startswith(f"{loaded}/"):
+        setattr(module, name, value.replace(str(loaded), str(LAB), 1))
 
 main: Any = import_module("host.main")
 running: Any = import_module("host.run")
@@ -111,8 +132,8 @@ def last_module(step: str) -> Any:
 main._module = last_module
 Folder.rename, Folder.sync = noted_rename, noted_sync
 running.Run.pause = pause
-running.now = now
-units.SYSTEMCTL = "systemctl"
+put(running.now, now)
+put(units.SYSTEMCTL, "systemctl")
 if (LAB / "patience").exists():
     # Skip waiting for a run that no process holds: the test has none.
     import_module("host.change_lock")._OUTLIVED = int((LAB / "patience").read_text())  # type: ignore[attr-defined]

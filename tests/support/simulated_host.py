@@ -65,12 +65,22 @@ PLACES = {
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHON = shutil.which("python3", path=PATH) or sys.executable
 BODY = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'program', 'exec'))"
+PRELOAD = """
+import {needs}
+import builtins, sys
+builtins.LAB = "/@lab"
+sys.path.insert(0, {folder!r})
+import host_sources, {modules}
+"""
+"""Loads the program for all forks. Each fork then puts its own path in the place of LAB (`simulated_calls`)."""
 
 
 @cache
 def forks() -> Forks:
     """Return the interpreter that all steps of this process are forks of: its start takes most of a step's time."""
-    made = Forks([PYTHON, "-I", "-S"], f"import {', '.join(host_program.NEEDS)}", BODY)
+    modules = ", ".join(f"host.{name}" for name in templates.modules("host"))
+    preload = PRELOAD.format(needs=", ".join(host_program.NEEDS), folder=str(folder()), modules=modules)
+    made = Forks([PYTHON, "-I", "-S"], preload, BODY)
     atexit.register(made.close)
     return made
 
@@ -93,10 +103,10 @@ class Forked(LocalShell):
 
 
 @cache
-def program() -> str:
-    """Return the host's program with its paths below a temporary directory.
+def folder() -> Path:
+    """Make the host's program with its paths below a temporary directory; return where its modules lie.
 
-    Its modules are files shared by all hosts of this process: compiled once, not for each step.
+    All hosts of this process share them: compiled once, not for each step.
     """
     sources = {name: templates.text(f"host/{name}.py") for name in templates.modules("host")}
     for before, after in PLACES.items():
@@ -107,8 +117,14 @@ def program() -> str:
     (folder / "host").mkdir()
     for name, text in {**sources, "lab": Path(__file__).with_name("simulated_calls.py").read_text()}.items():
         (folder / f"host/{name}.py").write_text(text)
-    ahead = f"import sys\n\nsys.path.insert(0, {str(folder)!r})\nimport host.lab\nfrom host.main import start\n\n"
-    return f"{ahead}start({sources!r})\n"
+    (folder / "host_sources.py").write_text(f"SOURCES = {sources!r}\n")
+    return folder
+
+
+def program() -> str:
+    """Return the text that starts the program."""
+    ahead = f"import sys\n\nsys.path.insert(0, {str(folder())!r})\nimport host.lab\nfrom host_sources import SOURCES\n"
+    return f"{ahead}from host.main import start\n\nstart(SOURCES)\n"
 
 
 @dataclass

@@ -117,8 +117,12 @@ def test_it_lasts_for_as_long_as_bytes_come(listening: tuple[Run, int]) -> None:
             os.write(writing, b".")
 
     beating = threading.Thread(target=beat)
-    beating.start()
-    assert seconds(lambda: hold._listen(run)) >= 1.3
+
+    def listen() -> None:
+        beating.start()
+        hold._listen(run)
+
+    assert seconds(listen) >= 1.3
     beating.join()
     os.close(writing)
 
