@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import clone as clones
 from tests.support.clone import Clone
+
+pytestmark = pytest.mark.usefixtures("forked_fab")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone that stays as it is: each command is refused."""
+    return clones.make(tmp_path_factory.mktemp("backup"))
 
 
 @pytest.mark.parametrize(
@@ -21,9 +30,9 @@ from tests.support.clone import Clone
         (("restore", "hosts.yaml", "--limit", "-1"), "--limit"),
     ],
 )
-def test_what_is_wrong_is_refused_in_one_sentence(clone: Clone, words: tuple[str, ...], where: str) -> None:
-    refused = clone.fab(*words)
+def test_what_is_wrong_is_refused_in_one_sentence(plain: Clone, words: tuple[str, ...], where: str) -> None:
+    refused = plain.fab(*words)
     assert refused.status == 2, refused.both
     assert f"at: {where}" in refused.err
     assert "Traceback" not in refused.both
-    assert not (clone.root / ".backups").exists()
+    assert not (plain.root / ".backups").exists()
