@@ -12,8 +12,10 @@ from pathlib import Path
 
 # Each fork has a parent of its own, which waits for it: several may run at once.
 _SERVER = """
-import atexit, json, os, socket, sys, threading
+import atexit, gc, json, os, socket, sys, threading
 {preload}
+# A collection in a fork would copy every page that it looks at.
+gc.freeze()
 
 def run(asked):
     os.chdir(asked["folder"])
