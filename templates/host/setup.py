@@ -174,7 +174,8 @@ class Setup:
             self.run.say("undo", "the former files are put back")
             self.run.point("setup.undo")
             if self.record.account is None:
-                programs.ask("systemctl", "disable", "-q", *self.step["units"])
+                made = (self.step[key] for key in ("units", "run_sockets", "watchers"))
+                programs.ask("systemctl", "disable", "-q", *(unit for units in made for unit in units))
             self.changes.put_back()
             programs.systemctl("daemon-reload")
             if self.nginx.reloaded:
@@ -244,13 +245,16 @@ class Setup:
         self.run.point("setup.tmpfiles")
 
     def _load_units(self) -> None:
-        run, units = self.run, self.step["units"]
+        run, step = self.run, self.step
+        units, run_sockets, watchers = (step[key] for key in ("units", "run_sockets", "watchers"))
         # A service that is disabled at boot stays so until a start or a deploy.
         state = programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip()
         wanted = self.record.account is None or state != "disabled"
-        # `enable` reloads by default, the longest step on a host with many units: once, below, is enough.
-        if wanted and not programs.systemctl("enable", "-q", "--no-reload", *units):
-            raise Refused(f"systemd does not enable {' '.join(units)}: see systemctl status on this host")
+        enabled = [*(units if wanted else ()), *run_sockets, *watchers]
+        # `enable` reloads by default, the longest step on a host with many units: once, below, is enough. After the
+        # reload nothing is enabled any more: systemd 257 would say of all units that it has not read them.
+        if enabled and not programs.systemctl("enable", "-q", "--no-reload", *enabled):
+            raise Refused(f"systemd does not enable {' '.join(enabled)}: see systemctl status on this host")
         if not programs.systemctl("daemon-reload"):
             raise Refused("systemd does not read its units again: see systemctl daemon-reload on this host")
         run.point("setup.reloaded")
@@ -267,13 +271,11 @@ class Setup:
         self._open({socket: (f"/{unit}.so", f"/{unit}@.") for socket, unit in parts.items()})
 
     def _open(self, units: Mapping[str, tuple[str, ...]]) -> None:
-        """Start units that start others, now and at boot; anew if a file changed whose path has one of their parts."""
+        """Start units that start others; anew if a file changed whose path has one of their parts."""
         shut = [
             unit for unit, parts in units.items() if any(map(self.changes.changed, parts)) or not programs.active(unit)
         ]
-        if shut and not (
-            programs.systemctl("enable", "-q", "--no-reload", *shut) and programs.systemctl("restart", *shut)
-        ):
+        if shut and not programs.systemctl("restart", *shut):
             raise Refused(f"systemd does not open {' '.join(shut)}: see systemctl status {' '.join(shut)} on this host")
 
     def _move_listen(self) -> None:
