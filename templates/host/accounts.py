@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from . import programs
+from . import nginx_conf, programs
 from .fact_schema import WEB_ACCOUNTS
 from .run import Refused, Run
 
@@ -34,13 +34,21 @@ def find(name: str) -> Account | None:
     return _account(pwd.getpwnam, name)
 
 
+def web_names() -> tuple[str, ...]:
+    """Return the accounts that nginx's workers may have: the one that nginx.conf names, else those that exist."""
+    there, named = tuple(filter(find, WEB_ACCOUNTS)), nginx_conf.worker()
+    return tuple(name for name in there if name == named) if named else there
+
+
 def of_nginx() -> Account:
     """Return the account of nginx's workers; Refused if there is none."""
-    for name in WEB_ACCOUNTS:
-        account = find(name)
-        if account is not None:
-            return account
-    raise Refused(f"this host has no account of nginx's: {' or '.join(WEB_ACCOUNTS)}")
+    account = next(filter(None, map(find, web_names())), None)
+    if account is not None:
+        return account
+    known, named = " or ".join(WEB_ACCOUNTS), nginx_conf.worker()
+    if named:
+        raise Refused(f"nginx's workers run as {named} on this host, and must run as {known}: `user` in nginx.conf")
+    raise Refused(f"this host has no account of nginx's: {known}")
 
 
 def of_uid(uid: int) -> Account | None:

@@ -29,7 +29,8 @@ def slot_of(target: str) -> str:
 class Machine(NamedTuple):
     """The machine. time: seconds since 1970 by the host's clock; ipv6: has it; tools: paths of programs, by name.
 
-    web_accounts: those of www-data and nginx that exist; root: the account can become root, if `rights` are asked for.
+    web_accounts: of www-data and nginx the one that nginx.conf names, or those that exist.
+    root: the account can become root, if `rights` are asked for.
     distribution: ID and VERSION_ID of os-release, such as `debian 12`
     memory, available: bytes of memory, all and those that are available; 0 if unknown
     """

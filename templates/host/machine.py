@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from . import accounts, memory, programs, record
-from .fact_schema import WEB_ACCOUNTS, Machine, Record
+from .fact_schema import Machine, Record
 from .kept import sha256
 from .locks import PROC
 
@@ -30,7 +30,7 @@ def look(*, root: bool) -> Machine:
         int(time.time()),
         _ipv6(),
         {name: path for name in TOOLS if (path := programs.find(name))},
-        tuple(filter(accounts.find, WEB_ACCOUNTS)),
+        accounts.web_names(),
         root,
         _distribution(),
         *memory.of_the_host(),

@@ -7,13 +7,29 @@ import re
 import time
 from collections.abc import Callable
 
-from . import own_addresses, programs
+from . import accounts, nginx_conf, own_addresses, programs
 from .files import RootFiles
 from .run import Refused, Run
 
 _RELOAD_SECONDS = 10
 _CONFLICT = re.compile(r'conflicting server name "([^"]*)" on \S+:(?:80|443),')
 _UNIT = "nginx.service"
+
+
+def require_fitting(name: str, socket: bytes) -> None:
+    """Refuse, before any change, an nginx that would not read our file, or not reach the service.
+
+    socket: the unit of a slot's socket, which names the group that may connect.
+    """
+    if not nginx_conf.reads(f"{nginx_conf.FOLDER}/conf.d/{name}.conf"):
+        raise Refused(
+            f"nginx of this host does not read {nginx_conf.FOLDER}/conf.d/{name}.conf: add "
+            f"`include {nginx_conf.FOLDER}/conf.d/*.conf;` to the block `http` of {nginx_conf.FOLDER}/nginx.conf, "
+            "and run this again"
+        )
+    worker = accounts.of_nginx().name
+    if f"SocketGroup={worker}\n".encode() not in socket:
+        raise Refused(f"nginx's workers run as {worker} on this host, which this run did not know: run it again")
 
 
 class Nginx:

@@ -74,6 +74,8 @@ class Setup:
             raise Refused(f"there is no account {self.step['account']} on this host")
         run.point("setup.packages")
         self._install_packages()
+        if self.step["front"] != "listen":
+            nginx_site.require_fitting(self.name, self.sent[f"etc/systemd/system/{self.name}@.socket"])
         former = handover.formers(self.record, self.root, account)
         handover.end_formers(run, self.record, former)
         setup_lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30)

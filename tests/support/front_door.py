@@ -64,6 +64,16 @@ def ask(
         connection.close()
 
 
+def spoken(address: str, name: str = NAME) -> str | None:
+    """Return the protocol that nginx chooses for a client that knows HTTP/2 and 1.1."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    raw = socket.create_connection((address, 443), timeout=60)
+    with context.wrap_socket(raw, server_hostname=name) as wire:
+        return wire.selected_alpn_protocol()
+
+
 def release_of(address: str, name: str = NAME) -> str:
     """Return the release that answers."""
     return str(ask(address, "/healthz", name).json()["release"])

@@ -13,13 +13,13 @@ from tasks.engine.sandbox import Machine
 from tests.promises.words import NEIGHBOURS
 from tests.support.clone import Clone, make
 from tests.support.echo_service import deployed, put
-from tests.support.front_door import ask, release_of
+from tests.support.front_door import NAME, ask, release_of, spoken
 from tests.support.hosts import Hosts
 
 FOREIGN = """
 server {{
     listen 80{default};
-    listen 443 ssl{default};
+    listen 443 ssl{http2}{default};
     server_name {name};
     ssl_certificate /etc/ssl/foreign.pem;
     ssl_certificate_key /etc/ssl/foreign.key;
@@ -28,14 +28,16 @@ server {{
 """
 
 
-def set_up_neighbour(machine: Machine, name: str = "neighbour.example", default: str = " default_server") -> None:
+def set_up_neighbour(
+    machine: Machine, name: str = "neighbour.example", default: str = " default_server", http2: str = ""
+) -> None:
     """Set up another owner's site before ours."""
     machine.sh("rm -f /etc/nginx/sites-enabled/default")
     made = machine.sh(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=neighbour"
         " -keyout /etc/ssl/foreign.key -out /etc/ssl/foreign.pem"
         " && cat >/etc/nginx/sites-enabled/foreign && systemctl start nginx",
-        FOREIGN.format(name=name, default=default).encode(),
+        FOREIGN.format(name=name, default=default, http2=http2).encode(),
     )
     assert made.returncode == 0, made.stderr
 
@@ -75,6 +77,86 @@ def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone:
         assert neighbour_answers(one_host[0].address, "unknown.example")
         clone.done("remove", "-H", "shire01", "--yes")
     assert wrong == []
+
+
+def test_a_neighbour_speaks_the_protocol_of_its_own_choice_before_and_after(clone: Clone, one_host: Hosts) -> None:
+    """In an nginx before 1.25.1 a word for HTTP/2 in one site's `listen` counts for all sites of the port."""
+    machine, address = one_host[0], one_host[0].address
+    set_up_neighbour(machine)
+    assert spoken(address, "neighbour.example") == "http/1.1"
+    deployed(clone, one_host)
+    newer = machine.sh("test -e /etc/myapp/nginx/http2.conf").returncode == 0
+    assert [spoken(address, name) for name in ("neighbour.example", NAME)] == [
+        "http/1.1",
+        "h2" if newer else "http/1.1",
+    ]
+    set_up_neighbour(machine, http2=" http2")
+    machine.sh("systemctl reload nginx")
+    for size in ("30m", "20m"):
+        put(clone, nginx={"server_name": NAME, "max_body": size}).done("setup", "-H", "shire01")
+        assert spoken(address, "neighbour.example") == "h2"
+    clone.done("remove", "-H", "shire01", "--yes")
+    assert spoken(address, "neighbour.example") == "h2"
+    assert neighbour_answers(address)
+
+
+# As nginx.org's package has it.
+NGINX_ORG = """user  nginx;
+worker_processes  auto;
+error_log  /var/log/nginx/error.log notice;
+pid        /run/nginx.pid;
+events { worker_connections  1024; }
+http {
+    include       /etc/nginx/mime.types;
+    default_type  application/octet-stream;
+    sendfile        on;
+    keepalive_timeout  65;
+    include INCLUDED;
+}
+"""
+DEFAULT = "server { listen 80; server_name localhost; location / { return 200 default; } }"
+
+
+def nginx_org(machine: Machine, included: str) -> None:
+    """Give the host nginx.org's configuration, with this word for the files of its sites."""
+    machine.sh("id nginx || useradd --system --user-group --home-dir /nonexistent nginx")
+    machine.sh("cat >/etc/nginx/conf.d/default.conf", DEFAULT.encode())
+    conf = NGINX_ORG.replace("INCLUDED", included).encode()
+    made = machine.sh("cat >/etc/nginx/nginx.conf && nginx -t && systemctl restart nginx", conf)
+    assert made.returncode == 0, made.stderr
+
+
+def test_an_nginx_that_would_not_read_our_file_is_told_before_anything_is_written(
+    clone: Clone, one_host: Hosts
+) -> None:
+    machine = one_host[0]
+    nginx_org(machine, "/etc/nginx/sites/*.conf")
+    clone.inventory = one_host.inventory
+    ended = put(clone).fab("deploy", "-H", "shire01")
+    assert ended.status == 1
+    assert "add `include /etc/nginx/conf.d/*.conf;` to the block `http`" in " ".join(ended.both.split())
+    written = machine.sh("ls -d /etc/myapp /opt/apps /etc/*/*myapp* /etc/*/*/*myapp* /run/myapp; id -u myapp").stdout
+    assert written == b""
+
+
+def test_an_nginx_of_another_origin_reaches_the_service_as_its_own_account(clone: Clone, one_host: Hosts) -> None:
+    """Once: where both accounts exist, sockets and files were for www-data, whatever nginx.conf says."""
+    machine, address = one_host[0], one_host[0].address
+    nginx_org(machine, "conf.d/*.conf")
+    clone.write("service/static/a.css", "a")
+    clone.write("users.htpasswd", "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
+    (clone.root / "users.htpasswd").chmod(0o600)
+    gateway = {"server_name": NAME, "static": {"/static/": "static"}}
+    deployed(clone, one_host, nginx=gateway)
+    assert release_of(address) == clone.release()
+    answer = ask(address, "/static/a.css")
+    assert (answer.status, "etag" in answer.headers) == (200, True)
+    assert ask(address, "/", "localhost", 80).body == b"default"
+    put(clone, nginx={**gateway, "basic_auth": "users.htpasswd"}).done("setup", "-H", "shire01")
+    known = {"Authorization": "Basic YW5uOnNlY3JldA=="}
+    assert [ask(address, headers=headers).status for headers in ({}, known)] == [401, 200]
+    clone.done("remove", "-H", "shire01", "--yes")
+    assert ask(address, "/", "localhost", 80).body == b"default"
 
 
 def test_a_site_that_answers_for_unknown_names_without_saying_so_keeps_them(clone: Clone, one_host: Hosts) -> None:

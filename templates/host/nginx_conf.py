@@ -1,0 +1,31 @@
+"""Read nginx's own configuration: as whom its workers run, and whether it reads the files of conf.d."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+from . import programs
+
+FOLDER = "/etc/nginx"
+_USER = re.compile(r"^\s*user\s+([^\s;]{1,100})", re.MULTILINE)
+_INCLUDE = re.compile(r"^\s*include\s+[\"']?([^\"';\s]{1,4096})", re.MULTILINE)
+
+
+def worker() -> str:
+    """Return the account that nginx.conf names for nginx's workers; empty if it names none."""
+    try:
+        with open(f"{FOLDER}/nginx.conf", encoding="utf-8", errors="replace") as file:
+            found = _USER.search(file.read(1 << 18))
+    except OSError:
+        return ""
+    return found[1] if found else ""
+
+
+def reads(path: str) -> bool:
+    """Return whether nginx includes this file, which may not be there yet; True if its configuration is invalid."""
+    dumped = programs.ask("nginx", "-T")
+    patterns = (text if text.startswith("/") else f"{FOLDER}/{text}" for text in _INCLUDE.findall(dumped.output))
+    return not dumped.well or any(
+        fnmatchcase(path, pattern) and path.count("/") == pattern.count("/") for pattern in patterns
+    )
