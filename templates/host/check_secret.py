@@ -20,11 +20,22 @@ NAMES = (*WAYS, "map")
 _MAP = re.compile(rb'"([0-9a-f]{32}) blue" blue;\n')
 
 
+def as_written(name: str) -> bool:
+    """Return whether nginx's file lets one secret in, and no other; only root can read it."""
+    there = read(f"/etc/{name}/check/map")
+    token = _MAP.match(there.data) if there else None
+    return bool(there and token and there.data == _map(token[1].decode()))
+
+
+def _map(token: str) -> bytes:
+    return "".join(f'"{token} {way}" {way};\n' for way in WAYS).encode()
+
+
 class Check:
     """The secret of one service. renewed: the secret is new, so nginx must be reloaded."""
 
     def __init__(self, name: str, account: Account) -> None:
-        self._folder, self._account = f"/etc/{name}/check", account
+        self._name, self._folder, self._account = name, f"/etc/{name}/check", account
         self._token, self.renewed = "", False
 
     def make(self, run: str) -> None:
@@ -38,13 +49,12 @@ class Check:
                     folder.remove(name)
             status, live = folder.status("live"), read(f"{self._folder}/live")
             given = status and status.st_uid == self._account.uid and live and token and token[1] in live.data
-            if token and given:
+            if token and given and as_written(self._name):
                 self._token = token[1].decode()
                 return
             # 32 digits: more would need a larger map_hash_bucket_size in nginx.
             self._token, self.renewed = secrets.token_hex(16), True
-            text = "".join(f'"{self._token} {way}" {way};\n' for way in WAYS)
-            folder.replace("map", text.encode(), 0o600, f"map.new-{run}")
+            folder.replace("map", _map(self._token), 0o600, f"map.new-{run}")
 
     def hand_out(self, run: str) -> None:
         """Give the account the secret, after nginx has it: a setup killed before this makes a new one."""

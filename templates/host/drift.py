@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
-from . import accounts, programs, record, release, static_files
+from . import accounts, check_secret, http2, own_addresses, programs, record, release, shared_name, static_files
 from .folders import Folder
 from .release import SHOWN, Tell, examine
 from .run import Refused, Run
@@ -36,7 +36,30 @@ def perform(run: Run) -> None:
     for path in _extra_units(step["name"], frozenset(step["files"])):
         run.report("drift", f"extra {path}")
         _show(run.report, path)
+    if record.read(step["name"]).account is not None:
+        _chosen(run)
     _below(run, step["root"], step["lists"])
+
+
+def _chosen(run: Run) -> None:
+    """Report the files whose text setup chooses on the host: what it would be now, and what is there."""
+    step = run.step
+    wanted = shared_name.wanted(step["name"], step["shared"])
+    if step["front"] == "https":
+        wanted |= http2.wanted(step["name"])
+    if step["balancer_check"]:
+        wanted |= own_addresses.wanted(step["name"])
+    for path, text in wanted.items():
+        run.report("drift", f"chosen {path} {base64.b64encode(text).decode()}")
+        if text or os.path.lexists(path):
+            _root_file(run, path)
+    secret = f"/etc/{step['name']}/check/map"
+    if os.geteuid() == 0 and step["front"] != "listen" and not check_secret.as_written(step["name"]):
+        run.report("drift", f"{'edited' if os.path.lexists(secret) else 'missing'} {secret}")
+    known = {path for place in glob.glob("/etc/*/setup") for path in _recorded(place.split("/")[2])}
+    for path in shared_name.strays(step["shared"], {*known, *step["files"]}):
+        run.report("drift", f"extra {path}")
+        _show(run.report, path)
 
 
 def _root_file(run: Run, path: str) -> None:

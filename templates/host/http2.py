@@ -14,9 +14,13 @@ _VERSION = re.compile(r"nginx version: [^/\n]*/([0-9]{1,6})\.([0-9]{1,6})\.([0-9
 
 def write(name: str, run: str) -> bool:
     """Write the file that nginx includes, or remove it if this nginx is too old; return True if that changes it."""
-    if _known():
-        return write_if_new(_path(name), b"http2 on;\n", run)
-    return remove(name)
+    text = wanted(name)[_path(name)]
+    return write_if_new(_path(name), text, run) if text else remove(name)
+
+
+def wanted(name: str) -> dict[str, bytes]:
+    """Return the file's text by its path, empty if this nginx is too old for the file."""
+    return {_path(name): b"http2 on;\n" if _known() else b""}
 
 
 def remove(name: str) -> bool:

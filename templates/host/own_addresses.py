@@ -14,8 +14,12 @@ _MOST = 64
 
 def write(name: str, run: str) -> bool:
     """Write the file that nginx includes; return True if it has changed."""
-    data = "".join(f"server_name {address};\n" for address in found()).encode()
-    return write_if_new(_path(name), data, run)
+    return write_if_new(_path(name), wanted(name)[_path(name)], run)
+
+
+def wanted(name: str) -> dict[str, bytes]:
+    """Return the file's text by its path, for the addresses that the host has now."""
+    return {_path(name): "".join(f"server_name {address};\n" for address in found()).encode()}
 
 
 def remove(name: str) -> None:

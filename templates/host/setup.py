@@ -58,7 +58,7 @@ class Setup:
         self.was = self.record.text()
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
         self.given = certificate.operators_pair(self.name, self.sent)
-        unchecked = (*kept_pair.unchecked(self.name), *shared_name.choices())
+        unchecked = (*kept_pair.unchecked(self.name), *shared_name.as_written())
         self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"], unchecked=unchecked)
         self.nginx = Nginx(run, self.changes, self._put_back)
         self.listen_moved = False
@@ -68,7 +68,7 @@ class Setup:
         run = self.run
         claims.check(self.record, self.step)
         shared_name.check(self.name, self.step["shared"])
-        self.changes.require_unedited(self.given)
+        self.changes.require_unedited({**self.given, **shared_name.wanted(self.name, self.step["shared"])})
         account = accounts.find(self.step["account"])
         if account is None:
             raise Refused(f"there is no account {self.step['account']} on this host")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from .files import RootFiles, remove_parts
+from .files import RootFiles, has, remove_parts
 from .folders import Folder
 from .run import Refused
 
@@ -47,23 +47,49 @@ def check(name: str, shared: Mapping[str, Any]) -> None:
             )
 
 
+def wanted(name: str, shared: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the text, by path, of the file that says who keeps the name; empty for one that has its whole name."""
+    if not shared:
+        return {}
+    server = shared["server"]
+    return {_choice(server): _text(server, keeper(server) or name)}
+
+
+def strays(shared: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """Return the files that nginx reads beside those of the services which share names.
+
+    known: files that the services' setups wrote
+    """
+    if not shared:
+        return []
+    server = shared["server"]
+    good = {*known, _choice(server), *(path for path in as_written() if _named(path) in _services(_server(path)))}
+    return sorted(path for path in (*_choices(), *glob.glob(f"{_FOLDER}/{server}/*")) if path not in good)
+
+
 def keeper(server: str) -> str:
     """Return the service whose server block nginx uses for a name; empty if there is none."""
     name = _named(_choice(server))
-    return name if name and os.path.exists(_block(name)) else ""
+    return name if name in _services(server) and os.path.exists(_block(name)) else ""
 
 
-def choices() -> tuple[str, ...]:
+def _choices() -> tuple[str, ...]:
     """Return the files that say who keeps a name: they change with the setups of several services."""
     return tuple(glob.glob(f"{_CHOICES}/loop-*.conf"))
 
 
+def as_written() -> tuple[str, ...]:
+    """Return those of them that have a text which a setup has written, and no other."""
+    return tuple(path for path in _choices() if _named(path) and has(path, _text(_server(path), _named(path))))
+
+
 def settle(changes: RootFiles, name: str, shared: Mapping[str, Any]) -> None:
-    """Keep the name if it has no keeper, and leave others."""
+    """Keep the name if it has no keeper, and leave others. A file that was edited is written anew."""
     server = shared.get("server", "")
     chosen = {left: _successor(left, name) for left in _kept_by(name) if left != server}
-    if server and not keeper(server):
-        chosen[server] = _text(server, name)
+    for path, text in wanted(name, shared).items():
+        if not has(path, text):
+            chosen[server] = text
     for left, text in chosen.items():
         remove_parts(_choice(left))
         if text:
@@ -101,15 +127,18 @@ def _text(server: str, name: str) -> bytes:
 
 def _kept_by(name: str) -> list[str]:
     """Return the names that the service keeps."""
-    start = len(f"{_CHOICES}/loop-")
-    return [path[start : -len(".conf")] for path in sorted(choices()) if _named(path) == name]
+    return [_server(path) for path in sorted(_choices()) if _named(path) == name]
 
 
-def _services(server: str, but: str) -> list[str]:
+def _services(server: str, but: str = "") -> list[str]:
     """Return the services behind a name, without one."""
     start = len(f"{_FOLDER}/{server}/")
     found = sorted(path[start : -len(_LOCATION)] for path in glob.glob(f"{_FOLDER}/{server}/*{_LOCATION}"))
     return [other for other in found if other != but]
+
+
+def _server(choice: str) -> str:
+    return choice[len(f"{_CHOICES}/loop-") : -len(".conf")]
 
 
 def _choice(server: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from tasks.engine.host.difference import Comparison
@@ -15,11 +16,15 @@ _UNITS = "/etc/systemd/system/"
 _NOTES = frozenset({"outdated", "unreadable", "absent"})
 # Edited files that get a diff: git is asked for the former content of each, one by one.
 _COMPARED = 100
+# A service has at most three: who keeps its name, HTTP/2 and the host's addresses.
+_CHOSEN = 3
+_ADDRESSES = re.compile(rb"(?:server_name [0-9a-f.:\[\]]{1,41};\n)*")
 _DROP_INS = 1000
 """Files that systemd may read for the units of one service; a host that names more is refused."""
 
 _MANIFEST = re.compile(r"/releases/[^/]+/(MANIFEST|SITE)$")
 _SBOM = re.compile(r"/releases/[^/]+/sbom\.json$")
+_SECRET = re.compile(r"/etc/[^/]+/check/map$")
 _VENV = re.compile(r"/venvs/[^/]+(/|$)")
 _STATIC = re.compile(r"/opt/apps/[^/]+/static(/|$)")
 _PYTHON = re.compile(r"/\.program/[^/]+/python$")
@@ -54,16 +59,18 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
         kind, _, detail = line.partition(" ")
         seen.setdefault(kind, []).append(detail)
     links = {link.partition(" ")[0]: link.partition(" ")[2] for link in seen.get("link", [])}
+    chosen = {line.partition(" ")[0]: _decoded(line.partition(" ")[2]) for line in seen.get("chosen", [])[:_CHOSEN]}
     findings = [
         *_root_files(
             files, facts, links, frozenset(seen.get("unreadable", ())), frozenset(seen.get("missing", ())), compare
         ),
         *_units(seen.get("unit", []), facts, compare),
         *_certificate(facts, frozenset(seen.get("missing", ()))),
+        *_chosen(chosen, links, frozenset(seen.get("unreadable", ())), facts, compare),
     ]
     known = {file.path for file in files}
     findings += [
-        Finding("missing", path, _missing(path))
+        Finding("outdated" if facts.outdated and path in chosen else "missing", path, _missing(path))
         for path in seen.get("missing", ())
         if path not in known and not path.endswith("/tls/certificate.pem")
     ]
@@ -87,6 +94,8 @@ def _edited(path: str) -> str:
         return "it is not the list of packages that was made with the release; a deploy of its content writes it anew"
     if _PYTHON.search(path):
         return "it names no interpreter of the system; remove the directory it is in, and the next run makes that anew"
+    if _SECRET.match(path):
+        return "it is not the one secret of the host's own checks, which pass allow and basic_auth: fab setup makes one"
     if _VENV.search(path):
         return "it is not as it was when the venv was built; the next deploy builds that anew"
     if _STATIC.match(path):
@@ -174,6 +183,37 @@ def _certificate(facts: Facts, missing: frozenset[str]) -> Iterator[Finding]:
     for path in missing:
         if path.endswith("/tls/certificate.pem") and facts.record.files.get(path):
             yield Finding("missing", path, "it is not there any more")
+
+
+def _chosen(chosen: Mapping[str, bytes], links: Mapping[str, str], unreadable: Collection[str],
+            facts: Facts, compare: Comparison) -> Iterator[Finding]:  # fmt: skip
+    """Yield the files whose text setup chooses on the host: who keeps a shared name, HTTP/2, addresses.
+
+    chosen: what each would have now, empty for one that must not be there.
+    """
+    for path, wanted in chosen.items():
+        there = _content(facts, path)
+        if path in links:
+            yield Finding("linked", path, f"it is a link to {links[path]}")
+        elif path in unreadable:
+            yield Finding("unreadable", path, "this account may not read it")
+        elif there is None or there == wanted:
+            continue
+        elif not wanted:
+            yield Finding("extra", path, "the deploy did not write it", _diff(compare, b"", there, path))
+        elif path.endswith("/addresses.conf") and _ADDRESSES.fullmatch(there):
+            text = "not edited, but the host has other addresses now: fab setup writes them"
+            yield Finding("outdated", path, text, _diff(compare, there, wanted, path))
+        else:
+            text = "it was edited since fab setup wrote it"
+            yield Finding("edited", path, text, _diff(compare, wanted, there, path))
+
+
+def _decoded(encoded: str) -> bytes:
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return b""
 
 
 def _content(facts: Facts, path: str) -> bytes | None:

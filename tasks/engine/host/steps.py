@@ -161,6 +161,9 @@ def drift(service: Service, files: Collection[str], lists: Mapping[str, Mapping[
     values: dict[str, object] = {
         "files": sorted(files),
         "certificate": f"/etc/{service.name}/tls/certificate.pem" if front(service) == "https" else "",
+        "front": front(service),
+        "balancer_check": bool(service.nginx and service.nginx.balancer_check),
+        "shared": shared_name.terms(service),
         "units": list(layout.units(service)),
         "lists": {release: dict(known) for release, known in lists.items()},
     }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
+from pathlib import Path
 
 import pytest
 
 from tasks.engine.sandbox import Machine
-from tests.support.clone import Clone
-from tests.support.front_door import NAME, ask, release_of
-from tests.support.hosts import MakeHosts
+from tests.support import one_name
+from tests.support.clone import Clone, make
+from tests.support.front_door import NAME, ask, release_of, spoken
+from tests.support.hosts import Hosts, MakeHosts
 from tests.support.suites import suites
 
 NEIGHBOUR = """server {
@@ -21,16 +21,6 @@ NEIGHBOUR = """server {
     location / { return 200 other; }
 }
 """
-
-
-def spoken(address: str, name: str) -> str | None:
-    """Return the protocol that nginx chooses for a client that knows both."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    raw = socket.create_connection((address, 443), timeout=60)
-    with context.wrap_socket(raw, server_hostname=name) as wire:
-        return wire.selected_alpn_protocol()
 
 
 def check_http2(machine: Machine, suite: str | None) -> None:
@@ -46,8 +36,25 @@ def check_http2(machine: Machine, suite: str | None) -> None:
     machine.sh("rm /etc/nginx/conf.d/other.conf && systemctl reload nginx")
 
 
+def check_path(fleet: Hosts, folder: Path) -> None:
+    """Assert that two more services share a name, and what the first service speaks for itself."""
+    address, shared = fleet[0].address, ["path.example", "www.path.example"]
+    releases = {}
+    for name in ("shop", "cart"):
+        clone = make(folder / name, fleet.inventory)
+        one_name.put(clone, name, server_name=shared).done("deploy", "-H", "shire01")
+        assert clone.done("drift", "-H", "shire01").err == ""
+        releases[name] = clone.release()
+    for name, release in releases.items():
+        one_name.check(address, name, release, shared[0])
+    one_name.check_outside(address, shared[0])
+    assert spoken(address, shared[0]) == spoken(address, NAME)
+    clone.done("remove", "-H", "shire01", "--yes", "--data")
+    one_name.check(address, "shop", releases["shop"], shared[0])
+
+
 @pytest.mark.parametrize("suite", suites())
-def test_the_whole_loop_runs(clone: Clone, hosts: MakeHosts, suite: str | None) -> None:
+def test_the_whole_loop_runs(clone: Clone, hosts: MakeHosts, suite: str | None, tmp_path: Path) -> None:
     fleet = hosts(1, suite)
     machine = fleet[0]
     clone.inventory = fleet.inventory
@@ -56,6 +63,7 @@ def test_the_whole_loop_runs(clone: Clone, hosts: MakeHosts, suite: str | None) 
     assert release_of(machine.address) == first
 
     check_http2(machine, suite)
+    check_path(fleet, tmp_path)
 
     clone.write("service/changed.txt", "changed\n")
     clone.done("deploy", "-H", "shire01")

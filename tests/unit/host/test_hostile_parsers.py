@@ -410,7 +410,7 @@ RESTS: dict[str, st.SearchStrategy[str]] = {
         "{} {}".format, PATHS, st.one_of(ANY, st.binary(max_size=20).map(lambda raw: base64.b64encode(raw).decode()))
     ),
     "drift": st.one_of(UNITS, st.builds("{} {}".format, st.sampled_from(
-        ["edited", "extra", "points", "link", "missing", "unreadable", "other"]), PATHS)),
+        ["edited", "extra", "points", "link", "missing", "unreadable", "other", "chosen"]), PATHS)),
 }  # fmt: skip
 
 
@@ -536,6 +536,14 @@ def _files(count: int) -> Iterator[tuple[str, str]]:
         yield "data", f"/opt/apps/myapp/releases/x/code/{number} {base64.b64encode(text).decode()}"
 
 
+def _chosen(count: int) -> Iterator[tuple[str, str]]:
+    """Yield files of the host's own choice that agree with what they should be in no line."""
+    for number in range(count // 100):
+        there, wanted = ("".join(f"{side}{line}\n" for line in range(50)).encode() for side in "ou")
+        yield "drift", f"chosen /etc/myapp/nginx/{number} {base64.b64encode(wanted).decode()}"
+        yield "data", f"/etc/myapp/nginx/{number} {base64.b64encode(there).decode()}"
+
+
 def _document(**values: object) -> tuple[str, str]:
     return "facts", json.dumps({**HONEST, **values})
 
@@ -557,6 +565,7 @@ LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
     "history and journal": _events,
     "drop-ins": _drop_ins,
     "files": _files,
+    "chosen files": _chosen,
     "extra files": lambda count: (("drift", f"extra /x/{number}") for number in range(count)),
     "units": _units,
     "pythons": _pythons,

@@ -22,6 +22,7 @@ def told(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str) -> Path:
 )
 def test_a_newer_nginx_speaks_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
     path = told(monkeypatch, tmp_path, version)
+    assert http2.wanted("myapp") == {str(path): b"http2 on;\n"}
     assert [http2.write("myapp", "run"), http2.write("myapp", "run")] == [True, False]
     assert path.read_text() == "http2 on;\n"
     assert [http2.remove("myapp"), http2.remove("myapp")] == [True, False]
@@ -30,6 +31,7 @@ def test_a_newer_nginx_speaks_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 @pytest.mark.parametrize("version", ["nginx/1.25.0", "nginx/1.22.1", "nginx/0.99.9", "what", "nginx/1.x", ""])
 def test_an_older_or_unknown_one_does_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
     path = told(monkeypatch, tmp_path, version)
+    assert http2.wanted("myapp") == {str(path): b""}
     assert not http2.write("myapp", "run")
     path.write_text("http2 on;\n")
     assert http2.write("myapp", "run")

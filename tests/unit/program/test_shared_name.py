@@ -65,6 +65,11 @@ class Host:
         Path(self.block(name)).unlink()
 
 
+def known(host: Host) -> set[str]:
+    """Return the files that the services' records name."""
+    return {str(path) for path in (host.root / "loop").rglob("*.location") if path.stem != "evil"}
+
+
 def changes() -> RootFiles:
     found: Any = Changes()
     return found  # type: ignore[no-any-return]
@@ -88,7 +93,7 @@ def test_the_first_keeps_the_name_until_it_leaves(host: Host) -> None:
     host.forget("cart")
     shared_name.leave("cart", "run")
     assert (shared_name.keeper("a.example"), [*host.root.iterdir()]) == ("", [host.root / "conf.d"])
-    assert shared_name.choices() == ()
+    assert shared_name.as_written() == ()
 
 
 def test_a_service_with_another_name_leaves_the_former_to_the_others(host: Host) -> None:
@@ -107,6 +112,43 @@ def test_a_name_whose_keeper_has_lost_its_server_block_gets_another_keeper(host:
     Path(host.block("shop")).unlink()
     host.set_up("cart")
     assert shared_name.keeper("a.example") == "cart"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "include {evil}.con[f];\n", "{written}deny all;\n"])
+def test_an_edited_file_is_no_written_one_and_setup_writes_it_anew(host: Host, text: str) -> None:
+    host.set_up("shop")
+    host.set_up("cart")
+    path = host.root / "conf.d/loop-a.example.conf"
+    written = path.read_text()
+    shared = {"server": "a.example", "path": "/shop", "terms": TERMS}
+    assert shared_name.wanted("shop", shared) == {str(path): written.encode()}
+    assert (shared_name.as_written(), shared_name.strays(shared, known(host))) == ((str(path),), [])
+    # A server block that no service of the name has.
+    Path(host.block("evil")).write_text("")
+    path.write_text(text.format(evil=f"{host.root}/evil", written=written))
+    assert shared_name.wanted("shop", shared) == {str(path): written.encode()}
+    assert shared_name.as_written() == ()
+    other = {"server": "b.example", "path": "/news", "terms": TERMS}
+    assert shared_name.strays(other, known(host)) == [str(path)]
+    host.set_up("shop")
+    assert path.read_text() == written
+
+
+def test_what_no_setup_wrote_beside_the_services_is_strange(host: Host) -> None:
+    host.set_up("shop")
+    host.set_up("news", "b.example")
+    shared = {"server": "a.example", "path": "/shop", "terms": TERMS}
+    own = host.root / "conf.d/loop-own.conf"
+    strange = [host.root / "conf.d/loop-c.example.conf", host.root / "loop/a.example/evil.location"]
+    for path in (own, *strange):
+        path.write_text("")
+    # A service may have such a name itself.
+    assert shared_name.strays(shared, {*known(host), str(own)}) == [str(path) for path in strange]
+    assert shared_name.strays({}, known(host)) == []
+    # A remove that was killed leaves a file that names a service which is gone.
+    host.forget("news", "b.example")
+    assert str(host.root / "conf.d/loop-b.example.conf") in shared_name.strays(shared, known(host))
+    assert str(host.root / "conf.d/loop-b.example.conf") in shared_name.as_written()
 
 
 def test_a_path_is_of_one_service(host: Host) -> None:
