@@ -13,16 +13,17 @@ from tests.support.front_door import NAME
 class Authority:
     """A private CA below `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, days: int = 30) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.certificate, self._key = folder, folder / "ca.pem", folder / "ca.key"
-        _openssl("req", "-x509", *_NEW_KEY, "-days", "30", "-subj", "/CN=A test's own CA",
+        _openssl("req", "-x509", *_NEW_KEY, "-days", str(days), "-subj", "/CN=A test's own CA",
                  "-keyout", self._key, "-out", self.certificate)  # fmt: skip
 
-    def issue(self, certificate: Path, key: Path, name: str = NAME, days: int = 30) -> None:
-        """A new certificate with a new key for this name."""
+    def issue(self, certificate: Path, key: Path, name: str = NAME, days: int = 30, revoked: str = "") -> None:
+        """A new certificate with a new key for this name. revoked: address of a list of revoked certificates."""
         request, extensions = self.folder / "leaf.csr", self.folder / "leaf.ext"
-        extensions.write_text(f"subjectAltName=DNS:{name}\n")
+        lists = f"crlDistributionPoints=URI:{revoked}\n" if revoked else ""
+        extensions.write_text(f"subjectAltName=DNS:{name}\n{lists}")
         certificate.parent.mkdir(parents=True, exist_ok=True)
         _openssl("req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         _openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial",

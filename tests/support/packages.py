@@ -14,18 +14,36 @@ LIMIT = 1200
 """Seconds that a busy machine may take: some packages make a database."""
 
 
-def fetched(*names: str) -> list[Path]:
-    """Return the packages' files; apt downloads the missing ones."""
-    folder = tree.cache_directory() / f"debs-{tree.recipe().name}"
+def fetched(*names: str, suite: str | None = None) -> list[Path]:
+    """Return the packages' files; apt downloads the missing ones. suite: a sister of the controller's own."""
+    folder = tree.cache_directory() / f"debs-{tree.recipe(suite).name}"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock")):
-        for name in names:
-            if not (folder / f"{name}.deb").exists():
-                with tempfile.TemporaryDirectory() as aside:
-                    subprocess.run(["apt-get", "-q", "download", name], cwd=aside, check=True, capture_output=True)
-                    (found,) = Path(aside).glob("*.deb")
-                    shutil.move(found, folder / f"{name}.deb")
+        missing = [name for name in names if not (folder / f"{name}.deb").exists()]
+        with tempfile.TemporaryDirectory() as lists:
+            options = _lists_of(suite, Path(lists)) if suite and missing else []
+            for name in missing:
+                _download(name, options, folder / f"{name}.deb")
     return [folder / f"{name}.deb" for name in names]
+
+
+def _lists_of(suite: str, folder: Path) -> list[str]:
+    """Fetch the package lists of a suite into a folder; return the options with which apt reads them alone."""
+    listing = folder / "suite.sources"
+    listing.write_text(tree.recipe(suite).sources)
+    (folder / "lists/partial").mkdir(parents=True)
+    # An update removes what it does not know from the lists' own folder.
+    options = {"Etc::sourcelist": listing, "Etc::sourceparts": "-", "State::lists": folder / "lists", "Cache": folder}
+    words = [word for name, value in options.items() for word in ("-o", f"Dir::{name}={value}")]
+    subprocess.run(["apt-get", "-q", *words, "update"], check=True, capture_output=True)
+    return words
+
+
+def _download(name: str, options: list[str], target: Path) -> None:
+    with tempfile.TemporaryDirectory() as aside:
+        subprocess.run(["apt-get", "-q", *options, "download", name], cwd=aside, check=True, capture_output=True)
+        (found,) = Path(aside).glob("*.deb")
+        shutil.move(found, target)
 
 
 def install(machine: Machine, *names: str) -> None:
