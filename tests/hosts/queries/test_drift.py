@@ -203,6 +203,9 @@ def test_an_edited_file_is_announced_and_kept_before_it_is_overwritten(site: tup
     edited = sh(hosts, f"cat {NGINX}")
     plan = clone.done("plan", "-H", "shire01")
     assert f"write {NGINX}  (edited on the host: needs --overwrite, which keeps a copy)" in plan.out
+    assert "setup (needs root)" in plan.out
+    for sign, size in (("-", 21), ("+", 20)):
+        assert f"{sign}    client_max_body_size {size}m;  # nginx.max_body\n" in plan.out
     refused = clone.fab(verb, "-H", "shire01")
     assert refused.status == 1
     assert f"edited on this host since setup wrote it: {NGINX}" in refused.out
