@@ -29,7 +29,10 @@ def require_fitting(name: str, socket: bytes) -> None:
         )
     worker = accounts.of_nginx().name
     if f"SocketGroup={worker}\n".encode() not in socket:
-        raise Refused(f"nginx's workers run as {worker} on this host, which this run did not know: run it again")
+        raise Refused(
+            f"nginx's workers run as {worker} on this host, which this run did not know: run it again, "
+            "with --as root if the deploy account cannot read nginx.conf"
+        )
 
 
 class Nginx:
