@@ -12,8 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
@@ -23,6 +22,10 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.wrappers import Response
 
 from . import health, migrations, settings
+
+# PostgreSQL has rolled the transaction back, and asks to try again: a conflict of two, a deadlock, a lock in use.
+AGAIN = ("40001", "40P01", "55P03")
+ATTEMPTS = 6
 
 log = logging.getLogger("database")
 
@@ -37,7 +40,7 @@ class Base(DeclarativeBase):
 
 def init_app(app: Flask) -> None:
     """Make the engine, the check for /readyz and `flask db`. Each host has a SQLite of its own: bring its schema."""
-    engine = app.extensions["database"] = _engine(app)
+    app.extensions["database"] = _engine(app)
     app.cli.add_command(migrations.commands)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for error in (exc.OperationalError, exc.InterfaceError, exc.TimeoutError):
@@ -45,9 +48,9 @@ def init_app(app: Flask) -> None:
     health.add(app, database)
     with app.app_context():
         migrations.announce()
-        if engine.dialect.name == "sqlite":
+        if engine().dialect.name == "sqlite":
             try:
-                migrations.upgrade()
+                upgrade()
             except (exc.SQLAlchemyError, migrations.MigrationError) as error:
                 log.error("the schema stays as it is: %s", error)  # /readyz fails if this release cannot use it
 
@@ -57,42 +60,46 @@ def engine() -> Engine:
     return current_app.extensions["database"]  # type: ignore[no-any-return]
 
 
-@contextmanager
-def reading() -> Iterator[Session]:
-    """Yield a session that sees one state of the database. It writes nothing."""
-    with Session(engine(), expire_on_commit=False) as session:
-        yield session
+def reading() -> Session:
+    """Return a session for a `with` block that only reads."""
+    return Session(engine())
 
 
-def transaction(work: Callable[[Session], Result]) -> Result:
+def transaction(work: Callable[[Session], Result], *, migrates: bool = False) -> Result:
     """Run `work` in a transaction, commit, return its result. Run it again if the database undid it, or was gone.
 
     If the connection is lost at the commit, the outcome is not known: that is raised, never tried again.
     """
-    for attempt in range(migrations.ATTEMPTS):
-        last = attempt == migrations.ATTEMPTS - 1
-        with Session(engine().execution_options(write=True), expire_on_commit=False) as session:
+    bind = engine().execution_options(writes=True, migrates=migrates)
+    for attempt in range(ATTEMPTS):
+        commits = False
+        with Session(bind, expire_on_commit=False) as session:
             try:
                 result = work(session)
                 session.flush()
+                commits = True
+                session.commit()
+                return result
             except exc.DBAPIError as error:
-                if last or not (error.connection_invalidated or migrations.asks_again(error)):
+                undone = getattr(error.orig, "sqlstate", None) in AGAIN
+                if attempt == ATTEMPTS - 1 or not (undone or (error.connection_invalidated and not commits)):
                     raise
-            else:
-                try:
-                    session.commit()
-                    return result
-                except exc.DBAPIError as error:
-                    if last or not migrations.asks_again(error):
-                        raise
         time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311
     raise AssertionError
 
 
+def upgrade() -> None:
+    """Bring the schema to that of this release, all of it or nothing. The second time it changes nothing."""
+    with migrations.alone():
+        transaction(migrations.migrate, migrates=True)
+
+
+migrations.commands.command()(upgrade)
+
+
 def database() -> None:
     """Check once that the database has what this release needs; one that is down after that ends no release."""
-    state = current_app.extensions.setdefault("database-state", {})
-    if state.get("fits"):
+    if "database-fits" in current_app.extensions:
         return
     try:
         with engine().connect() as connection:
@@ -102,7 +109,7 @@ def database() -> None:
     if reasons:
         log.error("this release cannot use the database: %s", "; ".join(reasons))
         raise health.CheckError("the database lacks what this release needs: the log says what")
-    state["fits"] = True
+    current_app.extensions["database-fits"] = True
 
 
 def _engine(app: Flask) -> Engine:
@@ -115,32 +122,35 @@ def _engine(app: Flask) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     seconds = app.config["REQUEST_TIMEOUT"]
     arguments: dict[str, Any] = {
-        "sqlite": {"timeout": seconds / 2},  # that a writer waits for another
+        # How long a writer waits for another. _begin begins: Python would end a transaction at a change of the schema.
+        "sqlite": {"timeout": seconds / 2, "isolation_level": None},
         "postgresql": {"connect_timeout": 5, "options": f"-c statement_timeout={seconds}s -c lock_timeout={seconds}s"},
     }.get(url.get_backend_name(), {})
     if not arguments:
         raise settings.SettingError("DATABASE_URL must be one of SQLite or PostgreSQL")
-    kept = {name: value for name, value in arguments.items() if name not in url.query}
-    size = settings.number("DATABASE_POOL", 5, 1, 100)  # connections of each worker
     made = create_engine(
-        url, connect_args=kept, pool_size=size, max_overflow=0, pool_timeout=seconds / 2, pool_pre_ping=True
+        url,
+        connect_args={name: value for name, value in arguments.items() if name not in url.query},
+        pool_size=settings.number("DATABASE_POOL", 5, 1, 100),  # connections of each worker
+        max_overflow=0,
+        pool_timeout=seconds / 2,
+        pool_pre_ping=True,
     )
     if made.dialect.name == "sqlite":
-        event.listen(made, "connect", _connected)
         event.listen(made, "begin", _begin)
     os.register_at_fork(after_in_child=lambda: made.dispose(close=False))  # with preload_app
     return made
 
 
-def _connected(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # Python's module would end a transaction at each change of the schema
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
 def _begin(connection: Connection) -> None:
-    """Begin a transaction that writes as one: it waits for its turn now, and no later conflict can end it."""
-    writes = connection.get_execution_options().get("write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    """Begin a transaction of SQLite; one that writes waits for its turn now, and no later conflict can end it."""
+    options = connection.get_execution_options()
+    migrates = options.get("migrates")
+    # With foreign keys, the copy of a table, which is how a migration alters one, deletes what refers to it.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys={'OFF' if migrates else 'ON'}")
+    if migrates:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL").close()
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
 
 def _unavailable(error: Exception) -> Response:

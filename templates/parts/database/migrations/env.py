@@ -1,5 +1,6 @@
-"""Alembic runs this file for each of its commands; `run` of app/migrations.py does the work."""
+"""Alembic runs this file for each of its commands; app/migrations.py says with what, and opens the transaction."""
 
 from alembic import context
 
-context.config.attributes["run"]()
+context.configure(**context.config.attributes)
+context.run_migrations()

@@ -138,7 +138,7 @@ def test_a_model_without_a_migration_is_refused(release: MakeRelease) -> None:
 def test_a_release_whose_schema_the_database_lacks_is_not_ready(
     release: MakeRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "upgrade", lambda: None)
+    monkeypatch.setattr(database, "upgrade", lambda: None)
     app = release("id name", FIRST)
     answer = app.test_client().get("/readyz")
     assert answer.status_code == 503
@@ -250,7 +250,7 @@ def test_a_transaction_that_the_database_undid_is_run_again(counter: Flask, erro
     assert value(counter) == before + 1
 
 
-@pytest.mark.parametrize(("sqlstate", "runs"), [("23505", 1), ("40001", migrations.ATTEMPTS)])
+@pytest.mark.parametrize(("sqlstate", "runs"), [("23505", 1), ("40001", database.ATTEMPTS)])
 def test_another_error_is_not_tried_again_and_none_without_end(counter: Flask, sqlstate: str, runs: int) -> None:
     seen: list[str] = []
 
