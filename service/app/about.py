@@ -25,8 +25,7 @@ def index() -> Response:
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         nonce = secrets.token_urlsafe(16)
         response = make_response(render_template("about.html", nonce=nonce, **about))
-        response.content_security_policy.default_src = "'none'"
-        response.content_security_policy.style_src = f"'nonce-{nonce}'"
+        response.headers["Content-Security-Policy"] = f"default-src 'none'; style-src 'nonce-{nonce}'"
     else:
         response = jsonify(about)
     response.vary.add("Accept")

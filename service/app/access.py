@@ -70,9 +70,8 @@ def _finish(response: Response) -> Response:
         "status": response.status_code,
         "ms": round((time.monotonic() - g.started) * 1000, 1),
         "remote": request.remote_addr or "",
+        **({"token": g.token.name} if "token" in g else {}),
     }
-    if "token" in g:
-        fields["token"] = g.token.name
     # nginx marks the host's own health checks; `fab logs` shows them only with --checks.
     if (check := request.headers.get(CHECK)) in WAYS:
         fields["check"] = check

@@ -17,7 +17,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def init_app(app: Flask) -> None:
-    """Check every request before its view runs, and add `flask token`."""
+    """Check the shared tokens now, and every request before its view runs; add `flask token`."""
+    tokens.check()
     app.before_request(_check)
     app.cli.add_command(tokens.commands)
 

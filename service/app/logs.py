@@ -57,7 +57,6 @@ def settings() -> dict[str, object]:
     """Return the settings for `logging.config.dictConfig`: every logger to stdout. A LOG_LEVEL that is none is INFO."""
     given = os.environ.get("LOG_LEVEL", "").upper()
     level = given if isinstance(logging.getLevelName(given), int) else "INFO"
-    own = {"handlers": ["stdout"], "level": level, "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -65,7 +64,7 @@ def settings() -> dict[str, object]:
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
-            "gunicorn.error": own,
+            "gunicorn.error": {"handlers": ["stdout"], "level": level, "propagate": False},
             # access.py logs each request; gunicorn and `flask run` would log it a second time.
             "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
             "werkzeug": {"level": "WARNING"},

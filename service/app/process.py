@@ -6,11 +6,11 @@ import fcntl
 import os
 import selectors
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from typing import NamedTuple
 
 
@@ -49,11 +49,8 @@ def run(argv: Sequence[str], env: Mapping[str, str], *, timeout: float, max_outp
     """
     started = time.monotonic()
     variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **env}
-    null, pipe = subprocess.DEVNULL, subprocess.PIPE
     # In a session of its own, so that its children can be ended with it.
-    with subprocess.Popen(
-        argv, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True, cwd="/", env=variables
-    ) as child:
+    with Popen(argv, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True, cwd="/", env=variables) as child:
         try:
             ended, truncated, kept = _follow(child, started + timeout, max_output)
         finally:
@@ -65,7 +62,7 @@ def run(argv: Sequence[str], env: Mapping[str, str], *, timeout: float, max_outp
     return Outcome(child.returncode, stdout, stderr, round(time.monotonic() - started, 3), truncated)
 
 
-def _follow(child: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bool, bool, list[bytearray]]:
+def _follow(child: Popen[bytes], deadline: float, limit: int) -> tuple[bool, bool, list[bytearray]]:
     """Read until the program has ended and its output is read, or time is up: (ended, truncated, [stdout, stderr]).
 
     Output past the limit is read and thrown away. A child that keeps the output open does not delay the return.

@@ -1,7 +1,8 @@
-"""The API tokens: a line each in the file `tokens` of the state directory, `NAME ROLE UNTIL SHA256`.
+"""The API tokens: a line each, `NAME ROLE UNTIL SHA256`, in the file `tokens` of the state directory.
 
 A token has 256 random bits: there is no list of likely ones to try, so a plain hash is enough. The file is read at each
 request, so all workers, of both slots, refuse a token from the moment in which it is revoked.
+Where there is a secret API_TOKENS, its lines count in place of the file: one list for all hosts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from .settings import SettingError
+
+SHARED = "API_TOKENS"
 ROLES = ("reader", "operator", "admin")  # each may do what those before it may
 LINE = re.compile(rf"([a-z][a-z0-9-]{{0,31}}) ({'|'.join(ROLES)}) (\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ) ([0-9a-f]{{64}})")
 
@@ -44,16 +48,23 @@ def find(secret: str) -> Token | None:
     return found[0] if found and _time() < found[0].until else None
 
 
+def check() -> None:
+    """Raise SettingError if a line of API_TOKENS is none of a token. It is not shown: it may be a token itself."""
+    for number, line in enumerate(os.environ.get(SHARED, "").splitlines(), start=1):
+        if not LINE.fullmatch(line):
+            raise SettingError(f"line {number} of {SHARED} must be NAME ROLE UNTIL SHA256")
+
+
 def _tokens() -> list[Token]:
     """Return the tokens of the lines that are whole; any other line gives no access."""
     return [Token(*match.groups()) for line in _lines() if (match := LINE.fullmatch(line))]
 
 
 def _lines() -> list[str]:
-    try:
-        return Path(current_app.config["STATE_DIRECTORY"], "tokens").read_text("ascii", "replace").splitlines()
-    except FileNotFoundError:
-        return []
+    if SHARED in os.environ:
+        return os.environ[SHARED].splitlines()
+    file = Path(current_app.config["STATE_DIRECTORY"], "tokens")
+    return file.read_text("ascii", "replace").splitlines() if file.exists() else []
 
 
 def _time(days: int = 0) -> str:
@@ -63,6 +74,9 @@ def _time(days: int = 0) -> str:
 @contextmanager
 def _changed() -> Iterator[list[str]]:
     """Lock the list, yield its lines, and replace the file by what they are after the block: whole, or not at all."""
+    if SHARED in os.environ:  # the operator's to change
+        yield _lines()
+        return
     folder = current_app.config["STATE_DIRECTORY"]
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -96,7 +110,7 @@ def create(name: str, role: str, days: int) -> None:
             raise click.ClickException(f"there is a token {name}: revoke it, or choose another name")
         lines.append(line)
     click.echo(secret)
-    click.echo(f"kept on this host, without the token itself; another host takes the same line:\n{line}", err=True)
+    click.echo(f"kept on this host, or to be added to the secret {SHARED} if there is one:\n{line}", err=True)
 
 
 @commands.command("list")
@@ -110,6 +124,8 @@ def show() -> None:
 @click.argument("name")
 def revoke(name: str) -> None:
     """Remove a token; requests with it are refused at once."""
+    if SHARED in os.environ:
+        raise click.ClickException(f"remove its line from the secret {SHARED}: `fab secrets.set {SHARED}`")
     with _changed() as lines:
         kept = [line for line in lines if not line.startswith(f"{name} ")]
         if kept == lines:

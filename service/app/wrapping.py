@@ -17,9 +17,6 @@ from .settings import SettingError
 
 log = logging.getLogger("commands")
 
-# Commands at once, over all workers: the other workers stay free to answer the health check.
-AT_ONCE = 2
-
 
 @dataclass(frozen=True)
 class Command:
@@ -63,15 +60,13 @@ class Command:
         return {**asdict(self), "parameters": kinds}
 
 
-def add(app: Flask, commands: Sequence[Command], at_once: int = AT_ONCE) -> None:
+def add(app: Flask, commands: Sequence[Command], at_once: int = 2) -> None:
     """Add GET /commands and POST /commands/NAME, and a check for /readyz that the programs are installed."""
     by_name = {command.name: command for command in commands}
     limit = app.config["REQUEST_TIMEOUT"]
-    for command in commands:
-        if command.timeout >= limit:
-            raise SettingError(
-                f"the timeout of {command.name}, {command.timeout}, must be less than REQUEST_TIMEOUT, {limit}"
-            )
+    for one in commands:
+        if one.timeout >= limit:
+            raise SettingError(f"the timeout of {one.name}, {one.timeout}, must be less than REQUEST_TIMEOUT, {limit}")
 
     def programs_are_installed() -> None:
         missing = [command.argv[0] for command in commands if not shutil.which(command.argv[0])]
@@ -94,6 +89,7 @@ def add(app: Flask, commands: Sequence[Command], at_once: int = AT_ONCE) -> None
             raise NotFound(f"no command {name!r}; GET /commands lists them")
         auth.require(by_name[name].role)
         argv = _arguments(by_name[name])
+        # So many at once, over all workers: the other workers stay free to answer the health check.
         with process.place(at_once, app.config["STATE_DIRECTORY"]) as free:
             if not free:
                 raise ServiceUnavailable("as many commands as allowed are running; try again", retry_after=1)

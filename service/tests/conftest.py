@@ -33,7 +33,7 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
     """Set the variables that a deploy sets, and drop those of the developer's shell."""
-    for name in ("LOG_LEVEL", "TRUSTED_PROXIES", "MAX_BODY", "REQUEST_TIMEOUT", "GREETING"):
+    for name in ("LOG_LEVEL", "TRUSTED_PROXIES", "MAX_BODY", "REQUEST_TIMEOUT", "GREETING", "API_TOKENS"):
         monkeypatch.delenv(name, raising=False)
     given = {"SERVICE": "myapp", "RELEASE": "0123456789ab", "HOST": "shire01", "STATE_DIRECTORY": str(state)}
     for name, value in given.items():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import stat
 import subprocess
 import sys
@@ -70,6 +71,19 @@ def test_a_token_ends_when_its_time_is_over(app: Flask, monkeypatch: pytest.Monk
     assert flask(app, "list").output.endswith(" expired\n")
 
 
+def test_a_hash_is_compared_with_all_in_constant_time(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    equal = hmac.compare_digest
+
+    def record(kept: str, given: str) -> bool:
+        compared.append(kept)
+        return equal(kept, given)
+
+    first, _ = made(app, "first"), made(app, "second")
+    monkeypatch.setattr(hmac, "compare_digest", record)
+    assert (asks(app, first), len(compared)) == (200, 2)
+
+
 def test_the_list_shows_no_hash(app: Flask, state: Path) -> None:
     made(app)
     assert (state / "tokens").read_text().split()[3] not in flask(app, "list").output
@@ -137,3 +151,35 @@ def test_without_a_list_there_is_no_token(client: FlaskClient, client_with: Clie
     assert flask(app, "revoke", "ci").exit_code == 1
     assert client.get("/commands").status_code == 401
     assert client_with("reader").get("/commands").status_code == 200
+
+
+def test_the_tokens_of_a_secret_count_on_every_host_in_place_of_its_own(
+    app: Flask, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = made(app, "own")
+    moved, before = flask(app, "create", "moved", "--role", "admin"), (state / "tokens").read_bytes()
+    monkeypatch.setenv("API_TOKENS", f"{moved.stderr.splitlines()[-1]}\n")
+    shared = create_app()
+    assert (asks(shared, moved.stdout), asks(shared, own)) == (200, 401)
+    assert [line.split()[0] for line in flask(shared, "list").output.splitlines()] == ["moved"]
+    added = flask(shared, "create", "added", "--role", "reader")
+    assert (added.stdout.count("\n"), added.stderr.splitlines()[-1].split()[:2]) == (1, ["added", "reader"])
+    assert flask(shared, "create", "moved", "--role", "reader").exit_code == 1
+    revoked = flask(shared, "revoke", "moved")
+    assert (revoked.exit_code, "the secret API_TOKENS" in revoked.stderr) == (1, True)
+    assert ((state / "tokens").read_bytes(), asks(shared, moved.stdout)) == (before, 200)
+    monkeypatch.setenv("API_TOKENS", "")
+    assert asks(create_app(), own) == 401
+
+
+@pytest.mark.parametrize("wrong", ["", "myapp_s3cret", "ci root 2999-01-01T00:00:00Z " + "0" * 64])
+def test_a_secret_that_is_no_list_of_tokens_stops_the_start_and_is_not_shown(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    line = flask(app, "create", "ci", "--role", "reader").stderr.splitlines()[-1]
+    monkeypatch.setenv("API_TOKENS", f"{line}\n{wrong}\n{line}")
+    with pytest.raises(SystemExit):
+        create_app()
+    said = capsys.readouterr().out
+    assert '"line 2 of API_TOKENS must be NAME ROLE UNTIL SHA256"' in said
+    assert not wrong or wrong not in said

@@ -68,6 +68,32 @@ def test_the_journal_names_the_token_of_a_request(site: Site) -> None:
     assert [json.loads(line).get("token") for line in lines] == [None, "audited"]
 
 
+def test_the_tokens_of_the_secret_count_in_place_of_those_of_the_host(site: Site) -> None:
+    token = site.token("moved", "operator").strip()
+    lines = site.sh("cat /var/lib/myapp/tokens").splitlines()
+    value = site.clone.root / "list"
+    value.write_text("".join(f"{line}\n" for line in lines if line.startswith("moved ")))
+    site.clone.write("service/service.yaml", f"{site.read('service/service.yaml')}secrets: [API_TOKENS]\n")
+    words = ("secrets.set", "API_TOKENS", "-H", site.machine.name, "--from", f"cat '{value}'")
+    site.clone.done(*words)
+    former = site.token("former", "operator").strip()
+    site.done("deploy")
+    assert [post(site, one).status for one in (token, former)] == [200, 401]
+    assert site.token("printed", "reader").startswith("myapp_")
+    value.write_text(f"{lines[0]}\nmyapp_guess\n")
+    refused = site.clone.fab(*words)
+    assert (refused.status, "line 2 of API_TOKENS must be" in refused.both) == (1, True), refused.both
+    assert "myapp_guess" not in refused.both
+    assert post(site, token).status == 200
+
+
+def test_the_venv_has_what_the_framework_and_the_server_need_and_no_more(site: Site) -> None:
+    listed = "from importlib.metadata import distributions as all; print(*sorted({d.name.lower() for d in all()}))"
+    assert site.done("run", "--", "python", "-c", listed).out.split() == [
+        "blinker", "click", "flask", "gunicorn", "itsdangerous", "jinja2", "markupsafe", "werkzeug"
+    ]  # fmt: skip
+
+
 def test_a_wrong_setting_is_refused_at_the_gate_with_its_line(site: Site) -> None:
     before = site.answering
     yaml = site.read("service/service.yaml")

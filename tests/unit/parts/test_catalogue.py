@@ -46,6 +46,30 @@ def test_a_part_is_small_tested_and_says_when_and_how_to_take_it_out(name: str) 
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_its_readme_names_all_that_is_to_be_deleted(name: str) -> None:
+    part = catalogue.load(ROOT, name)
+    last = (ROOT / "templates/parts" / name / "README.md").read_text().partition("To take it out: ")[2]
+    words = re.findall("`([^`]+)`", last.partition("`app/parts.py`")[0])
+    named: set[str] = set()
+    for word in words:
+        before, _, rest = word.partition("{")
+        several, _, after = rest.partition("}")
+        named |= {f"{before}{one}{after}" for one in several.split(",")}
+    left = [
+        path
+        for path in part.files
+        if path not in named and not path.startswith(tuple(one for one in named if one.endswith("/")))
+    ]
+    assert left == []
+    assert {one.rstrip("/").partition("/")[0] for one in named} == {path.partition("/")[0] for path in part.files}
+    assert ("service.yaml" in last) is bool(part.service)
+
+
+def test_the_core_is_read_in_ten_minutes() -> None:
+    assert sum(len(path.read_text().splitlines()) for path in (ROOT / "service/app").rglob("*.py")) < 900
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_a_part_requires_is_there_and_comes_before_it(name: str) -> None:
     order = [part.name for part in catalogue.with_required(ROOT, name)]
     assert order[-1] == name
