@@ -152,7 +152,10 @@ def _verified(path: Path, most: int) -> About:
 
 
 def _drill(path: Path, limit: str, json: bool) -> None:
-    """Restore on a new local host, with the service as it is in this clone; print how long that took."""
+    """Restore on a new local host, with the service as it is in this clone; print how long that took.
+
+    Each secret of the service is asked for on the terminal; without one, standard input has the value of the only one.
+    """
     from tasks.engine.errors import UsageError
     from tasks.engine.report import output
     from tasks.engine.sandbox import Sandbox
@@ -171,6 +174,8 @@ def _drill(path: Path, limit: str, json: bool) -> None:
             machines = sandbox.up([name])
             inventory = Path(folder, "hosts.yaml")
             inventory.write_text(inventory_text(machines, sandbox.identity))
+            for secret in _secrets():
+                _fab(inventory, "secrets.set", secret, "-H", name)
             ready = _fab(inventory, "deploy", "-H", name)
             seconds = _fab(inventory, "restore", str(path), "-H", name, "--yes", "--limit", limit)
         finally:
@@ -181,6 +186,14 @@ def _drill(path: Path, limit: str, json: bool) -> None:
         output.document({"archive": str(path), "deploy_seconds": ready, "restore_seconds": seconds})
     else:
         output.out().line(f"the restore took {seconds} s, and before it the first deploy of the host {ready} s")
+
+
+def _secrets() -> list[str]:
+    """Return the secrets that a new host must be given: all but the key of sessions, which a first deploy makes."""
+    from tasks.engine.config import sections, service
+
+    described = service.describe(service.load(ROOT / "service" / "service.yaml"))
+    return [one.name for one in described.secrets if one.name != sections.SECRET_KEY]
 
 
 def _fab(inventory: Path, *words: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -55,11 +57,15 @@ def test_the_data_comes_back_and_what_was_there_is_saved(site: Site) -> None:
     done = site.done("backup", "--json").lines()[-1]
     (archive,) = saved(site)
     assert Path(done["path"]) == archive
+    assert re.fullmatch(r"myapp-\d{8}T\d{6}Z\.tar\.gz", archive.name)
     assert archive.stat().st_mode & 0o777 == 0o600
     with tarfile.open(archive) as plain:
         assert {"state/kept", "state/tokens", "end"} < set(plain.getnames())
     keep(site, "second")
+    before = len(site.history)
     ended = restored(site, archive)
+    turns = [line["action"] for line in site.history[before:] if line["state"] == "done"]
+    assert turns == ["maintenance-on", "stop", "start", "maintenance-off"]
     assert archive.name in ended.both
     assert kept(site) == "first"
     serves(site)
@@ -186,7 +192,14 @@ def test_a_drill_puts_it_back_on_a_host_of_its_own_and_says_how_long_that_took(s
     keep(site, "drilled")
     site.done("backup")
     archive, before = saved(site)[-1], saved(site)
-    ended = site.clone.done("restore", str(archive), "--drill", "--json")
+    text, words = site.read("service/service.yaml"), ("restore", str(archive), "--drill", "--json")
+    with (
+        site.changed("service/service.yaml", f"{text}secrets: [API_TOKENS, SECRET_KEY]\n"),
+        site.clone.start(*words, stdin=subprocess.PIPE) as drill,
+    ):
+        out, err = drill.communicate(f"ci reader 2999-01-01T00:00:00Z {'0' * 64}\n", timeout=600)
+    ended = Ended(drill.returncode, out, err)
+    assert ended.status == 0, ended.both
     assert ended.json()["archive"] == str(archive)
     assert 0 < ended.json()["restore_seconds"] < 3600
     assert f"{archive.name} is in place" in ended.err
