@@ -17,6 +17,7 @@ import pytest
 from tasks.engine.parts import addition, catalogue
 from tests.support.clone import ROOT, Clone, make, quicken
 from tests.support.front_door import ask
+from tests.support.git_repository import git
 from tests.support.hosts import MakeHosts
 from tests.support.local_gunicorn import Served, serving
 from tests.support.packages import fetched
@@ -218,3 +219,21 @@ def test_promtool_takes_the_alert_rules_and_they_fire_when_they_should(site: Sit
     for word, file in (("check", rules), ("test", tmp_path / "test.yaml")):
         ended = subprocess.run([tmp_path / "usr/bin/promtool", word, "rules", file], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_all_parts_are_deployed_together_and_taken_out_again(site: Site) -> None:
+    for name in NAMES:
+        site.clone.done("add", name, "--yes")
+    site.deploy()
+    bearer = {"Authorization": f"Bearer {site.token('all', 'reader').strip()}"}
+    paths = ("/readyz", "/api/v1/notes", "/metrics")
+    assert [ask(site.machine.address, path, headers=bearer).status for path in paths] == [200] * 3
+    assert "database" in {check["name"] for check in ask(site.machine.address, "/readyz").json()["checks"]}
+    assert site.sh("systemctl is-active 'myapp-worker@*'") == "active"
+    git(site.clone.root, "checkout", "-q", ".")
+    git(site.clone.root, "clean", "-qfd", "service")
+    quicken(site.clone)
+    site.deploy()
+    assert [ask(site.machine.address, path, headers=bearer).status for path in paths] == [200, 404, 404]
+    assert site.sh("systemctl list-units --all --plain --no-legend 'myapp-worker*'") == ""
+    assert {"database.sqlite", "api.sqlite", "jobs.sqlite"} <= set(site.sh("ls /var/lib/myapp").split())
