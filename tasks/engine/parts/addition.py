@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,14 +96,27 @@ def _check(root: Path, data: bytes, name: str) -> None:
 
 
 def make(root: Path, addition: Addition) -> None:
-    """Write the files. If this is cut between two files, the same command writes the rest."""
+    """Write the files, each whole or not at all. If this is cut, the same command writes the rest."""
     for path, content in addition.made.items():
-        target = root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            file.write(content)
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        with _draft(root / path, content) as draft:
+            # Unlike a rename, a link replaces no file that came there meanwhile.
+            os.link(draft, root / path)
     for path, content in addition.changed.items():
-        (root / path).write_bytes(content)
+        with _draft(root / path, content) as draft:
+            shutil.copymode(root / path, draft)
+            draft.replace(root / path)
+
+
+@contextmanager
+def _draft(target: Path, content: bytes) -> Iterator[Path]:
+    """Write the content to a file beside the target, which the block puts in its place; remove the draft."""
+    draft = target.with_name(f".{target.name}.added")
+    try:
+        draft.write_bytes(content)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _read(root: Path, path: str) -> bytes | None:
