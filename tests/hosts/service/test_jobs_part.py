@@ -204,8 +204,8 @@ def test_a_job_that_failed_can_be_run_again(site: Site) -> None:
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_a_release_whose_worker_does_not_find_its_queue_does_not_hold(site: Site) -> None:
     was = site.answering
-    queues = site.read("service/app/queues.py").replace("from underway", "from nowhere")
-    with site.changed("service/app/queues.py", queues.replace("self.conn.zrange(", "self.conn.nothing(")):
+    jobs = site.read("service/app/jobs.py").replace("huey.under_way.result_store_size()", "huey.under_way.nothing()")
+    with site.changed("service/app/jobs.py", jobs):
         refused = site.fab("deploy")
     assert refused.status == 1
     assert "the queue of jobs does not answer" in refused.both

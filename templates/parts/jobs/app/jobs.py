@@ -1,4 +1,4 @@
-"""Jobs by huey, run by processes of their own: soon, later, or at times (UTC). delivery.py sees that none is lost.
+"""Jobs by huey, run by processes of their own: soon, later, or at times (UTC). queues.py sees that none is lost.
 
 @jobs.job(retries=5, retry_delay=10, retry_backoff=3)      # the default: again after 10, 30, 90, 270, 810 seconds
 def export(year: int) -> None: ...                         # a job gets what JSON can say, and may run twice
@@ -17,94 +17,68 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
-from huey.consumer import Consumer, Scheduler  # type: ignore[import-untyped]
+from huey.consumer import Scheduler  # type: ignore[import-untyped]
+from huey.exceptions import HueyException  # type: ignore[import-untyped]
 
-from . import settings
-from .delivery import DEAD, Jobs
-from .queues import Redis, Sqlite
+from . import queues, settings
 
-RETRIES = {"retries": 5, "retry_delay": 10, "retry_backoff": 3}
-BEATS = 6  # times that a worker says that it lives, until it counts as silent
+Decorator = Callable[..., Callable[[Callable[..., Any]], Any]]
 
 log = logging.getLogger("jobs")
 commands = AppGroup("jobs", help="Run jobs; list those that failed, and run them again.")
+ids = click.argument("names", metavar="ID...", nargs=-1, required=True)
 
-huey = Jobs()
+huey = queues.Jobs()
+RETRIES = {"retries": 5, "retry_delay": 10, "retry_backoff": 3}
+job: Decorator = partial(huey.task, **RETRIES)  # makes a function a job: a call enqueues it
+periodic: Decorator = partial(huey.periodic_task, **RETRIES)  # one that runs at times, once for all workers
 
-
-def job(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function a job: a call enqueues it. The options are those of huey's `task`."""
-    return huey.task(**{**RETRIES, **options})  # type: ignore[no-any-return]
-
-
-def periodic(when: Callable[[Any], bool], **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function a job that runs at times, once for all workers."""
-    return huey.periodic_task(when, **{**RETRIES, **options})  # type: ignore[no-any-return]
+Scheduler.periodic_task_seconds = 5  # not 60, which may miss a minute
 
 
 def init_app(app: Flask) -> None:
     """Find the queue, and add `flask jobs`."""
-    app.config["JOBS_SILENCE"] = settings.number("JOBS_SILENCE", 30, 1, 3600)  # seconds until a worker counts as silent
-    huey.app, huey.storage = app, _storage(app)
+    app.config["JOBS_SILENCE"] = settings.number("JOBS_SILENCE", 30, 1, 3600)  # seconds until a worker counts as dead
+    huey.app, (huey.storage, huey.under_way) = app, _storages(app)
     app.cli.add_command(commands)
 
 
-def _storage(app: Flask) -> Any:
-    url = settings.text("JOBS_URL", "")
+def _storages(app: Flask) -> list[Any]:
+    url, ends = settings.text("JOBS_URL", ""), ("", queues.UNDER_WAY)
     if not url:
         file = f"{app.config['STATE_DIRECTORY']}/jobs.sqlite"
-        return Sqlite("jobs", file, timeout=app.config["REQUEST_TIMEOUT"] / 2)
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise settings.SettingError("JOBS_URL must begin with redis://, rediss:// or unix://")
+        return [queues.Sqlite(f"jobs{end}", file, timeout=app.config["REQUEST_TIMEOUT"] / 2) for end in ends]
     try:
-        return Redis(app.config["SERVICE"], url=url, clean_name=False)
-    except ValueError:
-        raise settings.SettingError("JOBS_URL is no URL") from None  # its text may hold a password
-
-
-class Times(Scheduler):  # type: ignore[misc]
-    """huey's scheduler; it looks often enough to miss no minute."""
-
-    periodic_task_seconds = 5
-
-
-class Worker(Consumer):  # type: ignore[misc]
-    """huey's consumer. SIGTERM lets it end the jobs that it runs."""
-
-    scheduler_class = Times
+        return [queues.Redis(f"{app.config['SERVICE']}{end}", url=url, clean_name=False) for end in ends]
+    except ValueError:  # its text may hold a password
+        raise settings.SettingError("JOBS_URL must be redis://..., rediss://... or unix://...") from None
 
 
 @commands.command()
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Jobs at once.")
 def work(threads: int) -> None:
-    """Run jobs until SIGTERM."""
-    silence = current_app.config["JOBS_SILENCE"]
-    while not _lives(silence):  # before it takes a job
-        time.sleep(silence / BEATS)
-    threading.Thread(target=_live, args=(silence,), daemon=True).start()
-    # huey asks SQLite again and again; Redis answers when there is a job.
-    Worker(huey, workers=threads, max_delay=10 if huey.storage.blocking else 1, graceful_signal="TERM").run()
+    """Run jobs until SIGTERM, and then end those that run."""
+    pause, answers = current_app.config["JOBS_SILENCE"] / queues.LOOKS, threading.Event()
+    threading.Thread(target=_look, args=(pause, answers), daemon=True).start()
+    answers.wait()
+    huey.create_consumer(workers=threads, max_delay=1, graceful_signal="TERM").run()
 
 
-def _live(silence: int) -> None:
-    """Say that this worker lives as long as it does: SIGTERM ends its threads only after their jobs."""
+def _look(pause: float, answers: threading.Event) -> None:
+    """Look after the jobs under way as long as this process lives: SIGTERM ends its threads only after their jobs."""
     while True:
-        time.sleep(silence / BEATS)
-        _lives(silence)
-
-
-def _lives(silence: int) -> bool:
-    try:
-        huey.look(silence)
-    except Exception:
-        log.exception("the queue of jobs does not answer")
-        return False
-    return True
+        try:
+            huey.look()
+            answers.set()
+        except Exception:
+            log.exception("the queue of jobs does not answer")
+        time.sleep(pause)
 
 
 @commands.command()
@@ -112,7 +86,7 @@ def status() -> None:
     """Print how many jobs there are, as JSON: whether the queue answers is the health of a worker."""
     try:
         counts = {"queued": huey.pending_count(), "scheduled": huey.scheduled_count()}
-        counts.update(under_way=huey.storage.under_way(), dead=len(huey.dead()))
+        counts.update(under_way=huey.under_way.result_store_size(), dead=len(huey.dead()))
     except Exception as error:
         raise click.ClickException(f"the queue of jobs does not answer: {error}") from None
     click.echo(json.dumps(counts))
@@ -122,27 +96,28 @@ def status() -> None:
 def show() -> None:
     """Print the jobs that have failed for good: id, time, name, arguments, error."""
     for name, kept in sorted(huey.dead().items(), key=lambda item: str(item[1]["at"])):
-        values = json.dumps(kept["job"][6:8])
-        click.echo(f"{name} {kept['at']} {kept['job'][1]} {values} {json.dumps(kept['error'])}")
+        values = json.dumps([kept["args"], kept["kwargs"]])
+        click.echo(f"{name} {kept['at']} {kept['name']} {values} {json.dumps(kept['error'])}")
 
 
 @commands.command()
-@click.argument("names", metavar="ID...", nargs=-1, required=True)
+@ids
 def retry(names: tuple[str, ...]) -> None:
     """Run failed jobs again."""
-    for name in names:
-        try:
-            huey.retry(name)
-        except KeyError:
-            raise click.ClickException(f"there is no failed job {name}: `flask jobs dead` shows them") from None
-        except Exception as error:
-            raise click.ClickException(f"this release cannot run {name}: {error}") from None
+    _each(huey.retry, names)
 
 
 @commands.command()
-@click.argument("names", metavar="ID...", nargs=-1, required=True)
+@ids
 def drop(names: tuple[str, ...]) -> None:
     """Forget failed jobs."""
+    _each(lambda name: huey.delete(queues.DEAD + name), names)
+
+
+def _each(act: Callable[[str], Any], names: tuple[str, ...]) -> None:
     for name in names:
-        if not huey.delete(f"{DEAD}{name}"):
-            raise click.ClickException(f"there is no failed job {name}: `flask jobs dead` shows them")
+        try:
+            if not act(name):
+                raise click.ClickException(f"there is no failed job {name}: `flask jobs dead` shows them")
+        except HueyException as error:
+            raise click.ClickException(f"this release cannot run {name}: {error}") from None

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 
-from service.app import create_app, delivery, jobs, logs, queues
+from service.app import create_app, jobs, logs, queues
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,20 +74,15 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for key in connection.scan_iter(f"*{name}*"):
             connection.delete(key)
         connection.connection_pool.disconnect()
-    if isinstance(jobs.huey.storage, queues.Redis):
-        jobs.huey.storage.pool.disconnect()
-    else:
-        jobs.huey.storage.close()
+    for storage in (jobs.huey.storage, jobs.huey.under_way):
+        storage.pool.disconnect() if isinstance(storage, queues.Redis) else storage.close()
+    as_new()
+
+
+def as_new() -> None:
+    """Forget what this process has in hand and has seen, as if it had just begun."""
     jobs.huey._running.clear()
-    jobs.huey._stray.clear()
-    jobs.huey._minute = ""
-
-
-@pytest.fixture
-def app(app: Flask) -> Flask:
-    """Make this process a worker, too."""
-    jobs.huey.look(60)
-    return app
+    jobs.huey._seen.clear()
 
 
 def flask(app: Flask, *words: str) -> tuple[int, str]:
@@ -110,12 +106,13 @@ def work(after: float = 0) -> None:
 
 def dead() -> dict[str, str]:
     """Return the errors of the dead letters, by the names of their jobs."""
-    return {kept["job"][1].rpartition(".")[2]: kept["error"] for kept in jobs.huey.dead().values()}
+    return {kept["name"].rpartition(".")[2]: kept["error"] for kept in jobs.huey.dead().values()}
 
 
-def after_two_looks(silence: float = 60) -> None:
-    for _ in range(2):
-        jobs.huey.look(silence)
+def look(times: int = queues.LOOKS + 1) -> None:
+    """Look, as a worker does all the time; by default until a worker that is silent counts as dead."""
+    for _ in range(times):
+        jobs.huey.look()
 
 
 def test_a_job_runs_once_and_leaves_nothing(app: Flask) -> None:
@@ -191,9 +188,9 @@ def test_a_job_that_was_taken_and_never_begun_is_put_back(app: Flask) -> None:
     note(7)
     assert jobs.huey.storage.dequeue()
     assert counts(app) == [0, 0, 1, 0]
-    jobs.huey.look(60)
+    look(queues.LOOKS)
     assert counts(app) == [0, 0, 1, 0]  # it may begin right now
-    jobs.huey.look(60)
+    look(1)
     assert counts(app) == [0, 1, 0, 0]
     work(2)
     assert (ran, counts(app)) == ([7], [0, 0, 0, 0])
@@ -202,22 +199,40 @@ def test_a_job_that_was_taken_and_never_begun_is_put_back(app: Flask) -> None:
 def test_a_job_at_work_is_not_put_back(app: Flask) -> None:
     note(7)
     task = jobs.huey.dequeue()
-    after_two_looks()
+    look()
     assert counts(app) == [0, 0, 1, 0]
     jobs.huey.execute(task)
-    after_two_looks()
+    look()
     assert (ran, counts(app)) == ([7], [0, 0, 0, 0])
 
 
-def test_only_the_jobs_of_a_silent_worker_are_taken_over(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_ends_while_it_is_marked_is_at_its_end(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     note(7)
-    jobs.huey.look(2)
-    assert jobs.huey.storage.dequeue()
-    monkeypatch.setattr(queues, "WORKER", "another")
-    after_two_looks()
+    task = jobs.huey.dequeue()
+    ending = threading.Thread(target=jobs.huey.execute, args=(task,))
+    mark = jobs.huey.under_way.put_data
+
+    def put_data(*words: Any) -> None:
+        ending.start()
+        ending.join(0.3)
+        mark(*words)
+
+    with monkeypatch.context() as context:
+        context.setattr(jobs.huey.under_way, "put_data", put_data)
+        look(1)
+    ending.join()
+    assert (ran, counts(app)) == ([7], [0, 0, 0, 0])
+
+
+def test_only_the_jobs_of_a_silent_worker_are_taken_over(app: Flask) -> None:
+    note(7)
+    data = jobs.huey.storage.dequeue()
+    for _ in range(3):
+        look(queues.LOOKS)
+        jobs.huey.under_way.put_data(data, uuid.uuid4().bytes)  # another worker says that it lives
+    look(queues.LOOKS)
     assert counts(app) == [0, 0, 1, 0]
-    time.sleep(3.1)
-    after_two_looks()
+    look(1)
     assert counts(app) == [0, 1, 0, 0]
 
 
@@ -227,7 +242,7 @@ def test_a_job_that_ends_its_thread_runs_again(app: Flask) -> None:
     with suppress(SystemExit):
         work()
     assert counts(app) == [0, 0, 1, 0]
-    after_two_looks()
+    look()
     work(2)
     assert ran == [7, 7]
 
@@ -242,17 +257,17 @@ def test_a_job_whose_end_cannot_be_kept_is_not_lost(app: Flask, monkeypatch: pyt
         context.setattr(jobs.huey.storage, "put_data", full)
         with pytest.raises(BlockingIOError):
             work()
-    after_two_looks()
+    look()
     work(2)
     assert (ran, counts(app)) == ([7, 7], [0, 0, 0, 0])
 
 
 def test_a_job_that_kills_its_workers_ends_among_the_dead(app: Flask) -> None:
     note(7)
-    for number in range(delivery.LOST + 1):
+    for number in range(queues.LOST + 1):
         jobs.huey.read_schedule(jobs.huey._get_timestamp() + timedelta(seconds=2**number))
         assert jobs.huey.storage.dequeue()
-        after_two_looks()
+        look()
     assert (dead(), counts(app)) == ({"note": "the worker that ran it died"}, [0, 0, 0, 1])
     (name,) = jobs.huey.dead()
     assert flask(app, "retry", name) == (0, "")
@@ -266,8 +281,8 @@ def test_a_job_of_another_release_waits_for_a_release_that_knows_it(app: Flask) 
     try:
         work()
         assert counts(app) == [0, 1, 0, 0]
-        for _ in range(delivery.LOST):
-            work(2**delivery.LOST)
+        for _ in range(queues.LOST):
+            work(2**queues.LOST)
         (name,) = jobs.huey.dead()
         assert "this release cannot read it" in dead()["note"]
         status, said = flask(app, "retry", name)
@@ -295,7 +310,6 @@ def test_a_periodic_job_runs_once_at_each_time_however_many_workers_there_are(
     start = datetime(2026, 1, 31, 12, 0)
     for second in range(0, 601, 7):
         for _worker in range(3):
-            monkeypatch.setattr(jobs.huey, "_minute", "")
             assert jobs.huey.read_periodic(start + timedelta(seconds=second)) == []
     work()
     assert ran == ["tidy"] * 2
@@ -324,7 +338,7 @@ STEPS = st.lists(st.sampled_from(["ask", "later", "take", "run", "die", "look", 
 
 @tries(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_whatever_happens_when_no_job_is_lost(app: Flask, monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
+def test_whatever_happens_when_no_job_is_lost(app: Flask, steps: list[str]) -> None:
     """A worker dies anywhere: what it had in hand is gone, what is in the storage is not."""
     ran.clear()
     asked = 0
@@ -339,16 +353,13 @@ def test_whatever_happens_when_no_job_is_lost(app: Flask, monkeypatch: pytest.Mo
             jobs.huey.execute(hand.pop())
         elif step == "die":
             hand.clear()
-            monkeypatch.setattr(jobs.huey, "_running", set())
-            jobs.huey.storage.beat(-5)
-            monkeypatch.setattr(queues, "WORKER", uuid.uuid4().hex)
-            jobs.huey.look(60)
+            as_new()
         elif step == "look":
-            jobs.huey.look(60)
+            look(1)
         elif step == "due":
             jobs.huey.read_schedule(jobs.huey._get_timestamp() + timedelta(hours=1))
     for _ in range(2):
-        after_two_looks()
+        look()
         work(3600)
     assert set(ran) == set(range(asked))
     assert counts(app) == [0, 0, 0, 0]
@@ -440,8 +451,8 @@ def test_a_worker_that_is_asked_to_stop_ends_its_jobs_and_goes_on_to_say_that_it
     noted(state, "begun", 2)
     worker.send_signal(signal.SIGTERM)
     while worker.poll() is None:
-        jobs.huey.look(60)
-        time.sleep(0.1)
+        look(1)
+        time.sleep(0.5)
     assert worker.returncode == 0
     assert noted(state, "done", 2) == noted(state, "begun", 2) == ["0", "1"]
     assert counts(runner.app) == [1, 0, 0, 0]
@@ -451,13 +462,24 @@ def test_a_worker_waits_for_its_queue_and_is_not_well_until_it_answers(monkeypat
     answers = [ConnectionError(), ConnectionError(), None]
     began: list[object] = []
 
-    def look(_silence: int) -> None:
+    def look() -> None:
+        if not answers:
+            raise SystemExit
         assert not began
         if error := answers.pop(0):
             raise error
 
+    class Thread:
+        def __init__(self, target: Callable[..., None], args: tuple[object, ...], daemon: bool) -> None:
+            assert daemon
+            self.target, self.args = target, args
+
+        def start(self) -> None:
+            with pytest.raises(SystemExit):
+                self.target(*self.args)
+
     class Worker:
-        def __init__(self, *_arguments: object, **options: object) -> None:
+        def __init__(self, **options: object) -> None:
             began.append(options["workers"])
 
         def run(self) -> None:
@@ -466,8 +488,8 @@ def test_a_worker_waits_for_its_queue_and_is_not_well_until_it_answers(monkeypat
     monkeypatch.setenv("JOBS_URL", "unix://:s3cret@/nowhere/redis.sock")
     app = create_app()
     monkeypatch.setattr(jobs.huey, "look", look)
-    monkeypatch.setattr(jobs, "_live", lambda _silence: None)
-    monkeypatch.setattr(jobs, "Worker", Worker)
+    monkeypatch.setattr(jobs.threading, "Thread", Thread)
+    monkeypatch.setattr(jobs.huey, "create_consumer", Worker)
     assert flask(app, "work", "--threads", "3")[0] == 0
     assert began == [3]
     status, said = flask(app, "status")
