@@ -18,6 +18,10 @@ from .run import Refused, Run
 
 HOME, SHELL = "/nonexistent", "/usr/sbin/nologin"
 SYSTEM_UIDS = range(1, 1000)
+_DEATH = 5
+"""Seconds that a process may take to end after SIGKILL."""
+_DESCRIPTORS = 4096
+"""This program has fewer files open."""
 _Key = TypeVar("_Key", str, int)
 
 
@@ -117,6 +121,7 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
     child = os.fork()
     if child == 0:
         os.close(reading)
+        _leave_open(writing)
         _work_and_exit(account, work, writing, limit)
     os.close(writing)
     written = b""
@@ -124,8 +129,7 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
         written = _read(reading, time.monotonic() + seconds, limit)
     finally:
         os.close(reading)
-        os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
+        status = killed(child)
     outcome, _, output = written.partition(b"\n")
     if outcome == b"ok %d" % len(output):
         return output
@@ -135,6 +139,30 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
         else f"the process that reads its files ended with status {status}"
     )
     raise OSError(0, f"as {account.name}: {reason}")
+
+
+def killed(child: int) -> int | None:
+    """Kill a child process and return its status; None if it does not end.
+
+    A process that waits for a file system of an account (FUSE) ends only when that account lets it.
+    """
+    os.kill(child, signal.SIGKILL)
+    deadline = time.monotonic() + _DEATH
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.001)
+    return None
+
+
+def _leave_open(descriptor: int) -> None:
+    """Close all but one descriptor. Runs in the child, which may outlive us: no lock and no connection may be left."""
+    silence = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(silence, number)
+    os.closerange(3, descriptor)
+    os.closerange(descriptor + 1, _DESCRIPTORS)
 
 
 class _Bounded(io.BytesIO):

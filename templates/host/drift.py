@@ -14,7 +14,18 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
-from . import accounts, check_secret, http2, own_addresses, programs, record, release, shared_name, static_files
+from . import (
+    accounts,
+    check_secret,
+    http2,
+    mounts,
+    own_addresses,
+    programs,
+    record,
+    release,
+    shared_name,
+    static_files,
+)
 from .folders import Folder
 from .release import SHOWN, Tell, examine
 from .run import Refused, Run
@@ -117,6 +128,8 @@ def _show(tell: Tell, path: str) -> None:
 
 
 def _below(run: Run, root: str, lists: Mapping[str, Mapping[str, str]]) -> None:
+    if os.geteuid() == 0:
+        mounts.refuse(root)
     try:
         owner = accounts.of_uid(os.lstat(root).st_uid)
     except FileNotFoundError:

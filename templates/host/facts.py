@@ -16,7 +16,21 @@ from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from . import accounts, interpreters, logged, machine, programs, record, service, state, stores, survey, units, venv
+from . import (
+    accounts,
+    interpreters,
+    logged,
+    machine,
+    mounts,
+    programs,
+    record,
+    service,
+    state,
+    stores,
+    survey,
+    units,
+    venv,
+)
 from .background import Background
 from .fact_schema import HostFacts, State, other, plain
 from .folders import Folder
@@ -75,6 +89,7 @@ def _look(run: Run, wants: frozenset[str], known: record.Record) -> Answer:
     account = _account(run, known) if os.geteuid() == 0 else None
     if account is None or account.uid == 0:
         return ask(run, wants)
+    mounts.refuse(run.step["root"])
     seconds = _SECONDS + run.step["wait"] + run.step["watch"]
     return Answer().read(accounts.as_account(account, lambda output: ask(run, wants).write(output), seconds, _MOST))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import file_copies, kept_copies, processes, programs, release, setup_lock, venv
+from . import file_copies, kept_copies, mounts, processes, programs, release, setup_lock, venv
 from .accounts import Account, find
 from .fact_schema import SLOTS, WEB_ACCOUNTS
 from .file_copies import Copies
@@ -28,13 +28,33 @@ _LOOKED_AT = ("slots", "slots/blue", "slots/green", "releases", "venvs")
 
 
 def formers(record: Record, root: str, account: Account) -> set[int]:
-    """Return the uids of the accounts that deployed to `root` before this one; never its own."""
+    """Return the uids of the accounts that deployed to `root` before this one; never its own.
+
+    Root cannot see who owns a directory at which an account has mounted a file system: then the record alone says it.
+    """
+    recorded = find(record.account) if record.account else None
+    known = {recorded.uid} if recorded else set[int]()
     try:
-        owner = os.lstat(root).st_uid
+        owners = {os.lstat(root).st_uid}
     except FileNotFoundError:
         return set()
-    recorded = find(record.account) if record.account else None
-    return {owner, recorded.uid if recorded else owner} - {account.uid}
+    except PermissionError:
+        owners = {mount.uid for mount in mounts.found(root) if mount.path == root}
+    return (owners | known) - {account.uid}
+
+
+def end_all(run: Run, record: Record, root: str, account: Account) -> set[int]:
+    """End the processes of all former accounts, and take away what they have mounted; return their uids."""
+    places, former = (root, f"/run/{record.name}"), set[int]()
+    # Processes that wait for such a file system would not end.
+    mounts.detach(run, *places)
+    # Twice: what is mounted there may hide whose directory it is.
+    for _ in range(2):
+        more = formers(record, root, account) - former
+        end_formers(run, record, more)
+        former |= more
+        mounts.require_none(run, *places)
+    return former
 
 
 def end_formers(run: Run, record: Record, former: set[int]) -> None:

@@ -14,6 +14,7 @@ from . import (
     claims,
     journals,
     kept_pair,
+    mounts,
     nginx_site,
     processes,
     programs,
@@ -41,7 +42,8 @@ def perform(run: Run) -> None:
     known = record.read(name)
     if not known.there:
         raise Refused(f"{name} was not set up on this host by this tool: there is no {known.path}")
-    if known.account is None and not known.files and not run.step["data"]:
+    left = ("directory", run.step["root"]) in known.made
+    if known.account is None and not (known.files or left or run.step["data"]):
         logs = f" and {claims.logs(name)[1]}" if claims.logs(name) in known.made else ""
         raise Refused(
             f"{name} is not set up on this host any more; --data removes the data that is left: /var/lib/{name}{logs}"
@@ -56,6 +58,7 @@ def perform(run: Run) -> None:
     _remove_files(run, known)
     account = accounts.find(known.account) if known.account else None
     journals.revoke(run, known, {account.uid} if account else set())
+    mounts.detach(run, run.step["root"], f"/run/{name}")
     for path in (run.step["root"], f"/run/{name}"):
         if ("directory", path) in known.made:
             _remove_tree(run, path)
@@ -105,7 +108,8 @@ def _remove_files(run: Run, known: Record) -> None:
 
 def _remove_all_but_data(run: Run, known: Record) -> None:
     _remove_made(run, known, f"/var/cache/{known.name}")
-    if os.path.lexists(f"/var/lib/{known.name}") or accounts.find(known.name):
+    left = ("directory", run.step["root"]) in known.made and _is_there(run.step["root"])
+    if left or _is_there(f"/var/lib/{known.name}") or accounts.find(known.name):
         _keep_record(run, known)
     else:
         _remove_etc(run, known)
@@ -175,8 +179,8 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
 
 def _keep_record(run: Run, known: Record) -> None:
     """Keep the record of the account and the data, which stay: the next setup takes them over."""
-    gone = (run.step["root"], f"/run/{known.name}", f"/var/cache/{known.name}")
-    known.made -= {("directory", path) for path in gone}
+    places = (run.step["root"], f"/run/{known.name}", f"/var/cache/{known.name}")
+    known.made -= {("directory", path) for path in places if not _is_there(path)}
     folder = f"/etc/{known.name}"
     for name in os.listdir(folder) if ("directory", folder) in known.made else ():
         if name == "secrets":
@@ -193,9 +197,20 @@ def _keep_record(run: Run, known: Record) -> None:
     known.write(run.id)
 
 
+def _is_there(path: str) -> bool:
+    """Return whether there is something at a path, even if an account has hidden it from root by a mount."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _remove_tree(run: Run, path: str) -> None:
     """Remove a tree without following a link; warn if something of it stays."""
-    if not os.path.lexists(path):
+    if not _is_there(path):
         return
     if os.path.islink(path):
         raise Refused(f"{path} is a symbolic link, and none of ours: remove it, and run this again")

@@ -76,8 +76,7 @@ class Setup:
         self._install_packages()
         if self.step["front"] != "listen":
             nginx_site.require_fitting(self.name, self.sent[f"etc/systemd/system/{self.name}@.socket"])
-        former = handover.formers(self.record, self.root, account)
-        handover.end_formers(run, self.record, former)
+        former = handover.end_all(run, self.record, self.root, account)
         setup_lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30)
         if record.read(self.name).text() != self.was:
             raise Refused("another setup of this service came between: run it again")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import stat
 import time
 
 from . import activity, locks
-from .accounts import Account, become, of_uid
+from .accounts import Account, become, killed, of_uid
 from .folders import Folder
 from .processes import name_of
 from .record import FIRST, Record
@@ -92,11 +91,12 @@ def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
     os.close(alive)
     os.close(telling)
     with os.fdopen(answer, "rb") as file:
-        # The account may have mounted anything at its directory, so the child may hang.
+        # The account may have mounted anything at its directory, so the child may hang, and even outlive SIGKILL.
         ready, _, _ = select.select([file], [], [], seconds + _CHILD_MARGIN)
         if not ready:
-            os.kill(child, signal.SIGKILL)
-        word, _, holder = file.read(8192).decode("utf-8", "replace").partition(" ")
+            killed(child)
+        said = os.read(answer, 8192) if ready else b""
+        word, _, holder = said.decode("utf-8", "replace").partition(" ")
     if word == "busy":
         raise Busy(holder)
     if word != "held":

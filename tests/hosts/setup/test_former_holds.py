@@ -8,6 +8,7 @@ from tests.hosts.setup.test_handover import ROOT, SETUP, handed_over
 from tests.promises.words import PLAIN, ROOTS_OWN
 from tests.support.fleet import Fleet, deployed
 from tests.support.hosts import MakeHosts
+from tests.support.hung_mount import DAEMON
 
 DATA = "/var/lib/myapp"
 EVIL = "/run/lock/evil.pyc"
@@ -168,6 +169,22 @@ def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(flee
         assert (fleet.answering, fleet.sh(0, f"systemctl show -p MainPID myapp@{live}")) == (serves, main)
         assert fleet.sh(0, f"systemctl is-active myapp-worker@{live}").strip() == "active"
         fleet.edit()
+        fleet.clone.done("deploy")
+
+
+@pytest.mark.promise(ROOTS_OWN, "a file system that never answers, which an account mounts over its directory")
+def test_an_account_that_mounts_over_its_directory_is_replaced(fleet: Fleet) -> None:
+    """Once: root's drift never ended, setup said `Permission denied`, and remove said that nothing was left."""
+    fleet.sh(0, f"rm -f /dev/fuse; mknod -m 666 /dev/fuse c 10 229; cat >/srv/daemon.py <<'END'\n{DAEMON}END")
+    fleet.sh(0, f"setsid python3 /srv/daemon.py {ROOT} $(id -u deploy) $(id -g deploy) >/srv/said 2>&1 </dev/null &")
+    fleet.sh(0, "timeout 20 sh -c 'until grep mounted /srv/said; do sleep 0.05; done'")
+    serves = fleet.answering
+    told = fleet.clone.fab("drift", "--as", "root")
+    assert (told.status, "fab setup --as root takes it away" in told.both) == (1, True)
+    with handed_over(fleet):
+        ended = fleet.clone.done(*SETUP)
+        assert f"unmount: {ROOT}, a file system of the account" in ended.out
+        assert (fleet.answering, fleet.sh(0, "grep -c fuse /proc/mounts || :").strip()) == (serves, "0")
         fleet.clone.done("deploy")
 
 

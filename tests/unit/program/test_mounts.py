@@ -1,0 +1,117 @@
+"""What an account has mounted in its directories: root waits for it no longer than it says, and takes it away."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from templates.host import accounts, handover, mounts, remove
+from templates.host.accounts import Account
+from templates.host.mounts import Mount
+from templates.host.record import Record
+from templates.host.run import Refused, Run
+from tests.support import hung_mount
+
+LINES = rb"""20 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 20 0:40 / /opt/apps/shop rw,nosuid - fuse /dev/fuse rw,user_id=1000,group_id=1000
+31 20 0:41 / /opt/apps/shop/a\040b\012c rw shared:7 - fuse.sshfs x: rw,user_id=1001,group_id=1001,max_read=9
+32 20 0:42 / /opt/apps/shop/roots rw - fuse.glusterfs x rw,user_id=0,group_id=0,allow_other
+33 20 0:43 / /opt/apps/shopping rw - fuse /dev/fuse rw,user_id=1000,group_id=1000
+34 20 0:44 / /opt/apps/shop/disk rw - ext4 /dev/sdb1 rw,user_id=1000
+35 20
+"""
+
+
+@pytest.fixture
+def run() -> Run:
+    made = Run(("n", "20260101T000000-abc123", "{}", ""), {"name": "shop"}, io.BytesIO())
+    made.in_words = True
+    return made
+
+
+@pytest.fixture
+def hung() -> Iterator[str]:
+    """Return a directory at which the account `nobody` has mounted what never answers."""
+    with tempfile.TemporaryDirectory() as above:
+        # The account must reach it.
+        Path(above).chmod(0o711)
+        place, of = Path(above, "place"), _nobody()
+        place.mkdir()
+        with hung_mount.mounted(str(place), of.uid, of.gid):
+            yield str(place)
+
+
+def _nobody() -> Account:
+    nobody = accounts.find("nobody")
+    assert nobody
+    return nobody
+
+
+def test_mounts_of_other_accounts_are_found_the_newest_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mountinfo").write_bytes(LINES)
+    monkeypatch.setattr(mounts, "PROC", str(tmp_path))
+    theirs = [Mount("/opt/apps/shop/a b\nc", 1001), Mount("/opt/apps/shop", 1000)]
+    assert mounts.found("/opt/apps/shop", "/run/shop") == theirs
+    assert mounts.found("/opt/apps/sho", "/run/shop") == []
+
+
+def test_a_process_that_no_signal_ends_is_not_waited_for(hung: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: root's drift, facts and setup of an account with such a file system never ended."""
+    monkeypatch.setattr(accounts, "_DEATH", 0.2)
+    began = time.monotonic()
+
+    def work(_: BinaryIO) -> None:
+        list(Path(hung).iterdir())
+
+    with pytest.raises(OSError, match="could not be read in time"):
+        accounts.as_account(_nobody(), work, 0.3, 100)
+    assert time.monotonic() - began < 5
+
+
+def test_a_process_that_outlives_us_holds_nothing_of_ours_open() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another account")
+    kept = os.open(os.devnull, os.O_RDONLY)
+
+    def work(file: BinaryIO) -> None:
+        found = list(Path("/proc/self/fd").iterdir())
+        names = sorted(str(one.readlink()).partition(":")[0] for one in found if one.is_symlink() and one.exists())
+        file.write(" ".join(name for name in names if not name.startswith("/proc/")).encode())
+
+    try:
+        assert accounts.as_account(_nobody(), work, 30, 1000) == b"/dev/null /dev/null /dev/null pipe"
+    finally:
+        os.close(kept)
+
+
+def test_who_is_hidden_by_a_mount_is_a_former_account(hung: str) -> None:
+    new = Account("new", 4999, 4999)
+    with pytest.raises(PermissionError):
+        os.lstat(hung)
+    assert handover.formers(Record("shop"), hung, new) == {_nobody().uid}
+    assert handover.formers(Record("shop"), hung, _nobody()) == set()
+
+
+def test_a_mount_of_an_account_is_taken_away(hung: str, run: Run) -> None:
+    assert remove._is_there(hung)
+    assert not remove._is_there(f"{hung}-none")
+    with pytest.raises(Refused, match=f"at {hung}: fab setup --as root takes it away"):
+        mounts.refuse(hung)
+    mounts.require_none(run, hung)
+    mounts.refuse(hung)
+    assert list(Path(hung).iterdir()) == []
+
+
+def test_an_account_that_mounts_again_and_again_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "_unmount", str)
+    monkeypatch.setattr(mounts, "found", lambda *_: [Mount("/opt/apps/shop", 1000)])
+    with pytest.raises(Refused, match="lock the account with the uid 1000"):
+        mounts.require_none(run, "/opt/apps/shop")
