@@ -29,6 +29,8 @@ tell: Callable[[str], object] = print
 """Takes each output line of a program that `ask` did not start. `tell` must not raise: the program is at work."""
 _LONGEST, _LOOK = 1 << 16, 0.05
 """Bytes of an output line, and seconds between two looks at a silent program."""
+_LINE = 4096
+"""Bytes to keep of a line that is looked for."""
 _OVERHEAD = 64
 """Bytes of memory that a kept line takes beside its text."""
 
@@ -72,6 +74,14 @@ def last_lines(*words: str, seconds: float, longest: int) -> tuple[list[str], bo
     return tail.lines(), True
 
 
+def lines_with(*words: str, wanted: Callable[[bytes], bool], seconds: float = SECONDS) -> list[str]:
+    """Run a program; return the lines that are wanted, the last KEPT bytes of them, however many others it prints."""
+    tail = _Tail(_LINE, wanted)
+    with suppress(subprocess.TimeoutExpired, FileNotFoundError):
+        _listen(words, tail.hear, seconds)
+    return tail.lines()
+
+
 class _EnoughError(Exception):
     """The output has what is wanted: its program may end."""
 
@@ -91,10 +101,10 @@ def first_line(*words: str, seconds: float, longest: int) -> str:
 
 
 class _Tail:
-    """The last lines of an output of any length."""
+    """The last lines of an output of any length. wanted: says which; None for all."""
 
-    def __init__(self, longest: int) -> None:
-        self._longest, self._size = longest, 0
+    def __init__(self, longest: int, wanted: Callable[[bytes], bool] | None = None) -> None:
+        self._longest, self._size, self._wanted = longest, 0, wanted
         self._lines: deque[bytes] = deque()
         self._line = bytearray()
 
@@ -117,8 +127,9 @@ class _Tail:
         self._line += part[: self._longest - len(self._line)]
 
     def _end(self) -> None:
-        self._lines.append(bytes(self._line))
-        self._size += len(self._line) + _OVERHEAD
+        if self._wanted is None or self._wanted(bytes(self._line)):
+            self._lines.append(bytes(self._line))
+            self._size += len(self._line) + _OVERHEAD
         self._line.clear()
         while self._size > KEPT:
             self._size -= len(self._lines.popleft()) + _OVERHEAD

@@ -163,9 +163,14 @@ class Slots:
         return f"ino:{status.st_ino & 0xFFFFFFFF} dev:{os.major(device)}/{os.minor(device)}"
 
     def _sockets(self, slot: str, mark: str, *options: str) -> list[list[str]]:
-        """Return the words of each line of ss about a slot's socket, found by path if the kernel names no file."""
-        lines = programs.ask("ss", "-Hxe", *options, "src", self.service.socket(slot)).output.splitlines()
-        return [line.split() for line in lines if f" {mark} " in f"{line} " or " ino:" not in line]
+        """Return the words of each line of ss about a slot's socket, found by path if the kernel names no file.
+
+        Any account can have more sockets of that path than could be kept, in a mount namespace of its own.
+        """
+        words = ("ss", "-Hxe", *options, "src", self.service.socket(slot))
+        ours = f" {mark} ".encode()
+        lines = programs.lines_with(*words, wanted=lambda line: ours in line + b" " or b" ino:" not in line)
+        return [line.split() for line in lines if line]
 
     def _waiting(self, slot: str, mark: str) -> bool:
         return any(len(words) > 2 and words[2] != "0" for words in self._sockets(slot, mark, "-l"))

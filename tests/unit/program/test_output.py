@@ -20,6 +20,8 @@ from tasks.engine.host.steps import HostStep
 from templates.host import programs
 from templates.host.run import Interrupted
 from templates.host.run import Run as HostRun
+from templates.host.service import Service as HostService
+from templates.host.slots import Slots
 from tests.support.local_session import LocalShell
 from tests.support.simulated_host import RUN, SERVICE, SimulatedHost, serving, simulated_host
 
@@ -200,3 +202,29 @@ def test_words_and_texts_of_any_letters_are_one_report(capfd: pytest.CaptureFixt
     run().report('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\udcff\\')
     (found,) = reports(capfd.readouterr().out.encode("utf-8", "surrogateescape"))
     assert found == ('x", "y": "\n', 'n {"report": "end"}\nn {"report": "end"}\0\ufffd\\')
+
+
+def test_the_socket_of_a_slot_is_found_among_any_number_of_others_of_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: those of another account filled what is kept of the output, and no connection was waited for."""
+    other = "u_str LISTEN 0 1 /run/shop/blue.sock 1 * 0 <-> ino:187 dev:1/43 peers:"
+    ours = "u_str LISTEN 7 1024 /run/shop/blue.sock 2 * 0 <-> ino:187 dev:0/186 peers:"
+    (tmp_path / "ss").write_text(
+        f"#!/bin/sh\nyes '{other}' | head -n 30000\necho '{ours}'\nyes '{other}' | head -n 99\n"
+    )
+    (tmp_path / "ss").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = Slots.__new__(Slots)
+    found.service = HostService("shop", "/none", 0, 0, *[None] * 2, (), (), ())  # type: ignore[arg-type]
+    assert found._sockets("blue", "ino:187 dev:0/186", "-l") == [ours.split()]
+    assert found._sockets("blue", "ino:188 dev:0/186", "-l") == []
+    assert found._waiting("blue", "ino:187 dev:0/186")
+
+
+def test_of_the_lines_that_are_wanted_the_last_are_kept() -> None:
+    few = programs.lines_with("sh", "-c", "yes no | head -n 400000; printf 'yes 1\n\nyes 2'", wanted=b"yes".__le__)
+    assert few == ["yes 1", "yes 2"]
+    many = programs.lines_with("sh", "-c", "yes | head -n 400000; echo yes", wanted=bool)
+    assert (many[-1], len(many) < programs.KEPT // 64) == ("yes", True)
+    assert programs.lines_with("/no/such/program", wanted=bool) == []
