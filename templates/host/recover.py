@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from . import units
+from . import run_units, units
 from .fact_schema import SLOTS, other
 from .process_units import ProcessUnits
 from .run import Refused, Run
@@ -56,7 +56,7 @@ class _Recovery:
         old, main = service.slot(self.old or "none"), f"{service.name}.service"
         states = units.states(service.slot(self.new), *guards, old, main, *hooks, *idle)
         new_state, *watching, old_state, main_unit_state = states[:5]
-        self._require_ended(dict(zip(hooks, states[5:])))
+        self._end_hooks(dict(zip(hooks, states[5:])))
         if watching != ["inactive", "inactive"]:
             # A guard would take the end of its slot for a failure.
             slots.require(systemctl("stop", *guards).wait(), "the guard of the release before cannot be stopped")
@@ -76,13 +76,18 @@ class _Recovery:
         slots.forget_links()
         return StartingPoint(self.old, self.new, served, returned, old_state, main_unit_state)
 
-    @staticmethod
-    def _require_ended(hooks: Mapping[str, str]) -> None:
-        """Raise Refused while a before_activate that outlived its run still changes data."""
-        for unit, state in hooks.items():
-            if state in {"activating", "deactivating"}:
-                hook = f"before_activate of a run that is gone is still at work here, as {unit}"
-                raise Refused(f"{hook}: wait for its end, or end it on this host: systemctl stop {unit}")
+    def _end_hooks(self, hooks: Mapping[str, str]) -> None:
+        """End a before_activate that outlived its run, if `stop_first`; else Refused while it still changes data."""
+        going = [unit for unit, state in hooks.items() if state in {"activating", "deactivating"}]
+        if going and self._run.step.get("stop_first"):
+            self._run.say("stop", f"{' '.join(going)}, of a run that is gone")
+            run_units.end(self._run, self._slots.service.name)
+            for unit in going:
+                systemctl("reset-failed", unit).wait()
+            going = [unit for unit, state in zip(going, units.states(*going)) if state not in {"inactive", "failed"}]
+        for unit in going:
+            hook = f"before_activate of a run that is gone is still at work here, as {unit}"
+            raise Refused(f"{hook}: wait for its end, or say --stop-first, which ends it")
 
     def _return_traffic(self, live: str) -> None:
         if self._slots.live != self.old:

@@ -115,7 +115,7 @@ class HostPlan(NamedTuple):
             made.append(steps.hold(self.service, "deploy", self.activation.release, wait))
             made.append(steps.stage(self.service, self.delivery.staging))
             if hook and self.service.hooks.before_activate:
-                made.append(steps.hook(self.service, self.activation.release))
+                made.append(steps.hook(self.service, self.activation.release, stop_first=stop_first))
             made.append(steps.activate(self.service, self.activation, stop_first=stop_first))
         return tuple(made)
 

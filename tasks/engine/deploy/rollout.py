@@ -132,7 +132,7 @@ class Rollout:
             # The hook needs the idle slot, and changes data for the new release, not for the one on probation.
             if coming.on_probation and not self._await_probation(member, emit):
                 return
-            transcript = member.perform(steps.hook(member.service, coming.release), emit)
+            transcript = member.perform(steps.hook(member.service, coming.release, stop_first=self.stop_first), emit)
             room = room_to_show(member.host.name, emit)
             for line in filter(room.has, transcript.all("journal")):
                 emit(Line(member.host.name, line, "hook"))

@@ -216,7 +216,7 @@ def test_the_socket_of_a_slot_is_found_among_any_number_of_others_of_its_path(
     (tmp_path / "ss").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = Slots.__new__(Slots)
-    found.service = HostService("shop", "/none", 0, 0, *[None] * 2, (), (), ())  # type: ignore[arg-type]
+    found.service = HostService("shop", "/none", 0, 0, None, None, (), (), ())  # type: ignore[arg-type]
     assert found._sockets("blue", "ino:187 dev:0/186", "-l") == [ours.split()]
     assert found._sockets("blue", "ino:188 dev:0/186", "-l") == []
     assert found._waiting("blue", "ino:187 dev:0/186")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import steps
+from tasks.engine.host import layout, steps
 from tasks.engine.host.steps import Activation
 from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, at_work, serving
 
@@ -81,6 +81,25 @@ def test_no_run_begins_while_that_of_a_run_that_is_gone_is_at_work(
     assert host.execute(step) == 1
     assert f"still at work here, as {unit}: wait for its end" in (host.transcript.last("refused") or "")
     assert (host.history(), host.serves()) == ([], OLD)
+
+
+@pytest.mark.parametrize("unit", [UNIT, "myapp-hook@blue.service"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        steps.hook(SERVICE, NEW, stop_first=True),
+        steps.activate(SERVICE, Activation("rollback", NEW, OLD), stop_first=True),
+    ],
+)
+def test_that_of_a_run_that_is_gone_is_ended_if_the_operator_says_so(
+    host: SimulatedHost, step: steps.HostStep, unit: str
+) -> None:
+    """Once: a rollback was refused for half an hour, whatever the operator said, and only root could end it."""
+    host.unit(unit).write_text("activating")
+    assert host.execute(step) == 0
+    ended = host.calls.index(f"systemctl stop {layout.run_slices(SERVICE)[0]}")
+    assert ended < host.calls.index(f"systemctl reset-failed {unit}")
+    assert f"stop {unit}, of a run that is gone" in host.transcript.all("step")
 
 
 @pytest.mark.parametrize("step", STEPS)
