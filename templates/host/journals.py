@@ -55,8 +55,10 @@ def revoke(run: Run, known: Record, uids: set[int]) -> None:
     if in_group and programs.ask("gpasswd", "--delete", named, _GROUP).well:
         run.say("account", f"{named} leaves the group {_GROUP}, which an earlier version of this tool put it in")
     uids = uids - {0, *(account.uid for account in map(find, others) if account)}
-    for path in _paths() if uids else ():
-        _strip(path, uids)
+    stripped = [_strip(path, uids) for path in _paths()] if uids else []
+    if any(stripped):
+        # What has a journal open reads on, also a process of another account that was given it: begin new files.
+        programs.ask("journalctl", "--rotate")
 
 
 def _deploying(known: Record) -> set[str]:
@@ -78,7 +80,9 @@ def _paths() -> Iterator[str]:
             yield from (f"{folder}/{name}" for name in names)
 
 
-def _strip(path: str, uids: set[int]) -> None:
+def _strip(path: str, uids: set[int]) -> bool:
+    """Remove the accounts from the lists of a file or directory; return whether they had one."""
+    had = False
     for name in _LISTS:
         with suppress(OSError):
             data = os.getxattr(path, name, follow_symlinks=False)
@@ -87,3 +91,5 @@ def _strip(path: str, uids: set[int]) -> None:
             if left != entries:
                 os.setxattr(path, name, data[:4] + b"".join(_ENTRY.pack(*entry) for entry in left),
                             follow_symlinks=False)  # fmt: skip
+                had = True
+    return had

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from templates.host import file_copies, handover, processes
+from templates.host import file_copies, handover, journals, processes, programs
 from templates.host.file_copies import Copies
 from templates.host.folders import Folder
+from templates.host.record import Record
 from templates.host.run import Refused, Run
 
 FORMER = 50_000 + os.getpid() % 10_000
@@ -138,3 +139,20 @@ def test_a_link_that_the_former_account_planted_is_refused(tmp_path: Path, path:
         (tmp_path / path).symlink_to("/home/former/own")
         with pytest.raises(Refused, match=f"{tmp_path / path} is a symbolic link, and none of ours"):
             handover._refuse_planted(root)
+
+
+@pytest.mark.parametrize("had", [True, False])
+def test_journals_that_an_account_could_read_go_on_in_new_files(
+    run: Run, monkeypatch: pytest.MonkeyPatch, had: bool
+) -> None:
+    """Once: a process of a third account that had one open, from the former account, read on after the hand-over."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(journals, "_paths", lambda: iter(["/var/log/journal"]))
+    monkeypatch.setattr(journals, "_strip", lambda *_: had)
+    monkeypatch.setattr(programs, "ask", lambda *words: asked.append(words))
+    known = Record("shop")
+    known.values = {"account": "deploy", "reader": "deploy"}
+    journals.revoke(run, known, {FORMER})
+    assert asked == [("journalctl", "--rotate")] * had
+    journals.revoke(run, known, set())
+    assert len(asked) == had
