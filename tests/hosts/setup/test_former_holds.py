@@ -188,6 +188,13 @@ def test_an_account_that_mounts_over_its_directory_is_replaced(fleet: Fleet) -> 
         fleet.clone.done("deploy")
 
 
+# A process of a third account that has a journal open, since the former account gave it that.
+READER = """
+import glob, os, time
+file = os.open(glob.glob("/*/log/journal/*/system.journal")[0], os.O_RDONLY)
+os.setuid(65534)
+time.sleep(300)
+"""
 READS = "runuser -u {0} -- {1} -q -n 1 -o cat _UID=0 2>/dev/null || :"
 
 
@@ -201,13 +208,11 @@ def test_a_former_account_reads_no_journal(fleet: Fleet) -> None:
     fleet.sh(0, "journalctl --rotate; logger -t later rotated")
     assert fleet.sh(0, "runuser -u deploy -- journalctl -q -n 1 -o cat -t later").strip() == "rotated"
     assert "systemd-journal" not in fleet.sh(0, "id -nG deploy")
-    # A process of a third account has a journal open, which the former one gave it.
-    fleet.sh(0, "setsid sh -c 'exec 7<$(ls /*/log/journal/*/system.journal); exec runuser -u nobody -- "
-                "sh -c \"echo \\$\\$ >/dev/shm/reader; exec sleep 300\"' >/dev/null 2>&1 </dev/null & sleep 1")  # fmt: skip
+    fleet.sh(0, f"cat >/srv/reader.py <<'END'\n{READER}END\n(setsid python3 /srv/reader.py &) >/dev/null 2>&1; sleep 1")
     with handed_over(fleet):
         fleet.clone.done(*SETUP)
         fleet.sh(0, "logger read-on; journalctl --sync")
-        assert fleet.sh(0, "grep -ac read-on /proc/$(cat /dev/shm/reader)/fd/7 || :").strip() == "0"
+        assert fleet.sh(0, "grep -ac read-on /proc/$(pgrep -f reader.py)/fd/3 || :").strip() == "0"
         assert fleet.sh(0, READS.format("deploy", "/home/deploy/j")) == ""
         assert fleet.sh(0, READS.format("deploy", "journalctl")) == ""
         fleet.clone.done("deploy")
