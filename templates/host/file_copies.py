@@ -56,7 +56,8 @@ class Copies:
         if free < needed:
             raise Refused(
                 f"copying {self._root.path} for the new account needs {needed >> 20} MiB, and {free >> 20} MiB are "
-                "free: make room on that disk, and run setup again"
+                "free: make room on that disk, or remove what is not ours (du -a --apparent-size shows what is large), "
+                "and run setup again"
             )
         if disk.f_files and disk.f_favail < len(self._sizes):
             raise Refused(

@@ -14,7 +14,7 @@ from . import file_copies, kept_copies, mounts, processes, programs, release, se
 from .accounts import Account, find
 from .fact_schema import SLOTS, WEB_ACCOUNTS
 from .file_copies import Copies
-from .folders import DEEPEST, Folder
+from .folders import DEEPEST, LARGEST, Folder
 from .processes import name_of
 from .record import Record
 from .run import Refused, Run
@@ -174,6 +174,10 @@ def _look(folder: Folder, allowed: set[int], whose: str, sizes: dict[int, int], 
         if stat.S_ISDIR(status.st_mode):
             with folder.below(name) as inner:
                 _look(inner, allowed, whose, sizes, depth + 1)
+        elif stat.S_ISREG(status.st_mode) and status.st_size > LARGEST:
+            raise Refused(
+                f"{path} has {status.st_size >> 30} GiB, as no file of ours has: remove it, and run setup again"
+            )
         elif stat.S_ISREG(status.st_mode):
             sizes[status.st_ino] = max(status.st_size, 512 * status.st_blocks)
         elif not stat.S_ISLNK(status.st_mode):

@@ -16,7 +16,7 @@ import pytest
 
 from templates.host import file_copies, handover, journals, processes, programs
 from templates.host.file_copies import Copies
-from templates.host.folders import Folder
+from templates.host.folders import LARGEST, Folder
 from templates.host.record import Record
 from templates.host.run import Refused, Run
 
@@ -156,3 +156,16 @@ def test_journals_that_an_account_could_read_go_on_in_new_files(
     assert asked == [("journalctl", "--rotate")] * had
     journals.revoke(run, known, set())
     assert len(asked) == had
+
+
+def test_a_file_that_no_release_can_have_is_named(tmp_path: Path) -> None:
+    """Once: setup asked for room on the disk for a sparse file of a former account, as much as no disk has."""
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(LARGEST)
+        sizes: dict[int, int] = {}
+        with Folder.open(str(tmp_path)) as folder:
+            handover._look(folder, {os.geteuid()}, "", sizes)
+            assert list(sizes.values()) == [LARGEST]
+            file.truncate(LARGEST + 1)
+            with pytest.raises(Refused, match="/sparse has 8 GiB, as no file of ours has: remove it"):
+                handover._look(folder, {os.geteuid()}, "", sizes)
