@@ -64,6 +64,7 @@ def end_formers(run: Run, record: Record, former: set[int]) -> None:
     # systemd restarts a guard that is killed: stop its unit first.
     programs.systemctl("stop", *(f"{record.name}-probation@{slot}.service" for slot in SLOTS))
     for uid in former - {0}:
+        mounts.detach_all_of(run, uid)
         processes.end(run, uid)
 
 

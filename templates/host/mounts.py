@@ -18,7 +18,8 @@ _FORCE, _DETACH, _NOFOLLOW = 1, 2, 8
 """Flags of umount2(2). FORCE ends the connection, so that what waits for it goes on."""
 _USER = re.compile(r"(?:^|,)user_id=([0-9]{1,10})(?:,|$)")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
-_MOST = 16 << 20
+_MOST = 64 << 20
+"""Bytes to read of mountinfo: an account may have a thousand mounts, each with a path of 16 kB as it is written there."""
 _ROUNDS = 20
 
 
@@ -59,7 +60,19 @@ def refuse(*places: str) -> None:
 
 def detach(run: Run, *places: str) -> None:
     """Unmount what accounts other than root have mounted there, once; an account may mount something again."""
-    for mount in found(*places):
+    _detach(run, found(*places))
+
+
+def detach_all_of(run: Run, uid: int) -> None:
+    """Unmount what an account has mounted anywhere: its processes that wait there would not end.
+
+    Another account may have the descriptor by which it answers.
+    """
+    _detach(run, [mount for mount in found("") if mount.uid == uid])
+
+
+def _detach(run: Run, mounts: list[Mount]) -> None:
+    for mount in mounts:
         run.say("unmount", f"{mount.path}, a file system of the account with the uid {mount.uid}")
         _unmount(mount.path)
 

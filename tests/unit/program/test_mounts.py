@@ -110,6 +110,13 @@ def test_a_mount_of_an_account_is_taken_away(hung: str, run: Run) -> None:
     assert list(Path(hung).iterdir()) == []
 
 
+def test_what_an_account_has_mounted_anywhere_is_taken_away(hung: str, run: Run) -> None:
+    mounts.detach_all_of(run, _nobody().uid + 1)
+    assert mounts.found(hung) == [Mount(hung, _nobody().uid)]
+    mounts.detach_all_of(run, _nobody().uid)
+    assert mounts.found(hung) == []
+
+
 def test_an_account_that_mounts_again_and_again_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "_unmount", str)
     monkeypatch.setattr(mounts, "found", lambda *_: [Mount("/opt/apps/shop", 1000)])
