@@ -19,7 +19,7 @@ _FORCE, _DETACH, _NOFOLLOW = 1, 2, 8
 _USER = re.compile(r"(?:^|,)user_id=([0-9]{1,10})(?:,|$)")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _MOST = 64 << 20
-"""Bytes to read of mountinfo: an account may have a thousand mounts, each with a path of 16 kB as it is written there."""
+"""Bytes to read of mountinfo: an account may have a thousand mounts, with paths of 16 kB."""
 _ROUNDS = 20
 
 
