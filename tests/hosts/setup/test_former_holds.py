@@ -212,7 +212,7 @@ def test_a_former_account_reads_no_journal(fleet: Fleet) -> None:
     with handed_over(fleet):
         fleet.clone.done(*SETUP)
         fleet.sh(0, "logger read-on; journalctl --sync")
-        assert fleet.sh(0, "grep -ac read-on /proc/$(pgrep -f reader.py)/fd/3 || :").strip() == "0"
+        assert fleet.sh(0, "grep -ac read-on /proc/$(pgrep -fx 'python3 /srv/reader.py')/fd/3 || :").strip() == "0"
         assert fleet.sh(0, READS.format("deploy", "/home/deploy/j")) == ""
         assert fleet.sh(0, READS.format("deploy", "journalctl")) == ""
         fleet.clone.done("deploy")
