@@ -88,16 +88,16 @@ def restore(
     path, most = Path(file).expanduser(), _bytes(limit)
     if path.suffix == encryption.SUFFIX and not key:
         raise UsageError("it is encrypted", where=file, next=f"fab restore {file} --key FILE, and the rest")
-    wishes = _Wishes(yes, drill, limit, not without_save, f"{file} --key {key}" if key else file, json)
+    options = _RestoreOptions(yes, drill, limit, not without_save, f"{file} --key {key}" if key else file, json)
     if not key:
-        _restore(c, path, most, None, wishes)
+        _restore(c, path, most, None, options)
         return
     identity = encryption.identity(Path(key).expanduser())
     with encryption.decrypted(path, identity, ROOT / FOLDER / f".{os.getpid()}-{path.stem}") as plain:
-        _restore(c, plain, most, identity.to_public(), wishes)
+        _restore(c, plain, most, identity.to_public(), options)
 
 
-class _Wishes(NamedTuple):
+class _RestoreOptions(NamedTuple):
     """The options of a restore, as given. shown: the archive, and the option to read it."""
 
     yes: bool
@@ -108,15 +108,15 @@ class _Wishes(NamedTuple):
     json: bool
 
 
-def _restore(c: Any, path: Path, most: int, recipient: Any, wishes: _Wishes) -> None:
+def _restore(c: Any, path: Path, most: int, recipient: Any, options: _RestoreOptions) -> None:
     from tasks import runner
     from tasks.engine.backup import recovery, transfer
     from tasks.engine.deploy import rollout
     from tasks.engine.errors import UsageError
 
     about = _verified(path, most)
-    if wishes.drill:
-        _drill(path.resolve(), wishes.limit, wishes.json)
+    if options.drill:
+        _drill(path.resolve(), options.limit, options.json)
         return
     _, members = runner.open_fleet(c, changing="restore")
     if len(members) != 1:
@@ -127,14 +127,14 @@ def _restore(c: Any, path: Path, most: int, recipient: Any, wishes: _Wishes) -> 
     if about.service != member.service.name:
         raise UsageError(f"the archive is of {about.service}, and this is {member.service.name}", where=str(path),
                          next="choose one of this service")  # fmt: skip
-    _ask(member.host.name, about, wishes.yes)
-    folder = ROOT / FOLDER / member.host.name if wishes.save else None
+    _ask(member.host.name, about, options.yes)
+    folder = ROOT / FOLDER / member.host.name if options.save else None
 
     def work(stop: Stop, member: Member, emit: Emit) -> None:
         terms = transfer.Terms(most, recipient, stop)
-        recovery.restore(member, emit, recovery.Order(path, wishes.shown, folder, _now(), terms))
+        recovery.restore(member, emit, recovery.Order(path, options.shown, folder, _now(), terms))
 
-    runner.follow(members, lambda stop: rollout.everywhere(members, partial(work, stop), stop), wishes.json)
+    runner.follow(members, lambda stop: rollout.everywhere(members, partial(work, stop), stop), options.json)
 
 
 def _verified(path: Path, most: int) -> About:

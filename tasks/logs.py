@@ -119,7 +119,7 @@ def run(c: Any, process: str = "web", release: str = "") -> None:
         members = _chosen(c, wanted)
         if len(members) == 1:
             terminal = one_off.terminal()
-            show = one_off.passes_on(sys.stdout, sys.stderr, escaped=terminal is None)
+            show = one_off.show_on(sys.stdout, sys.stderr, escaped=terminal is None)
             status = one_off.run(members[0], one_off.Request(wanted, terminal, show))
         else:
             status = one_off.run_all(members, wanted)
@@ -140,7 +140,7 @@ def _chosen(c: Any, wanted: Command) -> list[Member]:
     """Return the hosts of `fab run`: the only one there is, or those that -H names."""
     from tasks import runner
     from tasks.engine.errors import UsageError
-    from tasks.engine.host.words import is_release
+    from tasks.engine.host.reported_names import is_release
 
     if not wanted.argv:
         raise UsageError("there is no command", where="--", next="fab run -H shire01 -- flask shell")

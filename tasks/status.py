@@ -218,7 +218,7 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
 def _verify(c: Any, json: bool) -> None:
     from tasks import runner
     from tasks.engine.host import history as engine
-    from tasks.engine.host import questions, witness
+    from tasks.engine.host import journal_check, questions
 
     def look(member: Member) -> tuple[engine.Finding, ...]:
         facts = member.ask(questions.verification())
@@ -229,7 +229,7 @@ def _verify(c: Any, json: bool) -> None:
             busy=facts.state.busy is not None or facts.probation is not None,
             torn=facts.torn,
         )
-        by_the_journal = witness.verify(
+        by_the_journal = journal_check.verify(
             facts.actions, facts.history_size, facts.logged, facts.events, facts.machine.time
         )
         return (*by_itself, *by_the_journal)

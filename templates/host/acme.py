@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from . import files, kept_pair, nginx_site, programs
+from . import certificate_pair, files, nginx_site, programs
 from .files import RootFiles
 from .run import Refused, Run
 
@@ -44,8 +44,8 @@ def obtain(run: Run, changes: RootFiles, asked: Sequence[str], pair: tuple[str, 
         late = f" within {_SECONDS} s" if ended.status == programs.LATE else ""
         names_there = "every name must lead to this host, and the CA must reach its port 80"
         raise Refused(f"certbot got no certificate{late}; {names_there}")
-    chain = kept_pair.take(run, changes, name, pair, names)
-    kept_pair.publish(changes, name, chain)
+    chain = certificate_pair.take(run, changes, name, pair, names)
+    certificate_pair.publish(changes, name, chain)
     nginx_site.show_certificate(run)
 
 

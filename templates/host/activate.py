@@ -101,9 +101,9 @@ class Activator(Attempt):
                 if self.step["action"] not in {"restart", "undo"}:
                     why = "has no list of its files: a former deploy account put it there, or the list was removed"
                     raise Refused(f"release {name} {why}; {_AGAIN}")
-            elif not (release.holds(folder, "MANIFEST", "code/") and release.has_site(folder)):
+            elif not (release.all_match(folder, "MANIFEST", "code/") and release.has_site(folder)):
                 raise Refused(f"release {name} is damaged on this host: {_AGAIN}")
-            if folder.status("LAUNCHERS") and not release.holds(folder, "LAUNCHERS"):
+            if folder.status("LAUNCHERS") and not release.all_match(folder, "LAUNCHERS"):
                 raise Refused(f"the launchers of release {name} were edited on this host: {_AGAIN}")
         if not venv.whole(f"{self._path}/venv"):
             raise Refused(self._venv_broken)

@@ -39,7 +39,7 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
         run.say("certificate", "the operator's own")
     else:
         former = files.read(certificate)
-        # A certificate without a key beside it is from `kept_pair`: nginx cannot go on with it.
+        # A certificate without a key beside it is from `certificate_pair`: nginx cannot go on with it.
         whole = former is not None and not former.target and files.read(key) is not None
         if former and whole and not _lacking(former.data, names):
             return

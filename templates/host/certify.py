@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from . import certificate, files, kept_pair, nginx_site, programs, record, trust
+from . import certificate, certificate_pair, files, nginx_site, programs, record, trust
 from .files import RootFiles
 from .folders import Folder
 from .run import Refused, Run
@@ -24,13 +24,13 @@ def perform(run: Run) -> None:
     if os.geteuid() != 0:
         raise Refused("this needs root")
     trust.require_roots_own(f"/etc/{name}")
-    pair = files.read(kept_pair.path(name))
+    pair = files.read(certificate_pair.path(name))
     if pair is None or not record.read(name).there:
         raise Refused(f"this host has no key for {name} yet: run fab setup")
     if run.step["action"] == "request":
-        _request(run, name, kept_pair.key_of(pair.data))
+        _request(run, name, certificate_pair.key_of(pair.data))
     else:
-        _install(run, name, kept_pair.key_of(pair.data))
+        _install(run, name, certificate_pair.key_of(pair.data))
 
 
 def _request(run: Run, name: str, key: bytes) -> None:
@@ -45,7 +45,7 @@ def _request(run: Run, name: str, key: bytes) -> None:
     if not request.well:
         raise Refused("openssl did not make a request for a certificate")
     former = files.read(certificate.paths(name)[0])
-    run.report("certificate", kept_pair.first(former.data).decode("ascii", "replace") if former else "")
+    run.report("certificate", certificate_pair.first(former.data).decode("ascii", "replace") if former else "")
     run.report("request", request.output)
 
 
@@ -57,10 +57,10 @@ def _install(run: Run, name: str, key: bytes) -> None:
     if not keys:
         raise Refused("the certificate is for another request than the last of this host: run the command again")
     certificate.require_usable(chain, keys[0], run.step["names"])
-    changes = RootFiles(run, record.read(name), {}, overwrite=True, unchecked=kept_pair.unchecked(name))
+    changes = RootFiles(run, record.read(name), {}, overwrite=True, unchecked=certificate_pair.unchecked(name))
     try:
-        kept_pair.publish(changes, name, chain)
-        kept_pair.place(run, changes, name, chain, keys[0], "issued by the operator's CA")
+        certificate_pair.publish(changes, name, chain)
+        certificate_pair.place(run, changes, name, chain, keys[0], "issued by the operator's CA")
         run.point("certify.placed")
         nginx_site.show_certificate(run)
     except BaseException:

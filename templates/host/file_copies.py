@@ -64,7 +64,7 @@ class Copies:
                 f"the file system of {self._root.path} has too few inodes left: make room, and run setup again"
             )
 
-    def holds(self, status: os.stat_result) -> bool:
+    def is_folder(self, status: os.stat_result) -> bool:
         """Return whether a status is that of the directory of copies."""
         own = os.fstat(self.folder.descriptor)
         return (own.st_dev, own.st_ino) == (status.st_dev, status.st_ino)

@@ -49,7 +49,7 @@ class WebProcesses:
             return False
         return True
 
-    def lost_none(self) -> bool:
+    def all_there(self) -> bool:
         """Return True if every process of the previous look is there, and remember those that are there now.
 
         New ones are fine: workers are forked one by one.
@@ -148,7 +148,7 @@ class Gate:
         seen = self._processes
         if seen.restarts not in {"", "0"} or seen.state == "failed":
             raise self.failure("the service died during the health check")
-        if not seen.lost_none():
+        if not seen.all_there():
             raise self.failure("a worker died during the health check")
 
     def failure(self, why: str) -> Failed:

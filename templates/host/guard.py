@@ -103,13 +103,13 @@ class Guard(Attempt):
         raise Failed("the run was killed on this host")
 
     def _watch(self, end: float) -> None:
-        """Watch until the probation ends, and then until `missed` is 0; it begins at 1, so one check must pass."""
+        """Watch until the probation ends, and then until `points` is 0; it begins at 1, so one check must pass."""
         self.take_over()
-        seen, missed, since = web_processes(self.probe, self.new), 1, time.time()
-        while now() < end or missed:
+        seen, points, since = web_processes(self.probe, self.new), 1, time.time()
+        while now() < end or points:
             self.run.point("probation.watch")
             if not seen.ask_systemd():
-                missed = self._miss(missed, "systemd does not answer")
+                points = self._miss(points, "systemd does not answer")
             elif not seen.same_main:
                 signalled = seen.result == "signal"
                 # Both slots have one account, so the former release may have sent the signal.
@@ -117,18 +117,18 @@ class Guard(Attempt):
                 why = memory.fault(self.service.slot(self.new), since, signalled=signalled)
                 why = why or (hint if signalled else "")
                 raise Failed(f"the main process of the release died, or was stopped{why}")
-            elif not seen.lost_none():
+            elif not seen.all_there():
                 raise Failed(f"a worker died{memory.fault(self.service.slot(self.new), since, signalled=True)}")
             self.processes.require_well(self.new, self.release)
             answer = self.probe.slot(self.new, ANSWER)
-            missed = max(0, missed - 1) if answer.well else self._miss(missed, answer.why)
+            points = max(0, points - 1) if answer.well else self._miss(points, answer.why)
             self.run.pause(_PAUSE)
 
     @staticmethod
-    def _miss(missed: int, why: str) -> int:
-        if missed + 2 >= _MOST:
+    def _miss(points: int, why: str) -> int:
+        if points + 2 >= _MOST:
             raise Failed(f"the health check of the release did not hold: {why}")
-        return missed + 2
+        return points + 2
 
     def _finish(self) -> None:
         """Finish an attempt that is committed, or that held: also if the run or an earlier guard was killed."""

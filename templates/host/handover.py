@@ -195,7 +195,7 @@ class _Giving:
         """Copy every file; change no owner yet."""
         for name in folder.names():
             status = folder.status(name)
-            if status is None or made.holds(status):
+            if status is None or made.is_folder(status):
                 continue
             if stat.S_ISDIR(status.st_mode):
                 with folder.below(name) as inner:
@@ -216,7 +216,7 @@ class _Giving:
                 status = os.fstat(descriptor)
                 if status.st_dev != device:
                     raise Refused(f"{folder.path}/{name} is on another file system: unmount it, and run setup again")
-                if made.holds(status):
+                if made.is_folder(status):
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     inner = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)

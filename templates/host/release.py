@@ -222,7 +222,7 @@ def listed(release: Folder, name: str) -> dict[str, str] | None:
     return {match[2]: match[1] for match in matches if match}
 
 
-def strictly(release: Folder, name: str) -> dict[str, str] | None:
+def listed_strictly(release: Folder, name: str) -> dict[str, str] | None:
     """Return the same as `listed`, but None if a line is malformed or a path occurs twice."""
     try:
         return _entries(release.read(name, _LIST_BYTES))
@@ -236,9 +236,9 @@ def _entries(data: bytes) -> dict[str, str] | None:
     return digests if len(digests) == len(matches) else None
 
 
-def holds(release: Folder, name: str, prefix: str = "") -> bool:
+def all_match(release: Folder, name: str, prefix: str = "") -> bool:
     """Return whether every file of a list exists with its digest. prefix: put before the list's paths."""
-    return _are_there(release, strictly(release, name), prefix)
+    return _are_there(release, listed_strictly(release, name), prefix)
 
 
 def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "") -> bool:
@@ -269,7 +269,7 @@ def has_site(release: Folder) -> bool:
     if not (release.status("SITE") or release.status("site")):
         return True
     try:
-        return _is_all(release, "site", strictly(release, "SITE"))
+        return _is_all(release, "site", listed_strictly(release, "SITE"))
     except OSError:
         return False
 

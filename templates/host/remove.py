@@ -10,10 +10,10 @@ import os
 from . import (
     accounts,
     acme,
+    certificate_pair,
     check_secret,
     claims,
     journals,
-    kept_pair,
     mounts,
     nginx_site,
     processes,
@@ -161,7 +161,7 @@ def _remove_ours(run: Run, known: Record, files: tuple[str, ...] = (), folders: 
     folder = f"/etc/{known.name}"
     ours = (
         f"{folder}/tls/nobody.pem",
-        *(f"{folder}/tls/{name}" for name in kept_pair.NAMES),
+        *(f"{folder}/tls/{name}" for name in certificate_pair.NAMES),
         *(f"{folder}/nginx/{name}.conf" for name in ("addresses", "http2")),
         *(f"{folder}/check/{name}" for name in check_secret.NAMES),
     )

@@ -11,12 +11,12 @@ from . import (
     accounts,
     acme,
     certificate,
+    certificate_pair,
     claims,
     former_work,
     handover,
     http2,
     journals,
-    kept_pair,
     nginx_site,
     old_layout,
     own_addresses,
@@ -58,7 +58,7 @@ class Setup:
         self.was = self.record.text()
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
         self.given = certificate.operators_pair(self.name, self.sent)
-        unchecked = (*kept_pair.unchecked(self.name), *shared_name.as_written())
+        unchecked = (*certificate_pair.unchecked(self.name), *shared_name.as_written())
         self.changes = RootFiles(run, self.record, wanted, overwrite=self.step["overwrite"], unchecked=unchecked)
         self.nginx = Nginx(run, self.changes, self._put_back)
         self.listen_moved = False
@@ -127,7 +127,7 @@ class Setup:
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
         shared_name.settle(self.changes, self.name, self.step["shared"])
         if chain:
-            kept_pair.publish(self.changes, self.name, chain)
+            certificate_pair.publish(self.changes, self.name, chain)
         run.point("setup.units")
         self._load_units()
         old_layout.start_in_slot(run, self.name, unslotted)
@@ -147,7 +147,7 @@ class Setup:
             run.point("setup.acme")
             asked, (chain_path, key_path) = self.step["acme"], self.step["on_host"]
             acme.obtain(run, self.changes, asked, (chain_path, key_path))
-        kept_pair.tidy(self.changes, self.name, kept=self.step["certificate"] in kept_pair.MODES)
+        certificate_pair.tidy(self.changes, self.name, kept=self.step["certificate"] in certificate_pair.MODES)
         self._open(dict.fromkeys(self.step["watchers"], (f"/{self.name}-certificate.",)))
         if not self.step["balancer_check"]:
             own_addresses.remove(self.name)
@@ -159,11 +159,11 @@ class Setup:
         names, sources = self.step["names"], self.step["on_host"]
         if self.step["acme"]:
             acme.ready(self.name)
-            kept_pair.begin(self.run, self.changes, self.name, names)
+            certificate_pair.begin(self.run, self.changes, self.name, names)
         elif sources:
-            return kept_pair.take(self.run, self.changes, self.name, (sources[0], sources[1]), names)
+            return certificate_pair.take(self.run, self.changes, self.name, (sources[0], sources[1]), names)
         elif self.step["certificate"] == "ca":
-            kept_pair.begin(self.run, self.changes, self.name, names)
+            certificate_pair.begin(self.run, self.changes, self.name, names)
         elif self.step["certificate"] != "off":
             certificate.install(self.run, self.record, self.changes, self.given, names)
         return b""
@@ -295,7 +295,7 @@ class Setup:
     def _record(self, account: Account) -> None:
         """Record what a deploy compares with: the account, and the digest of each file as written."""
         tls = {path: ("tls", (values[-1],)) for path, (word, values) in self.record.files.items() if word == "tls"}
-        tls = {} if self.step["certificate"] in kept_pair.MODES else tls
+        tls = {} if self.step["certificate"] in certificate_pair.MODES else tls
         self.record.files = {file["path"]: ("file", (file["sha256"],)) for file in self.step["files"]}
         self.record.files.update(tls)
         self.record.values["account"], self.record.layout = account.name, str(self.step["layout"])

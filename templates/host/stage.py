@@ -171,7 +171,7 @@ class Staging:
     def _check_wheels(self, arrived: Mapping[str, str]) -> None:
         """Check the wheels that were there before; ask the controller for the damaged ones again."""
         self._run.point("stage.wheels")
-        listed = release.strictly(self._part, "WHEELS")
+        listed = release.listed_strictly(self._part, "WHEELS")
         if listed is None:
             raise Edited(self._id)
         there = [name for name in listed if arrived.get(name) != listed[name]]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tasks.engine.config.sections import SECRET_KEY
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError
-from tasks.engine.host import history, launchers, layout, steps, system_files, words
+from tasks.engine.host import history, launchers, layout, reported_names, steps, system_files
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.payload import Delivery
 from tasks.engine.host.steps import Activation, Consent, HostStep, Installation, Staging
@@ -260,7 +260,7 @@ def deploy(
         frozenset({wheel.filename for wheel in wheelhouse.wheels} & {*facts.state.wheels}),
         venv in facts.state.venvs,
     )
-    why = _why(release.id, facts, digests) or _handed(facts, setup)
+    why = _why(release.id, facts, digests) or _why_new_account(facts, setup)
     warnings = _short_of_memory(service, facts) if why else ()
     return HostPlan(host, service, setup, delivery, activation("deploy", release.id, facts), why, warnings)
 
@@ -293,14 +293,14 @@ def _kept(large: Mapping[str, str], facts: Facts) -> dict[str, tuple[str, ...]]:
     for path, digest in large.items():
         for record in facts.releases:
             name, files = record.get("id"), record.get("large")
-            known = isinstance(name, str) and re.fullmatch(words.RELEASE, name)
+            known = isinstance(name, str) and re.fullmatch(reported_names.RELEASE, name)
             if known and isinstance(files, dict) and files.get(path) == digest:
                 found[str(name)] = (*found.get(str(name), ()), path)
                 break
     return found
 
 
-def _handed(facts: Facts, setup: Setup) -> str:
+def _why_new_account(facts: Facts, setup: Setup) -> str:
     """Return why a new deploy account activates again: it trusts nothing that the former one could write."""
     other = facts.account is not None and facts.account != setup.account
     return (

@@ -16,7 +16,7 @@ from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError, Unreachable
 from tasks.engine.events import Event, Line, Notice, Step
 from tasks.engine.fleet.member import Member, room_to_show
-from tasks.engine.host import questions, steps, words
+from tasks.engine.host import questions, reported_names, steps
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Activation
 from tasks.engine.parallel import Emit, Stop, gather, pool
@@ -206,8 +206,10 @@ class Rollout:
                 transcript = member.perform(steps.activate(member.service, activation, stop_first=stop_first), emit)
                 verdict = transcript.last("probation")
                 # The release that was on probation at planning may be committed by now.
-                before = words.release("the release before", transcript.last("before"), activation.allowed_current)
-                served = words.release("the release that served", transcript.last("served"))
+                before = reported_names.release(
+                    "the release before", transcript.last("before"), activation.allowed_current
+                )
+                served = reported_names.release("the release that served", transcript.last("served"))
                 activation = activation._replace(before=before)
             except LinkLost as lost:
                 verdict = probation.read_back(member, release, lost, emit)

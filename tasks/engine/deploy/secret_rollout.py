@@ -17,7 +17,7 @@ from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Event, Line, Notice
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import questions, typed, words
+from tasks.engine.host import questions, reported_names, typed
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Change
 from tasks.engine.parallel import Emit, Stop
@@ -201,7 +201,9 @@ def _row(line: str, host: str) -> dict[str, Any]:
     """Return what a host reports of one secret, checked."""
     try:
         listed = typed.read(_Listed, untrusted_json.load(line))
-        if not (re.fullmatch(words.VARIABLE, listed.name) and re.fullmatch("[0-9a-f]{12}", listed.fingerprint)):
+        if not (
+            re.fullmatch(reported_names.VARIABLE, listed.name) and re.fullmatch("[0-9a-f]{12}", listed.fingerprint)
+        ):
             raise ValueError(line)
     except ValueError as error:
         raise LoopError("the host lists its secrets in an impossible way", where=host, code="lies") from error

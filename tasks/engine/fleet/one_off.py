@@ -296,7 +296,7 @@ def terminal() -> Terminal | None:
     return Terminal(os.environ.get("TERM", "dumb"), size.lines, size.columns)
 
 
-def passes_on(stdout: IO[Any], stderr: IO[Any], *, escaped: bool) -> Show:
+def show_on(stdout: IO[Any], stderr: IO[Any], *, escaped: bool) -> Show:
     """Return what writes each stream's bytes to ours. escaped: a terminal of ours gets them escaped, line by line."""
     ours = {"stdout": stdout, "stderr": stderr}
 

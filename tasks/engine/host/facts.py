@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 from tasks.engine import untrusted_json
 from tasks.engine.config.sections import MOST_SECRETS
 from tasks.engine.errors import LoopError
-from tasks.engine.host import history, layout, typed, words
+from tasks.engine.host import history, layout, reported_names, typed
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive, python_target
@@ -178,7 +178,7 @@ def _secrets(record: Mapping[str, object]) -> tuple[str, ...]:
     """Return the names of the secrets in the record of a release; former versions recorded none."""
     used = record.get("secrets")
     names = [name for name in used if isinstance(name, str)] if isinstance(used, list) else []
-    return tuple(name for name in names if re.fullmatch(words.VARIABLE, name))[:MOST_SECRETS]
+    return tuple(name for name in names if re.fullmatch(reported_names.VARIABLE, name))[:MOST_SECRETS]
 
 
 def parse(transcript: Transcript) -> Facts:
@@ -234,13 +234,13 @@ def _accept(host: HostFacts) -> None:
             code="newer",
         )
     way = "look at `current` and slots/*/release in /opt/apps/NAME, /run/NAME/live, /etc/NAME/setup"
-    words.require("its deploy account", record.account, words.ACCOUNT, way)
+    reported_names.require("its deploy account", record.account, reported_names.ACCOUNT, way)
     for secret in (*record.secrets, *record.changing):
-        words.require("its secret", secret, words.VARIABLE, way)
+        reported_names.require("its secret", secret, reported_names.VARIABLE, way)
     for slot in (state.current, state.live, *state.slots):
-        words.require("its slot", slot, "|".join(SLOTS), way)
+        reported_names.require("its slot", slot, "|".join(SLOTS), way)
     for status in state.slots.values():
-        words.require("its release", status.release, words.RELEASE, way)
+        reported_names.require("its release", status.release, reported_names.RELEASE, way)
 
 
 def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
@@ -258,7 +258,7 @@ def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
             value = untrusted_json.load(line)
         except ValueError:
             continue
-        if isinstance(value, dict) and words.is_release(str(value.get("id", ""))):
+        if isinstance(value, dict) and reported_names.is_release(str(value.get("id", ""))):
             objects.append(value)
     return objects
 

@@ -11,7 +11,7 @@ from tasks.engine import quote, untrusted_json
 from tasks.engine.config.schema import nearest
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import layout, log_text, plain_lines, words
+from tasks.engine.host import layout, log_text, plain_lines, reported_names
 from tasks.engine.room import taken
 from templates.host.fact_schema import SLOTS
 
@@ -161,7 +161,7 @@ def wanted(
                          next=f"fab logs --level {meant}")  # fmt: skip
     if follow and until:
         raise UsageError("-f goes on, and --until ends", where="--until", next="take one of them")
-    if release and not words.is_release(release):
+    if release and not reported_names.is_release(release):
         raise UsageError(f"{release!r} is no release", where="--release", next="fab releases lists them")
     if release and (follow or nginx):
         flag = "-f" if follow else "--nginx"
@@ -183,7 +183,7 @@ def check(asked: Wanted, services: Sequence[Service]) -> None:
 
 def announced_script(service: Service, asked: Wanted) -> str:
     """Return the script that prints the lines by which processes name their release, the oldest first."""
-    said = _base(asked._replace(grep=f"^{log_text.ANNOUNCED}{words.RELEASE}$"))
+    said = _base(asked._replace(grep=f"^{log_text.ANNOUNCED}{reported_names.RELEASE}$"))
     return _script(_cut(_shell([*said, *(f"_SYSTEMD_UNIT={unit}" for unit in _units(service, asked.processes))])))
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tasks.engine import untrusted_json
-from tasks.engine.host import plain_lines, words
+from tasks.engine.host import plain_lines, reported_names
 
 ANNOUNCED = "release "
 """The beginning of the first line of each process of a service; the ID of the release follows."""
@@ -20,7 +20,7 @@ _SHOWN = frozenset({"level", "message", "time", "service", "release", "logger", 
 # Keys whose values the message of a request's line has already.
 _REQUEST = frozenset({"method", "path", "status"})
 _TRACEBACK = "Traceback (most recent call last):"
-_ANNOUNCED = re.compile(re.escape(ANNOUNCED) + words.RELEASE)
+_ANNOUNCED = re.compile(re.escape(ANNOUNCED) + reported_names.RELEASE)
 # A line of gunicorn's own log: its plain form, or the structured one as it is shown here.
 _LOGGED = r"(?:\[[^]]*\] \[\d+\] \[[A-Z]+\] |[a-z]+: )?"
 _BOOT_FAILED = re.compile(_LOGGED + r"Exception in worker process")

@@ -35,16 +35,16 @@ from tasks.engine.host import (
     facts,
     history,
     journal,
+    journal_check,
     log_text,
     maintenance_page,
     plain_lines,
     protocol,
     questions,
+    reported_names,
     sandbox_hints,
     system_files,
     typed,
-    witness,
-    words,
 )
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
@@ -249,7 +249,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.history.previous": lambda said: history.previous(facts_of(said).actions, NEW, [OLD]),
     "host.history.stack": lambda said: history.stack(facts_of(said).actions),
     "host.history.verify": verified,
-    "host.witness.verify": lambda said: witness.verify(
+    "host.journal_check.verify": lambda said: journal_check.verify(
         facts_of(said).actions, 10**5, Logged(1, {"b": Boot(1, 2**60)}), facts_of(said).events, 2e9
     ),
     "host.journal.parse": journal_of,
@@ -303,9 +303,11 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "diagnose.status.row": stood,
     "diagnose.status.table": stood,
     "host.typed.read": typed_read,
-    "host.words.is_release": each(words.is_release),
-    "host.words.release": each(lambda text: words.release("a release", text, (NEW, ""))),
-    "host.words.require": each(lambda text: words.require("a release", text, words.RELEASE, "look")),
+    "host.reported_names.is_release": each(reported_names.is_release),
+    "host.reported_names.release": each(lambda text: reported_names.release("a release", text, (NEW, ""))),
+    "host.reported_names.require": each(
+        lambda text: reported_names.require("a release", text, reported_names.RELEASE, "look")
+    ),
     "deploy.libraries.require": lambda said: libraries.require(
         Liar(said), HostStep("libraries", "", 1), WHEELS._replace(libraries={"libx.so.1": ()}), Machine()
     ),
@@ -325,7 +327,8 @@ NO_PARSERS = {
 READING = (
     "deploy.rollback", "diagnose.drift", "diagnose.status", "fleet.step_errors", "host.difference", "host.facts",
     "host.history", "host.log_text", "host.maintenance_page", "host.plain_lines", "host.protocol",
-    "host.sandbox_hints", "host.typed", "host.words", "logs.lines", "logs.merge", "logs.tracebacks", "untrusted_json",
+    "host.reported_names", "host.sandbox_hints", "host.typed", "logs.lines", "logs.merge", "logs.tracebacks",
+    "untrusted_json",
 )  # fmt: skip
 SAID = {"Facts", "Transcript", "Action", "Report", "Output"}
 
@@ -581,7 +584,7 @@ LIES: dict[str, Callable[[int], Iterator[tuple[str, str]]]] = {
 }  # fmt: skip
 
 
-LIMITED = {"difference.Comparison", "drift.examine", "host.witness.verify"}
+LIMITED = {"difference.Comparison", "drift.examine", "host.journal_check.verify"}
 """Their work may grow with the square, up to a limit of its own."""
 
 

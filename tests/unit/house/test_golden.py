@@ -22,7 +22,16 @@ LAYOUT = GOLDEN.with_name("layout")
 HOST = GOLDEN.parents[1] / "templates/host"
 SETS_MODES = [
     HOST / f"{name}.py"
-    for name in ("certificate", "certify", "check_secret", "files", "handover", "kept_pair", "own_addresses", "setup")
+    for name in (
+        "certificate",
+        "certify",
+        "check_secret",
+        "files",
+        "handover",
+        "certificate_pair",
+        "own_addresses",
+        "setup",
+    )
 ]
 TRAITS = HostTraits("deploy", "www-data", True)
 

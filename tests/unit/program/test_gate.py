@@ -18,7 +18,7 @@ def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, recycles: bool
     monkeypatch.setattr(units, "show", lambda *_: shown)
     made = WebProcesses("myapp@blue.service", recycles=recycles)
     assert made.ask_systemd()
-    assert made.lost_none()
+    assert made.all_there()
     return made
 
 
@@ -32,7 +32,7 @@ def test_a_worker_that_is_gone_is_seen(
     seen = processes(monkeypatch, tmp_path, recycles=recycles)
     (tmp_path / "101/task/101/children").write_text(children)
     seen.update()
-    assert (seen.lost_none(), seen.same_main) == (same, True)
+    assert (seen.all_there(), seen.same_main) == (same, True)
 
 
 def test_another_main_process_is_seen_however_workers_come_and_go(
@@ -42,4 +42,4 @@ def test_another_main_process_is_seen_however_workers_come_and_go(
     monkeypatch.setattr(units, "show", lambda *_: {"MainPID": "102", "NRestarts": "1", "ActiveState": "active"})
     assert seen.ask_systemd()
     assert not seen.same_main
-    assert not seen.lost_none()
+    assert not seen.all_there()

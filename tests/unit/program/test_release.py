@@ -284,7 +284,7 @@ def test_a_sparse_file_is_edited_unread(root: Path) -> None:
     assert told(root) == {"drift edited code/app/a b.py", "drift extra code/extra.bin"}
     with Folder.open(str(home)) as folder:
         assert release.lists(folder) == {}
-        assert not release.holds(folder, "MANIFEST", "code/")
+        assert not release.all_match(folder, "MANIFEST", "code/")
 
 
 def test_the_reading_of_a_file_heeds_a_signal(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

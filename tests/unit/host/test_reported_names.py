@@ -15,7 +15,7 @@ from tasks.engine.deploy.rollout import Rollout
 from tasks.engine.deploy.waves import Policy
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import words
+from tasks.engine.host import reported_names
 from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import Activation, HostStep
 from tasks.engine.parallel import Stop
@@ -91,10 +91,10 @@ def test_no_lie_of_a_host_reaches_a_command_of_the_operator(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("text", [OLD, "0", "abc", "r1"])
 def test_an_id_is_taken_as_it_is(text: str) -> None:
-    assert words.release("a release", text) == text
-    assert words.release("a release", text, (text, NEW)) == text
+    assert reported_names.release("a release", text) == text
+    assert reported_names.release("a release", text, (text, NEW)) == text
 
 
 def test_nothing_said_is_none() -> None:
-    assert words.release("a release", None, (OLD,)) is None
-    assert words.release("a release", "") is None
+    assert reported_names.release("a release", None, (OLD,)) is None
+    assert reported_names.release("a release", "") is None

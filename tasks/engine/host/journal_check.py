@@ -74,8 +74,8 @@ def verify(
     actions: Sequence[Action], size: int, logged: Logged, events: Sequence[Event], now: float
 ) -> tuple[Finding, ...]:
     """Return what does not fit. size: bytes of the history; now: the time of the host."""
-    witness = _Witness(actions, size, logged, events, now)
-    return (*witness.horizon(), *_bounded(witness.findings()))
+    check = _Check(actions, size, logged, events, now)
+    return (*check.horizon(), *_bounded(check.findings()))
 
 
 def _bounded(findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -85,7 +85,7 @@ def _bounded(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield Finding(any(one.wrong for one in told), f"{len(told) - _MOST} more lines do not fit the journal")
 
 
-class _Witness:
+class _Check:
     """One comparison."""
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from templates.host import certificate, kept_pair
+from templates.host import certificate, certificate_pair
 from templates.host.run import Refused
 
 PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -21,13 +21,15 @@ def placed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
     pairs: list[tuple[bytes, bytes]] = []
     monkeypatch.setattr(certificate, "require_usable", lambda *_: None)
     monkeypatch.setattr(
-        kept_pair, "place", lambda _run, _changes, _name, chain, key, _origin: pairs.append((chain, key))
+        certificate_pair, "place", lambda _run, _changes, _name, chain, key, _origin: pairs.append((chain, key))
     )
     return pairs
 
 
 def take(first: Path, second: Path) -> bytes:
-    return kept_pair.take(cast(Any, None), cast(Any, None), "myapp", (str(first), str(second)), ["myapp.example"])
+    return certificate_pair.take(
+        cast(Any, None), cast(Any, None), "myapp", (str(first), str(second)), ["myapp.example"]
+    )
 
 
 def test_the_chain_has_no_key_even_if_both_are_in_one_file(tmp_path: Path, placed: list[tuple[bytes, bytes]]) -> None:

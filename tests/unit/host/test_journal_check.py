@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tasks.engine.host import history, witness
+from tasks.engine.host import history, journal_check
 from tasks.engine.host.history import Action, Finding
 from templates.host import rollback_stack
 from templates.host.fact_schema import Boot, Event, Logged
@@ -29,7 +29,7 @@ class Recording(NamedTuple):
     now: float
 
     def told(self) -> tuple[Finding, ...]:
-        return witness.verify(self.actions, self.size, self.logged, self.events, self.now)
+        return journal_check.verify(self.actions, self.size, self.logged, self.events, self.now)
 
     def wrong(self) -> list[str]:
         """Return what `fab history --verify` calls wrong, by the journal or by the history itself."""
@@ -233,4 +233,4 @@ def test_many_lines_that_do_not_fit_are_told_in_few() -> None:
 )
 def test_a_guard_that_is_killed_ends_with_the_one_after_it(words: tuple[str, ...], end: int | None) -> None:
     events = [Event(time * 10**6, time * 10**6, "b" * 32, "guard", "green", word) for time, word in enumerate(words, 1)]
-    assert witness._end_of_guard(events, events[0]) == end
+    assert journal_check._end_of_guard(events, events[0]) == end
