@@ -98,7 +98,7 @@ def restore(
 
 
 class _RestoreOptions(NamedTuple):
-    """The options of a restore, as given. shown: the archive, and the option to read it."""
+    """The options of a restore, as given. shown: the archive, and the option with the key to read it."""
 
     yes: bool
     drill: bool

@@ -32,7 +32,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 ASIDE = ".restore"
 """Directory in the state directory in which a restore unpacks; it also holds what was there, until all is in place."""
 MOVED = "moved"
-"""There if all that was there lies in `former`, so what lies in the state directory is new."""
+"""A mark: all former data lies in `former` now, and whatever lies in the state directory comes from the archive."""
 SPARE = ".backup-"
 """The beginning of the names of files in the service's cache, each locked while a backup uses it."""
 DUMP, OUTPUT = "postgresql.dump", "command.out"

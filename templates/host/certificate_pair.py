@@ -27,7 +27,7 @@ def path(name: str) -> str:
 
 
 def unchecked(name: str) -> tuple[str, ...]:
-    """Return the files that change without setup, so that setup takes no change of them for an edit of a person's."""
+    """Return the files that change without setup: a change of them does not count as an edit by a person."""
     return (path(name), certificate.paths(name)[0]) if os.path.lexists(path(name)) else ()
 
 

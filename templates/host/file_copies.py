@@ -65,7 +65,7 @@ class Copies:
             )
 
     def is_folder(self, status: os.stat_result) -> bool:
-        """Return whether a status is that of the directory of copies."""
+        """Return whether this is the status of the directory of copies."""
         own = os.fstat(self.folder.descriptor)
         return (own.st_dev, own.st_ino) == (status.st_dev, status.st_ino)
 

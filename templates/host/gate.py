@@ -50,9 +50,9 @@ class WebProcesses:
         return True
 
     def all_there(self) -> bool:
-        """Return True if every process of the previous look is there, and remember those that are there now.
+        """Return True if each process of the last look is still there, and remember those that are there now.
 
-        New ones are fine: workers are forked one by one.
+        A worker may have gone if workers end by themselves. New ones are fine: workers are forked one by one.
         """
         present = {self.main, *self._workers}
         gone = self._held - present

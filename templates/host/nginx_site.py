@@ -108,8 +108,8 @@ class Nginx:
             # Without default_server the first site of a port gets unknown names, and ours may become the first.
             if was != "000" and now == "000":
                 raise Refused(
-                    f"a site of this nginx answers for unknown names on port {port}, and would not any more: "
-                    f"add default_server to its listen {port}"
+                    f"this service would take the requests for unknown names on port {port} from another site of this "
+                    f"nginx: add default_server to the `listen {port}` of that site"
                 )
 
     def _reload(self) -> None:

@@ -248,11 +248,10 @@ def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "")
 
 
 def lists(release: Folder) -> dict[str, str]:
-    """Return the SHA-256 of MANIFEST, LAUNCHERS, SITE and sbom.json; the controller compares them: the account can
-    edit them.
+    """Return the SHA-256 of MANIFEST, LAUNCHERS, SITE and sbom.json, for the controller to compare.
 
-    Empty unless code, launchers and site match these lists. Beside these files, `code` and `site` may have bytecode,
-    even half-written, and `code` the links to the service's data.
+    Empty unless code, launchers and site match these lists; the account could have edited both, so the controller has
+    the last word. Not listed: bytecode in `code` and `site`, even half-written, and the links to the service's data.
     """
     names = ["MANIFEST", "LAUNCHERS", *(name for name in ("SITE", SBOM) if release.status(name))]
     try:

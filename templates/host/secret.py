@@ -1,9 +1,9 @@
 """Root's files of the secrets: /etc/NAME/secrets/SECRET, 0600 in a directory of root's alone, each written by a rename.
 
-systemd copies them for a unit when it starts that. While a restart with a new value is not committed, the former value
-stays as SECRET.former-SLOT-TIME, where SLOT is the slot that was committed when the new one was written, and TIME that
-of its link `current`. Every commit makes a new link. So as long as that link is there, the change is not committed:
-`settle`, or a boot (put-back.conf), puts the former value back.
+systemd copies them for a unit when it starts the unit. While a restart with a new value is not committed, the former
+value stays as SECRET.former-SLOT-TIME: SLOT is the slot that was committed when the new value was written, and TIME is
+the time of the link `current` then. Every commit makes that link anew. As long as it has that time, the change is not
+committed: `settle`, or a boot (put-back.conf), puts the former value back.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Secrets:
         return former
 
     def swap(self) -> None:
-        """Exchange the key with the other one, which signs from now on. Each keeps its time, which tells the newer."""
+        """Exchange the key with the other one, which signs from now on. Each keeps its time, to show which is newer."""
         key, other = self._read(_ROTATED), self._read(FALLBACKS)
         if key is None or other is None:
             raise Refused("there is no other key on this host: rotate again")
@@ -132,7 +132,7 @@ class Secrets:
         self._run.report("secret", "removed" if gone else "absent")
 
     def settle(self) -> None:
-        """Put the former values back of changes that are not committed; the others are dropped already.
+        """Put back the former value of each change that is not committed; those of other changes are gone already.
 
         The link of the committed slot belongs to the deploy account, so what the controller saw comes first.
         """

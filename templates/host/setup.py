@@ -272,7 +272,10 @@ class Setup:
         self._open({socket: (f"/{unit}.so", f"/{unit}@.") for socket, unit in parts.items()})
 
     def _open(self, units: Mapping[str, tuple[str, ...]]) -> None:
-        """Start units that start others; anew if a file changed whose path has one of their parts."""
+        """Start sockets, or other units that start services.
+
+        units: each with parts of paths. If a file changed whose path contains one of them, the unit is restarted.
+        """
         shut = [
             unit for unit, parts in units.items() if any(map(self.changes.changed, parts)) or not programs.active(unit)
         ]

@@ -27,7 +27,7 @@ _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def hold(run: Run, root: str, known: Record, seconds: float, *, patient: bool = False) -> None:
     """Hold the lock until this program ends; Busy, with the holder's line, if another process has it.
 
-    seconds: how long to wait for the end of a probation; patient: or of any run.
+    seconds: how long to wait for the end of a probation; patient: wait for the end of any run, too.
     """
     name = known.name
     if known.layout == FIRST:
@@ -126,7 +126,7 @@ def _hold_and_exit(
 def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float, *, patient: bool = False) -> bool:
     """Take the lock and write our line into it; return False if another process still has it.
 
-    Waits for the end of a probation; with `patient`, of any run.
+    Waits for the end of a probation; with `patient`, for the end of any run.
     """
     deadline = time.monotonic() + seconds
     while True:

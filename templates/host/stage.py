@@ -30,7 +30,7 @@ def perform(run: Run) -> None:
         else:
             with Staging(run, root) as staging:
                 staging.perform()
-        # Now, so that this host serves them to pages of a host that activates the release earlier.
+        # Already now: another host may activate the release first, and its pages then ask this host for these files.
         static_files.keep(run, root, run.step["release"])
         run.say("staged", run.step["release"])
 

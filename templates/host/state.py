@@ -48,7 +48,7 @@ class Links:
 
     @property
     def serves(self) -> str:
-        """The slot that has the traffic, or would have it."""
+        """The slot that has the traffic; without a link `live`, the committed one."""
         return self.live or self.current
 
 

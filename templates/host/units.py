@@ -12,7 +12,7 @@ from .run import Run
 SYSTEMCTL = "/usr/bin/systemctl" if os.path.exists("/usr/bin/systemctl") else "/bin/systemctl"
 """The path in the sudo rules: below /bin if that is a directory of its own."""
 _UP = {"reloading", "refreshing"}
-"""States of a unit that goes on running meanwhile. A service enters the first by itself (sd_notify)."""
+"""States in which a unit runs, beside `active`. A service can enter the first by itself (sd_notify)."""
 _LINE = 48 * 1024
 """Bytes to report of a journal line, which can have any length: journald cuts standard output there."""
 _SECONDS = 15

@@ -108,7 +108,7 @@ def differences(venv: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_ours(venv: str, path: str) -> bool:
-    """Return whether the module venv makes such a link: lib64, or in bin one into the directory of the Python."""
+    """Return whether the module venv makes such a link: `lib64`, or one in `bin` to a file beside the Python."""
     if path == "lib64":
         return os.readlink(f"{venv}/{path}") == "lib"
     folder, _, name = path.rpartition("/")

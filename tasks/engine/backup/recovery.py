@@ -15,10 +15,10 @@ from tasks.engine.parallel import Emit
 
 
 class Order(NamedTuple):
-    """The wish to put an archive back.
+    """The archive to put back, and how.
 
     path: the archive, which is verified; shown: its name as the user gave it, with the options to read it
-    folder: gets what is there now, on these terms; None to save nothing
+    folder: gets what is there now, by `terms`; None to save nothing
     """
 
     path: Path

@@ -37,7 +37,7 @@ IGNORED_KEYS = (
         "One of the names that `fab audit` shows for the advisory: CVE, GHSA or PYSEC"),
     Key("reason", keys.text(formats.REASON), Required('"we read no such file"'), RUN, "Why it may stay for now"),
     Key("until", Reader(_day, formats.DAY.expected, formats.DAY.example), Required("2027-01-31"), RUN,
-        "The last day of that; then the advisory counts again"),
+        "The last day on which the advisory is ignored; then it counts again"),
 )  # fmt: skip
 
 

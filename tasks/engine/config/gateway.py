@@ -47,8 +47,8 @@ class Nginx(NamedTuple):
     names: the canonical name first; a wildcard is never the first
     timeout: seconds that a request may take; None: it follows `drain`
     path: below which the service has its URLs, beside other services of the name; empty: it has the whole name
-    aliases: what the other names do but wildcards, which are served: redirect, or serve
-    hsts: seconds that browsers ask for HTTPS alone; None: they are not told
+    aliases: redirect or serve: what the other names do. A wildcard is always served
+    hsts: seconds for which browsers are told to use HTTPS alone; None: they are not told
     trusted_proxies: networks whose word for the client's address and scheme counts
     allow: networks of the clients that are served; empty: of all
     balancer_check: the health path answers under any address of the host
@@ -241,7 +241,7 @@ NGINX_KEYS = (
         "a longer one. Without it, `drain`, and 30 at least. Also a setting of gunicorn's sync workers, which only a "
         "deploy changes", "120"),
     Key("hsts", keys.integer(0, 315360000), None, SETUP,
-        "Seconds that browsers, once they were here, ask for HTTPS with a good certificate alone. 0 takes it back",
+        "Seconds for which a browser that was here uses HTTPS alone, and demands a good certificate. 0 takes it back",
         "63072000"),
     Key("error_page", keys.text(formats.FILE), None, SETUP,
         "The HTML page, a file on your machine, that clients get with 502 and 504: the service does not answer",

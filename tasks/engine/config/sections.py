@@ -29,7 +29,7 @@ SECRET_KINDS = ("variable", "file")
 MOST_SECRETS = 100
 """Secrets of a service, and names of secrets that a host may report."""
 SECRET_KEY, FALLBACKS = "SECRET_KEY", "SECRET_KEY_FALLBACKS"
-"""The key that a deploy makes, and the other one during its rotation, which is handed out with it."""
+"""The key that a deploy makes, and the other key during a rotation: processes get both."""
 
 
 class Health(NamedTuple):
@@ -136,9 +136,10 @@ HOOK_KEYS = (
         "Runs on your machine, in the root of the repository, once before a deploy, rollback or restart, with a JSON "
         "document of the run on standard input. If it fails, no host is contacted", '"ops/freeze.sh"'),
     Key("after_deploy", keys.text(formats.COMMAND), None, RUN,
-        "The same after a run in which no host failed", '"ops/tell.sh"'),
+        "Runs as `before_deploy` does, after a run in which no host failed", '"ops/tell.sh"'),
     Key("on_failure", keys.text(formats.COMMAND), None, RUN,
-        "The same after a run in which a host failed, or that was interrupted, and after its undo", '"ops/tell.sh"'),
+        "Runs as `before_deploy` does, after a run in which a host failed or that was interrupted, and after its undo",
+        '"ops/tell.sh"'),
 )  # fmt: skip
 
 
@@ -352,7 +353,7 @@ BACKUP_KEYS = (
     Key("command", keys.text(formats.COMMAND), Required('"mongodump --archive"'), RUN,
         "Runs in the service's sandbox; what it prints to standard output is a part of the backup"),
     Key("restore", keys.text(formats.COMMAND), None, RUN,
-        "Gets that on standard input, when a backup is put back", '"mongorestore --archive --drop"'),
+        "Gets the output of `command` on standard input, when a backup is put back", '"mongorestore --archive --drop"'),
 )  # fmt: skip
 
 

@@ -209,8 +209,8 @@ def _warnings(service: Service, facts: Facts) -> tuple[str, ...]:
     if not facts.loopback or {"host", "network"} & set(service.needs):
         return ()
     return (
-        "setup takes the host's loopback from the service, which it has had until now. If it uses that (a database at "
-        "127.0.0.1 or localhost), write `needs: [host]` into service.yaml first; unix sockets need nothing",
+        "setup takes the host's loopback from the service, which it has had until now. If the service uses it (a "
+        "database at 127.0.0.1 or localhost), write `needs: [host]` into service.yaml first; unix sockets need nothing",
     )
 
 
@@ -336,7 +336,7 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
 def venv_name(wheelhouse: Wheelhouse, python: Python) -> str:
     """Name the venv of these wheels and interpreter: 16 hex digits.
 
-    The word `listed` in the digest names it apart from a venv of an older version, which has no FILES.
+    The word `listed` in the digest gives a venv of an older version, which has no FILES, another name.
     """
     return hashlib.sha256(f"listed {wheelhouse.digest} {python.path} {python.version}".encode()).hexdigest()[:16]
 

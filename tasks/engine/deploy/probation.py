@@ -71,7 +71,7 @@ def require_committed(member: Member, release: str) -> None:
             code=state,
         )
     raise LoopError(
-        f"the probation of {release} was cut short: {_since(facts)}", where=host, next=f"fab history -H {host}"
+        f"the probation of {release} was cut short: {_cut_by(facts, last)}", where=host, next=f"fab history -H {host}"
     )
 
 
@@ -100,10 +100,11 @@ def read_back(member: Member, release: str, lost: LinkLost, emit: Emit) -> str |
     return None if facts.probation is None else str(facts.probation)
 
 
-def _since(facts: Facts) -> str:
+def _cut_by(facts: Facts, last: Action | None) -> str:
+    """Return what ended a probation early, and what the host serves now. last: the last line of its run."""
     later = facts.actions[-1] if facts.actions else None
-    return (
-        f"{later.action} of {later.release} came, and the host now serves {describe(facts)}"
-        if later
-        else describe(facts)
-    )
+    serves = f"the host now serves {describe(facts)}"
+    if later is None or later == last:
+        cause = "by a stop or a reboot; " if last and last.state == "ended" else ""
+        return f"{cause}{serves}"
+    return f"{later.action} of {later.release} came, and {serves}"

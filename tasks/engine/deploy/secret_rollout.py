@@ -29,13 +29,14 @@ _KEY = 32
 def change(
     order: Order, members: Sequence[Member], policy: Policy, stop: Stop, again: Callable[[Sequence[str]], str]
 ) -> Iterator[Event]:
-    """Write the value on all hosts; restart those where the release that serves uses it, in waves."""
+    """Write the value on all hosts; restart, in waves, those where it is used by a release that `_running` returns."""
     users: list[Member] = []
     secret = order.named_secret
 
     def look(member: Member, emit: Emit) -> None:
         facts = _facts(member)
-        if secret in _in_use(facts) and facts.state.main_unit == "active":
+        used = any(secret in facts.secrets_of(release) for release in _running(facts))
+        if used and facts.state.main_unit == "active":
             users.append(member)
             return
         changed = order.place(member, emit, switch=False)
@@ -73,7 +74,7 @@ class _Restart(Rollout):
         yield from everywhere(self.placed, self._settle)
 
     def _settle(self, member: Member, emit: Emit) -> None:
-        """Let the host drop the former value, or put it back: as we saw it end, else by what is committed there."""
+        """Let the host drop the former value if this run saw the commit; else the host decides by what is committed."""
         committed = self.hosts[member.host.name].progress is Progress.COMMITTED
         try:
             perform(member, Change("settle", committed=committed), self.order.origin, emit)
@@ -130,8 +131,8 @@ class _Keys:
     def behind(self, members: Sequence[Member]) -> list[Member]:
         """Return the hosts where a rotation that was cut short has not come to its second restart; often none.
 
-        They accept the key of the others, and got it after the one that they sign with. Each host tells that of itself
-        alone: one that lies must not take the others back to a former key.
+        They accept the key of the others, and got it after the one that they sign with. Each host is judged by its own
+        report alone, so a host that lies cannot make the others sign with a former key.
         """
         signing = {name: rows[SECRET_KEY]["fingerprint"] for name, rows in self._found.items()}
         for key in sorted(set(signing.values())):
@@ -153,11 +154,11 @@ class _Keys:
 
 
 def unset(secret: str, origin: str, member: Member, emit: Emit) -> None:
-    """Remove a secret from a host, unless the release that serves uses it; warn of other releases that do."""
+    """Remove a secret from a host, unless a release uses it that serves or would after a boot; warn of others."""
     facts, name = _facts(member), member.host.name
-    if secret in _in_use(facts):
+    if users := [release for release in _running(facts) if secret in facts.secrets_of(release)]:
         raise LoopError(
-            f"release {facts.live_release}, which serves, uses the secret {secret}",
+            f"release {users[0]}, which serves or would after a boot, uses the secret {secret}",
             where=name,
             next=f"deploy a release without it first: remove {secret} from `secrets` of service.yaml",
             code="in-use",
@@ -210,10 +211,9 @@ def _row(line: str, host: str) -> dict[str, Any]:
     return {**listed._asdict(), "there": True}
 
 
-def _in_use(facts: Facts) -> set[str]:
-    """Return the secrets of the releases that run, or that a boot would start."""
-    serving = {facts.live_release, facts.committed_release} - {None}
-    return {secret for release in serving for secret in facts.secrets_of(str(release))}
+def _running(facts: Facts) -> list[str]:
+    """Return the release that serves, and the one that a boot would start."""
+    return [release for release in dict.fromkeys((facts.live_release, facts.committed_release)) if release]
 
 
 def _facts(member: Member) -> Facts:

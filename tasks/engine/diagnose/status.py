@@ -84,7 +84,7 @@ def _unanswered(host: str, service: Service, error: LoopError | None) -> dict[st
 
 
 def _processes(facts: Facts) -> dict[str, dict[str, Any]]:
-    """Return the state of each unit beside `web` and each timer. fault: why it is not up, or not for long."""
+    """Return the state of each unit beside `web` and each timer. fault: why it is not up, or does not stay up."""
     down, uptime = facts.down, facts.survey.uptime
     lines = {}
     for unit, state in facts.state.processes.items():

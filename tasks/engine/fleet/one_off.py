@@ -167,7 +167,7 @@ class _Watch:
         self._begun, self._interrupted, self._heard = False, 0.0, 0.0
 
     def begin(self) -> None:
-        """Let the limits of the request hold: the command has begun."""
+        """Apply the limits of the request from now on: the command has begun."""
         if not self._begun:
             limited = self._request.silence is not None or self._request.stop is not None
             self._channel.settimeout(_LOOK if limited else None)
@@ -297,7 +297,7 @@ def terminal() -> Terminal | None:
 
 
 def show_on(stdout: IO[Any], stderr: IO[Any], *, escaped: bool) -> Show:
-    """Return what writes each stream's bytes to ours. escaped: a terminal of ours gets them escaped, line by line."""
+    """Return a function that writes each stream of the command to ours. escaped: escape what a terminal gets."""
     ours = {"stdout": stdout, "stderr": stderr}
 
     def show(word: str, data: bytes) -> None:

@@ -33,7 +33,7 @@ _NEVER_SHORTENED = 290_000
 _LINES, _EVENTS, _BOOTS = 5000, 1500, 50
 """Lines, entries and boots to compare, the newest: a host reports no more unless it lies."""
 _MOST = 50
-"""Findings to tell; the rest is counted."""
+"""Findings to report; the rest is counted."""
 _CLOSED = {"done", "returned"}
 _FAR = float("inf")
 
@@ -41,16 +41,17 @@ _FAR = float("inf")
 class _Run(NamedTuple):
     """The lines of one activation. begun: None without a first line.
 
-    ended: its last line; open: until then switches may belong to it, as what it left is cleared away
-    returns: the release that was committed before it, if the run before it was cut, or left a release on probation:
-    then this run may have done no more than bring the traffic back; else empty
+    ended: the time of its last line
+    switches_until: a switch up to this time may be its own: the next run first clears away what this one left
+    returns_to: the release that was committed before it, if the run before it was cut or left a release on probation:
+        to bring the traffic back to that release, a run starts nothing. Else empty
     """
 
     lines: tuple[Action, ...]
     begun: float | None
     ended: float
-    open: float
-    returns: str = ""
+    switches_until: float
+    returns_to: str = ""
 
     @property
     def last(self) -> Action:
@@ -67,7 +68,7 @@ class _Run(NamedTuple):
 
     def has(self, event: Event) -> bool:
         """Return whether an entry of the journal falls into this run."""
-        return self.begun is not None and self.begun - _SLACK <= _at(event) <= self.open + _SLACK
+        return self.begun is not None and self.begun - _SLACK <= _at(event) <= self.switches_until + _SLACK
 
 
 def verify(
@@ -79,10 +80,10 @@ def verify(
 
 
 def _bounded(findings: Iterable[Finding]) -> Iterator[Finding]:
-    told = list(findings)
-    yield from told[:_MOST]
-    if len(told) > _MOST:
-        yield Finding(any(one.wrong for one in told), f"{len(told) - _MOST} more lines do not fit the journal")
+    every = list(findings)
+    yield from every[:_MOST]
+    if len(every) > _MOST:
+        yield Finding(any(one.wrong for one in every), f"{len(every) - _MOST} more lines do not fit the journal")
 
 
 class _Check:
@@ -96,7 +97,7 @@ class _Check:
         self._newest = max((boot.last for boot in self._logged.boots.values()), default=0)
         # The host has read the history after `now`, and the journal after that.
         self._events = [event for event in events[-_EVENTS:] if logged.born - _SLACK <= _at(event) <= now]
-        self._from = self._oldest(events)
+        self._from = self._whole_since(events)
         self._moved = {*_boots_with_moved_clock(events), *_overlapping(self._logged.boots)}
         self._runs = list(_runs(self._actions, now))
         self._first = next((run for run in self._runs if run.begun is not None), None)
@@ -104,8 +105,8 @@ class _Check:
         self._guards = list(_starts_of_guards(self._events))
         self._guard_times = [_at(guard) for guard in self._guards]
 
-    def _oldest(self, events: Sequence[Event]) -> float:
-        """Return from when on the journal is whole."""
+    def _whole_since(self, events: Sequence[Event]) -> float:
+        """Return the time since which the journal is whole."""
         first = min((boot.first for boot in self._logged.boots.values() if boot.first), default=0) / 1e6
         if not first or (self._logged.cut and not events):
             return _FAR
@@ -164,7 +165,7 @@ class _Check:
         Runs that must have a guard choose first, those that need none last. Lines have whole seconds,
         so the guard of the next run may fall into the last second of a run.
         """
-        need = {number: 1 if not run.claim else 2 if run.returns else 0 for number, run in enumerate(self._runs)}
+        need = {number: 1 if not run.claim else 2 if run.returns_to else 0 for number, run in enumerate(self._runs)}
         found: dict[int, Event] = {}
         taken: set[int] = set()
         for number in sorted(need, key=lambda number: (need[number], number)):
@@ -208,7 +209,7 @@ class _Check:
                 yield Finding(False, text)
             return
         # It brought the traffic back to the committed release, which was up: then nothing is started.
-        if run.returns and run.returns == claim.release:
+        if run.returns_to and run.returns_to == claim.release:
             return
         # Shortening has removed the run before this one, so what this one had to start is not known.
         if not self._complete and run is self._first:
@@ -290,7 +291,7 @@ class _Check:
                               "lines were removed, a time was changed, or it was done by hand")  # fmt: skip
 
     def _history_begins(self) -> float:
-        """Return from when on each entry of the journal must have its lines."""
+        """Return the time since which each entry of the journal must have its lines."""
         if self._complete:
             return 0.0
         return self._first.begun - _CLOSE if self._first and self._first.begun is not None else _FAR

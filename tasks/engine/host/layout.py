@@ -231,9 +231,9 @@ def stop_seconds(service: Service, process: Process) -> int:
 
 
 def _process_commands(service: Service, slot: str) -> Iterator[tuple[str, ...]]:
-    """Yield the commands for the processes of a slot: those that may be two, and the single ones, each together.
+    """Yield the commands for the processes of a slot: first for those that are not `single`, then for those that are.
 
-    A start or a stop with --no-block is not waited for: it may come after the stop of a task that takes long.
+    With --no-block systemctl does not wait: systemd may first have to stop a process whose task takes long.
     """
     for single in (False, True):
         group = [process for process in beside(service) if process.single == single]

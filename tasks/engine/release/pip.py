@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 def download(
     requirements: Iterable[LockedRequirement], target: Target, into: Path, indexes: Indexes, *, retries: int = 5
 ) -> Outcome:
-    """Download the wheels that fit the target, of all the requirements or of none, into a directory."""
+    """Download wheels that fit the target into a directory: one for each requirement, or none at all."""
     python = Version(target.python.rstrip("+")).base_version
     options = ["--only-binary", ":all:", "--dest", str(into), "--python-version", python]
     options += ["--implementation", target.short, "--abi", target.abi, "--retries", str(retries)]
