@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from . import programs
+from . import programs, small_file
 from .locks import PROC
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -19,20 +19,11 @@ _LOOKS = 5
 
 def of_the_host() -> tuple[int, int]:
     """Return the bytes of memory that this host has, and those that are available; 0 for what it does not say."""
-    text = read(f"{PROC}/meminfo")
+    text = small_file.read(f"{PROC}/meminfo")
     total, available = (_kilobytes(text, word) for word in ("MemTotal", "MemAvailable"))
-    limits = [int(limit) for path in _LIMITS if (limit := read(path).strip()).isdigit()]
+    limits = [int(limit) for path in _LIMITS if (limit := small_file.read(path).strip()).isdigit()]
     whole = min([total, *limits])
     return whole, min(available, whole)
-
-
-def read(path: str) -> str:
-    """Return the beginning of a small file of the system; empty if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(1 << 16).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def _kilobytes(text: str, word: str) -> int:

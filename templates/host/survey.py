@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from . import memory, programs, run_units, shared_name, upkeep
+from . import memory, programs, run_units, shared_name, small_file, upkeep
 from .background import Background
 from .fact_schema import SLOTS, Isolation, Job, Process, Slot, Survey, Upkeep, Used
 from .folders import Folder
@@ -52,7 +52,7 @@ class Questions:
             uptime=int(now()),
             os=_system(),
             systemd=int(version[1]) if version else 0,
-            selinux=_read("/sys/fs/selinux/enforce", 10).strip() == "1",
+            selinux=small_file.read("/sys/fs/selinux/enforce", 10).strip() == "1",
             free_bytes=room.f_bavail * room.f_frsize,
             free_inodes=room.f_favail,
             certificate_end=self._certificate.result(),
@@ -86,18 +86,9 @@ def _existing(path: str) -> str:
     return path
 
 
-def _read(path: str, limit: int) -> str:
-    """Return the beginning of a file; empty if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(limit).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
 def _system() -> str:
     """Return the name of the system. os-release is a shell script, but only read as text."""
-    names = re.findall(r"^PRETTY_NAME=(.*)", _read("/etc/os-release", 1 << 16), re.MULTILINE)
+    names = re.findall(r"^PRETTY_NAME=(.*)", small_file.read("/etc/os-release"), re.MULTILINE)
     return names[-1].replace('"', "").replace("'", "")[:200] if names else ""
 
 
@@ -122,7 +113,7 @@ def _certificate_differs(service: Service) -> bool:
     """Return whether nginx shows another certificate than its file has; False if either cannot be seen."""
     name = service.front.host
     keeper = shared_name.keeper(name) if service.front.prefix else ""
-    there = _CERTIFICATE.search(_read(f"/etc/{keeper or service.name}/tls/certificate.pem", 1 << 20))
+    there = _CERTIFICATE.search(small_file.read(f"/etc/{keeper or service.name}/tls/certificate.pem", 1 << 20))
     if service.front.kind != "https" or not there:
         return False
     ask = ("openssl", "s_client", "-connect", "127.0.0.1:443", "-servername", name)
@@ -162,8 +153,8 @@ def slot(shown: Mapping[str, str], known: Slot) -> Slot:
     )
     if not main:
         return counted
-    workers = _read(f"{PROC}/{main}/task/{main}/children", 1 << 16).split()
-    pids = _read(f"/sys/fs/cgroup{shown.get('ControlGroup', '')}/cgroup.procs", 1 << 16).split()
+    workers = small_file.read(f"{PROC}/{main}/task/{main}/children").split()
+    pids = small_file.read(f"/sys/fs/cgroup{shown.get('ControlGroup', '')}/cgroup.procs").split()
     # In a container this path may be another cgroup.
     pids = (pids if str(main) in pids else [str(main), *workers])[:_PIDS]
     pss = _sum(pids, "smaps_rollup", "Pss")
@@ -173,7 +164,8 @@ def slot(shown: Mapping[str, str], known: Slot) -> Slot:
 def _sum(pids: list[str], file: str, word: str) -> int | None:
     """Return the bytes of all processes together; None unless all of them can be read."""
     matches = [
-        re.search(rf"^{word}:\s*([0-9]+) kB", _read(f"{PROC}/{pid}/{file}", 1 << 14), re.MULTILINE) for pid in pids
+        re.search(rf"^{word}:\s*([0-9]+) kB", small_file.read(f"{PROC}/{pid}/{file}", 1 << 14), re.MULTILINE)
+        for pid in pids
     ]
     return sum(int(match[1]) for match in matches if match) * 1024 if all(matches) else None
 
@@ -181,10 +173,10 @@ def _sum(pids: list[str], file: str, word: str) -> int | None:
 def _isolation(shown: Mapping[str, str]) -> Isolation:
     """Return how far the live slot is cut off from networks that `needs` does not name, as the kernel shows it."""
     main = _number(shown.get("MainPID"))
-    routes = _read(f"{PROC}/{main}/net/route", 1 << 16) if main else ""
+    routes = small_file.read(f"{PROC}/{main}/net/route") if main else ""
     if not routes:
         return Isolation()
-    addresses = [line for line in _read(f"{PROC}/{main}/net/if_inet6", 1 << 16).splitlines() if line[-3:] != " lo"]
+    addresses = [line for line in small_file.read(f"{PROC}/{main}/net/if_inet6").splitlines() if line[-3:] != " lo"]
     outside = len(routes.splitlines()) > 1 or bool(addresses)
     if shown.get("IPAccounting") != "yes":
         return Isolation(outside, seen=True)

@@ -6,9 +6,8 @@ import os
 import re
 from contextlib import suppress
 
-from . import programs, units
+from . import programs, small_file, units
 from .fact_schema import Upkeep
-from .memory import read
 
 _SECONDS = 20
 _RATING = re.compile(r"exposure level for \S+: ([0-9]{1,2})\.([0-9])")
@@ -59,7 +58,7 @@ def _upgrades() -> str:
         return "on" if on else "off"
     if programs.there("dnf") or programs.there("dnf5"):
         applies = any(re.search(r"^\s*apply_updates\s*=\s*(yes|true|1)\s*$", text, re.MULTILINE | re.IGNORECASE)
-                      for text in map(read, _AUTOMATIC_CONF))  # fmt: skip
+                      for text in map(small_file.read, _AUTOMATIC_CONF))  # fmt: skip
         return "on" if _enabled(*_INSTALLS) or (applies and _enabled(*_BY_CONF)) else "off"
     return ""
 

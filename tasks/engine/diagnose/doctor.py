@@ -20,7 +20,6 @@ from tasks.engine.host import layout, questions, sandbox_hints
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 
-_FREE_BYTES = 500 * 1000 * 1000
 _FREE_INODES = 20_000
 
 
@@ -177,7 +176,7 @@ def _machine(facts: Facts, asked: float) -> Iterator[Finding]:
     elif survey.systemd < 249:
         yield Finding(False, "systemd is older than 249: after `systemctl stop`, a request may start a slot again",
                       "stop with: fab stop")  # fmt: skip
-    if 0 < survey.free_bytes < _FREE_BYTES:
+    if 0 < survey.free_bytes < status.FREE_BYTES:
         yield Finding(True, f"only {survey.free_bytes // 1_000_000} MB are free below /opt/apps", "make room there")
     if 0 < survey.free_inodes < _FREE_INODES:
         yield Finding(True, f"only {survey.free_inodes} inodes are free below /opt/apps", "make room there")

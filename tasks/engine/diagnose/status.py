@@ -33,7 +33,8 @@ _DROPPED = ("up", "slot", "workers", "cert", "memory", "free", "jobs", "processe
 # Characters of the last action that stay before a column is dropped: its author may have a long name.
 _LAST_ACTION = 20
 CERTIFICATE_DAYS = 21
-_FREE_BYTES = 500_000_000
+FREE_BYTES = 500_000_000
+"""Free bytes below which a host is mentioned."""
 
 
 def describe(host: str, service: Service, facts: Facts | None, error: LoopError | None = None) -> dict[str, Any]:
@@ -293,7 +294,7 @@ def notes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{name}: maintenance is on {maintenance_page.describe(line['maintenance'], line['bypass'] or '')}"
             )
         texts += _certificate(line)
-        if line["disk_free_bytes"] < _FREE_BYTES:
+        if line["disk_free_bytes"] < FREE_BYTES:
             texts.append(f"{name}: only {line['disk_free_bytes'] // 1_000_000} MB are free")
         processes = line["processes"].items()
         texts += [f"{name}: {unit} {process['fault']}" for unit, process in processes if process["fault"]]

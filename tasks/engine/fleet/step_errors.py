@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
-from tasks.engine.host import host_program, reported_names, sandbox_hints
+from tasks.engine.host import history, host_program, reported_names, sandbox_hints
 from tasks.engine.host.log_text import summarize
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import HostStep
@@ -104,9 +104,8 @@ def busy(host: str, text: str) -> LoopError:
     """Return the error for a host where another run is at work. text: what that run wrote into the lock file."""
     try:
         holder: Any = untrusted_json.load(text)
-        who = holder["who"]
         message = (
-            f"{who.get('git') or who.get('user')} (on {who.get('host')}) is at work here since {holder['time']}: "
+            f"{history.author(holder['who'])} is at work here since {holder['time']}: "
             f"{holder['action']}{' of ' + str(holder['release']) if holder['release'] else ''}"
         )[:_LONGEST]
     except (ValueError, KeyError, TypeError, AttributeError):

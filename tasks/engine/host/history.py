@@ -6,7 +6,7 @@ failed, if the release failed and the traffic could not go back; or ended, by th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -68,14 +68,19 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
 
 
 def person(text: str) -> str:
-    """Return the user of a run in words, from the JSON that the run's controller recorded."""
+    """Return the same as `author`, from JSON."""
     try:
         who = untrusted_json.load(text)
     except ValueError:
         return "an unknown user"
     if not isinstance(who, dict):
         return "an unknown user"
-    return f"{who.get('git') or who.get('user')} (on {who.get('host')})"[:_TEXT]
+    return author(who)[:_TEXT]
+
+
+def author(who: Mapping[str, object]) -> str:
+    """Return the user of a run and the machine that started it, from what the run's controller recorded."""
+    return f"{who.get('git') or who.get('user')} (on {who.get('host')})"
 
 
 def stack(actions: Iterable[Action]) -> tuple[str, ...]:
