@@ -1,4 +1,4 @@
-"""Read a small file of the system or of root, such as one of /proc. Links are followed: only root can make them there."""
+"""Read a small file of the system or of root, such as one of /proc. Links are followed: only root makes them there."""
 
 from __future__ import annotations
 
