@@ -245,6 +245,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "fleet.step_errors.unstarted": lambda said: step_errors.unstarted(said, "shire01", "deploy"),
     "untrusted_json.load": each(untrusted_json.load),
     "host.history.parse": lambda said: history.parse(text_of(said).split("\n")),
+    "host.history.author": lambda said: [history.author(action.who) for action in facts_of(said).actions],
     "host.history.person": each(history.person),
     "host.history.previous": lambda said: history.previous(facts_of(said).actions, NEW, [OLD]),
     "host.history.stack": lambda said: history.stack(facts_of(said).actions),
