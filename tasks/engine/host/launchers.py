@@ -181,7 +181,20 @@ def _gunicorn(where: _Where, home: str) -> str:
         ]
         seconds = f"{longer} if sync else {patience}"
     lines += [f'timeout = globals().get("timeout", {seconds})', f"graceful_timeout = {service.drain + layout.GRACE}"]
+    lines += _believed(service)
     return "\n".join(lines) + "\n"
+
+
+def _believed(service: Service) -> list[str]:
+    """Return what gunicorn believes of a request's headers: by a Unix socket it believes every sender.
+
+    nginx replaces these headers. The proxy of `listen:` passes on whatever its clients send.
+    """
+    path = "SCRIPT_NAME" if service.nginx and service.nginx.path else ""
+    lines = [f'forwarder_headers = globals().get("forwarder_headers", "{path}")']
+    if not service.nginx:
+        lines.append('secure_scheme_headers = globals().get("secure_scheme_headers", {})')
+    return lines
 
 
 def _site_first(site: str) -> tuple[str, ...]:

@@ -106,9 +106,9 @@ def _below(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
     """Return the values of `path`; empty strings without it."""
     path = quote.nginx(nginx.path) if nginx.path else ""
     within = {**values, "path": path, "path_pattern": path.replace(".", r"\.")}
-    parts = {part: _part(part, within) if path else "" for part in ("outside", "script_name")}
+    outside = _part("outside", within) if path else ""
     refuse = textwrap.indent(_part("refuse", values), "    ") if path and values["refusals"] else ""
-    return {"path": path, "prefix": path or '""', **parts, "refuse_within": refuse}
+    return {"path": path, "prefix": path or '""', "outside": outside, "refuse_within": refuse}
 
 
 def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:

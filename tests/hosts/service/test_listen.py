@@ -73,6 +73,8 @@ def test_a_host_without_nginx_serves_its_own_programs(internal: Clone, shire: Ho
 def test_nobody_on_tcp_is_believed_about_who_they_are(shire: Hosts) -> None:
     environment = inside(shire[0], "/environ")
     assert bytes.fromhex(environment["TRUSTED_PROXIES"]) == b"0"
+    asked = f"curl -sS --max-time 10 -o /dev/null -w '%{{http_code}}' -H 'SCRIPT_NAME: /x' http://{LOCAL}/x/environ"
+    assert shire[0].sh(asked).stdout == b"404"
 
 
 def test_switches_lose_no_request(internal: Clone, shire: Hosts) -> None:

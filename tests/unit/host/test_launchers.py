@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,6 +189,37 @@ def test_a_worker_may_take_as_long_to_import_as_the_health_check_waits(
 )
 def test_only_a_gunicorn_that_has_a_control_socket_is_told_to_open_none(version: str, told: bool) -> None:
     assert ("--no-control-socket" in launchers.render(SERVICE, RELEASE, "h", version)["web"]) is told
+
+
+SPOOFED = (
+    b"GET /x/admin HTTP/1.1\r\nHost: a\r\nSCRIPT_NAME: /x\r\nPATH_INFO: /y\r\nX-Forwarded-Proto: https\r\n"
+    b"X-Forwarded-Ssl: on\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("nginx", "conf", "scheme", "kept"),
+    [
+        (None, None, "http", []),
+        (None, "secure_scheme_headers = {'X-FORWARDED-SSL': 'on'}\nforwarder_headers = 'PATH_INFO'", "https",
+         ["PATH_INFO"]),
+        (Nginx(("myapp.example",)), None, "https", []),
+        (Nginx(("myapp.example",), path="/x"), None, "https", ["SCRIPT_NAME"]),
+    ],
+    ids=["listen", "listen, as the application says", "nginx", "nginx, below a path"],
+)  # fmt: skip
+def test_gunicorn_believes_what_nginx_says_and_nothing_of_a_client_of_listen(
+    nginx: Nginx | None, conf: str | None, scheme: str, kept: list[str], tmp_path: Path
+) -> None:
+    """Once: a client of `listen:` set the path of the application, and said that it came by HTTPS."""
+    gunicorn = Config()
+    for key, value in read(SERVICE._replace(nginx=nginx), tmp_path, conf).items():
+        if key in gunicorn.settings:
+            gunicorn.set(key, value)
+    # The peer of a Unix socket has no address.
+    request = next(RequestParser(gunicorn, iter([SPOOFED]), ""))
+    assert request.scheme == scheme
+    assert [name for name, _ in request.headers if "_" in name] == kept
 
 
 def test_without_its_code_a_launcher_starts_nothing(tmp_path: Path) -> None:

@@ -81,6 +81,14 @@ def test_the_ca_asks_by_plain_http_before_the_redirect() -> None:
     assert "acme" not in text(Nginx((NAME,)))
 
 
+def test_what_gunicorn_takes_for_the_place_of_the_application_is_nginx_own_word() -> None:
+    """Once: it passed where the first server of the port had underscores_in_headers on, and past every location."""
+    for path, word in (("", '""'), ("/shop", "/shop")):
+        made = text(Nginx((NAME,), path=path))
+        assert f"proxy_set_header SCRIPT_NAME {word};" in made
+        assert 'proxy_set_header PATH_INFO "";' in made
+
+
 def test_the_largest_body_is_the_one_of_the_service() -> None:
     assert "client_max_body_size 20m;" in text(Nginx((NAME,)))
     assert "client_max_body_size 2g;" in text(Nginx((NAME,), max_body="2g"))
@@ -221,7 +229,11 @@ def test_what_a_service_has_below_its_path_is_the_same_as_without_it() -> None:
     # nginx runs an `if` in the location that answers, and in no other.
     assert location.count('if ($loop_myapp_turn ~ "^1") { return 403; }') == 2
     (whole,) = nginx_file.render(SERVICE._replace(nginx=WHOLE), ipv6=True).values()
-    kept = {line.strip() for line in whole.splitlines() if "/" not in line and "-Prefix" not in line}
+    kept = {
+        line.strip()
+        for line in whole.splitlines()
+        if "/" not in line and "-Prefix" not in line and "SCRIPT_NAME" not in line
+    }
     assert kept <= {line.strip() for text in below.values() for line in text.splitlines()}
 
 
