@@ -30,6 +30,8 @@ LARGEST_MODULE = 4 << 20
 """Bytes of a file that is compiled; a larger one runs without bytecode."""
 LARGEST_INFO = 10 * 1000 * 1000
 """Bytes of a file in `.dist-info` at most: those are read as a whole."""
+LIST = "FILES"
+"""The list of a venv's files, which the host writes."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -46,6 +48,7 @@ def install_wheel(wheel: str, venv: str, final: str, replaced: "set[str]") -> "l
             # Two wheels may bring the same file, often a stray tests/__init__.py: the later one wins, as with pip.
             target = os.path.join(self.scheme_dict[scheme], path)
             require_plain(wheel, path)
+            require_free(wheel, path, os.path.relpath(target, venv))
             if not is_inside(os.path.dirname(target), venv):
                 sys.exit(f"{os.path.basename(wheel)} is refused: {path!r} lies outside of the venv")
             if os.path.lexists(target):
@@ -75,6 +78,12 @@ def require_plain(wheel: str, name: str) -> None:
     """Exit with a message for a name with a control character: the list of a venv has one line per file."""
     if CONTROL.search(name):
         sys.exit(f"{os.path.basename(wheel)} is refused: the name {name!r} holds a control character")
+
+
+def require_free(wheel: str, name: str, place: str) -> None:
+    """Exit with a message for a file in the place of the venv's own list. place: the path below the venv."""
+    if os.path.normpath(place).partition("/")[0] == LIST:
+        sys.exit(f"{os.path.basename(wheel)} is refused: {name!r} is in the place of the list of the venv's files")
 
 
 def require_small(wheel: str, entry: zipfile.ZipInfo) -> None:
@@ -139,18 +148,23 @@ def limit_memory() -> None:
 
 
 def install_or_exit(wheel: str, venv: str, final: str, replaced: "set[str]") -> "list[str]":
-    """Install one wheel and return its Python files; exit with a message if that takes too much memory."""
+    """Install one wheel and return its Python files; exit with a message that names it if that fails."""
     try:
         return install_wheel(wheel, venv, final, replaced)
     except MemoryError:
-        sys.exit(f"{os.path.basename(wheel)} is refused: to install it takes more than {MEMORY >> 20} MB of memory")
+        reason = f"to install it takes more than {MEMORY >> 20} MB of memory"
+    except Exception as error:
+        # A stranger may have made it: a file where another has a directory, no metadata, no zip.
+        reason = f"{type(error).__name__}: {ascii(str(error))[1:-1][:300]}"
+    sys.exit(f"{os.path.basename(wheel)} is refused: {reason}")
 
 
 def rename_in_texts(venv: str, final: str) -> None:
     """Put the final path, and its name as prompt, into pyvenv.cfg and the activate scripts."""
     texts = [os.path.join(venv, "pyvenv.cfg")]
     scripts = os.path.join(venv, "bin")
-    texts += [os.path.join(scripts, name) for name in os.listdir(scripts) if name.lower().startswith("activate")]
+    with os.scandir(scripts) as found:
+        texts += [entry.path for entry in found if entry.name.lower().startswith("activate") and entry.is_file()]
     names = [(os.fsencode(of(venv)), os.fsencode(of(final))) for of in (str, os.path.basename)]
     for path in texts:
         # A wheel may have put anything there.

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.engine.host import payload, templates
 from templates import build_venv
-from templates.host import venv_build
+from templates.host import venv, venv_build
 from tests.support import distributions
 
 MEMORY = 96 << 20
@@ -99,6 +99,43 @@ def test_a_wheel_writes_nothing_outside_of_its_venv(tmp_path: Path, name: str) -
     assert "lies outside of the venv" in told
     assert "Traceback" not in told
     assert not list(tmp_path.rglob("x"))
+
+
+@pytest.mark.parametrize("name", ["FILES", "FILES/x", "b/../FILES"])
+def test_a_wheel_with_a_file_in_the_place_of_the_venvs_own_list_is_refused(tmp_path: Path, name: str) -> None:
+    """Once: the build ended with "FILES: Is a directory", and no wheel was named."""
+    ended = build(tmp_path, one={"one.py": "", f"one-1.0.data/data/{name}": "x", "b/__init__.py": ""})
+    assert ended.returncode == 1
+    assert "one-1.0-py3-none-any.whl is refused: " in ended.stderr.decode()
+    assert "is in the place of the list of the venv's files" in ended.stderr.decode()
+    assert build_venv.LIST == venv.LIST
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"a": "", "a/b": ""}, "NotADirectoryError: [Errno 20] "),
+        ({"a/b": "", "a": ""}, "IsADirectoryError: [Errno 21] "),
+        ({"one-1.0.dist-info/RECORD": "\n\x1b[2J,,\n"}, ""),
+        ({"one-1.0.dist-info/WHEEL": "none"}, ""),
+        ({"one-1.0.dist-info/entry_points.txt": "[console_scripts]\nx = [\n"}, ""),
+    ],
+    ids=["a file as a directory", "a directory as a file", "no list", "no metadata", "no entry point"],
+)
+def test_a_wheel_that_cannot_be_installed_is_refused_by_its_name(
+    tmp_path: Path, files: dict[str, str], told: str
+) -> None:
+    ended = build(tmp_path, one={"one.py": "", **files})
+    assert ended.returncode == 1
+    last = ended.stderr.decode().splitlines()[-1]
+    assert last.startswith(f"one-1.0-py3-none-any.whl is refused: {told}")
+    assert last.isprintable()
+    assert "Traceback" not in ended.stderr.decode()
+
+
+def test_a_directory_that_is_named_like_an_activate_script_is_left_as_it_is(tmp_path: Path) -> None:
+    ended = build(tmp_path, one={"one.py": "", "one-1.0.data/data/bin/activate.d/x": "x"})
+    assert ended.returncode == 0, ended.stderr.decode()
 
 
 @pytest.mark.parametrize("name", ["new\nline", "re\rturn", "one-1.0.data/data/\x7f", "one-1.0.data/scripts/\x9b"])
