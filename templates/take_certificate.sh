@@ -9,13 +9,14 @@ export LC_ALL PATH
 name=$1 certificate=$2 key=$3
 shift 3
 cd "/etc/$name/tls"
-trap 'rm -f .taken.one .taken.two .taken.now .taken.pem .taken.key .pair.new .pair.former .certificate.new .certificate.former' EXIT
+trap 'rm -f .taken.* .pair.new .pair.former .certificate.new .certificate.former' EXIT
 
 copy() {
   why="there is no file $1"
   [ -f "$1" ] || return 1
-  # That program may put a pipe there at any moment: wait for nothing. Of devices the unit has none that matter.
-  dd if="$1" of="$2" bs=1000000 count=1 iflag=fullblock,nonblock 2>/dev/null || return 1
+  # By now it may be a pipe: without nonblock root would wait for its writer.
+  why="$1 cannot be read"
+  dd if="$1" of="$2" iflag=nonblock,fullblock bs=100000 count=10 2>/dev/null || return 1
   why="$1 has a megabyte or more"
   [ "$(wc -c <"$2")" -lt 1000000 ]
 }
@@ -93,7 +94,7 @@ if [ -e .unread ] || ! cmp -s .pair.new pair.pem; then
   publish
 fi
 same() {
-  copy "$1" .taken.now && cmp -s .taken.now "$2"
+  copy "$1" .taken.again && cmp -s .taken.again "$2"
 }
 
 # What changes until this ends, the path unit does not see: go on until nothing has changed for three seconds.

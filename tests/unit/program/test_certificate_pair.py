@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from tasks.engine.host import templates
 from templates.host import certificate, certificate_pair
 from templates.host.run import Refused
 
@@ -75,3 +77,27 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     with pytest.raises(Refused, match=why):
         take(tmp_path / "one.pem", tmp_path / "two.pem")
     assert placed == []
+
+
+@pytest.mark.parametrize("place", ["fit", "same"])
+def test_a_pipe_that_comes_after_the_look_holds_no_program_of_roots(place: str, tmp_path: Path) -> None:
+    """Once: it waited for a writer until systemd ended it, two minutes later."""
+    folder, look = tmp_path / "tls", '[ -f "$1" ] || return 1'
+    folder.mkdir()
+    script = templates.text("take_certificate.sh").replace("/etc/$name/tls", str(folder)).replace("left=50", "left=1")
+    assert script.count(look) == 1
+    head = script.replace(look, ":")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if place == "same":
+        # From its end: the file is as it was taken until the pipe comes.
+        ours = head.partition("# Copy the two files")[0]
+        head = f"{ours}{script[script.index('same() {') :].partition('# What changes')[0]}: >one\nsame {pipe} one\n"
+    ended = subprocess.run(
+        ["sh", "-c", head, "take-certificate", "myapp", pipe, pipe, "myapp.example"], capture_output=True, timeout=20
+    )
+    assert ended.returncode == (1 if place == "fit" else 0), ended.stderr
+
+
+def test_root_opens_no_device_for_the_program_that_keeps_the_pair() -> None:
+    assert "PrivateDevices=yes" in templates.text("systemd/certificate.service")
