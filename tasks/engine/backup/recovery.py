@@ -47,7 +47,7 @@ def restore(member: Member, emit: Emit, order: Order) -> None:
         member.perform(steps.stop(member.service, disable=False), emit)
         saved = _save(member, emit, order)
         emit(Step(host, "restore", "replace", f"by {order.path.name}"))
-        transfer.put_back(member, order.path, order.terms.stop)
+        transfer.put_back(member, order.path, order.terms)
     except LoopError:
         _open(member, emit, closes=closes)
         raise

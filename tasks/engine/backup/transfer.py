@@ -21,6 +21,8 @@ from tasks.engine.parallel import Stop
 
 SILENCE = 1800
 """Seconds of silence after which a command is given up; before_activate may take as long, as in a deploy."""
+_SLOWEST = 250_000
+"""Bytes a second: an archive may take as long as its limit takes at this rate, a day for 20 GiB; an hour at least."""
 _IF_THERE = '[ ! -e "$1" ] || exec timeout --verbose --kill-after=60 "$2" "$1"'
 _SAID = 4096
 """Bytes of standard error that are kept: its end has the reason."""
@@ -38,6 +40,11 @@ class Terms(NamedTuple):
     stop: Stop | None = None
     warn: Callable[[str], None] | None = None
 
+    @property
+    def seconds(self) -> float:
+        """The longest that it may take: output alone, however slow, keeps no backup going for ever."""
+        return max(3600, self.limit / _SLOWEST)
+
 
 def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple[Path, archive.About]:
     """Fetch an archive into the folder, verify it, and return its path: it has that name only if it is whole.
@@ -54,7 +61,7 @@ def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
             request = {"about": about, "command": _words(member, "command"), "damaged": warn is not None}
-            said = _run(member, "write", request, _Streams(_into(file, limit, host), stop=stop))
+            said = _run(member, "write", request, _Streams(_into(file, limit, host), stop=stop, seconds=terms.seconds))
             file.flush()
             os.fsync(file.fileno())
         found = archive.read(part, limit)
@@ -79,13 +86,13 @@ def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple
     return target, found
 
 
-def put_back(member: Member, path: Path, stop: Stop | None = None) -> None:
+def put_back(member: Member, path: Path, terms: Terms) -> None:
     """Put an archive, which is verified, in the place of the data.
 
     Raises LoopError. The files are as they were then, and so is the database, unless `backup.restore` itself failed.
     """
     with path.open("rb") as file:
-        streams = _Streams(source=file.fileno(), stop=stop)
+        streams = _Streams(source=file.fileno(), stop=terms.stop, seconds=terms.seconds)
         _run(member, "restore", {"command": _words(member, "restore")}, streams)
 
 
@@ -93,9 +100,8 @@ def migrate(member: Member) -> None:
     """Run the committed release's before_activate, if it has one: older data may need it. Raises LoopError."""
     hook = f"{layout.root(member.service)}/current/release/run/hook"
     # A request to stop ends no hook, as in a deploy.
-    _finish(
-        member, Command(("sh", "-c", _IF_THERE, "sh", hook, str(SILENCE)), "web", ""), _Streams(silence=SILENCE + 120)
-    )
+    command = Command(("sh", "-c", _IF_THERE, "sh", hook, str(SILENCE)), "web", "")
+    _finish(member, command, _Streams(silence=SILENCE + 120, seconds=SILENCE + 180))
 
 
 def _words(member: Member, key: str) -> list[str]:
@@ -125,6 +131,7 @@ class _Streams(NamedTuple):
     source: int | None = None
     stop: Stop | None = None
     silence: float = SILENCE
+    seconds: float | None = None
 
 
 def _run(member: Member, mode: str, request: dict[str, object], streams: _Streams) -> tuple[str, ...]:
@@ -144,12 +151,17 @@ def _finish(member: Member, command: Command, streams: _Streams) -> tuple[str, .
         else:
             said = (said + data)[-_SAID:]
 
-    status = one_off.run(
-        member,
-        one_off.Request(
-            command, None, show, feeds=False, source=streams.source, silence=streams.silence, stop=streams.stop
-        ),
+    request = one_off.Request(
+        command,
+        None,
+        show,
+        feeds=False,
+        source=streams.source,
+        silence=streams.silence,
+        seconds=streams.seconds,
+        stop=streams.stop,
     )
+    status = one_off.run(member, request)
     # An empty line shows only that the command is alive.
     lines = tuple(quote.terminal(line) for line in said.decode("utf-8", "replace").splitlines() if line.strip())[-5:]
     if status:

@@ -17,8 +17,8 @@ from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.parallel import Emit
 from tasks.engine.ssh.byte_stream import LINK_SECONDS
-from tasks.engine.ssh.channels import within
-from tasks.engine.ssh.session import LinkLost, send
+from tasks.engine.ssh.channels import send, within
+from tasks.engine.ssh.session import LinkLost
 from tasks.engine.ssh.ssh_session import SshSession
 
 _HEARTBEAT = 8.0
@@ -79,14 +79,7 @@ class RunLocks:
         with ExitStack() as undo:
             channel, reader, rest = undo.enter_context(session.begun(step, member.run, wait + _PATIENCE))
             undo.enter_context(_answering(member))
-            # The channel's own limit is per packet; a host that reads one byte at a time would stretch it.
-            limit = threading.Timer(wait + _PATIENCE, channel.close)
-            limit.daemon = True
-            limit.start()
-            try:
-                send(channel, rest)
-            finally:
-                limit.cancel()
+            send(channel, rest, wait + _PATIENCE)
             deadline = time.monotonic() + wait + _PATIENCE
             while data := channel.recv(65536):
                 within(channel, deadline)

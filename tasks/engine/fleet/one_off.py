@@ -28,7 +28,8 @@ from tasks.engine.host.steps import Command, HostStep, Terminal
 from tasks.engine.parallel import Stop
 from tasks.engine.report import host_names, output
 from tasks.engine.room import taken
-from tasks.engine.ssh.session import LinkLost, send
+from tasks.engine.ssh.channels import send
+from tasks.engine.ssh.session import LinkLost
 from tasks.engine.ssh.ssh_session import SshSession
 
 FAILED = 125
@@ -53,6 +54,7 @@ class Request:
     show: called with `stdout` or `stderr` and bytes; feeds: pass on our standard input and signals
     source: without `feeds`, a file that is its input, open for reading
     silence: seconds after which a command that neither says nor reads anything is given up; None for no limit
+    seconds: seconds after which a command is given up, whatever it says; None for no limit
     stop: without `feeds`, a request to interrupt the command
     """
 
@@ -62,6 +64,7 @@ class Request:
     feeds: bool = True
     source: int | None = None
     silence: float | None = None
+    seconds: float | None = None
     stop: Stop | None = None
 
 
@@ -91,7 +94,7 @@ def _attempt(member: Member, session: SshSession, step: HostStep, request: Reque
     """Send the step, and pass everything on until the host says how the command ended."""
     transcript = Transcript()
     with session.begun(step, member.run, _BEGIN) as (channel, reader, rest):
-        send(channel, rest)
+        send(channel, rest, _BEGIN)
         sender = _Sender(channel)
         watch = _Watch(channel, sender, request, member.host.name)
         with _passing(sender, request) as begin:
@@ -164,31 +167,41 @@ class _Watch:
 
     def __init__(self, channel: Any, sender: _Sender, request: Request, host: str) -> None:
         self._channel, self._sender, self._request, self._host = channel, sender, request, host
-        self._begun, self._interrupted, self._heard = False, 0.0, 0.0
+        self._begun, self._interrupted, self._heard = 0.0, 0.0, 0.0
+        self._until = time.monotonic() + _BEGIN
 
     def begin(self) -> None:
         """Apply the limits of the request from now on: the command has begun."""
         if not self._begun:
-            limited = self._request.silence is not None or self._request.stop is not None
+            request = self._request
+            limited = any(limit is not None for limit in (request.silence, request.seconds, request.stop))
             self._channel.settimeout(_LOOK if limited else None)
-            self._begun = True
+            self._begun = time.monotonic()
 
     def received(self) -> bytes:
         """Receive some data, none at the end. Raises LoopError."""
         self._heard = time.monotonic()
         while True:
             self._heed()
-            try:
+            if not self._begun:
+                self._await_begin()
+            with suppress(TimeoutError):
                 data: bytes = self._channel.recv(65536)
-            except TimeoutError:
-                if not self._begun:
-                    raise
-            else:
                 return data
 
+    def _await_begin(self) -> None:
+        """Let the next wait be short. LinkLost once the host has taken too long, whatever it has printed meanwhile."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            why = f"the host did not begin the command within {_BEGIN} s"
+            raise LinkLost(why, where=self._host, next=f"look at it by hand: fab shell -H {self._host}")
+        self._channel.settimeout(min(left, _LOOK))
+
     def _heed(self) -> None:
-        now, silence = time.monotonic(), self._request.silence
-        if self._begun and self._request.stop and not self._interrupted:
+        now, silence, seconds = time.monotonic(), self._request.silence, self._request.seconds
+        if not self._begun and self._request.stop:
+            raise LoopError("it was stopped before the host began the command", where=self._host, next="run it again")
+        if self._request.stop and not self._interrupted:
             self._interrupted = now
             # From another thread: one that sends a large input may hold the lock.
             number = str(int(signal.SIGINT)).encode()
@@ -196,6 +209,11 @@ class _Watch:
         if self._interrupted and now - self._interrupted > _GRACE:
             why = f"it was stopped, and did not end within {_GRACE} s, so the connection was closed, which ends it"
             raise LoopError(why, where=self._host, next="run it again")
+        if self._begun and seconds is not None and now - self._begun > seconds:
+            raise LoopError(
+                f"the command did not end within {seconds:.0f} s, so it was ended", where=self._host,
+                next=f"see what it does: fab logs -H {self._host} -n 20",
+            )  # fmt: skip
         if self._begun and silence is not None and now - max(self._heard, self._sender.moved) > silence:
             raise LoopError(
                 f"the command has said nothing for {silence:g} s, so it was ended", where=self._host,
@@ -217,7 +235,10 @@ def _passing(sender: _Sender, request: Request) -> Iterator[Callable[[], None]]:
         if source is not None:
             threading.Thread(target=sender.pass_input, args=(source,), daemon=True).start()
         else:
-            sender.send(b"E", b"")
+            # From another thread: a host may take nothing, and must still be heard, and given up.
+            end = threading.Thread(target=sender.send, args=(b"E", b""), daemon=True)
+            end.start()
+            end.join(_LOOK)
 
     with _signals(sender, request), _raw(request):
         yield begin

@@ -21,8 +21,8 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.host.protocol import Output, Reader, Report, Transcript
 from tasks.engine.report import host_names, output
 from tasks.engine.room import taken
-from tasks.engine.ssh.channels import Begun, status, within
-from tasks.engine.ssh.session import LinkLost, send
+from tasks.engine.ssh.channels import Begun, send, status, within
+from tasks.engine.ssh.session import LinkLost
 
 _KEPT = 1024 * 1024
 _GRACE = 5
@@ -135,7 +135,7 @@ def _run(member: Member, line: str, emit: _Emit, *, as_json: bool) -> Answer:
         try:
             # Ignore errors: a login that has ended already explains itself in its output.
             with suppress(OSError):
-                send(channel, (script.encode(),))
+                send(channel, (script.encode(),), patience or _BEGIN)
                 channel.shutdown_write()
             for item in read_items(reader, channel, deadline):
                 if isinstance(item, Report) or not before.reports:

@@ -12,8 +12,8 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.host import journal
 from tasks.engine.host.journal import Entry, Wanted
 from tasks.engine.logs import lines, tracebacks
-from tasks.engine.ssh.channels import Begun, within
-from tasks.engine.ssh.session import LinkLost, command, framed, send
+from tasks.engine.ssh.channels import Begun, send, within
+from tasks.engine.ssh.session import LinkLost, command, framed
 
 KEPT = 1024 * 1024
 """Bytes of past lines that are kept for a host; older lines are only counted."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.byte_stream import LINK_SECONDS
 from tasks.engine.ssh.connection import connect
+from tasks.engine.ssh.session import blocks
 from tasks.engine.ssh.ssh_config import Endpoint, Options
+
+PATIENCE = 120
+"""Seconds in which a host must take all that a command begins with."""
 
 
 class Begun(NamedTuple):
@@ -111,6 +118,41 @@ def status(channel: Any, deadline: float) -> int:
     return int(channel.exit_status)
 
 
+def send(channel: Any, pieces: Iterable[bytes], seconds: float = PATIENCE) -> None:
+    """Write all pieces to a channel in blocks: paramiko's `sendall` copies the remaining bytes for each packet.
+
+    TimeoutError if the host takes longer than so many seconds.
+    """
+    with closed_after(channel, seconds):
+        for block in blocks(pieces):
+            channel.sendall(block)
+
+
+@contextmanager
+def closed_after(channel: Any, seconds: float) -> Iterator[None]:
+    """Close the channel, and raise TimeoutError, if the block writes to it for longer than so many seconds.
+
+    The channel's own limit is per packet; a host that takes one byte at a time would stretch it to hours.
+    """
+    late = threading.Event()
+
+    def close() -> None:
+        late.set()
+        channel.close()
+
+    limit = threading.Timer(seconds, close)
+    limit.daemon = True
+    limit.start()
+    try:
+        yield
+    except OSError as error:
+        if late.is_set():
+            raise TimeoutError(f"the host did not take what was sent within {seconds:g} s") from error
+        raise
+    finally:
+        limit.cancel()
+
+
 def _open(connection: Any, begun: Begun | None) -> _Opened:
     channel = connection.transport.open_session(timeout=LINK_SECONDS)
     channel.settimeout(LINK_SECONDS)
@@ -129,7 +171,8 @@ def _begin(channel: Any, begun: Begun) -> None:
     channel.exec_command(begun.line)
     del channel._wait_for_event
     try:
-        channel.sendall(begun.first)
+        with closed_after(channel, LINK_SECONDS):
+            channel.sendall(begun.first)
     except TimeoutError:
         # The host opens channels, but accepts no data on them.
         raise

@@ -8,7 +8,7 @@ the same for any login shell (sh, fish, csh), has no length limit, and `ps` show
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.engine import quote
 from tasks.engine.errors import LoopError
@@ -96,9 +96,3 @@ def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
                 held.clear()
     if held:
         yield bytes(held)
-
-
-def send(channel: Any, pieces: Iterable[bytes]) -> None:
-    """Write all pieces to a channel in blocks: paramiko's `sendall` copies the remaining bytes for each packet."""
-    for block in blocks(pieces):
-        channel.sendall(block)

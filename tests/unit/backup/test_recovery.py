@@ -25,6 +25,12 @@ class Closed(Member):
         return None
 
 
+@pytest.mark.parametrize(("limit", "hours"), [(1 << 20, 1), (20 << 30, 24), (200 << 30, 239)])
+def test_an_archive_may_take_as_long_as_its_limit_at_two_megabits_a_second(limit: int, hours: int) -> None:
+    """Once: a host that sent a byte from time to time kept a backup at work for ever."""
+    assert round(transfer.Terms(limit).seconds / 3600) == hours
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_failure_to_save_names_the_way_around(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:

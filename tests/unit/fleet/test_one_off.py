@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -19,7 +19,7 @@ from tasks.engine.fleet.member import Member
 from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import Command, HostStep
 from tasks.engine.parallel import Stop
-from tasks.engine.ssh.session import Run
+from tasks.engine.ssh.session import LinkLost, Run
 from tests.support.small_service import SERVICE
 
 
@@ -65,9 +65,9 @@ def host() -> Iterator[tuple[Member, socket.socket]]:
         yield OnHost(named, SERVICE, Run("r", "{}"), cast(Any, None), session=cast(Any, Session(ours))), theirs
 
 
-def request(stop: Stop | None = None, silence: float | None = None) -> one_off.Request:
+def request(stop: Stop | None = None, silence: float | None = None, seconds: float | None = None) -> one_off.Request:
     command = Command(("true",), "web", "")
-    return one_off.Request(command, None, lambda *_: None, feeds=False, silence=silence, stop=stop)
+    return one_off.Request(command, None, lambda *_: None, feeds=False, silence=silence, seconds=seconds, stop=stop)
 
 
 def test_a_command_that_says_nothing_is_given_up(host: tuple[Member, socket.socket]) -> None:
@@ -87,6 +87,8 @@ def test_a_request_to_stop_interrupts_the_command_once(host: tuple[Member, socke
 
     def serve() -> None:
         theirs.sendall(b"begun \n")
+        # The end of its input: it has begun.
+        told.extend(theirs.recv(100))
         stop.set(signal.SIGTERM)
         while b"S" not in told or len(told) < 11:
             told.extend(theirs.recv(100))
@@ -107,7 +109,72 @@ def test_a_command_that_heeds_no_request_to_stop_is_cut(
     member, theirs = host
     monkeypatch.setattr(one_off, "_GRACE", 1)
     stop = Stop()
-    stop.now()
-    theirs.sendall(b"begun \n")
-    with pytest.raises(LoopError, match="it was stopped"):
+
+    def serve() -> None:
+        theirs.sendall(b"begun \n")
+        # The end of its input: it has begun.
+        theirs.recv(100)
+        stop.now()
+
+    threading.Thread(target=serve).start()
+    with pytest.raises(LoopError, match="it was stopped, and did not end within 1 s"):
         one_off.run(member, request(stop))
+
+
+@contextmanager
+def dripping(theirs: socket.socket, first: bytes = b"") -> Iterator[None]:
+    """Let the host print a byte every tenth of a second for the block."""
+    ended = threading.Event()
+
+    def drip() -> None:
+        theirs.sendall(first)
+        while not ended.wait(0.1):
+            with suppress(OSError):
+                theirs.sendall(b"\n")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_host_that_prints_and_begins_no_command_is_given_up(
+    host: tuple[Member, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: a byte a minute kept `fab backup` at work for ever."""
+    member, theirs = host
+    monkeypatch.setattr(one_off, "_BEGIN", 1)
+    with dripping(theirs), pytest.raises(LinkLost, match="the host did not begin the command within 1 s"):
+        one_off.run(member, request())
+
+
+def test_a_request_to_stop_is_heeded_before_a_command_has_begun(host: tuple[Member, socket.socket]) -> None:
+    member, theirs = host
+    stop = Stop()
+    stop.now()
+    with dripping(theirs), pytest.raises(LoopError, match="it was stopped before the host began the command"):
+        one_off.run(member, request(stop))
+
+
+def test_a_command_that_goes_on_saying_something_is_given_up_in_the_end(host: tuple[Member, socket.socket]) -> None:
+    member, theirs = host
+    with dripping(theirs, b"begun \n"), pytest.raises(LoopError, match="the command did not end within 1 s"):
+        one_off.run(member, request(silence=60, seconds=1))
+
+
+def test_a_host_that_takes_nothing_is_given_up_for_its_silence(
+    host: tuple[Member, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: the end of the input was sent by the thread that listens, which waited for the host for ever."""
+    member, theirs = host
+    freed = threading.Event()
+    monkeypatch.setattr(one_off._Sender, "send", lambda *_: freed.wait(60))
+    theirs.sendall(b"begun \n")
+    try:
+        with pytest.raises(LoopError, match="the command has said nothing for 1 s"):
+            one_off.run(member, request(silence=1))
+    finally:
+        freed.set()

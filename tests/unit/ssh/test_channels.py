@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,46 @@ def test_a_host_that_opens_channels_and_takes_nothing_is_given_up(
         line().open_channel(Begun("a", b"first"), followed=False)
     assert limits == [LINK_SECONDS]
     assert connection.opened
+
+
+def test_so_is_one_that_takes_a_byte_at_a_time(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = threading.Event()
+
+    def slow(_: Channel, data: bytes) -> None:
+        assert closed.wait(60)
+        raise OSError(len(data))
+
+    monkeypatch.setattr(Channel, "sendall", slow)
+    monkeypatch.setattr(Channel, "close", lambda _: closed.set())
+    monkeypatch.setattr(channels, "LINK_SECONDS", 0.05)
+    with pytest.raises(TimeoutError):
+        line().open_channel(Begun("a", b"first"), followed=False)
+    assert connection.opened
+
+
+class Slow:
+    """A channel whose host takes no more than a byte at a time: a write ends only once the channel is closed."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def sendall(self, data: bytes) -> None:
+        assert self.closed.wait(60)
+        raise OSError(len(data))
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_host_that_takes_a_byte_at_a_time_is_given_up_whatever_is_sent() -> None:
+    """Once: each byte began a new limit, so a command line and a script of 2 kB could take a day."""
+    with pytest.raises(TimeoutError, match=r"did not take what was sent within 0\.05 s"):
+        channels.send(Slow(), [b"script"], 0.05)
+
+
+def test_a_connection_that_ends_while_something_is_sent_is_no_slow_host() -> None:
+    channel = Slow()
+    channel.close()
+    with pytest.raises(OSError, match=r"^6$") as lost_one:
+        channels.send(channel, [b"script"], 60)
+    assert not isinstance(lost_one.value, TimeoutError)
