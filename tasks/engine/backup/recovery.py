@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.engine.backup import transfer
+from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Line, Step
 from tasks.engine.fleet.member import Member
@@ -34,6 +35,17 @@ def restore(member: Member, emit: Emit, order: Order) -> None:
     Raises LoopError. If the archive cannot be put back, the service serves again, with what `put_back` leaves. If the
     release cannot run with the archive's data, clients go on to get 503.
     """
+    locks, release = RunLocks(), member.act_for_service().committed_release
+    try:
+        # Else a run of another controller could start a release while its data is replaced.
+        locks.take(member, Claim("restore", release or "", ()), 0, emit)
+        _restore(member, emit, order)
+    finally:
+        locks.release()
+
+
+def _restore(member: Member, emit: Emit, order: Order) -> None:
+    # Again: a run may have ended just before we took the lock.
     facts = member.act_for_service()
     host = member.host.name
     if facts.committed_release is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -9,9 +10,10 @@ from typing import Any, cast
 import pytest
 
 from tasks.engine.backup import recovery, transfer
+from tasks.engine.deploy.run_lock import Claim
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
-from tasks.engine.parallel import Stop
+from tasks.engine.parallel import Emit, Stop
 from tests.support.small_service import SERVICE
 
 
@@ -19,7 +21,8 @@ class Closed(Member):
     """A member whose every step succeeds."""
 
     def act_for_service(self) -> Any:
-        return type("Facts", (), {"committed_release": "0123456789ab", "maintenance": None})()
+        state = type("State", (), {"maintenance": None})
+        return type("Facts", (), {"committed_release": "0123456789ab", "state": state})()
 
     def perform(self, *_: object) -> Any:
         return None
@@ -31,6 +34,55 @@ def test_an_archive_may_take_as_long_as_its_limit_at_two_megabits_a_second(limit
     assert round(transfer.Terms(limit).seconds / 3600) == hours
 
 
+@dataclass
+class Locks:
+    """Run locks that note what is done with them, or that another run has. done: what was done, in order."""
+
+    done: list[str]
+    taken: bool = False
+
+    def take(self, _member: Member, claim: Claim, _wait: int, _emit: Emit) -> bool:
+        if self.taken:
+            raise LoopError("ann is at work here", code="busy")
+        self.done.append(f"take for {claim.action}")
+        return True
+
+    def release(self) -> None:
+        self.done.append("release")
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done with the run lock, and with the data."""
+    made: list[str] = []
+    monkeypatch.setattr(recovery, "RunLocks", lambda: Locks(made))
+    monkeypatch.setattr(transfer, "put_back", lambda *_: made.append("replace"))
+    monkeypatch.setattr(transfer, "migrate", lambda *_: None)
+    return made
+
+
+def restored() -> None:
+    """Restore without saving what was there."""
+    host = cast(Any, type("Host", (), {"name": "shire01"}))
+    member = Closed(host, SERVICE._replace(nginx=None), cast(Any, None), cast(Any, None))
+    terms = transfer.Terms(1 << 20)
+    recovery.restore(member, lambda _: None, recovery.Order(Path("a"), "a", None, datetime.now(timezone.utc), terms))
+
+
+def test_no_other_run_changes_the_host_while_its_data_is_replaced(done: list[str]) -> None:
+    """Once: a restart from another controller started a release whose data was then put away."""
+    restored()
+    assert done == ["take for restore", "replace", "release"]
+
+
+def test_nothing_is_replaced_while_another_run_is_at_work(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "RunLocks", lambda: Locks(done, taken=True))
+    with pytest.raises(LoopError, match="ann is at work here"):
+        restored()
+    assert done == ["release"]
+
+
+@pytest.mark.usefixtures("done")
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_failure_to_save_names_the_way_around(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
