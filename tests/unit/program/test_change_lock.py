@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -99,6 +102,34 @@ def test_setup_takes_the_lock_of_a_guard_that_has_just_ended(
         assert locks.read(descriptor) == "mine"
     finally:
         os.close(descriptor)
+
+
+def test_a_former_account_that_stops_the_process_at_its_answer_holds_no_setup(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: root read that process' answer to its end, and the account can stop it before."""
+
+    def stopped(*arguments: Any) -> None:
+        os.write(arguments[-2], b"held ")
+        time.sleep(60)
+        os._exit(0)
+
+    fork, children = os.fork, list[int]()
+
+    def noted() -> int:
+        children.append(fork())
+        return children[0]
+
+    monkeypatch.setattr(os, "fork", noted)
+    monkeypatch.setattr(setup_lock, "_hold_and_exit", stopped)
+    (tmp_path / ".activating").touch()
+    began = time.monotonic()
+    try:
+        setup_lock._hold_former(run, str(tmp_path), "myapp", 1)
+        assert time.monotonic() - began < 30
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
 
 
 def test_a_verb_outside_of_runs_takes_it_too(

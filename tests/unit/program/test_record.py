@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -168,3 +169,20 @@ def test_an_answer_that_the_account_has_cut_off_is_none(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "write", half)
     with pytest.raises(OSError, match="reads its files ended"):
         accounts.as_account(nobody, work, 30, 100)
+
+
+def test_a_process_that_cannot_be_ended_holds_root_for_seconds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount of the account's that never answers: SIGKILL waits with the process, and root waited for its end."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another account")
+    nobody, kill, children = accounts.find("nobody"), os.kill, list[int]()
+    assert nobody
+    monkeypatch.setattr(os, "kill", lambda pid, _: children.append(pid))
+    monkeypatch.setattr(accounts, "_DEATH", 0.1)
+    try:
+        with pytest.raises(OSError, match="could not be read in time"):
+            accounts.as_account(nobody, lambda _: time.sleep(60), 0.1, 100)
+    finally:
+        (child,) = children
+        kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
