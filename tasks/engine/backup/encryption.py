@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tasks.engine import plain_file
+from tasks.engine.backup import unfinished
 from tasks.engine.errors import UsageError
 
 SUFFIX = ".age"
@@ -40,7 +40,7 @@ def identity(path: Path) -> Any:
 
 def encrypt(source: Path, target: Path, key: Any) -> None:
     """Write an encrypted copy; raises OSError."""
-    with source.open("rb") as plain, _new(target) as sealed:
+    with source.open("rb") as plain, unfinished.create(target) as sealed:
         _library().encrypt_io(plain, sealed, [key])
 
 
@@ -49,20 +49,19 @@ def decrypted(path: Path, key: Any, aside: Path) -> Iterator[Path]:
     """Yield the path of a plain copy, which is there for the block. Raises UsageError if the key is another."""
     age = _library()
     aside.parent.mkdir(0o700, parents=True, exist_ok=True)
-    try:
+    unfinished.tidy(aside.parent)
+    with unfinished.create(aside) as plain:
         try:
-            with path.open("rb") as sealed, _new(aside) as plain:
-                age.decrypt_io(sealed, plain, [key])
-        except (age.DecryptError, OSError) as error:
-            message = f"it cannot be decrypted: {error}"
-            raise UsageError(message, where=str(path), next="name the key that fits, or a whole file") from None
-        yield aside
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _new(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            try:
+                with path.open("rb") as sealed:
+                    age.decrypt_io(sealed, plain, [key])
+                plain.flush()
+            except (age.DecryptError, OSError) as error:
+                message = f"it cannot be decrypted: {error}"
+                raise UsageError(message, where=str(path), next="name the key that fits, or a whole file") from None
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _library() -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.engine import quote
-from tasks.engine.backup import archive, encryption
+from tasks.engine.backup import archive, encryption, unfinished
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet import one_off
 from tasks.engine.fleet.member import Member
@@ -58,20 +58,23 @@ def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple
     part = target.with_name(f".{target.name}.part")
     sealed = part.with_suffix(encryption.SUFFIX)
     about = {"format": 1, "service": name, "host": host, "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+    unfinished.tidy(folder)
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        # It stays locked until it has its name.
+        with unfinished.create(part) as file:
             request = {"about": about, "command": _words(member, "command"), "damaged": warn is not None}
-            said = _run(member, "write", request, _Streams(_into(file, limit, host), stop=stop, seconds=terms.seconds))
+            streams = _Streams(_into(file, limit, host), stop=stop, seconds=terms.seconds)
+            said = _run(member, "write", request, streams)
             file.flush()
             os.fsync(file.fileno())
-        found = archive.read(part, limit)
-        if (found.service, found.host) != (name, host):
-            raise archive.Damaged("it says that it is from another service")
-        if recipient is not None:
-            target = target.with_name(f"{target.name}{encryption.SUFFIX}")
-            encryption.encrypt(part, sealed, recipient)
-            sealed.replace(part)
-        part.rename(target)
+            found = archive.read(part, limit)
+            if (found.service, found.host) != (name, host):
+                raise archive.Damaged("it says that it is from another service")
+            if recipient is not None:
+                target = target.with_name(f"{target.name}{encryption.SUFFIX}")
+                encryption.encrypt(part, sealed, recipient)
+                sealed.replace(part)
+            part.rename(target)
     except archive.Damaged as error:
         message = f"the archive that the host has sent is not whole: {quote.terminal(str(error))}"
         raise LoopError(message, where=host, next="run it again; see fab logs for what the service says") from None
