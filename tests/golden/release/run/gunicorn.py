@@ -11,3 +11,4 @@ exec(application)
 workers = globals().get("workers", 2)
 timeout = globals().get("timeout", 30)
 graceful_timeout = 32
+forwarder_headers = globals().get("forwarder_headers", "")
