@@ -75,7 +75,7 @@ def _ask(part: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on", where="--yes", next=f"to add it: fab add {part} --yes")
-    if git.dirty(ROOT):
+    if git.read(ROOT).dirty:
         sys.stderr.write("service/ has changes that are not committed: an undo by git would take them, too\n")
     if not agreed("go on?"):
         raise UsageError("nothing was done", where="add", next=f"fab add {part}")

@@ -24,7 +24,7 @@ from tasks.engine.host import maintenance_page, payload, questions, steps, syste
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
-from tasks.engine.release import git, left_behind, package_data, sbom
+from tasks.engine.release import left_behind, package_data, sbom
 from tasks.engine.release.build import Release
 
 _NO_CONSENT = Consent()
@@ -54,13 +54,15 @@ def look(
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
     asked = (questions.plan if show else questions.deploy)(service, host, account, made.id)
+    # Before the question: the connection may still be opening.
+    clone = from_clone(project, service)
     facts = member.ask(asked)
     member.reach("controller.facts")
     plan.require_secrets(service, facts, host.name)
     python = reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     target = reports.target(python, facts.machine.distribution)
     wheels = project.wheelhouse(made, target, lambda text: emit(Step(host.name, "plan", "wheels", text)))
-    setup = plan.setup(service, facts, account, from_clone(project, service), consent)
+    setup = plan.setup(service, facts, account, clone, consent)
     planned = plan.deploy(host.name, service, made, facts, python, wheels, setup)
     if step := planned.library_step:
         libraries.require(member, step, wheels, facts.machine)
@@ -70,7 +72,7 @@ def look(
 def from_clone(project: Project, service: Service) -> FromClone:
     """Return the data that setup takes from this clone."""
     given = payload.given(service, project.root)
-    return FromClone(payload.certificate(service, project.root), git.origin(project.root), given)
+    return FromClone(payload.certificate(service, project.root), project.origin, given)
 
 
 def prepare(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Prepared:

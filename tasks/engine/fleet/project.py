@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from tasks.engine.config.selection import Selection
 from tasks.engine.config.service import Service
 from tasks.engine.config.yaml_reader import Document
 from tasks.engine.errors import UsageError
+from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.session import Run
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ class Project:
     _wheelhouses: dict[str, Future[Wheelhouse]] = field(default_factory=dict, compare=False)
     _lock: Lock = field(default_factory=Lock, compare=False)
 
+    @cached_property
+    def origin(self) -> str:
+        """The address of this clone's git remote, or an empty text; the hosts of a run share one question to git."""
+        from tasks.engine.release import git
+
+        return git.origin(self.root)
+
     def select(self, expression: str | None) -> Selection:
         """Return the hosts that `-H` selects."""
         return selection.select(self.inventory, expression)
@@ -51,13 +60,23 @@ class Project:
 
     def release(self, *, require_clean: bool = False) -> Release:
         """Build the release that a deploy would send."""
+        from tasks.engine.release import git
+
+        # The modules below take longer to load than git to answer.
+        asked = run_in_thread(partial(git.read, self.root))
         from tasks.engine.release import build, gunicorn_conf
 
         overrides = inventory.overrides_document(self.inventory)
         include = service.places(self.document, "include")
         described = service.describe(self.document)
         made = build.build(
-            self.root, overrides, include, described.dependencies, described.shared, require_clean=require_clean
+            self.root,
+            overrides,
+            include,
+            described.dependencies,
+            described.shared,
+            require_clean=require_clean,
+            checkout=asked.result(),
         )
         build.require_folders(made.tree, service.places(self.document, "pythonpath"))
         for host in (None, *self.inventory.hosts, *self.inventory.sandbox):

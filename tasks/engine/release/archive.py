@@ -78,14 +78,21 @@ class Tree(NamedTuple):
     shared: tuple[str, ...] = ()
 
 
-def collect(root: Path, include: Mapping[str, str] = MappingProxyType({}), shared: tuple[str, ...] = ()) -> Tree:
+def collect(
+    root: Path,
+    include: Mapping[str, str] = MappingProxyType({}),
+    shared: tuple[str, ...] = (),
+    files: Iterable[bytes] | None = None,
+) -> Tree:
     """Return the files of `root/service`; UsageError names every one that cannot go into a release.
 
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
     shared: directories that may have no file in git
+    files: the files that git lists, if it was asked already
     """
     folder = root / "service"
-    listed = {name for name in git.files(root) if not _is_left_out(os.fsdecode(name))}
+    files = git.read(root).files if files is None else files
+    listed = {name for name in files if not _is_left_out(os.fsdecode(name))}
     listed = {name for name in listed if not file_rules.keeps_shared(os.fsdecode(name), shared)}
     included = included_files.find(folder, include)
     examined = [_examine(folder, name, shared, included=name in included) for name in sorted(listed | included)]

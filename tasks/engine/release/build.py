@@ -18,6 +18,7 @@ from tasks.engine.errors import UsageError
 from tasks.engine.release import archive, git, index_options, pyproject
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release.archive import Entry, Tree
+from tasks.engine.release.git import Checkout
 from tasks.engine.release.lockfile import Lock
 
 _NEEDED = ("service.yaml", "requirements.txt")
@@ -59,31 +60,33 @@ def build(
     shared: tuple[str, ...] = (),
     *,
     require_clean: bool = False,
+    checkout: Checkout | None = None,
 ) -> Release:
     """Build the release from `root/service` and the overrides of all hosts (JSON values, by host).
 
     include: paths and globs of files that git ignores or that are large, each with its place in service.yaml
     wanted: extras and groups that the lock must have
     shared: directories of the code that live in the service's data
+    checkout: the state of service/, if git was asked already
 
     The wheel is built if service/ has the project of a package. UsageError when a file is refused, requirements.in has
     a password, the lock is missing, stale or without gunicorn, or the tree is dirty in spite of `require_clean`.
     """
-    dirty = git.dirty(root)
-    if require_clean and dirty:
+    checkout = checkout or git.read(root)
+    if require_clean and checkout.dirty:
         raise UsageError(
-            f"{len(dirty)} file(s) in service/ differ from the commit, and --require-clean was given",
+            f"{len(checkout.dirty)} file(s) in service/ differ from the commit, and --require-clean was given",
             where="service/",
             next="git add and commit them, or leave out --require-clean",
-            detail=tuple(f"service/{path}" for path in dirty[:20]),
+            detail=tuple(f"service/{path}" for path in checkout.dirty[:20]),
         )
     index_options.check(root / "service" / "requirements.in")
     lock = locks.read(root / "service" / "requirements.txt", wanted)
     lock.require("gunicorn", "it runs every web process")
-    tree = archive.collect(root, include, shared)
+    tree = archive.collect(root, include, shared, checkout.files)
     _require(tree)
     site = _site(root, tree)
-    return Release(_identify(tree, site, overrides), tree, lock, git.commit(root), dirty, site)
+    return Release(_identify(tree, site, overrides), tree, lock, checkout.commit, checkout.dirty, site)
 
 
 def _site(root: Path, tree: Tree) -> tuple[Entry, ...]:

@@ -5,23 +5,53 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.engine.errors import UsageError
+from tasks.engine.parallel import run_in_thread
 from tasks.engine.release import file_rules
 
 _HOOK_VARIABLES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 
 
-def files(root: Path) -> list[bytes]:
-    """Return the paths below `root/service` that git tracks or would track; outside of git all but caches and venvs."""
+class Checkout(NamedTuple):
+    """The state of `service/`.
+
+    files: paths that git tracks or would track; outside of git all but caches and venvs
+    commit: full id of the commit that is checked out; None outside of git or before the first commit
+    dirty: paths that differ from the commit: changed, added, deleted, untracked
+    """
+
+    files: list[bytes]
+    commit: str | None
+    dirty: tuple[str, ...]
+
+
+def read(root: Path) -> Checkout:
+    """Return the state of `root/service`. Git answers the four questions at once."""
     folder = root / "service"
     if not folder.is_dir():
         raise UsageError("there is no service/ here", where=str(root), next="run fab in a clone of the template")
     if not _in_git(folder):
-        return sorted(walk(os.fsencode(folder), b""))
-    listed = set(_git(folder, "ls-files", "-co", "--exclude-standard", "-z").split(b"\0")) - {b""}
-    return sorted(name for name in listed if os.path.lexists(os.path.join(os.fsencode(folder), name)))  # noqa: PTH118
+        return Checkout(sorted(walk(os.fsencode(folder), b"")), None, ())
+    questions = (
+        ("rev-parse", "--verify", "--quiet", "HEAD"),
+        ("ls-files", "-c", "-z"),
+        ("ls-files", "-o", "--exclude-standard", "-z"),
+        ("diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--", "."),
+    )
+    asked = [run_in_thread(partial(_run, folder, *words)) for words in questions]
+    head, tracked, untracked, changed = (answer.result() for answer in asked)
+    commit = head.stdout.decode().strip() or None
+    others = _names(untracked)
+    listed = _names(tracked) | others
+    files = sorted(name for name in listed if os.path.lexists(os.path.join(os.fsencode(folder), name)))  # noqa: PTH118
+    # Before the first commit `git diff` has nothing to compare with.
+    differing = _names(changed) | others if commit else files
+    dirty = sorted(name for name in map(os.fsdecode, differing) if not file_rules.is_litter(name))
+    return Checkout(files, commit, tuple(dirty))
 
 
 def ignored(root: Path) -> list[bytes]:
@@ -29,16 +59,7 @@ def ignored(root: Path) -> list[bytes]:
     folder = root / "service"
     if not _in_git(folder):
         return []
-    listed = _git(folder, "ls-files", "-oi", "--exclude-standard", "--directory", "-z").split(b"\0")
-    return [name for name in listed if name]
-
-
-def commit(root: Path) -> str | None:
-    """Return the full id of the commit that is checked out; None outside of git or before the first commit."""
-    folder = root / "service"
-    if not _in_git(folder):
-        return None
-    return _run(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.decode().strip() or None
+    return sorted(_names(_run(folder, "ls-files", "-oi", "--exclude-standard", "--directory", "-z")))
 
 
 def origin(root: Path) -> str:
@@ -52,28 +73,14 @@ def origin(root: Path) -> str:
     return address if re.fullmatch(r"[!-~]{1,500}", address) else ""
 
 
-def dirty(root: Path) -> tuple[str, ...]:
-    """Return the paths below `service/` that differ from the commit: changed, added, deleted, untracked."""
-    folder = root / "service"
-    if not _in_git(folder):
-        return ()
-    if commit(root) is None:
-        names = set(files(root))
-    else:
-        changed = _git(folder, "diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--", ".")
-        names = set((changed + _git(folder, "ls-files", "-o", "--exclude-standard", "-z")).split(b"\0")) - {b""}
-    return tuple(sorted(name for name in map(os.fsdecode, names) if not file_rules.is_litter(name)))
-
-
 def _in_git(folder: Path) -> bool:
     """Return True if a directory above holds `.git`. Does not ask git: a git that fails must not count as none."""
     here = folder.resolve()
     return any((above / ".git").exists() for above in (here, *here.parents))
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
-    """Return the output of a git command; UsageError with the last lines of git's own message when it fails."""
-    done = _run(folder, *arguments)
+def _names(done: subprocess.CompletedProcess[bytes]) -> set[bytes]:
+    """Return the paths of an answer; UsageError with the last lines of git's own message if git failed."""
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(
@@ -82,7 +89,7 @@ def _git(folder: Path, *arguments: str) -> bytes:
             next="fix what git reports: git -C service status",
             detail=tuple(lines[-5:]),
         )
-    return done.stdout
+    return set(done.stdout.split(b"\0")) - {b""}
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,21 @@ def test_a_fault_anywhere_is_found_before_any_contact(root: Path, hosts: str, se
     (root / "service/service.yaml").write_text(service)
     with pytest.raises(UsageError, match=told):
         project.load(root, {})
+
+
+def test_git_is_asked_each_question_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "service/requirements.txt").write_text(f"gunicorn==23.0.0 --hash=sha256:{'0' * 64}\n")
+    repository.git(root, "remote", "add", "origin", "https://git.example/clone")
+    repository.commit(root)
+    own, asked = shutil.which("git"), root / "asked"
+    (root / "bin").mkdir()
+    (root / "bin/git").write_text(f'#!/bin/sh\necho "$1" >>{asked}\nexec {own} "$@"\n')
+    (root / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
+    found = project.load(root, {})
+    assert len(found.release().commit or "") == 40
+    assert [found.origin for _ in found.services] == ["https://git.example/clone"] * 2
+    assert sorted(asked.read_text().split()) == ["config", "diff", "ls-files", "ls-files", "rev-parse"]
 
 
 def test_a_run_has_an_id_of_its_own_and_says_who_began_it(root: Path) -> None:

@@ -219,6 +219,13 @@ def signed(said: Transcript) -> object:
     return our_authority().sign(text_of(said), ("myapp.example",), now)
 
 
+def examined(said: Transcript) -> None:
+    """Let doctor examine a host, but not what clients see, which the controller finds out by itself."""
+    member = Liar(said)
+    member.service = SERVICE._replace(nginx=None)
+    doctor.examine(cast(Project, type("Project", (), {"root": ENGINE, "origin": ""})), member)
+
+
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "audit.packages.running": lambda said: packages.running("shire01", facts_of(said)),
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
@@ -230,9 +237,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "diagnose.condition.needed_disk": lambda said: condition.needed_disk(facts_of(said)),
     "diagnose.condition.needed_memory": lambda said: condition.needed_memory(SERVICE, facts_of(said)),
     "diagnose.condition.short_of_memory": lambda said: condition.short_of_memory(SERVICE, facts_of(said)),
-    "diagnose.doctor.examine": lambda said: doctor.examine(
-        cast(Project, type("Project", (), {"root": ENGINE})), Liar(said)
-    ),
+    "diagnose.doctor.examine": examined,
     "diagnose.drift.examine": drifted,
     "host.facts.choose_python": planned,
     "host.facts.flaw": planned,

@@ -132,7 +132,7 @@ def test_files_of_desktops_and_editors_stay_out_even_if_committed(root: Path, mo
     repository.create(root, monkeypatch)
     for name in LITTER:
         (root / "service/app" / name).write_text("x")
-    assert git.dirty(root) == ("app/__init__.py",)
+    assert git.read(root).dirty == ("app/__init__.py",)
     repository.commit(root)
     assert paths(root) == ["app/__init__.py"]
 
