@@ -39,11 +39,15 @@ STARTER = f"""\
 LC_ALL=C
 export LC_ALL
 IFS= read -r place
-# Run no copy of another account. Check inside the directory: its path may lead elsewhere a moment later.
-kept=
-if [ -n "$place" ] && cd -P "$place" 2>/dev/null && [ "$(pwd -P)" = "$place" ] &&
-  [ -O . ] && [ -O .. ] && [ -O ../.. ] && [ -f __main__.py ]; then
-  kept=1 python=
+if [ -n "$place" ]; then
+  # Run no copy of another account. Check inside the directory: its path may lead elsewhere a moment later.
+  if ! {{ cd -P "$place" 2>/dev/null && [ "$(pwd -P)" = "$place" ] &&
+    [ -O . ] && [ -O .. ] && [ -O ../.. ] && [ -f __main__.py ]; }}; then
+    IFS= read -r nonce
+    printf '\\n%s {{"report": "{MISSING}", "text": "missing"}}\\n' "$nonce"
+    exit {kept.DAMAGED}
+  fi
+  python=
   # The interpreter that made the copy needs no check.
   [ ! -f python ] || IFS= read -r python <python
   [ ! -x "$python" ] || exec "$python" -I -S ./__main__.py
@@ -54,10 +58,7 @@ for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/lo
   [ -f "$python" ] || [ -L "$python" ] || continue
   if why=$("$python" -I -S -c '{_TRY}' </dev/null 2>&1); then
     [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
-    [ -z "$kept" ] || exec "$python" -I -S ./__main__.py
-    IFS= read -r nonce
-    printf '\\n%s {{"report": "{MISSING}", "text": "missing"}}\\n' "$nonce"
-    exit {kept.DAMAGED}
+    exec "$python" -I -S ./__main__.py
   fi
   why=$(printf '%s\\n' "$why" | grep '^[A-Za-z]*Error: ' | tail -n 1 | head -c 100)
   found="$found, $("$python" -V 2>&1 </dev/null | head -n 1 | head -c 100) ($python${{why:+: $why}})"
@@ -72,6 +73,7 @@ printf '\\n%s {{"report": "{LACKS}", "text": "%s"}}\\n' "$nonce" "$found"
 exit 1
 """
 """The script that the login shell runs: it starts the first usable interpreter, or reports why there is none.
+If the copy is missing it starts none: the program comes next, with a starter that looks for one.
 
 Its first input line is the path of the copy to run; an empty line means that the program follows. File names are UTF-8,
 whatever the login's locale is.

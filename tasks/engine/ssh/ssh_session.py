@@ -103,7 +103,9 @@ class SshSession:
         nonce = secrets.token_hex(8)
         as_root = () if self.endpoint.user == "root" else ("sudo", "-n")
         become = as_root if step.root else self.become
-        with self.channel(Begun(command(become), opening(step)), seconds, followed=step.followed) as channel:
+        # Where the program is sent the next step usually begins otherwise: as root, or by the copy that this one keeps.
+        followed = step.followed and bool(step.place)
+        with self.channel(Begun(command(become), opening(step)), seconds, followed=followed) as channel:
             yield channel, Reader(nonce), stream(step, run, nonce, payload)
 
     def _execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:

@@ -41,12 +41,14 @@ class Host(SshSession):
         self.endpoint, self._named = cast(Any, SimpleNamespace(user="deploy")), False
         self.name, self.told = "shire01", b""
         self.keeps_program = self.kept = True
+        self.ahead: list[tuple[bool, bool]] = []
 
     def connect(self) -> Host:
         return self
 
     @contextmanager
     def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Host]:  # noqa: ARG002 - of a session
+        self.ahead.append((self.keeps_program, followed))
         self.kept = host_program.place(layout.root(SERVICE)).encode() in begun.first
         yield self
 
@@ -114,6 +116,15 @@ def test_the_program_is_sent_where_the_host_does_not_keep_it() -> None:
     assert host.sent[0]
     assert not any(host.sent[1:])
     assert not host.keeps_program
+
+
+def test_a_step_is_started_ahead_only_by_the_copy_that_the_host_keeps() -> None:
+    """Where the program is sent, the next step begins as root, or by a new copy: one started ahead is never used."""
+    host = Host("")
+    for host.keeps_program in (True, False):
+        with host.begun(host.placed(steps.hold(SERVICE, "deploy", NEW, 0)), RUN, 1):
+            pass
+    assert host.ahead == [(True, True), (False, False)]
 
 
 class Endless(Host):

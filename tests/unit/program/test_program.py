@@ -96,6 +96,7 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     text = host_program.STARTER.replace("/usr/bin/", f"{tmp_path}/").replace("/usr/local/bin/python3", "/none")
+    (tmp_path / "__main__.py").touch()
     sent = f"{tmp_path}\nnonce\n" if kept else "\n4\ntextnonce\n"
     ended = subprocess.run(["sh", "-c", text], input=sent.encode(), capture_output=True, check=False)
     found = f"Python 3.6.8 ({tmp_path}/python3), /lib/libc.so.6: version not found ({tmp_path}/python3.8)"
@@ -107,6 +108,15 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
         True,
         True,
     )
+
+
+def test_where_no_copy_is_kept_no_python_is_started_before_the_program_is_sent(tmp_path: Path) -> None:
+    """A first deploy meets that twice: with each start of a Python it takes 15 ms longer."""
+    stand_in(tmp_path, "python3", f"touch {tmp_path}/started")
+    text = host_program.STARTER.replace("/usr/bin/", f"{tmp_path}/").replace("/usr/local/bin/python3", "/none")
+    asked = subprocess.run(["sh", "-c", text], input=f"{tmp_path}/none\nn\n".encode(), capture_output=True, check=False)
+    assert (asked.returncode, asked.stdout) == (4, MISSING)
+    assert not (tmp_path / "started").exists()
 
 
 def run_starter(folder: Path, sent: str = "", path: str = "/usr/bin:/bin") -> str:
