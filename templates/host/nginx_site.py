@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from . import accounts, nginx_conf, own_addresses, programs
 from .files import RootFiles
@@ -64,11 +64,10 @@ class Nginx:
             return
         self._run.say("nginx", "check and reload")
         self._check()
-        ports = (80, 443) if self._front == "https" else (80,)
-        for port in ports:
-            self._require_port(port)
+        main = programs.unit_property(_UNIT, "MainPID")
+        require_ports((80, 443) if self._front == "https" else (80,), main)
         if up:
-            self._reload_beside_others()
+            self._reload_beside_others(main)
         elif not programs.systemctl("start", _UNIT):
             self._run.journal(
                 programs.ask("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "5", "-u", _UNIT).output
@@ -92,17 +91,9 @@ class Nginx:
             raise Refused("nginx refuses its own configuration, and not for a file of this service: fix it first")
         raise Refused("nginx refuses the configuration with our file in place")
 
-    def _require_port(self, port: int) -> None:
-        """Refuse a port that another program has: `nginx -t` opens none, and a reload without it fails silently."""
-        main = programs.unit_property(_UNIT, "MainPID")
-        for line in programs.ask("ss", "-Hltnp", f"sport = :{port}").output.splitlines():
-            holder = re.search(r'users:\(\("([^"]*)",pid=(\d+)', line)
-            if holder and f"pid={main}," not in line:
-                raise Refused(f"port {port} is held by {holder[1]} (pid {holder[2]}), so nginx cannot have it")
-
-    def _reload_beside_others(self) -> None:
+    def _reload_beside_others(self, main: str) -> None:
         before = _unknown_name_statuses()
-        self._reload()
+        self._reload(main)
         after = _unknown_name_statuses()
         for port, (was, now) in zip((80, 443), zip(before, after)):
             # Without default_server the first site of a port gets unknown names, and ours may become the first.
@@ -112,16 +103,30 @@ class Nginx:
                     f"nginx: add default_server to the `listen {port}` of that site"
                 )
 
-    def _reload(self) -> None:
+    def _reload(self, main: str = "") -> None:
         self.reloaded = True
-        if not reload():
+        if not reload(main):
             self._run.journal("\n".join(_tail("/var/log/nginx/error.log", 3)))
             raise Refused("nginx was told to reload, and keeps its former configuration")
 
 
-def reload() -> bool:
-    """Reload nginx; return True once no old worker accepts connections, False if that takes over ten seconds."""
-    former = _workers(programs.unit_property(_UNIT, "MainPID"))
+def require_ports(ports: Sequence[int], main: str) -> None:
+    """Refuse a port that another program has: `nginx -t` opens none, and a reload without it fails silently.
+
+    main: PID of nginx
+    """
+    for line in programs.ask("ss", "-Hltnp", " or ".join(f"sport = :{port}" for port in ports)).output.splitlines():
+        holder = re.search(r':(\d+) .*users:\(\("([^"]*)",pid=(\d+)', line)
+        if holder and f"pid={main}," not in line:
+            raise Refused(f"port {holder[1]} is held by {holder[2]} (pid {holder[3]}), so nginx cannot have it")
+
+
+def reload(main: str = "") -> bool:
+    """Reload nginx; return True once no old worker accepts connections, False if that takes over ten seconds.
+
+    main: PID of nginx, if it is known
+    """
+    former = _workers(main or programs.unit_property(_UNIT, "MainPID"))
     if not programs.systemctl("reload", _UNIT):
         return False
     deadline = time.monotonic() + _RELOAD_SECONDS

@@ -249,8 +249,8 @@ class Setup:
         run, step = self.run, self.step
         units, run_sockets, watchers = (step[key] for key in ("units", "run_sockets", "watchers"))
         # A service that is disabled at boot stays so until a start or a deploy.
-        state = programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip()
-        wanted = self.record.account is None or state != "disabled"
+        first = self.record.account is None
+        wanted = first or programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip() != "disabled"
         enabled = [*(units if wanted else ()), *run_sockets, *watchers]
         # `enable` reloads by default, the longest step on a host with many units: once, below, is enough. After the
         # reload nothing is enabled any more: systemd 257 would say of all units that it has not read them.
