@@ -77,8 +77,8 @@ class LocalShell:
 
     def _stream(self, step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
         starter, text = self.program or (host_program.STARTER, host_program.text())
-        yield opening(step, starter)
-        yield from stream(step, run, nonce, payload, text)
+        yield opening(step.place, starter, text)
+        yield from stream(step, run, nonce, payload)
 
 
 def _feed(stdin: IO[bytes], pieces: Iterable[bytes]) -> None:

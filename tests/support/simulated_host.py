@@ -31,7 +31,7 @@ from tasks.engine.config.service import Process, Service
 from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import HostStep
-from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
+from tasks.engine.ssh.session import LinkLost, Run, Sink, command, framed, opening, stream
 from templates.host.fact_schema import SLOTS
 from templates.host.venv import files as venv_files
 from tests.support.forks import Forks, status
@@ -99,7 +99,8 @@ class Forked(LocalShell):
         return Started(os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"), lambda: status(ended))
 
     def _stream(self, step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
-        yield from stream(step, run, nonce, payload, program())
+        yield framed(program())
+        yield from stream(step, run, nonce, payload)
 
 
 @cache
@@ -236,7 +237,7 @@ class SimulatedHost:
     def unheard(self, step: HostStep, output: int) -> int:
         """Run a step of the program with its output elsewhere; return its exit status."""
         moved = self.moved(step)
-        sent = b"".join((opening(moved), *stream(moved, RUN, "n", (), program())))
+        sent = b"".join((opening("", program=program()), *stream(moved, RUN, "n", ())))
         words = ["/bin/sh", "-c", command()]
         return subprocess.run(
             words, input=sent, stdout=output, env=self._environment, timeout=60, check=False

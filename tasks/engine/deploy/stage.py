@@ -131,11 +131,12 @@ def _why_root(setup: plan.Setup) -> str:
 def install(
     project: Project, member: Member, setup: plan.Setup, emit: Emit, heard: Callable[[str], None] | None = None
 ) -> None:
-    """Run root's part. heard: called with the word of each report."""
+    """Run root's part. heard: called with the word of each report, where the deploy goes on beside it."""
     for warning in setup.warnings:
         emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
-    member.perform(setup.step(member.service), emit, sent, heard)
+    step = setup.step(member.service)
+    member.perform(step._replace(followed=True) if heard else step, emit, sent, heard)
     certificates.complete(project.root, member, emit)
 
 

@@ -19,6 +19,8 @@ from tasks.engine.ssh.ssh_config import Endpoint, Options
 
 PATIENCE = 120
 """Seconds in which a host must take all that a command begins with."""
+_AHEAD_SECONDS = 2 * LINK_SECONDS + PATIENCE
+"""Seconds to open a channel ahead, and to send the program on it over a slow link."""
 
 
 class Begun(NamedTuple):
@@ -57,16 +59,16 @@ class SharedConnection:
         """Close the connection with all its channels."""
         self._connection.close()
 
-    def open_channel(self, begun: Begun, *, followed: bool) -> tuple[Any, Any]:
+    def open_channel(self, begun: Begun, ahead: Begun | None = None) -> tuple[Any, Any]:
         """Return a channel on which this command has begun, and the object to close after use.
 
-        Output and errors come in one stream. followed: the caller wants the same command once more after this one.
+        Output and errors come in one stream. ahead: what the caller wants to begin after this, if it knows.
         """
         from paramiko import ChannelException
 
         try:
             channel = self._take_ahead(begun) or _open(self._connection, begun).channel
-            self._next = run_in_thread(partial(_open, self._connection, begun if followed else None))
+            self._next = run_in_thread(partial(_open, self._connection, ahead))
             return channel, channel
         except ChannelException:
             further = connect(self._endpoint, self._options)
@@ -82,7 +84,7 @@ class SharedConnection:
 
         ahead, self._next = self._next, None
         try:
-            opened = ahead.result(2 * LINK_SECONDS) if ahead else None
+            opened = ahead.result(_AHEAD_SECONDS) if ahead else None
         except FutureTimeout:
             raise TimeoutError("no channel was opened") from None
         except ChannelException:
@@ -171,8 +173,7 @@ def _begin(channel: Any, begun: Begun) -> None:
     channel.exec_command(begun.line)
     del channel._wait_for_event
     try:
-        with closed_after(channel, LINK_SECONDS):
-            channel.sendall(begun.first)
+        send(channel, [begun.first], PATIENCE)
     except TimeoutError:
         # The host opens channels, but accepts no data on them.
         raise

@@ -8,6 +8,7 @@ the same for any login shell (sh, fish, csh), has no length limit, and `ps` show
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.engine import quote
@@ -61,24 +62,26 @@ def framed(text: str) -> bytes:
     return b"%d\n%s" % (len(data), data)
 
 
-def opening(step: HostStep, starter: str = host_program.STARTER) -> bytes:
-    """Return what a host reads first: the starter, which finds a Python, and the path of the copy to run, or no path.
+@cache
+def opening(place: str, starter: str = host_program.STARTER, program: str = "") -> bytes:
+    """Return what a host reads first: the starter, which finds a Python, and the path of the copy to run.
 
-    These bytes are the same for all steps that one account runs by a copy, so the interpreter of the next step can be
-    started before that step is known.
-    """
-    return framed(starter) + f"{step.place}\n".encode()
-
-
-def stream(step: HostStep, run: Run, nonce: str, payload: Iterable[bytes], program: str = "") -> Iterator[bytes]:
-    """Yield what follows the opening on standard input, in blocks: the program unless the host runs its copy; the lines
-    of the run; the step; the payload. All else is sent before the payload's first piece is read.
+    An empty path, and the program, if the host is to run no copy. These bytes are the same for all steps that one
+    account runs so, so the interpreter of the next step can be started before that step is known. All hosts of a run
+    share them in memory.
 
     program: another text than this version's.
     """
+    return framed(starter) + f"{place}\n".encode() + (b"" if place else framed(program or host_program.text()))
+
+
+def stream(step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what follows the opening on standard input, in blocks: the lines of the run; the step; the payload.
+
+    All else is sent before the payload's first piece is read.
+    """
     head = f"{nonce}\n{run.id}\n{run.who}\n{run.failpoint}\n".encode()
-    text = [] if step.place else [framed(program or host_program.text())]
-    yield from blocks([*text, head, framed(step.text)])
+    yield from blocks([head, framed(step.text)])
     yield from blocks(payload)
 
 

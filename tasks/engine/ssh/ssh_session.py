@@ -102,11 +102,21 @@ class SshSession:
         """
         nonce = secrets.token_hex(8)
         as_root = () if self.endpoint.user == "root" else ("sudo", "-n")
-        become = as_root if step.root else self.become
-        # Where the program is sent the next step usually begins otherwise: as root, or by the copy that this one keeps.
-        followed = step.followed and bool(step.place)
-        with self.channel(Begun(command(become), opening(step)), seconds, followed=followed) as channel:
+        begun = Begun(command(as_root if step.root else self.become), opening(step.place))
+        with self.channel(begun, seconds, ahead=self._next(step, begun)) as channel:
             yield channel, Reader(nonce), stream(step, run, nonce, payload)
+
+    def _next(self, step: HostStep, begun: Begun) -> Begun | None:
+        """Return how the step after this one begins; None if no step follows, or it is not known how.
+
+        Where the deploy account is sent the program, the next step is root's, or runs by the copy that this one keeps.
+        """
+        if not step.followed:
+            return None
+        if step.root:
+            known = self.endpoint.user != "root" and not self.keeps_program
+            return Begun(command(), opening("")) if known else None
+        return begun if step.place else None
 
     def _execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
         connection, transcript = self._connection, Transcript()
@@ -128,13 +138,13 @@ class SshSession:
         return transcript
 
     @contextmanager
-    def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Any]:
+    def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None) -> Iterator[Any]:
         """Run one command line on a channel, its output and errors in one stream; close it at the end.
 
-        seconds: the longest wait for data. followed: start the same command meanwhile, for the next channel.
+        seconds: the longest wait for data. ahead: start this command meanwhile, for the next channel.
         """
         try:
-            channel, done = self._connection.open_channel(begun, followed=followed)
+            channel, done = self._connection.open_channel(begun, ahead)
             channel.settimeout(seconds)
         except Unreachable:
             raise

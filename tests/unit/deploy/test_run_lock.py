@@ -16,7 +16,7 @@ from tasks.engine.deploy import run_lock
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, host_program, layout, steps
-from tasks.engine.host.steps import Activation
+from tasks.engine.host.steps import Activation, HostStep
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
@@ -41,14 +41,14 @@ class Host(SshSession):
         self.endpoint, self._named = cast(Any, SimpleNamespace(user="deploy")), False
         self.name, self.told = "shire01", b""
         self.keeps_program = self.kept = True
-        self.ahead: list[tuple[bool, bool]] = []
+        self.ahead: list[tuple[Begun, Begun | None]] = []
 
     def connect(self) -> Host:
         return self
 
     @contextmanager
-    def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Host]:  # noqa: ARG002 - of a session
-        self.ahead.append((self.keeps_program, followed))
+    def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None) -> Iterator[Host]:  # noqa: ARG002 - of a session
+        self.ahead.append((begun, ahead))
         self.kept = host_program.place(layout.root(SERVICE)).encode() in begun.first
         yield self
 
@@ -118,13 +118,17 @@ def test_the_program_is_sent_where_the_host_does_not_keep_it() -> None:
     assert not host.keeps_program
 
 
-def test_a_step_is_started_ahead_only_by_the_copy_that_the_host_keeps() -> None:
-    """Where the program is sent, the next step begins as root, or by a new copy: one started ahead is never used."""
+def test_a_step_is_started_ahead_only_if_it_is_known_how_it_begins() -> None:
+    """After a deploy account's step by its copy comes such another; after root's setup, `hold` with the program."""
     host = Host("")
+    setup, hold = HostStep("setup", "{}", 60, root=True, followed=True), steps.hold(SERVICE, "deploy", NEW, 0)
     for host.keeps_program in (True, False):
-        with host.begun(host.placed(steps.hold(SERVICE, "deploy", NEW, 0)), RUN, 1):
-            pass
-    assert host.ahead == [(True, True), (False, False)]
+        for step in (setup, setup._replace(followed=False), hold):
+            with host.begun(host.placed(step), RUN, 1):
+                pass
+    by_copy, sent = host.ahead[2][0], host.ahead[5][0]
+    assert [ahead for _, ahead in host.ahead] == [None, None, by_copy, sent, None, None]
+    assert host_program.text().encode() in sent.first
 
 
 class Endless(Host):
@@ -192,9 +196,9 @@ def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(mon
 
     class Late(Host):
         @contextmanager
-        def channel(self, begun: Begun, seconds: float | None, *, followed: bool = False) -> Iterator[Host]:
+        def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None) -> Iterator[Host]:
             freed.wait(60)
-            with super().channel(begun, seconds, followed=followed) as channel:
+            with super().channel(begun, seconds, ahead=ahead) as channel:
                 yield channel
 
     def take(host: Host) -> None:

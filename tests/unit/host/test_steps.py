@@ -91,7 +91,7 @@ SITUATIONS: dict[str, Sequence[HostStep]] = {
 
 def as_received(step: HostStep) -> str:
     """Return the step as its reader on the host gets it, from all data sent."""
-    rest = opening(step) + b"".join(stream(step, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
+    rest = opening(step.place) + b"".join(stream(step, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
 
     def frame() -> str:
         nonlocal rest

@@ -121,24 +121,24 @@ def line() -> channels.SharedConnection:
 
 def test_the_channel_that_was_begun_ahead_is_the_next(connection: Connection) -> None:
     one = line()
-    one.open_channel(Begun("a"), followed=True)
-    channel, _ = one.open_channel(Begun("a"), followed=False)
+    one.open_channel(Begun("a"), Begun("a"))
+    channel, _ = one.open_channel(Begun("a"))
     assert channel is connection.opened[1]
     assert [opened.begun for opened in connection.opened] == [["a"], ["a"], []]
 
 
 def test_one_that_is_open_only_begins_when_it_is_needed(connection: Connection) -> None:
     one = line()
-    one.open_channel(Begun("a"), followed=False)
-    channel, _ = one.open_channel(Begun("b"), followed=False)
+    one.open_channel(Begun("a"))
+    channel, _ = one.open_channel(Begun("b"))
     assert channel is connection.opened[1]
     assert channel.begun == ["b"]
 
 
 def test_another_command_line_is_not_what_was_begun(connection: Connection) -> None:
     one = line()
-    one.open_channel(Begun("a"), followed=True)
-    channel, _ = one.open_channel(Begun("b"), followed=False)
+    one.open_channel(Begun("a"), Begun("a"))
+    channel, _ = one.open_channel(Begun("b"))
     assert channel is connection.opened[2]
     assert (channel.begun, connection.opened[1].closed) == (["b"], True)
 
@@ -146,9 +146,9 @@ def test_another_command_line_is_not_what_was_begun(connection: Connection) -> N
 @pytest.mark.parametrize("followed", [True, False])
 def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connection, followed: bool) -> None:
     one = line()
-    one.open_channel(Begun("a"), followed=followed)
+    one.open_channel(Begun("a"), Begun("a") if followed else None)
     connection.opened[1].close()
-    channel, _ = one.open_channel(Begun("a"), followed=False)
+    channel, _ = one.open_channel(Begun("a"))
     assert channel is connection.opened[2]
     assert channel.begun == ["a"]
 
@@ -163,7 +163,7 @@ def test_a_host_that_opens_channels_and_takes_nothing_is_given_up(
     monkeypatch.setattr(Channel, "sendall", full)
     monkeypatch.setattr(Channel, "settimeout", lambda _, seconds: limits.append(seconds))
     with pytest.raises(TimeoutError):
-        line().open_channel(Begun("a", b"first"), followed=False)
+        line().open_channel(Begun("a", b"first"))
     assert limits == [LINK_SECONDS]
     assert connection.opened
 
@@ -177,9 +177,9 @@ def test_so_is_one_that_takes_a_byte_at_a_time(connection: Connection, monkeypat
 
     monkeypatch.setattr(Channel, "sendall", slow)
     monkeypatch.setattr(Channel, "close", lambda _: closed.set())
-    monkeypatch.setattr(channels, "LINK_SECONDS", 0.05)
+    monkeypatch.setattr(channels, "PATIENCE", 0.05)
     with pytest.raises(TimeoutError):
-        line().open_channel(Begun("a", b"first"), followed=False)
+        line().open_channel(Begun("a", b"first"))
     assert connection.opened
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tasks.engine.host import host_program
 from tasks.engine.host.protocol import Output, Report
 from tasks.engine.host.steps import HostStep
-from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, stream
+from tasks.engine.ssh.session import BLOCK, LinkLost, Run, blocks, command, opening, stream
 from tasks.engine.ssh.ssh_session import lost
 from templates.host.main import STEPS
 from tests.support.local_session import LocalShell
@@ -38,11 +38,10 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     assert line.isascii()
     host_step = HostStep("try", '{"text": "ü"}', 60)
     run, step = f"nonce\n{RUN.id}\n{RUN.who}\n\n".encode(), '14\n{"text": "ü"}'.encode()
-    sent = b"".join(stream(host_step, RUN, "nonce", [b"payload"], "print(1)"))
-    assert sent == b"8\nprint(1)" + run + step + b"payload"
+    assert b"".join(stream(host_step, RUN, "nonce", [b"payload"])) == run + step + b"payload"
+    assert opening("", "exit", "print(1)") == b"4\nexit\n8\nprint(1)"
     # To a copy on the host, the program itself is not sent.
-    sent = b"".join(stream(host_step._replace(place="/there"), RUN, "nonce", [b"payload"], "print(1)"))
-    assert sent == run + step + b"payload"
+    assert opening("/there", "exit", "print(1)") == b"4\nexit/there\n"
 
 
 @pytest.mark.parametrize("shell", [shell for shell in ("dash", "bash", "fish", "tcsh", "zsh") if shutil.which(shell)])
