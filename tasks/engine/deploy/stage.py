@@ -9,12 +9,11 @@ from functools import partial
 from typing import NamedTuple
 
 from tasks.engine.config.service import Service
-from tasks.engine.deploy import certificates, libraries, plan
+from tasks.engine.deploy import plan
 from tasks.engine.deploy.plan import FromClone, HostPlan
 from tasks.engine.deploy.prepared import Prepared, Progress
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.deploy.signing_key import SigningKey
-from tasks.engine.deploy.upload_progress import counted
 from tasks.engine.events import Line, Sent, Step
 from tasks.engine.fleet.member import Member
 from tasks.engine.fleet.project import Project
@@ -24,7 +23,7 @@ from tasks.engine.host import maintenance_page, payload, questions, steps, syste
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.steps import Consent
 from tasks.engine.parallel import Emit, run_in_thread
-from tasks.engine.release import left_behind, package_data, sbom
+from tasks.engine.release import sbom
 from tasks.engine.release.build import Release
 
 _NO_CONSENT = Consent()
@@ -54,17 +53,17 @@ def look(
     emit(Step(host.name, "plan", "connect"))
     account = host.user or member.login
     asked = (questions.plan if show else questions.deploy)(service, host, account, made.id)
-    # Before the question: the connection may still be opening.
-    clone = from_clone(project, service)
     facts = member.ask(asked)
     member.reach("controller.facts")
     plan.require_secrets(service, facts, host.name)
     python = reports.choose_python(facts, host.python, service.python, host.name, service.needs)
     target = reports.target(python, facts.machine.distribution)
     wheels = project.wheelhouse(made, target, lambda text: emit(Step(host.name, "plan", "wheels", text)))
-    setup = plan.setup(service, facts, account, clone, consent)
+    setup = plan.setup(service, facts, account, from_clone(project, service), consent)
     planned = plan.deploy(host.name, service, made, facts, python, wheels, setup)
     if step := planned.library_step:
+        from tasks.engine.deploy import libraries
+
         libraries.require(member, step, wheels, facts.machine)
     return facts, planned
 
@@ -105,6 +104,8 @@ def prepare(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> 
 
 
 def _warn_of_left(order: DeployOrder, member: Member, emit: Emit) -> None:
+    from tasks.engine.release import left_behind, package_data
+
     made = order.release
     left = left_behind.sentence(left_behind.find(order.project.root, made.tree))
     lacks = package_data.sentence(package_data.lacking(made.tree.entries, made.site))
@@ -137,6 +138,8 @@ def install(
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
     step = setup.step(member.service)
     member.perform(step._replace(followed=True) if heard else step, emit, sent, heard)
+    from tasks.engine.deploy import certificates
+
     certificates.complete(project.root, member, emit)
 
 
@@ -181,6 +184,8 @@ def _send(made: Release, member: Member, planned: HostPlan, emit: Emit) -> None:
         "built": delivery.wheelhouse.built,
         sbom.NAME: delivery.staging.lists[sbom.NAME],
     }
+    from tasks.engine.deploy.upload_progress import counted
+
     sent = payload.staging(made, delivery, record, planned.service)
     wheels = [wheel.size for wheel in delivery.wheels]
     files = [entry.size for entry in made.tree.entries if entry.path not in delivery.same]

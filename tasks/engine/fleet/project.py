@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from tasks.engine.ssh.session import Run
 
 if TYPE_CHECKING:
     from tasks.engine.release.build import Release
+    from tasks.engine.release.git import Checkout
     from tasks.engine.release.python_target import Target
     from tasks.engine.release.wheelhouse import Wheelhouse
 
@@ -60,10 +61,8 @@ class Project:
 
     def release(self, *, require_clean: bool = False) -> Release:
         """Build the release that a deploy would send."""
-        from tasks.engine.release import git
-
         # The modules below take longer to load than git to answer.
-        asked = run_in_thread(partial(git.read, self.root))
+        asked = run_in_thread(self._ask_git)
         from tasks.engine.release import build, gunicorn_conf
 
         overrides = inventory.overrides_document(self.inventory)
@@ -86,6 +85,14 @@ class Project:
             if entry.path == gunicorn_conf.NAME:
                 gunicorn_conf.check(entry.read(), self.services.values())
         return made
+
+    def _ask_git(self) -> Checkout:
+        """Return the state of service/; ask for the remote too, which each host's plan compares later."""
+        from tasks.engine.release import git
+
+        checkout = git.read(self.root)
+        _ = self.origin
+        return checkout
 
     def wheelhouse(self, made: Release, target: Target, say: Callable[[str], None]) -> Wheelhouse:
         """Return the wheels for a target. Hosts of one target share one fetch and its failure; others do not wait."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.engine import untrusted_json
 from tasks.engine.errors import LoopError
-from tasks.engine.host import history, host_program, reported_names, sandbox_hints
+from tasks.engine.host import history, host_program, reported_names
 from tasks.engine.host.log_text import summarize
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import HostStep
@@ -57,6 +57,9 @@ def explain(step: HostStep, transcript: Transcript, host: str, login: str, needs
     logs = f"fab logs -H {host} -n 100"
     if (killed := transcript.last("killed")) and reported_names.is_release(killed.partition(" ")[2]):
         logs += f". The release that serves may have ended it (both run as one account): {_stop_first(killed, host)}"
+    # Only a failure needs its patterns.
+    from tasks.engine.host import sandbox_hints
+
     shown = summarize(transcript.all("journal"), transcript.all("systemd"))
     way = logs if step.name in {"activate", "hook"} else f"fab doctor -H {host}"
     return LoopError(
