@@ -13,6 +13,7 @@ import pytest
 
 from templates.host import accounts, claims, files, record
 from templates.host.files import RootFiles, read
+from templates.host.flush import flush_file
 from templates.host.folders import Folder
 from templates.host.record import Record
 from templates.host.run import Refused, Run
@@ -94,16 +95,20 @@ def test_what_a_failed_setup_wrote_is_taken_back(tmp_path: Path) -> None:
 
 def test_files_are_on_the_disk_before_the_first_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / "units/two", tmp_path / "site/three"]
-    seen: list[tuple[tuple[str, ...], list[str]]] = []
+    seen: list[tuple[str, str]] = []
 
-    def flush(*folders: str) -> None:
-        seen.append((folders, [path.read_text() for path in sorted(tmp_path.rglob("*.new-*"))]))
+    def flush(path: str, descriptor: int) -> None:
+        time.sleep(0.05)
+        flushed = Path(f"/proc/self/fd/{descriptor}").resolve()
+        assert flushed.name.startswith(f"{Path(path).name}.new-")
         assert not any(path.exists() for path in paths)
+        seen.append((path, flushed.read_text()))
+        flush_file(path, descriptor)
 
-    monkeypatch.setattr(files, "flush", flush)
+    monkeypatch.setattr(files, "flush_file", flush)
     changes = RootFiles(RUN, record.parse("shop", ""), {}, overwrite=False)
     changes.replace({str(path): (path.name.encode(), 0o600) for path in paths})
-    assert seen == [((str(tmp_path / "site"), str(tmp_path / "units")), ["three", "two"])]
+    assert sorted(seen) == [(str(path), path.name) for path in sorted(paths)]
     assert [path.read_text() for path in paths] == ["two", "three"]
     assert paths[0].stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.rglob("*.new-*")) == []
@@ -120,16 +125,25 @@ def test_of_the_leftovers_units_go_before_what_they_start(monkeypatch: pytest.Mo
 
 
 def test_of_files_that_cannot_be_flushed_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def flush(*_: str) -> None:
+    def flush(_: str, descriptor: int) -> None:
+        os.close(descriptor)
         raise Refused("the disk does not answer")
 
-    monkeypatch.setattr(files, "flush", flush)
+    monkeypatch.setattr(files, "flush_file", flush)
     (tmp_path / "there").write_text("before")
     changes = RootFiles(RUN, record.parse("shop", "account deploy\n"), {}, overwrite=True)
     with pytest.raises(Refused, match="does not answer"):
         changes.replace({str(tmp_path / name): (b"after", 0o600) for name in ("there", "new")})
     changes.put_back()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("there", "before")]
+
+
+def test_a_file_that_cannot_be_flushed_is_named_and_closed() -> None:
+    reading, writing = os.pipe()
+    with pytest.raises(Refused, match="/etc/shop cannot be flushed to the disk: Invalid argument"):
+        flush_file("/etc/shop", writing)
+    assert os.read(reading, 1) == b""
+    os.close(reading)
 
 
 def test_a_file_is_like_those_that_systemd_would_take_for_it() -> None:
