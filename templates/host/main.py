@@ -1,4 +1,4 @@
-"""Read one step from standard input, perform it, and report its end."""
+"""Read a step from standard input, perform it, and report its end; wait for the next one if the step says so."""
 
 from __future__ import annotations
 
@@ -47,16 +47,29 @@ class _Unfit(Stopped):
     word = "program"
 
 
-def main(head: tuple[str, str, str, str], stream: BinaryIO, sources: Mapping[str, str]) -> int:
-    """Perform one step. head: nonce, run id, who, failpoint; stream: the step's length, the step, then the payload.
+def main(stream: BinaryIO, sources: Mapping[str, str]) -> int:
+    """Perform a step, and the next one if it waits for that; return the exit status of the last.
 
-    sources: the program's modules if it was sent whole, else empty.
+    stream: for each step the lines nonce, run id, who and failpoint; its length, the step, then the payload
+    sources: the program's modules if it was sent whole, else empty
     """
     os.umask(0o022)
-    step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
-    run = Run(head, step, stream)
-    run.sources = sources
-    return perform(run)
+    status = 0
+    # The input ends when the controller wants no further step.
+    while status == 0 and (first := stream.readline()):
+        nonce, run_id, who, failpoint = map(_text, (first, *(stream.readline() for _ in range(3))))
+        step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
+        run = Run((nonce, run_id, who, failpoint), step, stream)
+        run.sources = sources
+        status = perform(run)
+        if not step.get("waits"):
+            break
+        run.stop_listening()
+    return status
+
+
+def _text(line: bytes) -> str:
+    return line.decode().rstrip("\n")
 
 
 def perform(run: Run, *, lock_run: bool = False) -> int:
@@ -125,7 +138,6 @@ def start(sources: Mapping[str, str]) -> None:
         # Started ahead of its step: use the time to import what any step may need.
         for step in OF_THE_ACCOUNT:
             import_module(f".{step}", __package__)
-    nonce, run, who, failpoint = (stream.readline().decode().rstrip("\n") for _ in range(4))
-    status = main((nonce, run, who, failpoint), stream, sources)
+    status = main(stream, sources)
     # Skip the interpreter's shutdown: nothing is left to close, and the user waits.
     os._exit(status)

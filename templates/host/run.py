@@ -109,6 +109,11 @@ class Run:
         for number in SIGNALS:
             signal.signal(number, self._note)
 
+    def stop_listening(self) -> None:
+        """Let a signal end the process again, which only waits from now on."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
     def _note(self, *_: object) -> None:
         self._signalled = True
 

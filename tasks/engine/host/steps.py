@@ -26,8 +26,9 @@ class HostStep(NamedTuple):
 
     text: the step, one JSON object; seconds: its time limit
     root: it needs more rights than the deploy account has
-    followed: another step usually comes next
+    followed: another step usually comes next, and needs a process of its own: it is started ahead
     place: path of the copy that runs it; empty if the program is sent
+    waits: another step usually comes next; the copy that runs this one waits for it
     """
 
     name: str
@@ -36,6 +37,12 @@ class HostStep(NamedTuple):
     root: bool = False
     followed: bool = False
     place: str = ""
+    waits: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """True if its process waits for the next step: a copy does, a program that was sent ends."""
+        return self.waits and bool(self.place)
 
 
 def facts(service: Service, question: Question) -> HostStep:
@@ -51,8 +58,8 @@ def facts(service: Service, question: Question) -> HostStep:
         **_running(service),
         "enabled": list(layout.enabled(service)),
     }
-    step = _step("facts", service, values, seconds=60 + question.wait + question.watch)
-    return step._replace(followed=question.followed)
+    seconds = 60 + question.wait + question.watch
+    return _step("facts", service, values, seconds=seconds, waits=question.followed)
 
 
 def libraries(service: Service, names: Mapping[str, tuple[str, ...]]) -> HostStep:
@@ -61,7 +68,7 @@ def libraries(service: Service, names: Mapping[str, tuple[str, ...]]) -> HostSte
     names: libraries, each with further folders to look in
     """
     values: dict[str, object] = {"libraries": {name: list(folders) for name, folders in names.items()}}
-    return _step("libraries", service, values, seconds=60)
+    return _step("libraries", service, values, seconds=60, waits=True)
 
 
 class Consent(NamedTuple):
@@ -190,7 +197,7 @@ class Staging(NamedTuple):
 def stage(service: Service, staging: Staging) -> HostStep:
     """Make the step that receives, verifies and builds a release; it touches nothing live."""
     values = {**staging._asdict(), "base": staging.base or "", "others": dict(staging.others)}
-    return _step("stage", service, values, seconds=900)._replace(followed=True)
+    return _step("stage", service, values, seconds=900, waits=True)
 
 
 class Activation(NamedTuple):
@@ -289,6 +296,7 @@ def hook(service: Service, release: str, *, stop_first: bool = False) -> HostSte
     """
     values: dict[str, object] = {"release": release, "stop_first": stop_first, **_running(service)}
     seconds = 1900 + 4 * service.drain + layout.longest_stop(service)
+    # Its process holds the change lock until it ends.
     return _step("hook", service, values, seconds=seconds)._replace(followed=True)
 
 
@@ -352,13 +360,22 @@ def remove(service: Service, *, data: bool) -> HostStep:
     return _step("remove", service, values, seconds=seconds, root=True)
 
 
-def _step(step: str, service: Service, values: Mapping[str, object], *, seconds: float, root: bool = False) -> HostStep:
+def _step(
+    step: str,
+    service: Service,
+    values: Mapping[str, object],
+    *,
+    seconds: float,
+    root: bool = False,
+    waits: bool = False,
+) -> HostStep:
     """Make a step: one JSON object, a key a line, printed and sent as the same text."""
     head = {"program": host_program.digest(), "step": step, "name": service.name, "root": layout.root(service)}
-    text = json.dumps({**head, **values}, indent=2) + "\n"
+    last = {"waits": True} if waits else {}
+    text = json.dumps({**head, **values, **last}, indent=2) + "\n"
     # Root never runs the copy on the host; drift checks that copy, so it does not run from it.
     place = "" if root or step == "drift" else host_program.place(layout.root(service))
-    return HostStep(step, text, seconds, root, place=place)
+    return HostStep(step, text, seconds, root, place=place, waits=waits)
 
 
 def front(service: Service) -> str:

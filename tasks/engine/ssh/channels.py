@@ -41,14 +41,15 @@ class SharedConnection:
     """A connection to a host with its channels. It opens the next channel while the last one is still in use.
 
     That saves a round trip for each step, and another where the next shell is started ahead too: sshd reads no input
-    for a command before the command has started. If sshd allows one session a connection (MaxSessions) and the run lock
-    uses it, each further channel gets a new connection.
+    for a command before the command has started. Where a command stays for the next step, it keeps its channel. If sshd
+    allows one session a connection (MaxSessions) and the run lock uses it, each further channel gets a new connection.
     """
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
         self._endpoint, self._options = endpoint, options
         self._connection = connect(endpoint, options)
         self._next: Future[_Opened] | None = None
+        self._kept: _Opened | None = None
 
     @property
     def active(self) -> bool:
@@ -59,16 +60,18 @@ class SharedConnection:
         """Close the connection with all its channels."""
         self._connection.close()
 
-    def open_channel(self, begun: Begun, ahead: Begun | None = None) -> tuple[Any, Any]:
+    def open_channel(self, begun: Begun, ahead: Begun | None = None, *, stays: bool = False) -> tuple[Any, Any]:
         """Return a channel on which this command has begun, and the object to close after use.
 
         Output and errors come in one stream. ahead: what the caller wants to begin after this, if it knows.
+        stays: the caller means to `keep` the channel, so none is opened ahead.
         """
         from paramiko import ChannelException
 
         try:
             channel = self._take_ahead(begun) or _open(self._connection, begun).channel
-            self._next = run_in_thread(partial(_open, self._connection, ahead))
+            if not stays:
+                self._next = run_in_thread(partial(_open, self._connection, ahead))
             return channel, channel
         except ChannelException:
             further = connect(self._endpoint, self._options)
@@ -78,13 +81,23 @@ class SharedConnection:
                 further.close()
                 raise
 
+    def keep(self, channel: Any, begun: Begun) -> None:
+        """Keep a channel, unless it has a connection of its own: its command waits for the next step."""
+        if channel.get_transport() is self._connection.transport:
+            self._kept = _Opened(channel, begun)
+
+    def keeps(self, channel: Any) -> bool:
+        """Return whether this is the channel that is kept."""
+        return self._kept is not None and self._kept.channel is channel
+
     def _take_ahead(self, begun: Begun) -> Any:
-        """Return the channel that was opened ahead, with this command begun; None if there is none that fits."""
+        """Return the channel that was kept or opened ahead, with this command begun; None if none fits."""
         from paramiko import ChannelException
 
+        kept, self._kept = self._kept, None
         ahead, self._next = self._next, None
         try:
-            opened = ahead.result(_AHEAD_SECONDS) if ahead else None
+            opened = kept or (ahead.result(_AHEAD_SECONDS) if ahead else None)
         except FutureTimeout:
             raise TimeoutError("no channel was opened") from None
         except ChannelException:

@@ -100,11 +100,13 @@ class SshSession:
 
         seconds: the longest wait for data.
         """
-        nonce = secrets.token_hex(8)
-        as_root = () if self.endpoint.user == "root" else ("sudo", "-n")
-        begun = Begun(command(as_root if step.root else self.become), opening(step.place))
-        with self.channel(begun, seconds, ahead=self._next(step, begun)) as channel:
+        nonce, begun = secrets.token_hex(8), self._begun(step)
+        with self.channel(begun, seconds, ahead=self._next(step, begun), stays=step.stays) as channel:
             yield channel, Reader(nonce), stream(step, run, nonce, payload)
+
+    def _begun(self, step: HostStep) -> Begun:
+        as_root = () if self.endpoint.user == "root" else ("sudo", "-n")
+        return Begun(command(as_root if step.root else self.become), opening(step.place))
 
     def _next(self, step: HostStep, begun: Begun) -> Begun | None:
         """Return how the step after this one begins; None if no step follows, or it is not known how.
@@ -121,11 +123,16 @@ class SshSession:
     def _execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
         connection, transcript = self._connection, Transcript()
         with self.begun(step, run, step.seconds, payload) as (channel, reader, rest):
-            feeder = _Feeder(channel, rest)
+            feeder = _Feeder(channel, rest, ends=not step.stays)
             for data in _received(channel, self.host, step, feeder):
                 for item in reader.feed(data):
                     transcript.add(item)
                     sink(item)
+                if step.stays and transcript.ended:
+                    feeder.finish()
+                    if feeder.done:
+                        connection.keep(channel, self._begun(step))
+                    return transcript
             feeder.finish()
             for item in reader.close():
                 transcript.add(item)
@@ -138,13 +145,16 @@ class SshSession:
         return transcript
 
     @contextmanager
-    def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None) -> Iterator[Any]:
-        """Run one command line on a channel, its output and errors in one stream; close it at the end.
+    def channel(
+        self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None, stays: bool = False
+    ) -> Iterator[Any]:
+        """Run one command line on a channel, its output and errors in one stream; close it at the end, unless kept.
 
-        seconds: the longest wait for data. ahead: start this command meanwhile, for the next channel.
+        seconds: the longest wait for data. ahead: start this command meanwhile, for the next channel; stays: see
+        `SharedConnection.open_channel`.
         """
         try:
-            channel, done = self._connection.open_channel(begun, ahead)
+            channel, done = self._connection.open_channel(begun, ahead, stays=stays)
             channel.settimeout(seconds)
         except Unreachable:
             raise
@@ -162,7 +172,8 @@ class SshSession:
         except Exception as error:
             fault = error
         finally:
-            done.close()
+            if not self._connection.keeps(channel):
+                done.close()
         breach = channel.get_transport().breach
         if breach:
             raise LinkLost(
@@ -199,13 +210,13 @@ def lost(why: str, step: HostStep, host: str, detail: tuple[str, ...] = ()) -> L
 
 
 class _Feeder:
-    """A thread that writes standard input, so that neither side waits for the other to read.
+    """A thread that writes standard input, so that neither side waits for the other to read. ends: then ends it.
 
     moved: when the host last took a piece, by the monotonic clock; done: whether it took all.
     """
 
-    def __init__(self, channel: Any, pieces: Iterable[bytes]) -> None:
-        self._channel, self._pieces = channel, pieces
+    def __init__(self, channel: Any, pieces: Iterable[bytes], *, ends: bool) -> None:
+        self._channel, self._pieces, self._ends = channel, pieces, ends
         self._error: BaseException | None = None
         self.moved, self.done = time.monotonic(), False
         self._thread = threading.Thread(target=self._write, daemon=True)
@@ -218,7 +229,8 @@ class _Feeder:
                     return
                 self.moved = time.monotonic()
             self.done = True
-            self._send(b"")
+            if self._ends:
+                self._send(b"")
         except BaseException as error:  # a file that changed, or a fault of ours: finish() raises it
             self._error = error
             self._channel.close()

@@ -47,7 +47,7 @@ class Host(SshSession):
         return self
 
     @contextmanager
-    def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None) -> Iterator[Host]:  # noqa: ARG002 - of a session
+    def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None, **_: bool) -> Iterator[Host]:  # noqa: ARG002 - of a session
         self.ahead.append((begun, ahead))
         self.kept = host_program.place(layout.root(SERVICE)).encode() in begun.first
         yield self
@@ -196,7 +196,9 @@ def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(mon
 
     class Late(Host):
         @contextmanager
-        def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None) -> Iterator[Host]:
+        def channel(
+            self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None, **_: bool
+        ) -> Iterator[Host]:
             freed.wait(60)
             with super().channel(begun, seconds, ahead=ahead) as channel:
                 yield channel

@@ -170,15 +170,15 @@ esac
 RUNS = re.compile(rb"[0-9a-f]{16}\n\S+\n{.*}\n\n")
 
 
-def step_of(data: bytes) -> str:
-    """Return the step from all input of the host's program, with its payload; a script is whole already."""
+def steps_of(data: bytes) -> list[str]:
+    """Return the steps from all input of the host's program, with their payloads; a script is whole already."""
     if b"\nSOURCES = " in data[:20]:
         length, _, data = data.partition(b"\n")
         data = data[int(length) :]
     if not RUNS.match(data):
-        return data.decode("utf-8", "replace")
-    length, _, rest = data.split(b"\n", 4)[4].partition(b"\n")
-    return rest[: int(length)].decode()
+        return [data.decode("utf-8", "replace")]
+    rests = (data[match.end() :].partition(b"\n") for match in RUNS.finditer(data))
+    return [rest[: int(length)].decode() for length, _, rest in rests]
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def run_recorded(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]
     site.drained()
     texts = [site.machine.sh(f"cat /var/tmp/received/{name}").stdout
              for name in site.sh("ls /var/tmp/received").split()]  # fmt: skip
-    steps = [step_of(text) for text in texts]
+    steps = [step for text in texts for step in steps_of(text)]
     steps = [text for text in steps if re.match(r'# \w+ of myapp\n|{\n  "program"', text)]
     named = [(json.loads(text)["step"] if text.startswith("{") else text.split(" ", 2)[1], text) for text in steps]
     # systemd starts the guard, with the data that the activation left to it.

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -272,6 +274,53 @@ def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, sh
     before = {path: path.stat().st_ino for path in place.rglob("*.py")}
     assert kept(tmp_path) == place
     assert {path: path.stat().st_ino for path in place.rglob("*.py")} == before
+
+
+def input_of(*wanted: HostStep) -> bytes:
+    """Return the input for these steps; the nonces are n0, n1 and so on."""
+    return "".join(f"n{number}\nrun\n{{}}\n\n{len(one.text)}\n{one.text}" for number, one in enumerate(wanted)).encode()
+
+
+def test_a_step_that_waits_is_followed_by_the_next_in_the_same_process(tmp_path: Path) -> None:
+    asked = input_of(step(waits=True), step(waits=True, files=["/etc/none"]), step(), step())
+    ended = subprocess.run(
+        ["sh", "-c", host_program.STARTER],
+        input=f"{kept(tmp_path)}\n".encode() + asked,
+        capture_output=True,
+        check=True,
+    )
+    said = [line.partition(" ") for line in ended.stdout.decode().split("\n") if line]
+    assert [(nonce, json.loads(text)["report"]) for nonce, _, text in said] == [
+        *(("n0", "end"), ("n1", "drift"), ("n1", "end"), ("n2", "end"))
+    ]
+
+
+def test_no_step_follows_one_that_failed(tmp_path: Path) -> None:
+    asked = input_of(step(step="nothing", waits=True), step())
+    ended = subprocess.run(
+        ["sh", "-c", host_program.STARTER],
+        input=f"{kept(tmp_path)}\n".encode() + asked,
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, b"n1 " in ended.stdout) == (1, False)
+    assert b'"report": "refused"' in ended.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_program_that_waits_for_a_step(tmp_path: Path, number: signal.Signals) -> None:
+    words = [sys.executable, "-I", "-S", str(kept(tmp_path) / "__main__.py")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(input_of(step(waits=True)))
+        process.stdin.flush()
+        assert process.stdout.readline() + process.stdout.readline() == ENDED.replace(b"n ", b"n0 ")
+        # A report ends just before the program listens to signals again.
+        while process.poll() is None:
+            process.send_signal(number)
+            time.sleep(0.01)
+        assert process.returncode == -number
 
 
 @pytest.mark.parametrize("modules", [("json",), ("tarfile",)])

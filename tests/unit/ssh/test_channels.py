@@ -63,7 +63,8 @@ def test_what_only_asks_begins_nothing_ahead(served: tuple[Hosts, Clone]) -> Non
 class Channel:
     """A channel of a stand-in connection. Records the command, and its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: object) -> None:
+        self._transport = transport
         self.begun: list[str] = []
         self.sent = b""
         self.closed = False
@@ -76,6 +77,9 @@ class Channel:
 
     def settimeout(self, seconds: float) -> None:
         """Ignore it: no call waits."""
+
+    def get_transport(self) -> object:
+        return self._transport
 
     def sendall(self, data: bytes) -> None:
         self.sent += data
@@ -92,7 +96,7 @@ class Connection:
         self.transport = self
 
     def open_session(self, **_: float) -> Channel:
-        self.opened.append(Channel())
+        self.opened.append(Channel(self))
         return self.opened[-1]
 
 
@@ -151,6 +155,39 @@ def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connect
     channel, _ = one.open_channel(Begun("a"))
     assert channel is connection.opened[2]
     assert channel.begun == ["a"]
+
+
+def test_a_command_that_stays_gets_the_next_step_and_none_is_started_beside_it(connection: Connection) -> None:
+    one = line()
+    channel, _ = one.open_channel(Begun("a"), stays=True)
+    one.keep(channel, Begun("a"))
+    assert one.keeps(channel)
+    again, _ = one.open_channel(Begun("a"), Begun("a"))
+    assert again is channel
+    assert not one.keeps(channel)
+    assert [opened.begun for opened in connection.opened] == [["a"], ["a"]]
+
+
+@pytest.mark.parametrize("fault", ["another command", "ended"])
+def test_a_command_that_stays_and_cannot_be_used_is_replaced(connection: Connection, fault: str) -> None:
+    one = line()
+    channel, _ = one.open_channel(Begun("a"), stays=True)
+    one.keep(channel, Begun("a"))
+    wanted = "b" if fault == "another command" else "a"
+    if fault == "ended":
+        channel.close()
+    again, _ = one.open_channel(Begun(wanted))
+    assert again is connection.opened[1]
+    assert (again.begun, channel.closed) == ([wanted], True)
+
+
+def test_a_channel_with_a_connection_of_its_own_is_not_kept(connection: Connection) -> None:
+    one = line()
+    one.open_channel(Begun("a"), stays=True)
+    other = Channel(object())
+    one.keep(other, Begun("a"))
+    assert not one.keeps(other)
+    assert len(connection.opened) == 1
 
 
 def test_a_host_that_opens_channels_and_takes_nothing_is_given_up(
