@@ -86,7 +86,7 @@ class Ground:
     def rest(self, name: str) -> None:
         """Wait until no guard of our service is at work."""
         for machine in self.machines:
-            machine.sh(f"flock /run/{shlex.quote(name)}/ctl/probation/until true 2>/dev/null || :")
+            machine.sh(f"flock /run/{shlex.quote(name)}/lock/guard true 2>/dev/null || :")
 
     def wipe(self, name: str) -> None:
         """Remove a service of the limit or a peer from all hosts."""
