@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from . import nginx_conf, programs
-from .fact_schema import WEB_ACCOUNTS
 from .run import Refused, Run
 
+WEB_ACCOUNTS = ("www-data", "nginx")
+"""The accounts of nginx's workers, as distributions name them."""
 HOME, SHELL = "/nonexistent", "/usr/sbin/nologin"
 SYSTEM_UIDS = range(1, 1000)
 _DEATH = 5

@@ -11,9 +11,9 @@ import re
 import secrets
 
 from .accounts import Account
-from .fact_schema import SLOTS
 from .files import read
 from .folders import Folder
+from .slot_names import SLOTS
 
 WAYS = (*SLOTS, "live")
 NAMES = (*WAYS, "map")

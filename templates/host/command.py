@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from . import receive, run_units, units
+from . import run_units, units
+from .payload import Payload
 from .run import Interrupted, Refused, Run
 
 _REQUEST = ("argv", "process", "release", "term", "rows", "columns")
@@ -61,7 +62,7 @@ def _no_end(name: str) -> str:
 
 def _carry(run: Run, server: socket.socket) -> bool:
     """Carry messages both ways until the server closes; return whether it has said how the command ended."""
-    payload, held, ended = receive.Payload(run), bytearray(), False
+    payload, held, ended = Payload(run), bytearray(), False
     source, connection = run.payload.fileno(), server.fileno()
     going = b""
     server.setblocking(False)

@@ -9,21 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-WEB_ACCOUNTS = ("www-data", "nginx")
-"""The accounts of nginx's workers, as distributions name them."""
-SLOTS = ("blue", "green")
 _NONE: Mapping[str, Any] = {}
-
-
-def other(slot: str) -> str:
-    """Return the other slot; blue if there is none yet."""
-    return "green" if slot == "blue" else "blue"
-
-
-def slot_of(target: str) -> str:
-    """Return the slot that a link's target ends with; empty if it is no slot."""
-    name = target.rpartition("/")[2]
-    return name if name in SLOTS else ""
 
 
 class Machine(NamedTuple):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack, suppress
-from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import (
@@ -24,6 +23,7 @@ from . import (
     mounts,
     programs,
     record,
+    release,
     service,
     state,
     stores,
@@ -32,10 +32,11 @@ from . import (
     venv,
 )
 from .background import Background
-from .fact_schema import HostFacts, State, other, plain
+from .fact_schema import HostFacts, State, plain
 from .folders import Folder
 from .locks import Lock
 from .run import Run
+from .slot_names import other
 
 _SECONDS, _MOST = 50, 48 << 20
 _AS_ROOT = ("sudo", "-n", "true")
@@ -153,8 +154,6 @@ def _below(
     service_state = service_state._replace(pruning=stores.pruning(root))
     name = step["wanted"] or current
     if "lists" in wants and name and name in links.releases.values():
-        # Imported only here, because it loads OpenSSL.
-        release = import_module(".release", __package__)
         with suppress(OSError), root.below("releases") as releases, releases.below(name) as place:
             if venv.whole(f"{place.path}/venv"):
                 service_state = service_state._replace(lists=release.lists(place))

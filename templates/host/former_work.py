@@ -6,11 +6,11 @@ import os
 
 from . import accounts, programs, run_units, units
 from .accounts import Account
-from .fact_schema import SLOTS
 from .folders import Folder
 from .processes import name_of
 from .record import Record
 from .run import Run
+from .slot_names import SLOTS
 from .slots import STOP_MARGIN
 
 _OWN = ("probation", "live", "boot", "hook", "run", "run-health")

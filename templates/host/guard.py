@@ -12,11 +12,11 @@ import time
 
 from . import memory, prune, service, units
 from .attempt import Attempt
-from .fact_schema import other
 from .gate import web_processes
 from .locks import Lock
 from .probe import ANSWER
 from .run import Ended, Failed, Interrupted, Refused, Run, now
+from .slot_names import other
 
 _FOREVER = 7 * 86400
 _YIELDED = 60

@@ -11,13 +11,13 @@ import os
 import stat
 
 from . import file_copies, kept_copies, mounts, processes, programs, release, setup_lock, venv
-from .accounts import Account, find
-from .fact_schema import SLOTS, WEB_ACCOUNTS
+from .accounts import WEB_ACCOUNTS, Account, find
 from .file_copies import Copies
 from .folders import DEEPEST, LARGEST, Folder
 from .processes import name_of
 from .record import Record
 from .run import Refused, Run
+from .slot_names import SLOTS
 
 _SOCKETS, _PLACES = ("blue.sock", "green.sock"), ("ctl", "try")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import programs
-from .fact_schema import SLOTS, Boot, Event, Logged
+from .fact_schema import Boot, Event, Logged
 from .locks import PROC
 from .service import Service
+from .slot_names import SLOTS
 
 _ENTRIES, _BOOTS, _STARTS = 1200, 30, 100
 """The newest entries, boots and starts of slots to read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -82,6 +83,8 @@ def perform(run: Run, *, lock_run: bool = False) -> int:
             raise ValueError(f"there is no step {step['step']!r}")
         # Import all that the step needs before it changes anything: the copy on the disk may change meanwhile.
         module = _module(step["step"])
+        gc.freeze()
+        gc.enable()
         with _run_lock(run) if lock_run else nullcontext():
             module.perform(run)
         run.report("end", "ok")

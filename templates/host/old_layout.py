@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from . import programs
 from .accounts import Account, as_account
-from .fact_schema import SLOTS
 from .folders import Folder
 from .run import Run
+from .slot_names import SLOTS
 
 _LOCKS = (".activating", ".running", ".staging", ".history")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from . import programs, rollback_stack, static_files, stores
-from .fact_schema import SLOTS
 from .folders import Folder
 from .locks import Lock
 from .run import Run
+from .slot_names import SLOTS
 from .used import by_age, in_use
 
 _PRUNED = re.compile(r"\.part-old-[0-9a-f]{12}")

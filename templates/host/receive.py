@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import select
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,65 +11,11 @@ from typing import BinaryIO, NamedTuple, cast
 
 from .descent import Descent
 from .folders import Folder
+from .payload import BLOCK, CUT, Payload
 from .run import Refused, Run
 
-_BLOCK = 1 << 16
-"""Bytes in memory at a time."""
-_LINE_BYTES = 4096
 _WHEELS = 100_000
 _COMING = re.compile(r"([0-9]{1,15}) ([0-9a-f]{64}) ([^./][^/\0]*)")
-_CUT = "what the controller sent did not arrive whole"
-
-
-class Payload:
-    """The data that follows a step on standard input; a signal ends the wait for it. ended: all of it has been read."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._descriptor = run, run.payload.fileno()
-        self._held = _buffered(run.payload)
-        self.ended = False
-
-    def read(self, size: int) -> bytes:
-        """Return at most `size` bytes, as soon as there are any; none at the end."""
-        if not self._held:
-            self._held = self._receive()
-        data, self._held = self._held[:size], self._held[size:]
-        return data
-
-    @property
-    def waiting(self) -> bool:
-        """True if bytes have been read and not yet returned."""
-        return bool(self._held)
-
-    def line(self) -> str:
-        """Return the next line, without its end."""
-        while b"\n" not in self._held and len(self._held) < _LINE_BYTES:
-            data = self._receive()
-            if not data:
-                raise Refused(_CUT)
-            self._held += data
-        line, _, self._held = self._held.partition(b"\n")
-        return line.decode("utf-8", "surrogateescape")
-
-    def _receive(self) -> bytes:
-        self._run.heed()
-        while not select.select([self._descriptor], [], [], 0.1)[0]:
-            self._run.heed()
-        data = os.read(self._descriptor, _BLOCK)
-        self.ended = not data
-        return data
-
-
-def _buffered(stream: BinaryIO) -> bytes:
-    """Return the bytes that Python buffered while it read the head lines; do not wait for more."""
-    descriptor = stream.fileno()
-    blocks = os.get_blocking(descriptor)
-    os.set_blocking(descriptor, False)
-    try:
-        there = len(stream.peek())  # type: ignore[attr-defined]
-        return stream.read(there) if there else b""
-    finally:
-        os.set_blocking(descriptor, blocks)
 
 
 class Wheel(NamedTuple):
@@ -120,7 +64,7 @@ def _written(payload: Payload, wheel: Wheel, place: Folder, part: str) -> str:
     """Write a wheel as it arrives, and return the digest of what arrived."""
     digest, left = hashlib.sha256(), wheel.size
     with _named(f"{place.path}/{wheel.name}"), place.writer(part, 0o644) as file:
-        while left and (data := payload.read(min(left, _BLOCK))):
+        while left and (data := payload.read(min(left, BLOCK))):
             digest.update(data)
             file.write(data)
             left -= len(data)
@@ -137,9 +81,9 @@ def unpack(run: Run, payload: Payload, part: Folder) -> None:
                 run.heed()
                 _put(_content(archive, member), member, folders)
     except (tarfile.TarError, ValueError):
-        raise Refused(_CUT) from None
+        raise Refused(CUT) from None
     if payload.ended:
-        raise Refused(_CUT)
+        raise Refused(CUT)
 
 
 def _opened(payload: Payload) -> tarfile.TarFile:
@@ -160,7 +104,7 @@ def _put(content: BinaryIO, member: tarfile.TarInfo, folders: Descent) -> None:
     above, _, name = member.name.rpartition("/")
     mode = 0o755 if member.mode & 0o100 else 0o644
     with _named(f"{folders.path}/{member.name}"), folders.at(above).writer(name, mode) as file:
-        while data := content.read(_BLOCK):
+        while data := content.read(BLOCK):
             file.write(data)
 
 

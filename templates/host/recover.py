@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from . import run_units, units
-from .fact_schema import SLOTS, other
 from .process_units import ProcessUnits
 from .run import Refused, Run
+from .slot_names import SLOTS, other
 from .slots import Slots
 from .units import systemctl
 

@@ -23,9 +23,9 @@ from . import (
     shared_name,
     trust,
 )
-from .fact_schema import SLOTS
 from .record import Record
 from .run import Refused, Run
+from .slot_names import SLOTS
 from .slots import STOP_MARGIN
 
 _REMOVE_SECONDS = 600

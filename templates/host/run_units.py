@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import programs, units
-from .fact_schema import SLOTS
 from .run import Run, now
+from .slot_names import SLOTS
 
 _MOST = 64
 """Units to name."""

@@ -14,12 +14,12 @@ import os
 from typing import BinaryIO
 
 from . import claims, record, setup_lock, trust
-from .fact_schema import slot_of
 from .folders import Folder
 from .key_form import MOST, is_key
 from .locks import Lock
 from .record import Record
 from .run import Refused, Run, utc_now
+from .slot_names import slot_of
 
 _LIMIT = 1_000_000
 """Bytes of all secrets of a service: systemd takes 1 MiB for one unit."""

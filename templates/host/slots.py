@@ -7,10 +7,10 @@ import time
 from contextlib import suppress
 
 from . import programs, units
-from .fact_schema import SLOTS, slot_of
 from .folders import Folder
 from .run import Failed, Run, now
 from .service import Service
+from .slot_names import SLOTS, slot_of
 from .units import Child, systemctl
 
 STOP_MARGIN = 15

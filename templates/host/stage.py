@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from . import receive, release, static_files, unchanged, venv, venv_build
 from .descent import Descent, clear
 from .exchange import exchange
-from .fact_schema import SLOTS
 from .flush import flush
 from .folders import Folder
 from .locks import Lock, opened
+from .payload import Payload
 from .run import Edited, Run
+from .slot_names import SLOTS
 from .used import in_use
 from .venv_build import Compiling
 
@@ -149,7 +150,7 @@ class Staging:
         self._part = self._folder(self._releases, self._name)
         self._code = self._folder(self._part, "code")
         self._run.point("stage.receive")
-        payload = receive.Payload(self._run)
+        payload = Payload(self._run)
         arrived = receive.wheels(self._run, payload, self._wheels)
         receive.unpack(self._run, payload, self._part)
         self._run.point("stage.received")

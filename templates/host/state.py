@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from . import activity, locks, programs, units
 from .background import Background
 from .change_lock import Until
-from .fact_schema import SLOTS, Answers, Slot, State, slot_of
+from .fact_schema import Answers, Slot, State
 from .folders import Folder
 from .probe import ANSWER, Probe
 from .run import now
 from .service import Service
+from .slot_names import SLOTS, slot_of
 
 PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonotonic", "MemoryCurrent", "ControlGroup",
               "Result", "ExecMainStatus", "ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic",

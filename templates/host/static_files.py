@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from . import release
 from .descent import Descent, clear, link
-from .fact_schema import SLOTS
 from .folders import DEEPEST, Folder
 from .release import Tell
 from .run import Run
+from .slot_names import SLOTS
 from .used import by_age
 
 LIST = "run/static.list"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from . import run_units
-from .fact_schema import SLOTS
 from .outside_run import OutsideRun
 from .run import Run, now
+from .slot_names import SLOTS
 from .slots import STOP_MARGIN
 from .units import systemctl
 

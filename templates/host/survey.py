@@ -9,11 +9,12 @@ from contextlib import suppress
 
 from . import memory, programs, run_units, shared_name, small_file, upkeep
 from .background import Background
-from .fact_schema import SLOTS, Isolation, Job, Process, Slot, Survey, Upkeep, Used
+from .fact_schema import Isolation, Job, Process, Slot, Survey, Upkeep, Used
 from .folders import Folder
 from .locks import PROC
 from .run import now
 from .service import Service
+from .slot_names import SLOTS
 from .state import Links, Units, jobs, processes
 from .units import allowed, last_lines
 from .used import by_age, in_use, named_by

@@ -32,7 +32,7 @@ from tasks.engine.host import host_program, layout, templates
 from tasks.engine.host.protocol import Output, Report, Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, framed, opening, stream
-from templates.host.fact_schema import SLOTS
+from templates.host.slot_names import SLOTS
 from templates.host.venv import files as venv_files
 from tests.support.forks import Forks, status
 from tests.support.local_session import LocalShell, Started

@@ -20,7 +20,6 @@ from tasks.engine.host.system_files import HostTraits
 from tasks.engine.release import archive, python_target
 from tasks.engine.release.python_target import Target
 from templates.host.fact_schema import (
-    SLOTS,
     Event,
     HostFacts,
     Logged,
@@ -30,8 +29,8 @@ from templates.host.fact_schema import (
     Record,
     State,
     Survey,
-    other,
 )
+from templates.host.slot_names import SLOTS, other
 
 _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about an interpreter; the rest is ignored."""

@@ -16,9 +16,9 @@ MISSING = "program"
 LACKS = "python"
 """Report of a host without a usable Python; its text lists the unusable ones."""
 
-NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "fnmatch", "glob", "grp", "hashlib",
-         "importlib", "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil", "signal",
-         "socket", "stat", "struct", "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
+NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "fnmatch", "gc", "glob", "grp",
+         "hashlib", "importlib", "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil",
+         "signal", "socket", "stat", "struct", "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _LOADED = ("_ctypes", "_hashlib", "_posixsubprocess", "_socket", "_struct")

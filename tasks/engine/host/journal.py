@@ -13,7 +13,7 @@ from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import layout, log_text, plain_lines, reported_names
 from tasks.engine.room import taken
-from templates.host.fact_schema import SLOTS
+from templates.host.slot_names import SLOTS
 
 LEVELS = ("debug", "info", "warning", "error")
 _LINES = 200

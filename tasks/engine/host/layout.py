@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from tasks.engine.config import sections
 from tasks.engine.config.gateway import Tls
 from tasks.engine.config.service import Process, Service
-from templates.host.fact_schema import SLOTS
+from templates.host.slot_names import SLOTS
 
 JOB_STOP = 90
 """Seconds that a job has for its stop, if service.yaml does not say: those that systemd gives by itself."""

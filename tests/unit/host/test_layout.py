@@ -8,7 +8,7 @@ from tasks.engine.config.sections import Limits
 from tasks.engine.config.service import Process
 from tasks.engine.host import layout
 from templates.host import run_units
-from templates.host.fact_schema import SLOTS
+from templates.host.slot_names import SLOTS
 from tests.support.small_service import SERVICE
 
 

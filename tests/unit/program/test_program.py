@@ -78,6 +78,15 @@ def test_it_knows_nothing_but_the_standard_library() -> None:
     assert {name.partition(".")[0] for name in told} - set(sys.stdlib_module_names) == {"templates"}
 
 
+@pytest.mark.parametrize("name", ["hold", "activate", "guard"])
+def test_what_each_deploy_starts_loads_nothing_large_that_it_does_not_need(name: str) -> None:
+    """OpenSSL takes 4 ms, tarfile 3 ms, the types of the facts 3 ms."""
+    code = f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); import templates.host.main as main"
+    words = [sys.executable, "-I", "-S", "-c", f"{code}; main._module({name!r}); print(*sys.modules)"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"hashlib", "tarfile", "shutil", "ctypes", "templates.host.fact_schema"} & set(told)
+
+
 def test_a_host_without_a_python_that_will_do_says_so(tmp_path: Path) -> None:
     text = host_program.STARTER.replace("/usr/bin/python3", str(tmp_path)).replace("/usr/local/bin/python3", "/none")
     sent = f"\n{len(host_program.text())}\n{host_program.text()}nonce\nrun\n{{}}\n\n"
@@ -320,7 +329,7 @@ def test_a_signal_ends_a_program_that_waits_for_a_step(tmp_path: Path, number: s
         while process.poll() is None:
             process.send_signal(number)
             time.sleep(0.01)
-        assert process.returncode == -number
+        assert process.returncode in {-number, 129}
 
 
 @pytest.mark.parametrize("modules", [("json",), ("tarfile",)])

@@ -27,6 +27,7 @@ from templates.host.descent import Descent
 from templates.host.flush import flush
 from templates.host.folders import Folder
 from templates.host.locks import Lock
+from templates.host.payload import Payload
 from templates.host.run import Edited, Interrupted, Refused, Run
 from tests.support.program_run import run
 
@@ -54,10 +55,10 @@ def piped(run: Run, data: bytes, *, more: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def sent(run: Run, data: bytes, *, more: bool = False) -> Iterator[receive.Payload]:
+def sent(run: Run, data: bytes, *, more: bool = False) -> Iterator[Payload]:
     """Feed a run with data; return its payload."""
     with piped(run, data, more=more):
-        yield receive.Payload(run)
+        yield Payload(run)
 
 
 def names(*path: Path | str) -> list[str]:
@@ -97,7 +98,7 @@ def test_bytes_that_came_with_the_lines_before_are_not_lost(run: Run) -> None:
     with os.fdopen(out, "rb") as stream:
         assert stream.readline() == b"a step\n"
         run.payload = stream
-        payload = receive.Payload(run)
+        payload = Payload(run)
         assert os.get_blocking(out)
         os.write(into, b" line\nrest")
         os.close(into)
@@ -268,7 +269,7 @@ def test_memory_does_not_grow_with_what_comes(run: Run, place: Folder) -> None:
         run.payload = stream
         tracemalloc.start()
         try:
-            payload = receive.Payload(run)
+            payload = Payload(run)
             feeder.start()
             assert receive.wheels(run, payload, place) == {"a.whl": whole.hexdigest()}
             tracemalloc.reset_peak()

@@ -12,7 +12,8 @@ import pytest
 
 from tasks.engine.host import system_files
 from templates.host import by_hand, facts, locks, status_by_hand
-from templates.host.fact_schema import SLOTS, Answers, Slot, State, Survey, plain
+from templates.host.fact_schema import Answers, Slot, State, Survey, plain
+from templates.host.slot_names import SLOTS
 from tests.support.small_service import SERVICE
 from tests.unit.program.test_facts import take
 
