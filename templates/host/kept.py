@@ -51,11 +51,14 @@ def read(place: str) -> dict[str, str]:
 
 def _text(path: str) -> str:
     """Return the text of a regular file of bounded size: no link and no pipe."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        status = os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
             raise ValueError(f"{path} is no module of ours")
-        return file.read(_LARGEST).decode("utf-8", "surrogateescape")
+        return os.read(descriptor, status.st_size).decode("utf-8", "surrogateescape")
+    finally:
+        os.close(descriptor)
 
 
 def _refusal(place: str) -> str:
