@@ -51,13 +51,20 @@ def test_the_next_interpreter_is_begun_while_the_last_step_is_done(served: tuple
     assert ended.returncode == 0, ended.stdout
 
 
-def test_what_only_asks_begins_nothing_ahead(served: tuple[Hosts, Clone]) -> None:
+@pytest.mark.parametrize(("verb", "edited", "begun"), [("status", False, 1), ("deploy", False, 1), ("deploy", True, 2)])
+def test_a_step_goes_to_the_process_of_the_last_one(
+    served: tuple[Hosts, Clone], verb: str, edited: bool, begun: int
+) -> None:
+    """The process that holds the run lock can do nothing else."""
     hosts, clone = served
     sessions = "journalctl -q -t sshd -o cat | grep -c '^Starting session' || :"
     hosts[0].sh("echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/verbose.conf && systemctl restart ssh")
+    clone.done("deploy", "-H", "shire01")
+    if edited:
+        clone.write("service/edit.txt", "in the same process\n")
     before = int(hosts[0].sh(sessions).stdout)
-    clone.done("status", "-H", "shire01")
-    assert int(hosts[0].sh(sessions).stdout) == before + 1
+    clone.done(verb, "-H", "shire01")
+    assert int(hosts[0].sh(sessions).stdout) == before + begun
 
 
 class Channel:
