@@ -15,18 +15,23 @@ CUT = "what the controller sent did not arrive whole"
 
 
 class Payload:
-    """The data that follows a step on standard input; a signal ends the wait for it. ended: all of it has been read."""
+    """The data that follows a step on standard input; a signal ends the wait for it.
+
+    ended: all of it has been read; taken: bytes that `read` has returned
+    """
 
     def __init__(self, run: Run) -> None:
         self._run, self._descriptor = run, run.payload.fileno()
         self._held = _buffered(run.payload)
         self.ended = False
+        self.taken = 0
 
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes, as soon as there are any; none at the end."""
         if not self._held:
             self._held = self._receive()
         data, self._held = self._held[:size], self._held[size:]
+        self.taken += len(data)
         return data
 
     @property

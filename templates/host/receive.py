@@ -72,7 +72,8 @@ def _written(payload: Payload, wheel: Wheel, place: Folder, part: str) -> str:
 
 
 def unpack(run: Run, payload: Payload, part: Folder) -> None:
-    """Unpack the files of the tar into the release."""
+    """Unpack the files of the tar into the release, and read all of its last record: the next step follows it."""
+    began = payload.taken
     try:
         with _opened(payload) as archive, Descent(part, make=True) as folders:
             while (member := archive.next()) is not None:
@@ -82,6 +83,9 @@ def unpack(run: Run, payload: Payload, part: Folder) -> None:
                 _put(_content(archive, member), member, folders)
     except (tarfile.TarError, ValueError):
         raise Refused(CUT) from None
+    left = (began - payload.taken) % tarfile.RECORDSIZE
+    while left and (data := payload.read(left)):
+        left -= len(data)
     if payload.ended:
         raise Refused(CUT)
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -234,6 +235,24 @@ def test_a_tar_that_is_cut_anywhere_is_refused(run: Run, tmp_path: Path) -> None
         place = Folder.open(str(tmp_path / str(cut)))
         with place, sent(run, whole[:cut]) as payload, pytest.raises(Refused, match="did not arrive whole"):
             receive.unpack(run, payload, place)
+
+
+@pytest.mark.parametrize("first", [1, 513, 3000, 9800, 10_241])
+def test_nothing_of_a_tar_is_left_to_be_taken_for_the_next_step(run: Run, place: Folder, first: int) -> None:
+    """Once the padding of the last record was, after a tar that came in pieces."""
+    whole = b"".join(archive.pack((), {"MANIFEST": CODE, "run/web": CODE * 900}))
+    out, into = os.pipe()
+    with os.fdopen(out, "rb") as stream:
+        run.payload = stream
+        payload = Payload(run)
+        os.write(into, whole[:first])
+        later = threading.Timer(0.05, lambda: os.write(into, whole[first:]))
+        later.start()
+        receive.unpack(run, payload, place)
+        later.join()
+        assert not payload.waiting
+        assert not select.select([out], [], [], 0)[0]
+        os.close(into)
 
 
 def test_the_files_get_the_modes_of_a_release(run: Run, place: Folder) -> None:
