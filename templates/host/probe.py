@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from importlib import import_module
 from typing import NamedTuple
 
-from . import programs
+from . import name_keeper, programs
 from .folders import Folder
 from .service import Service
 
@@ -42,8 +41,6 @@ class Probe:
 
     def __init__(self, service: Service, release: str) -> None:
         self.service, self.release = service, release
-        # It loads what setup needs to write files, 8 ms, and few services share a name.
-        self._names = import_module(".shared_name", __package__) if service.front.prefix else None
         self.path, self.status = _own_check(service.root, release) or service.health[:2]
 
     def slot(self, slot: str, seconds: float) -> Answer:
@@ -70,7 +67,7 @@ class Probe:
         if front.kind == "http":
             asked = f"http://{front.host}{front.prefix}{self.path}"
             return (*header, "--resolve", f"{front.host}:80:127.0.0.1", asked)
-        keeper = self._names.keeper(front.host) if self._names else ""
+        keeper = name_keeper.find(front.host) if front.prefix else ""
         trusted = ("--cacert", f"/etc/{keeper or name}/tls/certificate.pem")
         asked = f"https://{front.host}{front.prefix}{self.path}"
         return (*header, *trusted, "--resolve", f"{front.host}:443:127.0.0.1", asked)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from . import memory, programs, run_units, shared_name, small_file, upkeep
+from . import memory, name_keeper, programs, run_units, small_file, upkeep
 from .background import Background
 from .fact_schema import Isolation, Job, Process, Slot, Survey, Upkeep, Used
 from .folders import Folder
@@ -113,7 +113,7 @@ def _certificate_fault(shown: Mapping[str, str]) -> str:
 def _certificate_differs(service: Service) -> bool:
     """Return whether nginx shows another certificate than its file has; False if either cannot be seen."""
     name = service.front.host
-    keeper = shared_name.keeper(name) if service.front.prefix else ""
+    keeper = name_keeper.find(name) if service.front.prefix else ""
     there = _CERTIFICATE.search(small_file.read(f"/etc/{keeper or service.name}/tls/certificate.pem", 1 << 20))
     if service.front.kind != "https" or not there:
         return False

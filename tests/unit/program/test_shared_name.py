@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from templates.host import shared_name
+from templates.host import name_keeper, shared_name
 from templates.host.files import RootFiles
 from templates.host.run import Refused
 
@@ -35,11 +35,11 @@ class Host:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         (root / "conf.d").mkdir()
-        monkeypatch.setattr(shared_name, "_CHOICES", f"{root}/conf.d")
-        monkeypatch.setattr(shared_name, "_FOLDER", f"{root}/loop")
+        monkeypatch.setattr(name_keeper, "CHOICES", f"{root}/conf.d")
+        monkeypatch.setattr(name_keeper, "FOLDER", f"{root}/loop")
         # The text on the host names /etc, and the block is below `root`.
-        monkeypatch.setattr(shared_name, "_block", self.block)
-        monkeypatch.setattr(shared_name, "_KEEPER", re.compile(rf"^include {root}/([a-z]+)\.con\[f\];$", re.MULTILINE))
+        monkeypatch.setattr(name_keeper, "block", self.block)
+        monkeypatch.setattr(name_keeper, "_KEEPER", re.compile(rf"^include {root}/([a-z]+)\.con\[f\];$", re.MULTILINE))
 
     def block(self, name: str) -> str:
         """Return the path of a service's server block."""
@@ -83,16 +83,16 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 def test_the_first_keeps_the_name_until_it_leaves(host: Host) -> None:
     for name in ("shop", "cart", "news"):
         host.set_up(name)
-        assert shared_name.keeper("a.example") == "shop"
+        assert name_keeper.find("a.example") == "shop"
     host.forget("shop")
     shared_name.leave("shop", "run")
-    assert shared_name.keeper("a.example") == "cart"
+    assert name_keeper.find("a.example") == "cart"
     host.forget("news")
     shared_name.leave("news", "run")
-    assert shared_name.keeper("a.example") == "cart"
+    assert name_keeper.find("a.example") == "cart"
     host.forget("cart")
     shared_name.leave("cart", "run")
-    assert (shared_name.keeper("a.example"), [*host.root.iterdir()]) == ("", [host.root / "conf.d"])
+    assert (name_keeper.find("a.example"), [*host.root.iterdir()]) == ("", [host.root / "conf.d"])
     assert shared_name.as_written() == ()
 
 
@@ -101,17 +101,17 @@ def test_a_service_with_another_name_leaves_the_former_to_the_others(host: Host)
     host.set_up("cart")
     host.forget("shop")
     host.set_up("shop", "b.example")
-    assert [shared_name.keeper(name) for name in ("a.example", "b.example")] == ["cart", "shop"]
+    assert [name_keeper.find(name) for name in ("a.example", "b.example")] == ["cart", "shop"]
     host.forget("shop", "b.example")
     shared_name.settle(changes(), "shop", {})
-    assert [shared_name.keeper(name) for name in ("a.example", "b.example")] == ["cart", ""]
+    assert [name_keeper.find(name) for name in ("a.example", "b.example")] == ["cart", ""]
 
 
 def test_a_name_whose_keeper_has_lost_its_server_block_gets_another_keeper(host: Host) -> None:
     host.set_up("shop")
     Path(host.block("shop")).unlink()
     host.set_up("cart")
-    assert shared_name.keeper("a.example") == "cart"
+    assert name_keeper.find("a.example") == "cart"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "include {evil}.con[f];\n", "{written}deny all;\n"])
