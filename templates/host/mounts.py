@@ -33,7 +33,8 @@ class Mount(NamedTuple):
 def found(*places: str) -> list[Mount]:
     """Return what accounts other than root have mounted at or below some directories, the newest first."""
     with open(f"{PROC}/self/mountinfo", "rb") as file:
-        mounts = map(_mount, file.read(_MOST).splitlines())
+        # Only a line feed ends a line: the kernel leaves a carriage return in a path as it is.
+        mounts = map(_mount, file.read(_MOST).split(b"\n"))
         inside = tuple(f"{place}/" for place in places)
         return [mount for mount in mounts if mount and f"{mount.path}/".startswith(inside)][::-1]
 
