@@ -25,6 +25,8 @@ _QUIET = 5
 _STRIKE_SECONDS = 1
 """Seconds that a child may take to kill the processes of its uid."""
 _SUBUID = "/etc/subuid"
+_CONNECTIONS = "/sys/fs/fuse/connections"
+"""A directory for each mounted FUSE, of the account that mounted it, also in a mount namespace of its own."""
 _LIMIT = 1 << 20
 _PARENT, _OWNER = 0xB702, 0xB704
 """NS_GET_PARENT and NS_GET_OWNER_UID of ioctl_ns(2)."""
@@ -46,6 +48,7 @@ def end(run: Run, uid: int) -> None:
     deadline, owner, look = time.monotonic() + SECONDS, _Owner(uid), _Look()
     uids, quiet = {uid}, 0
     while quiet < _QUIET:
+        _abort(owner)
         struck = {_strike(each) for each in uids} == {True}
         found = {pid: owned for pid in look.pids() if (owned := owner.of(pid))}
         for pid, owned in found.items():
@@ -59,6 +62,19 @@ def end(run: Run, uid: int) -> None:
             )
         run.heed()
         time.sleep(0.02)
+
+
+def _abort(owner: _Owner) -> None:
+    """Abort what the account has mounted (FUSE): a process that waits for it ends by no signal.
+
+    Another account may have the descriptor by which it answers, and root sees no mount of another namespace.
+    """
+    with suppress(FileNotFoundError), os.scandir(_CONNECTIONS) as found:
+        for entry in found:
+            with suppress(OSError):
+                if owner.has(entry.stat(follow_symlinks=False).st_uid):
+                    with open(f"{entry.path}/abort", "wb") as file:
+                        file.write(b"1")
 
 
 def _strike(uid: int) -> bool:
@@ -123,9 +139,10 @@ class _Owner:
 
         Empty for a process that is not the account's. Never root's uid, whatever /etc/subuid says.
         """
-        return {uid for uid in (*_uids(pid), *self._makers(pid)) if self._is(uid)}
+        return {uid for uid in (*_uids(pid), *self._makers(pid)) if self.has(uid)}
 
-    def _is(self, uid: int) -> bool:
+    def has(self, uid: int) -> bool:
+        """Return whether a uid is the account's, or one of its sub-uids."""
         if uid in {0, self._uid}:
             return uid != 0
         return any(uid in uids for uids in self._ours) and not any(uid in uids for uids in self._others)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from typing import BinaryIO
 
 import pytest
 
-from templates.host import accounts, handover, mounts, remove
+from templates.host import accounts, handover, mounts, processes, remove
 from templates.host.accounts import Account
 from templates.host.mounts import Mount
 from templates.host.record import Record
@@ -26,7 +29,9 @@ LINES = rb"""20 1 8:1 / / rw - ext4 /dev/sda1 rw
 33 20 0:43 / /opt/apps/shopping rw - fuse /dev/fuse rw,user_id=1000,group_id=1000
 34 20 0:44 / /opt/apps/shop/disk rw - ext4 /dev/sdb1 rw,user_id=1000
 35 20
-"""
+36 20 0:45 / /home/ann/CR- rw,nosuid - fuse x rw,user_id=1002,group_id=1002
+37 20 0:46 / /opt/apps/shop/CRd rw,nosuid - fuse x rw,user_id=1003,group_id=1003
+""".replace(b"CR", b"\r")
 
 
 @pytest.fixture
@@ -55,10 +60,11 @@ def _nobody() -> Account:
 
 
 def test_mounts_of_other_accounts_are_found_the_newest_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Once: a carriage return in the path of a mount, of any account anywhere, ended each step of root's."""
     (tmp_path / "self").mkdir()
     (tmp_path / "self/mountinfo").write_bytes(LINES)
     monkeypatch.setattr(mounts, "PROC", str(tmp_path))
-    theirs = [Mount("/opt/apps/shop/a b\nc", 1001), Mount("/opt/apps/shop", 1000)]
+    theirs = [Mount("/opt/apps/shop/\rd", 1003), Mount("/opt/apps/shop/a b\nc", 1001), Mount("/opt/apps/shop", 1000)]
     assert mounts.found("/opt/apps/shop", "/run/shop") == theirs
     assert mounts.found("/opt/apps/sho", "/run/shop") == []
 
@@ -122,3 +128,65 @@ def test_an_account_that_mounts_again_and_again_is_named(run: Run, monkeypatch: 
     monkeypatch.setattr(mounts, "found", lambda *_: [Mount("/opt/apps/shop", 1000)])
     with pytest.raises(Refused, match="lock the account with the uid 1000"):
         mounts.require_none(run, "/opt/apps/shop")
+
+
+# Arguments: a directory, two uids. The first one mounts it where root sees no mount, and waits there; the other one has
+# the descriptor by which it would answer.
+ACCOMPLICE = """
+import ctypes, os, struct, sys
+where, former, other = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+libc = ctypes.CDLL(None, use_errno=True)
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fuse},rootmode=40000,user_id={former},group_id=0"
+if libc.unshare(0x20000) or libc.mount(b"", b"/", None, 0x44000, None):
+    sys.exit("no mount namespace")
+if libc.mount(b"fuse", where.encode(), b"fuse", 6, options.encode()):
+    sys.exit("no FUSE")
+number = struct.unpack("IIQ", os.read(fuse, 1 << 20)[:16])[2]
+answer = struct.pack("IIIIHHIIHH8I", 7, 31, 0, 0, 16, 12, 1 << 17, 1, 0, 0, *[0] * 8)
+os.write(fuse, struct.pack("IiQ", 16 + len(answer), 0, number) + answer)
+waits = os.fork()
+os.setresuid(*[other if waits else former] * 3)
+if waits == 0:
+    os.close(fuse)
+    os.listdir(where)
+os.read(fuse, 1 << 20)
+print("waits", flush=True)
+os.waitpid(waits, 0)
+print("ended", flush=True)
+"""
+
+
+@pytest.fixture
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The kernel's list of what is mounted by FUSE, which systemd mounts on a host."""
+    libc, place = ctypes.CDLL(None), tmp_path / "connections"
+    place.mkdir()
+    monkeypatch.setattr(processes, "_CONNECTIONS", str(place))
+    if os.geteuid() != 0 or libc.mount(b"", bytes(place), b"fusectl", 0, None):
+        pytest.skip("only root can mount, where the kernel has FUSE")
+    try:
+        yield
+    finally:
+        libc.umount2(bytes(place), hung_mount.FORCE_AND_DETACH)
+
+
+@pytest.mark.usefixtures("connections")
+def test_what_waits_for_a_file_system_that_root_does_not_see_is_ended(run: Run) -> None:
+    """Once: a process of a former account that waited for its own file system, in a namespace, outlived each setup."""
+    former = 50_000 + os.getpid() % 10_000
+    with tempfile.TemporaryDirectory() as above:
+        Path(above).chmod(0o711)
+        place = Path(above, "place")
+        place.mkdir()
+        words = (sys.executable, "-I", "-S", "-c", ACCOMPLICE, str(place), str(former), str(former + 10_000))
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as accomplice:
+            assert accomplice.stdout
+            try:
+                if accomplice.stdout.readline() != b"waits\n":
+                    pytest.skip("this machine mounts no FUSE")
+                assert mounts.found(str(place)) == []
+                processes.end(run, former)
+                assert accomplice.stdout.readline() == b"ended\n"
+            finally:
+                accomplice.kill()
