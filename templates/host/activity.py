@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
-from . import locks
+from . import locks, small_file
+
+_SECONDS = 5
+"""Seconds of one look at the locks of a host."""
+_UID = re.compile(r"^Uid:\t([0-9]+)\t([0-9]+)\t", re.MULTILINE)
+"""The real and the effective uid of a process."""
 
 
 class Activity(NamedTuple):
@@ -36,30 +44,40 @@ def held(path: str) -> bool:
     except OSError:
         return False
     file = f" {os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino} 0 EOF"
-    return any(": FLOCK " in line and line.endswith(file) for line in _locks())
+    return any(": FLOCK " in line and line.endswith(file) for line in _locks(status.st_uid))
 
 
-def _locks() -> Iterator[str]:
-    """Yield the lines of /proc/locks, then those of each open file that we may read.
+def _locks(owner: int) -> Iterator[str]:
+    """Yield the lines of /proc/locks, then those of each open file that we may read, for _SECONDS at most.
 
     In a container /proc/locks omits a lock whose taker has ended, even if other processes inherited it.
+    owner: of the lock's file. Root may read all files, and any account can have millions of them open: it looks only
+    at those of its own and of the owner, since no other account could open the lock.
     """
-    yield from _lines(f"{locks.PROC}/locks")
+    end, all_open = time.monotonic() + _SECONDS, os.geteuid() == 0
+    yield from _lines(f"{locks.PROC}/locks", end)
     for pid in filter(str.isdigit, os.listdir(locks.PROC)):
-        try:
-            files = os.listdir(f"{locks.PROC}/{pid}/fdinfo")
-        except OSError:
+        if all_open and not _is_of(pid, owner):
             continue
-        for file in files:
-            yield from _lines(f"{locks.PROC}/{pid}/fdinfo/{file}")
+        with suppress(OSError), os.scandir(f"{locks.PROC}/{pid}/fdinfo") as files:
+            for file in files:
+                if time.monotonic() > end:
+                    return
+                yield from _lines(file.path, end)
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20).splitlines()
-    except OSError:
-        return []
+def _is_of(pid: str, owner: int) -> bool:
+    """Return whether root or this account has started a process: a setuid program still has the uid of its caller."""
+    found = _UID.search(small_file.read(f"{locks.PROC}/{pid}/status"))
+    return found is not None and {int(found[1]), int(found[2])} <= {0, owner}
+
+
+def _lines(path: str, end: float) -> Iterator[str]:
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            yield line.rstrip("\n")
+            if time.monotonic() > end:
+                return
 
 
 def last_line(path: str) -> str:

@@ -98,10 +98,40 @@ def test_a_lock_that_only_an_open_file_tells_of_is_held(here: Path, monkeypatch:
     at = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} 0 EOF"
     (here / "proc/12/fdinfo").mkdir(parents=True)
     (here / "proc/12/fdinfo/9").write_text(f"pos: 0\nlock:\t1: FLOCK  ADVISORY  WRITE 11 {at}\n")
+    (here / "proc/12/status").write_text(f"Name:\tflock\nUid:\t{found.st_uid}\t{found.st_uid}\t0\t0\n")
     (here / "proc/locks").write_text(f"1: -> FLOCK  ADVISORY  WRITE 11 {at}\n2: POSIX  ADVISORY  WRITE 11 {at}\n")
     monkeypatch.setattr(locks, "PROC", str(here / "proc"))
     assert activity.held(str(here / "myapp/lock/activate"))
     (here / "proc/12/fdinfo/9").unlink()
+    assert not activity.held(str(here / "myapp/lock/activate"))
+
+
+@pytest.mark.parametrize("uids", ["4999\t4999", "4999\t0", "0\t4999"])
+def test_root_looks_for_a_lock_at_no_file_that_another_account_has_open(
+    here: Path, monkeypatch: pytest.MonkeyPatch, uids: str
+) -> None:
+    """Once: an account with millions of open files held each setup for hours. 0: of a setuid program, such as su."""
+    found = (here / "myapp/lock/activate").stat()
+    at = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} 0 EOF"
+    (here / "proc/12/fdinfo").mkdir(parents=True)
+    (here / "proc/12/fdinfo/9").write_text(f"lock:\t1: FLOCK  ADVISORY  WRITE 11 {at}\n")
+    (here / "proc/12/status").write_text(f"Name:\t\rUid:\t0\t0\t\nUid:\t{uids}\t0\t0\n", newline="\n")
+    monkeypatch.setattr(locks, "PROC", str(here / "proc"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert not activity.held(str(here / "myapp/lock/activate"))
+
+
+def test_a_lock_is_found_behind_any_number_of_others_but_not_looked_for_without_end(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = (here / "myapp/lock/activate").stat()
+    at = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} 0 EOF"
+    others = "".join(f"{number}: FLOCK  ADVISORY  WRITE 99 00:2a:{number} 0 EOF\n" for number in range(30_000))
+    (here / "proc").mkdir()
+    (here / "proc/locks").write_text(f"{others}30000: FLOCK  ADVISORY  WRITE 11 {at}\n")
+    monkeypatch.setattr(locks, "PROC", str(here / "proc"))
+    assert activity.held(str(here / "myapp/lock/activate"))
+    monkeypatch.setattr(activity, "_SECONDS", -1)
     assert not activity.held(str(here / "myapp/lock/activate"))
 
 
