@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from . import programs
-from .folders import Folder
+from .folders import Folder, open_leased
 from .run import Refused, Run
 
 PREFIX = ".handover-"
@@ -74,11 +75,16 @@ class Copies:
         self._run.heed()
         path = f"{folder.path}/{name}"
         try:
-            source = os.open(name, _READ, dir_fd=folder.descriptor)
+            source = open_leased(name, _READ, self._run.heed, folder.descriptor)
             try:
                 self._copy(source, path, dress)
             finally:
                 os.close(source)
+        except BlockingIOError as error:
+            raise Refused(
+                f"{path} cannot be opened: a process keeps a lease on it (F_SETLEASE). End that process, which "
+                "/proc/locks names, lock the former account, and run setup again"
+            ) from error
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from error
 
@@ -110,6 +116,12 @@ class Copies:
         ours = self.folder.descriptor
         os.link(str(inode), "given", src_dir_fd=ours, dst_dir_fd=ours)
         os.rename("given", name, src_dir_fd=ours, dst_dir_fd=folder.descriptor)
+
+
+def end_lease(folder: Folder, name: str) -> None:
+    """Have the kernel end the leases on a file, which takes 45 s: those of all files end at the same time."""
+    with suppress(OSError):
+        os.close(os.open(name, _READ, dir_fd=folder.descriptor))
 
 
 def strip(descriptor: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -19,6 +20,26 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: opening a FIFO in the place of a file does not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+LEASE = 60
+"""Seconds to wait for a file on which another process has a lease (F_SETLEASE): the kernel ends one after 45."""
+
+
+def open_leased(name: str, flags: int, heed: Callable[[], object], folder: int | None = None) -> int:
+    """Open a file, once the lease of another process has ended, but wait for no pipe; BlockingIOError if it is late.
+
+    heed: called meanwhile, may raise; folder: the descriptor of the directory of the file
+    """
+    end = time.monotonic() + LEASE
+    while True:
+        try:
+            return os.open(name, flags | os.O_NONBLOCK, dir_fd=folder)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+        heed()
+        time.sleep(0.1)
 
 
 class Folder:

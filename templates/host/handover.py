@@ -181,6 +181,7 @@ def _look(folder: Folder, allowed: set[int], whose: str, sizes: dict[int, int], 
             )
         elif stat.S_ISREG(status.st_mode):
             sizes[status.st_ino] = max(status.st_size, 512 * status.st_blocks)
+            file_copies.end_lease(folder, name)
         elif not stat.S_ISLNK(status.st_mode):
             raise Refused(f"{path} is neither a file nor a directory nor a link: remove it, and run setup again")
 

@@ -13,7 +13,7 @@ import time
 
 from . import activity, locks
 from .accounts import Account, become, killed, of_uid
-from .folders import Folder
+from .folders import Folder, open_leased
 from .processes import name_of
 from .record import FIRST, Record
 from .run import Busy, Refused, Run
@@ -34,7 +34,7 @@ def hold(run: Run, root: str, known: Record, seconds: float, *, patient: bool = 
         _hold_former(run, root, name, seconds)
     path = f"/run/{name}/lock/activate"
     try:
-        descriptor = os.open(path, _OPEN)
+        descriptor = open_leased(path, _OPEN, run.heed)
     except FileNotFoundError:
         return
     except BlockingIOError as error:

@@ -16,6 +16,7 @@ from templates.host import activity, change_lock, guard, locks, secret, setup_lo
 from templates.host.change_lock import ChangeLock, Until
 from templates.host.folders import Folder
 from templates.host.locks import Lock
+from templates.host.record import Record
 from templates.host.run import Refused, Run
 from tests.support.program_run import run
 
@@ -130,6 +131,26 @@ def test_a_former_account_that_stops_the_process_at_its_answer_holds_no_setup(
     finally:
         os.kill(children[0], signal.SIGKILL)
         os.waitpid(children[0], 0)
+
+
+def test_setup_waits_for_the_end_of_a_lease_on_the_lock(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel ends it; a former account may have given it to a process of the service."""
+    opened, there = os.open, iter([False, True])
+
+    def leased(path: str, *arguments: Any, **named: Any) -> int:
+        if path == "/run/leased/lock/activate":
+            if not next(there):
+                raise BlockingIOError
+            path = str(tmp_path / "myapp/lock/activate")
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", leased)
+    known = Record("leased")
+    known.layout = "3"
+    setup_lock.hold(run, str(tmp_path), known, 0)
+    assert activity.held(str(tmp_path / "myapp/lock/activate"))
 
 
 def test_a_verb_outside_of_runs_takes_it_too(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from templates.host import file_copies, handover, journals, processes, programs
+from templates.host import file_copies, folders, handover, journals, processes, programs
 from templates.host.file_copies import Copies
 from templates.host.folders import LARGEST, Folder
 from templates.host.record import Record
@@ -125,6 +125,59 @@ def test_a_directory_that_the_former_account_puts_in_the_place_of_the_copies_is_
         Copies(run, root, {}).__enter__()
     left = tmp_path / f"{file_copies.PREFIX}{run.id}"
     assert (left.stat().st_uid, len(list(left.iterdir()))) == (owner, int(owner == 0))
+
+
+# Takes a lease on each of its arguments, and gives it up a moment after the kernel has asked for that.
+LEASES = """
+import fcntl, os, signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    for file in files:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+signal.signal(signal.SIGIO, end)
+files = [os.open(path, os.O_RDWR) for path in sys.argv[1:]]
+for file in files:
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("leased", flush=True)
+while True:
+    time.sleep(9)
+"""
+
+
+@contextmanager
+def leased(*paths: Path) -> Iterator[None]:
+    words = [sys.executable, "-I", "-S", "-c", LEASES, *map(str, paths)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == b"leased\n"
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root makes the directory of copies")
+def test_files_on_which_a_process_has_a_lease_are_copied_once_it_has_ended(run: Run, tmp_path: Path) -> None:
+    """Once: each setup took one file from a process of the service that had leases of the former account."""
+    files = [tmp_path / name for name in ("one", "two")]
+    for file in files:
+        file.write_text(file.name)
+    sizes: dict[int, int] = {}
+    with leased(*files), Folder.open(str(tmp_path)) as root:
+        handover._look(root, {os.getuid()}, "ours", sizes)
+        with Copies(run, root, sizes) as made:
+            for file in files:
+                made.make(root, file.name, lambda *_: None)
+                assert made.folder.read(str(file.stat().st_ino), 9).decode() == file.name
+
+
+def test_a_lease_that_does_not_end_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(folders, "LEASE", 0)
+    monkeypatch.setattr(run, "in_words", True)
+    named = pytest.raises(Refused, match=f"{tmp_path}/file cannot be opened: a process keeps a lease on it")
+    with leased(tmp_path / "file"), Folder.open(str(tmp_path)) as root, named:
+        Copies(run, root, {}).make(root, "file", lambda *_: None)
 
 
 @pytest.mark.parametrize("path", ["releases/aaaaaaaaaaaa", "releases/.x", "venvs/1", "slots/blue/release", "x"])
