@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from . import accounts, nginx_conf, own_addresses, programs
 from .files import RootFiles
@@ -14,6 +15,10 @@ from .run import Refused, Run
 _RELOAD_SECONDS = 10
 _CONFLICT = re.compile(r'conflicting server name "([^"]*)" on \S+:(?:80|443),')
 _UNIT = "nginx.service"
+_LISTENER = re.compile(r":(\d+) .* ino:(\d+) ")
+_HOLDER = re.compile(r'users:\(\("([^"]*)",pid=(\d+)')
+_NAME_SECONDS = 5
+"""Seconds to look for the name of a program that has a port."""
 
 
 def require_fitting(name: str, socket: bytes) -> None:
@@ -115,10 +120,32 @@ def require_ports(ports: Sequence[int], main: str) -> None:
 
     main: PID of nginx
     """
-    for line in programs.ask("ss", "-Hltnp", " or ".join(f"sport = :{port}" for port in ports)).output.splitlines():
-        holder = re.search(r':(\d+) .*users:\(\("([^"]*)",pid=(\d+)', line)
-        if holder and f"pid={main}," not in line:
-            raise Refused(f"port {holder[1]} is held by {holder[2]} (pid {holder[3]}), so nginx cannot have it")
+    ours = _open_files(main)
+    # Not -p, which reads all that any account has open: that may be millions of files.
+    for line in programs.ask("ss", "-Hltne", " or ".join(f"sport = :{port}" for port in ports)).output.splitlines():
+        there = _LISTENER.search(line)
+        if there and f"socket:[{there[2]}]" not in ours:
+            raise Refused(f"port {there[1]} is held by {_holder(*there.groups())}, so nginx cannot have it")
+
+
+def _open_files(pid: str) -> set[str]:
+    """Return the links to the open files of a process; none if there is no such process."""
+    found = set()
+    with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as files:
+        for file in files:
+            with suppress(OSError):
+                found.add(os.readlink(file.path))
+    return found
+
+
+def _holder(port: str, inode: str) -> str:
+    """Return the program that has a listening socket, and its PID."""
+    shown = programs.ask("ss", "-Hltnpe", f"sport = :{port}", seconds=_NAME_SECONDS).output
+    for line in shown.splitlines():
+        holder = _HOLDER.search(line)
+        if holder and f" ino:{inode} " in line:
+            return f"{holder[1]} (pid {holder[2]})"
+    return "another program"
 
 
 def reload(main: str = "") -> bool:
