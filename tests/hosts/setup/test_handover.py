@@ -166,7 +166,7 @@ def test_a_disk_without_room_is_refused_before_anything_changes_hands(fleet: Fle
         with handed_over(fleet):
             try:
                 ended = fleet.clone.fab(*SETUP)
-                assert (ended.status, "make room on that disk, and run setup again" in ended.out) == (1, True)
+                assert (ended.status, "make room on that disk, or remove what is not ours" in ended.out) == (1, True)
                 assert fleet.sh(0, look) == before
             finally:
                 fleet.sh(0, "umount -l /opt/apps /mnt/small")
