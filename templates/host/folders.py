@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 DEEPEST = 64
 """Levels of directories; a release has a few."""
+MOST = 1_000_000
+"""Names of the largest directory that is listed; a release has some thousands."""
 LARGEST = 8 << 30
 """Bytes of the largest file that a release may have."""
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
@@ -75,8 +77,16 @@ class Folder:
         os.fsync(self.descriptor)
 
     def names(self) -> list[str]:
-        """Return all names in the directory, sorted."""
-        return sorted(os.listdir(self.descriptor))
+        """Return all names in the directory, sorted; OSError for more than MOST."""
+        return sorted(name for name, _ in self._entries())
+
+    def _entries(self) -> list[tuple[str, bool]]:
+        """Return each name, and whether it is a directory's."""
+        with os.scandir(self.descriptor) as scanned:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for _, entry in zip(range(MOST + 1), scanned)]
+        if len(entries) > MOST:
+            raise OSError(0, f"it has more than {MOST} entries", self.path)
+        return entries
 
     def link(self, name: str) -> str:
         """Return the target of a link; empty for anything else."""
@@ -147,9 +157,7 @@ class Folder:
         """Yield (folder, name, path) of everything except directories; OSError for directories nested too deep."""
         if prefix.count("/") > DEEPEST:
             raise OSError(0, "nested too deep", self.path)
-        with os.scandir(self.descriptor) as scanned:
-            entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in scanned)
-        for name, is_folder in entries:
+        for name, is_folder in sorted(self._entries()):
             if is_folder:
                 with self.below(name) as inner:
                     yield from inner.walk(f"{prefix}{name}/")

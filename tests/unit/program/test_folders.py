@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from templates.host import exchange as exchanging
+from templates.host import folders
 from templates.host.exchange import exchange
 from templates.host.folders import Folder
 from templates.host.release import digest_of
@@ -32,6 +33,21 @@ def test_whatever_is_no_regular_file_is_refused_at_once(folder: Folder, tmp_path
     for name in ("pipe", "link", "folder"):
         with pytest.raises(OSError, match=r"regular|symbolic|Is a directory"):
             folder.read(name, 10)
+
+
+def test_a_directory_that_no_release_can_have_is_not_listed(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: a hand-over listed ten million names, links to one file of the former account, in root's memory."""
+    monkeypatch.setattr(folders, "MOST", 2)
+    for name in ("b", "a"):
+        (tmp_path / name).touch()
+    assert folder.names() == ["a", "b"] == folder.names()
+    (tmp_path / "c").touch()
+    for listing in (folder.names, lambda: list(folder.walk())):
+        with pytest.raises(OSError, match="it has more than 2 entries") as raised:
+            listing()
+        assert raised.value.filename == str(tmp_path)
 
 
 def test_no_link_leads_into_another_directory(folder: Folder, tmp_path: Path) -> None:
