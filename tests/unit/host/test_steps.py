@@ -155,13 +155,20 @@ RECORDER = """#!/bin/sh
 exec /usr/bin/head "$@" | tee "/var/tmp/received/$(date +%s%N)"
 """
 PYTHON_RECORDER = """#!/bin/bash
-# Records the input of the host's program (itself if sent, the lines of the run, and the step) under the time of its
-# arrival: the interpreter may have started long before. Its children take this script for the interpreter: a copy of
-# the program names the interpreter that made it.
+# Records the input of the host's program (itself if sent, the lines of the run, and the step) under the time at which
+# the first line of the run arrives: the interpreter may have been started, and sent the program, long before. Its
+# children take this script for the interpreter: a copy of the program names the interpreter that made it.
+sent=$(mktemp)
+case $* in
+  *stream*)
+    IFS= read -r length
+    { echo "$length"; /usr/bin/head -c "$length"; } >"$sent"
+    ;;
+esac
 case $* in
   *stream* | *__main__.py*)
     IFS= read -r -N 1 first
-    { printf %s "$first"; cat; } | tee "/var/tmp/received/$(date +%s%N)" |
+    { cat "$sent"; printf %s "$first"; cat; } | tee "/var/tmp/received/$(date +%s%N)" |
       (exec -a /usr/bin/python3 /usr/bin/python3.11 "$@")
     ;;
   *) exec /usr/bin/python3.11 "$@" ;;
