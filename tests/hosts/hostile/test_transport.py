@@ -20,9 +20,10 @@ from tests.support.hosts import Hosts
 from tests.support.stand_ins import entries, write_inventory
 
 TOLD = {
-    "inflating": "the connection was given up: a packet of",
-    "flooding": "the connection was given up: more than the window of a channel was sent",
-    "stranger": "no connection to 127.0.0.1 port",
+    "inflating": ("the connection was given up: a packet of",),
+    # A reader that keeps up with the flood grants more all the time: then the limit of time ends it.
+    "flooding": ("the connection was given up: more than the window of a channel was sent", "facts did not end within"),
+    "stranger": ("no connection to 127.0.0.1 port",),
 }
 
 
@@ -56,7 +57,7 @@ def test_what_breaks_the_limits_of_ssh_costs_neither_memory_nor_the_other_host(b
     assert process.returncode == 1, out + err
     document = json.loads(out)
     told = {error["host"]: error["message"] for error in document["errors"]}
-    assert {name: told[name][: len(text)] for name, text in TOLD.items()} == TOLD
+    assert {name for name, texts in TOLD.items() if told[name].startswith(texts)} == TOLD.keys(), told
     assert {host["host"]: host["state"] for host in document["hosts"]} == {
         "shire01": "nothing deployed", "inflating": "unknown", "flooding": "unknown", "stranger": "unreachable",
     }  # fmt: skip
