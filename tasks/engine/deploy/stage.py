@@ -137,7 +137,7 @@ def install(
         emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
     step = setup.step(member.service)
-    member.perform(step._replace(followed=True) if heard else step, emit, sent, heard)
+    member.perform(step._replace(starts_next=True) if heard else step, emit, sent, heard)
     from tasks.engine.deploy import certificates
 
     certificates.complete(project.root, member, emit)

@@ -109,11 +109,12 @@ class SshSession:
         return Begun(command(as_root if step.root else self.become), opening(step.place))
 
     def _next(self, step: HostStep, begun: Begun) -> Begun | None:
-        """Return how the step after this one begins; None if no step follows, or it is not known how.
+        """Return how the next step begins, to start its process while this step runs; None if none is to be started.
 
-        Where the deploy account is sent the program, the next step is root's, or runs by the copy that this one keeps.
+        Two steps by a copy begin alike. After a first setup the deploy account is sent the program. If this step was
+        sent the program, how the next begins is not known: it is root's, or runs by the copy that this one writes.
         """
-        if not step.followed:
+        if not step.starts_next:
             return None
         if step.root:
             known = self.endpoint.user != "root" and not self.keeps_program
@@ -210,9 +211,10 @@ def lost(why: str, step: HostStep, host: str, detail: tuple[str, ...] = ()) -> L
 
 
 class _Feeder:
-    """A thread that writes standard input, so that neither side waits for the other to read. ends: then ends it.
+    """A thread that writes standard input, so that neither side waits for the other to read.
 
-    moved: when the host last took a piece, by the monotonic clock; done: whether it took all.
+    ends: whether it ends the input after the last piece
+    moved: when the host last took a piece, by the monotonic clock; done: whether it took all
     """
 
     def __init__(self, channel: Any, pieces: Iterable[bytes], *, ends: bool) -> None:

@@ -121,9 +121,9 @@ def test_the_program_is_sent_where_the_host_does_not_keep_it() -> None:
 def test_a_step_is_started_ahead_only_if_it_is_known_how_it_begins() -> None:
     """After a deploy account's step by its copy comes such another; after root's setup, `hold` with the program."""
     host = Host("")
-    setup, hold = HostStep("setup", "{}", 60, root=True, followed=True), steps.hold(SERVICE, "deploy", NEW, 0)
+    setup, hold = HostStep("setup", "{}", 60, root=True, starts_next=True), steps.hold(SERVICE, "deploy", NEW, 0)
     for host.keeps_program in (True, False):
-        for step in (setup, setup._replace(followed=False), hold):
+        for step in (setup, setup._replace(starts_next=False), hold):
             with host.begun(host.placed(step), RUN, 1):
                 pass
     by_copy, sent = host.ahead[2][0], host.ahead[5][0]
