@@ -146,7 +146,7 @@ def rotate(c: Any, secret: str, as_: str = "", json: bool = False) -> None:
     from tasks.engine.release import git
 
     if secret != SECRET_KEY:
-        fix = f"for another one, once what it opens accepts the new value: fab secrets.set {secret}"
+        fix = f"let what takes {secret}, such as a database, accept the new value; then: fab secrets.set {secret}"
         raise UsageError("only SECRET_KEY can be rotated", where=secret, next=fix)
     _, members = runner.open_fleet(c, changing="secrets.rotate", user=as_ or None)
     _named(members, secret)

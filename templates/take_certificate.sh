@@ -97,7 +97,7 @@ same() {
   copy "$1" .taken.again && cmp -s .taken.again "$2"
 }
 
-# What changes until this ends, the path unit does not see: go on until nothing has changed for three seconds.
+# The path unit does not see a change that comes while this runs: go on until nothing has changed for three seconds.
 left=15
 while [ "$left" -gt 0 ]; do
   left=$((left - 1))

@@ -110,7 +110,7 @@ def create(name: str, role: str, days: int) -> None:
             raise click.ClickException(f"there is a token {name}: revoke it, or choose another name")
         lines.append(line)
     click.echo(secret)
-    click.echo(f"kept on this host, or to be added to the secret {SHARED} if there is one:\n{line}", err=True)
+    click.echo(f"if there is a secret {SHARED}, add this line to it; otherwise it is kept here:\n{line}", err=True)
 
 
 @commands.command("list")

@@ -57,7 +57,7 @@ def revoke(run: Run, known: Record, uids: set[int]) -> None:
     uids = uids - {0, *(account.uid for account in map(find, others) if account)}
     stripped = [_strip(path, uids) for path in _paths()] if uids else []
     if any(stripped):
-        # What has a journal open reads on, also a process of another account that was given it: begin new files.
+        # A process reads on in a journal that it has open, or that another process has passed to it: begin new files.
         programs.ask("journalctl", "--rotate")
 
 

@@ -67,7 +67,7 @@ def detach(run: Run, *places: str) -> None:
 def detach_all_of(run: Run, uid: int) -> None:
     """Unmount what an account has mounted anywhere: its processes that wait there would not end.
 
-    Another account may have the descriptor by which it answers.
+    To kill the process that answers for such a file system is not enough: another account may have its descriptor, too.
     """
     _detach(run, [mount for mount in found("") if mount.uid == uid])
 
@@ -79,7 +79,7 @@ def _detach(run: Run, mounts: list[Mount]) -> None:
 
 
 def require_none(run: Run, *places: str) -> None:
-    """Unmount the same; Refused if it is mounted again and again."""
+    """Unmount what accounts other than root have mounted there; Refused if that is mounted again and again."""
     for _ in range(_ROUNDS):
         detach(run, *places)
         left = found(*places)

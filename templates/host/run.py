@@ -110,7 +110,7 @@ class Run:
             signal.signal(number, self._note)
 
     def stop_listening(self) -> None:
-        """Let a signal end the process again, which only waits from now on."""
+        """Let a signal end the process again: from now on it only waits."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 

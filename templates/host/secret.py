@@ -132,7 +132,7 @@ class Secrets:
         self._run.report("secret", "removed" if gone else "absent")
 
     def settle(self) -> None:
-        """Put back the former value of each change that is not committed; those of other changes are gone already.
+        """Put back the former value of each change that is not committed; those of committed ones are gone already.
 
         The link of the committed slot belongs to the deploy account, so what the controller saw comes first.
         """

@@ -74,7 +74,7 @@ def _choices() -> tuple[str, ...]:
 
 
 def as_written() -> tuple[str, ...]:
-    """Return those of them that have a text which a setup has written, and no other."""
+    """Return those of the files of `_choices` whose text is one that a setup writes."""
     return tuple(
         path
         for path in _choices()

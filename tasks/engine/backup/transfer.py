@@ -92,7 +92,7 @@ def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple
 def put_back(member: Member, path: Path, terms: Terms) -> None:
     """Put an archive, which is verified, in the place of the data.
 
-    Raises LoopError. The files are as they were then, and so is the database, unless `backup.restore` itself failed.
+    Raises LoopError; then the files are as they were, and so is the database, unless `backup.restore` itself failed.
     """
     with path.open("rb") as file:
         streams = _Streams(source=file.fileno(), stop=terms.stop, seconds=terms.seconds)

@@ -150,7 +150,7 @@ class _Sender:
         view = memoryview(struct.pack(">cI", kind, len(data)) + data)
         with self._lock, suppress(Exception):
             while view:
-                # The reader's timeout is the channel's, so it is ours, too.
+                # The channel has one timeout, that of the reader: a send that reaches it goes on.
                 with suppress(TimeoutError):
                     view = view[self._channel.send(view) :]
                     self.moved = time.monotonic()

@@ -125,7 +125,7 @@ def run_sockets(service: Service) -> tuple[str, str]:
 
 
 def run_slices(service: Service) -> tuple[str, str]:
-    """Return the slice of all that runs from a release for a time, and the slice of the health commands inside it.
+    """Return the slice of what runs from a release beside its slots, and the slice of the health commands inside it.
 
     `-` in the name of a slice means `in`, and `_` is in no service's name.
     """

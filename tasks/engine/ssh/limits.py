@@ -163,7 +163,8 @@ class Limited(Transport):  # type: ignore[misc]  # paramiko is untyped
         """Send a message, unless its channel is closed.
 
         Paramiko builds a message under the channel's lock and sends it without. If the host's close comes between the
-        two, our own close is sent first, and then sshd ends the whole connection for a channel that it no longer has.
+        two, our own close is sent first. The message is then for a channel that sshd no longer has, and sshd would end
+        the whole connection.
         Of messages on channels one is sent at a time (`clear_to_send_lock`), so the order here is the order sent.
         """
         begin = bytes(data.packet.getbuffer()[:5])
