@@ -75,7 +75,8 @@ def _time(days: int = 0) -> str:
 def _changed() -> Iterator[list[str]]:
     """Lock the list, yield its lines, and replace the file by what they are after the block: whole, or not at all."""
     if SHARED in os.environ:  # the operator's to change
-        yield _lines()
+        yield (lines := _lines())
+        click.echo(f"add this line to the secret {SHARED}:\n{lines[-1]}", err=True)
         return
     folder = current_app.config["STATE_DIRECTORY"]
     lock = os.open(folder, os.O_RDONLY)
@@ -110,7 +111,6 @@ def create(name: str, role: str, days: int) -> None:
             raise click.ClickException(f"there is a token {name}: revoke it, or choose another name")
         lines.append(line)
     click.echo(secret)
-    click.echo(f"if there is a secret {SHARED}, add this line to it; otherwise it is kept here:\n{line}", err=True)
 
 
 @commands.command("list")
