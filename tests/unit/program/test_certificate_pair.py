@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, cast
@@ -91,11 +92,14 @@ def test_a_pipe_that_comes_after_the_look_holds_no_program_of_roots(place: str, 
     os.mkfifo(pipe)
     if place == "same":
         # From its end: the file is as it was taken until the pipe comes.
-        ours = head.partition("# Copy the two files")[0]
-        head = f"{ours}{script[script.index('same() {') :].partition('# What changes')[0]}: >one\nsame {pipe} one\n"
+        functions = (
+            re.search(rf"^{name}\(\) {{\n.*?^}}\n", head, re.MULTILINE | re.DOTALL) for name in ("copy", "same")
+        )
+        head = "".join(["set -eu\n", *(found[0] for found in functions if found), f": >one\nsame {pipe} one\n"])
     ended = subprocess.run(
-        ["sh", "-c", head, "take-certificate", "myapp", pipe, pipe, "myapp.example"], capture_output=True, timeout=20
-    )
+        ["sh", "-c", head, "take-certificate", "myapp", pipe, pipe, "myapp.example"],
+        cwd=tmp_path, capture_output=True, timeout=20,
+    )  # fmt: skip
     assert ended.returncode == (1 if place == "fit" else 0), ended.stderr
 
 
