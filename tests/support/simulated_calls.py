@@ -117,6 +117,18 @@ def pause(run: Any, seconds: float) -> None:
     run.heed()
 
 
+stop_listening = running.Run.stop_listening
+
+
+def left_nothing(run: Any) -> None:
+    """End the program if it waits for the next step with a file open: a lock would be held for as long."""
+    stop_listening(run)
+    kept = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.exists()]
+    if kept := [path for path in kept if path.startswith(f"{LAB}/")]:
+        note(f"left open: {' '.join(kept)}")
+        os._exit(97)
+
+
 module_of = main._module
 
 
@@ -132,6 +144,7 @@ def last_module(step: str) -> Any:
 main._module = last_module
 Folder.rename, Folder.sync = noted_rename, noted_sync
 running.Run.pause = pause
+running.Run.stop_listening = left_nothing
 put(running.now, now)
 put(units.SYSTEMCTL, "systemctl")
 if (LAB / "patience").exists():

@@ -49,6 +49,12 @@ def test_facts_change_nothing(host: SimulatedHost) -> None:
     assert not [call for call in host.calls if call.split(" ")[1] in {"start", "stop", "restart", "reset-failed"}]
 
 
+def test_facts_that_are_followed_by_a_step_leave_no_lock_open(host: SimulatedHost) -> None:
+    """The simulated host ends a program that waits for the next step with a file of the host open."""
+    assert ask(host, EVERYTHING._replace(followed=True, wait=1, watch=1)).state
+    assert not [call for call in host.calls if call.startswith("left open")]
+
+
 def test_facts_of_a_host_that_has_nothing_yet(simulated_host: SimulatedHost) -> None:
     shutil.rmtree(simulated_host.root)
     shutil.rmtree(simulated_host.run_folder)
