@@ -102,14 +102,16 @@ def _lines(found: Sequence[Finding], remarks: Sequence[str], database: Database,
             yield f"    ignored until {one.ignored.until}: {one.ignored.reason}"
         yield from (f"    {text}" for text in (one.summary, f"in {_some(one.places)}") if text)
     yield from (f"note: {remark}" for remark in remarks)
-    of = (
-        f", {database.number} advisor{'y' if database.number == 1 else 'ies'}, the newest of {database.newest}"
-        if database.number
-        else ""
-    )
+    size = _count(database.number or 0, "advisory", "advisories")
+    of = f", {size}, the newest of {database.newest}" if database.number else ""
     yield f"{number} packages compared with {database.source}{of}"
     counted = sum(one.ignored is None for one in found)
-    yield f"{counted} known vulnerabilit{'y' if counted == 1 else 'ies'}" if counted else "no known vulnerability"
+    some = _count(counted, "known vulnerability", "known vulnerabilities")
+    yield some if counted else "no known vulnerability"
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _some(texts: Sequence[str]) -> str:

@@ -32,6 +32,11 @@ def choice(server: str) -> str:
     return f"{CHOICES}/loop-{server}.conf"
 
 
+def server(path: str) -> str:
+    """Return the name that such a file is about."""
+    return path[len(f"{CHOICES}/loop-") : -len(".conf")]
+
+
 def block(name: str) -> str:
     """Return the file of a service that has the server block, for the case that it is the keeper."""
     return f"/etc/{name}/nginx/server.conf"

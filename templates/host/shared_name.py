@@ -63,7 +63,7 @@ def strays(shared: Mapping[str, Any], known: Collection[str]) -> list[str]:
     good = {
         *known,
         name_keeper.choice(server),
-        *(path for path in as_written() if name_keeper.named(path) in name_keeper.services(_server(path))),
+        *(path for path in as_written() if name_keeper.named(path) in name_keeper.services(name_keeper.server(path))),
     }
     return sorted(path for path in (*_choices(), *glob.glob(f"{name_keeper.FOLDER}/{server}/*")) if path not in good)
 
@@ -78,7 +78,7 @@ def as_written() -> tuple[str, ...]:
     return tuple(
         path
         for path in _choices()
-        if name_keeper.named(path) and has(path, _text(_server(path), name_keeper.named(path)))
+        if name_keeper.named(path) and has(path, _text(name_keeper.server(path), name_keeper.named(path)))
     )
 
 
@@ -126,11 +126,7 @@ def _text(server: str, name: str) -> bytes:
 
 def _kept_by(name: str) -> list[str]:
     """Return the names that the service keeps."""
-    return [_server(path) for path in sorted(_choices()) if name_keeper.named(path) == name]
-
-
-def _server(choice: str) -> str:
-    return choice[len(f"{name_keeper.CHOICES}/loop-") : -len(".conf")]
+    return [name_keeper.server(path) for path in sorted(_choices()) if name_keeper.named(path) == name]
 
 
 def _said(path: str) -> dict[str, str]:
