@@ -51,29 +51,6 @@ def test_nobody_else_can_open_a_lock(fleet: Fleet, account: str) -> None:
     assert modes == [f"{LOCKS} 711 root root", *(f"{LOCKS}/{name} 600 deploy root" for name in NAMES)]
 
 
-LEASE = """
-import fcntl, signal, sys, time
-signal.signal(signal.SIGIO, signal.SIG_IGN)
-file = open(sys.argv[1], "r+")
-fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-open("/dev/shm/leased", "w")
-time.sleep(600)
-"""
-
-
-def test_a_lease_on_a_lock_is_named_with_its_file_and_its_account(fleet: Fleet) -> None:
-    """Once: a lease on a lock made setup fail without naming its owner."""
-    fleet.sh(0, f"cat >/opt/lease.py <<'END'\n{LEASE}END")
-    fleet.sh(0, f"systemd-run -q --unit=lease -p User=deploy python3 /opt/lease.py {LOCKS}/activate")
-    fleet.sh(0, "until [ -e /dev/shm/leased ]; do sleep 0.05; done")
-    try:
-        ended = fleet.clone.fab("setup", "--as", "root")
-    finally:
-        fleet.sh(0, "systemctl stop lease")
-    assert ended.status == 1
-    assert f"{LOCKS}/activate cannot be opened: deploy, whose file it is, keeps a lease on it" in ended.out
-
-
 def held_by_a_stranger(fleet: Fleet, name: str) -> str:
     """Hold this lock by a process of the account nobody; return its pid."""
     fleet.sh(0, f"cat >/root/inherits.py <<'END'\n{INHERITS}END")

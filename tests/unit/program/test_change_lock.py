@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from templates.host import activity, change_lock, guard, locks, secret, setup_lock
+from templates.host import activity, change_lock, folders, guard, locks, secret, setup_lock
 from templates.host.change_lock import ChangeLock, Until
 from templates.host.folders import Folder
 from templates.host.locks import Lock
@@ -151,6 +151,22 @@ def test_setup_waits_for_the_end_of_a_lease_on_the_lock(
     known.layout = "3"
     setup_lock.hold(run, str(tmp_path), known, 0)
     assert activity.held(str(tmp_path / "myapp/lock/activate"))
+
+
+def test_an_account_that_keeps_a_lease_on_the_lock_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: setup failed without naming the lock or its owner."""
+
+    def leased(*_: Any, **__: Any) -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "open", leased)
+    monkeypatch.setattr(os, "lstat", lambda _: SimpleNamespace(st_uid=0))
+    monkeypatch.setattr(folders, "LEASE", 0)
+    known = Record("leased")
+    known.layout = "3"
+    named = "^/run/leased/lock/activate cannot be opened: root, whose file it is, keeps a lease on it"
+    with pytest.raises(Refused, match=named):
+        setup_lock.hold(run, "/opt/apps/leased", known, 0)
 
 
 def test_a_verb_outside_of_runs_takes_it_too(
