@@ -1,4 +1,4 @@
-"""add: a part of templates/parts, put into the service as code that is then its owner's."""
+"""add: a part of templates/parts, put into the service as code that then belongs to the owner of the service."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Hooks(NamedTuple):
 
 HOOKS = Hooks()
 ONCE_A_RUN = ("before_deploy", "after_deploy", "on_failure")
-"""The hooks that no host has for itself."""
+"""The hooks that run once for all hosts: a host cannot override them."""
 HOOK_KEYS = (
     Key("before_activate", keys.text(formats.COMMAND), None, DEPLOY,
         "Runs once for a whole deploy, on the first host, from the staged release, as the service's user. If it fails, "

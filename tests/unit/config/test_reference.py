@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.config import gateway, inventory, keys, service, yaml_reader
+from tasks.engine.config import gateway, inventory, keys, sections, service, yaml_reader
 from tasks.engine.config.keys import Key, Required
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/REFERENCE.md"
@@ -24,9 +24,10 @@ change of the key effective: **a deploy** (the key is part of the release, so a 
 rules stops first and says so), or **the next run** (only `fab` uses it).
 
 """
+SAME = (*service.SAME, *(f"hooks.{hook}" for hook in sections.ONCE_A_RUN))
 ABOUT = {
     "service.yaml": "What is deployed. `hosts.yaml` may override every key but "
-    f"{', '.join(f'`{key}`' for key in service.SAME)} for a host.",
+    f"{', '.join(f'`{key}`' for key in SAME)} for a host.",
     "hosts.yaml": "Where to: below `hosts:` a name for each host, and below the name these keys. `defaults:` has the "
     "same keys, for every host.",
 }
