@@ -80,7 +80,7 @@ def restore(
     Verifies the archive, turns clients away, stops, saves what is there now
     into .backups, replaces it, migrates, starts, and waits for the health
     check. An archive that cannot be put back leaves the files as they were.
-    Saves a damaged SQLite as it is; --without-save, if saving fails.
+    Saves a damaged SQLite as it is; if saving fails, use --without-save.
     """
     from tasks.engine.backup import encryption
     from tasks.engine.errors import UsageError

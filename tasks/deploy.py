@@ -249,7 +249,7 @@ def _connecting(c: Any, project: Project, selection: Selection) -> list[Member]:
 
 
 def _hooks(project: Project, members: list[Member], action: str, release: Release | None = None) -> RunHooks | None:
-    """Return the operator's programs around the run, with what the run is; None if there are none."""
+    """Return the operator's programs around the run, with the document about the run; None if there are none."""
     import json
 
     from tasks.engine.config import service

@@ -13,7 +13,7 @@ _WORD = re.compile(r"^(?:No idea what|Sub-collection) (.*) (?:is|not found)!$", 
 
 
 def explain(said: str, context: Any, parser: Any, words: Sequence[str]) -> UsageError:
-    """Return the error for a message of Invoke. context: its options of the verb at that place, or of `fab` itself.
+    """Return the error for a message of Invoke. context: Invoke's options of the verb at that place, or of `fab`.
 
     parser: all verbs and their options; words: the command line.
     """

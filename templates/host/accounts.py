@@ -105,7 +105,7 @@ def make_service_account(run: Run, name: str) -> Account:
 
 
 def become(account: Account) -> None:
-    """Give up root for good: from now on this process has only the rights of the account, which cannot trace it."""
+    """Give up root for good: this process keeps only the rights of the account, whose processes cannot trace it."""
     os.setgroups(os.getgrouplist(account.name, account.gid))
     os.setgid(account.gid)
     os.setuid(account.uid)

@@ -194,7 +194,7 @@ class Activator(Attempt):
     def _place_static_files(self) -> None:
         """Let nginx serve the static files of the release with its slot.
 
-        A full disk must prevent no rollback, and no end of the release that fills it.
+        A full disk must not prevent a rollback, nor --stop-first from ending the release that fills the disk.
         """
         try:
             static_files.place(self.run, self.root, self.new, self.release)

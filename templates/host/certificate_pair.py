@@ -16,7 +16,7 @@ from .run import Refused, Run
 MODES = frozenset({"on_host", "ca", "acme"})
 NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread", ".reloaded")
 _MOST = 1000 * 1000
-# A block has base64 alone: one that was cut would reach into the next, which may be the key.
+# Match base64 alone: with `.*` a block that was cut would reach into the next one, which may be the key.
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----[A-Za-z0-9+/=\s]*-----END \1-----\r?\n?")
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\r?\n?")
 
@@ -92,7 +92,7 @@ def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:
 
 
 def _read(source: str) -> bytes:
-    """Return a file of another program's. Links are followed; that account may put anything there."""
+    """Return a file of another program. Links are followed; the account of that program may put anything there."""
     try:
         # A look first: to open a device for reading can have an effect.
         found = os.open(source, os.O_PATH)

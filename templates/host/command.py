@@ -127,7 +127,7 @@ def _messages(held: bytearray) -> Iterator[tuple[bytes, bytes]]:
     while len(held) >= _HEAD.size:
         kind, size = _HEAD.unpack_from(held)
         if size > _MOST or kind not in _WORDS:
-            raise Refused("the command's unit answers what its server never sends")
+            raise Refused("the command's unit sent a message that run-server never sends")
         if len(held) < _HEAD.size + size:
             break
         data = bytes(held[_HEAD.size : _HEAD.size + size])

@@ -35,7 +35,7 @@ class Record(NamedTuple):
     """The record in /etc/NAME/setup; what setup did not write is empty.
 
     account: the deploy account, empty until a setup has finished.
-    files: the first digest of each file that was asked for, by path.
+    files: by path, the digest of each file that was asked for, as the last finished setup wrote it.
     secrets, changing: names of secrets on the host, and of those whose change is not committed.
     """
 

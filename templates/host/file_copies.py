@@ -119,7 +119,7 @@ class Copies:
 
 
 def end_lease(folder: Folder, name: str) -> None:
-    """Have the kernel end the leases on a file, which takes 45 s: those of all files end at the same time."""
+    """Have the kernel end the leases on a file, in 45 s. Call this for all files first: they then end together."""
     with suppress(OSError):
         os.close(os.open(name, _READ, dir_fd=folder.descriptor))
 

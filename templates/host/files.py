@@ -89,7 +89,7 @@ class RootFiles:
         for path in new:
             self._run.say("write", path)
         self.replace(new)
-        # Units first: one that still starts would miss the files of the others, and count as failed.
+        # Units first: a unit that starts meanwhile would miss leftovers removed before it, and count as failed.
         for path in sorted(self.leftovers, key=lambda path: not path.startswith("/etc/systemd/")):
             self.remove(path)
 

@@ -19,7 +19,7 @@ _OVER = {"inactive", "failed", "unknown"}
 
 
 def end(run: Run, record: Record, former: set[int], account: Account) -> None:
-    """End what the former account may have started as the service, except the live slot. Start its processes again.
+    """End what the former account may have started as the service, except the live slot; restart that slot's workers.
 
     Root's link names the live slot: the former account could change `current`.
     """

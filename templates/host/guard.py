@@ -45,7 +45,7 @@ def perform(run: Run) -> None:
             run.begin_ending()
             raise Ended(guard.finish_or_undo(error)) from None
         finally:
-            # Free it before the guard's own lock: else a run that finds no guard could find this one held.
+            # Free the change lock before the guard's: else a run could find no guard, and the change lock held.
             guard.change_lock.activate.free()
 
 

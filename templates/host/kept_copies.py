@@ -47,7 +47,7 @@ def whole(place: Folder, name: str) -> bool:
 
 
 def names_python(place: Folder, name: str) -> bool:
-    """Return whether a copy names an interpreter of the system, even one that an upgrade removed, or none."""
+    """Return whether a copy names an interpreter of the system, even one that an upgrade removed, or names none."""
     try:
         line = place.read(f"{name}/python", _LONGEST).decode()
     except FileNotFoundError:

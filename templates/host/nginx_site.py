@@ -116,7 +116,7 @@ class Nginx:
 
 
 def require_ports(ports: Sequence[int], main: str) -> None:
-    """Refuse a port that another program has: `nginx -t` opens none, and a reload without it fails silently.
+    """Refuse a port that another program has: `nginx -t` opens none, and a reload that cannot open one fails silently.
 
     main: PID of nginx
     """

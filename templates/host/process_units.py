@@ -27,7 +27,7 @@ _COMMAND = 10
 _OFTEN, _SELDOM = 1, 5
 """Seconds between two health commands of a process: at the health gate, and on probation."""
 _MISSES = 2
-"""A release on probation fails at so many health commands in a row."""
+"""Failed health commands in a row at which a release on probation fails."""
 
 
 class ProcessUnits:

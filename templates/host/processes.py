@@ -67,7 +67,8 @@ def end(run: Run, uid: int) -> None:
 def _abort(owner: _Owner) -> None:
     """Abort what the account has mounted (FUSE): a process that waits for it ends by no signal.
 
-    Another account may have the descriptor by which it answers, and root sees no mount of another namespace.
+    Another account may have the FUSE descriptor by which that file system answers, and root sees no mount of another
+    namespace.
     """
     with suppress(FileNotFoundError), os.scandir(_CONNECTIONS) as found:
         for entry in found:

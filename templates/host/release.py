@@ -201,7 +201,7 @@ def _bill(release: Folder) -> dict[str, str]:
 
 
 def digest_of(folder: Folder, name: str) -> str:
-    """Return the SHA-256 of a regular file, in hex; OSError for one that no release can have: it may be sparse."""
+    """Return the SHA-256 of a regular file, in hex; OSError for one larger than LARGEST, which may be sparse."""
     with folder.reader(name) as file:
         left = os.fstat(file.fileno()).st_size
         if left > LARGEST:

@@ -14,7 +14,8 @@ def stack(done: Iterable[tuple[str, str]]) -> list[str]:
     returns to a release that was rolled back from, and deploys and rollbacks in turn never go in a circle.
     """
     releases: list[str] = []
-    lowest: dict[str, int] = {}  # the lowest place of each release: a line takes no longer in a long history
+    # The lowest place of each release, so that each line takes the same time, however long the history.
+    lowest: dict[str, int] = {}
     for action, release in done:
         if action in ("rollback", "undo") and release in lowest:
             while len(releases) > lowest[release] + 1:

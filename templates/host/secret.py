@@ -26,7 +26,7 @@ _LIMIT = 1_000_000
 _FORMER = ".former-"
 _KEY = 32
 _ROTATED, FALLBACKS = "SECRET_KEY", "SECRET_KEY_FALLBACKS"
-"""The key that can be rotated, and the other one meanwhile, which the record does not name."""
+"""The key that can be rotated, and the second key that processes get during a rotation. The record has the first."""
 
 
 def perform(run: Run) -> None:
@@ -98,11 +98,11 @@ class Secrets:
             former = None
         if secret != FALLBACKS:
             self._record.secrets.add(secret)
-        # What runs has a former value in memory.
+        # Also `changed` if a former value is kept: what runs may still use that.
         self._run.report("secret", "changed" if former is not None or there != value else "same")
 
     def _keep(self, secret: str, value: bytes) -> bytes | None:
-        """Return the former value, which what runs has in memory; with `switch`, first keep it."""
+        """Return the former value, the one that the running processes have; with `switch`, first keep it."""
         kept = f"{secret}{_FORMER}{self._commit}"
         there, former = self._read(secret), self._read(kept)
         if self._run.step["switch"] and self._commit and there not in {None, value} and former is None:
@@ -134,7 +134,7 @@ class Secrets:
     def settle(self) -> None:
         """Put back the former value of each change that is not committed; those of committed ones are gone already.
 
-        The link of the committed slot belongs to the deploy account, so what the controller saw comes first.
+        The link of the committed slot belongs to the deploy account, so `committed` of the step decides, if true.
         """
         for name in self._folder.names():
             if _FORMER in name and self._run.step["committed"]:
@@ -204,7 +204,7 @@ def _receive(payload: BinaryIO, secret: str) -> bytes:
 
 
 def _begin(run: Run) -> Record:
-    """Return the record, while no other run changes a slot. A host that was never set up gets its record now."""
+    """Take the change lock, and return the record. A host that was never set up gets its record now."""
     name, root = run.step["name"], run.step["root"]
     known = record.read(name)
     claims.check(known, {**run.step, "files": [], "logs": False, "take_over": False})

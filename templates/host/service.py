@@ -55,8 +55,9 @@ class Process(NamedTuple):
 
 
 class Service(NamedTuple):
-    """One service. root: its directory; drain, grace: seconds; timers: they start jobs, which have no slot.
+    """One service. root: its directory; drain: seconds; grace: seconds that gunicorn waits longer than drain.
 
+    timers: they start jobs, which have no slot.
     enabled: the units that a boot starts.
     """
 

@@ -45,7 +45,7 @@ def check(name: str, shared: Mapping[str, Any]) -> None:
 
 
 def wanted(name: str, shared: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the text, by path, of the file that says who keeps the name; empty for one that has its whole name."""
+    """Return the text, by path, of the file that says who keeps the name; empty for a service with its whole name."""
     if not shared:
         return {}
     server = shared["server"]
@@ -83,7 +83,10 @@ def as_written() -> tuple[str, ...]:
 
 
 def settle(changes: RootFiles, name: str, shared: Mapping[str, Any]) -> None:
-    """Keep the name if it has no keeper, and leave others. A file that was edited is written anew."""
+    """Become the keeper of the name if it has none; give up other names that the service keeps.
+
+    A file that was edited is written anew.
+    """
     server = shared.get("server", "")
     chosen = {left: _successor(left, name) for left in _kept_by(name) if left != server}
     for path, text in wanted(name, shared).items():

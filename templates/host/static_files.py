@@ -247,7 +247,7 @@ def _files(folder: Folder, *, unlisted: bool = False) -> Iterator[tuple[str, Fol
 
 
 def _is_placed(static: Folder, slot: str, folder: Folder) -> bool:
-    """Return whether a slot has exactly the files of a release, as after a rollback: that then needs no room."""
+    """Return whether a slot has exactly the files of a release, as often in a rollback: no room is then needed."""
     try:
         with static.below(slot) as top:
             found = {path: inner.status(name) for inner, name, path in top.walk()}

@@ -283,7 +283,7 @@ def nginx(node: Node) -> Nginx:
 
 
 def _require_shareable(nginx: Nginx, fields: Mapping[str, Node]) -> None:
-    """Refuse beside `path` what a name has only once."""
+    """Refuse keys that belong to the whole name, where `path` is set."""
     if nginx.client_ca:
         message = "client_ca is asked before nginx knows the path, so it cannot be of one path alone"
         raise schema.refuse(fields["client_ca"], message, "remove client_ca or path")

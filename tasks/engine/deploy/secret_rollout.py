@@ -54,7 +54,10 @@ def change(
 
 @dataclass
 class _Restart(Rollout):
-    """A restart of each host right after it got a new value. placed: those that may have it, beside the former."""
+    """A restart of each host right after it got a new value.
+
+    placed: hosts that may have the new value, and keep the former one beside it
+    """
 
     order: Order = field(kw_only=True)
     placed: list[Member] = field(default_factory=list)
@@ -90,7 +93,7 @@ def rotate(
 ) -> Iterator[Event]:
     """Replace SECRET_KEY on all hosts in two rolling restarts: all accept the new one, and then all sign with it.
 
-    In one restart, a host that has it would sign what the next one rejects.
+    With one restart alone, a host that has the new key would sign what a host without it rejects.
     """
     keys = _Keys(origin)
     yield from everywhere(members, keys.look, stop)

@@ -75,7 +75,7 @@ def from_clone(project: Project, service: Service) -> FromClone:
 
 
 def prepare(order: DeployOrder, member: Member, locks: RunLocks, emit: Emit) -> Prepared:
-    """Run setup if needed; take the run lock and stage the release. Neither touches anything live.
+    """Run setup if needed; take the run lock and stage the release. What is live stays as it is.
 
     Once setup has made its directories, stage while setup finishes.
     """
@@ -132,7 +132,7 @@ def _why_root(setup: plan.Setup) -> str:
 def install(
     project: Project, member: Member, setup: plan.Setup, emit: Emit, heard: Callable[[str], None] | None = None
 ) -> None:
-    """Run root's part. heard: called with the word of each report, where the deploy goes on beside it."""
+    """Run root's part. heard: called with the word of each report, if the deploy goes on beside setup."""
     for warning in setup.warnings:
         emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)

@@ -26,7 +26,7 @@ class Condition(NamedTuple):
 
 
 def conditions(service: Service, facts: Facts, skew: float) -> tuple[Condition, ...]:
-    """Return what is to be said of a host beside its findings, which have the same subjects when something is wrong."""
+    """Return one sentence for each subject on which `doctor` has no finding."""
     found = (
         _security(service, facts), _network(service, facts), _memory(service, facts), _clock(skew), _disk(facts),
         _certificate(service, facts), _upgrades(facts), _reboot(facts),

@@ -42,9 +42,9 @@ class _Run(NamedTuple):
     """The lines of one activation. begun: None without a first line.
 
     ended: the time of its last line
-    switches_until: a switch up to this time may be its own: the next run first clears away what this one left
-    returns_to: the release that was committed before it, if the run before it was cut or left a release on probation:
-        to bring the traffic back to that release, a run starts nothing. Else empty
+    switches_until: a switch up to this time may be the run's own: the next run first clears away what this run left
+    returns_to: the release that was committed before this run, if the run before was cut or left a release on
+        probation: an activation of that release may only move the traffic back, and start nothing. Else empty
     """
 
     lines: tuple[Action, ...]
@@ -208,10 +208,10 @@ class _Check:
                 text = f"{run.name} failed before systemd started anything of it, or its lines were added"
                 yield Finding(False, text)
             return
-        # It brought the traffic back to the committed release, which was up: then nothing is started.
+        # The run moved the traffic back to the committed release, which was up, so it started nothing.
         if run.returns_to and run.returns_to == claim.release:
             return
-        # Shortening has removed the run before this one, so what this one had to start is not known.
+        # Shortening has removed the run before this one, so what this run had to start is not known.
         if not self._complete and run is self._first:
             return
         if not self._covered(_time(claim)):
@@ -244,7 +244,7 @@ class _Check:
             yield Finding(True, f"{text}, which was {slot.release}: the release was changed")
 
     def _late(self, run: _Run, guard: Event) -> Iterator[Finding]:
-        """Yield a line that is later than the end of the guard, which ends last."""
+        """Yield a line that is later than the end of the guard: the guard ends last."""
         ended = _end_of_guard(self._events, guard)
         for line in run.lines:
             time = _time(line)
@@ -253,7 +253,7 @@ class _Check:
                 yield self._doubt(time, f"{text}: its time was changed")
 
     def _without_outcome(self, run: _Run, guard: Event) -> Iterator[Finding]:
-        """Yield a run without an outcome, though its guard has ended well: it ends only after that line."""
+        """Yield a run without an outcome, though its guard has ended well: a guard ends only after that line."""
         ended = _end_of_guard(self._events, guard, well=True)
         if run.last.state in {"started", "probation"} and ended and self._covered(ended + _SHUTDOWN):
             text = f"{run.name} has no outcome, and systemd logged the end of its guard at {_text(ended)}"

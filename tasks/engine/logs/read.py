@@ -120,7 +120,8 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
 def _dated(host: str, said: Iterable[bytes | None]) -> Iterator[Entry | bytes]:
     """Yield entries, other lines, and an entry for each line that was too long, with time and place of the one before.
 
-    Before the first entry, it has the time and place of that entry; without any entry, the present time and no place.
+    A long line before the first entry gets the time and place of the first entry; without any entry, the present time
+    and no place.
     """
     before, early = None, 0
     for line in said:

@@ -112,7 +112,7 @@ class SshSession:
         """Return how the next step begins, to start its process while this step runs; None if none is to be started.
 
         Two steps by a copy begin alike. After a first setup the deploy account is sent the program. If this step was
-        sent the program, how the next begins is not known: it is root's, or runs by the copy that this one writes.
+        sent the program, how the next begins is not known: it is root's, or runs by the copy that this step writes.
         """
         if not step.starts_next:
             return None

@@ -51,7 +51,7 @@ def prints_for_ever(connection: socket.socket) -> None:
         (message(b"X", struct.pack(">i", 0)), 0, ""),
         (message(b"F", b"no such process"), None, "no such process"),
         (message(b"X", b"x"), None, "x"),
-        (message(b"?", b""), None, "answers what its server never sends"),
+        (message(b"?", b""), None, "sent a message that run-server never sends"),
         (b"", None, "its unit ended without a status"),
     ],
 )
