@@ -115,7 +115,7 @@ def become(account: Account) -> None:
 def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: float, limit: int) -> bytes:
     """Run `work` in a child process with only the rights of the account; return what it writes.
 
-    Raise OSError if the child fails, runs longer than `seconds` or writes more than `limit` bytes: the child reads
+    Raise OSError if the child fails, runs longer than `seconds` or writes more than `limit` bytes: the child works in
     directories of the account, which may have put anything there.
     """
     reading, writing = os.pipe()
@@ -127,7 +127,7 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
     os.close(writing)
     written = b""
     try:
-        written = _read(reading, time.monotonic() + seconds, limit)
+        written = _read(reading, account.name, seconds, limit)
     finally:
         os.close(reading)
         status = killed(child)
@@ -137,7 +137,7 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
     reason = (
         output.decode("utf-8", "replace")
         if outcome == b"error"
-        else f"the process that reads its files ended with status {status}"
+        else f"the process with the rights of this account ended with status {status}"
     )
     raise OSError(0, f"as {account.name}: {reason}")
 
@@ -177,7 +177,7 @@ class _Bounded(io.BytesIO):
         """Append the data; OSError if it exceeds the limit."""
         self._left -= len(memoryview(data))
         if self._left < 0:
-            raise OSError(0, "the deploy account's files have too much content to report")
+            raise OSError(0, "there is too much to report")
         return super().write(data)
 
 
@@ -203,15 +203,15 @@ def _work_and_exit(account: Account, work: Callable[[BinaryIO], None], writing: 
         os._exit(0)
 
 
-def _read(descriptor: int, deadline: float, limit: int) -> bytes:
-    received = b""
+def _read(descriptor: int, account: str, seconds: float, limit: int) -> bytes:
+    received, deadline = b"", time.monotonic() + seconds
     while True:
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise OSError(0, "the deploy account's files could not be read in time")
+            raise OSError(0, f"as {account}: the work took longer than {seconds:g} s")
         data = os.read(descriptor, 1 << 16)
         if not data:
             return received
         received += data
         if len(received) > limit:
-            raise OSError(0, f"reading the deploy account's files gave more than {limit >> 20} MiB")
+            raise OSError(0, f"as {account}: there are more than {limit} bytes to report")

@@ -50,7 +50,10 @@ def beside(name: str) -> str:
 
 
 def end(run: Run, name: str) -> bool:
-    """End all of them; return whether there are none any more. On a host of an older setup, warn of those at work."""
+    """End all of them; return False if systemd could not.
+
+    Where sudo lacks the rule, on a host of an older setup, warn of those at work, and return True.
+    """
     words = ("stop", slice_of(name))
     if units.allowed(*words):
         return units.systemctl(*words).wait()

@@ -209,7 +209,7 @@ def _begin(run: Run) -> Record:
     known = record.read(name)
     claims.check(known, {**run.step, "files": [], "logs": False, "take_over": False})
     # Wait for any other run, not only for a probation.
-    setup_lock.hold(run, root, known, run.step["wait"], patient=True)
+    setup_lock.hold(run, root, known, run.step["wait"], verb="secrets", patient=True)
     if known.there:
         return record.read(name)
     os.mkdir(f"/etc/{name}", 0o755)

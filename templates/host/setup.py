@@ -77,7 +77,7 @@ class Setup:
         if self.step["front"] != "listen":
             nginx_site.require_fitting(self.name, self.sent[f"etc/systemd/system/{self.name}@.socket"])
         former = handover.end_all(run, self.record, self.root, account)
-        setup_lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30)
+        setup_lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30, verb="setup")
         if record.read(self.name).text() != self.was:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)

@@ -1,4 +1,4 @@
-"""Setup's side of `lock/activate`, which every change of a slot holds: setup never runs in the middle of a switch.
+"""Root's side of `lock/activate`, which every change of a slot holds: setup and changes of secrets wait for it.
 
 The directory is root's, the file the deploy account's. On a host of the first layout the directory is the account's,
 too: there a process with the account's rights holds the lock.
@@ -24,14 +24,15 @@ _FORMER, _PART = ".activating", ".new-"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def hold(run: Run, root: str, known: Record, seconds: float, *, patient: bool = False) -> None:
+def hold(run: Run, root: str, known: Record, seconds: float, *, verb: str, patient: bool = False) -> None:
     """Hold the lock until this program ends; Busy, with the holder's line, if another process has it.
 
     seconds: how long to wait for the end of a probation; patient: wait for the end of any run, too.
+    verb: what the holder's line says is at work.
     """
-    name = known.name
+    name, line = known.name, run.holder(verb, "", 0)
     if known.layout == FIRST:
-        _hold_former(run, root, name, seconds)
+        _hold_former(root, name, line, seconds)
     path = f"/run/{name}/lock/activate"
     try:
         descriptor = open_leased(path, _OPEN, run.heed)
@@ -41,10 +42,10 @@ def hold(run: Run, root: str, known: Record, seconds: float, *, patient: bool = 
         owner = name_of(os.lstat(path).st_uid)
         raise Refused(
             f"{path} cannot be opened: {owner}, whose file it is, keeps a lease on it (F_SETLEASE). End the processes "
-            f"of {owner}, and run setup again"
+            f"of {owner}, and run this again"
         ) from error
     guard, probation = f"/run/{name}/lock/guard", f"/run/{name}/ctl/probation/until"
-    if not _lock(descriptor, guard, probation, run.holder("setup", "", 0), seconds, patient=patient):
+    if not _lock(descriptor, guard, probation, line, seconds, patient=patient):
         raise locks.refusal(path, descriptor)
 
 
@@ -70,7 +71,7 @@ def renew(run: Run, name: str, account: Account) -> None:
             folder.rename(part, lock)
 
 
-def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
+def _hold_former(root: str, name: str, line: str, seconds: float) -> None:
     """Hold the lock of the first layout, if it exists, in a process with the rights of the directory's owner."""
     try:
         owner = of_uid(os.lstat(root).st_uid)
@@ -85,9 +86,7 @@ def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
     if child == 0:
         os.close(ours)
         os.close(answer)
-        _hold_and_exit(
-            owner, root, f"/run/{name}/ctl/probation/until", run.holder("setup", "", 0), seconds, telling, alive
-        )
+        _hold_and_exit(owner, root, f"/run/{name}/ctl/probation/until", line, seconds, telling, alive)
     os.close(alive)
     os.close(telling)
     with os.fdopen(answer, "rb") as file:
@@ -100,7 +99,7 @@ def _hold_former(run: Run, root: str, name: str, seconds: float) -> None:
     if word == "busy":
         raise Busy(holder)
     if word != "held":
-        raise Refused(f"{owner.name} cannot lock {root}/{_FORMER}: remove that, and run setup again")
+        raise Refused(f"{owner.name} cannot lock {root}/{_FORMER}: remove that, and run this again")
     # `ours` stays open until this program ends, which tells the child to exit.
 
 

@@ -1,4 +1,4 @@
-"""The names of the two slots. Most steps need no more of the facts' schema, which takes 3 ms to load."""
+"""The names of the two slots, and the slot that a link names."""
 
 SLOTS = ("blue", "green")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from templates.host import activity, change_lock, folders, guard, locks, secret, setup_lock
+from templates.host import activity, change_lock, claims, folders, guard, locks, record, secret, setup_lock
 from templates.host.change_lock import ChangeLock, Until
 from templates.host.folders import Folder
 from templates.host.locks import Lock
@@ -106,7 +106,7 @@ def test_setup_takes_the_lock_of_a_guard_that_has_just_ended(
 
 
 def test_a_former_account_that_stops_the_process_at_its_answer_holds_no_setup(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once: root read that process' answer to its end, and the account can stop it before."""
 
@@ -126,7 +126,7 @@ def test_a_former_account_that_stops_the_process_at_its_answer_holds_no_setup(
     (tmp_path / ".activating").touch()
     began = time.monotonic()
     try:
-        setup_lock._hold_former(run, str(tmp_path), "myapp", 1)
+        setup_lock._hold_former(str(tmp_path), "myapp", "mine", 1)
         assert time.monotonic() - began < 30
     finally:
         os.kill(children[0], signal.SIGKILL)
@@ -149,8 +149,9 @@ def test_setup_waits_for_the_end_of_a_lease_on_the_lock(
     monkeypatch.setattr(os, "open", leased)
     known = Record("leased")
     known.layout = "3"
-    setup_lock.hold(run, str(tmp_path), known, 0)
+    setup_lock.hold(run, str(tmp_path), known, 0, verb="secrets")
     assert activity.held(str(tmp_path / "myapp/lock/activate"))
+    assert '"action":"secrets"' in activity.last_line(str(tmp_path / "myapp/lock/activate"))
 
 
 def test_an_account_that_keeps_a_lease_on_the_lock_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +167,7 @@ def test_an_account_that_keeps_a_lease_on_the_lock_is_named(run: Run, monkeypatc
     known.layout = "3"
     named = "^/run/leased/lock/activate cannot be opened: root, whose file it is, keeps a lease on it"
     with pytest.raises(Refused, match=named):
-        setup_lock.hold(run, "/opt/apps/leased", known, 0)
+        setup_lock.hold(run, "/opt/apps/leased", known, 0, verb="setup")
 
 
 def test_a_verb_outside_of_runs_takes_it_too(
@@ -200,3 +201,15 @@ def test_the_end_of_a_secrets_change_does_not_wait_for_ever_for_a_guard(
     secret._await_probation(run)
     (tmp_path / "myapp/lock/guard").unlink()
     secret._await_probation(run)
+
+
+def test_a_change_of_secrets_is_not_called_setup(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: a run that was refused meanwhile said that a setup was at work."""
+    known, verbs = Record("myapp"), list[str]()
+    known.there = True
+    monkeypatch.setattr(run, "step", {"name": "myapp", "root": "/opt/apps/myapp", "wait": 1})
+    monkeypatch.setattr(record, "read", lambda _: known)
+    monkeypatch.setattr(claims, "check", lambda *_: None)
+    monkeypatch.setattr(setup_lock, "hold", lambda *_, verb, **__: verbs.append(verb))
+    assert secret._begin(run) is known
+    assert verbs == ["secrets"]
