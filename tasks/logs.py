@@ -10,7 +10,7 @@ from tasks.executor import ended_by_interrupt, invocation, verb
 
 if TYPE_CHECKING:
     from tasks.engine.fleet.member import Member
-    from tasks.engine.host.journal import Wanted
+    from tasks.engine.host.log_entries import Wanted
     from tasks.engine.host.steps import Command
     from tasks.engine.logs.view import View
 
@@ -30,17 +30,17 @@ def logs(
 ) -> None:  # fmt: skip
     """Show the journals of all selected hosts, merged by time."""
     from tasks import runner
-    from tasks.engine.host import journal
+    from tasks.engine.host import log_entries
     from tasks.engine.logs import read
     from tasks.engine.logs.view import View
     from tasks.engine.report import output
 
-    wanted = journal.wanted(
+    wanted = log_entries.wanted(
         n=n, since=since, until=until, grep=grep, level=level, process=process, nginx=nginx, follow=f,
         checks=checks, release=release,
     )  # fmt: skip
     _, members = runner.open_fleet(c)
-    journal.check(wanted, [member.service for member in members])
+    log_entries.check(wanted, [member.service for member in members])
     view = View([member.host.name for member in members], as_json=json)
     if f:
         _follow(members, wanted, view)

@@ -226,7 +226,7 @@ def _verify(c: Any, json: bool) -> None:
             facts.actions,
             current=facts.committed_release,
             settled=facts.settled,
-            busy=facts.state.busy is not None or facts.probation is not None,
+            busy=facts.state.holder is not None or facts.probation is not None,
             torn=facts.torn,
         )
         by_the_journal = journal_check.verify(

@@ -40,7 +40,7 @@ def obtain(run: Run, changes: RootFiles, asked: Sequence[str], pair: tuple[str, 
         errors=True,
     )
     if not ended.well:
-        run.journal("\n".join(ended.output.splitlines()[-_LINES:]))
+        run.quote("\n".join(ended.output.splitlines()[-_LINES:]))
         late = f" within {_SECONDS} s" if ended.status == programs.LATE else ""
         names_there = "every name must lead to this host, and the CA must reach its port 80"
         raise Refused(f"certbot got no certificate{late}; {names_there}")

@@ -50,11 +50,11 @@ class Activator(Attempt):
     """The activation as the run itself performs it; `guard.Guard` is the other subclass."""
 
     def __init__(self, run: Run) -> None:
-        stage = "undo" if run.step["action"] == "undo" else "activate"
-        super().__init__(run, service.of(run.step), stage)
+        prefix = "undo" if run.step["action"] == "undo" else "activate"
+        super().__init__(run, service.of(run.step), prefix)
         self.change_lock.take(self.step["action"], self.release)
-        run.point(f"{stage}.begin")
-        self._origin = recover(run, self.slots, self.processes, stage)
+        run.point(f"{prefix}.begin")
+        self._origin = recover(run, self.slots, self.processes, prefix)
         self.old, self.new = self._origin.old, self._origin.new
         self.main_unit_state = self._origin.main_unit_state
         self._path = f"{self.service.root}/releases/{self.release}"
@@ -137,20 +137,20 @@ class Activator(Attempt):
 
     def save_step(self) -> None:
         """Save the step for `by_hand`, which repeats it without a controller."""
-        with suppress(OSError), Folder.open(f"{self.service.root}/{kept_copies.PLACE}") as folder:
+        with suppress(OSError), Folder.open(f"{self.service.root}/{kept_copies.FOLDER}") as folder:
             folder.overwrite(by_hand.LAST, (json.dumps(self.step, indent=2) + "\n").encode(), 0o600)
 
     def go(self) -> None:
         """Perform the activation, from the first change to the last."""
-        self.run.point(f"{self.stage}.trapped")
+        self.run.point(f"{self.prefix}.trapped")
         gate = Gate(self.run, self.probe, self.new, former=bool(self.old))
         self._start_candidate(gate)
         self._await_posting()
-        self.run.point(f"{self.stage}.guarded")
+        self.run.point(f"{self.prefix}.guarded")
         gate.await_healthy(self._started)
         self.processes.await_up(self.new, self.release, self._processes_started)
-        self.run.point(f"{self.stage}.held")
-        front_door.check(self.run, self.probe, self.new, self.serves, self.stage)
+        self.run.point(f"{self.prefix}.held")
+        front_door.check(self.run, self.probe, self.new, self.serves, self.prefix)
         self._await_guard()
         self._switch()
         if self._probation:
@@ -172,24 +172,24 @@ class Activator(Attempt):
                 slot.overwrite(f"is-{self.new}", b"", 0o644)
         self.record("started")
         self._begun = True
-        self.run.point(f"{self.stage}.intent")
+        self.run.point(f"{self.prefix}.intent")
         # A link placed "in the future", by a clock that was set back, counts as recent.
         recent = self.slots.placed_ago(self.new) <= _COUNTED
         self.slots.relink(f"../../releases/{self.release}", f"slots/{self.new}", "release")
-        self.run.point(f"{self.stage}.placed")
+        self.run.point(f"{self.prefix}.placed")
         self._place_static_files()
         self.slots.permit_start(self.new)
         if recent:
             self.slots.forget_starts(self.new).wait()
-        self.run.point(f"{self.stage}.start")
+        self.run.point(f"{self.prefix}.start")
         self._post_guard()
         self._stop_former()
-        self.run.point(f"{self.stage}.posted")
+        self.run.point(f"{self.prefix}.posted")
         if not self.slots.start(self.new):
             raise self._not_started(gate)
         self._processes_started = now()
         self.processes.start(self.new)
-        self.run.point(f"{self.stage}.started")
+        self.run.point(f"{self.prefix}.started")
 
     def _place_static_files(self) -> None:
         """Let nginx serve the static files of the release with its slot.
@@ -267,18 +267,18 @@ class Activator(Attempt):
     # The traffic
 
     def _switch(self) -> None:
-        self.run.point(f"{self.stage}.checked")
+        self.run.point(f"{self.prefix}.checked")
         self.run.say("switch", f"slot {self.new} takes the traffic")
         self.switched = True
         name, listen = self.service.name, self.service.front.listen
         self.slots.move_traffic(self.new)
-        self.run.point(f"{self.stage}.switch")
+        self.run.point(f"{self.prefix}.switch")
         if listen and not systemctl("start", f"{name}-listen.socket").wait():
             raise Failed(f"nothing can listen at {listen}: is the port taken, or the address not one of this host?")
         front_door.require(self.probe.front(ANSWER))
         if self._silent_since:
             self.run.say("switch", f"no request was answered for {int(now() - self._silent_since + 0.99)} s")
-        self.run.point(f"{self.stage}.front")
+        self.run.point(f"{self.prefix}.front")
 
     def _check_single(self) -> None:
         """Without a probation: let the processes take over, and check now those that the gate could not start."""
@@ -303,7 +303,7 @@ class Activator(Attempt):
         """Leave it to the guard to drain the old slot and to prune."""
         if self.old:
             self.run.say("drain", f"slot {self.old}: the host does this by itself")
-        self.run.point(f"{self.stage}.handover")
+        self.run.point(f"{self.prefix}.handover")
         self.change_lock.until.begin("drain")
         self._handed_over = True
 

@@ -19,15 +19,15 @@ _UID = re.compile(r"^Uid:\t([0-9]+)\t([0-9]+)\t", re.MULTILINE)
 
 
 class Activity(NamedTuple):
-    """busy: the line that the lock's holder wrote, or None; adrift: the holder is a run whose controller is gone."""
+    """holder: the line that the lock's holder wrote, or None; abandoned: it is a run whose controller is gone."""
 
-    busy: str | None = None
-    adrift: bool = False
+    holder: str | None = None
+    abandoned: bool = False
 
 
 def look(name: str) -> Activity:
     """Return the activity on a service."""
-    # A guard that watches a probation needs no controller, so it is not adrift.
+    # A guard that watches a probation needs no controller, so it is not abandoned.
     # Ask for it before the lock: if it ends in between, the lock is free.
     guard, until = f"{locks.RUN}/{name}/lock/guard", f"{locks.RUN}/{name}/ctl/probation/until"
     attended = guarded(guard, until) or held(f"{locks.RUN}/{name}/lock/run")

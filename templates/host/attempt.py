@@ -21,13 +21,13 @@ BOOT_LINKS = "/etc/systemd/system/multi-user.target.wants"
 class Attempt:
     """The activation of a release.
 
-    stage: the first word of its failpoints
+    prefix: the first word of its failpoints
     old: the committed slot; new: the candidate's slot
     switched: whether the traffic may have moved; why: the reason of a failure
     """
 
-    def __init__(self, run: Run, service: Service, stage: str) -> None:
-        self.run, self.service, self.stage = run, service, stage
+    def __init__(self, run: Run, service: Service, prefix: str) -> None:
+        self.run, self.service, self.prefix = run, service, prefix
         self.step = run.step
         self.release: str = run.step["release"]
         self.root = Folder.open(service.root)
@@ -60,27 +60,27 @@ class Attempt:
 
     def commit(self) -> None:
         """Move `current`: the point of no return."""
-        self.run.point(f"{self.stage}.commit")
+        self.run.point(f"{self.prefix}.commit")
         self.slots.relink(f"slots/{self.new}", "", "current")
-        self.run.point(f"{self.stage}.committed")
+        self.run.point(f"{self.prefix}.committed")
 
     def follow_up(self) -> None:
         """Do what follows from a commit, once in a process. The guard does it again: the run may have died half-way."""
         if self._followed:
             return
         self.record_commit()
-        self.run.point(f"{self.stage}.recorded")
+        self.run.point(f"{self.prefix}.recorded")
         self._enable()
         main_unit = f"{self.service.name}.service"
         if (self.main_unit_state or units.states(main_unit)[0]) != "active":
             self._require(systemctl("start", main_unit).wait(), f"does not start {main_unit}")
-        self.run.point(f"{self.stage}.main_unit")
+        self.run.point(f"{self.prefix}.main_unit")
         self.take_over()
         for timer in self.service.timers:
             if not systemctl("restart", timer).wait():
                 self.run.report("warning", f"{timer} does not start: see journalctl -u {timer}")
         self._followed = True
-        self.run.point(f"{self.stage}.processes")
+        self.run.point(f"{self.prefix}.processes")
 
     def take_over(self) -> None:
         """Let the processes of the release take over from the former ones, once."""
@@ -91,7 +91,7 @@ class Attempt:
     def record_commit(self) -> None:
         """Sync the commit to the disk, and write it into the history."""
         self._sync("", f"slots/{self.new}")
-        self.run.point(f"{self.stage}.follow")
+        self.run.point(f"{self.prefix}.follow")
         if not _is_end_of(history.last(self.root), self.run.id):
             self.record("done")
         self.run.say("committed", self.release)
@@ -130,7 +130,7 @@ class Attempt:
             back = self.restore_traffic()
         with self.run.report_errors_while_ending():
             self.slots.forget_links()
-        self.run.point(f"{self.stage}.undo")
+        self.run.point(f"{self.prefix}.undo")
         if any(process.health for process in self.service.processes):
             run_units.end_health_commands(self.service.name)
         if not back:
@@ -142,9 +142,9 @@ class Attempt:
         self.give_back()
         if not self.old:
             self._close_front_door()
-        self.run.point(f"{self.stage}.undone")
+        self.run.point(f"{self.prefix}.undone")
         self.record("failed", self.why)
-        self.run.point(f"{self.stage}.failed")
+        self.run.point(f"{self.prefix}.failed")
 
     def give_back(self) -> None:
         """Give the work back to the processes of the old slot, if there is one; end those of the new slot."""

@@ -108,5 +108,5 @@ def make_key() -> bytes:
     return made.output.encode()
 
 
-def _x509(certificate: bytes, *words: str) -> programs.Ended:
+def _x509(certificate: bytes, *words: str) -> programs.Completed:
     return programs.ask("openssl", "x509", "-noout", *words, data=certificate)

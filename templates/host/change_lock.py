@@ -17,7 +17,7 @@ from .service import Service
 _GUARD_WAIT = 30
 """Seconds beyond its drains that a guard may take to end."""
 _OUTLIVED = 15
-"""Seconds beyond `drain` that a run whose controller is gone may take to end."""
+"""Seconds beyond `drain` that an abandoned run, whose controller is gone, may take to end."""
 
 
 class Until:
@@ -74,9 +74,9 @@ class ChangeLock:
     def take(self, action: str, release: str) -> None:
         """Take the lock; Busy, with the holder's line, if another run has it.
 
-        Wait for a run whose controller is gone, and end it at last.
+        Wait for an abandoned run, and end it at last.
         """
-        if not (self._take_free() or self._wait_for_guard() or self._wait_or_kill_stale_run()):
+        if not (self._take_free() or self._wait_for_guard() or self._await_or_end_abandoned()):
             raise self.activate.refusal()
         self.write_holder(action, release)
 
@@ -113,7 +113,7 @@ class ChangeLock:
         self.activate.free()
         self._run.say("recover", "waiting until the guard of an interrupted run has cleaned up")
         with Lock(self._service.name, "guard") as guard:
-            guard.wait(self._run, self._patience)
+            guard.take_within(self._run, self._patience)
         return self.activate.take()
 
     def _wait_for_guard(self) -> bool:
@@ -127,10 +127,10 @@ class ChangeLock:
         draining = text.startswith("drain")
         event = "the last requests to the former release have ended" if draining else "a probation has ended"
         self._run.say("recover", f"waiting until {event}")
-        return self.activate.wait(self._run, self._patience)
+        return self.activate.take_within(self._run, self._patience)
 
-    def _wait_or_kill_stale_run(self) -> bool:
-        """Give a run whose controller is gone time to end, and then end it; return whether we hold the lock.
+    def _await_or_end_abandoned(self) -> bool:
+        """Give an abandoned run time to end, and then end it; return whether we hold the lock.
 
         The caller holds the run lock, so no other controller is there.
         """
@@ -138,15 +138,15 @@ class ChangeLock:
         # A process of another user is no run of ours: ending the group would not free the lock.
         if not group or group == os.getpgrp() or self.activate.foreign_holder:
             return False
-        self._run.say("wait", "a run whose controller is gone comes to its end")
-        if self._wait(self._service.drain + _OUTLIVED):
+        self._run.say("wait", "an abandoned run comes to its end")
+        if self._take_within(self._service.drain + _OUTLIVED):
             return True
-        self._run.say("wait", "the old run did not end in time: ending it by a signal")
+        self._run.say("wait", "the abandoned run did not end in time: ending it by a signal")
         self.activate.end_holders(signal.SIGTERM, group)
-        if self._wait(self._service.drain + _OUTLIVED):
+        if self._take_within(self._service.drain + _OUTLIVED):
             return True
         self.activate.end_holders(signal.SIGKILL, group)
-        return self._wait(5)
+        return self._take_within(5)
 
-    def _wait(self, seconds: float) -> bool:
-        return self.activate.wait(self._run, seconds, aloud=True)
+    def _take_within(self, seconds: float) -> bool:
+        return self.activate.take_within(self._run, seconds, aloud=True)

@@ -135,14 +135,14 @@ def _messages(held: bytearray) -> Iterator[tuple[bytes, bytes]]:
         yield kind, data
 
 
-class Ended(NamedTuple):
+class Result(NamedTuple):
     """The end of a command. status: None if it has none; text: the end of its output, or why it has no status."""
 
     status: int | None
     text: str
 
 
-def result(name: str, argv: Sequence[str], process: str, release: str, seconds: float) -> Ended:
+def result(name: str, argv: Sequence[str], process: str, release: str, seconds: float) -> Result:
     """Run a command without input beside a process of a release, for so many seconds at most; return its end."""
     values = {"argv": [*argv], "process": process, "release": release, "term": "", "rows": 0, "columns": 0}
     request, end = json.dumps(values).encode(), time.monotonic() + seconds
@@ -159,16 +159,16 @@ def result(name: str, argv: Sequence[str], process: str, release: str, seconds: 
                 held += data
                 for kind, text in _messages(held):
                     if kind == b"X" and len(text) == _STATUS.size:
-                        return Ended(_STATUS.unpack(text)[0], _last_line(output))
+                        return Result(_STATUS.unpack(text)[0], _last_line(output))
                     if kind in _LAST:
-                        return Ended(None, _last_line(text))
+                        return Result(None, _last_line(text))
                     output = (output + text)[-_MOST:]
                 if not data:
-                    return Ended(None, "its unit ended without a status")
+                    return Result(None, "its unit ended without a status")
     except (OSError, Refused) as error:
         if time.monotonic() < end:
-            return Ended(None, str(error))
-    return Ended(None, f"no end within {seconds:g} s")
+            return Result(None, str(error))
+    return Result(None, f"no end within {seconds:g} s")
 
 
 def _connect_for_health(server: socket.socket, name: str) -> None:

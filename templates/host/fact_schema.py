@@ -16,7 +16,7 @@ class Machine(NamedTuple):
     """The machine. time: seconds since 1970 by the host's clock; ipv6: has it; tools: paths of programs, by name.
 
     web_accounts: of www-data and nginx the one that nginx.conf names, or those that exist.
-    root: the account can become root, if `rights` are asked for.
+    can_be_root: the account can become root, if `rights` are asked for.
     distribution: ID and VERSION_ID of os-release, such as `debian 12`
     memory, available: bytes of memory, all and those that are available; 0 if unknown
     """
@@ -25,7 +25,7 @@ class Machine(NamedTuple):
     ipv6: bool = False
     tools: Mapping[str, str] = _NONE
     web_accounts: tuple[str, ...] = ()
-    root: bool = False
+    can_be_root: bool = False
     distribution: str = ""
     memory: int = 0
     available: int = 0
@@ -118,8 +118,8 @@ class State(NamedTuple):
     tries: slots that systemd would start though they are not committed
     main_unit, nginx, processes: states of units; of processes by unit
     probation: seconds left of it, None without one; finishing: one has ended, and its guard cleans up
-    busy: the holder's line of the run that activates now
-    adrift: the controller of that run is gone
+    holder: the line in the change lock of the run that activates now
+    abandoned: the controller of that run is gone
     activating: that run was still at work after the wait
     maintenance: content of its state.json, None while the door is open
     pruning: a prune was interrupted
@@ -136,8 +136,8 @@ class State(NamedTuple):
     processes: Mapping[str, str] = _NONE
     probation: int | None = None
     finishing: bool = False
-    busy: str | None = None
-    adrift: bool = False
+    holder: str | None = None
+    abandoned: bool = False
     activating: bool = False
     maintenance: str | None = None
     pruning: bool = False

@@ -54,7 +54,7 @@ def perform(run: Run) -> None:
     paths = [*step["files"], f"/etc/{step['name']}/tls/certificate.pem"]
     files = machine.contents(paths)
     found = HostFacts(
-        machine.look(root=root.result()),
+        machine.look(can_be_root=root.result()),
         machine.recorded(known, paths),
         machine.digests(files),
         machine.loopback(step["name"]),
@@ -156,7 +156,7 @@ def _below(
     if "lists" in wants and name and name in links.releases.values():
         with suppress(OSError), root.below("releases") as releases, releases.below(name) as place:
             if venv.whole(f"{place.path}/venv"):
-                service_state = service_state._replace(lists=release.lists(place))
+                service_state = service_state._replace(lists=release.list_digests(place))
     if "stores" not in wants:
         return service_state
     return service_state._replace(venvs=stores.stored(root, "venvs"), wheels=stores.stored(root, "wheels"))
@@ -174,5 +174,5 @@ def _wait(run: Run) -> bool:
             continue
         # If the lock is missing, or another account's, there is nothing to wait for.
         with suppress(OSError), Lock(name, lock) as running:
-            late = not running.wait(run, seconds) and lock == "activate"
+            late = not running.take_within(run, seconds) and lock == "activate"
     return late

@@ -24,7 +24,7 @@ _ROOM = 16 << 20
 """Bytes to leave free on the disk."""
 _SYNC_SECONDS = 300
 
-Dress = Callable[[int, os.stat_result], None]
+SetRights = Callable[[int, os.stat_result], None]
 """Set the owner and the mode of an open copy, from the status of its file."""
 
 
@@ -49,7 +49,7 @@ class Copies:
 
     def __exit__(self, *_: object) -> None:
         self.folder.__exit__()
-        forget(self._root)
+        remove_left(self._root)
 
     def _require_room(self) -> None:
         disk, needed = os.fstatvfs(self._root.descriptor), sum(self._sizes.values()) + _ROOM
@@ -70,14 +70,14 @@ class Copies:
         own = os.fstat(self.folder.descriptor)
         return (own.st_dev, own.st_ino) == (status.st_dev, status.st_ino)
 
-    def make(self, folder: Folder, name: str, dress: Dress) -> None:
+    def make(self, folder: Folder, name: str, set_rights: SetRights) -> None:
         """Copy a regular file, once for all its hard links, and no more bytes than `sizes` has for it."""
         self._run.heed()
         path = f"{folder.path}/{name}"
         try:
             source = open_leased(name, _READ, self._run.heed, folder.descriptor)
             try:
-                self._copy(source, path, dress)
+                self._copy(source, path, set_rights)
             finally:
                 os.close(source)
         except BlockingIOError as error:
@@ -88,7 +88,7 @@ class Copies:
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from error
 
-    def _copy(self, source: int, path: str, dress: Dress) -> None:
+    def _copy(self, source: int, path: str, set_rights: SetRights) -> None:
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode) or status.st_dev != self._device or status.st_ino not in self._sizes:
             raise Refused(f"{path} was changed while it was given away: run setup again")
@@ -100,12 +100,12 @@ class Copies:
             size, copied = min(status.st_size, self._sizes[status.st_ino]), 0
             while size > copied and (sent := os.sendfile(copy, source, copied, min(size - copied, _PIECE))):
                 copied += sent
-            dress(copy, status)
+            set_rights(copy, status)
             os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
             os.close(copy)
 
-    def keep(self) -> None:
+    def flush(self) -> None:
         """Flush all copies to the disk, so that a power cut leaves no file empty."""
         programs.ask("sync", "-f", f"{self._root.path}/{self._name}", seconds=_SYNC_SECONDS)
 
@@ -138,7 +138,7 @@ def _is_roots(folder: Folder) -> bool:
     return os.fstat(folder.descriptor).st_uid == 0
 
 
-def forget(root: Folder) -> None:
+def remove_left(root: Folder) -> None:
     """Remove root's directories of copies that this setup, or a killed one, left."""
     for name in root.names():
         status = root.status(name)

@@ -199,11 +199,11 @@ class RootFiles:
         """True if this run has changed a file."""
         return bool(self._former)
 
-    def changed(self, part: str) -> bool:
-        """Return True if this run, or one that was killed, changed a file whose path contains `part`."""
+    def changed(self, fragment: str) -> bool:
+        """Return True if this run, or one that was killed, changed a file whose path contains `fragment`."""
         first = self._record.account is None
         unfinished = [path for path in self._record.files if first or len(self._record.digests(path)) > 1]
-        return any(part in path for path in (*self._former, *unfinished, *self.leftovers))
+        return any(fragment in path for path in (*self._former, *unfinished, *self.leftovers))
 
 
 def unpack(payload: BinaryIO) -> dict[str, bytes]:

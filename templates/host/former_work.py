@@ -26,8 +26,8 @@ def end(run: Run, record: Record, former: set[int], account: Account) -> None:
     if not former:
         return
     name = record.name
-    with Folder.open(f"/run/{name}") as places:
-        live = places.link("live")
+    with Folder.open(f"/run/{name}") as folder:
+        live = folder.link("live")
     if live in SLOTS:
         _commit(run.step["root"], live, run.id, account)
     _stop(run, record, [slot for slot in SLOTS if slot != live])

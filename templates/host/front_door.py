@@ -9,16 +9,16 @@ from .probe import ANSWER, Probe
 from .run import Failed, Run
 
 
-def check(run: Run, probe: Probe, slot: str, serves: str, stage: str) -> None:
+def check(run: Run, probe: Probe, slot: str, serves: str, prefix: str) -> None:
     """Ask the candidate through nginx, which leads a request with the host's secret there; Failed for a wrong answer.
 
-    serves: the release in the live slot, which gets all other requests.
+    serves: the release in the live slot, which gets all other requests; prefix: of the failpoint.
     """
     kind, name = probe.service.front.kind, probe.service.name
     if kind == "listen":
         return
     run.say("check", "the front door, before traffic moves")
-    run.point(f"{stage}.door")
+    run.point(f"{prefix}.door")
     if not os.access(f"/etc/{name}/check/{slot}", os.R_OK):
         raise Failed(f"/etc/{name}/check/{slot}, the secret of this check, cannot be read: run fab setup")
     if kind == "https":

@@ -20,8 +20,8 @@ class WebProcesses:
 
     def __init__(self, unit: str, *, recycles: bool) -> None:
         self._unit, self._recycles = unit, recycles
-        self._held: set[str] = set()
-        self._held_main = ""
+        self._seen: set[str] = set()
+        self._seen_main = ""
         self._workers: set[str] = set()
         self.main = self.state = self.restarts = self.result = ""
 
@@ -38,7 +38,7 @@ class WebProcesses:
 
     def update(self) -> None:
         """Update the workers. If they can be read, the main process still lives; ask systemd only if they cannot."""
-        if not (self._held_main and self._read_workers()):
+        if not (self._seen_main and self._read_workers()):
             self.ask_systemd()
 
     def _read_workers(self) -> bool:
@@ -55,16 +55,16 @@ class WebProcesses:
         A worker may have gone if workers end by themselves. New ones are fine: workers are forked one by one.
         """
         present = {self.main, *self._workers}
-        gone = self._held - present
-        if gone and (self._held_main in gone or not self._recycles):
+        gone = self._seen - present
+        if gone and (self._seen_main in gone or not self._recycles):
             return False
-        self._held, self._held_main = present, self.main
+        self._seen, self._seen_main = present, self.main
         return True
 
     @property
     def same_main(self) -> bool:
         """True if the unit is active, was never restarted, and has its first main process."""
-        return (self.state, self.restarts) == ("active", "0") and self._held_main in {"", self.main}
+        return (self.state, self.restarts) == ("active", "0") and self._seen_main in {"", self.main}
 
 
 def web_processes(probe: Probe, slot: str) -> WebProcesses:

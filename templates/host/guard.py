@@ -37,7 +37,7 @@ def perform(run: Run) -> None:
     run.in_words = True
     # Held as long as this runs: to learn the outcome, others wait for this lock.
     with Lock(run.step["name"], "guard") as lock:
-        lock.wait(run, _FOREVER)
+        lock.take_within(run, _FOREVER)
         guard = Guard(run)
         try:
             guard.perform()
@@ -70,14 +70,14 @@ class Guard(Attempt):
         if self.run.breaks:
             # Drop the failpoint: it breaks a step once, and systemd restarts the guard from this file.
             change_lock.folder.overwrite("run", self.run.framed(self.run.step, breaks=False), 0o600)
-        change_lock.activate.wait(self.run, _FOREVER)
+        change_lock.activate.take_within(self.run, _FOREVER)
         if not self.is_committed:
             if self._on_probation():
                 change_lock.activate.free()
                 self.phase = WATCHING
                 self.load_health_check()
                 self._watch(change_lock.until.time)
-                change_lock.activate.wait(self.run, _FOREVER)
+                change_lock.activate.take_within(self.run, _FOREVER)
             elif change_lock.until.text.partition(" ")[0] in {"", "taken"}:
                 self._take_back()
             else:
@@ -224,7 +224,7 @@ class Guard(Attempt):
         # guard wait for each other.
         self.run.listen()
         try:
-            if not self.change_lock.activate.wait(self.run, _YIELDED):
+            if not self.change_lock.activate.take_within(self.run, _YIELDED):
                 return
         finally:
             self.run.begin_ending()

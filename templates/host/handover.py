@@ -19,7 +19,7 @@ from .record import Record
 from .run import Refused, Run
 from .slot_names import SLOTS
 
-_SOCKETS, _PLACES = ("blue.sock", "green.sock"), ("ctl", "try")
+_SOCKETS, _MOVED = ("blue.sock", "green.sock"), ("ctl", "try")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW
 _REMOVE_SECONDS = 600
@@ -78,13 +78,13 @@ def hand_over(run: Run, record: Record, root: str, former: set[int], account: Ac
     readers = {found.gid for found in (service, *map(find, WEB_ACCOUNTS)) if found}
     giving = _Giving(former, account, readers)
     with Folder.open(root) as folder:
-        file_copies.forget(folder)
+        file_copies.remove_left(folder)
         sizes: dict[int, int] = {}
         _look(folder, former | {account.uid}, f"neither {names}'s nor {account.name}'s", sizes)
         with Copies(run, folder, sizes) as made:
             _forget_program(root)
             giving.copy(folder, made)
-            made.keep()
+            made.flush()
             run.point("setup.copied")
             giving.give(folder, made)
             _distrust(folder)
@@ -119,14 +119,14 @@ def _remove_list(folder: Folder, name: str) -> None:
 
 def _forget_program(root: str) -> None:
     """Remove the kept copies of the program, and any step: the former account could have written them."""
-    if not programs.remove_tree(f"{root}/{kept_copies.PLACE}"):
-        raise Refused(f"{root}/{kept_copies.PLACE}, of the former account, cannot be removed")
+    if not programs.remove_tree(f"{root}/{kept_copies.FOLDER}"):
+        raise Refused(f"{root}/{kept_copies.FOLDER}, of the former account, cannot be removed")
 
 
-def take_places(run: Run, name: str, account: Account) -> None:
-    """Take from the former account what a run uses in /run: change the owner of a live socket, move the rest away.
+def take_run_directory(run: Run, name: str, account: Account) -> None:
+    """Take from the former account what a run uses in /run: change the owner of each socket, move the rest away.
 
-    tmpfiles then makes the rest anew, and `forget_places` removes what was moved.
+    tmpfiles then makes the rest anew, and `remove_moved` removes what was moved.
     """
     if not os.path.isdir(f"/run/{name}"):
         return
@@ -135,22 +135,22 @@ def take_places(run: Run, name: str, account: Account) -> None:
             status = folder.status(socket)
             if status and stat.S_ISSOCK(status.st_mode):
                 os.chown(socket, account.uid, -1, dir_fd=folder.descriptor, follow_symlinks=False)
-        for place in _PLACES:
-            status = folder.status(place)
+        for directory in _MOVED:
+            status = folder.status(directory)
             if status and status.st_uid != account.uid:
-                _remove_former(name, place)
-                folder.rename(place, f".former-{place}")
+                _remove_former(name, directory)
+                folder.rename(directory, f".former-{directory}")
     setup_lock.renew(run, name, account)
 
 
-def forget_places(name: str) -> None:
-    """Remove the directories in /run that `take_places` moved away."""
-    for place in _PLACES:
-        _remove_former(name, place)
+def remove_moved(name: str) -> None:
+    """Remove the directories in /run that `take_run_directory` moved away."""
+    for directory in _MOVED:
+        _remove_former(name, directory)
 
 
-def _remove_former(name: str, place: str) -> None:
-    path = f"/run/{name}/.former-{place}"
+def _remove_former(name: str, directory: str) -> None:
+    path = f"/run/{name}/.former-{directory}"
     # rm handles any depth.
     if os.path.lexists(path) and not programs.run("rm", "-rf", "--", path, seconds=_REMOVE_SECONDS):
         raise Refused(f"{path} cannot be removed: remove it (rm -rf), and run setup again")
@@ -202,7 +202,7 @@ class _Giving:
                 with folder.below(name) as inner:
                     self.copy(inner, made)
             elif stat.S_ISREG(status.st_mode):
-                made.make(folder, name, self._dress)
+                made.make(folder, name, self._set_rights)
 
     def give(self, folder: Folder, made: Copies) -> None:
         """Give a directory, then its entries: once it is given, the former owner can add nothing there."""
@@ -237,7 +237,7 @@ class _Giving:
         if stat.S_ISDIR(status.st_mode):
             self._restrict(descriptor, status)
 
-    def _dress(self, copy: int, status: os.stat_result) -> None:
+    def _set_rights(self, copy: int, status: os.stat_result) -> None:
         """Set the owner and the mode of a copy, from the status of its file."""
         if status.st_uid not in self._former | {self._account.uid}:
             raise Refused("a file has changed its owner while it was given away: run setup again")

@@ -27,7 +27,7 @@ def record(run: Run, root: Folder, action: str, release: str, state: str, why: s
         # `why` may quote an application: keep only plain characters.
         line["why"] = _PLAIN.sub(" ", why)[:300]
     with Lock(run.step["name"], "history") as lock:
-        lock.wait(run, 10)
+        lock.take_within(run, 10)
         size = _append(root, json.dumps(line, separators=(",", ":")).encode() + b"\n")
         # Shorten only after the action, when time does not matter.
         if state != "started" and size > _LIMIT:

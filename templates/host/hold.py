@@ -42,7 +42,7 @@ def _take(run: Run, lock: locks.Lock, wait: float) -> None:
     if not (wait and isinstance(refusal, Busy)):
         raise refusal
     run.report(refusal.word, refusal.text)
-    if not lock.wait(run, wait, aloud=True):
+    if not lock.take_within(run, wait, aloud=True):
         raise Ended(refusal.status)
 
 

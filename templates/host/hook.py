@@ -48,6 +48,6 @@ def _run(run: Run, unit: str) -> bool:
     A signal ends the wait, not the hook; until the hook ends, `recover` lets no other run begin.
     """
     starting = systemctl("start", unit)
-    while not starting.ended(run, 60):
+    while not starting.await_end(run, 60):
         pass
     return starting.wait()

@@ -7,11 +7,11 @@ import re
 import sys
 from collections.abc import Mapping
 
-from . import kept, programs
+from . import copy_main, programs
 from .folders import Folder
 from .run import Run
 
-PLACE = ".program"
+FOLDER = ".program"
 _COPY = re.compile("[0-9a-f]{12}")
 _LONGEST = 4096
 """Bytes to read of a path."""
@@ -24,10 +24,10 @@ def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
     """Return the path of this program's copy, and make it if missing. sources: empty if a copy is running."""
     if not sources:
         return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    name = kept.digest(sources)
+    name = copy_main.digest(sources)
     with Folder.open(root) as folder:
-        folder.make(PLACE, 0o755)
-        with folder.below(PLACE) as place:
+        folder.make(FOLDER, 0o755)
+        with folder.below(FOLDER) as place:
             if not (whole(place, name) and names_python(place, name)):
                 _write(place, name, f".part-{run.id}", sources)
             _name_python(place, name)
@@ -39,9 +39,10 @@ def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
 def whole(place: Folder, name: str) -> bool:
     """Return whether the content of a copy has the digest that is its name."""
     try:
-        sources = kept.read(f"{place.path}/{name}")
+        sources = copy_main.read(f"{place.path}/{name}")
         with place.below(name) as copy:
-            return kept.digest(sources) == name and copy.read("__main__.py", 1 << 20).decode() == sources["kept"]
+            main = copy.read("__main__.py", 1 << 20).decode()
+            return copy_main.digest(sources) == name and main == sources["copy_main"]
     except (OSError, ValueError):
         return False
 
@@ -67,7 +68,7 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
         with copy.below("host") as modules:
             for module, text in sources.items():
                 modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
-        copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
+        copy.overwrite("__main__.py", sources["copy_main"].encode(), 0o644)
     _remove(place, name)
     place.rename(part, name)
 

@@ -43,8 +43,8 @@ class Lock:
         """Release the lock."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def wait(self, run: Run, seconds: float, *, shared: bool = False, aloud: bool = False) -> bool:
-        """Wait for the lock, at most `seconds`; return whether we hold it.
+    def take_within(self, run: Run, seconds: float, *, shared: bool = False, aloud: bool = False) -> bool:
+        """Take the lock as soon as it is free, within `seconds`; return whether we hold it.
 
         aloud: report once a second; if the controller is gone, the report ends the wait
         """

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Mapping
 
 from . import accounts, memory, programs, record
+from .copy_main import sha256
 from .fact_schema import Machine, Record
-from .kept import sha256
 from .locks import PROC
 
 TOOLS = ("apt-get", "certbot", "curl", "dnf", "flock", "head", "nginx", "openssl", "sha256sum", "ss", "sudo",
@@ -24,14 +24,14 @@ _LONGEST = 4000
 """Characters to report of a value of the record."""
 
 
-def look(*, root: bool) -> Machine:
-    """Return the facts about the machine. root: whether the account can become root."""
+def look(*, can_be_root: bool) -> Machine:
+    """Return the facts about the machine. can_be_root: this account can become root."""
     return Machine(
         int(time.time()),
         _ipv6(),
         {name: path for name in TOOLS if (path := programs.find(name))},
         accounts.web_names(),
-        root,
+        can_be_root,
         _distribution(),
         *memory.of_the_host(),
     )

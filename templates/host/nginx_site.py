@@ -74,9 +74,7 @@ class Nginx:
         if up:
             self._reload_beside_others(main)
         elif not programs.systemctl("start", _UNIT):
-            self._run.journal(
-                programs.ask("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "5", "-u", _UNIT).output
-            )
+            self._run.quote(programs.ask("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "5", "-u", _UNIT).output)
             raise Refused("nginx does not start")
 
     def _check(self) -> None:
@@ -90,7 +88,7 @@ class Nginx:
                     asked = f"under {name}" if name else "without a name"
                     raise Refused(f"another site of this nginx answers {asked} already, so balancer_check cannot")
             return
-        self._run.journal(checked.output)
+        self._run.quote(checked.output)
         self._restore_files()
         if not programs.ask("nginx", "-t", "-q").well:
             raise Refused("nginx refuses its own configuration, and not for a file of this service: fix it first")
@@ -111,7 +109,7 @@ class Nginx:
     def _reload(self, main: str = "") -> None:
         self.reloaded = True
         if not reload(main):
-            self._run.journal("\n".join(_tail("/var/log/nginx/error.log", 3)))
+            self._run.quote("\n".join(_tail("/var/log/nginx/error.log", 3)))
             raise Refused("nginx was told to reload, and keeps its former configuration")
 
 
@@ -169,7 +167,7 @@ def show_certificate(run: Run) -> None:
     run.say("nginx", "check and reload")
     checked = programs.ask("nginx", "-t", errors=True)
     if not checked.well:
-        run.journal(checked.output)
+        run.quote(checked.output)
         raise Refused("nginx refuses its configuration with the new certificate: it keeps the former one")
     if programs.active(_UNIT) and not reload():
         raise Refused("nginx was told to reload, and keeps its former certificate")

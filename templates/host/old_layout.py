@@ -63,8 +63,8 @@ def unslotted(name: str, leftovers: Iterable[str], sent: Collection[str]) -> lis
 
 def start_in_slot(run: Run, name: str, units: Iterable[str]) -> None:
     """Start in the live slot what ran without one; its former unit is removed and stopped."""
-    with Folder.open(f"/run/{name}") as places:
-        live = places.link("live")
+    with Folder.open(f"/run/{name}") as folder:
+        live = folder.link("live")
     for unit in units if live in SLOTS else ():
         run.say("start", f"{unit}@{live}.service")
         if not programs.systemctl("start", f"{unit}@{live}.service"):

@@ -82,7 +82,7 @@ class ProcessUnits:
             longest = max(process.stop for process in group if process.of(slot) in going)
             self._run.say("wait", f"until {' and '.join(going)} has ended its task: {longest} s at most")
         stopping = systemctl("stop", *names)
-        stopping.ended(self._run, max(process.stop for process in group) + _MARGIN)
+        stopping.await_end(self._run, max(process.stop for process in group) + _MARGIN)
         systemctl("reset-failed", *names).wait()
 
     def _do(self, verb: str, flag: str, names: list[str]) -> None:

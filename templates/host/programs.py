@@ -35,7 +35,7 @@ _OVERHEAD = 64
 """Bytes of memory that a kept line takes beside its text."""
 
 
-class Ended(NamedTuple):
+class Completed(NamedTuple):
     """The end of a program. status: 124 if it took too long, 127 if it does not exist."""
 
     status: int
@@ -47,16 +47,16 @@ class Ended(NamedTuple):
         return self.status == 0
 
 
-def ask(*words: str, data: bytes = b"", seconds: float = SECONDS, errors: bool = False) -> Ended:
+def ask(*words: str, data: bytes = b"", seconds: float = SECONDS, errors: bool = False) -> Completed:
     """Run a program to its end and return the first KEPT bytes of its output; errors: with its standard error."""
     kept = bytearray()
     try:
         status = _listen(words, lambda piece: kept.extend(piece[: KEPT - len(kept)]), seconds, data, errors=errors)
     except subprocess.TimeoutExpired:
-        return Ended(LATE, f"{words[0]} did not end within {seconds:.0f} s")
+        return Completed(LATE, f"{words[0]} did not end within {seconds:.0f} s")
     except FileNotFoundError:
-        return Ended(127, f"there is no {words[0]}")
-    return Ended(status, kept.decode("utf-8", "replace"))
+        return Completed(127, f"there is no {words[0]}")
+    return Completed(status, kept.decode("utf-8", "replace"))
 
 
 def last_lines(*words: str, seconds: float, longest: int) -> tuple[list[str], bool]:

@@ -66,7 +66,7 @@ def _forget_static_files(run: Run, root: Folder, releases: Folder) -> None:
         static_files.forget(root, releases)
     except OSError as error:
         why = error.strerror or error
-        run.report("warning", f"{root.path}/{static_files.PLACE} keeps files of releases that are gone: {why}")
+        run.report("warning", f"{root.path}/{static_files.FOLDER} keeps files of releases that are gone: {why}")
 
 
 def _remove_links(run: Run, folder: Folder, of_slots: set[str]) -> None:

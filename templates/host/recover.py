@@ -29,23 +29,23 @@ class StartingPoint(NamedTuple):
     main_unit_state: str
 
 
-def recover(run: Run, slots: Slots, processes: ProcessUnits, stage: str) -> StartingPoint:
-    """Stop the guards, give the traffic to the committed slot and end the idle one. stage: of the failpoints."""
-    return _Recovery(run, slots, processes, stage).perform()
+def recover(run: Run, slots: Slots, processes: ProcessUnits, prefix: str) -> StartingPoint:
+    """Stop the guards, give the traffic to the committed slot and end the idle one. prefix: of its failpoints."""
+    return _Recovery(run, slots, processes, prefix).perform()
 
 
 class _Recovery:
     """A recovery. old, new: see `StartingPoint`."""
 
-    def __init__(self, run: Run, slots: Slots, processes: ProcessUnits, stage: str) -> None:
-        self._run, self._slots, self._processes, self._stage = run, slots, processes, stage
+    def __init__(self, run: Run, slots: Slots, processes: ProcessUnits, prefix: str) -> None:
+        self._run, self._slots, self._processes, self._prefix = run, slots, processes, prefix
         # An operator who goes back, or said --stop-first, waits for no task of the idle slot.
         self._at_once = run.step.get("action") in {"rollback", "undo"} or bool(run.step.get("stop_first"))
 
     def perform(self) -> StartingPoint:
         """Recover; return the slots."""
-        run, slots, stage, service = self._run, self._slots, self._stage, self._slots.service
-        run.point(f"{stage}.recover")
+        run, slots, prefix, service = self._run, self._slots, self._prefix, self._slots.service
+        run.point(f"{prefix}.recover")
         self.old = slots.current
         self.new = other(self.old)
         live = slots.live
@@ -63,14 +63,14 @@ class _Recovery:
             systemctl("reset-failed", *guards).wait()
         self._return_traffic(live)
         returned = bool(self.old) and live == self.new
-        run.point(f"{stage}.returned")
+        run.point(f"{prefix}.returned")
         if returned:
             self._return_work()
         if new_state != "inactive" or slots.has_permit(self.new):
             self._stop_idle()
         if any(state != "inactive" for state in states[5 + len(hooks) :]):
             self._processes.end(self.new, at_once=self._at_once)
-        run.point(f"{stage}.idle")
+        run.point(f"{prefix}.idle")
         if self.old:
             slots.revoke_permit(self.old)
         slots.forget_links()
@@ -80,13 +80,13 @@ class _Recovery:
         """End a before_activate that outlived its run, if `stop_first`; else Refused while it still changes data."""
         going = [unit for unit, state in hooks.items() if state in {"activating", "deactivating"}]
         if going and self._run.step.get("stop_first"):
-            self._run.say("stop", f"{' '.join(going)}, of a run that is gone")
+            self._run.say("stop", f"{' '.join(going)}, of an abandoned run")
             run_units.end(self._run, self._slots.service.name)
             for unit in going:
                 systemctl("reset-failed", unit).wait()
             going = [unit for unit, state in zip(going, units.states(*going)) if state not in {"inactive", "failed"}]
         for unit in going:
-            hook = f"before_activate of a run that is gone is still at work here, as {unit}"
+            hook = f"before_activate of an abandoned run is still at work here, as {unit}"
             raise Refused(f"{hook}: wait for its end, or say --stop-first, which ends it")
 
     def _return_traffic(self, live: str) -> None:

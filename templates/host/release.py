@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 
 from . import kept_copies, this_interpreter, venv
+from .copy_main import sha256
 from .folders import LARGEST, Folder
-from .kept import sha256
 
 Tell = Callable[[str, str], None]
 """Report a line: its first word, and the rest."""
@@ -56,7 +56,7 @@ def examine(root: str, tell: Tell, lists: Mapping[str, Mapping[str, str]]) -> No
 def _programs(folder: Folder, tell: Tell) -> None:
     """Report a copy of this program that differs from its digest, or whose interpreter is not the system's."""
     try:
-        with folder.below(kept_copies.PLACE) as place:
+        with folder.below(kept_copies.FOLDER) as place:
             for name in place.names():
                 if name.startswith("."):
                     continue
@@ -67,7 +67,7 @@ def _programs(folder: Folder, tell: Tell) -> None:
     except FileNotFoundError:
         return
     except OSError:
-        tell("drift", f"edited {folder.path}/{kept_copies.PLACE}")
+        tell("drift", f"edited {folder.path}/{kept_copies.FOLDER}")
 
 
 def _link(folder: Folder, path: str, wanted: re.Pattern[str], tell: Tell) -> None:
@@ -148,7 +148,7 @@ def _release(release: Folder, tell: Tell, lists: Mapping[str, str]) -> None:
     launchers = listed(release, "LAUNCHERS")
     known.update(launchers or {})
     known.update({f"site/{path}": sha256 for path, sha256 in (listed(release, "SITE") or {}).items()})
-    known.update(_bill(release))
+    known.update(_sbom_digest(release))
     for path, digest in sorted(known.items()):
         kind = compare(release, path, digest)
         if kind:
@@ -191,7 +191,7 @@ def is_place(path: str) -> bool:
     return bool(_PLACE.fullmatch(path)) and not {".", ".."}.intersection(path.split("/"))
 
 
-def _bill(release: Folder) -> dict[str, str]:
+def _sbom_digest(release: Folder) -> dict[str, str]:
     """Return the digest of `sbom.json` that the record of the release has; empty if an older version made it."""
     try:
         digest = json.loads(release.read("release.json", _RECORD_BYTES))[SBOM]
@@ -250,7 +250,7 @@ def _are_there(release: Folder, wanted: dict[str, str] | None, prefix: str = "")
     )
 
 
-def lists(release: Folder) -> dict[str, str]:
+def list_digests(release: Folder) -> dict[str, str]:
     """Return the SHA-256 of MANIFEST, LAUNCHERS, SITE and sbom.json, for the controller to compare.
 
     Empty unless code, launchers and site match these lists; the account could have edited both, so the controller has

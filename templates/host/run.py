@@ -214,7 +214,7 @@ class Run:
         """Report an action that begins, within the step."""
         self.report("step", f"{word} {text}".rstrip())
 
-    def journal(self, text: str) -> None:
+    def quote(self, text: str) -> None:
         """Report the lines of a program or of a journal, as the reason of a failure."""
         for line in text.splitlines():
             self.report("journal", line)

@@ -161,7 +161,7 @@ def _await_probation(run: Run) -> None:
     with guard:
         if guard.held:
             run.say("wait", "the probation decides whether the former value comes back")
-        if not guard.wait(run, run.step["wait"], aloud=True):
+        if not guard.take_within(run, run.step["wait"], aloud=True):
             raise Refused("the probation has not ended in time")
 
 

@@ -55,7 +55,7 @@ class Setup:
         self.sent = unpack(run.payload)
         trust.require_roots_own("/opt/apps", f"/etc/{self.name}", BACKUPS)
         self.record = record.read(self.name)
-        self.was = self.record.text()
+        self.former_text = self.record.text()
         wanted = {file["path"]: self.sent[file["path"].lstrip("/")] for file in self.step["files"]}
         self.given = certificate.operators_pair(self.name, self.sent)
         unchecked = (*certificate_pair.unchecked(self.name), *shared_name.as_written())
@@ -78,7 +78,7 @@ class Setup:
             nginx_site.require_fitting(self.name, self.sent[f"etc/systemd/system/{self.name}@.socket"])
         former = handover.end_all(run, self.record, self.root, account)
         setup_lock.hold(run, self.root, self.record, 2 * self.step["drain"] + self.step["grace"] + 30, verb="setup")
-        if record.read(self.name).text() != self.was:
+        if record.read(self.name).text() != self.former_text:
             raise Refused("another setup of this service came between: run it again")
         remove_parts(self.record.path)
         handover.hand_over(run, self.record, self.root, former, account)
@@ -125,7 +125,7 @@ class Setup:
         self._require_rules()
         unslotted = old_layout.unslotted(self.name, self.changes.leftovers, self.sent)
         self.changes.write({file["path"]: int(file["mode"], 8) for file in self.step["files"]})
-        shared_name.settle(self.changes, self.name, self.step["shared"])
+        shared_name.choose_keeper(self.changes, self.name, self.step["shared"])
         if chain:
             certificate_pair.publish(self.changes, self.name, chain)
         run.point("setup.units")
@@ -140,9 +140,9 @@ class Setup:
         """Have nginx serve as the new files say, and obtain a certificate over it if ACME issues one."""
         run = self.run
         run.point("setup.nginx")
-        renamed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
-        other = http2.write(self.name, run.id) if self.step["front"] == "https" else http2.remove(self.name)
-        self.nginx.start(check.renewed or renamed or other)
+        addresses_changed = self.step["balancer_check"] and own_addresses.write(self.name, run.id)
+        http2_changed = http2.write(self.name, run.id) if self.step["front"] == "https" else http2.remove(self.name)
+        self.nginx.start(check.renewed or addresses_changed or http2_changed)
         if self.step["acme"]:
             run.point("setup.acme")
             asked, (chain_path, key_path) = self.step["acme"], self.step["on_host"]
@@ -185,7 +185,7 @@ class Setup:
                 programs.systemctl("start", f"{self.name}-listen.socket")
         # A first setup that failed keeps its record, which lists what it has made.
         if self.record.account is not None:
-            record.parse(self.name, self.was).write(self.run.id)
+            record.parse(self.name, self.former_text).write(self.run.id)
 
     def _require_rules(self) -> None:
         rules = self.sent.get(f"etc/sudoers.d/{self.name}")
@@ -223,7 +223,7 @@ class Setup:
             os.fchmod(folder.descriptor, 0o711)
         root, run, readme = self.root, self.run.id, self.sent["README"]
         # The deploy account owns what lies below: make it with only that account's rights.
-        static = (static_files.PLACE,) if self.step["static"] else ()
+        static = (static_files.FOLDER,) if self.step["static"] else ()
         accounts.as_account(account, lambda _: _fill_root(root, run, readme, static), 30, 1 << 16)
         with Folder.open(root) as folder:
             for name in _READ_BY_THE_SERVICE:
@@ -234,7 +234,7 @@ class Setup:
                     _restrict(inner, account, accounts.of_nginx())
         # The locks and the directories in /run: a run uses them as soon as setup reports `directories`.
         had_link = os.path.islink(f"/run/{self.name}/ctl/live")
-        handover.take_places(self.run, self.name, account)
+        handover.take_run_directory(self.run, self.name, account)
         wanted = self.sent[f"etc/tmpfiles.d/{self.name}.conf"]
         if not programs.ask("systemd-tmpfiles", "--create", "-", data=wanted).well:
             raise Refused(f"systemd-tmpfiles does not make /run/{self.name}")
@@ -242,7 +242,7 @@ class Setup:
         old_layout.make_live_link(self.name, self.root)
         if had_link and not os.path.islink(f"/run/{self.name}/ctl/live"):
             old_layout.point_former_link(self.name, self.run.id, account)
-        handover.forget_places(self.name)
+        handover.remove_moved(self.name)
         self.run.point("setup.tmpfiles")
 
     def _load_units(self) -> None:

@@ -82,7 +82,7 @@ def as_written() -> tuple[str, ...]:
     )
 
 
-def settle(changes: RootFiles, name: str, shared: Mapping[str, Any]) -> None:
+def choose_keeper(changes: RootFiles, name: str, shared: Mapping[str, Any]) -> None:
     """Become the keeper of the name if it has none; give up other names that the service keeps.
 
     A file that was edited is written anew.

@@ -22,7 +22,7 @@ class Slots:
 
     def __init__(self, run: Run, service: Service, root: Folder) -> None:
         self._run, self.service, self._root = run, service, root
-        self._places = Folder.open(f"/run/{service.name}")
+        self._run_folder = Folder.open(f"/run/{service.name}")
 
     # Read the links
 
@@ -34,7 +34,7 @@ class Slots:
     @property
     def live(self) -> str:
         """The slot that gets the traffic."""
-        return slot_of(self._places.link("live"))
+        return slot_of(self._run_folder.link("live"))
 
     def release(self, slot: str) -> str:
         """Return the release in a slot; empty if there is none."""
@@ -87,11 +87,11 @@ class Slots:
 
     def has_permit(self, slot: str) -> bool:
         """Return whether `permit_start` was called for a slot, now or by an earlier run."""
-        return self._places.status(f"try/{slot}") is not None
+        return self._run_folder.status(f"try/{slot}") is not None
 
     def revoke_permit(self, slot: str) -> None:
         """Let systemd start a slot only if it is the committed one, which needs no permit."""
-        self._places.remove(f"try/{slot}")
+        self._run_folder.remove(f"try/{slot}")
 
     # Start a slot
 
@@ -111,7 +111,7 @@ class Slots:
     def start_unit(self, slot: str, unit: str) -> bool:
         """Start a unit that brings up a slot; kill the slot if it extends systemd's limit for its start."""
         starting = systemctl("start", unit)
-        if not starting.ended(self._run, self.service.health.start_timeout + 5):
+        if not starting.await_end(self._run, self.service.health.start_timeout + 5):
             self.kill(slot)
         return starting.wait()
 
@@ -127,7 +127,7 @@ class Slots:
 
     def await_end(self, stopping: Child, seconds: float, *slots: str) -> bool:
         """Wait for a program that stops slots, and kill them after `seconds`; return whether that was necessary."""
-        late = not stopping.ended(self._run, seconds)
+        late = not stopping.await_end(self._run, seconds)
         if late:
             for slot in slots:
                 self.kill(slot)
@@ -156,7 +156,7 @@ class Slots:
 
         ss reads the kernel's device number, with the minor in its lowest 20 bits, as if it were the C library's.
         """
-        status = self._places.status(f"{slot}.sock")
+        status = self._run_folder.status(f"{slot}.sock")
         if status is None:
             return "none"
         device = os.major(status.st_dev) << 20 | os.minor(status.st_dev)
@@ -181,9 +181,9 @@ class Slots:
         mark = self._socket_mark(slot)
         self.await_queue(slot, now() + drain)
         stopping, end, left = self.stop(slot), now() + drain, 0
-        stopping.ended(self._run, drain)
+        stopping.await_end(self._run, drain)
         # When the application's own limit ends, it cuts off the requests that are left: count them just before.
-        while not stopping.ended(self._run, 0) and now() - end < grace - 0.1:
+        while not stopping.await_end(self._run, 0) and now() - end < grace - 0.1:
             left = len(self._sockets(slot, mark, "state", "connected"))
             self._run.pause(0.02)
         late = self.await_end(stopping, STOP_MARGIN - grace, slot)

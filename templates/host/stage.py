@@ -49,12 +49,12 @@ def _share(run: Run, root: Folder, lock: Lock) -> None:
                     replaced = place == "releases" and name.startswith(".part-old-")
                     if name.startswith(".part-") and not (replaced and in_use(folder, name, run.step["name"])):
                         clear(folder, name)
-    lock.wait(run, float("inf"), shared=True)
+    lock.take_within(run, float("inf"), shared=True)
     lock.write(str(os.getpgrp()))
 
 
 def _alone(run: Run, lock: Lock) -> bool:
-    """Try to hold the lock alone; end the processes that still stage for a run whose controller is gone."""
+    """Try to hold the lock alone; end the processes that still stage for an abandoned run."""
     if lock.take():
         return True
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -62,7 +62,7 @@ def _alone(run: Run, lock: Lock) -> bool:
         if not former.isdigit() or int(former) in {0, os.getpgrp()}:
             return False
         lock.end_holders(number, int(former))
-        if lock.wait(run, 5):
+        if lock.take_within(run, 5):
             return True
     return False
 
@@ -85,7 +85,7 @@ def _is_ready(run: Run, releases: Folder) -> bool:
     try:
         with releases.below(step["release"]) as folder:
             linked = folder.link("venv") == f"../../venvs/{step['venv']}"
-            return linked and release.lists(folder) == step["lists"] and venv.whole(f"{folder.path}/venv")
+            return linked and release.list_digests(folder) == step["lists"] and venv.whole(f"{folder.path}/venv")
     except OSError:
         return False
 
@@ -166,7 +166,7 @@ class Staging:
     def _verify(self) -> None:
         self._run.say("verify")
         self._run.point("stage.verify")
-        if release.lists(self._part) != self._run.step["lists"]:
+        if release.list_digests(self._part) != self._run.step["lists"]:
             raise Edited(self._run.step["base"] or self._id)
 
     def _check_wheels(self, arrived: Mapping[str, str]) -> None:

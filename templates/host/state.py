@@ -116,8 +116,8 @@ class Look:
             processes={unit: self.state(unit) for unit in processes(service, links)},
             probation=probation,
             finishing=finishing,
-            busy=active.busy,
-            adrift=active.adrift,
+            holder=active.holder,
+            abandoned=active.abandoned,
             maintenance=_maintenance(service.root),
         )
 

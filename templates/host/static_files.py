@@ -23,7 +23,7 @@ from .used import by_age
 
 LIST = "run/static.list"
 """The list of the paths of URLs, each with its directory in `code`; LAUNCHERS has its digest."""
-PLACE = "static"
+FOLDER = "static"
 _KEPT = "kept"
 _LINE = re.compile(r"/(\S+)/ (\S+)")
 HASHED = re.compile(r"[.-][0-9A-Za-z_-]{8,}\.")
@@ -48,7 +48,7 @@ def date(folder: Folder) -> None:
     """
     manifest = release.listed(folder, "MANIFEST") or {}
     with Descent(folder) as code:
-        for directory in _places(folder).values():
+        for directory in _directories(folder).values():
             for path in sorted(path for path in manifest if path.startswith(f"{directory}/")):
                 above, _, name = f"code/{path}".rpartition("/")
                 time = 1 + int(manifest[path][:16], 16) % (_TIMES - 1)
@@ -57,12 +57,12 @@ def date(folder: Folder) -> None:
 
 def place(run: Run, root: Folder, slot: str, name: str) -> None:
     """Let a slot without traffic have the static files of a release."""
-    if root.status(PLACE) is None:
+    if root.status(FOLDER) is None:
         with _release(root, name) as folder:
-            if _places(folder):
+            if _directories(folder):
                 run.report("warning", "nginx serves no static files of this release: this host needs fab setup")
         return
-    with root.below(PLACE) as static, _release(root, name) as folder:
+    with root.below(FOLDER) as static, _release(root, name) as folder:
         for left in static.names():
             if left.startswith(".part-"):
                 clear(static, left)
@@ -76,16 +76,16 @@ def place(run: Run, root: Folder, slot: str, name: str) -> None:
 
 def empty(run: Run, root: Folder, slot: str) -> None:
     """Remove the static files of a slot: the application answers for them."""
-    with root.below(PLACE) as static:
+    with root.below(FOLDER) as static:
         for name in (f".part-{run.id}", slot):
             clear(static, name)
 
 
 def keep(run: Run, root: Folder, name: str) -> None:
     """Keep the files of a release whose names may carry a hash; the newest of one name is kept."""
-    if root.status(PLACE) is None:
+    if root.status(FOLDER) is None:
         return
-    with root.below(PLACE) as static, _release(root, name) as folder:
+    with root.below(FOLDER) as static, _release(root, name) as folder:
         static.make(_KEPT, 0o755)
         with static.below(_KEPT) as kept, Descent(kept, make=True) as there:
             for path, source, file in _files(folder):
@@ -117,7 +117,7 @@ def forget(root: Folder, releases: Folder) -> None:
     for name in by_age(releases):
         with releases.below(name) as folder:
             wanted |= {path for path, _, file in _files(folder) if HASHED.search(file)}
-    with suppress(FileNotFoundError), root.below(PLACE) as static, static.below(_KEPT) as kept:
+    with suppress(FileNotFoundError), root.below(FOLDER) as static, static.below(_KEPT) as kept:
         _sweep(kept, "", wanted)
 
 
@@ -139,14 +139,14 @@ def _sweep(folder: Folder, prefix: str, wanted: set[str]) -> None:
 def examine(root: str, tell: Tell) -> None:
     """Report what nginx could serve and no release has, and what the committed slot lacks."""
     with Folder.open(root) as folder:
-        if folder.status(PLACE) is None:
+        if folder.status(FOLDER) is None:
             return
         try:
-            with folder.below(PLACE) as static, folder.below("releases") as releases:
+            with folder.below(FOLDER) as static, folder.below("releases") as releases:
                 current = folder.link(f"{folder.link('current')}/release").rpartition("/")[2]
                 _examine(static, releases, current, folder.link("current").rpartition("/")[2], tell)
         except OSError:
-            tell("drift", f"edited {folder.path}/{PLACE}")
+            tell("drift", f"edited {folder.path}/{FOLDER}")
 
 
 def _examine(static: Folder, releases: Folder, committed: str, slot: str, tell: Tell) -> None:
@@ -214,7 +214,7 @@ def _release(root: Folder, name: str) -> Iterator[Folder]:
         yield folder
 
 
-def _places(folder: Folder) -> dict[str, str]:
+def _directories(folder: Folder) -> dict[str, str]:
     """Return the directory in `code` of each path of URLs, without outer slashes, by the list that LAUNCHERS names."""
     found = {}
     for line in release.lines(folder, LIST):
@@ -233,7 +233,7 @@ def _files(folder: Folder, *, unlisted: bool = False) -> Iterator[tuple[str, Fol
     unlisted: yield the files of such a release: until the next deploy, it goes on as it is
     """
     manifest = release.listed(folder, "MANIFEST")
-    for path, place in _places(folder).items():
+    for path, place in _directories(folder).items():
         with Descent(folder) as descent:
             try:
                 top = descent.at(f"code/{place}")

@@ -97,8 +97,8 @@ class ServiceStatus:
         deploy = "fab deploy, from a controller"
         go = by_hand.command("activate", back) if back else deploy
         slot = state["slots"][self.slot]["state"] if self.slot else ""
-        if state["adrift"]:
-            return "nothing: the controller of the run is gone; the run ends within minutes, or the next run ends it"
+        if state["abandoned"]:
+            return "nothing: the run is abandoned; it ends within minutes, or the next run ends it"
         if self._holders:
             return "wait for the end of what is at work, and look again"
         if not self._serves:

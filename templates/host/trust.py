@@ -15,7 +15,7 @@ def require_roots_own(*paths: str) -> None:
     Checks each path as it is named and the path that its links lead to; skips what does not exist yet.
     """
     for path in (*paths, *(os.path.realpath(path) for path in paths)):
-        for place in _places(path):
+        for place in _ancestors(path):
             try:
                 status = os.lstat(place)
             except FileNotFoundError:
@@ -27,7 +27,7 @@ def require_roots_own(*paths: str) -> None:
                 )
 
 
-def _places(path: str) -> Iterator[str]:
+def _ancestors(path: str) -> Iterator[str]:
     while path != "/":
         yield path
         path = os.path.dirname(path)

@@ -30,8 +30,8 @@ class Child(programs.Started):
         """Wait for the program's end; return whether it succeeded."""
         return self.ends_within(float("inf")) and self.well
 
-    def ended(self, run: Run, seconds: float) -> bool:
-        """Return whether the program ends within `seconds`. A signal ends the wait, not the program."""
+    def await_end(self, run: Run, seconds: float) -> bool:
+        """Wait for the program's end, at most `seconds`; return whether it ended. A signal ends the wait alone."""
         end = time.monotonic() + seconds
         while not self.ends_within(min(0.05, end - time.monotonic())):
             if time.monotonic() >= end:

@@ -40,7 +40,7 @@ def test_no_run_begins_beside_it_and_each_says_what_to_do(site: Site) -> None:
             assert f"still at work here, as {unit}: wait for its end" in ended.out
             assert "Traceback" not in ended.both
         assert site.answering == old
-    assert "of a run that is gone" in site.done("restart", "--stop-first").out
+    assert "of an abandoned run" in site.done("restart", "--stop-first").out
     assert site.sh(f"systemctl is-active {unit} || :").strip() == "inactive"
     site.clone.write("service/edition.txt", "after it\n")
     site.done("deploy")

@@ -274,9 +274,9 @@ def nginx(node: Node) -> Nginx:
     values = keys.read(node, NGINX_KEYS)
     nginx = Nginx(names=values.pop("server_name"), **values)
     if nginx.tls.mode == "off":
-        _require_plain(nginx, schema.entries(node))
+        _refuse_tls_keys(nginx, schema.entries(node))
     if nginx.tls.mode == "acme":
-        _require_names(schema.entries(node)["server_name"])
+        _refuse_wildcards(schema.entries(node)["server_name"])
     if nginx.path:
         _require_shareable(nginx, schema.entries(node))
     return nginx
@@ -292,7 +292,7 @@ def _require_shareable(nginx: Nginx, fields: Mapping[str, Node]) -> None:
         raise schema.refuse(fields["tls"], message, "let certbot of the host keep the pair: tls: {on_host: ...}")
 
 
-def _require_names(node: Node) -> None:
+def _refuse_wildcards(node: Node) -> None:
     """Refuse a wildcard, for which the CA would ask by DNS."""
     for item in node.items if isinstance(node, Sequence) else ():
         if isinstance(item, Scalar) and item.text.startswith("*."):
@@ -300,7 +300,7 @@ def _require_names(node: Node) -> None:
             raise schema.refuse(item, f"acme asks by HTTP, which cannot prove {item.text}", fix)
 
 
-def _require_plain(nginx: Nginx, fields: Mapping[str, Node]) -> None:
+def _refuse_tls_keys(nginx: Nginx, fields: Mapping[str, Node]) -> None:
     """Refuse keys that need TLS at this nginx."""
     balancer = "a balancer that has the TLS can do it"
     for key, why in (

@@ -10,7 +10,7 @@ from tasks.engine.host import payload, steps
 from tasks.engine.parallel import Emit
 
 
-def complete(root: Path, member: Member, emit: Emit) -> None:
+def issue_if_needed(root: Path, member: Member, emit: Emit) -> None:
     """Issue a certificate after setup, unless the host has a good one."""
     if steps.issue(member.service):
         _issue(root, member, emit, rotate=False, always=False)

@@ -313,8 +313,8 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
     whole = facts.state.lists == lists
     if facts.committed_release is None:
         return "nothing is deployed yet"
-    if facts.state.adrift:
-        return "a run whose controller is gone is still at work there"
+    if facts.state.abandoned:
+        return "an abandoned run, whose controller is gone, is still at work there"
     # On probation: the host commits it, or goes back, without us.
     if facts.probation is not None and facts.live_release == release and facts.healthy and whole:
         return ""
@@ -323,7 +323,7 @@ def _why(release: str, facts: Facts, lists: Mapping[str, str]) -> str:
     if facts.committed_release != release:
         return f"release {facts.committed_release} serves"
     # finishing: the guard still drains the former slot, which is fine. cut: a prune was begun, and is not at work.
-    cut = facts.state.pruning and facts.state.busy is None
+    cut = facts.state.pruning and facts.state.holder is None
     if cut or (not facts.settled and not facts.state.finishing):
         return "an earlier run did not finish, or the service is stopped"
     if not facts.healthy:

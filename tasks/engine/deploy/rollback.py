@@ -12,7 +12,7 @@ from tasks.engine.host import history, maintenance_page, questions, steps
 from tasks.engine.host.facts import Facts
 
 
-def choose_target(member: Member, action: str, wanted: str | None, facts: Facts) -> Prepared:
+def prepare(member: Member, action: str, wanted: str | None, facts: Facts) -> Prepared:
     """Return a host prepared for a rollback or restart."""
     member.accept(facts)
     release = target_of(member, action, wanted, facts)
@@ -60,7 +60,7 @@ def plan_reactivation(
 ) -> Reactivation:
     """Plan a rollback or restart on a host. wait: seconds for another run to end."""
     facts = member.ask(questions.reactivate(member.service))
-    activation = choose_target(member, action, target, facts).activation
+    activation = prepare(member, action, target, facts).activation
     return Reactivation(
         f"{action} {activation.served} -> {activation.release}",
         (

@@ -48,12 +48,12 @@ class Rollout:
     hosts: dict[str, Prepared] = field(default_factory=dict)
 
     def deploy(self, order: DeployOrder) -> Iterator[Event]:
-        """Stage everywhere; unless too many hosts failed, run the hook once, and activate in waves."""
+        """Stage everywhere; unless too many hosts failed, run before_activate once, and activate in waves."""
 
         def prepare(member: Member, emit: Emit) -> Prepared:
             return stage.prepare(order, member, self.locks, emit)
 
-        yield from self._run(prepare, self._hook)
+        yield from self._run(prepare, self._before_activate)
 
     def reactivate(self, target: str | None, lock_wait: int = 0) -> Iterator[Event]:
         """Activate a release that is on the hosts, for rollback and restart; send and build nothing."""
@@ -72,7 +72,7 @@ class Rollout:
         def look(member: Member) -> tuple[Facts, Prepared]:
             facts = member.ask(questions.reactivate(member.service))
             member.act_as(facts.account or member.login)
-            return facts, rollback.choose_target(member, self.action, target, facts)
+            return facts, rollback.prepare(member, self.action, target, facts)
 
         yield from self._run(prepare, lambda: iter(()))
 
@@ -121,7 +121,7 @@ class Rollout:
         every = (self.hosts.get(member.host.name) for member in self.members if failed or not member.error)
         return [prepared for prepared in every if prepared and prepared.progress in progress]
 
-    def _hook(self) -> Iterator[Event]:
+    def _before_activate(self) -> Iterator[Event]:
         """Run before_activate once, on the first host that changes; a failure fails that host, and ends the run."""
         first = next(iter(self._at(Progress.STAGED)), None)
         if first is None or not first.member.service.hooks.before_activate:

@@ -140,7 +140,7 @@ def install(
     member.perform(step._replace(starts_next=True) if heard else step, emit, sent, heard)
     from tasks.engine.deploy import certificates
 
-    certificates.complete(project.root, member, emit)
+    certificates.issue_if_needed(project.root, member, emit)
 
 
 @contextmanager

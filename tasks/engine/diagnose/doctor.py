@@ -220,7 +220,7 @@ def _rights(member: Member, facts: Facts, setup: plan.Setup) -> Iterator[Finding
         yield Finding(True, f"packages are missing: {', '.join(setup.packages)}",
                       f"fab setup -H {name}, where a mirror is reached; else install them by hand")  # fmt: skip
     differs = bool(setup.changed or setup.reasons)
-    if differs and not facts.machine.root:
+    if differs and not facts.machine.can_be_root:
         what = "; ".join(setup.reasons) or f"{len(setup.changed)} files of root differ: {', '.join(setup.changed)}"
         yield Finding(True, f"{what}; this needs root once", f"fab setup -H {name} (full sudo), or with --as root")
     elif differs:

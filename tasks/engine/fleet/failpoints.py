@@ -54,11 +54,11 @@ def names() -> tuple[str, ...]:
     from tasks.engine.host import templates
 
     places = list(CONTROLLER)
-    for stage, modules in _PROGRAM.items():
+    for prefix, modules in _PROGRAM.items():
         points = [point for name in modules for point in _CALL.findall(templates.text(f"host/{name}.py"))]
         # A place that several steps share has the step's name filled in.
-        points = [re.sub(r"\{[a-z.]+\}", stage, point) for point in points]
-        places += [point for point in points if point.startswith(f"{stage}.")]
+        points = [re.sub(r"\{[a-z.]+\}", prefix, point) for point in points]
+        places += [point for point in points if point.startswith(f"{prefix}.")]
     return tuple(dict.fromkeys(places))
 
 

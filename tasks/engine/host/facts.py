@@ -98,7 +98,7 @@ class Facts(NamedTuple):
     @property
     def unwatched(self) -> bool:
         """True if the live release is neither committed nor guarded, as after a run was killed."""
-        return self.live_release != self.committed_release and self.probation is None and self.state.busy is None
+        return self.live_release != self.committed_release and self.probation is None and self.state.holder is None
 
     @property
     def account(self) -> str | None:

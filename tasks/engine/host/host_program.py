@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from tasks.engine.host import templates
-from templates.host import kept
+from templates.host import copy_main
 
 _START = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'loader', 'exec'))"
 MISSING = "program"
@@ -45,7 +45,7 @@ if [ -n "$place" ]; then
     [ -O . ] && [ -O .. ] && [ -O ../.. ] && [ -f __main__.py ]; }}; then
     IFS= read -r nonce
     printf '\\n%s {{"report": "{MISSING}", "text": "missing"}}\\n' "$nonce"
-    exit {kept.DAMAGED}
+    exit {copy_main.DAMAGED}
   fi
   python=
   # The interpreter that made the copy needs no check.
@@ -100,7 +100,7 @@ def assemble(sources: Mapping[str, str]) -> str:
 @cache
 def digest() -> str:
     """Return the digest that names this version: each step contains it, and a host keeps its copy under this name."""
-    return kept.digest(_sources())
+    return copy_main.digest(_sources())
 
 
 def place(root: str) -> str:

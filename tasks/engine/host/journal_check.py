@@ -144,10 +144,10 @@ class _Check:
                 yield Finding(True, f"the line {_name(action)} has no time: it was edited")
                 continue
             if time > self._now + _ORDER:
-                yield self._doubt(time, f"the line {_name(action)} lies in the future: its time was changed")
+                yield self._finding(time, f"the line {_name(action)} lies in the future: its time was changed")
             elif time < latest - _ORDER and latest > self._from:
-                yield self._doubt(time, f"the line {_name(action)} stands below a later one ({_text(latest)}): a time "
-                                  "was changed, or the line was added or moved")  # fmt: skip
+                text = f"the line {_name(action)} stands below a later one ({_text(latest)})"
+                yield self._finding(time, f"{text}: a time was changed, or the line was added or moved")
             latest = max(latest, min(time, self._now))
 
     def _beginnings(self) -> Iterator[Finding]:
@@ -189,13 +189,13 @@ class _Check:
             return
         if run.begun is not None and _at(guard) > run.begun + _BEFORE_GUARD:
             text = f"{run.name} says that it began then, and systemd logged its start at {_text(_at(guard))}"
-            yield self._doubt(run.begun, f"{text}: its time was changed")
+            yield self._finding(run.begun, f"{text}: its time was changed")
         moves = [event for event in self._events if (event.kind, event.slot) == ("live", guard.slot)]
         claim = run.claim
         moved = claim is None or any(_within(event, _at(guard), _time(claim)) for event in moves)
         if claim and not moved and self._covered(_time(claim)):
             text = f"{_name(claim)} says that the traffic has moved by then, and systemd logged no such switch"
-            yield self._doubt(_time(claim), f"{text}: the line was added or changed")
+            yield self._finding(_time(claim), f"{text}: the line was added or changed")
         yield from self._release(run, guard)
         yield from self._late(run, guard)
         yield from self._without_outcome(run, guard)
@@ -220,7 +220,7 @@ class _Check:
                 yield Finding(False, f"{text}, as after a power cut")
         elif not self._of_older_layout(run):
             text = f"{_name(claim)} says that it is {claim.state}, and systemd logged no start of it"
-            yield self._doubt(_time(claim), f"{text}: the lines were added, or a time was changed")
+            yield self._finding(_time(claim), f"{text}: the lines were added, or a time was changed")
 
     def _of_older_layout(self, run: _Run) -> bool:
         """Return whether a slot was started in this run before the first switch by root's unit."""
@@ -250,14 +250,14 @@ class _Check:
             time = _time(line)
             if ended and time is not None and line.state in {"done", "returned", "ended"} and time > ended + _SLACK:
                 text = f"{_name(line)}, {line.state}, is later than the end of its guard at {_text(ended)}"
-                yield self._doubt(time, f"{text}: its time was changed")
+                yield self._finding(time, f"{text}: its time was changed")
 
     def _without_outcome(self, run: _Run, guard: Event) -> Iterator[Finding]:
         """Yield a run without an outcome, though its guard has ended well: a guard ends only after that line."""
         ended = _end_of_guard(self._events, guard, well=True)
         if run.last.state in {"started", "probation"} and ended and self._covered(ended + _SHUTDOWN):
             text = f"{run.name} has no outcome, and systemd logged the end of its guard at {_text(ended)}"
-            yield self._doubt(ended, f"{text}: a line was removed, or the disk was full")
+            yield self._finding(ended, f"{text}: a line was removed, or the disk was full")
 
     def _stops(self) -> Iterator[Finding]:
         """Yield a stop in which no slot stopped, and a start in which none started."""
@@ -271,7 +271,7 @@ class _Check:
             if never_started or (action.action == "stop" and any(up.values())):
                 text = f"{_name(action)} is {action.state}, and systemd logged the service as"
                 state = "running" if action.action == "stop" else "stopped"
-                yield self._doubt(time, f"{text} {state} then: the line was added or changed")
+                yield self._finding(time, f"{text} {state} then: the line was added or changed")
 
     # The journal without lines
 
@@ -287,8 +287,8 @@ class _Check:
             what = f"a switch to slot {event.slot}" if switch else f"a run that started slot {event.slot}"
             if event.slot == "none":
                 what = "that the way in was closed"
-            yield self._doubt(_at(event), f"systemd logged {what} at {_text(_at(event))}, and no line tells of it: "
-                              "lines were removed, a time was changed, or it was done by hand")  # fmt: skip
+            yield self._finding(_at(event), f"systemd logged {what} at {_text(_at(event))}, and no line tells of it: "
+                                "lines were removed, a time was changed, or it was done by hand")  # fmt: skip
 
     def _history_begins(self) -> float:
         """Return the time since which each entry of the journal must have its lines."""
@@ -308,7 +308,7 @@ class _Check:
             for boot in self._logged.boots.values() if boot.first
         )  # fmt: skip
 
-    def _doubt(self, time: float | None, text: str) -> Finding:
+    def _finding(self, time: float | None, text: str) -> Finding:
         """Return a finding; only a remark if the host's clock was moved in the boot of this time."""
         around = {
             name for name, boot in self._logged.boots.items()

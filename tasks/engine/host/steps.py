@@ -292,7 +292,7 @@ def _front(service: Service) -> dict[str, object]:
 def hook(service: Service, release: str, *, stop_first: bool = False) -> HostStep:
     """Make the step that runs before_activate of a staged release, for half an hour at most.
 
-    stop_first: end one of a run that is gone
+    stop_first: end one of an abandoned run
     """
     values: dict[str, object] = {"release": release, "stop_first": stop_first, **_running(service)}
     seconds = 1900 + 4 * service.drain + layout.longest_stop(service)

@@ -12,7 +12,7 @@ from tasks.engine import misread
 from tasks.engine.config.service import Service
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.fleet.member import Member
-from tasks.engine.host.journal import Entry, Wanted
+from tasks.engine.host.log_entries import Entry, Wanted
 from tasks.engine.logs import read
 from tasks.engine.logs.merge import Merge
 from tasks.engine.logs.read import Refused

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
-from tasks.engine.host import journal
-from tasks.engine.host.journal import Entry, Wanted
+from tasks.engine.host import log_entries
+from tasks.engine.host.log_entries import Entry, Wanted
 from tasks.engine.logs import lines, tracebacks
 from tasks.engine.ssh.channels import Begun, send, within
 from tasks.engine.ssh.session import LinkLost, command, framed
@@ -44,7 +44,7 @@ def past(member: Member, wanted: Wanted) -> Past:
     past = Past()
     if wanted.follow:
         # Read before the lines, so that none is missed between the two.
-        past.cursor = next((entry.cursor for entry in _entries(member, journal.newest_script(), _SECONDS)), None)
+        past.cursor = next((entry.cursor for entry in _entries(member, log_entries.newest_script(), _SECONDS)), None)
     starts = _starts(member, wanted) if wanted.release else ()
     if wanted.release and not starts:
         return past
@@ -52,7 +52,7 @@ def past(member: Member, wanted: Wanted) -> Past:
     size = 0
     newest_first = wanted.last is not None
     said = _noted(
-        past, _entries(member, journal.last_script(member.service, wanted, starts), _SECONDS), first=newest_first
+        past, _entries(member, log_entries.last_script(member.service, wanted, starts), _SECONDS), first=newest_first
     )
     for entry in tracebacks.newest_first(said) if newest_first else tracebacks.oldest_first(said):
         if not wanted.has(entry, member.service):
@@ -70,8 +70,8 @@ def past(member: Member, wanted: Wanted) -> Past:
 
 
 def _starts(member: Member, wanted: Wanted) -> tuple[str, ...]:
-    said = _entries(member, journal.announced_script(member.service, wanted), _SECONDS)
-    return journal.invocations(wanted.release, said)
+    said = _entries(member, log_entries.announced_script(member.service, wanted), _SECONDS)
+    return log_entries.invocations(wanted.release, said)
 
 
 def _noted(past: Past, entries: Iterator[Entry], *, first: bool) -> Iterator[Entry]:
@@ -84,7 +84,7 @@ def _noted(past: Past, entries: Iterator[Entry], *, first: bool) -> Iterator[Ent
 
 def onwards(member: Member, wanted: Wanted, cursor: str | None) -> Iterator[Entry]:
     """Yield every line after this place as it is written, without end; LinkLost when journalctl ends."""
-    for number, entry in enumerate(_entries(member, journal.follow_script(member.service, wanted, cursor))):
+    for number, entry in enumerate(_entries(member, log_entries.follow_script(member.service, wanted, cursor))):
         # Only the first line is the one at that place. A line that was too long has the place of the line before.
         if number or entry.cursor != cursor:
             yield entry
@@ -97,7 +97,7 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
     seconds: limit for the whole; None for a script that follows, and so has no end.
     """
     host, status, complaint = member.host.name, None, ""
-    for line in _dated(host, lines.cut(_pieces(member, script, seconds), journal.LINE)):
+    for line in _dated(host, lines.cut(_pieces(member, script, seconds), log_entries.LINE)):
         if isinstance(line, Entry):
             yield line
             continue
@@ -125,13 +125,13 @@ def _dated(host: str, said: Iterable[bytes | None]) -> Iterator[Entry | bytes]:
     """
     before, early = None, 0
     for line in said:
-        if line is None or line == journal.TOO_LONG:
+        if line is None or line == log_entries.TOO_LONG:
             if before is None:
                 early += 1
             else:
                 yield _too_long(before)
             continue
-        entry = journal.parse(host, line)
+        entry = log_entries.parse(host, line)
         if entry and before is None:
             yield from (_too_long(entry) for _ in range(early))
         before = entry or before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from tasks.engine.host.journal import Entry
+from tasks.engine.host.log_entries import Entry
 from tasks.engine.host.plain_lines import Process
 
 _NEXT = 0.2

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from tasks.engine.host import log_text, plain_lines
-from tasks.engine.host.journal import Entry
+from tasks.engine.host.log_entries import Entry
 from tasks.engine.logs.follow import Note
 from tasks.engine.quote import terminal
 from tasks.engine.report import host_names, output

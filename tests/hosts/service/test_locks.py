@@ -74,7 +74,7 @@ def test_a_holder_that_should_not_be_is_named(fleet: Fleet, name: str, verb: tup
     assert ended.status == 1
     assert f"{LOCKS}/{name} is held by process {pid} of nobody, which is neither root nor deploy" in ended.out
     # The holder is no run that will end, so no run waits for it.
-    assert "a run whose controller is gone comes to its end" not in ended.out
+    assert "an abandoned run comes to its end" not in ended.out
     assert "Traceback" not in ended.both
 
 

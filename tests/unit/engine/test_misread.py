@@ -21,7 +21,7 @@ from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.events import Failed, Finished, Line
 from tasks.engine.fleet import remote_command
 from tasks.engine.fleet.member import Member
-from tasks.engine.host.journal import Wanted
+from tasks.engine.host.log_entries import Wanted
 from tasks.engine.host.steps import HostStep
 from tasks.engine.logs import follow, read
 from tasks.engine.parallel import Emit, gather

@@ -76,6 +76,6 @@ def test_an_honest_host_shows_all_of_its_steps() -> None:
 def test_lines_of_a_hook_are_bounded_and_one_says_so() -> None:
     run = Rollout("deploy", [member("journal", "x", 50_000)], Policy(), Stop(), lambda _: "")
     run.hosts["shire01"] = Prepared(run.members[0], Activation("deploy", NEW, OLD), "", Progress.STAGED)
-    found = [one for one in run._hook() if isinstance(one, Line) and one.kind != "log"]
+    found = [one for one in run._before_activate() if isinstance(one, Line) and one.kind != "log"]
     assert 1000 < len(found) < 5000
     assert found[-1] == Line("shire01", REST, "warning")

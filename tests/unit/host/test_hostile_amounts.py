@@ -15,7 +15,7 @@ from tasks.engine.diagnose import drift
 from tasks.engine.errors import UsageError
 from tasks.engine.events import Line
 from tasks.engine.fleet import remote_command
-from tasks.engine.host import journal, log_text, protocol
+from tasks.engine.host import log_entries, log_text, protocol
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import KEPT, Reader, Report, TooMuch, Transcript
 from tasks.engine.logs import lines, merge
@@ -87,7 +87,7 @@ def test_an_answer_counts_as_the_memory_that_its_characters_take(monkeypatch: py
 
 def test_lines_count_as_the_memory_that_they_take() -> None:
     text = SMILE + "x" * 50_000
-    entry = journal.Entry(0, "h", "-", "info", text, "c")
+    entry = log_entries.Entry(0, "h", "-", "info", text, "c")
     assert entry.size > 200_000
     kept = remote_command.Answer()
     for _ in range(20):
@@ -98,7 +98,7 @@ def test_lines_count_as_the_memory_that_they_take() -> None:
     assert len(found.text.encode()) <= protocol.LINE_LIMIT + 4
     # A cursor is as long as its line allows.
     line = json.dumps({"MESSAGE": "m", "__CURSOR": "c" * 10**6, "__REALTIME_TIMESTAMP": "1"})
-    assert journal.parse("h", line.encode()) is None
+    assert log_entries.parse("h", line.encode()) is None
 
 
 def answer(piece: bytes, size: int) -> None:
@@ -150,7 +150,9 @@ def test_cut_lines_are_no_longer_than_they_may_be(pieces: list[bytes], limit: in
 
 HUGE: dict[str, Callable[[], object]] = {
     "a level": lambda: log_text.format_line('{"message": "m", "level": "' + "x" * 10**6 + '"}'),
-    "a time": lambda: journal.parse("h", b'{"MESSAGE": "m", "__CURSOR": "c", "__REALTIME_TIMESTAMP": "%d"}' % 10**4000),
+    "a time": lambda: log_entries.parse(
+        "h", b'{"MESSAGE": "m", "__CURSOR": "c", "__REALTIME_TIMESTAMP": "%d"}' % 10**4000
+    ),
     "a clock": lambda: merge.Merge[str](1, 10).push("h", 1e300, "x", 1, 0, 0),
 }  # fmt: skip
 

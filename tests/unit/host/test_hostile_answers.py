@@ -13,7 +13,7 @@ from tasks.engine.diagnose import drift
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Failed, Finished, Line, Step
 from tasks.engine.fleet import step_errors
-from tasks.engine.host import journal, log_text, maintenance_page
+from tasks.engine.host import log_entries, log_text, maintenance_page
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.protocol import Report, Transcript
 from tasks.engine.host.steps import HostStep
@@ -91,7 +91,7 @@ def encoded(value: dict[str, object]) -> None:
 def test_a_line_is_read_and_written_at_every_depth(depth: int) -> None:
     """Once: JSON nested a thousand deep, or a number of 5000 digits, in a journal or a history was a traceback."""
     # At some depth a reader still succeeds where a writer, further in, fails.
-    entry = journal.parse("shire01", record(MESSAGE=nested(depth)))
+    entry = log_entries.parse("shire01", record(MESSAGE=nested(depth)))
     assert entry
     encoded(entry.as_dict())
     shown(*log_text.format_line(entry.text), *log_text.summarize([entry.text]))
@@ -119,7 +119,7 @@ def test_a_number_that_json_has_not_is_written_as_a_word(word: str) -> None:
 
 @pytest.mark.parametrize("priority", [3, "9" * 5000, "٣", "-1", [], {}, None, "3\n", 1e308])
 def test_a_priority_is_one_of_eight_or_none(priority: object) -> None:
-    entry = journal.parse("shire01", record(MESSAGE="m", PRIORITY=priority))
+    entry = log_entries.parse("shire01", record(MESSAGE="m", PRIORITY=priority))
     assert entry
     assert entry.level == "info"
 
@@ -131,7 +131,7 @@ def _refuse(word: str) -> None:
 @given(text=document("journal"))
 @settings(deadline=None)
 def test_a_line_of_a_journal_is_an_entry_or_none(text: str) -> None:
-    entry = journal.parse("shire01", text.encode("utf-8", "surrogatepass"))
+    entry = log_entries.parse("shire01", text.encode("utf-8", "surrogatepass"))
     if entry:
         encoded(entry.as_dict())
         shown(entry.source, entry.identifier, entry.moment, *log_text.format_line(entry.text))
@@ -141,7 +141,7 @@ def test_a_line_of_a_journal_is_an_entry_or_none(text: str) -> None:
 @settings(deadline=None)
 def test_a_line_of_a_service_is_words(text: str) -> None:
     shown(*log_text.format_line(text), *log_text.summarize([text, text]))
-    assert log_text.level(text) in {None, *journal.LEVELS}
+    assert log_text.level(text) in {None, *log_entries.LEVELS}
     fields = log_text.fields(text)
     encoded({"fields": fields})
 

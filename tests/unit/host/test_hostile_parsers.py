@@ -34,8 +34,8 @@ from tasks.engine.host import (
     difference,
     facts,
     history,
-    journal,
     journal_check,
+    log_entries,
     log_text,
     maintenance_page,
     plain_lines,
@@ -101,13 +101,13 @@ def text_of(said: Transcript) -> str:
     return "\n".join(rest for rests in said.reports.values() for rest in rests)
 
 
-def journal_of(said: Transcript) -> list[journal.Entry]:
+def journal_of(said: Transcript) -> list[log_entries.Entry]:
     """Return the journal entries among the reports."""
-    found = (journal.parse("shire01", rest.encode()) for rests in said.reports.values() for rest in rests)
+    found = (log_entries.parse("shire01", rest.encode()) for rests in said.reports.values() for rest in rests)
     return [entry for entry in found if entry]
 
 
-def joined(said: Transcript) -> list[journal.Entry]:
+def joined(said: Transcript) -> list[log_entries.Entry]:
     """Return the journal entries, as of one process, with tracebacks joined."""
     joiner = tracebacks.Joiner()
     found = [joiner.push(entry._replace(stream="7"), 0.0) for entry in journal_of(said)]
@@ -229,7 +229,7 @@ def examined(said: Transcript) -> None:
 PARSERS: dict[str, Callable[[Transcript], object]] = {
     "audit.packages.running": lambda said: packages.running("shire01", facts_of(said)),
     "release.archive.parse_manifest": lambda said: _refused(ValueError, lambda: archive.parse_manifest(text_of(said))),
-    "deploy.rollback.choose_target": lambda said: rollback.choose_target(Liar(said), "rollback", None, facts_of(said)),
+    "deploy.rollback.prepare": lambda said: rollback.prepare(Liar(said), "rollback", None, facts_of(said)),
     "deploy.rollback.plan_reactivation": lambda said: rollback.plan_reactivation(Liar(said), "restart", None, 0),
     "deploy.rollback.target_of": lambda said: rollback.target_of(Liar(said), "rollback", "a", facts_of(said)),
     "host.difference.Comparison": compared,
@@ -258,8 +258,8 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "host.journal_check.verify": lambda said: journal_check.verify(
         facts_of(said).actions, 10**5, Logged(1, {"b": Boot(1, 2**60)}), facts_of(said).events, 2e9
     ),
-    "host.journal.parse": journal_of,
-    "host.journal.invocations": lambda said: journal.invocations("aa", journal_of(said)),
+    "host.log_entries.parse": journal_of,
+    "host.log_entries.invocations": lambda said: log_entries.invocations("aa", journal_of(said)),
     "logs.lines.cut": lambda said: list(lines.cut(crumbs(text_of(said).encode()), 1000)),
     "host.maintenance_page.describe": lambda said: maintenance_page.describe(
         maintenance_page.state(facts_of(said)) or {}, ""
@@ -707,6 +707,6 @@ def test_the_way_back_of_a_history_is_what_it_was() -> None:
 
 @LIES_TOLD
 def test_a_time_of_any_host_can_be_written() -> None:
-    entry = journal.Entry(journal._LATEST, "h", "s", "info", "t", "c")
+    entry = log_entries.Entry(log_entries._LATEST, "h", "s", "info", "t", "c")
     assert datetime.fromtimestamp(entry.time, timezone.utc).year == 9999
     assert entry.moment.startswith("9999")

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.config.service import Service
-from tasks.engine.host import journal, log_text, plain_lines
-from tasks.engine.host.journal import Entry
+from tasks.engine.host import log_entries, log_text, plain_lines
+from tasks.engine.host.log_entries import Entry
 from tasks.engine.logs import tracebacks
 
 PROGRAM = """
@@ -256,7 +256,7 @@ def test_many_lines_of_many_processes_take_little_time() -> None:
 
 
 def test_the_host_sends_every_line_of_a_traceback_whatever_the_level() -> None:
-    script = journal.last_script(SERVICE, journal.Wanted(level="error"))
+    script = log_entries.last_script(SERVICE, log_entries.Wanted(level="error"))
     kept = subprocess.run(
         ["sh", "-c", f"journalctl() {{ cat; }}; {script}"],
         input="".join(f'{{"MESSAGE":"{text}"}}\n' for text in [*PLAIN, *SENT]),

@@ -28,7 +28,7 @@ def ends(run: Run, tmp_path: Path) -> Iterator[Callable[..., bool]]:
     """A guard that holds the lock until another asks whether it is at work: then it has just ended."""
     (tmp_path / "myapp/lock/activate").write_text('{"group": 7}\n')
     with Lock("myapp", "activate") as lock:
-        assert lock.wait(run, 0)
+        assert lock.take_within(run, 0)
 
         def guarded(*_: str) -> bool:
             lock.free()

@@ -67,7 +67,7 @@ def take(here: Path, lock: str, line: object = "") -> int:
 
 
 @pytest.mark.parametrize(
-    ("line", "held", "until", "adrift"),
+    ("line", "held", "until", "abandoned"),
     [
         ({"group": 7}, ("activate",), "", True),
         ({"group": 7}, ("activate", "run"), "", False),
@@ -81,11 +81,11 @@ def take(here: Path, lock: str, line: object = "") -> int:
     ],
 )
 def test_a_run_that_nobody_holds_any_more_is_adrift(
-    here: Path, line: object, held: tuple[str, ...], until: str, adrift: bool
+    here: Path, line: object, held: tuple[str, ...], until: str, abandoned: bool
 ) -> None:
     (here / "myapp/ctl/probation/until").write_text(until)
     taken = [take(here, name, line if name == "activate" else "") for name in held]
-    assert activity.look("myapp") == activity.Activity(json.dumps(line), adrift)
+    assert activity.look("myapp") == activity.Activity(json.dumps(line), abandoned)
     for descriptor in taken:
         os.close(descriptor)
     # The line of the last holder stays, but no run is at work.
@@ -274,7 +274,7 @@ def test_a_door_that_a_hand_has_closed_is_closed(here: Path) -> None:
 def test_a_systemd_that_does_not_answer_tells_nothing(
     here: Path, surveyed: bool, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(1, answer))
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Completed(1, answer))
     shown = ask_units(service(here, "myapp-nightly.timer"), Links(service(here)), surveyed=surveyed)
     found = Look(service(here), Links(service(here)), shown).facts()
     assert (found.main_unit in {"", "B", "A=B", "C"}, found.slots["blue"].state in {"", "nonsense"}) == (True, True)
@@ -283,9 +283,9 @@ def test_a_systemd_that_does_not_answer_tells_nothing(
 
 @pytest.mark.parametrize("word", ["reloading", "refreshing"])
 def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(_: str, verb: str, *names: str, **__: object) -> programs.Ended:
+    def ask(_: str, verb: str, *names: str, **__: object) -> programs.Completed:
         lines = [word if verb == "is-active" else f"ActiveState={word}\n" for name in names if "." in name]
-        return programs.Ended(0, "\n".join(lines))
+        return programs.Completed(0, "\n".join(lines))
 
     monkeypatch.setattr(programs, "ask", ask)
     for surveyed in (True, False):

@@ -53,7 +53,7 @@ def test_a_history_that_grows_keeps_its_end_and_the_switches_before(run: Run, tm
 def test_whoever_holds_the_lock_of_the_history_does_not_keep_it_from_being_written(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Lock, "wait", lambda *_, **__: False)
+    monkeypatch.setattr(Lock, "take_within", lambda *_, **__: False)
     with Folder.open(str(tmp_path)) as root:
         history.record(run, root, "stop", ID, "done")
     assert len(lines(tmp_path)) == 1

@@ -11,7 +11,7 @@ from templates.host import http2, programs
 
 def told(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str) -> Path:
     """Stand in for an nginx of this version; return the path of the file that setup writes for it."""
-    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(0, f"nginx version: {version}\n"))
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Completed(0, f"nginx version: {version}\n"))
     path = folder / "http2.conf"
     monkeypatch.setattr(http2, "_path", lambda _: str(path))
     return path

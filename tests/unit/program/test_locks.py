@@ -31,12 +31,12 @@ def test_a_lock_is_one_at_a_time_and_says_whose(run: Run, tmp_path: Path) -> Non
     path = tmp_path / "myapp/lock/activate"
     path.write_text('{"run": "another"}\n')
     with Lock("myapp", "activate") as lock, held(path):
-        assert (lock.take(), lock.held, lock.wait(run, 0)) == (False, True, False)
+        assert (lock.take(), lock.held, lock.take_within(run, 0)) == (False, True, False)
         told = lock.refusal()
         assert isinstance(told, Busy)
         assert told.text == '{"run": "another"}'
     with Lock("myapp", "activate") as lock:
-        assert lock.wait(run, 0)
+        assert lock.take_within(run, 0)
         lock.write("mine")
         assert lock.read() == "mine"
 
@@ -46,7 +46,7 @@ def test_a_signal_ends_the_wait_for_a_lock(run: Run, tmp_path: Path) -> None:
     with Lock("myapp", "activate") as lock, held(tmp_path / "myapp/lock/activate"):
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted):
-            lock.wait(run, 60)
+            lock.take_within(run, 60)
     for number in running.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 

@@ -55,7 +55,7 @@ def test_without_nginx_the_accounts_that_exist_are_taken(monkeypatch: pytest.Mon
 
 
 def dumped(monkeypatch: pytest.MonkeyPatch, text: str, status: int = 0) -> None:
-    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Ended(status, text))
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Completed(status, text))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from templates.host import nginx_site, programs
-from templates.host.programs import Ended
+from templates.host.programs import Completed
 from templates.host.run import Refused
 
 NGINX = """\
@@ -24,9 +24,9 @@ def refusal(monkeypatch: pytest.MonkeyPatch, told: str, ports: Sequence[int]) ->
     """Return why the ports are refused, empty if they are not, and the questions asked."""
     asked: list[tuple[str, ...]] = []
 
-    def ask(*words: str, seconds: int = 90) -> Ended:
+    def ask(*words: str, seconds: int = 90) -> Completed:
         asked.append(words[1:])
-        return Ended(0, NGINX + CADDY if "p" in words[1] and seconds < 10 else told)
+        return Completed(0, NGINX + CADDY if "p" in words[1] and seconds < 10 else told)
 
     monkeypatch.setattr(programs, "ask", ask)
     monkeypatch.setattr(nginx_site, "_open_files", lambda _: {"socket:[14145911]", "socket:[14145912]", "/dev/null"})

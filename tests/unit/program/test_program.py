@@ -278,7 +278,7 @@ def ask_copy(place: Path, shell: str = "sh") -> tuple[int, bytes]:
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, shell: str) -> None:
     place = kept(tmp_path)
-    assert place == tmp_path / kept_copies.PLACE / host_program.digest()
+    assert place == tmp_path / kept_copies.FOLDER / host_program.digest()
     assert ask_copy(place, shell) == (0, ENDED)
     before = {path: path.stat().st_ino for path in place.rglob("*.py")}
     assert kept(tmp_path) == place
@@ -405,7 +405,7 @@ def test_a_copy_is_run_where_it_lies_and_nowhere_that_its_path_can_be_led(tmp_pa
     place = kept(tmp_path)
     (tmp_path / "link").symlink_to(place)
     (tmp_path / "folder").symlink_to(tmp_path)
-    for led in (tmp_path / "link", tmp_path / "folder" / kept_copies.PLACE / place.name):
+    for led in (tmp_path / "link", tmp_path / "folder" / kept_copies.FOLDER / place.name):
         status, told = ask_copy(led)
         assert (status, told) == (4, MISSING)
 
@@ -421,10 +421,10 @@ def test_a_copy_is_run_only_by_whom_it_and_all_around_it_belong_to(tmp_path: Pat
 
 def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path) -> None:
     for age, name in enumerate(["a" * 12, "b" * 12, "c" * 12, ".part-x"]):
-        (tmp_path / kept_copies.PLACE / name).mkdir(parents=True)
-        os.utime(tmp_path / kept_copies.PLACE / name, (age, age))
+        (tmp_path / kept_copies.FOLDER / name).mkdir(parents=True)
+        os.utime(tmp_path / kept_copies.FOLDER / name, (age, age))
     kept(tmp_path)
-    left = {path.name for path in (tmp_path / kept_copies.PLACE).iterdir()}
+    left = {path.name for path in (tmp_path / kept_copies.FOLDER).iterdir()}
     assert left == {"b" * 12, "c" * 12, host_program.digest()}
 
 

@@ -80,13 +80,13 @@ def test_the_controller_hears_of_another_list_of_packages(root: Path, edit: str)
     place = root / "releases/abc/sbom.json"
     place.write_text("code")
     with Folder.open(str(place.parent)) as folder:
-        assert release.lists(folder)["sbom.json"] == DIGEST
+        assert release.list_digests(folder)["sbom.json"] == DIGEST
         place.unlink()
         if edit == "edit":
             place.write_text("edited")
         elif edit == "link":
             place.symlink_to("MANIFEST")
-        assert release.lists(folder).get("sbom.json") != DIGEST
+        assert release.list_digests(folder).get("sbom.json") != DIGEST
 
 
 def test_the_site_is_compared_like_the_code(root: Path) -> None:
@@ -234,7 +234,7 @@ def drift(home: Path) -> set[str]:
 
 def whole(home: Path) -> bool:
     with Folder.open(str(home)) as folder:
-        return release.lists(folder) != {}
+        return release.list_digests(folder) != {}
 
 
 def test_a_link_to_the_services_data_is_part_of_a_release_that_lists_it(root: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_sparse_file_is_edited_unread(root: Path) -> None:
         os.truncate(home / path, 2 << 40)
     assert told(root) == {"drift edited code/app/a b.py", "drift extra code/extra.bin"}
     with Folder.open(str(home)) as folder:
-        assert release.lists(folder) == {}
+        assert release.list_digests(folder) == {}
         assert not release.all_match(folder, "MANIFEST", "code/")
 
 

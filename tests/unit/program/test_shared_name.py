@@ -50,7 +50,7 @@ class Host:
         shared: dict[str, Any] = {"server": host, "path": f"/{name}", "terms": {**TERMS, **terms}}
         shared_name.check(name, shared)
         self.write(name, shared)
-        shared_name.settle(changes(), name, shared)
+        shared_name.choose_keeper(changes(), name, shared)
 
     def write(self, name: str, shared: dict[str, Any]) -> None:
         """Write the files of a service."""
@@ -103,7 +103,7 @@ def test_a_service_with_another_name_leaves_the_former_to_the_others(host: Host)
     host.set_up("shop", "b.example")
     assert [name_keeper.find(name) for name in ("a.example", "b.example")] == ["cart", "shop"]
     host.forget("shop", "b.example")
-    shared_name.settle(changes(), "shop", {})
+    shared_name.choose_keeper(changes(), "shop", {})
     assert [name_keeper.find(name) for name in ("a.example", "b.example")] == ["cart", ""]
 
 

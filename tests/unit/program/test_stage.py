@@ -479,7 +479,7 @@ def test_a_release_is_as_its_lists_say_or_has_none(
         (code.parent / name).write_bytes(data)
     change(code)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.items()}
-    assert release.lists(place) == (digests if whole else {})
+    assert release.list_digests(place) == (digests if whole else {})
 
 
 # ---- starting
@@ -564,7 +564,7 @@ def test_a_disk_that_cannot_be_written_to_is_told(place: Folder, monkeypatch: py
 def test_a_group_that_is_ours_or_none_is_never_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[Any] = []
     monkeypatch.setattr(Lock, "end_holders", lambda _, number, group: ended.append((number, group)))
-    monkeypatch.setattr(Lock, "wait", lambda *_, **__: False)
+    monkeypatch.setattr(Lock, "take_within", lambda *_, **__: False)
     with Lock("myapp", "stage") as held, Lock("myapp", "stage") as lock:
         assert held.take(shared=True)
         for line in ("", "0", "-1", "x", str(os.getpgrp())):

@@ -66,7 +66,7 @@ def status(
         ),
         (TRIED._replace(probation=9), f"nothing: the host decides by itself. Back at once: {go(OLD)}"),
         (TRIED, f"no guard watches {NEW}, and a boot starts {OLD}. Back: {go(OLD)}"),
-        (WELL._replace(adrift=True), "nothing: the controller of the run is gone; the run ends within minutes, "
+        (WELL._replace(abandoned=True), "nothing: the run is abandoned; it ends within minutes, "
                                      "or the next run ends it"),
         (State(slots={slot: Slot() for slot in SLOTS}), "fab deploy, from a controller"),
     ],

@@ -9,14 +9,14 @@ import pytest
 
 from templates.host import programs, units, upkeep
 from templates.host.fact_schema import Upkeep
-from templates.host.programs import Ended
+from templates.host.programs import Completed
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Ended]:
+def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Completed]:
     """Answers of programs by name; a program without one is not there. There is no apt, no kernel, no reboot due."""
-    known: dict[str, Ended] = {}
-    monkeypatch.setattr(programs, "ask", lambda name, *_, **__: known.get(name, Ended(127, f"there is no {name}")))
+    known: dict[str, Completed] = {}
+    monkeypatch.setattr(programs, "ask", lambda name, *_, **__: known.get(name, Completed(127, f"there is no {name}")))
     monkeypatch.setattr(programs, "there", lambda name: name in known)
     monkeypatch.setattr(upkeep, "_REQUIRED", (str(tmp_path / "reboot-required"),))
     monkeypatch.setattr(upkeep, "_BOOT", str(tmp_path / "boot"))
@@ -33,13 +33,13 @@ def enable(monkeypatch: pytest.MonkeyPatch, *timers: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "rating"),
     [
-        (Ended(0, "x\n→ Overall exposure level for myapp@blue.service: 0.2 SAFE :-}\n"), 2),
-        (Ended(0, "→ Overall exposure level for myapp@blue.service: 10.0 DANGEROUS\n"), 100),
-        (Ended(1, "Failed to"), None),
-        (Ended(127, "there is no systemd-analyze"), None),
+        (Completed(0, "x\n→ Overall exposure level for myapp@blue.service: 0.2 SAFE :-}\n"), 2),
+        (Completed(0, "→ Overall exposure level for myapp@blue.service: 10.0 DANGEROUS\n"), 100),
+        (Completed(1, "Failed to"), None),
+        (Completed(127, "there is no systemd-analyze"), None),
     ],
 )
-def test_a_rating_is_read_or_unknown(answers: dict[str, Ended], answer: Ended, rating: int | None) -> None:
+def test_a_rating_is_read_or_unknown(answers: dict[str, Completed], answer: Completed, rating: int | None) -> None:
     answers["systemd-analyze"] = answer
     assert upkeep.look("/x", "", "myapp@blue.service").rating == rating
 
@@ -66,11 +66,11 @@ def test_the_sizes_are_those_of_the_release_and_of_its_own_venv(tmp_path: Path) 
     [("1", True, True, "on"), ("0", True, True, "off"), ("1", False, True, "off"), ("1", True, False, "off")],
 )
 def test_apt_upgrades_by_itself_only_with_setting_program_and_timer(
-    answers: dict[str, Ended], monkeypatch: pytest.MonkeyPatch, setting: str, program: bool, timer: bool, found: str
+    answers: dict[str, Completed], monkeypatch: pytest.MonkeyPatch, setting: str, program: bool, timer: bool, found: str
 ) -> None:
     Path(upkeep._APT).touch()
-    answers["apt-config"] = Ended(0, f'APT::Periodic::Unattended-Upgrade "{setting}";\n')
-    answers.update({"unattended-upgrade": Ended(0, "")} if program else {})
+    answers["apt-config"] = Completed(0, f'APT::Periodic::Unattended-Upgrade "{setting}";\n')
+    answers.update({"unattended-upgrade": Completed(0, "")} if program else {})
     enable(monkeypatch, *(["apt-daily-upgrade.timer"] if timer else []))
     assert upkeep.look("/x", "", "").upgrades == found
 
@@ -86,9 +86,9 @@ def test_apt_upgrades_by_itself_only_with_setting_program_and_timer(
     ],
 )
 def test_dnf_upgrades_by_itself_only_if_it_applies_what_it_fetches(
-    answers: dict[str, Ended], monkeypatch: pytest.MonkeyPatch, timer: str, conf: str, found: str
+    answers: dict[str, Completed], monkeypatch: pytest.MonkeyPatch, timer: str, conf: str, found: str
 ) -> None:
-    answers["dnf"] = Ended(0, "")
+    answers["dnf"] = Completed(0, "")
     Path(upkeep._AUTOMATIC_CONF[0]).write_text(conf)
     enable(monkeypatch, timer)
     assert upkeep.look("/x", "", "").upgrades == found
@@ -101,7 +101,7 @@ def kernels(*names: str) -> None:
 
 
 def test_a_reboot_is_due_by_a_file_by_a_tool_or_by_a_newer_kernel(
-    answers: dict[str, Ended], monkeypatch: pytest.MonkeyPatch
+    answers: dict[str, Completed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = os.uname()
     running = os.uname_result((system.sysname, system.nodename, "6.1.0-9-amd64", system.version, system.machine))
@@ -113,9 +113,9 @@ def test_a_reboot_is_due_by_a_file_by_a_tool_or_by_a_newer_kernel(
     assert upkeep._reboot() == ("kernel 6.1.0-10-amd64 is installed, and 6.1.0-9-amd64 runs", True)
     (Path(upkeep._BOOT) / "vmlinuz-6.1.0-10-amd64").unlink()
     assert upkeep._reboot() == ("", True)
-    answers["needs-restarting"] = Ended(1, "")
+    answers["needs-restarting"] = Completed(1, "")
     assert upkeep._reboot() == ("needs-restarting -r says so", True)
-    answers["needs-restarting"] = Ended(0, "")
+    answers["needs-restarting"] = Completed(0, "")
     assert upkeep._reboot() == ("", True)
     Path(upkeep._REQUIRED[0]).touch()
     assert upkeep._reboot() == (f"{upkeep._REQUIRED[0]} is there", True)

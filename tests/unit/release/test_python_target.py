@@ -95,7 +95,7 @@ def test_text_and_identity() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this machine is none that a host can be")
 def test_this_machine_describes_itself_as_a_host_does() -> None:
     told = this_interpreter.describe(sys.executable)
-    there = facts.target(Python(**told), machine.look(root=False).distribution)
+    there = facts.target(Python(**told), machine.look(can_be_root=False).distribution)
     here = controller.here()
     assert here == there
     assert here is not None

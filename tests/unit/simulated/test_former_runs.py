@@ -56,7 +56,7 @@ def test_it_gets_time_to_come_to_its_end(host: SimulatedHost) -> None:
         assert host.execute(DEPLOY, at="wait", do=lambda: os.kill(sleeping, signal.SIGTERM)) == 0, host.transcript
         assert process.wait() == 0
     assert (host.serves(), host.running()) == (NEW, {"green"})
-    assert "wait a run whose controller is gone comes to its end" in host.transcript.all("step")
+    assert "wait an abandoned run comes to its end" in host.transcript.all("step")
 
 
 def test_what_hangs_is_ended_even_if_it_is_deaf(host: SimulatedHost) -> None:

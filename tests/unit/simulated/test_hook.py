@@ -99,7 +99,7 @@ def test_that_of_a_run_that_is_gone_is_ended_if_the_operator_says_so(
     assert host.execute(step) == 0
     ended = host.calls.index(f"systemctl stop {layout.run_slices(SERVICE)[0]}")
     assert ended < host.calls.index(f"systemctl reset-failed {unit}")
-    assert f"stop {unit}, of a run that is gone" in host.transcript.all("step")
+    assert f"stop {unit}, of an abandoned run" in host.transcript.all("step")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -13,8 +13,8 @@ from tasks.engine.config.gateway import Nginx
 from tasks.engine.config.sections import WEB, Listen, Process
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
-from tasks.engine.host import journal, layout, log_text
-from tasks.engine.host.journal import Wanted
+from tasks.engine.host import layout, log_entries, log_text
+from tasks.engine.host.log_entries import Wanted
 
 _SERVICE = Service("my-app", "app:app", processes=(WEB, Process("worker", "run"), Process("tidy", "run", "daily")))
 _OPEN = _SERVICE._replace(listen=Listen("127.0.0.1", 8080))
@@ -41,19 +41,19 @@ def _line(**fields: object) -> bytes:
 )
 def test_flags_that_cannot_be_are_refused(flags: dict[str, object], where: str) -> None:
     with pytest.raises(UsageError) as caught:
-        journal.wanted(**{**_BARE, **flags})  # type: ignore[arg-type]  # a table of flags
+        log_entries.wanted(**{**_BARE, **flags})  # type: ignore[arg-type]  # a table of flags
     assert caught.value.where == where
 
 
 def test_a_process_that_the_service_has_not_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(UsageError) as caught:
-        journal.check(Wanted(processes=("worke",)), [_SERVICE])
+        log_entries.check(Wanted(processes=("worke",)), [_SERVICE])
     assert caught.value.next == "fab logs --process worker"
 
 
 def test_the_gateway_of_a_service_without_one_is_refused() -> None:
     with pytest.raises(UsageError, match="no nginx"):
-        journal.check(Wanted(nginx=True), [_SERVICE])
+        log_entries.check(Wanted(nginx=True), [_SERVICE])
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_the_gateway_of_a_service_without_one_is_refused() -> None:
 def test_units_are_named_whether_or_not_they_have_spoken_yet(
     processes: tuple[str, ...], named: list[str], unnamed: list[str]
 ) -> None:
-    script = journal.last_script(_SERVICE, Wanted(processes=processes))
+    script = log_entries.last_script(_SERVICE, Wanted(processes=processes))
     assert all(f"_SYSTEMD_UNIT={unit} " in script and f" UNIT={unit}" in script for unit in named)
     assert not any(unit in script for unit in unnamed)
     assert "@*" not in script
 
 
 def test_no_value_becomes_shell_or_an_option_of_its_own() -> None:
-    script = journal.last_script(_SERVICE, Wanted(grep="'; rm -rf / #", since="--vacuum-size=1"))
+    script = log_entries.last_script(_SERVICE, Wanted(grep="'; rm -rf / #", since="--vacuum-size=1"))
     assert "'--grep='\"'\"'; rm -rf / #'" in script
     assert " --since=--vacuum-size=1 " in script
 
@@ -105,7 +105,7 @@ def test_the_gateways_name_in_the_journal_fits_nginx_and_is_each_services_own() 
     ],
 )
 def test_the_level_is_the_lines_own_or_the_journals(fields: dict[str, object], level: str) -> None:
-    entry = journal.parse("a", _line(**fields))
+    entry = log_entries.parse("a", _line(**fields))
     assert entry is not None
     assert entry.level == level
 
@@ -125,7 +125,7 @@ def test_the_level_is_the_lines_own_or_the_journals(fields: dict[str, object], l
     ],
 )
 def test_the_source_is_journalds_word_and_never_the_senders(fields: dict[str, object], source: str) -> None:
-    entry = journal.parse("a", _line(MESSAGE="m", **fields))
+    entry = log_entries.parse("a", _line(MESSAGE="m", **fields))
     assert entry is not None
     assert entry.source == source
 
@@ -133,19 +133,19 @@ def test_the_source_is_journalds_word_and_never_the_senders(fields: dict[str, ob
 def test_a_start_belongs_to_the_release_that_its_first_line_names() -> None:
     told = [("1" * 32, "release aa"), ("2" * 32, "release bb"), ("2" * 32, "release aa"), ("x", "release aa")]
     lines = [_line(MESSAGE=text, _SYSTEMD_INVOCATION_ID=start) for start, text in told]
-    entries = [entry for line in lines if (entry := journal.parse("a", line))]
-    assert journal.invocations("aa", entries) == ("1" * 32,)
-    script = journal.last_script(_SERVICE, Wanted(), ["1" * 32])
+    entries = [entry for line in lines if (entry := log_entries.parse("a", line))]
+    assert log_entries.invocations("aa", entries) == ("1" * 32,)
+    script = log_entries.last_script(_SERVICE, Wanted(), ["1" * 32])
     assert f"_SYSTEMD_INVOCATION_ID={'1' * 32}" in script
     assert "_SYSTEMD_UNIT=" not in script
 
 
 def test_the_starts_of_one_release_are_no_more_than_a_command_takes() -> None:
-    entries = [entry for number in range(9000) if (entry := journal.parse("a", _line(MESSAGE="release aa",
+    entries = [entry for number in range(9000) if (entry := log_entries.parse("a", _line(MESSAGE="release aa",
                _SYSTEMD_INVOCATION_ID=f"{number:032x}")))]  # fmt: skip
-    found = journal.invocations("aa", entries)
+    found = log_entries.invocations("aa", entries)
     assert (len(found), found[-1]) == (500, f"{8999:032x}")
-    assert len(journal.last_script(_SERVICE, Wanted(), found)) < 100_000
+    assert len(log_entries.last_script(_SERVICE, Wanted(), found)) < 100_000
 
 
 _SLOT, _NGINX = "my-app@blue.service", "nginx.service"
@@ -170,7 +170,7 @@ _SLOT, _NGINX = "my-app@blue.service", "nginx.service"
 def test_a_request_of_our_own_check_is_hidden_and_no_other(
     unit: str, text: str, service: Service, hidden: bool
 ) -> None:
-    entry = journal.parse("a", _line(MESSAGE=text, _SYSTEMD_UNIT=unit))
+    entry = log_entries.parse("a", _line(MESSAGE=text, _SYSTEMD_UNIT=unit))
     assert entry is not None
     assert Wanted().has(entry, service) is not hidden
     assert Wanted(checks=True).has(entry, service)
@@ -190,7 +190,7 @@ def test_a_host_sends_so_many_lines_beside_those_of_checks_and_ends_as_journalct
         "g",
     ]
     lines = [json.dumps({"MESSAGE": text}) for text in texts]
-    said = printed(tmp_path, journal.last_script(_SERVICE, Wanted(lines=last)), lines, status)
+    said = printed(tmp_path, log_entries.last_script(_SERVICE, Wanted(lines=last)), lines, status)
     surely = [line for line in lines if "live" not in line and "green" not in line]
     # One more, so that the controller can tell that the entry before it is whole.
     end = lines.index(surely[last]) + 1 if last < len(surely) else len(lines)
@@ -200,9 +200,9 @@ def test_a_host_sends_so_many_lines_beside_those_of_checks_and_ends_as_journalct
 @pytest.mark.parametrize("asked", [Wanted(lines=3), Wanted(since="-1h"), Wanted(level="error"), Wanted(level="debug")])
 def test_a_host_sends_a_mark_in_place_of_a_line_that_is_too_long(tmp_path: Path, asked: Wanted) -> None:
     empty = json.dumps({"MESSAGE": ""})
-    fits, longer = (json.dumps({"MESSAGE": "a " + "x" * (journal.LINE + more - 2 - len(empty))}) for more in (0, 1))
+    fits, longer = (json.dumps({"MESSAGE": "a " + "x" * (log_entries.LINE + more - 2 - len(empty))}) for more in (0, 1))
     lines = [json.dumps({"MESSAGE": "an error"}), longer, json.dumps({"MESSAGE": ["y" * 5_000_000]}), fits]
-    said = printed(tmp_path, journal.last_script(_SERVICE, asked), lines, 0)
+    said = printed(tmp_path, log_entries.last_script(_SERVICE, asked), lines, 0)
     assert said == ["@begin", lines[0], "@long", "@long", *([fits] if asked.level != "error" else []), "@end 0"]
 
 
@@ -219,13 +219,13 @@ def printed(folder: Path, script: str, lines: Sequence[str], status: int) -> lis
 
 
 def test_what_the_sender_calls_itself_stands_beside_it() -> None:
-    entry = journal.parse("a", _line(MESSAGE="m", _SYSTEMD_UNIT="my-app@blue.service"))
+    entry = log_entries.parse("a", _line(MESSAGE="m", _SYSTEMD_UNIT="my-app@blue.service"))
     assert entry is not None
     assert (entry.as_dict()["source"], entry.as_dict()["identifier"]) == ("my-app@blue", "x")
 
 
 def test_the_newest_place_is_read_from_a_line_without_its_message() -> None:
-    entry = journal.parse("a", b'{"__CURSOR": "s=9", "__REALTIME_TIMESTAMP": "1700000000123456", "PRIORITY": "6"}')
+    entry = log_entries.parse("a", b'{"__CURSOR": "s=9", "__REALTIME_TIMESTAMP": "1700000000123456", "PRIORITY": "6"}')
     assert entry is not None
     assert (entry.cursor, entry.text) == ("s=9", "")
 
@@ -235,7 +235,7 @@ def test_the_newest_place_is_read_from_a_line_without_its_message() -> None:
     [("text", "text"), ([255, 65], "\ufffdA"), (["one", "two"], "one two"), (None, ""), ([1, 999], None)],
 )
 def test_a_message_is_text_bytes_or_several(message: object, text: str | None) -> None:
-    entry = journal.parse("a", _line(MESSAGE=message))
+    entry = log_entries.parse("a", _line(MESSAGE=message))
     assert (entry.text if entry else None) == text
 
 
@@ -245,7 +245,7 @@ def test_a_message_is_text_bytes_or_several(message: object, text: str | None) -
      _line(MESSAGE="m", __REALTIME_TIMESTAMP="9" * 400), _line(MESSAGE="m", __REALTIME_TIMESTAMP="-1")],
 )  # fmt: skip
 def test_what_is_no_entry_is_none(line: bytes) -> None:
-    assert journal.parse("a", line) is None
+    assert log_entries.parse("a", line) is None
 
 
 @pytest.mark.parametrize(
