@@ -87,7 +87,7 @@ def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:
     changes.remove(key if kept else path(name))
     pair, there = files.read(path(name)), files.read(public)
     if kept and pair and there and first(pair.data) != first(there.data):
-        # certificate.pem is of another pair than nginx reads. Once it is gone, the next plan sees that one is missing.
+        # certificate.pem is of another pair than nginx reads: once that file is gone, the next plan sees it missing.
         changes.remove(public)
 
 

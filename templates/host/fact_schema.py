@@ -13,7 +13,7 @@ _NONE: Mapping[str, Any] = {}
 
 
 class Machine(NamedTuple):
-    """The machine. time: seconds since 1970 by the host's clock; ipv6: has it; tools: paths of programs, by name.
+    """The machine. time: seconds since 1970 by the host's clock; ipv6: it has IPv6; tools: paths of programs, by name.
 
     web_accounts: of www-data and nginx the one that nginx.conf names, or those that exist.
     can_be_root: the account can become root, if `rights` are asked for.
@@ -117,7 +117,7 @@ class State(NamedTuple):
 
     tries: slots that systemd would start though they are not committed
     main_unit, nginx, processes: states of units; of processes by unit
-    probation: seconds left of it, None without one; finishing: one has ended, and its guard cleans up
+    probation: seconds left of it, None without one; finishing: a probation has ended, and its guard cleans up
     holder: the line in the change lock of the run that activates now
     abandoned: the controller of that run is gone
     activating: that run was still at work after the wait
@@ -188,7 +188,7 @@ class Survey(NamedTuple):
     said: the last log lines of what runs and of each job's last run; of a long line its end
     commands: units of commands at work, each with the seconds from boot to its start
     certificate_fault: why nginx does not get a new certificate that the host keeps
-    certificate_differs: nginx shows another one than its file has
+    certificate_differs: nginx shows another certificate than its file has
     oom_kills: units of which processes were killed for want of memory in the last 24 hours, each with how often
     """
 

@@ -245,7 +245,7 @@ def has(path: str, data: bytes) -> bool:
 
 
 def write_if_new(path: str, data: bytes, run: str) -> bool:
-    """Write a file beside those of `RootFiles`, readable for all, if it has other content; return True if it had."""
+    """Write a file beside those of `RootFiles`, readable for all; return False if it had this content already."""
     if has(path, data):
         return False
     folder, name = os.path.split(path)

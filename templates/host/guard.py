@@ -103,7 +103,7 @@ class Guard(Attempt):
         raise Failed("the run was killed on this host")
 
     def _watch(self, end: float) -> None:
-        """Watch until the probation is over and no points are left; there is one at first, so a check must pass."""
+        """Watch until the probation is over and no points are left. One point is there at first: a check must pass."""
         self.take_over()
         seen, points, since = web_processes(self.probe, self.new), 1, time.time()
         while now() < end or points:

@@ -74,7 +74,7 @@ def _choices() -> tuple[str, ...]:
 
 
 def as_written() -> tuple[str, ...]:
-    """Return those of the files of `_choices` whose text is one that a setup writes."""
+    """Return the files of `_choices` that have the text which a setup would write."""
     return tuple(
         path
         for path in _choices()
@@ -117,7 +117,7 @@ def tidy() -> None:
 
 
 def _successor(server: str, name: str) -> bytes:
-    """Return what makes another service of the name the keeper; empty if there is none."""
+    """Return the text that makes another service of the name the keeper; empty if there is no other service."""
     others = [other for other in name_keeper.services(server, but=name) if os.path.exists(name_keeper.block(other))]
     return _text(server, others[0]) if others else b""
 

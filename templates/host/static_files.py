@@ -1,7 +1,7 @@
 """Put the static files of releases where nginx reads them: hard links below `static`, which only nginx may enter.
 
-`static/SLOT` has the files of the slot's release. `static/kept` has those of all releases on the host whose names may
-carry a hash, since pages of another release, of this host or of one beside it, ask for them.
+`static/SLOT` has the files of the slot's release. `static/kept` has, of all releases on the host, the files with names
+that may carry a hash: pages of another release, of this host or of a host beside it, ask for them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def date(folder: Folder) -> None:
     """Give each static file of a release a time that follows from its digest.
 
     nginx makes the ETag from time and size. So the same bytes have one ETag on every host, whenever they came there,
-    and two contents of one size have different ones, but for one pair in 1.6 thousand million.
+    and two contents of one size have different ETags, but for one pair in 1.6 thousand million.
     """
     manifest = release.listed(folder, "MANIFEST") or {}
     with Descent(folder) as code:
@@ -189,7 +189,7 @@ def _compare(static: Folder, slot: str, wanted: Mapping[str, _Content], digests:
 
 
 def _is_one_of(wanted: Collection[_Content], folder: Folder, name: str, digests: dict[int, str]) -> bool:
-    """Return whether a file has one of these contents; one of another size, which may be sparse, is not read."""
+    """Return whether a file has one of these contents; a file of another size, which may be sparse, is not read."""
     status = folder.status(name)
     sizes = {content.size for content in wanted}
     return status is not None and status.st_size in sizes and _content(folder, name, digests) in wanted
@@ -230,7 +230,7 @@ def _files(folder: Folder, *, unlisted: bool = False) -> Iterator[tuple[str, Fol
     Links, and whatever else is no file, are left out, and so is what MANIFEST does not list: bytecode, or what the
     account added. A release of a former account has no MANIFEST, so nothing of it is kept.
 
-    unlisted: yield the files of such a release: until the next deploy, it goes on as it is
+    unlisted: yield the files of such a release: until the next deploy, such a release goes on as it is
     """
     manifest = release.listed(folder, "MANIFEST")
     for path, place in _directories(folder).items():

@@ -27,7 +27,7 @@ _BEFORE_GUARD = 300.0
 _ORDER = 15.0
 """Seconds by which a line may be older than the one above it: several programs write lines."""
 _SHUTDOWN = 120.0
-"""Seconds before the end of a boot in which a guard may have been ended by it."""
+"""Seconds before the end of a boot in which the shutdown may have ended a guard."""
 _NEVER_SHORTENED = 290_000
 """A history of fewer bytes has never been shortened: shortening keeps more than that."""
 _LINES, _EVENTS, _BOOTS = 5000, 1500, 50
@@ -333,7 +333,7 @@ def _runs(actions: Sequence[Action], now: float) -> Iterator[_Run]:
     for lines in groups:
         first = lines[0] if lines[0].state == "started" else None
         ended = _time(lines[-1]) or 0.0
-        # What is left of a run is cleared away before the next of these begins.
+        # What is left of a run is cleared away before the next action on the slots begins.
         follower = begins[places[id(first)] + 1 :][:1] if first else []
         until = max(ended, (times[id(follower[0])] or now) if follower else now)
         state = lines[-1].state
@@ -372,7 +372,7 @@ def _end_of_guard(events: Sequence[Event], guard: Event, *, well: bool = False) 
             break
         if event.word in {"again", "started"}:
             again, ended = event.word == "again", None
-        # Before systemd starts it again, it may log the stop of the one that was killed.
+        # Before systemd starts a guard again, it may log the stop of the killed one.
         elif not again:
             ended = _at(event) if event.word == "ended" or not well else None
     return ended

@@ -246,7 +246,7 @@ class _Feeder:
                 # The channel's timeout is the reader's, and the reader gives up on a host that takes nothing.
                 with suppress(TimeoutError):
                     piece = piece[self._channel.send(piece) :]
-        except Exception:  # of any kind: the reader meets the same fault, and knows more about it
+        except Exception:  # the reader meets the same fault, and knows more about it
             return False
         return True
 
