@@ -281,8 +281,8 @@ class Activator(Attempt):
         self.run.point(f"{self.prefix}.front")
 
     def _check_single(self) -> None:
-        """Without a probation: let the processes take over, and check now those that the gate could not start."""
-        self.take_over()
+        """Without a probation: replace the processes, and check now those that the gate could not start."""
+        self.replace_processes()
         self.processes.await_up(self.new, self.release, now(), single=True)
 
     def _begin_probation(self) -> None:

@@ -38,7 +38,7 @@ class Attempt:
         self.main_unit_state = ""
         self.switched = False
         self.why = ""
-        self._followed = self.taken_over = False
+        self._followed = self.processes_replaced = False
 
     def load_health_check(self) -> None:
         """Load the release's own health check."""
@@ -75,18 +75,18 @@ class Attempt:
         if (self.main_unit_state or units.states(main_unit)[0]) != "active":
             self._require(systemctl("start", main_unit).wait(), f"does not start {main_unit}")
         self.run.point(f"{self.prefix}.main_unit")
-        self.take_over()
+        self.replace_processes()
         for timer in self.service.timers:
             if not systemctl("restart", timer).wait():
                 self.run.report("warning", f"{timer} does not start: see journalctl -u {timer}")
         self._followed = True
         self.run.point(f"{self.prefix}.processes")
 
-    def take_over(self) -> None:
-        """Let the processes of the release take over from the former ones, once."""
-        if not self.taken_over:
-            self.processes.take_over(self.new, self.old)
-            self.taken_over = True
+    def replace_processes(self) -> None:
+        """Replace the former processes by those of the release, once."""
+        if not self.processes_replaced:
+            self.processes.replace(self.new, self.old)
+            self.processes_replaced = True
 
     def record_commit(self) -> None:
         """Sync the commit to the disk, and write it into the history."""
@@ -149,7 +149,7 @@ class Attempt:
     def give_back(self) -> None:
         """Give the work back to the processes of the old slot, if there is one; end those of the new slot."""
         if self.old:
-            self.processes.take_over(self.old, self.new)
+            self.processes.replace(self.old, self.new)
         self.processes.begin_stop(self.new)
 
     def start_former(self) -> None:

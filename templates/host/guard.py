@@ -104,7 +104,7 @@ class Guard(Attempt):
 
     def _watch(self, end: float) -> None:
         """Watch until the probation is over and no points are left. One point is there at first: a check must pass."""
-        self.take_over()
+        self.replace_processes()
         seen, points, since = web_processes(self.probe, self.new), 1, time.time()
         while now() < end or points:
             self.run.point("probation.watch")

@@ -50,7 +50,7 @@ class ProcessUnits:
         names = [process.of(slot) for process in self._groups[single]]
         self._do("start", "--no-block", names)
 
-    def take_over(self, slot: str, former: str) -> None:
+    def replace(self, slot: str, former: str) -> None:
         """Tell the processes of the former slot to stop, and start those of this one. former: may be empty."""
         if former:
             self._do("stop", "--no-block", [process.of(former) for process in self._groups[False]])

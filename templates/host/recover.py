@@ -100,10 +100,10 @@ class _Recovery:
             self._run.say("recover", f"the probation of {ended} is ended: slot {self.old} has the traffic")
 
     def _return_work(self) -> None:
-        """Start the processes of the committed release again: those of the one on probation had taken over."""
+        """Start the processes of the committed release again, if those of a release on probation had replaced them."""
         if self._at_once:
             self._processes.end(self.new, at_once=True)
-        self._processes.take_over(self.old, self.new)
+        self._processes.replace(self.old, self.new)
 
     def _stop_idle(self) -> None:
         self._run.say("recover", f"slot {self.new} is stopped")

@@ -192,7 +192,7 @@ def is_place(path: str) -> bool:
 
 
 def _sbom_digest(release: Folder) -> dict[str, str]:
-    """Return the digest of `sbom.json` that the record of the release has; empty if an older version made it."""
+    """Return the digest of `sbom.json` that release.json has; empty if an older version made the release."""
     try:
         digest = json.loads(release.read("release.json", _RECORD_BYTES))[SBOM]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -28,7 +28,7 @@ _CUT = re.compile(r"\.part-old-.{12}")
 
 
 def releases(root: Folder) -> Iterator[Line]:
-    """Yield the record of each release as one line, unchecked."""
+    """Yield release.json of each release as one line, unchecked."""
     with root.below("releases") as folder:
         for name in folder.names()[:_RELEASES]:
             with suppress(OSError), folder.below(name) as release:

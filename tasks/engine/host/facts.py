@@ -166,16 +166,16 @@ class Facts(NamedTuple):
 
     def secrets_of(self, release: str) -> tuple[str, ...]:
         """Return the names of the secrets that a release on the host uses."""
-        return next((_secrets(record) for record in self.releases if record.get("id") == release), ())
+        return next((_secrets(described) for described in self.releases if described.get("id") == release), ())
 
     def releases_with(self, secret: str) -> tuple[str, ...]:
         """Return the IDs of the releases on the host that use a secret."""
-        return tuple(str(record.get("id", "")) for record in self.releases if secret in _secrets(record))
+        return tuple(str(described.get("id", "")) for described in self.releases if secret in _secrets(described))
 
 
-def _secrets(record: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the names of the secrets in the record of a release; former versions recorded none."""
-    used = record.get("secrets")
+def _secrets(described: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of the secrets in a release.json; former versions wrote none there."""
+    used = described.get("secrets")
     names = [name for name in used if isinstance(name, str)] if isinstance(used, list) else []
     return tuple(name for name in names if re.fullmatch(reported_names.VARIABLE, name))[:MOST_SECRETS]
 
