@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tasks.engine.fleet.project import Project
     from tasks.engine.parallel import Stop
     from tasks.engine.release.build import Release
+    from tasks.runner import PendingSessions
 
 
 class _Flags(NamedTuple):
@@ -160,9 +162,11 @@ def deploy(
     project, selection = runner.choose(c, "deploy", retry=flags.retry_failed)
     if not invocation(c).dry:
         _build(project, as_json=json)
+    valid = threading.Event()
+    pending = _connecting(c, project, selection, valid)
     release = project.release(require_clean=require_clean)
-    # All input is valid from here on.
-    members = _connecting(c, project, selection)
+    valid.set()
+    members = runner.members_of(c, project, selection, pending=pending)
     from tasks import plan_view
     from tasks.engine.deploy.stage import DeployOrder
     from tasks.engine.host.steps import Consent
@@ -206,7 +210,7 @@ def _reactivate(c: Any, action: str, target: str | None, flags: _Flags, json: bo
 
     policy, wait = flags.policy(), flags.lock_seconds()
     project, selection = runner.choose(c, action, retry=flags.retry_failed)
-    members = _connecting(c, project, selection)
+    members = runner.members_of(c, project, selection, pending=_connecting(c, project, selection))
     from tasks import plan_view
     from tasks.engine.deploy import rollback
 
@@ -239,13 +243,15 @@ def _rollout(
     return Rollout(action, members, policy, stop, again, stop_first, hooks)
 
 
-def _connecting(c: Any, project: Project, selection: Selection) -> list[Member]:
-    """Return the members; connect in threads, unless before_deploy may still stop the run."""
+def _connecting(
+    c: Any, project: Project, selection: Selection, valid: threading.Event | None = None
+) -> PendingSessions:
+    """Connect in threads as soon as all input is valid, unless before_deploy may still stop the run."""
     from tasks import runner
     from tasks.engine.config import service
 
     waits = service.describe(project.document).hooks.before_deploy and not invocation(c).dry
-    return runner.members_of(c, project, selection, pending={} if waits else runner.start_connecting(c, selection))
+    return {} if waits else runner.start_connecting(c, selection, valid)
 
 
 def _hooks(project: Project, members: list[Member], action: str, release: Release | None = None) -> RunHooks | None:

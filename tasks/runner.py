@@ -15,6 +15,7 @@ from tasks.executor import ROOT, agreed, ended_by_interrupt, invocation, stopped
 _Answer = TypeVar("_Answer")
 
 if TYPE_CHECKING:
+    import threading
     from concurrent.futures import Future
 
     from tasks.engine.config.inventory import Host
@@ -94,18 +95,25 @@ def check_files(project: Project, hosts: Iterable[Host]) -> None:
                 authority.load(service.nginx.tls, ROOT, authority.now())
 
 
-def start_connecting(c: Any, selection: Selection) -> PendingSessions:
-    """Connect in threads while the controller still loads its modules."""
+def start_connecting(c: Any, selection: Selection, valid: threading.Event | None = None) -> PendingSessions:
+    """Connect in threads while the controller still loads its modules.
+
+    valid: set when all input is valid; until then no host is contacted, and `ssh -G` finds the addresses.
+    """
     from tasks.engine import parallel
     from tasks.engine.fleet import failpoints
+    from tasks.engine.ssh.ssh_config import resolve
     from tasks.engine.ssh.ssh_session import SshSession
 
     options = invocation(c).options
     points = {host.name: failpoints.setting(os.environ, host.name) for host in selection.hosts}
 
     def connect(host: Host) -> SshSession:
+        endpoint = resolve(host, options)
+        if valid:
+            valid.wait()
         failpoints.reach(points[host.name], "controller.connect", host.name)
-        return SshSession(host, options)
+        return SshSession(host, options, endpoint=endpoint)
 
     return {host.name: parallel.run_in_thread(partial(connect, host)) for host in selection.hosts[: parallel.LIMIT]}
 
@@ -114,11 +122,15 @@ def members_of(
     c: Any, project: Project, selection: Selection, user: str | None = None, pending: PendingSessions | None = None
 ) -> list[Member]:
     """Return a member for each selected host."""
-    from tasks.engine.fleet import failpoints
+    from tasks.engine import parallel
     from tasks.engine.fleet import project as projects
+
+    # It asks git, which answers while the modules below load.
+    begun = parallel.run_in_thread(partial(projects.begin, ROOT))
+    from tasks.engine.fleet import failpoints
     from tasks.engine.fleet.member import Member
 
-    run, options = projects.begin(ROOT), invocation(c).options
+    run, options = begun.result(), invocation(c).options
     return [
         Member(
             host,

@@ -17,7 +17,7 @@ from tasks.engine.ssh import channels, connect_errors
 from tasks.engine.ssh.byte_stream import LINK_SECONDS
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost, Run, Sink, command, opening, stream
-from tasks.engine.ssh.ssh_config import Options, resolve
+from tasks.engine.ssh.ssh_config import Endpoint, Options, resolve
 
 if TYPE_CHECKING:
     from tasks.engine.host.steps import HostStep
@@ -33,11 +33,14 @@ _AGAIN = "run the command again"
 
 
 class SshSession:
-    """A connection to one host that runs steps. become: a prefix of the command line (sudo, runuser)."""
+    """A connection to one host that runs steps.
 
-    def __init__(self, host: Host, options: Options, user: str | None = None) -> None:
+    become: a prefix of the command line (sudo, runuser); endpoint: what `resolve` returned, if it was asked already.
+    """
+
+    def __init__(self, host: Host, options: Options, user: str | None = None, endpoint: Endpoint | None = None) -> None:
         self.host = host
-        self.endpoint = resolve(host, options, user)
+        self.endpoint = endpoint or resolve(host, options, user)
         self.become: tuple[str, ...] = ()
         self.keeps_program = True
         """True until the host reports that it has no copy of the program, or a damaged one."""

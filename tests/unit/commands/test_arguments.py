@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from tasks.engine.errors import LoopError
 from tasks.engine.fleet import member
 from tasks.engine.host.facts import Facts
 from tasks.engine.host.history import Action
+from tasks.engine.ssh import ssh_config, ssh_session
 from tests.support.host_facts import NEW, OLD, serving
 from tests.unit.deploy.test_plan import host
 
@@ -114,6 +116,29 @@ def test_a_dry_run_opens_no_connection_ahead(monkeypatch: pytest.MonkeyPatch, dr
     asked = executor.Invocation(None, dry, (), None, 10, None, "")
     runner.open_fleet(SimpleNamespace(config={"loop_invocation": asked}), changing="stop", early=True)
     assert knocked == pending
+
+
+def test_a_host_is_connected_to_once_all_input_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address is asked for before: `ssh -G` contacts no host."""
+    chosen = Host("h", "h", None, "deploy", (), None, None, None, None, Place("f", 1, 1, ""))
+    context = SimpleNamespace(config={"loop_invocation": executor.Invocation(None, False, (), None, 10, None, "")})
+    asked, valid, connected = threading.Event(), threading.Event(), threading.Event()
+
+    def resolve(host: Host, options: Any) -> str:  # noqa: ARG001 - its signature
+        asked.set()
+        return host.address
+
+    def connect(host: Host, options: Any, endpoint: str) -> str:  # noqa: ARG001 - its signature
+        connected.set()
+        return endpoint
+
+    monkeypatch.setattr(ssh_config, "resolve", resolve)
+    monkeypatch.setattr(ssh_session, "SshSession", connect)
+    pending = runner.start_connecting(context, Selection((chosen,), None), valid)
+    assert asked.wait(10)
+    assert not connected.wait(0.05)
+    valid.set()
+    assert cast("Any", pending["h"].result(10)) == "h"
 
 
 @pytest.mark.parametrize("named", [None, "root"])
