@@ -9,7 +9,10 @@ from functools import cache
 from tasks.engine.host import templates
 from templates.host import copy_main
 
-_START = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'loader', 'exec'))"
+_START = (
+    "import sys, zlib; stream = sys.stdin.buffer; "
+    "exec(compile(zlib.decompress(stream.read(int(stream.readline()))), 'loader', 'exec'))"
+)
 MISSING = "program"
 """Report of a host without a copy of this program, or with a damaged one: the controller then sends the program."""
 
@@ -18,7 +21,8 @@ LACKS = "python"
 
 NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "fnmatch", "gc", "glob", "grp",
          "hashlib", "importlib", "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil",
-         "signal", "socket", "stat", "struct", "subprocess", "tarfile", "threading", "time", "typing")  # fmt: skip
+         "signal", "socket", "stat", "struct", "subprocess", "tarfile", "threading", "time", "typing",
+         "zlib")  # fmt: skip
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _LOADED = ("_ctypes", "_hashlib", "_posixsubprocess", "_socket", "_struct")

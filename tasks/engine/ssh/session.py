@@ -7,6 +7,7 @@ the same for any login shell (sh, fish, csh), has no length limit, and `ps` show
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,7 +59,10 @@ def command(become: tuple[str, ...] = ()) -> str:
 
 def framed(text: str) -> bytes:
     """Return the bytes of a script as that command line reads it."""
-    data = text.encode()
+    return _framed(text.encode())
+
+
+def _framed(data: bytes) -> bytes:
     return b"%d\n%s" % (len(data), data)
 
 
@@ -68,11 +72,12 @@ def opening(place: str, starter: str = host_program.STARTER, program: str = "") 
 
     An empty path, and the program, if the host is to run no copy. These bytes are the same for all steps that one
     account runs so, so the interpreter of the next step can be started before that step is known. All hosts of a run
-    share them in memory.
+    share them in memory, and the program is compressed once for all of them.
 
     program: another text than this version's.
     """
-    return framed(starter) + f"{place}\n".encode() + (b"" if place else framed(program or host_program.text()))
+    sent = b"" if place else _framed(zlib.compress((program or host_program.text()).encode()))
+    return framed(starter) + f"{place}\n".encode() + sent
 
 
 def stream(step: HostStep, run: Run, nonce: str, payload: Iterable[bytes]) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -93,19 +94,19 @@ def as_received(step: HostStep) -> str:
     """Return the step as its reader on the host gets it, from all data sent."""
     rest = opening(step.place) + b"".join(stream(step, Run("r", '{"user":"me"}'), "nonce", (b"payload",)))
 
-    def frame() -> str:
+    def frame() -> bytes:
         nonlocal rest
         length, _, rest = rest.partition(b"\n")
         found, rest = rest[: int(length)], rest[int(length) :]
-        return found.decode()
+        return found
 
-    assert frame() == host_program.STARTER
+    assert frame().decode() == host_program.STARTER
     place, _, rest = rest.partition(b"\n")
     if not place:
-        assert frame() == host_program.text()
+        assert zlib.decompress(frame()).decode() == host_program.text()
     assert rest.startswith(b'nonce\nr\n{"user":"me"}\n\n')
     rest = rest.split(b"\n", 4)[4]
-    text = frame()
+    text = frame().decode()
     assert rest == b"payload"
     return text
 
@@ -179,9 +180,9 @@ RUNS = re.compile(rb"[0-9a-f]{16}\n\S+\n{.*}\n\n")
 
 def steps_of(data: bytes) -> list[str]:
     """Return the steps from all input of the host's program, with their payloads; a script is whole already."""
-    if b"\nSOURCES = " in data[:20]:
-        length, _, data = data.partition(b"\n")
-        data = data[int(length) :]
+    length, _, rest = data.partition(b"\n")
+    if rest.startswith(zlib.compress(b"")[:2]):
+        data = rest[int(length) :]
     if not RUNS.match(data):
         return [data.decode("utf-8", "replace")]
     rests = (data[match.end() :].partition(b"\n") for match in RUNS.finditer(data))

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_nothing_of_the_run_is_on_the_command_line() -> None:
     host_step = HostStep("try", '{"text": "ü"}', 60)
     run, step = f"nonce\n{RUN.id}\n{RUN.who}\n\n".encode(), '14\n{"text": "ü"}'.encode()
     assert b"".join(stream(host_step, RUN, "nonce", [b"payload"])) == run + step + b"payload"
-    assert opening("", "exit", "print(1)") == b"4\nexit\n8\nprint(1)"
+    assert opening("", "exit", "print(1)") == b"4\nexit\n16\n" + zlib.compress(b"print(1)")
     # To a copy on the host, the program itself is not sent.
     assert opening("/there", "exit", "print(1)") == b"4\nexit/there\n"
 
