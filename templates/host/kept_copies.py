@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 
-from . import copy_main, programs
+from . import kept, programs
 from .folders import Folder
 from .run import Run
 
@@ -24,7 +24,7 @@ def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
     """Return the path of this program's copy, and make it if missing. sources: empty if a copy is running."""
     if not sources:
         return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    name = copy_main.digest(sources)
+    name = kept.digest(sources)
     with Folder.open(root) as folder:
         folder.make(FOLDER, 0o755)
         with folder.below(FOLDER) as place:
@@ -39,10 +39,11 @@ def keep(run: Run, root: str, sources: Mapping[str, str]) -> str:
 def whole(place: Folder, name: str) -> bool:
     """Return whether the content of a copy has the digest that is its name."""
     try:
-        sources = copy_main.read(f"{place.path}/{name}")
+        sources = kept.read(f"{place.path}/{name}")
         with place.below(name) as copy:
             main = copy.read("__main__.py", 1 << 20).decode()
-            return copy_main.digest(sources) == name and main == sources["copy_main"]
+            # The module's name belongs to the format of a copy: controllers of several versions check each other's.
+            return kept.digest(sources) == name and main == sources.get("kept")
     except (OSError, ValueError):
         return False
 
@@ -68,7 +69,7 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
         with copy.below("host") as modules:
             for module, text in sources.items():
                 modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
-        copy.overwrite("__main__.py", sources["copy_main"].encode(), 0o644)
+        copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
     _remove(place, name)
     place.rename(part, name)
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Mapping
 
 from . import accounts, memory, programs, record
-from .copy_main import sha256
 from .fact_schema import Machine, Record
+from .kept import sha256
 from .locks import PROC
 
 TOOLS = ("apt-get", "certbot", "curl", "dnf", "flock", "head", "nginx", "openssl", "sha256sum", "ss", "sudo",

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 
 from . import kept_copies, this_interpreter, venv
-from .copy_main import sha256
 from .folders import LARGEST, Folder
+from .kept import sha256
 
 Tell = Callable[[str, str], None]
 """Report a line: its first word, and the rest."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from tasks.engine.host import templates
-from templates.host import copy_main
+from templates.host import kept
 
 _START = (
     "import sys, zlib; stream = sys.stdin.buffer; "
@@ -49,7 +49,7 @@ if [ -n "$place" ]; then
     [ -O . ] && [ -O .. ] && [ -O ../.. ] && [ -f __main__.py ]; }}; then
     IFS= read -r nonce
     printf '\\n%s {{"report": "{MISSING}", "text": "missing"}}\\n' "$nonce"
-    exit {copy_main.DAMAGED}
+    exit {kept.DAMAGED}
   fi
   python=
   # The interpreter that made the copy needs no check.
@@ -104,7 +104,7 @@ def assemble(sources: Mapping[str, str]) -> str:
 @cache
 def digest() -> str:
     """Return the digest that names this version: each step contains it, and a host keeps its copy under this name."""
-    return copy_main.digest(_sources())
+    return kept.digest(_sources())
 
 
 def place(root: str) -> str:

@@ -22,6 +22,8 @@ from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import Run
 from templates.host import kept_copies
+from templates.host.folders import Folder
+from templates.host.kept import digest
 from templates.host.run import Run as HostRun
 from tests.support.local_session import LocalShell
 
@@ -420,6 +422,21 @@ def test_a_copy_is_run_only_by_whom_it_and_all_around_it_belong_to(tmp_path: Pat
     place = kept(tmp_path)
     os.chown([place, *place.parents][depth], 65534, -1)
     assert ask_copy(place) == (4, MISSING)
+
+
+def test_a_copy_has_the_form_that_controllers_of_other_versions_check(tmp_path: Path) -> None:
+    """Once: a module got another name, and `fab drift` of either version failed on the copy of the other."""
+    place = kept(tmp_path)
+    assert (place / "__main__.py").read_bytes() == (place / "host/kept.py").read_bytes()
+    (place / "host/kept.py").rename(place / "host/other.py")
+    renamed = place.rename(place.parent / kept_digest(place / "host"))
+    with Folder.open(str(place.parent)) as copies:
+        assert not kept_copies.whole(copies, renamed.name)
+
+
+def kept_digest(folder: Path) -> str:
+    """Return the name of a copy that has the modules of this directory."""
+    return digest({path.stem: path.read_text() for path in folder.iterdir()})
 
 
 def test_as_many_versions_are_kept_as_controllers_may_take_turns(tmp_path: Path) -> None:
