@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 
-from . import activity, locks, programs, units
+from . import activity, locks, units
 from .background import Background
 from .change_lock import Until
 from .fact_schema import Answers, Slot, State
@@ -74,9 +74,8 @@ def ask_units(service: Service, links: Links, *, surveyed: bool) -> Units:
     names = ["nginx.service", f"{service.name}.service", *slots, *guards, *processes(service, links)]
     if surveyed:
         return units.show_all([*names, *jobs(service), f"{service.name}-certificate.service"], *PROPERTIES)
-    # A run needs no more than their state, and `is-active` takes half the time.
-    states = programs.ask("systemctl", "is-active", *names).output.split()
-    return {name: {"ActiveState": units.state(word)} for name, word in zip(names, states)}
+    # A run needs no more than their state, which takes a tenth of the time.
+    return {name: {"ActiveState": state} for name, state in units.ask_states(names).items()}
 
 
 def processes(service: Service, links: Links) -> list[str]:

@@ -284,7 +284,8 @@ def test_a_systemd_that_does_not_answer_tells_nothing(
 @pytest.mark.parametrize("word", ["reloading", "refreshing"])
 def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(_: str, verb: str, *names: str, **__: object) -> programs.Completed:
-        lines = [word if verb == "is-active" else f"ActiveState={word}\n" for name in names if "." in name]
+        wanted = [name for name in names if "." in name]
+        lines = [f"{name} loaded {word} x" if verb == "list-units" else f"ActiveState={word}\n" for name in wanted]
         return programs.Completed(0, "\n".join(lines))
 
     monkeypatch.setattr(programs, "ask", ask)
@@ -294,6 +295,14 @@ def test_a_unit_that_goes_on_running_counts_as_active(here: Path, word: str, mon
         assert (found.state("myapp@blue.service"), found.facts().main_unit) == ("active", "active")
     assert units.states("myapp@blue.service") == ["active"]
     assert units.show("myapp@blue.service", "ActiveState") == {"ActiveState": "active"}
+
+
+def test_a_unit_that_systemd_has_not_loaded_is_inactive(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "a.service loaded failed failed Of us\nb.service not-found inactive dead b.service\n"
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Completed(0, said))
+    assert units.states("b.service", "c.service", "a.service") == ["inactive", "inactive", "failed"]
+    monkeypatch.setattr(programs, "ask", lambda *_, **__: programs.Completed(1, said))
+    assert units.states("b.service", "c.service") == ["unknown", "unknown"]
 
 
 def test_a_structured_line_arrives_whole_because_its_end_has_the_exception(monkeypatch: pytest.MonkeyPatch) -> None:

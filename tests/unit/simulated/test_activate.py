@@ -14,6 +14,7 @@ from tests.support.simulated_host import NEW, OLD, OOM, SERVICE, SimulatedHost, 
 __all__ = ["host", "simulated_host"]
 
 DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
+STATES = "systemctl list-units --all --full --plain --no-legend"
 RETIRED = "systemctl show myapp@blue.service --no-pager -p ActiveState -p NRestarts"
 SHOWS = "systemctl show --no-pager -p ActiveState -p SubState -p Job -p NRestarts -p Result -p ExecMainStatus"
 
@@ -26,7 +27,7 @@ def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(h
     beside = "systemctl start myapp-probation@green.service"
     assert beside in host.calls
     assert [call for call in host.calls if call != beside] == [
-        "systemctl is-active myapp@green.service myapp-probation@blue.service myapp-probation@green.service"
+        f"{STATES} myapp@green.service myapp-probation@blue.service myapp-probation@green.service"
         " myapp@blue.service myapp.service myapp-hook@blue.service myapp-hook@green.service"
         " myapp-worker@green.service",
         "link apps/slots/green/release -> ../../releases/bbbbbbbbbbbb",
@@ -210,9 +211,9 @@ def test_the_old_slot_stops_only_when_its_queue_is_empty(host: SimulatedHost) ->
     assert host.execute(DEPLOY) == 0
     assert host.calls[-7:] == [
         "ss blue.sock",
-        "systemctl is-active myapp@blue.service",
+        f"{STATES} myapp@blue.service",
         "ss blue.sock",
-        "systemctl is-active myapp@blue.service",
+        f"{STATES} myapp@blue.service",
         "ss blue.sock",
         "systemctl stop myapp@blue.service myapp@blue.socket",
         RETIRED,
