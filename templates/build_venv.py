@@ -1,4 +1,4 @@
-"""Fill a new venv with wheels, on the host, by the host's Python (3.9 and newer), without pip and without an index.
+"""Make a venv from wheels, on the host, by the host's Python (3.9 and newer), without pip and without an index.
 
 It runs as `python -I -S`, never as the venv's Python: it imports and runs nothing of a wheel. A stranger may have made
 the wheel, so memory has a limit: the release that serves runs on the same host.
@@ -21,6 +21,7 @@ import zipfile
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from venv import EnvBuilder
 
 CHUNK, MOST = 20, 8
 """Files compiled in one task, and the largest number of processes."""
@@ -120,9 +121,10 @@ def workers() -> Executor:
 
 
 def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None:
-    """Install every listed wheel, compile the bytecode, and put the final path wherever the venv names itself."""
+    """Make the venv, install every listed wheel, compile the bytecode, and put in the final path as the venv's own."""
     sys.path.insert(0, archive)
     limit_memory()
+    EnvBuilder(symlinks=True).create(venv)
     with open(listing, encoding="utf-8") as lines:
         paths = [os.path.join(wheels, line.split("  ", 1)[1].rstrip("\n")) for line in lines]
     replaced: set[str] = set()

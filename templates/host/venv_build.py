@@ -98,10 +98,9 @@ def build(run: Run, venvs: Folder, wheels: Folder, part: Folder) -> None:
 def _fill(run: Run, python: str, path: str, wheels: Folder, part: Folder) -> None:
     tool = f"{part.path}/tool"
     final = f"{wheels.path.rpartition('/')[0]}/venvs/{run.step['venv']}"
-    install = (f"{tool}/build_venv.py", f"{tool}/installer.zip", path, final, wheels.path, f"{part.path}/WHEELS")
-    for arguments in (("-m", "venv", "--without-pip", "--symlinks", path), install):
-        if not programs.run(python, *_PLAIN, *arguments, seconds=_SECONDS):
-            raise Refused(f"{python} does not build the venv")
+    arguments = (f"{tool}/build_venv.py", f"{tool}/installer.zip", path, final, wheels.path, f"{part.path}/WHEELS")
+    if not programs.run(python, *_PLAIN, *arguments, seconds=_SECONDS):
+        raise Refused(f"{python} does not build the venv")
     with Folder.open(path) as folder, folder.below("bin") as scripts:
         gunicorn = scripts.status("gunicorn")
     if not (gunicorn and gunicorn.st_mode & 0o111):

@@ -159,8 +159,7 @@ def test_a_host_builds_a_venv_that_runs_at_its_final_place(
         target.write_bytes(content)
     made, final = tmp_path / "venvs/.part-1", tmp_path / "venvs/one"
     part = tmp_path / "part"
-    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", "--symlinks", made], check=True)
-    subprocess.run([made / "bin/python", "-I", part / "tool/build_venv.py", part / "tool/installer.zip", made, final,
+    subprocess.run([sys.executable, "-I", "-S", part / "tool/build_venv.py", part / "tool/installer.zip", made, final,
                     part / "wheels", part / "WHEELS"], check=True)  # fmt: skip
     made.rename(final)
     answer = subprocess.run([final / "bin/gunicorn"], capture_output=True, text=True, check=True, env={})

@@ -517,8 +517,8 @@ def whole() -> bytes:
     return b"\n" + b"".join(archive.pack((), WHOLE))
 
 
-BUILDS = """case "$*" in *' -m venv '*) for p in "$@"; do :; done
-mkdir -p "$p/bin"; cp "$0" "$p/bin/python"; cp "$0" "$p/bin/gunicorn" ;; esac"""
+BUILDS = """case "$*" in *'/build_venv.py '*) mkdir -p "$5/bin"; cp "$0" "$5/bin/python"
+cp "$0" "$5/bin/gunicorn" ;; esac"""
 
 
 def test_a_program_that_is_started_inherits_no_lock(run: Run, host: Path) -> None:

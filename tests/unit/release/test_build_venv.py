@@ -20,7 +20,7 @@ MEMORY = 96 << 20
 def build(
     folder: Path, how: tuple[str, ...] = (), memory: int | None = None, **wheels: dict[str, str]
 ) -> subprocess.CompletedProcess[bytes]:
-    """Fill a venv of this Python with such wheels, at `.part-x`. memory: the builder's limit, if not its own."""
+    """Make a venv of this Python from such wheels, at `.part-x`. memory: the builder's limit, if not its own."""
     places = folder / "wheels"
     places.mkdir()
     digests = {name: distributions.wheel(places, name, "1.0", files=files) for name, files in wheels.items()}
@@ -30,7 +30,6 @@ def build(
     archive.write_bytes(payload._installer())
     builder.write_text(limited(templates.text("build_venv.py"), memory))
     part = folder / ".part-x"
-    subprocess.run([sys.executable, "-I", "-S", "-m", "venv", "--without-pip", part], check=True)
     command: list[str | Path] = [
         sys.executable,
         "-I",
