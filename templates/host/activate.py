@@ -35,6 +35,8 @@ def perform(run: Run) -> None:
     activator = Activator(run)
     if activator.finish_if_serving():
         return
+    # Meanwhile, since sudo takes as long as the check.
+    activator.begin_to_forget_starts()
     activator.check_release()
     activator.choose_probation()
     activator.write_guard()
@@ -61,6 +63,7 @@ class Activator(Attempt):
         self._begun = self._handed_over = False
         self._started = self._processes_started = self._silent_since = 0.0
         self._posting: Child | None = None
+        self._forgetting: Child | None = None
         self.serves = self.slots.release(self.old)
         self._expect()
         self.load_health_check()
@@ -84,6 +87,12 @@ class Activator(Attempt):
         self.record("done")
         self.run.say("committed", self.release)
         return True
+
+    def begin_to_forget_starts(self) -> None:
+        """Begin to reset systemd's count of the new slot's starts, if it may count any."""
+        # A link placed "in the future", by a clock that was set back, counts as recent.
+        if self.slots.placed_ago(self.new) <= _COUNTED:
+            self._forgetting = self.slots.forget_starts(self.new)
 
     def check_release(self) -> None:
         """Raise Refused unless the release is on this host, undamaged, and able to run."""
@@ -145,12 +154,12 @@ class Activator(Attempt):
         self.run.point(f"{self.prefix}.trapped")
         gate = Gate(self.run, self.probe, self.new, former=bool(self.old))
         self._start_candidate(gate)
-        self._await_posting()
-        self.run.point(f"{self.prefix}.guarded")
         gate.await_healthy(self._started)
         self.processes.await_up(self.new, self.release, self._processes_started)
         self.run.point(f"{self.prefix}.held")
         front_door.check(self.run, self.probe, self.new, self.serves, self.prefix)
+        self._await_posting()
+        self.run.point(f"{self.prefix}.guarded")
         self._await_guard()
         self._switch()
         if self._probation:
@@ -173,14 +182,12 @@ class Activator(Attempt):
         self.record("started")
         self._begun = True
         self.run.point(f"{self.prefix}.intent")
-        # A link placed "in the future", by a clock that was set back, counts as recent.
-        recent = self.slots.placed_ago(self.new) <= _COUNTED
         self.slots.relink(f"../../releases/{self.release}", f"slots/{self.new}", "release")
         self.run.point(f"{self.prefix}.placed")
         self._place_static_files()
         self.slots.permit_start(self.new)
-        if recent:
-            self.slots.forget_starts(self.new).wait()
+        if self._forgetting:
+            self._forgetting.wait()
         self.run.point(f"{self.prefix}.start")
         self._post_guard()
         self._stop_former()

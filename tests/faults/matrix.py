@@ -49,9 +49,9 @@ CANDIDATE = (
     "start",
     "posted",
     "started",
-    "guarded",
     "held",
     "door",
+    "guarded",
     "checked",
 )
 SWITCH = ("switch", "front")
