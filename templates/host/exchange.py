@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+from importlib import import_module
 
 from .folders import Folder
 
@@ -28,6 +28,8 @@ def exchange(folder: Folder, name: str, other: str) -> None:
 
 def _at_once(folder: Folder, name: str, other: str) -> bool:
     """Exchange two names by one system call; return False if this system lacks it."""
+    # Only a release or a venv that is damaged is exchanged, and each stage would load this.
+    ctypes = import_module("ctypes")
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:

@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib import import_module
 
 from . import receive, release, static_files, unchanged, venv, venv_build
+from .background import Background
 from .descent import Descent, clear
 from .exchange import exchange
 from .flush import flush
@@ -129,6 +131,8 @@ class Staging:
         self._link_shared()
         # Compile while the code is verified: the check looks at no bytecode.
         self._compiling = Compiling(run.step["python"], self._code.path, f"{self._part.path}/site")
+        # Import what comes next now: later this process only waits, for the compiler or for the venv.
+        Background(lambda: import_module(".activate", __package__))
         self._verify()
         self._check_wheels(arrived)
         if venv_build.is_there(self._venvs, run.step["venv"]):

@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -252,6 +253,7 @@ def test_all_that_the_program_imports_is_tried_first() -> None:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 found.add(str(node.module).partition(".")[0])
+        found |= set(re.findall(r'import_module\("(\w+)"\)', path.read_text()))
     # zlib: the starter inflates the program.
     assert (found | {"zlib"}) - {"__future__", "sys"} == set(host_program.NEEDS)
 
