@@ -35,7 +35,7 @@ def perform(run: Run) -> None:
     activator = Activator(run)
     if activator.finish_if_serving():
         return
-    # Meanwhile, since sudo takes as long as the check.
+    # Beside the check of the release: sudo takes as long as that.
     activator.begin_to_forget_starts()
     activator.check_release()
     activator.choose_probation()

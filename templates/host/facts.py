@@ -48,6 +48,8 @@ def perform(run: Run) -> None:
     """Run the step; the controller's `steps.facts` describes its keys."""
     step = run.step
     wants = frozenset(step["wants"])
+    if step.get("waits"):
+        _tell_early(run)
     # sudo logs each refusal, so ask it only if the rights are wanted.
     root = Background(lambda: "rights" in wants and (os.geteuid() == 0 or programs.ask(*_AS_ROOT).well))
     known = record.read(step["name"])
@@ -66,6 +68,14 @@ def perform(run: Run) -> None:
     whole = {**plain(found), **{key: answer.members[key] for key in _OF_THE_ACCOUNT & answer.members.keys()}}
     run.report("facts", json.dumps(whole))
     run.reports([*(machine.shown(files) if "contents" in wants else ()), *answer.lines])
+
+
+def _tell_early(run: Run) -> None:
+    """Report at once if another release than the wanted one serves, so that the next process starts meanwhile."""
+    links = state.Links(service.of(run.step))
+    served = links.releases.get(links.serves, "")
+    if served != run.step["wanted"]:
+        run.report("differs", served)
 
 
 class Answer:

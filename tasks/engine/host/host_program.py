@@ -16,6 +16,9 @@ _START = (
 MISSING = "program"
 """Report of a host without a copy of this program, or with a damaged one: the controller then sends the program."""
 
+DIFFERS = "differs"
+"""Report of a host that serves another release than is wanted: its facts will be followed by a second process."""
+
 LACKS = "python"
 """Report of a host without a usable Python; its text lists the unusable ones."""
 

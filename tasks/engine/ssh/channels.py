@@ -71,7 +71,7 @@ class SharedConnection:
         try:
             channel = self._take_ahead(begun) or _open(self._connection, begun).channel
             if not stays:
-                self._next = run_in_thread(partial(_open, self._connection, ahead))
+                self.begin_ahead(ahead)
             return channel, channel
         except ChannelException:
             further = connect(self._endpoint, self._options)
@@ -80,6 +80,11 @@ class SharedConnection:
             except BaseException:
                 further.close()
                 raise
+
+    def begin_ahead(self, begun: Begun | None) -> None:
+        """Open the next channel, and start this command there, unless one was opened ahead already."""
+        if self._next is None:
+            self._next = run_in_thread(partial(_open, self._connection, begun))
 
     def keep(self, channel: Any, begun: Begun) -> None:
         """Keep a channel, unless it has a connection of its own: its command waits for the next step."""
@@ -95,7 +100,9 @@ class SharedConnection:
         from paramiko import ChannelException
 
         kept, self._kept = self._kept, None
-        ahead, self._next = self._next, None
+        ahead = None
+        if kept is None:
+            ahead, self._next = self._next, None
         try:
             opened = kept or (ahead.result(_AHEAD_SECONDS) if ahead else None)
         except FutureTimeout:

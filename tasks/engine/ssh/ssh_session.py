@@ -132,6 +132,8 @@ class SshSession:
                 for item in reader.feed(data):
                     transcript.add(item)
                     sink(item)
+                if step.stays and transcript.last(host_program.DIFFERS) is not None:
+                    connection.begin_ahead(self._begun(step))
                 if step.stays and transcript.ended:
                     feeder.finish()
                     if feeder.done:

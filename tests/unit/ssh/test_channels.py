@@ -175,6 +175,18 @@ def test_a_command_that_stays_gets_the_next_step_and_none_is_started_beside_it(c
     assert [opened.begun for opened in connection.opened] == [["a"], ["a"]]
 
 
+def test_what_is_begun_beside_a_command_that_stays_is_for_the_step_after_the_next(connection: Connection) -> None:
+    one = line()
+    channel, _ = one.open_channel(Begun("a"), stays=True)
+    for _ in range(2):
+        one.begin_ahead(Begun("a"))
+    one.keep(channel, Begun("a"))
+    again, _ = one.open_channel(Begun("a"), Begun("a"))
+    after, _ = one.open_channel(Begun("a"), stays=True)
+    assert (again, after) == (channel, connection.opened[1])
+    assert [opened.begun for opened in connection.opened] == [["a"], ["a"]]
+
+
 @pytest.mark.parametrize("fault", ["another command", "ended"])
 def test_a_command_that_stays_and_cannot_be_used_is_replaced(connection: Connection, fault: str) -> None:
     one = line()
