@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
 from . import files, programs
 from .files import RootFiles
 from .folders import Folder
+from .kept import sha256
 from .record import Record
 from .run import Refused, Run
 
@@ -46,7 +46,7 @@ def install(run: Run, record: Record, changes: RootFiles, given: Mapping[str, by
         run.say("certificate", f"self-signed, for {', '.join(names)}")
         pair = dict(zip((certificate, key), self_signed(name, names)))
     for path, data in pair.items():
-        record.add("tls", path, hashlib.sha256(data).hexdigest())
+        record.add("tls", path, sha256(data).hexdigest())
     record.write(run.id)
     changes.replace({key: (pair[key], 0o600), certificate: (pair[certificate], 0o644)})
 

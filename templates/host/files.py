@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import tarfile
@@ -14,6 +13,7 @@ from . import accounts, programs
 from .background import Background
 from .flush import flush_file
 from .folders import Folder
+from .kept import sha256
 from .record import Record
 from .run import Refused, Run
 
@@ -71,7 +71,7 @@ class RootFiles:
         if former is None or path in self._unchecked:
             return False
         return bool(former.target) or (
-            former.data != wanted and hashlib.sha256(former.data).hexdigest() not in self._record.digests(path)
+            former.data != wanted and sha256(former.data).hexdigest() not in self._record.digests(path)
         )
 
     @property

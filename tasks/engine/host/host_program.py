@@ -28,8 +28,8 @@ NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "fnm
          "zlib")  # fmt: skip
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
-_LOADED = ("_ctypes", "_hashlib", "_posixsubprocess", "_socket", "_struct")
-"""Shared libraries that those modules import. A Python built by hand, or upgraded by half, may lack a library."""
+_LOADED = ("_ctypes", "_posixsubprocess", "_socket", "_struct")
+"""Shared libraries that those modules need. A Python built by hand, or upgraded by half, may lack a library."""
 
 # To import all these modules would take 25 ms, three times in a first deploy. To look for their files takes 2 ms.
 _TRY = f"""

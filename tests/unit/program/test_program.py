@@ -223,6 +223,11 @@ def python_without(folder: Path, *modules: str) -> Path:
     return folder / "bin"
 
 
+def test_hashlib_does_without_openssl_which_takes_time_to_load() -> None:
+    text = "import sys; sys.modules['_hashlib'] = None; import hashlib; print(hashlib.sha256(b'').hexdigest()[:8])"
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", text], capture_output=True).stdout == b"e3b0c442\n"
+
+
 MINIMAL = ("json", "tarfile", "shutil", "shlex", "secrets")
 """Modules that we import and Debian's package python3-minimal lacks."""
 
