@@ -217,6 +217,21 @@ def test_systemd_waits_longer_than_gunicorn_and_gunicorn_longer_than_the_drain()
     assert stop > SERVICE.drain + 2
 
 
+def test_the_stop_of_each_unit_that_runs_code_of_a_release_has_a_bound_of_its_own() -> None:
+    """A host may have changed systemd's default of 90 s."""
+    units = {Path(path).name: unit(text) for path, text in texts().items() if path.endswith(".service")}
+    stops = {name: keys.get("TimeoutStopSec") for name, keys in units.items() if keys.get("User") == ["myapp"]}
+    slot, command = str(layout.stop_timeout(SERVICE)), "5"
+    assert stops == {
+        "myapp@.service": [slot],
+        "myapp-worker@.service": [slot],
+        "myapp-hook@.service": [slot],
+        "myapp-nightly.service": [str(layout.JOB_STOP)],
+        "myapp-run@.service": [command],
+        "myapp-run-health@.service": [command],
+    }
+
+
 def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
     rules = [line for line in texts()["/etc/sudoers.d/myapp"].splitlines() if not line.startswith("#")]
     assert rules == [
