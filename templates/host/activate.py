@@ -250,7 +250,9 @@ class Activator(Attempt):
         self.run.say("stop", f"slot {self.old}, before slot {self.new} starts: {effect}")
         self._silent_since = now()
         self.slots.kill(self.old)
-        stopped = self.slots.stop(self.old).wait()
+        stopping = self.slots.stop(self.old)
+        self.slots.await_end(stopping, self.slots.bound, self.old)
+        stopped = stopping.wait()
         if beside:
             systemctl("kill", "-s", "KILL", *beside).wait()
             stopped = systemctl("stop", *beside, *timers).wait() and stopped

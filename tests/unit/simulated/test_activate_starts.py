@@ -107,6 +107,18 @@ def test_what_serves_is_ended_before_its_successor_starts_where_that_was_asked_f
     assert not (host.folder / "refused").exists()
 
 
+def test_what_is_ended_first_cannot_put_off_its_end_either(host: SimulatedHost) -> None:
+    """Where systemd is slow, it may start the slot again between the kill and the stop."""
+    for name in ("again", "hang"):
+        (host.folder / f"{name}-myapp@blue.service").touch()
+    # With a bound of a second.
+    step = steps.activate(SERVICE._replace(drain=-14), Activation("deploy", NEW, OLD), stop_first=True)
+    assert host.execute(step) == 0
+    kill, stop = FIRST[:2]
+    ours = [call for call in host.calls if call in {kill, stop, START}]
+    assert ours[:4] == [kill, stop, kill, START]
+
+
 def test_what_was_ended_first_is_started_again_where_its_successor_fails(host: SimulatedHost) -> None:
     (host.folder / "answers" / NEW).write_text("503")
     assert host.execute(steps.activate(SERVICE, Activation("deploy", NEW, OLD), stop_first=True)) == 1
